@@ -1,0 +1,39 @@
+"""The exceptions of the pipeline, all of them.
+
+What goes wrong with one delivery is never an exception: it is an `Outcome` (outcome.py). Exceptions are for what stops
+a command, a configuration or a partition.
+
+    WebhooksError
+    ├── ConfigurationError   a definition, subscription or setting can't be used; names field, value and what is allowed
+    ├── BrokerError          a topic or a broker is not as it has to be
+    ├── FencedError          another worker owns the partition now: write nothing more for it
+    └── NotDeadLetteredError the broker will never take this dead letter (too large, not authorised)
+"""
+
+
+class WebhooksError(Exception):
+    """The root: whatever the pipeline raises on purpose. Its text is a sentence for a person."""
+
+
+class ConfigurationError(WebhooksError):
+    """A definition, a subscription or a setting can't be used.
+
+    Attributes:
+        problems: one sentence per problem, each beginning with the path of the field it speaks of.
+    """
+
+    def __init__(self, problems: list[str] | str) -> None:
+        self.problems: list[str] = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class BrokerError(WebhooksError):
+    """A broker can't be reached, or a topic is missing or has the wrong shape."""
+
+
+class FencedError(WebhooksError):
+    """Kafka refused a cursor row: a newer owner of the partition exists (architecture, invariant I5)."""
+
+
+class NotDeadLetteredError(WebhooksError):
+    """The broker refuses this dead letter for good: trying again can't help."""
