@@ -1,0 +1,151 @@
+"""Log records: log.py."""
+
+import io
+import json
+import logging
+import logging.config
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pipeline.errors import ConfigurationError
+from pipeline.log import Facts, LogFormat, logging_config
+
+
+class Log:
+    """The configuration under test, writing into memory."""
+
+    def __init__(self, log_format: LogFormat, level: str = "INFO") -> None:
+        self.stream = io.StringIO()
+        config = logging_config(log_format, level)
+        config["handlers"]["stderr"]["stream"] = self.stream
+        logging.config.dictConfig(config)
+        self.logger = logging.getLogger("pipeline.test")
+
+    @property
+    def text(self) -> str:
+        return self.stream.getvalue()
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        (line,) = self.text.splitlines()
+        return dict(json.loads(line))
+
+
+def fail(message: str) -> None:
+    raise ValueError(message)
+
+
+def log_failure(log: Log, message: str) -> None:
+    """Log an exception with its traceback, as code at the edge does."""
+    try:
+        fail(message)
+    except ValueError:
+        log.logger.exception("failed")
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    names = (None, "faust", "mode", "aiokafka", "aiohttp", "asyncio")
+    before = [(logging.getLogger(name).level, list(logging.getLogger(name).handlers)) for name in names]
+    yield
+    for name, (level, handlers) in zip(names, before, strict=True):
+        logging.getLogger(name).setLevel(level)
+        logging.getLogger(name).handlers[:] = handlers
+
+
+def test_console_writes_a_record_on_one_line() -> None:
+    log = Log("console")
+
+    log.logger.info("partition %d is open", 3)
+
+    time, rest = log.text.split(" ", 1)
+    assert rest == "INFO    pipeline.test: partition 3 is open\n"
+    assert time.endswith("Z")
+
+
+def test_console_escapes_what_could_forge_or_paint_a_line() -> None:
+    log = Log("console")
+
+    log.logger.info("key %s", "a\n2026 ERROR forged\x1b[31m\u2028x")
+
+    assert log.text.count("\n") == 1
+    assert r"key a\n2026 ERROR forged\x1b[31m\u2028x" in log.text
+
+
+def test_facts_are_words_on_the_console_and_fields_in_json() -> None:
+    facts = Facts("delivery.attempted", {"subscription": "a b=\n", "offset": 4, "seconds": 0.25, "error": None})
+    console = Log("console")
+    console.logger.info(facts)
+    json_log = Log("json")
+    json_log.logger.info(facts)
+
+    assert console.text.endswith(': delivery.attempted subscription="a b=\\n" offset=4 seconds=0.25\n')
+    entry = json_log.entry
+    assert entry.pop("time").endswith("Z")
+    assert entry == {
+        "level": "INFO",
+        "logger": "pipeline.test",
+        "message": "delivery.attempted",
+        "subscription": "a b=\n",
+        "offset": 4,
+        "seconds": 0.25,
+    }
+
+
+def test_a_fact_cannot_pose_as_the_level_of_a_json_record() -> None:
+    log = Log("json")
+
+    log.logger.info(Facts("x", {"level": "CRITICAL"}))
+
+    assert log.entry["level"] == "INFO"
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_credentials_are_masked_in_message_arguments_facts_and_traceback(log_format: LogFormat) -> None:
+    log = Log(log_format)
+
+    log.logger.info("calling %s", "https://u:hunter2@example.com")
+    log.logger.info(Facts("x", {"error": "Authorization: Bearer hunter2"}))
+    log_failure(log, "the answer was password=hunter2")
+
+    assert "hunter2" not in log.text
+    assert log.text.count("***") == 3
+    assert "ValueError" in log.text
+
+
+def test_json_keeps_a_traceback_on_the_line() -> None:
+    log = Log("json")
+    log_failure(log, "broken")
+
+    assert log.entry["message"] == "failed"
+    assert log.entry["exception"].endswith("ValueError: broken")
+
+
+def test_a_log_call_with_the_wrong_arguments_still_leaves_a_line() -> None:
+    log = Log("console")
+
+    template = "%d of %d"
+    log.logger.info(template, "x")
+
+    assert log.text.endswith(": %d of %d ('x',)\n")
+
+
+@pytest.mark.parametrize(("level", "quiet"), [("DEBUG", "DEBUG"), ("INFO", "WARNING"), ("ERROR", "ERROR")])
+def test_faust_is_quieter_than_the_pipeline_except_at_debug(level: str, quiet: str) -> None:
+    Log("console", level)
+
+    assert logging.getLevelName(logging.getLogger("faust.app").getEffectiveLevel()) == quiet
+    assert logging.getLevelName(logging.getLogger("mode").getEffectiveLevel()) == quiet
+    assert logging.getLevelName(logging.getLogger("pipeline.lane").getEffectiveLevel()) == level
+
+
+def test_a_wrong_format_and_level_are_named_with_what_is_allowed() -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        logging_config("xml", "LOUD")  # type: ignore[arg-type]  # what a person may have written
+
+    assert raised.value.problems == [
+        "LOG_FORMAT: 'xml' is none of console, json",
+        "LOG_LEVEL: 'LOUD' is none of DEBUG, INFO, WARNING, ERROR, CRITICAL",
+    ]
