@@ -1,1 +1,14 @@
-"""Filled below."""
+"""The Faust agents of the pipeline: `attach(app)` registers them all.
+
+- `deliver`: hands each batch of the source topic to the dispatcher.
+"""
+
+from agents.deliver import attach as attach_deliver
+from pipeline.intake import DeliveryApp
+
+__all__ = ["attach"]
+
+
+def attach(app: DeliveryApp) -> None:
+    """Register every agent with the application."""
+    attach_deliver(app)

@@ -75,6 +75,17 @@ class TokenUnavailable:
 Outcome = Delivered | Rejected | ServerError | Failed | TokenRefused | TokenUnavailable
 
 
+def may_have_arrived(outcome: Outcome) -> bool:
+    """Whether the receiver may have seen the event: False only where it provably has not."""
+    match outcome:
+        case TokenRefused() | TokenUnavailable():
+            return False
+        case Failed():
+            return outcome.may_have_arrived
+        case Delivered() | Rejected() | ServerError():
+            return True
+
+
 def describe(outcome: Outcome) -> str:
     """One line for people: the cause of a FAILURE, `dlq.error`, a log line."""
     match outcome:

@@ -1,0 +1,37 @@
+"""The agent of the source topic: one stream event is one fetched batch of one partition (pipeline/intake.py).
+
+It never awaits anything but the stream and never raises: it hands over and goes on.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import cast
+
+from faust.types import AgentT, StreamT
+
+from pipeline.intake import DeliveryApp
+from pipeline.model import Event
+
+
+def attach(app: DeliveryApp) -> AgentT[bytes]:
+    """Register the agent for the application's source topic."""
+    dispatcher = app.dispatcher
+    source = app.topic(
+        dispatcher.topic,
+        key_type=bytes,
+        value_type=bytes,
+        key_serializer="raw",
+        value_serializer="raw",
+        # Faust keeps no books of this topic: `DeliveryConsumer.commit` knows what may be committed.
+        acks=False,
+    )
+
+    @app.agent(source, name="deliver")
+    async def deliver(batches: StreamT[bytes]) -> AsyncIterator[object]:
+        """Hand each batch of the source topic to the lanes of its subscriptions."""
+        async for batch in batches.noack().events():
+            message = batch.message
+            if message.generation_id == app.consumer_generation_id:
+                dispatcher.dispatch(message.partition, cast("Sequence[Event]", batch.value))
+            yield None
+
+    return deliver

@@ -1,0 +1,160 @@
+"""Reads the log again for lanes that are behind: one plain consumer per worker, fed only where there is room.
+
+It always reads where the most backward lane with room stands, and every lane that the stretch covers gets its share
+(architecture section 3), so lanes that fell behind together are served by one reading.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.partitioner import murmur2
+
+from pipeline.kafka import KafkaConnection
+from pipeline.model import Event
+from pipeline.partition import Partition
+
+logger = logging.getLogger(__name__)
+
+STRETCH_EVENTS: Final = 500
+"""Events per reading: enough to be quick, few enough to keep the event loop free for deliveries."""
+POLL_MS: Final = 500
+RETRY_PAUSE_SECONDS: Final = 1.0
+
+
+def default_partition(key: bytes, count: int) -> int:
+    """The partition that Kafka's default partitioner chooses for a key among *count*."""
+    return int((murmur2(key) & 0x7FFFFFFF) % count)
+
+
+class Backlog:
+    """The reading service of a worker.
+
+    Args:
+        connection: of the source's cluster.
+        topic: the source topic.
+    """
+
+    def __init__(self, connection: KafkaConnection, topic: str) -> None:
+        self._connection = connection
+        self._topic = topic
+        self._wanting: dict[Partition, None] = {}
+        self._wanted = asyncio.Event()
+        self._consumer: AIOKafkaConsumer | None = None
+        self._connecting = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to serve; the consumer connects at the first wish."""
+        self._task = asyncio.get_running_loop().create_task(self._serve())
+
+    async def close(self) -> None:
+        """Stop serving and disconnect."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await consumer.stop()
+
+    def wake(self, partition: Partition) -> None:
+        """A lane of the partition wants events."""
+        self._wanting[partition] = None
+        self._wanted.set()
+
+    def forget(self, partition: Partition) -> None:
+        """The partition is closed."""
+        self._wanting.pop(partition, None)
+
+    async def offset_at(self, partition: int, timestamp_ms: int) -> int | None:
+        """The first offset at or after a time; None if there is none. Tries until the broker answers."""
+        place = TopicPartition(self._topic, partition)
+        while True:
+            try:
+                consumer = await self._connected()
+                found = await consumer.offsets_for_times({place: timestamp_ms})
+            except (KafkaError, OSError) as error:
+                logger.warning("offset of a time in %s is not known yet: %r", place, error)
+                await asyncio.sleep(RETRY_PAUSE_SECONDS)
+            else:
+                return None if found[place] is None else int(found[place].offset)
+
+    async def _serve(self) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            for partition in list(self._wanting):
+                await self._read_guarded(partition)
+            if self._wanting:
+                self._wanted.set()
+
+    async def _read_guarded(self, partition: Partition) -> None:
+        try:
+            await self._read(partition)
+        except (KafkaError, OSError) as error:
+            logger.warning("%s-%d can't be read again yet: %r", self._topic, partition.number, error)
+            await asyncio.sleep(RETRY_PAUSE_SECONDS)
+        except Exception:  # a fault of ours in one partition must not end the service for the others
+            logger.exception("%s-%d can't be read again", self._topic, partition.number)
+            await asyncio.sleep(RETRY_PAUSE_SECONDS)
+
+    async def _read(self, partition: Partition) -> None:
+        start = partition.next_place()
+        if start is None:
+            self._wanting.pop(partition, None)
+            return
+        place = TopicPartition(self._topic, partition.number)
+        consumer = await self._connected()
+        self._assign(consumer, partition)
+        if await consumer.position(place) != start:
+            consumer.seek(place, start)
+        try:
+            found = await consumer.getmany(place, timeout_ms=POLL_MS, max_records=STRETCH_EVENTS)
+        except OffsetOutOfRangeError:
+            await self._find_beginning(consumer, place, partition, start)
+            return
+        events: Sequence[Event] = found.get(place, ())
+        # A stretch without records (markers, compacted away) has been passed over all the same.
+        end = events[-1].offset + 1 if events else await consumer.position(place)
+        partition.feed(start, end, events)
+
+    async def _find_beginning(
+        self, consumer: AIOKafkaConsumer, place: TopicPartition, partition: Partition, start: int
+    ) -> None:
+        begin = (await consumer.beginning_offsets([place]))[place]
+        if begin <= start:
+            raise KafkaError(f"offset {start} is beyond the end of {place}")
+        partition.log_begins_at(begin)
+
+    def _assign(self, consumer: AIOKafkaConsumer, partition: Partition) -> None:
+        """Fetch for all partitions that want events, each from where it will be read."""
+        if TopicPartition(self._topic, partition.number) in consumer.assignment():
+            return
+        wanted = {TopicPartition(self._topic, each.number): each.next_place() for each in self._wanting}
+        consumer.assign(wanted)
+        for place, start in wanted.items():
+            consumer.seek(place, start or 0)
+
+    async def _connected(self) -> AIOKafkaConsumer:
+        async with self._connecting:
+            if self._consumer is None:
+                self._consumer = await self._connect()
+            return self._consumer
+
+    async def _connect(self) -> AIOKafkaConsumer:
+        consumer = AIOKafkaConsumer(
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            check_crcs=not self._connection.embedded,
+            **self._connection.client_options(),
+        )
+        try:
+            await consumer.start()
+        except BaseException:
+            await consumer.stop()
+            raise
+        return consumer

@@ -1,0 +1,203 @@
+"""The delivery of one event: claim, attempt, judge, and again; orchestration only.
+
+    slot -> (at-most-once: claim) -> attempt -> Outcome -> policy.decide -> Settle | Retry | DeadLetter | Stop | Drop
+
+A lane's runner (lane.py) calls it for one event at a time. It never raises, except when the runner is cancelled or the
+partition is closed under it; what it finds out it tells the lane, which alone changes queues and cursors.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from pipeline.clock import Clock
+from pipeline.dead_letter import DeadLetters, Letter
+from pipeline.errors import NotDeadLetteredError
+from pipeline.model import Event, Qos, Subscription
+from pipeline.outcome import Delivered, Failed, Outcome, describe, may_have_arrived
+from pipeline.policy import DeadLetter, Drop, Reason, Retry, Settle, Stop, decide
+from pipeline.slots import Slots
+from pipeline.telemetry import DropRule, Telemetry
+
+if TYPE_CHECKING:
+    from pipeline.lane import Lane
+
+
+class Send(Protocol):
+    """One attempt over HTTP: authenticates, calls the callback, never raises (auth/authorize.py, callback/)."""
+
+    def __call__(
+        self, subscription: Subscription, event: Event, attempt: int, *, renew_token: bool = False
+    ) -> Awaitable[Outcome]:
+        """What happened."""
+        ...
+
+
+class CaughtUp(Protocol):
+    """The registry's promise about subscriptions that were made a moment ago (subscriptions/registry.py)."""
+
+    async def caught_up(self) -> None:
+        """Return when the registry has read past the end its topic had at the call."""
+        ...
+
+
+@dataclass(slots=True)
+class Flight:
+    """An event that has left its queue and is not settled: being sent, or waiting to be tried again.
+
+    Attributes:
+        epoch: the lane's epoch when it left; a flight of an earlier epoch settles nothing.
+        attempt: tries so far.
+        claimed: at-most-once: the cursor is being moved, or has moved, past it.
+        token_renewed: a fresh access token has been fetched for it; *renew_token*: the next attempt has to fetch one.
+    """
+
+    event: Event
+    offset: int
+    epoch: int
+    attempt: int = 0
+    first_attempt_at: float | None = None
+    last_attempt_at: float | None = None
+    not_before: float = 0.0
+    claimed: bool = False
+    token_renewed: bool = False
+    renew_token: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The way of one event; its collaborators are shared by all lanes of a worker."""
+
+    send: Send
+    dead_letters: DeadLetters | None
+    registry: CaughtUp
+    slots: Slots
+    clock: Clock
+    telemetry: Telemetry
+
+    async def __call__(self, lane: "Lane", flight: Flight) -> None:
+        """Deliver *flight* as far as it goes now: until it is settled, put back or stops its lane."""
+        if lane.subscription is None:
+            await self.registry.caught_up()
+        subscription = lane.subscription
+        if subscription is None:
+            await self._give_up_unknown(lane, flight)
+            return
+        while True:
+            outcome = await self._attempt(lane, subscription, flight)
+            if outcome is None:
+                return
+            if flight.epoch != lane.epoch:
+                lane.forget(flight)
+                return
+            if isinstance(outcome, Delivered):
+                self.telemetry.settled("delivered")
+                lane.settle(flight)
+                return
+            if not await self._judge(lane, flight, outcome) or lane.subscription is None:
+                return
+            subscription = lane.subscription
+
+    async def _attempt(self, lane: "Lane", subscription: Subscription, flight: Flight) -> Outcome | None:
+        """One attempt; None when the flight was overtaken by a command before it was sent, and is in no flight now."""
+        slots, suspect = self.slots, lane.suspect
+        waited = not slots.try_acquire(suspect=suspect)
+        if waited:
+            await slots.acquire(suspect=suspect)
+        try:
+            if waited and not lane.goes_on(flight):
+                return None
+            if subscription.qos is Qos.AT_MOST_ONCE:
+                # The slot first: a claim is a promise to send, which must not be kept waiting behind other lanes.
+                await lane.claim(flight)
+                if flight.epoch != lane.epoch:
+                    lane.forget(flight)
+                    return None
+            return await self._send(lane, subscription, flight)
+        finally:
+            slots.release(suspect=suspect)
+
+    async def _send(self, lane: "Lane", subscription: Subscription, flight: Flight) -> Outcome:
+        telemetry = self.telemetry
+        flight.attempt = attempt = flight.attempt + 1
+        flight.last_attempt_at = self.clock.now()
+        if flight.first_attempt_at is None:
+            flight.first_attempt_at = flight.last_attempt_at
+        telemetry.attempt_started()
+        renew_token, flight.renew_token = flight.renew_token, False
+        began = time.perf_counter()
+        try:
+            outcome = await self.send(subscription, flight.event, attempt, renew_token=renew_token)
+        except BaseException:
+            telemetry.attempt_abandoned()
+            raise
+        telemetry.attempted(subscription, flight.event, attempt, outcome, time.perf_counter() - began)
+        lane.suspect = isinstance(outcome, Failed) and outcome.timed_out
+        return outcome
+
+    async def _judge(self, lane: "Lane", flight: Flight, outcome: Outcome) -> bool:
+        """Act on an outcome that isn't a delivery; whether there is another attempt to make now."""
+        match decide(lane.rules, flight.attempt, outcome, token_renewed=flight.token_renewed):
+            case Settle():
+                lane.settle(flight)
+            case Retry(after_seconds, renew_token):
+                flight.renew_token = renew_token
+                flight.token_renewed = flight.token_renewed or renew_token
+                return await lane.wait(flight, after_seconds)
+            case DeadLetter(reason):
+                await self._dead_letter(lane, flight, reason, outcome)
+            case Stop(kind):
+                lane.fail(flight, kind, describe(outcome), has_arrived=may_have_arrived(outcome))
+            case Drop():
+                self._drop(lane, flight, "not-retried")
+        return False
+
+    def _drop(self, lane: "Lane", flight: Flight, rule: DropRule) -> None:
+        event = flight.event
+        self.telemetry.settled("dropped")
+        self.telemetry.dropped(rule, subscription=lane.name, partition=event.partition, offset=event.offset)
+        lane.settle(flight)
+
+    async def _dead_letter(self, lane: "Lane", flight: Flight, reason: Reason, outcome: Outcome | None) -> None:
+        letters = self.dead_letters
+        if letters is None:
+            raise RuntimeError("the policy asked for a dead letter although there is no dead-letter topic")
+        subscription = lane.subscription
+        letter = Letter(
+            event=flight.event,
+            reason=reason,
+            outcome=outcome,
+            attempts=flight.attempt,
+            first_attempt_at=flight.first_attempt_at,
+            last_attempt_at=flight.last_attempt_at,
+            subscription=lane.name,
+            url=None if subscription is None else subscription.url,
+        )
+        try:
+            await letters.put(letter)
+        except NotDeadLetteredError as error:
+            lane.fail(flight, "dead-letter", str(error), has_arrived=True)
+            return
+        self.telemetry.dead_lettered(reason)
+        if flight.epoch != lane.epoch:
+            lane.forget(flight)
+            return
+        self.telemetry.settled("dead-lettered")
+        lane.settle(flight)
+
+    async def _give_up_unknown(self, lane: "Lane", flight: Flight) -> None:
+        """The key names no subscription: the event is dead-lettered, or dropped where there is no dead-letter topic."""
+        unreadable = lane.name is None
+        if self.dead_letters is not None:
+            await self._dead_letter(lane, flight, "undecodable" if unreadable else "unknown-subscription", None)
+            return
+        self._drop(lane, flight, "undecodable" if unreadable else "unknown-subscription")
+
+
+async def cancel_all(tasks: set["asyncio.Task[None]"]) -> None:
+    """Cancel the tasks and wait until they have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,175 @@
+"""How we sit on Faust: three overrides of its consumer (architecture section 2a).
+
+Faust's own books of acknowledgements are not used for the source topic; what may be committed is what the windows say.
+
+    getmany                one message per partition and fetch; its value is the list of records
+    commit                 the windows' prefixes, then whatever else Faust tracks
+    on_partitions_revoked  drain, rows, commit, close; then Faust's part
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, ClassVar, cast
+
+import faust
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+
+from pipeline.dispatcher import Dispatcher
+
+logger = logging.getLogger(__name__)
+
+COMMIT_SECONDS = 15.0
+"""How long giving partitions back waits for the last commit; without it events are repeated, none is lost."""
+
+
+class DeliveryConsumer(driver.Consumer):
+    """Faust's consumer with the three overrides."""
+
+    app: "DeliveryApp"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._prefix_lock = asyncio.Lock()
+
+    @property
+    def _dispatcher(self) -> Dispatcher:
+        return self.app.dispatcher
+
+    def _source_partitions(self, places: set[TP]) -> set[int]:
+        topic = self._dispatcher.topic
+        return {place.partition for place in places if place.topic == topic}
+
+    # --------------------------------------------------------------- records come
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - Faust's own signature
+        """Fetch; see `faust.transport.consumer.Consumer.getmany`, whose checks are kept."""
+        generation = self.app.consumer_generation_id
+        records, active = await self._wait_next_records(timeout)
+        if records is None or self.should_stop:
+            return
+        if not self.flow_active or generation != self.app.consumer_generation_id:
+            # Fetched for an assignment that is gone. What is passed over here is read again: `Partition.dispatch`
+            # knows how far it got, so going back to the committed offset repeats nothing.
+            await self._seek_back()
+            return
+        topic = self._dispatcher.topic
+        batches = {place: batch for place, batch in records.items() if place.topic == topic}
+        for place, batch in batches.items():
+            if not self.flow_active or generation != self.app.consumer_generation_id:
+                return
+            if batch and self._is_wanted(place, active):
+                self.app.monitor.track_tp_end_offset(place, self.highwater(place))
+                yield place, self._to_batch(place, batch)
+        others = {place: batch for place, batch in records.items() if place.topic != topic}
+        for place, record in self.scheduler.iterate(others):
+            if not self.flow_active or generation != self.app.consumer_generation_id:
+                return
+            if self._is_wanted(place, active):
+                yield place, self._to_message(place, record)
+
+    def _is_wanted(self, place: TP, active: set[TP] | None) -> bool:
+        return active is None or place in active or place in self._buffered_partitions
+
+    async def _seek_back(self) -> None:
+        try:
+            await self.perform_seek()
+        except Exception as error:  # noqa: BLE001 - as Faust does: the assignment may be gone by now
+            logger.warning("could not seek back after a rebalance: %r", error)
+
+    def _to_batch(self, place: TP, batch: Sequence[Any]) -> ConsumerMessage:
+        message = self._to_message(place, batch[-1])
+        # Raw codecs hand the value on as it is, so the agent gets the list (agents/deliver.py).
+        message.key, message.value, message.headers = None, cast("bytes", batch), None
+        return message
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """As Faust does, and to a committed 0 as well, which aiokafka passes over."""
+        committed = await super().seek_to_committed()
+        for place, offset in committed.items():
+            if offset == 0:
+                self._thread.seek(place, 0)
+        return committed
+
+    # --------------------------------------------------------------- offsets go
+
+    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Commit the windows' prefixes, then what else Faust tracks."""
+        if not self.app.client_only:
+            await self.commit_prefixes(self._dispatcher.prefixes())
+        return await super().commit(topics, start_new_transaction)
+
+    async def commit_prefixes(self, prefixes: Mapping[int, int]) -> None:
+        """Commit these offsets of the source topic; those of partitions that are not ours any more are passed over."""
+        async with self._prefix_lock:
+            topic = self._dispatcher.topic
+            ours = self._source_partitions(self.assignment())
+            offsets = {TP(topic, number): offset for number, offset in prefixes.items() if number in ours}
+            if offsets and await self._commit(offsets):
+                self._dispatcher.committed({place.partition: offset for place, offset in offsets.items()})
+                self.app.tables.on_commit(offsets)
+                self.app.monitor.on_tp_commit(offsets)
+
+    # --------------------------------------------------------------- partitions come and go
+
+    async def open_partitions(self) -> None:
+        """After an assignment and the recovery of tables: open what is ours, each at its position."""
+        topic = self._dispatcher.topic
+        numbers = self._source_partitions(self.assignment())
+        if not numbers:
+            await self._dispatcher.open({})
+            return
+        await self.perform_seek()
+        positions = {number: await self.position(TP(topic, number)) or 0 for number in numbers}
+        await self._dispatcher.open(positions)
+        # Also where nothing has moved: with `latest`, a group without a commit would begin at another end next time.
+        await self.commit_prefixes(self._dispatcher.prefixes())
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Bring them to rest, note where everybody stands, and only then let go."""
+        self.stop_flow()
+        self.app.flow_control.suspend()
+        await self.give_back(self._source_partitions(revoked))
+        await super().on_partitions_revoked(revoked)
+
+    async def give_back(self, numbers: set[int]) -> None:
+        """Drain, commit and close partitions of the source topic."""
+        prefixes = await self._dispatcher.drain(numbers, self.app.drain_seconds)
+        try:
+            await asyncio.wait_for(self.commit_prefixes(prefixes), COMMIT_SECONDS)
+        except TimeoutError:
+            logger.warning("the last commit of partitions %s was not confirmed in time", sorted(prefixes))
+        await self._dispatcher.close(numbers)
+
+
+class DeliveryTransport(driver.Transport):
+    """Faust's aiokafka transport with our consumer."""
+
+    Consumer: ClassVar[type[driver.Consumer]] = DeliveryConsumer
+
+
+class DeliveryApp(faust.App):
+    """A Faust application whose source topic is taken in by `DeliveryConsumer`.
+
+    The composition root (app.py) sets `dispatcher` and `drain_seconds` before the application starts.
+    """
+
+    dispatcher: Dispatcher
+    drain_seconds: float
+
+    def _new_transport(self) -> DeliveryTransport:
+        return DeliveryTransport(self.conf.broker_consumer, self)
+
+    @property
+    def delivery_consumer(self) -> DeliveryConsumer:
+        """The consumer, as what it is."""
+        return cast("DeliveryConsumer", self.consumer)
+
+    async def on_stop(self) -> None:
+        """SIGTERM: everything comes to rest while the producers are still there, then Faust stops."""
+        if self._consumer is not None:
+            self._consumer.stop_flow()
+            self.flow_control.suspend()
+            await self.delivery_consumer.give_back(set(self.dispatcher.assigned))
+        await super().on_stop()

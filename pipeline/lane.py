@@ -1,0 +1,596 @@
+"""A lane: the queue of one subscription in one partition, and its states (architecture section 3).
+
+    live ──queue over its bound, or an event held too long──▶ behind     the cursor row first, then the window lets go
+    live, behind ──FAILURE, or somebody's wish──▶ stopped                likewise, with the cause
+    stopped ──resume, skip, replay, an edit──▶ behind                    the cursor moves; that is all
+    behind ──its reading place has reached the stream's place──▶ live    one comparison on one event loop
+
+Where an event of a lane can be, in the order of offsets:
+
+    flights (being sent, or waiting for another try)  ≤  queue  ≤  the log from `read_from` on (behind, stopped)
+                                                                   or what the stream brings next (live)
+
+`next`, the cursor, is the first of them. An event that came from the stream stands in the partition's window until it
+is settled or the row that covers it is durable; `_windowed` knows which. No Faust, no Kafka, no HTTP in here.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipeline.delivery import Delivery, Flight
+from pipeline.model import Cause, Cursor, Event, Interrupt, Qos, RetryPolicy, Status, Subscription
+from pipeline.policy import CauseKind, Rules
+from pipeline.report import LaneState
+
+EVENT_OVERHEAD_BYTES = 512
+"""What an event costs in memory beyond its body, roughly: record, key, headers."""
+
+UNKNOWN_RULES = Rules(Qos.AT_LEAST_ONCE, RetryPolicy(), Interrupt(), has_dead_letters=True)
+"""For a key that names no subscription: its events are given up in order, never sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneLimits:
+    """How much a lane may hold.
+
+    Attributes:
+        events: in the queue.
+        bytes: in the queue, `EVENT_OVERHEAD_BYTES` per event included.
+        hold_seconds: how long an event may keep the partition's committed offset back; also the wait from which on a
+            lane that is behind gives its events up and reads them again when they are due.
+    """
+
+    events: int
+    bytes: int
+    hold_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The tries of an event that is not in memory: what a cursor row says of the event at `next`."""
+
+    offset: int
+    attempt: int
+    first_attempt_at: float | None
+    not_before: float
+
+
+class Home(Protocol):
+    """What a lane needs of its partition (partition.py)."""
+
+    @property
+    def dispatched(self) -> int:
+        """The next offset that the stream will hand out."""
+        ...
+
+    @property
+    def is_draining(self) -> bool:
+        """The partition is being given back: begin nothing new."""
+        ...
+
+    def hand_out(self, offset: int) -> None:
+        """The window holds the offset from now on."""
+        ...
+
+    def let_go(self, offset: int) -> None:
+        """The window need not hold the offset any more."""
+        ...
+
+    def write(self, lane: "Lane") -> "asyncio.Future[None]":
+        """The lane's cursor row joins the next group commit; done when the broker has confirmed it."""
+        ...
+
+    def note(self, lane: "Lane") -> None:
+        """The lane's row is out of date: write it with the next checkpoint."""
+        ...
+
+    def wants_events(self, lane: "Lane") -> None:
+        """The lane is behind and has room: read the log for it."""
+        ...
+
+    def account(self, size: int) -> None:
+        """So many bytes more (or less) are queued."""
+        ...
+
+    def spawn(self, work: Coroutine[object, object, None], lane: "Lane") -> None:
+        """Run a lane's runner as a task of the partition."""
+        ...
+
+
+class Lane:
+    """One subscription's place in one partition.
+
+    Args:
+        key: the record key, the id in UTF-8; any other bytes for events that name no subscription.
+        home: its partition.
+        deliver: takes an event all the way.
+        limits: its bounds.
+        start: the offset before which nothing of it is unsettled.
+    """
+
+    def __init__(self, key: bytes, home: Home, deliver: Delivery, limits: LaneLimits, start: int) -> None:
+        self.key = key
+        self.name = decode_key(key)
+        self.subscription: Subscription | None = None
+        self.rules = UNKNOWN_RULES
+        self.state: LaneState = "live"
+        self.status = Status.STARTED
+        self.cause: Cause | None = None
+        self.suspect = False
+        self.epoch = 0
+        self.revision = -1
+        self.row: Cursor | None = None
+        self.settled_to = 0
+        self.queue: deque[Event] = deque()
+        self.queued_bytes = 0
+        self.flights: dict[int, Flight] = {}
+        self.read_from = start
+        self.retry: Progress | None = None
+        self._home = home
+        self._deliver = deliver
+        self._limits = limits
+        self._floor = start
+        self._windowed: dict[int, None] = {}  # in the order of offsets
+        self._released = True
+        self._runners = 0
+        self._concurrency = 1
+        self._settled_at_receipt = False
+        self._sleepers: set[asyncio.Future[None]] = set()
+        self._due: asyncio.TimerHandle | None = None
+
+    # --------------------------------------------------------------- where it stands
+
+    @property
+    def next(self) -> int:
+        """The first offset that is not settled. At-most-once: an event that is claimed counts as settled."""
+        waiting = [offset for offset, flight in self.flights.items() if not flight.claimed]
+        return max(self._floor, min([self._next_outside(), *waiting]))
+
+    def _next_outside(self) -> int:
+        if self.queue:
+            return self.queue[0].offset
+        return self._home.dispatched if self.state == "live" else self.read_from
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing queued, nothing under way, nothing that the window waits for."""
+        return self.state == "live" and not (self.queue or self.flights or self._windowed or self._runners)
+
+    @property
+    def windowed(self) -> int:
+        """How many offsets the window holds for this lane."""
+        return len(self._windowed)
+
+    def first_windowed(self) -> int | None:
+        """The lowest of them."""
+        return next(iter(self._windowed), None)
+
+    def cursor(self) -> Cursor:
+        """The row as it has to be written now. Within a revision `next` never goes back (invariant I5)."""
+        place = self.next
+        tries = self._tries(place)
+        return Cursor(
+            next=place,
+            status=self.status,
+            cause=self.cause,
+            attempt=0 if tries is None else tries.attempt,
+            first_attempt_at=None if tries is None else tries.first_attempt_at,
+            not_before=0.0 if tries is None else tries.not_before,
+            revision=self.revision,
+        )
+
+    def wrote(self, row: Cursor) -> None:
+        """The row is on its way: from now on the cursor is never before it."""
+        self.row = row
+        self._floor = row.next
+
+    @property
+    def is_trying(self) -> bool:
+        """Its first event has been tried without success: the row has to tell how often."""
+        return self.retry is not None or any(
+            flight.attempt > 1 or flight.not_before for flight in self.flights.values()
+        )
+
+    @property
+    def is_released(self) -> bool:
+        """No row has to land before the window lets go of what the lane has left to the log."""
+        return self._released
+
+    @property
+    def is_in_window(self) -> bool:
+        """Live, and the window holds all that is unsettled: the row says no more than the committed offset will."""
+        if self.state != "live":
+            return False
+        place = self.next
+        return place in self._windowed or place >= self._home.dispatched
+
+    def _tries(self, place: int) -> Progress | Flight | None:
+        flight = self.flights.get(place)
+        if flight is not None and not flight.claimed:
+            return flight
+        return self.retry if self.retry is not None and self.retry.offset == place else None
+
+    # --------------------------------------------------------------- events come
+
+    def offer(self, event: Event) -> None:
+        """An event from the stream."""
+        offset = event.offset
+        if self.state != "live":
+            # The durable cursor is at or before it, so it is settled at sight; a row still under way has to land first.
+            if not self._released:
+                self._hold(offset)
+            return
+        if offset < self._floor:
+            return
+        if self._settled_at_receipt:
+            if len(self.queue) >= self._limits.events:
+                self._deliver.telemetry.dropped("lane-full", subscription=self.name)
+                return
+        else:
+            self._hold(offset)
+        self._enqueue(event)
+        if len(self.queue) > self._limits.events or self.queued_bytes > self._limits.bytes:
+            self.go_behind()
+        elif self._runners < self._concurrency:
+            self._start_runner()
+
+    def _hold(self, offset: int) -> None:
+        self._home.hand_out(offset)
+        self._windowed[offset] = None
+
+    def _enqueue(self, event: Event) -> None:
+        self.queue.append(event)
+        size = size_of(event)
+        self.queued_bytes += size
+        self._home.account(size)
+
+    @property
+    def wants_to_read(self) -> bool:
+        """Behind, due, and with at least half of its queue free."""
+        return (
+            self.state == "behind"
+            and self._due is None
+            and 2 * len(self.queue) <= self._limits.events
+            and 2 * self.queued_bytes <= self._limits.bytes
+            and not self._home.is_draining
+        )
+
+    def feed(self, events: list[Event], end: int) -> None:
+        """The lane's events of a stretch of the log that reaches from `read_from`, or before it, to *end*."""
+        for event in events:
+            if event.offset < self.read_from:
+                continue
+            if len(self.queue) >= self._limits.events or self.queued_bytes >= self._limits.bytes:
+                self.read_from = event.offset
+                break
+            self._enqueue(event)
+        else:
+            self.read_from = max(self.read_from, end)
+        self._start_runners()
+        self.join_stream()
+
+    def join_stream(self) -> None:
+        """Go live if everything before the stream's place has been read."""
+        caught_up = self._released and self.read_from >= self._home.dispatched
+        if caught_up and self.wants_to_read:
+            self._floor = max(self._floor, self.next)
+            self.state = "live"
+            self._home.note(self)
+
+    # --------------------------------------------------------------- events go
+
+    def _start_runners(self) -> None:
+        for _ in range(min(self._concurrency - self._runners, len(self.queue))):
+            self._start_runner()
+
+    def _start_runner(self) -> None:
+        self._runners += 1
+        self._home.spawn(self._run(), self)
+
+    async def _run(self) -> None:
+        try:
+            while (flight := self._take()) is not None:
+                await self._deliver(self, flight)
+        finally:
+            self._runners -= 1
+
+    def _take(self) -> Flight | None:
+        if not self.queue or self.state == "stopped" or self._home.is_draining or self._runners > self._concurrency:
+            return None
+        event = self.queue.popleft()
+        size = size_of(event)
+        self.queued_bytes -= size
+        self._home.account(-size)
+        offset = event.offset
+        flight = Flight(event, offset, self.epoch)
+        retry = self.retry
+        if retry is not None:
+            self.retry = None
+            if retry.offset == offset:
+                flight.attempt, flight.first_attempt_at = retry.attempt, retry.first_attempt_at
+        self.flights[offset] = flight
+        if self.state == "behind":
+            self._read_on()
+        return flight
+
+    def _read_on(self) -> None:
+        self.join_stream()
+        if self.wants_to_read:
+            self._home.wants_events(self)
+
+    def settle(self, flight: Flight) -> None:
+        """The event is done."""
+        offset = flight.offset
+        del self.flights[offset]
+        self._let_go(offset)
+        if offset >= self.settled_to:
+            self.settled_to = offset + 1
+        if self.row is not None:
+            self._home.note(self)
+
+    def _let_go(self, offset: int) -> None:
+        if offset in self._windowed:
+            del self._windowed[offset]
+            self._home.let_go(offset)
+
+    def forget(self, flight: Flight) -> None:
+        """A command has moved the cursor while the event was under way: whatever became of it counts no more."""
+        if self.flights.get(flight.offset) is flight:
+            del self.flights[flight.offset]
+
+    async def claim(self, flight: Flight) -> None:
+        """At-most-once: move the durable cursor past the event, before it is sent (invariant I3)."""
+        flight.claimed = True
+        await self._home.write(self)
+        self._let_go(flight.offset)
+        self.settled_to = max(self.settled_to, flight.offset + 1)
+
+    def _unclaim(self, flight: Flight) -> None:
+        """It provably was not sent, so the cursor may step back to it: the one step back within a revision."""
+        flight.claimed = False
+        self._floor = flight.offset
+
+    async def wait(self, flight: Flight, seconds: float) -> bool:
+        """Keep the event for another try after *seconds*; whether that try is to be made by the same runner."""
+        if flight.claimed:
+            self._unclaim(flight)
+            self._home.note(self)
+        if seconds <= 0:
+            return self.goes_on(flight)
+        flight.not_before = self._deliver.clock.now() + seconds
+        self._home.note(self)
+        if self._concurrency == 1 and seconds >= self._limits.hold_seconds and self.state != "stopped":
+            self._shelve(flight)
+            return False
+        await self._sleep(seconds)
+        return self.goes_on(flight)
+
+    def goes_on(self, flight: Flight) -> bool:
+        """After a wait: whether the event may still be sent. It is put back where the lane has been stopped."""
+        flight.not_before = 0.0
+        if flight.epoch != self.epoch:
+            self.forget(flight)
+            return False
+        if self.state == "stopped":
+            self._put_back(flight)
+            return False
+        # While the partition is drained the flight stays where it is: its row then tells how often it was tried.
+        return not self._home.is_draining
+
+    def _put_back(self, flight: Flight) -> None:
+        """The event leaves memory and will be read again."""
+        del self.flights[flight.offset]
+        self.read_from = min(self.read_from, flight.offset)
+        if self.retry is None or flight.offset < self.retry.offset:
+            self.retry = Progress(flight.offset, flight.attempt, flight.first_attempt_at, flight.not_before)
+
+    def _shelve(self, flight: Flight) -> None:
+        """A long wait: it costs a row and a timer, no memory and no held offset."""
+        self._leave_stream()
+        self.state = "behind"
+        self._put_back(flight)
+        self._wait_until(flight.not_before)
+        self._write_row()
+
+    def _wait_until(self, moment: float) -> None:
+        seconds = moment - self._deliver.clock.now()
+        if seconds > 0:
+            self._due = asyncio.get_running_loop().call_later(seconds, self._is_due)
+
+    def _is_due(self) -> None:
+        self._cancel_wait()
+        if self.state == "behind":
+            self._read_on()
+
+    def _cancel_wait(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+
+    async def _sleep(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        sleeper: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(seconds, _wake, sleeper)
+        self._sleepers.add(sleeper)
+        try:
+            await sleeper
+        finally:
+            timer.cancel()
+            self._sleepers.discard(sleeper)
+
+    def wake(self) -> None:
+        """End the waits between tries: something has changed."""
+        for sleeper in self._sleepers:
+            _wake(sleeper)
+
+    # --------------------------------------------------------------- it leaves the stream
+
+    def go_behind(self) -> None:
+        """Stop holding events: what is queued will be read from the log again."""
+        if self.state == "live":
+            self._leave_stream()
+            self.state = "behind"
+            self._write_row()
+
+    def fail(self, flight: Flight, kind: CauseKind, message: str, *, has_arrived: bool) -> None:
+        """FAILURE: the subscription stops, and the event is kept.
+
+        Args:
+            flight: the event at fault.
+            kind: what kind of thing went wrong.
+            message: a sentence, without secrets.
+            has_arrived: the receiver may have seen the event. At-most-once then can't send it again: the cursor has
+                passed it already.
+        """
+        now = self._deliver.clock.now()
+        del self.flights[flight.offset]
+        if flight.claimed and has_arrived:
+            telemetry = self._deliver.telemetry
+            telemetry.settled("dropped")
+            telemetry.dropped(
+                "given-up", subscription=self.name, partition=flight.event.partition, offset=flight.offset
+            )
+        elif flight.claimed:
+            self._unclaim(flight)
+        kept = None if flight.claimed else flight.offset
+        self._stop(Status.FAILURE, Cause(kind, message, flight.offset, now), kept)
+        if self.subscription is not None and self.cause is not None:
+            self._deliver.telemetry.subscription_failed(self.subscription, self.cause)
+
+    def stop(self, status: Status, cause: Cause | None = None) -> None:
+        """Somebody wishes no deliveries; what is being sent may still arrive."""
+        if self.state != "stopped" or self.status is not status:
+            self._stop(status, cause, None)
+
+    def _stop(self, status: Status, cause: Cause | None, kept: int | None) -> None:
+        self._leave_stream()
+        if kept is not None:
+            self.read_from = min(self.read_from, kept)
+        self.state, self.status, self.cause = "stopped", status, cause
+        self.retry = None
+        self._cancel_wait()
+        self.wake()
+        self._write_row()
+
+    def _leave_stream(self) -> None:
+        """The queue is given up; reading will begin where it began."""
+        self.read_from = self._next_outside()
+        self._clear_queue()
+        if self.state == "live":
+            self._released = False
+
+    def _clear_queue(self) -> None:
+        self.queue.clear()
+        self._home.account(-self.queued_bytes)
+        self.queued_bytes = 0
+
+    def _write_row(self) -> None:
+        self._home.write(self).add_done_callback(self._row_landed)
+
+    def _row_landed(self, row: "asyncio.Future[None]") -> None:
+        if row.cancelled() or row.exception() is not None:
+            return  # the partition is being closed: whoever owns it next begins at the committed offset
+        for offset in self._windowed:
+            self._home.let_go(offset)
+        self._windowed.clear()
+        self._released = True
+        if self.state == "behind":
+            self._read_on()
+
+    # --------------------------------------------------------------- wishes
+
+    def configure(self, subscription: Subscription | None, rules: Rules) -> None:
+        """Work by this revision from the next attempt on."""
+        self.subscription = subscription
+        self.rules = rules
+        self._concurrency = 1 if subscription is None else max(1, subscription.concurrency)
+        self._settled_at_receipt = rules.qos is Qos.NONE
+
+    def resume(self) -> None:
+        """Go on from the cursor, at once: FAILURE is cleared, waits are over."""
+        self.cause, self.status = None, Status.STARTED
+        self._cancel_wait()
+        self.wake()
+        if self.state == "stopped":
+            self.state = "behind"
+            self._home.note(self)
+        if self.state == "behind":
+            self._read_on()
+
+    def move(self, place: int) -> None:
+        """Go on from *place*, be it before or after the cursor; what is under way counts no more."""
+        self._leave_stream()
+        self.epoch += 1
+        for flight in list(self.flights.values()):
+            self.forget(flight)
+        self.retry = None
+        self.state = "behind" if self.state == "live" else self.state
+        self.read_from = self._floor = place
+        self._cancel_wait()
+        self.wake()
+        self._write_row()
+
+    def skip_to(self, offset: int) -> None:
+        """The log begins at *offset* now: there is nothing to be read before it."""
+        self.read_from = max(self.read_from, offset)
+        self.join_stream()
+
+    def abandon(self) -> int:
+        """The subscription is deleted: nothing of it is owed to anybody. Returns how many events were in memory."""
+        given_up = len(self.queue) + len(self.flights)
+        self.epoch += 1
+        self.flights.clear()
+        self._clear_queue()
+        for offset in self._windowed:
+            self._home.let_go(offset)
+        self._windowed.clear()
+        self._released = True
+        self.state, self.status, self.cause, self.retry = "live", Status.STARTED, None, None
+        self.revision = -1
+        self._floor = self._home.dispatched
+        self._cancel_wait()
+        self.wake()
+        return given_up
+
+    def restore(self, row: Cursor, position: int) -> None:
+        """Take up a row after the partition was opened at *position* (architecture section 4)."""
+        self.row, self.revision = row, row.revision
+        self.status, self.cause = row.status, row.cause
+        self.read_from = self._floor = row.next
+        if row.attempt:
+            self.retry = Progress(row.next, row.attempt, row.first_attempt_at, row.not_before)
+        if row.status is not Status.STARTED:
+            self.state = "stopped"
+        elif row.next < position or row.attempt:
+            self.state = "behind"
+            self._wait_until(row.not_before)
+            self._read_on()
+
+    def close(self) -> None:
+        """The partition is closed: nothing that is still under way counts."""
+        self.epoch += 1
+        self._cancel_wait()
+        self.wake()
+        self._clear_queue()
+
+
+def decode_key(key: bytes) -> str | None:
+    """The subscription id of a record key; None where it is none."""
+    try:
+        return key.decode() or None
+    except UnicodeDecodeError:
+        return None
+
+
+def size_of(event: Event) -> int:
+    """What an event costs in memory, roughly."""
+    value = event.value
+    return EVENT_OVERHEAD_BYTES if value is None else EVENT_OVERHEAD_BYTES + len(value)
+
+
+def _wake(sleeper: "asyncio.Future[None]") -> None:
+    if not sleeper.done():
+        sleeper.set_result(None)

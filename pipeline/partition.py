@@ -1,0 +1,366 @@
+"""One partition that this worker owns: its window, its lanes, its rows (architecture sections 2 to 6).
+
+`Dispatcher` opens, feeds and closes it. Everything here runs on the worker's event loop; between two awaits nothing
+changes, which is what makes the switches between stream and log exact.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from pipeline.clock import Clock
+from pipeline.delivery import Delivery, cancel_all
+from pipeline.errors import FencedError
+from pipeline.lane import Lane, LaneLimits
+from pipeline.model import Cause, Cursor, Event, Status, Subscription
+from pipeline.telemetry import Telemetry
+from pipeline.window import Window
+from pipeline.wishes import Wishes
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT_EVENTS = 500
+"""A lane that is behind notes its place at least this often, in events; and with every checkpoint (about a second)."""
+IDLE_STRIDE = 10_000
+"""A row that is kept for an idle lane follows the stream in steps of this many offsets."""
+LAST_ROWS_SECONDS = 10.0
+"""How long giving a partition back waits for the last rows. Without them events may be repeated, none is lost."""
+
+
+class Rows(Protocol):
+    """The fenced store of one partition's cursor rows (cursors.py)."""
+
+    def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":
+        """Join the next group commit; None deletes the row. The future fails with FencedError for a former owner."""
+        ...
+
+
+class Directory(Protocol):
+    """What is known of subscriptions (subscriptions/registry.py)."""
+
+    def get(self, subscription_id: str) -> Subscription | None:
+        """The subscription's newest revision, None if there is none."""
+        ...
+
+
+class Reader(Protocol):
+    """Re-reads the log for lanes that are behind (backlog.py)."""
+
+    def wake(self, partition: "Partition") -> None:
+        """A lane of the partition wants events."""
+        ...
+
+    async def offset_at(self, partition: int, timestamp_ms: int) -> int | None:
+        """The first offset whose time stamp is at or after *timestamp_ms*; None if there is none."""
+        ...
+
+
+class Surroundings(Protocol):
+    """What all partitions of a worker share (dispatcher.py)."""
+
+    @property
+    def topic(self) -> str:
+        """The source topic."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """The time."""
+        ...
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """What is counted."""
+        ...
+
+    @property
+    def deliver(self) -> Delivery:
+        """The way of one event."""
+        ...
+
+    @property
+    def directory(self) -> Directory:
+        """The subscriptions."""
+        ...
+
+    @property
+    def reader(self) -> Reader:
+        """Re-reads the log."""
+        ...
+
+    @property
+    def limits(self) -> LaneLimits:
+        """The bounds of each lane."""
+        ...
+
+    @property
+    def has_dead_letters(self) -> bool:
+        """Whether there is a dead-letter topic."""
+        ...
+
+    def account(self, size: int) -> None:
+        """So many bytes more (or less) are queued in this worker."""
+        ...
+
+    def lost(self, partition: "Partition") -> None:
+        """Kafka says that somebody else owns the partition."""
+        ...
+
+    def partition_of(self, key: bytes) -> int:
+        """The partition that a producer would choose for the key."""
+        ...
+
+
+class Partition:
+    """The lanes of one partition over one window.
+
+    Args:
+        number: of the partition.
+        position: where the stream begins: the committed offset, or where `autoOffsetReset` put it.
+        worker: what all partitions share.
+        rows: the store of its cursor rows.
+    """
+
+    def __init__(self, number: int, position: int, worker: Surroundings, rows: Rows) -> None:
+        self.number = number
+        self.window = Window(position)
+        self.lanes: dict[bytes, Lane] = {}
+        self.committed: int | None = None
+        self.is_draining = False
+        self.progressed_at = worker.clock.now()
+        self._worker = worker
+        self._rows = rows
+        self._noted: dict[Lane, None] = {}
+        self._runners: set[asyncio.Task[None]] = set()
+        self._behind: dict[Lane, None] = {}
+        self.wishes = Wishes(self, worker)
+
+    # --------------------------------------------------------------- the stream
+
+    def dispatch(self, events: Sequence[Event]) -> None:
+        """Hand a batch to its lanes: in order, at once, without I/O."""
+        if self.is_draining:
+            return
+        first = self.window.dispatched
+        if events[0].offset < first:
+            events = [event for event in events if event.offset >= first]
+            if not events:
+                return
+        lanes = self.lanes
+        for event in events:
+            key = event.key or b""
+            lane = lanes.get(key)
+            if lane is None:
+                lane = self.wishes.new_lane(key, event.offset)
+            lane.offer(event)
+        # Last, for a lane that leaves the stream in the middle of a batch reads on from `dispatched`.
+        self.progressed_at = self._worker.clock.now()
+        self.window.advance(events[-1].offset + 1, self.progressed_at)
+
+    @property
+    def dispatched(self) -> int:
+        """The next offset that the stream will hand out."""
+        return self.window.dispatched
+
+    def hand_out(self, offset: int) -> None:
+        """See `lane.Home`."""
+        self.window.add(offset)
+
+    def let_go(self, offset: int) -> None:
+        """See `lane.Home`."""
+        self.window.settle(offset)
+
+    def account(self, size: int) -> None:
+        """See `lane.Home`."""
+        self._worker.account(size)
+
+    def spawn(self, work: Coroutine[object, object, None], lane: Lane) -> None:
+        """See `lane.Home`."""
+        task = asyncio.get_running_loop().create_task(self._guarded(work, lane))
+        self._runners.add(task)
+        task.add_done_callback(self._runners.discard)
+
+    async def _guarded(self, work: Coroutine[object, object, None], lane: Lane) -> None:
+        try:
+            await work
+        except FencedError:
+            self._worker.lost(self)
+        except Exception as error:  # the one place: a fault of ours must show, and must not end the worker
+            logger.exception("lane %r of partition %d", lane.name, self.number)
+            message = f"internal error: {type(error).__name__}"
+            lane.stop(Status.FAILURE, Cause("exception", message, lane.next, self._worker.clock.now()))
+
+    # --------------------------------------------------------------- rows
+
+    def write(self, lane: Lane) -> "asyncio.Future[None]":
+        """See `lane.Home`."""
+        self._noted.pop(lane, None)
+        row = lane.cursor()
+        lane.wrote(row)
+        return self._put(lane.key, row)
+
+    def _put(self, key: bytes, row: Cursor | None) -> "asyncio.Future[None]":
+        written = self._rows.put(key, row)
+        written.add_done_callback(self._row_written)
+        return written
+
+    def _row_written(self, row: "asyncio.Future[None]") -> None:
+        if not row.cancelled() and isinstance(row.exception(), FencedError):
+            self._worker.lost(self)
+
+    def note(self, lane: Lane) -> None:
+        """See `lane.Home`."""
+        if lane.row is not None and lane.next - lane.row.next >= CHECKPOINT_EVENTS and lane.state == "behind":
+            self.write(lane)
+        else:
+            self._noted[lane] = None
+
+    # --------------------------------------------------------------- the log
+
+    def wants_events(self, lane: Lane) -> None:
+        """See `lane.Home`."""
+        self._behind[lane] = None
+        self._worker.reader.wake(self)
+
+    def next_place(self) -> int | None:
+        """Where the log should be read next: the smallest reading place among the lanes with room."""
+        for lane in [lane for lane in self._behind if not lane.wants_to_read]:
+            del self._behind[lane]
+        return min((lane.read_from for lane in self._behind), default=None)
+
+    def feed(self, start: int, end: int, events: Sequence[Event]) -> None:
+        """A stretch of the log, [start, end): give each lane its events. Never goes beyond what was dispatched."""
+        end = min(end, self.dispatched)
+        fed: dict[bytes, list[Event]] = {}
+        lanes = [lane for lane in self._behind if start <= lane.read_from < end and lane.wants_to_read]
+        for lane in lanes:
+            fed[lane.key] = []
+        for event in events:
+            wanted = fed.get(event.key or b"")
+            if wanted is not None and event.offset < end:
+                wanted.append(event)
+        for lane in lanes:
+            lane.feed(fed[lane.key], end)
+        if lanes:
+            self.progressed_at = self._worker.clock.now()
+
+    def log_begins_at(self, offset: int) -> None:
+        """Retention has deleted everything before *offset*: whoever was to read there has lost events."""
+        for lane in self._behind:
+            if lane.read_from < offset:
+                self._worker.telemetry.dropped(
+                    "retention",
+                    offset - lane.read_from,
+                    subscription=lane.name,
+                    partition=self.number,
+                    offset=lane.read_from,
+                )
+                lane.skip_to(offset)
+
+    # --------------------------------------------------------------- the checkpoint
+
+    def checkpoint(self) -> None:
+        """About once a second: whoever holds the window too long goes behind, rows that are out of date are written."""
+        if self.is_draining:
+            return
+        now = self._worker.clock.now()
+        self._end_holding(now)
+        self.wishes.keep_time(now)
+        noted, self._noted = self._noted, {}
+        for lane in noted:
+            self._refresh_row(lane)
+
+    def _end_holding(self, now: float) -> None:
+        since = self.window.oldest_since()
+        held_from = now - self._worker.limits.hold_seconds
+        if since is None or since > held_from:
+            return
+        boundary = self.window.handed_out_before(held_from)
+        for lane in list(self.lanes.values()):
+            first = lane.first_windowed()
+            if first is not None and first < boundary:
+                lane.go_behind()
+
+    def _refresh_row(self, lane: Lane) -> None:
+        """Write a row that is out of date, or delete it when it says no more than the committed offset does."""
+        row = lane.row
+        if lane.is_in_window and not lane.is_trying:
+            if row is None:
+                return
+            if self._is_superfluous(lane, row):
+                self.delete_row(lane)
+                return
+        if row is None or self._is_stale(lane, row):
+            self.write(lane)
+        if lane.state == "live":
+            self._noted[lane] = None
+
+    def _is_superfluous(self, lane: Lane, row: Cursor) -> bool:
+        # The row has to outlive a command that it has noted, or the command would be carried out again.
+        carries_command = lane.subscription is not None and lane.subscription.resume_from is not None
+        return not carries_command and self.committed is not None and self.committed >= row.next
+
+    def _is_stale(self, lane: Lane, row: Cursor) -> bool:
+        current = lane.cursor()
+        if lane.is_idle and current.next - row.next < IDLE_STRIDE:
+            # Only the stream's place has moved, which all lanes share: a restart would read that stretch in vain.
+            current = replace(current, next=row.next)
+        return current != row
+
+    def delete_row(self, lane: Lane) -> None:
+        """The lane needs no row any more."""
+        self._noted.pop(lane, None)
+        lane.row = None
+        self._put(lane.key, None)
+
+    def sweep(self) -> None:
+        """Forget lanes that have nothing to do and nothing to remember: memory follows the subscriptions in use."""
+        committed = self.committed
+        if committed is None:
+            return
+        for lane in list(self.lanes.values()):
+            if lane.is_idle and lane.row is None and lane.settled_to <= committed:
+                del self.lanes[lane.key]
+                self._noted.pop(lane, None)
+                self.wishes.forget_times(lane)
+
+    # --------------------------------------------------------------- the end
+
+    async def drain(self, seconds: float) -> int:
+        """Give the partition back: begin nothing, let attempts end, make the rows durable.
+
+        Args:
+            seconds: how long attempts in flight may take to end; those that don't are cancelled and count as not made.
+
+        Returns:
+            The offset to commit.
+        """
+        self.is_draining = True
+        for lane in self.lanes.values():
+            lane.wake()
+        if self._runners:
+            await asyncio.wait(self._runners, timeout=seconds)
+        await cancel_all(self._runners)
+        await self._write_last_rows()
+        return self.window.committable
+
+    async def _write_last_rows(self) -> None:
+        prefix = self.window.committable
+        rows = [self.write(lane) for lane in self.lanes.values() if self._needs_row(lane, prefix)]
+        if rows:
+            await asyncio.wait(rows, timeout=LAST_ROWS_SECONDS)
+
+    def _needs_row(self, lane: Lane, prefix: int) -> bool:
+        if lane.row is not None:
+            return not lane.is_released or lane.cursor() != lane.row
+        # Ahead of the prefix: some of its events at or after it are settled, and must not be sent again.
+        return lane.settled_to > prefix or lane.next < prefix or lane.is_trying or not lane.is_released
+
+    async def close(self) -> None:
+        """End all work at once; nothing that is still under way counts. What is durable stays as it is."""
+        self.is_draining = True
+        for lane in self.lanes.values():
+            lane.close()
+        await cancel_all(self._runners)

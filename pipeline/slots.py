@@ -1,0 +1,88 @@
+"""The worker's requests in flight: a bounded number of slots, shared so that silent receivers can't take them all.
+
+A lane whose last attempt timed out is *suspect*. Suspects wait behind lanes that answer and hold at most half of the
+slots (architecture section 7); every eighth slot that falls free goes to a suspect all the same, so none starves.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+
+SUSPECT_TURN = 8
+
+
+class Slots:
+    """A semaphore with two queues.
+
+    Args:
+        limit: slots in all, at least 2.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._suspect_limit = max(1, limit // 2)
+        self._taken = 0
+        self._taken_by_suspects = 0
+        self._trusted: deque[asyncio.Future[None]] = deque()
+        self._suspects: deque[asyncio.Future[None]] = deque()
+        self._granted = 0
+
+    @property
+    def taken(self) -> int:
+        """Slots in use."""
+        return self._taken
+
+    def try_acquire(self, *, suspect: bool) -> bool:
+        """Take a slot if one is free and nobody waits for it."""
+        if self._taken >= self._limit or self._trusted:
+            return False
+        if suspect:
+            if self._suspects or self._taken_by_suspects >= self._suspect_limit:
+                return False
+            self._taken_by_suspects += 1
+        self._taken += 1
+        return True
+
+    async def acquire(self, *, suspect: bool) -> None:
+        """Wait for a slot; give it back with `release` and the same *suspect*."""
+        if self.try_acquire(suspect=suspect):
+            return
+        queue = self._suspects if suspect else self._trusted
+        turn = asyncio.get_running_loop().create_future()
+        queue.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                # Still queued; `_grant` passes over it if it gets there first.
+                with contextlib.suppress(ValueError):
+                    queue.remove(turn)
+            else:
+                self.release(suspect=suspect)
+            raise
+
+    def release(self, *, suspect: bool) -> None:
+        """Give a slot back; whoever waits gets it."""
+        self._taken -= 1
+        if suspect:
+            self._taken_by_suspects -= 1
+        self._grant()
+
+    def _grant(self) -> None:
+        while self._taken < self._limit:
+            suspects_turn = self._suspects and (not self._trusted or self._granted % SUSPECT_TURN == 0)
+            if suspects_turn and self._taken_by_suspects < self._suspect_limit:
+                self._taken_by_suspects += self._hand_over(self._suspects)
+            elif self._trusted:
+                self._hand_over(self._trusted)
+            else:
+                return
+
+    def _hand_over(self, queue: deque[asyncio.Future[None]]) -> bool:
+        turn = queue.popleft()
+        if turn.done():  # cancelled while it waited
+            return False
+        self._taken += 1
+        self._granted += 1
+        turn.set_result(None)
+        return True
