@@ -1,0 +1,38 @@
+"""Brokers as fixtures: `broker` runs a test on the embedded one and on a real Kafka, `kafka` on the real one alone."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.embedded import EmbeddedBroker
+from tests.brokers import TestBroker
+from tests.containers import real_kafka
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[TestBroker]:
+    """A real Kafka, one for the whole run: tests use names of their own (`unique_name`)."""
+    with real_kafka() as broker:
+        yield broker
+
+
+@pytest.fixture
+def embedded() -> Iterator[TestBroker]:
+    """A fresh embedded broker."""
+    with EmbeddedBroker() as mock:
+        yield TestBroker(mock.bootstrap, mock)
+
+
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def broker(request: pytest.FixtureRequest) -> TestBroker:
+    """Each kind of broker in turn."""
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, TestBroker)
+    return found
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark whoever asks for `kafka`, so that `-m 'not kafka'` leaves out all that needs it."""
+    for item in items:
+        if "kafka" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.kafka)

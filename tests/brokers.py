@@ -1,0 +1,130 @@
+"""One value for both kinds of broker that tests run on: the embedded one and a real Kafka."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import ClassVar
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import for_code
+
+from pipeline.embedded import EmbeddedBroker
+
+Records = list[ConsumerRecord[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class TestBroker:
+    """A broker to test against.
+
+    Attributes:
+        bootstrap: its address, `host:port`.
+        mock: the embedded broker, with its faults; None for a real Kafka.
+    """
+
+    __test__: ClassVar[bool] = False  # a value, whatever pytest thinks of its name
+
+    bootstrap: str
+    mock: EmbeddedBroker | None = None
+
+    @property
+    def embedded(self) -> bool:
+        """Whether this is the embedded broker: no rebalances, no fencing, no transactions worth the name."""
+        return self.mock is not None
+
+    async def create_topic(self, name: str, partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
+        """Create a topic and return its name. The embedded broker has no topic configuration: *config* is for Kafka."""
+        if self.mock is not None:
+            self.mock.create_topic(name, partitions)
+            return name
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        try:
+            await admin.start()
+            answer = await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=dict(config or {}))])
+        finally:
+            await admin.close()
+        for topic, code, *reason in answer.topic_errors:
+            if code:
+                raise for_code(code)(f"{topic}: {reason}")
+        return name
+
+    @asynccontextmanager
+    async def producer(self) -> AsyncIterator[AIOKafkaProducer]:
+        """A started producer that waits for every replica."""
+        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, acks="all")
+        try:
+            await producer.start()
+            yield producer
+        finally:
+            await producer.stop()
+
+    async def produce(
+        self, topic: str, *records: tuple[bytes | None, bytes | None], partition: int | None = None
+    ) -> None:
+        """Append (key, value) pairs in their order, and return when the broker has confirmed them all."""
+        async with self.producer() as producer:
+            sent = [await producer.send(topic, value, key=key, partition=partition) for key, value in records]
+            await asyncio.gather(*sent)
+
+    async def read(self, topic: str, *, committed_only: bool = False) -> Records:
+        """What the topic holds now, by partition and offset.
+
+        Args:
+            topic: an existing topic.
+            committed_only: leave out what belongs to open and aborted transactions (a real Kafka only).
+        """
+        records: Records = []
+        async with self._reader(topic, committed_only=committed_only) as reader:
+            ends = await reader.end_offsets(reader.assignment())
+            for tp, end in ends.items():
+                while await reader.position(tp) < end:
+                    for batch in (await reader.getmany(tp, timeout_ms=200)).values():
+                        records += [record for record in batch if record.offset < end]
+        return sorted(records, key=lambda record: (record.partition, record.offset))
+
+    async def wait_for(self, topic: str, count: int, *, within_seconds: float = 20.0) -> Records:
+        """The first *count* records that the topic ever had, as soon as it has them, by partition and offset.
+
+        Raises:
+            TimeoutError: there were fewer when the time was up; says how many.
+        """
+        records: Records = []
+        try:
+            async with asyncio.timeout(within_seconds), self._reader(topic) as reader:
+                while len(records) < count:
+                    for batch in (await reader.getmany(timeout_ms=200)).values():
+                        records += batch
+        except TimeoutError as error:
+            raise TimeoutError(f"{topic} had {len(records)} of {count} records after {within_seconds} s") from error
+        return sorted(records[:count], key=lambda record: (record.partition, record.offset))
+
+    async def committed(self, group: str, topic: str) -> dict[int, int]:
+        """The offsets that a consumer group has committed, by partition; one without an offset is left out."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        try:
+            await admin.start()
+            described = (await admin.describe_topics([topic]))[0]
+            places = [TopicPartition(topic, found["partition"]) for found in described["partitions"]]
+            offsets = await admin.list_consumer_group_offsets(group, partitions=places)
+        finally:
+            await admin.close()
+        return {tp.partition: found.offset for tp, found in offsets.items() if found.offset >= 0}
+
+    @asynccontextmanager
+    async def _reader(self, topic: str, *, committed_only: bool = False) -> AsyncIterator[AIOKafkaConsumer]:
+        consumer = AIOKafkaConsumer(
+            topic,
+            bootstrap_servers=self.bootstrap,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            isolation_level="read_committed" if committed_only else "read_uncommitted",
+            # The embedded broker's end-of-transaction markers carry a wrong CRC.
+            check_crcs=not self.embedded,
+        )
+        try:
+            await consumer.start()
+            yield consumer
+        finally:
+            await consumer.stop()
