@@ -28,7 +28,7 @@ def attach(app: DeliveryApp) -> AgentT[bytes]:
     @app.agent(source, name="deliver")
     async def deliver(batches: StreamT[bytes]) -> AsyncIterator[object]:
         """Hand each batch of the source topic to the lanes of its subscriptions."""
-        async for batch in batches.noack().events():
+        async for batch in batches.events():
             message = batch.message
             if message.generation_id == app.consumer_generation_id:
                 dispatcher.dispatch(message.partition, cast("Sequence[Event]", batch.value))

@@ -135,7 +135,7 @@ class Backlog:
         if TopicPartition(self._topic, partition.number) in consumer.assignment():
             return
         wanted = {TopicPartition(self._topic, each.number): each.next_place() for each in self._wanting}
-        consumer.assign(wanted)
+        consumer.assign(set(wanted))
         for place, start in wanted.items():
             consumer.seek(place, start or 0)
 

@@ -27,6 +27,8 @@ HOLD_CHECKS = 4
 """An event is held for at most hold_seconds and a quarter of them."""
 SWEEP_CHECKPOINTS = 30
 OPEN_PAUSE_SECONDS = 1.0
+WINDOW_EVENTS = 200_000
+"""Unsettled offsets of a partition from which on it takes no more events: rows can't land, or all lanes are full."""
 
 
 class RowStore(Rows, Protocol):
@@ -62,6 +64,18 @@ class Log(Reader, Protocol):
 
     def forget(self, partition: Partition) -> None:
         """The partition is closed."""
+        ...
+
+
+class Flow(Protocol):
+    """Faust's valve per partition (intake.py)."""
+
+    def hold_back(self, number: int) -> None:
+        """Hand out no more events of the partition for now."""
+        ...
+
+    def let_flow(self, number: int) -> None:
+        """Go on."""
         ...
 
 
@@ -107,7 +121,9 @@ class Dispatcher:
         self.limits = limits
         self.has_dead_letters = deliver.dead_letters is not None
         self.partition_of = partition_of
+        self.flow: Flow | None = None
         self.assigned: frozenset[int] = frozenset()
+        self.assigned_at = self.clock.now()
         self.queued_bytes = 0
         self._rows_of = rows_of
         self._registry = registry
@@ -115,6 +131,7 @@ class Dispatcher:
         self._open: dict[int, _Open] = {}
         self._opening: dict[int, asyncio.Task[None]] = {}
         self._lost: set[asyncio.Task[None]] = set()
+        self._held_back: set[int] = set()
         self._checkpoints = 0
 
     # --------------------------------------------------------------- the stream
@@ -128,6 +145,9 @@ class Dispatcher:
         found.partition.dispatch(events)
         if self.queued_bytes > self._worker_bytes:
             self._relieve()
+        if len(found.partition.window) > WINDOW_EVENTS and self.flow is not None:
+            self._held_back.add(number)
+            self.flow.hold_back(number)
 
     def account(self, size: int) -> None:
         """See `partition.Surroundings`."""
@@ -141,6 +161,15 @@ class Dispatcher:
             if 2 * self.queued_bytes <= self._worker_bytes:
                 return
             lane.go_behind()
+
+    def _let_flow(self) -> None:
+        for number in list(self._held_back):
+            entry = self._open.get(number)
+            if entry is not None and 2 * len(entry.partition.window) > WINDOW_EVENTS:
+                continue
+            self._held_back.discard(number)
+            if entry is not None and self.flow is not None:
+                self.flow.let_flow(number)
 
     def is_open(self, number: int) -> bool:
         """Whether events of the partition may be dispatched."""
@@ -176,6 +205,7 @@ class Dispatcher:
         Returns when all are open, or given up because they were revoked in the meantime.
         """
         self.assigned = frozenset(positions)
+        self.assigned_at = self.clock.now()
         await self._registry.ready()
         tasks = []
         for number, position in positions.items():
@@ -263,6 +293,7 @@ class Dispatcher:
     def checkpoint(self) -> None:
         """One round of `keep_checkpoints`."""
         self._checkpoints += 1
+        self._let_flow()
         for entry in list(self._open.values()):
             entry.partition.checkpoint()
             if self._checkpoints % SWEEP_CHECKPOINTS == 0:

@@ -32,6 +32,7 @@ class DeliveryConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._prefix_lock = asyncio.Lock()
+        self._dispatcher.flow = self
 
     @property
     def _dispatcher(self) -> Dispatcher:
@@ -47,9 +48,9 @@ class DeliveryConsumer(driver.Consumer):
         """Fetch; see `faust.transport.consumer.Consumer.getmany`, whose checks are kept."""
         generation = self.app.consumer_generation_id
         records, active = await self._wait_next_records(timeout)
-        if records is None or self.should_stop:
+        if not records or self.should_stop:
             return
-        if not self.flow_active or generation != self.app.consumer_generation_id:
+        if not self._is_current(generation):
             # Fetched for an assignment that is gone. What is passed over here is read again: `Partition.dispatch`
             # knows how far it got, so going back to the committed offset repeats nothing.
             await self._seek_back()
@@ -57,17 +58,20 @@ class DeliveryConsumer(driver.Consumer):
         topic = self._dispatcher.topic
         batches = {place: batch for place, batch in records.items() if place.topic == topic}
         for place, batch in batches.items():
-            if not self.flow_active or generation != self.app.consumer_generation_id:
+            if not self._is_current(generation):
                 return
             if batch and self._is_wanted(place, active):
                 self.app.monitor.track_tp_end_offset(place, self.highwater(place))
                 yield place, self._to_batch(place, batch)
         others = {place: batch for place, batch in records.items() if place.topic != topic}
         for place, record in self.scheduler.iterate(others):
-            if not self.flow_active or generation != self.app.consumer_generation_id:
+            if not self._is_current(generation):
                 return
             if self._is_wanted(place, active):
                 yield place, self._to_message(place, record)
+
+    def _is_current(self, generation: int) -> bool:
+        return self.flow_active and generation == self.app.consumer_generation_id
 
     def _is_wanted(self, place: TP, active: set[TP] | None) -> bool:
         return active is None or place in active or place in self._buffered_partitions
@@ -91,6 +95,14 @@ class DeliveryConsumer(driver.Consumer):
             if offset == 0:
                 self._thread.seek(place, 0)
         return committed
+
+    def hold_back(self, number: int) -> None:
+        """See `dispatcher.Flow`. Pausing the partition would drop what has been fetched (faust.transport.consumer)."""
+        self.on_buffer_full(TP(self._dispatcher.topic, number))
+
+    def let_flow(self, number: int) -> None:
+        """See `dispatcher.Flow`."""
+        self.on_buffer_drop(TP(self._dispatcher.topic, number))
 
     # --------------------------------------------------------------- offsets go
 

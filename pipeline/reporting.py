@@ -1,0 +1,138 @@
+"""Turns the live objects of a worker into the plain values of report.py. Reads, never changes."""
+
+from collections.abc import Callable, Sequence
+
+from pipeline.dead_letter import shown_url
+from pipeline.dispatcher import Dispatcher
+from pipeline.lane import Lane
+from pipeline.model import Subscription
+from pipeline.partition import Partition
+from pipeline.report import LaneReport, PartitionReport, WorkerReport
+
+
+class WorkerReporter:
+    """The `Reporter` of a running worker.
+
+    Args:
+        app: the application's name.
+        dispatcher: the partitions.
+        readiness: why the worker is not ready, a sentence; None when it is.
+        end_of: the end of a partition's log as far as it is known.
+        subscriptions: how many the registry knows.
+        warning_of: something a person should know of a subscription.
+    """
+
+    def __init__(
+        self,
+        app: str,
+        dispatcher: Dispatcher,
+        *,
+        readiness: Callable[[], str | None],
+        end_of: Callable[[int], int | None],
+        subscriptions: Callable[[], int],
+        warning_of: Callable[[Subscription], str | None],
+    ) -> None:
+        self._app = app
+        self._dispatcher = dispatcher
+        self._readiness = readiness
+        self._end_of = end_of
+        self._subscriptions = subscriptions
+        self._warning_of = warning_of
+
+    def worker(self) -> WorkerReport:
+        """See `report.Reporter`."""
+        dispatcher = self._dispatcher
+        problem = self._readiness()
+        opened = dispatcher.partitions()
+        closed = sorted(dispatcher.assigned - {partition.number for partition in opened})
+        if problem is None and closed:
+            problem = f"partitions {', '.join(map(str, closed))} are not open yet"
+        return WorkerReport(
+            app=self._app,
+            topic=dispatcher.topic,
+            ready=problem is None,
+            problem=problem,
+            assigned=tuple(sorted(dispatcher.assigned)),
+            partitions=(
+                *(self._partition(partition) for partition in opened),
+                *(self._closed_partition(number) for number in closed),
+            ),
+            subscriptions=self._subscriptions(),
+            queued_events=sum(len(lane.queue) for lane in _lanes(opened)),
+            queued_bytes=dispatcher.queued_bytes,
+            in_flight=dispatcher.deliver.slots.taken,
+        )
+
+    def _partition(self, partition: Partition) -> PartitionReport:
+        window = partition.window
+        since = window.oldest_since()
+        end = self._end_of(partition.number)
+        lanes = partition.lanes.values()
+        unread = end is not None and end > window.dispatched
+        return PartitionReport(
+            topic=self._dispatcher.topic,
+            partition=partition.number,
+            is_open=True,
+            committed=partition.committed,
+            dispatched=window.dispatched,
+            end=end,
+            unsettled=len(window),
+            oldest_unsettled_seconds=0.0 if since is None else max(0.0, self._dispatcher.clock.now() - since),
+            lanes=len(lanes),
+            has_work=unread or len(window) > 0 or any(lane.wants_to_read for lane in lanes),
+            progressed_at=partition.progressed_at,
+        )
+
+    def _closed_partition(self, number: int) -> PartitionReport:
+        """Assigned and not open: it has work, which is to be opened, and makes no progress until it is."""
+        return PartitionReport(
+            topic=self._dispatcher.topic,
+            partition=number,
+            is_open=False,
+            committed=None,
+            dispatched=0,
+            end=self._end_of(number),
+            unsettled=0,
+            oldest_unsettled_seconds=0.0,
+            lanes=0,
+            has_work=True,
+            progressed_at=self._dispatcher.assigned_at,
+        )
+
+    def lanes(self) -> list[LaneReport]:
+        """See `report.Reporter`."""
+        reports = [
+            self._lane(partition, lane) for partition in self._dispatcher.partitions() for lane in partition.lanes.values()
+        ]
+        return sorted(reports, key=lambda report: (report.subscription, report.partition))
+
+    def _lane(self, partition: Partition, lane: Lane) -> LaneReport:
+        subscription = lane.subscription
+        place = lane.next
+        waiting = [flight.not_before for flight in lane.flights.values() if flight.not_before]
+        tries = [flight.attempt for flight in lane.flights.values()]
+        if lane.retry is not None:
+            waiting.append(lane.retry.not_before)
+            tries.append(lane.retry.attempt)
+        return LaneReport(
+            subscription=lane.name or repr(lane.key),
+            partition=partition.number,
+            state=lane.state,
+            status=lane.status.value,
+            next=place,
+            events_behind=0 if lane.is_idle else max(0, partition.dispatched - place),
+            queued=len(lane.queue),
+            queued_bytes=lane.queued_bytes,
+            in_flight=len(lane.flights),
+            attempt=max(tries, default=0),
+            not_before=min(waiting, default=0.0),
+            cause=lane.cause,
+            revision=lane.revision,
+            qos="" if subscription is None else subscription.qos.value,
+            url="" if subscription is None else shown_url(subscription.url),
+            warning=None if subscription is None else self._warning_of(subscription),
+        )
+
+
+def _lanes(partitions: Sequence[Partition]) -> list[Lane]:
+    return [lane for partition in partitions for lane in partition.lanes.values()]
