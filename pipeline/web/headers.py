@@ -1,0 +1,30 @@
+"""Headers that every answer of the web view carries: nothing is cached, framed, guessed at or fetched elsewhere."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+
+CONTENT_SECURITY_POLICY: Final = "Content-Security-Policy"
+CLOSED_POLICY: Final = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+"""Nothing may be loaded or run. A page that needs more names it itself."""
+
+SAFE_HEADERS: Final[Mapping[str, str]] = {
+    CONTENT_SECURITY_POLICY: CLOSED_POLICY,
+    hdrs.CACHE_CONTROL: "no-store",
+    hdrs.SERVER: "webhooks",  # instead of the versions of Python and aiohttp
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+@web.middleware
+async def safe_headers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Add the headers that the answer does not set itself."""
+    response = await handler(request)
+    for name, value in SAFE_HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response

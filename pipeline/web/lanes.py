@@ -1,0 +1,122 @@
+"""The lanes of a worker as JSON: which are asked for, and how one is shown. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, get_args
+
+from multidict import MultiMapping
+
+from pipeline.model import Cause, Status
+from pipeline.redaction import mask, shown_url
+from pipeline.report import LaneReport, LaneState
+
+STATES: Final = get_args(LaneState)
+STATUSES: Final = tuple(Status)
+PARAMETERS: Final = ("subscription", "state", "status", "partition", "limit", "offset")
+DEFAULT_LIMIT: Final = 100
+MOST: Final = 1000
+LARGEST: Final = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class LaneQuery:
+    """Which lanes are asked for; None asks for any.
+
+    Attributes:
+        limit: how many at most.
+        offset: how many are passed over first.
+    """
+
+    subscription: str | None = None
+    state: str | None = None
+    status: str | None = None
+    partition: int | None = None
+    limit: int = DEFAULT_LIMIT
+    offset: int = 0
+
+    def matches(self, lane: LaneReport) -> bool:
+        """Whether the lane is one of them."""
+        return (
+            self.subscription in {None, lane.subscription}
+            and self.state in {None, lane.state}
+            and self.status in {None, lane.status}
+            and self.partition in {None, lane.partition}
+        )
+
+    def select(self, lanes: Iterable[LaneReport]) -> tuple[list[LaneReport], int]:
+        """The page that is asked for, and how many lanes match in all."""
+        matching = [lane for lane in lanes if self.matches(lane)]
+        return matching[self.offset : self.offset + self.limit], len(matching)
+
+
+def parse_query(query: MultiMapping[str]) -> LaneQuery | list[str]:
+    """The query, or a sentence for each parameter that can't be used."""
+    problems = [f"{name}: unknown; allowed are {', '.join(PARAMETERS)}" for name in sorted({*query} - {*PARAMETERS})]
+    problems += [f"{name}: given more than once" for name in PARAMETERS if len(query.getall(name, [])) > 1]
+    parsed = LaneQuery(
+        subscription=query.get("subscription"),
+        state=_choice(query, "state", STATES, problems),
+        status=_choice(query, "status", STATUSES, problems),
+        partition=_integer(query, "partition", (0, LARGEST), problems),
+        limit=_integer(query, "limit", (1, MOST), problems) or DEFAULT_LIMIT,
+        offset=_integer(query, "offset", (0, LARGEST), problems) or 0,
+    )
+    return problems or parsed
+
+
+def _choice(query: MultiMapping[str], name: str, allowed: tuple[str, ...], problems: list[str]) -> str | None:
+    value = query.get(name)
+    if value is not None and value not in allowed:
+        problems.append(f"{name}: {value!r} is none of {', '.join(allowed)}")
+    return value
+
+
+def _integer(query: MultiMapping[str], name: str, bounds: tuple[int, int], problems: list[str]) -> int | None:
+    text = query.get(name)
+    if text is None:
+        return None
+    least, most = bounds
+    digits = len(str(most))
+    value = int(text) if text.isascii() and text.isdigit() and len(text) <= digits else None
+    if value is None or not least <= value <= most:
+        problems.append(f"{name}: {text!r} is not a whole number from {least} to {most}")
+    return value
+
+
+def shown_lane(lane: LaneReport) -> dict[str, Any]:
+    """The lane as JSON, without a secret: times in RFC 3339, null for what there is not."""
+    return {
+        "subscription": lane.subscription,
+        "partition": lane.partition,
+        "state": lane.state,
+        "status": lane.status,
+        "next": lane.next,
+        "eventsBehind": lane.events_behind,
+        "queued": lane.queued,
+        "queuedBytes": lane.queued_bytes,
+        "inFlight": lane.in_flight,
+        "attempt": lane.attempt,
+        "notBefore": shown_time(lane.not_before),
+        "cause": None if lane.cause is None else _shown_cause(lane.cause),
+        "revision": lane.revision,
+        "qos": lane.qos,
+        "url": shown_url(lane.url),
+        "warning": None if lane.warning is None else mask(lane.warning),
+    }
+
+
+def _shown_cause(cause: Cause) -> dict[str, Any]:
+    return {
+        "kind": cause.kind,
+        "message": mask(cause.message),
+        "offset": cause.offset,
+        "at": shown_time(cause.at),
+    }
+
+
+def shown_time(moment: float) -> str | None:
+    """*moment*, Unix seconds, in RFC 3339; None for 0."""
+    if not moment:
+        return None
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,209 @@
+"""The page for people: this worker, its partitions, its lanes, those in trouble first. Pure; no script in it."""
+
+import base64
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.model import Status
+from pipeline.redaction import mask, shown_url
+from pipeline.report import LaneReport, PartitionReport, WorkerReport
+from pipeline.telemetry import Telemetry
+from pipeline.web.headers import CLOSED_POLICY
+from pipeline.web.lanes import shown_time
+from pipeline.web.markup import Markup, fragment, tag
+
+MOST_LANES: Final = 100
+"""Lanes on the page; the rest is at `/lanes`."""
+
+STYLE: Final = Markup("""
+:root { color-scheme: light dark; --line: #8884; --bad: #c62828; --slow: #b26a00; --good: #2e7d32; }
+* { box-sizing: border-box; }
+body { font: 1rem/1.45 system-ui, sans-serif; max-width: 75rem; margin: 0 auto; padding: 1rem; }
+h1 { font-size: 1.4rem; margin: 0; overflow-wrap: anywhere; }
+h2 { font-size: 1.1rem; margin: 2rem 0 .6rem; }
+h3 { font-size: 1rem; margin: 0 0 .3rem; overflow-wrap: anywhere; }
+p { margin: .2rem 0; }
+small, dt, th { opacity: .75; font-weight: normal; }
+.good { color: var(--good); } .slow { color: var(--slow); } .bad { color: var(--bad); }
+.cards { display: grid; gap: .7rem; grid-template-columns: repeat(auto-fill, minmax(min(21rem, 100%), 1fr)); }
+.cards > * { border: 1px solid var(--line); border-left-width: .3rem; border-radius: .3rem; padding: .6rem .8rem; }
+.cards > .bad { border-left-color: var(--bad); } .cards > .slow { border-left-color: var(--slow); }
+.cards > .good { border-left-color: var(--good); }
+article { color: CanvasText !important; }
+dl { display: grid; grid-template-columns: auto 1fr; gap: 0 .8rem; margin: .3rem 0 0; font-size: .9rem; }
+dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
+.numbers { grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); }
+.numbers b { display: block; font-size: 1.3rem; font-variant-numeric: tabular-nums; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
+""")
+
+POLICY: Final = "; ".join(
+    (
+        CLOSED_POLICY,
+        f"style-src 'sha256-{base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}'",
+    )
+)
+"""The content security policy of the page: the one style sheet in it, named by its hash, and nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Lanes under one heading; *tone* is the class of their colour."""
+
+    title: str
+    tone: str
+    lanes: Sequence[LaneReport]
+
+
+def page(report: WorkerReport, lanes: Iterable[LaneReport], telemetry: Telemetry, now: float) -> str:
+    """The whole document, as of *now* in Unix seconds."""
+    title = f"{report.app}: webhooks of {report.topic}"
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("title", title),
+        tag("style", STYLE),
+    )
+    body = tag(
+        "body",
+        tag("h1", title),
+        _readiness(report, now),
+        _numbers(report, telemetry),
+        _partitions(report.partitions, now),
+        *_groups(group_lanes(lanes), now),
+    )
+    return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
+
+
+def group_lanes(lanes: Iterable[LaneReport]) -> list[Group]:
+    """Lanes by what a person should look at first; within a group the furthest behind first."""
+    groups: dict[str, list[LaneReport]] = {"Failed": [], "Behind": [], "Trying again": [], "Stopped": [], "Live": []}
+    for lane in lanes:
+        groups[_title(lane)].append(lane)
+    tones = {"Failed": "bad", "Behind": "slow", "Trying again": "slow", "Stopped": "", "Live": "good"}
+    return [
+        Group(title, tones[title], sorted(members, key=lambda lane: (-lane.events_behind, -lane.queued)))
+        for title, members in groups.items()
+        if members
+    ]
+
+
+def _title(lane: LaneReport) -> str:
+    if lane.status == Status.FAILURE:
+        return "Failed"
+    if lane.state == "stopped":
+        return "Stopped"
+    if lane.state == "behind":
+        return "Behind"
+    return "Trying again" if lane.not_before else "Live"
+
+
+def _readiness(report: WorkerReport, now: float) -> Markup:
+    if report.ready:
+        state = tag("b", "ready", class_="good")
+    else:
+        state = tag("b", f"not ready: {mask(report.problem or 'the worker is starting')}", class_="bad")
+    return tag("p", state, " ", tag("small", f"as of {shown_time(now)}, since this worker started"))
+
+
+def _numbers(report: WorkerReport, telemetry: Telemetry) -> Markup:
+    settled = telemetry.deliveries
+    numbers = {
+        "deliveries/s, last minute": f"{telemetry.delivered_rate.per_second():,.1f}",
+        "delivered": f"{settled['delivered']:,}",
+        "dead-lettered": f"{settled['dead-lettered']:,}",
+        "dropped": f"{sum(telemetry.drops.values()):,}",
+        "requests in flight": f"{report.in_flight:,}",
+        "events in memory": f"{report.queued_events:,}",
+        "MiB in memory": f"{report.queued_bytes / 2**20:,.1f}",
+        "subscriptions": f"{report.subscriptions:,}",
+    }
+    return tag(
+        "div",
+        *(tag("div", tag("b", value), tag("small", name)) for name, value in numbers.items()),
+        class_="cards numbers",
+    )
+
+
+def _partitions(partitions: Sequence[PartitionReport], now: float) -> Markup:
+    heading = tag("h2", f"Partitions ({len(partitions)})")
+    if not partitions:
+        return fragment(heading, tag("p", "None is assigned to this worker."))
+    columns = ("partition", "open", "committed", "dispatched", "end", "unsettled", "oldest", "lanes", "moved")
+    rows = (
+        (
+            row.partition,
+            "yes" if row.is_open else "no",
+            _known(row.committed),
+            row.dispatched,
+            _known(row.end),
+            row.unsettled,
+            f"{row.oldest_unsettled_seconds:.1f} s",
+            row.lanes,
+            f"{max(0.0, now - row.progressed_at):.0f} s ago",
+        )
+        for row in partitions
+    )
+    table = tag(
+        "table",
+        tag("thead", tag("tr", *(tag("th", column, scope="col") for column in columns))),
+        tag("tbody", *(tag("tr", *(tag("td", cell) for cell in row)) for row in rows)),
+    )
+    return fragment(heading, tag("div", table, class_="wide"))
+
+
+def _groups(groups: Sequence[Group], now: float) -> Iterable[Markup]:
+    if not groups:
+        yield fragment(tag("h2", "Lanes (0)"), tag("p", "No event has arrived for any subscription here."))
+    room = MOST_LANES
+    for group in groups:
+        shown = group.lanes[:room]
+        room -= len(shown)
+        yield tag("h2", f"{group.title} ({len(group.lanes)})", class_=group.tone or None)
+        yield tag("div", *(_lane(lane, group.tone, now) for lane in shown), class_="cards")
+        left = len(group.lanes) - len(shown)
+        if left:
+            yield tag("p", f"and {left} more; ", tag("a", "all lanes as JSON", href="/lanes"))
+
+
+def _lane(lane: LaneReport, tone: str, now: float) -> Markup:
+    facts = {
+        "state": f"{lane.state}, {lane.status}",
+        "next": f"offset {lane.next}",
+        "behind": f"up to {lane.events_behind:,} events" if lane.events_behind else None,
+        "queued": f"{lane.queued:,} events, {lane.in_flight} in flight",
+        "attempts": lane.attempt or None,
+        "not before": _wait(lane.not_before, now),
+        "failed at": shown_time(lane.cause.at) if lane.cause else None,
+        "QoS": lane.qos,
+        "callback": shown_url(lane.url),
+        "revision": lane.revision,
+    }
+    cause = lane.cause
+    return tag(
+        "article",
+        tag("h3", lane.subscription, " ", tag("small", f"partition {lane.partition}")),
+        tag("p", f"{cause.kind}: {mask(cause.message)}{_at_offset(cause.offset)}", class_="bad") if cause else None,
+        tag("p", mask(lane.warning), class_="slow") if lane.warning else None,
+        tag("dl", *(fragment(tag("dt", name), tag("dd", fact)) for name, fact in facts.items() if fact is not None)),
+        class_=tone or None,
+    )
+
+
+def _at_offset(offset: int | None) -> str:
+    return "" if offset is None else f" (offset {offset})"
+
+
+def _wait(not_before: float, now: float) -> str | None:
+    if not not_before:
+        return None
+    return f"{shown_time(not_before)}, in {not_before - now:.0f} s" if not_before > now else "due"
+
+
+def _known(value: int | None) -> str:
+    return "unknown" if value is None else str(value)
