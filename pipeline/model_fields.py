@@ -1,0 +1,70 @@
+"""Looking into pydantic models: the alias of a field, where a location leads, what a field is marked with."""
+
+from types import UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+
+
+class SecretMark:
+    """Marks a field whose value no error, log line or repr may hold."""
+
+
+def alias(name: str, field: FieldInfo) -> str:
+    """What the field is called outside."""
+    return field.alias or name
+
+
+def locate(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[type[BaseModel] | None, FieldInfo | None]:
+    """The model in which a location's last name stands, and its field where there is one."""
+    owner: type[BaseModel] | None = model
+    field: FieldInfo | None = None
+    names = [step for step in location if isinstance(step, str)]
+    for index, name in enumerate(names):
+        if owner is None:
+            return None, field
+        by_alias = {alias(each, info): info for each, info in owner.model_fields.items()}
+        if name not in by_alias:
+            return owner, None
+        field = by_alias[name]
+        if index < len(names) - 1:
+            owner = model_in(field.annotation)
+    return owner, field
+
+
+def model_in(annotation: object) -> type[BaseModel] | None:
+    """The model that an annotation such as `list[M] | None` speaks of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in {Union, UnionType, list, Annotated}:
+        return next((model for part in get_args(annotation) if (model := model_in(part))), None)
+    return None
+
+
+def literals(annotation: object) -> list[object]:
+    """The values that the `Literal` inside an annotation allows."""
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [option for part in get_args(annotation) for option in literals(part)]
+
+
+def metadata(field: FieldInfo | None) -> list[object]:
+    """Everything that `Annotated` says of a field, at any depth."""
+    return [] if field is None else [*field.metadata, *_annotations(field.annotation)]
+
+
+def _annotations(annotation: object) -> list[object]:
+    own = list(getattr(annotation, "__metadata__", ()))
+    return [*own, *(mark for part in get_args(annotation) for mark in _annotations(part))]
+
+
+def is_secret(field: FieldInfo | None) -> bool:
+    """Whether the value of a field must not be shown."""
+    if field is None:
+        return False
+    return _mentions(field.annotation, SecretStr) or any(isinstance(mark, SecretMark) for mark in metadata(field))
+
+
+def _mentions(annotation: object, wanted: type) -> bool:
+    return annotation is wanted or any(_mentions(part, wanted) for part in get_args(annotation))
