@@ -20,21 +20,21 @@ MOST_LANES: Final = 100
 STYLE: Final = Markup("""
 :root { color-scheme: light dark; --line: #8884; --bad: #c62828; --slow: #b26a00; --good: #2e7d32; }
 * { box-sizing: border-box; }
+@media (prefers-color-scheme: dark) { :root { --bad: #ff8a80; --slow: #ffc46b; --good: #81c784; } }
 body { font: 1rem/1.45 system-ui, sans-serif; max-width: 75rem; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.4rem; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.1rem; margin: 2rem 0 .6rem; }
 h3 { font-size: 1rem; margin: 0 0 .3rem; overflow-wrap: anywhere; }
 p { margin: .2rem 0; }
 small, dt, th { opacity: .75; font-weight: normal; }
-.good { color: var(--good); } .slow { color: var(--slow); } .bad { color: var(--bad); }
+.good { --tone: var(--good); } .slow { --tone: var(--slow); } .bad { --tone: var(--bad); }
+h2, b, p { color: var(--tone, inherit); }
 .cards { display: grid; gap: .7rem; grid-template-columns: repeat(auto-fill, minmax(min(21rem, 100%), 1fr)); }
-.cards > * { border: 1px solid var(--line); border-left-width: .3rem; border-radius: .3rem; padding: .6rem .8rem; }
-.cards > .bad { border-left-color: var(--bad); } .cards > .slow { border-left-color: var(--slow); }
-.cards > .good { border-left-color: var(--good); }
-article { color: CanvasText !important; }
+.cards > * { border: 1px solid var(--line); border-radius: .3rem; padding: .6rem .8rem; }
+.cards > article { border-left: .3rem solid var(--tone, var(--line)); align-self: start; }
 dl { display: grid; grid-template-columns: auto 1fr; gap: 0 .8rem; margin: .3rem 0 0; font-size: .9rem; }
 dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
-.numbers { grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); }
+.numbers { margin-top: 1rem; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); }
 .numbers b { display: block; font-size: 1.3rem; font-variant-numeric: tabular-nums; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
@@ -61,7 +61,7 @@ class Group:
 
 def page(report: WorkerReport, lanes: Iterable[LaneReport], telemetry: Telemetry, now: float) -> str:
     """The whole document, as of *now* in Unix seconds."""
-    title = f"{report.app}: webhooks of {report.topic}"
+    title = f"{report.app}, topic {report.topic}"
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -180,8 +180,8 @@ def _lane(lane: LaneReport, tone: str, now: float) -> Markup:
         "attempts": lane.attempt or None,
         "not before": _wait(lane.not_before, now),
         "failed at": shown_time(lane.cause.at) if lane.cause else None,
-        "QoS": lane.qos,
-        "callback": shown_url(lane.url),
+        "QoS": lane.qos or None,
+        "callback": shown_url(lane.url) or None,
         "revision": lane.revision,
     }
     cause = lane.cause

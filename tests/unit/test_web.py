@@ -8,7 +8,7 @@ from typing import Any
 
 import faust
 import pytest
-from aiohttp import encode_basic_auth, web
+from aiohttp import ClientSession, encode_basic_auth, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from pipeline.model import Cause, Record, Subscription
@@ -136,9 +136,22 @@ def options(admin_token: str | None) -> dict[str, Any]:
 
 
 @pytest.fixture
-def app(reporter: FixedReporter, telemetry: Telemetry, admin_token: str | None, options: dict[str, Any]) -> faust.App:
+def app(
+    reporter: FixedReporter,
+    telemetry: Telemetry,
+    admin_token: str | None,
+    options: dict[str, Any],
+    unused_tcp_port: int,
+) -> faust.App:
     """Made before there is an event loop, as a worker does."""
-    app = faust.App("web-view", broker="kafka://127.0.0.1:9", web_application_options=options, **BUILT_IN_PAGES_OFF)
+    app = faust.App(
+        "web-view",
+        broker="kafka://127.0.0.1:9",
+        web_bind="127.0.0.1",
+        web_port=unused_tcp_port,
+        web_application_options=options,
+        **BUILT_IN_PAGES_OFF,
+    )
     attach_web(app, reporter=reporter, telemetry=telemetry, admin_token=admin_token, clock=FixedClock())
     app.page("/api/change")(Change)
     return app
@@ -149,6 +162,16 @@ async def client(app: faust.App) -> AsyncIterator[Client]:
     """Speaks to the web application of the Faust app over loopback."""
     async with TestClient(TestServer(await app.web.wsgi())) as client:
         yield client
+
+
+async def test_faust_starts_and_stops_the_server_itself(app: faust.App, unused_tcp_port: int) -> None:
+    """The other tests take the application that it serves."""
+    url = f"http://127.0.0.1:{unused_tcp_port}"
+    async with app.web, ClientSession(url) as session:
+        async with session.get("/health/live") as response:
+            assert response.status == 200
+        async with session.get("/lanes") as response:
+            assert response.status == 401
 
 
 async def problem_of(client: Client, path: str, status: int, **request: Any) -> dict[str, Any]:
