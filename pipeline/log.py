@@ -16,6 +16,7 @@ from pipeline.redaction import mask
 
 LogFormat = Literal["console", "json"]
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+OURS: Final = ("pipeline", "agents")
 FRAMEWORKS: Final = ("faust", "mode", "aiokafka", "aiohttp", "asyncio")
 """Loggers that speak of their own insides at INFO, Faust in coloured tables: from WARNING on, except at DEBUG."""
 
@@ -135,7 +136,7 @@ def logging_config(log_format: LogFormat = "console", level: str = "INFO") -> di
 
     Args:
         log_format: WEBHOOKS_LOG_FORMAT.
-        level: WEBHOOKS_LOG_LEVEL; it rules over Faust's `--loglevel`.
+        level: WEBHOOKS_LOG_LEVEL; Faust's `--loglevel` changes nothing for the loggers named here.
 
     Raises:
         ConfigurationError: a value that is not allowed.
@@ -149,19 +150,23 @@ def logging_config(log_format: LogFormat = "console", level: str = "INFO") -> di
         raise ConfigurationError(problems)
     level = level.upper()
     quiet = "WARNING" if level == "INFO" else level
+    handler = {
+        "class": "logging.StreamHandler",
+        "stream": "ext://sys.stderr",
+        "formatter": "line",
+        "filters": ["mask"],
+    }
+    # Faust's worker turns the root logger to DEBUG and its first handler to `--loglevel` (WARN unless given), for a
+    # spinner. So the loggers that matter don't hang on the root: their lines would be lost, and paid for all the same.
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "filters": {"mask": {"()": MaskCredentials}},
         "formatters": {"line": {"()": _FORMATTERS[log_format]}},
-        "handlers": {
-            "stderr": {
-                "class": "logging.StreamHandler",
-                "stream": "ext://sys.stderr",
-                "formatter": "line",
-                "filters": ["mask"],
-            }
+        "handlers": {"stderr": handler, "others": {**handler, "level": quiet}},
+        "root": {"level": level, "handlers": ["others"]},
+        "loggers": {
+            name: {"level": level if name in OURS else quiet, "handlers": ["stderr"], "propagate": False}
+            for name in (*OURS, *FRAMEWORKS)
         },
-        "root": {"level": level, "handlers": ["stderr"]},
-        "loggers": {name: {"level": quiet} for name in FRAMEWORKS},
     }

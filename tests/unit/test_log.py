@@ -7,10 +7,11 @@ import logging.config
 from collections.abc import Iterator
 from typing import Any
 
+import faust
 import pytest
 
 from pipeline.errors import ConfigurationError
-from pipeline.log import Facts, LogFormat, logging_config
+from pipeline.log import FRAMEWORKS, OURS, Facts, LogFormat, logging_config
 
 
 class Log:
@@ -19,7 +20,8 @@ class Log:
     def __init__(self, log_format: LogFormat, level: str = "INFO") -> None:
         self.stream = io.StringIO()
         config = logging_config(log_format, level)
-        config["handlers"]["stderr"]["stream"] = self.stream
+        for handler in config["handlers"].values():
+            handler["stream"] = self.stream
         logging.config.dictConfig(config)
         self.logger = logging.getLogger("pipeline.test")
 
@@ -47,12 +49,13 @@ def log_failure(log: Log, message: str) -> None:
 
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
-    names = (None, "faust", "mode", "aiokafka", "aiohttp", "asyncio")
-    before = [(logging.getLogger(name).level, list(logging.getLogger(name).handlers)) for name in names]
+    loggers = [logging.getLogger(name) for name in (None, *OURS, *FRAMEWORKS)]
+    before = [(logger.level, list(logger.handlers), logger.propagate) for logger in loggers]
     yield
-    for name, (level, handlers) in zip(names, before, strict=True):
-        logging.getLogger(name).setLevel(level)
-        logging.getLogger(name).handlers[:] = handlers
+    for logger, (level, handlers, propagate) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
+        logger.propagate = propagate
 
 
 def test_console_writes_a_record_on_one_line() -> None:
@@ -139,6 +142,26 @@ def test_faust_is_quieter_than_the_pipeline_except_at_debug(level: str, quiet: s
     assert logging.getLevelName(logging.getLogger("faust.app").getEffectiveLevel()) == quiet
     assert logging.getLevelName(logging.getLogger("mode").getEffectiveLevel()) == quiet
     assert logging.getLevelName(logging.getLogger("pipeline.lane").getEffectiveLevel()) == level
+
+
+def test_the_worker_of_faust_hides_none_of_our_lines_and_costs_none_at_debug() -> None:
+    """`faust worker` without `--loglevel` means WARN, and turns the root logger to DEBUG."""
+    stream = io.StringIO()
+    config = logging_config("console", "INFO")
+    for handler in config["handlers"].values():
+        handler["stream"] = stream
+    app = faust.App("log", broker="kafka://127.0.0.1:9", logging_config=config, worker_redirect_stdouts=False)
+    worker = faust.Worker(app, loglevel="WARN", stdout=io.StringIO())  # it writes to it at exit
+    worker._setup_logging()
+
+    ours = logging.getLogger("pipeline.test")
+    ours.info("ours")
+    logging.getLogger("faust.app").info("a table")
+    logging.getLogger("somebody").debug("a detail")
+    logging.getLogger("somebody").warning("theirs")
+
+    assert [line.rsplit(": ", 1)[1] for line in stream.getvalue().splitlines()] == ["ours", "theirs"]
+    assert not ours.isEnabledFor(logging.DEBUG)
 
 
 def test_a_wrong_format_and_level_are_named_with_what_is_allowed() -> None:
