@@ -1,0 +1,64 @@
+# make dev      a worker, a broker and a receiver on this machine: events arrive in the terminal
+# make test     the tests; a real Kafka comes from WEBHOOKS_TEST_KAFKA or from Docker, and is skipped without both
+# make check    formatting, lint, types
+# make format   mend what can be mended
+# make bench    the benchmarks
+# make lock     resolve the dependencies again
+# make clean    remove what these made
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime-installed
+TOOLS := $(VENV)/.tools-installed
+UV := uv==0.13.9
+
+.PHONY: dev test check format bench lock clean
+
+dev: $(RUNTIME)
+	$(BIN)/webhooks dev $(ARGS)
+
+test: $(TOOLS)
+	$(BIN)/pytest $(ARGS)
+
+check: $(TOOLS)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+format: $(TOOLS)
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: $(TOOLS)
+	$(BIN)/pytest -m bench --capture=no $(ARGS)
+
+$(RUNTIME): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Python 3.11 or newer is needed and $(PYTHON) is older or missing; say which to use: make PYTHON=python3.12"; \
+	  exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+$(TOOLS): $(RUNTIME) requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
+	@touch $@
+
+# One resolution for every Python and platform, so that all of them run the same versions. PIP_FIND_LINKS and a
+# configured index are left out: a lock file names versions and hashes, never a place.
+COMPILE = env -u UV_FIND_LINKS -u PIP_FIND_LINKS build/lock/bin/uv pip compile pyproject.toml --quiet --upgrade \
+  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+  --custom-compile-command "make lock"
+
+lock:
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet '$(UV)'
+	$(COMPILE) --extra dev-broker --output-file requirements.lock
+	$(COMPILE) --extra dev-broker --group dev --constraint requirements.lock --output-file requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,56 @@
+"""Create topics that do not exist yet, each with one replica: the job of compose.yaml that runs before the workers.
+
+    python create_topics.py BOOTSTRAP NAME:PARTITIONS...
+
+Exits 1 if one can't be created, or exists with other partitions: a record's key decides its partition, so their number
+is part of the contract.
+"""
+
+import argparse
+import asyncio
+import sys
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+
+def topic(argument: str) -> NewTopic:
+    """Read NAME:PARTITIONS."""
+    name, _, partitions = argument.rpartition(":")
+    if not name or not partitions.isdecimal() or int(partitions) < 1:
+        raise argparse.ArgumentTypeError(f"{argument!r} is not NAME:PARTITIONS with at least one partition")
+    return NewTopic(name, int(partitions), replication_factor=1)
+
+
+async def create(bootstrap: str, topics: list[NewTopic]) -> list[str]:
+    """Create what is missing and return a sentence for whatever is not as it should be."""
+    problems: list[str] = []
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        await admin.start()
+        for name, code, *reason in (await admin.create_topics(topics)).topic_errors:
+            if code not in {0, TopicAlreadyExistsError.errno}:
+                problems.append(f"{name}: {for_code(code).__name__} {reason}")
+        asked = {new.name: new.num_partitions for new in topics}
+        for found in await admin.describe_topics(list(asked)):
+            name, partitions = found["topic"], len(found["partitions"])
+            # None yet: it was created a moment ago.
+            if partitions not in {0, asked[name]}:
+                problems.append(f"{name}: has {partitions} partitions, not {asked[name]}")
+    finally:
+        await admin.close()
+    return problems
+
+
+def main() -> None:
+    """Create them, and say on stderr what was wrong."""
+    parser = argparse.ArgumentParser(description="Create topics that do not exist yet, each with one replica.")
+    parser.add_argument("bootstrap", metavar="BOOTSTRAP")
+    parser.add_argument("topics", metavar="NAME:PARTITIONS", nargs="+", type=topic)
+    arguments = parser.parse_args()
+    if problems := asyncio.run(create(arguments.bootstrap, arguments.topics)):
+        sys.exit("\n".join(problems))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""What may stand in no file of the repository, and what no module may be called."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MADE_BY_TOOLS = {".git", ".venv", ".hypothesis", "__pycache__", "build", "dist"}
+
+NAMES_THAT_SAY_NOTHING = {"util", "utils", "helper", "helpers", "manager", "base", "common", "misc"}
+
+# Each written so that it does not match its own text.
+FORBIDDEN = {
+    "a registry": r"\b(pypi|pythonhosted|npmjs|crates|rubygems|docker|ghcr|quay|gcr|maven)[.](org|com|io)\b",
+    "a path of somebody's machine": r"(?<![\w.~])/(home|Users|root|work|opt/wheels)/\w",
+    "a secret key": r"BEGIN (\w+ )?PRIVATE KEY-----\s*\w{16}",
+}
+
+
+def is_made_by_tools(part: str) -> bool:
+    return part in MADE_BY_TOOLS or part.endswith(("_cache", ".egg-info"))
+
+
+FILES = sorted(
+    path.relative_to(ROOT)
+    for entry in ROOT.iterdir()
+    if not is_made_by_tools(entry.name)
+    for path in ([entry] if entry.is_file() else entry.rglob("*"))
+    if path.is_file() and not any(map(is_made_by_tools, path.parts))
+)
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    assert [str(path) for path in FILES if {path.stem, *path.parts} & NAMES_THAT_SAY_NOTHING] == []
+
+
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_no_file_holds(what: str) -> None:
+    pattern = re.compile(FORBIDDEN[what])
+
+    assert [str(path) for path in FILES if pattern.search((ROOT / path).read_text(errors="replace"))] == []
+
+
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ("a registry", "pip install --index-url https://{}.org/simple".format("pypi")),
+        ("a path of somebody's machine", "in /{}/somebody/project".format("home")),
+        ("a secret key", "-----BEGIN {}-----\nMIIEvQIBADANBgkqhkiG9w0".format("PRIVATE KEY")),
+    ],
+)
+def test_it_would_be_found(what: str, text: str) -> None:
+    assert re.search(FORBIDDEN[what], text)
