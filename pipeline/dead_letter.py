@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Protocol
-from urllib.parse import urlsplit
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
@@ -22,9 +21,10 @@ from aiokafka.errors import (
 
 from pipeline.errors import NotDeadLetteredError
 from pipeline.kafka import KafkaConnection
-from pipeline.model import Event
+from pipeline.model import Event, webhook_id
 from pipeline.outcome import Outcome, Rejected, ServerError, describe
 from pipeline.policy import Reason
+from pipeline.redaction import shown_url
 
 logger = logging.getLogger(__name__)
 
@@ -72,14 +72,6 @@ class DeadLetters(Protocol):
         ...
 
 
-def webhook_id(event: Event) -> str:
-    """`<topic>-<partition>-<offset>`; after a redrive the id that the event was first sent with."""
-    for name, value in event.headers:
-        if name == "dlq.webhook-id":
-            return value.decode("latin-1")
-    return f"{event.topic}-{event.partition}-{event.offset}"
-
-
 def headers_of(letter: Letter) -> list[tuple[str, bytes]]:
     """The record's own headers, unchanged, and the `dlq.*` headers (those of an earlier death are replaced)."""
     event = letter.event
@@ -104,12 +96,6 @@ def headers_of(letter: Letter) -> list[tuple[str, bytes]]:
     if isinstance(outcome, Rejected | ServerError):
         headers.append((HEADER_PREFIX + "response", outcome.response))
     return headers
-
-
-def shown_url(url: str) -> str:
-    """The URL without userinfo, query and fragment: where secrets tend to be."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def _rfc3339(moment: float | None) -> str | None:

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
-from pipeline.dead_letter import shown_url
 from pipeline.dispatcher import Dispatcher
 from pipeline.lane import Lane
 from pipeline.model import Subscription
 from pipeline.partition import Partition
+from pipeline.redaction import shown_url
 from pipeline.report import LaneReport, PartitionReport, WorkerReport
 
 
@@ -102,7 +102,9 @@ class WorkerReporter:
     def lanes(self) -> list[LaneReport]:
         """See `report.Reporter`."""
         reports = [
-            self._lane(partition, lane) for partition in self._dispatcher.partitions() for lane in partition.lanes.values()
+            self._lane(partition, lane)
+            for partition in self._dispatcher.partitions()
+            for lane in partition.lanes.values()
         ]
         return sorted(reports, key=lambda report: (report.subscription, report.partition))
 
