@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 
 class Qos(StrEnum):
@@ -193,6 +193,11 @@ class TokenAuth:
     value: str = field(repr=False)
 
 
+ClientAuthMethod = Literal["client_secret_post", "client_secret_basic"]
+"""How a client shows its secret to the token endpoint: in the form or by HTTP Basic (RFC 6749 section 2.3.1; the names
+are those of RFC 7591 section 2)."""
+
+
 @dataclass(frozen=True, slots=True)
 class OAuth2Auth:
     """`auth.type: oauth2`: client credentials (RFC 6749 section 4.4)."""
@@ -201,6 +206,7 @@ class OAuth2Auth:
     client_id: str
     client_secret: str = field(repr=False)
     scopes: tuple[str, ...] = ()
+    client_auth_method: ClientAuthMethod = "client_secret_post"
 
 
 Auth = NoAuth | BasicAuth | TokenAuth | OAuth2Auth

@@ -1,0 +1,97 @@
+"""What a worker knows of one set of client credentials: its token, and what became of the last try to get one. Pure."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Final
+
+from pipeline.auth.access_token import AccessToken
+from pipeline.model import OAuth2Auth
+from pipeline.outcome import TokenRefused, TokenUnavailable
+
+NoToken = TokenRefused | TokenUnavailable
+"""Why there is no token."""
+
+COOL_DOWN_SECONDS: Final = 1.0
+"""How long one answer of a token endpoint does for all who ask: after a failure, and after the renewal of a token that
+a callback did not accept. So a thousand lanes don't hammer an endpoint that is down, nor does a callback that accepts
+no token at all."""
+
+_NEVER: Final = float("-inf")
+_ALWAYS: Final = float("inf")
+
+
+@dataclass(slots=True, eq=False)
+class Grant:
+    """One set of credentials: the token they got, shared by all lanes of the worker that have them.
+
+    Attributes:
+        fingerprint: names the credentials in the store (access_token.fingerprint).
+        token: the newest one, also when it has expired or was not accepted.
+        authorization: `Authorization` with that token.
+        renew_at, ends_at: until when it can be used without a thought, and at all; Unix seconds. Two comparisons are
+            all that an event costs here.
+        partitions: those whose row in the store is kept up to date with the token.
+        flight: the request that is under way.
+        failure: why the last one brought nothing; None if it did.
+        was_used: since the last sweep.
+    """
+
+    auth: OAuth2Auth
+    fingerprint: bytes
+    token: AccessToken | None = None
+    authorization: str = field(default="", repr=False)
+    renew_at: float = _NEVER
+    ends_at: float = _NEVER
+    partitions: set[int] = field(default_factory=set)
+    flight: "asyncio.Task[AccessToken | NoToken] | None" = None
+    failure: NoToken | None = None
+    was_used: bool = True
+    _failed_at: float = _NEVER
+    _replaced_at: float = _NEVER
+    _is_rejected: bool = False
+
+    def take(self, token: AccessToken, now: float) -> None:
+        """Use *token* from now on."""
+        if self._is_rejected:
+            self._replaced_at = now
+        self.token = token
+        self.authorization = token.authorization
+        self.renew_at = _ALWAYS if token.renew_at is None else token.renew_at
+        self.ends_at = _ALWAYS if token.expires_at is None else token.expires_at
+        self.failure = None
+        self._is_rejected = False
+
+    def reject(self, authorization: str) -> None:
+        """A callback did not accept *authorization*; if that is still the token in use, get another one."""
+        if authorization == self.authorization:
+            self._is_rejected = True
+            self.renew_at = self.ends_at = _NEVER
+
+    def fail(self, failure: NoToken, now: float) -> None:
+        """The token endpoint gave no token."""
+        self.failure = failure
+        self._failed_at = now
+
+    def usable(self, now: float) -> AccessToken | None:
+        """The token, if it can be sent: it has not expired, and was not rejected, or has only just been renewed."""
+        token = self.token
+        if token is None or not token.is_good(now):
+            return None
+        if self._is_rejected and not _is_recent(self._replaced_at, now):
+            return None
+        return token
+
+    def recent_failure(self, now: float) -> NoToken | None:
+        """The failure, while it still speaks for the next one who asks."""
+        return self.failure if _is_recent(self._failed_at, now) else None
+
+    def prefers(self, stored: AccessToken, now: float) -> bool:
+        """Whether the *stored* token, another worker's perhaps, is better than the one in use."""
+        if not stored.is_good(now):
+            return False
+        return self.token is None or (stored.value != self.token.value and stored.obtained_at > self.token.obtained_at)
+
+
+def _is_recent(moment: float, now: float) -> bool:
+    # A clock that was set back makes nothing recent.
+    return 0.0 <= now - moment < COOL_DOWN_SECONDS

@@ -1,0 +1,39 @@
+"""Warns of bearer tokens that end: `auth.type: token` holds what somebody else issued, and nobody renews it. Pure."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+import jwt
+
+NEAR_SECONDS: Final = 7 * 86400.0
+"""How long before its end a token is worth a warning: time enough to put another one in its place."""
+
+
+def expiry_warning(token_value: str, now: float) -> str | None:
+    """A sentence if the token is a JWT whose `exp` (RFC 7519 section 4.1.4) has passed or is near, else None.
+
+    The signature is not verified: the token is its receiver's to judge, and opaque ones are as good.
+
+    Args:
+        token_value: the bearer token; never part of the answer.
+        now: Unix seconds.
+    """
+    expires_at = _expiry(token_value)
+    if expires_at is None or now < expires_at - NEAR_SECONDS:
+        return None
+    try:
+        shown = datetime.fromtimestamp(expires_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):
+        return None  # before the year 1 or after 9999: a number, but no time
+    return f"the bearer token {'expired' if expires_at <= now else 'expires'} at {shown}"
+
+
+def _expiry(token_value: str) -> float | None:
+    try:
+        claims = jwt.decode(token_value, options={"verify_signature": False})
+    except (jwt.InvalidTokenError, RecursionError):
+        return None
+    expires_at = claims.get("exp")
+    if isinstance(expires_at, bool) or not isinstance(expires_at, int | float):
+        return None
+    return float(expires_at)

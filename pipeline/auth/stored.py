@@ -1,0 +1,150 @@
+"""Access tokens as rows that survive a restart: coded, encrypted, and bound to their place. Knows no Kafka.
+
+    key    partition (4 bytes, big-endian) + fingerprint of the credentials (32 bytes)
+    value  box(JSON of the token, with the fingerprint once more)
+
+The fingerprint inside keeps whoever can write to the topic, but has no key, from giving one subscription the token of
+another by copying a row.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from pipeline.auth.access_token import AccessToken
+
+logger = logging.getLogger(__name__)
+
+PARTITION_BYTES: Final = 4
+
+UNDATED_SECONDS: Final = 30 * 86400.0
+"""How long the row of a token is kept that isn't known to expire. In memory it goes on for as long as it is used."""
+
+
+class Box(Protocol):
+    """Authenticated encryption (subscriptions/secrets.SecretBox)."""
+
+    def encrypt(self, data: bytes) -> bytes:
+        """*data*, unreadable."""
+        ...
+
+    def decrypt(self, data: bytes) -> bytes:
+        """What was encrypted.
+
+        Raises:
+            Exception: no key fits; any class, none of ours is named here.
+        """
+        ...
+
+
+class Rows(Protocol):
+    """Where the rows are (table.TokenTable)."""
+
+    def row(self, key: bytes) -> bytes | None:
+        """The row's value, if there is one and its partition is ours."""
+        ...
+
+    def row_keys(self) -> Sequence[bytes]:
+        """The keys of all rows there are now."""
+        ...
+
+    async def write(self, key: bytes, value: bytes | None) -> None:
+        """Write the row, or delete it; return when that is durable.
+
+        Raises:
+            BrokerError: it is not.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTokens:
+    """A `tokens.TokenStore` over rows of bytes."""
+
+    rows: Rows
+    box: Box
+
+    def load(self, partition: int, fingerprint: bytes) -> AccessToken | None:
+        """The token of that row; None if there is none, or none that can be read: it will be overwritten."""
+        key = row_key(partition, fingerprint)
+        value = self.rows.row(key)
+        return None if value is None else self._read(key, value)
+
+    async def save(self, partition: int, fingerprint: bytes, token: AccessToken) -> None:
+        """Write the row and return when it is durable.
+
+        Raises:
+            BrokerError: it is not.
+        """
+        await self.rows.write(row_key(partition, fingerprint), self.box.encrypt(encode(fingerprint, token)))
+
+    async def sweep(self, now: float) -> int:
+        """Delete the rows of tokens that have expired at *now*, Unix seconds; how many.
+
+        Rows that can't be read stay: a worker with the wrong keys must not delete what others can read.
+
+        Raises:
+            BrokerError: not all of them could be deleted.
+        """
+        deleted = 0
+        for key in self.rows.row_keys():
+            await asyncio.sleep(0)  # a decryption takes some 50 us, and there may be thousands
+            value = self.rows.row(key)
+            token = None if value is None else self._read(key, value)
+            if token is not None and now >= _useless_at(token):
+                await self.rows.write(key, None)
+                deleted += 1
+        return deleted
+
+    def _read(self, key: bytes, value: bytes) -> AccessToken | None:
+        try:
+            return decode(key[PARTITION_BYTES:], self.box.decrypt(value))
+        except Exception as error:  # noqa: BLE001 - the box's errors are its own; whatever it is, the token is fetched anew
+            logger.info("a token row of partition %d can't be read: %s", partition_of(key), type(error).__name__)
+            return None
+
+
+def row_key(partition: int, fingerprint: bytes) -> bytes:
+    """The key of the row of these credentials in this partition."""
+    return partition.to_bytes(PARTITION_BYTES, "big") + fingerprint
+
+
+def partition_of(key: bytes) -> int:
+    """The partition that a row speaks of and lies in."""
+    return int.from_bytes(key[:PARTITION_BYTES], "big")
+
+
+def encode(fingerprint: bytes, token: AccessToken) -> bytes:
+    """The row's value before encryption."""
+    return json.dumps(
+        {
+            "fingerprint": fingerprint.hex(),
+            "value": token.value,
+            "obtained_at": token.obtained_at,
+            "expires_at": token.expires_at,
+        }
+    ).encode()
+
+
+def decode(fingerprint: bytes, data: bytes) -> AccessToken:
+    """The token of a decrypted row.
+
+    Raises:
+        ValueError, KeyError, TypeError: it isn't one, or was written for other credentials.
+    """
+    row = json.loads(data)
+    if row["fingerprint"] != fingerprint.hex():
+        raise ValueError("the row was written for other credentials")
+    expires_at = row["expires_at"]
+    return AccessToken(
+        value=str(row["value"]),
+        obtained_at=float(row["obtained_at"]),
+        expires_at=None if expires_at is None else float(expires_at),
+    )
+
+
+def _useless_at(token: AccessToken) -> float:
+    return token.obtained_at + UNDATED_SECONDS if token.expires_at is None else token.expires_at
