@@ -1,0 +1,52 @@
+"""`Authorization` for the kinds of auth whose header never changes: made once per subscription. Pure."""
+
+import base64
+import re
+from typing import Final
+
+from pipeline.errors import ConfigurationError
+from pipeline.model import Auth, BasicAuth, TokenAuth
+
+# RFC 6750's b64token is narrower, but not every issuer keeps to it; whatever could end the line is out.
+_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def static_authorization(auth: Auth) -> str | None:
+    """The value of `Authorization` for *auth*; None where there is none or it changes with time (OAuth 2.0).
+
+    Raises:
+        ConfigurationError: the credentials can't stand in a header; they are not shown.
+    """
+    match auth:
+        case BasicAuth(username, password):
+            return basic_authorization(username, password)
+        case TokenAuth(value):
+            return bearer_authorization(value)
+        case _:
+            return None
+
+
+def basic_authorization(username: str, password: str, path: str = "auth.basic") -> str:
+    """Basic credentials in UTF-8 (RFC 7617 section 2.1).
+
+    Raises:
+        ConfigurationError: the user name holds a colon, or one of them a control character.
+    """
+    if ":" in username:
+        raise ConfigurationError(f"{path}.username: can't hold a colon (RFC 7617 section 2)")
+    for name, text in (("username", username), ("password", password)):
+        if _CONTROL.search(text):
+            raise ConfigurationError(f"{path}.{name}: can't hold control characters (RFC 7617 section 2)")
+    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
+
+
+def bearer_authorization(token: str) -> str:
+    """A bearer token (RFC 6750 section 2.1).
+
+    Raises:
+        ConfigurationError: it holds something else than visible ASCII.
+    """
+    if not _TOKEN.fullmatch(token):
+        raise ConfigurationError("auth.token.value: must be visible ASCII characters without spaces")
+    return f"Bearer {token}"

@@ -1,0 +1,122 @@
+"""Calls the callback of a subscription: one attempt of one event, and what came of it."""
+
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.auth.static import static_authorization
+from pipeline.callback.answer import judge
+from pipeline.callback.destination import Destination
+from pipeline.callback.request import HeaderLeftOut, RequestHead, request_head
+from pipeline.callback.signature import Signer
+from pipeline.callback.transport import Transport
+from pipeline.clock import Clock
+from pipeline.errors import ConfigurationError
+from pipeline.log import Facts
+from pipeline.model import Event, NoAuth, Subscription
+from pipeline.outcome import RESPONSE_EXCERPT_BYTES, Failed, Outcome
+
+logger = logging.getLogger(__name__)
+
+MAX_PREPARED: Final = 10_000
+"""Subscriptions whose head and destination are kept; beyond it the oldest is prepared anew when it is needed again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What is worked out once for a revision of a subscription: head and destination, or why it can't be called."""
+
+    subscription: Subscription
+    ready: tuple[RequestHead, Destination] | None
+    failed: Failed
+
+
+class Callback:
+    """One attempt over HTTP; never raises, except when it is cancelled.
+
+    Args:
+        transport: started and closed by whoever made it.
+        clock: for signatures, and for a Retry-After that is a date.
+        user_agent: "name/version".
+        on_header_left_out: told the name of each header that can't be sent.
+    """
+
+    def __init__(
+        self, transport: Transport, clock: Clock, *, user_agent: str, on_header_left_out: HeaderLeftOut
+    ) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._user_agent = user_agent
+        self._on_header_left_out = on_header_left_out
+        self._prepared: dict[str, _Prepared] = {}
+
+    async def __call__(
+        self, subscription: Subscription, event: Event, attempt: int, authorization: str | None = None
+    ) -> Outcome:
+        """What happened to *event*.
+
+        Args:
+            subscription: as long as it is the same object, nothing of it is looked at again.
+            event: what is sent.
+            attempt: 1, 2, ...
+            authorization: the value of `Authorization` from an OAuth 2.0 access token.
+        """
+        prepared = self._prepared.get(subscription.id)
+        if prepared is None or prepared.subscription is not subscription:
+            prepared = await self._prepare(subscription)
+        if prepared.ready is None:
+            return prepared.failed
+        head, destination = prepared.ready
+        try:
+            request = head.request(event, attempt, authorization)
+        except ValueError as error:
+            return Failed(str(error), may_have_arrived=False)
+        answer = await self._transport.exchange(destination, request, keep=RESPONSE_EXCERPT_BYTES, keep_of_success=0)
+        if isinstance(answer, Failed):
+            return answer
+        return judge(answer, self._clock.now(), token_used=authorization is not None)
+
+    async def _prepare(self, subscription: Subscription) -> _Prepared:
+        ready, failed = None, Failed("", may_have_arrived=False)
+        try:
+            destination = await self._transport.destination(
+                subscription.url,
+                tls=subscription.tls,
+                proxy=subscription.proxy,
+                use_system_proxy=subscription.use_system_proxy,
+                limits=subscription.http,
+            )
+            ready = self._head(subscription, destination), destination
+        except ConfigurationError as error:
+            failed = Failed(str(error), may_have_arrived=False)
+        prepared = _Prepared(subscription, ready, failed)
+        if len(self._prepared) >= MAX_PREPARED and subscription.id not in self._prepared:
+            del self._prepared[next(iter(self._prepared))]
+        self._prepared[subscription.id] = prepared
+        _warn_of_trust(subscription)
+        return prepared
+
+    def _head(self, subscription: Subscription, destination: Destination) -> RequestHead:
+        takes_credentials = isinstance(subscription.auth, NoAuth)
+        authorization = static_authorization(subscription.auth)
+        if takes_credentials and not any(header.name.lower() == "authorization" for header in subscription.headers):
+            authorization = destination.url_authorization
+        return request_head(
+            destination.target,
+            subscription_id=subscription.id,
+            headers=subscription.headers,
+            authorization=authorization,
+            takes_credentials=takes_credentials,
+            user_agent=self._user_agent,
+            signer=Signer.from_secrets(subscription.signing_secrets) if subscription.signing_secrets else None,
+            clock=self._clock,
+            left_out=self._on_header_left_out,
+        )
+
+
+def _warn_of_trust(subscription: Subscription) -> None:
+    tls = subscription.tls
+    if not subscription.url.lower().startswith("https:") or (tls.verify_hostname and not tls.trust_all):
+        return
+    what = "any certificate" if tls.trust_all else "a certificate for any host name"
+    logger.warning(Facts("tls.unverified", {"subscription": subscription.id, "accepts": what}))

@@ -1,0 +1,96 @@
+"""Connections as we use them: aiohttp's protocol and C parser, with strict rules for the time between two requests."""
+
+import asyncio
+from functools import partial
+from typing import Any
+
+from aiohttp import ServerDisconnectedError, StreamReader, TCPConnector
+from aiohttp.client_proto import ResponseHandler
+
+
+class IdleConnections:
+    """The connections that wait for their next request, oldest first: at most *limit*, the oldest is closed beyond it.
+
+    aiohttp bounds connections in use; the idle ones, one per host at the least, would be bounded by nothing.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._parked: dict[Wire, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._parked)
+
+    def add(self, wire: "Wire") -> None:
+        """*wire* has been given back."""
+        wire.is_idle = True
+        self._parked[wire] = None
+        if len(self._parked) > self._limit:
+            oldest = next(iter(self._parked))
+            self.discard(oldest)
+            oldest.close()
+
+    def discard(self, wire: "Wire") -> None:
+        """*wire* is taken again, or gone."""
+        wire.is_idle = False
+        self._parked.pop(wire, None)
+
+
+class Wire(ResponseHandler):
+    """One connection.
+
+    Attributes:
+        is_idle: it waits for its next request.
+        expired: it was aborted because the answer took too long.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, idle: IdleConnections) -> None:
+        super().__init__(loop)
+        self._idle = idle
+        self.is_idle = False
+        self.expired = False
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes that belong to no request would be read as the answer to the next one: such a connection is closed."""
+        if self.is_idle:
+            self._idle.discard(self)
+            self.close()
+            return
+        super().data_received(data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The end of it, whoever wanted it."""
+        self._idle.discard(self)
+        super().connection_lost(exc)
+
+    def close(self) -> None:
+        """Close it, and wake whoever still reads an answer from it, which aiohttp does not."""
+        payload = self._payload
+        super().close()
+        _wake(payload)
+
+    def abort(self) -> None:
+        """As `close`, without sending what is buffered."""
+        payload = self._payload
+        super().abort()
+        _wake(payload)
+
+    def expire(self) -> None:
+        """The answer took too long. Aborting wakes whoever reads, and drops what has not been written yet."""
+        self.expired = True
+        if self.transport is not None:
+            self.transport.abort()
+
+
+def _wake(payload: StreamReader | None) -> None:
+    if payload is not None and not payload.is_eof():
+        payload.set_exception(ServerDisconnectedError())
+
+
+class Connector(TCPConnector):
+    """A connector whose connections are `Wire`s; keywords are those of aiohttp's."""
+
+    def __init__(self, *, idle: IdleConnections, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+        super().__init__(loop=loop, **options)
+        # aiohttp has no public place for it. That it is heeded is tested: an idle connection that speaks is closed.
+        self._factory = partial(Wire, loop=loop, idle=idle)  # type: ignore[assignment]  # a Wire is a ResponseHandler

@@ -1,0 +1,118 @@
+"""Where the requests of a subscription go, worked out once: the target in the request, and what to connect to."""
+
+from asyncio import AbstractEventLoop
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from ssl import SSLContext
+from typing import Final
+
+from aiohttp import ClientRequest, ClientTimeout
+from aiohttp.client_reqrep import ConnectionKey
+from yarl import URL
+
+from pipeline.auth.static import basic_authorization
+from pipeline.callback.request import Target
+from pipeline.callback.routes import ProxyRoute
+from pipeline.errors import ConfigurationError
+from pipeline.model import HttpLimits
+
+_SCHEMES: Final = ("http", "https")
+
+
+class Dial(ClientRequest):
+    """What aiohttp's connector needs to know to connect; never sent. Its key names the pool of connections."""
+
+    @cached_property
+    def connection_key(self) -> ConnectionKey:  # a property there, worked out on every access
+        """Host, port, TLS and proxy: requests with the same key share connections."""
+        return super().connection_key
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One URL, by one way, under one set of options; every request of a subscription goes there.
+
+    Attributes:
+        where: host and port, for sentences.
+        dial: what the connector takes.
+        target: what the request says.
+        url_authorization: Basic credentials from the URL's userinfo.
+        connect_timeout: for name, TCP, TLS and proxy tunnel together.
+        read_timeout_seconds: from the first byte sent to the last byte of the answer.
+        via: host and port of the proxy, for sentences.
+    """
+
+    where: str
+    dial: Dial = field(repr=False)
+    target: Target
+    url_authorization: str | None = field(repr=False)
+    connect_timeout: ClientTimeout
+    connect_timeout_seconds: float
+    read_timeout_seconds: float
+    via: str | None = None
+
+
+def parse_url(text: str) -> URL:
+    """The URL of a callback or a token endpoint.
+
+    Raises:
+        ConfigurationError: it is not http or https, or has no host; it is not shown, for it may hold secrets.
+    """
+    try:
+        url = URL(text)
+        if url.scheme not in _SCHEMES or not url.host or not url.port:
+            raise ConfigurationError(f"the URL has the scheme {url.scheme!r}, must be http or https, and needs a host")
+    except ValueError:
+        raise ConfigurationError("the URL can't be read") from None
+    return url
+
+
+def destination(
+    url: URL, *, tls: SSLContext | None, proxy: ProxyRoute | None, limits: HttpLimits, loop: AbstractEventLoop
+) -> Destination:
+    """Work out the destination for *url*.
+
+    Args:
+        url: from `parse_url`.
+        tls: for https, and for a proxy that is spoken to in TLS.
+        proxy: the way there; None is straight.
+        limits: the timeouts.
+        loop: the running event loop.
+
+    Raises:
+        ConfigurationError: the userinfo can't stand in a header.
+    """
+    bare = url.with_user(None).with_fragment(None)
+    where = f"{bare.host_subcomponent}:{bare.port}"
+    dial = Dial(
+        "POST",
+        bare,
+        proxy=None if proxy is None else proxy.url,
+        proxy_headers=None if proxy is None else _proxy_headers(proxy),
+        ssl=True if tls is None else tls,
+        loop=loop,
+    )
+    return Destination(
+        where=where,
+        dial=dial,
+        target=_target(bare, proxy),
+        url_authorization=None
+        if url.user is None
+        else basic_authorization(url.user, url.password or "", "callbackUrl"),
+        connect_timeout=ClientTimeout(connect=limits.connect_timeout_seconds),
+        connect_timeout_seconds=limits.connect_timeout_seconds,
+        read_timeout_seconds=limits.read_timeout_seconds,
+        via=None if proxy is None else f"{proxy.url.host_subcomponent}:{proxy.url.port}",
+    )
+
+
+def _target(url: URL, proxy: ProxyRoute | None) -> Target:
+    host = url.host_port_subcomponent or ""
+    if proxy is None or url.scheme == "https":
+        return Target(url.raw_path_qs, host)
+    return Target(str(url), host, proxy.authorization)
+
+
+def _proxy_headers(proxy: ProxyRoute) -> Mapping[str, str]:
+    return {} if proxy.authorization is None else {"Proxy-Authorization": proxy.authorization}

@@ -1,0 +1,127 @@
+"""Where callbacks may connect to: nowhere inside, unless it was opened (server-side request forgery, CWE-918).
+
+The verdict is about the address that a socket is about to be connected to (`guarded_socket`), after name resolution
+and whatever notation was used, so nothing can change between the check and its use.
+"""
+
+import errno
+import socket
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any, Final
+
+Network = IPv4Network | IPv6Network
+Address = IPv4Address | IPv6Address
+
+_REFUSED: Final = (
+    # IANA IPv4 special-purpose registry (RFC 6890 and its updates), multicast (RFC 5771), reserved (RFC 1112).
+    ("0.0.0.0/8", "the network of this host"),
+    ("10.0.0.0/8", "the private network"),
+    ("100.64.0.0/10", "the shared network"),
+    ("127.0.0.0/8", "the loopback network"),
+    # The address of cloud metadata services; also a link-local one, but worth its own name.
+    ("169.254.169.254/32", "the metadata address"),
+    ("169.254.0.0/16", "the link-local network"),
+    ("172.16.0.0/12", "the private network"),
+    ("192.0.0.0/24", "the protocol-assignment network"),
+    ("192.0.2.0/24", "the documentation network"),
+    ("192.31.196.0/24", "the AS112 network"),
+    ("192.52.193.0/24", "the AMT network"),
+    ("192.88.99.0/24", "the 6to4-relay network"),
+    ("192.168.0.0/16", "the private network"),
+    ("192.175.48.0/24", "the AS112 network"),
+    ("198.18.0.0/15", "the benchmark network"),
+    ("198.51.100.0/24", "the documentation network"),
+    ("203.0.113.0/24", "the documentation network"),
+    ("224.0.0.0/4", "the multicast network"),
+    ("255.255.255.255/32", "the broadcast address"),
+    ("240.0.0.0/4", "the reserved network"),
+    # What is outside of 2000::/3 is not global unicast (RFC 4291 section 2.4); the known parts by their names.
+    ("::/128", "the unspecified address"),
+    ("::1/128", "the loopback address"),
+    ("::ffff:0:0/96", "the IPv4-mapped network"),
+    ("::ffff:0:0:0/96", "the IPv4-translated network"),
+    ("::/96", "the IPv4-compatible network"),
+    ("64:ff9b::/96", "the NAT64 network"),
+    ("64:ff9b:1::/48", "the NAT64 network"),
+    ("100::/64", "the discard-only network"),
+    ("fc00::/7", "the private network"),
+    ("fd00:ec2::254/128", "the metadata address"),
+    ("fe80::/10", "the link-local network"),
+    ("fec0::/10", "the site-local network"),
+    ("ff00::/8", "the multicast network"),
+    # The parts of 2000::/3 that are not for everyone.
+    ("2001::/32", "the Teredo network"),
+    ("2001::/23", "the protocol-assignment network"),
+    ("2001:db8::/32", "the documentation network"),
+    ("2002::/16", "the 6to4 network"),
+    ("2620:4f:8000::/48", "the AS112 network"),
+    ("3fff::/20", "the documentation network"),
+    ("5f00::/16", "the segment-routing network"),
+)
+_GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
+
+
+class Guard:
+    """Judges addresses.
+
+    Args:
+        allowed_networks: opened all the same: `ALLOW_PRIVATE_NETWORKS`. An IPv4 network opens its IPv4-mapped form too,
+            which is the same address to the machine; no other form that holds an IPv4 address.
+    """
+
+    def __init__(self, allowed_networks: Iterable[Network] = ()) -> None:
+        self._allowed = tuple(allowed_networks)
+        self._refused = [(ip_network(network), name) for network, name in _REFUSED]
+
+    def verdict(self, address: str) -> str | None:
+        """None if callbacks may connect to *address*, else a sentence why not.
+
+        Args:
+            address: an address as a socket takes it, without a port; an IPv6 zone is passed over.
+        """
+        bare = address.partition("%")[0]
+        try:
+            parsed = ip_address(bare)
+        except ValueError:
+            return f"{address} is not an address"
+        if self._is_allowed(parsed):
+            return None
+        for network, name in self._refused:
+            if parsed in network:
+                return f"{bare} is in {name} {network}; ALLOW_PRIVATE_NETWORKS can open it"
+        if parsed.version == 6 and parsed not in _GLOBAL_UNICAST:  # noqa: PLR2004 - the version of IP
+            return f"{bare} is outside of global unicast {_GLOBAL_UNICAST}; ALLOW_PRIVATE_NETWORKS can open it"
+        return None
+
+    def _is_allowed(self, address: Address) -> bool:
+        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+        return any(address in network or (mapped is not None and mapped in network) for network in self._allowed)
+
+
+class RefusedAddressError(OSError):
+    """The guard does not let a socket connect there. Its text is the verdict."""
+
+    def __init__(self, verdict: str) -> None:
+        super().__init__(errno.EACCES, verdict)
+        self.verdict = verdict
+
+
+AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
+"""Family, type, protocol, canonical name, socket address: as `socket.getaddrinfo` gives them."""
+
+
+def guarded_socket(guard: Guard) -> Callable[[AddressInfo], socket.socket]:
+    """A socket factory for aiohttp's connector, which asks it for a socket right before it connects to the address.
+
+    The factory raises RefusedAddressError where *guard* refuses.
+    """
+
+    def new_socket(address_info: AddressInfo) -> socket.socket:
+        family, kind, protocol, _, address = address_info
+        verdict = guard.verdict(str(address[0]))
+        if verdict is not None:
+            raise RefusedAddressError(verdict)
+        return socket.socket(family, kind, protocol)
+
+    return new_socket

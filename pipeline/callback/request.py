@@ -1,0 +1,179 @@
+"""The bytes of a request: a head built once per subscription, filled in once per event. Pure but for the clock.
+
+Strongest first (interface.md section 3): framing and Authorization, our own fields, record headers, subscription
+headers, defaults. Names are compared without regard to case; of several fields of one name the first is sent.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import quote
+
+from pipeline.callback import fields
+from pipeline.callback.signature import Signer
+from pipeline.clock import Clock
+from pipeline.model import Event, Header
+
+HeaderLeftOut = Callable[[str], None]
+"""Told the name of each record or subscription header that was not sent."""
+
+_VISIBLE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
+_DEFAULTS: Final[Mapping[str, bytes]] = {"content-type": b"content-type: application/json\r\n"}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the first lines of a request say.
+
+    Attributes:
+        request_target: origin-form, or absolute-form for a plain HTTP proxy (RFC 9112 section 3.2), percent-encoded.
+        host: the value of `Host`.
+        proxy_authorization: for a plain HTTP proxy that asks for credentials.
+    """
+
+    request_target: str
+    host: str
+    proxy_authorization: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """What the requests of one subscription have in common; made by `request_head`.
+
+    Attributes:
+        start: the lines that nothing overrides.
+        weaker: by lower-case name the lines that a record header of the same name replaces.
+        plain: *start* and all of *weaker*, for the events without headers.
+        signer: signs each attempt; None without signing secrets.
+    """
+
+    start: bytes = field(repr=False)
+    weaker: Mapping[str, bytes] = field(repr=False)
+    plain: bytes = field(repr=False)
+    signer: Signer | None
+    clock: Clock
+    left_out: HeaderLeftOut
+
+    def request(self, event: Event, attempt: int, authorization: str | None = None) -> bytes:
+        """The whole request for one attempt.
+
+        Args:
+            event: its topic name is one that Kafka allows.
+            attempt: 1, 2, ...
+            authorization: the value of `Authorization` where it is not the same for every event.
+
+        Raises:
+            ValueError: *authorization* can't stand in a header.
+        """
+        body = event.value or b""
+        webhook_id, head = None, self.plain
+        if event.headers:
+            webhook_id, head = self._with_record_headers(event)
+        if webhook_id is None:
+            webhook_id = f"{event.topic}-{event.partition}-{event.offset}"
+        own = f"webhook-id: {webhook_id}\r\nwebhook-attempt: {attempt}\r\n"
+        if self.signer is not None:
+            timestamp = int(self.clock.now())
+            signature = self.signer.signature(webhook_id, timestamp, body)
+            own = f"{own}webhook-timestamp: {timestamp}\r\nwebhook-signature: {signature}\r\n"
+        if authorization is not None:
+            own = f"{own}Authorization: {_checked(authorization)}\r\n"
+        return head + f"{own}content-length: {len(body)}\r\n\r\n".encode("latin-1") + body
+
+    def _with_record_headers(self, event: Event) -> tuple[str | None, bytes]:
+        """The id that the event was first sent with, if it was redriven, and the head with its headers."""
+        lines: dict[str, bytes] = {}
+        webhook_id = None
+        for name, value in event.headers:
+            if name.startswith(fields.DEAD_LETTER_PREFIX):
+                if name == fields.ORIGINAL_ID and webhook_id is None:
+                    webhook_id = self._original_id(value)
+                continue
+            known = fields.record_field(name)
+            line = None if known is None or known.key in lines else fields.record_line(known, value)
+            if known is None or line is None:
+                self.left_out(name[: fields.LONGEST_NAME])
+            else:
+                lines[known.key] = line
+        weaker = self.weaker
+        if lines.keys().isdisjoint(weaker):
+            return webhook_id, self.plain + b"".join(lines.values())
+        kept = [line for key, line in weaker.items() if key not in lines]
+        return webhook_id, b"".join([self.start, *kept, *lines.values()])
+
+    def _original_id(self, value: bytes | None) -> str | None:
+        if value and fields.is_value(value) and value == value.strip(b" \t"):
+            return value.decode("latin-1")
+        self.left_out(fields.ORIGINAL_ID)
+        return None
+
+
+def request_head(
+    target: Target,
+    *,
+    subscription_id: str,
+    headers: tuple[Header, ...],
+    authorization: str | None,
+    takes_credentials: bool,
+    user_agent: str,
+    signer: Signer | None,
+    clock: Clock,
+    left_out: HeaderLeftOut,
+) -> RequestHead:
+    """The head for one subscription.
+
+    Args:
+        target: where the request goes.
+        subscription_id: the value of `webhook-subscription`, percent-encoded where it is not visible ASCII.
+        headers: the subscription's; those that can't stand in HTTP or are not theirs to set are left out and told.
+        authorization: the value of `Authorization` where it is the same for every event.
+        takes_credentials: whether *headers* may set Authorization and Cookie: where the subscription's auth is none.
+        user_agent: sent unless a header says otherwise.
+        signer: signs each attempt.
+        clock: gives the time of each attempt.
+        left_out: told of each header that is not sent.
+    """
+    weaker: dict[str, bytes] = {}
+    for header in headers:
+        line = _subscription_line(header, takes_credentials=takes_credentials)
+        if line is None or header.name.lower() in weaker:
+            left_out(header.name[: fields.LONGEST_NAME])
+        else:
+            weaker[header.name.lower()] = line
+    weaker.setdefault("user-agent", f"User-Agent: {user_agent}\r\n".encode("latin-1"))
+    for key, line in _DEFAULTS.items():
+        weaker.setdefault(key, line)
+    if authorization is not None:
+        weaker.pop("authorization", None)
+    start = _start(target, subscription_id, authorization)
+    return RequestHead(start, weaker, start + b"".join(weaker.values()), signer, clock, left_out)
+
+
+def _start(target: Target, subscription_id: str, authorization: str | None) -> bytes:
+    lines = [
+        f"POST {target.request_target} HTTP/1.1",
+        f"Host: {target.host}",
+        f"webhook-subscription: {quote(subscription_id, safe=_VISIBLE)}",
+    ]
+    if target.proxy_authorization is not None:
+        lines.append(f"Proxy-Authorization: {target.proxy_authorization}")
+    if authorization is not None:
+        lines.append(f"Authorization: {authorization}")
+    return "".join(f"{line}\r\n" for line in lines).encode("ascii")
+
+
+def _subscription_line(header: Header, *, takes_credentials: bool) -> bytes | None:
+    key = header.name.lower()
+    if not fields.is_name(header.name) or key in fields.FRAMING or key in fields.OWN:
+        return None
+    if key in fields.CREDENTIALS and not takes_credentials:
+        return None
+    # As UTF-8, like record headers: both are opaque bytes to HTTP.
+    value = header.value.encode("utf-8", "surrogatepass").strip(b" \t")
+    return b"%b: %b\r\n" % (header.name.encode("ascii"), value) if fields.is_value(value) else None
+
+
+def _checked(authorization: str) -> str:
+    if not authorization.isascii() or not fields.is_value(authorization.encode("ascii")):
+        raise ValueError("the access token can't stand in a header")
+    return authorization
