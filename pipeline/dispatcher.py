@@ -90,7 +90,6 @@ class Dispatcher:
 
     Args:
         topic: the source topic.
-        partition_count: how many partitions it has.
         partition_of: the partition that a producer would choose for a key.
         deliver: the way of one event.
         rows_of: makes the store of a partition's rows.
@@ -98,6 +97,7 @@ class Dispatcher:
         reader: re-reads the log.
         limits: of each lane.
         worker_bytes: how much all queues together may hold.
+        on_closed: told of each partition that is not ours any more.
     """
 
     def __init__(
@@ -111,6 +111,7 @@ class Dispatcher:
         reader: Log,
         limits: LaneLimits,
         worker_bytes: int,
+        on_closed: Callable[[int], None],
     ) -> None:
         self.topic = topic
         self.deliver = deliver
@@ -124,10 +125,12 @@ class Dispatcher:
         self.flow: Flow | None = None
         self.assigned: frozenset[int] = frozenset()
         self.assigned_at = self.clock.now()
+        self.has_opened = False
         self.queued_bytes = 0
         self._rows_of = rows_of
         self._registry = registry
         self._worker_bytes = worker_bytes
+        self._on_closed = on_closed
         self._open: dict[int, _Open] = {}
         self._opening: dict[int, asyncio.Task[None]] = {}
         self._lost: set[asyncio.Task[None]] = set()
@@ -214,6 +217,7 @@ class Dispatcher:
                 self._opening[number] = task
                 tasks.append(task)
         await asyncio.gather(*tasks, return_exceptions=True)
+        self.has_opened = True
 
     async def _open_one(self, number: int, position: int) -> None:
         try:
@@ -269,6 +273,7 @@ class Dispatcher:
         self.reader.forget(entry.partition)
         await entry.partition.close()
         await entry.rows.close()
+        self._on_closed(entry.partition.number)
 
     def lost(self, partition: Partition) -> None:
         """See `partition.Surroundings`: it is closed, and nothing of it is committed any more."""

@@ -1,0 +1,298 @@
+"""The composition root: the only place that knows everybody.
+
+create_app(settings, definition, partitions)
+    Engine        what has a lifetime: transport, registry, backlog, tokens, dead letters, the checkpoint
+    Dispatcher    partitions, lanes, windows
+    DeliveryApp   Faust: group membership, the agent, the token table, the web view, the command line
+"""
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from typing import Any, Final, cast
+
+import faust
+from faust.types import TP
+from mode import Service
+
+import agents
+from pipeline.auth.authorize import Authorized
+from pipeline.auth.jwt_expiry import expiry_warning
+from pipeline.auth.oauth2 import ClientCredentials
+from pipeline.auth.stored import StoredTokens
+from pipeline.auth.table import add_token_table
+from pipeline.auth.tokens import TokenCache
+from pipeline.backlog import Backlog, default_partition
+from pipeline.callback.callback import Callback
+from pipeline.callback.form import PostForm
+from pipeline.callback.guard import Guard
+from pipeline.callback.routes import SystemProxies
+from pipeline.callback.transport import Transport
+from pipeline.clock import Clock, SystemClock
+from pipeline.cursors import KafkaRows
+from pipeline.dead_letter import KafkaDeadLetters
+from pipeline.definition import Definition
+from pipeline.delivery import Delivery
+from pipeline.dispatcher import Dispatcher
+from pipeline.intake import DeliveryApp
+from pipeline.lane import LaneLimits
+from pipeline.log import logging_config
+from pipeline.model import Subscription, TokenAuth
+from pipeline.reporting import WorkerReporter
+from pipeline.settings import Settings
+from pipeline.slots import Slots
+from pipeline.subscriptions.registry import Registry
+from pipeline.subscriptions.secrets import SecretBox
+from pipeline.telemetry import Telemetry
+from pipeline.web.attach import BUILT_IN_PAGES_OFF, attach_web, web_options
+
+logger = logging.getLogger(__name__)
+
+COMMIT_SECONDS: Final = 1.0
+"""Between two commits; so much of the traffic may be repeated after a crash."""
+TOKEN_SWEEP_SECONDS: Final = 600.0
+SESSION_SECONDS: Final = 30.0
+FETCH_BYTES: Final = 1024 * 1024
+NEVER_SECONDS: Final = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class TopicNames:
+    """The topics of an application, beside its source and its dead letters."""
+
+    subscriptions: str
+    cursors: str
+    tokens: str
+
+    @classmethod
+    def of(cls, app: str) -> "TopicNames":
+        """The names for the application *app*."""
+        return cls(f"{app}.subscriptions", f"{app}.cursors", f"{app}-tokens-changelog")
+
+
+class Engine(Service):
+    """What has a lifetime beside Faust's own parts: first up, last down.
+
+    Args:
+        transport: the HTTP client.
+        registry: the subscriptions.
+        backlog: reads the log again.
+        tokens: access tokens.
+        dead_letters: None without a dead-letter topic.
+        dispatcher: whose checkpoints are kept.
+    """
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        registry: Registry,
+        backlog: Backlog,
+        tokens: TokenCache,
+        dead_letters: KafkaDeadLetters | None,
+        dispatcher: Dispatcher,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self._transport = transport
+        self._registry = registry
+        self._backlog = backlog
+        self._tokens = tokens
+        self._dead_letters = dead_letters
+        self._dispatcher = dispatcher
+
+    async def on_start(self) -> None:
+        """Everything is there before the first partition is assigned."""
+        await self._transport.start()
+        await self._registry.start()
+        await self._backlog.start()
+
+    async def on_stop(self) -> None:
+        """The partitions have come to rest by now (`DeliveryApp.on_stop`)."""
+        await self._backlog.close()
+        await self._registry.stop()
+        await self._tokens.close()
+        if self._dead_letters is not None:
+            await self._dead_letters.close()
+        await self._transport.close()
+
+    @Service.task
+    async def _keep_checkpoints(self) -> None:
+        await self._dispatcher.keep_checkpoints()
+
+    @Service.task
+    async def _keep_tokens(self) -> None:
+        async for _ in self.itertimer(TOKEN_SWEEP_SECONDS, name="tokens"):
+            await self._tokens.sweep()
+
+
+def create_app(settings: Settings, definition: Definition, partitions: int) -> DeliveryApp:
+    """The application of a worker; nothing is connected before it is started.
+
+    Call it without a running event loop: Faust reads its entry points from the disk.
+
+    Args:
+        settings: from the environment.
+        definition: of the API.
+        partitions: how many the source topic has (topics.py).
+    """
+    connection = definition.source.connection
+    clock = SystemClock()
+    telemetry = Telemetry()
+    token = None if settings.admin_token is None else settings.admin_token.get_secret_value()
+    app = _faust_app(settings, definition, token)
+    box = SecretBox([key.get_secret_value() for key in settings.secret_keys])
+    topics = TopicNames.of(settings.app)
+
+    registry = Registry(
+        connection, topics.subscriptions, box, definition, partial(_subscription_changed, app), clock=clock
+    )
+    transport = _transport(settings, definition)
+    tokens = _tokens(app, transport, box, clock=clock, telemetry=telemetry, partitions=partitions)
+    dead_letters = _dead_letters(definition, telemetry)
+    backlog = Backlog(connection, definition.source.topic)
+    app.drain_seconds = settings.drain_seconds
+    app.dispatcher = dispatcher = Dispatcher(
+        definition.source.topic,
+        partition_of=partial(default_partition, count=partitions),
+        deliver=Delivery(
+            send=Authorized(_callback(transport, clock, telemetry), tokens),
+            dead_letters=dead_letters,
+            registry=registry,
+            slots=Slots(settings.max_in_flight),
+            clock=clock,
+            telemetry=telemetry,
+        ),
+        rows_of=partial(KafkaRows, connection, topics.cursors),
+        registry=registry,
+        reader=backlog,
+        limits=LaneLimits(settings.lane_events, settings.lane_bytes, settings.hold_seconds),
+        worker_bytes=settings.worker_bytes,
+        on_closed=tokens.release,
+    )
+    app.add_dependency(
+        Engine(
+            transport=transport,
+            registry=registry,
+            backlog=backlog,
+            tokens=tokens,
+            dead_letters=dead_letters,
+            dispatcher=dispatcher,
+        )
+    )
+    # Faust's signals are typed for senders of every kind; this one is the application.
+    app.on_rebalance_complete.connect(cast("Any", _open_partitions), weak=False)
+    agents.attach(app)
+    reporter = WorkerReporter(
+        settings.app,
+        dispatcher,
+        readiness=partial(_readiness, app, registry),
+        end_of=partial(_end_of, app),
+        subscriptions=lambda: len(registry.all()),
+        warning_of=partial(_warning_of, clock),
+    )
+    attach_web(app, reporter=reporter, telemetry=telemetry, admin_token=token)
+    return app
+
+
+def _faust_app(settings: Settings, definition: Definition, admin_token: str | None) -> DeliveryApp:
+    connection = definition.source.connection
+    return DeliveryApp(
+        settings.app,
+        broker=connection.faust_broker(),
+        broker_credentials=connection.faust_credentials(),
+        broker_check_crcs=not connection.embedded,
+        key_serializer="raw",
+        value_serializer="raw",
+        store="memory://",
+        datadir=settings.data_dir,
+        # The drain of intake.py is bounded; Faust's wait for acknowledgements is not.
+        stream_wait_empty=False,
+        # The agent drains at once; the windows and lanes are the real bounds.
+        stream_buffer_maxsize=32_768,
+        broker_commit_interval=COMMIT_SECONDS,
+        # Faust's own watchdogs know nothing of lanes; /health/live does.
+        broker_commit_livelock_soft_timeout=NEVER_SECONDS,
+        stream_processing_timeout=NEVER_SECONDS,
+        broker_max_poll_interval=NEVER_SECONDS,
+        broker_session_timeout=SESSION_SECONDS,
+        broker_heartbeat_interval=3.0,
+        broker_request_timeout=40.0,
+        broker_rebalance_timeout=60.0,
+        consumer_auto_offset_reset=definition.source.auto_offset_reset,
+        consumer_max_fetch_size=FETCH_BYTES,
+        producer_request_timeout=30.0,
+        table_standby_replicas=0,
+        topic_disable_leader=True,
+        # Topics are checked and made by topics.py, with the right cleanup policies.
+        topic_allow_declare=False,
+        web_bind=settings.web_bind,
+        web_port=settings.web_port,
+        web_application_options=web_options(admin_token),
+        **BUILT_IN_PAGES_OFF,
+        logging_config=logging_config(settings.log_format, settings.log_level),
+        worker_redirect_stdouts=False,
+    )
+
+
+def _transport(settings: Settings, definition: Definition) -> Transport:
+    return Transport(
+        guard=Guard(settings.allow_private_networks),
+        max_in_flight=settings.max_in_flight,
+        idle_timeout_seconds=definition.http.idle_timeout_seconds,
+        system_proxies=SystemProxies.from_environment(),
+    )
+
+
+def _user_agent() -> str:
+    return f"webhook-pipeline/{version('webhook-pipeline')}"
+
+
+def _callback(transport: Transport, clock: Clock, telemetry: Telemetry) -> Callback:
+    return Callback(transport, clock, user_agent=_user_agent(), on_header_left_out=telemetry.header_left_out)
+
+
+def _tokens(
+    app: faust.App, transport: Transport, box: SecretBox, *, clock: Clock, telemetry: Telemetry, partitions: int
+) -> TokenCache:
+    fetch = ClientCredentials(PostForm(transport, _user_agent()), clock)
+    return TokenCache(fetch, StoredTokens(add_token_table(app, partitions=partitions), box), clock, telemetry)
+
+
+def _dead_letters(definition: Definition, telemetry: Telemetry) -> KafkaDeadLetters | None:
+    dlq = definition.dlq
+    if dlq is None:
+        return None
+    return KafkaDeadLetters(dlq.connection, dlq.topic, telemetry.dead_letter_failed)
+
+
+async def _open_partitions(app: DeliveryApp, **_: Any) -> None:
+    """Faust has recovered its tables after an assignment, and has not let the stream flow yet."""
+    await app.delivery_consumer.open_partitions()
+
+
+def _subscription_changed(app: DeliveryApp, subscription_id: str, subscription: Subscription | None) -> None:
+    app.dispatcher.on_subscription(subscription_id, subscription)
+
+
+def _readiness(app: DeliveryApp, registry: Registry) -> str | None:
+    if not registry.is_current:
+        return f"the subscriptions are not read: {registry.last_error or 'not yet'}"
+    if app.rebalancing:
+        return "the group is rebalancing"
+    if not app.dispatcher.has_opened:
+        return "no partitions have been assigned yet"
+    return None
+
+
+def _end_of(app: DeliveryApp, partition: int) -> int | None:
+    try:
+        return app.consumer.highwater(TP(app.dispatcher.topic, partition))
+    except Exception:  # noqa: BLE001 - the driver raises various things for a partition that was just revoked
+        return None
+
+
+def _warning_of(clock: Clock, subscription: Subscription) -> str | None:
+    auth = subscription.auth
+    return expiry_warning(auth.value, clock.now()) if isinstance(auth, TokenAuth) else None
