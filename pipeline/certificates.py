@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from pipeline.errors import ConfigurationError
+from pipeline.sentences import shown
 
 _PEM = serialization.Encoding.PEM
 
@@ -66,15 +67,24 @@ def client_from_pem(
     return _client(chain, private_key, key_path)
 
 
-def client_from_pkcs12(data: bytes, password: str | None, path: str) -> ClientCertificate:
+def client_from_pkcs12(data: bytes, password: str | None, path: str, alias: str | None = None) -> ClientCertificate:
     """The key and the certificate chain of a PKCS#12 key store.
 
+    Args:
+        data: the store.
+        password: of the store and of the key in it.
+        path: the field, for errors.
+        alias: the name that the key must have; Java compares it without regard to case.
+
     Raises:
-        ConfigurationError: it can't be read, the password is wrong, or a part is missing.
+        ConfigurationError: it can't be read, the password is wrong, a part is missing, or the alias is another one.
     """
     store = _pkcs12(data, password, path)
     if store.key is None or store.cert is None:
         raise ConfigurationError(f"{path}: holds no private key with its certificate")
+    found = (store.cert.friendly_name or b"").decode("utf-8", "replace")
+    if alias and alias.lower() != found.lower():
+        raise ConfigurationError(f"{path}: holds a key with the alias {shown(found)}, not {shown(alias)}")
     chain = [store.cert.certificate, *(entry.certificate for entry in store.additional_certs)]
     return _client(chain, store.key, path)
 

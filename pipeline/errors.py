@@ -5,6 +5,7 @@ a command, a configuration or a partition.
 
     WebhooksError
     ├── ConfigurationError   a definition, subscription or setting can't be used; names field, value and what is allowed
+    ├── UnknownSubscriptionError no subscription has this id
     ├── BrokerError          a topic or a broker is not as it has to be
     ├── FencedError          another worker owns the partition now: write nothing more for it
     └── NotDeadLetteredError the broker will never take this dead letter (too large, not authorised)
@@ -25,6 +26,10 @@ class ConfigurationError(WebhooksError):
     def __init__(self, problems: list[str] | str) -> None:
         self.problems: list[str] = [problems] if isinstance(problems, str) else list(problems)
         super().__init__("\n".join(self.problems))
+
+
+class UnknownSubscriptionError(WebhooksError):
+    """A command names a subscription that does not exist."""
 
 
 class BrokerError(WebhooksError):

@@ -55,7 +55,9 @@ def metadata(field: FieldInfo | None) -> list[object]:
 
 
 def _annotations(annotation: object) -> list[object]:
-    own = list(getattr(annotation, "__metadata__", ()))
+    own: list[object] = []
+    for mark in getattr(annotation, "__metadata__", ()):
+        own += mark.metadata if isinstance(mark, FieldInfo) else [mark]
     return [*own, *(mark for part in get_args(annotation) for mark in _annotations(part))]
 
 

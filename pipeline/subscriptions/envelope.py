@@ -1,0 +1,61 @@
+"""The two envelopes of a subscription; both are read, the second is written.
+
+{"id": …, "configuration": {"entrypointId": …, "callbackUrl": …}}                            the older, flat one
+{"id": …, "configuration": {"entrypointId": …, "entrypointConfiguration": {"callbackUrl": …}}}     the newer one
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pipeline.errors import ConfigurationError
+from pipeline.sentences import kind
+from pipeline.subscriptions.wire import WireSubscription
+from pipeline.wire import drop_meaningless, read
+
+_NESTED: Final = "configuration.entrypointConfiguration"
+_ENVELOPE: Final = {"entrypointId", "channel", "entrypointConfiguration"}
+
+
+def parse_subscription(document: object) -> WireSubscription:
+    """A subscription in either envelope.
+
+    Raises:
+        ConfigurationError: one sentence per mistake, each with the path of the field as it was written.
+    """
+    if not isinstance(document, Mapping):
+        raise ConfigurationError(f"subscription: must be an object, not {kind(document)}")
+    unpacked, _ = drop_meaningless(WireSubscription, document)
+    nested, was_flat = _in_newer_envelope(unpacked)
+    try:
+        return read(WireSubscription, nested)
+    except ConfigurationError as error:
+        if not was_flat:
+            raise
+        problems = [
+            f"configuration{each.removeprefix(_NESTED)}" if each.startswith(_NESTED) else each
+            for each in error.problems
+        ]
+    raise ConfigurationError(problems)
+
+
+def to_document(subscription: WireSubscription) -> dict[str, Any]:
+    """The subscription in the newer envelope, as plain JSON values; defaults are written out."""
+    document = subscription.model_dump(mode="json", by_alias=True)
+    options = subscription.configuration.entrypoint_configuration.model_dump(
+        mode="json", by_alias=True, exclude_none=True
+    )
+    document["configuration"]["entrypointConfiguration"] = options
+    if subscription.resume_from is not None:
+        document["resumeFrom"] = subscription.resume_from.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return document
+
+
+def _in_newer_envelope(document: object) -> tuple[object, bool]:
+    if not isinstance(document, Mapping):
+        return document, False
+    configuration = document.get("configuration")
+    if not isinstance(configuration, Mapping) or "entrypointConfiguration" in configuration:
+        return document, False
+    envelope = {key: value for key, value in configuration.items() if key in _ENVELOPE}
+    options = {key: value for key, value in configuration.items() if key not in _ENVELOPE}
+    return {**document, "configuration": {**envelope, "entrypointConfiguration": options}}, True

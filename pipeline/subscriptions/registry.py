@@ -1,0 +1,168 @@
+"""What subscriptions there are: every worker follows the compacted topic that holds them.
+
+Each record is read, decrypted and turned into a `model.Subscription` once, when it comes. One that can't be becomes a
+subscription with a `problem`, for its events must wait, not vanish.
+"""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.clock import Clock, SystemClock
+from pipeline.definition import Definition
+from pipeline.errors import ConfigurationError
+from pipeline.kafka import KafkaConnection
+from pipeline.model import Event, Subscription
+from pipeline.subscriptions.envelope import parse_subscription, to_document
+from pipeline.subscriptions.secrets import SecretBox, mask
+from pipeline.subscriptions.spec import broken, to_subscription
+from pipeline.subscriptions.tail import Tail
+from pipeline.subscriptions.wire import WireSubscription
+
+logger = logging.getLogger(__name__)
+
+OnChange = Callable[[str, Subscription | None], None]
+"""(id, its newest revision; None: it was deleted)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A record of the topic, and what was made of it."""
+
+    value: bytes
+    subscription: Subscription
+
+
+class Registry:
+    """The subscriptions of one cluster.
+
+    Args:
+        connection: of the cluster that holds the topic.
+        topic: `<app>.subscriptions`, one partition.
+        box: decrypts the secrets.
+        definition: gives what subscriptions leave open.
+        on_change: told of every change, in log order, from the first record on; must not raise.
+        clock: for `endingAt` and the pauses between attempts.
+    """
+
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        topic: str,
+        box: SecretBox,
+        definition: Definition,
+        on_change: OnChange,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._tail = Tail(connection, topic, self._take, self._clock)
+        self._box = box
+        self._definition = definition
+        self._on_change = on_change
+        self._entries: dict[str, _Entry] = {}
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the topic has been read, and its broker still answers."""
+        return self._tail.is_current
+
+    @property
+    def last_error(self) -> str | None:
+        """What is wrong with the topic or its broker now, a sentence; None when all is well."""
+        return self._tail.last_error
+
+    async def start(self) -> None:
+        """Begin to follow the topic, in the background."""
+        await self._tail.start()
+
+    async def stop(self) -> None:
+        """Stop following; whoever still waits gets a `BrokerError`."""
+        await self._tail.stop()
+
+    async def ready(self) -> None:
+        """Return when the topic has been read to the end it had at start.
+
+        Raises:
+            BrokerError: the registry was stopped.
+        """
+        await self._tail.ready()
+
+    async def caught_up(self) -> None:
+        """Return when everything that is in the topic now has been read; goes on through broker trouble.
+
+        Raises:
+            BrokerError: the registry was stopped.
+        """
+        await self._tail.caught_up()
+
+    def get(self, subscription_id: str) -> Subscription | None:
+        """The subscription's newest revision, None if there is none."""
+        entry = self._entries.get(subscription_id)
+        return None if entry is None else entry.subscription
+
+    def all(self) -> list[Subscription]:
+        """Every subscription, by id."""
+        return [self._entries[name].subscription for name in sorted(self._entries)]
+
+    def raw(self, subscription_id: str) -> dict[str, Any] | None:
+        """The subscription as people see it: the wire form with secrets masked, `revision`, and `problem` if any."""
+        entry = self._entries.get(subscription_id)
+        if entry is None:
+            return None
+        subscription = entry.subscription
+        try:
+            document = to_document(mask(_parse(subscription_id, entry.value)))
+        except ConfigurationError:
+            document = {"id": subscription_id}
+        document["revision"] = subscription.revision
+        if subscription.problem is not None:
+            document["problem"] = subscription.problem
+        return document
+
+    def wire(self, subscription_id: str) -> WireSubscription | None:
+        """The subscription as it was applied, secrets in the clear: for the store, which edits it.
+
+        Raises:
+            ConfigurationError: its record can't be read or decrypted.
+        """
+        entry = self._entries.get(subscription_id)
+        return None if entry is None else self._box.open(_parse(subscription_id, entry.value))
+
+    def _take(self, record: Event) -> None:
+        try:
+            subscription_id = (record.key or b"").decode()
+        except UnicodeDecodeError:
+            subscription_id = ""
+        if not subscription_id:
+            logger.warning("topic %s: the key of record %d is no subscription id", record.topic, record.offset)
+            return
+        if record.value is None:
+            if self._entries.pop(subscription_id, None) is not None:
+                self._on_change(subscription_id, None)
+            return
+        subscription = self._read(subscription_id, record.value, record.offset)
+        self._entries[subscription_id] = _Entry(record.value, subscription)
+        self._on_change(subscription_id, subscription)
+
+    def _read(self, subscription_id: str, value: bytes, revision: int) -> Subscription:
+        try:
+            plain = self._box.open(_parse(subscription_id, value))
+            return to_subscription(plain, self._definition, revision, self._clock.now())
+        except ConfigurationError as error:
+            problem = "; ".join(error.problems)
+            logger.warning("subscription %s, revision %d, can't be used: %s", subscription_id, revision, problem)
+            return broken(subscription_id, self._definition, revision, problem)
+
+
+def _parse(subscription_id: str, value: bytes) -> WireSubscription:
+    try:
+        document = json.loads(value)
+    except (ValueError, RecursionError):
+        raise ConfigurationError("the record is not JSON") from None
+    subscription = parse_subscription(document)
+    if subscription.id != subscription_id:
+        raise ConfigurationError(f"id: {subscription.id!r} is not the key of the record, {subscription_id!r}")
+    return subscription

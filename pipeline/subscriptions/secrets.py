@@ -1,0 +1,149 @@
+"""Secrets at rest: encrypted in the topic, masked for people.
+
+A secret becomes `enc:v1:` and a Fernet token (AES-128-CBC with HMAC-SHA256). The first key encrypts, every key
+decrypts: a new key is put first, and the old one may go when nothing is encrypted with it any more.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+from pipeline.errors import ConfigurationError
+from pipeline.model_fields import alias
+from pipeline.sentences import join
+from pipeline.subscriptions.wire import Header, WireSubscription
+from pipeline.wire import StrictModel
+
+PREFIX: Final = "enc:v1:"
+MASK: Final = "********"
+"""What people see instead of a secret; writing it back keeps the secret."""
+
+Change = Callable[[str, str], str]
+"""(path of a secret, its value) -> what stands there afterwards."""
+
+Part = TypeVar("Part", bound=StrictModel)
+
+
+class SecretBox:
+    """Encrypts and decrypts with the keys of SECRET_KEYS.
+
+    Args:
+        keys: Fernet keys, the one to encrypt with first.
+
+    Raises:
+        ConfigurationError: there is no key, or one of them is none.
+    """
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        if not keys:
+            raise ConfigurationError("SECRET_KEYS: must hold at least one Fernet key")
+        try:
+            self._fernet = MultiFernet([Fernet(key) for key in keys])
+        except ValueError:
+            problem = "SECRET_KEYS: holds something that is not a Fernet key (32 bytes in URL-safe base64)"
+        else:
+            return
+        raise ConfigurationError(problem)
+
+    def encrypt(self, data: bytes) -> bytes:
+        """*data*, encrypted with the first key."""
+        return self._fernet.encrypt(data)
+
+    def decrypt(self, token: bytes) -> bytes:
+        """The inverse of `encrypt`, with any of the keys.
+
+        Raises:
+            ConfigurationError: none of the keys fits, or the token is damaged.
+        """
+        try:
+            return self._fernet.decrypt(token)
+        except InvalidToken:
+            raise ConfigurationError("can't be decrypted with any of SECRET_KEYS") from None
+
+    def seal(self, subscription: WireSubscription) -> WireSubscription:
+        """The subscription with its secrets encrypted, as the topic keeps it. The secrets must be plain."""
+        return change_secrets(subscription, lambda _, value: PREFIX + self.encrypt(value.encode()).decode())
+
+    def open(self, subscription: WireSubscription) -> WireSubscription:
+        """The subscription with its secrets decrypted; those that are plain stay as they are.
+
+        Raises:
+            ConfigurationError: a secret can't be decrypted; names its field and the subscription.
+        """
+
+        def decrypted(path: str, value: str) -> str:
+            if not value.startswith(PREFIX):
+                return value
+            try:
+                return self.decrypt(value.removeprefix(PREFIX).encode()).decode()
+            except (ConfigurationError, UnicodeError):
+                problem = f"{path}: the secret of {subscription.id!r} can't be decrypted with any of SECRET_KEYS"
+                raise ConfigurationError(problem) from None
+
+        return change_secrets(subscription, decrypted)
+
+
+def mask(subscription: WireSubscription) -> WireSubscription:
+    """The subscription for people's eyes: `MASK` for every secret."""
+    return change_secrets(subscription, lambda _path, _value: MASK)
+
+
+def unmask(subscription: WireSubscription, stored: WireSubscription | None) -> WireSubscription:
+    """The subscription with the stored secret wherever `MASK` stands.
+
+    Args:
+        subscription: as somebody applies it.
+        stored: what is there so far, decrypted.
+
+    Raises:
+        ConfigurationError: there is no stored secret for a masked field.
+    """
+    known: dict[str, str] = {}
+
+    def remembered(path: str, value: str) -> str:
+        known[path] = value
+        return value
+
+    def unmasked(path: str, value: str) -> str:
+        if value != MASK:
+            return value
+        if path not in known:
+            raise ConfigurationError(f"{path}: is masked, and no secret is stored there; write the secret itself")
+        return known[path]
+
+    if stored is not None:
+        change_secrets(stored, remembered)
+    return change_secrets(subscription, unmasked)
+
+
+def change_secrets(model: Part, change: Change, path: str = "") -> Part:
+    """A copy of *model* in which every secret, at any depth, has been through *change*."""
+    secret = model.secret_fields()
+    update: dict[str, Any] = {}
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        if value is not None:
+            place = join(path, alias(name, field))
+            update[name] = _changed(value, change, place, is_secret=name in secret)
+    return model.model_copy(update=update)
+
+
+def _changed(value: object, change: Change, path: str, *, is_secret: bool) -> object:
+    match value:
+        case StrictModel():
+            return change_secrets(value, change, path)
+        case list():
+            return [
+                _changed(item, change, f"{path}[{_step(item, number)}]", is_secret=is_secret)
+                for number, item in enumerate(value)
+            ]
+        case str() if is_secret:
+            return change(path, value)
+        case _:
+            return value
+
+
+def _step(item: object, number: int) -> object:
+    # A header is known by its name: the stored secret is found again when another one is put before it.
+    return item.name.lower() if isinstance(item, Header) else number

@@ -1,0 +1,255 @@
+"""From the wire to the delivery path: a decrypted wire subscription becomes a `model.Subscription`. Pure."""
+
+import base64
+import binascii
+from typing import Final
+
+from pipeline.certificates import (
+    client_from_pem,
+    client_from_pkcs12,
+    from_base64,
+    trusted_from_pem,
+    trusted_from_pkcs12,
+)
+from pipeline.definition import Definition
+from pipeline.errors import ConfigurationError
+from pipeline.model import (
+    Auth,
+    BasicAuth,
+    Header,
+    HttpLimits,
+    NoAuth,
+    OAuth2Auth,
+    Qos,
+    ReplayOffset,
+    ReplayTimestamp,
+    ResumeFrom,
+    RetryPolicy,
+    RetryStrategy,
+    Skip,
+    Subscription,
+    TlsOptions,
+    TokenAuth,
+    Wish,
+)
+from pipeline.subscriptions import wire
+from pipeline.subscriptions.checks import has_controls, instant
+
+CONFIGURATION: Final = "configuration.entrypointConfiguration"
+SIGNING_PREFIX: Final = "whsec_"
+SIGNING_BYTES: Final = (24, 64)
+
+
+def to_subscription(
+    subscription: wire.WireSubscription, definition: Definition, revision: int, now: float
+) -> Subscription:
+    """What the delivery path makes of a subscription.
+
+    Args:
+        subscription: decrypted.
+        definition: gives what the subscription leaves open.
+        revision: the offset of its record.
+        now: Unix seconds; a subscription whose `endingAt` has passed is closed.
+
+    Raises:
+        ConfigurationError: a value can't be used; names the field, never a secret.
+    """
+    options = subscription.configuration.entrypoint_configuration
+    qos = Qos(subscription.qos) if subscription.qos else definition.qos
+    http = _http(options.http, definition, qos)
+    ending_at = instant(subscription.ending_at) if subscription.ending_at else None
+    return Subscription(
+        id=subscription.id,
+        revision=revision,
+        url=options.callback_url,
+        qos=qos,
+        headers=tuple(Header(header.name, header.value) for header in options.headers or ()),
+        auth=_auth(options.auth),
+        tls=_tls(options.ssl),
+        proxy=definition.proxy,
+        use_system_proxy=definition.use_system_proxy,
+        retry=_retry(options.retry, qos),
+        interrupt=definition.interrupt,
+        http=http,
+        concurrency=http.max_concurrent_connections,
+        signing_secrets=_signing_secrets(options.signing),
+        wish=_wish(subscription, ending_at, now),
+        starting_at=instant(subscription.starting_at) if subscription.starting_at else None,
+        ending_at=ending_at,
+        resume_from=_resume_from(subscription.resume_from),
+    )
+
+
+def broken(subscription_id: str, definition: Definition, revision: int, problem: str) -> Subscription:
+    """What stands for a subscription whose record can't be used: its lanes are in FAILURE with *problem*."""
+    return Subscription(id=subscription_id, revision=revision, url="", qos=definition.qos, problem=problem)
+
+
+def check_limits(subscription: wire.WireSubscription, definition: Definition) -> None:
+    """Whether `http` only lowers what the entrypoint allows.
+
+    Raises:
+        ConfigurationError: a limit is above the entrypoint's. (One that was allowed once and no longer is, is lowered
+            in silence by `to_subscription`: a change of the definition breaks no subscription.)
+    """
+    options = subscription.configuration.entrypoint_configuration.http
+    if options is None:
+        return
+    limits = definition.http
+    allowed = {
+        "connectTimeout": (options.connect_timeout, round(limits.connect_timeout_seconds * 1000)),
+        "readTimeout": (options.read_timeout, round(limits.read_timeout_seconds * 1000)),
+        "idleTimeout": (options.idle_timeout, round(limits.idle_timeout_seconds * 1000)),
+        "maxConcurrentConnections": (options.max_concurrent_connections, definition.max_concurrent_connections),
+    }
+    problems = [
+        f"{CONFIGURATION}.http.{name}: {value} is more than the entrypoint allows; allowed: 1 to {limit}"
+        for name, (value, limit) in allowed.items()
+        if value is not None and value > limit
+    ]
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def _http(options: wire.HttpOptions | None, definition: Definition, qos: Qos) -> HttpLimits:
+    limits = definition.http
+    connections = 1 if qos.is_ordered else definition.max_concurrent_connections
+    own = options or wire.HttpOptions.model_validate({})
+    return HttpLimits(
+        connect_timeout_seconds=_lower(own.connect_timeout, limits.connect_timeout_seconds),
+        read_timeout_seconds=_lower(own.read_timeout, limits.read_timeout_seconds),
+        idle_timeout_seconds=_lower(own.idle_timeout, limits.idle_timeout_seconds),
+        max_concurrent_connections=min(own.max_concurrent_connections or connections, connections),
+    )
+
+
+def _lower(milliseconds: int | None, limit_seconds: float) -> float:
+    return limit_seconds if milliseconds is None else min(milliseconds / 1000, limit_seconds)
+
+
+def _auth(auth: wire.Auth | None) -> Auth:
+    if auth is None:
+        return NoAuth()
+    if auth.basic is not None:
+        if has_controls(auth.basic.password):
+            raise ConfigurationError(f"{CONFIGURATION}.auth.basic.password: must not hold control characters")
+        return BasicAuth(auth.basic.username, auth.basic.password)
+    if auth.token is not None:
+        value = auth.token.value
+        if not value.isascii() or " " in value or has_controls(value):
+            raise ConfigurationError(
+                f"{CONFIGURATION}.auth.token.value: must be ASCII without blanks; the word Bearer is put before it"
+            )
+        return TokenAuth(value)
+    if auth.oauth2 is not None:
+        oauth2 = auth.oauth2
+        return OAuth2Auth(
+            oauth2.endpoint,
+            oauth2.client_id,
+            oauth2.client_secret,
+            tuple(oauth2.scopes or ()),
+            oauth2.client_auth_method,
+        )
+    return NoAuth()
+
+
+def _tls(ssl: wire.Ssl | None) -> TlsOptions:
+    if ssl is None:
+        return TlsOptions()
+    certificate, key = _client(ssl.key_store, f"{CONFIGURATION}.ssl.keyStore")
+    return TlsOptions(
+        verify_hostname=ssl.hostname_verifier,
+        trust_all=ssl.trust_all,
+        trusted_pem=_trusted(ssl.trust_store, f"{CONFIGURATION}.ssl.trustStore"),
+        client_certificate_pem=certificate,
+        client_key_pem=key,
+    )
+
+
+def _trusted(store: wire.TrustStore | None, path: str) -> str | None:
+    if store is None or store.type in {"", "NONE"}:
+        return None
+    content = _needed(store.content, f"{path}.content")
+    if store.type == "PEM":
+        return trusted_from_pem(content, f"{path}.content")
+    password = _needed(store.password, f"{path}.password")
+    return trusted_from_pkcs12(from_base64(content, f"{path}.content"), password, f"{path}.content")
+
+
+def _client(store: wire.KeyStore | None, path: str) -> tuple[str | None, str | None]:
+    if store is None or store.type in {"", "NONE"}:
+        return None, None
+    if store.type == "PEM":
+        certificate, key = f"{path}.certContent", f"{path}.keyContent"
+        client = client_from_pem(
+            _needed(store.cert_content, certificate),
+            _needed(store.key_content, key),
+            store.key_password,
+            certificate,
+            key,
+        )
+    else:
+        content = from_base64(_needed(store.content, f"{path}.content"), f"{path}.content")
+        client = client_from_pkcs12(content, store.password, f"{path}.content", store.alias)
+    return client.certificate_pem, client.key_pem
+
+
+def _needed(value: str | None, path: str) -> str:
+    if value is None:
+        raise ConfigurationError(f"{path}: is required for this type of store")
+    return value
+
+
+def _retry(retry: wire.Retry | None, qos: Qos) -> RetryPolicy:
+    if retry is None:
+        return RetryPolicy(enabled=qos is not Qos.NONE)
+    return RetryPolicy(
+        enabled=qos is not Qos.NONE and retry.retry_option == "Retry On Fail",
+        strategy=RetryStrategy(retry.retry_strategy),
+        max_attempts=retry.max_attempts,
+        initial_delay_seconds=float(retry.initial_delay_seconds),
+        max_delay_seconds=float(retry.max_delay_seconds),
+    )
+
+
+def _signing_secrets(signing: wire.Signing | None) -> tuple[str, ...]:
+    secrets = signing.secrets if signing else []
+    for number, secret in enumerate(secrets):
+        if not _is_signing_secret(secret):
+            low, high = SIGNING_BYTES
+            raise ConfigurationError(
+                f"{CONFIGURATION}.signing.secrets[{number}]: is not a secret of Standard Webhooks; "
+                f"allowed: {SIGNING_PREFIX} and the base64 of {low} to {high} bytes"
+            )
+    return tuple(secrets)
+
+
+def _is_signing_secret(secret: str) -> bool:
+    if not secret.startswith(SIGNING_PREFIX):
+        return False
+    try:
+        size = len(base64.b64decode(secret.removeprefix(SIGNING_PREFIX), validate=True))
+    except (binascii.Error, ValueError):
+        return False
+    low, high = SIGNING_BYTES
+    return low <= size <= high
+
+
+def _wish(subscription: wire.WireSubscription, ending_at: float | None, now: float) -> Wish:
+    if subscription.status == "CLOSED" or (ending_at is not None and ending_at <= now):
+        return Wish.CLOSED
+    if subscription.status == "PAUSED":
+        return Wish.PAUSED
+    return Wish.STOPPED if subscription.consumer_status == "STOPPED" else Wish.DELIVER
+
+
+def _resume_from(resume: wire.ResumeFrom | None) -> ResumeFrom | None:
+    if resume is None:
+        return None
+    if resume.skip is not None:
+        return Skip(resume.skip.partition, resume.skip.offset)
+    if resume.partition is not None and resume.offset is not None:
+        return ReplayOffset(resume.partition, resume.offset)
+    if resume.timestamp is not None:
+        return ReplayTimestamp(int(instant(resume.timestamp) * 1000))
+    return None

@@ -1,0 +1,248 @@
+"""Changes to subscriptions: every one of them is a new record of the compacted topic, and its offset the revision.
+
+Any process may write; nothing is routed. An edit first reads the topic to its end, so it builds on what was written
+before; of two editors at the same time the last one wins.
+"""
+
+import asyncio
+import json
+import logging
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from pipeline.clock import Clock, SystemClock
+from pipeline.definition import Definition
+from pipeline.errors import BrokerError, ConfigurationError, UnknownSubscriptionError
+from pipeline.kafka import KafkaConnection
+from pipeline.subscriptions.envelope import parse_subscription, to_document
+from pipeline.subscriptions.registry import Registry
+from pipeline.subscriptions.secrets import SecretBox, unmask
+from pipeline.subscriptions.spec import check_limits, to_subscription
+from pipeline.subscriptions.wire import ResumeFrom, WireSubscription
+from pipeline.wire import read
+
+logger = logging.getLogger(__name__)
+
+REQUEST_TIMEOUT_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a command did; `revision` is the newest one, written by it or found."""
+
+    id: str
+    revision: int
+    what: Literal["created", "updated", "unchanged", "deleted"]
+
+
+class SubscriptionStore:
+    """The commands on subscriptions.
+
+    Args:
+        registry: follows the same topic; started by the caller.
+        connection: of the cluster that holds the topic.
+        topic: `<app>.subscriptions`.
+        box: encrypts the secrets.
+        definition: what a subscription is checked against.
+        clock: for `endingAt`.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        connection: KafkaConnection,
+        topic: str,
+        box: SecretBox,
+        definition: Definition,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
+        self._registry = registry
+        self._connection = connection
+        self._topic = topic
+        self._box = box
+        self._definition = definition
+        self._clock = clock or SystemClock()
+        self._producer: AIOKafkaProducer | None = None
+        self._turn = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Connect.
+
+        Raises:
+            BrokerError: no broker answers.
+        """
+        producer = AIOKafkaProducer(
+            acks="all",
+            enable_idempotence=True,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            **self._connection.client_options(),
+        )
+        try:
+            await producer.start()
+        except KafkaError as error:
+            await producer.stop()
+            raise BrokerError(f"topic {self._topic}: {error}") from error
+        self._producer = producer
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._producer is not None:
+            await self._producer.stop()
+            self._producer = None
+
+    async def get(self, subscription_id: str) -> dict[str, Any]:
+        """The subscription for people: secrets masked, with its `revision`.
+
+        Raises:
+            UnknownSubscriptionError: there is none.
+        """
+        await self._registry.caught_up()
+        document = self._registry.raw(subscription_id)
+        if document is None:
+            raise _unknown(subscription_id)
+        return document
+
+    async def list(self) -> list[dict[str, Any]]:
+        """Every subscription, by id, as `get` shows it."""
+        await self._registry.caught_up()
+        found = (self._registry.raw(subscription.id) for subscription in self._registry.all())
+        return [document for document in found if document is not None]
+
+    async def apply(self, document: object) -> Change:
+        """Create or replace a subscription. One that is as it was is not written.
+
+        What the document does not say becomes the default, but for `status` and `consumerStatus`, which stay as they
+        are: who applies a file again does not undo a pause. Masked secrets stay as they are, too.
+
+        Raises:
+            ConfigurationError: it can't be used; one sentence per mistake.
+            BrokerError: it could not be written.
+        """
+        wanted = parse_subscription(document)
+        async with self._turn:
+            await self._registry.caught_up()
+            known = self._registry.get(wanted.id)
+            stored = None if known is None else self._readable(wanted.id)
+            wanted = unmask(_with_states(wanted, stored), stored)
+            self._check(wanted)
+            if known is not None and stored is not None and _is_same(wanted, stored):
+                return Change(wanted.id, known.revision, "unchanged")
+            revision = await self._write(wanted)
+            return Change(wanted.id, revision, "created" if known is None else "updated")
+
+    async def delete(self, subscription_id: str) -> Change:
+        """Delete a subscription; its rows go, its events are those of an unknown one from then on.
+
+        Raises:
+            UnknownSubscriptionError: there is none.
+            BrokerError: it could not be written.
+        """
+        async with self._turn:
+            await self._registry.caught_up()
+            if self._registry.get(subscription_id) is None:
+                raise _unknown(subscription_id)
+            return Change(subscription_id, await self._send(subscription_id, None), "deleted")
+
+    async def pause(self, subscription_id: str) -> Change:
+        """The publisher's pause. Raises as `resume` does."""
+        return await self._edit(subscription_id, {"status": "PAUSED"})
+
+    async def resume(self, subscription_id: str) -> Change:
+        """Go on: ends a pause, a stop and a FAILURE. Always a new revision, for that is what clears a FAILURE.
+
+        Raises:
+            UnknownSubscriptionError: there is none.
+            ConfigurationError: it is closed, or its record can't be read.
+            BrokerError: it could not be written.
+        """
+        return await self._edit(subscription_id, {"status": "ACCEPTED", "consumer_status": "STARTED"}, always=True)
+
+    async def start(self, subscription_id: str) -> Change:
+        """The consumer's start; a new revision, as `resume`, and raises as it does."""
+        return await self._edit(subscription_id, {"consumer_status": "STARTED"}, always=True)
+
+    async def stop(self, subscription_id: str) -> Change:
+        """The consumer's stop. Raises as `resume` does."""
+        return await self._edit(subscription_id, {"consumer_status": "STOPPED"})
+
+    async def skip(self, subscription_id: str, partition: int, offset: int) -> Change:
+        """Pass over one event, if it is the next one there. Raises as `resume` does."""
+        return await self._go_on_from(subscription_id, {"skip": {"partition": partition, "offset": offset}})
+
+    async def replay(self, subscription_id: str, partition: int, offset: int) -> Change:
+        """Go on from an offset of one partition. Raises as `resume` does."""
+        return await self._go_on_from(subscription_id, {"partition": partition, "offset": offset})
+
+    async def replay_since(self, subscription_id: str, timestamp: str) -> Change:
+        """Go on from an ISO 8601 time, in every partition. Raises as `resume` does."""
+        return await self._go_on_from(subscription_id, {"timestamp": timestamp})
+
+    async def _go_on_from(self, subscription_id: str, place: dict[str, object]) -> Change:
+        resume_from = read(ResumeFrom, place, "resumeFrom")
+        return await self._edit(subscription_id, {"resume_from": resume_from}, always=True)
+
+    async def _edit(self, subscription_id: str, update: dict[str, object], *, always: bool = False) -> Change:
+        async with self._turn:
+            await self._registry.caught_up()
+            known, stored = self._registry.get(subscription_id), self._registry.wire(subscription_id)
+            if known is None or stored is None:
+                raise _unknown(subscription_id)
+            if stored.status == "CLOSED":
+                raise ConfigurationError(
+                    f"status: {subscription_id!r} is closed; apply it with status ACCEPTED to open it again"
+                )
+            # What an older revision said about where to go on was for that revision alone.
+            wanted = stored.model_copy(update={"resume_from": None, **update})
+            if not always and _is_same(wanted, stored):
+                return Change(subscription_id, known.revision, "unchanged")
+            return Change(subscription_id, await self._write(wanted), "updated")
+
+    def _readable(self, subscription_id: str) -> WireSubscription | None:
+        try:
+            return self._registry.wire(subscription_id)
+        except ConfigurationError:
+            return None  # its record is broken; what is applied replaces it
+
+    def _check(self, subscription: WireSubscription) -> None:
+        check_limits(subscription, self._definition)
+        to_subscription(subscription, self._definition, 0, self._clock.now())
+
+    async def _write(self, subscription: WireSubscription) -> int:
+        document = to_document(self._box.seal(subscription))
+        value = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        return await self._send(subscription.id, value)
+
+    async def _send(self, subscription_id: str, value: bytes | None) -> int:
+        if self._producer is None:
+            raise BrokerError(f"topic {self._topic}: the store is not open")
+        try:
+            written = await self._producer.send_and_wait(self._topic, value, key=subscription_id.encode(), partition=0)
+        except KafkaError as error:
+            raise BrokerError(
+                f"topic {self._topic}: subscription {subscription_id} was not written: {error}"
+            ) from error
+        revision: int = written.offset
+        logger.info("subscription %s: revision %d %s", subscription_id, revision, "written" if value else "deletes it")
+        return revision
+
+
+def _with_states(wanted: WireSubscription, stored: WireSubscription | None) -> WireSubscription:
+    if stored is None:
+        return wanted
+    unsaid = {"status", "consumer_status"} - wanted.model_fields_set
+    return wanted.model_copy(update={name: getattr(stored, name) for name in unsaid})
+
+
+def _is_same(wanted: WireSubscription, stored: WireSubscription) -> bool:
+    """Whether nothing would change. A command that was carried out is not carried out again by saying it again."""
+    if wanted.resume_from is None:
+        stored = stored.model_copy(update={"resume_from": None})
+    return to_document(wanted) == to_document(stored)
+
+
+def _unknown(subscription_id: str) -> UnknownSubscriptionError:
+    return UnknownSubscriptionError(f"there is no subscription {subscription_id!r}")

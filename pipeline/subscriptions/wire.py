@@ -1,0 +1,301 @@
+"""The wire models of a subscription, strict; envelope.py reads and writes whole documents with them.
+
+Fields that hold secrets may hold them encrypted (secrets.py), so what such a value means is judged in spec.py.
+"""
+
+import re
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from pipeline.definition_wire import MAX_CONCURRENT_CONNECTIONS, Milliseconds, WebhookType
+from pipeline.model_fields import SecretMark
+from pipeline.sentences import shown
+from pipeline.subscriptions.checks import check_url, has_controls, instant
+from pipeline.wire import Name, Secret, StrictModel, problem
+
+Seconds = Annotated[int, Field(ge=1, le=604_800)]
+Partition = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Offset = Annotated[int, Field(ge=0, le=2**63 - 2)]
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CREDENTIAL_NAMES: Final = {"authorization", "proxy-authorization", "cookie", "token", "apikey"}
+_CREDENTIAL_ENDINGS: Final = ("-key", "-token", "-secret", "-password", "-authorization")
+
+
+class Header(StrictModel):
+    """A header of every call. Whether its value is kept as a secret, its name says."""
+
+    name: Name
+    value: Annotated[str, SecretMark()]
+
+    @field_validator("name")
+    @classmethod
+    def _is_token(cls, name: str) -> str:
+        if not _TOKEN.fullmatch(name):
+            raise problem(f"{shown(name)} is not a header name; allowed: letters, digits and !#$%&'*+.^_`|~-")
+        return name
+
+    @field_validator("value")
+    @classmethod
+    def _is_field_value(cls, value: str) -> str:
+        if has_controls(value.replace("\t", "")):
+            raise problem("holds control characters, which no header may")
+        try:
+            value.encode("latin-1")
+        except UnicodeEncodeError:
+            raise problem("holds characters that are not in ISO-8859-1, which no header may") from None
+        return value
+
+    def secret_fields(self) -> frozenset[str]:
+        """The value, where the name is one of credentials."""
+        name = self.name.lower()
+        is_secret = name in _CREDENTIAL_NAMES or name.endswith(_CREDENTIAL_ENDINGS)
+        return frozenset({"value"}) if is_secret else frozenset()
+
+
+class Basic(StrictModel):
+    """User name and password (RFC 7617)."""
+
+    username: Name
+    password: Secret
+
+    @field_validator("username")
+    @classmethod
+    def _has_no_colon(cls, username: str) -> str:
+        if ":" in username or has_controls(username):
+            raise problem("must not hold a colon or control characters (RFC 7617)")
+        return username
+
+
+class Token(StrictModel):
+    """A bearer token (RFC 6750)."""
+
+    value: Secret
+
+
+class OAuth2(StrictModel):
+    """Client credentials (RFC 6749 section 4.4)."""
+
+    endpoint: Name
+    client_id: Name
+    client_secret: Secret
+    scopes: list[Name] | None = None
+    client_auth_method: Literal["client_secret_post", "client_secret_basic"] = "client_secret_post"
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_url(cls, url: str) -> str:
+        return check_url(url, "clientId and clientSecret")
+
+
+class Auth(StrictModel):
+    """How the callback is told who is calling; the block that `type` names."""
+
+    type: Literal["none", "basic", "token", "oauth2", "jwtProfileOauth2"] = "none"
+    basic: Basic | None = None
+    token: Token | None = None
+    oauth2: OAuth2 | None = Field(None, alias="oauth2")
+    jwt_profile_oauth2: Annotated[dict[str, Any] | None, SecretMark()] = Field(None, alias="jwtProfileOauth2")
+
+    @model_validator(mode="after")
+    def _holds_what_type_names(self) -> "Auth":
+        blocks = {
+            "basic": self.basic,
+            "token": self.token,
+            "oauth2": self.oauth2,
+            "jwtProfileOauth2": self.jwt_profile_oauth2,
+        }
+        if self.type == "jwtProfileOauth2":
+            raise problem("jwtProfileOauth2 is not supported yet; allowed: none, basic, token, oauth2", "type")
+        for name, block in blocks.items():
+            if name == self.type and block is None:
+                raise problem(f"is required when type is {self.type}", name)
+            if name != self.type and block is not None:
+                raise problem(f"has no use when type is {self.type}; remove it, or set type to {name}", name)
+        return self
+
+
+StoreType = Literal["", "NONE", "PEM", "PKCS12", "JKS"]
+
+
+class _Store(StrictModel):
+    """What the stores have in common. JKS, and files of the worker's machine, are refused in words."""
+
+    type: StoreType = ""
+
+    @model_validator(mode="after")
+    def _is_supported(self) -> "_Store":
+        if self.type == "JKS":
+            raise problem(
+                "JKS is not supported yet; convert the store to PKCS12 (keytool -importkeystore) or PEM", "type"
+            )
+        for name in ("path", "cert_path", "key_path"):
+            if getattr(self, name, None):
+                alias = type(self).model_fields[name].alias
+                raise problem("is not supported yet; put the store itself into content", alias)
+        return self
+
+
+class TrustStore(_Store):
+    """Whom to trust besides the well-known authorities. Content: PEM text, or PKCS12 as base64."""
+
+    path: str | None = None
+    content: Secret | None = None
+    password: Secret | None = None
+
+
+class KeyStore(_Store):
+    """The client's certificate and key. PEM: certContent and keyContent; PKCS12: content as base64, and password."""
+
+    path: str | None = None
+    content: Secret | None = None
+    password: Secret | None = None
+    alias: str | None = None
+    key_password: Secret | None = None
+    cert_path: str | None = None
+    cert_content: Secret | None = None
+    key_path: str | None = None
+    key_content: Secret | None = None
+
+
+class Ssl(StrictModel):
+    """How the receiver's certificate is judged, and which one is shown to it."""
+
+    hostname_verifier: bool = True
+    trust_all: bool = False
+    trust_store: TrustStore | None = None
+    key_store: KeyStore | None = None
+
+
+class Retry(StrictModel):
+    """When to try again."""
+
+    retry_option: Literal["Retry On Fail", "No Retry"] = "Retry On Fail"
+    retry_strategy: Literal["LINEAR", "EXPONENTIAL"] = "EXPONENTIAL"
+    max_attempts: Annotated[int, Field(ge=1, le=10_000)] = 3
+    initial_delay_seconds: Seconds = 10
+    max_delay_seconds: Seconds = 30
+
+    @model_validator(mode="after")
+    def _starts_below_its_end(self) -> "Retry":
+        if self.initial_delay_seconds > self.max_delay_seconds:
+            raise problem(
+                f"{self.initial_delay_seconds} is more than maxDelaySeconds, {self.max_delay_seconds}",
+                "initialDelaySeconds",
+            )
+        return self
+
+
+class Signing(StrictModel):
+    """Standard Webhooks: one signature per secret."""
+
+    secrets: Annotated[list[Secret], Field(min_length=1, max_length=10)]
+
+
+class HttpOptions(StrictModel):
+    """Lower limits than the entrypoint's; null leaves them."""
+
+    connect_timeout: Milliseconds | None = None
+    read_timeout: Milliseconds | None = None
+    idle_timeout: Milliseconds | None = None
+    max_concurrent_connections: Annotated[int, Field(ge=1, le=MAX_CONCURRENT_CONNECTIONS)] | None = None
+
+
+class EntrypointConfiguration(StrictModel):
+    """How one subscriber is called."""
+
+    callback_url: Annotated[str, StringConstraints(min_length=1, max_length=8192)]
+    headers: list[Header] | None = None
+    auth: Auth | None = None
+    ssl: Ssl | None = None
+    retry: Retry | None = None
+    signing: Signing | None = None
+    http: HttpOptions | None = None
+
+    @field_validator("callback_url")
+    @classmethod
+    def _is_url(cls, url: str) -> str:
+        return check_url(url, "auth")
+
+
+class Configuration(StrictModel):
+    """The envelope that is written."""
+
+    entrypoint_id: WebhookType = "webhook"
+    channel: str | None = None
+    entrypoint_configuration: EntrypointConfiguration
+
+
+class Skip(StrictModel):
+    """One event to pass over."""
+
+    partition: Partition
+    offset: Offset
+
+
+class ResumeFrom(StrictModel):
+    """Where to go on: past one event, from an offset, or from a time. Exactly one of the three."""
+
+    skip: Skip | None = None
+    partition: Partition | None = None
+    offset: Offset | None = None
+    timestamp: str | None = None
+
+    @field_validator("timestamp")
+    @classmethod
+    def _is_time(cls, text: str | None) -> str | None:
+        if text is not None and instant(text) < 0:
+            raise problem(f"{shown(text)} is before 1970")
+        return text
+
+    @model_validator(mode="after")
+    def _is_one_form(self) -> "ResumeFrom":
+        by_offset = self.partition is not None and self.offset is not None
+        forms = [self.skip is not None, by_offset, self.timestamp is not None]
+        is_half = (self.partition is None) != (self.offset is None)
+        if sum(forms) != 1 or is_half:
+            raise problem('allowed: {"skip": {"partition", "offset"}}, {"partition", "offset"} or {"timestamp"}')
+        return self
+
+
+class WireSubscription(StrictModel):
+    """A subscription as people write it and as the topic keeps it."""
+
+    # Shown with a subscription, so they may come back with it; stored nowhere.
+    without_meaning = frozenset({"problem", "revision"})
+
+    id: Annotated[str, StringConstraints(min_length=1, max_length=255)]
+    configuration: Configuration
+    qos: Literal["none", "auto", "at-most-once", "at-least-once"] | None = None
+    metadata: dict[str, str] | None = None
+    starting_at: str | None = None
+    ending_at: str | None = None
+    status: Literal["ACCEPTED", "PAUSED", "CLOSED"] = "ACCEPTED"
+    consumer_status: Literal["STARTED", "STOPPED"] = "STARTED"
+    resume_from: ResumeFrom | None = None
+
+    @field_validator("id")
+    @classmethod
+    def _is_a_key(cls, value: str) -> str:
+        if has_controls(value) or value != value.strip():
+            raise problem("must not hold control characters, nor blanks at its ends")
+        return value
+
+    @field_validator("qos", mode="before")
+    @classmethod
+    def _any_spelling(cls, value: object) -> object:
+        return value.lower().replace("_", "-") if isinstance(value, str) else value
+
+    @field_validator("starting_at", "ending_at")
+    @classmethod
+    def _is_time(cls, text: str | None) -> str | None:
+        if text is not None:
+            instant(text)
+        return text
+
+    @model_validator(mode="after")
+    def _ends_after_it_starts(self) -> "WireSubscription":
+        if self.starting_at and self.ending_at and instant(self.ending_at) <= instant(self.starting_at):
+            raise problem(f"{shown(self.ending_at)} is not after startingAt, {shown(self.starting_at)}", "endingAt")
+        return self

@@ -1,0 +1,371 @@
+"""The registry and the store on brokers: commands become revisions, every worker follows them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from cryptography.fernet import Fernet
+
+from pipeline.definition import Definition, Source
+from pipeline.errors import BrokerError, ConfigurationError, UnknownSubscriptionError
+from pipeline.kafka import KafkaConnection
+from pipeline.model import BasicAuth, ReplayOffset, ReplayTimestamp, Skip, Subscription, Wish
+from pipeline.subscriptions.registry import Registry
+from pipeline.subscriptions.secrets import MASK, SecretBox
+from pipeline.subscriptions.store import SubscriptionStore
+from tests.brokers import TestBroker
+
+KEY = Fernet.generate_key().decode()
+WITHIN_SECONDS = 15.0
+
+
+def document(name: str = "s", **more: Any) -> dict[str, Any]:
+    auth = {"type": "basic", "basic": {"username": "u", "password": "hunter2"}}
+    return {"id": name, "configuration": {"callbackUrl": "https://example.com", "auth": auth}, **more}
+
+
+@dataclass
+class Worker:
+    """A registry with its store, as a process has them, and the changes it was told of."""
+
+    registry: Registry
+    store: SubscriptionStore
+    changes: list[tuple[str, Subscription | None]] = field(default_factory=list)
+
+
+@dataclass
+class Cluster:
+    """A broker with a topic of subscriptions."""
+
+    broker: TestBroker
+    topic: str
+
+    @property
+    def connection(self) -> KafkaConnection:
+        return KafkaConnection((self.broker.bootstrap,), embedded=self.broker.embedded)
+
+    @asynccontextmanager
+    async def worker(self, *keys: str) -> AsyncIterator[Worker]:
+        definition = Definition("orders", Source(self.connection, "events"))
+        box = SecretBox(keys or (KEY,))
+        changes: list[tuple[str, Subscription | None]] = []
+        registry = Registry(
+            self.connection, self.topic, box, definition, lambda name, found: changes.append((name, found))
+        )
+        store = SubscriptionStore(registry, self.connection, self.topic, box, definition)
+        await registry.start()
+        await store.open()
+        try:
+            yield Worker(registry, store, changes)
+        finally:
+            await store.close()
+            await registry.stop()
+
+
+@pytest.fixture
+async def cluster(broker: TestBroker, unique_name: Callable[[str], str]) -> Cluster:
+    topic = await broker.create_topic(unique_name("subscriptions"), 1, {"cleanup.policy": "compact"})
+    return Cluster(broker, topic)
+
+
+async def test_an_empty_topic_is_ready_at_once(cluster: Cluster) -> None:
+    async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
+        await worker.registry.ready()
+        assert worker.registry.is_current
+        assert worker.registry.last_error is None
+        assert worker.registry.all() == []
+        assert worker.registry.get("s") is None
+
+
+async def test_what_one_worker_applies_every_worker_has_with_the_offset_as_its_revision(cluster: Cluster) -> None:
+    async with cluster.worker() as one, cluster.worker() as other, asyncio.timeout(WITHIN_SECONDS):
+        first = await one.store.apply(document("a"))
+        second = await one.store.apply(document("b"))
+        assert (first.revision, first.what) == (0, "created")
+        assert (second.revision, second.what) == (1, "created")
+        await other.registry.caught_up()
+        assert [name for name, _ in other.changes] == ["a", "b"]
+        found = other.registry.get("b")
+        assert found is not None
+        assert (found.revision, found.auth) == (1, BasicAuth("u", "hunter2"))
+        assert [each.id for each in other.registry.all()] == ["a", "b"]
+
+
+async def test_a_worker_that_starts_later_reads_it_all(cluster: Cluster) -> None:
+    async with cluster.worker() as worker:
+        for name in ("a", "b", "c"):
+            await worker.store.apply(document(name))
+        await worker.store.delete("b")
+    async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
+        await worker.registry.ready()
+        assert [each.id for each in worker.registry.all()] == ["a", "c"]
+        assert worker.changes[-1] == ("b", None)
+
+
+async def test_no_secret_stands_in_the_topic_and_none_is_shown(cluster: Cluster) -> None:
+    async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
+        await worker.store.apply(document())
+        shown = await worker.store.get("s")
+        assert shown["revision"] == 0
+        assert shown["configuration"]["entrypointConfiguration"]["auth"]["basic"]["password"] == MASK
+        assert await worker.store.list() == [shown]
+        assert (await worker.store.apply(shown)).what == "unchanged"
+    records = await cluster.broker.read(cluster.topic)
+    assert len(records) == 1
+    assert records[0].value is not None
+    assert b"hunter2" not in records[0].value
+    assert json.loads(records[0].value)["configuration"]["entrypointConfiguration"]["callbackUrl"]
+
+
+async def test_applying_what_is_there_writes_nothing(cluster: Cluster) -> None:
+    async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
+        await worker.store.apply(document())
+        again = await worker.store.apply(document(status="ACCEPTED", qos=None))
+        assert (again.what, again.revision) == ("unchanged", 0)
+        changed = await worker.store.apply(document(qos="none"))
+        assert (changed.what, changed.revision) == ("updated", 1)
+    assert len(await cluster.broker.read(cluster.topic)) == 2
+
+
+async def test_applying_a_file_again_does_not_undo_a_pause(cluster: Cluster) -> None:
+    async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
+        await worker.store.apply(document())
+        await worker.store.pause("s")
+        assert (await worker.store.apply(document())).what == "unchanged"
+        await worker.store.apply(document(status="ACCEPTED"))
+        await worker.registry.caught_up()
+        found = worker.registry.get("s")
+        assert found is not None
+        assert found.wish is Wish.DELIVER
+
+
+async def wish_after(worker: Worker, change: Any) -> tuple[str, Wish]:
+    done = await change
+    await worker.registry.caught_up()
+    found = worker.registry.get("s")
+    assert found is not None
+    return done.what, found.wish
+
+
+async def test_pause_stop_start_and_resume_say_what_people_wish(cluster: Cluster) -> None:
+    async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
+        store = worker.store
+        await store.apply(document())
+        assert await wish_after(worker, store.pause("s")) == ("updated", Wish.PAUSED)
+        assert await wish_after(worker, store.pause("s")) == ("unchanged", Wish.PAUSED)
+        assert await wish_after(worker, store.stop("s")) == ("updated", Wish.PAUSED)
+        assert await wish_after(worker, store.start("s")) == ("updated", Wish.PAUSED)
+        assert await wish_after(worker, store.resume("s")) == ("updated", Wish.DELIVER)
+        assert await wish_after(worker, store.stop("s")) == ("updated", Wish.STOPPED)
+        assert await wish_after(worker, store.resume("s")) == ("updated", Wish.DELIVER)
+
+
+async def test_a_resume_is_a_new_revision_even_when_nothing_else_changes(cluster: Cluster) -> None:
+    async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
+        await worker.store.apply(document())
+        assert (await worker.store.resume("s")).revision == 1
+        assert (await worker.store.resume("s")).revision == 2
+
+
+async def test_skip_and_replay_are_for_their_own_revision_alone(cluster: Cluster) -> None:
+    async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
+        store, registry = worker.store, worker.registry
+        await store.apply(document())
+        for change in (
+            store.skip("s", 1, 41),
+            store.replay("s", 2, 7),
+            store.replay_since("s", "2026-01-01T00:00:00Z"),
+            store.pause("s"),
+        ):
+            await change
+        await registry.caught_up()
+        commands = [found.resume_from for _, found in worker.changes if found is not None]
+        assert commands == [None, Skip(1, 41), ReplayOffset(2, 7), ReplayTimestamp(1_767_225_600_000), None]
+
+
+async def test_a_command_in_a_document_is_not_carried_out_twice(cluster: Cluster) -> None:
+    async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
+        command = document(resumeFrom={"partition": 0, "offset": 3})
+        assert (await worker.store.apply(command)).what == "created"
+        assert (await worker.store.apply(command)).what == "unchanged"
+        assert (await worker.store.apply(document())).what == "unchanged"
+        assert (await worker.store.apply(document(resumeFrom={"partition": 0, "offset": 4}))).what == "updated"
+
+
+async def test_bad_commands_are_refused_and_write_nothing(cluster: Cluster) -> None:
+    async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
+        store = worker.store
+        with pytest.raises(UnknownSubscriptionError, match="there is no subscription 'nobody'"):
+            await store.resume("nobody")
+        with pytest.raises(UnknownSubscriptionError):
+            await store.get("nobody")
+        with pytest.raises(UnknownSubscriptionError):
+            await store.delete("nobody")
+        with pytest.raises(ConfigurationError, match=r"http.readTimeout: 99999 is more than the entrypoint allows"):
+            await store.apply({"id": "s", "configuration": {"callbackUrl": "http://e", "http": {"readTimeout": 99999}}})
+        with pytest.raises(ConfigurationError, match=r"signing.secrets\[0\]: is not a secret of Standard Webhooks"):
+            await store.apply({"id": "s", "configuration": {"callbackUrl": "http://e", "signing": {"secrets": ["x"]}}})
+        await store.apply(document(status="CLOSED"))
+        with pytest.raises(ConfigurationError, match="is closed; apply it with status ACCEPTED"):
+            await store.resume("s")
+        with pytest.raises(ConfigurationError, match=r"resumeFrom.offset: -1 is out of range"):
+            await store.replay("s", 0, -1)
+    assert len(await cluster.broker.read(cluster.topic)) == 1
+
+
+async def test_concurrent_editors_in_a_process_build_on_each_other(cluster: Cluster) -> None:
+    async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
+        await worker.store.apply(document())
+        await asyncio.gather(worker.store.pause("s"), worker.store.stop("s"))
+        shown = await worker.store.get("s")
+        assert (shown["status"], shown["consumerStatus"]) == ("PAUSED", "STOPPED")
+
+
+async def test_a_new_first_key_takes_over_with_the_next_edit(cluster: Cluster) -> None:
+    new = Fernet.generate_key().decode()
+    async with cluster.worker() as worker:
+        await worker.store.apply(document())
+    async with cluster.worker(new, KEY) as worker:
+        await worker.store.resume("s")
+    async with cluster.worker(new) as worker, asyncio.timeout(WITHIN_SECONDS):
+        await worker.registry.ready()
+        found = worker.registry.get("s")
+        assert found is not None
+        assert found.problem is None
+        assert found.auth == BasicAuth("u", "hunter2")
+
+
+async def test_records_that_can_not_be_used_become_problems_and_the_tail_goes_on(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    lost = SecretBox([Fernet.generate_key().decode()])
+    password = "enc:v1:" + lost.encrypt(b"x").decode()
+    other = document("c")
+    other["configuration"]["auth"]["basic"]["password"] = password
+    await cluster.broker.produce(
+        cluster.topic,
+        (b"a", b"{"),
+        (b"b", json.dumps(document("not-b")).encode()),
+        (b"c", json.dumps(other).encode()),
+        (b"d", b'{"id": "d", "configuration": {"callbackUrl": "ftp://x"}}'),
+        (b"\xff", b"{}"),
+        (b"e", json.dumps(document("e")).encode()),
+    )
+    async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
+        await worker.registry.ready()
+        problems = {each.id: each.problem for each in worker.registry.all()}
+        assert problems == {
+            "a": "the record is not JSON",
+            "b": "id: 'not-b' is not the key of the record, 'b'",
+            "c": "configuration.entrypointConfiguration.auth.basic.password: "
+            "the secret of 'c' can't be decrypted with any of SECRET_KEYS",
+            "d": "configuration.callbackUrl: must begin with http:// or https://",
+            "e": None,
+        }
+        assert worker.registry.raw("a") == {"id": "a", "revision": 0, "problem": "the record is not JSON"}
+        shown = worker.registry.raw("c")
+        assert shown is not None
+        assert "can't be decrypted" in shown["problem"]
+        assert shown["status"] == "ACCEPTED"
+        with pytest.raises(ConfigurationError, match="can't be decrypted"):
+            await worker.store.pause("c")
+        assert (await worker.store.apply(document("c"))).what == "updated"
+    warnings = [record.message for record in caplog.records if "can't be used" in record.message]
+    assert len(warnings) == 4
+    assert password not in caplog.text
+
+
+async def test_callers_that_come_together_share_a_look_up(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
+        await worker.registry.ready()
+        tail = worker.registry._tail
+        asked = 0
+        end = tail._end
+
+        async def counted() -> int:
+            nonlocal asked
+            asked += 1
+            return await end()
+
+        monkeypatch.setattr(tail, "_end", counted)
+        await asyncio.gather(*(worker.registry.caught_up() for _ in range(50)))
+        assert asked == 1
+        await worker.registry.caught_up()
+        assert asked == 2
+
+
+async def test_whoever_waits_when_the_registry_stops_is_told(cluster: Cluster) -> None:
+    missing = Cluster(cluster.broker, f"{cluster.topic}-missing")
+    async with missing.worker() as worker:
+        waiting = [asyncio.create_task(worker.registry.ready()), asyncio.create_task(worker.registry.caught_up())]
+        await asyncio.sleep(0)
+        await worker.registry.stop()
+        async with asyncio.timeout(WITHIN_SECONDS):
+            found = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(each) for each in found] == [BrokerError, BrokerError]
+        with pytest.raises(BrokerError, match="is not read any more"):
+            await worker.registry.caught_up()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return when the condition holds; the test's deadline is the limit."""
+    while not condition():  # noqa: ASYNC110  # what is waited for is the state of a foreign thread and a broker
+        await asyncio.sleep(0.01)
+
+
+async def test_an_outage_is_seen_and_survived(
+    embedded: TestBroker, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.subscriptions.tail.PROBE_SECONDS", 0.0)
+    monkeypatch.setattr("pipeline.subscriptions.tail.REQUEST_TIMEOUT_MS", 1_000)
+    cluster = Cluster(embedded, await embedded.create_topic(unique_name("subscriptions")))
+    assert embedded.mock is not None
+    async with cluster.worker() as worker, asyncio.timeout(40):
+        await worker.store.apply(document("a"))
+        await worker.registry.caught_up()
+        embedded.mock.down()
+        await until(lambda: not worker.registry.is_current)
+        assert worker.registry.last_error is not None
+        assert worker.registry.last_error.startswith(f"topic {cluster.topic}: ")
+        assert worker.registry.get("a") is not None
+        waiting = asyncio.create_task(worker.registry.caught_up())
+        embedded.mock.up()
+        await waiting
+        await until(lambda: worker.registry.is_current)
+        await worker.store.apply(document("b"))
+        await worker.registry.caught_up()
+        assert [each.id for each in worker.registry.all()] == ["a", "b"]
+
+
+async def test_a_topic_that_does_not_exist_yet_is_waited_for(
+    kafka: TestBroker, unique_name: Callable[[str], str]
+) -> None:
+    cluster = Cluster(kafka, unique_name("subscriptions"))
+    async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
+        await until(lambda: "does not exist" in (worker.registry.last_error or ""))
+        assert not worker.registry.is_current
+        await kafka.create_topic(cluster.topic, 1, {"cleanup.policy": "compact"})
+        await worker.registry.ready()
+        assert worker.registry.is_current
+
+
+async def test_places_that_compaction_and_transactions_left_empty_are_passed_over(
+    kafka: TestBroker, unique_name: Callable[[str], str]
+) -> None:
+    cluster = Cluster(kafka, await kafka.create_topic(unique_name("subscriptions")))
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id=cluster.topic)
+    await producer.start()
+    try:
+        async with producer.transaction():
+            await producer.send_and_wait(cluster.topic, json.dumps(document("a")).encode(), key=b"a")
+    finally:
+        await producer.stop()
+    async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
+        # The last offset is the transaction's marker, which no reader is ever handed.
+        await worker.registry.ready()
+        assert [each.id for each in worker.registry.all()] == ["a"]

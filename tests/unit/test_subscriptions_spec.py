@@ -1,0 +1,255 @@
+"""From the wire to the delivery path."""
+
+import base64
+import copy
+from typing import Any
+
+import pytest
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import pkcs12
+
+from pipeline.definition import Definition, Source
+from pipeline.errors import ConfigurationError
+from pipeline.kafka import KafkaConnection
+from pipeline.model import (
+    BasicAuth,
+    Header,
+    HttpLimits,
+    Interrupt,
+    NoAuth,
+    OAuth2Auth,
+    Proxy,
+    Qos,
+    ReplayOffset,
+    ReplayTimestamp,
+    ResumeFrom,
+    RetryPolicy,
+    RetryStrategy,
+    Skip,
+    Subscription,
+    TlsOptions,
+    TokenAuth,
+    Wish,
+)
+from pipeline.subscriptions.envelope import parse_subscription
+from pipeline.subscriptions.spec import broken, check_limits, to_subscription
+
+NOW = 1_767_225_600.0  # 2026-01-01T00:00:00Z
+DEFINITION = Definition(
+    name="orders",
+    source=Source(KafkaConnection(("k:9092",)), "events"),
+    qos=Qos.AT_LEAST_ONCE,
+    interrupt=Interrupt(on_gone=True),
+    http=HttpLimits(3.0, 10.0, 60.0, 1),
+    max_concurrent_connections=5,
+    proxy=Proxy("http://proxy:3128"),
+)
+SIGNING = "whsec_" + base64.b64encode(b"k" * 24).decode()
+
+
+def made(more: dict[str, Any] | None = None, **options: Any) -> Subscription:
+    document = {"id": "s", "configuration": {"callbackUrl": "https://example.com", **options}, **(more or {})}
+    return to_subscription(parse_subscription(document), DEFINITION, 7, NOW)
+
+
+def problem(**options: Any) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        made(**options)
+    return str(caught.value)
+
+
+def test_what_a_subscription_leaves_open_the_entrypoint_says() -> None:
+    assert made() == Subscription(
+        id="s",
+        revision=7,
+        url="https://example.com",
+        qos=Qos.AT_LEAST_ONCE,
+        proxy=Proxy("http://proxy:3128"),
+        retry=RetryPolicy(enabled=True, strategy=RetryStrategy.EXPONENTIAL, max_attempts=3),
+        interrupt=Interrupt(on_gone=True),
+        http=HttpLimits(3.0, 10.0, 60.0, 1),
+        concurrency=1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("qos", "asked", "concurrency"),
+    [("auto", None, 5), ("auto", 3, 3), ("none", 9, 5), ("at-most-once", 3, 1), ("at-least-once", None, 1)],
+)
+def test_concurrency_is_one_for_ordered_levels_and_the_lower_limit_otherwise(
+    qos: str, asked: int | None, concurrency: int
+) -> None:
+    found = made({"qos": qos}, http={"maxConcurrentConnections": asked})
+    assert (found.qos, found.concurrency) == (Qos(qos), concurrency)
+    assert found.http.max_concurrent_connections == concurrency
+
+
+def test_timeouts_only_go_down() -> None:
+    found = made(http={"readTimeout": 500, "connectTimeout": 9_000})
+    assert found.http == HttpLimits(3.0, 0.5, 60.0, 1)
+
+
+def test_a_limit_above_the_entrypoints_is_refused_when_it_is_applied() -> None:
+    document = {"id": "s", "configuration": {"callbackUrl": "https://e.example", "http": {"readTimeout": 10_001}}}
+    with pytest.raises(ConfigurationError, match=r"http.readTimeout: 10001 is more than .*; allowed: 1 to 10000$"):
+        check_limits(parse_subscription(document), DEFINITION)
+    document["configuration"]["http"] = {"readTimeout": 10_000, "maxConcurrentConnections": 5}  # type: ignore[index]  # a plain document
+    check_limits(parse_subscription(document), DEFINITION)
+
+
+@pytest.mark.parametrize(
+    ("auth", "expected"),
+    [
+        (None, NoAuth()),
+        ({}, NoAuth()),
+        ({"type": "none"}, NoAuth()),
+        ({"type": "basic", "basic": {"username": "u", "password": "p"}}, BasicAuth("u", "p")),
+        ({"type": "token", "token": {"value": "t"}}, TokenAuth("t")),
+        (
+            {
+                "type": "oauth2",
+                "oauth2": {
+                    "endpoint": "https://auth.example",
+                    "clientId": "c",
+                    "clientSecret": "s",
+                    "scopes": ["a", "b"],
+                    "clientAuthMethod": "client_secret_basic",
+                },
+            },
+            OAuth2Auth("https://auth.example", "c", "s", ("a", "b"), "client_secret_basic"),
+        ),
+    ],
+)
+def test_each_auth_becomes_its_value(auth: Any, expected: object) -> None:
+    assert made(auth=auth).auth == expected
+
+
+def test_credentials_that_no_header_can_carry_are_refused_and_not_repeated() -> None:
+    text = problem(auth={"type": "token", "token": {"value": "hunter 2"}})
+    assert text.startswith("configuration.entrypointConfiguration.auth.token.value: must be ASCII without blanks")
+    assert "hunter" not in text
+    assert "control characters" in problem(auth={"type": "basic", "basic": {"username": "u", "password": "a\nb"}})
+
+
+@pytest.mark.parametrize("qos", ["auto", "at-most-once", "at-least-once"])
+def test_no_retry_is_obeyed_and_none_never_retries(qos: str) -> None:
+    assert made({"qos": qos}).retry.enabled
+    assert not made({"qos": qos}, retry={"retryOption": "No Retry"}).retry.enabled
+    assert not made({"qos": "none"}, retry={"retryOption": "Retry On Fail"}).retry.enabled
+
+
+def test_retry_options_are_seconds() -> None:
+    retry = {"retryStrategy": "LINEAR", "maxAttempts": 5, "initialDelaySeconds": 1, "maxDelaySeconds": 2}
+    assert made(retry=retry).retry == RetryPolicy(True, RetryStrategy.LINEAR, 5, 1.0, 2.0)  # noqa: FBT003  # a value
+
+
+def test_headers_and_signing_secrets_are_taken_over() -> None:
+    found = made(headers=[{"name": "X-Team", "value": "a"}], signing={"secrets": [SIGNING]})
+    assert found.headers == (Header("X-Team", "a"),)
+    assert found.signing_secrets == (SIGNING,)
+    assert SIGNING not in repr(found)
+
+
+@pytest.mark.parametrize("secret", ["hunter2", "whsec_", "whsec_aHVudGVyMg==", "whsec_***", "whsec_" + "A" * 100])
+def test_a_signing_secret_must_be_one_of_standard_webhooks(secret: str) -> None:
+    text = problem(signing={"secrets": [SIGNING, secret]})
+    assert text.startswith("configuration.entrypointConfiguration.signing.secrets[1]: is not a secret of Standard")
+    assert "hunter2" not in text
+
+
+@pytest.mark.parametrize(
+    ("states", "wish"),
+    [
+        ({}, Wish.DELIVER),
+        ({"status": "PAUSED"}, Wish.PAUSED),
+        ({"status": "PAUSED", "consumerStatus": "STOPPED"}, Wish.PAUSED),
+        ({"consumerStatus": "STOPPED"}, Wish.STOPPED),
+        ({"status": "CLOSED", "consumerStatus": "STOPPED"}, Wish.CLOSED),
+        ({"endingAt": "2026-01-01T00:00:00Z"}, Wish.CLOSED),
+        ({"endingAt": "2026-01-01T00:00:01Z"}, Wish.DELIVER),
+    ],
+)
+def test_the_wish_is_what_publisher_and_consumer_say_together(states: dict[str, Any], wish: Wish) -> None:
+    assert made(states).wish is wish
+
+
+def test_times_are_unix_seconds() -> None:
+    found = made({"startingAt": "2026-01-01T02:00:00+02:00", "endingAt": "2026-01-01T00:00:01.5Z"})
+    assert (found.starting_at, found.ending_at) == (NOW, NOW + 1.5)
+
+
+@pytest.mark.parametrize(
+    ("resume", "expected"),
+    [
+        (None, None),
+        ({"skip": {"partition": 1, "offset": 41}}, Skip(1, 41)),
+        ({"partition": 1, "offset": 0}, ReplayOffset(1, 0)),
+        ({"timestamp": "2026-01-01T00:00:00.250Z"}, ReplayTimestamp(1_767_225_600_250)),
+    ],
+)
+def test_resume_from_becomes_its_command(resume: Any, expected: ResumeFrom | None) -> None:
+    assert made({"resumeFrom": resume}).resume_from == expected
+
+
+def test_a_broken_one_says_why() -> None:
+    found = broken("s", DEFINITION, 3, "the record is not JSON")
+    assert (found.id, found.revision, found.problem) == ("s", 3, "the record is not JSON")
+
+
+@pytest.fixture(scope="module")
+def ca() -> trustme.CA:
+    return trustme.CA()
+
+
+def test_pem_stores_become_tls_options(ca: trustme.CA) -> None:
+    leaf = ca.issue_cert("client.example")
+    authority = ca.cert_pem.bytes().decode()
+    key_store = {
+        "type": "PEM",
+        "certContent": leaf.cert_chain_pems[0].bytes().decode(),
+        "keyContent": leaf.private_key_pem.bytes().decode(),
+    }
+    trust_store = {"type": "PEM", "content": authority}
+    found = made(ssl={"hostnameVerifier": False, "trustStore": trust_store, "keyStore": key_store}).tls
+    assert (found.verify_hostname, found.trust_all, found.trusted_pem) == (False, False, authority)
+    assert found.client_certificate_pem == key_store["certContent"]
+    assert found.client_key_pem is not None
+    assert "PRIVATE KEY" in found.client_key_pem
+    assert "PRIVATE KEY" not in repr(found)
+
+
+def test_pkcs12_stores_become_pem(ca: trustme.CA) -> None:
+    leaf = ca.issue_cert("client.example")
+    certificate = x509.load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes())
+    key = serialization.load_pem_private_key(leaf.private_key_pem.bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    encryption = serialization.BestAvailableEncryption(b"changeit")
+    store = pkcs12.serialize_key_and_certificates(b"Me", key, certificate, None, encryption)
+    block: dict[str, Any] = {"type": "PKCS12", "content": base64.b64encode(store).decode(), "password": "changeit"}
+    found = made(ssl={"trustStore": block, "keyStore": {**block, "alias": "me"}}).tls
+    assert found.trusted_pem == found.client_certificate_pem == leaf.cert_chain_pems[0].bytes().decode()
+    path = "configuration.entrypointConfiguration.ssl.keyStore.content"
+    assert problem(ssl={"keyStore": {**block, "alias": "you"}}) == f'{path}: holds a key with the alias "Me", not "you"'
+    wrong = copy.deepcopy(block) | {"password": "hunter2"}
+    assert problem(ssl={"keyStore": wrong}) == f"{path}: is not a PKCS12 store, or its password is wrong"
+    assert problem(ssl={"keyStore": {**block, "content": "%"}}) == f"{path}: is not base64"
+
+
+@pytest.mark.parametrize(
+    ("ssl", "sentence"),
+    [
+        ({"trustStore": {"type": "PEM"}}, "ssl.trustStore.content: is required for this type of store"),
+        ({"trustStore": {"type": "PKCS12", "content": "AA=="}}, "ssl.trustStore.password: is required for this type"),
+        ({"trustStore": {"type": "PEM", "content": "x"}}, "ssl.trustStore.content: holds no readable PEM certificate"),
+        ({"keyStore": {"type": "PEM", "certContent": "x"}}, "ssl.keyStore.keyContent: is required for this type"),
+    ],
+)
+def test_a_store_that_can_not_be_read_is_said(ssl: dict[str, Any], sentence: str) -> None:
+    assert problem(ssl=ssl).startswith(f"configuration.entrypointConfiguration.{sentence}")
+
+
+def test_empty_stores_are_none() -> None:
+    assert made(ssl={"trustStore": {"type": ""}, "keyStore": {"type": "NONE"}}).tls == TlsOptions()
