@@ -1,0 +1,121 @@
+"""The QoS table of the README, row by row: two workers, 20 subscriptions, 8 partitions, and what goes wrong."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.brokers import TestBroker
+from tests.cluster import Cluster, cluster
+from tests.recorder import Recorder, recording
+from tests.waiting import eventually
+
+SUBSCRIPTIONS = [f"sub-{number}" for number in range(20)]
+PARTITIONS = 8
+EVENTS = 6000
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@asynccontextmanager
+async def loaded(
+    kafka: TestBroker, name: str, folder: Path, qos: str, *, workers: int = 2
+) -> AsyncIterator[tuple[Cluster, Recorder]]:
+    """Workers that deliver a load which is still being produced."""
+    async with recording() as recorder, cluster(kafka, name, folder, partitions=PARTITIONS, qos=qos) as found:
+        await found.subscribe(recorder, *SUBSCRIPTIONS)
+        for _ in range(workers):
+            await found.start_worker()
+        await found.until_ready()
+        producing = asyncio.create_task(found.produce(load()))
+        try:
+            yield found, recorder
+        finally:
+            await producing
+
+
+def load() -> list[tuple[str, bytes]]:
+    """Events of all subscriptions in turn."""
+    return [(SUBSCRIPTIONS[number % 20], b"event %d" % number) for number in range(EVENTS)]
+
+
+async def settled(found: Cluster) -> None:
+    """Return when the group has committed the end of every partition: nothing is under way."""
+    ends = {record.partition: record.offset + 1 for record in await found.broker.read(found.topic)}
+    committed: dict[int, int] = {}
+
+    async def is_settled() -> bool:
+        committed.update(await found.broker.committed(found.app, found.topic))
+        return committed == ends
+
+    await eventually(is_settled, within_seconds=60, says=lambda: f"committed {committed} of {ends}")
+
+
+async def test_at_least_once_loses_nothing_and_keeps_order_over_kill_9(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    async with loaded(kafka, unique_name("kill"), tmp_path, "at-least-once") as (found, recorder):
+        await recorder.until_events(EVENTS // 6)
+        await found.workers[0].kill()
+        await recorder.until_events(EVENTS, within_seconds=90)
+        assert not recorder.out_of_order()
+
+
+async def test_at_most_once_repeats_nothing_and_loses_one_a_subscription_at_most_over_kill_9(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    async with loaded(kafka, unique_name("kill"), tmp_path, "at-most-once") as (found, recorder):
+        await recorder.until_events(EVENTS // 6)
+        await found.workers[0].kill()
+        await recorder.until_events(EVENTS - len(SUBSCRIPTIONS), within_seconds=90)
+        await settled(found)
+        assert not recorder.repeated()
+        assert not recorder.out_of_order()
+        lost = {name: EVENTS // 20 - len(offsets) for name, offsets in recorder.first_arrivals().items()}
+        assert all(count <= 1 for count in lost.values()), lost
+
+
+@pytest.mark.parametrize("qos", ["at-least-once", "at-most-once"])
+async def test_a_rolling_restart_loses_and_repeats_nothing(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, qos: str
+) -> None:
+    async with loaded(kafka, unique_name("rolling"), tmp_path, qos) as (found, recorder):
+        first, second = found.workers
+        await recorder.until_events(EVENTS // 8)
+        assert await first.terminate() == 0
+        third = await found.start_worker()
+        await found.until_ready(second, third)
+        await recorder.until_events(EVENTS // 4)
+        assert await second.terminate() == 0
+        await recorder.until_events(EVENTS, within_seconds=90)
+        await settled(found)
+        assert not recorder.repeated()
+        assert not recorder.out_of_order()
+
+
+@pytest.mark.parametrize("qos", ["at-least-once", "at-most-once"])
+async def test_workers_that_join_and_leave_lose_and_repeat_nothing(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, qos: str
+) -> None:
+    async with loaded(kafka, unique_name("scale"), tmp_path, qos, workers=1) as (found, recorder):
+        await recorder.until_events(EVENTS // 8)
+        joined = [await found.start_worker(), await found.start_worker()]
+        await found.until_ready()
+        await recorder.until_events(EVENTS // 3)
+        codes = await asyncio.gather(*(worker.terminate() for worker in joined))
+        assert codes == [0, 0]
+        await recorder.until_events(EVENTS, within_seconds=90)
+        await settled(found)
+        assert not recorder.repeated()
+        assert not recorder.out_of_order()
+
+
+async def test_auto_loses_nothing_on_a_clean_stop(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    async with loaded(kafka, unique_name("auto"), tmp_path, "auto") as (found, recorder):
+        await recorder.until_events(EVENTS // 6)
+        assert await found.workers[0].terminate() == 0
+        await recorder.until_events(EVENTS, within_seconds=90)

@@ -1,0 +1,148 @@
+"""A receiver that answers as it is told and remembers every call: the truth of the end-to-end tests."""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiohttp import web
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that arrived, noted before it is answered."""
+
+    subscription: str
+    webhook_id: str
+    attempt: int
+    body: bytes
+    headers: dict[str, str]
+
+    @property
+    def offset(self) -> int:
+        """The offset of its event."""
+        return int(self.webhook_id.rpartition("-")[2])
+
+
+Behaviour = Callable[[Call], Awaitable[web.Response]]
+
+
+async def accept(_: Call) -> web.Response:
+    """200, at once."""
+    return web.Response()
+
+
+def answer(status: int, headers: dict[str, str] | None = None) -> Behaviour:
+    """Always the same status."""
+
+    async def behave(_: Call) -> web.Response:
+        return web.Response(status=status, headers=headers, text=f"status {status}")
+
+    return behave
+
+
+async def hang(_: Call) -> web.Response:
+    """Accept the request and never answer it."""
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+class Recorder:
+    """Every call that arrived, in order.
+
+    Attributes:
+        behaviours: by subscription; `accept` where there is none.
+    """
+
+    def __init__(self, base_url: str) -> None:
+        self.base_url = base_url
+        self.calls: list[Call] = []
+        self.behaviours: dict[str, Behaviour] = {}
+        self._arrived = asyncio.Condition()
+
+    def url(self, subscription: str) -> str:
+        """The callback URL of a subscription."""
+        return f"{self.base_url}/{subscription}"
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Note the call, then behave."""
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        call = Call(
+            subscription=headers.get("webhook-subscription", ""),
+            webhook_id=headers.get("webhook-id", ""),
+            attempt=int(headers.get("webhook-attempt", "0")),
+            body=await request.read(),
+            headers=headers,
+        )
+        async with self._arrived:
+            self.calls.append(call)
+            self._arrived.notify_all()
+        return await self.behaviours.get(call.subscription, accept)(call)
+
+    async def until(self, condition: Callable[[], bool], *, within_seconds: float = 45.0) -> None:
+        """Return when the condition over the calls holds.
+
+        Raises:
+            TimeoutError: it does not in time; says how many calls there were.
+        """
+        try:
+            async with asyncio.timeout(within_seconds), self._arrived:
+                await self._arrived.wait_for(condition)
+        except TimeoutError as error:
+            raise TimeoutError(f"after {within_seconds} s: {len(self.calls)} calls, {self.counts()}") from error
+
+    async def until_events(self, count: int, *, within_seconds: float = 45.0) -> None:
+        """Return when so many different events have arrived."""
+        seen: set[str] = set()
+        place = 0
+
+        def enough() -> bool:
+            nonlocal place
+            seen.update(call.webhook_id for call in self.calls[place:])
+            place = len(self.calls)
+            return len(seen) >= count
+
+        await self.until(enough, within_seconds=within_seconds)
+
+    def counts(self) -> dict[str, int]:
+        """Calls by subscription."""
+        return dict(Counter(call.subscription for call in self.calls))
+
+    def of(self, subscription: str) -> list[Call]:
+        """The calls of a subscription."""
+        return [call for call in self.calls if call.subscription == subscription]
+
+    def repeated(self) -> dict[str, int]:
+        """Events that arrived more than once: how often."""
+        counts = Counter(call.webhook_id for call in self.calls)
+        return {webhook_id: count for webhook_id, count in counts.items() if count > 1}
+
+    def first_arrivals(self) -> dict[str, list[int]]:
+        """By subscription, the offsets of its events in the order in which each first arrived."""
+        firsts: dict[str, dict[int, None]] = defaultdict(dict)
+        for call in self.calls:
+            firsts[call.subscription].setdefault(call.offset)
+        return {subscription: list(offsets) for subscription, offsets in firsts.items()}
+
+    def out_of_order(self) -> list[str]:
+        """Subscriptions whose first arrivals do not follow the log."""
+        return [name for name, offsets in self.first_arrivals().items() if offsets != sorted(offsets)]
+
+
+@asynccontextmanager
+async def recording(port: int = 0) -> AsyncIterator[Recorder]:
+    """A running receiver on loopback."""
+    application = web.Application(client_max_size=64 * 1024 * 1024)
+    # Handlers that hang are cancelled at the end of the test instead of being waited for.
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+    recorder = Recorder("")
+    application.router.add_post("/{tail:.*}", recorder.handle)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", port, backlog=1024)
+    try:
+        await site.start()
+        recorder.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield recorder
+    finally:
+        await runner.cleanup()
