@@ -1,6 +1,7 @@
 """Fakes of what surrounds the access tokens: the time, a token endpoint and a store."""
 
 import asyncio
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -39,6 +40,7 @@ class Issuer:
     lifetime_seconds: float | None = 3600.0
     script: list[NoToken | Exception] = field(default_factory=list)
     asked: list[OAuth2Auth] = field(default_factory=list)
+    ends: dict[str, float] = field(default_factory=dict)
     open: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -55,7 +57,9 @@ class Issuer:
                 raise answer
             return answer
         ends = None if self.lifetime_seconds is None else asked_at + self.lifetime_seconds
-        return AccessToken(f"T{number}", asked_at, ends)
+        token = AccessToken(f"T{number}", asked_at, ends)
+        self.ends[token.authorization] = math.inf if ends is None else ends
+        return token
 
 
 @dataclass

@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.auth.access_token import AccessToken, fingerprint
 from pipeline.auth.tokens import TokenCache
@@ -398,6 +400,72 @@ async def test_no_secret_stands_in_a_repr(bench: Bench) -> None:
     assert "a-client" in shown
     assert "a-secret" not in shown
     assert "T1" not in shown
+
+
+class World:
+    """A worker that is restarted, loses partitions and meets failures; every token it hands out is checked."""
+
+    def __init__(self) -> None:
+        self.clock, self.store = ManualClock(), MemoryStore()
+        self.issuer = Issuer(self.clock, lifetime_seconds=100.0)
+        self.cache = TokenCache(self.issuer, self.store, self.clock, Tally())
+        self.handed = "none yet"
+
+    async def ask(self, partition: int) -> None:
+        before = len(self.issuer.asked)
+        for answer in await asyncio.gather(*(self.send(partition) for _ in range(3))):
+            if isinstance(answer, str):
+                self.handed = answer
+                assert self.clock.time < self.issuer.ends[answer]
+        await turns()
+        assert len(self.issuer.asked) - before <= 1
+
+    async def send(self, partition: int) -> object:
+        return self.cache.cached(S, partition) or await self.cache.renewed(S, partition)
+
+    async def reject(self, _: int) -> None:
+        self.cache.reject(S, self.handed)
+
+    async def wait(self, _: int) -> None:
+        self.clock.time += 7
+
+    async def wait_long(self, _: int) -> None:
+        self.clock.time += 95
+
+    async def fail(self, _: int) -> None:
+        self.issuer.script = [TokenUnavailable("HTTP 503")]
+
+    async def release(self, partition: int) -> None:
+        self.cache.release(partition)
+
+    async def sweep(self, _: int) -> None:
+        await self.cache.sweep()
+
+    async def restart(self, _: int) -> None:
+        await self.cache.close()
+        self.cache = TokenCache(self.issuer, self.store, self.clock, Tally())
+
+
+STEPS = [
+    World.ask,
+    World.reject,
+    World.wait,
+    World.wait_long,
+    World.fail,
+    World.release,
+    World.sweep,
+    World.restart,
+]
+
+
+@given(steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 2)), max_size=60))
+async def test_whatever_happens_no_expired_token_is_handed_out_and_lanes_share_their_fetch(
+    steps: list[tuple[Callable[[World, int], Awaitable[None]], int]],
+) -> None:
+    world = World()
+    for step, partition in steps:
+        await step(world, partition)
+    await world.cache.close()
 
 
 @pytest.mark.parametrize(
