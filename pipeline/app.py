@@ -35,6 +35,7 @@ from pipeline.dead_letter import KafkaDeadLetters
 from pipeline.definition import Definition
 from pipeline.delivery import Delivery
 from pipeline.dispatcher import Dispatcher
+from pipeline.errors import BrokerError
 from pipeline.intake import DeliveryApp
 from pipeline.lane import LaneLimits
 from pipeline.log import logging_config
@@ -122,6 +123,13 @@ class Engine(Service):
         await self._dispatcher.keep_checkpoints()
 
     @Service.task
+    async def _watch_ownership(self) -> None:
+        async for _ in self.itertimer(SESSION_SECONDS, name="ownership"):
+            orphans = self._dispatcher.orphans(2 * SESSION_SECONDS)
+            if orphans:
+                await self.crash(BrokerError(f"partitions {orphans} are ours to the group, and not to their cursors"))
+
+    @Service.task
     async def _keep_tokens(self) -> None:
         async for _ in self.itertimer(TOKEN_SWEEP_SECONDS, name="tokens"):
             await self._tokens.sweep()
@@ -164,7 +172,7 @@ def create_app(settings: Settings, definition: Definition, partitions: int) -> D
             clock=clock,
             telemetry=telemetry,
         ),
-        rows_of=partial(KafkaRows, connection, topics.cursors),
+        rows_of=partial(KafkaRows, connection, topics.cursors, on_written=telemetry.rows_written),
         registry=registry,
         reader=backlog,
         limits=LaneLimits(settings.lane_events, settings.lane_bytes, settings.hold_seconds),
@@ -274,6 +282,9 @@ async def _open_partitions(app: DeliveryApp, **_: Any) -> None:
 
 def _subscription_changed(app: DeliveryApp, subscription_id: str, subscription: Subscription | None) -> None:
     app.dispatcher.on_subscription(subscription_id, subscription)
+    warning = None if subscription is None else _warning_of(SystemClock(), subscription)
+    if warning is not None:
+        logger.warning("subscription %s: %s", subscription_id, warning)
 
 
 def _readiness(app: DeliveryApp, registry: Registry) -> str | None:

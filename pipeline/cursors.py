@@ -11,7 +11,7 @@ them. Rows wait for the next group commit: begin, send all, commit, resolve the 
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -92,11 +92,15 @@ class KafkaRows:
         connection: of the source's cluster.
         topic: `<app>.cursors`.
         partition: of the source, and of this topic.
+        on_written: told how many rows each group commit has made durable.
     """
 
-    def __init__(self, connection: KafkaConnection, topic: str, partition: int) -> None:
+    def __init__(
+        self, connection: KafkaConnection, topic: str, partition: int, *, on_written: Callable[[int], None]
+    ) -> None:
         self._connection = connection
         self._place = TopicPartition(topic, partition)
+        self._on_written = on_written
         self._producer: AIOKafkaProducer | None = None
         self._group = _Group()
         self._wanted = asyncio.Event()
@@ -186,6 +190,7 @@ class KafkaRows:
                 logger.warning("rows of %s are not committed yet: %r", self._place, error)
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
             else:
+                self._on_written(len(group.rows))
                 for waiter in group.waiters:
                     if not waiter.done():
                         waiter.set_result(None)

@@ -135,6 +135,7 @@ class Dispatcher:
         self._opening: dict[int, asyncio.Task[None]] = {}
         self._lost: set[asyncio.Task[None]] = set()
         self._held_back: set[int] = set()
+        self._lost_at: dict[int, float] = {}
         self._checkpoints = 0
 
     # --------------------------------------------------------------- the stream
@@ -209,6 +210,8 @@ class Dispatcher:
         """
         self.assigned = frozenset(positions)
         self.assigned_at = self.clock.now()
+        self._lost_at.clear()
+        self.telemetry.rebalanced()
         await self._registry.ready()
         tasks = []
         for number, position in positions.items():
@@ -282,9 +285,20 @@ class Dispatcher:
             return
         logger.warning("partition %d belongs to another worker now", partition.number)
         del self._open[partition.number]
+        self._lost_at[partition.number] = self.clock.now()
         task = asyncio.get_running_loop().create_task(self._close_one(entry))
         self._lost.add(task)
         task.add_done_callback(self._lost.discard)
+
+    def orphans(self, older_than_seconds: float) -> list[int]:
+        """Partitions that Kafka has fenced although the group still says that they are ours, for so long.
+
+        A former owner learns of its rebalance within a session timeout. Whoever doesn't was fenced by accident (a
+        transaction that outlived its timeout, say) and must not fence a possible new owner in turn: only leaving the
+        group settles who owns what.
+        """
+        limit = self.clock.now() - older_than_seconds
+        return [number for number, since in self._lost_at.items() if since < limit and number in self.assigned]
 
     # --------------------------------------------------------------- time and subscriptions
 

@@ -343,8 +343,18 @@ class Partition:
         if self._runners:
             await asyncio.wait(self._runners, timeout=seconds)
         await cancel_all(self._runners)
+        self._count_cut_off()
         await self._write_last_rows()
         return self.window.committable
+
+    def _count_cut_off(self) -> None:
+        """At-most-once can't send again what it had claimed: whatever was cut off now may be lost, and must be seen."""
+        for lane in self.lanes.values():
+            for flight in lane.flights.values():
+                if flight.claimed:
+                    self._worker.telemetry.dropped(
+                        "given-up", subscription=lane.name, partition=self.number, offset=flight.offset
+                    )
 
     async def _write_last_rows(self) -> None:
         prefix = self.window.committable
