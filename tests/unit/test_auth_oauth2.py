@@ -4,9 +4,9 @@ import base64
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from urllib.parse import parse_qs, unquote_plus
 
-import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
@@ -15,19 +15,17 @@ from hypothesis import strategies as st
 
 from pipeline.auth.access_token import AccessToken
 from pipeline.auth.oauth2 import ClientCredentials, read_answer, token_request
-from pipeline.model import OAuth2Auth, Subscription
-from pipeline.outcome import Failed, TokenRefused, TokenUnavailable
+from pipeline.callback.form import PostForm
+from pipeline.callback.guard import Guard
+from pipeline.callback.routes import SystemProxies
+from pipeline.callback.transport import Transport
+from pipeline.model import OAuth2Auth
+from pipeline.outcome import TokenRefused, TokenUnavailable
 from tests.tokens import ManualClock, subscription
 
 SECRET = "s3cr3t-Ωπ&=+% :"
 AUTH = OAuth2Auth("https://auth.example/token", "a:client", SECRET)
 NOW = 1_000.0
-
-
-@dataclass(frozen=True)
-class SimpleAnswer:
-    status: int
-    body: bytes
 
 
 @dataclass
@@ -36,6 +34,7 @@ class Endpoint:
 
     status: int = 200
     body: object = field(default_factory=lambda: {"access_token": "T1", "token_type": "Bearer", "expires_in": 3600})
+    location: str | None = None
     forms: list[dict[str, list[str]]] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
 
@@ -45,26 +44,8 @@ class Endpoint:
         self.headers.append(request.headers)
         self.forms.append(parse_qs(await request.text(), keep_blank_values=True, strict_parsing=True))
         content = self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
-        return web.Response(status=self.status, body=content, content_type="application/json")
-
-
-@dataclass(frozen=True)
-class AiohttpPostForm:
-    """The exchange in the small: no guard, no proxy, no TLS options."""
-
-    session: aiohttp.ClientSession
-
-    async def __call__(
-        self, subscription: Subscription, url: str, body: str, headers: Mapping[str, str]
-    ) -> SimpleAnswer | Failed:
-        timeout = aiohttp.ClientTimeout(subscription.http.read_timeout_seconds)
-        try:
-            async with self.session.post(
-                url, data=body.encode(), headers=headers, timeout=timeout, allow_redirects=False
-            ) as answer:
-                return SimpleAnswer(answer.status, await answer.read())
-        except aiohttp.ClientError as error:
-            return Failed(type(error).__name__, may_have_arrived=True)
+        headers = {"Content-Type": "application/json"} | ({} if self.location is None else {"Location": self.location})
+        return web.Response(status=self.status, body=content, headers=headers)
 
 
 @dataclass
@@ -84,9 +65,17 @@ async def bench() -> AsyncIterator[Bench]:
     endpoint = Endpoint()
     app = web.Application()
     app.router.add_route("*", "/token", endpoint.handle)
-    async with TestServer(app) as server, aiohttp.ClientSession() as session:
-        fetch = ClientCredentials(AiohttpPostForm(session), ManualClock(NOW))
+    transport = Transport(
+        guard=Guard([ip_network("127.0.0.0/8")]),
+        max_in_flight=4,
+        idle_timeout_seconds=60.0,
+        system_proxies=SystemProxies(),
+    )
+    await transport.start()
+    async with TestServer(app) as server:
+        fetch = ClientCredentials(PostForm(transport, "tests"), ManualClock(NOW))
         yield Bench(endpoint, str(server.make_url("/token")), server, fetch)
+        await transport.close()
 
 
 # --------------------------------------------------------------- the request
@@ -220,8 +209,22 @@ async def test_a_server_error_is_unavailable(bench: Bench, status: int) -> None:
 
 
 async def test_an_endpoint_that_is_not_there_is_unavailable(bench: Bench) -> None:
+    port = bench.server.port
     await bench.server.close()
-    assert await bench.ask() == TokenUnavailable("ClientConnectorError")
+    assert await bench.ask() == TokenUnavailable(f"connection refused by 127.0.0.1:{port}")
+
+
+async def test_a_token_endpoint_is_guarded_as_a_callback_is(bench: Bench) -> None:
+    answer = await bench.ask(endpoint="http://10.0.0.1/token")
+    assert isinstance(answer, TokenUnavailable)
+    assert "10.0.0.0/8" in answer.error
+
+
+async def test_a_redirect_does_not_carry_the_secret_on(bench: Bench) -> None:
+    bench.endpoint.location = bench.url
+    bench.endpoint.status = 307
+    assert isinstance(await bench.ask(), TokenRefused)
+    assert len(bench.endpoint.forms) == 1
 
 
 async def test_an_error_that_echoes_the_secrets_does_not_show_them(bench: Bench) -> None:
