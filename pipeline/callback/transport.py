@@ -162,6 +162,9 @@ class Transport:
                 body, is_drained = b"", True
             else:
                 body, is_drained = await _drain(payload, keep)
+            if wire.expired:
+                # aiohttp takes the end of the connection for the end of a body without a length, even if we ended it.
+                return broken(destination, TimeoutError(), expired=True, answer_begun=True)
             # An answer to half a request leaves the other half to be written.
             is_clean = is_drained and not transport.get_write_buffer_size()
         except Exception as error:  # noqa: BLE001 - whatever it was, the request may have arrived
