@@ -7,7 +7,7 @@ It always reads where the most backward lane with room stands, and every lane th
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
@@ -15,7 +15,6 @@ from aiokafka.partitioner import murmur2
 
 from pipeline.kafka import KafkaConnection
 from pipeline.model import Event
-from pipeline.partition import Partition
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +22,27 @@ STRETCH_EVENTS: Final = 500
 """Events per reading: enough to be quick, few enough to keep the event loop free for deliveries."""
 POLL_MS: Final = 500
 RETRY_PAUSE_SECONDS: Final = 1.0
+
+
+class Behind(Protocol):
+    """A partition some of whose lanes are behind (partition.py)."""
+
+    @property
+    def number(self) -> int:
+        """Of the source topic's partition."""
+        ...
+
+    def next_place(self) -> int | None:
+        """Where it wants to be read next; None when nobody there has room."""
+        ...
+
+    def feed(self, start: int, end: int, events: Sequence[Event]) -> None:
+        """The stretch [start, end) of its log."""
+        ...
+
+    def log_begins_at(self, offset: int) -> None:
+        """Everything before *offset* is deleted."""
+        ...
 
 
 def default_partition(key: bytes, count: int) -> int:
@@ -41,7 +61,7 @@ class Backlog:
     def __init__(self, connection: KafkaConnection, topic: str) -> None:
         self._connection = connection
         self._topic = topic
-        self._wanting: dict[Partition, None] = {}
+        self._wanting: dict[Behind, None] = {}
         self._wanted = asyncio.Event()
         self._consumer: AIOKafkaConsumer | None = None
         self._connecting = asyncio.Lock()
@@ -61,12 +81,12 @@ class Backlog:
         if consumer is not None:
             await consumer.stop()
 
-    def wake(self, partition: Partition) -> None:
+    def wake(self, partition: Behind) -> None:
         """A lane of the partition wants events."""
         self._wanting[partition] = None
         self._wanted.set()
 
-    def forget(self, partition: Partition) -> None:
+    def forget(self, partition: Behind) -> None:
         """The partition is closed."""
         self._wanting.pop(partition, None)
 
@@ -92,7 +112,7 @@ class Backlog:
             if self._wanting:
                 self._wanted.set()
 
-    async def _read_guarded(self, partition: Partition) -> None:
+    async def _read_guarded(self, partition: Behind) -> None:
         try:
             await self._read(partition)
         except (KafkaError, OSError) as error:
@@ -102,7 +122,7 @@ class Backlog:
             logger.exception("%s-%d can't be read again", self._topic, partition.number)
             await asyncio.sleep(RETRY_PAUSE_SECONDS)
 
-    async def _read(self, partition: Partition) -> None:
+    async def _read(self, partition: Behind) -> None:
         start = partition.next_place()
         if start is None:
             self._wanting.pop(partition, None)
@@ -123,14 +143,14 @@ class Backlog:
         partition.feed(start, end, events)
 
     async def _find_beginning(
-        self, consumer: AIOKafkaConsumer, place: TopicPartition, partition: Partition, start: int
+        self, consumer: AIOKafkaConsumer, place: TopicPartition, partition: Behind, start: int
     ) -> None:
         begin = (await consumer.beginning_offsets([place]))[place]
         if begin <= start:
             raise KafkaError(f"offset {start} is beyond the end of {place}")
         partition.log_begins_at(begin)
 
-    def _assign(self, consumer: AIOKafkaConsumer, partition: Partition) -> None:
+    def _assign(self, consumer: AIOKafkaConsumer, partition: Behind) -> None:
         """Fetch for all partitions that want events, each from where it will be read."""
         if TopicPartition(self._topic, partition.number) in consumer.assignment():
             return

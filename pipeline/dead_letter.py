@@ -5,7 +5,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Protocol
@@ -111,7 +111,7 @@ class KafkaDeadLetters:
         on_failure: told of each write that failed and is tried again.
     """
 
-    def __init__(self, connection: KafkaConnection, topic: str, on_failure: "OnFailure") -> None:
+    def __init__(self, connection: KafkaConnection, topic: str, on_failure: Callable[[str], None]) -> None:
         self.topic = topic
         self._connection = connection
         self._on_failure = on_failure
@@ -161,11 +161,3 @@ class KafkaDeadLetters:
         producer, self._producer = self._producer, None
         if producer is not None:
             await producer.stop()
-
-
-class OnFailure(Protocol):
-    """Told that a dead letter was not written yet."""
-
-    def __call__(self, error: str) -> None:
-        """*error* is for a log line."""
-        ...

@@ -1,0 +1,133 @@
+"""The log read again, on each kind of broker."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+
+from pipeline.backlog import Backlog, default_partition
+from pipeline.kafka import KafkaConnection
+from pipeline.model import Event
+from tests.brokers import TestBroker
+
+
+class Reading:
+    """A partition that wants to be read from a place to another."""
+
+    def __init__(self, number: int, start: int, stop: int) -> None:
+        self.number = number
+        self.place = start
+        self.stop = stop
+        self.read: list[int] = []
+        self.begins_at: int | None = None
+        self.done = asyncio.Event()
+
+    def next_place(self) -> int | None:
+        return self.place if self.place < self.stop else None
+
+    def feed(self, start: int, end: int, events: Sequence[Event]) -> None:
+        assert start == self.place, "a stretch begins where it was asked for"
+        assert all(start <= event.offset < end for event in events)
+        self.read += [event.offset for event in events]
+        self.place = end
+        if end >= self.stop:
+            self.done.set()
+
+    def log_begins_at(self, offset: int) -> None:
+        self.begins_at = self.place = offset
+
+
+@asynccontextmanager
+async def serving(broker: TestBroker, topic: str) -> AsyncIterator[Backlog]:
+    backlog = Backlog(KafkaConnection((broker.bootstrap,), embedded=broker.embedded), topic)
+    await backlog.start()
+    try:
+        yield backlog
+    finally:
+        await backlog.close()
+
+
+@pytest.fixture
+async def topic(broker: TestBroker, unique_name: Callable[[str], str]) -> str:
+    name = await broker.create_topic(unique_name("events"), 2)
+    for partition in range(2):
+        await broker.produce(name, *[(b"sub-1", b"%d" % number) for number in range(1200)], partition=partition)
+    return name
+
+
+async def test_a_partition_is_read_from_its_place_on_in_order(broker: TestBroker, topic: str) -> None:
+    async with serving(broker, topic) as backlog:
+        reading = Reading(1, 100, 1200)
+        backlog.wake(reading)
+        await asyncio.wait_for(reading.done.wait(), 30)
+        assert reading.read == list(range(100, 1200))
+
+
+async def test_partitions_are_read_in_turn(broker: TestBroker, topic: str) -> None:
+    async with serving(broker, topic) as backlog:
+        readings = [Reading(0, 0, 1200), Reading(1, 700, 1200)]
+        for reading in readings:
+            backlog.wake(reading)
+        for reading in readings:
+            await asyncio.wait_for(reading.done.wait(), 30)
+        assert [reading.read for reading in readings] == [list(range(1200)), list(range(700, 1200))]
+
+
+async def test_it_can_go_back(broker: TestBroker, topic: str) -> None:
+    async with serving(broker, topic) as backlog:
+        for start in (900, 10, 500):
+            reading = Reading(0, start, 1200)
+            backlog.wake(reading)
+            await asyncio.wait_for(reading.done.wait(), 30)
+            assert reading.read == list(range(start, 1200))
+
+
+async def test_a_partition_that_is_forgotten_is_not_read(broker: TestBroker, topic: str) -> None:
+    async with serving(broker, topic) as backlog:
+        forgotten, kept = Reading(0, 0, 1200), Reading(1, 0, 1200)
+        backlog.wake(forgotten)
+        backlog.forget(forgotten)
+        backlog.wake(kept)
+        await asyncio.wait_for(kept.done.wait(), 30)
+        assert forgotten.read == []
+
+
+async def test_what_retention_has_deleted_is_said(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
+    name = await kafka.create_topic(unique_name("events"))
+    await kafka.produce(name, *[(b"sub-1", b"%d" % number) for number in range(50)])
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    try:
+        await admin.start()
+        await admin.delete_records({TopicPartition(name, 0): RecordsToDelete(before_offset=30)})
+    finally:
+        await admin.close()
+    async with serving(kafka, name) as backlog:
+        reading = Reading(0, 10, 50)
+        backlog.wake(reading)
+        await asyncio.wait_for(reading.done.wait(), 30)
+        assert reading.begins_at == 30
+        assert reading.read == list(range(30, 50))
+
+
+async def test_the_offset_of_a_time_is_found(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
+    name = await kafka.create_topic(unique_name("events"))
+    async with kafka.producer() as producer:
+        for number in range(10):
+            await producer.send_and_wait(name, b"", timestamp_ms=1_000_000 + number * 1000)
+    async with serving(kafka, name) as backlog:
+        assert await backlog.offset_at(0, 1_004_500) == 5
+        assert await backlog.offset_at(0, 0) == 0
+        assert await backlog.offset_at(0, 2_000_000) is None
+
+
+async def test_the_default_partition_is_the_one_that_a_producer_chooses(
+    kafka: TestBroker, unique_name: Callable[[str], str]
+) -> None:
+    name = await kafka.create_topic(unique_name("events"), 7)
+    keys = [b"sub-%d" % number for number in range(40)]
+    await kafka.produce(name, *[(key, b"") for key in keys])
+    chosen = {record.key: record.partition for record in await kafka.read(name)}
+    assert {key: default_partition(key, 7) for key in keys} == chosen

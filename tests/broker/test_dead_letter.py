@@ -1,0 +1,119 @@
+"""Dead letters on each kind of broker: they count only once the broker has them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from pipeline.dead_letter import KafkaDeadLetters, Letter, headers_of
+from pipeline.embedded import Request
+from pipeline.errors import NotDeadLetteredError
+from pipeline.kafka import KafkaConnection
+from pipeline.model import Record
+from pipeline.outcome import Failed, Rejected
+from tests.brokers import TestBroker
+
+EVENT = Record(
+    "events", 3, 41, b"sub-1", b'{"n": 1}', [("content-type", b"text/plain"), ("n", b"\xff\x00")], 1_700_000_000_123
+)
+LETTER = Letter(
+    event=EVENT,
+    reason="rejected",
+    outcome=Rejected(422, b"no such customer"),
+    attempts=2,
+    first_attempt_at=1_700_000_001.5,
+    last_attempt_at=1_700_000_011.25,
+    subscription="sub-1",
+    url="https://me:planted-password@example.com/hook?key=planted-key",
+)
+REQUEST_TIMED_OUT = 7
+
+
+@asynccontextmanager
+async def writing(broker: TestBroker, topic: str, failures: list[str]) -> AsyncIterator[KafkaDeadLetters]:
+    connection = KafkaConnection((broker.bootstrap,), embedded=broker.embedded)
+    letters = KafkaDeadLetters(connection, topic, failures.append)
+    try:
+        yield letters
+    finally:
+        await letters.close()
+
+
+async def test_a_dead_letter_is_the_event_and_what_is_known_of_its_end(
+    broker: TestBroker, unique_name: Callable[[str], str]
+) -> None:
+    topic = await broker.create_topic(unique_name("dlq"))
+    async with writing(broker, topic, []) as letters:
+        await letters.put(LETTER)
+    (record,) = await broker.read(topic)
+    assert (record.key, record.value) == (EVENT.key, EVENT.value)
+    assert list(record.headers) == [
+        ("content-type", b"text/plain"),
+        ("n", b"\xff\x00"),
+        ("dlq.reason", b"rejected"),
+        ("dlq.status", b"422"),
+        ("dlq.error", b"the callback answered 422"),
+        ("dlq.attempts", b"2"),
+        ("dlq.first-attempt-at", b"2023-11-14T22:13:21.500+00:00"),
+        ("dlq.last-attempt-at", b"2023-11-14T22:13:31.250+00:00"),
+        ("dlq.subscription", b"sub-1"),
+        ("dlq.url", b"https://example.com/hook"),
+        ("dlq.topic", b"events"),
+        ("dlq.partition", b"3"),
+        ("dlq.offset", b"41"),
+        ("dlq.timestamp", b"1700000000123"),
+        ("dlq.webhook-id", b"events-3-41"),
+        ("dlq.response", b"no such customer"),
+    ]
+
+
+async def test_a_write_that_fails_is_tried_again_until_it_is_confirmed(
+    embedded: TestBroker, unique_name: Callable[[str], str]
+) -> None:
+    topic = await embedded.create_topic(unique_name("dlq"))
+    assert embedded.mock is not None
+    embedded.mock.fail_next(Request.PRODUCE, [REQUEST_TIMED_OUT] * 3)
+    async with writing(embedded, topic, []) as letters:
+        await asyncio.wait_for(letters.put(LETTER), 20)
+    assert len(await embedded.read(topic)) == 1
+
+
+async def test_a_broker_that_is_down_is_waited_for(unique_name: Callable[[str], str]) -> None:
+    failures: list[str] = []
+    nowhere = KafkaDeadLetters(KafkaConnection(("127.0.0.1:9",)), unique_name("dlq"), failures.append)
+    waiting = asyncio.create_task(nowhere.put(LETTER))
+    async with asyncio.timeout(20):
+        while len(failures) < 2:  # noqa: ASYNC110 - the failures are a list, which rings no bell
+            await asyncio.sleep(0.05)
+    assert not waiting.done()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await nowhere.close()
+    assert all("planted" not in failure for failure in failures)
+
+
+async def test_what_the_broker_never_takes_is_said_at_once(
+    kafka: TestBroker, unique_name: Callable[[str], str]
+) -> None:
+    topic = await kafka.create_topic(unique_name("dlq"), config={"max.message.bytes": "2000"})
+    large = Letter(event=Record("events", 0, 1, b"sub-1", bytes(5000)), reason="rejected")
+    async with writing(kafka, topic, []) as letters:
+        with pytest.raises(NotDeadLetteredError, match=topic):
+            await asyncio.wait_for(letters.put(large), 20)
+        await letters.put(LETTER)
+    assert len(await kafka.read(topic)) == 1
+
+
+def test_a_letter_that_died_before_keeps_its_first_id_and_tells_its_last_end() -> None:
+    again = Record(
+        "events", 0, 99, b"sub-1", b"", [("dlq.webhook-id", b"events-3-41"), ("dlq.status", b"400"), ("x", b"1")]
+    )
+    headers = headers_of(Letter(event=again, reason="exception", outcome=Failed("no route", may_have_arrived=False)))
+    assert ("x", b"1") in headers
+    assert [value for name, value in headers if name == "dlq.webhook-id"] == [b"events-3-41"]
+    assert [value for name, value in headers if name == "dlq.status"] == []
+
+
+def test_no_secret_stands_in_a_letter() -> None:
+    assert not [value for _, value in headers_of(LETTER) if b"planted" in value]
