@@ -1,9 +1,8 @@
 """From the wire to the delivery path: a decrypted wire subscription becomes a `model.Subscription`. Pure."""
 
-import base64
-import binascii
 from typing import Final
 
+from pipeline.callback.signature import Signer
 from pipeline.certificates import (
     client_from_pem,
     client_from_pkcs12,
@@ -36,8 +35,6 @@ from pipeline.subscriptions import wire
 from pipeline.subscriptions.checks import has_controls, instant
 
 CONFIGURATION: Final = "configuration.entrypointConfiguration"
-SIGNING_PREFIX: Final = "whsec_"
-SIGNING_BYTES: Final = (24, 64)
 
 
 def to_subscription(
@@ -213,26 +210,14 @@ def _retry(retry: wire.Retry | None, qos: Qos) -> RetryPolicy:
 
 
 def _signing_secrets(signing: wire.Signing | None) -> tuple[str, ...]:
-    secrets = signing.secrets if signing else []
-    for number, secret in enumerate(secrets):
-        if not _is_signing_secret(secret):
-            low, high = SIGNING_BYTES
-            raise ConfigurationError(
-                f"{CONFIGURATION}.signing.secrets[{number}]: is not a secret of Standard Webhooks; "
-                f"allowed: {SIGNING_PREFIX} and the base64 of {low} to {high} bytes"
-            )
-    return tuple(secrets)
-
-
-def _is_signing_secret(secret: str) -> bool:
-    if not secret.startswith(SIGNING_PREFIX):
-        return False
+    secrets = tuple(signing.secrets) if signing else ()
     try:
-        size = len(base64.b64decode(secret.removeprefix(SIGNING_PREFIX), validate=True))
-    except (binascii.Error, ValueError):
-        return False
-    low, high = SIGNING_BYTES
-    return low <= size <= high
+        Signer.from_secrets(secrets)
+    except ConfigurationError as error:
+        problems = [f"{CONFIGURATION}.{problem}" for problem in error.problems]
+    else:
+        return secrets
+    raise ConfigurationError(problems)
 
 
 def _wish(subscription: wire.WireSubscription, ending_at: float | None, now: float) -> Wish:

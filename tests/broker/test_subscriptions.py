@@ -208,7 +208,7 @@ async def test_bad_commands_are_refused_and_write_nothing(cluster: Cluster) -> N
             await store.delete("nobody")
         with pytest.raises(ConfigurationError, match=r"http.readTimeout: 99999 is more than the entrypoint allows"):
             await store.apply({"id": "s", "configuration": {"callbackUrl": "http://e", "http": {"readTimeout": 99999}}})
-        with pytest.raises(ConfigurationError, match=r"signing.secrets\[0\]: is not a secret of Standard Webhooks"):
+        with pytest.raises(ConfigurationError, match=r"signing.secrets\[0\]: must begin with whsec_"):
             await store.apply({"id": "s", "configuration": {"callbackUrl": "http://e", "signing": {"secrets": ["x"]}}})
         await store.apply(document(status="CLOSED"))
         with pytest.raises(ConfigurationError, match="is closed; apply it with status ACCEPTED"):

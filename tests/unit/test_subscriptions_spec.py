@@ -156,7 +156,7 @@ def test_headers_and_signing_secrets_are_taken_over() -> None:
 @pytest.mark.parametrize("secret", ["hunter2", "whsec_", "whsec_aHVudGVyMg==", "whsec_***", "whsec_" + "A" * 100])
 def test_a_signing_secret_must_be_one_of_standard_webhooks(secret: str) -> None:
     text = problem(signing={"secrets": [SIGNING, secret]})
-    assert text.startswith("configuration.entrypointConfiguration.signing.secrets[1]: is not a secret of Standard")
+    assert text.startswith("configuration.entrypointConfiguration.signing.secrets[1]: ")
     assert "hunter2" not in text
 
 

@@ -1,0 +1,151 @@
+"""Topics: what is missing is created, what is wrong is said."""
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+
+from pipeline.definition import DeadLetters, Definition, Source
+from pipeline.errors import BrokerError
+from pipeline.kafka import KafkaConnection
+from pipeline.topics import check_topics, count_partitions, ensure_topics, writable_problems
+from tests.brokers import TestBroker
+
+COMPACT = {"cleanup.policy": "compact"}
+
+
+def connection(broker: TestBroker) -> KafkaConnection:
+    return KafkaConnection((broker.bootstrap,), embedded=broker.embedded)
+
+
+@pytest.fixture
+async def app(unique_name: Callable[[str], str]) -> str:
+    return unique_name("app")
+
+
+@pytest.fixture
+async def definition(kafka: TestBroker, app: str) -> Definition:
+    """A source of three partitions with a dead-letter topic."""
+    source = await kafka.create_topic(f"{app}.events", 3)
+    dlq = await kafka.create_topic(f"{app}.dlq")
+    found = connection(kafka)
+    return Definition("orders", Source(found, source), DeadLetters(found, dlq))
+
+
+async def topics_of(kafka: TestBroker, app: str) -> set[str]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    await admin.start()
+    try:
+        return {name.removeprefix(app) for name in await admin.list_topics() if name.startswith(app)}
+    finally:
+        await admin.close()
+
+
+async def test_missing_topics_are_created_with_the_sources_partitions(
+    kafka: TestBroker, definition: Definition, app: str
+) -> None:
+    changelog = f"{app}-tokens-changelog"
+    assert await ensure_topics(definition, app, [changelog]) == []
+    found = connection(kafka)
+    assert await count_partitions(found, f"{app}.subscriptions") == 1
+    assert await count_partitions(found, f"{app}.cursors") == 3
+    assert await count_partitions(found, changelog) == 3
+    # Once more: they are there, compacted as they must be.
+    assert await ensure_topics(definition, app, [changelog]) == []
+
+
+async def test_a_check_creates_nothing(kafka: TestBroker, definition: Definition, app: str) -> None:
+    assert await check_topics(definition, app, [f"{app}-changelog"]) == []
+    assert await topics_of(kafka, app) == {".events", ".dlq"}
+
+
+async def test_a_topic_that_can_not_be_created_is_named(definition: Definition, app: str) -> None:
+    problems = await check_topics(definition, app, ["not a topic name"])
+    assert len(problems) == 1
+    assert problems[0].startswith("topic not a topic name: does not exist and can't be created: ")
+
+
+async def test_wrong_shapes_are_said(kafka: TestBroker, definition: Definition, app: str) -> None:
+    await kafka.create_topic(f"{app}.subscriptions", 2, COMPACT)
+    await kafka.create_topic(f"{app}.cursors", 3, {"cleanup.policy": "delete"})
+    await kafka.create_topic(f"{app}-changelog", 1, {"cleanup.policy": "compact,delete"})
+    vanish = "it must be compact, or rows that are still needed vanish"
+    assert await ensure_topics(definition, app, [f"{app}-changelog"]) == [
+        f"topic {app}.subscriptions: has 2 partitions; it must have 1 (one, so that its offsets are revisions)",
+        f"topic {app}-changelog: has 1 partitions; it must have 3 (as many as {app}.events)",
+        f"topic {app}.cursors: cleanup.policy is delete; {vanish}",
+        f"topic {app}-changelog: cleanup.policy is compact,delete; {vanish}",
+    ]
+
+
+async def test_a_compacted_source_is_refused(kafka: TestBroker, app: str) -> None:
+    source = await kafka.create_topic(f"{app}.events", 1, {"cleanup.policy": "compact,delete"})
+    problems = await ensure_topics(Definition("orders", Source(connection(kafka), source)), app)
+    assert len(problems) == 1
+    assert problems[0].startswith(f"topic {source}: cleanup.policy is compact,delete; it is the source and must be")
+
+
+async def test_missing_topics_of_other_people_are_said_and_never_created(kafka: TestBroker, app: str) -> None:
+    found = connection(kafka)
+    definition = Definition("orders", Source(found, f"{app}.events"), DeadLetters(found, f"{app}.dlq"))
+    problems = await ensure_topics(definition, app)
+    where = f"does not exist on {kafka.bootstrap}, or this user may not see it"
+    assert problems == [
+        f"topic {app}.events: {where}; it is the source: create it first",
+        f"topic {app}.dlq: {where}; it is for dead letters: create it first",
+    ]
+    assert await topics_of(kafka, app) == set()
+
+
+async def test_asking_whether_dead_letters_can_be_written_writes_nothing(
+    kafka: TestBroker, definition: Definition, app: str
+) -> None:
+    assert await check_topics(definition, app) == []
+    assert definition.dlq is not None
+    assert await kafka.read(definition.dlq.topic) == []
+
+
+async def test_the_embedded_broker_is_judged_by_its_partitions_alone(
+    embedded: TestBroker, unique_name: Callable[[str], str]
+) -> None:
+    app = unique_name("app")
+    found = connection(embedded)
+    definition = Definition("orders", Source(found, f"{app}.events"), DeadLetters(found, f"{app}.dlq"))
+    for name, partitions in ((".events", 2), (".dlq", 1), (".subscriptions", 1)):
+        await embedded.create_topic(f"{app}{name}", partitions)
+    missing = f"topic {app}.cursors: does not exist on {embedded.bootstrap}, or this user may not see it"
+    assert await ensure_topics(definition, app) == [missing]
+    await embedded.create_topic(f"{app}.cursors", 2)
+    assert await ensure_topics(definition, app) == []
+
+
+async def test_a_cluster_that_can_not_be_reached_is_an_error_that_names_it() -> None:
+    nowhere = KafkaConnection(("127.0.0.1:1",))
+    with pytest.raises(BrokerError, match=r"^Kafka at 127.0.0.1:1 can't be used: "):
+        await ensure_topics(Definition("orders", Source(nowhere, "events")), "app")
+    with pytest.raises(BrokerError):
+        await count_partitions(nowhere, "events")
+
+
+async def test_dead_letters_on_another_cluster_are_looked_for_there(
+    embedded: TestBroker, definition: Definition, app: str
+) -> None:
+    await embedded.create_topic("far-dlq")
+    far = DeadLetters(connection(embedded), "far-dlq")
+    assert await check_topics(dataclasses.replace(definition, dlq=far), app) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        (0, None),
+        (87, None),
+        (29, "topic dlq: this user may not write to it; dead letters need the operation WRITE"),
+        (3, "topic dlq: dead letters could not be written: "),
+    ],
+)
+def test_the_answer_to_an_empty_write_tells_the_right_to_write(code: int, problem: str | None) -> None:
+    found = writable_problems("dlq", code)
+    assert len(found) == (problem is not None)
+    assert all(sentence.startswith(problem or "") for sentence in found)
