@@ -21,7 +21,7 @@ from pipeline.auth.authorize import Authorized
 from pipeline.auth.jwt_expiry import expiry_warning
 from pipeline.auth.oauth2 import ClientCredentials
 from pipeline.auth.stored import StoredTokens
-from pipeline.auth.table import add_token_table
+from pipeline.auth.table import add_token_table, changelog_topic
 from pipeline.auth.tokens import TokenCache
 from pipeline.backlog import Backlog, default_partition
 from pipeline.callback.callback import Callback
@@ -46,6 +46,7 @@ from pipeline.slots import Slots
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.telemetry import Telemetry
+from pipeline.topics import cursors_topic, subscriptions_topic
 from pipeline.web.attach import BUILT_IN_PAGES_OFF, attach_web, web_options
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class TopicNames:
     @classmethod
     def of(cls, app: str) -> "TopicNames":
         """The names for the application *app*."""
-        return cls(f"{app}.subscriptions", f"{app}.cursors", f"{app}-tokens-changelog")
+        return cls(subscriptions_topic(app), cursors_topic(app), changelog_topic(app))
 
 
 class Engine(Service):

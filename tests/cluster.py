@@ -24,6 +24,7 @@ from pipeline.model import Cursor
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.subscriptions.store import SubscriptionStore
+from pipeline.topics import ensure_topics
 from tests.brokers import TestBroker
 from tests.recorder import Recorder
 from tests.waiting import eventually
@@ -287,8 +288,12 @@ async def cluster(
     await broker.create_topic(topic, partitions)
     if dlq:
         await broker.create_topic(dead, 1)
-    compacted = {"cleanup.policy": "compact"}
-    await broker.create_topic(f"{app}.subscriptions", 1, compacted)
+    if broker.embedded:
+        await broker.create_topic(f"{app}.subscriptions", 1)
+        for name in (f"{app}.cursors", f"{app}-tokens-changelog"):
+            await broker.create_topic(name, partitions)
+    else:
+        assert await ensure_topics(definition, app, [f"{app}-tokens-changelog"]) == []
     path = folder / "api.json"
     path.write_text(json.dumps(document))
     key = Fernet.generate_key().decode()
