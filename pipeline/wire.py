@@ -30,6 +30,8 @@ class StrictModel(BaseModel):
     Attributes:
         without_meaning: names that may stand there but mean nothing to this pipeline; `drop_meaningless()` takes them
             away before reading, and says so.
+        marked_secret: the names of the fields that are marked as secret.
+        parts: the models of the fields that hold objects, by the names of the fields outside.
     """
 
     model_config = ConfigDict(
@@ -41,10 +43,20 @@ class StrictModel(BaseModel):
     )
 
     without_meaning: ClassVar[frozenset[str]] = frozenset()
+    marked_secret: ClassVar[frozenset[str]] = frozenset()
+    parts: ClassVar[Mapping[str, "type[StrictModel]"]] = {}
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        # Once per class: subscriptions are read by the thousand at start.
+        fields = cls.model_fields
+        cls.marked_secret = frozenset(name for name, field in fields.items() if is_secret(field))
+        models = {alias(name, field): model_in(field.annotation) for name, field in fields.items()}
+        cls.parts = {name: model for name, model in models.items() if model and issubclass(model, StrictModel)}
 
     def secret_fields(self) -> frozenset[str]:
         """The names of the fields of this object that hold a secret."""
-        return frozenset(name for name, field in type(self).model_fields.items() if is_secret(field))
+        return type(self).marked_secret
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         secret = self.secret_fields()
@@ -90,7 +102,6 @@ def drop_meaningless(model: type[StrictModel], data: object, path: str = "") -> 
         data = _unpacked(data)
     if not isinstance(data, Mapping):
         return data, []
-    children = {alias(name, field): model_in(field.annotation) for name, field in model.model_fields.items()}
     kept: dict[object, object] = {}
     dropped: list[str] = []
     for key, value in data.items():
@@ -98,11 +109,11 @@ def drop_meaningless(model: type[StrictModel], data: object, path: str = "") -> 
         if key in model.without_meaning:
             dropped.append(place)
             continue
-        child = children.get(str(key))
-        if child is None or not issubclass(child, StrictModel):
+        part = model.parts.get(str(key))
+        if part is None:
             kept[key] = value
             continue
-        kept[key], deeper = _drop_below(child, value, place)
+        kept[key], deeper = _drop_below(part, value, place)
         dropped += deeper
     return kept, dropped
 

@@ -3,13 +3,6 @@
 from typing import Final
 
 from pipeline.callback.signature import Signer
-from pipeline.certificates import (
-    client_from_pem,
-    client_from_pkcs12,
-    from_base64,
-    trusted_from_pem,
-    trusted_from_pkcs12,
-)
 from pipeline.definition import Definition
 from pipeline.errors import ConfigurationError
 from pipeline.model import (
@@ -27,12 +20,12 @@ from pipeline.model import (
     RetryStrategy,
     Skip,
     Subscription,
-    TlsOptions,
     TokenAuth,
     Wish,
 )
 from pipeline.subscriptions import wire
 from pipeline.subscriptions.checks import has_controls, instant
+from pipeline.subscriptions.tls import tls_options
 
 CONFIGURATION: Final = "configuration.entrypointConfiguration"
 
@@ -62,7 +55,7 @@ def to_subscription(
         qos=qos,
         headers=tuple(Header(header.name, header.value) for header in options.headers or ()),
         auth=_auth(options.auth),
-        tls=_tls(options.ssl),
+        tls=tls_options(options.ssl, f"{CONFIGURATION}.ssl"),
         proxy=definition.proxy,
         use_system_proxy=definition.use_system_proxy,
         retry=_retry(options.retry, qos),
@@ -148,53 +141,6 @@ def _auth(auth: wire.Auth | None) -> Auth:
             oauth2.client_auth_method,
         )
     return NoAuth()
-
-
-def _tls(ssl: wire.Ssl | None) -> TlsOptions:
-    if ssl is None:
-        return TlsOptions()
-    certificate, key = _client(ssl.key_store, f"{CONFIGURATION}.ssl.keyStore")
-    return TlsOptions(
-        verify_hostname=ssl.hostname_verifier,
-        trust_all=ssl.trust_all,
-        trusted_pem=_trusted(ssl.trust_store, f"{CONFIGURATION}.ssl.trustStore"),
-        client_certificate_pem=certificate,
-        client_key_pem=key,
-    )
-
-
-def _trusted(store: wire.TrustStore | None, path: str) -> str | None:
-    if store is None or store.type in {"", "NONE"}:
-        return None
-    content = _needed(store.content, f"{path}.content")
-    if store.type == "PEM":
-        return trusted_from_pem(content, f"{path}.content")
-    password = _needed(store.password, f"{path}.password")
-    return trusted_from_pkcs12(from_base64(content, f"{path}.content"), password, f"{path}.content")
-
-
-def _client(store: wire.KeyStore | None, path: str) -> tuple[str | None, str | None]:
-    if store is None or store.type in {"", "NONE"}:
-        return None, None
-    if store.type == "PEM":
-        certificate, key = f"{path}.certContent", f"{path}.keyContent"
-        client = client_from_pem(
-            _needed(store.cert_content, certificate),
-            _needed(store.key_content, key),
-            store.key_password,
-            certificate,
-            key,
-        )
-    else:
-        content = from_base64(_needed(store.content, f"{path}.content"), f"{path}.content")
-        client = client_from_pkcs12(content, store.password, f"{path}.content", store.alias)
-    return client.certificate_pem, client.key_pem
-
-
-def _needed(value: str | None, path: str) -> str:
-    if value is None:
-        raise ConfigurationError(f"{path}: is required for this type of store")
-    return value
 
 
 def _retry(retry: wire.Retry | None, qos: Qos) -> RetryPolicy:

@@ -10,6 +10,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs12
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.definition import Definition, Source
 from pipeline.errors import ConfigurationError
@@ -253,3 +255,37 @@ def test_a_store_that_can_not_be_read_is_said(ssl: dict[str, Any], sentence: str
 
 def test_empty_stores_are_none() -> None:
     assert made(ssl={"trustStore": {"type": ""}, "keyStore": {"type": "NONE"}}).tls == TlsOptions()
+
+
+@given(
+    place=st.sampled_from(
+        [
+            ("auth", {"type": "token", "token": {"value": ...}}),
+            ("auth", {"type": "basic", "basic": {"username": "u", "password": ...}}),
+            ("signing", {"secrets": [...]}),
+            ("ssl", {"trustStore": {"type": "PEM", "content": ...}}),
+            ("ssl", {"trustStore": {"type": "PKCS12", "content": ..., "password": "p"}}),
+            ("ssl", {"trustStore": {"type": "PKCS12", "content": "AA==", "password": ...}}),
+            ("ssl", {"keyStore": {"type": "PKCS12", "content": ...}}),
+            ("ssl", {"keyStore": {"type": "PEM", "certContent": ..., "keyContent": "x"}}),
+        ]
+    ),
+    secret=st.text(min_size=1, max_size=40) | st.binary(min_size=1).map(lambda data: base64.b64encode(data).decode()),
+)
+def test_whatever_a_secret_holds_it_is_used_or_refused_in_a_sentence(place: tuple[str, Any], secret: str) -> None:
+    name, block = place
+    try:
+        made(**{name: filled(block, secret)})
+        sentences = []
+    except ConfigurationError as error:
+        sentences = error.problems
+    assert [each for each in sentences if not each.startswith("configuration.")] == []
+
+
+def filled(block: Any, secret: str) -> Any:
+    """*block* with the secret in its place."""
+    if isinstance(block, dict):
+        return {key: filled(value, secret) for key, value in block.items()}
+    if isinstance(block, list):
+        return [filled(value, secret) for value in block]
+    return secret if block is ... else block
