@@ -4,11 +4,11 @@ What goes wrong with one delivery is never an exception: it is an `Outcome` (out
 a command, a configuration or a partition.
 
     WebhooksError
-    ├── ConfigurationError   a definition, subscription or setting can't be used; names field, value and what is allowed
-    ├── UnknownSubscriptionError no subscription has this id
-    ├── BrokerError          a topic or a broker is not as it has to be
-    ├── FencedError          another worker owns the partition now: write nothing more for it
-    └── NotDeadLetteredError the broker will never take this dead letter (too large, not authorised)
+    ├── ConfigurationError        a definition, subscription or setting can't be used: field, value, what is allowed
+    ├── UnknownSubscriptionError  no subscription has this id
+    ├── BrokerError               a topic or a broker is not as it has to be
+    ├── FencedError               another worker owns the partition now: write nothing more for it
+    └── NotDeadLetteredError      the broker will never take this dead letter (too large, not authorised)
 """
 
 
