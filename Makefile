@@ -33,7 +33,7 @@ format: $(TOOLS)
 	$(BIN)/ruff check --fix
 
 bench: $(TOOLS)
-	$(BIN)/pytest -m bench --capture=no $(ARGS)
+	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 $(RUNTIME): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

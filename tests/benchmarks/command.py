@@ -1,0 +1,69 @@
+"""The benchmarks' command line: `make bench`, or `make bench ARGS='--quick --only throughput --output bench.md'`.
+
+Nothing here asserts a time: it measures, and prints ratios of things that ran side by side on the same machine.
+"""
+
+import argparse
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import pytest
+import uvloop
+
+from tests.benchmarks import throughput
+from tests.benchmarks.report import Section, machine
+from tests.benchmarks.scale import FULL, QUICK, Scale
+from tests.benchmarks.stage import Stage
+from tests.brokers import TestBroker
+from tests.containers import real_kafka
+
+Part = Callable[[Stage, Scale], Awaitable[Section]]
+
+PARTS: Final[dict[str, Part]] = {
+    "throughput": throughput.run,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the parts that were asked for; exits with a sentence where there is no Kafka."""
+    options = _parser().parse_args(arguments)
+    scale = QUICK if options.quick else FULL
+    try:
+        with real_kafka() as broker, TemporaryDirectory(prefix="bench-") as folder:
+            report = _Report(options.output)
+            uvloop.run(_run(broker, Path(folder), options.only or list(PARTS), scale, report))
+    except pytest.skip.Exception as absence:
+        sys.exit(str(absence))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="make bench", description="Measure the pipeline on a real Kafka.")
+    parser.add_argument("--quick", action="store_true", help="small numbers: does it run, not how fast is it")
+    parser.add_argument("--only", action="append", choices=PARTS, help="run this part; may be given several times")
+    parser.add_argument("--output", type=Path, help="write the report to this file too, in Markdown")
+    return parser
+
+
+async def _run(broker: TestBroker, folder: Path, parts: Sequence[str], scale: Scale, report: "_Report") -> None:
+    report.add(f"# Benchmarks\n\n{machine()}\n")
+    for part in parts:
+        async with Stage(broker, folder) as stage:
+            section = await PARTS[part](stage, scale)
+        report.add(str(section))
+
+
+class _Report:
+    """Printed as it grows, and kept in a file where one was named: a part that fails costs no other part's numbers."""
+
+    def __init__(self, output: Path | None) -> None:
+        self._output = output
+        self._text = ""
+
+    def add(self, text: str) -> None:
+        print(text, flush=True)
+        self._text += f"{text}\n"
+        if self._output is not None:
+            self._output.write_text(self._text, "utf-8")

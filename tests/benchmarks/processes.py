@@ -1,0 +1,107 @@
+"""Child processes of the benchmarks: started, watched, stopped."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+STOP_SECONDS: Final = 60.0
+TAIL_LINES: Final = 8
+SETTINGS_PREFIX: Final = "WEBHOOKS_"
+
+Result = TypeVar("Result")
+
+
+class ChildEndedError(Exception):
+    """A child process ended before it was told to."""
+
+
+class Child:
+    """A Python module that runs as a process of its own.
+
+    Args:
+        process: it.
+        log: the file that it writes to.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self._process = process
+        self._log = log
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    async def unless_it_ends(self, work: Awaitable[Result]) -> Result:
+        """The result of *work*.
+
+        Raises:
+            ChildEndedError: the process ended first; with the last lines of its log.
+        """
+        task = asyncio.ensure_future(work)
+        ended = asyncio.ensure_future(self._process.wait())
+        try:
+            await asyncio.wait({task, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise ChildEndedError(f"it ended with {self._process.returncode}:\n{self.last_lines()}")
+            return task.result()
+        finally:
+            task.cancel()
+            ended.cancel()
+            await asyncio.gather(task, ended, return_exceptions=True)
+
+    def last_lines(self) -> str:
+        """The end of its log."""
+        return "\n".join(self._log.read_text("utf-8", errors="replace").splitlines()[-TAIL_LINES:])
+
+    async def stop(self) -> None:
+        """Ask it to end, and wait until it has.
+
+        Raises:
+            ChildEndedError: it had to be killed.
+        """
+        if self._process.returncode is None:
+            self._process.terminate()
+        try:
+            await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+            raise ChildEndedError(f"it did not end within {STOP_SECONDS:.0f} s:\n{self.last_lines()}") from None
+
+
+@asynccontextmanager
+async def running(
+    module: str, *arguments: str, log: Path, environment: Mapping[str, str] | None = None, sockets: Sequence[int] = ()
+) -> AsyncIterator[Child]:
+    """The module *module* as a process, stopped at the end.
+
+    Args:
+        module: its dotted name.
+        arguments: of its command line.
+        log: what takes its output.
+        environment: settings of its own; none of ours reach it.
+        sockets: descriptors that it inherits.
+    """
+    own = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS_PREFIX)}
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            module,
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**own, **(environment or {})},
+            pass_fds=sockets,
+        )
+    child = Child(process, log)
+    try:
+        yield child
+    finally:
+        await child.stop()

@@ -1,0 +1,171 @@
+"""Where the benchmarks take place: topics of their own, a receiver, and the two that send to it."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+from uuid import uuid4
+
+from aiokafka.admin import AIOKafkaAdminClient
+from cryptography.fernet import Fernet
+
+from tests.benchmarks.events import fill, subscription_id
+from tests.benchmarks.processes import Child, running
+from tests.benchmarks.receiver import HOST, Receiver, receiving
+from tests.brokers import TestBroker
+
+PARTITIONS: Final = 8
+SUBSCRIPTIONS: Final = range(100)
+BODY_BYTES: Final = 200
+IN_FLIGHT: Final = 64
+"""Of the bare loop."""
+COMPACTED: Final = {"cleanup.policy": "compact"}
+PATIENT: Final = {"maxAttempts": 10_000, "initialDelaySeconds": 1, "maxDelaySeconds": 2}
+"""Retries that never come to an end within a benchmark."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """How a worker is set up.
+
+    Attributes:
+        qos: of all subscriptions.
+        settings: more of them, by their names in the environment.
+        read_timeout_ms: how long an answer may take.
+        app: its name: consumer group and topics.
+    """
+
+    qos: str = "at-least-once"
+    settings: dict[str, str] = field(default_factory=dict)
+    read_timeout_ms: int = 10_000
+    app: str = field(default_factory=lambda: f"bench-{uuid4().hex[:12]}")
+
+
+class Stage:
+    """An async context manager: what was made on the broker is gone at its end.
+
+    Args:
+        broker: a real Kafka.
+        folder: for logs and definitions.
+    """
+
+    def __init__(self, broker: TestBroker, folder: Path) -> None:
+        self.broker = broker
+        self._folder = folder
+        self._topics: list[str] = []
+        self._logs = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.broker.bootstrap)
+        try:
+            await admin.start()
+            await admin.delete_topics(self._topics)
+        finally:
+            await admin.close()
+
+    async def _topic(self, name: str, partitions: int, config: dict[str, str] | None = None) -> str:
+        self._topics.append(name)
+        return await self.broker.create_topic(name, partitions, config)
+
+    async def source(self) -> str:
+        """A new source topic, empty."""
+        return await self._topic(f"bench-{uuid4().hex[:12]}-events", PARTITIONS)
+
+    async def filled(self, events: int, numbers: Iterable[int] = SUBSCRIPTIONS) -> str:
+        """A new source topic that holds *events* events for *numbers*."""
+        topic = await self.source()
+        await fill(self.broker, topic, numbers, events, BODY_BYTES)
+        return topic
+
+    def receiver(self) -> AbstractAsyncContextManager[Receiver]:
+        """A new receiver."""
+        return receiving(self._log("receiver"))
+
+    def _log(self, who: str) -> Path:
+        self._logs += 1
+        return self._folder / f"{self._logs}-{who}.log"
+
+    def bare_loop(self, topic: str, receiver: Receiver) -> AbstractAsyncContextManager[Child]:
+        """The bare loop, from the beginning of *topic* to *receiver*."""
+        group = f"bench-{uuid4().hex[:12]}"
+        arguments = (self.broker.bootstrap, topic, group, receiver.url, str(IN_FLIGHT))
+        return running("tests.benchmarks.bare_loop", *arguments, log=self._log("bare-loop"))
+
+    @asynccontextmanager
+    async def worker(
+        self, topic: str, receiver: Receiver, pipeline: Pipeline | None = None, numbers: Iterable[int] = SUBSCRIPTIONS
+    ) -> AsyncIterator[Child]:
+        """One worker, from the beginning of *topic* to *receiver*."""
+        pipeline = pipeline or Pipeline()
+        app = pipeline.app
+        await asyncio.gather(
+            self._topic(f"{app}.subscriptions", 1, COMPACTED),
+            self._topic(f"{app}.cursors", PARTITIONS, COMPACTED),
+            self._topic(f"{app}-tokens-changelog", PARTITIONS, COMPACTED),
+        )
+        records = [_subscription(number, receiver.url) for number in numbers]
+        await self.broker.produce(f"{app}.subscriptions", *records)
+        definition = self._folder / f"{app}.json"
+        definition.write_text(json.dumps(_definition(self.broker.bootstrap, topic, pipeline)), "utf-8")
+        environment = {
+            "WEBHOOKS_API": str(definition),
+            "WEBHOOKS_APP": app,
+            "WEBHOOKS_SECRET_KEYS": Fernet.generate_key().decode(),
+            "WEBHOOKS_ALLOW_PRIVATE_NETWORKS": "127.0.0.0/8",
+            "WEBHOOKS_DATA_DIR": str(self._folder / app),
+            "WEBHOOKS_WEB_PORT": str(_free_port()),
+            **pipeline.settings,
+        }
+        log = self._log("worker")
+        async with running(
+            "tests.benchmarks.worker_process", str(PARTITIONS), log=log, environment=environment
+        ) as child:
+            yield child
+
+
+def _free_port() -> int:
+    """One that nobody listens on now; the worker's web server wants a number."""
+    with socket.create_server((HOST, 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _subscription(number: int, url: str) -> tuple[bytes, bytes]:
+    """A record of the subscriptions topic."""
+    name = subscription_id(number)
+    callback = {"callbackUrl": f"{url}/{name}", "retry": PATIENT}
+    document = {
+        "id": name,
+        "configuration": {"entrypointId": "webhook-advanced", "entrypointConfiguration": callback},
+    }
+    return name.encode(), json.dumps(document).encode()
+
+
+def _definition(bootstrap: str, topic: str, pipeline: Pipeline) -> dict[str, Any]:
+    entrypoint = {
+        "type": "webhook-advanced",
+        "qos": pipeline.qos,
+        "configuration": {"http": {"readTimeout": pipeline.read_timeout_ms}},
+    }
+    source = {
+        "name": "default",
+        "type": "kafka",
+        "configuration": {"bootstrapServers": bootstrap},
+        "sharedConfigurationOverride": {
+            "consumer": {"enabled": True, "topics": [topic], "autoOffsetReset": "earliest"},
+        },
+    }
+    return {
+        "name": "benchmarks",
+        "listeners": [{"type": "subscription", "entrypoints": [entrypoint]}],
+        "endpointGroups": [{"name": "source", "type": "kafka", "endpoints": [source]}],
+    }
