@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 import uvloop
 
-from tests.benchmarks import throughput
+from tests.benchmarks import isolation, possible_rate, steady, throughput, waiting
 from tests.benchmarks.report import Section, machine
 from tests.benchmarks.scale import FULL, QUICK, Scale
 from tests.benchmarks.stage import Stage
@@ -24,6 +24,10 @@ Part = Callable[[Stage, Scale], Awaitable[Section]]
 
 PARTS: Final[dict[str, Part]] = {
     "throughput": throughput.run,
+    "possible-rate": possible_rate.run,
+    "steady": steady.run,
+    "isolation": isolation.run,
+    "waiting": waiting.run,
 }
 
 

@@ -6,7 +6,7 @@ b"17 204 1760000000.123456      "     subscription 17, its 204th event, Unix sec
 import asyncio
 import time
 from collections.abc import Iterable, Iterator
-from itertools import count, cycle, islice
+from itertools import count, cycle
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
@@ -25,8 +25,8 @@ def subscription_id(number: int) -> str:
 
 
 def body(number: int, sequence: int, size: int) -> bytes:
-    """The body of an event that is produced now, at least *size* bytes long."""
-    return b"%d %d %.6f " % (number, sequence, time.time()) + b" " * (size - 30)
+    """The body of an event that is produced now: *size* bytes, if that is enough for what stands in it."""
+    return (b"%d %d %.6f " % (number, sequence, time.time())).ljust(size)
 
 
 def in_turn(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
@@ -35,14 +35,14 @@ def in_turn(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
     return ((number, 1 + place // len(turns)) for place, number in zip(count(), cycle(turns), strict=False))
 
 
-async def fill(broker: TestBroker, topic: str, numbers: Iterable[int], events: int, size: int) -> None:
-    """Append *events* events of *size* bytes for the subscriptions *numbers*; returns when the broker has them all."""
+async def fill(broker: TestBroker, topic: str, events: Iterable[tuple[int, int]], size: int) -> None:
+    """Append (subscription, sequence) events of *size* bytes; returns when the broker has them all."""
     producer = AIOKafkaProducer(
         bootstrap_servers=broker.bootstrap, linger_ms=LINGER_MS, max_batch_size=BATCH_BYTES, acks="all"
     )
     await producer.start()
     try:
-        for number, sequence in islice(in_turn(numbers), events):
+        for number, sequence in events:
             await producer.send(topic, body(number, sequence, size), subscription_id(number).encode())
     finally:
         await producer.stop()

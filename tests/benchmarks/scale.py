@@ -14,6 +14,7 @@ class Scale:
         paced_seconds: how long a steady load lasts.
         slow_seconds: how long the possible rate is held.
         isolated_events: for the subscriptions whose neighbours misbehave.
+        isolated_seconds: how long a steady load lasts for them.
         waiting: how many events wait for one receiver, at each of the two looks at the memory.
         waiting_per_second: how fast they are produced.
     """
@@ -24,6 +25,7 @@ class Scale:
     paced_seconds: float
     slow_seconds: float
     isolated_events: int
+    isolated_seconds: float
     waiting: tuple[int, int]
     waiting_per_second: float
 
@@ -35,6 +37,7 @@ FULL = Scale(
     paced_seconds=20.0,
     slow_seconds=15.0,
     isolated_events=90_000,
+    isolated_seconds=10.0,
     waiting=(100_000, 1_000_000),
     waiting_per_second=10_000.0,
 )
@@ -46,6 +49,7 @@ QUICK = Scale(
     paced_seconds=5.0,
     slow_seconds=5.0,
     isolated_events=18_000,
+    isolated_seconds=4.0,
     waiting=(10_000, 50_000),
     waiting_per_second=5_000.0,
 )

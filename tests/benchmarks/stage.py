@@ -3,9 +3,10 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -14,7 +15,7 @@ from uuid import uuid4
 from aiokafka.admin import AIOKafkaAdminClient
 from cryptography.fernet import Fernet
 
-from tests.benchmarks.events import fill, subscription_id
+from tests.benchmarks.events import fill, in_turn, subscription_id
 from tests.benchmarks.processes import Child, running
 from tests.benchmarks.receiver import HOST, Receiver, receiving
 from tests.brokers import TestBroker
@@ -27,6 +28,9 @@ IN_FLIGHT: Final = 64
 COMPACTED: Final = {"cleanup.policy": "compact"}
 PATIENT: Final = {"maxAttempts": 10_000, "initialDelaySeconds": 1, "maxDelaySeconds": 2}
 """Retries that never come to an end within a benchmark."""
+
+Start = Callable[[str, Receiver], AbstractAsyncContextManager[Child]]
+"""Starts a sender from a topic to a receiver."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class Stage:
     async def filled(self, events: int, numbers: Iterable[int] = SUBSCRIPTIONS) -> str:
         """A new source topic that holds *events* events for *numbers*."""
         topic = await self.source()
-        await fill(self.broker, topic, numbers, events, BODY_BYTES)
+        await fill(self.broker, topic, islice(in_turn(numbers), events), BODY_BYTES)
         return topic
 
     def receiver(self) -> AbstractAsyncContextManager[Receiver]:
@@ -94,6 +98,10 @@ class Stage:
     def _log(self, who: str) -> Path:
         self._logs += 1
         return self._folder / f"{self._logs}-{who}.log"
+
+    def pipeline(self, **options: Any) -> Start:
+        """Starts workers that are set up as `Pipeline(**options)`, each with topics of its own."""
+        return lambda topic, receiver: self.worker(topic, receiver, Pipeline(**options))
 
     def bare_loop(self, topic: str, receiver: Receiver) -> AbstractAsyncContextManager[Child]:
         """The bare loop, from the beginning of *topic* to *receiver*."""

@@ -1,20 +1,15 @@
 """How much a worker delivers, and what a delivery costs, beside the bare loop."""
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
 
 from tests.benchmarks.arrivals import Order, order
-from tests.benchmarks.processes import Child
-from tests.benchmarks.receiver import Receiver, Stretch
+from tests.benchmarks.receiver import Stretch
 from tests.benchmarks.report import Section, mebibytes
 from tests.benchmarks.scale import Scale
-from tests.benchmarks.stage import BODY_BYTES, IN_FLIGHT, PARTITIONS, SUBSCRIPTIONS, Pipeline, Stage
-
-Start = Callable[[str, Receiver], AbstractAsyncContextManager[Child]]
-"""Starts a sender from a topic to a receiver."""
+from tests.benchmarks.stage import BODY_BYTES, IN_FLIGHT, PARTITIONS, SUBSCRIPTIONS, Stage, Start
 
 PIPELINE: Final = "pipeline, at-least-once"
 BARE: Final = f"bare loop, {IN_FLIGHT} in flight"
@@ -50,7 +45,7 @@ class Runs:
 async def run(stage: Stage, scale: Scale) -> Section:
     """All four QoS levels and the bare loop, from a topic that is full before the clock starts."""
     topic = await stage.filled(scale.events)
-    rivals: dict[str, Start] = {PIPELINE: stage.worker, BARE: stage.bare_loop}
+    rivals: dict[str, Start] = {PIPELINE: stage.pipeline(), BARE: stage.bare_loop}
     runs = {name: Runs() for name in rivals}
     for _ in range(scale.pairs):
         for name, start in rivals.items():
@@ -75,8 +70,7 @@ async def run(stage: Stage, scale: Scale) -> Section:
 def _at(stage: Stage, qos: str, events: int) -> Start:
     # `none` drops what a lane has no room for, and here all events are there at once: it is given the room.
     settings = {"WEBHOOKS_LANE_EVENTS": str(events)} if qos == "none" else {}
-    pipeline = Pipeline(qos=qos, settings=settings)
-    return lambda topic, receiver: stage.worker(topic, receiver, pipeline)
+    return stage.pipeline(qos=qos, settings=settings)
 
 
 async def measure(stage: Stage, start: Start, topic: str, events: int, runs: Runs) -> None:
