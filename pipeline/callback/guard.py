@@ -19,7 +19,7 @@ _REFUSED: Final = (
     ("10.0.0.0/8", "the private network"),
     ("100.64.0.0/10", "the shared network"),
     ("127.0.0.0/8", "the loopback network"),
-    # The address of cloud metadata services; also a link-local one, but worth its own name.
+    # The addresses of cloud metadata services are parts of the networks after them, but worth their own name.
     ("169.254.169.254/32", "the metadata address"),
     ("169.254.0.0/16", "the link-local network"),
     ("172.16.0.0/12", "the private network"),
@@ -45,8 +45,8 @@ _REFUSED: Final = (
     ("64:ff9b::/96", "the NAT64 network"),
     ("64:ff9b:1::/48", "the NAT64 network"),
     ("100::/64", "the discard-only network"),
-    ("fc00::/7", "the private network"),
     ("fd00:ec2::254/128", "the metadata address"),
+    ("fc00::/7", "the private network"),
     ("fe80::/10", "the link-local network"),
     ("fec0::/10", "the site-local network"),
     ("ff00::/8", "the multicast network"),
@@ -57,7 +57,6 @@ _REFUSED: Final = (
     ("2002::/16", "the 6to4 network"),
     ("2620:4f:8000::/48", "the AS112 network"),
     ("3fff::/20", "the documentation network"),
-    ("5f00::/16", "the segment-routing network"),
 )
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 

@@ -1,0 +1,21 @@
+"""Which event loop tests run on: asyncio's; what talks over sockets runs on uvloop as well, as workers do."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import pytest
+import uvloop
+
+ON_BOTH_LOOPS: Final = frozenset({"test_callback_transport.py", "test_callback_tls.py"})
+"""Connections end in other ways on each of them: these modules hold on both."""
+
+ASYNCIO: Final = {"asyncio": asyncio.new_event_loop}
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config,  # noqa: ARG001 - the hook's signature
+    item: pytest.Item,
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """pytest-asyncio runs each asynchronous test once for each of these."""
+    return {**ASYNCIO, "uvloop": uvloop.new_event_loop} if item.path.name in ON_BOTH_LOOPS else ASYNCIO
