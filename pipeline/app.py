@@ -54,7 +54,8 @@ logger = logging.getLogger(__name__)
 COMMIT_SECONDS: Final = 1.0
 """Between two commits; so much of the traffic may be repeated after a crash."""
 TOKEN_SWEEP_SECONDS: Final = 600.0
-SESSION_SECONDS: Final = 30.0
+SESSION_SECONDS: Final = 15.0
+"""After so long without a heartbeat a worker counts as dead, and its partitions go to others."""
 FETCH_BYTES: Final = 1024 * 1024
 NEVER_SECONDS: Final = 86_400.0
 

@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import for_code
 
 from pipeline.embedded import EmbeddedBroker
+from tests.waiting import eventually
 
 Records = list[ConsumerRecord[bytes, bytes]]
 
@@ -43,11 +44,13 @@ class TestBroker:
         try:
             await admin.start()
             answer = await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=dict(config or {}))])
+            for topic, code, *reason in answer.topic_errors:
+                if code:
+                    raise for_code(code)(f"{topic}: {reason}")
+            # The controller has it; brokers learn of it a moment later.
+            await eventually(lambda: _is_led(admin, name, partitions), within_seconds=20, says=lambda: f"no {name}")
         finally:
             await admin.close()
-        for topic, code, *reason in answer.topic_errors:
-            if code:
-                raise for_code(code)(f"{topic}: {reason}")
         return name
 
     @asynccontextmanager
@@ -128,3 +131,8 @@ class TestBroker:
             yield consumer
         finally:
             await consumer.stop()
+
+
+async def _is_led(admin: AIOKafkaAdminClient, topic: str, partitions: int) -> bool:
+    (described,) = await admin.describe_topics([topic])
+    return len([found for found in described["partitions"] if found["leader"] >= 0]) == partitions

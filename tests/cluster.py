@@ -131,11 +131,16 @@ class Cluster:
         environment |= {"WEBHOOKS_WEB_PORT": str(port), "WEBHOOKS_DATA_DIR": str(self.folder / f"data-{number}")}
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "pipeline.cli", "worker", env=environment, stdout=output, stderr=output
+                *self._command(), env=environment, stdout=output, stderr=output
             )
         worker = Worker(process, port, log)
         self.workers.append(worker)
         return worker
+
+    def _command(self) -> list[str]:
+        if self.broker.embedded:
+            return [sys.executable, str(Path(__file__).with_name("embedded_worker.py"))]
+        return [str(Path(sys.executable).with_name("webhooks")), "worker"]
 
     async def until_ready(self, *workers: Worker) -> None:
         """Return when the workers (all, if none is named) are ready and own every partition between them.

@@ -1,0 +1,37 @@
+"""`webhooks worker` for an embedded broker, which no setting can name: `webhooks dev` alone runs one."""
+
+import asyncio
+import dataclasses
+import sys
+
+from mode.loop import use
+
+from pipeline.app import create_app
+from pipeline.definition import Definition, load_definition
+from pipeline.settings import Settings
+from pipeline.topics import count_partitions
+
+
+def embedded(definition: Definition) -> Definition:
+    """The definition, its clusters marked as embedded."""
+    source = dataclasses.replace(
+        definition.source, connection=dataclasses.replace(definition.source.connection, embedded=True)
+    )
+    dlq = definition.dlq
+    if dlq is not None:
+        dlq = dataclasses.replace(dlq, connection=dataclasses.replace(dlq.connection, embedded=True))
+    return dataclasses.replace(definition, source=source, dlq=dlq)
+
+
+def main() -> None:
+    """Run a worker on the settings of the environment."""
+    use("uvloop")
+    settings = Settings()
+    definition = embedded(load_definition(settings.api))
+    partitions = asyncio.run(count_partitions(definition.source.connection, definition.source.topic))
+    sys.argv = ["webhooks", "worker"]
+    create_app(settings, definition, partitions).main()
+
+
+if __name__ == "__main__":
+    main()
