@@ -16,7 +16,7 @@ from oauthlib.oauth2 import BackendApplicationClient, MissingTokenError, OAuth2E
 
 from pipeline.auth.access_token import AccessToken
 from pipeline.clock import Clock
-from pipeline.model import OAuth2Auth, Subscription
+from pipeline.model import DEFAULT_RETRYABLE_STATUSES, OAuth2Auth, Subscription
 from pipeline.outcome import Failed, TokenRefused, TokenUnavailable
 from pipeline.redaction import MASK, mask, shown_host
 
@@ -103,7 +103,8 @@ def read_answer(
 
     Args:
         auth: what was asked with; its secret is taken out of whatever the endpoint says.
-        status: the HTTP status. 5xx is unavailable, anything else that isn't a usable token is a refusal.
+        status: the HTTP status. 5xx is unavailable, and so is what asks to come back later (408, 425, 429);
+            anything else that isn't a usable token is a refusal.
         body: the answer's body.
         asked_at: when it was asked, Unix seconds.
     """
@@ -111,7 +112,8 @@ def read_answer(
     fields = _fields(body)
     if not 200 <= status < 300:  # noqa: PLR2004 - the successes of RFC 9110
         error = f"{_explanation(auth, fields)} ({ending})" if fields.get("error") else ending
-        return TokenUnavailable(error) if status >= 500 else TokenRefused(error)  # noqa: PLR2004 - server errors
+        is_busy = status >= 500 or status in DEFAULT_RETRYABLE_STATUSES  # noqa: PLR2004 - server errors
+        return TokenUnavailable(error) if is_busy else TokenRefused(error)
     try:
         lifetime_seconds = _lifetime_seconds(fields.get("expires_in"))
         value = _bearer_token(fields)

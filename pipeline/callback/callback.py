@@ -7,6 +7,7 @@ from typing import Final
 from pipeline.auth.static import static_authorization
 from pipeline.callback.answer import judge
 from pipeline.callback.destination import Destination
+from pipeline.callback.echo import confidences, without
 from pipeline.callback.request import HeaderLeftOut, RequestHead, request_head
 from pipeline.callback.signature import Signer
 from pipeline.callback.transport import Transport
@@ -29,6 +30,7 @@ class _Prepared:
     subscription: Subscription
     ready: tuple[RequestHead, Destination] | None
     failed: Failed
+    secrets: tuple[bytes, ...]
 
 
 class Callback:
@@ -74,6 +76,9 @@ class Callback:
         answer = await self._transport.exchange(destination, request, keep=RESPONSE_EXCERPT_BYTES, keep_of_success=0)
         if isinstance(answer, Failed):
             return answer
+        if answer.body and not 200 <= answer.status < 300:  # noqa: PLR2004 - nobody reads the body of a success
+            secrets = prepared.secrets if authorization is None else confidences(subscription, authorization)
+            answer.body = without(answer.body, secrets)
         return judge(answer, self._clock.now(), token_used=authorization is not None)
 
     async def _prepare(self, subscription: Subscription) -> _Prepared:
@@ -89,7 +94,8 @@ class Callback:
             ready = self._head(subscription, destination), destination
         except ConfigurationError as error:
             failed = Failed(str(error), may_have_arrived=False)
-        prepared = _Prepared(subscription, ready, failed)
+        secrets = confidences(subscription, static_authorization(subscription.auth))
+        prepared = _Prepared(subscription, ready, failed, secrets)
         if len(self._prepared) >= MAX_PREPARED and subscription.id not in self._prepared:
             del self._prepared[next(iter(self._prepared))]
         self._prepared[subscription.id] = prepared

@@ -193,7 +193,7 @@ async def test_a_success_that_is_none_is_a_refusal(bench: Bench, body: object, e
     assert answer.error.endswith(f"(HTTP 200 from 127.0.0.1:{bench.server.port})")
 
 
-@pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 429, 499])
+@pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 418, 499])
 async def test_what_is_no_success_and_no_server_error_is_a_refusal(bench: Bench, status: int) -> None:
     bench.endpoint.status, bench.endpoint.body = status, {"error": "invalid_client", "error_description": "who?"}
     where = f"HTTP {status} from 127.0.0.1:{bench.server.port}"
@@ -202,8 +202,8 @@ async def test_what_is_no_success_and_no_server_error_is_a_refusal(bench: Bench,
     assert await bench.ask() == TokenRefused(where)
 
 
-@pytest.mark.parametrize("status", [500, 503, 599])
-async def test_a_server_error_is_unavailable(bench: Bench, status: int) -> None:
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 503, 599])
+async def test_what_may_be_over_soon_is_unavailable(bench: Bench, status: int) -> None:
     bench.endpoint.status, bench.endpoint.body = status, b"oops"
     assert await bench.ask() == TokenUnavailable(f"HTTP {status} from 127.0.0.1:{bench.server.port}")
 

@@ -1,0 +1,144 @@
+"""What outlives a worker: FAILURE and its cause, places in the log, retry budgets, access tokens."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from pipeline.model import Status
+from tests.brokers import TestBroker
+from tests.cluster import Cluster, cluster
+from tests.recorder import Call, Recorder, accept, answer, recording
+
+pytestmark = pytest.mark.timeout(150)
+
+
+@pytest.fixture
+async def recorder() -> AsyncIterator[Recorder]:
+    async with recording() as found:
+        yield found
+
+
+@pytest.fixture
+async def lone(kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path) -> AsyncIterator[Cluster]:
+    """One worker, at-least-once, that lets go of held events after a second."""
+    async with cluster(kafka, unique_name("restart"), tmp_path, settings={"HOLD_SECONDS": "1"}) as found:
+        await found.start_worker()
+        await found.until_ready()
+        yield found
+
+
+async def restarted(found: Cluster) -> None:
+    """A worker in the place of the one before."""
+    assert await found.workers[-1].terminate() == 0
+    worker = await found.start_worker()
+    await found.until_ready(worker)
+
+
+async def test_a_subscription_stays_in_failure_with_its_cause_until_it_is_resumed(
+    lone: Cluster, recorder: Recorder
+) -> None:
+    recorder.behaviours["sub-1"] = answer(400)
+    await lone.subscribe(recorder, "sub-1")
+    await lone.produce([("sub-1", b"a"), ("sub-1", b"b")])
+    before = await lone.until_row("sub-1", status=Status.FAILURE)
+    recorder.behaviours["sub-1"] = accept
+    await restarted(lone)
+    await lone.produce([("sub-1", b"c")])
+    (lane,) = await lone.workers[-1].lanes()
+    assert (lane["status"], lane["next"]) == ("failure", before.next)
+    assert lane["cause"]["message"] == "the callback answered 400"
+    assert len(recorder.calls) == 1
+
+    await lone.store.resume("sub-1")
+    await recorder.until(lambda: len(recorder.calls) == 4)
+    assert [call.body for call in recorder.calls] == [b"a", b"a", b"b", b"c"]
+
+
+async def test_a_retry_budget_is_not_refilled_by_a_restart(lone: Cluster, recorder: Recorder) -> None:
+    recorder.behaviours["sub-1"] = answer(503)
+    retry = {"retryStrategy": "LINEAR", "maxAttempts": 3, "initialDelaySeconds": 2, "maxDelaySeconds": 2}
+    await lone.subscribe(recorder, "sub-1", endpoint={"retry": retry})
+    await lone.produce([("sub-1", b"a")])
+    await recorder.until(lambda: len(recorder.calls) == 2)
+    await restarted(lone)
+    await lone.until_row("sub-1", status=Status.FAILURE)
+    assert [call.attempt for call in recorder.calls] == [1, 2, 3, 4]
+
+
+async def test_a_subscription_that_is_far_behind_goes_on_where_it_was(lone: Cluster, recorder: Recorder) -> None:
+    await lone.subscribe(recorder, "sub-1", "sub-2")
+    await lone.store.pause("sub-1")
+    await lone.produce([(name, b"%d" % number) for number in range(2500) for name in ("sub-1", "sub-2")], partition=0)
+    await recorder.until(lambda: len(recorder.of("sub-2")) == 2500)
+    await lone.store.resume("sub-1")
+    await recorder.until(lambda: len(recorder.of("sub-1")) >= 300)
+    await restarted(lone)
+    await recorder.until_events(5000)
+    assert not recorder.repeated()
+    assert not recorder.out_of_order()
+
+
+@dataclass
+class TokenServer:
+    """A token endpoint that counts."""
+
+    url: str = ""
+    requests: list[dict[str, str]] = field(default_factory=list)
+
+    async def handle(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        self.requests.append({name: str(value) for name, value in form.items()})
+        number = len(self.requests)
+        return web.json_response({"access_token": f"token-{number}", "token_type": "Bearer", "expires_in": 3600})
+
+
+@asynccontextmanager
+async def issuing() -> AsyncIterator[TokenServer]:
+    server = TokenServer()
+    application = web.Application()
+    application.router.add_post("/token", server.handle)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        server.url = f"http://127.0.0.1:{runner.addresses[0][1]}/token"
+        yield server
+    finally:
+        await runner.cleanup()
+
+
+def oauth2(server: TokenServer) -> dict[str, object]:
+    credentials = {"endpoint": server.url, "clientId": "me", "clientSecret": "planted", "scopes": ["a", "b"]}
+    return {"auth": {"type": "oauth2", "oauth2": credentials}}
+
+
+async def test_an_access_token_is_fetched_once_and_survives_a_restart(lone: Cluster, recorder: Recorder) -> None:
+    async with issuing() as server:
+        names = [f"sub-{number}" for number in range(8)]
+        await lone.subscribe(recorder, *names, endpoint=oauth2(server))
+        await lone.produce([(name, b"a") for name in names])
+        await recorder.until_events(8)
+        await restarted(lone)
+        await lone.produce([(name, b"b") for name in names])
+        await recorder.until_events(16)
+        assert {call.headers["authorization"] for call in recorder.calls} == {"Bearer token-1"}
+        assert server.requests == [
+            {"grant_type": "client_credentials", "client_id": "me", "client_secret": "planted", "scope": "a b"}
+        ]
+
+
+async def test_a_token_that_is_refused_is_replaced_once(lone: Cluster, recorder: Recorder) -> None:
+    async def only_the_second(call: Call) -> web.Response:
+        return web.Response(status=200 if call.headers["authorization"] == "Bearer token-2" else 401)
+
+    recorder.behaviours["sub-1"] = only_the_second
+    async with issuing() as server:
+        await lone.subscribe(recorder, "sub-1", endpoint=oauth2(server))
+        await lone.produce([("sub-1", b"a"), ("sub-1", b"b")])
+        await recorder.until(lambda: len(recorder.calls) == 3)
+        assert [(call.body, call.attempt) for call in recorder.calls] == [(b"a", 1), (b"a", 2), (b"b", 1)]
+        assert len(server.requests) == 2
