@@ -1,0 +1,110 @@
+"""Faust's command line (`worker`, `agents`, `tables`...), given this application when a command of it runs.
+
+Nothing is read from the environment before that, so `--help` works everywhere.
+"""
+
+import copy
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any, Final
+
+import click
+import mode.loop
+from click.core import ParameterSource
+from faust.cli.base import State
+from faust.cli.faust import cli as faust_cli
+
+from pipeline.app import create_app
+from pipeline.cli.running import errors_as_sentences
+from pipeline.definition import load_definition
+from pipeline.intake import DeliveryApp
+from pipeline.settings import Settings
+from pipeline.worker import check_web_port, create_worker_app
+
+WORKER: Final = "worker"
+
+LEFT_OUT: Final = {"app", "version", "loop"}
+"""Options of Faust's that have one answer here: this application, its version, uvloop."""
+
+OVERRIDES: Final = {"web_port": "web_port", "web_bind": "web_bind", "datadir": "data_dir", "loglevel": "log_level"}
+"""Options of Faust's, and the setting that each one wins over."""
+
+LEVELS: Final = {"CRIT": "CRITICAL", "WARN": "WARNING"}
+"""Faust's names of log levels, where they aren't the usual ones."""
+
+
+def with_faust_commands(own: Mapping[str, click.Command]) -> click.Group:
+    """Faust's umbrella command as a group of its own: with our application, our help and our commands.
+
+    Args:
+        own: the commands that win where Faust has one of the same name.
+    """
+    adopted = {name: _adopt(command) for name, command in faust_cli.commands.items()}
+    group = type(faust_cli)(
+        "webhooks",
+        commands={**adopted, **own},
+        callback=_umbrella,
+        params=[option for option in faust_cli.params if option.name not in LEFT_OUT],
+        help="Delivers the events of a Kafka topic to the callback URLs of its subscriptions.",
+        epilog="Settings come from the environment (WEBHOOKS_...) or from the YAML file that WEBHOOKS_CONFIG names.",
+    )
+    return click.version_option(version("webhook-pipeline"), prog_name="webhooks")(group)
+
+
+def _umbrella(**options: Any) -> None:
+    callback = faust_cli.callback
+    if callback is not None:
+        callback(app=None, loop="uvloop", **options)
+
+
+def _adopt(command: click.Command) -> click.Command:
+    """*command* with the application made just before it runs."""
+    adopted = copy.copy(command)
+    run = command.callback
+    make = _make_worker if command.name == WORKER else _make_described
+
+    def run_with_application(**options: Any) -> Any:
+        context = click.get_current_context()
+        with errors_as_sentences():
+            # Faust looks for the application here (faust.cli.base.AppCommand).
+            context.find_root().app = make(context)  # type: ignore[attr-defined]  # Faust's own attribute
+        return run(**options) if run is not None else None
+
+    adopted.callback = run_with_application
+    return adopted
+
+
+def _make_worker(context: click.Context) -> DeliveryApp:
+    # The table of Faust's versions is no log line.
+    context.ensure_object(State).quiet = True
+    if sys.platform != "win32":
+        mode.loop.use("uvloop")
+    settings = Settings(**_overrides(context))
+    if context.params.get("with_web", True):
+        check_web_port(settings)
+    return create_worker_app(settings)
+
+
+def _make_described(context: click.Context) -> DeliveryApp:
+    """For commands that only look at the application: no broker is asked."""
+    settings = Settings(**_overrides(context))
+    return create_app(settings, load_definition(settings.api, settings.bootstrap_servers), 1)
+
+
+def _overrides(context: click.Context) -> dict[str, Any]:
+    """The settings that options on the command line speak of."""
+    found: dict[str, Any] = {}
+    for place in (context.find_root(), context):
+        for option, setting in OVERRIDES.items():
+            if place.get_parameter_source(option) is ParameterSource.COMMANDLINE:
+                found[setting] = _value(context, place, option)
+    return found
+
+
+def _value(context: click.Context, place: click.Context, option: str) -> Any:
+    if option != "loglevel":
+        return place.params[option]
+    # Faust keeps this one in its state, and nothing there stands for its default, WARN.
+    level = (context.ensure_object(State).loglevel or "WARN").upper()
+    return LEVELS.get(level, level)

@@ -1,0 +1,34 @@
+"""What the own commands share: settings and definition, quiet logs, and errors as sentences."""
+
+import contextlib
+import logging.config
+from collections.abc import Iterator
+
+import click
+
+from pipeline.definition import Definition, load_definition
+from pipeline.errors import WebhooksError
+from pipeline.log import logging_config
+from pipeline.settings import Settings
+
+
+@contextlib.contextmanager
+def errors_as_sentences() -> Iterator[None]:
+    """What goes wrong on purpose is said on stderr and makes exit code 1."""
+    try:
+        yield
+    except WebhooksError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def configured(*, level: str = "CRITICAL") -> tuple[Settings, Definition]:
+    """The settings and the definition they name; from now on the log has lines from *level* up.
+
+    A command says itself what is wrong, once; LOG_LEVEL=DEBUG shows what the clients of Kafka say as well.
+
+    Raises:
+        ConfigurationError: one of them can't be used.
+    """
+    settings = Settings()
+    logging.config.dictConfig(logging_config(settings.log_format, "DEBUG" if settings.log_level == "DEBUG" else level))
+    return settings, load_definition(settings.api, settings.bootstrap_servers)

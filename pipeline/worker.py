@@ -1,0 +1,113 @@
+"""The worker as a process: `webhooks worker`, or `faust -A pipeline.worker worker`.
+
+    settings -> definition -> topics made and checked -> create_app -> Faust runs it
+
+`app` is made when somebody asks this module for it, so importing the module does nothing.
+"""
+
+import asyncio
+import contextlib
+import logging
+import logging.config
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import faust
+
+from pipeline.app import create_app
+from pipeline.check import examine
+from pipeline.definition import Definition, load_definition
+from pipeline.errors import ConfigurationError, WebhooksError
+from pipeline.intake import DeliveryApp
+from pipeline.log import Facts, logging_config
+from pipeline.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class LogWorker(faust.Worker):
+    """Faust's worker that speaks through the log alone: no banner, no spinner, no escape codes."""
+
+    def __init__(self, *services: Any, **options: Any) -> None:
+        super().__init__(*services, **{**options, "quiet": True})
+        self.spinner = None
+
+    async def on_startup_finished(self) -> None:
+        """Everything runs."""
+        await self.maybe_start_blockdetection()
+        conf = self.app.conf
+        where = f"pages at http://{conf.web_bind}:{conf.web_port}/" if conf.web_enabled else "without pages"
+        logger.info("the worker runs, %s", where)
+
+
+def create_worker_app(settings: Settings) -> DeliveryApp:
+    """The application of a worker whose surroundings are as they have to be; topics that may be missing are made.
+
+    Call it without a running event loop.
+
+    Raises:
+        ConfigurationError: the definition can't be used.
+        BrokerError: a broker can't be reached, or a topic is not as it has to be.
+    """
+    logging.config.dictConfig(logging_config(settings.log_format, settings.log_level))
+    definition = load_definition(settings.api, settings.bootstrap_servers)
+    _log_configuration(settings, definition)
+    with _signals_end_the_process():
+        findings = asyncio.run(examine(definition, settings.app, create=True))
+    findings.raise_problems()
+    for fact in findings.facts:
+        logger.info("%s", fact)
+    return as_worker(create_app(settings, definition, findings.partitions))
+
+
+def as_worker(app: DeliveryApp) -> DeliveryApp:
+    """*app*, run by `LogWorker` wherever Faust runs it."""
+    app.conf.Worker = LogWorker  # type: ignore[assignment]  # Faust types the setting by its reader's result
+    return app
+
+
+def check_web_port(settings: Settings) -> None:
+    """Find out before anything starts whether the pages could be served.
+
+    Raises:
+        ConfigurationError: the address can't be bound.
+    """
+    family = socket.AF_INET6 if ":" in settings.web_bind else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.web_bind, settings.web_port))
+        except OSError as error:
+            where = f"{settings.web_bind}:{settings.web_port}"
+            raise ConfigurationError(
+                f"WEBHOOKS_WEB_PORT: {where} can't be bound: {error.strerror}; choose another, or --without-web"
+            ) from None
+
+
+def _log_configuration(settings: Settings, definition: Definition) -> None:
+    logger.info(Facts("settings", settings.effective()))
+    if definition.ignored:
+        logger.info("the definition says more than is used here: %s", ", ".join(definition.ignored))
+
+
+@contextlib.contextmanager
+def _signals_end_the_process() -> Iterator[None]:
+    """Until Faust listens to signals, SIGTERM ends the process as it does later: cleanly."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def __getattr__(name: str) -> DeliveryApp:
+    """`app`, for `faust -A pipeline.worker`."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return create_worker_app(Settings())
+    except WebhooksError as error:
+        raise SystemExit(str(error)) from None

@@ -1,0 +1,124 @@
+"""`webhooks check` and `webhooks worker` on a real Kafka: what they say, what they make, how they end."""
+
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.brokers import TestBroker
+from tests.program import Running, Webhooks, application
+
+
+@pytest.fixture
+async def webhooks(kafka: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]) -> Webhooks:
+    """An application whose source and dead-letter topics exist."""
+    name = unique_name("cli")
+    source = await kafka.create_topic(f"{name}-events", 3)
+    dlq = await kafka.create_topic(f"{name}-dlq", 1)
+    return application(tmp_path, name, kafka.bootstrap, source=source, dlq=dlq)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def levels(running: Running) -> set[str]:
+    return {line.split()[1] for line in running.output}
+
+
+async def test_check_makes_the_topics_of_the_pipeline(webhooks: Webhooks, kafka: TestBroker) -> None:
+    name = webhooks.environment["WEBHOOKS_APP"]
+
+    first = await webhooks.done("check", "--no-create")
+    second = await webhooks.done("check")
+
+    assert f"ok  topic {name}.cursors: exists or may be created, " in first
+    assert second.splitlines() == [
+        f"ok  definition orders: at-least-once, from topic {name}-events",
+        f"ok  Kafka at {kafka.bootstrap}: answers",
+        f"ok  topic {name}-events: exists, 3 partitions",
+        f"ok  topic {name}.subscriptions: exists, with the right partitions and policy",
+        f"ok  topic {name}.cursors: exists, with the right partitions and policy",
+        f"ok  topic {name}-tokens-changelog: exists, with the right partitions and policy",
+        f"ok  topic {name}-dlq: takes dead letters",
+        "ok  not used here: plans",
+    ]
+
+
+async def test_check_names_what_is_wrong_and_what_is_right(
+    kafka: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]
+) -> None:
+    name = unique_name("cli")
+    source = await kafka.create_topic(f"{name}-events", 2, {"cleanup.policy": "compact"})
+    await kafka.create_topic(f"{name}.cursors", 3, {"cleanup.policy": "compact"})
+
+    ended = await application(tmp_path, name, kafka.bootstrap, source=source, dlq=f"{name}-dlq").run("check")
+
+    assert ended.code == 1
+    assert f"topic {source}: cleanup.policy is compact" in ended.err
+    assert f"topic {name}.cursors: has 3 partitions; it must have 2" in ended.err
+    assert f"topic {name}-dlq: does not exist" in ended.err
+    assert f"ok  topic {name}.subscriptions: exists" in ended.out
+    assert not any(f"topic {each}:" in ended.out for each in (source, f"{name}.cursors", f"{name}-dlq"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_worker_speaks_in_log_lines_and_ends_cleanly(webhooks: Webhooks, number: signal.Signals) -> None:
+    port = free_port()
+    async with webhooks.start("worker", "--web-port", str(port)) as worker:
+        await worker.line(f"the worker runs, pages at http://127.0.0.1:{port}/")
+
+        assert await worker.stop(number) == 0
+    assert levels(worker) == {"INFO"}
+    assert not any("\x1b" in line for line in worker.output)
+
+
+async def test_a_worker_logs_its_settings_without_secrets_and_what_it_ignores_once(webhooks: Webhooks) -> None:
+    async with webhooks.start("worker", "--without-web") as worker:
+        await worker.line("the worker runs, without pages")
+        await worker.stop(signal.SIGTERM)
+
+    text = "\n".join(worker.output)
+    assert "WEBHOOKS_SECRET_KEYS=set" in text
+    assert "WEBHOOKS_ADMIN_TOKEN=set" in text
+    assert webhooks.environment["WEBHOOKS_SECRET_KEYS"] not in text
+    assert webhooks.environment["WEBHOOKS_ADMIN_TOKEN"] not in text
+    assert text.count("the definition says more than is used here: plans") == 1
+
+
+async def test_two_workers_on_one_host_need_only_ports_of_their_own(webhooks: Webhooks) -> None:
+    first, second = str(free_port()), str(free_port())
+    by_setting = Webhooks({**webhooks.environment, "WEBHOOKS_WEB_PORT": second})
+    async with webhooks.start("worker", "--web-port", first) as one, by_setting.start("worker") as two:
+        await one.line(f"the worker runs, pages at http://127.0.0.1:{first}/")
+        await two.line(f"the worker runs, pages at http://127.0.0.1:{second}/")
+
+        assert await one.stop(signal.SIGTERM) == 0
+        assert await two.stop(signal.SIGTERM) == 0
+
+
+async def test_a_port_that_is_taken_is_a_sentence(webhooks: Webhooks) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        ended = await webhooks.run("worker", "--web-port", str(port))
+
+    assert ended.code == 1
+    assert ended.err.startswith(f"Error: WEBHOOKS_WEB_PORT: 127.0.0.1:{port} can't be bound")
+
+
+async def test_a_worker_whose_source_is_missing_does_not_start(
+    kafka: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]
+) -> None:
+    name = unique_name("cli")
+
+    ended = await application(tmp_path, name, kafka.bootstrap, source=f"{name}-events").run("worker", "--without-web")
+
+    assert ended.code == 1
+    assert f"Error: topic {name}-events: does not exist" in ended.err
+    assert "Traceback" not in ended.err

@@ -1,0 +1,172 @@
+"""The `webhooks` program as people run it: a process of its own, its output as it comes, its exit code."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import yaml
+from cryptography.fernet import Fernet
+
+PROGRAM: Final = str(Path(sys.executable).with_name("webhooks"))
+END_SECONDS: Final = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(slots=True)
+class Running:
+    """A program under way. `output` has the lines of stdout and stderr so far, in their order of arrival."""
+
+    process: asyncio.subprocess.Process
+    output: list[str] = field(default_factory=list)
+    _more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def line(self, part: str, *, after: int = 0, within_seconds: float = 30.0) -> str:
+        """The first line from number *after* on that holds *part*, as soon as there is one.
+
+        Raises:
+            TimeoutError: there was none in time, or the program has ended; says what it has written.
+        """
+        try:
+            async with asyncio.timeout(within_seconds):
+                while True:
+                    self._more.clear()
+                    for line in self.output[after:]:
+                        if part in line:
+                            return line
+                    if self.process.stdout is not None and self.process.stdout.at_eof():
+                        break
+                    await self._more.wait()
+        except TimeoutError:
+            pass
+        raise TimeoutError(f"no line with {part!r} in:\n" + "\n".join(self.output))
+
+    async def stop(self, number: signal.Signals) -> int:
+        """Send a signal; the exit code once the program has ended."""
+        self.process.send_signal(number)
+        return await asyncio.wait_for(self.process.wait(), END_SECONDS)
+
+    async def read(self) -> None:
+        """Take in the output until it ends."""
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            self.output.append(line.decode().rstrip("\n"))
+            self._more.set()
+        self._more.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Webhooks:
+    """The program with the settings of one application, which *environment* holds."""
+
+    environment: Mapping[str, str]
+
+    async def run(self, *arguments: str, stdin: bytes = b"") -> Ended:
+        """Run a command to its end."""
+        process = await asyncio.create_subprocess_exec(
+            PROGRAM,
+            *arguments,
+            env=clean_environment(self.environment),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(process.communicate(stdin), END_SECONDS)
+        assert process.returncode is not None
+        return Ended(process.returncode, out.decode(), err.decode())
+
+    async def done(self, *arguments: str, stdin: bytes = b"") -> str:
+        """Run a command that has to succeed; what it wrote to stdout."""
+        ended = await self.run(*arguments, stdin=stdin)
+        assert ended.code == 0, ended
+        return ended.out
+
+    @asynccontextmanager
+    async def start(self, *arguments: str) -> AsyncIterator[Running]:
+        """Start a command that goes on; it is killed if it still runs at the end."""
+        process = await asyncio.create_subprocess_exec(
+            PROGRAM,
+            *arguments,
+            env=clean_environment(self.environment),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        running = Running(process)
+        reading = asyncio.create_task(running.read())
+        try:
+            yield running
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+            await reading
+
+
+def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with these settings of the program, and no others."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("WEBHOOKS_")}
+    return {**others, "PYTHONUNBUFFERED": "1", **settings}
+
+
+def application(folder: Path, name: str, bootstrap: str, *, source: str, dlq: str | None = None) -> Webhooks:
+    """The program for an application whose definition is written into *folder*.
+
+    Args:
+        folder: for the definition.
+        name: WEBHOOKS_APP.
+        bootstrap: the broker of both topics.
+        source: the source topic.
+        dlq: the dead-letter topic, if any.
+    """
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(definition(bootstrap, source, dlq)))
+    return Webhooks(
+        {
+            "WEBHOOKS_API": str(path),
+            "WEBHOOKS_APP": name,
+            "WEBHOOKS_SECRET_KEYS": Fernet.generate_key().decode(),
+            "WEBHOOKS_ALLOW_PRIVATE_NETWORKS": "127.0.0.0/8",
+            "WEBHOOKS_ADMIN_TOKEN": "for-admins-only",
+        }
+    )
+
+
+def definition(bootstrap: str, source: str, dlq: str | None = None) -> dict[str, object]:
+    """A whole API definition: at-least-once, and 5xx go to the dead-letter topic, if there is one, as 4xx do."""
+    entrypoint: dict[str, object] = {"type": "webhook-advanced", "qos": "at-least-once", "configuration": {}}
+    groups = [
+        _group("source", bootstrap, {"consumer": {"enabled": True, "topics": [source], "autoOffsetReset": "earliest"}})
+    ]
+    if dlq is not None:
+        entrypoint["dlq"] = {"endpoint": "letters"}
+        groups.append(_group("letters", bootstrap, {"producer": {"enabled": True, "topics": [dlq]}}))
+    return {
+        "name": "orders",
+        "listeners": [{"type": "subscription", "entrypoints": [entrypoint]}],
+        "endpointGroups": groups,
+        "plans": [],
+    }
+
+
+def _group(name: str, bootstrap: str, shared: dict[str, object]) -> dict[str, object]:
+    endpoint = {
+        "name": f"{name}-endpoint",
+        "type": "kafka",
+        "configuration": {"bootstrapServers": bootstrap},
+        "sharedConfigurationOverride": shared,
+    }
+    return {"name": name, "type": "kafka", "endpoints": [endpoint]}
