@@ -178,7 +178,8 @@ class Receiver:
     @property
     def url(self) -> str:
         """Where to send to."""
-        return f"{'http' if self._tls is None else 'https'}://{self.host}:{self.port}/hook"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'http' if self._tls is None else 'https'}://{host}:{self.port}/hook"
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, self.host, self.port, ssl=self._tls)

@@ -77,14 +77,20 @@ class Bench:
         return await self.callback(await self.subscription(receiver, http), event(), 1)
 
 
-async def bench(route: Route, stack: AsyncExitStack, idle_timeout_seconds: float = 60.0, limit: int = 20) -> Bench:
+async def bench(
+    route: Route,
+    stack: AsyncExitStack,
+    idle_timeout_seconds: float = 60.0,
+    limit: int = 20,
+    system: SystemProxies | None = None,
+) -> Bench:
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     AUTHORITY.issue_cert("127.0.0.1").configure_cert(tls)
     transport = Transport(
         guard=LOOPBACK,
         max_in_flight=limit,
         idle_timeout_seconds=idle_timeout_seconds,
-        system_proxies=SystemProxies(),
+        system_proxies=system or SystemProxies(),
     )
     await transport.start()
     stack.push_async_callback(transport.close)
@@ -477,6 +483,40 @@ async def test_closing_the_transport_ends_the_attempts_under_way(straight: Bench
     outcome = await asyncio.wait_for(call, 2)
     assert isinstance(outcome, Failed)
     assert outcome.may_have_arrived
+
+
+async def test_the_systems_proxy_is_taken_by_the_subscriptions_that_ask_for_it() -> None:
+    async with AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(ForwardProxy(PROXY_CREDENTIALS))
+        named = proxy.url.replace("http://", "http://user:proxy-secret@")
+        it = await bench("straight", stack, system=SystemProxies({"http": named}))
+        receiver = await it.receiver()
+        subscription = await it.subscription(receiver)
+        assert await it.callback(subscription, event(), 1) == Delivered(200)
+        assert proxy.requests == []
+        assert await it.callback(replace(subscription, use_system_proxy=True), event(), 1) == Delivered(200)
+        assert [request.line for request in proxy.requests] == [f"POST {receiver.url} HTTP/1.1"]
+        assert len(receiver.requests) == 2
+
+
+async def test_an_ipv6_address_is_called_and_shown_in_brackets(straight: Bench) -> None:
+    async with Receiver(hang_up, host="::1") as receiver:
+        subscription = Subscription("sub-1", 1, receiver.url, http=LIMITS)
+        outcome = await straight.callback(subscription, event(), 1)
+        where = f"[::1]:{receiver.port}"
+        assert outcome == Failed(f"{where} closed the connection without an answer", may_have_arrived=True)
+        assert receiver.requests[0].header("host") == where
+
+
+async def test_credentials_in_the_url_are_sent_as_basic_and_never_shown(straight: Bench) -> None:
+    receiver = await straight.receiver(hang_up)
+    url = receiver.url.replace("//", "//user:secret@") + "?key=secret#secret"
+    outcome = await straight.callback(Subscription("sub-1", 1, url, http=LIMITS), event(), 1)
+    assert isinstance(outcome, Failed)
+    assert "secret" not in outcome.error
+    [request] = receiver.requests
+    assert request.line == "POST /hook?key=secret HTTP/1.1"
+    assert request.all("authorization") == ["Basic dXNlcjpzZWNyZXQ="]
 
 
 async def test_a_new_revision_of_a_subscription_is_looked_at_anew(straight: Bench) -> None:
