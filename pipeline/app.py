@@ -57,6 +57,8 @@ TOKEN_SWEEP_SECONDS: Final = 600.0
 SESSION_SECONDS: Final = 15.0
 """After so long without a heartbeat a worker counts as dead, and its partitions go to others."""
 FETCH_BYTES: Final = 1024 * 1024
+FETCH_EVENTS: Final = 1000
+"""In one batch: few enough for the event loop, and for a partition to be held back before its lanes are flooded."""
 NEVER_SECONDS: Final = 86_400.0
 
 
@@ -226,6 +228,7 @@ def _faust_app(settings: Settings, definition: Definition, admin_token: str | No
         broker_commit_livelock_soft_timeout=NEVER_SECONDS,
         stream_processing_timeout=NEVER_SECONDS,
         broker_max_poll_interval=NEVER_SECONDS,
+        broker_max_poll_records=FETCH_EVENTS,
         broker_session_timeout=SESSION_SECONDS,
         broker_heartbeat_interval=3.0,
         broker_request_timeout=40.0,

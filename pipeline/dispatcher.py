@@ -27,8 +27,8 @@ HOLD_CHECKS = 4
 """An event is held for at most hold_seconds and a quarter of them."""
 SWEEP_CHECKPOINTS = 30
 OPEN_PAUSE_SECONDS = 1.0
-WINDOW_EVENTS = 200_000
-"""Unsettled offsets of a partition from which on it takes no more events: rows can't land, or all lanes are full."""
+PRESSURE_CHECK_SECONDS = 0.25
+"""How often the partitions that are held back are looked at."""
 
 
 class RowStore(Rows, Protocol):
@@ -134,7 +134,6 @@ class Dispatcher:
         self._open: dict[int, _Open] = {}
         self._opening: dict[int, asyncio.Task[None]] = {}
         self._lost: set[asyncio.Task[None]] = set()
-        self._held_back: set[int] = set()
         self._lost_at: dict[int, float] = {}
         self._checkpoints = 0
 
@@ -149,9 +148,6 @@ class Dispatcher:
         found.partition.dispatch(events)
         if self.queued_bytes > self._worker_bytes:
             self._relieve()
-        if len(found.partition.window) > WINDOW_EVENTS and self.flow is not None:
-            self._held_back.add(number)
-            self.flow.hold_back(number)
 
     def account(self, size: int) -> None:
         """See `partition.Surroundings`."""
@@ -166,14 +162,15 @@ class Dispatcher:
                 return
             lane.go_behind()
 
-    def _let_flow(self) -> None:
-        for number in list(self._held_back):
-            entry = self._open.get(number)
-            if entry is not None and 2 * len(entry.partition.window) > WINDOW_EVENTS:
-                continue
-            self._held_back.discard(number)
-            if entry is not None and self.flow is not None:
-                self.flow.let_flow(number)
+    def hold_back(self, partition: Partition) -> None:
+        """See `partition.Surroundings`."""
+        if self.flow is not None:
+            self.flow.hold_back(partition.number)
+
+    def let_flow(self, partition: Partition) -> None:
+        """See `partition.Surroundings`."""
+        if self.flow is not None:
+            self.flow.let_flow(partition.number)
 
     def is_open(self, number: int) -> bool:
         """Whether events of the partition may be dispatched."""
@@ -305,18 +302,27 @@ class Dispatcher:
     async def keep_checkpoints(self) -> None:
         """Run for ever: holds are ended, rows refreshed, idle lanes forgotten."""
         pause = min(CHECKPOINT_SECONDS, self.limits.hold_seconds / HOLD_CHECKS)
+        due = self.clock.now() + pause
         while True:
-            await self.clock.sleep(pause)
-            self.checkpoint()
+            await self.clock.sleep(min(pause, PRESSURE_CHECK_SECONDS))
+            if self.clock.now() >= due:
+                self.checkpoint()
+                due = self.clock.now() + pause
+            else:
+                self._relieve_pressed()
 
     def checkpoint(self) -> None:
         """One round of `keep_checkpoints`."""
         self._checkpoints += 1
-        self._let_flow()
         for entry in list(self._open.values()):
             entry.partition.checkpoint()
             if self._checkpoints % SWEEP_CHECKPOINTS == 0:
                 entry.partition.sweep()
+
+    def _relieve_pressed(self) -> None:
+        for entry in list(self._open.values()):
+            if entry.partition.is_held_back:
+                entry.partition.end_holding(self.clock.now())
 
     def on_subscription(self, subscription_id: str, subscription: Subscription | None) -> None:
         """The registry has read a change."""

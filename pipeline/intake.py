@@ -8,6 +8,7 @@ Faust's own books of acknowledgements are not used for the source topic; what ma
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, ClassVar, cast
@@ -20,8 +21,22 @@ from pipeline.dispatcher import Dispatcher
 
 logger = logging.getLogger(__name__)
 
+FETCH_WAIT_MS = 100
+"""How long a broker may keep a fetch that finds nothing. A partition whose records were still waiting here when the
+fetch was sent has no part in it and waits for its end, so that one busy partition among idle ones would starve."""
+HELD_BACK_POLL_SECONDS = 0.02
+"""How long a fetch waits for others while some partition is held back: so long it may have to wait to flow again."""
 COMMIT_SECONDS = 15.0
 """How long giving partitions back waits for the last commit; without it events are repeated, none is lost."""
+
+
+class DeliveryConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread, whose fetches wait for a shorter time than the 1.5 s that Faust fixes."""
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust offers no setting for it
+        return consumer
 
 
 class DeliveryConsumer(driver.Consumer):
@@ -32,7 +47,12 @@ class DeliveryConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._prefix_lock = asyncio.Lock()
+        self._held_back: set[TP] = set()
+        self._flowing = asyncio.Event()
         self._dispatcher.flow = self
+
+    def _new_consumer_thread(self) -> DeliveryConsumerThread:
+        return DeliveryConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     @property
     def _dispatcher(self) -> Dispatcher:
@@ -46,6 +66,9 @@ class DeliveryConsumer(driver.Consumer):
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - Faust's own signature
         """Fetch; see `faust.transport.consumer.Consumer.getmany`, whose checks are kept."""
+        if self._held_back:
+            timeout = HELD_BACK_POLL_SECONDS
+            await self._some_flow()
         generation = self.app.consumer_generation_id
         records, active = await self._wait_next_records(timeout)
         if not records or self.should_stop:
@@ -96,13 +119,26 @@ class DeliveryConsumer(driver.Consumer):
                 self._thread.seek(place, 0)
         return committed
 
+    async def _some_flow(self) -> None:
+        """Wait while every partition is held back, where Faust would sleep for a second."""
+        self._flowing.clear()
+        if not self._active_partitions:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self._flowing.wait()
+
     def hold_back(self, number: int) -> None:
         """See `dispatcher.Flow`. Pausing the partition would drop what has been fetched (faust.transport.consumer)."""
-        self.on_buffer_full(TP(self._dispatcher.topic, number))
+        place = TP(self._dispatcher.topic, number)
+        self._held_back.add(place)
+        self.on_buffer_full(place)
 
     def let_flow(self, number: int) -> None:
         """See `dispatcher.Flow`."""
-        self.on_buffer_drop(TP(self._dispatcher.topic, number))
+        place = TP(self._dispatcher.topic, number)
+        self._held_back.discard(place)
+        self.on_buffer_drop(place)
+        self._flowing.set()
 
     # --------------------------------------------------------------- offsets go
 
@@ -143,6 +179,9 @@ class DeliveryConsumer(driver.Consumer):
         self.stop_flow()
         self.app.flow_control.suspend()
         await self.give_back(self._source_partitions(revoked))
+        self._buffered_partitions -= self._held_back
+        self._held_back.clear()
+        self._flowing.set()
         await super().on_partitions_revoked(revoked)
 
     async def give_back(self, numbers: set[int]) -> None:

@@ -25,6 +25,15 @@ CHECKPOINT_EVENTS = 500
 """A lane that is behind notes its place at least this often, in events; and with every checkpoint (about a second)."""
 IDLE_STRIDE = 10_000
 """A row that is kept for an idle lane follows the stream in steps of this many offsets."""
+PRESSURE_EVENTS = 4_000
+"""Unsettled offsets from which on a partition is ahead of its lanes: it takes no more events until half are settled.
+
+A topic that is full would otherwise flood every lane, and each would leave the stream and read the log a second time.
+"""
+PATIENCE_SECONDS = 1.0
+"""While a partition is held back, a lane that holds an event for so long and lags far behind the others goes behind."""
+LAGGING_FACTOR = 3
+"""How many times the lag of the quicker lanes (the lower quartile) a lane lags that no longer keeps pace with them."""
 LAST_ROWS_SECONDS = 10.0
 """How long giving a partition back waits for the last rows. Without them events may be repeated, none is lost."""
 
@@ -108,6 +117,14 @@ class Surroundings(Protocol):
         """Kafka says that somebody else owns the partition."""
         ...
 
+    def hold_back(self, partition: "Partition") -> None:
+        """The partition takes no more events for now."""
+        ...
+
+    def let_flow(self, partition: "Partition") -> None:
+        """It does again."""
+        ...
+
     def partition_of(self, key: bytes) -> int:
         """The partition that a producer would choose for the key."""
         ...
@@ -129,6 +146,7 @@ class Partition:
         self.lanes: dict[bytes, Lane] = {}
         self.committed: int | None = None
         self.is_draining = False
+        self.is_held_back = False
         self.progressed_at = worker.clock.now()
         self._worker = worker
         self._rows = rows
@@ -158,6 +176,9 @@ class Partition:
         # Last, for a lane that leaves the stream in the middle of a batch reads on from `dispatched`.
         self.progressed_at = self._worker.clock.now()
         self.window.advance(events[-1].offset + 1, self.progressed_at)
+        if not self.is_held_back and len(self.window) > PRESSURE_EVENTS:
+            self.is_held_back = True
+            self._worker.hold_back(self)
 
     @property
     def dispatched(self) -> int:
@@ -171,6 +192,9 @@ class Partition:
     def let_go(self, offset: int) -> None:
         """See `lane.Home`."""
         self.window.settle(offset)
+        if self.is_held_back and 2 * len(self.window) <= PRESSURE_EVENTS:
+            self.is_held_back = False
+            self._worker.let_flow(self)
 
     def account(self, size: int) -> None:
         """See `lane.Home`."""
@@ -266,22 +290,37 @@ class Partition:
         if self.is_draining:
             return
         now = self._worker.clock.now()
-        self._end_holding(now)
+        self.end_holding(now)
         self.wishes.keep_time(now)
         noted, self._noted = self._noted, {}
         for lane in noted:
             self._refresh_row(lane)
 
-    def _end_holding(self, now: float) -> None:
+    def end_holding(self, now: float) -> None:
+        """Whoever has held an event in the window for too long goes behind."""
+        limit = self._worker.limits.hold_seconds
+        patience = min(limit, PATIENCE_SECONDS) if self.is_held_back else limit
         since = self.window.oldest_since()
-        held_from = now - self._worker.limits.hold_seconds
-        if since is None or since > held_from:
+        if since is None or since > now - patience:
             return
-        boundary = self.window.handed_out_before(held_from)
+        too_old = self.window.handed_out_before(now - limit)
+        if self.is_held_back:
+            too_old = max(too_old, min(self.window.handed_out_before(now - patience), self._pace()))
         for lane in list(self.lanes.values()):
             first = lane.first_windowed()
-            if first is not None and first < boundary:
+            if first is not None and first < too_old:
                 lane.go_behind()
+
+    def _pace(self) -> int:
+        """The offset that all lanes of the window have passed which keep pace with the quicker ones."""
+        head, dispatched = self.window.committable, self.dispatched
+        firsts = [(lane.first_windowed(), lane.settled_to) for lane in self.lanes.values()]
+        lags = sorted(
+            0 if first is None else dispatched - first
+            for first, settled in firsts
+            if first is not None or settled > head
+        )
+        return dispatched - LAGGING_FACTOR * lags[len(lags) // 4] if lags else dispatched
 
     def _refresh_row(self, lane: Lane) -> None:
         """Write a row that is out of date, or delete it when it says no more than the committed offset does."""
