@@ -226,16 +226,26 @@ class Lane:
         if offset < self._floor:
             return
         if self._settled_at_receipt:
-            if len(self.queue) >= self._limits.events:
-                self._deliver.telemetry.dropped("lane-full", subscription=self.name)
+            if self._is_full:
+                self._deliver.telemetry.dropped(
+                    "lane-full", subscription=self.name, partition=event.partition, offset=offset
+                )
                 return
         else:
             self._hold(offset)
         self._enqueue(event)
-        if len(self.queue) > self._limits.events or self.queued_bytes > self._limits.bytes:
+        if not self._settled_at_receipt and self._is_over_its_bound:
             self.go_behind()
         elif self._runners < self._concurrency:
             self._start_runner()
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self.queue) >= self._limits.events or self.queued_bytes >= self._limits.bytes
+
+    @property
+    def _is_over_its_bound(self) -> bool:
+        return len(self.queue) > self._limits.events or self.queued_bytes > self._limits.bytes
 
     def _hold(self, offset: int) -> None:
         self._home.hand_out(offset)
@@ -263,7 +273,7 @@ class Lane:
         for event in events:
             if event.offset < self.read_from:
                 continue
-            if len(self.queue) >= self._limits.events or self.queued_bytes >= self._limits.bytes:
+            if self._is_full:
                 self.read_from = event.offset
                 break
             self._enqueue(event)
