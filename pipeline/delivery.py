@@ -81,12 +81,12 @@ class Delivery:
         """Deliver *flight* as far as it goes now: until it is settled, put back or stops its lane."""
         if lane.subscription is None:
             await self.registry.caught_up()
-        subscription = lane.subscription
-        if subscription is None:
-            await self._give_up_unknown(lane, flight)
-            return
+            if lane.subscription is None:
+                if lane.goes_on(flight):
+                    await self._give_up_unknown(lane, flight)
+                return
         while True:
-            outcome = await self._attempt(lane, subscription, flight)
+            outcome = await self._attempt(lane, flight)
             if outcome is None:
                 return
             if flight.epoch != lane.epoch:
@@ -96,18 +96,18 @@ class Delivery:
                 self.telemetry.settled("delivered")
                 lane.settle(flight)
                 return
-            if not await self._judge(lane, flight, outcome) or lane.subscription is None:
+            if not await self._judge(lane, flight, outcome):
                 return
-            subscription = lane.subscription
 
-    async def _attempt(self, lane: "Lane", subscription: Subscription, flight: Flight) -> Outcome | None:
-        """One attempt; None when the flight was overtaken by a command before it was sent, and is in no flight now."""
+    async def _attempt(self, lane: "Lane", flight: Flight) -> Outcome | None:
+        """One attempt; None when something came in between and it was not made."""
         slots, suspect = self.slots, lane.suspect
-        waited = not slots.try_acquire(suspect=suspect)
-        if waited:
+        if not slots.try_acquire(suspect=suspect):
             await slots.acquire(suspect=suspect)
         try:
-            if waited and not lane.goes_on(flight):
+            # Only now, for whoever waited for the registry or for a slot may have been stopped, moved or edited since.
+            subscription = lane.subscription
+            if subscription is None or not lane.goes_on(flight):
                 return None
             if subscription.qos is Qos.AT_MOST_ONCE:
                 # The slot first: a claim is a promise to send, which must not be kept waiting behind other lanes.
@@ -175,17 +175,19 @@ class Delivery:
             subscription=lane.name,
             url=None if subscription is None else subscription.url,
         )
+        refusal: str | None = None
         try:
             await letters.put(letter)
+            self.telemetry.dead_lettered(reason)
         except NotDeadLetteredError as error:
-            lane.fail(flight, "dead-letter", str(error), has_arrived=True)
-            return
-        self.telemetry.dead_lettered(reason)
+            refusal = str(error)
         if flight.epoch != lane.epoch:
             lane.forget(flight)
-            return
-        self.telemetry.settled("dead-lettered")
-        lane.settle(flight)
+        elif refusal is None:
+            self.telemetry.settled("dead-lettered")
+            lane.settle(flight)
+        else:
+            lane.fail(flight, "dead-letter", refusal, has_arrived=True)
 
     async def _give_up_unknown(self, lane: "Lane", flight: Flight) -> None:
         """The key names no subscription: the event is dead-lettered, or dropped where there is no dead-letter topic."""

@@ -271,7 +271,8 @@ class Lane:
     def feed(self, events: list[Event], end: int) -> None:
         """The lane's events of a stretch of the log that reaches from `read_from`, or before it, to *end*."""
         for event in events:
-            if event.offset < self.read_from:
+            # Auto: of several in flight, one was put back and is read again; the others are still under way.
+            if event.offset < self.read_from or event.offset in self.flights:
                 continue
             if self._is_full:
                 self.read_from = event.offset
@@ -379,7 +380,7 @@ class Lane:
         return self.goes_on(flight)
 
     def goes_on(self, flight: Flight) -> bool:
-        """After a wait: whether the event may still be sent. It is put back where the lane has been stopped."""
+        """Whether the event may still be sent, after a wait of any kind. It is put back where the lane was stopped."""
         flight.not_before = 0.0
         if flight.epoch != self.epoch:
             self.forget(flight)

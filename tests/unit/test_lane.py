@@ -1,14 +1,15 @@
 """Lanes in a real partition, over a real window, dispatcher and policy: one test per arrow and per trap."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from pipeline.lane import LaneLimits
-from pipeline.model import Qos
-from pipeline.outcome import Failed, ServerError
-from tests.core import SLOW, Core, subscription
-from tests.virtual_time import in_virtual_time
+from pipeline.model import Qos, ReplayOffset, Status
+from pipeline.outcome import Failed, Rejected, ServerError
+from tests.core import SLOW, Core, paused, resumed, subscription
+from tests.virtual_time import in_virtual_time, settle
 
 REFUSED = Failed("connection refused", may_have_arrived=False)
 BROKEN = Failed("broken off", may_have_arrived=True)
@@ -25,6 +26,87 @@ async def test_a_full_lane_at_qos_none_drops_the_newest_whether_events_or_bytes_
     assert core.lane().state == "live"
     assert core.telemetry.drops["lane-full"] == 4
     assert core.prefix == 8
+    await core.end()
+
+
+@in_virtual_time
+async def test_an_event_in_flight_is_not_sent_again_when_a_failed_lane_is_resumed() -> None:
+    spec = subscription(qos=Qos.AUTO)
+    core = await Core(spec).open()
+    await core.stream(3)
+    await core.answer(0, Rejected(400))
+    await core.land()
+    await core.wish(resumed(spec))
+    await core.read()
+
+    assert sorted(core.pending) == [0, 1, 2]
+    for offset in (1, 2, 0):
+        await core.answer(offset)
+    assert core.lane().status is Status.STARTED
+    assert core.lane().flights == {}
+    assert core.lane().next == 3
+    await core.end()
+
+
+@in_virtual_time
+async def test_an_event_judged_while_its_subscription_appears_paused_is_not_sent() -> None:
+    core = await Core().open()
+    core.publish(paused(subscription()))
+    await core.stream(1)  # the worker has not read of the subscription yet
+    core.hear()
+    await settle()
+
+    assert core.send.made == []
+    assert core.lane().status is Status.PAUSED
+    assert core.lane().next == 0
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_tombstone_for_a_subscription_that_never_was_does_no_harm_to_the_event_being_judged() -> None:
+    core = await Core().open()
+    core.delete("s")
+    await core.stream(1)
+    core.hear()
+    await settle()
+
+    assert core.lane().cause is None
+    assert core.lane().is_idle
+    assert core.prefix == 1
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_refused_dead_letter_of_an_overtaken_event_does_not_stop_the_lane() -> None:
+    spec = subscription()
+    core = await Core(spec, dead_letters=True).open()
+    await core.stream(2)
+    await core.answer(0, Rejected(400))
+    await core.wish(replace(spec, resume_from=ReplayOffset(0, 1)))
+    core.letters.answer(0, is_taken=False)
+    await settle()
+    await core.land()
+    await core.read()
+
+    assert core.lane().status is Status.STARTED
+    assert core.pending == [1]
+    await core.end()
+
+
+@in_virtual_time
+async def test_an_attempt_that_has_waited_for_a_slot_is_made_by_the_newest_revision() -> None:
+    spec = subscription()
+    core = await Core(spec, subscription("t"), slots=2).open()
+    await core.stream(1, "t")
+    await core.slots.acquire(suspect=False)
+    await core.stream(1)
+    await core.wish(replace(spec, qos=Qos.AT_MOST_ONCE))
+    await core.answer(0)  # gives its slot to the lane of s
+    assert core.send.offsets() == [0], "its claim comes first"
+    await core.land()
+
+    assert core.send.made[-1].subscription.qos is Qos.AT_MOST_ONCE
+    core.slots.release(suspect=False)
     await core.end()
 
 
