@@ -309,7 +309,7 @@ class Dispatcher:
                 self.checkpoint()
                 due = self.clock.now() + pause
             else:
-                self._relieve_pressed()
+                self.relieve_pressed()
 
     def checkpoint(self) -> None:
         """One round of `keep_checkpoints`."""
@@ -319,7 +319,8 @@ class Dispatcher:
             if self._checkpoints % SWEEP_CHECKPOINTS == 0:
                 entry.partition.sweep()
 
-    def _relieve_pressed(self) -> None:
+    def relieve_pressed(self) -> None:
+        """In partitions that are held back, whoever lags goes behind, so that the others can go on."""
         for entry in list(self._open.values()):
             if entry.partition.is_held_back:
                 entry.partition.end_holding(self.clock.now())
