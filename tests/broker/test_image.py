@@ -1,0 +1,118 @@
+"""The image of deploy/Dockerfile, built and run: a worker in it delivers one event, says it is well, and stops."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import docker
+import pytest
+from docker.errors import DockerException
+from docker.models.containers import Container
+
+from tests.brokers import TestBroker
+from tests.cluster import cluster, free_port
+from tests.containers import absent, docker_expected
+from tests.debian import debian_image
+from tests.waiting import eventually
+
+ROOT: Final = Path(__file__).parents[2]
+IMAGE: Final = "webhook-pipeline/test-image"
+START_SECONDS: Final = 60.0
+
+# The first build fetches a Debian and every dependency.
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
+
+Start = Callable[..., Container]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[docker.DockerClient]:
+    try:
+        client = docker.from_env(timeout=300)
+        client.ping()
+    except DockerException as error:
+        absent(f"no Docker engine answers: {error}", expected=docker_expected())
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def image(engine: docker.DockerClient) -> str:
+    base = debian_image(engine)
+    engine.images.build(path=str(ROOT), dockerfile="deploy/Dockerfile", tag=IMAGE, buildargs={"BASE": base}, rm=True)
+    return IMAGE
+
+
+@pytest.fixture
+def start(engine: docker.DockerClient, image: str) -> Iterator[Start]:
+    """Start a container in the network of this machine, where the broker and the receiver are on loopback."""
+    with ExitStack() as stack:
+
+        def run(*command: str, **options: object) -> Container:
+            options = {"read_only": True, "cap_drop": ["ALL"], **options}
+            container = engine.containers.run(image, list(command), detach=True, network_mode="host", **options)
+            stack.callback(container.remove, force=True)
+            return container
+
+        yield run
+
+
+def is_healthy(container: Container) -> bool:
+    container.reload()
+    assert container.status == "running", log(container)
+    return str(container.attrs["State"]["Health"]["Status"]) == "healthy"
+
+
+def log(container: Container) -> str:
+    return str(container.logs(tail=60).decode())
+
+
+async def test_a_worker_in_the_image_delivers_and_stops(
+    start: Start, kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    port = free_port()
+    receiver = start(str(port), entrypoint=["python", "/opt/webhooks/share/receiver.py"])
+    async with cluster(kafka, unique_name("image"), tmp_path) as app:
+        worker = start(
+            volumes={app.environment["WEBHOOKS_API"]: {"bind": "/etc/webhooks/api.json", "mode": "ro"}},
+            environment={
+                **app.environment,
+                "WEBHOOKS_API": "/etc/webhooks/api.json",
+                "WEBHOOKS_WEB_BIND": "127.0.0.1",
+                "WEBHOOKS_WEB_PORT": str(free_port()),
+            },
+            tmpfs={"/tmp": "", "/var/lib/webhooks": "uid=10001,gid=10001"},  # noqa: S108  # as in compose.yaml
+        )
+        await eventually(
+            lambda: asyncio.to_thread(is_healthy, worker), within_seconds=START_SECONDS, says=lambda: log(worker)
+        )
+        assert worker.exec_run(["id", "--user"]).output.strip() == b"10001"
+
+        endpoint = {"callbackUrl": f"http://127.0.0.1:{port}/orders"}
+        await app.store.apply({"id": "sub-1", "configuration": {"entrypointConfiguration": endpoint}})
+        await app.produce([("sub-1", b'{"order": 7}')])
+
+        async def is_delivered() -> bool:
+            return '{"order": 7}' in log(receiver)
+
+        await eventually(is_delivered, within_seconds=START_SECONDS, says=lambda: log(worker))
+        assert log(receiver).count("200 POST '/orders' subscription='sub-1'") == 1
+        worker.stop(timeout=60)
+        assert worker.wait()["StatusCode"] == 0, log(worker)
+
+
+async def test_the_image_creates_topics(start: Start, kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
+    topic = unique_name("events")
+    script = ["python", "/opt/webhooks/share/create_topics.py"]
+
+    created = start(kafka.bootstrap, f"{topic}:2", entrypoint=script)
+    assert created.wait()["StatusCode"] == 0, log(created)
+    async with kafka.producer() as producer:
+        assert await producer.partitions_for(topic) == {0, 1}
+
+    assert start(kafka.bootstrap, f"{topic}:2", entrypoint=script).wait()["StatusCode"] == 0
+    refused = start(kafka.bootstrap, f"{topic}:3", entrypoint=script)
+    assert refused.wait()["StatusCode"] == 1
+    assert f"{topic}: has 2 partitions, not 3" in log(refused)
