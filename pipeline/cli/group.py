@@ -11,6 +11,8 @@ PROGRAM: Final = "webhooks"
 
 OWN: Final[Mapping[str, str]] = {
     "check": "pipeline.cli.check",
+    "send": "pipeline.cli.send",
+    "subscriptions": "pipeline.cli.subscriptions",
 }
 """Each command, and the module whose `command` it is."""
 

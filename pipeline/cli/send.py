@@ -1,0 +1,70 @@
+"""`webhooks send`: one event for a subscription, written to the source topic as any producer would."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.definition import Source
+from pipeline.errors import BrokerError, ConfigurationError
+from pipeline.model import Record, webhook_id
+from pipeline.topics import count_partitions
+
+Headers = list[tuple[str, bytes]]
+
+
+@click.command("send")
+@click.argument("subscription")
+@click.argument("body")
+@click.option("-H", "--header", "headers", multiple=True, metavar="NAME:VALUE", help="A record header.")
+def command(subscription: str, body: str, headers: tuple[str, ...]) -> None:
+    """Write one event with the key SUBSCRIPTION and print its webhook-id: topic-partition-offset.
+
+    BODY is the event itself; @FILE takes it from a file, - from stdin.
+    """
+    with errors_as_sentences():
+        value, pairs = _body(body), [_header(each) for each in headers]
+        _, definition = configured()
+        written = asyncio.run(send(definition.source, subscription.encode(), value, pairs))
+    click.echo(webhook_id(written))
+
+
+async def send(source: Source, key: bytes, value: bytes, headers: Headers) -> Record:
+    """Write an event, and return it with its place once every in-sync replica has it.
+
+    Raises:
+        BrokerError: the cluster can't be reached, has no such topic or refuses the event.
+    """
+    # A broker may create a topic that is only written to.
+    await count_partitions(source.connection, source.topic)
+    producer = AIOKafkaProducer(acks="all", enable_idempotence=True, **source.connection.client_options())
+    try:
+        await producer.start()
+        written = await producer.send_and_wait(source.topic, value, key, headers=headers)
+    except KafkaError as error:
+        raise BrokerError(f"topic {source.topic}: the event was not written: {error}") from error
+    finally:
+        await producer.stop()
+    return Record(source.topic, written.partition, written.offset, key, value, headers, written.timestamp)
+
+
+def _body(body: str) -> bytes:
+    if body == "-":
+        return sys.stdin.buffer.read()
+    if not body.startswith("@"):
+        return body.encode()
+    try:
+        return Path(body[1:]).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"BODY: {body[1:]} can't be read: {error.strerror}") from None
+
+
+def _header(text: str) -> tuple[str, bytes]:
+    name, colon, value = text.partition(":")
+    if not name or not colon:
+        raise ConfigurationError(f"--header: {text!r} is not NAME:VALUE")
+    return name, value.lstrip(" ").encode()

@@ -1,0 +1,200 @@
+"""`webhooks subscriptions`: apply, list, get, delete, pause, resume, start, stop, skip, replay."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import yaml
+
+from pipeline.cli.output import Format, as_json, as_table, output_option
+from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.document import parse_documents, read_documents
+from pipeline.errors import ConfigurationError
+from pipeline.redaction import shown_url
+from pipeline.subscriptions.session import opened_store
+from pipeline.subscriptions.store import Change, SubscriptionStore
+
+Result = TypeVar("Result")
+
+COLUMNS = ("ID", "STATUS", "CONSUMER", "QOS", "REVISION", "CALLBACK", "PROBLEM")
+
+
+@click.group("subscriptions")
+def command() -> None:
+    """Create, change and show subscriptions. Secrets are never shown.
+
+    Each change is a new revision of the subscription, which the workers take up at once; none has to be running.
+    """
+
+
+@command.command()
+@click.option("-f", "--file", "files", multiple=True, required=True, metavar="FILE", help="A file; - is stdin.")
+@click.argument("more", nargs=-1, metavar="[FILE]...")
+@output_option
+def apply(files: tuple[str, ...], more: tuple[str, ...], output: Format) -> None:
+    """Create or replace the subscriptions in YAML or JSON files, each with one or several documents or a list.
+
+    What is as it was is not written. A masked secret keeps the stored one.
+    """
+    with errors_as_sentences():
+        documents = list(_documents((*files, *more)))
+    changes: list[Change] = []
+    problems: list[str] = []
+
+    async def apply_all(store: SubscriptionStore) -> None:
+        for place, document in documents:
+            try:
+                change = await store.apply(document)
+            except ConfigurationError as error:
+                problems.extend(f"{place}: {problem}" for problem in error.problems)
+                continue
+            changes.append(change)
+            if output == "table":
+                click.echo(_sentence(change))
+
+    _with_store(apply_all)
+    if output == "json":
+        click.echo(as_json([_shown(change) for change in changes]))
+    if problems:
+        raise click.ClickException("\n".join(problems))
+
+
+@command.command("list")
+@output_option
+def list_(output: Format) -> None:
+    """Show all subscriptions."""
+    documents = _with_store(lambda store: store.list())
+    click.echo(as_json(documents) if output == "json" else as_table(COLUMNS, [_row(each) for each in documents]))
+
+
+@command.command()
+@click.argument("subscription", metavar="ID")
+@output_option
+def get(subscription: str, output: Format) -> None:
+    """Show one subscription, as YAML that can be changed and applied again, or as JSON."""
+    document = _with_store(lambda store: store.get(subscription))
+    text = as_json(document) if output == "json" else yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    click.echo(text.rstrip("\n"))
+
+
+@command.command()
+@click.argument("subscription", metavar="ID")
+@output_option
+def delete(subscription: str, output: Format) -> None:
+    """Delete a subscription: its events are dead-lettered as those of an unknown one from then on."""
+    _change(lambda store: store.delete(subscription), output)
+
+
+@command.command()
+@click.argument("subscription", metavar="ID")
+@output_option
+def pause(subscription: str, output: Format) -> None:
+    """Hold a subscription's events back, as the publisher."""
+    _change(lambda store: store.pause(subscription), output)
+
+
+@command.command()
+@click.argument("subscription", metavar="ID")
+@output_option
+def resume(subscription: str, output: Format) -> None:
+    """Go on after a pause, a stop or a failure."""
+    _change(lambda store: store.resume(subscription), output)
+
+
+@command.command()
+@click.argument("subscription", metavar="ID")
+@output_option
+def start(subscription: str, output: Format) -> None:
+    """Go on after a stop or a failure, as the consumer."""
+    _change(lambda store: store.start(subscription), output)
+
+
+@command.command()
+@click.argument("subscription", metavar="ID")
+@output_option
+def stop(subscription: str, output: Format) -> None:
+    """Hold a subscription's events back, as the consumer."""
+    _change(lambda store: store.stop(subscription), output)
+
+
+@command.command()
+@click.argument("subscription", metavar="ID")
+@click.argument("partition", type=click.IntRange(min=0))
+@click.argument("offset", type=click.IntRange(min=0))
+@output_option
+def skip(subscription: str, partition: int, offset: int, output: Format) -> None:
+    """Pass over the event at OFFSET of PARTITION, if it is the next one there, and go on."""
+    _change(lambda store: store.skip(subscription, partition, offset), output)
+
+
+@command.command()
+@click.argument("subscription", metavar="ID")
+@click.option("--partition", type=click.IntRange(min=0), help="With --offset: the partition of the source topic.")
+@click.option("--offset", type=click.IntRange(min=0), help="Deliver from this offset on.")
+@click.option(
+    "--since", metavar="TIME", help="Deliver from this time on, e.g. 2026-01-31T12:00:00Z, in every partition."
+)
+@output_option
+def replay(subscription: str, partition: int | None, offset: int | None, since: str | None, output: Format) -> None:
+    """Deliver again from an offset of one partition, or from a time in all of them."""
+    if since is not None and partition is None and offset is None:
+        _change(lambda store: store.replay_since(subscription, since), output)
+    elif since is None and partition is not None and offset is not None:
+        _change(lambda store: store.replay(subscription, partition, offset), output)
+    else:
+        raise click.UsageError("say where to begin: --partition and --offset, or --since alone")
+
+
+def _with_store(work: Callable[[SubscriptionStore], Awaitable[Result]]) -> Result:
+    async def run() -> Result:
+        async with opened_store(*configured()) as store:
+            return await work(store)
+
+    with errors_as_sentences():
+        return asyncio.run(run())
+
+
+def _change(work: Callable[[SubscriptionStore], Awaitable[Change]], output: Format) -> None:
+    change = _with_store(work)
+    click.echo(as_json(_shown(change)) if output == "json" else _sentence(change))
+
+
+def _sentence(change: Change) -> str:
+    return f"{change.id} {change.what}, revision {change.revision}"
+
+
+def _shown(change: Change) -> dict[str, object]:
+    return {"id": change.id, "result": change.what, "revision": change.revision}
+
+
+def _documents(files: Iterable[str]) -> Iterable[tuple[str, object]]:
+    """What the files hold, each subscription with the place where it stands."""
+    for name in files:
+        found = parse_documents(sys.stdin.read(), "stdin") if name == "-" else read_documents(Path(name))
+        documents = [each for document in found for each in (document if isinstance(document, list) else [document])]
+        if not documents:
+            raise ConfigurationError(f"{name}: holds no subscription")
+        for number, document in enumerate(documents, 1):
+            yield f"{name}: {_name(document, number)}", document
+
+
+def _name(document: object, number: int) -> str:
+    identity = document.get("id") if isinstance(document, dict) else None
+    return identity if isinstance(identity, str) else f"document {number}"
+
+
+def _row(document: dict[str, Any]) -> tuple[object, ...]:
+    options = document.get("configuration", {}).get("entrypointConfiguration", {})
+    url = options.get("callbackUrl")
+    return (
+        document["id"],
+        document.get("status"),
+        document.get("consumerStatus"),
+        document.get("qos"),
+        document["revision"],
+        None if url is None else shown_url(url),
+        document.get("problem"),
+    )

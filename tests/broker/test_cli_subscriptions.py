@@ -1,0 +1,173 @@
+"""`webhooks subscriptions` and `webhooks send` as people run them, on each kind of broker."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.brokers import TestBroker
+from tests.program import Webhooks, application
+
+SECRET = "not-for-your-eyes"
+ONE = {
+    "id": "sub-1",
+    "configuration": {
+        "callbackUrl": "https://example.com/hook?key=1",
+        "auth": {"type": "basic", "basic": {"username": "me", "password": SECRET}},
+    },
+}
+TWO = {"id": "sub-2", "configuration": {"callbackUrl": "https://example.com/two"}}
+
+
+@pytest.fixture
+async def webhooks(broker: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]) -> Webhooks:
+    """An application whose topics exist."""
+    name = unique_name("cli")
+    await broker.create_topic(f"{name}.subscriptions", 1, {"cleanup.policy": "compact"})
+    source = await broker.create_topic(f"{name}-events", 3)
+    return application(tmp_path, name, broker.bootstrap, source=source)
+
+
+async def apply(webhooks: Webhooks, *documents: object) -> str:
+    return await webhooks.done("subscriptions", "apply", "-f", "-", stdin=json.dumps(list(documents)).encode())
+
+
+async def test_what_is_applied_is_created_updated_or_left_as_it_is(webhooks: Webhooks, tmp_path: Path) -> None:
+    (tmp_path / "one.json").write_text(json.dumps(ONE))
+    (tmp_path / "both.yaml").write_text(f"--- {json.dumps(ONE)}\n--- {json.dumps({**TWO, 'qos': 'none'})}\n")
+    first, both = str(tmp_path / "one.json"), str(tmp_path / "both.yaml")
+
+    assert await webhooks.done("subscriptions", "apply", "-f", first) == "sub-1 created, revision 0\n"
+    assert await webhooks.done("subscriptions", "apply", "-f", first, both) == (
+        "sub-1 unchanged, revision 0\nsub-1 unchanged, revision 0\nsub-2 created, revision 1\n"
+    )
+    assert await apply(webhooks, TWO) == "sub-2 updated, revision 2\n"
+
+
+async def test_a_mistake_names_its_place_and_does_not_keep_the_others_out(webhooks: Webhooks) -> None:
+    wrong = {"id": "sub-1", "configuration": {"callbackURL": "https://example.com"}}
+    stdin = json.dumps([wrong, {"configuration": {}}, TWO]).encode()
+
+    ended = await webhooks.run("subscriptions", "apply", "-f", "-", stdin=stdin)
+
+    assert ended.code == 1
+    assert ended.out == "sub-2 created, revision 0\n"
+    assert "-: sub-1: configuration.callbackURL: unknown field; did you mean callbackUrl?" in ended.err
+    assert "-: document 2: id: is required" in ended.err
+    assert "Traceback" not in ended.err
+
+
+async def test_a_file_without_a_subscription_is_an_error(webhooks: Webhooks, tmp_path: Path) -> None:
+    (tmp_path / "empty.yaml").write_text("# nothing\n")
+
+    empty = await webhooks.run("subscriptions", "apply", "-f", str(tmp_path / "empty.yaml"))
+    missing = await webhooks.run("subscriptions", "apply", "-f", str(tmp_path / "missing.yaml"))
+
+    assert (empty.code, missing.code) == (1, 1)
+    assert empty.err.endswith("empty.yaml: holds no subscription\n")
+    assert missing.err.endswith("missing.yaml: can't be read: No such file or directory\n")
+
+
+async def test_subscriptions_are_shown_without_secrets(webhooks: Webhooks) -> None:
+    await apply(webhooks, ONE, TWO)
+
+    table = await webhooks.done("subscriptions", "list")
+    listed = await webhooks.done("subscriptions", "list", "--output", "json")
+    got = await webhooks.done("subscriptions", "get", "sub-1")
+
+    header, *rows = table.splitlines()
+    assert header.split() == ["ID", "STATUS", "CONSUMER", "QOS", "REVISION", "CALLBACK", "PROBLEM"]
+    assert [row.split()[0] for row in rows] == ["sub-1", "sub-2"]
+    assert "key=1" not in table
+    assert [document["revision"] for document in json.loads(listed)] == [0, 1]
+    assert all(SECRET not in text for text in (table, listed, got))
+    assert "password: '********'" in got
+
+
+async def test_what_get_shows_can_be_applied_again(webhooks: Webhooks) -> None:
+    await apply(webhooks, ONE)
+    shown = await webhooks.done("subscriptions", "get", "sub-1")
+
+    again = await webhooks.done("subscriptions", "apply", "-f", "-", stdin=shown.encode())
+
+    assert again == "sub-1 unchanged, revision 0\n"
+
+
+async def test_each_command_is_a_revision(webhooks: Webhooks) -> None:
+    await apply(webhooks, ONE)
+
+    async def say(*words: str) -> str:
+        return await webhooks.done("subscriptions", *words)
+
+    assert await say("pause", "sub-1") == "sub-1 updated, revision 1\n"
+    assert await say("pause", "sub-1") == "sub-1 unchanged, revision 1\n"
+    assert await say("resume", "sub-1") == "sub-1 updated, revision 2\n"
+    assert await say("stop", "sub-1") == "sub-1 updated, revision 3\n"
+    assert await say("start", "sub-1") == "sub-1 updated, revision 4\n"
+    assert await say("skip", "sub-1", "0", "41") == "sub-1 updated, revision 5\n"
+    assert await say("replay", "sub-1", "--partition", "0", "--offset", "7") == "sub-1 updated, revision 6\n"
+    assert await say("replay", "sub-1", "--since", "2026-01-31T12:00:00Z") == "sub-1 updated, revision 7\n"
+    assert json.loads(await say("get", "sub-1", "--output", "json"))["resumeFrom"] == {
+        "timestamp": "2026-01-31T12:00:00Z"
+    }
+    assert json.loads(await say("delete", "sub-1", "--output", "json")) == {
+        "id": "sub-1",
+        "result": "deleted",
+        "revision": 8,
+    }
+
+
+async def test_what_can_t_be_done_is_a_sentence(webhooks: Webhooks) -> None:
+    for words in (["get", "sub-9"], ["pause", "sub-9"], ["delete", "sub-9"]):
+        ended = await webhooks.run("subscriptions", *words)
+        assert (ended.code, ended.err) == (1, "Error: there is no subscription 'sub-9'\n")
+    await apply(webhooks, ONE)
+    ended = await webhooks.run("subscriptions", "replay", "sub-1", "--since", "yesterday")
+    assert ended.code == 1
+    assert 'resumeFrom.timestamp: "yesterday"' in ended.err
+    assert (await webhooks.run("subscriptions", "replay", "sub-1", "--offset", "3")).code == 2
+
+
+async def test_without_its_topic_a_command_says_so_at_once(
+    broker: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]
+) -> None:
+    name = unique_name("cli")
+
+    ended = await application(tmp_path, name, broker.bootstrap, source=f"{name}-events").run("subscriptions", "list")
+
+    assert ended.code == 1
+    assert ended.err.startswith(f"Error: topic {name}.subscriptions: does not exist")
+
+
+async def test_an_event_is_sent_with_key_body_and_headers(
+    webhooks: Webhooks, broker: TestBroker, tmp_path: Path
+) -> None:
+    topic = f"{webhooks.environment['WEBHOOKS_APP']}-events"
+    (tmp_path / "body").write_bytes(b"\x00from a file")
+
+    places = [
+        await webhooks.done("send", "sub-1", '{"order": 7}', "-H", "content-type: text/x", "-H", "empty:"),
+        await webhooks.done("send", "sub-1", f"@{tmp_path / 'body'}"),
+        await webhooks.done("send", "sub-1", "-", stdin=b"from stdin"),
+    ]
+
+    records = await broker.wait_for(topic, 3)
+    assert places == [f"{topic}-{record.partition}-{record.offset}\n" for record in records]
+    assert [record.key for record in records] == [b"sub-1"] * 3
+    assert [record.value for record in records] == [b'{"order": 7}', b"\x00from a file", b"from stdin"]
+    assert records[0].headers == (("content-type", b"text/x"), ("empty", b""))
+
+
+async def test_an_event_that_can_t_be_sent_is_a_sentence(
+    webhooks: Webhooks, broker: TestBroker, tmp_path: Path
+) -> None:
+    nowhere = application(tmp_path, "nowhere", broker.bootstrap, source="no-such-topic")
+
+    for ended, sentence in [
+        (await webhooks.run("send", "sub-1", "body", "-H", "no colon"), "--header: 'no colon' is not NAME:VALUE"),
+        (await webhooks.run("send", "sub-1", "@/no/such/file"), "BODY: /no/such/file can't be read"),
+        (await nowhere.run("send", "sub-1", "body"), "topic no-such-topic: does not exist"),
+    ]:
+        assert ended.code == 1
+        assert ended.err.startswith(f"Error: {sentence}")
