@@ -21,6 +21,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import (
+    KafkaConnectionError,
     KafkaError,
     NoError,
     TopicAlreadyExistsError,
@@ -32,6 +33,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from pipeline.definition import Definition
 from pipeline.errors import BrokerError
 from pipeline.kafka import KafkaConnection
+from pipeline.kafka_unreachable import why_unreachable
 
 logger = logging.getLogger(__name__)
 
@@ -247,12 +249,22 @@ def writable_problems(topic: str, code: int) -> list[str]:
 async def _admin(connection: KafkaConnection) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(request_timeout_ms=REQUEST_TIMEOUT_MS, **connection.client_options())
     try:
-        await admin.start()
+        await _start(admin, connection)
         yield admin
-    except (KafkaError, OSError, TimeoutError) as error:
+    except (KafkaError, OSError) as error:
         raise BrokerError(_unreachable(connection, error)) from error
     finally:
         await admin.close()
+
+
+async def _start(admin: AIOKafkaAdminClient, connection: KafkaConnection) -> None:
+    try:
+        await admin.start()
+    except KafkaConnectionError as error:
+        reason = await why_unreachable(connection)
+        if reason is None:
+            raise
+        raise BrokerError(_unusable(connection, reason)) from error
 
 
 async def _partitions(admin: AIOKafkaAdminClient) -> dict[str, int]:
@@ -270,5 +282,8 @@ def _missing(connection: KafkaConnection, topic: str) -> str:
 
 
 def _unreachable(connection: KafkaConnection, error: Exception) -> str:
-    text = str(error) or type(error).__name__
-    return f"Kafka at {','.join(connection.bootstrap_servers)} can't be used: {text}"
+    return _unusable(connection, str(error) or type(error).__name__)
+
+
+def _unusable(connection: KafkaConnection, reason: str) -> str:
+    return f"Kafka at {','.join(connection.bootstrap_servers)} can't be used: {reason}"
