@@ -135,6 +135,7 @@ class Lane:
         self._floor = start
         self._windowed: dict[int, None] = {}  # in the order of offsets
         self._released = True
+        self._awaited: asyncio.Future[None] | None = None
         self._runners = 0
         self._concurrency = 1
         self._settled_at_receipt = False
@@ -355,7 +356,13 @@ class Lane:
     async def claim(self, flight: Flight) -> None:
         """At-most-once: move the durable cursor past the event, before it is sent (invariant I3)."""
         flight.claimed = True
-        await self._home.write(self)
+        try:
+            await self._home.write(self)
+        except asyncio.CancelledError:
+            # The partition is given back and the row is not in sight. Nothing was sent, so nothing need be lost.
+            if self.flights.get(flight.offset) is flight:
+                self._unclaim(flight)
+            raise
         self._let_go(flight.offset)
         self.settled_to = max(self.settled_to, flight.offset + 1)
 
@@ -499,17 +506,23 @@ class Lane:
         self.queued_bytes = 0
 
     def _write_row(self) -> None:
-        self._home.write(self).add_done_callback(self._row_landed)
+        self._awaited = row = self._home.write(self)
+        row.add_done_callback(self._row_landed)
 
     def _row_landed(self, row: "asyncio.Future[None]") -> None:
-        if row.cancelled() or row.exception() is not None:
-            return  # the partition is being closed: whoever owns it next begins at the committed offset
+        # An older row than the last one may have been deleted since.
+        if row is not self._awaited or row.cancelled() or row.exception() is not None:
+            return  # fenced or closed: whoever owns the partition next begins at the committed offset
+        if not self._released:
+            self._release()
+        if self.state == "behind":
+            self._read_on()
+
+    def _release(self) -> None:
         for offset in self._windowed:
             self._home.let_go(offset)
         self._windowed.clear()
         self._released = True
-        if self.state == "behind":
-            self._read_on()
 
     # --------------------------------------------------------------- wishes
 
@@ -532,13 +545,14 @@ class Lane:
             self._read_on()
 
     def move(self, place: int) -> None:
-        """Go on from *place*, be it before or after the cursor; what is under way counts no more."""
+        """Go on from *place*, before or after the cursor; FAILURE is cleared, what is under way counts no more."""
         self._leave_stream()
         self.epoch += 1
         for flight in list(self.flights.values()):
             self.forget(flight)
         self.retry = None
-        self.state = "behind" if self.state == "live" else self.state
+        # In the same row as the place: a worker that finds the command noted must find FAILURE cleared as well.
+        self.state, self.status, self.cause = "behind", Status.STARTED, None
         self.read_from = self._floor = place
         self._cancel_wait()
         self.wake()
@@ -555,10 +569,7 @@ class Lane:
         self.epoch += 1
         self.flights.clear()
         self._clear_queue()
-        for offset in self._windowed:
-            self._home.let_go(offset)
-        self._windowed.clear()
-        self._released = True
+        self._release()
         self.state, self.status, self.cause, self.retry = "live", Status.STARTED, None, None
         self.revision = -1
         self._floor = self._home.dispatched

@@ -343,7 +343,8 @@ class Partition:
 
     def _is_stale(self, lane: Lane, row: Cursor) -> bool:
         current = lane.cursor()
-        if lane.is_idle and current.next - row.next < IDLE_STRIDE:
+        has_followed = lane.settled_to <= row.next
+        if lane.is_idle and has_followed and current.next - row.next < IDLE_STRIDE:
             # Only the stream's place has moved, which all lanes share: a restart would read that stretch in vain.
             current = replace(current, next=row.next)
         return current != row

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.lane import LaneLimits
-from pipeline.model import Qos, ReplayOffset, Status
+from pipeline.model import Qos, ReplayOffset, Status, Wish
 from pipeline.outcome import Failed, Rejected, ServerError
 from tests.core import SLOW, Core, paused, resumed, subscription
 from tests.virtual_time import in_virtual_time, settle
@@ -90,6 +90,92 @@ async def test_a_refused_dead_letter_of_an_overtaken_event_does_not_stop_the_lan
 
     assert core.lane().status is Status.STARTED
     assert core.pending == [1]
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_row_that_lands_after_a_deletion_does_not_let_the_window_go_of_the_next_incarnation() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(6)  # over the bound: the row is on its way
+    core.delete("s")
+    core.hear()
+    await core.wish(spec)
+    await core.stream(1)
+    await core.land()
+
+    assert core.prefix == 6
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_row_that_lands_late_does_not_let_the_window_go_of_what_came_since() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(1)
+    await core.answer(0)
+    await core.wish(paused(spec))
+    await core.land()
+    core.commit()
+    # A second row is on its way while the lane goes on, and is deleted before it has landed.
+    await core.wish(replace(spec, wish=Wish.STOPPED))
+    await core.wish(resumed(spec))
+    await core.stream(1)
+    core.commit()
+    await core.checkpoint()
+    await core.land()
+
+    assert core.row_topic.rows == {} or core.row_topic.rows[b"s"].next <= 1
+    assert core.prefix == 1 or b"s" in core.row_topic.rows
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_claim_that_a_stop_cuts_off_is_withdrawn() -> None:
+    core = await Core(subscription(qos=Qos.AT_MOST_ONCE)).open()
+    await core.stream(1)  # its row is on its way, and stays there
+    drain = asyncio.create_task(core.dispatcher.drain([0], 8.0))
+    await asyncio.sleep(9.0)
+    await core.land()
+    await drain
+
+    assert core.send.made == []
+    assert core.row_topic.rows[b"s"].next == 0
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_row_that_is_kept_for_a_command_follows_what_the_idle_lane_has_delivered() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(1)
+    await core.answer(0)
+    await core.wish(replace(spec, resume_from=ReplayOffset(0, 1)))
+    await core.land()
+    await core.checkpoint()
+    await core.land()
+    await core.stream(1)
+    await core.answer(1)
+    core.commit()
+    await core.checkpoint()
+    await core.land()
+
+    assert core.row_topic.rows[b"s"].next == 2
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_command_clears_a_failure_in_the_same_row_in_which_it_is_noted() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(2)
+    await core.answer(0, Rejected(400))
+    await core.land()
+    revision = await core.wish(replace(spec, resume_from=ReplayOffset(0, 1)))
+    await core.land()  # no checkpoint in between: the worker is killed here
+
+    row = core.row_topic.rows[b"s"]
+    assert (row.revision, row.next, row.status, row.cause) == (revision.revision, 1, Status.STARTED, None)
     await core.end()
 
 
