@@ -186,16 +186,22 @@ class Delivery:
         elif refusal is None:
             self.telemetry.settled("dead-lettered")
             lane.settle(flight)
+        elif subscription is None:
+            # Nobody could resume it: as where there is no dead-letter topic.
+            self._drop_unknown(lane, flight)
         else:
             lane.fail(flight, "dead-letter", refusal, has_arrived=True)
 
     async def _give_up_unknown(self, lane: "Lane", flight: Flight) -> None:
         """The key names no subscription: the event is dead-lettered, or dropped where there is no dead-letter topic."""
-        unreadable = lane.name is None
-        if self.dead_letters is not None:
-            await self._dead_letter(lane, flight, "undecodable" if unreadable else "unknown-subscription", None)
-            return
-        self._drop(lane, flight, "undecodable" if unreadable else "unknown-subscription")
+        if self.dead_letters is None:
+            self._drop_unknown(lane, flight)
+        else:
+            reason: Reason = "undecodable" if lane.name is None else "unknown-subscription"
+            await self._dead_letter(lane, flight, reason, None)
+
+    def _drop_unknown(self, lane: "Lane", flight: Flight) -> None:
+        self._drop(lane, flight, "undecodable" if lane.name is None else "unknown-subscription")
 
 
 async def cancel_all(tasks: set["asyncio.Task[None]"]) -> None:

@@ -16,11 +16,12 @@ is settled or the row that covers it is durable; `_windowed` knows which. No Fau
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.delivery import Delivery, Flight
+from pipeline.errors import FencedError
 from pipeline.model import Cause, Cursor, Event, Interrupt, Qos, RetryPolicy, Status, Subscription
 from pipeline.policy import CauseKind, Rules
 from pipeline.report import LaneState
@@ -95,7 +96,7 @@ class Home(Protocol):
         """So many bytes more (or less) are queued."""
         ...
 
-    def spawn(self, work: Coroutine[object, object, None], lane: "Lane") -> None:
+    def spawn(self, work: Callable[[], Coroutine[object, object, None]], lane: "Lane") -> None:
         """Run a lane's runner as a task of the partition."""
         ...
 
@@ -300,14 +301,25 @@ class Lane:
 
     def _start_runner(self) -> None:
         self._runners += 1
-        self._home.spawn(self._run(), self)
+        self._home.spawn(self._run, self)
 
     async def _run(self) -> None:
         try:
             while (flight := self._take()) is not None:
-                await self._deliver(self, flight)
+                await self._carry(flight)
         finally:
             self._runners -= 1
+
+    async def _carry(self, flight: Flight) -> None:
+        try:
+            await self._deliver(self, flight)
+        except FencedError:
+            raise
+        except Exception as error:
+            # A fault of ours: the partition logs it; the event must not stay in flight for ever.
+            if self.flights.get(flight.offset) is flight:
+                self.fail(flight, "exception", f"internal error: {type(error).__name__}", has_arrived=True)
+            raise
 
     def _take(self) -> Flight | None:
         if not self.queue or self.state == "stopped" or self._home.is_draining or self._runners > self._concurrency:
@@ -376,27 +388,29 @@ class Lane:
         if flight.claimed:
             self._unclaim(flight)
             self._home.note(self)
-        if seconds <= 0:
-            return self.goes_on(flight)
-        flight.not_before = self._deliver.clock.now() + seconds
-        self._home.note(self)
-        if self._concurrency == 1 and seconds >= self._limits.hold_seconds and self.state != "stopped":
-            self._shelve(flight)
-            return False
-        await self._sleep(seconds)
+        if seconds > 0:
+            flight.not_before = self._deliver.clock.now() + seconds
+            self._home.note(self)
+            if not self._home.is_draining and self.state != "stopped":
+                if self._concurrency == 1 and seconds >= self._limits.hold_seconds:
+                    self._shelve(flight)
+                    return False
+                await self._sleep(seconds)
         return self.goes_on(flight)
 
     def goes_on(self, flight: Flight) -> bool:
         """Whether the event may still be sent, after a wait of any kind. It is put back where the lane was stopped."""
-        flight.not_before = 0.0
         if flight.epoch != self.epoch:
             self.forget(flight)
             return False
+        if self._home.is_draining:
+            # The flight stays where it is: its row then tells how often it was tried, and when it is due.
+            return False
+        flight.not_before = 0.0
         if self.state == "stopped":
             self._put_back(flight)
             return False
-        # While the partition is drained the flight stays where it is: its row then tells how often it was tried.
-        return not self._home.is_draining
+        return True
 
     def _put_back(self, flight: Flight) -> None:
         """The event leaves memory and will be read again."""

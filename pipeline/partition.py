@@ -6,7 +6,7 @@ changes, which is what makes the switches between stream and log exact.
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -200,15 +200,15 @@ class Partition:
         """See `lane.Home`."""
         self._worker.account(size)
 
-    def spawn(self, work: Coroutine[object, object, None], lane: Lane) -> None:
+    def spawn(self, work: Callable[[], Coroutine[object, object, None]], lane: Lane) -> None:
         """See `lane.Home`."""
         task = asyncio.get_running_loop().create_task(self._guarded(work, lane))
         self._runners.add(task)
         task.add_done_callback(self._runners.discard)
 
-    async def _guarded(self, work: Coroutine[object, object, None], lane: Lane) -> None:
+    async def _guarded(self, work: Callable[[], Coroutine[object, object, None]], lane: Lane) -> None:
         try:
-            await work
+            await work()
         except FencedError:
             self._worker.lost(self)
         except Exception as error:  # the one place: a fault of ours must show, and must not end the worker

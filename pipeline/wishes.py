@@ -6,6 +6,7 @@ once, and notes it. `Partition` owns one `Wishes`; the dispatcher calls it for e
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.lane import UNKNOWN_RULES, Lane
@@ -164,7 +165,7 @@ class Wishes:
         match subscription.resume_from:
             case ReplayTimestamp(timestamp_ms):
                 # The revision is noted when the place is known: a crash before that leaves the command to be applied.
-                self._partition.spawn(self._replay_from(lane, subscription, timestamp_ms), lane)
+                self._partition.spawn(partial(self._replay_from, lane, subscription, timestamp_ms), lane)
                 return
             case ReplayOffset(partition, offset) if partition == self._partition.number:
                 lane.revision = subscription.revision
@@ -188,7 +189,8 @@ class Wishes:
 
     async def _replay_from(self, lane: Lane, subscription: Subscription, timestamp_ms: int) -> None:
         place = await self._worker.reader.offset_at(self._partition.number, timestamp_ms)
-        if lane.subscription is not subscription or self._partition.is_draining:
+        is_done = lane.revision >= subscription.revision  # the revision was heard of twice
+        if is_done or lane.subscription is not subscription or self._partition.is_draining:
             return
         lane.revision = subscription.revision
         lane.move(self._partition.dispatched if place is None else place)

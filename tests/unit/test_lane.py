@@ -6,13 +6,16 @@ from dataclasses import replace
 import pytest
 
 from pipeline.lane import LaneLimits
-from pipeline.model import Qos, ReplayOffset, Status, Wish
+from pipeline.model import Qos, ReplayOffset, ReplayTimestamp, Status, Wish
 from pipeline.outcome import Failed, Rejected, ServerError
 from tests.core import SLOW, Core, paused, resumed, subscription
 from tests.virtual_time import in_virtual_time, settle
 
 REFUSED = Failed("connection refused", may_have_arrived=False)
 BROKEN = Failed("broken off", may_have_arrived=True)
+
+
+# ------------------------------------------------------------------- traps
 
 
 @in_virtual_time
@@ -180,6 +183,65 @@ async def test_a_command_clears_a_failure_in_the_same_row_in_which_it_is_noted()
 
 
 @in_virtual_time
+async def test_a_replay_by_time_that_was_not_carried_out_is_carried_out_once_after_a_restart() -> None:
+    spec = subscription()
+    first = await Core(spec).open()
+    await first.stream(3)
+    for offset in range(3):
+        await first.answer(offset)
+    await first.wish(paused(spec))
+    await first.land()
+    first.commit()
+    first.publish(replace(spec, resume_from=ReplayTimestamp(0)))
+    await first.end()
+
+    core = await Core(before=first).open()
+    moves = 0
+    lane, move = core.lane(), core.lane().move
+
+    def counted(place: int) -> None:
+        nonlocal moves
+        moves += 1
+        move(place)
+
+    lane.move = counted  # type: ignore[method-assign] # counts how often it is moved
+    await asyncio.sleep(2.0)
+
+    assert moves == 1
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_clean_stop_keeps_the_wait_between_two_tries() -> None:
+    core = await Core(subscription()).open()
+    await core.stream(1)
+    await core.answer(0, BROKEN)
+    due = core.lane().flights[0].not_before
+    drain = asyncio.create_task(core.stop())
+    await settle()
+    await core.land()
+    await drain
+
+    row = core.row_topic.rows[b"s"]
+    assert (row.attempt, row.not_before) == (1, due)
+
+
+@in_virtual_time
+async def test_a_stop_does_not_sit_out_the_wait_of_an_attempt_that_fails_during_it() -> None:
+    core = await Core(subscription()).open()
+    await core.stream(1)
+    drain = asyncio.create_task(core.stop())
+    await settle()
+    began = asyncio.get_running_loop().time()
+    await core.answer(0, BROKEN)
+    await core.land()
+    await drain
+
+    assert asyncio.get_running_loop().time() == began
+    assert core.row_topic.rows[b"s"].attempt == 1
+
+
+@in_virtual_time
 async def test_an_attempt_that_has_waited_for_a_slot_is_made_by_the_newest_revision() -> None:
     spec = subscription()
     core = await Core(spec, subscription("t"), slots=2).open()
@@ -194,6 +256,45 @@ async def test_an_attempt_that_has_waited_for_a_slot_is_made_by_the_newest_revis
     assert core.send.made[-1].subscription.qos is Qos.AT_MOST_ONCE
     core.slots.release(suspect=False)
     await core.end()
+
+
+@in_virtual_time
+async def test_a_fault_of_ours_keeps_the_event_for_the_resume() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(1)
+    core.send.pending[0].answered.set_exception(KeyError("planted"))
+    await settle()
+    assert core.lane().status is Status.FAILURE
+    await core.land()
+    await core.wish(resumed(spec))
+    await core.read()
+
+    assert core.pending == [0]
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_refused_dead_letter_of_an_unknown_subscription_is_counted_as_dropped() -> None:
+    core = await Core(dead_letters=True).open()
+    await core.stream(2)
+    core.letters.answer(0, is_taken=False)
+    await settle()
+
+    assert core.telemetry.drops["unknown-subscription"] == 1
+    assert core.lane().state == "live"
+    assert len(core.letters.pending) == 1
+    await core.end()
+
+
+@in_virtual_time
+async def test_closing_before_a_runner_has_begun_leaves_no_coroutine_behind() -> None:
+    core = await Core(subscription()).open()
+    core.dispatcher.dispatch(0, core.produce(1))
+    await core.partition.close()
+    await settle()
+
+    assert core.send.made == []
 
 
 @pytest.mark.parametrize("qos", [Qos.AT_LEAST_ONCE, Qos.AUTO])
