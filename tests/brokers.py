@@ -3,14 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import for_code
 
 from pipeline.embedded import EmbeddedBroker
+from pipeline.kafka import KafkaConnection
+from pipeline.kafka_security import Security, connection
+from pipeline.wire import read
 from tests.waiting import eventually
 
 Records = list[ConsumerRecord[bytes, bytes]]
@@ -23,24 +26,32 @@ class TestBroker:
     Attributes:
         bootstrap: its address, `host:port`.
         mock: the embedded broker, with its faults; None for a real Kafka.
+        security: the `security` block of its endpoint in an API definition; None for a plain listener.
     """
 
     __test__: ClassVar[bool] = False  # a value, whatever pytest thinks of its name
 
     bootstrap: str
     mock: EmbeddedBroker | None = None
+    security: Mapping[str, Any] | None = None
 
     @property
     def embedded(self) -> bool:
         """Whether this is the embedded broker: no rebalances, no fencing, no transactions worth the name."""
         return self.mock is not None
 
+    @property
+    def connection(self) -> KafkaConnection:
+        """How the pipeline reaches it."""
+        security = None if self.security is None else read(Security, self.security, "security")
+        return replace(connection((self.bootstrap,), security, "security"), embedded=self.embedded)
+
     async def create_topic(self, name: str, partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
         """Create a topic and return its name. The embedded broker has no topic configuration: *config* is for Kafka."""
         if self.mock is not None:
             self.mock.create_topic(name, partitions)
             return name
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        admin = AIOKafkaAdminClient(**self.connection.client_options())
         try:
             await admin.start()
             answer = await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=dict(config or {}))])
@@ -56,7 +67,7 @@ class TestBroker:
     @asynccontextmanager
     async def producer(self) -> AsyncIterator[AIOKafkaProducer]:
         """A started producer that waits for every replica."""
-        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, acks="all")
+        producer = AIOKafkaProducer(acks="all", **self.connection.client_options())
         try:
             await producer.start()
             yield producer
@@ -105,7 +116,7 @@ class TestBroker:
 
     async def committed(self, group: str, topic: str) -> dict[int, int]:
         """The offsets that a consumer group has committed, by partition; one without an offset is left out."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        admin = AIOKafkaAdminClient(**self.connection.client_options())
         try:
             await admin.start()
             described = (await admin.describe_topics([topic]))[0]
@@ -119,12 +130,12 @@ class TestBroker:
     async def _reader(self, topic: str, *, committed_only: bool = False) -> AsyncIterator[AIOKafkaConsumer]:
         consumer = AIOKafkaConsumer(
             topic,
-            bootstrap_servers=self.bootstrap,
             auto_offset_reset="earliest",
             enable_auto_commit=False,
             isolation_level="read_committed" if committed_only else "read_uncommitted",
             # The embedded broker's end-of-transaction markers carry a wrong CRC.
             check_crcs=not self.embedded,
+            **self.connection.client_options(),
         )
         try:
             await consumer.start()

@@ -19,7 +19,6 @@ from cryptography.fernet import Fernet
 
 from pipeline.cursors import decode
 from pipeline.definition import Definition, parse_definition
-from pipeline.kafka import KafkaConnection
 from pipeline.model import Cursor
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox
@@ -185,7 +184,7 @@ class Cluster:
 
     async def produce(self, records: Iterable[tuple[str, bytes | None]], *, partition: int | None = None) -> int:
         """Append events (subscription, body) to the source topic; how many there were."""
-        producer = AIOKafkaProducer(bootstrap_servers=self.broker.bootstrap, acks="all", linger_ms=5)
+        producer = AIOKafkaProducer(acks="all", linger_ms=5, **self.broker.connection.client_options())
         count = 0
         try:
             await producer.start()
@@ -235,32 +234,29 @@ def definition_document(
     topic: str,
     *,
     dlq: str | None = None,
+    dlq_broker: TestBroker | None = None,
     entrypoint: Mapping[str, Any] | None = None,
     **configuration: Any,
 ) -> dict[str, Any]:
-    """An API definition for the tests."""
-
-    def endpoint(name: str, shared: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "name": name,
-            "type": "kafka",
-            "endpoints": [
-                {
-                    "name": f"{name}-endpoint",
-                    "type": "kafka",
-                    "configuration": {"bootstrapServers": broker.bootstrap},
-                    "sharedConfigurationOverride": shared,
-                }
-            ],
-        }
-
+    """An API definition for the tests; its dead letters go to the source's broker unless *dlq_broker* is another."""
     consumer = {"consumer": {"enabled": True, "topics": [topic], "autoOffsetReset": "earliest"}}
-    groups = [endpoint("source", consumer)]
+    groups = [_group("source", broker, consumer)]
     webhook = {"type": "webhook-advanced", "configuration": configuration, **(entrypoint or {})}
     if dlq is not None:
-        groups.append(endpoint("dead-letters", {"producer": {"enabled": True, "topics": [dlq]}}))
+        groups.append(_group("dead-letters", dlq_broker or broker, {"producer": {"enabled": True, "topics": [dlq]}}))
         webhook["dlq"] = {"endpoint": "dead-letters"}
     return {"name": "test", "listeners": [{"type": "subscription", "entrypoints": [webhook]}], "endpointGroups": groups}
+
+
+def _group(name: str, broker: TestBroker, shared: Mapping[str, Any]) -> dict[str, Any]:
+    security = {} if broker.security is None else {"security": broker.security}
+    endpoint = {
+        "name": f"{name}-endpoint",
+        "type": "kafka",
+        "configuration": {"bootstrapServers": broker.bootstrap},
+        "sharedConfigurationOverride": {**security, **shared},
+    }
+    return {"name": name, "type": "kafka", "endpoints": [endpoint]}
 
 
 @asynccontextmanager
@@ -272,6 +268,7 @@ async def cluster(
     partitions: int = 4,
     qos: str = "at-least-once",
     dlq: bool = False,
+    dlq_broker: TestBroker | None = None,
     settings: Mapping[str, str] | None = None,
     **configuration: Any,
 ) -> AsyncIterator[Cluster]:
@@ -284,15 +281,18 @@ async def cluster(
         partitions: of the source topic.
         qos: of the entrypoint.
         dlq: with a dead-letter topic, `<app>-dlq`.
+        dlq_broker: where that is, if not on *broker*.
         settings: more WEBHOOKS_ settings, without the prefix.
         configuration: of the entrypoint.
     """
     topic, dead = f"{app}-events", f"{app}-dlq"
-    document = definition_document(broker, topic, dlq=dead if dlq else None, entrypoint={"qos": qos}, **configuration)
+    document = definition_document(
+        broker, topic, dlq=dead if dlq else None, dlq_broker=dlq_broker, entrypoint={"qos": qos}, **configuration
+    )
     definition = parse_definition(document)
     await broker.create_topic(topic, partitions)
     if dlq:
-        await broker.create_topic(dead, 1)
+        await (dlq_broker or broker).create_topic(dead, 1)
     if broker.embedded:
         await broker.create_topic(f"{app}.subscriptions", 1)
         for name in (f"{app}.cursors", f"{app}-tokens-changelog"):
@@ -310,7 +310,7 @@ async def cluster(
         "WEBHOOKS_ADMIN_TOKEN": ADMIN_TOKEN,
         **{f"WEBHOOKS_{name}": text for name, text in (settings or {}).items()},
     }
-    connection = KafkaConnection((broker.bootstrap,), embedded=broker.embedded)
+    connection = broker.connection
     box = SecretBox([key])
     async with AsyncExitStack() as stack:
         registry = Registry(connection, f"{app}.subscriptions", box, definition, lambda _id, _subscription: None)

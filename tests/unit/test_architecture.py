@@ -11,7 +11,10 @@ ROOT = Path(__file__).parents[2]
 CODE = sorted(path for package in ("pipeline", "agents") for path in (ROOT / package).rglob("*.py"))
 
 FAUST = "app.py worker.py intake.py kafka.py cli.py cli/ dev.py web/ auth/table.py agents/"
-KAFKA = "kafka.py kafka_unreachable.py cursors.py backlog.py dead_letter.py topics.py subscriptions/ auth/table.py cli.py cli/ dev.py"
+KAFKA = (
+    "kafka.py kafka_unreachable.py topics.py cursors.py backlog.py dead_letter.py subscriptions/ auth/table.py "
+    "cli.py cli/ dev.py"
+)
 
 # What is imported, as a pattern, and the files (and folders) that may.
 RULES = {
