@@ -134,10 +134,8 @@ class Stage:
             "WEBHOOKS_WEB_PORT": str(_free_port()),
             **pipeline.settings,
         }
-        log = self._log("worker")
-        async with running(
-            "tests.benchmarks.worker_process", str(PARTITIONS), log=log, environment=environment
-        ) as child:
+        module = "tests.benchmarks.worker_process"
+        async with running(module, "worker", log=self._log("worker"), environment=environment) as child:
             yield child
 
 
