@@ -80,9 +80,14 @@ class Worker:
         answer = await self.get("/lanes?limit=1000")
         return [] if answer is None else list(answer["lanes"])
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is still there."""
+        return self.process.returncode is None
+
     def send_signal(self, number: signal.Signals) -> None:
         """Signal the process, if it is still there."""
-        if self.process.returncode is None:
+        if self.is_running:
             self.process.send_signal(number)
 
     async def kill(self) -> None:
@@ -158,7 +163,7 @@ class Cluster:
     async def _is_shared(self, workers: Iterable[Worker]) -> bool:
         owned: list[int] = []
         for worker in workers:
-            assert worker.process.returncode is None, worker.output()[-3000:]
+            assert worker.is_running, worker.output()[-3000:]
             if not await worker.is_ready():
                 return False
             owned += await worker.partitions()

@@ -42,15 +42,17 @@ def load() -> list[tuple[str, bytes]]:
 
 
 async def settled(found: Cluster) -> None:
-    """Return when the group has committed the end of every partition: nothing is under way."""
+    """Return when nothing is under way: the group has committed every end, and no lane has anything left to do."""
     ends = {record.partition: record.offset + 1 for record in await found.broker.read(found.topic)}
-    committed: dict[int, int] = {}
+    state: dict[str, object] = {}
 
     async def is_settled() -> bool:
-        committed.update(await found.broker.committed(found.app, found.topic))
-        return committed == ends
+        state["committed"] = await found.broker.committed(found.app, found.topic)
+        lanes = [lane for worker in found.workers if worker.is_running for lane in await worker.lanes()]
+        state["busy"] = [lane for lane in lanes if lane["eventsBehind"] or lane["queued"] or lane["inFlight"]]
+        return state == {"committed": ends, "busy": []}
 
-    await eventually(is_settled, within_seconds=60, says=lambda: f"committed {committed} of {ends}")
+    await eventually(is_settled, within_seconds=60, says=lambda: f"{state} of {ends}")
 
 
 async def test_at_least_once_loses_nothing_and_keeps_order_over_kill_9(
