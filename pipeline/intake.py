@@ -24,6 +24,10 @@ logger = logging.getLogger(__name__)
 FETCH_WAIT_MS = 100
 """How long a broker may keep a fetch that finds nothing. A partition whose records were still waiting here when the
 fetch was sent has no part in it and waits for its end, so that one busy partition among idle ones would starve."""
+SMALL_FETCH_EVENTS = 64
+GATHER_SECONDS = 0.003
+"""After a fetch of fewer events the next one waits for so long: at a low steady rate most of the cost is waking up, in
+two event loops for every few events. The p50 from production to arrival pays for it with a few milliseconds."""
 HELD_BACK_POLL_SECONDS = 0.02
 """How long a fetch waits for others while some partition is held back: so long it may have to wait to flow again."""
 COMMIT_SECONDS = 15.0
@@ -49,6 +53,7 @@ class DeliveryConsumer(driver.Consumer):
         self._prefix_lock = asyncio.Lock()
         self._held_back: set[TP] = set()
         self._flowing = asyncio.Event()
+        self._fetched = 0
         self._dispatcher.flow = self
 
     def _new_consumer_thread(self) -> DeliveryConsumerThread:
@@ -66,11 +71,10 @@ class DeliveryConsumer(driver.Consumer):
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - Faust's own signature
         """Fetch; see `faust.transport.consumer.Consumer.getmany`, whose checks are kept."""
-        if self._held_back:
-            timeout = HELD_BACK_POLL_SECONDS
-            await self._some_flow()
+        await self._before_fetch()
         generation = self.app.consumer_generation_id
-        records, active = await self._wait_next_records(timeout)
+        records, active = await self._wait_next_records(HELD_BACK_POLL_SECONDS if self._held_back else timeout)
+        self._fetched = sum(map(len, records.values())) if records else 0
         if not records or self.should_stop:
             return
         if not self._is_current(generation):
@@ -118,6 +122,12 @@ class DeliveryConsumer(driver.Consumer):
             if offset == 0:
                 self._thread.seek(place, 0)
         return committed
+
+    async def _before_fetch(self) -> None:
+        if self._held_back:
+            await self._some_flow()
+        if 0 < self._fetched < SMALL_FETCH_EVENTS:
+            await asyncio.sleep(GATHER_SECONDS)
 
     async def _some_flow(self) -> None:
         """Wait while every partition is held back, where Faust would sleep for a second."""

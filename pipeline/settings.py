@@ -53,7 +53,9 @@ class Settings(BaseSettings):
         (), description="Private networks that callbacks may reach, CIDRs separated by commas; none by default."
     )
     web_bind: str = Field("127.0.0.1", min_length=1, description="The address that the web server listens on.")
-    web_port: int = Field(6066, ge=0, le=65535, description="The port of the web server; 0 takes a free one.")
+    web_port: int = Field(
+        6066, ge=1, le=65535, description="The port of the web server; one of its own for each worker on a host."
+    )
     admin_token: SecretStr | None = Field(
         None, min_length=1, description="The bearer token that may use the API and see the pages."
     )
