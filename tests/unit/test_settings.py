@@ -68,7 +68,7 @@ def test_an_empty_variable_is_not_set(environment: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "problem"),
     [
-        ("WEB_PORT", "70000", 'WEBHOOKS_WEB_PORT: "70000" is out of range; allowed: 0 to 65535'),
+        ("WEB_PORT", "70000", 'WEBHOOKS_WEB_PORT: "70000" is out of range; allowed: 1 to 65535'),
         ("MAX_IN_FLIGHT", "many", 'WEBHOOKS_MAX_IN_FLIGHT: must be a whole number, not "many"'),
         ("HOLD_SECONDS", "-1", 'WEBHOOKS_HOLD_SECONDS: "-1" is out of range; allowed: 0 to 3600'),
         ("LOG_FORMAT", "xml", 'WEBHOOKS_LOG_FORMAT: "xml" is not allowed; allowed: console, json'),
