@@ -19,6 +19,7 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
+from pipeline.disconnect import disconnect
 from pipeline.errors import NotDeadLetteredError
 from pipeline.kafka import KafkaConnection
 from pipeline.model import Event, webhook_id
@@ -136,7 +137,23 @@ class KafkaDeadLetters:
 
     async def _send(self, event: Event, headers: Sequence[tuple[str, bytes]]) -> None:
         producer = await self._started()
-        await producer.send_and_wait(self.topic, event.value, event.key, headers=headers)
+        try:
+            # A record without key and value is what aiokafka can't write: it gets an empty one.
+            value = b"" if event.key is None and event.value is None else event.value
+            await producer.send_and_wait(self.topic, value, event.key, headers=headers)
+        except KafkaError as error:
+            if not error.retriable:
+                # It has counted the letter that the broker did not take, and whatever it sends there from now on is
+                # refused as out of order.
+                await self._replace(producer)
+            raise
+
+    async def _replace(self, producer: AIOKafkaProducer) -> None:
+        """The next letter gets a new producer; what is under way in this one may end."""
+        if self._producer is not producer:
+            return
+        self._producer = None
+        await disconnect(producer)
 
     async def _started(self) -> AIOKafkaProducer:
         """The producer, started at the first letter: a dead-letter cluster that is down must not stop a worker."""
@@ -151,7 +168,7 @@ class KafkaDeadLetters:
                 try:
                     await producer.start()
                 except BaseException:
-                    await producer.stop()
+                    await disconnect(producer)
                     raise
                 self._producer = producer
             return self._producer
@@ -160,4 +177,4 @@ class KafkaDeadLetters:
         """Flush and disconnect."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            await producer.stop()
+            await disconnect(producer)

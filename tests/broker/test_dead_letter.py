@@ -105,6 +105,31 @@ async def test_what_the_broker_never_takes_is_said_at_once(
     assert len(await kafka.read(topic)) == 1
 
 
+async def test_a_letter_that_is_refused_does_not_hold_up_those_after_it(
+    kafka: TestBroker, unique_name: Callable[[str], str]
+) -> None:
+    topic = await kafka.create_topic(unique_name("dlq"), config={"max.message.bytes": "2000"})
+    large = Letter(event=Record("events", 0, 1, b"sub-1", bytes(5000)), reason="rejected")
+    failures: list[str] = []
+    async with writing(kafka, topic, failures) as letters:
+        await letters.put(LETTER)  # the broker knows the producer now, and counts what it sends
+        with pytest.raises(NotDeadLetteredError):
+            await letters.put(large)
+        await asyncio.wait_for(letters.put(LETTER), 20)
+    assert failures == []
+    assert len(await kafka.read(topic)) == 2
+
+
+async def test_an_event_without_key_and_value_is_dead_lettered(
+    broker: TestBroker, unique_name: Callable[[str], str]
+) -> None:
+    topic = await broker.create_topic(unique_name("dlq"))
+    async with writing(broker, topic, []) as letters:
+        await letters.put(Letter(event=Record("events", 0, 1, None, None), reason="undecodable"))
+    (record,) = await broker.read(topic)
+    assert (record.key, record.value) == (None, b"")
+
+
 def test_a_letter_that_died_before_keeps_its_first_id_and_tells_its_last_end() -> None:
     again = Record(
         "events", 0, 99, b"sub-1", b"", [("dlq.webhook-id", b"events-3-41"), ("dlq.status", b"400"), ("x", b"1")]
@@ -113,6 +138,13 @@ def test_a_letter_that_died_before_keeps_its_first_id_and_tells_its_last_end() -
     assert ("x", b"1") in headers
     assert [value for name, value in headers if name == "dlq.webhook-id"] == [b"events-3-41"]
     assert [value for name, value in headers if name == "dlq.status"] == []
+
+
+def test_a_header_without_a_value_is_passed_on() -> None:
+    event = Record("events", 3, 41, b"sub-1", b"", [("dlq.webhook-id", b""), ("x", b"")])
+    headers = headers_of(Letter(event=event, reason="rejected"))
+    assert ("x", b"") in headers
+    assert ("dlq.webhook-id", b"events-3-41") in headers
 
 
 def test_no_secret_stands_in_a_letter() -> None:
