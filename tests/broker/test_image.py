@@ -19,6 +19,7 @@ from tests.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]
 IMAGE: Final = "webhook-pipeline/test-image"
+LABEL: Final = "webhook-pipeline.test"
 START_SECONDS: Final = 60.0
 
 # The first build fetches a Debian and every dependency.
@@ -41,7 +42,11 @@ def engine() -> Iterator[docker.DockerClient]:
 @pytest.fixture(scope="module")
 def image(engine: docker.DockerClient) -> str:
     base = debian_image(engine)
-    engine.images.build(path=str(ROOT), dockerfile="deploy/Dockerfile", tag=IMAGE, buildargs={"BASE": base}, rm=True)
+    engine.images.build(
+        path=str(ROOT), dockerfile="deploy/Dockerfile", tag=IMAGE, buildargs={"BASE": base}, labels={LABEL: ""}, rm=True
+    )
+    # The image of the run before has lost its tag to this one.
+    engine.images.prune(filters={"dangling": True, "label": LABEL})
     return IMAGE
 
 
