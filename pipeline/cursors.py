@@ -9,6 +9,7 @@ them. Rows wait for the next group commit: begin, send all, commit, resolve the 
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -24,7 +25,9 @@ from aiokafka.errors import (
     OutOfOrderSequenceNumber,
     ProducerFenced,
 )
+from aiokafka.producer.transaction_manager import TransactionState
 
+from pipeline.disconnect import disconnect
 from pipeline.errors import FencedError
 from pipeline.kafka import KafkaConnection
 from pipeline.model import Cause, Cursor, Status
@@ -40,8 +43,14 @@ FENCED_ERRORS: Final = (
 )
 """After these the producer can't go on, and a new one would fence whoever owns the partition now."""
 RETRY_PAUSE_SECONDS: Final = 0.5
-CLOSE_SECONDS: Final = 5.0
+CLOSE_SECONDS: Final = 2.0
+ABORT_SECONDS: Final = 1.0
 REQUEST_TIMEOUT_MS: Final = 30_000
+KEEP_ALIVE_SECONDS: Final = 12 * 3600.0
+"""So often at least a transaction is made. Kafka forgets a transactional id that was not used for seven days
+(`transactional.id.expiration.ms`), and the rows of a partition where nothing went wrong for so long with it."""
+KEEP_ALIVE_KEY: Final = b"\xffkeep-alive"
+"""No subscription has it, for it is not UTF-8; its value is always null, so compaction takes it away."""
 
 
 def encode(cursor: Cursor) -> bytes:
@@ -93,14 +102,22 @@ class KafkaRows:
         topic: `<app>.cursors`.
         partition: of the source, and of this topic.
         on_written: told how many rows each group commit has made durable.
+        keep_alive_seconds: see `KEEP_ALIVE_SECONDS`.
     """
 
     def __init__(
-        self, connection: KafkaConnection, topic: str, partition: int, *, on_written: Callable[[int], None]
+        self,
+        connection: KafkaConnection,
+        topic: str,
+        partition: int,
+        *,
+        on_written: Callable[[int], None],
+        keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
     ) -> None:
         self._connection = connection
         self._place = TopicPartition(topic, partition)
         self._on_written = on_written
+        self._keep_alive_seconds = keep_alive_seconds
         self._producer: AIOKafkaProducer | None = None
         self._group = _Group()
         self._wanted = asyncio.Event()
@@ -173,11 +190,19 @@ class KafkaRows:
 
     async def _write_groups(self) -> None:
         while not (self._closing and not self._group.rows):
-            await self._wanted.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._keep_alive_seconds):
+                    await self._wanted.wait()
+            if not (self._wanted.is_set() or self._fenced):
+                self._group.rows[KEEP_ALIVE_KEY] = None
             self._wanted.clear()
             group, self._group = self._group, _Group()
-            if group.rows:
-                await self._write(group)
+            try:
+                if group.rows:
+                    await self._write(group)
+            finally:
+                for waiter in group.waiters:
+                    waiter.cancel()  # those that were cut off; the others are done
 
     async def _write(self, group: _Group) -> None:
         while True:
@@ -187,6 +212,9 @@ class KafkaRows:
                 self._fence(group, error)
                 return
             except (KafkaError, OSError) as error:
+                if self._is_broken:
+                    self._fence(group, error)
+                    return
                 logger.warning("rows of %s are not committed yet: %r", self._place, error)
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
             else:
@@ -195,6 +223,12 @@ class KafkaRows:
                     if not waiter.done():
                         waiter.set_result(None)
                 return
+
+    @property
+    def _is_broken(self) -> bool:
+        """Whether the producer can begin no transaction any more, whatever error brought it there."""
+        transactions = None if self._producer is None else self._producer._txn_manager  # noqa: SLF001 - aiokafka tells nowhere else
+        return transactions is not None and transactions.state is not TransactionState.READY
 
     async def _commit(self, rows: Mapping[bytes, bytes | None]) -> None:
         producer = self._producer
@@ -217,7 +251,7 @@ class KafkaRows:
         self._group = _Group()
         for waiter in group.waiters:
             if not waiter.done():
-                waiter.set_exception(FencedError(f"{self._place} has another owner: {error!r}"))
+                waiter.set_exception(FencedError(f"{self._place} takes no more rows from here: {error!r}"))
                 waiter.exception()
 
     async def close(self) -> None:
@@ -227,10 +261,16 @@ class KafkaRows:
         writer, self._writer = self._writer, None
         if writer is not None:
             await asyncio.wait([writer], timeout=CLOSE_SECONDS)
-            writer.cancel()
-            await asyncio.gather(writer, return_exceptions=True)
+            await _end(writer)
         for waiter in self._group.waiters:
             waiter.cancel()
         producer, self._producer = self._producer, None
         if producer is not None:
-            await producer.stop()
+            await disconnect(producer)
+
+
+async def _end(writer: "asyncio.Task[None]") -> None:
+    """Cancel it: its transaction first, then the wait for the broker to abort that, which a new owner does as well."""
+    while not writer.done():
+        writer.cancel()
+        await asyncio.wait([writer], timeout=ABORT_SECONDS)

@@ -8,6 +8,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from pipeline.cursors import KafkaRows
+from pipeline.embedded import EmbeddedBroker
 from pipeline.errors import FencedError
 from pipeline.kafka import KafkaConnection
 from pipeline.model import Cause, Cursor, Status
@@ -72,6 +73,28 @@ async def test_a_close_writes_what_still_waits(broker: TestBroker, topic: str) -
     async with opened(broker, topic) as rows:
         rows.put(b"sub-1", Cursor(next=5))
     assert await found(broker, topic) == {b"sub-1": Cursor(next=5)}
+
+
+async def test_a_close_does_not_wait_for_a_broker_that_is_gone(unique_name: Callable[[str], str]) -> None:
+    with EmbeddedBroker() as mock:
+        broker = TestBroker(mock.bootstrap, mock)
+        rows = store(broker, await broker.create_topic(unique_name("cursors"), 2))
+        await rows.open()
+    row = rows.put(b"sub-1", Cursor(next=5))
+    await asyncio.wait_for(rows.close(), 20)
+    assert row.cancelled()
+
+
+async def test_a_transactional_id_is_used_also_while_there_are_no_rows(kafka: TestBroker, kafka_topic: str) -> None:
+    used = asyncio.Event()
+    rows = KafkaRows(kafka.connection, kafka_topic, 1, on_written=lambda _: used.set(), keep_alive_seconds=0.05)
+    try:
+        await rows.open()
+        await asyncio.wait_for(used.wait(), 20)
+        await rows.put(b"sub-1", Cursor(next=5))
+    finally:
+        await rows.close()
+    assert await found(kafka, kafka_topic) == {b"sub-1": Cursor(next=5)}
 
 
 async def test_a_row_that_cannot_be_read_is_passed_over(broker: TestBroker, topic: str) -> None:
