@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.errors import ConfigurationError
 from pipeline.model import TlsOptions
+from pipeline.prompt_tls import close_promptly
 from pipeline.sentences import shown
 
 if TYPE_CHECKING:
@@ -55,11 +56,11 @@ class KafkaConnection:
         """
         if not self.uses_tls:
             return None
-        if self.tls is None:
-            return ssl.create_default_context()
-        context = ssl.create_default_context(cadata=self.tls.trusted_pem)
-        if self.tls.client_certificate_pem and self.tls.client_key_pem:
-            _load_client_certificate(context, self.tls.client_certificate_pem, self.tls.client_key_pem)
+        tls = self.tls or TlsOptions()
+        context = ssl.create_default_context(cadata=tls.trusted_pem)
+        if tls.client_certificate_pem and tls.client_key_pem:
+            _load_client_certificate(context, tls.client_certificate_pem, tls.client_key_pem)
+        close_promptly(context)
         return context
 
     def client_options(self) -> dict[str, Any]:
