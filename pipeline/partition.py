@@ -406,7 +406,8 @@ class Partition:
         if lane.row is not None:
             return not lane.is_released or lane.cursor() != lane.row
         # Ahead of the prefix: some of its events at or after it are settled, and must not be sent again.
-        return lane.settled_to > prefix or lane.next < prefix or lane.is_trying or not lane.is_released
+        # Outside the window: rows that land now may let the prefix pass what QoS none has in its queue.
+        return lane.settled_to > prefix or not lane.is_in_window or lane.is_trying or not lane.is_released
 
     async def close(self) -> None:
         """End all work at once; nothing that is still under way counts. What is durable stays as it is."""
