@@ -14,6 +14,7 @@ from aiokafka.errors import (
     SaslAuthenticationFailed,
     UnsupportedSaslMechanismError,
 )
+from aiokafka.protocol.metadata import MetadataRequest
 
 from pipeline.kafka import KafkaConnection
 
@@ -46,9 +47,13 @@ async def _reason(connection: KafkaConnection, server: str, timeout_seconds: flo
     del options["bootstrap_servers"]
     try:
         found = await create_conn(host.strip("[]"), int(port), request_timeout_ms=timeout_seconds * 1000, **options)
+        try:
+            # Whoever skips the login is let down only at the first real question.
+            await found.send(MetadataRequest([]))
+        finally:
+            found.close()
     except (KafkaError, OSError) as error:
         return describe(error, connection)
-    found.close()
     return None
 
 

@@ -132,8 +132,13 @@ def application(folder: Path, name: str, bootstrap: str, *, source: str, dlq: st
         source: the source topic.
         dlq: the dead-letter topic, if any.
     """
+    return write_application(folder, name, definition(bootstrap, source, dlq))
+
+
+def write_application(folder: Path, name: str, document: Mapping[str, object]) -> Webhooks:
+    """As `application`, for an API definition of one's own."""
     path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(definition(bootstrap, source, dlq)))
+    path.write_text(yaml.safe_dump(document))
     return Webhooks(
         {
             "WEBHOOKS_API": str(path),

@@ -1,0 +1,161 @@
+"""Secured clusters, each with its own: logins, own certificate authorities, dead letters elsewhere than the source."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import trustme
+from aiokafka.admin import AIOKafkaAdminClient
+
+from tests.brokers import TestBroker
+from tests.cluster import Cluster, cluster, definition_document
+from tests.program import Webhooks, write_application
+from tests.recorder import Recorder, answer, recording
+from tests.secured import MECHANISMS, SecuredKafka, secured_kafka
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.kafka]
+
+Name = Callable[[str], str]
+
+WRONG_PASSWORD = "planted-wrong-password"
+COMMANDS = [["check"], ["worker", "--without-web"]]
+
+
+@pytest.fixture(scope="session")
+def secured() -> SecuredKafka:
+    return secured_kafka()
+
+
+@pytest.fixture(params=MECHANISMS)
+def source(secured: SecuredKafka, request: pytest.FixtureRequest) -> TestBroker:
+    return secured.broker(str(request.param))
+
+
+@pytest.fixture
+async def recorder() -> AsyncIterator[Recorder]:
+    async with recording() as found:
+        yield found
+
+
+async def topics(broker: TestBroker, app: str) -> set[str]:
+    """The topics of an application on a cluster, without the application's name."""
+    admin = AIOKafkaAdminClient(**broker.connection.client_options())
+    try:
+        await admin.start()
+        return {name.removeprefix(app) for name in await admin.list_topics() if name.startswith(app)}
+    finally:
+        await admin.close()
+
+
+def has_password(output: str, broker: TestBroker) -> bool:
+    assert broker.security is not None
+    return str(broker.security["sasl"]["password"]) in output
+
+
+async def deliver_and_reject(found: Cluster, recorder: Recorder, letters: TestBroker) -> None:
+    """A worker delivers an event that is accepted, and has one that is rejected among the dead letters."""
+    worker = await found.start_worker()
+    await found.until_ready()
+    recorder.behaviours["sour"] = answer(400)
+    await found.subscribe(recorder, "sweet", "sour")
+    await found.produce([("sour", b"no"), ("sweet", b"yes")])
+
+    (dead,) = await letters.wait_for(f"{found.app}-dlq", 1)
+    await recorder.until_events(2)
+
+    assert [call.body for call in recorder.of("sweet")] == [b"yes"]
+    assert (dead.key, dead.value, dict(dead.headers)["dlq.topic"]) == (b"sour", b"no", found.topic.encode())
+    assert await worker.terminate() == 0
+    assert "ERROR" not in worker.output()
+
+
+async def test_a_worker_reads_a_secured_cluster_and_has_its_dead_letters_on_a_plain_one(
+    source: TestBroker, kafka: TestBroker, unique_name: Name, tmp_path: Path, recorder: Recorder
+) -> None:
+    app = unique_name("secured")
+    async with cluster(source, app, tmp_path, dlq=True, dlq_broker=kafka) as found:
+        await deliver_and_reject(found, recorder, kafka)
+
+        assert not has_password(found.workers[0].output(), source)
+    assert await topics(source, app) == {"-events", ".subscriptions", ".cursors", "-tokens-changelog"}
+    assert await topics(kafka, app) == {"-dlq"}
+
+
+async def test_a_worker_reads_a_plain_cluster_and_has_its_dead_letters_on_a_secured_one(
+    secured: SecuredKafka, kafka: TestBroker, unique_name: Name, tmp_path: Path, recorder: Recorder
+) -> None:
+    letters, app = secured.broker("SCRAM-SHA-512"), unique_name("secured-dlq")
+    async with cluster(kafka, app, tmp_path, dlq=True, dlq_broker=letters) as found:
+        await deliver_and_reject(found, recorder, letters)
+
+        assert not has_password(found.workers[0].output(), letters)
+    assert await topics(letters, app) == {"-dlq"}
+
+
+def program(folder: Path, source: TestBroker, letters: TestBroker | None = None) -> Webhooks:
+    """`webhooks` for topics that don't exist: it must end before it looks for them."""
+    document = definition_document(source, "events", dlq="letters" if letters else None, dlq_broker=letters)
+    return write_application(folder, "secured", document)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+async def test_a_wrong_password_is_a_sentence_without_it(
+    secured: SecuredKafka, mechanism: str, command: list[str], tmp_path: Path
+) -> None:
+    source = TestBroker(secured.address, security=secured.security(mechanism, password=WRONG_PASSWORD))
+
+    ended = await program(tmp_path, source).run(*command)
+
+    assert ended.code == 1
+    assert ended.err.splitlines()[-1] == (
+        f"Error: Kafka at {secured.address} can't be used: it refuses the login of {secured.username} by {mechanism}"
+    )
+    assert "Traceback" not in ended.err
+    assert not has_password(ended.out + ended.err, source)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+async def test_a_certificate_of_an_unknown_authority_is_a_sentence(
+    secured: SecuredKafka, command: list[str], tmp_path: Path
+) -> None:
+    if not secured.has_tls:
+        pytest.skip(f"the secured Kafka of this run has no certificate: it speaks {secured.protocol}")
+    other = tmp_path / "other-ca.pem"
+    trustme.CA().cert_pem.write_to_path(other)
+    source = TestBroker(secured.address, security=secured.security("SCRAM-SHA-512", ca=other))
+
+    ended = await program(tmp_path, source).run(*command)
+
+    assert ended.code == 1
+    last = ended.err.splitlines()[-1]
+    assert last.startswith(f"Error: Kafka at {secured.address} can't be used: its certificate is not trusted (")
+    assert last.endswith("); whom to trust: security.ssl.trustStore")
+    assert "Traceback" not in ended.err
+    assert not has_password(ended.out + ended.err, source)
+
+
+async def test_a_protocol_that_is_not_the_listeners_is_a_sentence(secured: SecuredKafka, tmp_path: Path) -> None:
+    for protocol in {"PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"} - {secured.protocol}:
+        source = TestBroker(secured.address, security={**secured.security("PLAIN"), "protocol": protocol})
+
+        ended = await program(tmp_path, source).run("check")
+
+        assert ended.code == 1
+        assert ended.err.splitlines()[-1].endswith(f", as if its protocol were not {protocol}")
+        assert "Traceback" not in ended.err
+        assert not has_password(ended.out + ended.err, source)
+
+
+async def test_a_wrong_password_for_the_dead_letters_names_their_cluster(
+    secured: SecuredKafka, kafka: TestBroker, unique_name: Name, tmp_path: Path
+) -> None:
+    topic = await kafka.create_topic(unique_name("events"), 1)
+    letters = TestBroker(secured.address, security=secured.security("SCRAM-SHA-256", password=WRONG_PASSWORD))
+    document = definition_document(kafka, topic, dlq="letters", dlq_broker=letters)
+
+    ended = await write_application(tmp_path, topic, document).run("check", "--no-create")
+
+    assert ended.code == 1
+    assert f"Error: Kafka at {secured.address} can't be used: it refuses the login" in ended.err
+    assert not has_password(ended.out + ended.err, letters)
