@@ -45,10 +45,11 @@ class DeliveryConsumerThread(driver.AIOKafkaConsumerThread):
         return consumer
 
     async def on_thread_stop(self) -> None:
-        """Leave the group. aiokafka looks for its coordinator for ever, also where there is no broker any more."""
-        try:
-            await asyncio.wait_for(super().on_thread_stop(), LEAVE_SECONDS)
-        except TimeoutError:
+        """Leave the group. Without a broker aiokafka looks for one for ever, or fails: Faust then waits a minute."""
+        leaving = asyncio.ensure_future(super().on_thread_stop())
+        # In a task of its own, for the driver may let a cancellation out that is none.
+        await asyncio.wait([leaving], timeout=LEAVE_SECONDS)
+        if leaving.cancel() or leaving.cancelled() or leaving.exception() is not None:
             logger.warning("the group was not left: its broker does not answer")
 
 
@@ -62,6 +63,7 @@ class DeliveryConsumer(driver.Consumer):
         self._prefix_lock = asyncio.Lock()
         self._held_back: set[TP] = set()
         self._flowing = asyncio.Event()
+        self._opening: asyncio.Task[None] | None = None
         self._fetched = 0
         self._dispatcher.flow = self
 
@@ -182,6 +184,18 @@ class DeliveryConsumer(driver.Consumer):
 
     async def open_partitions(self) -> None:
         """After an assignment and the recovery of tables: open what is ours, each at its position."""
+        self._opening = opening = asyncio.create_task(self._open_assigned())
+        try:
+            await asyncio.wait([opening])
+        finally:
+            opening.cancel()
+        if opening.cancelled():
+            # They are given back already. Faust would let the events of an assignment flow that is gone; with the next
+            # assignment, or its end, it cancels this.
+            await asyncio.Event().wait()
+        opening.result()
+
+    async def _open_assigned(self) -> None:
         topic = self._dispatcher.topic
         numbers = self._source_partitions(self.assignment())
         if not numbers:
@@ -205,6 +219,9 @@ class DeliveryConsumer(driver.Consumer):
 
     async def give_back(self, numbers: set[int]) -> None:
         """Drain, commit and close partitions of the source topic."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
         prefixes = await self._dispatcher.drain(numbers, self.app.drain_seconds)
         try:
             await asyncio.wait_for(self.commit_prefixes(prefixes), COMMIT_SECONDS)
