@@ -361,7 +361,8 @@ class Partition:
         if committed is None:
             return
         for lane in list(self.lanes.values()):
-            if lane.is_idle and lane.row is None and lane.settled_to <= committed:
+            has_command = lane.subscription is not None and lane.revision < lane.subscription.revision
+            if lane.is_idle and lane.row is None and lane.settled_to <= committed and not has_command:
                 del self.lanes[lane.key]
                 self._noted.pop(lane, None)
                 self.wishes.forget_times(lane)
