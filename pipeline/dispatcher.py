@@ -149,6 +149,11 @@ class Dispatcher:
         if self.queued_bytes > self._worker_bytes:
             self._relieve()
 
+    @property
+    def is_crowded(self) -> bool:
+        """See `partition.Surroundings`."""
+        return self.queued_bytes >= self._worker_bytes
+
     def account(self, size: int) -> None:
         """See `partition.Surroundings`."""
         self.queued_bytes += size

@@ -72,6 +72,11 @@ class Home(Protocol):
         """The partition is being given back: begin nothing new."""
         ...
 
+    @property
+    def is_crowded(self) -> bool:
+        """The queues of the worker hold as much as they may."""
+        ...
+
     def hand_out(self, offset: int) -> None:
         """The window holds the offset from now on."""
         ...
@@ -267,8 +272,14 @@ class Lane:
             and self._due is None
             and 2 * len(self.queue) <= self._limits.events
             and 2 * self.queued_bytes <= self._limits.bytes
+            and not self._is_rationed
             and not self._home.is_draining
         )
+
+    @property
+    def _is_rationed(self) -> bool:
+        """One event at a time while the worker is full: so what hung receivers have queued can't stop the others."""
+        return bool(self.queue) and self._home.is_crowded
 
     def feed(self, events: list[Event], end: int) -> None:
         """The lane's events of a stretch of the log that reaches from `read_from`, or before it, to *end*."""
@@ -276,7 +287,7 @@ class Lane:
             # Auto: of several in flight, one was put back and is read again; the others are still under way.
             if event.offset < self.read_from or event.offset in self.flights:
                 continue
-            if self._is_full:
+            if self._is_full or self._is_rationed:
                 self.read_from = event.offset
                 break
             self._enqueue(event)

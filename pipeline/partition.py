@@ -109,6 +109,11 @@ class Surroundings(Protocol):
         """Whether there is a dead-letter topic."""
         ...
 
+    @property
+    def is_crowded(self) -> bool:
+        """The queues of the worker hold as much as they may."""
+        ...
+
     def account(self, size: int) -> None:
         """So many bytes more (or less) are queued in this worker."""
         ...
@@ -195,6 +200,11 @@ class Partition:
         if self.is_held_back and 2 * len(self.window) <= PRESSURE_EVENTS:
             self.is_held_back = False
             self._worker.let_flow(self)
+
+    @property
+    def is_crowded(self) -> bool:
+        """See `lane.Home`."""
+        return self._worker.is_crowded
 
     def account(self, size: int) -> None:
         """See `lane.Home`."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from pipeline.lane import LaneLimits
+from pipeline.lane import EVENT_OVERHEAD_BYTES, LaneLimits
 from pipeline.partition import PATIENCE_SECONDS, PRESSURE_EVENTS
 from tests.core import Core, subscription
 from tests.virtual_time import in_virtual_time
@@ -100,4 +100,45 @@ async def test_without_pressure_a_lane_is_held_for_the_whole_time() -> None:
     await asyncio.sleep(2)
     await core.checkpoint()
     assert core.lane("sub-0").state == "behind"
+    await core.end()
+
+
+WORKER_BYTES = 10_000
+
+
+def queued(core: Core) -> int:
+    return sum(lane.queued_bytes for lane in core.partition.lanes.values())
+
+
+async def lagging(*, but: str = "") -> Core:
+    """Lanes that are behind with far more than the worker may hold; all of them but one have receivers that hang."""
+    core = await Core(*map(subscription, NAMES), limits=ROOMY, slots=100, worker_bytes=WORKER_BYTES).open()
+    await core.hand_out([core.log.append(name.encode()) for _ in range(50) for name in NAMES])
+    for lane in list(core.partition.lanes.values()):
+        lane.go_behind()
+    await core.land()
+    for _ in range(50):
+        await core.read(400)
+        await answer_some(core, but)
+    return core
+
+
+async def answer_some(core: Core, name: str) -> None:
+    for attempt in [each for each in core.send.pending if each.subscription.id == name]:
+        await core.answer(attempt.offset)
+
+
+@in_virtual_time
+async def test_lanes_that_are_behind_keep_to_the_memory_of_the_worker() -> None:
+    core = await lagging()
+    assert queued(core) == core.dispatcher.queued_bytes
+    assert queued(core) <= WORKER_BYTES + len(NAMES) * EVENT_OVERHEAD_BYTES
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_worker_that_is_full_of_events_for_hung_receivers_serves_the_others() -> None:
+    core = await lagging(but="sub-5")
+    assert core.dispatcher.is_crowded
+    assert len([attempt for attempt in core.send.made if attempt.subscription.id == "sub-5"]) == 50
     await core.end()
