@@ -34,6 +34,9 @@ PATIENCE_SECONDS = 1.0
 """While a partition is held back, a lane that holds an event for so long and lags far behind the others goes behind."""
 LAGGING_FACTOR = 3
 """How many times the lag of the quicker lanes (the lower quartile) a lane lags that no longer keeps pace with them."""
+FAIR_STRETCHES = 8
+"""Of so many stretches of the log one is read for the lane that has waited longest, the others for the most backward
+one: it collects the lanes ahead of it, but a long replay would keep them waiting until it gets there."""
 LAST_ROWS_SECONDS = 10.0
 """How long giving a partition back waits for the last rows. Without them events may be repeated, none is lost."""
 
@@ -157,7 +160,8 @@ class Partition:
         self._rows = rows
         self._noted: dict[Lane, None] = {}
         self._runners: set[asyncio.Task[None]] = set()
-        self._behind: dict[Lane, None] = {}
+        self._behind: dict[Lane, None] = {}  # whoever has waited longest comes first
+        self._stretches = 0
         self.wishes = Wishes(self, worker)
 
     # --------------------------------------------------------------- the stream
@@ -259,18 +263,22 @@ class Partition:
         self._worker.reader.wake(self)
 
     def next_place(self) -> int | None:
-        """Where the log should be read next: the smallest reading place among the lanes with room."""
+        """Where the log should be read next: where the most backward lane with room is, or who has waited longest."""
         for lane in [lane for lane in self._behind if not lane.wants_to_read]:
             del self._behind[lane]
+        if self._stretches % FAIR_STRETCHES == 0:
+            return next((lane.read_from for lane in self._behind), None)
         return min((lane.read_from for lane in self._behind), default=None)
 
     def feed(self, start: int, end: int, events: Sequence[Event]) -> None:
         """A stretch of the log, [start, end): give each lane its events. Never goes beyond what was dispatched."""
+        self._stretches += 1
         end = min(end, self.dispatched)
         fed: dict[bytes, list[Event]] = {}
         lanes = [lane for lane in self._behind if start <= lane.read_from < end and lane.wants_to_read]
         for lane in lanes:
             fed[lane.key] = []
+            self._behind[lane] = self._behind.pop(lane)  # to the end of those who wait
         for event in events:
             wanted = fed.get(event.key or b"")
             if wanted is not None and event.offset < end:

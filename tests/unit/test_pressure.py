@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Sequence
 
 from pipeline.lane import EVENT_OVERHEAD_BYTES, LaneLimits
-from pipeline.partition import PATIENCE_SECONDS, PRESSURE_EVENTS
+from pipeline.model import Status
+from pipeline.partition import FAIR_STRETCHES, PATIENCE_SECONDS, PRESSURE_EVENTS
 from tests.core import Core, subscription
 from tests.virtual_time import in_virtual_time
 
@@ -141,4 +142,20 @@ async def test_a_worker_that_is_full_of_events_for_hung_receivers_serves_the_oth
     core = await lagging(but="sub-5")
     assert core.dispatcher.is_crowded
     assert len([attempt for attempt in core.send.made if attempt.subscription.id == "sub-5"]) == 50
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_long_replay_does_not_keep_other_lanes_waiting_for_the_log() -> None:
+    core = await Core(*map(subscription, NAMES), limits=ROOMY).open()
+    await core.hand_out([core.log.append(b"sub-0") for _ in range(10_000)] + [core.log.append(b"sub-1")])
+    for lane in list(core.partition.lanes.values()):
+        lane.stop(Status.PAUSED)
+    await core.land()
+    core.lane("sub-0").resume()
+    await core.read(10)
+    core.lane("sub-1").resume()
+    for _ in range(FAIR_STRETCHES):
+        await core.read(10)
+    assert [attempt.subscription.id for attempt in core.send.made] == ["sub-0", "sub-1"]
     await core.end()
