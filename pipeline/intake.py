@@ -171,6 +171,8 @@ class DeliveryConsumer(driver.Consumer):
 
     async def commit_prefixes(self, prefixes: Mapping[int, int]) -> None:
         """Commit these offsets of the source topic; those of partitions that are not ours any more are passed over."""
+        if not prefixes:
+            return  # and wait for no commit that is under way: at a stop without a broker it never ends
         async with self._prefix_lock:
             topic = self._dispatcher.topic
             ours = self._source_partitions(self.assignment())
