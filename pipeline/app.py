@@ -47,6 +47,8 @@ from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.telemetry import Telemetry
 from pipeline.topics import cursors_topic, subscriptions_topic
+from pipeline.web.access import Access
+from pipeline.web.admin_tokens import admin_tokens
 from pipeline.web.attach import BUILT_IN_PAGES_OFF, attach_web, web_options
 
 logger = logging.getLogger(__name__)
@@ -148,12 +150,15 @@ def create_app(settings: Settings, definition: Definition, partitions: int) -> D
         settings: from the environment.
         definition: of the API.
         partitions: how many the source topic has (topics.py).
+
+    Raises:
+        ConfigurationError: the file of ADMIN_JWKS can't be used.
     """
     connection = definition.source.connection
     clock = SystemClock()
     telemetry = Telemetry()
-    token = None if settings.admin_token is None else settings.admin_token.get_secret_value()
-    app = _faust_app(settings, definition, token)
+    access = _access(settings, clock)
+    app = _faust_app(settings, definition, access)
     box = SecretBox([key.get_secret_value() for key in settings.secret_keys])
     topics = TopicNames.of(settings.app)
 
@@ -204,11 +209,11 @@ def create_app(settings: Settings, definition: Definition, partitions: int) -> D
         subscriptions=lambda: len(registry.all()),
         warning_of=partial(_warning_of, clock),
     )
-    attach_web(app, reporter=reporter, telemetry=telemetry, admin_token=token)
+    attach_web(app, reporter=reporter, telemetry=telemetry, access=access)
     return app
 
 
-def _faust_app(settings: Settings, definition: Definition, admin_token: str | None) -> DeliveryApp:
+def _faust_app(settings: Settings, definition: Definition, access: Access) -> DeliveryApp:
     connection = definition.source.connection
     return DeliveryApp(
         settings.app,
@@ -242,10 +247,18 @@ def _faust_app(settings: Settings, definition: Definition, admin_token: str | No
         topic_allow_declare=False,
         web_bind=settings.web_bind,
         web_port=settings.web_port,
-        web_application_options=web_options(admin_token),
+        web_application_options=web_options(access),
         **BUILT_IN_PAGES_OFF,
         logging_config=logging_config(settings.log_format, settings.log_level),
         worker_redirect_stdouts=False,
+    )
+
+
+def _access(settings: Settings, clock: Clock) -> Access:
+    token, jwks = settings.admin_token, settings.admin_jwks
+    return Access(
+        admin_token=None if token is None else token.get_secret_value(),
+        tokens=None if jwks is None else admin_tokens(jwks, settings.app, clock),
     )
 
 

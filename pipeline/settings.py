@@ -7,6 +7,7 @@ import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
 from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -141,6 +142,13 @@ class Settings(BaseSettings):
                 raise problem(error.problems[0].removeprefix(": ")) from None
         return value
 
+    @field_validator("admin_jwks")
+    @classmethod
+    def _is_trustworthy(cls, value: str | None) -> str | None:
+        if value is not None and "://" in value and not _is_trustworthy(value):
+            raise problem("must be a file or an https URL without user and password; http for loopback only")
+        return value
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _upper(cls, value: object) -> object:
@@ -166,6 +174,25 @@ def _network(text: str) -> Network:
         return ipaddress.ip_network(text)
     except ValueError as error:
         raise problem(f"{shown(text)} is not a network in CIDR notation, such as 10.0.0.0/8: {error}") from None
+
+
+def _is_trustworthy(url: str) -> bool:
+    """Whether what comes from *url* is what its owner published."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    if not host or "@" in parts.netloc:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _sentence(details: ErrorDetails) -> str:

@@ -1,4 +1,4 @@
-"""Who may see the web view: whoever has the admin token; nobody where none is set. Health is open to all."""
+"""Who may see the web view: whoever has the admin token or one that a trusted key has signed. Health is open to all."""
 
 import base64
 import binascii
@@ -11,6 +11,8 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from multidict import CIMultiDict
 
+from pipeline.web.admin_tokens import AdminTokens, Doubt
+from pipeline.web.key_ring import PAUSE_SECONDS
 from pipeline.web.problem import problem
 
 OPEN_PATHS: Final = frozenset({"/health/live", "/health/ready"})
@@ -18,47 +20,68 @@ OPEN_PATHS: Final = frozenset({"/health/live", "/health/ready"})
 
 READING: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
-_CHALLENGES: Final = ('Basic realm="webhooks", charset="UTF-8"', 'Bearer realm="webhooks"')
+_CLOSED: Final = (
+    "This page is closed because no admin token is set. Set WEBHOOKS_ADMIN_TOKEN for the worker and send it as "
+    "`Authorization: Bearer <token>`, or as the password that a browser asks for; or set WEBHOOKS_ADMIN_JWKS and "
+    "send a token that is signed by one of its keys."
+)
+_MISSING: Final = (
+    "The admin token is missing or wrong. Send it as `Authorization: Bearer <token>`, or as the password of any user "
+    "name; a signed token as `Authorization: Bearer <token>` only."
+)
+_READING_ONLY: Final = "A password is good for reading only. To change something, send `Authorization: Bearer <token>`."
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
     """The rule of access.
 
-    Programs send `Authorization: Bearer <token>` (RFC 6750). Browsers ask for a name and a password (RFC 7617): any
-    name, the token as the password. As a browser adds those to requests that other sites make it send, they are good
-    for reading only.
+    Programs send `Authorization: Bearer <token>` (RFC 6750): the admin token, or one that a trusted key has signed.
+    Browsers ask for a name and a password (RFC 7617): any name, the admin token as the password. As a browser adds
+    those to requests that other sites make it send, they are good for reading only.
 
     Attributes:
-        admin_token: WEBHOOKS_ADMIN_TOKEN; None or empty closes everything but `OPEN_PATHS`.
+        admin_token: WEBHOOKS_ADMIN_TOKEN; None or empty: no admin token opens anything.
+        tokens: judges signed tokens (WEBHOOKS_ADMIN_JWKS); None: none is accepted. Without both, all but `OPEN_PATHS`
+            is closed.
     """
 
-    admin_token: str | None = field(repr=False)
+    admin_token: str | None = field(default=None, repr=False)
+    tokens: AdminTokens | None = None
 
-    def refusal(self, request: web.Request) -> web.Response | None:
+    async def refusal(self, request: web.Request) -> web.Response | None:
         """The answer to a request that may not pass; None for one that may."""
         if request.path in OPEN_PATHS:
             return None
-        if not self.admin_token:
-            return problem(
-                HTTPStatus.FORBIDDEN,
-                "This page is closed because no admin token is set. Set WEBHOOKS_ADMIN_TOKEN for the worker and send "
-                "it as `Authorization: Bearer <token>`, or as the password that a browser asks for.",
-            )
+        if not self.admin_token and self.tokens is None:
+            return problem(HTTPStatus.FORBIDDEN, _CLOSED)
         scheme, shown = credentials(request.headers.get(hdrs.AUTHORIZATION, ""))
-        if shown is None or not hmac.compare_digest(_bytes(shown), _bytes(self.admin_token)):
-            return problem(
-                HTTPStatus.UNAUTHORIZED,
-                "The admin token is missing or wrong. Send it as `Authorization: Bearer <token>`, or as the password "
-                "of any user name.",
-                headers=CIMultiDict((hdrs.WWW_AUTHENTICATE, challenge) for challenge in _CHALLENGES),
-            )
-        if scheme == "basic" and request.method not in READING:
-            return problem(
-                HTTPStatus.FORBIDDEN,
-                "A password is good for reading only. To change something, send `Authorization: Bearer <token>`.",
-            )
-        return None
+        if self._is_admin_token(shown):
+            is_allowed = scheme != "basic" or request.method in READING
+            return None if is_allowed else problem(HTTPStatus.FORBIDDEN, _READING_ONLY)
+        if self.tokens is not None and scheme == "bearer" and shown:
+            return self._answer(await self.tokens.doubt(shown))
+        return self._unauthorized(_MISSING)
+
+    def _is_admin_token(self, shown: str | None) -> bool:
+        if not self.admin_token or shown is None:
+            return False
+        return hmac.compare_digest(_bytes(shown), _bytes(self.admin_token))
+
+    def _answer(self, doubt: Doubt | None) -> web.Response | None:
+        if doubt is None:
+            return None
+        detail = f"The token {doubt.reason}."
+        if doubt.is_temporary:
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={hdrs.RETRY_AFTER: f"{PAUSE_SECONDS:.0f}"})
+        return self._unauthorized(detail, ', error="invalid_token"')
+
+    def _unauthorized(self, detail: str, error: str = "") -> web.Response:
+        challenges = [f'Bearer realm="webhooks"{error}']
+        if self.admin_token:
+            challenges.insert(0, 'Basic realm="webhooks", charset="UTF-8"')
+        headers = CIMultiDict((hdrs.WWW_AUTHENTICATE, challenge) for challenge in challenges)
+        return problem(HTTPStatus.UNAUTHORIZED, detail, headers=headers)
 
 
 def credentials(authorization: str) -> tuple[str, str | None]:
@@ -86,7 +109,7 @@ def guard(access: Access) -> Middleware:
 
     @web.middleware
     async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
-        refusal = access.refusal(request)
+        refusal = await access.refusal(request)
         return await handler(request) if refusal is None else refusal
 
     return admit

@@ -37,10 +37,10 @@ STALLED_AFTER_SECONDS: Final = 60.0
 Page = Callable[[web.Request], Awaitable[web.Response]]
 
 
-def web_options(admin_token: str | None) -> dict[str, Any]:
+def web_options(access: Access) -> dict[str, Any]:
     """`web_application_options` of `faust.App`: access control, error format and headers for every path."""
     return {
-        "middlewares": [safe_headers, problems, guard(Access(admin_token))],
+        "middlewares": [safe_headers, problems, guard(access)],
         "client_max_size": LARGEST_REQUEST_BYTES,
     }
 
@@ -50,7 +50,7 @@ def attach_web(
     *,
     reporter: Reporter,
     telemetry: Telemetry,
-    admin_token: str | None,
+    access: Access,
     clock: Clock | None = None,
     stalled_after_seconds: float = STALLED_AFTER_SECONDS,
 ) -> None:
@@ -60,11 +60,10 @@ def attach_web(
         app: made with `web_options`, which rules the paths that are not registered here.
         reporter: what the worker says of itself.
         telemetry: the counters.
-        admin_token: as given to `web_options`: these pages ask for it even in an app that was made without them.
+        access: as given to `web_options`: these pages ask for it even in an app that was made without them.
         clock: the machine's unless given.
         stalled_after_seconds: a partition with work that has not moved for this long makes the worker not live.
     """
-    access = Access(admin_token)
     views = Views(reporter, telemetry, clock or SystemClock(), stalled_after_seconds)
     pages: Mapping[str, Page] = {
         "/": views.index,
@@ -126,7 +125,7 @@ def _view(show: Page, access: Access) -> Any:
     """*show* as Faust wants a page: a coroutine function that is given the view first."""
 
     async def get(_view: faust.web.View, request: web.Request) -> web.Response:
-        refusal = access.refusal(request)
+        refusal = await access.refusal(request)
         return await show(request) if refusal is None else refusal
 
     get.__doc__ = show.__doc__

@@ -144,3 +144,40 @@ def test_secrets_are_shown_only_as_set_or_not_set(environment: pytest.MonkeyPatc
     shown = f"{effective} {settings!r}"
     assert "swordfish" not in shown
     assert KEY not in shown
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "/etc/webhooks/jwks.json",
+        "jwks.json",
+        "https://login.example/jwks?tenant=a",
+        "http://127.0.0.1:8080/jwks",
+        "http://[::1]/jwks",
+        "http://localhost/jwks",
+    ],
+)
+def test_a_jwk_set_is_a_file_or_comes_over_https_or_loopback(environment: pytest.MonkeyPatch, location: str) -> None:
+    environment.setenv("WEBHOOKS_ADMIN_JWKS", location)
+    assert Settings().admin_jwks == location
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://login.example/jwks",
+        "http://127.0.0.1.example/jwks",
+        "ftp://login.example/jwks",
+        "file:///etc/jwks.json",
+        "https://me:hunter2@login.example/jwks",
+        "https:///jwks",
+        "https://login.example:port/jwks",
+    ],
+)
+def test_a_jwk_set_from_where_anybody_could_have_written_it_is_refused(
+    environment: pytest.MonkeyPatch, location: str
+) -> None:
+    environment.setenv("WEBHOOKS_ADMIN_JWKS", location)
+    assert problems() == [
+        "WEBHOOKS_ADMIN_JWKS: must be a file or an https URL without user and password; http for loopback only"
+    ]

@@ -15,7 +15,7 @@ from pipeline.model import Cause, Record, Subscription
 from pipeline.outcome import Delivered
 from pipeline.report import LaneReport, PartitionReport, WorkerReport
 from pipeline.telemetry import Telemetry
-from pipeline.web import BUILT_IN_PAGES_OFF, attach_web, web_options
+from pipeline.web import BUILT_IN_PAGES_OFF, Access, attach_web, web_options
 
 TOKEN = "the-admin-token-ü"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -132,7 +132,7 @@ def admin_token() -> str | None:
 
 @pytest.fixture
 def options(admin_token: str | None) -> dict[str, Any]:
-    return web_options(admin_token)
+    return web_options(Access(admin_token))
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def app(
         web_application_options=options,
         **BUILT_IN_PAGES_OFF,
     )
-    attach_web(app, reporter=reporter, telemetry=telemetry, admin_token=admin_token, clock=FixedClock())
+    attach_web(app, reporter=reporter, telemetry=telemetry, access=Access(admin_token), clock=FixedClock())
     app.page("/api/change")(Change)
     return app
 
