@@ -29,6 +29,9 @@ from pipeline.report import LaneState
 EVENT_OVERHEAD_BYTES = 512
 """What an event costs in memory beyond its body, roughly: record, key, headers."""
 
+OVERTAKEN = -1
+"""The epoch of a flight that counts no more."""
+
 UNKNOWN_RULES = Rules(Qos.AT_LEAST_ONCE, RetryPolicy(), Interrupt(), has_dead_letters=True)
 """For a key that names no subscription: its events are given up in order, never sent."""
 
@@ -573,12 +576,25 @@ class Lane:
         """Go on from *place*, before or after the cursor; FAILURE is cleared, what is under way counts no more."""
         self._leave_stream()
         self.epoch += 1
-        for flight in list(self.flights.values()):
-            self.forget(flight)
+        self.flights.clear()
         self.retry = None
+        self._go_on_from(place)
+
+    def skip(self, offset: int) -> None:
+        """Pass over the event at *offset*, which is the next one; FAILURE is cleared, what is under way goes on."""
+        self._leave_stream()
+        skipped = self.flights.pop(offset, None)
+        if skipped is not None:
+            skipped.epoch = OVERTAKEN
+        if self.retry is not None and self.retry.offset == offset:
+            self.retry = None
+        self._go_on_from(max(self.read_from, offset + 1))
+
+    def _go_on_from(self, place: int) -> None:
         # In the same row as the place: a worker that finds the command noted must find FAILURE cleared as well.
         self.state, self.status, self.cause = "behind", Status.STARTED, None
-        self.read_from = self._floor = place
+        self.read_from = place
+        self._floor = min([place, *(offset for offset, flight in self.flights.items() if not flight.claimed)])
         self._cancel_wait()
         self.wake()
         self._write_row()

@@ -175,7 +175,7 @@ class Wishes:
                     "skipped", subscription=lane.name, partition=self._partition.number, offset=offset
                 )
                 lane.revision = subscription.revision
-                lane.move(offset + 1)
+                lane.skip(offset)
             case _:
                 lane.revision = subscription.revision
         self._take_up(lane, subscription)
