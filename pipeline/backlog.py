@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from aiokafka.partitioner import murmur2
 
+from pipeline.disconnect import disconnect
 from pipeline.kafka import KafkaConnection
 from pipeline.model import Event
 
@@ -79,7 +80,7 @@ class Backlog:
             await asyncio.gather(task, return_exceptions=True)
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await consumer.stop()
+            await disconnect(consumer)
 
     def wake(self, partition: Behind) -> None:
         """A lane of the partition wants events."""
@@ -175,6 +176,6 @@ class Backlog:
         try:
             await consumer.start()
         except BaseException:
-            await consumer.stop()
+            await disconnect(consumer)
             raise
         return consumer

@@ -162,7 +162,7 @@ class KafkaRows:
                 for record in found.get(place, ()):
                     self._take(rows, record.key, record.value)
         finally:
-            await consumer.stop()
+            await disconnect(consumer)
         return rows
 
     def _take(self, rows: dict[bytes, Cursor], key: bytes, value: bytes | None) -> None:

@@ -19,7 +19,7 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from pipeline.disconnect import Producer, disconnect
+from pipeline.disconnect import disconnect
 from pipeline.errors import NotDeadLetteredError
 from pipeline.kafka import KafkaConnection
 from pipeline.model import Event, webhook_id
@@ -148,7 +148,7 @@ class KafkaDeadLetters:
                 await self._replace(producer)
             raise
 
-    async def _replace(self, producer: Producer) -> None:
+    async def _replace(self, producer: AIOKafkaProducer) -> None:
         """The next letter gets a new producer; what is under way in this one may end."""
         if self._producer is not producer:
             return

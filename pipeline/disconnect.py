@@ -1,45 +1,44 @@
-"""Ends a Kafka producer within a bounded time, whether its broker is there or not.
+"""Ends a Kafka client within a bounded time, whether its broker is there or not.
 
-aiokafka's `stop` waits until what is under way has been confirmed; with the broker gone it waits for ever, and a worker
-that was told to stop would with it.
+aiokafka's producer waits at its end until what is under way has been confirmed: with the broker gone for ever, and a
+worker that was told to stop would with it. Its consumer lets the cancellation of a fetch out that has just failed, and
+whoever stops it would take that for a cancellation of its own.
 """
 
 import asyncio
 import logging
-from typing import Final, Protocol
+from typing import Any, Final
+
+from pipeline.errors import BrokerError
 
 logger = logging.getLogger(__name__)
 
-STOP_SECONDS: Final = 5.0
+STOP_SECONDS: Final = 3.0
+CANCEL_SECONDS: Final = 0.2
 
 
-class Connections(Protocol):
-    """The sockets of a producer."""
-
-    async def close(self) -> None:
-        """Close them."""
-        ...
-
-
-class Producer(Protocol):
-    """What is needed of aiokafka's producer."""
-
-    @property
-    def client(self) -> Connections:
-        """Its sockets."""
-        ...
-
-    async def stop(self) -> None:
-        """Send what waits, then disconnect."""
-        ...
-
-
-async def disconnect(producer: Producer, seconds: float = STOP_SECONDS) -> None:
-    """Stop *producer*; what is not confirmed after so many seconds stays unconfirmed."""
+async def disconnect(client: Any, seconds: float = STOP_SECONDS) -> None:
+    """Stop an aiokafka producer or consumer; what is not confirmed after so many seconds stays unconfirmed."""
+    stopping = asyncio.ensure_future(client.stop())
     try:
-        await asyncio.wait_for(producer.stop(), seconds)
-    except TimeoutError:
-        logger.warning("a producer is ended although its broker does not answer")
+        await asyncio.wait([stopping], timeout=seconds)
     finally:
-        # What `stop` does last, and does not come to when it is cut off.
-        await producer.client.close()
+        if stopping.cancel():
+            logger.warning("a client of Kafka is ended although its broker does not answer")
+        elif not stopping.cancelled() and stopping.exception() is not None:
+            logger.warning("a client of Kafka has ended badly: %r", stopping.exception())
+        # What follows is what `stop` does last, and does not come to when it is cut off or fails.
+        if hasattr(client, "_sender"):
+            await _end_sender(client)
+        connections = client.client if hasattr(client, "client") else client._client  # noqa: SLF001 - a consumer hides it
+        await connections.close()
+
+
+async def _end_sender(producer: Any) -> None:
+    sender = producer._sender and producer._sender.sender_task  # noqa: SLF001 - it has no other end than a confirmation
+    if sender is None or sender.done():
+        return
+    producer._message_accumulator.fail_all(BrokerError("the broker did not answer in time"))  # noqa: SLF001 - likewise
+    while not sender.done():
+        sender.cancel()  # and with each turn one of the requests that it waits for
+        await asyncio.wait([sender], timeout=CANCEL_SECONDS)

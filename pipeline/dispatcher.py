@@ -221,7 +221,9 @@ class Dispatcher:
                 task = asyncio.get_running_loop().create_task(self._open_one(number, position))
                 self._opening[number] = task
                 tasks.append(task)
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, Exception):  # and no cancellation: that one was revoked
+                raise result
         self.has_opened = True
 
     async def _open_one(self, number: int, position: int) -> None:

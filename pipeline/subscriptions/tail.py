@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pipeline.clock import Clock, SystemClock
+from pipeline.disconnect import disconnect
 from pipeline.errors import BrokerError
 from pipeline.kafka import KafkaConnection
 from pipeline.model import Event
@@ -191,8 +192,8 @@ class Tail:
             await self._read(reader)
         finally:
             self._scout = None
-            await reader.stop()
-            await scout.stop()
+            await disconnect(reader)
+            await disconnect(scout)
 
     async def _read(self, reader: AIOKafkaConsumer) -> None:
         probed_at = self._clock.now()

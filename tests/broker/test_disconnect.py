@@ -1,0 +1,34 @@
+"""Clients that are ended while their broker is gone."""
+
+import asyncio
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from pipeline.disconnect import disconnect
+from pipeline.errors import BrokerError
+from tests.brokers import TestBroker
+
+
+async def test_a_consumer_whose_fetches_fail_is_ended_without_a_cancellation(embedded: TestBroker) -> None:
+    assert embedded.mock is not None
+    await embedded.create_topic("events")
+    consumer = AIOKafkaConsumer(enable_auto_commit=False, **embedded.connection.client_options())
+    await consumer.start()
+    consumer.assign([TopicPartition("events", 0)])
+    await consumer.getmany(timeout_ms=100)
+    embedded.mock.down()
+    await consumer.getmany(timeout_ms=500)
+    await disconnect(consumer)
+    assert not consumer._client._conns
+
+
+async def test_a_producer_does_not_wait_for_its_broker(embedded: TestBroker) -> None:
+    assert embedded.mock is not None
+    await embedded.create_topic("events")
+    producer = AIOKafkaProducer(**embedded.connection.client_options())
+    await producer.start()
+    await producer.send_and_wait("events", b"a")
+    embedded.mock.down()
+    unconfirmed = await producer.send("events", b"b")
+    await asyncio.wait_for(disconnect(producer, seconds=0.2), 10)
+    assert isinstance(unconfirmed.exception(), BrokerError)

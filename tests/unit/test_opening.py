@@ -1,0 +1,27 @@
+"""Partitions are opened whole or not at all."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from pipeline.model import Subscription
+from tests.core import Core
+from tests.fakes import MemoryRegistry
+from tests.virtual_time import in_virtual_time
+
+
+class BrokenRegistry(MemoryRegistry):
+    """One with a fault of ours."""
+
+    def all(self) -> Sequence[Subscription]:
+        raise LookupError("a fault")
+
+
+@in_virtual_time
+async def test_a_fault_while_a_partition_is_opened_shows() -> None:
+    core = Core()
+    core.dispatcher._registry = BrokenRegistry(None)
+    with pytest.raises(LookupError, match="a fault"):
+        await core.open()
+    assert not core.dispatcher.has_opened
+    await core.end()
