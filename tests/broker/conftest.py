@@ -7,6 +7,7 @@ import pytest
 from pipeline.embedded import EmbeddedBroker
 from tests.brokers import TestBroker
 from tests.containers import real_kafka
+from tests.secured import SecuredKafka, secured_kafka
 
 
 @pytest.fixture(scope="session")
@@ -14,6 +15,12 @@ def kafka() -> Iterator[TestBroker]:
     """A real Kafka, one for the whole run: tests use names of their own (`unique_name`)."""
     with real_kafka() as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def secured() -> SecuredKafka:
+    """A real Kafka whose users have to log in, one for the whole run."""
+    return secured_kafka()
 
 
 @pytest.fixture
@@ -32,7 +39,7 @@ def broker(request: pytest.FixtureRequest) -> TestBroker:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark whoever asks for `kafka`, so that `-m 'not kafka'` leaves out all that needs it."""
+    """Mark whoever asks for a real Kafka, so that `-m 'not kafka'` leaves out all that needs one."""
     for item in items:
-        if "kafka" in getattr(item, "fixturenames", ()):
+        if {"kafka", "secured"}.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)

@@ -1,29 +1,26 @@
-"""Secured clusters, each with its own: logins, own certificate authorities, dead letters elsewhere than the source."""
+"""Secured clusters: logins, certificate authorities, dead letters elsewhere than the source. And a secured web view."""
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 import trustme
+from aiohttp import ClientSession
 from aiokafka.admin import AIOKafkaAdminClient
 
 from tests.brokers import TestBroker
 from tests.cluster import Cluster, cluster, definition_document
+from tests.issuer import SigningKey, key_set, publishing
 from tests.program import Webhooks, write_application
 from tests.recorder import Recorder, answer, recording
-from tests.secured import MECHANISMS, SecuredKafka, secured_kafka
+from tests.secured import MECHANISMS, SecuredKafka
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.kafka]
+pytestmark = pytest.mark.timeout(120)
 
 Name = Callable[[str], str]
 
 WRONG_PASSWORD = "planted-wrong-password"
 COMMANDS = [["check"], ["worker", "--without-web"]]
-
-
-@pytest.fixture(scope="session")
-def secured() -> SecuredKafka:
-    return secured_kafka()
 
 
 @pytest.fixture(params=MECHANISMS)
@@ -159,3 +156,20 @@ async def test_a_wrong_password_for_the_dead_letters_names_their_cluster(
     assert ended.code == 1
     assert f"Error: Kafka at {secured.address} can't be used: it refuses the login" in ended.err
     assert not has_password(ended.out + ended.err, letters)
+
+
+async def test_a_worker_lets_in_whoever_shows_a_token_that_a_published_key_has_signed(
+    broker: TestBroker, unique_name: Name, tmp_path: Path
+) -> None:
+    key, other = SigningKey.make("a"), SigningKey.make("b")
+    async with (
+        publishing(key_set(key)) as keys,
+        cluster(broker, unique_name("keys"), tmp_path, settings={"ADMIN_JWKS": keys.url}) as found,
+        ClientSession() as session,
+    ):
+        worker = await found.start_worker()
+        await found.until_ready()
+        for token, status in ((key.token(aud=found.app), 200), (key.token(aud="x"), 401), (other.token(), 401)):
+            headers = {"Authorization": f"Bearer {token}"}
+            async with session.get(f"http://127.0.0.1:{worker.port}/lanes", headers=headers) as response:
+                assert response.status == status
