@@ -20,6 +20,9 @@ OURS: Final = ("pipeline", "agents")
 FRAMEWORKS: Final = ("faust", "mode", "aiokafka", "aiohttp", "asyncio")
 """Loggers that speak of their own insides at INFO, Faust in coloured tables: from WARNING on, except at DEBUG."""
 
+DUMPING: Final = "aiokafka.conn"
+"""The logger that shows every request and answer at DEBUG, logins and events among them: from INFO on, always."""
+
 _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/+@*#%")
 
 
@@ -166,7 +169,10 @@ def logging_config(log_format: LogFormat = "console", level: str = "INFO") -> di
         "handlers": {"stderr": handler, "others": {**handler, "level": quiet}},
         "root": {"level": level, "handlers": ["others"]},
         "loggers": {
-            name: {"level": level if name in OURS else quiet, "handlers": ["stderr"], "propagate": False}
-            for name in (*OURS, *FRAMEWORKS)
+            DUMPING: {"level": "INFO" if level == "DEBUG" else quiet},
+            **{
+                name: {"level": level if name in OURS else quiet, "handlers": ["stderr"], "propagate": False}
+                for name in (*OURS, *FRAMEWORKS)
+            },
         },
     }

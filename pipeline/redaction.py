@@ -8,7 +8,7 @@ MASK: Final = "***"
 
 _NAMES: Final = (
     "(?:password|passwd|passphrase|client_?secret|client_?assertion|access_?token|refresh_?token|id_?token|"
-    "api_?key|secret_?keys?|private_?key|admin_?token)"
+    "api_?key|secret_?keys?|private_?key|admin_?token|sasl_auth_bytes)"
 )
 _QUOTED: Final = r"""(?:"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?)"""
 _WORD: Final = r"""[^\s&;,"'{}()\[\]]+"""

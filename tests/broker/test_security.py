@@ -20,6 +20,8 @@ pytestmark = pytest.mark.timeout(120)
 Name = Callable[[str], str]
 
 WRONG_PASSWORD = "planted-wrong-password"
+TALKATIVE = {"LOG_LEVEL": "DEBUG"}
+"""Secrets are looked for where most is said."""
 COMMANDS = [["check"], ["worker", "--without-web"]]
 
 
@@ -70,7 +72,7 @@ async def test_a_worker_reads_a_secured_cluster_and_has_its_dead_letters_on_a_pl
     source: TestBroker, kafka: TestBroker, unique_name: Name, tmp_path: Path, recorder: Recorder
 ) -> None:
     app = unique_name("secured")
-    async with cluster(source, app, tmp_path, dlq=True, dlq_broker=kafka) as found:
+    async with cluster(source, app, tmp_path, dlq=True, dlq_broker=kafka, settings=TALKATIVE) as found:
         await deliver_and_reject(found, recorder, kafka)
 
         assert not has_password(found.workers[0].output(), source)
@@ -82,17 +84,17 @@ async def test_a_worker_reads_a_plain_cluster_and_has_its_dead_letters_on_a_secu
     secured: SecuredKafka, kafka: TestBroker, unique_name: Name, tmp_path: Path, recorder: Recorder
 ) -> None:
     letters, app = secured.broker("SCRAM-SHA-512"), unique_name("secured-dlq")
-    async with cluster(kafka, app, tmp_path, dlq=True, dlq_broker=letters) as found:
+    async with cluster(kafka, app, tmp_path, dlq=True, dlq_broker=letters, settings=TALKATIVE) as found:
         await deliver_and_reject(found, recorder, letters)
 
         assert not has_password(found.workers[0].output(), letters)
     assert await topics(letters, app) == {"-dlq"}
 
 
-def program(folder: Path, source: TestBroker, letters: TestBroker | None = None) -> Webhooks:
-    """`webhooks` for topics that don't exist: it must end before it looks for them."""
-    document = definition_document(source, "events", dlq="letters" if letters else None, dlq_broker=letters)
-    return write_application(folder, "secured", document)
+def program(folder: Path, source: TestBroker) -> Webhooks:
+    """A talkative `webhooks` for topics that don't exist: it must end before it looks for them."""
+    webhooks = write_application(folder, "secured", definition_document(source, "events"))
+    return Webhooks({**webhooks.environment, "WEBHOOKS_LOG_LEVEL": "DEBUG"})
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -11,7 +11,7 @@ import faust
 import pytest
 
 from pipeline.errors import ConfigurationError
-from pipeline.log import FRAMEWORKS, OURS, Facts, LogFormat, logging_config
+from pipeline.log import DUMPING, FRAMEWORKS, OURS, Facts, LogFormat, logging_config
 
 
 class Log:
@@ -142,6 +142,18 @@ def test_faust_is_quieter_than_the_pipeline_except_at_debug(level: str, quiet: s
     assert logging.getLevelName(logging.getLogger("faust.app").getEffectiveLevel()) == quiet
     assert logging.getLevelName(logging.getLogger("mode").getEffectiveLevel()) == quiet
     assert logging.getLevelName(logging.getLogger("pipeline.lane").getEffectiveLevel()) == level
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO", "ERROR"])
+def test_what_goes_over_the_wire_to_kafka_is_never_logged(level: str) -> None:
+    log = Log("console", level)
+
+    logging.getLogger(DUMPING).debug("Request to 127.0.0.1:9 3: SaslAuthenticateRequest_v1(b'me hunter2')")
+    logging.getLogger(DUMPING).error("the connection broke")
+
+    assert "hunter2" not in log.text
+    assert log.text.endswith("aiokafka.conn: the connection broke\n")
+    assert len(log.text.splitlines()) == 1
 
 
 def test_the_worker_of_faust_hides_none_of_our_lines_and_costs_none_at_debug() -> None:

@@ -32,6 +32,7 @@ from pipeline.redaction import mask, shown_host, shown_url
         "password:hunter2",
         "password: 'hunter2' is too short",
         "sasl_plain_password=hunter2,",
+        "SaslAuthenticateRequest_v1(sasl_auth_bytes=b'me\\x00me\\x00hunter2')",
         "access_token=hunter2",
         '"refresh_token":"hunter2"',
         "https://user:hunter2@example.com/hook",
