@@ -117,6 +117,8 @@ class Engine(Service):
 
     async def on_stop(self) -> None:
         """The partitions have come to rest by now (`DeliveryApp.on_stop`)."""
+        if not self.started:
+            return  # the worker was told to stop before it came to this
         await self._backlog.close()
         await self._registry.stop()
         await self._tokens.close()

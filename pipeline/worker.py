@@ -6,16 +6,13 @@
 """
 
 import asyncio
-import contextlib
 import logging
 import logging.config
-import signal
 import socket
-import sys
-from collections.abc import Iterator
 from typing import Any
 
 import faust
+from faust.tables.recovery import ServiceStopped
 
 from pipeline.app import create_app
 from pipeline.check import examine
@@ -34,6 +31,11 @@ class LogWorker(faust.Worker):
     def __init__(self, *services: Any, **options: Any) -> None:
         super().__init__(*services, **{**options, "quiet": True})
         self.spinner = None
+
+    async def on_first_start(self) -> None:
+        """Before anything else starts."""
+        self.loop.set_exception_handler(_pass_over_stops)
+        await super().on_first_start()
 
     async def on_startup_finished(self) -> None:
         """Everything runs."""
@@ -55,8 +57,7 @@ def create_worker_app(settings: Settings) -> DeliveryApp:
     logging.config.dictConfig(logging_config(settings.log_format, settings.log_level))
     definition = load_definition(settings.api, settings.bootstrap_servers)
     _log_configuration(settings, definition)
-    with _signals_end_the_process():
-        findings = asyncio.run(examine(definition, settings.app, create=True))
+    findings = asyncio.run(examine(definition, settings.app, create=True))
     findings.raise_problems()
     for fact in findings.facts:
         logger.info("%s", fact)
@@ -87,20 +88,16 @@ def check_web_port(settings: Settings) -> None:
             ) from None
 
 
+def _pass_over_stops(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Faust ends a recovery that is told to stop with an exception in a task that nobody asks: no news."""
+    if not isinstance(context.get("exception"), ServiceStopped):
+        loop.default_exception_handler(context)
+
+
 def _log_configuration(settings: Settings, definition: Definition) -> None:
     logger.info(Facts("settings", settings.effective()))
     if definition.ignored:
         logger.info("the definition says more than is used here: %s", ", ".join(definition.ignored))
-
-
-@contextlib.contextmanager
-def _signals_end_the_process() -> Iterator[None]:
-    """Until Faust listens to signals, SIGTERM ends the process as it does later: cleanly."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def __getattr__(name: str) -> DeliveryApp:

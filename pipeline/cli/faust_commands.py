@@ -16,7 +16,7 @@ from faust.cli.base import State
 from faust.cli.faust import cli as faust_cli
 
 from pipeline.app import create_app
-from pipeline.cli.running import errors_as_sentences
+from pipeline.cli.running import end_cleanly_on_signals, errors_as_sentences
 from pipeline.definition import load_definition
 from pipeline.intake import DeliveryApp
 from pipeline.settings import Settings
@@ -76,6 +76,7 @@ def _adopt(command: click.Command) -> click.Command:
 
 
 def _make_worker(context: click.Context) -> DeliveryApp:
+    end_cleanly_on_signals()
     # The table of Faust's versions is no log line.
     context.ensure_object(State).quiet = True
     if sys.platform != "win32":

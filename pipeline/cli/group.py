@@ -11,6 +11,7 @@ PROGRAM: Final = "webhooks"
 
 OWN: Final[Mapping[str, str]] = {
     "check": "pipeline.cli.check",
+    "dev": "pipeline.cli.dev",
     "send": "pipeline.cli.send",
     "subscriptions": "pipeline.cli.subscriptions",
 }

@@ -2,6 +2,8 @@
 
 import contextlib
 import logging.config
+import signal
+import sys
 from collections.abc import Iterator
 
 import click
@@ -32,3 +34,9 @@ def configured(*, level: str = "CRITICAL") -> tuple[Settings, Definition]:
     settings = Settings()
     logging.config.dictConfig(logging_config(settings.log_format, "DEBUG" if settings.log_level == "DEBUG" else level))
     return settings, load_definition(settings.api, settings.bootstrap_servers)
+
+
+def end_cleanly_on_signals() -> None:
+    """SIGTERM and SIGINT end the process with exit code 0, as they do once Faust listens to them itself."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))

@@ -1,0 +1,140 @@
+"""`webhooks dev` as somebody tries it for the first time: one command, and everything is there."""
+
+import asyncio
+import re
+import signal
+import socket
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from tests.program import Running, Webhooks
+
+RECEIVED = re.compile(r"received (sub-\d) events-\d-\d+ attempt (\d+) -> (\d{3})")
+
+
+@pytest.fixture
+async def dev() -> AsyncIterator[Running]:
+    async with Webhooks({}).start("dev") as running:
+        await running.line("more: ")
+        yield running
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+def found(pattern: str, running: Running) -> str:
+    match = re.search(pattern, "\n".join(running.output))
+    assert match is not None, running.output
+    return match[1]
+
+
+async def after(running: Running, part: str) -> int:
+    """The number of the line after the one with *part*."""
+    return running.output.index(await running.line(part)) + 1
+
+
+async def end(running: Running, number: signal.Signals = signal.SIGINT) -> None:
+    """Stop it, and hold its whole output against what a normal run may show."""
+    assert await running.stop(number) == 0, running.output
+    text = "\n".join(running.output)
+    assert "Traceback" not in text
+    assert "ERROR" not in text
+    warnings = [line for line in running.output if "WARNING" in line]
+    assert all("subscription.failed subscription=sub-" in line for line in warnings), warnings
+
+
+async def test_a_healthy_subscription_receives_and_another_one_rejects(dev: Running) -> None:
+    assert RECEIVED.fullmatch(await dev.line("received sub-1 "))
+    assert (await dev.line("received sub-2 ")).endswith(" attempt 1 -> 422")
+
+    await end(dev)
+
+
+async def test_a_subscription_that_is_down_says_so_once(dev: Running) -> None:
+    line = await dev.line("subscription.failed subscription=sub-3")
+
+    assert "connection refused" in line
+    await dev.line("received sub-1 ", after=len(dev.output))
+    await end(dev, signal.SIGTERM)
+    assert sum("subscription=sub-3" in line for line in dev.output) == 1
+
+
+async def test_the_pages_are_there_for_whoever_has_the_token(dev: Running, client: aiohttp.ClientSession) -> None:
+    page = found(r"look: (http://dev:\S+/) ", dev)
+
+    async with client.get(f"{page}health/ready") as answer:
+        assert (answer.status, (await answer.json())["ready"]) == (200, True)
+    async with client.get(page) as answer:
+        assert answer.status == 200
+        assert (answer.headers["content-type"], "Lanes" in await answer.text()) == ("text/html; charset=utf-8", True)
+    async with client.get(re.sub(r"dev:\S+@", "", page)) as answer:
+        assert answer.status == 401
+    await end(dev)
+
+
+async def test_the_receiver_misbehaves_on_command(dev: Running, client: aiohttp.ClientSession) -> None:
+    behave = found(r"'(http://\S+/behave)\?", dev)
+    await dev.line("received sub-1 ")
+
+    async with client.post(behave, params={"subscription": "sub-1", "mode": "reject"}) as answer:
+        assert answer.status == 200
+    rejected = await dev.line("-> 422", after=await after(dev, "sub-1 is answered 422 from now on"))
+    async with client.post(behave, params={"subscription": "sub-1", "mode": "fail"}) as answer:
+        assert answer.status == 200
+    failed = await dev.line("received sub-1 ", after=await after(dev, "sub-1 is answered 503 from now on"))
+    async with client.post(behave, params={"subscription": "sub-1", "mode": "dance"}) as answer:
+        assert (answer.status, await answer.text()) == (
+            400,
+            "allowed: /behave?subscription=ID&mode=MODE with MODE one of ok, slow, reject, fail\n",
+        )
+
+    assert rejected.startswith("received sub-")
+    assert failed.endswith(" attempt 1 -> 503")
+    again = await dev.line(" attempt 2 -> 503")
+    assert again.startswith(failed.removesuffix(" attempt 1 -> 503"))
+    await end(dev)
+
+
+async def test_the_other_commands_work_beside_it(dev: Running) -> None:
+    beside = Webhooks({"WEBHOOKS_CONFIG": found(r"WEBHOOKS_CONFIG=(\S+)", dev)})
+    await dev.line("received sub-1 ")
+    await dev.line("subscription.failed subscription=sub-3")
+    seen = len(dev.output)
+
+    place = await beside.done("send", "sub-1", "mine")
+    await dev.line(f"received sub-1 {place.strip()} attempt 1 -> 200", after=seen)
+    assert "sub-3  ACCEPTED" in await beside.done("subscriptions", "list")
+    await end(dev)
+
+
+async def test_it_ends_cleanly_while_it_starts() -> None:
+    async with Webhooks({}).start("dev", "--verbose") as running:
+        await running.line("Starting...")
+        await end(running)
+
+
+async def test_a_port_that_is_taken_is_a_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+
+        for option in ("--web-port", "--receiver-port"):
+            ended = await Webhooks({}).run("dev", option, port)
+            assert ended.code == 1
+            assert ended.err == f"Error: {option}: 127.0.0.1:{port} can't be bound: Address already in use\n"
+
+
+async def test_settings_for_other_workers_are_no_concern_of_it() -> None:
+    async with Webhooks({"WEBHOOKS_CONFIG": "/no/such/file", "WEBHOOKS_NONSENSE": "1"}).start("dev") as running:
+        await running.line("received sub-1 ")
+        await end(running)
+
+
+async def test_two_run_beside_each_other() -> None:
+    async with Webhooks({}).start("dev") as one, Webhooks({}).start("dev") as two:
+        await asyncio.gather(one.line("received sub-1 "), two.line("received sub-1 "))
+        await asyncio.gather(end(one), end(two))
