@@ -287,7 +287,7 @@ class Dispatcher:
         entry = self._open.get(partition.number)
         if entry is None or entry.partition is not partition:
             return
-        logger.warning("partition %d belongs to another worker now", partition.number)
+        logger.warning("partition %d is given up: Kafka takes no more rows of it from this worker", partition.number)
         del self._open[partition.number]
         self._lost_at[partition.number] = self.clock.now()
         task = asyncio.get_running_loop().create_task(self._close_one(entry))

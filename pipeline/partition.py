@@ -172,6 +172,7 @@ class Partition:
             return
         first = self.window.dispatched
         if events[0].offset < first:
+            self._tell_of_a_new_log(events[0].offset)
             events = [event for event in events if event.offset >= first]
             if not events:
                 return
@@ -188,6 +189,16 @@ class Partition:
         if not self.is_held_back and len(self.window) > PRESSURE_EVENTS:
             self.is_held_back = True
             self._worker.hold_back(self)
+
+    def _tell_of_a_new_log(self, offset: int) -> None:
+        """What is read a second time is never before the committed offset, unless the topic was made again."""
+        if self.committed is not None and offset < self.committed:
+            logger.error(
+                "the log of partition %d begins anew at %d: its events before %d, which is committed, are passed over",
+                self.number,
+                offset,
+                self.window.dispatched,
+            )
 
     @property
     def dispatched(self) -> int:
