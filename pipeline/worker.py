@@ -6,6 +6,7 @@
 """
 
 import asyncio
+import gc
 import logging
 import logging.config
 import socket
@@ -39,10 +40,22 @@ class LogWorker(faust.Worker):
 
     async def on_startup_finished(self) -> None:
         """Everything runs."""
+        _collect_rarely()
         await self.maybe_start_blockdetection()
         conf = self.app.conf
         where = f"pages at http://{conf.web_bind}:{conf.web_port}/" if conf.web_enabled else "without pages"
         logger.info("the worker runs, %s", where)
+
+
+def _collect_rarely() -> None:
+    """Keep the garbage collector from looking at all that stays, again and again.
+
+    Deliveries make no cycles. With Python's own thresholds 3.5 % of the time went into looking for some, in pauses of up
+    to 46 ms with 100,000 events queued.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def create_worker_app(settings: Settings) -> DeliveryApp:
