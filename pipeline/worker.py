@@ -50,7 +50,7 @@ class LogWorker(faust.Worker):
 def _collect_rarely() -> None:
     """Keep the garbage collector from looking at all that stays, again and again.
 
-    Deliveries make no cycles. With Python's own thresholds 3.5 % of the time went into looking for some, in pauses of up
+    Deliveries make no cycles. With Python's own thresholds 3.5 % of the time went into looking for some, in pauses up
     to 46 ms with 100,000 events queued.
     """
     gc.collect()
