@@ -1,6 +1,7 @@
 """The QoS table of the README, row by row: two workers, 20 subscriptions, 8 partitions, and what goes wrong."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -75,6 +76,22 @@ async def test_at_most_once_repeats_nothing_and_loses_one_a_subscription_at_most
         await settled(found)
         assert not recorder.repeated()
         assert not recorder.out_of_order()
+        lost = {name: EVENTS // 20 - len(offsets) for name, offsets in recorder.first_arrivals().items()}
+        assert all(count <= 1 for count in lost.values()), lost
+
+
+async def test_a_worker_that_was_frozen_for_longer_than_its_session_repeats_nothing_and_works_on(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    async with loaded(kafka, unique_name("frozen"), tmp_path, "at-most-once") as (found, recorder):
+        await recorder.until_events(EVENTS // 6)
+        found.workers[0].send_signal(signal.SIGSTOP)
+        await found.until_ready(found.workers[1])
+        found.workers[0].send_signal(signal.SIGCONT)
+        await found.until_ready()
+        await recorder.until_events(EVENTS - len(SUBSCRIPTIONS), within_seconds=90)
+        await settled(found)
+        assert not recorder.repeated()
         lost = {name: EVENTS // 20 - len(offsets) for name, offsets in recorder.first_arrivals().items()}
         assert all(count <= 1 for count in lost.values()), lost
 
