@@ -12,6 +12,7 @@ PROGRAM: Final = "webhooks"
 OWN: Final[Mapping[str, str]] = {
     "check": "pipeline.cli.check",
     "dev": "pipeline.cli.dev",
+    "dlq": "pipeline.cli.dlq",
     "send": "pipeline.cli.send",
     "subscriptions": "pipeline.cli.subscriptions",
 }

@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.definition import Source
+from pipeline.disconnect import disconnect
 from pipeline.errors import BrokerError, ConfigurationError
 from pipeline.model import Record, webhook_id
 from pipeline.topics import count_partitions
@@ -48,7 +49,7 @@ async def send(source: Source, key: bytes, value: bytes, headers: Headers) -> Re
     except KafkaError as error:
         raise BrokerError(f"topic {source.topic}: the event was not written: {error}") from error
     finally:
-        await producer.stop()
+        await disconnect(producer)
     return Record(source.topic, written.partition, written.offset, key, value, headers, written.timestamp)
 
 

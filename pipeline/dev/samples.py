@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaProducer
 from mode import Service
 
 from pipeline.dev.project import SOURCE, Project
+from pipeline.disconnect import disconnect
 from pipeline.subscriptions.session import opened_store
 
 HEALTHY: Final = "sub-1"
@@ -62,7 +63,7 @@ class Samples(Service):
     async def on_stop(self) -> None:
         """Disconnect."""
         if self._producer is not None:
-            await self._producer.stop()
+            await disconnect(self._producer)
 
     @Service.task
     async def _trickle(self) -> None:

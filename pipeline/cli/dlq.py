@@ -1,0 +1,102 @@
+"""`webhooks dlq`: look at dead letters, and write them back to the source topic."""
+
+import asyncio
+import dataclasses
+
+import click
+
+from pipeline.cli.letters import Found, newest
+from pipeline.cli.output import Format, as_json, as_table, output_option, printable
+from pipeline.cli.redrive import Redriven, Scope, opened_redrive
+from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.definition import DeadLetters, Definition
+from pipeline.errors import ConfigurationError
+
+COLUMNS = ("LETTER", "WHEN", "SUBSCRIPTION", "REASON", "STATUS", "ATTEMPTS", "WEBHOOK-ID", "ERROR")
+
+limit_option = click.IntRange(min=1)
+
+
+@click.group("dlq")
+def command() -> None:
+    """Show dead letters, and redrive them: deliver them again."""
+
+
+@command.command("list")
+@click.option("--limit", type=limit_option, default=50, show_default=True, help="Show so many of the newest.")
+@click.option("--subscription", metavar="ID", help="Only those of one subscription.")
+@output_option
+def list_(limit: int, subscription: str | None, output: Format) -> None:
+    """Show the newest dead letters, the newest last; neither bodies nor the events' own headers."""
+    with errors_as_sentences():
+        _, definition = configured()
+        letters = asyncio.run(newest(_dead_letters(definition), limit, subscription))
+    if output == "json":
+        click.echo(as_json([dataclasses.asdict(letter) for letter in letters]))
+    else:
+        click.echo(as_table(COLUMNS, [_row(letter) for letter in letters]))
+
+
+@command.command()
+@click.option("--subscription", metavar="ID", help="Only the letters of one subscription, whatever their reason.")
+@click.option("--skipped", is_flag=True, help="Only the letters that a run without options passes over.")
+@click.option("--limit", type=limit_option, help="Redrive at most so many.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+def redrive(*, subscription: str | None, skipped: bool, limit: int | None, dry_run: bool) -> None:
+    """Write dead letters back to the source topic; receivers get them with their first webhook-id.
+
+    No letter is redriven twice, in whatever order runs with and without options follow each other: consumer groups
+    that begin with <app>.redrive remember the place. (Kafka forgets it when there was no run for a week, or for
+    whatever offsets.retention.minutes says. Two runs at the same time may both redrive a letter.)
+
+    A run without options passes over the letters of unknown subscriptions and those without a usable key, for they
+    would only come back. Create the subscription and name it with --subscription, or use --skipped.
+    """
+    if subscription is not None and skipped:
+        raise click.UsageError("--subscription redrives skipped letters as well; give only one of the two")
+    with errors_as_sentences():
+        settings, definition = configured()
+        counts = asyncio.run(
+            _redrive(definition, settings.app, Scope(subscription, skipped), limit=limit, dry_run=dry_run)
+        )
+    click.echo(f"{counts[0]} {'would be ' if dry_run else ''}redriven, {counts[1]} skipped")
+
+
+async def _redrive(
+    definition: Definition, app: str, scope: Scope, *, limit: int | None, dry_run: bool
+) -> tuple[int, int]:
+    redriven = skipped = 0
+    dlq = _dead_letters(definition)
+    async with opened_redrive(definition, dlq, app, scope, limit=limit, dry_run=dry_run) as run:
+        async for result in run.run():
+            click.echo(_line(result))
+            redriven += result.why_not is None
+            skipped += result.why_not is not None
+    return redriven, skipped
+
+
+def _line(result: Redriven) -> str:
+    letter = result.letter
+    name = printable(letter.subscription)
+    if result.why_not is not None:
+        return f"skipped {letter.place} {name}: {printable(result.why_not)}"
+    return f"redriven {letter.place} {name} -> {result.place or 'nowhere, this is a dry run'}"
+
+
+def _dead_letters(definition: Definition) -> DeadLetters:
+    if definition.dlq is None:
+        raise ConfigurationError("dlq: the definition names no dead-letter topic")
+    return definition.dlq
+
+
+def _row(letter: Found) -> tuple[object, ...]:
+    return (
+        letter.place,
+        letter.at,
+        letter.subscription,
+        letter.reason,
+        letter.status,
+        letter.attempts,
+        letter.webhook_id,
+        letter.error,
+    )

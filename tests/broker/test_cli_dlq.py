@@ -1,0 +1,184 @@
+"""`webhooks dlq` as people run it, on each kind of broker."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from pipeline.dead_letter import KafkaDeadLetters, Letter
+from pipeline.kafka import KafkaConnection
+from pipeline.model import Record
+from pipeline.outcome import Rejected
+from pipeline.policy import Reason
+from tests.brokers import TestBroker
+from tests.program import Webhooks, application
+
+
+@pytest.fixture
+async def webhooks(broker: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]) -> Webhooks:
+    """An application whose topics exist: three partitions for events, two for dead letters."""
+    name = unique_name("cli")
+    source = await broker.create_topic(f"{name}-events", 3)
+    dlq = await broker.create_topic(f"{name}-dlq", 2)
+    return application(tmp_path, name, broker.bootstrap, source=source, dlq=dlq)
+
+
+Died = tuple[str | None, Reason]
+"""Whose event it was, and why it died."""
+
+
+@pytest.fixture
+def bury(webhooks: Webhooks, broker: TestBroker) -> "Bury":
+    return Bury(webhooks.environment["WEBHOOKS_APP"], broker)
+
+
+class Bury:
+    """Writes dead letters as a worker does; the offset of an event is its number."""
+
+    def __init__(self, name: str, broker: TestBroker) -> None:
+        self._source, self._dlq = f"{name}-events", f"{name}-dlq"
+        self._connection = KafkaConnection((broker.bootstrap,), embedded=broker.embedded)
+        self._number = 0
+
+    async def __call__(self, *deaths: Died, source: str | None = None) -> None:
+        letters = KafkaDeadLetters(self._connection, self._dlq, pytest.fail)
+        for subscription, reason in deaths:
+            key = None if subscription is None else subscription.encode()
+            headers = [("content-type", b"text/x"), ("authorization", b"not-for-your-eyes")]
+            event = Record(source or self._source, 0, self._number, key, b"body %d" % self._number, headers)
+            outcome = Rejected(404, b"no") if reason == "rejected" else None
+            await letters.put(Letter(event, reason, outcome, attempts=1, subscription=subscription))
+            self._number += 1
+        await letters.close()
+
+    def first_ids(self, *numbers: int) -> list[str]:
+        return [f"{self._source}-0-{number}" for number in numbers]
+
+
+async def redriven(webhooks: Webhooks, broker: TestBroker) -> list[str]:
+    """The first webhook-ids of what the source topic holds, sorted."""
+    records = await broker.read(f"{webhooks.environment['WEBHOOKS_APP']}-events")
+    return sorted(dict(record.headers)["dlq.webhook-id"].decode() for record in records)
+
+
+def kinds(out: str) -> Sequence[str]:
+    return [line.split()[0] for line in out.splitlines()]
+
+
+async def test_letters_are_listed_without_what_may_be_secret(webhooks: Webhooks, bury: Bury) -> None:
+    await bury(("sub-1", "rejected"), ("sub-2", "rejected"), (None, "undecodable"))
+
+    table = await webhooks.done("dlq", "list")
+    listed = json.loads(await webhooks.done("dlq", "list", "--output", "json"))
+
+    header, *rows = table.splitlines()
+    assert header.split()[:4] == ["LETTER", "WHEN", "SUBSCRIPTION", "REASON"]
+    assert sorted(row.split()[2:5] for row in rows) == [
+        ["-", "undecodable", "-"],
+        ["sub-1", "rejected", "404"],
+        ["sub-2", "rejected", "404"],
+    ]
+    assert sorted(letter["webhook_id"] for letter in listed) == bury.first_ids(0, 1, 2)
+    assert "not-for-your-eyes" not in table
+    assert "not-for-your-eyes" not in json.dumps(listed)
+
+
+async def test_the_newest_letters_are_listed_and_those_of_one_subscription(webhooks: Webhooks, bury: Bury) -> None:
+    await bury(("sub-2", "rejected"), ("sub-1", "rejected"), ("sub-1", "rejected"), ("sub-1", "rejected"))
+
+    newest = json.loads(await webhooks.done("dlq", "list", "--limit", "2", "-o", "json"))
+    of_one = json.loads(await webhooks.done("dlq", "list", "--subscription", "sub-2", "-o", "json"))
+
+    assert [letter["webhook_id"] for letter in newest] == bury.first_ids(2, 3)
+    assert [letter["webhook_id"] for letter in of_one] == bury.first_ids(0)
+
+
+async def test_letters_go_back_as_they_were_and_only_once(webhooks: Webhooks, broker: TestBroker, bury: Bury) -> None:
+    await bury(("sub-1", "rejected"), ("sub-2", "rejected"))
+
+    first = await webhooks.done("dlq", "redrive")
+    again = await webhooks.done("dlq", "redrive")
+    await bury(("sub-1", "rejected"))
+    later = await webhooks.done("dlq", "redrive")
+
+    assert first.splitlines()[-1] == "2 redriven, 0 skipped"
+    assert again == "0 redriven, 0 skipped\n"
+    assert later.splitlines()[-1] == "1 redriven, 0 skipped"
+    assert await redriven(webhooks, broker) == bury.first_ids(0, 1, 2)
+    records = await broker.read(f"{webhooks.environment['WEBHOOKS_APP']}-events")
+    record = next(each for each in records if each.value == b"body 0")
+    assert record.key == b"sub-1"
+    assert [name for name, _ in record.headers] == ["content-type", "authorization", "dlq.webhook-id"]
+    assert f" sub-1 -> {record.topic}-{record.partition}-{record.offset}\n" in first
+
+
+async def test_a_dry_run_does_nothing(webhooks: Webhooks, broker: TestBroker, bury: Bury) -> None:
+    await bury(("sub-1", "rejected"), ("sub-9", "unknown-subscription"))
+
+    out = await webhooks.done("dlq", "redrive", "--dry-run")
+
+    assert sorted(kinds(out)) == ["1", "redriven", "skipped"]
+    assert out.endswith("1 would be redriven, 1 skipped\n")
+    assert await redriven(webhooks, broker) == []
+    assert (await webhooks.done("dlq", "redrive")).endswith("1 redriven, 1 skipped\n")
+
+
+async def test_a_limit_leaves_the_rest_for_the_next_run(webhooks: Webhooks, broker: TestBroker, bury: Bury) -> None:
+    for _ in range(5):
+        await bury(("sub-1", "rejected"))
+
+    counts = [(await webhooks.done("dlq", "redrive", "--limit", "2")).splitlines()[-1] for _ in range(4)]
+
+    assert counts == [f"{count} redriven, 0 skipped" for count in (2, 2, 1, 0)]
+    assert await redriven(webhooks, broker) == bury.first_ids(0, 1, 2, 3, 4)
+
+
+async def test_runs_for_one_subscription_and_for_all_do_not_repeat_each_other(
+    webhooks: Webhooks, broker: TestBroker, bury: Bury
+) -> None:
+    await bury(("sub-1", "rejected"), ("sub-2", "rejected"), ("sub-1", "rejected"))
+    redrive = ("dlq", "redrive")
+
+    of_one = await webhooks.done(*redrive, "--subscription", "sub-1")
+    of_all = await webhooks.done(*redrive)
+    await bury(("sub-1", "rejected"))
+    of_all_again = await webhooks.done(*redrive)
+    of_one_again = await webhooks.done(*redrive, "--subscription", "sub-1")
+
+    counts = [out.splitlines()[-1] for out in (of_one, of_all, of_all_again, of_one_again)]
+    assert counts == [f"{count} redriven, 0 skipped" for count in (2, 1, 1, 0)]
+    assert await redriven(webhooks, broker) == bury.first_ids(0, 1, 2, 3)
+
+
+async def test_what_would_only_come_back_is_redriven_on_request(
+    webhooks: Webhooks, broker: TestBroker, bury: Bury
+) -> None:
+    await bury(("sub-8", "unknown-subscription"), ("sub-9", "unknown-subscription"), (None, "undecodable"))
+    await bury(("sub-1", "rejected"), source="another-topic")
+
+    passed_over = await webhooks.done("dlq", "redrive")
+    of_one = await webhooks.done("dlq", "redrive", "--subscription", "sub-9")
+    on_request = await webhooks.done("dlq", "redrive", "--skipped")
+    on_request_again = await webhooks.done("dlq", "redrive", "--skipped")
+
+    assert passed_over.endswith("0 redriven, 4 skipped\n")
+    assert "sub-8: unknown-subscription; --skipped or --subscription redrives it" in passed_over
+    assert "sub-1: it came from topic another-topic, not from " in passed_over
+    assert of_one.endswith("1 redriven, 0 skipped\n")
+    assert on_request.endswith("2 redriven, 0 skipped\n")
+    assert on_request_again == "0 redriven, 0 skipped\n"
+    assert await redriven(webhooks, broker) == bury.first_ids(0, 1, 2)
+
+
+async def test_what_can_t_be_done_is_a_sentence(broker: TestBroker, tmp_path: Path) -> None:
+    without = application(tmp_path, "without", broker.bootstrap, source="events")
+    missing = application(tmp_path, "missing", broker.bootstrap, source="events", dlq="no-such-topic")
+
+    for command in ("list", "redrive"):
+        ended = await without.run("dlq", command)
+        assert (ended.code, ended.err) == (1, "Error: dlq: the definition names no dead-letter topic\n")
+    ended = await missing.run("dlq", "list")
+    assert ended.code == 1
+    assert ended.err.startswith("Error: topic no-such-topic: does not exist")
+    assert (await without.run("dlq", "redrive", "--skipped", "--subscription", "sub-1")).code == 2
