@@ -257,8 +257,11 @@ class DeliveryApp(faust.App):
 
     async def on_stop(self) -> None:
         """SIGTERM: everything comes to rest while the producers are still there, then Faust stops."""
-        if self._consumer is not None:
-            self._consumer.stop_flow()
-            self.flow_control.suspend()
-            await self.delivery_consumer.give_back(set(self.dispatcher.assigned))
-        await super().on_stop()
+        try:
+            if self._consumer is not None:
+                self._consumer.stop_flow()
+                self.flow_control.suspend()
+                await self.delivery_consumer.give_back(set(self.dispatcher.assigned))
+        finally:
+            # Whatever went wrong: without its own part Faust would wait for ever.
+            await super().on_stop()

@@ -79,7 +79,7 @@ class Settings(BaseSettings):
         description="How long an event may hold back its partition before its subscription reads alone.",
     )
     drain_seconds: float = Field(
-        10.0, ge=0, le=45, description="How long requests under way are waited for at a stop or a rebalance."
+        10.0, ge=0, le=20, description="How long requests under way are waited for at a stop or a rebalance."
     )
     log_format: Literal["console", "json"] = Field("console", description="The format of log lines.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
