@@ -9,7 +9,8 @@ import pytest
 from pipeline.app import TopicNames
 from pipeline.check import tokens_topic
 from pipeline.cli.group import OWN, whole_group
-from tests.program import Webhooks, application
+from pipeline.cli.output import as_table
+from tests.program import Webhooks, application, clean_environment
 
 WITHOUT_SETTINGS = Webhooks({})
 FAUST = ["agents", "tables", "worker"]
@@ -86,3 +87,17 @@ async def test_agents_and_tables_are_shown_without_a_broker(tmp_path: Path) -> N
 
 def test_the_topic_of_the_tokens_is_the_one_that_faust_writes() -> None:
     assert tokens_topic("orders") == TopicNames.of("orders").tokens
+
+
+def test_faust_s_own_program_finds_the_worker_and_its_mistakes_are_sentences_too() -> None:
+    command = [str(Path(sys.executable).with_name("faust")), "-A", "pipeline.worker", "worker"]
+
+    ended = subprocess.run(command, env=clean_environment({}), check=False, capture_output=True, text=True)
+
+    assert (ended.returncode, ended.stderr) == (1, "WEBHOOKS_API: is required\nWEBHOOKS_SECRET_KEYS: is required\n")
+
+
+def test_a_table_is_as_wide_as_its_cells_and_nobody_s_text_moves_the_cursor() -> None:
+    assert as_table(["ID", "ERROR"], [["a", None], ["long", "\x1b[2J\n"]]) == (
+        "ID    ERROR\na     -\nlong  \\x1b[2J\\n"
+    )
