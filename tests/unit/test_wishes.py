@@ -270,8 +270,9 @@ async def test_a_broken_record_puts_the_subscription_into_failure_until_it_is_me
     core = await Core(replace(spec, problem="callbackUrl: missing")).open()
     await core.stream(1)
     await core.land()
-    assert core.lane().cause is not None
-    assert core.lane().cause.kind == "configuration"
+    cause = core.lane().cause
+    assert cause is not None
+    assert (cause.kind, cause.message) == ("configuration", "callbackUrl: missing")
     assert core.send.made == []
 
     await core.wish(spec)

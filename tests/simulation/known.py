@@ -1,0 +1,109 @@
+"""Schedules that are known to be tricky: too long a chain of coincidences for chance to find them soon."""
+
+from dataclasses import dataclass, field
+
+from tests.simulation.actions import (
+    Action,
+    Answer,
+    Arrive,
+    Checkpoint,
+    Command,
+    Commit,
+    Crash,
+    Fetch,
+    Pass,
+    Produce,
+    Replay,
+    Rows,
+    Step,
+    Stop,
+)
+from tests.simulation.worker import Setting
+
+ALL_ROWS = Rows("landed", 100)
+NEXT_OK = Answer(0, "ok")
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A schedule with a name."""
+
+    name: str
+    actions: tuple[Action, ...]
+    setting: Setting = field(default_factory=Setting)
+
+    @property
+    def steps(self) -> list[Step]:
+        return [Step(action) for action in self.actions]
+
+
+RESUMED_WITH_OTHERS_IN_FLIGHT = Schedule(
+    "one of three in flight fails, and the lane is resumed before the others have ended",
+    (
+        Arrive("bbb"),
+        Answer(0, "bad-request"),
+        ALL_ROWS,
+        Command("b", "resume"),
+        Fetch(6),
+        Answer(1, "ok"),
+        Answer(1, "ok"),
+    ),
+    Setting(has_dead_letters=False),
+)
+ROW_DELETED_UNDER_A_HELD_PREFIX = Schedule(
+    "the row of at-most-once is needed although its lane has nothing to do, for the prefix is held by another lane",
+    (
+        Arrive("l"),
+        Commit("done"),
+        Arrive("a"),
+        ALL_ROWS,
+        Answer(1, "ok"),
+        Checkpoint(),
+        ALL_ROWS,
+        Crash(),
+        Arrive("a"),
+        ALL_ROWS,
+    ),
+)
+LOG_AHEAD_OF_STREAM = Schedule(
+    "the log has more than the stream has handed out when a lane catches up",
+    (
+        Arrive("llllll"),
+        ALL_ROWS,
+        Fetch(6),
+        NEXT_OK,
+        NEXT_OK,
+        NEXT_OK,
+        Fetch(2),
+        NEXT_OK,
+        NEXT_OK,
+        Produce("ll"),
+        Fetch(6),
+        NEXT_OK,
+        NEXT_OK,
+        NEXT_OK,
+    ),
+)
+KNOWN = (
+    RESUMED_WITH_OTHERS_IN_FLIGHT,
+    ROW_DELETED_UNDER_A_HELD_PREFIX,
+    LOG_AHEAD_OF_STREAM,
+    Schedule(
+        "a claim is cut off by a stop, and its row lands after all",
+        (Arrive("a"), Stop(), Pass(8.2), ALL_ROWS),
+    ),
+    Schedule("a skip comes while an event is being claimed", (Arrive("a"), Command("a", "skip"))),
+    Schedule(
+        "a replay by time is under way when idle lanes are forgotten",
+        (Arrive("l"), NEXT_OK, Commit("done"), Replay("l", back=1, by_time=True), Checkpoint(sweep=True), Pass(0.6)),
+    ),
+    Schedule(
+        "rows of a failure let the prefix pass what qos none has in its queue, during a stop",
+        (Arrive("abbln"), ALL_ROWS, Stop(), NEXT_OK, NEXT_OK, Answer(1, "ok"), Answer(0, "bad-request"), ALL_ROWS),
+        Setting(has_dead_letters=False),
+    ),
+    Schedule(
+        "a subscription is deleted and made again while a row is on its way",
+        (Arrive("llllll"), Command("l", "delete"), Command("l", "create"), Arrive("l"), ALL_ROWS, Commit("done")),
+    ),
+)

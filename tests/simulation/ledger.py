@@ -1,0 +1,276 @@
+"""The book of a simulation: what was asked for, what the receivers saw, what is done; and the rules it is checked by.
+
+An event may be lost to nobody's fault but a person's: the book knows which events a command has excused, and from
+which.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+from pipeline.model import Cursor, Qos, ReplayOffset, ReplayTimestamp, Skip, Subscription
+from pipeline.outcome import Delivered, Outcome, may_have_arrived
+from tests.fakes import RowTopic, SourceLog
+
+
+class ViolationError(AssertionError):
+    """A guarantee does not hold."""
+
+
+@dataclass(slots=True)
+class Sent:
+    """One request as the receiver may have seen it; without an outcome it may have arrived."""
+
+    qos: Qos
+    revision: int
+    outcome: Outcome | None = None
+
+    @property
+    def may_have_arrived(self) -> bool:
+        return self.outcome is None or may_have_arrived(self.outcome)
+
+
+Place = tuple[str, int]
+"""An event: subscription id and offset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Events that a replay wants sent again: from *place* to *end*, by *revision* or a later one."""
+
+    revision: int
+    place: int
+    end: int
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What durable things there are, and what has happened.
+
+    Attributes:
+        committed: the committed offset of the partition.
+        sent: the requests of each event, in order.
+        settled: events that are delivered, confirmed as dead letters, or given up by a rule and counted.
+        excused: events below this offset may be lost: commands, deletions, edits of the QoS.
+        excused_events: events that somebody skipped.
+        unordered: events below this offset may be sent again or out of order, for the same reasons.
+        replayed: the revision of the last replay of each subscription; from it on requests count for at-most-once.
+        highest: the highest offset that was sent.
+        incidents: how often a worker ended other than by a clean stop.
+        observed: the QoS of each subscription as the owner knows it; None for one that was deleted.
+        existing: subscriptions that exist by what has been published.
+        owned: events whose subscription existed when the stream handed them out.
+        replays: what the last replay of each subscription, as the owner has heard of it, still asks for.
+        frozen: everything is done; nothing may be sent any more.
+    """
+
+    log: SourceLog
+    rows: RowTopic
+    committed: int = 0
+    sent: dict[Place, list[Sent]] = field(default_factory=lambda: defaultdict(list))
+    settled: set[Place] = field(default_factory=set)
+    excused: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    excused_events: set[Place] = field(default_factory=set)
+    unordered: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    replayed: dict[str, int] = field(default_factory=lambda: defaultdict(lambda: -1))
+    highest: dict[str, int] = field(default_factory=lambda: defaultdict(lambda: -1))
+    incidents: int = 0
+    levels: dict[str, set[Qos]] = field(default_factory=lambda: defaultdict(set))
+    observed: dict[str, Qos | None] = field(default_factory=dict)
+    deleted: set[str] = field(default_factory=set)
+    existing: set[str] = field(default_factory=set)
+    owned: set[Place] = field(default_factory=set)
+    replays: dict[str, "Demand"] = field(default_factory=dict)
+    frozen: bool = False
+
+    # ----------------------------------------------------------- what people do
+
+    def commanded(self, subscription: Subscription) -> None:
+        """A revision was published."""
+        name, revision = subscription.id, subscription.revision
+        self.levels[name].add(subscription.qos)
+        match subscription.resume_from:
+            case ReplayOffset(_, offset):
+                self._moved(name, revision, offset)
+            case ReplayTimestamp(timestamp_ms):
+                found = self.log.offset_at(timestamp_ms)
+                # The revision is known before the place is: requests in between are not those after the replay.
+                self._moved(name, revision + 1, self.log.end if found is None else found)
+            case Skip(_, offset):
+                self.excused_events.add((name, offset))
+            case None:
+                pass
+
+    def _moved(self, name: str, revision: int, place: int) -> None:
+        self.excused[name] = max(self.excused[name], place)
+        self.replayed[name] = revision
+
+    def observe(self, name: str, subscription: Subscription | None) -> None:
+        """The owner hears of a revision: if the QoS is another, what there is by now may be lost or repeated."""
+        level = None if subscription is None else subscription.qos
+        if name in self.observed and self.observed[name] is not level:
+            self.excused[name] = max(self.excused[name], self.log.end)
+            self.unordered[name] = max(self.unordered[name], self.log.end)
+        self.observed[name] = level
+        self._observe_replay(name, subscription)
+
+    def _observe_replay(self, name: str, subscription: Subscription | None) -> None:
+        demand = self.replays.get(name)
+        row = self.rows.rows.get(name.encode())
+        if subscription is None:
+            self.replays.pop(name, None)
+            return
+        if (
+            demand is not None
+            and subscription.revision > demand.revision
+            and (row is None or row.revision < demand.revision)
+        ):
+            # Nobody has noted the replay yet, and the newer revision does not ask for one.
+            del self.replays[name]
+        match subscription.resume_from:
+            case ReplayOffset(_, offset):
+                self.replays[name] = Demand(subscription.revision, offset, self.log.end)
+            case ReplayTimestamp(timestamp_ms):
+                found = self.log.offset_at(timestamp_ms)
+                self.replays[name] = Demand(
+                    subscription.revision, self.log.end if found is None else found, self.log.end
+                )
+            case _:
+                pass
+
+    def is_excused(self, place: Place) -> bool:
+        name, offset = place
+        return offset < self.excused[name] or offset < self.log.begin or place in self.excused_events
+
+    # ----------------------------------------------------------- what the core does
+
+    def send(self, subscription: Subscription, offset: int, *, is_owner: bool) -> Sent:
+        """A request leaves. Raises: ViolationError."""
+        name = subscription.id
+        place = (name, offset)
+        before = self.sent[place]
+        if self.frozen:
+            raise ViolationError(f"{place} is sent again although everything was done")
+        self._check_order(subscription, offset)
+        if subscription.qos is Qos.AT_MOST_ONCE:
+            self._check_at_most_once(subscription, offset, before, is_owner=is_owner)
+        elif subscription.qos is Qos.AT_LEAST_ONCE:
+            self._check_repetition(subscription, offset)
+        self.highest[name] = max(self.highest[name], offset)
+        sent = Sent(subscription.qos, subscription.revision)
+        before.append(sent)
+        return sent
+
+    def _check_order(self, subscription: Subscription, offset: int) -> None:
+        """First sends follow the order of offsets, for the levels with one in flight."""
+        name = subscription.id
+        is_first = not self.sent[name, offset]
+        if not subscription.qos.is_ordered or not is_first or self.replayed[name] >= 0:
+            return
+        if offset >= self.unordered[name] and offset < self.highest[name]:
+            raise ViolationError(f"{name}: {offset} is sent for the first time after {self.highest[name]}")
+
+    def _check_at_most_once(
+        self, subscription: Subscription, offset: int, before: list[Sent], *, is_owner: bool
+    ) -> None:
+        name = subscription.id
+        for sent in before:
+            counts = sent.qos is Qos.AT_MOST_ONCE and sent.revision >= self.replayed[name]
+            if counts and sent.may_have_arrived and offset >= self.unordered[name]:
+                raise ViolationError(f"{name}: at-most-once sends {offset} again after {sent.outcome}")
+        if (is_owner or self.replayed[name] < 0) and self.would_be_sent_again(name, offset):
+            raise ViolationError(f"{name}: at-most-once sends {offset} before its row is durable")
+
+    def _check_repetition(self, subscription: Subscription, offset: int) -> None:
+        name = subscription.id
+        excused = offset < self.unordered[name] or self.replayed[name] >= 0
+        if not self.incidents and not excused and (name, offset) in self.settled:
+            raise ViolationError(f"{name}: {offset} is sent again although it is done and every stop was clean")
+
+    def answered(self, sent: Sent, place: Place, outcome: Outcome) -> None:
+        sent.outcome = outcome
+        if isinstance(outcome, Delivered):
+            self.settled.add(place)
+
+    # ----------------------------------------------------------- what is durable
+
+    def row_written(self, key: bytes, row: Cursor | None) -> None:
+        """Told before a row becomes durable: within a revision none goes back (I5), but for one event unclaimed."""
+        old = self.rows.rows.get(key)
+        name = key.decode()
+        if old is None or row is None or row.revision != old.revision or row.next >= old.next:
+            return
+        between = [record for record in self.log.read(row.next, old.next - row.next) if record.key == key]
+        between = [record for record in between if record.offset < old.next]
+        if Qos.AT_MOST_ONCE in self.levels[name] and len(between) <= 1:
+            return
+        if name not in self.deleted and self.log.begin <= row.next:
+            raise ViolationError(f"the row of {name} goes back from {old.next} to {row.next}")
+
+    def would_be_sent_again(self, name: str, offset: int) -> bool:
+        """Whether a worker that took over now would send the event."""
+        row = self.rows.rows.get(name.encode())
+        return offset >= (self.committed if row is None else row.next)
+
+    def check_nothing_is_lost(self) -> None:
+        """I1 and I3: what isn't done would be found again if every worker died now."""
+        for record in self.log.records:
+            name = (record.key or b"").decode()
+            if self.observed.get(name) not in {Qos.AT_LEAST_ONCE, Qos.AUTO}:
+                continue
+            place = (name, record.offset)
+            if place in self.settled or self.is_excused(place) or self.would_be_sent_again(*place):
+                continue
+            row = self.rows.rows.get(name.encode())
+            raise ViolationError(f"{place} is not done, and lost after a crash: committed {self.committed}, row {row}")
+
+    # ----------------------------------------------------------- the end
+
+    def check_the_table(self, known: dict[str, Subscription]) -> None:
+        """After everything has come to rest: the QoS table, event by event."""
+        missing: Counter[str] = Counter()
+        for record in self.log.records:
+            name = (record.key or b"").decode()
+            place = (name, record.offset)
+            if self.is_excused(place) or place in self.settled:
+                continue
+            subscription = known.get(name)
+            if subscription is None:
+                raise ViolationError(f"{place} belongs to nobody and was neither dead-lettered nor counted")
+            if subscription.qos in {Qos.AT_LEAST_ONCE, Qos.AUTO}:
+                raise ViolationError(f"{place} was never delivered")
+            if not any(sent.may_have_arrived for sent in self.sent[place]):
+                missing[name] += 1
+        self._check_replays(known)
+        for name, count in missing.items():
+            if known[name].qos is Qos.AT_MOST_ONCE and count > self.incidents:
+                raise ViolationError(f"{name}: at-most-once lost {count} events in {self.incidents} crashes")
+            if not self.incidents:
+                raise ViolationError(f"{name}: {count} events were lost although every stop was clean")
+
+    def _check_replays(self, known: dict[str, Subscription]) -> None:
+        """What a replay asks for has been sent again."""
+        for record in self.log.records:
+            name = (record.key or b"").decode()
+            demand = self.replays.get(name)
+            if (
+                demand is None
+                or not demand.place <= record.offset < demand.end
+                or self.is_excused((name, record.offset))
+            ):
+                continue
+            sent = self.sent[name, record.offset]
+            if known[name].qos in {Qos.AT_LEAST_ONCE, Qos.AUTO} and not any(
+                each.revision >= demand.revision for each in sent
+            ):
+                raise ViolationError(f"{name}: the replay from {demand.place} did not send {record.offset} again")
+
+    # ----------------------------------------------------------- events of nobody
+
+    def handed_out(self, name: str, offset: int) -> None:
+        if name in self.existing:
+            self.owned.add((name, offset))
+
+    def given_up_as_unknown(self, place: Place) -> None:
+        """Raises: ViolationError, if the subscription was there when the event came, and still is."""
+        if place in self.owned and place[0] in self.existing and not self.is_excused(place):
+            raise ViolationError(f"{place} was given up as unknown although its subscription existed")

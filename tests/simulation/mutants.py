@@ -1,0 +1,218 @@
+"""The core with one fault planted: a line of a function is replaced, as a slip of an edit would."""
+
+import inspect
+import sys
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.delivery import Delivery
+from pipeline.lane import Lane
+from pipeline.partition import Partition
+from pipeline.window import Window
+from pipeline.wishes import Wishes
+from tests.fakes import MemoryRegistry, MemoryRows
+from tests.simulation.actions import (
+    CASTS,
+    Answer,
+    Arrive,
+    Command,
+    Hear,
+    Kind,
+    Pass,
+    Rows,
+    Stop,
+)
+from tests.simulation.known import (
+    LOG_AHEAD_OF_STREAM,
+    RESUMED_WITH_OTHERS_IN_FLIGHT,
+    ROW_DELETED_UNDER_A_HELD_PREFIX,
+    Schedule,
+)
+from tests.simulation.worker import Setting
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One fault.
+
+    Attributes:
+        name: what the faulty core does.
+        owner: the class; *function*: its method or property.
+        was: the text that is replaced, once; *becomes*: by what.
+        kind, casts, only, setting: of the schedules that show it soon.
+        known: a schedule that shows it, where chance would take too long.
+    """
+
+    name: str
+    owner: type
+    function: str
+    was: str
+    becomes: str
+    kind: Kind = "crashes"
+    casts: Sequence[str] = CASTS
+    only: tuple[type, ...] = ()
+    setting: Setting | None = None
+    known: Schedule | None = None
+
+    def planted(self) -> Any:
+        """The faulty method or property. Raises: LookupError if the text is not there, for the core has changed."""
+        attribute = inspect.getattr_static(self.owner, self.function)
+        is_property = isinstance(attribute, property)
+        source = textwrap.dedent(inspect.getsource(attribute.fget if is_property else attribute))
+        if source.count(self.was) != 1:
+            raise LookupError(f"{self.owner.__name__}.{self.function} does not contain {self.was!r} once")
+        source = source.replace(self.was, self.becomes).removeprefix("@property\n")
+        names: dict[str, Any] = {}
+        namespace = vars(sys.modules[self.owner.__module__])
+        exec(compile(source, f"<{self.name}>", "exec"), namespace, names)  # noqa: S102 - the text is that of our own core
+        return property(names[self.function]) if is_property else names[self.function]
+
+
+MUTANTS = (
+    Mutant(
+        "the window lets go before the row has landed",
+        Lane,
+        "_write_row",
+        was="row.add_done_callback(self._row_landed)",
+        becomes="row.add_done_callback(self._row_landed); self._release()",
+    ),
+    Mutant(
+        "at-most-once sends before its claim is durable",
+        Lane,
+        "claim",
+        was="await self._home.write(self)",
+        becomes="self._home.write(self)",
+    ),
+    Mutant(
+        "a lane goes live one offset too early",
+        Lane,
+        "join_stream",
+        was="self.read_from >=",
+        becomes="self.read_from + 1 >=",
+    ),
+    Mutant(
+        "a lane that goes live passes over an offset",
+        Lane,
+        "join_stream",
+        was="max(self._floor, self.next)",
+        becomes="max(self._floor, self.next) + 1",
+    ),
+    Mutant(
+        "the backlog hands over what the stream will bring",
+        Partition,
+        "feed",
+        was="end = min(end, self.dispatched)",
+        becomes="pass",
+        known=LOG_AHEAD_OF_STREAM,
+    ),
+    Mutant(
+        "a completion from before a replay settles",
+        Lane,
+        "move",
+        was="self.epoch += 1",
+        becomes="pass",
+        kind="commands",
+    ),
+    Mutant("a row goes back", Lane, "next", was="max(self._floor, min(", becomes="max(0, min("),
+    Mutant(
+        "a dead letter counts before it is confirmed",
+        Delivery,
+        "_dead_letter",
+        was="await letters.put(letter)",
+        becomes="pass",
+    ),
+    Mutant(
+        "a clean stop writes no rows",
+        Partition,
+        "_write_last_rows",
+        was="if self._needs_row(lane, prefix)",
+        becomes="if False",
+        kind="stops",
+    ),
+    Mutant(
+        "a former owner is not fenced", MemoryRows, "is_fenced", was="self.topic.owner is not self", becomes="False"
+    ),
+    Mutant(
+        "a row is deleted before the offset is committed",
+        Partition,
+        "_is_superfluous",
+        was="self.committed >= row.next",
+        becomes="True",
+        known=ROW_DELETED_UNDER_A_HELD_PREFIX,
+    ),
+    Mutant(
+        "the window commits past an unsettled event",
+        Window,
+        "committable",
+        was="self._unsettled[0]",
+        becomes="self._unsettled[0] + 1",
+    ),
+    Mutant(
+        "an unknown subscription is judged at once",
+        MemoryRegistry,
+        "caught_up",
+        was="self.position < len(self.changes)",
+        becomes="False",
+        kind="commands",
+        casts=("l", "b"),
+        only=(Arrive, Command, Hear),
+        setting=Setting(is_empty=True),
+    ),
+    Mutant("a failed event is not kept", Lane, "_stop", was="if kept is not None", becomes="if False"),
+    Mutant(
+        "an event that is put back is not read again",
+        Lane,
+        "_put_back",
+        was="min(self.read_from, flight.offset)",
+        becomes="self.read_from",
+    ),
+    Mutant(
+        "an event in flight is read again",
+        Lane,
+        "feed",
+        was=" or event.offset in self.flights",
+        becomes="",
+        known=RESUMED_WITH_OTHERS_IN_FLIGHT,
+    ),
+    Mutant(
+        "a replay is carried out once more after a restart",
+        Wishes,
+        "_reconcile",
+        was="subscription.revision <= lane.revision",
+        becomes="False",
+        kind="commands",
+        casts=("l",),
+    ),
+    Mutant(
+        "a pause is overlooked after a wait",
+        Lane,
+        "goes_on",
+        was='if self.state == "stopped":',
+        becomes="if False:",
+        kind="commands",
+        casts=("l",),
+        only=(Arrive, Answer, Command, Pass),
+    ),
+    Mutant(
+        "a claim that a stop cuts off is kept",
+        Lane,
+        "claim",
+        was="self._unclaim(flight)",
+        becomes="pass",
+        kind="stops",
+        casts=("a",),
+        only=(Arrive, Rows, Pass, Stop),
+    ),
+    Mutant(
+        "a skip takes an event with it that is being claimed",
+        Wishes,
+        "_reconcile",
+        was="lane.skip(offset)",
+        becomes="lane.move(offset + 1)",
+        kind="commands",
+        casts=("a",),
+        only=(Arrive, Answer, Rows, Command),
+    ),
+)

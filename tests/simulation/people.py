@@ -1,0 +1,116 @@
+"""The people of a simulation: they publish revisions of subscriptions."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from pipeline.model import (
+    Interrupt,
+    Qos,
+    ReplayOffset,
+    ReplayTimestamp,
+    RetryPolicy,
+    Skip,
+    Subscription,
+    Wish,
+)
+from tests.fakes import MS_PER_OFFSET
+from tests.simulation.actions import Command, Edit, Replay
+from tests.simulation.ledger import Ledger
+from tests.simulation.worker import Setting
+
+LEVELS: Final = {"l": Qos.AT_LEAST_ONCE, "a": Qos.AT_MOST_ONCE, "b": Qos.AUTO, "n": Qos.NONE}
+RETRY: Final = RetryPolicy(max_attempts=2, initial_delay_seconds=1.0, max_delay_seconds=4.0)
+
+
+class People:
+    """What has been published, and how it comes about.
+
+    Args:
+        ledger: is told of every command.
+        setting: of the simulation.
+        next_of: where a subscription stands, as people see it.
+    """
+
+    def __init__(self, ledger: Ledger, setting: Setting, next_of: Callable[[str], int]) -> None:
+        self.changes: list[tuple[str, Subscription | None]] = []
+        self.specs: dict[str, Subscription] = {}
+        self._ledger = ledger
+        self._interrupt = Interrupt(setting.interrupts, setting.interrupts)
+        self._next_of = next_of
+        if not setting.is_empty:
+            for name in LEVELS:
+                self._create(name)
+
+    def _create(self, name: str) -> None:
+        qos = LEVELS[name]
+        spec = Subscription(
+            id=name,
+            revision=0,
+            url="https://receiver.example/hook",
+            qos=qos,
+            retry=RETRY,
+            interrupt=self._interrupt,
+            concurrency=_concurrency(qos),
+        )
+        self._publish(spec)
+
+    def _publish(self, subscription: Subscription) -> None:
+        subscription = replace(subscription, revision=len(self.changes))
+        self.changes.append((subscription.id, subscription))
+        self.specs[subscription.id] = subscription
+        self._ledger.existing.add(subscription.id)
+        self._ledger.commanded(subscription)
+
+    def _delete(self, name: str) -> None:
+        del self.specs[name]
+        self.changes.append((name, None))
+        self._ledger.deleted.add(name)
+        self._ledger.existing.discard(name)
+
+    def act(self, action: Command | Replay | Edit) -> None:
+        """Publish what the action says, if it can be said of the subscription now."""
+        name = action.subscription
+        spec = self.specs.get(name)
+        if spec is None:
+            if isinstance(action, Command) and action.wish == "create":
+                self._create(name)
+            return
+        spec = replace(spec, resume_from=None)
+        match action:
+            case Edit(_, qos):
+                self._publish(replace(spec, qos=qos, concurrency=_concurrency(qos)))
+            case Replay():
+                self._publish(replace(spec, resume_from=self._place_of(action)))
+            case Command():
+                self._wish(spec, action)
+
+    def _wish(self, spec: Subscription, command: Command) -> None:
+        match command.wish:
+            case "create":
+                pass
+            case "delete":
+                self._delete(spec.id)
+            case "pause":
+                self._publish(replace(spec, wish=Wish.PAUSED))
+            case "stop":
+                self._publish(replace(spec, wish=Wish.STOPPED))
+            case "resume":
+                self._publish(replace(spec, wish=Wish.DELIVER))
+            case "skip":
+                self._publish(replace(spec, wish=Wish.DELIVER, resume_from=Skip(0, self._next_of(spec.id))))
+
+    def resume(self, name: str) -> None:
+        """The subscription is told to deliver."""
+        self._publish(replace(self.specs[name], wish=Wish.DELIVER, resume_from=None))
+
+    def _place_of(self, replay: Replay) -> ReplayOffset | ReplayTimestamp:
+        log = self._ledger.log
+        offset = max(0, log.end - replay.back)
+        if replay.by_time and log.offset_at(offset * MS_PER_OFFSET) is not None:
+            return ReplayTimestamp(offset * MS_PER_OFFSET)
+        return ReplayOffset(0, offset)
+
+
+def _concurrency(qos: Qos) -> int:
+    return 1 if qos.is_ordered else 2

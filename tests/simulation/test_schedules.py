@@ -1,0 +1,65 @@
+"""Random schedules over the real core: whatever happens in whatever order, the QoS table holds.
+
+`SIMULATION_EXAMPLES` sets how many schedules each test tries.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+
+from tests.simulation.actions import Step, schedules
+from tests.simulation.known import KNOWN, Schedule
+from tests.simulation.worker import Setting
+from tests.simulation.world import World
+from tests.virtual_time import run
+
+EXAMPLES = int(os.environ.get("SIMULATION_EXAMPLES", "400"))
+
+pytestmark = pytest.mark.timeout(600)
+
+many = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    database=None,
+    report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),
+)
+any_setting = st.builds(Setting, st.booleans(), st.booleans())
+any_start = st.builds(Setting, st.booleans(), st.booleans(), st.booleans())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quiet() -> Iterator[None]:
+    """The core's warnings about what the schedules do to it."""
+    logger = logging.getLogger("pipeline")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    yield
+    logger.setLevel(level)
+
+
+@pytest.mark.parametrize("schedule", KNOWN, ids=lambda schedule: schedule.name)
+def test_the_table_holds_when(schedule: Schedule) -> None:
+    run(World(schedule.setting, print).play(schedule.steps))
+
+
+@many
+@given(any_setting, schedules("stops"))
+def test_with_clean_stops_nothing_is_lost_or_repeated(setting: Setting, steps: list[Step]) -> None:
+    run(World(setting, note).play(steps))
+
+
+@many
+@given(any_setting, schedules("crashes"))
+def test_with_crashes_and_takeovers_the_table_holds(setting: Setting, steps: list[Step]) -> None:
+    run(World(setting, note).play(steps))
+
+
+@many
+@given(any_start, schedules("commands"))
+def test_with_commands_edits_and_deletions_the_table_holds(setting: Setting, steps: list[Step]) -> None:
+    run(World(setting, note).play(steps))

@@ -1,0 +1,288 @@
+"""A worker of the simulation: the real core over fakes. What it knows dies with it."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.dead_letter import Letter
+from pipeline.delivery import Delivery
+from pipeline.dispatcher import Dispatcher
+from pipeline.lane import Lane, LaneLimits
+from pipeline.model import Event, Qos, Subscription
+from pipeline.outcome import Outcome
+from pipeline.partition import Partition
+from pipeline.slots import Slots
+from pipeline.telemetry import DropRule, Telemetry
+from tests.fakes import (
+    MemoryReader,
+    MemoryRegistry,
+    MemoryRows,
+    RecordingDeadLetters,
+    ScriptedSend,
+    Stretch,
+    VirtualClock,
+)
+from tests.simulation.ledger import Ledger, ViolationError
+
+LIMITS = LaneLimits(events=3, bytes=8 * 1024, hold_seconds=5.0)
+WORKER_BYTES = 7 * 600
+SLOTS = 4
+DRAIN_SECONDS = 8.0
+
+
+class _Receiver(ScriptedSend):
+    """Notes every request in the ledger at the moment it leaves: from then on it may have arrived."""
+
+    def __init__(self, worker: "Worker") -> None:
+        super().__init__()
+        self._worker = worker
+
+    async def __call__(
+        self, subscription: Subscription, event: Event, attempt: int, *, renew_token: bool = False
+    ) -> Outcome:
+        worker = self._worker
+        worker.check_sending(subscription, event)
+        try:
+            sent = worker.ledger.send(subscription, event.offset, is_owner=worker.is_owner)
+        except ViolationError as error:
+            worker.problems.append(str(error))
+            raise
+        outcome = await super().__call__(subscription, event, attempt, renew_token=renew_token)
+        worker.ledger.answered(sent, (subscription.id, event.offset), outcome)
+        return outcome
+
+
+class _Letters(RecordingDeadLetters):
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__()
+        self._ledger = ledger
+
+    async def put(self, letter: Letter) -> None:
+        place = ((letter.event.key or b"").decode(), letter.event.offset)
+        if letter.reason == "unknown-subscription":
+            self._ledger.given_up_as_unknown(place)
+        await super().put(letter)
+        self._ledger.settled.add(place)
+
+
+class _Books(Telemetry):
+    """Events that a rule gives up are settled: they are counted. At-most-once gives up what may have arrived."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__(monotonic=lambda: 0.0)
+        self._ledger = ledger
+
+    def dropped(
+        self,
+        rule: DropRule,
+        count: int = 1,
+        *,
+        subscription: str | None = None,
+        partition: int | None = None,
+        offset: int | None = None,
+    ) -> None:
+        super().dropped(rule, count, subscription=subscription, partition=partition, offset=offset)
+        if offset is not None and rule == "unknown-subscription":
+            self._ledger.given_up_as_unknown((subscription or "", offset))
+        if offset is not None and rule not in {"retention", "given-up"}:
+            self._ledger.settled.add((subscription or "", offset))
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is drawn once per simulation."""
+
+    has_dead_letters: bool = True
+    interrupts: bool = False
+    is_empty: bool = False
+
+
+class Worker:
+    """One process of the group, and everything that it has in memory."""
+
+    def __init__(self, ledger: Ledger, changes: list[tuple[str, Subscription | None]], setting: Setting) -> None:
+        self.ledger = ledger
+        self.registry = MemoryRegistry(changes)
+        self.receiver = _Receiver(self)
+        self.letters = _Letters(ledger)
+        self.reader = MemoryReader(ledger.log)
+        self.stretches: list[Stretch] = []
+        self.rows: MemoryRows | None = None
+        self.is_owner = True
+        self.is_stopping = False
+        self.position = ledger.committed
+        self.telemetry = _Books(ledger)
+        self.slots = Slots(SLOTS)
+        self.problems: list[str] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        deliver = Delivery(
+            send=self.receiver,
+            dead_letters=self.letters if setting.has_dead_letters else None,
+            registry=self.registry,
+            slots=self.slots,
+            clock=VirtualClock(),
+            telemetry=self.telemetry,
+        )
+        self.dispatcher = Dispatcher(
+            "events",
+            partition_of=lambda _key: 0,
+            deliver=deliver,
+            rows_of=self._rows_of,
+            registry=self.registry,
+            reader=self.reader,
+            limits=LIMITS,
+            worker_bytes=WORKER_BYTES,
+            on_closed=lambda _number: None,
+        )
+
+    def _rows_of(self, _number: int) -> MemoryRows:
+        self.rows = MemoryRows(self.ledger.rows)
+        return self.rows
+
+    def check_sending(self, subscription: Subscription, event: Event) -> None:
+        """Note what may not begin: an event that is in flight already, or one of a lane that is stopped."""
+        name, offset = subscription.id, event.offset
+        ledger = self.ledger
+        is_pending = any(each.offset == offset and each.subscription.id == name for each in self.receiver.pending)
+        if is_pending and ledger.replayed[name] < 0 and offset >= ledger.unordered[name]:
+            self.problems.append(f"{name}: {offset} is sent while it is in flight")
+        lane = None if self.partition is None else self.partition.lanes.get(event.key or b"")
+        # At-most-once keeps the promise of its claim.
+        if lane is not None and lane.state == "stopped" and subscription.qos is not Qos.AT_MOST_ONCE:
+            self.problems.append(f"{name}: {offset} is sent although the lane is {lane.status}")
+
+    # ----------------------------------------------------------- life
+
+    def start(self) -> None:
+        names = {name for name, _ in self.registry.read()}
+        for name in sorted(names):
+            self.ledger.observe(name, self.registry.get(name))
+        self._tasks.append(asyncio.get_running_loop().create_task(self.dispatcher.open({0: self.position})))
+
+    def stop(self) -> None:
+        """Begin a clean stop."""
+        if not self.is_stopping:
+            self.is_stopping = True
+            self._tasks.append(asyncio.get_running_loop().create_task(self._stop()))
+
+    async def _stop(self) -> None:
+        offsets = await self.dispatcher.drain([0], DRAIN_SECONDS)
+        rows = self.rows
+        if rows is not None and rows.pending:
+            self.ledger.incidents += 1
+        if self.is_owner:
+            self.commit(offsets)
+        await self.dispatcher.close([0])
+        self.is_owner = False
+
+    @property
+    def has_stopped(self) -> bool:
+        return self.is_stopping and all(task.done() for task in self._tasks)
+
+    async def kill(self) -> None:
+        """Kill -9: nothing that it would still do counts."""
+        if self.rows is not None:
+            self.rows.is_dead = True
+        self.is_owner = False
+        partition = self.partition
+        self.ledger = Ledger(self.ledger.log, self.ledger.rows)
+        self.receiver.pending = []
+        tasks = list(self._tasks)
+        if partition is not None:
+            for lane in partition.lanes.values():
+                lane._cancel_wait()
+            tasks += partition._runners
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def partition(self) -> Partition | None:
+        return next(iter(self.dispatcher.partitions()), None)
+
+    @property
+    def lanes(self) -> list[Lane]:
+        return [] if self.partition is None else list(self.partition.lanes.values())
+
+    # ----------------------------------------------------------- what reaches it
+
+    def read_registry(self) -> None:
+        while found := self.registry.read(1):
+            for name, subscription in found:
+                if self.is_owner:
+                    self.ledger.observe(name, subscription)
+                self.dispatcher.on_subscription(name, subscription)
+
+    def stream(self, count: int) -> None:
+        """The stream hands out the next batch."""
+        if self.partition is None or self.is_stopping:
+            return
+        batch = self.ledger.log.read(self.position, count)
+        for record in batch:
+            self.ledger.handed_out((record.key or b"").decode(), record.offset)
+        if batch:
+            self.position = batch[-1].offset + 1
+            self.dispatcher.dispatch(0, batch)
+
+    def commit(self, offsets: dict[int, int], *, is_heard: bool = True) -> None:
+        if self.is_owner and 0 in offsets:
+            if offsets[0] < self.ledger.committed:
+                raise ViolationError(f"the committed offset goes back to {offsets[0]} from {self.ledger.committed}")
+            self.ledger.committed = offsets[0]
+            if is_heard:
+                self.dispatcher.committed(offsets)
+
+    def get_rows(self, how: Literal["landed", "stored"], count: int) -> None:
+        """The broker does something about the rows that wait."""
+        if self.rows is None:
+            return
+        if how == "landed":
+            self.rows.land(count)
+        else:
+            self.rows.store(count)
+
+    def fetch(self, count: int) -> None:
+        for partition in list(self.reader.wanting):
+            stretch = self.reader.fetch(partition, count)
+            if stretch is not None:
+                self.stretches.append(stretch)
+
+    def feed(self) -> None:
+        if self.stretches:
+            self.stretches.pop(0).feed()
+
+    # ----------------------------------------------------------- what it must be at any time
+
+    def check(self) -> None:
+        """Nothing went wrong inside. Raises: ViolationError."""
+        for problem in self.problems:
+            raise ViolationError(problem)
+        for lane in self.lanes:
+            if lane.cause is not None and lane.cause.message.startswith("internal error"):
+                raise ViolationError(f"{lane.name}: {lane.cause.message}")
+            if lane.subscription is not None and lane.subscription.qos.is_ordered:
+                self._check_one_in_flight(lane)
+        queued = sum(lane.queued_bytes for lane in self.lanes)
+        if self.partition is not None and queued != self.dispatcher.queued_bytes:
+            raise ViolationError(f"{self.dispatcher.queued_bytes} bytes are booked, {queued} are queued")
+
+    def _check_one_in_flight(self, lane: Lane) -> None:
+        pending = [attempt for attempt in self.receiver.pending if attempt.subscription.id == lane.name]
+        if len([attempt for attempt in pending if attempt.subscription.qos.is_ordered]) > 1:
+            raise ViolationError(f"{lane.name}: two requests at a time")
+
+    def is_at_rest(self) -> bool:
+        """There is nothing left to do, and nothing is held."""
+        partition = self.partition
+        return (
+            partition is not None
+            and not partition._runners
+            and not self.receiver.pending
+            and not self.letters.pending
+            and self.rows is not None
+            and not self.rows.pending
+            and not len(partition.window)
+            and self.ledger.committed == partition.dispatched
+            and self.position >= (self.ledger.log.records[-1].offset + 1 if self.ledger.log.records else 0)
+            and all(lane.is_idle for lane in self.lanes)
+        )
