@@ -84,6 +84,7 @@ LOG_AHEAD_OF_STREAM = Schedule(
         NEXT_OK,
     ),
 )
+SKIP_DURING_A_CLAIM = Schedule("a skip comes while an event is being claimed", (Arrive("a"), Command("a", "skip")))
 KNOWN = (
     RESUMED_WITH_OTHERS_IN_FLIGHT,
     ROW_DELETED_UNDER_A_HELD_PREFIX,
@@ -92,7 +93,7 @@ KNOWN = (
         "a claim is cut off by a stop, and its row lands after all",
         (Arrive("a"), Stop(), Pass(8.2), ALL_ROWS),
     ),
-    Schedule("a skip comes while an event is being claimed", (Arrive("a"), Command("a", "skip"))),
+    SKIP_DURING_A_CLAIM,
     Schedule(
         "a replay by time is under way when idle lanes are forgotten",
         (Arrive("l"), NEXT_OK, Commit("done"), Replay("l", back=1, by_time=True), Checkpoint(sweep=True), Pass(0.6)),

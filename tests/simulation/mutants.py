@@ -17,7 +17,9 @@ from tests.simulation.actions import (
     CASTS,
     Answer,
     Arrive,
+    Checkpoint,
     Command,
+    Commit,
     Hear,
     Kind,
     Pass,
@@ -28,6 +30,7 @@ from tests.simulation.known import (
     LOG_AHEAD_OF_STREAM,
     RESUMED_WITH_OTHERS_IN_FLIGHT,
     ROW_DELETED_UNDER_A_HELD_PREFIX,
+    SKIP_DURING_A_CLAIM,
     Schedule,
 )
 from tests.simulation.worker import Setting
@@ -77,6 +80,8 @@ MUTANTS = (
         "_write_row",
         was="row.add_done_callback(self._row_landed)",
         becomes="row.add_done_callback(self._row_landed); self._release()",
+        casts=("l", "b"),
+        only=(Arrive, Answer, Commit, Checkpoint),
     ),
     Mutant(
         "at-most-once sends before its claim is durable",
@@ -122,6 +127,8 @@ MUTANTS = (
         "_dead_letter",
         was="await letters.put(letter)",
         becomes="pass",
+        casts=("l", "b", "lu"),
+        only=(Arrive, Answer, Commit),
     ),
     Mutant(
         "a clean stop writes no rows",
@@ -167,6 +174,8 @@ MUTANTS = (
         "_put_back",
         was="min(self.read_from, flight.offset)",
         becomes="self.read_from",
+        casts=("l",),
+        only=(Arrive, Answer, Rows, Pass),
     ),
     Mutant(
         "an event in flight is read again",
@@ -211,8 +220,6 @@ MUTANTS = (
         "_reconcile",
         was="lane.skip(offset)",
         becomes="lane.move(offset + 1)",
-        kind="commands",
-        casts=("a",),
-        only=(Arrive, Answer, Rows, Command),
+        known=SKIP_DURING_A_CLAIM,
     ),
 )

@@ -17,7 +17,7 @@ from tests.simulation.worker import Setting
 from tests.simulation.world import World
 from tests.virtual_time import run
 
-EXAMPLES = int(os.environ.get("SIMULATION_EXAMPLES", "400"))
+EXAMPLES = int(os.environ.get("SIMULATION_EXAMPLES", "300"))
 
 pytestmark = pytest.mark.timeout(600)
 
