@@ -504,7 +504,7 @@ class Lane:
         kept = None if flight.claimed else flight.offset
         self._stop(Status.FAILURE, Cause(kind, message, flight.offset, now), kept)
         if self.subscription is not None and self.cause is not None:
-            self._deliver.telemetry.subscription_failed(self.subscription, self.cause)
+            self._deliver.telemetry.subscription_failed(self.subscription, flight.event.partition, self.cause)
 
     def stop(self, status: Status, cause: Cause | None = None) -> None:
         """Somebody wishes no deliveries; what is being sent may still arrive."""

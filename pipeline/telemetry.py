@@ -165,13 +165,14 @@ class Telemetry:
         self.headers_left_out += 1
         self._warn("header.left-out", "header", {"header": name})
 
-    def subscription_failed(self, subscription: Subscription, cause: Cause) -> None:
-        """A subscription went into FAILURE: a person has to look at it."""
+    def subscription_failed(self, subscription: Subscription, partition: int, cause: Cause) -> None:
+        """A subscription went into FAILURE in *partition*: a person has to look at it."""
         self.subscription_failures[cause.kind] += 1
         facts = {
             "subscription": subscription.id,
             "kind": cause.kind,
             "cause": cause.message,
+            "partition": partition,
             "offset": cause.offset,
             "host": shown_host(subscription.url),
         }

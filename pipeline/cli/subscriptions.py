@@ -65,7 +65,7 @@ def apply(files: tuple[str, ...], more: tuple[str, ...], output: Format) -> None
 @command.command("list")
 @output_option
 def list_(output: Format) -> None:
-    """Show all subscriptions."""
+    """Show all subscriptions as they were asked for; the workers' pages and /lanes say how deliveries fare."""
     documents = _with_store(lambda store: store.list())
     click.echo(as_json(documents) if output == "json" else as_table(COLUMNS, [_row(each) for each in documents]))
 
@@ -74,7 +74,10 @@ def list_(output: Format) -> None:
 @click.argument("subscription", metavar="ID")
 @output_option
 def get(subscription: str, output: Format) -> None:
-    """Show one subscription, as YAML that can be changed and applied again, or as JSON."""
+    """Show one subscription, as YAML that can be changed and applied again, or as JSON.
+
+    Take `resumeFrom` out before: to apply it is to carry out the last skip or replay once more.
+    """
     document = _with_store(lambda store: store.get(subscription))
     text = as_json(document) if output == "json" else yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     click.echo(text.rstrip("\n"))

@@ -4,6 +4,7 @@ import contextlib
 import logging.config
 import socket
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -103,12 +104,13 @@ def guide(project: Project, receiver: str) -> str:
     look = f"http://dev:{token}@{LOOPBACK}:{settings.web_port}/"
     fates = f"{HEALTHY} is well, {REJECTED} rejects (see {DEAD_LETTERS}), {DOWN} is down and soon in FAILURE"
     behave = f"curl -X POST 'http://{receiver}/behave?subscription={HEALTHY}&mode=fail'"
+    programs = sysconfig.get_path("scripts")
     others = f"webhooks subscriptions list, webhooks send {HEALTHY} '{{}}', webhooks dlq list"
     return "\n".join(
         [
             f"look: {look}  {fates}",
             f"try:  {behave}  or mode={'|'.join(MODES)}; Ctrl-C ends everything",
-            f"more: export WEBHOOKS_CONFIG={project.config}  in another terminal, then {others}",
+            f"more: export WEBHOOKS_CONFIG={project.config} PATH={programs}:$PATH  in another terminal, then {others}",
         ]
     )
 

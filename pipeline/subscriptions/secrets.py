@@ -59,7 +59,7 @@ class SecretBox:
         try:
             return self._fernet.decrypt(token)
         except InvalidToken:
-            raise ConfigurationError("can't be decrypted with any of SECRET_KEYS") from None
+            raise ConfigurationError("can't be decrypted with any of WEBHOOKS_SECRET_KEYS") from None
 
     def seal(self, subscription: WireSubscription) -> WireSubscription:
         """The subscription with its secrets encrypted, as the topic keeps it. The secrets must be plain."""
@@ -78,7 +78,9 @@ class SecretBox:
             try:
                 return self.decrypt(value.removeprefix(PREFIX).encode()).decode()
             except (ConfigurationError, UnicodeError):
-                problem = f"{path}: the secret of {subscription.id!r} can't be decrypted with any of SECRET_KEYS"
+                problem = (
+                    f"{path}: the secret of {subscription.id!r} can't be decrypted with any of WEBHOOKS_SECRET_KEYS"
+                )
                 raise ConfigurationError(problem) from None
 
         return change_secrets(subscription, decrypted)

@@ -263,7 +263,7 @@ async def test_records_that_can_not_be_used_become_problems_and_the_tail_goes_on
             "a": "the record is not JSON",
             "b": "id: 'not-b' is not the key of the record, 'b'",
             "c": "configuration.entrypointConfiguration.auth.basic.password: "
-            "the secret of 'c' can't be decrypted with any of SECRET_KEYS",
+            "the secret of 'c' can't be decrypted with any of WEBHOOKS_SECRET_KEYS",
             "d": "configuration.callbackUrl: must begin with http:// or https://",
             "e": None,
         }

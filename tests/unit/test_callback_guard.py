@@ -78,7 +78,7 @@ def test_what_is_not_for_everyone_is_refused_by_its_name(address: str, name: str
     verdict = Guard().verdict(address)
     assert verdict is not None
     assert name in verdict
-    assert verdict.endswith("; ALLOW_PRIVATE_NETWORKS can open it")
+    assert verdict.endswith("; WEBHOOKS_ALLOW_PRIVATE_NETWORKS can open it")
 
 
 @pytest.mark.parametrize("address", GOOD)
@@ -95,7 +95,7 @@ def test_what_is_no_address_in_its_usual_notation_is_refused(text: str) -> None:
 
 def test_the_sentence_names_the_network_and_the_setting() -> None:
     assert Guard().verdict("10.1.2.3") == (
-        "10.1.2.3 is in the private network 10.0.0.0/8; ALLOW_PRIVATE_NETWORKS can open it"
+        "10.1.2.3 is in the private network 10.0.0.0/8; WEBHOOKS_ALLOW_PRIVATE_NETWORKS can open it"
     )
 
 

@@ -72,7 +72,7 @@ def test_a_secret_of_a_lost_key_names_field_and_subscription_and_never_the_value
     text = str(caught.value)
     assert text == (
         "configuration.entrypointConfiguration.headers[x-api-key].value: "
-        "the secret of 's' can't be decrypted with any of SECRET_KEYS"
+        "the secret of 's' can't be decrypted with any of WEBHOOKS_SECRET_KEYS"
     )
     with pytest.raises(ConfigurationError):
         SecretBox([NEW]).decrypt(b"damaged")

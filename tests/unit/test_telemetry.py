@@ -116,7 +116,7 @@ def test_no_line_holds_a_secret_a_body_or_a_query(telemetry: Telemetry, log: pyt
     log.set_level(logging.DEBUG, "pipeline.telemetry")
     for outcome in (Delivered(200), Rejected(400, b"hunter2"), Failed("reset", may_have_arrived=True)):
         telemetry.attempted(SUBSCRIPTION, EVENT, 1, outcome, 0.1)
-    telemetry.subscription_failed(SUBSCRIPTION, Cause("rejected", "the callback answered 400", 41, 0.0))
+    telemetry.subscription_failed(SUBSCRIPTION, 3, Cause("rejected", "the callback answered 400", 41, 0.0))
 
     assert len(log.records) == 3
     assert "hunter2" not in log.text
@@ -178,7 +178,7 @@ def test_drops_are_counted_and_named(telemetry: Telemetry, log: pytest.LogCaptur
 
 
 def test_a_failed_subscription_is_a_warning_with_its_cause(telemetry: Telemetry, log: pytest.LogCaptureFixture) -> None:
-    telemetry.subscription_failed(SUBSCRIPTION, Cause("server-error", "the callback answered 503", 41, 0.0))
+    telemetry.subscription_failed(SUBSCRIPTION, 3, Cause("server-error", "the callback answered 503", 41, 0.0))
 
     (record,) = log.records
     assert record.levelno == logging.WARNING
@@ -188,6 +188,7 @@ def test_a_failed_subscription_is_a_warning_with_its_cause(telemetry: Telemetry,
             "subscription": "sub-1",
             "kind": "server-error",
             "cause": "the callback answered 503",
+            "partition": 3,
             "offset": 41,
             "host": "example.com:8443",
         },
