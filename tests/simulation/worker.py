@@ -53,24 +53,30 @@ class _Receiver(ScriptedSend):
 
 
 class _Letters(RecordingDeadLetters):
-    def __init__(self, ledger: Ledger) -> None:
+    """Events whose dead letter is confirmed are settled, whoever wrote it."""
+
+    def __init__(self, worker: "Worker") -> None:
         super().__init__()
-        self._ledger = ledger
+        self._worker = worker
 
     async def put(self, letter: Letter) -> None:
+        worker = self._worker
         place = ((letter.event.key or b"").decode(), letter.event.offset)
-        if letter.reason == "unknown-subscription":
-            self._ledger.given_up_as_unknown(place)
+        if letter.reason == "unknown-subscription" and worker.is_owner:
+            worker.ledger.given_up_as_unknown(place)
         await super().put(letter)
-        self._ledger.settled.add(place)
+        worker.ledger.settled.add(place)
 
 
 class _Books(Telemetry):
-    """Events that a rule gives up are settled: they are counted. At-most-once gives up what may have arrived."""
+    """Events that a rule of the owner gives up are settled: they are counted.
 
-    def __init__(self, ledger: Ledger) -> None:
+    At-most-once gives up what may have arrived, retention what the ledger knows to be gone.
+    """
+
+    def __init__(self, worker: "Worker") -> None:
         super().__init__(monotonic=lambda: 0.0)
-        self._ledger = ledger
+        self._worker = worker
 
     def dropped(
         self,
@@ -82,10 +88,13 @@ class _Books(Telemetry):
         offset: int | None = None,
     ) -> None:
         super().dropped(rule, count, subscription=subscription, partition=partition, offset=offset)
-        if offset is not None and rule == "unknown-subscription":
-            self._ledger.given_up_as_unknown((subscription or "", offset))
-        if offset is not None and rule not in {"retention", "given-up"}:
-            self._ledger.settled.add((subscription or "", offset))
+        worker = self._worker
+        if offset is None or not worker.is_owner or rule in {"retention", "given-up"}:
+            return
+        place = (subscription or "", offset)
+        if rule == "unknown-subscription":
+            worker.ledger.given_up_as_unknown(place)
+        worker.ledger.settled.add(place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +113,14 @@ class Worker:
         self.ledger = ledger
         self.registry = MemoryRegistry(changes)
         self.receiver = _Receiver(self)
-        self.letters = _Letters(ledger)
+        self.letters = _Letters(self)
         self.reader = MemoryReader(ledger.log)
         self.stretches: list[Stretch] = []
         self.rows: MemoryRows | None = None
         self.is_owner = True
         self.is_stopping = False
         self.position = ledger.committed
-        self.telemetry = _Books(ledger)
+        self.telemetry = _Books(self)
         self.slots = Slots(SLOTS)
         self.problems: list[str] = []
         self._tasks: list[asyncio.Task[None]] = []
