@@ -522,8 +522,8 @@ class Lane:
         self._write_row()
 
     def _leave_stream(self) -> None:
-        """The queue is given up; reading will begin where it began."""
-        self.read_from = self._next_outside()
+        """The queue is given up; reading will begin where it began, and never before the cursor."""
+        self.read_from = max(self._floor, self._next_outside())
         self._clear_queue()
         if self.state == "live":
             self._released = False

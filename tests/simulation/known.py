@@ -107,4 +107,8 @@ KNOWN = (
         "a subscription is deleted and made again while a row is on its way",
         (Arrive("llllll"), Command("l", "delete"), Command("l", "create"), Arrive("l"), ALL_ROWS, Commit("done")),
     ),
+    Schedule(
+        "a pause is found on opening, and the cursor is ahead of the committed offset",
+        (Arrive("a"), ALL_ROWS, Crash(), Command("a", "pause")),
+    ),
 )

@@ -312,3 +312,23 @@ async def test_stopped_by_the_consumer_and_paused_by_the_publisher_are_told_apar
     assert core.row_topic.rows[b"s"].status is Status.PAUSED
     await settle()
     await core.end()
+
+
+@in_virtual_time
+async def test_a_pause_found_on_opening_does_not_move_a_cursor_back_that_is_ahead_of_the_stream() -> None:
+    spec = subscription(qos=Qos.AT_MOST_ONCE)
+    first = await Core(spec).open()
+    await first.stream(1)
+    await first.land()
+    assert first.pending == [0]
+    await first.end()  # killed: sent, and never committed
+    first.publish(paused(spec))
+
+    core = await Core(before=first).open()
+    await core.land()
+    await core.wish(resumed(spec))
+    await core.hand_out(core.log.read(0, 100))
+    await core.read()
+    await core.land()
+    assert core.send.made == []
+    await core.end()
