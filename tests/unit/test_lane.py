@@ -11,8 +11,125 @@ from pipeline.outcome import Failed, Rejected, ServerError
 from tests.core import SLOW, Core, paused, resumed, subscription
 from tests.virtual_time import in_virtual_time, settle
 
-REFUSED = Failed("connection refused", may_have_arrived=False)
 BROKEN = Failed("broken off", may_have_arrived=True)
+
+
+# ------------------------------------------------------------------- arrows
+
+
+@in_virtual_time
+async def test_live_to_behind_the_window_holds_until_the_row_has_landed() -> None:
+    core = await Core(subscription()).open()
+    await core.stream(1)
+    await core.stream(5)
+    lane = core.lane()
+    assert (lane.state, lane.next, len(lane.queue), lane.windowed) == ("behind", 0, 0, 6)
+    assert core.dispatcher.queued_bytes == 0
+    await core.stream(1)  # comes while the row is on its way
+    assert core.prefix == 0
+    await core.land()
+
+    assert core.prefix == 7
+    assert core.row_topic.rows[b"s"].next == 0
+    await core.stream(1)  # settled at sight
+    assert core.prefix == 8
+    assert core.pending == [0], "what is under way goes on"
+    await core.end()
+
+
+@in_virtual_time
+async def test_behind_to_live_there_is_no_gap_and_no_overlap() -> None:
+    core = await Core(subscription(), limits=LaneLimits(events=2, bytes=1_000_000, hold_seconds=5.0)).open()
+    await core.stream(4)
+    await core.land()
+    for offset in range(12):
+        await core.read(3)
+        if offset < 8:
+            await core.stream(1)
+        assert core.pending == [offset]
+        await core.answer(offset)
+
+    assert core.send.offsets() == list(range(12))
+    assert core.lane().state == "live"
+    assert core.telemetry.drops["lane-full"] == 0
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_lane_that_is_behind_reads_no_more_than_it_may_hold() -> None:
+    core = await Core(subscription()).open()
+    await core.stream(9)
+    await core.land()
+    for _ in range(5):
+        await core.read()
+        assert len(core.lane().queue) <= 4
+
+    assert core.lane().state == "behind"
+    assert core.pending == [0]
+    await core.end()
+
+
+@in_virtual_time
+async def test_the_backlog_is_not_handed_over_beyond_what_the_stream_has_brought() -> None:
+    core = await Core(subscription()).open()
+    await core.stream(6)
+    await core.land()
+    late = core.produce(2)
+    for offset in range(6):
+        await core.read()
+        await core.answer(offset)
+    assert core.lane().state == "live"
+    assert core.pending == []
+    await core.hand_out(late)
+    await core.answer(6)
+
+    assert core.send.offsets() == list(range(8))
+    await core.end()
+
+
+@in_virtual_time
+async def test_progress_of_a_lane_that_is_behind_is_noted_with_the_checkpoint_and_never_goes_back() -> None:
+    core = await Core(subscription()).open()
+    await core.stream(9)
+    await core.land()
+    await core.read()
+    for offset in range(2):
+        await core.answer(offset)
+    await core.checkpoint()
+    await core.land()
+    assert core.row_topic.rows[b"s"].next == 2
+
+    for offset in range(2, 9):
+        await core.read()
+        await core.answer(offset)
+        await core.checkpoint()
+        await core.land()
+    places = [row.next for _, row in core.row_topic.history if row is not None]
+    assert places == sorted(places)
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_row_is_deleted_once_the_lane_is_live_and_the_commit_has_caught_up() -> None:
+    core = await Core(subscription()).open()
+    await core.stream(6)
+    await core.land()
+    for offset in range(6):
+        await core.read()
+        await core.answer(offset)
+    await core.checkpoint()
+    await core.land()
+    assert b"s" in core.row_topic.rows, "nothing is committed yet"
+    core.commit()
+    await core.checkpoint()
+    await core.land()
+
+    assert core.row_topic.rows == {}
+    assert core.lane().row is None
+    await core.end()
+
+
+# ------------------------------------------------------------------- traps
 
 
 # ------------------------------------------------------------------- traps
