@@ -424,7 +424,17 @@ class Lane:
         if self.state == "stopped":
             self._put_back(flight)
             return False
+        if self._runners > self._concurrency and min(self.flights) < flight.offset:
+            # Fewer at a time since an edit, and an ordered level has to end with the earlier ones first.
+            self._step_back(flight)
+            return False
         return True
+
+    def _step_back(self, flight: Flight) -> None:
+        self._leave_stream()
+        self.state = "behind"
+        self._put_back(flight)
+        self._write_row()
 
     def _put_back(self, flight: Flight) -> None:
         """The event leaves memory and will be read again."""
@@ -435,11 +445,8 @@ class Lane:
 
     def _shelve(self, flight: Flight) -> None:
         """A long wait: it costs a row and a timer, no memory and no held offset."""
-        self._leave_stream()
-        self.state = "behind"
-        self._put_back(flight)
         self._wait_until(flight.not_before)
-        self._write_row()
+        self._step_back(flight)
 
     def _wait_until(self, moment: float) -> None:
         seconds = moment - self._deliver.clock.now()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from pipeline.model import Qos
 from tests.simulation.actions import (
     Action,
     Answer,
@@ -10,6 +11,7 @@ from tests.simulation.actions import (
     Command,
     Commit,
     Crash,
+    Edit,
     Fetch,
     Pass,
     Produce,
@@ -110,5 +112,9 @@ KNOWN = (
     Schedule(
         "a pause is found on opening, and the cursor is ahead of the committed offset",
         (Arrive("a"), ALL_ROWS, Crash(), Command("a", "pause")),
+    ),
+    Schedule(
+        "an edit to at-most-once comes while one event is in flight and a later one waits for another try",
+        (Arrive("bb"), Answer(1, "busy"), Edit("b", Qos.AT_MOST_ONCE)),
     ),
 )

@@ -332,3 +332,23 @@ async def test_a_pause_found_on_opening_does_not_move_a_cursor_back_that_is_ahea
     await core.land()
     assert core.send.made == []
     await core.end()
+
+
+@in_virtual_time
+async def test_an_edit_to_an_ordered_level_sends_what_waits_for_another_try_after_what_is_in_flight() -> None:
+    spec = subscription(qos=Qos.AUTO)
+    core = await Core(spec).open()
+    await core.stream(2)
+    await core.answer(1, BROKEN)
+    await core.wish(replace(spec, qos=Qos.AT_MOST_ONCE, concurrency=1))
+    await core.land()
+    await core.read()
+    assert core.send.offsets() == [0, 1]
+    assert core.pending == [0]
+
+    await core.answer(0)
+    await core.land()
+    assert core.pending == [1]
+    assert core.send.made[-1].number == 2
+    assert core.row_topic.rows[b"s"].next == 2
+    await core.end()
