@@ -176,6 +176,15 @@ class Wishes:
                 )
                 lane.revision = subscription.revision
                 lane.skip(offset)
+            case Skip(partition, offset) if partition == self._partition.number:
+                logger.warning(
+                    "subscription %s: the event to be skipped, %d of partition %d, is not the next one, which is %d",
+                    lane.name,
+                    offset,
+                    partition,
+                    lane.next,
+                )
+                lane.revision = subscription.revision
             case _:
                 lane.revision = subscription.revision
         self._take_up(lane, subscription)

@@ -116,7 +116,8 @@ class SubscriptionStore:
         """Create or replace a subscription. One that is as it was is not written.
 
         What the document does not say becomes the default, but for `status` and `consumerStatus`, which stay as they
-        are: who applies a file again does not undo a pause. Masked secrets stay as they are, too.
+        are: who applies a file again does not undo a pause. Masked secrets stay as they are, too. A `resumeFrom` that
+        stands in the document as it was stored is no command any more: it was shown, and is shown back.
 
         Raises:
             ConfigurationError: it can't be used; one sentence per mistake.
@@ -131,7 +132,7 @@ class SubscriptionStore:
             self._check(wanted)
             if known is not None and stored is not None and _is_same(wanted, stored):
                 return Change(wanted.id, known.revision, "unchanged")
-            revision = await self._write(wanted)
+            revision = await self._write(_without_old_command(wanted, stored))
             return Change(wanted.id, revision, "created" if known is None else "updated")
 
     async def delete(self, subscription_id: str) -> Change:
@@ -246,3 +247,9 @@ def _is_same(wanted: WireSubscription, stored: WireSubscription) -> bool:
 
 def _unknown(subscription_id: str) -> UnknownSubscriptionError:
     return UnknownSubscriptionError(f"there is no subscription {subscription_id!r}")
+
+
+def _without_old_command(wanted: WireSubscription, stored: WireSubscription | None) -> WireSubscription:
+    if stored is None or wanted.resume_from is None or wanted.resume_from != stored.resume_from:
+        return wanted
+    return wanted.model_copy(update={"resume_from": None})

@@ -197,6 +197,21 @@ async def test_a_command_in_a_document_is_not_carried_out_twice(cluster: Cluster
         assert (await worker.store.apply(document(resumeFrom={"partition": 0, "offset": 4}))).what == "updated"
 
 
+async def test_a_command_that_was_shown_is_not_carried_out_by_an_edit_of_what_was_shown(cluster: Cluster) -> None:
+    async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
+        await worker.store.apply(document())
+        replayed = await worker.store.replay("s", 2, 7)
+        await worker.registry.caught_up()
+        shown = await worker.store.get("s")
+        assert shown["resumeFrom"] == {"partition": 2, "offset": 7}
+        edited = await worker.store.apply({**shown, "metadata": {"edited": "yes"}})
+        assert (edited.what, edited.revision) == ("updated", replayed.revision + 1)
+        await worker.registry.caught_up()
+        newest = worker.registry.get("s")
+        assert newest is not None
+        assert newest.resume_from is None
+
+
 async def test_bad_commands_are_refused_and_write_nothing(cluster: Cluster) -> None:
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         store = worker.store
