@@ -74,10 +74,7 @@ def list_(output: Format) -> None:
 @click.argument("subscription", metavar="ID")
 @output_option
 def get(subscription: str, output: Format) -> None:
-    """Show one subscription, as YAML that can be changed and applied again, or as JSON.
-
-    Take `resumeFrom` out before: to apply it is to carry out the last skip or replay once more.
-    """
+    """Show one subscription, as YAML that can be changed and applied again, or as JSON."""
     document = _with_store(lambda store: store.get(subscription))
     text = as_json(document) if output == "json" else yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     click.echo(text.rstrip("\n"))
