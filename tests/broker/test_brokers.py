@@ -13,6 +13,7 @@ from pipeline.embedded import EmbeddedBroker, Request
 from pipeline.errors import BrokerError
 from tests.brokers import TestBroker
 from tests.containers import docker_expected, kafka_container
+from tests.waiting import eventually
 
 Name = Callable[[str], str]
 
@@ -101,7 +102,7 @@ async def test_aborted_records_are_left_out_of_the_committed_ones(kafka: TestBro
     finally:
         await producer.stop()
 
-    assert [record.value for record in await kafka.read(topic, committed_only=True)] == [b"kept"]
+    await _until_committed(kafka, topic, [b"kept"])
     assert [record.value for record in await kafka.read(topic)] == [b"kept", b"aborted"]
 
 
@@ -206,4 +207,15 @@ async def test_testcontainers_bring_a_kafka_that_takes_transactions(unique_name:
         finally:
             await producer.stop()
 
-        assert [record.value for record in await kafka.read(topic, committed_only=True)] == [b"1"]
+        await _until_committed(kafka, topic, [b"1"])
+
+
+async def _until_committed(broker: TestBroker, topic: str, expected: list[bytes]) -> None:
+    """A producer is told that its transaction ends before the partition is: its marker comes a moment later."""
+    found: list[bytes | None] = []
+
+    async def is_read() -> bool:
+        found[:] = [record.value for record in await broker.read(topic, committed_only=True)]
+        return found == expected
+
+    await eventually(is_read, within_seconds=20, says=lambda: f"{topic} has {found}, not {expected}")
