@@ -163,7 +163,8 @@ class Ledger:
     def _check_order(self, subscription: Subscription, offset: int) -> None:
         """First sends follow the order of offsets, for the levels with one in flight."""
         name = subscription.id
-        is_first = not self.sent[name, offset]
+        # A former owner may have dead-lettered it, for it did not know the subscription, and gone on to the next one.
+        is_first = not self.sent[name, offset] and (name, offset) not in self.settled
         if not subscription.qos.is_ordered or not is_first or self.replayed[name] >= 0:
             return
         if offset >= self.unordered[name] and offset < self.highest[name]:
