@@ -1,6 +1,8 @@
 """Where the real Kafka of the tests comes from, and what follows when there is none."""
 
+import gc
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, NoReturn
@@ -31,6 +33,18 @@ def kafka_container(*, expected: bool) -> Iterator[TestBroker]:
     Args:
         expected: whether to fail, and not to skip, where no Docker engine answers or it has no such image.
     """
+    container = _started()
+    if isinstance(container, str):
+        collect_sockets()
+        absent(f"no Kafka: set WEBHOOKS_TEST_KAFKA=host:port or mend this: {container}", expected=expected)
+    try:
+        yield TestBroker(container.get_bootstrap_server())
+    finally:
+        container.stop()
+
+
+def _started() -> KafkaContainer | str:
+    """A Kafka that runs, or why there is none."""
     try:
         container = KafkaContainer(os.environ.get("KAFKA_IMAGE", DEFAULT_IMAGE)).with_kraft()
         # Three replicas by default, which one broker can't have: no transaction would ever begin.
@@ -38,11 +52,15 @@ def kafka_container(*, expected: bool) -> Iterator[TestBroker]:
         container.with_env("KAFKA_TRANSACTION_STATE_LOG_MIN_ISR", "1")
         container.start()
     except DockerException as error:
-        absent(f"no Kafka: set WEBHOOKS_TEST_KAFKA=host:port or mend this: {error}", expected=expected)
-    try:
-        yield TestBroker(container.get_bootstrap_server())
-    finally:
-        container.stop()
+        return str(error)
+    return container
+
+
+def collect_sockets() -> None:
+    """Docker's client leaves a socket open where no engine answers: that is no fault of whatever test is next."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def in_ci() -> bool:

@@ -13,7 +13,7 @@ from docker.models.containers import Container
 
 from tests.brokers import TestBroker
 from tests.cluster import cluster, free_port
-from tests.containers import absent, docker_expected
+from tests.containers import absent, collect_sockets, docker_expected
 from tests.debian import debian_image
 from tests.waiting import eventually
 
@@ -30,13 +30,22 @@ Start = Callable[..., Container]
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[docker.DockerClient]:
+    client = connected()
+    if isinstance(client, str):
+        collect_sockets()
+        absent(f"no Docker engine answers: {client}", expected=docker_expected())
+    yield client
+    client.close()
+
+
+def connected() -> docker.DockerClient | str:
+    """The engine, or why it does not answer."""
     try:
         client = docker.from_env(timeout=300)
         client.ping()
     except DockerException as error:
-        absent(f"no Docker engine answers: {error}", expected=docker_expected())
-    yield client
-    client.close()
+        return str(error)
+    return client
 
 
 @pytest.fixture(scope="module")
