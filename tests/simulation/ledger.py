@@ -57,6 +57,7 @@ class Ledger:
         highest: the highest offset that was sent.
         incidents: how often a worker ended other than by a clean stop.
         observed: the QoS of each subscription as the owner knows it; None for one that was deleted.
+        given_up: events that a former owner has given up, which settles nothing.
         existing: subscriptions that exist by what has been published.
         owned: events whose subscription existed when the stream handed them out.
         replays: what the last replay of each subscription, as the owner has heard of it, still asks for.
@@ -77,6 +78,7 @@ class Ledger:
     levels: dict[str, set[Qos]] = field(default_factory=lambda: defaultdict(set))
     observed: dict[str, Qos | None] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
+    given_up: set[Place] = field(default_factory=set)
     existing: set[str] = field(default_factory=set)
     owned: set[Place] = field(default_factory=set)
     replays: dict[str, "Demand"] = field(default_factory=dict)
@@ -163,8 +165,8 @@ class Ledger:
     def _check_order(self, subscription: Subscription, offset: int) -> None:
         """First sends follow the order of offsets, for the levels with one in flight."""
         name = subscription.id
-        # A former owner may have dead-lettered it, for it did not know the subscription, and gone on to the next one.
-        is_first = not self.sent[name, offset] and (name, offset) not in self.settled
+        # A former owner may have given it up, for it did not know the subscription, and gone on to the next one.
+        is_first = not self.sent[name, offset] and (name, offset) not in self.settled | self.given_up
         if not subscription.qos.is_ordered or not is_first or self.replayed[name] >= 0:
             return
         if offset >= self.unordered[name] and offset < self.highest[name]:

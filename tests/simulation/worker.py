@@ -89,9 +89,12 @@ class _Books(Telemetry):
     ) -> None:
         super().dropped(rule, count, subscription=subscription, partition=partition, offset=offset)
         worker = self._worker
-        if offset is None or not worker.is_owner or rule in {"retention", "given-up"}:
+        if offset is None or rule in {"retention", "given-up"}:
             return
         place = (subscription or "", offset)
+        if not worker.is_owner:
+            worker.ledger.given_up.add(place)
+            return
         if rule == "unknown-subscription":
             worker.ledger.given_up_as_unknown(place)
         worker.ledger.settled.add(place)
