@@ -5,7 +5,7 @@ retries left, dead-letter topic and interrupt flags and works out from the row w
 """
 
 from itertools import product
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import pytest
 from hypothesis import given
@@ -108,6 +108,10 @@ def rules(cell: Cell) -> Rules:
     retry = RetryPolicy(cell.enabled, RETRY.strategy, RETRY.max_attempts, 10.0, 30.0)
     interrupt = Interrupt("server-error" in cell.flags, "exception" in cell.flags, "gone" in cell.flags)
     return Rules(cell.qos, retry, interrupt, cell.has_dead_letters)
+
+
+def test_every_kind_of_outcome_has_a_row() -> None:
+    assert {type(row.outcome) for row in TABLE} | {Delivered} == set(get_args(Outcome))
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: str(row.outcome))
