@@ -7,7 +7,6 @@ create_app(settings, definition, partitions)
 """
 
 import logging
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from typing import Any, Final, cast
@@ -21,7 +20,7 @@ from pipeline.auth.authorize import Authorized
 from pipeline.auth.jwt_expiry import expiry_warning
 from pipeline.auth.oauth2 import ClientCredentials
 from pipeline.auth.stored import StoredTokens
-from pipeline.auth.table import add_token_table, changelog_topic
+from pipeline.auth.table import add_token_table
 from pipeline.auth.tokens import TokenCache
 from pipeline.backlog import Backlog, default_partition
 from pipeline.callback.callback import Callback
@@ -62,20 +61,6 @@ FETCH_BYTES: Final = 1024 * 1024
 FETCH_EVENTS: Final = 1000
 """In one batch: few enough for the event loop, and for a partition to be held back before its lanes are flooded."""
 NEVER_SECONDS: Final = 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class TopicNames:
-    """The topics of an application, beside its source and its dead letters."""
-
-    subscriptions: str
-    cursors: str
-    tokens: str
-
-    @classmethod
-    def of(cls, app: str) -> "TopicNames":
-        """The names for the application *app*."""
-        return cls(subscriptions_topic(app), cursors_topic(app), changelog_topic(app))
 
 
 class Engine(Service):
@@ -162,10 +147,9 @@ def create_app(settings: Settings, definition: Definition, partitions: int) -> D
     access = _access(settings, clock)
     app = _faust_app(settings, definition, access)
     box = SecretBox([key.get_secret_value() for key in settings.secret_keys])
-    topics = TopicNames.of(settings.app)
 
     registry = Registry(
-        connection, topics.subscriptions, box, definition, partial(_subscription_changed, app), clock=clock
+        connection, subscriptions_topic(settings.app), box, definition, partial(_subscription_changed, app), clock=clock
     )
     transport = _transport(settings, definition)
     tokens = _tokens(app, transport, box, clock=clock, telemetry=telemetry, partitions=partitions)
@@ -183,7 +167,7 @@ def create_app(settings: Settings, definition: Definition, partitions: int) -> D
             clock=clock,
             telemetry=telemetry,
         ),
-        rows_of=partial(KafkaRows, connection, topics.cursors, on_written=telemetry.rows_written),
+        rows_of=partial(KafkaRows, connection, cursors_topic(settings.app), on_written=telemetry.rows_written),
         registry=registry,
         reader=backlog,
         limits=LaneLimits(settings.lane_events, settings.lane_bytes, settings.hold_seconds),

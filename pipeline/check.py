@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from pipeline.definition import Definition
 from pipeline.errors import BrokerError
-from pipeline.topics import check_topics, count_partitions, cursors_topic, ensure_topics, subscriptions_topic
+from pipeline.topics import (
+    check_topics,
+    count_partitions,
+    cursors_topic,
+    ensure_topics,
+    subscriptions_topic,
+    tokens_topic,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +39,6 @@ class Findings:
         """
         if self.problems:
             raise BrokerError("\n".join(self.problems))
-
-
-def tokens_topic(app: str) -> str:
-    """The changelog of the access tokens of an application, as Faust calls it."""
-    return f"{app}-tokens-changelog"
 
 
 async def examine(definition: Definition, app: str, *, create: bool) -> Findings:

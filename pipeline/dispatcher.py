@@ -6,7 +6,6 @@ The overrides of Faust's consumer (intake.py) call it; it knows neither Faust no
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -335,5 +334,4 @@ class Dispatcher:
     def on_subscription(self, subscription_id: str, subscription: Subscription | None) -> None:
         """The registry has read a change."""
         for entry in list(self._open.values()):
-            with contextlib.suppress(FencedError):
-                entry.partition.wishes.update(subscription_id, subscription)
+            entry.partition.wishes.update(subscription_id, subscription)

@@ -13,9 +13,6 @@ from pipeline.outcome import Delivered, Failed, Outcome, Rejected, ServerError, 
 RETRY_AFTER_FACTOR = 10
 """`Retry-After` is honoured up to this many times the policy's longest delay."""
 
-UNAUTHORIZED = 401
-GONE = 410
-
 Reason = Literal["rejected", "server-error", "exception", "undecodable", "unknown-subscription", "expired"]
 """`dlq.reason` of a dead letter."""
 

@@ -67,6 +67,11 @@ def cursors_topic(app: str) -> str:
     return f"{app}.cursors"
 
 
+def tokens_topic(app: str) -> str:
+    """The name of the changelog of an application's access tokens: the one that Faust gives to the table `tokens`."""
+    return f"{app}-tokens-changelog"
+
+
 async def ensure_topics(definition: Definition, app: str, changelogs: Sequence[str] = ()) -> list[str]:
     """Create the pipeline's own topics where they are missing, and say what else is not as it has to be.
 

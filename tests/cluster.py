@@ -23,7 +23,7 @@ from pipeline.model import Cursor
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.subscriptions.store import SubscriptionStore
-from pipeline.topics import ensure_topics
+from pipeline.topics import cursors_topic, ensure_topics, tokens_topic
 from tests.brokers import TestBroker
 from tests.recorder import Recorder
 from tests.waiting import eventually
@@ -300,10 +300,10 @@ async def cluster(
         await (dlq_broker or broker).create_topic(dead, 1)
     if broker.embedded:
         await broker.create_topic(f"{app}.subscriptions", 1)
-        for name in (f"{app}.cursors", f"{app}-tokens-changelog"):
+        for name in (cursors_topic(app), tokens_topic(app)):
             await broker.create_topic(name, partitions)
     else:
-        assert await ensure_topics(definition, app, [f"{app}-tokens-changelog"]) == []
+        assert await ensure_topics(definition, app, [tokens_topic(app)]) == []
     path = folder / "api.json"
     path.write_text(json.dumps(document))
     key = Fernet.generate_key().decode()

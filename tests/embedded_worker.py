@@ -1,26 +1,15 @@
 """`webhooks worker` for an embedded broker, which no setting can name: `webhooks dev` alone runs one."""
 
 import asyncio
-import dataclasses
 import sys
 
 from mode.loop import use
 
 from pipeline.app import create_app
-from pipeline.definition import Definition, load_definition
+from pipeline.definition import load_definition
+from pipeline.dev.project import embedded
 from pipeline.settings import Settings
 from pipeline.topics import count_partitions
-
-
-def embedded(definition: Definition) -> Definition:
-    """The definition, its clusters marked as embedded."""
-    source = dataclasses.replace(
-        definition.source, connection=dataclasses.replace(definition.source.connection, embedded=True)
-    )
-    dlq = definition.dlq
-    if dlq is not None:
-        dlq = dataclasses.replace(dlq, connection=dataclasses.replace(dlq.connection, embedded=True))
-    return dataclasses.replace(definition, source=source, dlq=dlq)
 
 
 def main() -> None:

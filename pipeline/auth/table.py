@@ -72,11 +72,6 @@ class TokenTable(faust.Table[bytes, bytes]):
         await super().on_recovery_completed(active_tps, standby_tps)
 
 
-def changelog_topic(app: str) -> str:
-    """The name of the table's changelog for an application, as Faust makes it."""
-    return f"{app}-{NAME}-changelog"
-
-
 def add_token_table(app: faust.App, *, partitions: int) -> TokenTable:
     """Declare the table; its changelog is `<app>-tokens-changelog`, compacted.
 

@@ -12,13 +12,14 @@ from typing import Any, Final
 
 import mode.loop
 
-from pipeline.app import TopicNames, create_app
+from pipeline.app import create_app
 from pipeline.dev.project import DEAD_LETTERS, LOOPBACK, PARTITIONS, SOURCE, Project, create_project
 from pipeline.dev.receiver import MODES, REJECT, Receiver
 from pipeline.dev.samples import DOWN, HEALTHY, REJECTED, Samples, sample_subscriptions
 from pipeline.embedded import EmbeddedBroker
 from pipeline.errors import ConfigurationError
 from pipeline.log import logging_config
+from pipeline.topics import cursors_topic, subscriptions_topic, tokens_topic
 from pipeline.worker import LogWorker
 
 ANY_PORT: Final = 0
@@ -72,12 +73,12 @@ def run(*, web_port: int | None, receiver_port: int | None, verbose: bool, say: 
 
 def create_topics(broker: EmbeddedBroker, project: Project) -> None:
     """The topics that a worker and the samples need, which an embedded broker makes itself or not at all."""
-    own = TopicNames.of(project.settings.app)
+    app = project.settings.app
     broker.create_topic(SOURCE, PARTITIONS)
     broker.create_topic(DEAD_LETTERS, 1)
-    broker.create_topic(own.subscriptions, 1)
-    broker.create_topic(own.cursors, PARTITIONS)
-    broker.create_topic(own.tokens, PARTITIONS)
+    broker.create_topic(subscriptions_topic(app), 1)
+    broker.create_topic(cursors_topic(app), PARTITIONS)
+    broker.create_topic(tokens_topic(app), PARTITIONS)
 
 
 def _worker(project: Project, listener: socket.socket, nobody: str, say: Say) -> DevWorker:

@@ -1,12 +1,13 @@
 """Brokers as fixtures: `broker` runs a test on the embedded one and on a real Kafka, `kafka` on the real one alone."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from pipeline.embedded import EmbeddedBroker
 from tests.brokers import TestBroker
 from tests.containers import real_kafka
+from tests.recorder import Recorder, recording
 from tests.secured import SecuredKafka, secured_kafka
 
 
@@ -36,6 +37,13 @@ def broker(request: pytest.FixtureRequest) -> TestBroker:
     found = request.getfixturevalue(request.param)
     assert isinstance(found, TestBroker)
     return found
+
+
+@pytest.fixture
+async def recorder() -> AsyncIterator[Recorder]:
+    """A receiver that accepts everything until it is told otherwise."""
+    async with recording() as found:
+        yield found
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,15 +11,9 @@ from aiohttp import web
 from pipeline.model import Status
 from tests.brokers import TestBroker
 from tests.cluster import Cluster, cluster
-from tests.recorder import Call, Recorder, accept, answer, recording
+from tests.recorder import Call, Recorder, accept, answer
 
 pytestmark = pytest.mark.timeout(150)
-
-
-@pytest.fixture
-async def recorder() -> AsyncIterator[Recorder]:
-    async with recording() as found:
-        yield found
 
 
 @pytest.fixture

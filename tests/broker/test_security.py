@@ -1,6 +1,6 @@
 """Secured clusters: logins, certificate authorities, dead letters elsewhere than the source. And a secured web view."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from tests.brokers import TestBroker
 from tests.cluster import Cluster, cluster, definition_document
 from tests.issuer import SigningKey, key_set, publishing
 from tests.program import Webhooks, write_application
-from tests.recorder import Recorder, answer, recording
+from tests.recorder import Recorder, answer
 from tests.secured import MECHANISMS, SecuredKafka
 
 pytestmark = pytest.mark.timeout(120)
@@ -28,12 +28,6 @@ COMMANDS = [["check"], ["worker", "--without-web"]]
 @pytest.fixture(params=MECHANISMS)
 def source(secured: SecuredKafka, request: pytest.FixtureRequest) -> TestBroker:
     return secured.broker(str(request.param))
-
-
-@pytest.fixture
-async def recorder() -> AsyncIterator[Recorder]:
-    async with recording() as found:
-        yield found
 
 
 async def topics(broker: TestBroker, app: str) -> set[str]:

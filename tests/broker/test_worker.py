@@ -9,7 +9,7 @@ from aiohttp import web
 from pipeline.model import Status
 from tests.brokers import TestBroker
 from tests.cluster import Cluster, cluster
-from tests.recorder import Behaviour, Call, Recorder, accept, answer, hang, recording
+from tests.recorder import Behaviour, Call, Recorder, accept, answer, hang
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(120)
@@ -18,12 +18,6 @@ RETRY_SOON = {
     "retry": {"retryOption": "Retry On Fail", "initialDelaySeconds": 1, "maxDelaySeconds": 1, "maxAttempts": 3}
 }
 NO_RETRY = {"retry": {"retryOption": "No Retry"}}
-
-
-@pytest.fixture
-async def recorder() -> AsyncIterator[Recorder]:
-    async with recording() as found:
-        yield found
 
 
 @pytest.fixture

@@ -4,12 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import faust
 import pytest
 
-from pipeline.app import TopicNames
-from pipeline.check import tokens_topic
+from pipeline.auth.table import add_token_table
 from pipeline.cli.group import OWN, whole_group
 from pipeline.cli.output import as_table
+from pipeline.topics import tokens_topic
 from tests.program import Webhooks, application, clean_environment
 
 WITHOUT_SETTINGS = Webhooks({})
@@ -86,7 +87,8 @@ async def test_agents_and_tables_are_shown_without_a_broker(tmp_path: Path) -> N
 
 
 def test_the_topic_of_the_tokens_is_the_one_that_faust_writes() -> None:
-    assert tokens_topic("orders") == TopicNames.of("orders").tokens
+    table = add_token_table(faust.App("orders"), partitions=1)
+    assert tokens_topic("orders") == table.changelog_topic.get_topic_name()
 
 
 def test_faust_s_own_program_finds_the_worker_and_its_mistakes_are_sentences_too() -> None:
