@@ -87,8 +87,11 @@ class RetryStrategy(StrEnum):
     EXPONENTIAL = "EXPONENTIAL"
 
 
-DEFAULT_RETRYABLE_STATUSES: Final = frozenset({408, 425, 429})
-"""Statuses below 500 that are worth another try (peers.md 0.1); every 5xx is as well."""
+BUSY_STATUSES: Final = frozenset({408, 425, 429})
+"""Statuses below 500 that say "not now", of a callback or a token endpoint."""
+
+DEFAULT_RETRYABLE_STATUSES: Final = BUSY_STATUSES | frozenset(range(500, 600))
+"""Statuses that are worth another try unless a subscription says which are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,10 @@ class RetryPolicy:
         max_attempts: retries after the first try.
         initial_delay_seconds: the wait before the first retry.
         max_delay_seconds: the longest wait between two tries; `Retry-After` may ask for up to ten times as much.
+        has_jitter: each wait is drawn evenly from 0 to the one above, so that those who failed together don't come back
+            together ("full jitter").
+        max_elapsed_seconds: no try begins later than that after the first one; None for no such limit.
+        statuses: those that are worth another try; what is beyond 599 goes with 500.
     """
 
     enabled: bool = True
@@ -109,6 +116,22 @@ class RetryPolicy:
     max_attempts: int = 3
     initial_delay_seconds: float = 10.0
     max_delay_seconds: float = 30.0
+    has_jitter: bool = True
+    max_elapsed_seconds: float | None = None
+    statuses: frozenset[int] = DEFAULT_RETRYABLE_STATUSES
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How fast a callback may be called at most.
+
+    Attributes:
+        per_second: attempts, in the long run.
+        burst: attempts that may follow each other at once after a rest.
+    """
+
+    per_second: float
+    burst: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +277,7 @@ class Subscription:
     proxy: Proxy | None = None
     use_system_proxy: bool = False
     retry: RetryPolicy = RetryPolicy()
+    rate: Rate | None = None
     interrupt: Interrupt = Interrupt()
     http: HttpLimits = HttpLimits()
     concurrency: int = 1

@@ -7,7 +7,7 @@ same table, cell by cell.
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.model import DEFAULT_RETRYABLE_STATUSES, Interrupt, Qos, RetryPolicy, RetryStrategy
+from pipeline.model import BUSY_STATUSES, Interrupt, Qos, RetryPolicy, RetryStrategy
 from pipeline.outcome import Delivered, Failed, Outcome, Rejected, ServerError, TokenRefused, TokenUnavailable
 
 RETRY_AFTER_FACTOR = 10
@@ -103,7 +103,7 @@ def _may_retry(rules: Rules, attempt: int, outcome: Rejected | ServerError | Fai
     if rules.qos is Qos.AT_MOST_ONCE:
         # Only what provably did not reach the receiver can be sent again and still arrive at most once.
         return isinstance(outcome, TokenUnavailable) or (isinstance(outcome, Failed) and not outcome.may_have_arrived)
-    return not isinstance(outcome, Rejected) or outcome.status in DEFAULT_RETRYABLE_STATUSES
+    return not isinstance(outcome, Rejected) or outcome.status in BUSY_STATUSES
 
 
 def _give_up(rules: Rules, outcome: Rejected | ServerError | Failed | TokenUnavailable) -> DeadLetter | Stop:

@@ -16,7 +16,7 @@ from oauthlib.oauth2 import BackendApplicationClient, MissingTokenError, OAuth2E
 
 from pipeline.auth.access_token import AccessToken
 from pipeline.clock import Clock
-from pipeline.model import DEFAULT_RETRYABLE_STATUSES, OAuth2Auth, Subscription
+from pipeline.model import BUSY_STATUSES, OAuth2Auth, Subscription
 from pipeline.outcome import Failed, TokenRefused, TokenUnavailable
 from pipeline.redaction import MASK, mask, shown_host
 
@@ -112,7 +112,7 @@ def read_answer(
     fields = _fields(body)
     if not 200 <= status < 300:  # noqa: PLR2004 - the successes of RFC 9110
         error = f"{_explanation(auth, fields)} ({ending})" if fields.get("error") else ending
-        is_busy = status >= 500 or status in DEFAULT_RETRYABLE_STATUSES  # noqa: PLR2004 - server errors
+        is_busy = status >= 500 or status in BUSY_STATUSES  # noqa: PLR2004 - server errors
         return TokenUnavailable(error) if is_busy else TokenRefused(error)
     try:
         lifetime_seconds = _lifetime_seconds(fields.get("expires_in"))

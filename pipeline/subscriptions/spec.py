@@ -1,18 +1,17 @@
 """From the wire to the delivery path: a decrypted wire subscription becomes a `model.Subscription`. Pure."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from pipeline.callback.signature import Signer
 from pipeline.definition import Definition
 from pipeline.errors import ConfigurationError
 from pipeline.model import (
-    Auth,
-    BasicAuth,
+    DEFAULT_RETRYABLE_STATUSES,
     Header,
     HttpLimits,
-    NoAuth,
-    OAuth2Auth,
     Qos,
+    Rate,
     ReplayOffset,
     ReplayTimestamp,
     ResumeFrom,
@@ -20,11 +19,11 @@ from pipeline.model import (
     RetryStrategy,
     Skip,
     Subscription,
-    TokenAuth,
     Wish,
 )
 from pipeline.subscriptions import wire
-from pipeline.subscriptions.checks import has_controls, instant
+from pipeline.subscriptions.auth import auth_of
+from pipeline.subscriptions.checks import instant
 from pipeline.subscriptions.tls import tls_options
 
 CONFIGURATION: Final = "configuration.entrypointConfiguration"
@@ -54,11 +53,12 @@ def to_subscription(
         url=options.callback_url,
         qos=qos,
         headers=tuple(Header(header.name, header.value) for header in options.headers or ()),
-        auth=_auth(options.auth),
+        auth=auth_of(options.auth, f"{CONFIGURATION}.auth"),
         tls=tls_options(options.ssl, f"{CONFIGURATION}.ssl"),
         proxy=definition.proxy,
         use_system_proxy=definition.use_system_proxy,
         retry=_retry(options.retry, qos),
+        rate=None if options.rate is None else Rate(options.rate.events_per_second, options.rate.burst),
         interrupt=definition.interrupt,
         http=http,
         concurrency=http.max_concurrent_connections,
@@ -117,32 +117,6 @@ def _lower(milliseconds: int | None, limit_seconds: float) -> float:
     return limit_seconds if milliseconds is None else min(milliseconds / 1000, limit_seconds)
 
 
-def _auth(auth: wire.Auth | None) -> Auth:
-    if auth is None:
-        return NoAuth()
-    if auth.basic is not None:
-        if has_controls(auth.basic.password):
-            raise ConfigurationError(f"{CONFIGURATION}.auth.basic.password: must not hold control characters")
-        return BasicAuth(auth.basic.username, auth.basic.password)
-    if auth.token is not None:
-        value = auth.token.value
-        if not value.isascii() or " " in value or has_controls(value):
-            raise ConfigurationError(
-                f"{CONFIGURATION}.auth.token.value: must be ASCII without blanks; the word Bearer is put before it"
-            )
-        return TokenAuth(value)
-    if auth.oauth2 is not None:
-        oauth2 = auth.oauth2
-        return OAuth2Auth(
-            oauth2.endpoint,
-            oauth2.client_id,
-            oauth2.client_secret,
-            tuple(oauth2.scopes or ()),
-            oauth2.client_auth_method,
-        )
-    return NoAuth()
-
-
 def _retry(retry: wire.Retry | None, qos: Qos) -> RetryPolicy:
     if retry is None:
         return RetryPolicy(enabled=qos is not Qos.NONE)
@@ -152,7 +126,19 @@ def _retry(retry: wire.Retry | None, qos: Qos) -> RetryPolicy:
         max_attempts=retry.max_attempts,
         initial_delay_seconds=float(retry.initial_delay_seconds),
         max_delay_seconds=float(retry.max_delay_seconds),
+        has_jitter=retry.jitter == "FULL",
+        max_elapsed_seconds=None if retry.max_elapsed_seconds is None else float(retry.max_elapsed_seconds),
+        statuses=DEFAULT_RETRYABLE_STATUSES if retry.status_codes is None else _statuses(retry.status_codes),
     )
+
+
+def _statuses(codes: Sequence[int | str]) -> frozenset[int]:
+    """The statuses that are named one by one or by their class, e.g. `5xx`."""
+    statuses: set[int] = set()
+    for code in codes:
+        first = int(code[0]) * 100 if isinstance(code, str) else code
+        statuses.update(range(first, first + 100) if isinstance(code, str) else (first,))
+    return frozenset(statuses)
 
 
 def _signing_secrets(signing: wire.Signing | None) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pipeline.certificates import (
 )
 from pipeline.errors import ConfigurationError
 from pipeline.model import TlsOptions
-from pipeline.subscriptions.wire import KeyStore, Ssl, TrustStore
+from pipeline.subscriptions.wire_tls import KeyStore, Ssl, TrustStore
 
 
 def tls_options(ssl: Ssl | None, path: str) -> TlsOptions:

@@ -4,7 +4,7 @@ Fields that hold secrets may hold them encrypted (secrets.py), so what such a va
 """
 
 import re
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
@@ -12,12 +12,16 @@ from pipeline.definition_wire import MAX_CONCURRENT_CONNECTIONS, Milliseconds, W
 from pipeline.model_fields import SecretMark
 from pipeline.sentences import shown
 from pipeline.subscriptions.checks import check_url, has_controls, instant
+from pipeline.subscriptions.wire_auth import Auth
+from pipeline.subscriptions.wire_tls import Ssl
 from pipeline.wire import Name, Secret, StrictModel, problem
 
 Seconds = Annotated[int, Field(ge=1, le=604_800)]
 Partition = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Offset = Annotated[int, Field(ge=0, le=2**63 - 2)]
 
+_STATUS_CLASSES: Final = {"3xx", "4xx", "5xx"}
+_STATUS_CODES: Final = range(300, 600)
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CREDENTIAL_NAMES: Final = {"authorization", "proxy-authorization", "cookie", "token", "apikey"}
 _CREDENTIAL_ENDINGS: Final = ("-key", "-token", "-secret", "-password", "-authorization")
@@ -54,120 +58,6 @@ class Header(StrictModel):
         return frozenset({"value"}) if is_secret else frozenset()
 
 
-class Basic(StrictModel):
-    """User name and password (RFC 7617)."""
-
-    username: Name
-    password: Secret
-
-    @field_validator("username")
-    @classmethod
-    def _has_no_colon(cls, username: str) -> str:
-        if ":" in username or has_controls(username):
-            raise problem("must not hold a colon or control characters (RFC 7617)")
-        return username
-
-
-class Token(StrictModel):
-    """A bearer token (RFC 6750)."""
-
-    value: Secret
-
-
-class OAuth2(StrictModel):
-    """Client credentials (RFC 6749 section 4.4)."""
-
-    endpoint: Name
-    client_id: Name
-    client_secret: Secret
-    scopes: list[Name] | None = None
-    client_auth_method: Literal["client_secret_post", "client_secret_basic"] = "client_secret_post"
-
-    @field_validator("endpoint")
-    @classmethod
-    def _is_url(cls, url: str) -> str:
-        return check_url(url, "clientId and clientSecret")
-
-
-class Auth(StrictModel):
-    """How the callback is told who is calling; the block that `type` names."""
-
-    type: Literal["none", "basic", "token", "oauth2", "jwtProfileOauth2"] = "none"
-    basic: Basic | None = None
-    token: Token | None = None
-    oauth2: OAuth2 | None = Field(None, alias="oauth2")
-    jwt_profile_oauth2: Annotated[dict[str, Any] | None, SecretMark()] = Field(None, alias="jwtProfileOauth2")
-
-    @model_validator(mode="after")
-    def _holds_what_type_names(self) -> "Auth":
-        blocks = {
-            "basic": self.basic,
-            "token": self.token,
-            "oauth2": self.oauth2,
-            "jwtProfileOauth2": self.jwt_profile_oauth2,
-        }
-        if self.type == "jwtProfileOauth2":
-            raise problem("jwtProfileOauth2 is not supported yet; allowed: none, basic, token, oauth2", "type")
-        for name, block in blocks.items():
-            if name == self.type and block is None:
-                raise problem(f"is required when type is {self.type}", name)
-            if name != self.type and block is not None:
-                raise problem(f"has no use when type is {self.type}; remove it, or set type to {name}", name)
-        return self
-
-
-StoreType = Literal["", "NONE", "PEM", "PKCS12", "JKS"]
-
-
-class _Store(StrictModel):
-    """What the stores have in common. JKS, and files of the worker's machine, are refused in words."""
-
-    type: StoreType = ""
-
-    @model_validator(mode="after")
-    def _is_supported(self) -> "_Store":
-        if self.type == "JKS":
-            raise problem(
-                "JKS is not supported yet; convert the store to PKCS12 (keytool -importkeystore) or PEM", "type"
-            )
-        for name in ("path", "cert_path", "key_path"):
-            if getattr(self, name, None):
-                alias = type(self).model_fields[name].alias
-                raise problem("is not supported yet; put the store itself into content", alias)
-        return self
-
-
-class TrustStore(_Store):
-    """Whom to trust besides the well-known authorities. Content: PEM text, or PKCS12 as base64."""
-
-    path: str | None = None
-    content: Secret | None = None
-    password: Secret | None = None
-
-
-class KeyStore(_Store):
-    """The client's certificate and key. PEM: certContent and keyContent; PKCS12: content as base64, and password."""
-
-    path: str | None = None
-    content: Secret | None = None
-    password: Secret | None = None
-    alias: str | None = None
-    key_password: Secret | None = None
-    cert_path: str | None = None
-    cert_content: Secret | None = None
-    key_path: str | None = None
-    key_content: Secret | None = None
-
-
-class Ssl(StrictModel):
-    """How the receiver's certificate is judged, and which one is shown to it."""
-
-    hostname_verifier: bool = True
-    trust_all: bool = False
-    trust_store: TrustStore | None = None
-    key_store: KeyStore | None = None
-
-
 class Retry(StrictModel):
     """When to try again."""
 
@@ -176,6 +66,17 @@ class Retry(StrictModel):
     max_attempts: Annotated[int, Field(ge=1, le=10_000)] = 3
     initial_delay_seconds: Seconds = 10
     max_delay_seconds: Seconds = 30
+    jitter: Literal["FULL", "NONE"] = "FULL"
+    max_elapsed_seconds: Seconds | None = None
+    status_codes: Annotated[list[int | str], Field(max_length=300)] | None = None
+
+    @field_validator("status_codes")
+    @classmethod
+    def _are_statuses(cls, codes: list[int | str] | None) -> list[int | str] | None:
+        for code in codes or ():
+            if not (code in _STATUS_CLASSES if isinstance(code, str) else code in _STATUS_CODES):
+                raise problem(f"{shown(code)} is not allowed; allowed: 300 to 599, and the classes 3xx, 4xx and 5xx")
+        return codes
 
     @model_validator(mode="after")
     def _starts_below_its_end(self) -> "Retry":
@@ -191,6 +92,18 @@ class Signing(StrictModel):
     """Standard Webhooks: one signature per secret."""
 
     secrets: Annotated[list[Secret], Field(min_length=1, max_length=10)]
+
+
+class Rate(StrictModel):
+    """How fast the callback may be called at most; every attempt counts."""
+
+    events_per_second: Annotated[float, Field(ge=0.001, le=1_000_000)]
+    burst: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+
+    @field_validator("events_per_second", mode="before")
+    @classmethod
+    def _whole_numbers_too(cls, value: object) -> object:
+        return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class HttpOptions(StrictModel):
@@ -210,6 +123,7 @@ class EntrypointConfiguration(StrictModel):
     auth: Auth | None = None
     ssl: Ssl | None = None
     retry: Retry | None = None
+    rate: Rate | None = None
     signing: Signing | None = None
     http: HttpOptions | None = None
 

@@ -1,0 +1,41 @@
+"""The `auth` block of a subscription becomes the credentials that the delivery path uses."""
+
+from pipeline.errors import ConfigurationError
+from pipeline.model import Auth, BasicAuth, NoAuth, OAuth2Auth, TokenAuth
+from pipeline.subscriptions import wire_auth as wire
+from pipeline.subscriptions.checks import has_controls
+
+
+def auth_of(auth: wire.Auth | None, path: str) -> Auth:
+    """The credentials of a subscription.
+
+    Args:
+        auth: decrypted.
+        path: of the block, for errors.
+
+    Raises:
+        ConfigurationError: a value can't be used; names the field, never a secret.
+    """
+    if auth is None:
+        return NoAuth()
+    if auth.basic is not None:
+        if has_controls(auth.basic.password):
+            raise ConfigurationError(f"{path}.basic.password: must not hold control characters")
+        return BasicAuth(auth.basic.username, auth.basic.password)
+    if auth.token is not None:
+        value = auth.token.value
+        if not value.isascii() or " " in value or has_controls(value):
+            raise ConfigurationError(
+                f"{path}.token.value: must be ASCII without blanks; the word Bearer is put before it"
+            )
+        return TokenAuth(value)
+    if auth.oauth2 is not None:
+        oauth2 = auth.oauth2
+        return OAuth2Auth(
+            oauth2.endpoint,
+            oauth2.client_id,
+            oauth2.client_secret,
+            tuple(oauth2.scopes or ()),
+            oauth2.client_auth_method,
+        )
+    return NoAuth()
