@@ -59,6 +59,14 @@ class Event(Protocol):
         ...
 
 
+class Filter(Protocol):
+    """Which events a subscription wants (filtering.py); pure and without exceptions."""
+
+    def __call__(self, event: Event) -> bool:
+        """Whether *event* is one of them."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """An `Event` that did not come from a consumer: tests, samples, `webhooks send`."""
@@ -278,6 +286,7 @@ class Subscription:
     use_system_proxy: bool = False
     retry: RetryPolicy = RetryPolicy()
     rate: Rate | None = None
+    filter: Filter | None = None
     interrupt: Interrupt = Interrupt()
     http: HttpLimits = HttpLimits()
     concurrency: int = 1

@@ -27,7 +27,7 @@ from pipeline.redaction import shown_host
 
 logger = logging.getLogger(__name__)
 
-Settlement = Literal["delivered", "dead-lettered", "dropped", "skipped"]
+Settlement = Literal["delivered", "dead-lettered", "dropped", "skipped", "filtered"]
 """How an event came to be settled."""
 
 DropRule = Literal[
@@ -38,7 +38,6 @@ DropRule = Literal[
     "undecodable",
     "skipped",
     "retention",
-    "filtered",
 ]
 """The rule by which an event was given up without a dead letter."""
 

@@ -218,7 +218,7 @@ def test_the_rest_is_counted(telemetry: Telemetry, watch: Watch) -> None:
     telemetry.rebalanced()
     watch.seconds += 10
 
-    assert telemetry.deliveries == {"delivered": 30, "dead-lettered": 1, "dropped": 0, "skipped": 0}
+    assert telemetry.deliveries == {"delivered": 30, "dead-lettered": 1, "dropped": 0, "skipped": 0, "filtered": 0}
     assert telemetry.delivered_rate.per_second() == 3.0
     assert telemetry.dead_letters == {"rejected": 1}
     assert telemetry.token_fetches == {"ok": 0, "refused": 1, "unavailable": 0}
