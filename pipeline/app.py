@@ -7,6 +7,7 @@ create_app(settings, definition, partitions)
 """
 
 import logging
+import random
 from functools import partial
 from importlib.metadata import version
 from typing import Any, Final, cast
@@ -39,6 +40,7 @@ from pipeline.intake import DeliveryApp
 from pipeline.lane import LaneLimits
 from pipeline.log import logging_config
 from pipeline.model import Subscription, TokenAuth
+from pipeline.pacing import Pacing
 from pipeline.reporting import WorkerReporter
 from pipeline.settings import Settings
 from pipeline.slots import Slots
@@ -166,6 +168,8 @@ def create_app(settings: Settings, definition: Definition, partitions: int) -> D
             slots=Slots(settings.max_in_flight),
             clock=clock,
             telemetry=telemetry,
+            pacing=Pacing(),
+            chance=random.random,
         ),
         rows_of=partial(KafkaRows, connection, cursors_topic(settings.app), on_written=telemetry.rows_written),
         registry=registry,

@@ -1,6 +1,7 @@
 """The delivery of one event: claim, attempt, judge, and again; orchestration only.
 
-    slot -> (at-most-once: claim) -> attempt -> Outcome -> policy.decide -> Settle | Retry | DeadLetter | Stop | Drop
+    filter, pace -> slot -> (at-most-once: claim) -> attempt -> Outcome -> policy.decide
+        -> Settle | Retry | DeadLetter | Stop | Drop
 
 A lane's runner (lane.py) calls it for one event at a time. It never raises, except when the runner is cancelled or the
 partition is closed under it; what it finds out it tells the lane, which alone changes queues and cursors.
@@ -8,7 +9,7 @@ partition is closed under it; what it finds out it tells the lane, which alone c
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,6 +18,7 @@ from pipeline.dead_letter import DeadLetters, Letter
 from pipeline.errors import NotDeadLetteredError
 from pipeline.model import Event, Qos, Subscription
 from pipeline.outcome import Delivered, Failed, Outcome, describe, may_have_arrived
+from pipeline.pacing import Pacing
 from pipeline.policy import DeadLetter, Drop, Reason, Retry, Settle, Stop, decide
 from pipeline.slots import Slots
 from pipeline.telemetry import DropRule, Telemetry
@@ -68,7 +70,11 @@ class Flight:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """The way of one event; its collaborators are shared by all lanes of a worker."""
+    """The way of one event; its collaborators are shared by all lanes of a worker.
+
+    Attributes:
+        chance: draws a number from 0 to 1, for the jitter of a wait.
+    """
 
     send: Send
     dead_letters: DeadLetters | None
@@ -76,6 +82,8 @@ class Delivery:
     slots: Slots
     clock: Clock
     telemetry: Telemetry
+    pacing: Pacing
+    chance: Callable[[], float]
 
     async def __call__(self, lane: "Lane", flight: Flight) -> None:
         """Deliver *flight* as far as it goes now: until it is settled, put back or stops its lane."""
@@ -86,6 +94,8 @@ class Delivery:
                     await self._give_up_unknown(lane, flight)
                 return
         while True:
+            if not await self._has_turn(lane, flight):
+                return
             outcome = await self._attempt(lane, flight)
             if outcome is None:
                 return
@@ -98,6 +108,22 @@ class Delivery:
                 return
             if not await self._judge(lane, flight, outcome):
                 return
+
+    async def _has_turn(self, lane: "Lane", flight: Flight) -> bool:
+        """Whether an attempt is to be made: the subscription wants the event, and its pace allows one now."""
+        while (subscription := lane.subscription) is not None:
+            if subscription.filter is not None and not subscription.filter(flight.event):
+                self.telemetry.settled("filtered")
+                lane.settle(flight)
+                # A long run of events that nobody wants must not keep the event loop.
+                await asyncio.sleep(0)
+                return False
+            seconds = self.pacing.turn(subscription, asyncio.get_running_loop().time())
+            if not seconds:
+                break
+            if not await lane.pause(flight, seconds):
+                return False
+        return True
 
     async def _attempt(self, lane: "Lane", flight: Flight) -> Outcome | None:
         """One attempt; None when something came in between and it was not made."""
@@ -134,12 +160,22 @@ class Delivery:
             telemetry.attempt_abandoned()
             raise
         telemetry.attempted(subscription, flight.event, attempt, outcome, time.perf_counter() - began)
+        self.pacing.saw(subscription, outcome, asyncio.get_running_loop().time())
         lane.suspect = isinstance(outcome, Failed) and outcome.timed_out
         return outcome
 
     async def _judge(self, lane: "Lane", flight: Flight, outcome: Outcome) -> bool:
         """Act on an outcome that isn't a delivery; whether there is another attempt to make now."""
-        match decide(lane.rules, flight.attempt, outcome, token_renewed=flight.token_renewed):
+        first = flight.first_attempt_at
+        decision = decide(
+            lane.rules,
+            flight.attempt,
+            outcome,
+            token_renewed=flight.token_renewed,
+            elapsed_seconds=0.0 if first is None else max(0.0, self.clock.now() - first),
+            chance=self.chance(),
+        )
+        match decision:
             case Settle():
                 lane.settle(flight)
             case Retry(after_seconds, renew_token):

@@ -412,6 +412,20 @@ class Lane:
                 await self._sleep(seconds)
         return self.goes_on(flight)
 
+    async def pause(self, flight: Flight, seconds: float) -> bool:
+        """Keep the event until it is its turn, in *seconds*; whether the same runner then goes on with it.
+
+        Nothing has been tried, so no row has to tell of it.
+        """
+        if self.goes_on(flight):
+            if self._concurrency == 1 and seconds >= self._limits.hold_seconds:
+                flight.not_before = self._deliver.clock.now() + seconds
+                self._shelve(flight)
+                return False
+            await self._sleep(seconds)
+            return self.goes_on(flight)
+        return False
+
     def goes_on(self, flight: Flight) -> bool:
         """Whether the event may still be sent, after a wait of any kind. It is put back where the lane was stopped."""
         if flight.epoch != self.epoch:

@@ -9,6 +9,7 @@ from pipeline.dispatcher import Dispatcher
 from pipeline.lane import Lane, LaneLimits
 from pipeline.model import Qos, Record, RetryPolicy, Subscription, Wish
 from pipeline.outcome import Delivered, Outcome
+from pipeline.pacing import Pacing
 from pipeline.partition import Partition
 from pipeline.slots import Slots
 from pipeline.telemetry import Telemetry
@@ -79,6 +80,8 @@ class Core:
                 slots=self.slots,
                 clock=VirtualClock(),
                 telemetry=self.telemetry,
+                pacing=Pacing(),
+                chance=lambda: 1.0,
             ),
             rows_of=self._rows_of,
             registry=self.registry,

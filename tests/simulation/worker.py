@@ -10,6 +10,7 @@ from pipeline.dispatcher import Dispatcher
 from pipeline.lane import Lane, LaneLimits
 from pipeline.model import Event, Qos, Subscription
 from pipeline.outcome import Outcome
+from pipeline.pacing import Pacing
 from pipeline.partition import Partition
 from pipeline.slots import Slots
 from pipeline.telemetry import DropRule, Telemetry
@@ -134,6 +135,8 @@ class Worker:
             slots=self.slots,
             clock=VirtualClock(),
             telemetry=self.telemetry,
+            pacing=Pacing(),
+            chance=lambda: 1.0,
         )
         self.dispatcher = Dispatcher(
             "events",
