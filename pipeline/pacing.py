@@ -66,7 +66,7 @@ class _Pace:
 
     def wait(self, now: float) -> float:
         """Seconds until the next call may be made."""
-        until = max(self.held_until, self.last_at + self.gap)
+        until = max(self.held_until, self.last_at + self.gap) if self.gap else self.held_until
         limit = self.limit()
         if limit is None:
             return until - now
@@ -149,3 +149,4 @@ class Pacing:
         elif not pace.gap or now - pace.widened_at >= pace.gap:
             pace.gap = min(max(2 * pace.gap, FIRST_GAP_SECONDS), retry.max_delay_seconds)
             pace.widened_at = now
+            pace.held_until = max(pace.held_until, now + pace.gap)

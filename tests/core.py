@@ -1,6 +1,6 @@
 """The whole core over fakes, driven by hand: one worker, one partition of one topic."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -56,6 +56,7 @@ class Core:
         dead_letters: bool = False,
         slots: int = 8,
         worker_bytes: int = 10_000_000,
+        chance: Callable[[], float] = lambda: 1.0,
     ) -> None:
         self.log: SourceLog = SourceLog() if before is None else before.log
         self.row_topic: RowTopic = RowTopic() if before is None else before.row_topic
@@ -81,7 +82,7 @@ class Core:
                 clock=VirtualClock(),
                 telemetry=self.telemetry,
                 pacing=Pacing(),
-                chance=lambda: 1.0,
+                chance=chance,
             ),
             rows_of=self._rows_of,
             registry=self.registry,

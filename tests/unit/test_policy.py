@@ -4,8 +4,9 @@
 retries left, dead-letter topic and interrupt flags and works out from the row what has to be decided.
 """
 
+from dataclasses import replace
 from itertools import product
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import pytest
 from hypothesis import given
@@ -189,3 +190,65 @@ def test_there_are_never_more_tries_than_the_policy_allows(row: Row, most: int, 
     allowed = Rules(Qos.AT_LEAST_ONCE, RetryPolicy(max_attempts=most), Interrupt(), has_dead_letters=True)
     decided = decide(allowed, attempt, row.outcome, token_renewed=True)
     assert not (isinstance(decided, Retry) and attempt > most)
+
+
+# ------------------------------------------------------------------- what a subscription may say of its retries
+
+
+def ruled(qos: Qos = Qos.AT_LEAST_ONCE, *, has_dead_letters: bool = True, **retry: Any) -> Rules:
+    policy = replace(RetryPolicy(max_attempts=9, initial_delay_seconds=10.0, max_delay_seconds=40.0), **retry)
+    return Rules(qos, policy, Interrupt(), has_dead_letters)
+
+
+@pytest.mark.parametrize("status", [*range(300, 400), *range(400, 500)])
+def test_the_statuses_of_a_subscription_replace_the_defaults(status: int) -> None:
+    chosen = ruled(statuses=frozenset({404, 429}))
+    assert isinstance(decide(chosen, 1, Rejected(status)), Retry) == (status in {404, 429})
+
+
+def test_a_server_error_that_is_not_among_them_is_not_tried_again() -> None:
+    chosen = ruled(statuses=frozenset({503}))
+    assert isinstance(decide(chosen, 1, ServerError(503)), Retry)
+    assert decide(chosen, 1, ServerError(500)) == Stop("server-error")
+    assert decide(chosen, 1, ServerError(777)) == Stop("server-error"), "what is beyond 599 goes with 500"
+    assert isinstance(decide(ruled(statuses=frozenset({500})), 1, ServerError(777)), Retry)
+
+
+@given(st.sampled_from([LINEAR, EXPONENTIAL]), st.integers(1, 100), st.floats(0, 1))
+def test_jitter_draws_from_the_whole_wait(policy: RetryPolicy, attempt: int, chance: float) -> None:
+    assert delay(policy, attempt, NO_HINT, chance) == chance * delay(policy, attempt, NO_HINT)
+    assert delay(replace(policy, has_jitter=False), attempt, NO_HINT, chance) == delay(policy, attempt, NO_HINT)
+
+
+@given(st.floats(0, 1))
+def test_jitter_takes_nothing_from_retry_after(chance: float) -> None:
+    assert delay(EXPONENTIAL, 1, Rejected(429, b"", 12.0), chance) == 12.0
+
+
+STALE = Failed("closed", may_have_arrived=True, stale=True)
+
+
+def test_after_a_connection_that_had_been_closed_meanwhile_nothing_is_waited_for() -> None:
+    assert decide(ruled(), 1, STALE) == Retry(0.0)
+    assert decide(ruled(Qos.AUTO), 1, STALE) == Retry(0.0)
+    assert decide(ruled(Qos.AT_MOST_ONCE), 1, STALE) == Stop("exception"), "it may have arrived all the same"
+    assert decide(ruled(enabled=False), 1, STALE) == Stop("exception")
+
+
+@pytest.mark.parametrize("outcome", [Rejected(429), ServerError(503), BROKEN])
+def test_no_try_begins_after_the_deadline(outcome: Outcome) -> None:
+    limited = ruled(max_elapsed_seconds=60.0)
+    assert decide(limited, 1, outcome, elapsed_seconds=50.0) == Retry(10.0)
+    assert decide(limited, 1, outcome, elapsed_seconds=50.1) == DeadLetter("expired")
+    assert isinstance(
+        decide(ruled(max_elapsed_seconds=60.0, has_dead_letters=False), 1, outcome, elapsed_seconds=50.1), Stop
+    )
+
+
+def test_a_retry_after_beyond_the_deadline_is_not_waited_for() -> None:
+    limited = ruled(max_elapsed_seconds=60.0)
+    assert decide(limited, 1, Rejected(429, b"", 61.0)) == DeadLetter("expired")
+
+
+def test_the_deadline_is_no_fault_of_an_event_that_had_no_token() -> None:
+    assert decide(ruled(max_elapsed_seconds=1.0), 1, TokenUnavailable("503"), elapsed_seconds=2.0) == Stop("token")
