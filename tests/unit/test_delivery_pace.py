@@ -80,9 +80,9 @@ async def test_a_rate_spaces_the_attempts_and_costs_no_rows() -> None:
     await core.stream(4)
     await core.answer(0)
     for offset in range(1, 4):
-        await asyncio.sleep(0.49)
+        await asyncio.sleep(0.4)
         assert core.pending == []
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.101)
         assert core.pending == [offset]
         await core.answer(offset)
 
