@@ -18,7 +18,6 @@ from mode import Service
 
 import agents
 from pipeline.auth.authorize import Authorized
-from pipeline.auth.jwt_expiry import expiry_warning
 from pipeline.auth.oauth2 import ClientCredentials
 from pipeline.auth.stored import StoredTokens
 from pipeline.auth.table import add_token_table
@@ -29,6 +28,7 @@ from pipeline.callback.form import PostForm
 from pipeline.callback.guard import Guard
 from pipeline.callback.routes import SystemProxies
 from pipeline.callback.transport import Transport
+from pipeline.caution import caution
 from pipeline.clock import Clock, SystemClock
 from pipeline.cursors import KafkaRows
 from pipeline.dead_letter import KafkaDeadLetters
@@ -39,7 +39,7 @@ from pipeline.errors import BrokerError
 from pipeline.intake import DeliveryApp
 from pipeline.lane import LaneLimits
 from pipeline.log import logging_config
-from pipeline.model import Subscription, TokenAuth
+from pipeline.model import Subscription
 from pipeline.pacing import Pacing
 from pipeline.reporting import WorkerReporter
 from pipeline.settings import Settings
@@ -197,7 +197,7 @@ def create_app(settings: Settings, definition: Definition, partitions: int) -> D
         readiness=partial(_readiness, app, registry),
         end_of=partial(_end_of, app),
         subscriptions=lambda: len(registry.all()),
-        warning_of=partial(_warning_of, clock),
+        warning_of=lambda subscription: caution(subscription, clock.now()),
     )
     attach_web(app, reporter=reporter, telemetry=telemetry, access=access)
     return app
@@ -290,7 +290,7 @@ async def _open_partitions(app: DeliveryApp, **_: Any) -> None:
 
 def _subscription_changed(app: DeliveryApp, subscription_id: str, subscription: Subscription | None) -> None:
     app.dispatcher.on_subscription(subscription_id, subscription)
-    warning = None if subscription is None else _warning_of(SystemClock(), subscription)
+    warning = None if subscription is None else caution(subscription, SystemClock().now())
     if warning is not None:
         logger.warning("subscription %s: %s", subscription_id, warning)
 
@@ -310,8 +310,3 @@ def _end_of(app: DeliveryApp, partition: int) -> int | None:
         return app.consumer.highwater(TP(app.dispatcher.topic, partition))
     except Exception:  # noqa: BLE001 - the driver raises various things for a partition that was just revoked
         return None
-
-
-def _warning_of(clock: Clock, subscription: Subscription) -> str | None:
-    auth = subscription.auth
-    return expiry_warning(auth.value, clock.now()) if isinstance(auth, TokenAuth) else None

@@ -1,6 +1,5 @@
 """Calls the callback of a subscription: one attempt of one event, and what came of it."""
 
-import logging
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,11 +12,8 @@ from pipeline.callback.signature import Signer
 from pipeline.callback.transport import Transport
 from pipeline.clock import Clock
 from pipeline.errors import ConfigurationError
-from pipeline.log import Facts
 from pipeline.model import Event, NoAuth, Subscription
 from pipeline.outcome import RESPONSE_EXCERPT_BYTES, Failed, Outcome
-
-logger = logging.getLogger(__name__)
 
 MAX_PREPARED: Final = 10_000
 """Subscriptions whose head and destination are kept; beyond it the oldest is prepared anew when it is needed again."""
@@ -99,7 +95,6 @@ class Callback:
         if len(self._prepared) >= MAX_PREPARED and subscription.id not in self._prepared:
             del self._prepared[next(iter(self._prepared))]
         self._prepared[subscription.id] = prepared
-        _warn_of_trust(subscription)
         return prepared
 
     def _head(self, subscription: Subscription, destination: Destination) -> RequestHead:
@@ -118,11 +113,3 @@ class Callback:
             clock=self._clock,
             left_out=self._on_header_left_out,
         )
-
-
-def _warn_of_trust(subscription: Subscription) -> None:
-    tls = subscription.tls
-    if not subscription.url.lower().startswith("https:") or (tls.verify_hostname and not tls.trust_all):
-        return
-    what = "any certificate" if tls.trust_all else "a certificate for any host name"
-    logger.warning(Facts("tls.unverified", {"subscription": subscription.id, "accepts": what}))

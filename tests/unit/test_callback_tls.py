@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -205,19 +204,6 @@ async def test_options_that_cant_be_used_are_an_outcome(calls: Calls, options: T
     assert "hidden" not in outcome.error
     assert not outcome.may_have_arrived
     assert receiver.connections == 0
-
-
-async def test_trust_in_anybody_is_warned_of_once_per_subscription(
-    calls: Calls, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.WARNING)
-    receiver = await calls.stack.enter_async_context(Receiver(tls=server(UNKNOWN)))
-    subscription = Subscription("s", 1, receiver.url, tls=TlsOptions(trust_all=True))
-    for offset in range(3):
-        assert await calls.callback(subscription, Record("t", 0, offset, b"s", b""), 1) == Delivered(200)
-    assert [record.getMessage() for record in caplog.records] == [
-        'tls.unverified subscription=s accepts="any certificate"'
-    ]
 
 
 async def test_a_context_is_built_once_for_equal_options_and_the_oldest_makes_room() -> None:

@@ -25,6 +25,7 @@ from pipeline.model import (
     OAuth2Auth,
     Proxy,
     Qos,
+    Rate,
     ReplayOffset,
     ReplayTimestamp,
     ResumeFrom,
@@ -146,6 +147,21 @@ def test_no_retry_is_obeyed_and_none_never_retries(qos: str) -> None:
 def test_retry_options_are_seconds() -> None:
     retry = {"retryStrategy": "LINEAR", "maxAttempts": 5, "initialDelaySeconds": 1, "maxDelaySeconds": 2}
     assert made(retry=retry).retry == RetryPolicy(True, RetryStrategy.LINEAR, 5, 1.0, 2.0)  # noqa: FBT003  # a value
+
+
+def test_what_else_a_subscription_may_say_of_its_retries() -> None:
+    assert made().retry.has_jitter
+    assert made(retry={"jitter": "NONE"}).retry == RetryPolicy(has_jitter=False)
+    assert made(retry={"maxElapsedSeconds": 3600}).retry == RetryPolicy(max_elapsed_seconds=3600.0)
+    assert made(retry={"statusCodes": []}).retry.statuses == frozenset()
+    assert made(retry={"statusCodes": [404, "5xx", 503]}).retry.statuses == {404, *range(500, 600)}
+    assert made(retry={"statusCodes": None}).retry.statuses == {408, 425, 429, *range(500, 600)}
+
+
+def test_a_rate_is_events_per_second_and_a_burst() -> None:
+    assert made().rate is None
+    assert made(rate={"eventsPerSecond": 10}).rate == Rate(10.0, 1)
+    assert made(rate={"eventsPerSecond": 0.5, "burst": 20}).rate == Rate(0.5, 20)
 
 
 def test_headers_and_signing_secrets_are_taken_over() -> None:

@@ -203,6 +203,31 @@ def test_the_three_forms_of_resume_from_are_read(resume: dict[str, Any]) -> None
             lambda d: options(d)["retry"].update(retryOption="Never"),
             f'{OPTIONS}.retry.retryOption: "Never" is not allowed; allowed: Retry On Fail, No Retry',
         ),
+        (
+            lambda d: options(d)["retry"].update(statusCodes=[429, 200]),
+            f"{OPTIONS}.retry.statusCodes: 200 is not allowed; allowed: 300 to 599, and the classes 3xx, 4xx and 5xx",
+        ),
+        (
+            lambda d: options(d)["retry"].update(statusCodes=["2xx"]),
+            f'{OPTIONS}.retry.statusCodes: "2xx" is not allowed; allowed: 300 to 599, and the classes 3xx, 4xx and 5xx',
+        ),
+        (
+            lambda d: options(d)["retry"].update(jitter="HALF"),
+            f'{OPTIONS}.retry.jitter: "HALF" is not allowed; allowed: FULL, NONE',
+        ),
+        (
+            lambda d: options(d)["retry"].update(maxElapsedSeconds=0),
+            f"{OPTIONS}.retry.maxElapsedSeconds: 0 is out of range; allowed: 1 to 604800",
+        ),
+        (
+            lambda d: options(d).update(rate={"eventsPerSecond": 0}),
+            f"{OPTIONS}.rate.eventsPerSecond: 0.0 is out of range; allowed: 0.001 to 1000000",
+        ),
+        (
+            lambda d: options(d).update(rate={"eventsPerSecond": 1, "burst": 0}),
+            f"{OPTIONS}.rate.burst: 0 is out of range; allowed: 1 to 1000000",
+        ),
+        (lambda d: options(d).update(rate={}), f"{OPTIONS}.rate.eventsPerSecond: is required"),
         (lambda d: options(d)["signing"].update(secrets=[]), f"{OPTIONS}.signing.secrets: must not be empty"),
         (
             lambda d: options(d)["http"].update(maxConcurrentConnections=21),
