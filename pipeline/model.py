@@ -313,7 +313,7 @@ class Cause:
     """Why a subscription stands in FAILURE.
 
     Attributes:
-        kind: "rejected", "server-error", "exception", "gone", "token", "configuration" or "dead-letter".
+        kind: "rejected", "server-error", "exception", "gone", "token", "handshake", "configuration" or "dead-letter".
         message: a sentence, without secrets.
         offset: the event at fault, None where no event is.
         at: Unix seconds.

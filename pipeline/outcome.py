@@ -75,13 +75,20 @@ class TokenUnavailable:
     error: str
 
 
-Outcome = Delivered | Rejected | ServerError | Failed | TokenRefused | TokenUnavailable
+@dataclass(frozen=True, slots=True)
+class NotPermitted:
+    """The receiver did not permit calls when it was asked (callback/handshake.py). Nothing was sent to it but that."""
+
+    error: str
+
+
+Outcome = Delivered | Rejected | ServerError | Failed | TokenRefused | TokenUnavailable | NotPermitted
 
 
 def may_have_arrived(outcome: Outcome) -> bool:
     """Whether the receiver may have seen the event: False only where it provably has not."""
     match outcome:
-        case TokenRefused() | TokenUnavailable():
+        case TokenRefused() | TokenUnavailable() | NotPermitted():
             return False
         case Failed():
             return outcome.may_have_arrived
@@ -100,3 +107,5 @@ def describe(outcome: Outcome) -> str:
             return f"token endpoint refused: {error}"
         case TokenUnavailable(error):
             return f"token endpoint unavailable: {error}"
+        case NotPermitted(error):
+            return f"the receiver does not permit calls: {error}"

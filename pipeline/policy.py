@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.model import Interrupt, Qos, RetryPolicy, RetryStrategy
-from pipeline.outcome import Delivered, Failed, Outcome, Rejected, ServerError, TokenRefused, TokenUnavailable
+from pipeline.outcome import (
+    Delivered,
+    Failed,
+    NotPermitted,
+    Outcome,
+    Rejected,
+    ServerError,
+    TokenRefused,
+    TokenUnavailable,
+)
 
 RETRY_AFTER_FACTOR = 10
 """`Retry-After` is honoured up to this many times the policy's longest delay."""
@@ -20,7 +29,9 @@ _SERVER_ERROR = 500
 Reason = Literal["rejected", "server-error", "exception", "undecodable", "unknown-subscription", "expired"]
 """`dlq.reason` of a dead letter; "expired": no try was left before the deadline of its subscription."""
 
-CauseKind = Literal["rejected", "gone", "server-error", "exception", "token", "configuration", "dead-letter"]
+CauseKind = Literal[
+    "rejected", "gone", "server-error", "exception", "token", "handshake", "configuration", "dead-letter"
+]
 """What kind of thing a FAILURE is."""
 
 
@@ -56,7 +67,7 @@ class Drop:
     """Give the event up, counted and logged: the rule of QoS none, which the user chose."""
 
 
-Unsuccessful = Rejected | ServerError | Failed | TokenRefused | TokenUnavailable
+Unsuccessful = Rejected | ServerError | Failed | TokenRefused | TokenUnavailable | NotPermitted
 """Every outcome but a delivery."""
 
 Decision = Settle | Retry | DeadLetter | Stop | Drop
@@ -114,7 +125,11 @@ def _decide_unguaranteed(rules: Rules, outcome: Unsuccessful) -> DeadLetter | Dr
 
 
 def _may_retry(rules: Rules, attempt: int, outcome: Unsuccessful) -> bool:
-    if isinstance(outcome, TokenRefused) or not rules.retry.enabled or attempt > rules.retry.max_attempts:
+    if (
+        isinstance(outcome, TokenRefused | NotPermitted)
+        or not rules.retry.enabled
+        or attempt > rules.retry.max_attempts
+    ):
         return False
     if rules.qos is Qos.AT_MOST_ONCE:
         # Only what provably did not reach the receiver can be sent again and still arrive at most once.
@@ -135,6 +150,8 @@ def _give_up(rules: Rules, outcome: Unsuccessful) -> DeadLetter | Stop:
     match outcome:
         case TokenRefused() | TokenUnavailable():
             return Stop("token")
+        case NotPermitted():
+            return Stop("handshake")
         case Rejected(status=410):
             stays = not rules.has_dead_letters or rules.interrupt.on_gone
             return Stop("gone") if stays else DeadLetter("rejected")

@@ -16,6 +16,7 @@ from pipeline.model import Cause, Event, Subscription, webhook_id
 from pipeline.outcome import (
     Delivered,
     Failed,
+    NotPermitted,
     Outcome,
     Rejected,
     ServerError,
@@ -42,7 +43,14 @@ DropRule = Literal[
 """The rule by which an event was given up without a dead letter."""
 
 AttemptOutcome = Literal[
-    "delivered", "rejected", "server-error", "failed", "timed-out", "token-refused", "token-unavailable"
+    "delivered",
+    "rejected",
+    "server-error",
+    "failed",
+    "timed-out",
+    "token-refused",
+    "token-unavailable",
+    "not-permitted",
 ]
 """How an attempt ended; `failed` is any incomplete exchange that wasn't a timeout."""
 
@@ -197,7 +205,7 @@ class Telemetry:
             logger.warning(Facts(name, {**facts, "suppressed": kept_back or None}))
 
 
-def outcome_name(outcome: Outcome) -> AttemptOutcome:
+def outcome_name(outcome: Outcome) -> AttemptOutcome:  # noqa: PLR0911 - one line per outcome
     """The outcome as the metrics and the log call it."""
     match outcome:
         case Delivered():
@@ -212,6 +220,8 @@ def outcome_name(outcome: Outcome) -> AttemptOutcome:
             return "token-refused"
         case TokenUnavailable():
             return "token-unavailable"
+        case NotPermitted():
+            return "not-permitted"
 
 
 def _facts(

@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.model import Interrupt, Qos, RetryPolicy, RetryStrategy
-from pipeline.outcome import Delivered, Failed, Outcome, Rejected, ServerError, TokenRefused, TokenUnavailable
+from pipeline.outcome import (
+    Delivered,
+    Failed,
+    NotPermitted,
+    Outcome,
+    Rejected,
+    ServerError,
+    TokenRefused,
+    TokenUnavailable,
+)
 from pipeline.policy import DeadLetter, Decision, Drop, Retry, Rules, Settle, Stop, decide, delay
 
 RETRY = RetryPolicy(max_attempts=2, initial_delay_seconds=10.0, max_delay_seconds=30.0)
@@ -33,7 +42,7 @@ class Row(NamedTuple):
     outcome: Outcome
     retried: Literal["never", "by policy", "with a fresh token"]
     unsent: bool
-    cause: Literal["rejected", "gone", "server-error", "exception", "token"]
+    cause: Literal["rejected", "gone", "server-error", "exception", "token", "handshake"]
     letter: Literal["rejected", "server-error", "exception"] | None
     flag: Literal["server-error", "exception", "gone"] | None = None
 
@@ -61,6 +70,7 @@ TABLE = [
     Row(SILENT,                         "by policy",          SENT,   "exception",    "exception",    "exception"),
     Row(TokenRefused("bad client"),     "never",              UNSENT, "token",        None),
     Row(TokenUnavailable("503"),        "by policy",          UNSENT, "token",        None),
+    Row(NotPermitted("no"),             "never",              UNSENT, "handshake",    None),
 ]
 # fmt: on
 
