@@ -10,6 +10,7 @@ from pipeline.model import Qos
 from pipeline.outcome import (
     Delivered,
     Failed,
+    NotPermitted,
     Outcome,
     Rejected,
     ServerError,
@@ -21,11 +22,14 @@ OUTCOMES: dict[str, Outcome] = {
     "ok": Delivered(200),
     "bad-request": Rejected(400),
     "busy": Rejected(429, retry_after_seconds=7.0),
+    "overloaded": ServerError(503),
     "gone": Rejected(410),
     "unauthorized": Rejected(401, token_used=True),
     "server-error": ServerError(500),
     "timeout": Failed("no answer in time", may_have_arrived=True, timed_out=True),
     "refused": Failed("connection refused", may_have_arrived=False),
+    "stale": Failed("closed meanwhile", may_have_arrived=True, stale=True),
+    "not-permitted": NotPermitted("another origin"),
     "no-token": TokenUnavailable("no answer"),
     "token-refused": TokenRefused("invalid_client"),
 }

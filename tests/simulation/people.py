@@ -1,10 +1,11 @@
 """The people of a simulation: they publish revisions of subscriptions."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pipeline.model import (
+    Event,
     Interrupt,
     Qos,
     ReplayOffset,
@@ -23,6 +24,19 @@ LEVELS: Final = {"l": Qos.AT_LEAST_ONCE, "a": Qos.AT_MOST_ONCE, "b": Qos.AUTO, "
 RETRY: Final = RetryPolicy(max_attempts=2, initial_delay_seconds=1.0, max_delay_seconds=4.0)
 
 
+@dataclass(frozen=True, slots=True)
+class _Picky:
+    """A filter that does not want every third event, and notes in the ledger that nobody owes it to anybody."""
+
+    ledger: Ledger
+
+    def __call__(self, event: Event) -> bool:
+        if event.offset % 3:
+            return True
+        self.ledger.excused_events.add(((event.key or b"").decode(), event.offset))
+        return False
+
+
 class People:
     """What has been published, and how it comes about.
 
@@ -36,6 +50,8 @@ class People:
         self.changes: list[tuple[str, Subscription | None]] = []
         self.specs: dict[str, Subscription] = {}
         self._ledger = ledger
+        self._rate = setting.rate
+        self._filter = _Picky(ledger) if setting.picks else None
         self._interrupt = Interrupt(setting.interrupts, setting.interrupts)
         self._next_of = next_of
         if not setting.is_empty:
@@ -50,6 +66,8 @@ class People:
             url="https://receiver.example/hook",
             qos=qos,
             retry=RETRY,
+            rate=self._rate,
+            filter=self._filter,
             interrupt=self._interrupt,
             concurrency=_concurrency(qos),
         )

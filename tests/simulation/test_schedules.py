@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
+from pipeline.model import Rate
 from tests.simulation.actions import Step, schedules
 from tests.simulation.known import KNOWN, Schedule
 from tests.simulation.worker import Setting
@@ -28,8 +29,10 @@ many = settings(
     report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )
-any_setting = st.builds(Setting, st.booleans(), st.booleans())
-any_start = st.builds(Setting, st.booleans(), st.booleans(), st.booleans())
+any_rate = st.sampled_from([None, None, None, Rate(1.0, 3), Rate(0.5), Rate(0.15)])
+any_picks = st.sampled_from([False, False, True])
+any_setting = st.builds(Setting, st.booleans(), st.booleans(), st.just(value=False), any_rate, any_picks)
+any_start = st.builds(Setting, st.booleans(), st.booleans(), st.booleans(), any_rate, any_picks)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -8,7 +8,7 @@ from pipeline.dead_letter import Letter
 from pipeline.delivery import Delivery
 from pipeline.dispatcher import Dispatcher
 from pipeline.lane import Lane, LaneLimits
-from pipeline.model import Event, Qos, Subscription
+from pipeline.model import Event, Qos, Rate, Subscription
 from pipeline.outcome import Outcome
 from pipeline.pacing import Pacing
 from pipeline.partition import Partition
@@ -103,11 +103,18 @@ class _Books(Telemetry):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is drawn once per simulation."""
+    """What is drawn once per simulation.
+
+    Attributes:
+        rate: of every subscription.
+        picks: every third event is one that its subscription does not want.
+    """
 
     has_dead_letters: bool = True
     interrupts: bool = False
     is_empty: bool = False
+    rate: Rate | None = None
+    picks: bool = False
 
 
 class Worker:

@@ -296,6 +296,8 @@ class World:
             self._checkpoint(owner, sweep=True)
             if not owner.receiver.pending and not owner.reader.wanting:
                 await asyncio.sleep(LONG_SECONDS if not owner.is_at_rest() else 0)
+            elif self.setting.rate is not None:
+                await asyncio.sleep(1.0)
         else:
             await asyncio.sleep(1.0)
         await self._settle(20)
