@@ -24,6 +24,7 @@ from pipeline.model import (
 from pipeline.subscriptions import wire
 from pipeline.subscriptions.auth import auth_of
 from pipeline.subscriptions.checks import instant
+from pipeline.subscriptions.filter import event_filter
 from pipeline.subscriptions.tls import tls_options
 
 CONFIGURATION: Final = "configuration.entrypointConfiguration"
@@ -59,6 +60,7 @@ def to_subscription(
         use_system_proxy=definition.use_system_proxy,
         retry=_retry(options.retry, qos),
         rate=None if options.rate is None else Rate(options.rate.events_per_second, options.rate.burst),
+        filter=None if options.filter is None else event_filter(options.filter, f"{CONFIGURATION}.filter"),
         interrupt=definition.interrupt,
         http=http,
         concurrency=http.max_concurrent_connections,

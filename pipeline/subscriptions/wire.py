@@ -4,7 +4,7 @@ Fields that hold secrets may hold them encrypted (secrets.py), so what such a va
 """
 
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
@@ -124,6 +124,7 @@ class EntrypointConfiguration(StrictModel):
     ssl: Ssl | None = None
     retry: Retry | None = None
     rate: Rate | None = None
+    filter: dict[str, Any] | None = None
     signing: Signing | None = None
     http: HttpOptions | None = None
 
