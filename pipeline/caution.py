@@ -1,7 +1,7 @@
 """What a person should know of a subscription although it works: for the log and for its status. Pure."""
 
 from pipeline.auth.jwt_expiry import expiry_warning
-from pipeline.model import OAuth2Auth, Subscription, TokenAuth
+from pipeline.model import ClientAuth, Subscription, TokenAuth
 
 _TRUST_ALL = "any certificate is accepted (ssl.trustAll): whoever is in between can read and change what is sent"
 _ANY_HOST = "a certificate for any host name is accepted (ssl.hostnameVerifier is false)"
@@ -21,7 +21,7 @@ def caution(subscription: Subscription, now: float) -> str | None:
 
 def _trust(subscription: Subscription) -> str | None:
     urls = [subscription.url]
-    if isinstance(subscription.auth, OAuth2Auth):
+    if isinstance(subscription.auth, ClientAuth):
         urls.append(subscription.auth.endpoint)
     if not any(url.lower().startswith("https:") for url in urls):
         return None

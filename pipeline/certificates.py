@@ -1,4 +1,4 @@
-"""Certificates and keys from PEM and PKCS#12 (RFC 7292), checked and turned into plain PEM."""
+"""Certificates and keys from PEM, PKCS#12 (RFC 7292) and JKS, checked and turned into plain PEM."""
 
 import base64
 import binascii
@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from pipeline.errors import ConfigurationError
+from pipeline.jks import read_jks, unprotect
 from pipeline.sentences import shown
 
 _PEM = serialization.Encoding.PEM
@@ -87,6 +88,59 @@ def client_from_pkcs12(data: bytes, password: str | None, path: str, alias: str 
         raise ConfigurationError(f"{path}: holds a key with the alias {shown(found)}, not {shown(alias)}")
     chain = [store.cert.certificate, *(entry.certificate for entry in store.additional_certs)]
     return _client(chain, store.key, path)
+
+
+def trusted_from_jks(data: bytes, password: str, path: str) -> str:
+    """All certificates of a JKS trust store, as PEM.
+
+    Raises:
+        ConfigurationError: it can't be read, the password is wrong, or it holds no certificate.
+    """
+    certificates = list(read_jks(data, password, path).certificates.values())
+    if not certificates:
+        raise ConfigurationError(f"{path}: holds no trusted certificate")
+    return _pem(_der_certificates(certificates, path))
+
+
+def client_from_jks(
+    data: bytes, password: str, path: str, *, key_password: str | None, alias: str | None
+) -> ClientCertificate:
+    """The key and the certificate chain of a JKS key store.
+
+    Args:
+        data: the store.
+        password: of the store.
+        path: the field, for errors.
+        key_password: of the key; the store's where there is none.
+        alias: of the key, without regard to case; the first key where there is none.
+
+    Raises:
+        ConfigurationError: it can't be read, a password is wrong, or there is no such key.
+    """
+    keys = read_jks(data, password, path).keys
+    name = alias.lower() if alias else next(iter(keys), "")
+    key = keys.get(name)
+    if key is None:
+        known = ", ".join(map(shown, keys)) or "none"
+        raise ConfigurationError(f"{path}: holds no key with the alias {shown(alias or '')}; its keys: {known}")
+    if not key.chain:
+        raise ConfigurationError(f"{path}: holds the key {shown(name)} without its certificate")
+    private_key = _der_key(unprotect(key, key_password or password, path), path)
+    return _client(_der_certificates(key.chain, path), private_key, path)
+
+
+def _der_certificates(certificates: Sequence[bytes], path: str) -> list[x509.Certificate]:
+    try:
+        return [x509.load_der_x509_certificate(certificate) for certificate in certificates]
+    except ValueError:
+        raise ConfigurationError(f"{path}: holds a certificate that can't be read") from None
+
+
+def _der_key(data: bytes, path: str) -> object:
+    try:
+        return serialization.load_der_private_key(data, None)
+    except Exception:  # noqa: BLE001  # OpenSSL raises its own kinds for curves and ciphers that it doesn't know
+        raise ConfigurationError(f"{path}: holds a kind of key that is not supported") from None
 
 
 def from_base64(text: str, path: str) -> bytes:

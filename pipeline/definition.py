@@ -38,6 +38,7 @@ class Definition:
         max_concurrent_connections: as configured, for subscriptions with a level of their own.
         proxy: for callbacks and token endpoints; None without one.
         use_system_proxy: the proxies of the environment are used.
+        key_store_dir: the folder of the key stores that a subscription may name by path; None for none. A setting.
         ignored: paths of parts that mean nothing here, for one log line.
     """
 
@@ -50,22 +51,24 @@ class Definition:
     max_concurrent_connections: int = 5
     proxy: Proxy | None = None
     use_system_proxy: bool = False
+    key_store_dir: Path | None = None
     ignored: tuple[str, ...] = ()
 
 
-def load_definition(path: Path, bootstrap_servers: str | None = None) -> Definition:
+def load_definition(path: Path, bootstrap_servers: str | None = None, key_store_dir: Path | None = None) -> Definition:
     """The definition in a YAML or JSON file.
 
     Args:
         path: of the file.
         bootstrap_servers: as for `parse_definition`.
+        key_store_dir: of this process, for the definition.
 
     Raises:
         ConfigurationError: the file can't be read, or as for `parse_definition`.
     """
     document = read_document(path)
     try:
-        return parse_definition(document, bootstrap_servers)
+        return replace(parse_definition(document, bootstrap_servers), key_store_dir=key_store_dir)
     except ConfigurationError as error:
         raise ConfigurationError([f"{path}: {problem}" for problem in error.problems]) from None
 

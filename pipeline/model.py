@@ -240,7 +240,41 @@ class OAuth2Auth:
     client_auth_method: ClientAuthMethod = "client_secret_post"
 
 
-Auth = NoAuth | BasicAuth | TokenAuth | OAuth2Auth
+AssertionAlgorithm = Literal["RS256", "HS256", "HS384", "HS512"]
+"""How a client assertion is signed (RFC 7518 section 3.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class JwtProfileAuth:
+    """`auth.type: jwtProfileOauth2`: client credentials, shown as a signed assertion (RFC 7523 section 2.2).
+
+    Attributes:
+        endpoint: the token endpoint.
+        lifetime_seconds: from `iat` to `exp` of an assertion.
+        key: the secret of HMAC; for RS256 the private key in PEM.
+        key_id: `kid`; *jwt_id*: `jti`, a new one for each assertion where it is None.
+        certificates: `x5c`, DER in base64, leaf first.
+        claims: more of them, by name.
+    """
+
+    endpoint: str
+    issuer: str
+    subject: str
+    audience: str
+    key: bytes = field(repr=False)
+    algorithm: AssertionAlgorithm = "RS256"
+    lifetime_seconds: int = 30
+    key_id: str | None = None
+    jwt_id: str | None = None
+    certificates: tuple[str, ...] = ()
+    claims: tuple[tuple[str, str], ...] = ()
+    scopes: tuple[str, ...] = ()
+
+
+ClientAuth = OAuth2Auth | JwtProfileAuth
+"""What a token endpoint gives an access token for."""
+
+Auth = NoAuth | BasicAuth | TokenAuth | ClientAuth
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     admin_jwks: str | None = Field(
         None, min_length=1, description="The JWK set, a URL or a file, whose keys sign tokens that may use the API."
     )
+    key_store_dir: Path | None = Field(
+        None, description="The folder of the key stores that a subscription may name by path; nothing else is read."
+    )
     data_dir: Path = Field(Path("data"), description="The folder for local state; it may be lost.")
     max_in_flight: int = Field(512, ge=1, le=65535, description="Requests under way at a time, for the whole worker.")
     lane_events: int = Field(1000, ge=1, le=1_000_000, description="Events in memory per subscription and partition.")

@@ -68,7 +68,7 @@ def create_worker_app(settings: Settings) -> DeliveryApp:
         BrokerError: a broker can't be reached, or a topic is not as it has to be.
     """
     logging.config.dictConfig(logging_config(settings.log_format, settings.log_level))
-    definition = load_definition(settings.api, settings.bootstrap_servers)
+    definition = load_definition(settings.api, settings.bootstrap_servers, settings.key_store_dir)
     _log_configuration(settings, definition)
     findings = asyncio.run(examine(definition, settings.app, create=True))
     findings.raise_problems()

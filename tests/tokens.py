@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pipeline.auth.access_token import AccessToken
 from pipeline.auth.grant import NoToken
 from pipeline.errors import BrokerError
-from pipeline.model import OAuth2Auth, Subscription
+from pipeline.model import ClientAuth, OAuth2Auth, Subscription
 from pipeline.telemetry import TokenResult
 
 CREDENTIALS = OAuth2Auth("https://auth.example/token", "a-client", "a-secret", ("events",))
 
 
-def subscription(name: str = "s", auth: OAuth2Auth = CREDENTIALS) -> Subscription:
+def subscription(name: str = "s", auth: ClientAuth = CREDENTIALS) -> Subscription:
     """A subscription with client credentials."""
     return Subscription(id=name, revision=1, url="https://example.com/hook", auth=auth)
 
@@ -39,14 +39,14 @@ class Issuer:
     clock: ManualClock
     lifetime_seconds: float | None = 3600.0
     script: list[NoToken | Exception] = field(default_factory=list)
-    asked: list[OAuth2Auth] = field(default_factory=list)
+    asked: list[ClientAuth] = field(default_factory=list)
     ends: dict[str, float] = field(default_factory=dict)
     open: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.open.set()
 
-    async def __call__(self, subscription: Subscription, auth: OAuth2Auth) -> AccessToken | NoToken:
+    async def __call__(self, subscription: Subscription, auth: ClientAuth) -> AccessToken | NoToken:
         assert subscription.auth == auth
         self.asked.append(auth)
         number, asked_at = len(self.asked), self.clock.now()

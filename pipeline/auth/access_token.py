@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from typing import Final
 
-from pipeline.model import OAuth2Auth
+from pipeline.model import ClientAuth, OAuth2Auth
 
 MARGIN_SECONDS: Final = 60.0
 """How long before its end a token is renewed, at most."""
@@ -46,11 +47,19 @@ class AccessToken:
         return self.expires_at is None or now < self.expires_at
 
 
-def fingerprint(auth: OAuth2Auth) -> bytes:
+def fingerprint(auth: ClientAuth) -> bytes:
     """32 bytes that name these credentials without telling them: SHA-256 over all that the token endpoint is told.
 
-    The parts are joined as JSON, so that no two sets of credentials run together to the same text. The secret is one
-    of them: a token that was got with another secret is not found again.
+    The parts are joined as JSON, so that no two sets of credentials run together to the same text. The secret or key is
+    one of them: a token that was got with another one is not found again.
     """
-    parts = [auth.endpoint, auth.client_id, auth.client_secret, auth.scopes, auth.client_auth_method]
+    if isinstance(auth, OAuth2Auth):
+        # As it always was: rows of earlier versions are found again.
+        parts = [auth.endpoint, auth.client_id, auth.client_secret, auth.scopes, auth.client_auth_method]
+        return _digest(parts)
+    told = [getattr(auth, each.name) for each in fields(auth) if each.name != "key"]
+    return _digest(["jwt-profile", *told, auth.key.hex()])
+
+
+def _digest(parts: Sequence[object]) -> bytes:
     return hashlib.sha256(json.dumps(parts).encode()).digest()

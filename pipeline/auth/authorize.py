@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.auth.tokens import TokenCache
-from pipeline.model import Event, OAuth2Auth, Subscription
+from pipeline.model import ClientAuth, Event, Subscription
 from pipeline.outcome import Outcome, Rejected
 
 UNAUTHORIZED = 401
@@ -36,7 +36,7 @@ class Authorized:
         self, subscription: Subscription, event: Event, attempt: int, *, renew_token: bool = False
     ) -> Awaitable[Outcome]:
         """What happened in the attempt. *renew_token*: the last one was answered 401, so not that token again."""
-        if isinstance(subscription.auth, OAuth2Auth):
+        if isinstance(subscription.auth, ClientAuth):
             return self._send_with_token(subscription, event, attempt, renew_token=renew_token)
         return self.callback(subscription, event, attempt)
 

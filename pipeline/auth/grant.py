@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pipeline.auth.access_token import AccessToken
-from pipeline.model import OAuth2Auth
+from pipeline.model import ClientAuth
 from pipeline.outcome import TokenRefused, TokenUnavailable
 
 NoToken = TokenRefused | TokenUnavailable
@@ -36,7 +36,7 @@ class Grant:
         was_used: since the last sweep.
     """
 
-    auth: OAuth2Auth
+    auth: ClientAuth
     fingerprint: bytes
     token: AccessToken | None = None
     authorization: str = field(default="", repr=False)

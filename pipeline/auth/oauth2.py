@@ -7,16 +7,17 @@ token endpoints obey the same address guard, TLS and proxy rules as callbacks do
 import base64
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 from urllib.parse import quote_plus
 
 from oauthlib.oauth2 import BackendApplicationClient, MissingTokenError, OAuth2Error
 
 from pipeline.auth.access_token import AccessToken
+from pipeline.auth.assertion import ASSERTION_TYPE, client_assertion
 from pipeline.clock import Clock
-from pipeline.model import BUSY_STATUSES, OAuth2Auth, Subscription
+from pipeline.model import BUSY_STATUSES, ClientAuth, JwtProfileAuth, OAuth2Auth, Subscription
 from pipeline.outcome import Failed, TokenRefused, TokenUnavailable
 from pipeline.redaction import MASK, mask, shown_host
 
@@ -59,6 +60,20 @@ class PostForm(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """A request for a token.
+
+    Attributes:
+        body: a form, encoded.
+        secrets: what must not be shown of it, whoever repeats it.
+    """
+
+    body: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ClientCredentials:
     """Asks token endpoints for access tokens; never raises for what an endpoint does."""
 
@@ -66,28 +81,42 @@ class ClientCredentials:
     clock: Clock
 
     async def __call__(
-        self, subscription: Subscription, auth: OAuth2Auth
+        self, subscription: Subscription, auth: ClientAuth
     ) -> AccessToken | TokenRefused | TokenUnavailable:
         """A token for *auth*, which is the auth of *subscription*; or why there is none."""
-        body, headers = token_request(auth)
         # The lifetime counts from the answer: counted from the question it ends a little too early, never too late.
         asked_at = self.clock.now()
-        answer = await self.post_form(subscription, auth.endpoint, body, headers)
+        request = token_request(auth, asked_at)
+        answer = await self.post_form(subscription, auth.endpoint, request.body, request.headers)
         if isinstance(answer, Failed):
             return TokenUnavailable(answer.error)
-        return read_answer(auth, answer.status, answer.body, asked_at)
+        return read_answer(auth.endpoint, request.secrets, answer.status, answer.body, asked_at)
 
 
-def token_request(auth: OAuth2Auth) -> tuple[str, dict[str, str]]:
-    """Form and headers of the request for a token (RFC 6749 sections 4.4.2 and 2.3.1)."""
-    client = BackendApplicationClient(auth.client_id)
+def token_request(auth: ClientAuth, now: float) -> TokenRequest:
+    """The request for a token (RFC 6749 section 4.4.2).
+
+    The client shows who it is in the form, by HTTP Basic (section 2.3.1) or by an assertion (RFC 7523 section 2.2).
+
+    Args:
+        auth: the credentials.
+        now: Unix seconds.
+    """
     scope = " ".join(auth.scopes) or None
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+    if isinstance(auth, JwtProfileAuth):
+        assertion = client_assertion(auth, now)
+        body = BackendApplicationClient(auth.subject).prepare_request_body(
+            scope=scope, client_assertion_type=ASSERTION_TYPE, client_assertion=assertion
+        )
+        return TokenRequest(body, headers, (assertion, auth.key.decode("latin-1")))
+    client, basic = BackendApplicationClient(auth.client_id), _basic_credentials(auth)
+    secrets = (auth.client_secret, quote_plus(auth.client_secret), basic)
     if auth.client_auth_method == "client_secret_basic":
-        headers["Authorization"] = f"Basic {_basic_credentials(auth)}"
-        return client.prepare_request_body(scope=scope), headers
+        headers["Authorization"] = f"Basic {basic}"
+        return TokenRequest(client.prepare_request_body(scope=scope), headers, secrets)
     body = client.prepare_request_body(scope=scope, include_client_id=True, client_secret=auth.client_secret)
-    return body, headers
+    return TokenRequest(body, headers, secrets)
 
 
 def _basic_credentials(auth: OAuth2Auth) -> str:
@@ -97,28 +126,29 @@ def _basic_credentials(auth: OAuth2Auth) -> str:
 
 
 def read_answer(
-    auth: OAuth2Auth, status: int, body: bytes, asked_at: float
+    endpoint: str, secrets: Iterable[str], status: int, body: bytes, asked_at: float
 ) -> AccessToken | TokenRefused | TokenUnavailable:
     """What the answer of a token endpoint means.
 
     Args:
-        auth: what was asked with; its secret is taken out of whatever the endpoint says.
+        endpoint: that was asked.
+        secrets: are taken out of whatever the endpoint says.
         status: the HTTP status. 5xx is unavailable, and so is what asks to come back later (408, 425, 429);
             anything else that isn't a usable token is a refusal.
         body: the answer's body.
         asked_at: when it was asked, Unix seconds.
     """
-    ending = f"HTTP {status} from {shown_host(auth.endpoint)}"
+    ending = f"HTTP {status} from {shown_host(endpoint)}"
     fields = _fields(body)
     if not 200 <= status < 300:  # noqa: PLR2004 - the successes of RFC 9110
-        error = f"{_explanation(auth, fields)} ({ending})" if fields.get("error") else ending
+        error = f"{_explanation(secrets, fields)} ({ending})" if fields.get("error") else ending
         is_busy = status >= 500 or status in BUSY_STATUSES  # noqa: PLR2004 - server errors
         return TokenUnavailable(error) if is_busy else TokenRefused(error)
     try:
         lifetime_seconds = _lifetime_seconds(fields.get("expires_in"))
         value = _bearer_token(fields)
     except OAuth2Error:
-        return TokenRefused(f"{_explanation(auth, fields)} ({ending})")
+        return TokenRefused(f"{_explanation(secrets, fields)} ({ending})")
     except ValueError as error:
         return TokenRefused(f"the answer can't be used: {error} ({ending})")
     return AccessToken(value, asked_at, None if lifetime_seconds is None else asked_at + lifetime_seconds)
@@ -183,11 +213,11 @@ def _number(value: object) -> float | None:
         return None
 
 
-def _explanation(auth: OAuth2Auth, fields: Mapping[str, object]) -> str:
+def _explanation(secrets: Iterable[str], fields: Mapping[str, object]) -> str:
     """`error: error_description` of an error answer (RFC 6749 section 5.2), without what must not be shown."""
     parts = [str(fields[name]) for name in ("error", "error_description") if fields.get(name)]
     text = ": ".join(parts)
-    for secret in (auth.client_secret, quote_plus(auth.client_secret), _basic_credentials(auth)):
+    for secret in secrets:
         if secret:
             text = text.replace(secret, MASK)
     return _printable(mask(text))

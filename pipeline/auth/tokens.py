@@ -14,7 +14,7 @@ from pipeline.auth.access_token import AccessToken, fingerprint
 from pipeline.auth.grant import Grant, NoToken
 from pipeline.clock import Clock
 from pipeline.errors import BrokerError
-from pipeline.model import Auth, OAuth2Auth, Subscription
+from pipeline.model import Auth, ClientAuth, Subscription
 from pipeline.outcome import TokenUnavailable
 from pipeline.telemetry import TokenResult
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 class FetchToken(Protocol):
     """Asks a token endpoint (oauth2.ClientCredentials)."""
 
-    async def __call__(self, subscription: Subscription, auth: OAuth2Auth) -> AccessToken | NoToken:
+    async def __call__(self, subscription: Subscription, auth: ClientAuth) -> AccessToken | NoToken:
         """A token for *auth*, the auth of *subscription*, or why there is none."""
         ...
 
@@ -170,8 +170,8 @@ class TokenCache:
     def _grant(self, auth: Auth) -> Grant:
         grant = self._grants.get(auth)
         if grant is None:
-            if not isinstance(auth, OAuth2Auth):
-                raise TypeError(f"there are access tokens for OAuth2Auth alone, not for {type(auth).__name__}")
+            if not isinstance(auth, ClientAuth):
+                raise TypeError(f"there are access tokens for client credentials alone, not for {type(auth).__name__}")
             grant = self._grants[auth] = Grant(auth, fingerprint(auth))
         return grant
 

@@ -6,7 +6,7 @@ A receiver that repeats the request in its error page would put our credentials 
 from collections.abc import Iterable
 from typing import Final
 
-from pipeline.model import BasicAuth, OAuth2Auth, Subscription, TokenAuth
+from pipeline.model import BasicAuth, JwtProfileAuth, OAuth2Auth, Subscription, TokenAuth
 from pipeline.redaction import MASK
 
 SHORTEST_BYTES: Final = 4
@@ -33,6 +33,8 @@ def confidences(subscription: Subscription, authorization: str | None) -> tuple[
             found.append(value)
         case OAuth2Auth():
             found.append(subscription.auth.client_secret)
+        case JwtProfileAuth(key=key):
+            found.append(key.decode("latin-1"))
         case _:
             pass
     return _searchable(value.encode() for value in found)

@@ -33,7 +33,7 @@ def configured(*, level: str = "CRITICAL") -> tuple[Settings, Definition]:
     """
     settings = Settings()
     logging.config.dictConfig(logging_config(settings.log_format, "DEBUG" if settings.log_level == "DEBUG" else level))
-    return settings, load_definition(settings.api, settings.bootstrap_servers)
+    return settings, load_definition(settings.api, settings.bootstrap_servers, settings.key_store_dir)
 
 
 def end_cleanly_on_signals() -> None:

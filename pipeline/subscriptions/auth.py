@@ -1,17 +1,21 @@
 """The `auth` block of a subscription becomes the credentials that the delivery path uses."""
 
+from pathlib import Path
+
 from pipeline.errors import ConfigurationError
 from pipeline.model import Auth, BasicAuth, NoAuth, OAuth2Auth, TokenAuth
 from pipeline.subscriptions import wire_auth as wire
 from pipeline.subscriptions.checks import has_controls
+from pipeline.subscriptions.jwt_profile import jwt_profile
 
 
-def auth_of(auth: wire.Auth | None, path: str) -> Auth:
+def auth_of(auth: wire.Auth | None, path: str, folder: Path | None) -> Auth:
     """The credentials of a subscription.
 
     Args:
         auth: decrypted.
         path: of the block, for errors.
+        folder: of the key stores that may be named by their path.
 
     Raises:
         ConfigurationError: a value can't be used; names the field, never a secret.
@@ -38,4 +42,6 @@ def auth_of(auth: wire.Auth | None, path: str) -> Auth:
             tuple(oauth2.scopes or ()),
             oauth2.client_auth_method,
         )
+    if auth.jwt_profile_oauth2 is not None:
+        return jwt_profile(auth.jwt_profile_oauth2, f"{path}.jwtProfileOauth2", folder)
     return NoAuth()

@@ -6,6 +6,7 @@ decrypts: a new key is put first, and the old one may go when nothing is encrypt
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
@@ -13,11 +14,14 @@ from pipeline.errors import ConfigurationError
 from pipeline.model_fields import alias
 from pipeline.sentences import join
 from pipeline.subscriptions.wire import Header, WireSubscription
+from pipeline.subscriptions.wire_auth import Auth
 from pipeline.wire import StrictModel
 
 PREFIX: Final = "enc:v1:"
 MASK: Final = "********"
 """What people see instead of a secret; writing it back keeps the secret."""
+
+OPTIONS: Final = "configuration.entrypointConfiguration"
 
 Change = Callable[[str, str], str]
 """(path of a secret, its value) -> what stands there afterwards."""
@@ -99,8 +103,10 @@ def unmask(subscription: WireSubscription, stored: WireSubscription | None) -> W
         stored: what is there so far, decrypted.
 
     Raises:
-        ConfigurationError: there is no stored secret for a masked field.
+        ConfigurationError: there is no stored secret for a masked field; or it would be sent to another origin than so
+            far: who may edit a subscription must not get to see its secrets by that.
     """
+    moved = () if stored is None else _moved(subscription, stored)
     known: dict[str, str] = {}
 
     def remembered(path: str, value: str) -> str:
@@ -112,11 +118,46 @@ def unmask(subscription: WireSubscription, stored: WireSubscription | None) -> W
             return value
         if path not in known:
             raise ConfigurationError(f"{path}: is masked, and no secret is stored there; write the secret itself")
+        for secrets, url in moved:
+            if path.startswith(secrets):
+                raise ConfigurationError(f"{path}: is masked, and {url} names another host; write the secret itself")
         return known[path]
 
     if stored is not None:
         change_secrets(stored, remembered)
     return change_secrets(subscription, unmasked)
+
+
+def _moved(wanted: WireSubscription, stored: WireSubscription) -> list[tuple[tuple[str, ...], str]]:
+    """Which secrets would be sent elsewhere: the beginnings of their paths, and the field that says where to.
+
+    Keys of signatures and of stores are not sent, so nobody sees them by that; an assertion could be used by whoever
+    gets it.
+    """
+    new, old = (each.configuration.entrypoint_configuration for each in (wanted, stored))
+    moved: list[tuple[tuple[str, ...], str]] = []
+    if _origin(new.callback_url) != _origin(old.callback_url):
+        sent = ("headers", "auth.basic", "auth.token")
+        moved.append((tuple(f"{OPTIONS}.{name}" for name in sent), f"{OPTIONS}.callbackUrl"))
+    places = _endpoint(new.auth), _endpoint(old.auth)
+    if None not in places and _origin(places[0] or "") != _origin(places[1] or ""):
+        moved.append(((f"{OPTIONS}.auth.oauth2", f"{OPTIONS}.auth.jwtProfileOauth2"), "the token endpoint"))
+    return moved
+
+
+def _endpoint(auth: Auth | None) -> str | None:
+    if auth is None:
+        return None
+    if auth.oauth2 is not None:
+        return auth.oauth2.endpoint
+    profile = auth.jwt_profile_oauth2
+    return None if profile is None else profile.endpoint or profile.audience
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port (RFC 6454 section 4)."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def change_secrets(model: Part, change: Change, path: str = "") -> Part:

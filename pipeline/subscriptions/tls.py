@@ -1,68 +1,126 @@
-"""The `ssl` block of a subscription: stores of either kind become plain PEM."""
+"""The `ssl` block of a subscription: stores of every kind become plain PEM."""
+
+from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.certificates import (
+    ClientCertificate,
+    client_from_jks,
     client_from_pem,
     client_from_pkcs12,
     from_base64,
+    trusted_from_jks,
     trusted_from_pem,
     trusted_from_pkcs12,
 )
 from pipeline.errors import ConfigurationError
+from pipeline.key_files import read_key_file
 from pipeline.model import TlsOptions
 from pipeline.subscriptions.wire_tls import KeyStore, Ssl, TrustStore
 
 
-def tls_options(ssl: Ssl | None, path: str) -> TlsOptions:
+def tls_options(ssl: Ssl | None, path: str, folder: Path | None) -> TlsOptions:
     """The TLS options of a subscription.
 
     Args:
         ssl: decrypted.
         path: of the block, for errors.
+        folder: of the key stores that may be named by their path.
 
     Raises:
         ConfigurationError: a store can't be read; names the field, never what it holds.
     """
     if ssl is None:
         return TlsOptions()
-    certificate, key = _client(ssl.key_store, f"{path}.keyStore")
+    client = _client(ssl.key_store, f"{path}.keyStore", folder)
     return TlsOptions(
         verify_hostname=ssl.hostname_verifier,
         trust_all=ssl.trust_all,
-        trusted_pem=_trusted(ssl.trust_store, f"{path}.trustStore"),
-        client_certificate_pem=certificate,
-        client_key_pem=key,
+        trusted_pem=_trusted(ssl.trust_store, f"{path}.trustStore", folder),
+        client_certificate_pem=None if client is None else client.certificate_pem,
+        client_key_pem=None if client is None else client.key_pem,
     )
 
 
-def _trusted(store: TrustStore | None, path: str) -> str | None:
-    if store is None or store.type in {"", "NONE"}:
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where a part of a store comes from.
+
+    Attributes:
+        content: given with the subscription.
+        file: the path of a file.
+        field, file_field: the fields they stand in, for errors.
+    """
+
+    content: str | None
+    file: str | None
+    field: str
+    file_field: str
+
+    def text(self, folder: Path | None) -> str:
+        """PEM text."""
+        if self._is_file:
+            return read_key_file(folder, self.file or "", self.file_field).decode("latin-1")
+        return self.content or ""
+
+    def data(self, folder: Path | None) -> bytes:
+        """A binary store."""
+        if self._is_file:
+            return read_key_file(folder, self.file or "", self.file_field)
+        return from_base64(self.content or "", self.field)
+
+    @property
+    def _is_file(self) -> bool:
+        if self.content is not None and self.file is not None:
+            raise ConfigurationError(
+                f"{self.file_field}: has no use beside {self.field.rpartition('.')[2]}; remove one"
+            )
+        if self.content is None and self.file is None:
+            raise ConfigurationError(f"{self.field}: is required for this type of store, or its path")
+        return self.content is None
+
+
+def _trusted(store: TrustStore | None, path: str, folder: Path | None) -> str | None:
+    if store is None:
         return None
-    content = _needed(store.content, f"{path}.content")
-    if store.type == "PEM":
-        return trusted_from_pem(content, f"{path}.content")
-    password = _needed(store.password, f"{path}.password")
-    return trusted_from_pkcs12(from_base64(content, f"{path}.content"), password, f"{path}.content")
+    source = _Source(store.content, store.path, f"{path}.content", f"{path}.path")
+    match store.type:
+        case "" | "NONE":
+            return None
+        case "PEM":
+            return trusted_from_pem(source.text(folder), source.field)
+        case "PKCS12":
+            return trusted_from_pkcs12(source.data(folder), _password(store.password, path), source.field)
+        case "JKS":
+            return trusted_from_jks(source.data(folder), _password(store.password, path), source.field)
 
 
-def _client(store: KeyStore | None, path: str) -> tuple[str | None, str | None]:
-    if store is None or store.type in {"", "NONE"}:
-        return None, None
-    if store.type == "PEM":
-        certificate, key = f"{path}.certContent", f"{path}.keyContent"
-        client = client_from_pem(
-            _needed(store.cert_content, certificate),
-            _needed(store.key_content, key),
-            store.key_password,
-            certificate,
-            key,
-        )
-    else:
-        content = from_base64(_needed(store.content, f"{path}.content"), f"{path}.content")
-        client = client_from_pkcs12(content, store.password, f"{path}.content", store.alias)
-    return client.certificate_pem, client.key_pem
+def _client(store: KeyStore | None, path: str, folder: Path | None) -> ClientCertificate | None:
+    if store is None:
+        return None
+    source = _Source(store.content, store.path, f"{path}.content", f"{path}.path")
+    match store.type:
+        case "" | "NONE":
+            return None
+        case "PEM":
+            certificate = _Source(store.cert_content, store.cert_path, f"{path}.certContent", f"{path}.certPath")
+            key = _Source(store.key_content, store.key_path, f"{path}.keyContent", f"{path}.keyPath")
+            return client_from_pem(
+                certificate.text(folder), key.text(folder), store.key_password, certificate.field, key.field
+            )
+        case "PKCS12":
+            return client_from_pkcs12(source.data(folder), store.password, source.field, store.alias)
+        case "JKS":
+            return client_from_jks(
+                source.data(folder),
+                _password(store.password, path),
+                source.field,
+                key_password=store.key_password,
+                alias=store.alias,
+            )
 
 
-def _needed(value: str | None, path: str) -> str:
-    if value is None:
-        raise ConfigurationError(f"{path}: is required for this type of store")
-    return value
+def _password(password: str | None, path: str) -> str:
+    if password is None:
+        raise ConfigurationError(f"{path}.password: is required for this type of store")
+    return password

@@ -2,50 +2,38 @@
 
 from typing import Literal
 
-from pydantic import model_validator
-
-from pipeline.wire import Secret, StrictModel, problem
+from pipeline.wire import Name, Secret, StrictModel
 
 StoreType = Literal["", "NONE", "PEM", "PKCS12", "JKS"]
 
 
-class _Store(StrictModel):
-    """What the stores have in common. JKS, and files of the worker's machine, are refused in words."""
+class TrustStore(StrictModel):
+    """Whom to trust besides the well-known authorities.
+
+    Content: PEM text, PKCS12 or JKS as base64; or the path of such a file in WEBHOOKS_KEY_STORE_DIR.
+    """
 
     type: StoreType = ""
-
-    @model_validator(mode="after")
-    def _is_supported(self) -> "_Store":
-        if self.type == "JKS":
-            raise problem(
-                "JKS is not supported yet; convert the store to PKCS12 (keytool -importkeystore) or PEM", "type"
-            )
-        for name in ("path", "cert_path", "key_path"):
-            if getattr(self, name, None):
-                alias = type(self).model_fields[name].alias
-                raise problem("is not supported yet; put the store itself into content", alias)
-        return self
-
-
-class TrustStore(_Store):
-    """Whom to trust besides the well-known authorities. Content: PEM text, or PKCS12 as base64."""
-
-    path: str | None = None
+    path: Name | None = None
     content: Secret | None = None
     password: Secret | None = None
 
 
-class KeyStore(_Store):
-    """The client's certificate and key. PEM: certContent and keyContent; PKCS12: content as base64, and password."""
+class KeyStore(StrictModel):
+    """The client's certificate and key.
 
-    path: str | None = None
+    PEM: certContent or certPath, and keyContent or keyPath; PKCS12 and JKS: content as base64 or path, and password.
+    """
+
+    type: StoreType = ""
+    path: Name | None = None
     content: Secret | None = None
     password: Secret | None = None
     alias: str | None = None
     key_password: Secret | None = None
-    cert_path: str | None = None
+    cert_path: Name | None = None
     cert_content: Secret | None = None
-    key_path: str | None = None
+    key_path: Name | None = None
     key_content: Secret | None = None
 
 

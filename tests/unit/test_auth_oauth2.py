@@ -7,25 +7,30 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 from urllib.parse import parse_qs, unquote_plus
 
+import jwt
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 from hypothesis import given
 from hypothesis import strategies as st
+from jwt.types import Options
 
 from pipeline.auth.access_token import AccessToken
+from pipeline.auth.assertion import client_assertion
 from pipeline.auth.oauth2 import ClientCredentials, read_answer, token_request
 from pipeline.callback.form import PostForm
 from pipeline.callback.guard import Guard
 from pipeline.callback.routes import SystemProxies
 from pipeline.callback.transport import Transport
-from pipeline.model import OAuth2Auth
+from pipeline.model import JwtProfileAuth, OAuth2Auth
 from pipeline.outcome import TokenRefused, TokenUnavailable
 from tests.tokens import ManualClock, subscription
 
 SECRET = "s3cr3t-Ωπ&=+% :"
 AUTH = OAuth2Auth("https://auth.example/token", "a:client", SECRET)
 NOW = 1_000.0
+HMAC_KEY = b"a key of HMAC that is long enough"
+SECRETS = token_request(AUTH, NOW).secrets
 
 
 @dataclass
@@ -109,7 +114,7 @@ async def test_by_basic_the_secret_is_in_the_header_alone(bench: Bench) -> None:
 
 @given(client_id=st.text(min_size=1), secret=st.text(), scopes=st.lists(st.text(min_size=1).filter(str.strip)))
 def test_no_credentials_break_the_form(client_id: str, secret: str, scopes: list[str]) -> None:
-    body, _ = token_request(OAuth2Auth("https://auth.example", client_id, secret, tuple(scopes)))
+    body = token_request(OAuth2Auth("https://auth.example", client_id, secret, tuple(scopes)), NOW).body
     expected = {"grant_type": ["client_credentials"], "client_id": [client_id], "client_secret": [secret]}
     if scopes:
         expected["scope"] = [" ".join(scopes)]
@@ -149,7 +154,7 @@ async def test_what_else_an_answer_holds_does_not_matter(bench: Bench) -> None:
 
 
 def test_the_lifetime_counts_from_the_question() -> None:
-    answer = read_answer(AUTH, 200, b'{"access_token": "T1", "expires_in": 10}', 50.0)
+    answer = read_answer(AUTH.endpoint, SECRETS, 200, b'{"access_token": "T1", "expires_in": 10}', 50.0)
     assert answer == AccessToken("T1", 50.0, 60.0)
 
 
@@ -228,8 +233,9 @@ async def test_a_redirect_does_not_carry_the_secret_on(bench: Bench) -> None:
 
 
 async def test_an_error_that_echoes_the_secrets_does_not_show_them(bench: Bench) -> None:
-    _, headers = token_request(OAuth2Auth(bench.url, "a:client", SECRET, client_auth_method="client_secret_basic"))
-    form, _ = token_request(OAuth2Auth(bench.url, "a:client", SECRET))
+    basic = OAuth2Auth(bench.url, "a:client", SECRET, client_auth_method="client_secret_basic")
+    headers = token_request(basic, NOW).headers
+    form = token_request(OAuth2Auth(bench.url, "a:client", SECRET), NOW).body
     bench.endpoint.status = 400
     bench.endpoint.body = {
         "error": "invalid_client",
@@ -244,7 +250,7 @@ async def test_an_error_that_echoes_the_secrets_does_not_show_them(bench: Bench)
 
 def test_an_error_is_one_short_printable_line() -> None:
     body = json.dumps({"error": "e\r\n\x1b[31m", "error_description": "x" * 10_000}).encode()
-    answer = read_answer(AUTH, 400, body, NOW)
+    answer = read_answer(AUTH.endpoint, SECRETS, 400, body, NOW)
     assert isinstance(answer, TokenRefused)
     assert answer.error.startswith("e   [31m: xxx")
     assert answer.error.endswith("... (HTTP 400 from auth.example)")
@@ -254,7 +260,7 @@ def test_an_error_is_one_short_printable_line() -> None:
 
 def test_the_endpoint_is_named_without_userinfo_and_query() -> None:
     auth = OAuth2Auth("https://user:pw@auth.example:8443/token?key=k", "c", "s")
-    assert read_answer(auth, 404, b"", NOW) == TokenRefused("HTTP 404 from auth.example:8443")
+    assert read_answer(auth.endpoint, (), 404, b"", NOW) == TokenRefused("HTTP 404 from auth.example:8443")
 
 
 _JSON = st.recursive(
@@ -267,11 +273,42 @@ _NAMES = st.sampled_from(["access_token", "token_type", "expires_in", "error", "
 
 @given(status=st.integers(100, 999), fields=st.dictionaries(_NAMES, _JSON) | _JSON)
 def test_no_json_is_an_exception(status: int, fields: object) -> None:
-    answer = read_answer(AUTH, status, json.dumps(fields).encode(), NOW)
+    answer = read_answer(AUTH.endpoint, SECRETS, status, json.dumps(fields).encode(), NOW)
     assert isinstance(answer, AccessToken | TokenRefused | TokenUnavailable)
     assert isinstance(answer, AccessToken) <= (200 <= status < 300)
 
 
 @given(status=st.integers(100, 999), body=st.binary())
 def test_no_bytes_are_an_exception(status: int, body: bytes) -> None:
-    assert isinstance(read_answer(AUTH, status, body, NOW), TokenRefused | TokenUnavailable)
+    assert isinstance(read_answer(AUTH.endpoint, SECRETS, status, body, NOW), TokenRefused | TokenUnavailable)
+
+
+# --------------------------------------------------------------- the JWT profile
+
+
+async def test_an_assertion_stands_in_the_form_instead_of_a_secret(bench: Bench) -> None:
+    auth = JwtProfileAuth(bench.url, "issuer", "client-1", bench.url, HMAC_KEY, "HS256", scopes=("a", "b"))
+    assert await bench.fetch(subscription("s", auth), auth) == AccessToken("T1", NOW, NOW + 3600)
+    [form] = bench.endpoint.forms
+    [assertion] = form.pop("client_assertion")
+    assert form == {
+        "grant_type": ["client_credentials"],
+        "client_assertion_type": ["urn:ietf:params:oauth:client-assertion-type:jwt-bearer"],
+        "scope": ["a b"],
+    }
+    options: Options = {"verify_exp": False, "verify_iat": False}
+    claims = jwt.decode(assertion, HMAC_KEY, algorithms=["HS256"], audience=bench.url, options=options)
+    assert (claims["iss"], claims["sub"]) == ("issuer", "client-1")
+    assert "Authorization" not in bench.endpoint.headers[0]
+
+
+async def test_an_assertion_that_is_refused_is_not_shown(bench: Bench) -> None:
+    auth = JwtProfileAuth(bench.url, "issuer", "client-1", bench.url, HMAC_KEY, "HS256", jwt_id="the-same")
+    assertion = client_assertion(auth, NOW)
+    bench.endpoint.status = 401
+    bench.endpoint.body = {"error": "invalid_client", "error_description": f"not this: {assertion} {HMAC_KEY.decode()}"}
+    answer = await bench.fetch(subscription("s", auth), auth)
+    assert isinstance(answer, TokenRefused)
+    assert answer.error.startswith("invalid_client: not this: ***")
+    assert assertion not in answer.error
+    assert HMAC_KEY.decode() not in answer.error

@@ -255,9 +255,9 @@ async def test_a_fault_of_a_renewal_that_nobody_waits_for_is_logged(
     assert bench.cache.cached(S, 0) == "Bearer T1"
 
 
-async def test_only_oauth2_has_access_tokens(bench: Bench) -> None:
+async def test_only_client_credentials_have_access_tokens(bench: Bench) -> None:
     other = Subscription(id="b", revision=1, url="https://example.com", auth=BasicAuth("user", "a-password"))
-    with pytest.raises(TypeError, match="OAuth2Auth alone, not for BasicAuth"):
+    with pytest.raises(TypeError, match="client credentials alone, not for BasicAuth"):
         await bench.cache.renewed(other, 0)
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -106,3 +107,50 @@ def test_a_mask_with_nothing_stored_behind_it_is_refused() -> None:
     masked = mask(parse_subscription(DOCUMENT))
     with pytest.raises(ConfigurationError, match=r"headers\[x-api-key\].value: is masked, and no secret is stored"):
         unmask(masked, None)
+
+
+OAUTH2 = {
+    "type": "oauth2",
+    "oauth2": {"endpoint": "https://id.example/token", "clientId": "c", "clientSecret": "oauth-cred"},
+}
+PROFILE = {
+    "type": "jwtProfileOauth2",
+    "jwtProfileOauth2": {
+        "issuer": "i",
+        "subject": "s",
+        "audience": "https://id.example/token",
+        "keyContent": "profile-cred",
+    },
+}
+
+
+def again(auth: dict[str, Any], change: Callable[[dict[str, Any]], None]) -> None:
+    """Apply what was shown, with a change."""
+    document = copy.deepcopy(DOCUMENT)
+    document["configuration"]["auth"] = auth
+    stored = parse_subscription(document)
+    shown = to_document(mask(stored))
+    change(shown["configuration"]["entrypointConfiguration"])
+    unmask(parse_subscription(shown), stored)
+
+
+@pytest.mark.parametrize("url", ["https://other.example", "http://example.com", "https://example.com:8443"])
+def test_a_masked_secret_does_not_follow_a_callback_to_another_origin(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"x-api-key\].value: is masked, and .*callbackUrl names another host"):
+        again(DOCUMENT["configuration"]["auth"], lambda options: options.update(callbackUrl=url))
+
+
+@pytest.mark.parametrize("url", ["https://example.com/other?path=1", "https://EXAMPLE.com:443/"])
+def test_on_the_same_origin_it_is_kept(url: str) -> None:
+    again(DOCUMENT["configuration"]["auth"], lambda options: options.update(callbackUrl=url))
+
+
+@pytest.mark.parametrize(
+    ("auth", "name", "field"), [(OAUTH2, "oauth2", "endpoint"), (PROFILE, "jwtProfileOauth2", "audience")]
+)
+def test_neither_does_a_credential_follow_its_token_endpoint(auth: dict[str, Any], name: str, field: str) -> None:
+    again(auth, lambda options: options["auth"][name].update({field: "https://id.example/other"}))
+    with pytest.raises(
+        ConfigurationError, match=f"auth.{name}.*: is masked, and the token endpoint names another host"
+    ):
+        again(auth, lambda options: options["auth"][name].update({field: "https://evil.example/token"}))

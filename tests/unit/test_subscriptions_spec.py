@@ -2,6 +2,8 @@
 
 import base64
 import copy
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,6 +52,7 @@ DEFINITION = Definition(
     max_concurrent_connections=5,
     proxy=Proxy("http://proxy:3128"),
 )
+PEM = trustme.CA().cert_pem.bytes().decode()
 SIGNING = "whsec_" + base64.b64encode(b"k" * 24).decode()
 
 
@@ -262,7 +265,16 @@ def test_pkcs12_stores_become_pem(ca: trustme.CA) -> None:
         ({"trustStore": {"type": "PEM"}}, "ssl.trustStore.content: is required for this type of store"),
         ({"trustStore": {"type": "PKCS12", "content": "AA=="}}, "ssl.trustStore.password: is required for this type"),
         ({"trustStore": {"type": "PEM", "content": "x"}}, "ssl.trustStore.content: holds no readable PEM certificate"),
-        ({"keyStore": {"type": "PEM", "certContent": "x"}}, "ssl.keyStore.keyContent: is required for this type"),
+        ({"keyStore": {"type": "PEM", "certContent": PEM}}, "ssl.keyStore.keyContent: is required for this type"),
+        ({"trustStore": {"type": "JKS", "content": "AA==", "password": "p"}}, "ssl.trustStore.content: is not a JKS"),
+        ({"trustStore": {"type": "JKS", "content": "AA=="}}, "ssl.trustStore.password: is required for this type"),
+        ({"trustStore": {"type": "PEM", "path": "/x"}}, "ssl.trustStore.path: names a file, which WEBHOOKS_KEY"),
+        (
+            {"trustStore": {"type": "PEM", "path": "/x", "content": PEM}},
+            "ssl.trustStore.path: has no use beside content",
+        ),
+        ({"keyStore": {"type": "PEM", "certPath": "/etc/passwd"}}, "ssl.keyStore.certPath: names a file, which"),
+        ({"keyStore": {"type": "PKCS12", "path": "/etc/passwd"}}, "ssl.keyStore.path: names a file, which"),
     ],
 )
 def test_a_store_that_can_not_be_read_is_said(ssl: dict[str, Any], sentence: str) -> None:
@@ -305,3 +317,24 @@ def filled(block: Any, secret: str) -> Any:
     if isinstance(block, list):
         return [filled(value, secret) for value in block]
     return secret if block is ... else block
+
+
+STORES = Path(__file__).parents[1] / "keystores"
+IN_STORES = replace(DEFINITION, key_store_dir=STORES)
+
+
+@pytest.mark.parametrize("as_path", [True, False], ids=["path", "content"])
+def test_java_key_stores_are_read_from_the_folder_or_out_of_the_subscription(as_path: bool) -> None:
+    def store(name: str) -> dict[str, str]:
+        content = base64.b64encode((STORES / name).read_bytes()).decode()
+        return {"type": "JKS", "password": "store-secret", **({"path": name} if as_path else {"content": content})}
+
+    ssl = {
+        "trustStore": store("trust.jks"),
+        "keyStore": {**store("keys.jks"), "alias": "signer", "keyPassword": "key-secret"},
+    }
+    document = {"id": "s", "configuration": {"callbackUrl": "https://example.com", "ssl": ssl}}
+    tls = to_subscription(parse_subscription(document), IN_STORES, 7, NOW).tls
+    assert tls.trusted_pem is not None
+    assert tls.client_certificate_pem == tls.trusted_pem, "the certificate of the same key"
+    assert "PRIVATE KEY" in (tls.client_key_pem or "")

@@ -1,0 +1,134 @@
+"""The `auth.jwtProfileOauth2` block of a subscription: its key is found, opened and judged when it is applied."""
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from pipeline.certificates import client_from_jks, client_from_pkcs12, from_base64
+from pipeline.errors import ConfigurationError
+from pipeline.key_files import read_key_file
+from pipeline.model import AssertionAlgorithm, JwtProfileAuth
+from pipeline.subscriptions.wire_auth import JwtProfileOAuth2, KeystoreOptions
+
+SHORTEST_RSA_BITS: Final = 2048
+"""RFC 7518 section 3.3."""
+
+_SECONDS: Final = {"SECONDS": 1, "MINUTES": 60, "HOURS": 3600, "DAYS": 86_400}
+_HMAC: Final[dict[str, tuple[AssertionAlgorithm, int]]] = {
+    "HMAC_HS256": ("HS256", 32),
+    "HMAC_HS384": ("HS384", 48),
+    "HMAC_HS512": ("HS512", 64),
+}
+"""By the reference's name: RFC 7518's, and the shortest key in bytes (section 3.2)."""
+
+# The first bytes of a JKS store, in base64: no path, although it begins with a slash.
+_JKS_IN_BASE64: Final = "/u3+7Q"
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """What signs, and the chain of certificates for `x5c`, DER in base64."""
+
+    key: bytes
+    certificates: tuple[str, ...] = ()
+
+
+def jwt_profile(wire: JwtProfileOAuth2, path: str, folder: Path | None) -> JwtProfileAuth:
+    """The credentials of a subscription.
+
+    Args:
+        wire: decrypted.
+        path: of the block, for errors.
+        folder: of the key stores that may be named by their path.
+
+    Raises:
+        ConfigurationError: the key can't be used; names the field, never the key.
+    """
+    hmac = _HMAC.get(wire.signature_algorithm)
+    algorithm: AssertionAlgorithm = "RS256" if hmac is None else hmac[0]
+    found = _rsa(wire, path, folder) if hmac is None else _Key(_secret(wire, path, algorithm, hmac[1]))
+    return JwtProfileAuth(
+        endpoint=wire.endpoint or wire.audience,
+        issuer=wire.issuer,
+        subject=wire.subject,
+        audience=wire.audience,
+        key=found.key,
+        algorithm=algorithm,
+        lifetime_seconds=wire.expiration_time * _SECONDS[wire.expiration_time_unit],
+        key_id=wire.key_id or None,
+        jwt_id=wire.jwt_id or None,
+        certificates=found.certificates,
+        claims=tuple((claim.name, claim.value) for claim in wire.custom_claims or ()),
+        scopes=tuple(wire.scopes or ()),
+    )
+
+
+def _secret(wire: JwtProfileOAuth2, path: str, algorithm: str, shortest: int) -> bytes:
+    if wire.key_source != "INLINE":
+        raise ConfigurationError(f"{path}.keySource: a secret of HMAC is given INLINE")
+    if wire.x509_cert_chain != "NONE":
+        raise ConfigurationError(f"{path}.x509CertChain: a secret of HMAC has no certificates; allowed: NONE")
+    field = f"{path}.keyContent"
+    secret = from_base64(wire.key_content, field) if wire.secret_base64_encoded else wire.key_content.encode()
+    if len(secret) < shortest:
+        raise ConfigurationError(
+            f"{field}: has {len(secret)} bytes; {algorithm} needs {shortest} at least (RFC 7518 section 3.2)"
+        )
+    return secret
+
+
+def _rsa(wire: JwtProfileOAuth2, path: str, folder: Path | None) -> _Key:
+    if wire.secret_base64_encoded:
+        raise ConfigurationError(f"{path}.secretBase64Encoded: is for the secrets of HMAC")
+    options = wire.keystore_options or KeystoreOptions()
+    field, content = f"{path}.keyContent", wire.key_content
+    if wire.key_source in {"INLINE", "PEM"}:
+        if wire.x509_cert_chain != "NONE":
+            raise ConfigurationError(f"{path}.x509CertChain: is in key stores alone; allowed with PEM: NONE")
+        is_path = wire.key_source == "PEM" and content.startswith("/")
+        pem = read_key_file(folder, content, field) if is_path else content.encode()
+        return _Key(_checked(pem, options.key_password, field))
+    data, password = _store(content, field, folder), options.store_password
+    if wire.key_source == "PKCS12":
+        client = client_from_pkcs12(data, password, field, options.alias)
+    elif password is None:
+        raise ConfigurationError(f"{path}.keystoreOptions.storePassword: is required for a JKS store")
+    else:
+        client = client_from_jks(data, password, field, key_password=options.key_password, alias=options.alias)
+    key = _checked(client.key_pem.encode(), None, field)
+    return _Key(key, _x5c(client.certificate_pem) if wire.x509_cert_chain == "X5C" else ())
+
+
+def _store(content: str, field: str, folder: Path | None) -> bytes:
+    if content.startswith("/") and not content.startswith(_JKS_IN_BASE64):
+        return read_key_file(folder, content, field)
+    return from_base64(content, field)
+
+
+def _checked(pem: bytes, password: str | None, field: str) -> bytes:
+    """The key in PEM without a password, if it is one of RSA."""
+    try:
+        key = serialization.load_pem_private_key(pem, password.encode() if password else None)
+    except TypeError:
+        reason = "is encrypted and needs keystoreOptions.keyPassword" if not password else "is not encrypted"
+        raise ConfigurationError(f"{field}: {reason}") from None
+    except Exception:  # noqa: BLE001  # OpenSSL raises its own kinds for curves and ciphers that it doesn't know
+        raise ConfigurationError(f"{field}: is not a PEM private key, or its password is wrong") from None
+    if not isinstance(key, RSAPrivateKey) or key.key_size < SHORTEST_RSA_BITS:
+        raise ConfigurationError(f"{field}: must be an RSA key of at least {SHORTEST_RSA_BITS} bits for RS256")
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _x5c(chain: str) -> tuple[str, ...]:
+    """RFC 7515 section 4.1.6."""
+    return tuple(
+        base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode()
+        for certificate in x509.load_pem_x509_certificates(chain.encode())
+    )
