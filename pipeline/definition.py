@@ -134,7 +134,7 @@ def _proxy(options: ProxyOptions | None) -> Proxy | None:
     if options is None or not options.enabled or options.use_system_proxy or options.host is None:
         return None
     host = f"[{options.host}]" if ":" in options.host else options.host
-    return Proxy(f"http://{host}:{options.port}", options.username or None, options.password)
+    return Proxy(f"{options.type.lower()}://{host}:{options.port}", options.username or None, options.password)
 
 
 def _relocated(

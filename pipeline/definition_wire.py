@@ -96,12 +96,12 @@ class ProxyOptions(StrictModel):
     def _is_complete(self) -> "ProxyOptions":
         if not self.enabled or self.use_system_proxy:
             return self
-        if self.type != "HTTP":
-            raise problem(f"{self.type} is not supported yet; allowed: HTTP", "type")
         if not self.host:
             raise problem("is required when the proxy is enabled", "host")
         if self.port is None:
             raise problem("is required when the proxy is enabled", "port")
+        if self.type == "SOCKS4" and self.password is not None:
+            raise problem("SOCKS4 knows a user name alone; allowed: HTTP, SOCKS5 with a password", "password")
         return self
 
 

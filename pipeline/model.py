@@ -279,7 +279,11 @@ Auth = NoAuth | BasicAuth | TokenAuth | ClientAuth
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP proxy for callbacks and token endpoints."""
+    """A proxy for callbacks and token endpoints.
+
+    Attributes:
+        url: its scheme is http, https or one of SOCKS (callback/socks.KINDS). The proxy resolves names.
+    """
 
     url: str
     username: str | None = None

@@ -2,10 +2,16 @@
 
 import asyncio
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aiohttp import ServerDisconnectedError, StreamReader, TCPConnector
+from aiohttp import ClientRequest, ClientTimeout, ServerDisconnectedError, StreamReader, TCPConnector
 from aiohttp.client_proto import ResponseHandler
+
+from pipeline.callback.destination import Dial
+from pipeline.callback.socks import tunnel
+
+if TYPE_CHECKING:
+    from aiohttp.tracing import Trace
 
 
 class IdleConnections:
@@ -94,3 +100,29 @@ class Connector(TCPConnector):
         super().__init__(loop=loop, **options)
         # aiohttp has no public place for it. That it is heeded is tested: an idle connection that speaks is closed.
         self._factory = partial(Wire, loop=loop, idle=idle)  # type: ignore[assignment]  # a Wire is a ResponseHandler
+
+    async def _create_connection(
+        self,
+        req: ClientRequest,
+        traces: "list[Trace]",
+        timeout: ClientTimeout,  # noqa: ASYNC109 - aiohttp's signature
+    ) -> ResponseHandler:
+        # aiohttp knows no SOCKS. What it does with a socket that is connected already, TLS and errors, is its own.
+        socks = req.socks if isinstance(req, Dial) else None
+        if socks is None or req.host is None:
+            return await super()._create_connection(req, traces, timeout)
+        sock = await tunnel(socks, req.host, req.port or 0)
+        try:
+            context = self._get_ssl_context(req)
+            _, protocol = await self._wrap_existing_connection(
+                self._factory,
+                req=req,
+                timeout=timeout,
+                sock=sock,
+                ssl=context,
+                server_hostname=None if context is None else req.host,
+            )
+        except BaseException:
+            sock.close()
+            raise
+        return protocol

@@ -14,6 +14,7 @@ from yarl import URL
 from pipeline.auth.static import basic_authorization
 from pipeline.callback.request import Target
 from pipeline.callback.routes import ProxyRoute
+from pipeline.callback.socks import SocksProxy
 from pipeline.errors import ConfigurationError
 from pipeline.model import HttpLimits
 
@@ -21,12 +22,23 @@ _SCHEMES: Final = ("http", "https")
 
 
 class Dial(ClientRequest):
-    """What aiohttp's connector needs to know to connect; never sent. Its key names the pool of connections."""
+    """What aiohttp's connector needs to know to connect; never sent. Its key names the pool of connections.
+
+    Attributes:
+        socks: the SOCKS proxy to go through, of which aiohttp knows nothing (connection.Connector).
+    """
+
+    socks: SocksProxy | None = None
 
     @cached_property
     def connection_key(self) -> ConnectionKey:  # a property there, worked out on every access
         """Host, port, TLS and proxy: requests with the same key share connections."""
-        return super().connection_key
+        key = super().connection_key
+        socks = self.socks
+        if socks is None:
+            return key
+        # aiohttp's key is a named tuple that takes what it is given; whoever goes by other credentials shares nothing.
+        return key._replace(proxy=URL.build(scheme=socks.scheme, host=socks.host), proxy_headers_hash=hash(socks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,26 +97,33 @@ def destination(
     """
     bare = url.with_user(None).with_fragment(None)
     where = f"{bare.host_subcomponent}:{bare.port}"
+    http_proxy = None if proxy is None or proxy.socks is not None else proxy
     dial = Dial(
         "POST",
         bare,
-        proxy=None if proxy is None else proxy.url,
-        proxy_headers=None if proxy is None else _proxy_headers(proxy),
+        proxy=None if http_proxy is None else http_proxy.url,
+        proxy_headers=None if http_proxy is None else _proxy_headers(http_proxy),
         ssl=True if tls is None else tls,
         loop=loop,
     )
+    dial.socks = None if proxy is None else proxy.socks
     return Destination(
         where=where,
         dial=dial,
-        target=_target(bare, proxy),
+        target=_target(bare, http_proxy),
         url_authorization=None
         if url.user is None
         else basic_authorization(url.user, url.password or "", "callbackUrl"),
         connect_timeout=ClientTimeout(connect=limits.connect_timeout_seconds),
         connect_timeout_seconds=limits.connect_timeout_seconds,
         read_timeout_seconds=limits.read_timeout_seconds,
-        via=None if proxy is None else f"{proxy.url.host_subcomponent}:{proxy.url.port}",
+        via=None if proxy is None else _via(proxy),
     )
+
+
+def _via(proxy: ProxyRoute) -> str:
+    port = proxy.url.port if proxy.socks is None else proxy.socks.port
+    return f"{proxy.url.host_subcomponent}:{port}"
 
 
 def _target(url: URL, proxy: ProxyRoute | None) -> Target:

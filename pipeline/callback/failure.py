@@ -13,6 +13,7 @@ from aiohttp.streams import EofStream
 
 from pipeline.callback.destination import Destination
 from pipeline.callback.guard import RefusedAddressError
+from pipeline.callback.socks import SocksError
 from pipeline.outcome import Failed
 
 _CERTIFICATE_ALERTS: Final = (
@@ -40,6 +41,8 @@ def _why_not_connected(destination: Destination, error: Exception) -> str:  # no
     match error:
         case TimeoutError():
             return f"no connection to {where}{through} within {destination.connect_timeout_seconds:g} s"
+        case SocksError():
+            return str(error)
         case aiohttp.ClientHttpProxyError():
             return f"the proxy {destination.via} answered {error.status} to CONNECT {where}"
         case aiohttp.ClientConnectorCertificateError():

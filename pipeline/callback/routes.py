@@ -1,4 +1,4 @@
-"""Which way a URL is reached: straight, or through which HTTP proxy."""
+"""Which way a URL is reached: straight, or through which HTTP or SOCKS proxy."""
 
 import re
 from collections.abc import Mapping
@@ -11,18 +11,28 @@ from urllib.request import (  # type: ignore[attr-defined]  # proxy_bypass_envir
 from yarl import URL
 
 from pipeline.auth.static import basic_authorization
+from pipeline.callback.socks import DEFAULT_PORT, KINDS, SocksProxy
 from pipeline.errors import ConfigurationError
 from pipeline.model import Proxy
+
+MAX_CREDENTIAL_BYTES = 255
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyRoute:
-    """A proxy as a connection needs it: its URL without userinfo, and the value of Proxy-Authorization."""
+    """A proxy as a connection needs it.
+
+    Attributes:
+        url: without userinfo.
+        authorization: the value of Proxy-Authorization, for an HTTP proxy with credentials.
+        socks: set for a SOCKS proxy.
+    """
 
     url: URL
     authorization: str | None = field(default=None, repr=False)
+    socks: SocksProxy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +72,22 @@ def _route(text: str, username: str | None, password: str | None) -> ProxyRoute:
         url = URL(text)
     except ValueError:
         raise ConfigurationError("proxy: is not a URL") from None
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise ConfigurationError(f"proxy: has the scheme {url.scheme!r}, must be http or https, and needs a host")
+    if url.scheme not in {"http", "https", *KINDS} or not url.host:
+        allowed = ", ".join(["http", "https", *KINDS])
+        raise ConfigurationError(f"proxy: has the scheme {url.scheme!r}, must be one of {allowed}, and needs a host")
     if username is None:
         username, password = url.user, url.password
+    bare = url.with_user(None).with_path("/")
+    if url.scheme in KINDS:
+        return ProxyRoute(bare, socks=_socks(url, username, password))
     authorization = None if username is None else basic_authorization(username, password or "", "proxy")
-    return ProxyRoute(url.with_user(None).with_path("/"), authorization)
+    return ProxyRoute(bare, authorization)
+
+
+def _socks(url: URL, username: str | None, password: str | None) -> SocksProxy:
+    for name, text in (("username", username), ("password", password)):
+        if text is not None and len(text.encode()) > MAX_CREDENTIAL_BYTES:
+            raise ConfigurationError(f"proxy.{name}: has more than {MAX_CREDENTIAL_BYTES} bytes (RFC 1929 section 2)")
+    # SOCKS5 asks for both or for none.
+    password = password or "" if username is not None and "5" in url.scheme else None
+    return SocksProxy(url.scheme, url.host or "", url.port or DEFAULT_PORT, username, password)

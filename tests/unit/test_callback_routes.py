@@ -51,7 +51,7 @@ def test_all_proxy_is_for_every_scheme() -> None:
     assert route.url.host == "all.example"
 
 
-@pytest.mark.parametrize("url", ["socks5://hidden.example:1", "http://", "http://[::1", "hidden", ""])
+@pytest.mark.parametrize("url", ["ftp://hidden.example:1", "socks5://", "http://", "http://[::1", "hidden", ""])
 def test_a_proxy_that_cant_be_used_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^proxy: ") as refused:
         proxy_route(Proxy(url), None, URL("http://a.example/"))

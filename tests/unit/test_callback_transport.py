@@ -1,4 +1,4 @@
-"""The contract of `Callback` over real sockets: straight, in TLS, through a proxy, through a proxy's tunnel."""
+"""The contract of `Callback` over real sockets: straight, in TLS, through proxies of each kind, and their tunnels."""
 
 import asyncio
 import contextlib
@@ -36,8 +36,9 @@ from tests.receiver import (
     silent,
     stalled,
 )
+from tests.socks_proxy import SocksProxy
 
-Route = Literal["straight", "tls", "proxy", "tunnel"]
+Route = Literal["straight", "tls", "proxy", "tunnel", "socks", "socks-tls"]
 ROUTES: tuple[Route, ...] = get_args(Route)
 
 LOOPBACK = Guard([ip_network("127.0.0.0/8"), ip_network("::1/128")])
@@ -63,7 +64,7 @@ class Bench:
     left_out: list[str]
 
     async def receiver(self, *script: Behaviour, reads_body: bool = True) -> Receiver:
-        tls = self.tls if self.route in {"tls", "tunnel"} else None
+        tls = self.tls if self.route in {"tls", "tunnel", "socks-tls"} else None
         return await self.stack.enter_async_context(Receiver(*script, tls=tls, reads_body=reads_body))
 
     async def subscription(self, receiver: Receiver, http: HttpLimits = LIMITS) -> Subscription:
@@ -71,6 +72,9 @@ class Bench:
         if self.route in {"proxy", "tunnel"}:
             server = await self.stack.enter_async_context(ForwardProxy(PROXY_CREDENTIALS))
             proxy = Proxy(server.url, "user", "proxy-secret")
+        if self.route in {"socks", "socks-tls"}:
+            socks = await self.stack.enter_async_context(SocksProxy(("user", "proxy-secret")))
+            proxy = Proxy(socks.url(), "user", "proxy-secret")
         trusted = TlsOptions(trusted_pem=AUTHORITY.cert_pem.bytes().decode())
         return Subscription("sub-1", 1, receiver.url, tls=trusted, proxy=proxy, http=http)
 

@@ -173,6 +173,8 @@ def test_a_proxy_is_the_systems_or_its_own_or_none(document: dict[str, Any]) -> 
     assert found.proxy == Proxy("http://p:3128", "u", "hunter2")
     assert not found.use_system_proxy
     assert "hunter2" not in repr(found)
+    assert with_proxy(enabled=True, type="SOCKS5", host="::1", port=1080).proxy == Proxy("socks5://[::1]:1080")
+    assert with_proxy(enabled=True, type="SOCKS4", host="p", port=1, username="u").proxy == Proxy("socks4://p:1", "u")
 
 
 ENTRYPOINT = "listeners[0].entrypoints[0]"
@@ -210,8 +212,10 @@ SOURCE = "endpointGroups[0].endpoints[0]"
             f"{ENTRYPOINT}.configuration.proxy.host: is required when the proxy is enabled",
         ),
         (
-            lambda d: entrypoint(d)["configuration"].update(proxy={"enabled": True, "type": "SOCKS5"}),
-            f"{ENTRYPOINT}.configuration.proxy.type: SOCKS5 is not supported yet; allowed: HTTP",
+            lambda d: entrypoint(d)["configuration"].update(
+                proxy={"enabled": True, "type": "SOCKS4", "host": "h", "port": 1, "password": "hidden"}
+            ),
+            f"{ENTRYPOINT}.configuration.proxy.password: SOCKS4 knows a user name alone",
         ),
         (
             lambda d: d["listeners"][0]["entrypoints"].append({"type": "webhook"}),
