@@ -47,6 +47,7 @@ class Wire(ResponseHandler):
 
     Attributes:
         is_idle: it waits for its next request.
+        has_answered: something has come since the last request was written.
         expired: it was aborted because the answer took too long.
     """
 
@@ -54,6 +55,7 @@ class Wire(ResponseHandler):
         super().__init__(loop)
         self._idle = idle
         self.is_idle = False
+        self.has_answered = False
         self.expired = False
 
     def data_received(self, data: bytes) -> None:
@@ -62,6 +64,7 @@ class Wire(ResponseHandler):
             self._idle.discard(self)
             self.close()
             return
+        self.has_answered = True
         super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:

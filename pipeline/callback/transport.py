@@ -6,6 +6,7 @@ else that happens to an event: the bytes of a request are made by request.py, an
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
 from aiohttp import ClientError
@@ -130,17 +131,21 @@ class Transport:
             keep_of_success: the same for a 2xx; 0 is faster than anything else.
         """
         connector = self._straight if destination.via is None else self._proxied
-        try:
-            connection = await connector.connect(destination.dial, [], destination.connect_timeout)
-        except Exception as error:  # noqa: BLE001 - whatever it was, nothing has been sent
-            _log_unexpected(error)
-            return not_connected(destination, error)
-        wire = cast("Wire", connection.protocol)
-        transport = wire.transport
-        if transport is None:
+        while True:
+            try:
+                connection = await connector.connect(destination.dial, [], destination.connect_timeout)
+            except Exception as error:  # noqa: BLE001 - whatever it was, nothing has been sent
+                _log_unexpected(error)
+                return not_connected(destination, error)
+            wire = cast("Wire", connection.protocol)
+            transport, is_reused = wire.transport, wire.is_idle
+            self._idle.discard(wire)
+            if transport is not None and not transport.is_closing():
+                break
             connection.close()
-            return not_connected(destination, ConnectionResetError())
-        self._idle.discard(wire)
+            if not is_reused:
+                return not_connected(destination, ConnectionResetError())
+        wire.has_answered = False
         wire.set_response_params(
             read_until_eof=True,
             auto_decompress=False,
@@ -169,7 +174,9 @@ class Transport:
             is_clean = is_drained and not transport.get_write_buffer_size()
         except Exception as error:  # noqa: BLE001 - whatever it was, the request may have arrived
             _log_unexpected(error)
-            return broken(destination, error, expired=wire.expired, answer_begun=message is not None)
+            failed = broken(destination, error, expired=wire.expired, answer_begun=message is not None)
+            is_stale = is_reused and not wire.has_answered and not wire.expired
+            return replace(failed, stale=True) if is_stale and failed.may_have_arrived else failed
         finally:
             timer.cancel()
             self._give_back(connection, wire, is_clean=is_clean)

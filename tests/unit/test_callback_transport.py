@@ -426,14 +426,38 @@ async def test_a_connection_that_the_receiver_closed_meanwhile_is_replaced(any_r
     assert await any_route.callback(subscription, event(), 1) == Delivered(201)
 
 
-async def test_a_reused_connection_that_ends_without_an_answer_may_have_arrived(straight: Bench) -> None:
-    receiver = await straight.receiver(answer(200), hang_up)
-    subscription = await straight.subscription(receiver)
-    assert await straight.callback(subscription, event(), 1) == Delivered(200)
-    outcome = await straight.callback(subscription, event(), 1)
-    where = f"127.0.0.1:{receiver.port}"
-    assert outcome == Failed(f"{where} closed the connection without an answer", may_have_arrived=True)
-    assert len(receiver.requests) == 2
+@pytest.mark.parametrize("end", [hang_up, reset])
+async def test_a_reused_connection_that_ends_without_an_answer_is_stale_and_may_have_arrived(
+    any_route: Bench, end: Behaviour
+) -> None:
+    receiver = await any_route.receiver(answer(200), end, answer(200))
+    subscription = await any_route.subscription(receiver)
+    assert await any_route.callback(subscription, event(), 1) == Delivered(200)
+    outcome = await any_route.callback(subscription, event(), 1)
+    assert isinstance(outcome, Failed)
+    assert (outcome.may_have_arrived, outcome.stale, outcome.timed_out) == (True, True, False)
+    assert len(receiver.requests) == 2, "it is for the policy to say whether it is sent again"
+    assert await any_route.callback(subscription, event(), 1) == Delivered(200)
+    assert receiver.connections == 2
+
+
+@pytest.mark.parametrize("end", [hang_up, reset])
+async def test_a_new_connection_is_never_stale(any_route: Bench, end: Behaviour) -> None:
+    outcome = await any_route.call(end)
+    assert isinstance(outcome, Failed)
+    assert not outcome.stale
+
+
+async def test_a_reused_connection_that_has_begun_to_answer_or_is_silent_is_not_stale(straight: Bench) -> None:
+    receiver = await straight.receiver(answer(200), raw(b"HTTP", then_close=True), answer(200), silent)
+    subscription = await straight.subscription(receiver, HASTY)
+    for expected in (None, "middle", None, "within"):
+        outcome = await straight.callback(subscription, event(), 1)
+        if expected is None:
+            assert outcome == Delivered(200)
+        else:
+            assert isinstance(outcome, Failed)
+            assert not outcome.stale
 
 
 async def test_an_unused_connection_is_closed_after_the_idle_timeout() -> None:
