@@ -143,6 +143,19 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class Handshake:
+    """A receiver is asked whether it wants deliveries (callback/handshake.py).
+
+    Attributes:
+        origin: who asks, a DNS name.
+        rate_per_minute: how many deliveries are asked for; None asks for no rate.
+    """
+
+    origin: str
+    rate_per_minute: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Interrupt:
     """What ends the consumption of a subscription although there is a dead-letter topic (interface.md section 5)."""
 
@@ -325,6 +338,7 @@ class Subscription:
     retry: RetryPolicy = RetryPolicy()
     rate: Rate | None = None
     filter: Filter | None = None
+    handshake: Handshake | None = None
     interrupt: Interrupt = Interrupt()
     http: HttpLimits = HttpLimits()
     concurrency: int = 1

@@ -99,6 +99,9 @@ class Pacing:
         elif pace.rate != rate:
             pace.rate = rate
             pace.tokens = 1.0
+        if subscription.handshake is None:
+            # Nobody asks the receiver any more.
+            pace.allowed = None
         wait = pace.wait(now)
         # Rounding must not make somebody wait for less than a clock can tell.
         if wait > 1e-6:  # noqa: PLR2004 - a microsecond

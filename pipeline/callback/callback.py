@@ -1,10 +1,11 @@
 """Calls the callback of a subscription: one attempt of one event, and what came of it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pipeline.auth.static import static_authorization
-from pipeline.callback.answer import judge
+from pipeline.callback.answer import Answer, judge
 from pipeline.callback.destination import Destination
 from pipeline.callback.echo import confidences, without
 from pipeline.callback.request import HeaderLeftOut, RequestHead, request_head
@@ -76,6 +77,28 @@ class Callback:
             secrets = prepared.secrets if authorization is None else confidences(subscription, authorization)
             answer.body = without(answer.body, secrets)
         return judge(answer, self._clock.now(), token_used=authorization is not None)
+
+    async def ask(
+        self, subscription: Subscription, fields: Mapping[str, str], authorization: str | None = None
+    ) -> Answer | Failed:
+        """The answer to an OPTIONS request with *fields*; nothing of an event is sent (handshake.py).
+
+        Args:
+            subscription: whose callback is asked, with its credentials and headers.
+            fields: more of them.
+            authorization: as for an attempt.
+        """
+        prepared = await self._prepare(subscription)
+        if prepared.ready is None:
+            return prepared.failed
+        head, destination = prepared.ready
+        try:
+            request = head.options(fields, authorization)
+        except ValueError as error:
+            return Failed(str(error), may_have_arrived=False)
+        answer = await self._transport.exchange(destination, request, keep=0, keep_of_success=0)
+        # Whatever became of the question, the event was not sent.
+        return replace(answer, may_have_arrived=False, stale=False) if isinstance(answer, Failed) else answer
 
     async def _prepare(self, subscription: Subscription) -> _Prepared:
         ready, failed = None, Failed("", may_have_arrived=False)

@@ -80,6 +80,23 @@ class RequestHead:
             own = f"{own}Authorization: {_checked(authorization)}\r\n"
         return head + f"{own}content-length: {len(body)}\r\n\r\n".encode("latin-1") + body
 
+    def options(self, more: Mapping[str, str], authorization: str | None = None) -> bytes:
+        """An OPTIONS request to the same target, with what the subscription says of itself and of who is calling.
+
+        Args:
+            more: fields of the request; their names are tokens.
+            authorization: as for `request`.
+
+        Raises:
+            ValueError: a value can't stand in a header.
+        """
+        kept = [line for key, line in self.weaker.items() if not key.startswith("content-")]
+        own = "".join(f"{name}: {_checked(value)}\r\n" for name, value in more.items())
+        if authorization is not None:
+            own = f"{own}Authorization: {_checked(authorization)}\r\n"
+        start = b"OPTIONS" + self.start.removeprefix(b"POST")
+        return b"".join([start, *kept, own.encode("latin-1"), b"content-length: 0\r\n\r\n"])
+
     def _with_record_headers(self, event: Event) -> tuple[str | None, bytes]:
         """The id that the event was first sent with, if it was redriven, and the head with its headers."""
         lines: dict[str, bytes] = {}

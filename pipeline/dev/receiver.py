@@ -51,7 +51,9 @@ class Receiver(Service):
         self._say = say
         self._behaviour = dict(behaviour)
         application = web.Application()
-        application.add_routes([web.post("/hook", self._hook), web.post("/behave", self._behave)])
+        application.add_routes(
+            [web.post("/hook", self._hook), web.options("/hook", self._permit), web.post("/behave", self._behave)]
+        )
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
 
     @property
@@ -79,6 +81,13 @@ class Receiver(Service):
             await asyncio.sleep(mode.seconds)
         self._say(f"received {subscription} {identity} attempt {attempt} -> {mode.status:d}")
         return web.Response(status=mode.status)
+
+    async def _permit(self, request: web.Request) -> web.Response:
+        """The abuse protection of CloudEvents webhooks: whoever asks is welcome."""
+        origin = request.headers.get("WebHook-Request-Origin", "*")
+        self._say(f"permitted {printable(origin)}")
+        headers = {"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": "*", "Allow": "OPTIONS, POST"}
+        return web.Response(headers=headers)
 
     async def _behave(self, request: web.Request) -> web.Response:
         subscription, mode = request.query.get("subscription", ""), request.query.get("mode", "")

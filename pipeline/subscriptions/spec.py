@@ -8,6 +8,7 @@ from pipeline.definition import Definition
 from pipeline.errors import ConfigurationError
 from pipeline.model import (
     DEFAULT_RETRYABLE_STATUSES,
+    Handshake,
     Header,
     HttpLimits,
     Qos,
@@ -61,6 +62,7 @@ def to_subscription(
         retry=_retry(options.retry, qos),
         rate=None if options.rate is None else Rate(options.rate.events_per_second, options.rate.burst),
         filter=None if options.filter is None else event_filter(options.filter, f"{CONFIGURATION}.filter"),
+        handshake=_handshake(options.handshake),
         interrupt=definition.interrupt,
         http=http,
         concurrency=http.max_concurrent_connections,
@@ -141,6 +143,10 @@ def _statuses(codes: Sequence[int | str]) -> frozenset[int]:
         first = int(code[0]) * 100 if isinstance(code, str) else code
         statuses.update(range(first, first + 100) if isinstance(code, str) else (first,))
     return frozenset(statuses)
+
+
+def _handshake(handshake: wire.Handshake | None) -> Handshake | None:
+    return None if handshake is None else Handshake(handshake.origin, handshake.rate_per_minute)
 
 
 def _signing_secrets(signing: wire.Signing | None) -> tuple[str, ...]:

@@ -106,6 +106,13 @@ class Rate(StrictModel):
         return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+class Handshake(StrictModel):
+    """Ask the receiver for permission before the first delivery (CloudEvents webhooks, section 4)."""
+
+    origin: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9._-]+$")]
+    rate_per_minute: Annotated[int, Field(ge=1, le=60_000_000)] | None = None
+
+
 class HttpOptions(StrictModel):
     """Lower limits than the entrypoint's; null leaves them."""
 
@@ -125,6 +132,7 @@ class EntrypointConfiguration(StrictModel):
     retry: Retry | None = None
     rate: Rate | None = None
     filter: dict[str, Any] | None = None
+    handshake: Handshake | None = None
     signing: Signing | None = None
     http: HttpOptions | None = None
 

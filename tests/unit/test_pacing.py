@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import pacing
-from pipeline.model import Rate, RetryPolicy, Subscription
+from pipeline.model import Handshake, Rate, RetryPolicy, Subscription
 from pipeline.outcome import Delivered, Outcome, Rejected, ServerError
 from pipeline.pacing import Pacing
 
@@ -79,11 +79,14 @@ def test_an_edit_of_the_rate_holds_from_the_next_call_on() -> None:
 
 def test_what_the_receiver_allows_is_a_limit_and_the_lower_one_counts() -> None:
     pace = Pacing()
+    asking = replace(PLAIN, handshake=Handshake("me"))
     pace.allow("s", 2.0)
-    assert calls(pace, PLAIN, 0.0, 1.6) == pytest.approx([0.0, 0.5, 1.0, 1.5])
-    assert calls(pace, paced(1.0), 10.0, 12.5) == pytest.approx([10.0, 11.0, 12.0])
+    assert calls(pace, asking, 0.0, 1.6) == pytest.approx([0.0, 0.5, 1.0, 1.5])
+    assert calls(pace, replace(asking, rate=Rate(1.0)), 10.0, 12.5) == pytest.approx([10.0, 11.0, 12.0])
     pace.allow("s", None)
-    assert [pace.turn(PLAIN, 20.0) for _ in range(9)] == [0.0] * 9
+    assert [pace.turn(asking, 20.0) for _ in range(9)] == [0.0] * 9
+    pace.allow("s", 2.0)
+    assert [pace.turn(PLAIN, 30.0) for _ in range(9)] == [0.0] * 9, "an edit took the handshake away"
 
 
 @pytest.mark.parametrize("busy", BUSY, ids=["429", "503"])
