@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -14,6 +15,9 @@ from pipeline.model_fields import alias, is_secret, literals, locate, metadata
 
 SHOWN_CHARACTERS: Final = 60
 """How much of a wrong value an error repeats."""
+
+
+_PLAIN_NAME: Final = re.compile(r"[\w$@/-]+")
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
@@ -141,6 +145,9 @@ def _path(path: str, location: Iterable[int | str]) -> str:
 
 
 def join(path: str, key: object) -> str:
-    """The path of the field *key* of the object at *path*."""
-    name = _printable(str(key)) if isinstance(key, (str, int, float)) else kind(key)
+    """The path of the field *key* of the object at *path*; a name that is none stands in brackets, as JSON."""
+    name = str(key) if isinstance(key, (str, int, float)) else kind(key)
+    if not _PLAIN_NAME.fullmatch(name):
+        return f"{path}[{shown(name)}]"
+    name = _printable(name)
     return f"{path}.{name}" if path else name

@@ -24,7 +24,7 @@ from pipeline.filtering import (
     Pointer,
     RecordHeader,
 )
-from pipeline.sentences import shown
+from pipeline.sentences import join, shown
 
 MAX_DEPTH: Final = 10
 MAX_COMPARISONS: Final = 100
@@ -65,7 +65,7 @@ class _Compiler:
         if len(document) != 1:
             raise ConfigurationError(f"{path}: has {len(document)} fields; allowed: exactly one of {_DIALECTS}")
         [(name, value)] = document.items()
-        place = f"{path}.{name}"
+        place = join(path, name)
         match name:
             case "exact" | "prefix" | "suffix":
                 return self._comparison(name, value, place)
@@ -98,7 +98,9 @@ def _compare(dialect: Dialect, name: object, text: object, path: str) -> Compare
     if not isinstance(name, str):
         raise ConfigurationError(f"{path}: {shown(str(name))} must be a text")
     if not isinstance(text, str):
-        raise ConfigurationError(f"{path}.{name}: must be a text; numbers and truth values compare as they are written")
+        raise ConfigurationError(
+            f"{join(path, name)}: must be a text; numbers and truth values compare as they are written"
+        )
     return Compare(dialect, _place(name, path), text.encode("utf-8", "surrogatepass"))
 
 
