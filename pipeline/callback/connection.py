@@ -2,7 +2,7 @@
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import ClientRequest, ClientTimeout, ServerDisconnectedError, StreamReader, TCPConnector
 from aiohttp.client_proto import ResponseHandler
@@ -12,6 +12,10 @@ from pipeline.callback.socks import tunnel
 
 if TYPE_CHECKING:
     from aiohttp.tracing import Trace
+
+
+_WITHOUT_BODY: Final = {b"204", b"304"}
+"""Statuses whose answers end with their head (RFC 9112 section 6.3), as they stand in a status line."""
 
 
 class IdleConnections:
@@ -64,8 +68,19 @@ class Wire(ResponseHandler):
             self._idle.discard(self)
             self.close()
             return
-        self.has_answered = True
+        if not self.has_answered:
+            self.has_answered = True
+            if data[9:12] in _WITHOUT_BODY:
+                data = self._head_of(data)
         super().data_received(data)
+
+    def _head_of(self, data: bytes) -> bytes:
+        # A receiver that sends a body where none may be has answered all the same; without its body it is valid.
+        head, end, body = data.partition(b"\r\n\r\n")
+        if not body:
+            return data
+        self.force_close()
+        return head + end
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The end of it, whoever wanted it."""

@@ -41,6 +41,7 @@ MAX_INTERIM_ANSWERS: Final = 16
 _UNREAD_BYTES: Final = 1024
 """A complete body up to here may stay unread: so little never makes aiohttp stop reading from the socket."""
 
+_FIRST_STATUS: Final = 100
 _SWITCHING_PROTOCOLS: Final = 101
 _FIRST_FINAL_STATUS: Final = 200
 
@@ -199,6 +200,8 @@ async def _final_answer(
     """The first answer that is not an interim one (RFC 9110 section 15.2); *message* is one."""
     interim = 1
     while message.code < _FIRST_FINAL_STATUS:
+        if message.code < _FIRST_STATUS:
+            raise HttpProcessingError(message=f"{message.code} is no status")
         if message.code == _SWITCHING_PROTOCOLS or interim == MAX_INTERIM_ANSWERS:
             wire.force_close()
             break
