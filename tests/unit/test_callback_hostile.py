@@ -25,8 +25,8 @@ AT_ONCE: Final = 50
 BYTES_PER_EXCHANGE: Final = 1536 * 1024
 """What an answer may cost at most while it is read, whatever the receiver does; in pipeline/README.md.
 
-Most of it is one packet of 256 KiB, the most that a read takes from a socket, in the four copies that the parser makes of
-what it can't understand.
+Most of it is one packet of 256 KiB, the most that a read takes from a socket, in the four copies that the parser makes
+of what it can't understand.
 """
 
 EVENT: Final = Record("events", 0, 1, b"s", b"body")
