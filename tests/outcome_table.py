@@ -1,6 +1,6 @@
-"""What follows from each outcome, asked of the policy itself, as the table of pipeline/README.md.
+"""What follows from each outcome, asked of the policy itself, and what receivers do: the tables of pipeline/README.md.
 
-`python -m tests.outcome_table` writes the table into the file; tests/unit/test_outcome_table.py compares the two.
+`python -m tests.outcome_table` writes both into the file; tests/unit/test_outcome_table.py compares them with it.
 """
 
 from dataclasses import replace
@@ -19,10 +19,11 @@ from pipeline.outcome import (
     TokenUnavailable,
 )
 from pipeline.policy import DeadLetter, Decision, Drop, Retry, Rules, Settle, Stop, decide
+from tests.hostile import TRICKS
 
 README: Final = Path(__file__).parents[1] / "pipeline" / "README.md"
-BEGIN: Final = "<!-- outcomes: written by `python -m tests.outcome_table` -->"
-END: Final = "<!-- end of outcomes -->"
+BEGIN: Final = "<!-- {}: written by `python -m tests.outcome_table` -->"
+END: Final = "<!-- end of {} -->"
 
 OUTCOMES: Final[list[tuple[str, Outcome]]] = [
     ("2xx", Delivered(200)),
@@ -124,11 +125,23 @@ def _word(decision: Decision) -> str:
             raise AssertionError("the last decision is never to try again")
 
 
+def tricks() -> str:
+    """What receivers do, and what comes of it, in Markdown."""
+    rows = [("the receiver", "is"), ("---", "---"), *((trick.about, trick.fate) for trick in TRICKS)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+TABLES: Final = {"outcomes": table, "tricks": tricks}
+
+
 def main() -> None:
-    """Write the table into the README."""
+    """Write the tables into the README."""
     text = README.read_text()
-    before, rest = text.split(BEGIN)
-    README.write_text(f"{before}{BEGIN}\n\n{table()}\n\n{END}{rest.split(END)[1]}")
+    for name, made in TABLES.items():
+        begin, end = BEGIN.format(name), END.format(name)
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n\n{made()}\n\n{end}{rest.split(end)[1]}"
+    README.write_text(text)
 
 
 if __name__ == "__main__":
