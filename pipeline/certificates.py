@@ -91,11 +91,13 @@ def client_from_pkcs12(data: bytes, password: str | None, path: str, alias: str 
 
 
 def trusted_from_jks(data: bytes, password: str, path: str) -> str:
-    """All certificates of a JKS trust store, as PEM.
+    """All certificates of a JKS trust store, as PEM. One of PKCS#12 is read as well, as Java does it by either name.
 
     Raises:
         ConfigurationError: it can't be read, the password is wrong, or it holds no certificate.
     """
+    if is_pkcs12(data):
+        return trusted_from_pkcs12(data, password, path)
     certificates = list(read_jks(data, password, path).certificates.values())
     if not certificates:
         raise ConfigurationError(f"{path}: holds no trusted certificate")
@@ -105,7 +107,7 @@ def trusted_from_jks(data: bytes, password: str, path: str) -> str:
 def client_from_jks(
     data: bytes, password: str, path: str, *, key_password: str | None, alias: str | None
 ) -> ClientCertificate:
-    """The key and the certificate chain of a JKS key store.
+    """The key and the certificate chain of a JKS key store; of one of PKCS#12 as well, as Java does it by either name.
 
     Args:
         data: the store.
@@ -117,6 +119,8 @@ def client_from_jks(
     Raises:
         ConfigurationError: it can't be read, a password is wrong, or there is no such key.
     """
+    if is_pkcs12(data):
+        return client_from_pkcs12(data, password, path, alias)
     keys = read_jks(data, password, path).keys
     name = alias.lower() if alias else next(iter(keys), "")
     key = keys.get(name)
@@ -127,6 +131,11 @@ def client_from_jks(
         raise ConfigurationError(f"{path}: holds the key {shown(name)} without its certificate")
     private_key = _der_key(unprotect(key, key_password or password, path), path)
     return _client(_der_certificates(key.chain, path), private_key, path)
+
+
+def is_pkcs12(data: bytes) -> bool:
+    """Whether a store looks like PKCS#12: it is one DER sequence, which JKS is not."""
+    return data[:1] == b"\x30"
 
 
 def _der_certificates(certificates: Sequence[bytes], path: str) -> list[x509.Certificate]:

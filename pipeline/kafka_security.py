@@ -8,9 +8,11 @@ from pydantic import AliasChoices, Field
 
 from pipeline.certificates import (
     ClientCertificate,
+    client_from_jks,
     client_from_pem,
     client_from_pkcs12,
     from_base64,
+    trusted_from_jks,
     trusted_from_pem,
     trusted_from_pkcs12,
 )
@@ -133,7 +135,7 @@ def _trusted(store: TrustStore, path: str) -> str | None:
         case "" | "NONE":
             return None
         case "JKS":
-            raise ConfigurationError(_no_jks(path))
+            return trusted_from_jks(_store_bytes(store, path), store.password or "", f"{path}.location")
         case "PEM":
             text = store.certificates or store.content or _text_file(store.location, f"{path}.location")
             return trusted_from_pem(text, f"{path}.certificates")
@@ -146,7 +148,13 @@ def _client(store: KeyStore, path: str) -> ClientCertificate | None:
         case "" | "NONE":
             return None
         case "JKS":
-            raise ConfigurationError(_no_jks(path))
+            return client_from_jks(
+                _store_bytes(store, path),
+                store.password or "",
+                f"{path}.location",
+                key_password=store.key_password,
+                alias=None,
+            )
         case "PEM":
             whole = store.content or (_text_file(store.location, f"{path}.location") if store.location else None)
             chain, key = store.certificate_chain or whole, store.key or whole
@@ -185,7 +193,3 @@ def _read(location: str | None, path: str) -> bytes:
         return Path(location).read_bytes()
     except OSError as error:
         raise ConfigurationError(f"{path}: {shown(location)} can't be read: {error.strerror}") from None
-
-
-def _no_jks(path: str) -> str:
-    return f"{path}.type: JKS is not supported yet; convert the store to PKCS12 (keytool -importkeystore) or PEM"

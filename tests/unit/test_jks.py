@@ -55,6 +55,12 @@ def test_all_certificates_of_a_trust_store_are_trusted() -> None:
     assert certificate.subject.rfc4514_string() == "CN=signer"
 
 
+def test_a_store_of_pkcs12_that_goes_by_the_name_of_jks_is_read() -> None:
+    store = (STORES / "keys.p12").read_bytes()
+    client = client_from_jks(store, PASSWORD, F, key_password=None, alias="signer")
+    assert client.certificate_pem == trusted_from_jks(store, PASSWORD, F)
+
+
 def test_what_cant_be_used_is_said() -> None:
     assert "is damaged, or its password is wrong" in sentence(KEYS, "another")
     assert "is damaged, or its password is wrong" in sentence(KEYS[:-30] + b"\0" + KEYS[-29:])

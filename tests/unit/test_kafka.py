@@ -19,6 +19,7 @@ from pipeline.kafka import KafkaConnection, parse_bootstrap_servers
 from pipeline.kafka_security import Security, connection
 from pipeline.wire import read
 
+STORES = Path(__file__).parents[1] / "keystores"
 JAAS = 'org.apache.kafka.common.security.plain.PlainLoginModule required username="u" password="p\\"w;";'
 
 
@@ -98,8 +99,8 @@ def test_scram_may_be_spelled_as_the_documentation_does() -> None:
             "security.sasl.jaasConfig: must begin with one of the login modules PlainLoginModule, ScramLoginModule",
         ),
         (
-            {"protocol": "SSL", "ssl": {"trustStore": {"type": "JKS", "location": "/x"}}},
-            "security.ssl.trustStore.type: JKS is not supported yet; convert the store to PKCS12",
+            {"protocol": "SSL", "ssl": {"trustStore": {"type": "JKS", "location": str(STORES / "keys.p12")}}},
+            "security.ssl.trustStore.location: is not a PKCS12 store, or its password is wrong",
         ),
         (
             {"protocol": "SSL", "ssl": {"trustStore": {"type": "PEM", "location": "/none.pem"}}},
@@ -188,3 +189,11 @@ def test_an_encrypted_key_needs_its_password(leaf: trustme.LeafCert) -> None:
     assert "or the keyPassword is wrong" in problem({"protocol": "SSL", "ssl": {"keyStore": store}})
     store["keyPassword"] = "changeit"
     assert connect({"protocol": "SSL", "ssl": {"keyStore": store}}).ssl_context is not None
+
+
+def test_java_key_stores_are_read() -> None:
+    ssl = {
+        "trustStore": {"type": "JKS", "location": str(STORES / "trust.jks"), "password": "store-secret"},
+        "keyStore": {"type": "JKS", "location": str(STORES / "keys.jks"), "password": "store-secret"},
+    }
+    assert connect({"protocol": "SSL", "ssl": ssl}).client_options()["ssl_context"] is not None
