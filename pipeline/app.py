@@ -1,7 +1,7 @@
 """The composition root: the only place that knows everybody.
 
-create_app(settings, definition, partitions)
-    Engine        what has a lifetime: transport, registry, backlog, tokens, dead letters, the checkpoint
+create_app(settings, definition)
+    Engine        what has a lifetime: transport, registry, backlog, tokens, dead letters, the checkpoint, growth
     Dispatcher    partitions, lanes, windows
     DeliveryApp   Faust: group membership, the agent, the token table, the web view, the command line
 """
@@ -17,15 +17,17 @@ from faust.types import TP
 from mode import Service
 
 import agents
+from pipeline.assignor import LevelAssignor
 from pipeline.auth.authorize import Authorized
 from pipeline.auth.oauth2 import ClientCredentials
 from pipeline.auth.stored import StoredTokens
 from pipeline.auth.table import add_token_table
 from pipeline.auth.tokens import TokenCache
-from pipeline.backlog import Backlog, default_partition
+from pipeline.backlog import Backlog
 from pipeline.callback.callback import Callback
 from pipeline.callback.form import PostForm
 from pipeline.callback.guard import Guard
+from pipeline.callback.handshake import Permitted
 from pipeline.callback.routes import SystemProxies
 from pipeline.callback.transport import Transport
 from pipeline.caution import caution
@@ -36,6 +38,7 @@ from pipeline.definition import Definition
 from pipeline.delivery import Delivery
 from pipeline.dispatcher import Dispatcher
 from pipeline.errors import BrokerError
+from pipeline.growth import Growth
 from pipeline.intake import DeliveryApp
 from pipeline.lane import LaneLimits
 from pipeline.log import logging_config
@@ -47,7 +50,7 @@ from pipeline.slots import Slots
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.telemetry import Telemetry
-from pipeline.topics import cursors_topic, subscriptions_topic
+from pipeline.topics import cursors_topic, subscriptions_topic, tokens_topic
 from pipeline.web.access import Access
 from pipeline.web.admin_tokens import admin_tokens
 from pipeline.web.attach import BUILT_IN_PAGES_OFF, attach_web, web_options
@@ -70,31 +73,37 @@ class Engine(Service):
 
     Args:
         transport: the HTTP client.
+        permitted: asks receivers over it.
         registry: the subscriptions.
         backlog: reads the log again.
         tokens: access tokens.
         dead_letters: None without a dead-letter topic.
         dispatcher: whose checkpoints are kept.
+        growth: of the source topic; None where topics can't grow.
     """
 
     def __init__(
         self,
         *,
         transport: Transport,
+        permitted: Permitted,
         registry: Registry,
         backlog: Backlog,
         tokens: TokenCache,
         dead_letters: KafkaDeadLetters | None,
         dispatcher: Dispatcher,
+        growth: Growth | None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         self._transport = transport
+        self._permitted = permitted
         self._registry = registry
         self._backlog = backlog
         self._tokens = tokens
         self._dead_letters = dead_letters
         self._dispatcher = dispatcher
+        self._growth = growth
 
     async def on_start(self) -> None:
         """Everything is there before the first partition is assigned."""
@@ -111,11 +120,17 @@ class Engine(Service):
         await self._tokens.close()
         if self._dead_letters is not None:
             await self._dead_letters.close()
+        await self._permitted.close()
         await self._transport.close()
 
     @Service.task
     async def _keep_checkpoints(self) -> None:
         await self._dispatcher.keep_checkpoints()
+
+    @Service.task
+    async def _watch_growth(self) -> None:
+        if self._growth is not None:
+            await self._growth.watch()
 
     @Service.task
     async def _watch_ownership(self) -> None:
@@ -130,7 +145,7 @@ class Engine(Service):
             await self._tokens.sweep()
 
 
-def create_app(settings: Settings, definition: Definition, partitions: int) -> DeliveryApp:
+def create_app(settings: Settings, definition: Definition) -> DeliveryApp:
     """The application of a worker; nothing is connected before it is started.
 
     Call it without a running event loop: Faust reads its entry points from the disk.
@@ -138,7 +153,6 @@ def create_app(settings: Settings, definition: Definition, partitions: int) -> D
     Args:
         settings: from the environment.
         definition: of the API.
-        partitions: how many the source topic has (topics.py).
 
     Raises:
         ConfigurationError: the file of ADMIN_JWKS can't be used.
@@ -154,21 +168,22 @@ def create_app(settings: Settings, definition: Definition, partitions: int) -> D
         connection, subscriptions_topic(settings.app), box, definition, partial(_subscription_changed, app), clock=clock
     )
     transport = _transport(settings, definition)
-    tokens = _tokens(app, transport, box, clock=clock, telemetry=telemetry, partitions=partitions)
+    pacing = Pacing()
+    permitted = Permitted(_callback(transport, clock, telemetry), pacing)
+    tokens = _tokens(app, transport, box, clock=clock, telemetry=telemetry)
     dead_letters = _dead_letters(definition, telemetry)
     backlog = Backlog(connection, definition.source.topic)
     app.drain_seconds = settings.drain_seconds
     app.dispatcher = dispatcher = Dispatcher(
         definition.source.topic,
-        partition_of=partial(default_partition, count=partitions),
         deliver=Delivery(
-            send=Authorized(_callback(transport, clock, telemetry), tokens),
+            send=Authorized(permitted, tokens),
             dead_letters=dead_letters,
             registry=registry,
             slots=Slots(settings.max_in_flight),
             clock=clock,
             telemetry=telemetry,
-            pacing=Pacing(),
+            pacing=pacing,
             chance=random.random,
         ),
         rows_of=partial(KafkaRows, connection, cursors_topic(settings.app), on_written=telemetry.rows_written),
@@ -181,11 +196,13 @@ def create_app(settings: Settings, definition: Definition, partitions: int) -> D
     app.add_dependency(
         Engine(
             transport=transport,
+            permitted=permitted,
             registry=registry,
             backlog=backlog,
             tokens=tokens,
             dead_letters=dead_letters,
             dispatcher=dispatcher,
+            growth=_growth(app, settings, definition, clock),
         )
     )
     # Faust's signals are typed for senders of every kind; this one is the application.
@@ -228,9 +245,12 @@ def _faust_app(settings: Settings, definition: Definition, access: Access) -> De
         broker_heartbeat_interval=3.0,
         broker_request_timeout=40.0,
         broker_rebalance_timeout=60.0,
-        consumer_auto_offset_reset=definition.source.auto_offset_reset,
+        # The definition's word counts at the first start alone (first_start.py). Later a partition without an offset is
+        # a new one.
+        consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=FETCH_BYTES,
         producer_request_timeout=30.0,
+        PartitionAssignor=LevelAssignor,
         table_standby_replicas=0,
         topic_disable_leader=True,
         # Topics are checked and made by topics.py, with the right cleanup policies.
@@ -269,11 +289,9 @@ def _callback(transport: Transport, clock: Clock, telemetry: Telemetry) -> Callb
     return Callback(transport, clock, user_agent=_user_agent(), on_header_left_out=telemetry.header_left_out)
 
 
-def _tokens(
-    app: faust.App, transport: Transport, box: SecretBox, *, clock: Clock, telemetry: Telemetry, partitions: int
-) -> TokenCache:
+def _tokens(app: faust.App, transport: Transport, box: SecretBox, *, clock: Clock, telemetry: Telemetry) -> TokenCache:
     fetch = ClientCredentials(PostForm(transport, _user_agent()), clock)
-    return TokenCache(fetch, StoredTokens(add_token_table(app, partitions=partitions), box), clock, telemetry)
+    return TokenCache(fetch, StoredTokens(add_token_table(app), box), clock, telemetry)
 
 
 def _dead_letters(definition: Definition, telemetry: Telemetry) -> KafkaDeadLetters | None:
@@ -281,6 +299,15 @@ def _dead_letters(definition: Definition, telemetry: Telemetry) -> KafkaDeadLett
     if dlq is None:
         return None
     return KafkaDeadLetters(dlq.connection, dlq.topic, telemetry.dead_letter_failed)
+
+
+def _growth(app: DeliveryApp, settings: Settings, definition: Definition, clock: Clock) -> Growth | None:
+    source = definition.source
+    if source.connection.embedded:
+        return None
+    return Growth(
+        source.connection, source.topic, (cursors_topic(settings.app), tokens_topic(settings.app)), app, clock
+    )
 
 
 async def _open_partitions(app: DeliveryApp, **_: Any) -> None:

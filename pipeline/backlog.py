@@ -11,7 +11,6 @@ from typing import Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
-from aiokafka.partitioner import murmur2
 
 from pipeline.disconnect import disconnect
 from pipeline.kafka import KafkaConnection
@@ -44,11 +43,6 @@ class Behind(Protocol):
     def log_begins_at(self, offset: int) -> None:
         """Everything before *offset* is deleted."""
         ...
-
-
-def default_partition(key: bytes, count: int) -> int:
-    """The partition that Kafka's default partitioner chooses for a key among *count*."""
-    return int((murmur2(key) & 0x7FFFFFFF) % count)
 
 
 class Backlog:

@@ -89,7 +89,6 @@ class Dispatcher:
 
     Args:
         topic: the source topic.
-        partition_of: the partition that a producer would choose for a key.
         deliver: the way of one event.
         rows_of: makes the store of a partition's rows.
         registry: the subscriptions.
@@ -103,7 +102,6 @@ class Dispatcher:
         self,
         topic: str,
         *,
-        partition_of: Callable[[bytes], int],
         deliver: Delivery,
         rows_of: Callable[[int], RowStore],
         registry: Registry,
@@ -120,7 +118,6 @@ class Dispatcher:
         self.reader = reader
         self.limits = limits
         self.has_dead_letters = deliver.dead_letters is not None
-        self.partition_of = partition_of
         self.flow: Flow | None = None
         self.assigned: frozenset[int] = frozenset()
         self.assigned_at = self.clock.now()

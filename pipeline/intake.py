@@ -10,14 +10,17 @@ Faust's own books of acknowledgements are not used for the source topic; what ma
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, ClassVar, cast
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import faust
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from pipeline.dispatcher import Dispatcher
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +46,15 @@ class DeliveryConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust offers no setting for it
         return consumer
+
+    async def learn_partitions(self, topics: Iterable[str], count: int) -> None:
+        """Read the cluster's metadata again if it shows fewer partitions of a topic, so that a leader rebalances."""
+        if self._consumer is not None:  # else it reads them when it starts
+            await self.call_thread(self._learn_partitions, self._consumer, topics, count)
+
+    async def _learn_partitions(self, consumer: "AIOKafkaConsumer", topics: Iterable[str], count: int) -> None:
+        if any(len(consumer.partitions_for_topic(topic) or ()) < count for topic in topics):
+            await consumer._client.force_metadata_update()  # noqa: SLF001 - aiokafka offers no other way to it
 
     async def on_thread_stop(self) -> None:
         """Leave the group. Without a broker aiokafka looks for one for ever, or fails: Faust then waits a minute."""
@@ -127,12 +139,16 @@ class DeliveryConsumer(driver.Consumer):
         return message
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """As Faust does, and to a committed 0 as well, which aiokafka passes over."""
-        committed = await super().seek_to_committed()
-        for place, offset in committed.items():
-            if offset == 0:
-                self._thread.seek(place, 0)
-        return committed
+        """As Faust does, and to a committed 0 and the beginning of a new partition, which aiokafka passes over."""
+        committed: dict[TP, int | None] = dict(await super().seek_to_committed())
+        topic = self._dispatcher.topic
+        new = [place for place, offset in committed.items() if offset is None and place.topic == topic]
+        beginnings = await self._thread.earliest_offsets(*new) if new else {}
+        places = {place: offset for place, offset in {**committed, **beginnings}.items() if offset is not None}
+        for place, offset in places.items():
+            if offset == 0 or place in beginnings:
+                self._thread.seek(place, offset)
+        return places
 
     async def _before_fetch(self) -> None:
         if self._held_back:
@@ -160,6 +176,10 @@ class DeliveryConsumer(driver.Consumer):
         self._held_back.discard(place)
         self.on_buffer_drop(place)
         self._flowing.set()
+
+    async def learn_partitions(self, topics: Iterable[str], count: int) -> None:
+        """See `DeliveryApp.learn_partitions`."""
+        await cast("DeliveryConsumerThread", self._thread).learn_partitions(topics, count)
 
     # --------------------------------------------------------------- offsets go
 
@@ -203,10 +223,10 @@ class DeliveryConsumer(driver.Consumer):
         if not numbers:
             await self._dispatcher.open({})
             return
-        await self.perform_seek()
-        positions = {number: await self.position(TP(topic, number)) or 0 for number in numbers}
-        await self._dispatcher.open(positions)
-        # Also where nothing has moved: with `latest`, a group without a commit would begin at another end next time.
+        # What is committed, and not the consumer's own position: it may have fetched and passed over events already.
+        places = await self.seek_to_committed()
+        await self._dispatcher.open({n: places[place] for n in numbers if (place := TP(topic, n)) in places})
+        # Also where nothing has moved: whoever looks at the group sees all of its partitions from now on.
         await self.commit_prefixes(self._dispatcher.prefixes())
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
@@ -254,6 +274,18 @@ class DeliveryApp(faust.App):
     def delivery_consumer(self) -> DeliveryConsumer:
         """The consumer, as what it is."""
         return cast("DeliveryConsumer", self.consumer)
+
+    async def learn_partitions(self, count: int) -> None:
+        """See `growth.Group`: of the source and of the changelogs, in the consumer and in the producer of these."""
+        changelogs = self.tables.changelog_topics
+        if self._consumer is not None:
+            await self.delivery_consumer.learn_partitions([self.dispatcher.topic, *changelogs], count)
+        # It refuses rows of a partition that it does not know.
+        producer = cast("driver.Producer", self.producer)._producer  # noqa: SLF001 - Faust keeps it to itself
+        if producer is not None:
+            known = [len(await producer.partitions_for(topic)) for topic in changelogs]
+            if min(known, default=count) < count:
+                await producer.client.force_metadata_update()
 
     async def on_stop(self) -> None:
         """SIGTERM: everything comes to rest while the producers are still there, then Faust stops."""

@@ -133,17 +133,13 @@ class Surroundings(Protocol):
         """It does again."""
         ...
 
-    def partition_of(self, key: bytes) -> int:
-        """The partition that a producer would choose for the key."""
-        ...
-
 
 class Partition:
     """The lanes of one partition over one window.
 
     Args:
         number: of the partition.
-        position: where the stream begins: the committed offset, or where `autoOffsetReset` put it.
+        position: where the stream begins: the committed offset, or the beginning of a new partition.
         worker: what all partitions share.
         rows: the store of its cursor rows.
     """

@@ -2,26 +2,23 @@
 
     source                 exists; is not compacted, for compaction would take events away
     <app>.subscriptions    one partition, compacted           created if missing
-    <app>.cursors          as many as the source, compacted   created if missing
-    changelogs of tables   as many as the source, compacted   created if missing
+    <app>.cursors          as many as the source, compacted   created if missing, grown if the source has (growth.py)
+    changelogs of tables   as many as the source, compacted   likewise
     dead letters           exists and can be written to
 
 What is wrong comes back as sentences; only a broker that can't be reached is an error.
 """
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import (
-    KafkaConnectionError,
     KafkaError,
     NoError,
     TopicAlreadyExistsError,
@@ -30,16 +27,14 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.produce import ProduceRequest
 
+from pipeline.administration import REQUEST_TIMEOUT_MS, administration, partition_counts, unreachable, until_led
 from pipeline.definition import Definition
 from pipeline.errors import BrokerError
+from pipeline.growth import grow
 from pipeline.kafka import KafkaConnection
-from pipeline.kafka_unreachable import why_unreachable
 
 logger = logging.getLogger(__name__)
 
-REQUEST_TIMEOUT_MS: Final = 10_000
-CREATION_SECONDS: Final = 10.0
-CREATION_PAUSE_SECONDS: Final = 0.1
 POLICY: Final = "cleanup.policy"
 COMPACT: Final = "compact"
 _HAS_THE_RIGHT: Final = {0, 2, 87}
@@ -100,8 +95,8 @@ async def count_partitions(connection: KafkaConnection, topic: str) -> int:
     Raises:
         BrokerError: the cluster can't be reached, or has no such topic.
     """
-    async with _admin(connection) as admin:
-        partitions = (await _partitions(admin)).get(topic)
+    async with administration(connection) as admin:
+        partitions = (await partition_counts(admin)).get(topic)
     if partitions is None:
         raise BrokerError(_missing(connection, topic))
     return partitions
@@ -110,18 +105,19 @@ async def count_partitions(connection: KafkaConnection, topic: str) -> int:
 async def _examine(definition: Definition, app: str, changelogs: Sequence[str], *, create: bool) -> list[str]:
     connection, topic = definition.source.connection, definition.source.topic
     problems: list[str] = []
-    async with _admin(connection) as admin:
-        found = await _partitions(admin)
+    async with administration(connection) as admin:
+        found = await partition_counts(admin)
         if topic not in found:
             problems.append(f"{_missing(connection, topic)}; it is the source: create it first")
         else:
             needed = _own_topics(app, topic, found[topic], changelogs)
-            problems += _wrong_counts(needed, found)
-            if not connection.embedded:
+            if connection.embedded:
+                problems += _wrong_counts(needed, found)
+                problems += [_missing(connection, each.name) for each in needed if each.name not in found]
+            else:
+                problems += await _grow(admin, needed, found, create=create)
                 problems += await _create(admin, [each for each in needed if each.name not in found], create=create)
                 problems += await _wrong_policies(admin, topic, [each.name for each in needed if each.name in found])
-            else:
-                problems += [_missing(connection, each.name) for each in needed if each.name not in found]
     if definition.dlq is not None:
         problems += await _examine_dead_letters(definition.dlq.connection, definition.dlq.topic)
     return problems
@@ -134,6 +130,14 @@ def _own_topics(app: str, source: str, partitions: int, changelogs: Sequence[str
         _Needed(cursors_topic(app), partitions, as_the_source),
         *(_Needed(name, partitions, as_the_source) for name in changelogs),
     ]
+
+
+async def _grow(
+    admin: AIOKafkaAdminClient, needed: Sequence[_Needed], found: Mapping[str, int], *, create: bool
+) -> list[str]:
+    small = [each for each in needed if found.get(each.name, each.partitions) < each.partitions]
+    problems = await grow(admin, {each.name: each.partitions for each in small}, validate_only=not create)
+    return _wrong_counts([each for each in needed if each not in small], found) + problems
 
 
 def _wrong_counts(needed: Iterable[_Needed], found: Mapping[str, int]) -> list[str]:
@@ -159,17 +163,8 @@ async def _create(admin: AIOKafkaAdminClient, needed: Sequence[_Needed], *, crea
         elif create:
             logger.info("topic %s: created", name)
     if create and not problems:
-        await _wait_for_leaders(admin, {each.name for each in needed})
+        await until_led(admin, {each.name: each.partitions for each in needed})
     return problems
-
-
-async def _wait_for_leaders(admin: AIOKafkaAdminClient, names: set[str]) -> None:
-    try:
-        async with asyncio.timeout(CREATION_SECONDS):
-            while not names <= (await _partitions(admin)).keys():  # noqa: ASYNC110  # the broker sends no notice
-                await asyncio.sleep(CREATION_PAUSE_SECONDS)
-    except TimeoutError:
-        raise BrokerError(f"topics {', '.join(sorted(names))}: were created and have no leaders yet") from None
 
 
 async def _wrong_policies(admin: AIOKafkaAdminClient, source: str, own: Sequence[str]) -> list[str]:
@@ -205,8 +200,8 @@ async def _policies(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[st
 
 
 async def _examine_dead_letters(connection: KafkaConnection, topic: str) -> list[str]:
-    async with _admin(connection) as admin:
-        partitions = (await _partitions(admin)).get(topic)
+    async with administration(connection) as admin:
+        partitions = (await partition_counts(admin)).get(topic)
     if partitions is None:
         return [f"{_missing(connection, topic)}; it is for dead letters: create it first"]
     if connection.embedded:
@@ -231,7 +226,7 @@ async def _why_not_writable(connection: KafkaConnection, topic: str) -> list[str
         answer = await client.send(leader, request)
         code = answer.topics[0][1][0][1]
     except (KafkaError, OSError) as error:
-        raise BrokerError(_unreachable(connection, error)) from error
+        raise BrokerError(unreachable(connection, error)) from error
     finally:
         await client.close()
     return writable_problems(topic, code)
@@ -247,48 +242,5 @@ def writable_problems(topic: str, code: int) -> list[str]:
     return [f"topic {topic}: dead letters could not be written: {error.description or error.message}"]
 
 
-# -- the cluster ---------------------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def _admin(connection: KafkaConnection) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(request_timeout_ms=REQUEST_TIMEOUT_MS, **connection.client_options())
-    try:
-        await _start(admin, connection)
-        yield admin
-    except (KafkaError, OSError) as error:
-        raise BrokerError(_unreachable(connection, error)) from error
-    finally:
-        await admin.close()
-
-
-async def _start(admin: AIOKafkaAdminClient, connection: KafkaConnection) -> None:
-    try:
-        await admin.start()
-    except KafkaConnectionError as error:
-        reason = await why_unreachable(connection)
-        if reason is None:
-            raise
-        raise BrokerError(_unusable(connection, reason)) from error
-
-
-async def _partitions(admin: AIOKafkaAdminClient) -> dict[str, int]:
-    # All topics, not the ones in question: a broker may create a topic because somebody asks about it.
-    described: list[dict[str, Any]] = await admin.describe_topics()
-    return {
-        each["topic"]: len(each["partitions"])
-        for each in described
-        if not each["error_code"] and all(partition["leader"] >= 0 for partition in each["partitions"])
-    }
-
-
 def _missing(connection: KafkaConnection, topic: str) -> str:
     return f"topic {topic}: does not exist on {','.join(connection.bootstrap_servers)}, or this user may not see it"
-
-
-def _unreachable(connection: KafkaConnection, error: Exception) -> str:
-    return _unusable(connection, str(error) or type(error).__name__)
-
-
-def _unusable(connection: KafkaConnection, reason: str) -> str:
-    return f"Kafka at {','.join(connection.bootstrap_servers)} can't be used: {reason}"

@@ -143,7 +143,9 @@ class Wishes:
             case ReplayOffset(partition):
                 return partition == self._partition.number
             case ReplayTimestamp():
-                return self._worker.partition_of(subscription.id.encode()) == self._partition.number
+                # In which partitions a key's events are, nobody here knows: producers have partitioners of their own,
+                # and a topic that gains partitions keeps what it has where it is.
+                return True
             case Skip() | None:
                 return False
 
@@ -165,7 +167,8 @@ class Wishes:
         match subscription.resume_from:
             case ReplayTimestamp(timestamp_ms):
                 # The revision is noted when the place is known: a crash before that leaves the command to be applied.
-                self._partition.spawn(partial(self._replay_from, lane, subscription, timestamp_ms), lane)
+                here = self._partition.dispatched
+                self._partition.spawn(partial(self._replay_from, lane, subscription, timestamp_ms, here), lane)
                 return
             case ReplayOffset(partition, offset) if partition == self._partition.number:
                 lane.revision = subscription.revision
@@ -196,13 +199,19 @@ class Wishes:
             self._partition.note(lane)
         self._apply_wish(lane, subscription, self._worker.clock.now())
 
-    async def _replay_from(self, lane: Lane, subscription: Subscription, timestamp_ms: int) -> None:
+    async def _replay_from(self, lane: Lane, subscription: Subscription, timestamp_ms: int, here: int) -> None:
+        """Go on from a time; *here* is where the stream was when the command came, whatever it brings meanwhile."""
+        owes = lane.next < here
         place = await self._worker.reader.offset_at(self._partition.number, timestamp_ms)
         is_done = lane.revision >= subscription.revision  # the revision was heard of twice
         if is_done or lane.subscription is not subscription or self._partition.is_draining:
             return
         lane.revision = subscription.revision
-        lane.move(self._partition.dispatched if place is None else place)
+        if place is None:
+            place = here
+        if owes or place < here:
+            lane.move(place)
+        # Else the lane brings all that the time speaks of by itself: a move would bring it twice.
         self._take_up(lane, subscription)
 
     def _apply_wish(self, lane: Lane, subscription: Subscription, now: float) -> None:

@@ -1,6 +1,6 @@
 """The worker as a process: `webhooks worker`, or `faust -A pipeline.worker worker`.
 
-    settings -> definition -> topics made and checked -> create_app -> Faust runs it
+    settings -> definition -> topics made and checked, beginning fixed -> create_app -> Faust runs it
 
 `app` is made when somebody asks this module for it, so importing the module does nothing.
 """
@@ -19,6 +19,7 @@ from pipeline.app import create_app
 from pipeline.check import examine
 from pipeline.definition import Definition, load_definition
 from pipeline.errors import ConfigurationError, WebhooksError
+from pipeline.first_start import fix_beginning
 from pipeline.intake import DeliveryApp
 from pipeline.log import Facts, logging_config
 from pipeline.settings import Settings
@@ -70,11 +71,16 @@ def create_worker_app(settings: Settings) -> DeliveryApp:
     logging.config.dictConfig(logging_config(settings.log_format, settings.log_level))
     definition = load_definition(settings.api, settings.bootstrap_servers, settings.key_store_dir)
     _log_configuration(settings, definition)
-    findings = asyncio.run(examine(definition, settings.app, create=True))
+    asyncio.run(_prepare(settings, definition))
+    return as_worker(create_app(settings, definition))
+
+
+async def _prepare(settings: Settings, definition: Definition) -> None:
+    findings = await examine(definition, settings.app, create=True)
     findings.raise_problems()
     for fact in findings.facts:
         logger.info("%s", fact)
-    return as_worker(create_app(settings, definition, findings.partitions))
+    await fix_beginning(definition.source, settings.app, findings.partitions)
 
 
 def as_worker(app: DeliveryApp) -> DeliveryApp:

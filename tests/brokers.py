@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.errors import for_code
 
 from pipeline.embedded import EmbeddedBroker
@@ -63,6 +63,16 @@ class TestBroker:
         finally:
             await admin.close()
         return name
+
+    async def add_partitions(self, name: str, count: int) -> None:
+        """Let a topic have *count* partitions (a real Kafka only)."""
+        admin = AIOKafkaAdminClient(**self.connection.client_options())
+        try:
+            await admin.start()
+            await admin.create_partitions({name: NewPartitions(count)})
+            await eventually(lambda: _is_led(admin, name, count), within_seconds=20, says=lambda: f"{name} not grown")
+        finally:
+            await admin.close()
 
     @asynccontextmanager
     async def producer(self) -> AsyncIterator[AIOKafkaProducer]:

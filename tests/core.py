@@ -73,7 +73,6 @@ class Core:
             self.publish(each)
         self.dispatcher = Dispatcher(
             TOPIC,
-            partition_of=lambda _key: 0,
             deliver=Delivery(
                 send=self.send,
                 dead_letters=self.letters if dead_letters else None,

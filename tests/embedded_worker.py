@@ -1,6 +1,5 @@
 """`webhooks worker` for an embedded broker, which no setting can name: `webhooks dev` alone runs one."""
 
-import asyncio
 import sys
 
 from mode.loop import use
@@ -9,7 +8,6 @@ from pipeline.app import create_app
 from pipeline.definition import load_definition
 from pipeline.dev.project import embedded
 from pipeline.settings import Settings
-from pipeline.topics import count_partitions
 
 
 def main() -> None:
@@ -17,9 +15,8 @@ def main() -> None:
     use("uvloop")
     settings = Settings()
     definition = embedded(load_definition(settings.api))
-    partitions = asyncio.run(count_partitions(definition.source.connection, definition.source.topic))
     sys.argv = ["webhooks", "worker"]
-    create_app(settings, definition, partitions).main()
+    create_app(settings, definition).main()
 
 
 if __name__ == "__main__":

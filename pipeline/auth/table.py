@@ -1,7 +1,7 @@
 """The Faust table in which access tokens move with their partition and survive a restart.
 
     app = faust.App(...)
-    tokens = StoredTokens(add_token_table(app, partitions=12), box)
+    tokens = StoredTokens(add_token_table(app), box)
 
 Faust's own way of writing to a table needs an event of a stream, whose partition the row then takes. Tokens are fetched
 by any task, for a partition that stands in the key: so this table writes to its changelog itself, and waits for the
@@ -72,17 +72,17 @@ class TokenTable(faust.Table[bytes, bytes]):
         await super().on_recovery_completed(active_tps, standby_tps)
 
 
-def add_token_table(app: faust.App, *, partitions: int) -> TokenTable:
-    """Declare the table; its changelog is `<app>-tokens-changelog`, compacted.
+def add_token_table(app: faust.App) -> TokenTable:
+    """Declare the table; its changelog is `<app>-tokens-changelog`, compacted, with the partitions of the source topic.
+
+    The assignor gives a worker the same partitions of both.
 
     Args:
         app: not started yet.
-        partitions: of the source topic. The assignor gives a worker the same partitions of both.
     """
     table = TokenTable(
         app,
         name=NAME,
-        partitions=partitions,
         key_type=bytes,
         value_type=bytes,
         # In memory: a row that is read back from the changelog is no slower than one from a disk, and has no lock.

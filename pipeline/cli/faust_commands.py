@@ -90,7 +90,7 @@ def _make_worker(context: click.Context) -> DeliveryApp:
 def _make_described(context: click.Context) -> DeliveryApp:
     """For commands that only look at the application: no broker is asked."""
     settings = Settings(**_overrides(context))
-    return create_app(settings, load_definition(settings.api, settings.bootstrap_servers, settings.key_store_dir), 1)
+    return create_app(settings, load_definition(settings.api, settings.bootstrap_servers, settings.key_store_dir))
 
 
 def _overrides(context: click.Context) -> dict[str, Any]:

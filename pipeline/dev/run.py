@@ -84,7 +84,7 @@ def create_topics(broker: EmbeddedBroker, project: Project) -> None:
 def _worker(project: Project, listener: socket.socket, nobody: str, say: Say) -> DevWorker:
     receiver = Receiver(listener, say, {REJECTED: REJECT})
     samples = Samples(project, sample_subscriptions(receiver.address, nobody))
-    app = create_app(project.settings, project.definition, PARTITIONS)
+    app = create_app(project.settings, project.definition)
     app.finalize()
     app.worker_init()
     app.worker_init_post_autodiscover()

@@ -7,8 +7,8 @@ from itertools import chain, islice, repeat
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.partitioner import DefaultPartitioner
 
-from pipeline.backlog import default_partition
 from tests.benchmarks.arrivals import Arrival, Order, latencies, order, percentile
 from tests.benchmarks.commit_lag import observed
 from tests.benchmarks.events import in_turn, pace, subscription_id
@@ -64,7 +64,8 @@ async def run(stage: Stage, scale: Scale) -> Section:
     """The others alone; then one that hangs, until the first and the second number of events wait; then it recovers."""
     topic = await stage.source()
     pipeline = Pipeline(read_timeout_ms=READ_TIMEOUT_MS)
-    partition = default_partition(subscription_id(HUNG).encode(), PARTITIONS)
+    numbers = list(range(PARTITIONS))
+    partition = DefaultPartitioner()(subscription_id(HUNG).encode(), numbers, numbers)
     async with stage.receiver() as receiver, stage.worker(topic, receiver, pipeline) as worker:
         load = _Load(stage, topic, partition, pipeline.app, receiver, worker)
         phases = await load.grow(scale)

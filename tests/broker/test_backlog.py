@@ -8,7 +8,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from pipeline.backlog import Backlog, default_partition
+from pipeline.backlog import Backlog
 from pipeline.kafka import KafkaConnection
 from pipeline.model import Event
 from tests.brokers import TestBroker
@@ -121,13 +121,3 @@ async def test_the_offset_of_a_time_is_found(kafka: TestBroker, unique_name: Cal
         assert await backlog.offset_at(0, 1_004_500) == 5
         assert await backlog.offset_at(0, 0) == 0
         assert await backlog.offset_at(0, 2_000_000) is None
-
-
-async def test_the_default_partition_is_the_one_that_a_producer_chooses(
-    kafka: TestBroker, unique_name: Callable[[str], str]
-) -> None:
-    name = await kafka.create_topic(unique_name("events"), 7)
-    keys = [b"sub-%d" % number for number in range(40)]
-    await kafka.produce(name, *[(key, b"") for key in keys])
-    chosen = {record.key: record.partition for record in await kafka.read(name)}
-    assert {key: default_partition(key, 7) for key in keys} == chosen

@@ -47,12 +47,13 @@ class Deployment:
             web_enabled=False,
             topic_disable_leader=True,
             topic_replication_factor=1,
+            topic_partitions=PARTITIONS,
             table_standby_replicas=0,
             stream_wait_empty=False,
             key_serializer="raw",
             value_serializer="raw",
         )
-        table = add_token_table(app, partitions=PARTITIONS)
+        table = add_token_table(app)
         app.agent(app.topic(f"{self.name}-events", partitions=PARTITIONS))(_ignore)
         recovered = asyncio.Event()
 

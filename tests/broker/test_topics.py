@@ -69,11 +69,11 @@ async def test_a_topic_that_can_not_be_created_is_named(definition: Definition, 
 async def test_wrong_shapes_are_said(kafka: TestBroker, definition: Definition, app: str) -> None:
     await kafka.create_topic(f"{app}.subscriptions", 2, COMPACT)
     await kafka.create_topic(f"{app}.cursors", 3, {"cleanup.policy": "delete"})
-    await kafka.create_topic(f"{app}-changelog", 1, {"cleanup.policy": "compact,delete"})
+    await kafka.create_topic(f"{app}-changelog", 4, {"cleanup.policy": "compact,delete"})
     vanish = "it must be compact, or rows that are still needed vanish"
     assert await ensure_topics(definition, app, [f"{app}-changelog"]) == [
         f"topic {app}.subscriptions: has 2 partitions; it must have 1 (one, so that its offsets are revisions)",
-        f"topic {app}-changelog: has 1 partitions; it must have 3 (as many as {app}.events)",
+        f"topic {app}-changelog: has 4 partitions; it must have 3 (as many as {app}.events)",
         f"topic {app}.cursors: cleanup.policy is delete; {vanish}",
         f"topic {app}-changelog: cleanup.policy is compact,delete; {vanish}",
     ]

@@ -147,7 +147,6 @@ class Worker:
         )
         self.dispatcher = Dispatcher(
             "events",
-            partition_of=lambda _key: 0,
             deliver=deliver,
             rows_of=self._rows_of,
             registry=self.registry,

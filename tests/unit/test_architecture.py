@@ -10,10 +10,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CODE = sorted(path for package in ("pipeline", "agents") for path in (ROOT / package).rglob("*.py"))
 
-FAUST = "app.py worker.py intake.py kafka.py cli/ dev/ web/ auth/table.py agents/"
+FAUST = "app.py worker.py intake.py assignor.py kafka.py cli/ dev/ web/ auth/table.py agents/"
 KAFKA = (
-    "kafka.py kafka_unreachable.py topics.py cursors.py backlog.py dead_letter.py subscriptions/ auth/table.py "
-    "cli/ dev/"
+    "kafka.py kafka_unreachable.py administration.py topics.py growth.py first_start.py assignor.py intake.py "
+    "cursors.py backlog.py dead_letter.py subscriptions/ auth/table.py cli/ dev/"
 )
 
 # What is imported, as a pattern, and the files (and folders) that may.

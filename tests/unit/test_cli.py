@@ -87,7 +87,7 @@ async def test_agents_and_tables_are_shown_without_a_broker(tmp_path: Path) -> N
 
 
 def test_the_topic_of_the_tokens_is_the_one_that_faust_writes() -> None:
-    table = add_token_table(faust.App("orders"), partitions=1)
+    table = add_token_table(faust.App("orders"))
     assert tokens_topic("orders") == table.changelog_topic.get_topic_name()
 
 

@@ -1,0 +1,65 @@
+"""Where a group begins: fixed once, and never moved."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+
+from pipeline.definition_endpoints import Source
+from pipeline.errors import BrokerError
+from pipeline.first_start import fix_beginning
+from pipeline.kafka import KafkaConnection
+from tests.brokers import TestBroker
+
+
+@pytest.fixture
+async def source(kafka: TestBroker, unique_name: Callable[[str], str]) -> Source:
+    """Two partitions, three events in the first one."""
+    topic = await kafka.create_topic(unique_name("events"), 2)
+    await kafka.produce(topic, *[(b"s", b"")] * 3, partition=0)
+    return Source(kafka.connection, topic, "latest")
+
+
+@pytest.fixture
+async def member(kafka: TestBroker, source: Source) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer of the group `<topic>-group` that has joined it and committed nothing."""
+    consumer = AIOKafkaConsumer(
+        source.topic, group_id=f"{source.topic}-group", enable_auto_commit=False, **kafka.connection.client_options()
+    )
+    await consumer.start()
+    try:
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def test_with_latest_the_ends_are_committed_at_the_first_start_alone(kafka: TestBroker, source: Source) -> None:
+    group = f"{source.topic}-group"
+    await fix_beginning(source, group, 2)
+    assert await kafka.committed(group, source.topic) == {0: 3, 1: 0}
+
+    await kafka.produce(source.topic, (b"s", b""), partition=1)
+    await kafka.add_partitions(source.topic, 3)
+    await fix_beginning(source, group, 3)
+    assert await kafka.committed(group, source.topic) == {0: 3, 1: 0}, (
+        "a new partition is to be read from its beginning"
+    )
+
+
+async def test_with_earliest_nothing_is_committed(kafka: TestBroker, source: Source) -> None:
+    await fix_beginning(replace(source, auto_offset_reset="earliest"), "a-group", 2)
+    assert await kafka.committed("a-group", source.topic) == {}
+
+
+@pytest.mark.usefixtures("member")
+async def test_nothing_is_moved_once_somebody_has_joined(kafka: TestBroker, source: Source) -> None:
+    group = f"{source.topic}-group"
+    await fix_beginning(source, group, 2)
+    assert await kafka.committed(group, source.topic) == {}
+
+
+async def test_a_cluster_that_can_not_be_reached_is_an_error_that_names_it() -> None:
+    nowhere = Source(KafkaConnection(("127.0.0.1:1",)), "events", "latest")
+    with pytest.raises(BrokerError, match=r"^Kafka at 127.0.0.1:1 can't be used: "):
+        await fix_beginning(nowhere, "group", 1)

@@ -1,0 +1,271 @@
+"""The source topic gains partitions: while workers run, while none does, and while one dies."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+
+from pipeline.administration import administration
+from pipeline.clock import SystemClock
+from pipeline.growth import Growth, grow
+from pipeline.model import Status
+from pipeline.topics import check_topics, count_partitions, cursors_topic, tokens_topic
+from tests.brokers import TestBroker
+from tests.cluster import Cluster, Worker, cluster
+from tests.recorder import Recorder, recording
+from tests.waiting import eventually
+
+SUBSCRIPTIONS = [f"sub-{number}" for number in range(20)]
+BEFORE, AFTER = 2, 5
+EVENTS = 2000
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@asynccontextmanager
+async def growing(
+    kafka: TestBroker, name: str, folder: Path, *, qos: str = "at-least-once", latest: bool = False
+) -> AsyncIterator[tuple[Cluster, Recorder]]:
+    """A source topic that has few partitions yet; workers are still to be started."""
+    async with recording() as recorder, cluster(kafka, name, folder, partitions=BEFORE, qos=qos) as found:
+        if latest:
+            path = folder / "api.json"
+            path.write_text(path.read_text().replace('"earliest"', '"latest"'))
+        await found.subscribe(recorder, *SUBSCRIPTIONS)
+        yield found, recorder
+
+
+def load(count: int = EVENTS) -> list[tuple[str, bytes]]:
+    """Events of all subscriptions in turn."""
+    return [(SUBSCRIPTIONS[number % len(SUBSCRIPTIONS)], b"event %d" % number) for number in range(count)]
+
+
+async def add_partitions(found: Cluster) -> None:
+    """What an operator does, and nothing else."""
+    await found.broker.add_partitions(found.topic, AFTER)
+    found.partitions = AFTER
+
+
+async def produce_to_new(found: Cluster, each: int) -> int:
+    """Events for each new partition, whatever anybody knows of it; how many."""
+    counts = [await found.produce(load(each), partition=number) for number in range(BEFORE, AFTER)]
+    return sum(counts)
+
+
+def disordered(recorder: Recorder) -> list[tuple[str, str]]:
+    """The (subscription, partition) pairs whose first arrivals do not follow the log."""
+    firsts: dict[tuple[str, str], dict[int, None]] = defaultdict(dict)
+    for call in recorder.calls:
+        place, _, _ = call.webhook_id.rpartition("-")
+        firsts[call.subscription, place].setdefault(call.offset)
+    return [pair for pair, offsets in firsts.items() if list(offsets) != sorted(offsets)]
+
+
+async def until_committed(found: Cluster) -> None:
+    """Return when the group has committed the end of every partition."""
+    ends = {record.partition: record.offset + 1 for record in await found.broker.read(found.topic)}
+    state: dict[int, int] = {}
+
+    async def is_committed() -> bool:
+        state.clear()
+        state.update(await found.broker.committed(found.app, found.topic))
+        return state == ends
+
+    await eventually(is_committed, within_seconds=60, says=lambda: f"{state} of {ends}")
+
+
+def says_growth(worker: Worker, found: Cluster) -> int:
+    """How often its log tells what happened."""
+    return worker.output().count(f"topic {found.topic}: has {AFTER} partitions now, {BEFORE} before")
+
+
+@pytest.mark.parametrize("qos", ["at-least-once", "at-most-once"])
+async def test_partitions_that_come_under_load_are_shared_and_nothing_is_lost_or_repeated(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, qos: str
+) -> None:
+    async with growing(kafka, unique_name("grow"), tmp_path, qos=qos) as (found, recorder):
+        await found.start_worker()
+        await found.start_worker()
+        await found.until_ready()
+        producing = asyncio.create_task(found.produce(load()))
+        await recorder.until_events(EVENTS // 4)
+        await add_partitions(found)
+        total = EVENTS + await produce_to_new(found, 200)
+        await found.until_ready()
+        total += await found.produce(load())
+        await recorder.until_events(total, within_seconds=90)
+        await producing
+        await until_committed(found)
+        assert not recorder.repeated()
+        assert not disordered(recorder)
+        shares = [await worker.partitions() for worker in found.workers]
+        assert sorted(map(len, shares)) == [2, 3]
+        assert [says_growth(worker, found) for worker in found.workers] == [1, 1]
+        for name in (cursors_topic(found.app), tokens_topic(found.app)):
+            assert await count_partitions(kafka.connection, name) == AFTER
+
+
+async def test_with_latest_partitions_that_come_are_delivered_from_their_beginning(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    async with growing(kafka, unique_name("latest"), tmp_path, latest=True) as (found, recorder):
+        await found.produce(load(40))  # before the first start, so never delivered
+        await found.start_worker()
+        await found.until_ready()
+        await add_partitions(found)
+        total = await produce_to_new(found, 100)
+        await recorder.until_events(total)
+        total += await found.produce(load(100))
+        await recorder.until_events(total)
+        await until_committed(found)
+        assert len(recorder.calls) == total
+
+
+async def test_partitions_that_come_while_no_worker_runs_are_delivered_and_old_places_are_kept(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    held = SUBSCRIPTIONS[0]
+    async with growing(kafka, unique_name("idle"), tmp_path, latest=True) as (found, recorder):
+        first = await found.start_worker()
+        await found.until_ready()
+        await found.store.pause(held)
+        await found.produce(load(40), partition=0)
+        await found.until_row(held, status=Status.PAUSED)
+        await recorder.until_events(38)
+        assert await first.terminate() == 0
+        rows, committed = await found.rows(), await kafka.committed(found.app, found.topic)
+
+        await add_partitions(found)
+        total = 38 + await produce_to_new(found, 100) - 3 * 5
+        second = await found.start_worker()
+        await found.until_ready(second)
+        await recorder.until_events(total)
+        after = await kafka.committed(found.app, found.topic)
+        assert {number: after[number] for number in committed} == committed
+        assert (await found.rows()).items() >= rows.items()
+
+        await found.store.resume(held)
+        await recorder.until_events(total + 2 + 3 * 5)
+        assert not recorder.repeated()
+        assert not disordered(recorder)
+
+
+async def test_a_worker_that_is_killed_as_partitions_come_costs_no_event(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    async with growing(kafka, unique_name("kill"), tmp_path) as (found, recorder):
+        first = await found.start_worker()
+        await found.until_ready()
+        second = await found.start_worker()
+        await found.until_ready()
+        producing = asyncio.create_task(found.produce(load()))
+        await add_partitions(found)
+        total = EVENTS + await produce_to_new(found, 100)
+        await first.kill()
+        await found.until_ready(second)
+        total += await found.produce(load())
+        await recorder.until_events(total, within_seconds=90)
+        await producing
+        await until_committed(found)
+        assert not disordered(recorder)
+
+
+async def test_a_worker_that_is_killed_after_the_new_partitions_were_shared_costs_no_event(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    """The leader dies: the next one makes the assignment from what it knows of the topic."""
+    async with growing(kafka, unique_name("leader"), tmp_path) as (found, recorder):
+        first = await found.start_worker()
+        await found.until_ready()
+        second = await found.start_worker()
+        await found.until_ready()
+        await add_partitions(found)
+        await found.until_ready()
+        producing = asyncio.create_task(found.produce(load()))
+        await recorder.until_events(EVENTS // 4)
+        await first.kill()
+        await found.until_ready(second)
+        await producing
+        await recorder.until_events(EVENTS, within_seconds=90)
+        await until_committed(found)
+        assert not disordered(recorder)
+
+
+# -- the parts -----------------------------------------------------------------------------------------------------
+
+
+class QuickClock(SystemClock):
+    """Waits for no more than a tenth of a second."""
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(min(seconds, 0.1))
+
+
+class Noting:
+    """A group that notes what it is to learn."""
+
+    def __init__(self) -> None:
+        self.learned: asyncio.Queue[int] = asyncio.Queue()
+
+    async def learn_partitions(self, count: int) -> None:
+        await self.learned.put(count)
+
+
+@pytest.fixture
+async def admin(kafka: TestBroker) -> AsyncIterator[AIOKafkaAdminClient]:
+    async with administration(kafka.connection) as found:
+        yield found
+
+
+async def test_workers_that_grow_the_same_topic_at_the_same_time_do_not_disturb_each_other(
+    kafka: TestBroker, unique_name: Callable[[str], str], admin: AIOKafkaAdminClient
+) -> None:
+    name = await kafka.create_topic(unique_name("raced"), 2)
+    assert await asyncio.gather(*(grow(admin, {name: 5}) for _ in range(6))) == [[]] * 6
+    assert await count_partitions(kafka.connection, name) == 5
+
+
+async def test_a_topic_that_can_not_grow_is_named_and_those_after_it_stay_as_they_are(
+    kafka: TestBroker, unique_name: Callable[[str], str], admin: AIOKafkaAdminClient
+) -> None:
+    name = await kafka.create_topic(unique_name("after"), 2)
+    [problem] = await grow(admin, {f"{name}-missing": 5, name: 5})
+    assert problem.startswith(
+        f"topic {name}-missing: must have 5 partitions, as many as its source, and can't be given"
+    )
+    assert await count_partitions(kafka.connection, name) == 2
+
+
+async def test_a_check_asks_whether_topics_can_grow_and_leaves_them(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    async with cluster(kafka, unique_name("check"), tmp_path, partitions=2) as found:
+        await add_partitions(found)
+        assert await check_topics(found.definition, found.app, [tokens_topic(found.app)]) == []
+        assert await count_partitions(kafka.connection, cursors_topic(found.app)) == 2
+
+
+async def test_the_group_is_told_when_all_of_its_topics_have_grown(
+    kafka: TestBroker, unique_name: Callable[[str], str]
+) -> None:
+    name = unique_name("watched")
+    source, own = f"{name}-events", [f"{name}-rows", f"{name}-tokens"]
+    for topic in (source, *own):
+        await kafka.create_topic(topic, 2)
+    group = Noting()
+    watching = asyncio.create_task(Growth(kafka.connection, source, own, group, QuickClock()).watch())
+    try:
+        async with asyncio.timeout(20):
+            assert await group.learned.get() == 2
+            assert await group.learned.get() == 2, "again and again, for as long as it may not know"
+            await kafka.add_partitions(source, 3)
+            while await group.learned.get() < 3:
+                pass
+        assert [await count_partitions(kafka.connection, topic) for topic in own] == [3, 3]
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
