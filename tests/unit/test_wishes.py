@@ -3,9 +3,10 @@
 import asyncio
 from dataclasses import replace
 
-from pipeline.model import Qos, ReplayOffset, Skip, Status, Wish
+from pipeline.model import Qos, ReplayOffset, ReplayTimestamp, Skip, Status, Wish
 from pipeline.outcome import Failed, Rejected
 from tests.core import Core, paused, resumed, subscription
+from tests.fakes import MS_PER_OFFSET
 from tests.virtual_time import in_virtual_time, settle
 
 BROKEN = Failed("broken off", may_have_arrived=True)
@@ -351,4 +352,56 @@ async def test_an_edit_to_an_ordered_level_sends_what_waits_for_another_try_afte
     assert core.pending == [1]
     assert core.send.made[-1].number == 2
     assert core.row_topic.rows[b"s"].next == 2
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_replay_by_time_sends_again_also_where_the_subscription_has_neither_lane_nor_row() -> None:
+    """Wherever its events are: in the partition of its key, and in the one that was that before the topic grew."""
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(1)
+    await core.answer(0)
+    core.commit()
+    core.partition.sweep()
+    assert core.partition.lanes == {}
+
+    await core.wish(replace(spec, resume_from=ReplayTimestamp(0)))
+    await asyncio.sleep(1.0)
+    await core.land()
+    await core.read()
+    assert core.pending == [0]
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_replay_by_time_repeats_nothing_in_a_partition_that_is_new() -> None:
+    core = Core(subscription())
+    core.publish(replace(subscription(), resume_from=ReplayTimestamp(0)))
+    batch = core.produce(3)
+    await core.open()
+    await core.hand_out(batch)
+    await core.answer(0)
+    await asyncio.sleep(1.0)
+    await core.land()
+    await core.answer(1)
+    await core.answer(2)
+
+    assert core.send.offsets() == [0, 1, 2]
+    assert core.lane().revision == 1
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_replay_from_a_time_after_the_log_passes_over_nothing_that_comes_while_it_is_asked_for() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.wish(replace(spec, resume_from=ReplayTimestamp(10 * MS_PER_OFFSET)))
+    await core.stream(2)
+    await asyncio.sleep(0.6)
+    await core.land()
+    await core.answer(0)
+    await core.answer(1)
+
+    assert core.send.offsets() == [0, 1]
     await core.end()
