@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.kafka_security import Security
+from pipeline.socks_credentials import credentials_problem
 from pipeline.wire import Name, Secret, StrictModel, problem
 
 MAX_CONCURRENT_CONNECTIONS = 20
@@ -100,8 +101,11 @@ class ProxyOptions(StrictModel):
             raise problem("is required when the proxy is enabled", "host")
         if self.port is None:
             raise problem("is required when the proxy is enabled", "port")
-        if self.type == "SOCKS4" and self.password is not None:
-            raise problem("SOCKS4 knows a user name alone; allowed: HTTP, SOCKS5 with a password", "password")
+        if self.type != "HTTP":
+            wrong = credentials_problem(4 if self.type == "SOCKS4" else 5, self.username, self.password)
+            if wrong is not None:
+                field, sentence = wrong
+                raise problem(sentence, field)
         return self
 
 

@@ -295,7 +295,7 @@ class Proxy:
     """A proxy for callbacks and token endpoints.
 
     Attributes:
-        url: its scheme is http, https or one of SOCKS (callback/socks.KINDS). The proxy resolves names.
+        url: its scheme is http, https or one of SOCKS (callback/socks.VERSIONS). The proxy resolves names.
     """
 
     url: str

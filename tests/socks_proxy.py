@@ -36,6 +36,8 @@ class SocksProxy:
 
     Attributes:
         asked: for what, in order.
+        reached: set once a client has spoken.
+        left: set once a client has gone.
     """
 
     def __init__(
@@ -47,6 +49,8 @@ class SocksProxy:
         is_silent: bool = False,
     ) -> None:
         self.asked: list[Asked] = []
+        self.reached = asyncio.Event()
+        self.left = asyncio.Event()
         self.port = 0
         self._credentials = credentials
         self._refuses = refuses
@@ -81,9 +85,11 @@ class SocksProxy:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             await self._serve(reader, writer)
         await _close(writer)
+        self.left.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         [version] = await reader.readexactly(1)
+        self.reached.set()
         if self._is_silent:
             await reader.read()
             return
@@ -100,7 +106,7 @@ class SocksProxy:
             writer.write(_answer(version, succeeded=False))
             await writer.drain()
             return
-        upstream_reader, upstream = await asyncio.open_connection(asked.host, asked.port)
+        upstream_reader, upstream = await asyncio.open_connection(asked.host.rstrip("."), asked.port)
         writer.write(_answer(version, succeeded=True))
         both: Final = [
             asyncio.ensure_future(_pump(reader, upstream)),

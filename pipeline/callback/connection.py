@@ -1,14 +1,24 @@
 """Connections as we use them: aiohttp's protocol and C parser, with strict rules for the time between two requests."""
 
 import asyncio
+import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp import ClientRequest, ClientTimeout, ServerDisconnectedError, StreamReader, TCPConnector
+from aiohappyeyeballs import start_connection
+from aiohttp import (
+    ClientConnectorDNSError,
+    ClientProxyConnectionError,
+    ClientRequest,
+    ClientTimeout,
+    ServerDisconnectedError,
+    StreamReader,
+    TCPConnector,
+)
 from aiohttp.client_proto import ResponseHandler
 
 from pipeline.callback.destination import Dial
-from pipeline.callback.socks import tunnel
+from pipeline.callback.socks import connect_on
 
 if TYPE_CHECKING:
     from aiohttp.tracing import Trace
@@ -61,6 +71,12 @@ class Wire(ResponseHandler):
         self.is_idle = False
         self.has_answered = False
         self.expired = False
+        self._is_closed_here = False
+
+    @property
+    def was_cut_off_unanswered(self) -> bool:
+        """The peer has ended it, and nothing had come since the last request was written."""
+        return self.transport is None and not (self.has_answered or self.expired or self._is_closed_here)
 
     def data_received(self, data: bytes) -> None:
         """Bytes that belong to no request would be read as the answer to the next one: such a connection is closed."""
@@ -89,13 +105,13 @@ class Wire(ResponseHandler):
 
     def close(self) -> None:
         """Close it, and wake whoever still reads an answer from it, which aiohttp does not."""
-        payload = self._payload
+        payload, self._is_closed_here = self._payload, True
         super().close()
         _wake(payload)
 
     def abort(self) -> None:
         """As `close`, without sending what is buffered."""
-        payload = self._payload
+        payload, self._is_closed_here = self._payload, True
         super().abort()
         _wake(payload)
 
@@ -126,11 +142,11 @@ class Connector(TCPConnector):
         timeout: ClientTimeout,  # noqa: ASYNC109 - aiohttp's signature
     ) -> ResponseHandler:
         # aiohttp knows no SOCKS. What it does with a socket that is connected already, TLS and errors, is its own.
-        socks = req.socks if isinstance(req, Dial) else None
-        if socks is None or req.host is None:
+        if not isinstance(req, Dial) or req.socks is None:
             return await super()._create_connection(req, traces, timeout)
-        sock = await tunnel(socks, req.host, req.port or 0)
+        sock = await self._socket_to(req, req.socks.host, req.socks.port)
         try:
+            await connect_on(req.socks, sock, req.host, req.port or 0)
             context = self._get_ssl_context(req)
             _, protocol = await self._wrap_existing_connection(
                 self._factory,
@@ -138,9 +154,26 @@ class Connector(TCPConnector):
                 timeout=timeout,
                 sock=sock,
                 ssl=context,
-                server_hostname=None if context is None else req.host,
+                server_hostname=None if context is None else req.server_hostname or req.host,
             )
         except BaseException:
             sock.close()
             raise
         return protocol
+
+    async def _socket_to(self, req: Dial, host: str, port: int) -> socket.socket:
+        """A socket to the proxy at *host*, with the resolver, the errors and the many addresses of any other one."""
+        try:
+            found = await self._resolve_host(host, port)
+        except OSError as error:
+            raise ClientConnectorDNSError(req.connection_key, error) from error
+        try:
+            return await start_connection(
+                self._convert_hosts_to_addr_infos(found),
+                happy_eyeballs_delay=self._happy_eyeballs_delay,
+                interleave=self._interleave,
+                loop=self._loop,
+                socket_factory=self._socket_factory,
+            )
+        except OSError as error:
+            raise ClientProxyConnectionError(req.connection_key, error) from error

@@ -38,7 +38,10 @@ class Dial(ClientRequest):
         if socks is None:
             return key
         # aiohttp's key is a named tuple that takes what it is given; whoever goes by other credentials shares nothing.
-        return key._replace(proxy=URL.build(scheme=socks.scheme, host=socks.host), proxy_headers_hash=hash(socks))
+        return key._replace(
+            proxy=URL.build(scheme=f"socks{socks.version}", host=socks.host, port=socks.port),
+            proxy_headers_hash=hash(socks),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class Destination:
         connect_timeout: for name, TCP, TLS and proxy tunnel together.
         read_timeout_seconds: from the first byte sent to the last byte of the answer.
         via: host and port of the proxy, for sentences.
+        is_forwarded: the proxy reads the request and answers in the receiver's name, instead of passing bytes on.
     """
 
     where: str
@@ -63,6 +67,7 @@ class Destination:
     connect_timeout_seconds: float
     read_timeout_seconds: float
     via: str | None = None
+    is_forwarded: bool = False
 
 
 def parse_url(text: str) -> URL:
@@ -104,6 +109,7 @@ def destination(
         proxy=None if http_proxy is None else http_proxy.url,
         proxy_headers=None if http_proxy is None else _proxy_headers(http_proxy),
         ssl=True if tls is None else tls,
+        server_hostname=_server_hostname(bare),
         loop=loop,
     )
     dial.socks = None if proxy is None else proxy.socks
@@ -118,7 +124,14 @@ def destination(
         connect_timeout_seconds=limits.connect_timeout_seconds,
         read_timeout_seconds=limits.read_timeout_seconds,
         via=None if proxy is None else _via(proxy),
+        is_forwarded=http_proxy is not None and url.scheme == "http",
     )
+
+
+def _server_hostname(url: URL) -> str | None:
+    """The name in the certificate, where it is not the host as it stands: none ends in a dot (RFC 6066 section 3)."""
+    host = url.raw_host or ""
+    return host.rstrip(".") if host.endswith(".") else None
 
 
 def _via(proxy: ProxyRoute) -> str:

@@ -35,38 +35,68 @@ def not_connected(destination: Destination, error: Exception) -> Failed:
     return Failed(_why_not_connected(destination, error), may_have_arrived=False, timed_out=timed_out)
 
 
-def _why_not_connected(destination: Destination, error: Exception) -> str:  # noqa: PLR0911 - one line per cause
+def _why_not_connected(destination: Destination, error: Exception) -> str:
     where = destination.where
     through = "" if destination.via is None else f" through the proxy {destination.via}"
     match error:
         case TimeoutError():
             return f"no connection to {where}{through} within {destination.connect_timeout_seconds:g} s"
-        case SocksError():
-            return str(error)
-        case aiohttp.ClientHttpProxyError():
-            return f"the proxy {destination.via} answered {error.status} to CONNECT {where}"
-        case aiohttp.ClientConnectorCertificateError():
-            return f"the certificate of {where} is not trusted: {_certificate_problem(error.certificate_error)}"
-        case aiohttp.ClientConnectorDNSError():
-            return f"the host of {destination.via or where} can't be resolved: {error.os_error.strerror or 'no reason'}"
-        case aiohttp.ClientConnectorSSLError():
-            return f"the TLS handshake with {where} failed: {_tls_reason(error.os_error)}"
         case aiohttp.ClientConnectorError():
-            return _no_socket(error.os_error, where if destination.via is None else f"the proxy {destination.via}")
+            return _no_socket(destination, error)
         case aiohttp.InvalidURL():
             return f"{where} is no host name and no address in its usual notation"
         case UnicodeError():
             return f"the host of {where} is no host name"
+        case _ if destination.via is not None:
+            return _no_way_through(destination, error)
         case _:
-            return f"no connection to {where}{through}: {type(error).__name__}"
+            return f"no connection to {where}: {type(error).__name__}"
 
 
-def _no_socket(error: OSError, peer: str) -> str:
+def _no_socket(destination: Destination, error: aiohttp.ClientConnectorError) -> str:
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            peer = _shaken_with(destination, error)
+            return f"the certificate of {peer} is not trusted: {_certificate_problem(error.certificate_error)}"
+        case aiohttp.ClientConnectorSSLError():
+            return f"the TLS handshake with {_shaken_with(destination, error)} failed: {_tls_reason(error.os_error)}"
+        case aiohttp.ClientConnectorDNSError():
+            named = destination.via or destination.where
+            return f"the host of {named} can't be resolved: {error.os_error.strerror or 'no reason'}"
+        case aiohttp.ClientProxyConnectionError():
+            return _refused(error.os_error, f"the proxy {destination.via}")
+        case _:
+            return _refused(error.os_error, destination.where)
+
+
+def _refused(error: OSError, peer: str) -> str:
     if isinstance(error, RefusedAddressError):
         return error.verdict
     if error.errno == errno.ECONNREFUSED:
         return f"connection refused by {peer}"
     return f"no connection to {peer}: {error.strerror or type(error).__name__}"
+
+
+def _no_way_through(destination: Destination, error: Exception) -> str:
+    """The proxy was reached, the receiver was not."""
+    proxy, where = f"the proxy {destination.via}", destination.where
+    match error:
+        case SocksError():
+            return f"{proxy} {'refused the' if error.is_refusal else 'gave no'} connection to {where}: {error.reason}"
+        case aiohttp.ClientHttpProxyError():
+            return f"{proxy} answered {error.status} to CONNECT {where}"
+        case aiohttp.ClientResponseError():
+            return f"the answer of {proxy} to CONNECT {where} is not valid HTTP"
+        case aiohttp.ServerDisconnectedError() | OSError():
+            return f"{proxy} ended the connection before it had answered to CONNECT {where}"
+        case _:
+            return f"no connection to {where} through {proxy}: {type(error).__name__}"
+
+
+def _shaken_with(destination: Destination, error: aiohttp.ClientConnectorError) -> str:
+    """Who was at the other end of a TLS handshake: a proxy may be spoken to in TLS, and the receiver through it."""
+    is_receiver = (error.host, error.port) == (destination.dial.host, destination.dial.port)
+    return destination.where if is_receiver else f"the proxy {destination.via}"
 
 
 def _certificate_problem(error: Exception) -> str:
@@ -76,6 +106,14 @@ def _certificate_problem(error: Exception) -> str:
 def _tls_reason(error: BaseException) -> str:
     reason = getattr(error, "reason", None)
     return str(reason).replace("_", " ").lower() if reason else type(error).__name__
+
+
+def not_let_through(destination: Destination) -> Failed:
+    """The proxy answered 407 (RFC 9110 section 15.5.8), which says nothing of the event.
+
+    That it was the proxy is what the status means, and no proof: a receiver behind it could say so too.
+    """
+    return Failed(f"the proxy {destination.via} answered 407 and wants other credentials", may_have_arrived=True)
 
 
 def broken(destination: Destination, error: Exception, *, expired: bool, answer_begun: bool) -> Failed:

@@ -11,11 +11,10 @@ from urllib.request import (  # type: ignore[attr-defined]  # proxy_bypass_envir
 from yarl import URL
 
 from pipeline.auth.static import basic_authorization
-from pipeline.callback.socks import DEFAULT_PORT, KINDS, SocksProxy
+from pipeline.callback.socks import DEFAULT_PORT, VERSIONS, SocksProxy
 from pipeline.errors import ConfigurationError
 from pipeline.model import Proxy
-
-MAX_CREDENTIAL_BYTES = 255
+from pipeline.socks_credentials import credentials_problem
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
@@ -72,22 +71,23 @@ def _route(text: str, username: str | None, password: str | None) -> ProxyRoute:
         url = URL(text)
     except ValueError:
         raise ConfigurationError("proxy: is not a URL") from None
-    if url.scheme not in {"http", "https", *KINDS} or not url.host:
-        allowed = ", ".join(["http", "https", *KINDS])
+    if url.scheme not in {"http", "https", *VERSIONS} or not url.host:
+        allowed = ", ".join(["http", "https", *VERSIONS])
         raise ConfigurationError(f"proxy: has the scheme {url.scheme!r}, must be one of {allowed}, and needs a host")
-    if username is None:
+    if username is None and password is None:
         username, password = url.user, url.password
     bare = url.with_user(None).with_path("/")
-    if url.scheme in KINDS:
+    if url.scheme in VERSIONS:
         return ProxyRoute(bare, socks=_socks(url, username, password))
-    authorization = None if username is None else basic_authorization(username, password or "", "proxy")
-    return ProxyRoute(bare, authorization)
+    if username is None and password is None:
+        return ProxyRoute(bare)
+    return ProxyRoute(bare, basic_authorization(username or "", password or "", "proxy"))
 
 
 def _socks(url: URL, username: str | None, password: str | None) -> SocksProxy:
-    for name, text in (("username", username), ("password", password)):
-        if text is not None and len(text.encode()) > MAX_CREDENTIAL_BYTES:
-            raise ConfigurationError(f"proxy.{name}: has more than {MAX_CREDENTIAL_BYTES} bytes (RFC 1929 section 2)")
-    # SOCKS5 asks for both or for none.
-    password = password or "" if username is not None and "5" in url.scheme else None
-    return SocksProxy(url.scheme, url.host or "", url.port or DEFAULT_PORT, username, password)
+    version = VERSIONS[url.scheme]
+    problem = credentials_problem(version, username, password)
+    if problem is not None:
+        name, sentence = problem
+        raise ConfigurationError(f"proxy.{name}: {sentence}")
+    return SocksProxy(version, url.host or "", url.port or DEFAULT_PORT, username or None, password or None)

@@ -1,4 +1,4 @@
-"""The way through a SOCKS proxy: a socket that the proxy has connected (SOCKS4a; SOCKS5, RFC 1928 and RFC 1929).
+"""The way through a SOCKS proxy: it connects a socket on to the receiver (SOCKS4a; SOCKS5, RFC 1928 and RFC 1929).
 
 Names are resolved by the proxy, as HTTP proxies do it. The protocol is spoken by python-socks.
 """
@@ -6,21 +6,17 @@ Names are resolved by the proxy, as HTTP proxies do it. The protocol is spoken b
 import os
 import socket
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
-from python_socks import ProxyConnectionError, ProxyError, ProxyType
+from python_socks import ProxyError, ProxyType
 from python_socks.async_.asyncio import Proxy
 
-KINDS: Final = {
-    "socks4": ProxyType.SOCKS4,
-    "socks4a": ProxyType.SOCKS4,
-    "socks5": ProxyType.SOCKS5,
-    "socks5h": ProxyType.SOCKS5,
-}
-"""By the scheme of a proxy's URL."""
+VERSIONS: Final = {"socks4": 4, "socks4a": 4, "socks5": 5, "socks5h": 5}
+"""By the scheme of a proxy's URL. Those that name the side that resolves are no different here: it is the proxy."""
 
 DEFAULT_PORT: Final = 1080
 
+_TYPES: Final = {4: ProxyType.SOCKS4, 5: ProxyType.SOCKS5}
 _NO_LIMIT_SECONDS: Final = 86_400.0
 """The connect timeout of whoever asks is the limit."""
 
@@ -30,50 +26,71 @@ class SocksProxy:
     """A SOCKS proxy.
 
     Attributes:
-        scheme: one of `KINDS`.
+        version: 4 or 5.
         username: of SOCKS5 with *password*; of SOCKS4 the user id, alone.
     """
 
-    scheme: str
+    version: int
     host: str
     port: int
-    username: str | None = None
+    username: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
 
 
 class SocksError(ConnectionError):
-    """The proxy gave no connection; nothing was sent to the receiver. Its text is a sentence without credentials."""
+    """The proxy was reached and gave no connection; nothing was sent to the receiver.
+
+    Attributes:
+        reason: why, without credentials and without what the proxy sent.
+        is_refusal: it has understood, and does not want or could not.
+    """
+
+    def __init__(self, reason: str, *, is_refusal: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.is_refusal = is_refusal
 
 
-async def tunnel(proxy: SocksProxy, host: str, port: int) -> socket.socket:
-    """A socket to *host* and *port*, connected by *proxy*; the caller's timeout is the only one.
+async def connect_on(proxy: SocksProxy, sock: socket.socket, host: str, port: int) -> None:
+    """Have *proxy* connect *sock*, which is connected to it, on to *host* and *port*; the caller sets the time limit.
 
     Raises:
-        SocksError: the proxy can't be reached, refuses, or answers something else than SOCKS.
+        SocksError: it refuses, goes away, or answers something else than SOCKS. The socket is closed.
+        UnicodeError: *host* is no host name.
     """
-    where = f"the proxy {proxy.host}:{proxy.port}"
     client = Proxy(
-        KINDS[proxy.scheme],
+        _TYPES[proxy.version],
         proxy.host,
         proxy.port,
         username=proxy.username,
         password=proxy.password,
         rdns=True,
+        forward=_Connected(sock),
     )
     try:
-        return await client.connect(host, port, timeout=_NO_LIMIT_SECONDS)
-    except ProxyConnectionError as error:
-        raise SocksError(f"no connection to {where}: {_reason(error)}") from None
+        await client.connect(host, port, timeout=_NO_LIMIT_SECONDS)
     except ProxyError as error:
-        raise SocksError(f"{where} gave no connection to {host}:{port}: {error}") from None
-    except (OSError, ValueError) as error:
-        raise SocksError(f"{where} gave no connection to {host}:{port}: {_reason(error)}") from None
+        raise SocksError(_uncapitalized(str(error)), is_refusal=error.error_code is not None) from None
+    except UnicodeDecodeError:
+        raise SocksError("malformed connect reply") from None
+    except OSError as error:
+        raise SocksError(os.strerror(error.errno) if error.errno else type(error).__name__) from None
+    except UnicodeError:
+        raise
+    except ValueError as error:
+        raise UnicodeError("longer than a host name can be") from error
 
 
-def _reason(error: Exception) -> str:
-    # The text of a failed connection repeats the address and the errno.
-    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-    number = getattr(cause, "errno", None)
-    if isinstance(number, int) and number > 0:
-        return os.strerror(number)
-    return getattr(cause, "strerror", None) or type(cause).__name__
+class _Connected(Proxy):
+    """A socket for python-socks to go on from; left alone, it tries one address of the proxy and looks it up anew."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    async def connect(self, *_args: Any, **_options: Any) -> socket.socket:
+        """The socket, whatever is asked for."""
+        return self._sock
+
+
+def _uncapitalized(text: str) -> str:
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]

@@ -18,7 +18,7 @@ from yarl import URL
 from pipeline.callback.answer import MAX_BODY_BYTES, Answer
 from pipeline.callback.connection import Connector, IdleConnections, Wire
 from pipeline.callback.destination import Destination, destination, parse_url
-from pipeline.callback.failure import broken, not_connected
+from pipeline.callback.failure import broken, not_connected, not_let_through
 from pipeline.callback.guard import Guard, guarded_socket
 from pipeline.callback.routes import ProxyRoute, SystemProxies, proxy_route
 from pipeline.callback.tls import TlsContexts
@@ -44,6 +44,7 @@ _UNREAD_BYTES: Final = 1024
 _FIRST_STATUS: Final = 100
 _SWITCHING_PROTOCOLS: Final = 101
 _FIRST_FINAL_STATUS: Final = 200
+_PROXY_AUTHENTICATION_REQUIRED: Final = 407
 
 
 class Transport:
@@ -132,20 +133,18 @@ class Transport:
             keep_of_success: the same for a 2xx; 0 is faster than anything else.
         """
         connector = self._straight if destination.via is None else self._proxied
-        while True:
-            try:
-                connection = await connector.connect(destination.dial, [], destination.connect_timeout)
-            except Exception as error:  # noqa: BLE001 - whatever it was, nothing has been sent
-                _log_unexpected(error)
-                return not_connected(destination, error)
-            wire = cast("Wire", connection.protocol)
-            transport, is_reused = wire.transport, wire.is_idle
-            self._idle.discard(wire)
-            if transport is not None and not transport.is_closing():
-                break
+        try:
+            # It passes over the kept ones that have been closed meanwhile.
+            connection = await connector.connect(destination.dial, [], destination.connect_timeout)
+        except Exception as error:  # noqa: BLE001 - whatever it was, nothing has been sent
+            _log_unexpected(error)
+            return not_connected(destination, error)
+        wire = cast("Wire", connection.protocol)
+        transport, is_reused = wire.transport, wire.is_idle
+        if transport is None:
             connection.close()
-            if not is_reused:
-                return not_connected(destination, ConnectionResetError())
+            return not_connected(destination, ConnectionResetError())
+        self._idle.discard(wire)
         wire.has_answered = False
         wire.set_response_params(
             read_until_eof=True,
@@ -176,11 +175,13 @@ class Transport:
         except Exception as error:  # noqa: BLE001 - whatever it was, the request may have arrived
             _log_unexpected(error)
             failed = broken(destination, error, expired=wire.expired, answer_begun=message is not None)
-            is_stale = is_reused and not wire.has_answered and not wire.expired
-            return replace(failed, stale=True) if is_stale and failed.may_have_arrived else failed
+            is_stale = is_reused and wire.was_cut_off_unanswered and failed.may_have_arrived
+            return replace(failed, stale=True) if is_stale else failed
         finally:
             timer.cancel()
             self._give_back(connection, wire, is_clean=is_clean)
+        if message.code == _PROXY_AUTHENTICATION_REQUIRED and destination.is_forwarded:
+            return not_let_through(destination)
         return Answer(message.code, message.headers, body)
 
     def _give_back(self, connection: "Connection", wire: Wire, *, is_clean: bool) -> None:

@@ -7,7 +7,15 @@ from typing import Final
 import pytest
 import uvloop
 
-ON_BOTH_LOOPS: Final = frozenset({"test_callback_transport.py", "test_callback_tls.py", "test_prompt_tls.py"})
+ON_BOTH_LOOPS: Final = frozenset(
+    {
+        "test_callback_proxies.py",
+        "test_callback_socks.py",
+        "test_callback_tls.py",
+        "test_callback_transport.py",
+        "test_prompt_tls.py",
+    }
+)
 """Connections end in other ways on each of them: these modules hold on both."""
 
 ASYNCIO: Final = {"asyncio": asyncio.new_event_loop}

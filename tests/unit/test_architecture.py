@@ -22,6 +22,7 @@ RULES = {
     r"aiokafka\b": KAFKA,
     # The server's half of aiohttp is free for all; this is the client's.
     r"aiohttp(\.request|\.[Cc]lient\w*|\.connector|\.\w*Connector|$)": "callback/",
+    r"(aiohappyeyeballs|python_socks)\b": "callback/",
     r"os\.(environ|getenv)\b": "settings.py",
     r"confluent_kafka\b": "embedded.py",
 }

@@ -2,6 +2,7 @@ import pytest
 from yarl import URL
 
 from pipeline.callback.routes import SystemProxies, proxy_route
+from pipeline.callback.socks import SocksProxy
 from pipeline.errors import ConfigurationError
 from pipeline.model import Proxy
 
@@ -43,6 +44,28 @@ def test_credentials_in_the_url_of_a_proxy_are_taken_out_of_it() -> None:
     assert route is not None
     assert route.authorization == "Basic dXNlcjpoaWRkZW4="
     assert "hidden" not in repr((route, SYSTEM))
+
+
+def test_a_password_without_a_user_name_is_shown_to_an_http_proxy() -> None:
+    route = proxy_route(Proxy("http://user:other@own.example:1", None, "hidden"), None, URL("http://a.example/"))
+    assert route is not None
+    assert route.authorization == "Basic OmhpZGRlbg=="
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ("socks4://own.example", SocksProxy(4, "own.example", 1080)),
+        ("socks4a://user@own.example:1", SocksProxy(4, "own.example", 1, "user")),
+        ("socks5://[::1]:1", SocksProxy(5, "::1", 1)),
+        ("socks5h://us%20er:hid%3Aden@own.example:1", SocksProxy(5, "own.example", 1, "us er", "hid:den")),
+    ],
+)
+def test_the_scheme_of_a_socks_proxy_names_its_version(named: str, expected: SocksProxy) -> None:
+    route = proxy_route(None, SystemProxies({"all": named}), URL("https://a.example/"))
+    assert route is not None
+    assert (route.socks, route.authorization) == (expected, None)
+    assert "den" not in repr(route)
 
 
 def test_all_proxy_is_for_every_scheme() -> None:

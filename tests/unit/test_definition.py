@@ -218,6 +218,18 @@ SOURCE = "endpointGroups[0].endpoints[0]"
             f"{ENTRYPOINT}.configuration.proxy.password: SOCKS4 knows a user name alone",
         ),
         (
+            lambda d: entrypoint(d)["configuration"].update(
+                proxy={"enabled": True, "type": "SOCKS5", "host": "h", "port": 1, "username": "u"}
+            ),
+            f"{ENTRYPOINT}.configuration.proxy.password: is required with a username for SOCKS5",
+        ),
+        (
+            lambda d: entrypoint(d)["configuration"].update(
+                proxy={"enabled": True, "type": "SOCKS", "host": "h", "port": 1}
+            ),
+            f'{ENTRYPOINT}.configuration.proxy.type: "SOCKS" is not allowed; allowed: HTTP, SOCKS4',
+        ),
+        (
             lambda d: d["listeners"][0]["entrypoints"].append({"type": "webhook"}),
             f"listeners: the webhook entrypoint stands more than once: {ENTRYPOINT} (webhook-advanced)",
         ),

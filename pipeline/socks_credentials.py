@@ -1,0 +1,26 @@
+"""Which credentials a SOCKS proxy can be shown (RFC 1929 section 2; SOCKS4 knows a user id alone). Pure."""
+
+from typing import Final
+
+MAX_BYTES: Final = 255
+
+
+def credentials_problem(version: int, username: str | None, password: str | None) -> tuple[str, str] | None:
+    """None if they can be shown, else the field that is wrong and a sentence of it, which holds no part of them.
+
+    Args:
+        version: of SOCKS, 4 or 5.
+        username: None, as an empty one, is none.
+        password: the same.
+    """
+    if version == 4 and password:  # noqa: PLR2004 - the version of SOCKS
+        return "password", "SOCKS4 knows a user name alone; allowed: HTTP, SOCKS5 with a password"
+    if version == 5 and bool(username) != bool(password):  # noqa: PLR2004 - the version of SOCKS
+        missing, given = ("password", "username") if username else ("username", "password")
+        return missing, f"is required with a {given} for SOCKS5 (RFC 1929 section 2)"
+    for field, text in (("username", username), ("password", password)):
+        if text and not (text.isascii() and text.isprintable()):
+            return field, "holds characters that a SOCKS proxy can't be shown; allowed: printable ASCII"
+        if text and len(text) > MAX_BYTES:
+            return field, f"has {len(text)} bytes; allowed for a SOCKS proxy: up to {MAX_BYTES} (RFC 1929 section 2)"
+    return None
