@@ -1,0 +1,119 @@
+"""The command line of the faults: run them, verify what a receiver wrote down, write the table.
+
+python -m tests.faults run [--fault NAME]... [--runs N] [--seed S]
+python -m tests.faults mixture [--seconds N] [--seed S]
+python -m tests.faults verify --bootstrap HOST:PORT --topic T --dead-letters T --calls FILE --level at-least-once
+python -m tests.faults table
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from pipeline.model import Qos
+from tests.brokers import TestBroker
+from tests.faults.faults import FAULTS
+from tests.faults.ledger import Event, Promise, judge
+from tests.faults.run import Result, mixture, run
+from tests.faults.stage import STARTER, Brokers, Receiver, starter
+from tests.faults.table import write
+
+RESULTS: Final = Path(__file__).parent / "results.jsonl"
+
+
+@asynccontextmanager
+async def three_brokers(folder: Path) -> AsyncIterator[Brokers]:
+    """Three brokers of one's own."""
+    program = starter()
+    if program is None:
+        raise SystemExit(f"{STARTER} has to name a program that starts and breaks brokers (tests/faults/README.md)")
+    brokers = Brokers(program, folder / "kafka")
+    await brokers.start()
+    try:
+        yield brokers
+    finally:
+        await brokers.stop()
+
+
+async def _run(names: Sequence[str], runs: int, seed: int, folder: Path) -> int:
+    broken = 0
+    async with three_brokers(folder) as brokers:
+        for number in range(runs):
+            for name in names:
+                result = await run(brokers, folder / f"{name}-{seed + number}", FAULTS[name], seed + number)
+                broken += _report(result)
+    return broken
+
+
+async def _mixture(seconds: float, seed: int, folder: Path) -> int:
+    async with three_brokers(folder) as brokers:
+        return _report(await mixture(brokers, folder / f"mixture-{seed}", seed, seconds=seconds))
+
+
+def _report(result: Result) -> int:
+    line = result.line()
+    with RESULTS.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+    return len(result.problems)
+
+
+async def _verify(arguments: argparse.Namespace) -> int:
+    broker = TestBroker(arguments.bootstrap)
+    records = await broker.read(arguments.topic)
+    events = [
+        Event(f"{each.topic}-{each.partition}-{each.offset}", (each.key or b"").decode(), each.partition, each.offset,
+              each.timestamp / 1000)
+        for each in records
+    ]  # fmt: skip
+    dead = await broker.read(arguments.dead_letters) if arguments.dead_letters else []
+    letters = [value.decode() for each in dead for name, value in each.headers if name == "dlq.webhook-id"]
+    calls = Receiver.read(Path(arguments.calls))
+    level = Qos(arguments.level)
+    verdicts = judge(events, calls, letters, {event.subscription: level for event in events})
+    for qos, verdict in verdicts.items():
+        sys.stdout.write(f"{qos}: {verdict}, p50 {verdict.quantile(0.5):.3f} s, p99 {verdict.quantile(0.99):.3f} s\n")
+    problems = Promise().broken(verdicts)
+    sys.stdout.writelines(f"{problem}\n" for problem in problems)
+    return len(problems)
+
+
+def main() -> None:
+    """Run what the command line says; the exit code tells whether a promise was broken."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    single = commands.add_parser("run", help="each fault alone, in the middle of a load")
+    single.add_argument("--fault", action="append", choices=list(FAULTS), help="all of them without it")
+    single.add_argument("--runs", type=int, default=1)
+    mixed = commands.add_parser("mixture", help="faults one after another, drawn by the seed")
+    mixed.add_argument("--seconds", type=float, default=180.0)
+    for each in (single, mixed):
+        each.add_argument("--seed", type=int, default=random.randrange(1_000_000))
+        each.add_argument("--folder", type=Path, help="keeps the logs of workers and receiver there")
+    verify = commands.add_parser("verify", help="judge what a receiver wrote down (receiver_process.py)")
+    for name in ("bootstrap", "topic", "calls"):
+        verify.add_argument(f"--{name}", required=True)
+    verify.add_argument("--dead-letters")
+    verify.add_argument("--level", choices=[qos.value for qos in Qos], default=Qos.AT_LEAST_ONCE.value)
+    commands.add_parser("table", help="write the table of README.md from results.jsonl")
+    arguments = parser.parse_args()
+    if arguments.command == "table":
+        write(RESULTS)
+        return
+    if arguments.command == "verify":
+        raise SystemExit(1 if asyncio.run(_verify(arguments)) else 0)
+    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="faults-"))
+    sys.stderr.write(f"seed {arguments.seed}, logs in {folder}\n")
+    if arguments.command == "run":
+        broken = asyncio.run(_run(arguments.fault or list(FAULTS), arguments.runs, arguments.seed, folder))
+    else:
+        broken = asyncio.run(_mixture(arguments.seconds, arguments.seed, folder))
+    raise SystemExit(1 if broken else 0)

@@ -1,0 +1,224 @@
+"""The faults: each breaks something, waits and mends it again; its promise says what has to stay whole all the same."""
+
+import asyncio
+import random
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from confluent_kafka import ElectionType
+from confluent_kafka.admin import AdminClient
+
+from pipeline.model import Qos
+from tests.cluster import Worker
+from tests.faults.ledger import Promise
+from tests.faults.stage import SUBSCRIPTIONS, Stage
+
+SESSION_SECONDS: Final = 15.0
+"""After so long without a heartbeat the group counts a worker as dead (pipeline/app.py)."""
+
+Do = Callable[[Stage, random.Random], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that goes wrong.
+
+    Attributes:
+        about: for the table.
+        do: breaks and mends it.
+        promise: what has to hold all the same.
+        workers: that run before it.
+    """
+
+    name: str
+    about: str
+    do: Do
+    promise: Promise = field(default_factory=Promise)
+    workers: int = 2
+
+
+async def nothing(stage: Stage, _: random.Random) -> None:
+    """The load alone."""
+    await stage.steady(6)
+
+
+# ------------------------------------------------------------------- workers
+
+
+def _any_worker(stage: Stage, rng: random.Random) -> Worker:
+    return rng.choice(stage.workers)
+
+
+async def worker_killed(stage: Stage, rng: random.Random) -> None:
+    """Kill -9, and a new one is started."""
+    await _any_worker(stage, rng).kill()
+    await stage.steady(2)
+    await stage.cluster.start_worker()
+    await stage.cluster.until_ready(*stage.workers)
+
+
+async def worker_frozen(stage: Stage, rng: random.Random) -> None:
+    """Frozen for longer than its session, and woken up: a former owner that knows nothing of it."""
+    worker = _any_worker(stage, rng)
+    worker.send_signal(signal.SIGSTOP)
+    await stage.steady(SESSION_SECONDS + 5)
+    worker.send_signal(signal.SIGCONT)
+    await stage.steady(5)
+
+
+async def worker_stopped(stage: Stage, rng: random.Random) -> None:
+    """SIGTERM, and a new one is started."""
+    await _end_cleanly(_any_worker(stage, rng))
+    await stage.cluster.start_worker()
+    await stage.cluster.until_ready(*stage.workers)
+
+
+async def rolling_restart(stage: Stage, _: random.Random) -> None:
+    """One after the other is stopped and replaced."""
+    for worker in stage.workers:
+        await _end_cleanly(worker)
+        await stage.cluster.start_worker()
+        await stage.cluster.until_ready(*stage.workers)
+        await stage.steady(1)
+
+
+async def scaled(stage: Stage, _: random.Random) -> None:
+    """One worker, four, two."""
+    for _number in range(3):
+        await stage.cluster.start_worker()
+    await stage.cluster.until_ready(*stage.workers)
+    await stage.steady(2)
+    for worker in stage.workers[:2]:
+        await _end_cleanly(worker)
+    await stage.cluster.until_ready(*stage.workers)
+
+
+async def _end_cleanly(worker: Worker) -> None:
+    code = await worker.terminate()
+    if code:
+        raise AssertionError(f"a worker ended with {code}: {worker.output()[-2000:]}")
+
+
+# ------------------------------------------------------------------- brokers
+
+
+async def broker_killed(stage: Stage, rng: random.Random) -> None:
+    """Kill -9, down for some seconds, and started again with its data."""
+    number = rng.randint(1, 3)
+    await stage.brokers.act("kill", number)
+    await stage.steady(8)
+    await stage.brokers.act("restart", number)
+    await stage.steady(3)
+
+
+async def broker_paused(stage: Stage, rng: random.Random) -> None:
+    """Frozen for longer than its session with the controller, and woken up."""
+    await _pause(stage, rng.randint(1, 3))
+
+
+async def _pause(stage: Stage, number: int) -> None:
+    await stage.brokers.act("pause", number)
+    await stage.steady(8)
+    await stage.brokers.act("resume", number)
+    await stage.steady(3)
+
+
+async def brokers_restarted(stage: Stage, _: random.Random) -> None:
+    """All three, one after the other."""
+    for number in (1, 2, 3):
+        await stage.brokers.act("kill", number)
+        await stage.brokers.act("restart", number)
+        await stage.steady(5)
+
+
+async def leader_moved(stage: Stage, rng: random.Random) -> None:
+    """The leaders of one broker move away, and back to where they are preferred."""
+    await broker_killed(stage, rng)
+    admin = AdminClient({"bootstrap.servers": stage.brokers.bootstrap})
+    elected = admin.elect_leaders(ElectionType.PREFERRED, None)
+    await asyncio.to_thread(elected.result, 20)
+    await stage.steady(3)
+
+
+async def coordinator_paused(stage: Stage, _: random.Random) -> None:
+    """The broker that coordinates the group is frozen, and woken up."""
+    admin = AdminClient({"bootstrap.servers": stage.brokers.bootstrap})
+    described = admin.describe_consumer_groups([stage.cluster.app])[stage.cluster.app]
+    group = await asyncio.to_thread(described.result, 20)
+    await _pause(stage, group.coordinator.id)
+
+
+# ------------------------------------------------------------------- receivers
+
+
+async def receiver_down(stage: Stage, _: random.Random) -> None:
+    """Nobody listens for some seconds."""
+    await stage.receiver.behave(name="down")
+    await stage.steady(6)
+    await stage.receiver.behave(name="ok")
+
+
+async def receiver_hanging(stage: Stage, _: random.Random) -> None:
+    """Half of the subscriptions' requests are taken and not answered."""
+    await stage.receiver.behave(name="hang", only="odd")
+    await stage.steady(8)
+    await stage.receiver.behave(name="ok")
+
+
+async def receiver_flapping(stage: Stage, _: random.Random) -> None:
+    """Down and up again, five times."""
+    for _number in range(5):
+        await stage.receiver.behave(name="down")
+        await stage.steady(0.7)
+        await stage.receiver.behave(name="ok")
+        await stage.steady(0.7)
+
+
+async def receiver_slow(stage: Stage, _: random.Random) -> None:
+    """Half of the subscriptions are answered after half a second."""
+    await stage.receiver.behave(name="slow", seconds=0.5, only="odd")
+    await stage.steady(8)
+    await stage.receiver.behave(name="ok")
+
+
+async def receiver_failing(stage: Stage, _: random.Random) -> None:
+    """Every second answer is 503."""
+    await stage.receiver.behave(name="errors", share=0.5)
+    await stage.steady(6)
+    await stage.receiver.behave(name="ok")
+
+
+async def receiver_rejecting(stage: Stage, _: random.Random) -> None:
+    """Every fifth answer is 422: dead letters."""
+    await stage.receiver.behave(name="reject", share=0.2)
+    await stage.steady(6)
+    await stage.receiver.behave(name="ok")
+
+
+CLEAN: Final = Promise(is_clean=True)
+ONCE_PER_SUBSCRIPTION: Final = Promise(late_at_most_once=len(SUBSCRIPTIONS[Qos.AT_MOST_ONCE]))
+
+FAULTS: Final = {
+    fault.name: fault
+    for fault in (
+        Fault("none", "no fault", nothing, CLEAN),
+        Fault("worker-killed", "a worker: kill -9", worker_killed),
+        Fault("worker-frozen", "a worker: SIGSTOP for 20 s, SIGCONT", worker_frozen, ONCE_PER_SUBSCRIPTION),
+        Fault("worker-stopped", "a worker: SIGTERM", worker_stopped, CLEAN),
+        Fault("rolling-restart", "workers: rolling restart", rolling_restart, CLEAN),
+        Fault("scaled", "workers: 1, 4, 2", scaled, CLEAN, workers=1),
+        Fault("broker-killed", "a broker: kill -9, restart", broker_killed),
+        Fault("broker-paused", "a broker: paused for 8 s", broker_paused),
+        Fault("brokers-restarted", "brokers: rolling restart of all three", brokers_restarted),
+        Fault("leader-moved", "leaders moved away and back", leader_moved),
+        Fault("coordinator-paused", "the group's coordinator: paused for 8 s", coordinator_paused),
+        Fault("receiver-down", "receiver: down for 6 s", receiver_down, CLEAN),
+        Fault("receiver-hanging", "receiver: half of it hangs for 8 s", receiver_hanging),
+        Fault("receiver-flapping", "receiver: down and up, five times", receiver_flapping),
+        Fault("receiver-slow", "receiver: half of it answers after 0.5 s", receiver_slow, CLEAN),
+        Fault("receiver-failing", "receiver: every second answer is 503", receiver_failing),
+        Fault("receiver-rejecting", "receiver: every fifth answer is 422", receiver_rejecting),
+    )
+}

@@ -1,0 +1,185 @@
+"""The ledger of truth: what was in the topic, what the receiver saw, what became of each event. Pure.
+
+lost        in the topic, and neither accepted by the receiver nor dead-lettered, after everything has come to rest.
+            At-most-once may give an event up that the receiver saw and did not accept: such events are not lost but
+            counted apart, as given up
+repeated    accepted more than once; at at-most-once seen more than once, whatever was answered
+misordered  first seen after a later event of its subscription and partition
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from pipeline.model import Qos
+
+NAMED: Final = 5
+"""How many events a verdict names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event of the source topic.
+
+    Attributes:
+        key: its webhook-id.
+        produced_at: Unix seconds, as the producer said.
+    """
+
+    key: str
+    subscription: str
+    partition: int
+    offset: int
+    produced_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that the receiver has read to its end; written down before it was answered.
+
+    Attributes:
+        at: Unix seconds.
+        key: its webhook-id.
+        status: of the answer; 0 where none was given.
+    """
+
+    at: float
+    key: str
+    attempt: int
+    status: int
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the receiver took the event."""
+        return 200 <= self.status < 300
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of the events of one level.
+
+    Attributes:
+        given_up: seen and not accepted, by the rule of at-most-once or none.
+        latencies: seconds from production to acceptance, sorted.
+        examples: some of the events behind each number above zero.
+    """
+
+    events: int = 0
+    lost: int = 0
+    repeated: int = 0
+    misordered: int = 0
+    dead_lettered: int = 0
+    given_up: int = 0
+    latencies: Sequence[float] = field(default=(), repr=False)
+    examples: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def quantile(self, share: float) -> float:
+        """The latency, in seconds, that this share of the accepted events did not exceed; 0 without any."""
+        if not self.latencies:
+            return 0.0
+        return self.latencies[min(len(self.latencies) - 1, int(share * len(self.latencies)))]
+
+
+def judge(
+    events: Iterable[Event], calls: Iterable[Call], letters: Iterable[str], level_of: Mapping[str, Qos]
+) -> dict[Qos, Verdict]:
+    """The verdict on each level.
+
+    Args:
+        events: all of the topic.
+        calls: all that the receiver has written down, in its order.
+        letters: the webhook-ids of all dead letters.
+        level_of: the level of each subscription.
+    """
+    by_key: dict[str, list[Call]] = defaultdict(list)
+    for call in calls:
+        by_key[call.key].append(call)
+    dead = Counter(letters)
+    per_level: dict[Qos, list[Event]] = defaultdict(list)
+    for event in events:
+        per_level[level_of[event.subscription]].append(event)
+    return {level: _verdict(level, found, by_key, dead) for level, found in per_level.items()}
+
+
+def _verdict(level: Qos, events: Sequence[Event], calls: Mapping[str, Sequence[Call]], dead: Counter[str]) -> Verdict:
+    lost, repeated, given_up, latencies = [], [], [], []
+    for event in events:
+        seen = calls.get(event.key, ())
+        accepted = [call for call in seen if call.is_accepted]
+        if accepted:
+            latencies.append(accepted[0].at - event.produced_at)
+        elif event.key in dead:
+            pass
+        elif seen and level in {Qos.AT_MOST_ONCE, Qos.NONE}:
+            given_up.append(event)
+        else:
+            lost.append(event)
+        if len(seen if level is Qos.AT_MOST_ONCE else accepted) > 1:
+            repeated.append(event)
+    misordered = _misordered(events, calls) if level.is_ordered else []
+    named = {"lost": lost, "repeated": repeated, "misordered": misordered}
+    return Verdict(
+        events=len(events),
+        lost=len(lost),
+        repeated=len(repeated),
+        misordered=len(misordered),
+        dead_lettered=sum(1 for event in events if event.key in dead),
+        given_up=len(given_up),
+        latencies=sorted(latencies),
+        examples={name: [event.key for event in found[:NAMED]] for name, found in named.items() if found},
+    )
+
+
+def _misordered(events: Sequence[Event], calls: Mapping[str, Sequence[Call]]) -> list[Event]:
+    lanes: dict[tuple[str, int], list[Event]] = defaultdict(list)
+    for event in events:
+        if event.key in calls:
+            lanes[event.subscription, event.partition].append(event)
+    late = []
+    for lane in lanes.values():
+        latest = float("-inf")
+        for event in sorted(lane, key=lambda each: each.offset):
+            first = calls[event.key][0].at
+            if first < latest:
+                late.append(event)
+            latest = max(latest, first)
+    return late
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What has to hold whatever the fault, and what more where every stop was clean.
+
+    Attributes:
+        is_clean: no process was killed, frozen or cut off: nothing lost, repeated or misordered at the ordered levels.
+        late_at_most_once: how many events at-most-once may send late: a worker that is frozen between the claim of an
+            event and its request sends that one when it wakes up.
+    """
+
+    is_clean: bool = False
+    late_at_most_once: int = 0
+
+    def broken(self, verdicts: Mapping[Qos, Verdict]) -> list[str]:
+        """A sentence for every promise that does not hold."""
+        problems = []
+        for level, verdict in verdicts.items():
+            allowed = self._allowed(level)
+            for name, most in allowed.items():
+                count = getattr(verdict, name)
+                if count > most:
+                    examples = ", ".join(verdict.examples.get(name, ()))
+                    problems.append(f"{level}: {count} {name}, allowed {most}: {examples}")
+        return problems
+
+    def _allowed(self, level: Qos) -> dict[str, int]:
+        match level:
+            case Qos.AT_LEAST_ONCE:
+                return {"lost": 0, "misordered": 0, **({"repeated": 0} if self.is_clean else {})}
+            case Qos.AT_MOST_ONCE:
+                late = {"misordered": self.late_at_most_once, "repeated": 0}
+                return {**late, **({"lost": 0, "given_up": 0} if self.is_clean else {})}
+            case Qos.AUTO:
+                return {"lost": 0} if self.is_clean else {}
+            case Qos.NONE:
+                return {}

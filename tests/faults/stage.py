@@ -1,0 +1,234 @@
+"""What faults are done to: three brokers, workers, a receiver and a load; and the ledger of what came of it."""
+
+import asyncio
+import json
+import os
+import sys
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pipeline.model import Qos
+from tests.brokers import TestBroker
+from tests.cluster import Cluster, Worker, cluster
+from tests.faults.ledger import Call, Event, Verdict, judge
+from tests.faults.load import Load
+from tests.waiting import eventually
+
+STARTER: Final = "WEBHOOKS_FAULTS_STARTER"
+"""The setting that names the program that starts, stops and breaks brokers; `.ci/run` knows what it can do."""
+
+PARTITIONS: Final = 8
+SUBSCRIPTIONS: Final = {qos: [f"{qos}-{number}" for number in range(5)] for qos in Qos}
+LEVEL_OF: Final = {name: qos for qos, names in SUBSCRIPTIONS.items() for name in names}
+RETRY: Final = {
+    "retryStrategy": "LINEAR",
+    "maxAttempts": 10_000,
+    "initialDelaySeconds": 1,
+    "maxDelaySeconds": 2,
+    "jitter": "NONE",
+}
+"""Nothing is given up for want of tries."""
+
+HTTP: Final = {"connectTimeout": 2000, "readTimeout": 3000}
+SETTLE_SECONDS: Final = 180.0
+
+
+def starter() -> Path | None:
+    """The program that starts brokers, if there is one."""
+    named = os.environ.get(STARTER)
+    path = Path(named) if named else Path(__file__).parents[2] / "../shared/kafka/kafka"
+    return path.resolve() if path.exists() else None
+
+
+class Brokers:
+    """Three brokers in a folder, and what can be done to them."""
+
+    def __init__(self, program: Path, folder: Path) -> None:
+        self._program = program
+        self.folder = folder
+        self.bootstrap = ""
+
+    async def start(self, count: int = 3) -> None:
+        """Start them; the folder keeps their data."""
+        said = await self._run("start", "--brokers", str(count), "--port", "0")
+        self.bootstrap = said.splitlines()[-1].strip()
+
+    async def act(self, action: str, number: int) -> None:
+        """`kill`, `pause`, `resume` or `restart` the broker with this number, from 1."""
+        await self._run(action, str(number))
+
+    async def stop(self) -> None:
+        """Stop all and remove their data."""
+        await self._run("stop", "--wipe")
+
+    @property
+    def ports(self) -> list[int]:
+        """Where they listen."""
+        return [int(address.rpartition(":")[2]) for address in self.bootstrap.split(",")]
+
+    async def _run(self, command: str, *arguments: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            str(self._program), command, *arguments, "--dir", str(self.folder),
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        out, err = await process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"{command} {arguments}: {err.decode()[-500:]}")
+        return out.decode()
+
+
+class Receiver:
+    """The receiver's process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int, log: Path) -> None:
+        self._process = process
+        self.port = port
+        self.log = log
+
+    async def behave(self, **mode: Any) -> None:
+        """Behave so from now on (receiver_process.Receiver)."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(mode).encode() + b"\n")
+        await self._process.stdin.drain()
+        assert await self._process.stdout.readline() == b"switched\n"
+
+    def calls(self) -> list[Call]:
+        """All that it has written down."""
+        return self.read(self.log)
+
+    @staticmethod
+    def read(log: Path) -> list[Call]:
+        """The calls in a receiver's log; of a line that was cut off by a kill nothing is taken."""
+        lines = log.read_text().splitlines(keepends=True)
+        rows = (line.rstrip("\n").split("\t") for line in lines if line.endswith("\n"))
+        return [Call(float(at), key, int(attempt), int(status)) for at, key, attempt, status in rows]
+
+
+@asynccontextmanager
+async def receiving(log: Path) -> AsyncIterator[Receiver]:
+    """A receiver, in a process of its own."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.faults.receiver_process", str(log),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        yield Receiver(process, int(await process.stdout.readline()), log)
+    finally:
+        process.kill()
+        await process.wait()
+
+
+@dataclass
+class Stage:
+    """Everything that a fault can be done to."""
+
+    brokers: Brokers
+    broker: TestBroker
+    cluster: Cluster
+    receiver: Receiver
+    load: Load
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def workers(self) -> list[Worker]:
+        """Those that run."""
+        return [worker for worker in self.cluster.workers if worker.is_running]
+
+    async def steady(self, seconds: float) -> None:
+        """Let the load go on for so long: what a fault meets, and how long it lasts, is a matter of time alone."""
+        await asyncio.sleep(seconds)
+
+    async def settle(self) -> None:
+        """Return when nothing is under way any more: all is committed, and no lane has anything left.
+
+        Raises:
+            TimeoutError: it does not come to rest: something is stuck, which is a loss.
+        """
+        ends = {record.partition: record.offset + 1 for record in await self.broker.read(self.cluster.topic)}
+        state: dict[str, object] = {}
+
+        async def is_settled() -> bool:
+            state["committed"] = await self.broker.committed(self.cluster.app, self.cluster.topic)
+            lanes = [lane for worker in self.workers for lane in await worker.lanes()]
+            state["busy"] = [lane for lane in lanes if lane["eventsBehind"] or lane["queued"] or lane["inFlight"]]
+            state["failed"] = [lane for lane in lanes if lane["status"] != "started"]
+            return state == {"committed": ends, "busy": [], "failed": []}
+
+        await eventually(is_settled, within_seconds=SETTLE_SECONDS, says=lambda: f"{state} of {ends}")
+
+    async def verdicts(self) -> dict[Qos, Verdict]:
+        """What became of every event."""
+        events = [
+            Event(
+                f"{record.topic}-{record.partition}-{record.offset}",
+                (record.key or b"").decode(),
+                record.partition,
+                record.offset,
+                record.timestamp / 1000,
+            )
+            for record in await self.broker.read(self.cluster.topic)
+        ]
+        letters = [
+            value.decode()
+            for record in await self.broker.read(f"{self.cluster.app}-dlq")
+            for name, value in record.headers
+            if name == "dlq.webhook-id"
+        ]
+        return judge(events, self.receiver.calls(), letters, LEVEL_OF)
+
+
+@asynccontextmanager
+async def staged(
+    brokers: Brokers,
+    folder: Path,
+    *,
+    workers: int = 2,
+    per_second: float = 300.0,
+    settings: Mapping[str, str] | None = None,
+) -> AsyncIterator[Stage]:
+    """Workers that deliver to subscriptions of every level, and a load that is ready to begin.
+
+    Args:
+        brokers: that run.
+        folder: for files.
+        workers: how many.
+        per_second: events of the load.
+        settings: more WEBHOOKS_ settings, without the prefix.
+    """
+    app = f"faults-{uuid.uuid4().hex[:8]}"
+    broker = TestBroker(brokers.bootstrap)
+    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - nothing else is under way
+    async with AsyncExitStack() as stack:
+        receiver = await stack.enter_async_context(receiving(folder / "calls.tsv"))
+        found = await stack.enter_async_context(
+            cluster(
+                broker,
+                app,
+                folder,
+                partitions=PARTITIONS,
+                dlq=True,
+                settings=settings,
+                interruptConsumptionOnServerError=False,
+                interruptConsumptionOnException=False,
+            )
+        )
+        for qos, names in SUBSCRIPTIONS.items():
+            await _subscribe(found, receiver, qos, names)
+        for _ in range(workers):
+            await found.start_worker()
+        await found.until_ready()
+        load = Load(broker, found.topic, list(LEVEL_OF), per_second)
+        yield Stage(brokers, broker, found, receiver, load)
+
+
+async def _subscribe(found: Cluster, receiver: Receiver, qos: Qos, names: Sequence[str]) -> None:
+    for name in names:
+        options = {"callbackUrl": f"http://127.0.0.1:{receiver.port}/{name}", "retry": RETRY, "http": HTTP}
+        configuration = {"entrypointId": "webhook-advanced", "entrypointConfiguration": options}
+        await found.store.apply({"id": name, "configuration": configuration, "qos": qos.value})
