@@ -1,0 +1,113 @@
+"""The ledger of the faults finds what was planted: a loss, a repetition, a disorder; and nothing where nothing is."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from pipeline.model import Qos
+from tests.faults.ledger import Call, Event, Promise, Verdict, judge
+
+ORDERED = [Qos.AT_LEAST_ONCE, Qos.AT_MOST_ONCE]
+
+
+def events(count: int, *, partitions: int = 1, subscription: str = "s") -> list[Event]:
+    return [
+        Event(
+            f"t-{number % partitions}-{number // partitions}",
+            subscription,
+            number % partitions,
+            number // partitions,
+            100.0 + number,
+        )
+        for number in range(count)
+    ]
+
+
+def call(event: Event, at: float, status: int = 200, attempt: int = 1) -> Call:
+    return Call(at, event.key, attempt, status)
+
+
+def verdict(level: Qos, found: Sequence[Event], calls: Sequence[Call], letters: Sequence[str] = ()) -> Verdict:
+    return judge(found, calls, letters, {"s": level, "r": level})[level]
+
+
+@pytest.mark.parametrize("level", list(Qos))
+def test_what_was_delivered_once_and_in_order_breaks_no_promise(level: Qos) -> None:
+    found = events(5)
+    made = verdict(level, found, [call(event, event.produced_at + 0.5) for event in found])
+    assert (made.events, made.lost, made.repeated, made.misordered, made.given_up) == (5, 0, 0, 0, 0)
+    assert made.quantile(0.5) == made.quantile(0.99) == pytest.approx(0.5)
+    assert Promise(is_clean=True).broken({level: made}) == []
+
+
+def test_an_event_that_nobody_saw_is_lost_and_named() -> None:
+    found = events(3)
+    made = verdict(Qos.AT_LEAST_ONCE, found, [call(found[0], 1), call(found[2], 3)])
+    assert (made.lost, made.examples["lost"]) == (1, ["t-0-1"])
+    assert Promise().broken({Qos.AT_LEAST_ONCE: made}) == ["at-least-once: 1 lost, allowed 0: t-0-1"]
+
+
+def test_an_event_that_was_only_refused_is_lost_at_at_least_once_and_given_up_at_at_most_once() -> None:
+    found = events(1)
+    calls = [call(found[0], 1, status=503)]
+    assert verdict(Qos.AT_LEAST_ONCE, found, calls).lost == 1
+    made = verdict(Qos.AT_MOST_ONCE, found, calls)
+    assert (made.lost, made.given_up) == (0, 1)
+    assert Promise().broken({Qos.AT_MOST_ONCE: made}) == []
+    assert Promise(is_clean=True).broken({Qos.AT_MOST_ONCE: made}) != []
+
+
+def test_a_dead_letter_is_no_loss() -> None:
+    found = events(1)
+    made = verdict(Qos.AT_LEAST_ONCE, found, [call(found[0], 1, status=422)], [found[0].key])
+    assert (made.lost, made.dead_lettered) == (0, 1)
+
+
+def test_an_event_that_was_accepted_twice_is_repeated() -> None:
+    found = events(2)
+    calls = [call(found[0], 1), call(found[1], 2), call(found[1], 3, attempt=2)]
+    made = verdict(Qos.AT_LEAST_ONCE, found, calls)
+    assert (made.repeated, made.examples["repeated"]) == (1, ["t-0-1"])
+    assert Promise().broken({Qos.AT_LEAST_ONCE: made}) == [], "it may be, after a crash"
+    assert Promise(is_clean=True).broken({Qos.AT_LEAST_ONCE: made}) != []
+
+
+def test_a_second_try_after_a_refusal_repeats_nothing_at_at_least_once_and_is_forbidden_at_at_most_once() -> None:
+    found = events(1)
+    calls = [call(found[0], 1, status=0), call(found[0], 2)]
+    assert verdict(Qos.AT_LEAST_ONCE, found, calls).repeated == 0
+    made = verdict(Qos.AT_MOST_ONCE, found, calls)
+    assert made.repeated == 1
+    assert Promise().broken({Qos.AT_MOST_ONCE: made}) == ["at-most-once: 1 repeated, allowed 0: t-0-0"]
+
+
+@pytest.mark.parametrize("level", ORDERED)
+def test_an_event_that_is_first_seen_after_a_later_one_is_misordered(level: Qos) -> None:
+    found = events(3)
+    calls = [call(found[0], 1), call(found[2], 2), call(found[1], 3)]
+    made = verdict(level, found, calls)
+    assert (made.misordered, made.examples["misordered"]) == (1, ["t-0-1"])
+    assert len(Promise().broken({level: made})) == 1
+    assert Promise(late_at_most_once=1).broken({level: made}) == (
+        [] if level is Qos.AT_MOST_ONCE else ["at-least-once: 1 misordered, allowed 0: t-0-1"]
+    )
+
+
+@pytest.mark.parametrize("level", ORDERED)
+def test_order_is_that_of_first_calls_within_a_partition_and_a_subscription(level: Qos) -> None:
+    found = [*events(4, partitions=2), *events(1, subscription="r")]
+    first, other, second, late, stranger = found
+    calls = [call(second, 5), call(first, 4), call(other, 9), call(late, 10), call(stranger, 1), call(other, 11)]
+    assert verdict(level, found, calls).misordered == 0
+
+
+@pytest.mark.parametrize("level", [Qos.AUTO, Qos.NONE])
+def test_the_other_levels_have_no_order(level: Qos) -> None:
+    found = events(2)
+    assert verdict(level, found, [call(found[1], 1), call(found[0], 2)]).misordered == 0
+
+
+def test_levels_are_judged_apart() -> None:
+    mixed = [*events(1), Event("t-0-9", "r", 0, 9, 1.0)]
+    made = judge(mixed, [call(mixed[0], 2)], [], {"s": Qos.AT_LEAST_ONCE, "r": Qos.AT_MOST_ONCE})
+    assert (made[Qos.AT_LEAST_ONCE].lost, made[Qos.AT_MOST_ONCE].lost) == (0, 1)
