@@ -138,12 +138,12 @@ def _misordered(events: Sequence[Event], calls: Mapping[str, Sequence[Call]]) ->
             lanes[event.subscription, event.partition].append(event)
     late = []
     for lane in lanes.values():
-        latest = float("-inf")
-        for event in sorted(lane, key=lambda each: each.offset):
+        earliest = float("inf")  # of those after it
+        for event in sorted(lane, key=lambda each: each.offset, reverse=True):
             first = calls[event.key][0].at
-            if first < latest:
+            if first > earliest:
                 late.append(event)
-            latest = max(latest, first)
+            earliest = min(earliest, first)
     return late
 
 
