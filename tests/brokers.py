@@ -24,7 +24,7 @@ class TestBroker:
     """A broker to test against.
 
     Attributes:
-        bootstrap: its address, `host:port`.
+        bootstrap: its address, `host:port`; of several brokers with commas between them.
         mock: the embedded broker, with its faults; None for a real Kafka.
         security: the `security` block of its endpoint in an API definition; None for a plain listener.
     """
@@ -41,10 +41,15 @@ class TestBroker:
         return self.mock is not None
 
     @property
+    def replicas(self) -> int:
+        """Of the topics that are created: one on each of the brokers it names."""
+        return len(self.bootstrap.split(","))
+
+    @property
     def connection(self) -> KafkaConnection:
         """How the pipeline reaches it."""
         security = None if self.security is None else read(Security, self.security, "security")
-        return replace(connection((self.bootstrap,), security, "security"), embedded=self.embedded)
+        return replace(connection(tuple(self.bootstrap.split(",")), security, "security"), embedded=self.embedded)
 
     async def create_topic(self, name: str, partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
         """Create a topic and return its name. The embedded broker has no topic configuration: *config* is for Kafka."""
@@ -54,7 +59,9 @@ class TestBroker:
         admin = AIOKafkaAdminClient(**self.connection.client_options())
         try:
             await admin.start()
-            answer = await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=dict(config or {}))])
+            answer = await admin.create_topics(
+                [NewTopic(name, partitions, self.replicas, topic_configs=dict(config or {}))]
+            )
             for topic, code, *reason in answer.topic_errors:
                 if code:
                     raise for_code(code)(f"{topic}: {reason}")
