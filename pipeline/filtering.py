@@ -44,7 +44,7 @@ class View:
     def attribute(self, name: str) -> list[bytes]:
         """An attribute of the CloudEvent, from wherever its mode keeps it: headers, or the body of a structured one."""
         content_type = [value for key, value in self._event.headers if value and key.lower() == _CONTENT_TYPE][:1]
-        if content_type and content_type[0].lower().startswith(_STRUCTURED):
+        if content_type and content_type[0].partition(b";")[0].strip().lower() == _STRUCTURED:
             body = self.body()
             return _texts(body.get(name)) if isinstance(body, dict) else []
         if name == _CONTENT_TYPE_ATTRIBUTE:
@@ -68,7 +68,7 @@ class View:
         return _texts(value)
 
     def body(self) -> Json:
-        """The body, None if it is not JSON."""
+        """The body, None if it is not JSON in UTF-8, or says two things under one name."""
         if not self._is_parsed:
             self._is_parsed = True
             self._body = _parsed(self._event.value)
@@ -79,7 +79,7 @@ def _parsed(value: bytes | None) -> Json:
     if not value:
         return None
     try:
-        parsed: Json = json.loads(value, parse_int=str, parse_float=str, parse_constant=_refuse)
+        parsed: Json = _DECODER.decode(value.decode())
     except (ValueError, RecursionError):
         return None
     return parsed
@@ -87,6 +87,19 @@ def _parsed(value: bytes | None) -> Json:
 
 def _refuse(name: str) -> str:
     raise ValueError(f"{name} is no JSON (RFC 8259 section 6)")
+
+
+def _unambiguous(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        # Whoever receives it may read the other one.
+        raise ValueError("a name stands twice in an object (RFC 7493 section 2.3)")
+    return members
+
+
+_DECODER: Final = json.JSONDecoder(
+    parse_int=str, parse_float=str, parse_constant=_refuse, object_pairs_hook=_unambiguous
+)
 
 
 def _texts(value: Json) -> list[bytes]:

@@ -33,8 +33,8 @@ MAX_COMPARISONS: Final = 100
 HEADER_PREFIX: Final = "header."
 
 _DIALECTS: Final = "exact, prefix, suffix, all, any, not"
-# CloudEvents 1.0 section "Attribute Naming Convention".
-_ATTRIBUTE: Final = re.compile(r"[a-z0-9]+")
+# CloudEvents 1.0 section "Naming Conventions": "data" is the name of what is no attribute.
+_ATTRIBUTE: Final = re.compile(r"(?!data\Z)[a-z0-9]+")
 _BAD_ESCAPE: Final = re.compile(r"~(?![01])")
 
 

@@ -114,6 +114,10 @@ def test_attributes_of_a_structured_event_are_those_of_its_body(
         b"[]",
         b'{"n": ' + b"9" * 10_000 + b"}",
         b'{"n": "\\ud800"}',
+        b'{"n": "1", "n": "1"}',
+        b'{"type": "1", "n": ["1", {"x": 1, "x": 1}]}',
+        '{"n": "1", "type": "1"}'.encode("utf-16"),
+        b'{"n": "1", "type": "1", "x": "\xe9"}',
     ],
 )
 def test_a_body_of_any_kind_is_no_error(body: bytes | None) -> None:
@@ -121,6 +125,15 @@ def test_a_body_of_any_kind_is_no_error(body: bytes | None) -> None:
     for key in ("/n", "/n/0", "type"):
         assert not wants({"exact": {key: "1"}}, event)
         assert wants({"not": {"exact": {key: "1"}}}, event)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "wanted"),
+    [(b"APPLICATION/CloudEvents+JSON ;charset=utf-8", True), (b"application/cloudevents+jsonl", False)],
+)
+def test_a_structured_event_is_known_by_its_media_type_alone(content_type: bytes, wanted: bool) -> None:
+    event = Record("events", 0, 1, b"s", b'{"type": "a"}', [("content-type", content_type)])
+    assert wants({"exact": {"type": "a"}}, event) is wanted
 
 
 def test_numbers_compare_as_they_are_written() -> None:
@@ -162,6 +175,7 @@ P = "configuration.filter"
         ({"exact": {}}, f"{P}.exact: must be an object with at least one place"),
         ({"exact": {"type": 1}}, f"{P}.exact.type: must be a text"),
         ({"exact": {"Type": "a"}}, f'{P}.exact: "Type" is no place; allowed: a CloudEvents attribute'),
+        ({"exact": {"data": "a"}}, f'{P}.exact: "data" is no place'),
         ({"exact": {"header.": "a"}}, f'{P}.exact: "header." is no place'),
         ({"exact": {"/a~2": "a"}}, f'{P}.exact: "/a~2" holds a ~ that is neither'),
         ({"all": []}, f"{P}.all: must be a list with at least one filter"),
