@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from types import TracebackType
 from typing import Final, Self
 
@@ -15,25 +16,27 @@ class ForwardProxy:
 
     Args:
         authorization: the value of Proxy-Authorization that it wants, if it wants one.
+        tls: the proxy's context, for a proxy that is spoken to in TLS.
 
     Attributes:
         requests: the heads that it was sent, CONNECT or POST.
     """
 
-    def __init__(self, authorization: str | None = None) -> None:
+    def __init__(self, authorization: str | None = None, *, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[Request] = []
         self.port = 0
         self._authorization = authorization
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://{HOST}:{self.port}"
+        return f"{'http' if self._tls is None else 'https'}://{HOST}:{self.port}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, HOST, 0)
+        self._server = await asyncio.start_server(self._accept, HOST, 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import gzip
 import logging
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -368,7 +370,7 @@ async def test_an_answer_before_the_whole_request_counts_and_the_connection_is_n
 
 
 # The proxy of these tests forwards the first request of a connection only.
-@pytest.mark.parametrize("any_route", ["straight", "tls", "tunnel"], indirect=True)
+@pytest.mark.parametrize("any_route", ["straight", "tls", "tunnel", "socks", "socks-tls"], indirect=True)
 async def test_a_connection_is_used_again(any_route: Bench) -> None:
     receiver = await any_route.receiver(answer(200, b"ok"), answer(500, b"x" * 5000), answer(204))
     subscription = await any_route.subscription(receiver)
@@ -426,6 +428,40 @@ async def test_a_connection_that_the_receiver_closed_meanwhile_is_replaced(any_r
     assert await any_route.callback(subscription, event(), 1) == Delivered(201)
 
 
+async def test_kept_connections_that_were_closed_meanwhile_are_passed_over_in_one_attempt(any_route: Bench) -> None:
+    receiver = await any_route.receiver(held(answer(200)))
+    subscription = await any_route.subscription(receiver)
+    calls = [asyncio.ensure_future(any_route.callback(subscription, event(), 1)) for _ in range(4)]
+    await receiver.until(lambda it: len(it.requests) == 4)
+    receiver.release()
+    assert await asyncio.gather(*calls) == [Delivered(200)] * 4
+    for wire in list(any_route.transport._idle._parked):
+        assert wire.transport is not None
+        wire.transport.close()  # it is closing, and nobody has been told yet
+    assert await any_route.callback(subscription, event(), 1) == Delivered(200)
+    assert (receiver.connections, len(receiver.requests)) == (5, 5)
+
+
+@pytest.mark.parametrize("has_reset", [False, True])
+async def test_a_connection_that_ends_while_the_request_is_on_its_way_is_stale(
+    straight: Bench, *, has_reset: bool
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        subscription = Subscription("s", 1, f"http://127.0.0.1:{server.getsockname()[1]}/", http=LIMITS)
+        first = asyncio.ensure_future(straight.callback(subscription, event(), 1))
+        accepted, _ = await asyncio.to_thread(server.accept)
+        with accepted:
+            assert await asyncio.to_thread(accepted.recv, 65_536)
+            accepted.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            assert await first == Delivered(200)
+            if has_reset:
+                accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        # The event loop has not run since: the client still takes the connection for a good one.
+        outcome = await straight.callback(subscription, event(), 1)
+    assert isinstance(outcome, Failed)
+    assert (outcome.may_have_arrived, outcome.stale, outcome.timed_out) == (True, True, False)
+
+
 @pytest.mark.parametrize("end", [hang_up, reset])
 async def test_a_reused_connection_that_ends_without_an_answer_is_stale_and_may_have_arrived(
     any_route: Bench, end: Behaviour
@@ -458,6 +494,18 @@ async def test_a_reused_connection_that_has_begun_to_answer_or_is_silent_is_not_
         else:
             assert isinstance(outcome, Failed)
             assert not outcome.stale
+
+
+async def test_a_reused_connection_that_we_close_ourselves_is_not_stale(any_route: Bench) -> None:
+    receiver = await any_route.receiver(answer(200), silent)
+    subscription = await any_route.subscription(receiver)
+    assert await any_route.callback(subscription, event(), 1) == Delivered(200)
+    call = asyncio.ensure_future(any_route.callback(subscription, event(), 1))
+    await receiver.until(lambda it: len(it.requests) == 2)
+    await any_route.transport.close()
+    outcome = await asyncio.wait_for(call, 5)
+    assert isinstance(outcome, Failed)
+    assert (outcome.may_have_arrived, outcome.stale) == (True, False)
 
 
 async def test_an_unused_connection_is_closed_after_the_idle_timeout() -> None:
