@@ -124,18 +124,25 @@ class Cluster:
         """The source topic."""
         return self.definition.source.topic
 
-    async def start_worker(self, **settings: str) -> Worker:
-        """Start a worker process; it is not ready yet."""
+    async def start_worker(
+        self, *, group: int | None = None, environment: Mapping[str, str] | None = None, **settings: str
+    ) -> Worker:
+        """Start a worker process; it is not ready yet.
+
+        Args:
+            group: the id of the group that it runs as.
+            environment: more of it, as it is.
+            settings: more WEBHOOKS_ settings, without the prefix.
+        """
         port = free_port()
         number = len(self.workers) + 1
         log = self.folder / f"worker-{number}.log"
-        environment = (
-            os.environ | self.environment | {f"WEBHOOKS_{name.upper()}": text for name, text in settings.items()}
-        )
-        environment |= {"WEBHOOKS_WEB_PORT": str(port), "WEBHOOKS_DATA_DIR": str(self.folder / f"data-{number}")}
+        variables = os.environ | self.environment | dict(environment or {})
+        variables |= {f"WEBHOOKS_{name.upper()}": text for name, text in settings.items()}
+        variables |= {"WEBHOOKS_WEB_PORT": str(port), "WEBHOOKS_DATA_DIR": str(self.folder / f"data-{number}")}
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
-                *self._command(), env=environment, stdout=output, stderr=output
+                *self._command(), env=variables, stdout=output, stderr=output, group=group
             )
         worker = Worker(process, port, log)
         self.workers.append(worker)

@@ -1,19 +1,16 @@
 """The faults: each breaks something, waits and mends it again; its promise says what has to stay whole all the same."""
 
-import asyncio
 import random
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from confluent_kafka import ElectionType
-from confluent_kafka.admin import AdminClient
-
 from pipeline.model import Qos
 from tests.cluster import Worker
+from tests.faults.around import CUT_GROUP, faked_clock, unreachable
 from tests.faults.ledger import Promise
-from tests.faults.stage import SUBSCRIPTIONS, Stage
+from tests.faults.stage import PARTITIONS, SUBSCRIPTIONS, Stage
 
 SESSION_SECONDS: Final = 15.0
 """After so long without a heartbeat the group counts a worker as dead (pipeline/app.py)."""
@@ -30,6 +27,8 @@ class Fault:
         do: breaks and mends it.
         promise: what has to hold all the same.
         workers: that run before it.
+        needs: "tokens" (subscriptions with OAuth2), "dlq-cluster" (a cluster for dead letters), "iptables" and root,
+            "libfaketime".
     """
 
     name: str
@@ -37,6 +36,7 @@ class Fault:
     do: Do
     promise: Promise = field(default_factory=Promise)
     workers: int = 2
+    needs: frozenset[str] | set[str] = frozenset()
 
 
 async def nothing(stage: Stage, _: random.Random) -> None:
@@ -136,18 +136,84 @@ async def brokers_restarted(stage: Stage, _: random.Random) -> None:
 async def leader_moved(stage: Stage, rng: random.Random) -> None:
     """The leaders of one broker move away, and back to where they are preferred."""
     await broker_killed(stage, rng)
-    admin = AdminClient({"bootstrap.servers": stage.brokers.bootstrap})
-    elected = admin.elect_leaders(ElectionType.PREFERRED, None)
-    await asyncio.to_thread(elected.result, 20)
+    await stage.elect_preferred()
     await stage.steady(3)
 
 
 async def coordinator_paused(stage: Stage, _: random.Random) -> None:
     """The broker that coordinates the group is frozen, and woken up."""
-    admin = AdminClient({"bootstrap.servers": stage.brokers.bootstrap})
-    described = admin.describe_consumer_groups([stage.cluster.app])[stage.cluster.app]
-    group = await asyncio.to_thread(described.result, 20)
-    await _pause(stage, group.coordinator.id)
+    await _pause(stage, await stage.coordinator())
+
+
+async def registry_paused(stage: Stage, _: random.Random) -> None:
+    """The broker that leads the subscriptions' topic is frozen, and somebody edits a subscription afterwards."""
+    await _pause(stage, await stage.leader_of(f"{stage.cluster.app}.subscriptions"))
+    await stage.cluster.store.resume(SUBSCRIPTIONS[Qos.AT_LEAST_ONCE][0])
+
+
+# ------------------------------------------------------------------- topics
+
+
+async def partitions_added(stage: Stage, _: random.Random) -> None:
+    """The source topic gets half as many partitions more."""
+    await stage.broker.add_partitions(stage.cluster.topic, PARTITIONS + PARTITIONS // 2)
+    await stage.steady(20)
+
+
+async def dead_letters_refused(stage: Stage, _: random.Random) -> None:
+    """The dead-letter topic takes no writes while the receiver rejects."""
+    await _reject_while_read_only(stage, f"{stage.cluster.app}-dlq")
+
+
+async def rows_refused(stage: Stage, _: random.Random) -> None:
+    """The topic of the cursor rows takes no writes while the receiver fails and rejects."""
+    await _reject_while_read_only(stage, f"{stage.cluster.app}.cursors")
+
+
+async def _reject_while_read_only(stage: Stage, topic: str) -> None:
+    await stage.demand_replicas(topic, 4)
+    await stage.receiver.behave(name="reject", share=0.2)
+    await stage.steady(8)
+    await stage.demand_replicas(topic, 2)
+    await stage.steady(2)
+    await stage.receiver.behave(name="ok")
+
+
+async def dead_letter_cluster_down(stage: Stage, _: random.Random) -> None:
+    """The dead letters' own cluster is killed while the receiver rejects, and comes back."""
+    assert stage.dlq_brokers is not None
+    await stage.receiver.behave(name="reject", share=0.2)
+    await stage.dlq_brokers.act("kill", 1)
+    await stage.steady(8)
+    await stage.dlq_brokers.act("restart", 1)
+    await stage.steady(2)
+    await stage.receiver.behave(name="ok")
+
+
+# ------------------------------------------------------------------- the world around
+
+
+async def cut_off(stage: Stage, _: random.Random) -> None:
+    """A worker can't reach the brokers for longer than its session, and still reaches the receiver."""
+    worker = await stage.cluster.start_worker(group=CUT_GROUP)
+    await stage.cluster.until_ready(*stage.workers)
+    async with unreachable(stage.brokers.ports, CUT_GROUP):
+        await stage.steady(SESSION_SECONDS + 7)
+    await stage.steady(5)
+    # It may have left by itself: its supervisor would have started it again.
+    if worker.is_running:
+        await stage.cluster.until_ready(*stage.workers)
+
+
+async def clock_jumps(stage: Stage, _: random.Random) -> None:
+    """A worker's clock jumps an hour ahead, and two back."""
+    offset = stage.cluster.folder / "clock"
+    offset.write_text("+0")
+    await stage.cluster.start_worker(environment=faked_clock(offset))
+    await stage.cluster.until_ready(*stage.workers)
+    for jump in ("+3600", "-3600", "+0"):
+        offset.write_text(jump)
+        await stage.steady(4)
 
 
 # ------------------------------------------------------------------- receivers
@@ -197,6 +263,38 @@ async def receiver_rejecting(stage: Stage, _: random.Random) -> None:
     await stage.receiver.behave(name="ok")
 
 
+# ------------------------------------------------------------------- token endpoints
+
+
+async def tokens_down(stage: Stage, _: random.Random) -> None:
+    """The token endpoint answers 503."""
+    await _tokens(stage, "down")
+
+
+async def tokens_slow(stage: Stage, _: random.Random) -> None:
+    """The token endpoint takes two seconds for each answer."""
+    await _tokens(stage, "slow")
+
+
+async def tokens_wrong(stage: Stage, _: random.Random) -> None:
+    """The token endpoint answers nonsense: FAILURE, and somebody resumes."""
+    await _tokens(stage, "wrong")
+    await stage.resume_failed()
+
+
+async def tokens_refused(stage: Stage, _: random.Random) -> None:
+    """The token endpoint refuses the credentials: FAILURE, and somebody resumes."""
+    await _tokens(stage, "refuse")
+    await stage.resume_failed()
+
+
+async def _tokens(stage: Stage, mode: str) -> None:
+    await stage.receiver.behave(tokens=mode)
+    await stage.steady(8)
+    await stage.receiver.behave(tokens="ok")
+    await stage.steady(2)
+
+
 CLEAN: Final = Promise(is_clean=True)
 ONCE_PER_SUBSCRIPTION: Final = Promise(late_at_most_once=len(SUBSCRIPTIONS[Qos.AT_MOST_ONCE]))
 
@@ -214,6 +312,28 @@ FAULTS: Final = {
         Fault("brokers-restarted", "brokers: rolling restart of all three", brokers_restarted),
         Fault("leader-moved", "leaders moved away and back", leader_moved),
         Fault("coordinator-paused", "the group's coordinator: paused for 8 s", coordinator_paused),
+        Fault("registry-paused", "the leader of the subscriptions' topic: paused for 8 s", registry_paused),
+        Fault("partitions-added", "partitions added to the source topic: 8 to 12", partitions_added, CLEAN),
+        Fault("dead-letters-refused", "dead-letter topic: takes no writes for 8 s", dead_letters_refused),
+        Fault(
+            "dead-letter-cluster",
+            "dead letters' own cluster: kill -9, restart",
+            dead_letter_cluster_down,
+            needs={"dlq-cluster"},
+        ),
+        Fault("rows-refused", "cursor rows: their topic takes no writes for 8 s", rows_refused),
+        Fault(
+            "cut-off",
+            "network: a worker cut off from the brokers for 22 s",
+            cut_off,
+            ONCE_PER_SUBSCRIPTION,
+            needs={"iptables"},
+        ),
+        Fault("clock-jumps", "a worker's clock: one hour ahead, two back", clock_jumps, CLEAN, needs={"libfaketime"}),
+        Fault("tokens-down", "token endpoint: 503 for 8 s", tokens_down, needs={"tokens"}),
+        Fault("tokens-slow", "token endpoint: 2 s for each answer", tokens_slow, CLEAN, needs={"tokens"}),
+        Fault("tokens-wrong", "token endpoint: nonsense for 8 s, then resumed", tokens_wrong, needs={"tokens"}),
+        Fault("tokens-refused", "token endpoint: refuses for 8 s, then resumed", tokens_refused, needs={"tokens"}),
         Fault("receiver-down", "receiver: down for 6 s", receiver_down, CLEAN),
         Fault("receiver-hanging", "receiver: half of it hangs for 8 s", receiver_hanging),
         Fault("receiver-flapping", "receiver: down and up, five times", receiver_flapping),

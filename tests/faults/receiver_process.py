@@ -17,18 +17,22 @@ from typing import Any, Final
 HOST: Final = "127.0.0.1"
 OK: Final = 200
 NONE: Final = 0
+TOKEN_SECONDS: Final = 3
+"""So short that tokens are asked for all the time."""
 
 
 class Receiver:
     """Reads requests and answers by the mode.
 
-    Modes: {"name": "ok"}, "hang", "slow" (*seconds*), "errors" (*share* of 503), "reject" (*share* of 422), "down";
-    with "only": "odd" they hold for the subscriptions whose number is odd.
+    Modes of callbacks: {"name": "ok"}, "hang", "slow" (*seconds*), "errors" (*share* of 503), "reject" (*share* of
+    422), "down"; with "only": "odd" they hold for the subscriptions whose number is odd. Of the token endpoint, /token:
+    {"tokens": "ok"}, "down" (503), "slow" (two seconds), "wrong" (no JSON), "refuse" (401).
     """
 
     def __init__(self, log: Path) -> None:
         self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         self._mode: dict[str, Any] = {"name": "ok"}
+        self._tokens = "ok"
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._random = random.Random(1)
@@ -42,6 +46,9 @@ class Receiver:
 
     async def switch(self, mode: dict[str, Any]) -> None:
         """Behave so from now on; whoever hangs is let go."""
+        if "tokens" in mode:
+            self._tokens = mode["tokens"]
+            return
         was_down, self._mode = self._mode["name"] == "down", mode
         self._changed.set()
         self._changed = asyncio.Event()
@@ -70,6 +77,9 @@ class Receiver:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         fields = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
         await reader.readexactly(int(fields.get("content-length", "0")))
+        if head.startswith("POST /token "):
+            await self._give_token(writer)
+            return True
         mode: dict[str, Any] = self._mode if self._concerns(fields.get("webhook-subscription", "")) else {"name": "ok"}
         status = self._status(mode)
         self._write_down(fields, status)
@@ -82,6 +92,22 @@ class Receiver:
         writer.write(b"HTTP/1.1 %d -\r\nContent-Length: 0\r\n\r\n" % status)
         await writer.drain()
         return True
+
+    async def _give_token(self, writer: asyncio.StreamWriter) -> None:
+        status, body = OK, b'{"access_token": "T", "token_type": "bearer", "expires_in": %d}' % TOKEN_SECONDS
+        match self._tokens:
+            case "down":
+                status, body = 503, b""
+            case "refuse":
+                status, body = 401, b'{"error": "invalid_client"}'
+            case "wrong":
+                body = b"<html>hello</html>"
+            case "slow":
+                await asyncio.sleep(2)
+            case _:
+                pass
+        writer.write(b"HTTP/1.1 %d -\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
+        await writer.drain()
 
     def _concerns(self, subscription: str) -> bool:
         return self._mode.get("only") != "odd" or int(subscription.rpartition("-")[2] or 0) % 2 == 1

@@ -3,7 +3,8 @@
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,10 @@ from tests.faults.stage import Brokers, Stage, staged
 
 BEFORE_SECONDS: Final = 3.0
 AFTER_SECONDS: Final = 2.0
-MIXABLE: Final = [name for name in FAULTS if name not in {"none", "scaled"}]
+MIXABLE: Final = [
+    name for name, fault in FAULTS.items() if name not in {"none", "scaled", "partitions-added"} and not fault.needs
+]
+"""What a mixture draws from: what starts from any number of workers, ends as it began, and needs nothing special."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +94,18 @@ async def _run(
     rng = random.Random(seed)
     began = time.monotonic()
     done: list[Fault] = []
-    async with staged(
-        brokers, folder, workers=faults[0].workers if seconds is None else 2, per_second=per_second
-    ) as stage:
+    needs = {need for fault in faults for need in fault.needs} if seconds is None else set()
+    async with (
+        _dlq_brokers(brokers, folder, wanted="dlq-cluster" in needs) as dlq_brokers,
+        staged(
+            brokers,
+            folder,
+            workers=faults[0].workers if seconds is None else 2,
+            per_second=per_second,
+            with_tokens="tokens" in needs,
+            dlq_brokers=dlq_brokers,
+        ) as stage,
+    ):
         load = asyncio.create_task(stage.load.run())
         try:
             await stage.steady(BEFORE_SECONDS)
@@ -117,6 +130,19 @@ async def _run(
         ]
     name = "+".join(fault.name for fault in done)
     return Result(name, seed, time.monotonic() - began, stage.load.sent, stage.load.unsure, verdicts, problems)
+
+
+@asynccontextmanager
+async def _dlq_brokers(brokers: Brokers, folder: Path, *, wanted: bool) -> AsyncIterator[Brokers | None]:
+    if not wanted:
+        yield None
+        return
+    own = brokers.another(folder / "dlq-kafka")
+    await own.start(1)
+    try:
+        yield own
+    finally:
+        await own.stop()
 
 
 async def _replace_the_dead(stage: Stage) -> None:

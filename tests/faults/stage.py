@@ -7,9 +7,17 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from confluent_kafka import ElectionType
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,  # type: ignore[attr-defined]  # public, and documented as such; the module has no __all__
+    ConfigEntry,  # type: ignore[attr-defined]  # likewise
+    ConfigResource,  # type: ignore[attr-defined]  # likewise
+)
 
 from pipeline.model import Qos
 from tests.brokers import TestBroker
@@ -51,6 +59,10 @@ class Brokers:
         self._program = program
         self.folder = folder
         self.bootstrap = ""
+
+    def another(self, folder: Path) -> "Brokers":
+        """Others, in a folder of their own; they are not started yet."""
+        return Brokers(self._program, folder)
 
     async def start(self, count: int = 3) -> None:
         """Start them; the folder keeps their data."""
@@ -133,12 +145,47 @@ class Stage:
     cluster: Cluster
     receiver: Receiver
     load: Load
-    notes: list[str] = field(default_factory=list)
+    dlq_brokers: Brokers | None = None
 
     @property
     def workers(self) -> list[Worker]:
         """Those that run."""
         return [worker for worker in self.cluster.workers if worker.is_running]
+
+    @property
+    def _dlq_broker(self) -> TestBroker:
+        return self.broker if self.dlq_brokers is None else TestBroker(self.dlq_brokers.bootstrap)
+
+    async def leader_of(self, topic: str) -> int:
+        """The number of the broker that leads the topic's first partition."""
+        metadata = await asyncio.to_thread(self._admin().list_topics, topic, 20)
+        return int(metadata.topics[topic].partitions[0].leader)
+
+    async def coordinator(self) -> int:
+        """The number of the broker that coordinates the workers' group."""
+        described = self._admin().describe_consumer_groups([self.cluster.app])[self.cluster.app]
+        return int((await asyncio.to_thread(described.result, 20)).coordinator.id)
+
+    async def elect_preferred(self) -> None:
+        """Let every partition be led by the broker that should."""
+        elected = self._admin().elect_leaders(ElectionType.PREFERRED, None)
+        await asyncio.to_thread(elected.result, 20)
+
+    async def demand_replicas(self, topic: str, count: int) -> None:
+        """Let writes to *topic* need so many replicas in sync; more than there are make it read-only."""
+        change = ConfigEntry("min.insync.replicas", str(count), incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[change])
+        for done in self._admin().incremental_alter_configs([resource]).values():
+            await asyncio.to_thread(done.result, 20)
+
+    def _admin(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self.brokers.bootstrap})
+
+    async def resume_failed(self) -> None:
+        """Somebody resumes every subscription that has stopped, as people do it."""
+        lanes = [lane for worker in self.workers for lane in await worker.lanes()]
+        for name in {lane["subscription"] for lane in lanes if lane["status"] == "failure"}:
+            await self.cluster.store.resume(name)
 
     async def steady(self, seconds: float) -> None:
         """Let the load go on for so long: what a fault meets, and how long it lasts, is a matter of time alone."""
@@ -176,7 +223,7 @@ class Stage:
         ]
         letters = [
             value.decode()
-            for record in await self.broker.read(f"{self.cluster.app}-dlq")
+            for record in await self._dlq_broker.read(f"{self.cluster.app}-dlq")
             for name, value in record.headers
             if name == "dlq.webhook-id"
         ]
@@ -191,6 +238,8 @@ async def staged(
     workers: int = 2,
     per_second: float = 300.0,
     settings: Mapping[str, str] | None = None,
+    with_tokens: bool = False,
+    dlq_brokers: Brokers | None = None,
 ) -> AsyncIterator[Stage]:
     """Workers that deliver to subscriptions of every level, and a load that is ready to begin.
 
@@ -200,6 +249,8 @@ async def staged(
         workers: how many.
         per_second: events of the load.
         settings: more WEBHOOKS_ settings, without the prefix.
+        with_tokens: subscriptions authenticate with OAuth2 access tokens, which live for three seconds.
+        dlq_brokers: where the dead letters go, if not to *brokers*.
     """
     app = f"faults-{uuid.uuid4().hex[:8]}"
     broker = TestBroker(brokers.bootstrap)
@@ -213,22 +264,27 @@ async def staged(
                 folder,
                 partitions=PARTITIONS,
                 dlq=True,
+                dlq_broker=None if dlq_brokers is None else TestBroker(dlq_brokers.bootstrap),
                 settings=settings,
                 interruptConsumptionOnServerError=False,
                 interruptConsumptionOnException=False,
             )
         )
         for qos, names in SUBSCRIPTIONS.items():
-            await _subscribe(found, receiver, qos, names)
+            await _subscribe(found, receiver, qos, names, with_tokens=with_tokens)
         for _ in range(workers):
             await found.start_worker()
         await found.until_ready()
         load = Load(broker, found.topic, list(LEVEL_OF), per_second)
-        yield Stage(brokers, broker, found, receiver, load)
+        yield Stage(brokers, broker, found, receiver, load, dlq_brokers)
 
 
-async def _subscribe(found: Cluster, receiver: Receiver, qos: Qos, names: Sequence[str]) -> None:
+async def _subscribe(found: Cluster, receiver: Receiver, qos: Qos, names: Sequence[str], *, with_tokens: bool) -> None:
     for name in names:
-        options = {"callbackUrl": f"http://127.0.0.1:{receiver.port}/{name}", "retry": RETRY, "http": HTTP}
+        place = f"http://127.0.0.1:{receiver.port}"
+        options: dict[str, Any] = {"callbackUrl": f"{place}/{name}", "retry": RETRY, "http": HTTP}
+        if with_tokens:
+            credentials = {"endpoint": f"{place}/token", "clientId": name, "clientSecret": "secret"}
+            options["auth"] = {"type": "oauth2", "oauth2": credentials}
         configuration = {"entrypointId": "webhook-advanced", "entrypointConfiguration": options}
         await found.store.apply({"id": name, "configuration": configuration, "qos": qos.value})
