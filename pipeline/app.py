@@ -169,7 +169,7 @@ def create_app(settings: Settings, definition: Definition) -> DeliveryApp:
     )
     transport = _transport(settings, definition)
     pacing = Pacing()
-    permitted = Permitted(_callback(transport, clock, telemetry), pacing)
+    permitted = Permitted(_callback(transport, clock, telemetry), pacing, clock)
     tokens = _tokens(app, transport, box, clock=clock, telemetry=telemetry)
     dead_letters = _dead_letters(definition, telemetry)
     backlog = Backlog(connection, definition.source.topic)

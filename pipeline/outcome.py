@@ -77,9 +77,14 @@ class TokenUnavailable:
 
 @dataclass(frozen=True, slots=True)
 class NotPermitted:
-    """The receiver did not permit calls when it was asked (callback/handshake.py). Nothing was sent to it but that."""
+    """The receiver did not permit calls when it was asked (callback/handshake.py). Nothing was sent to it but that.
+
+    Attributes:
+        token_refused: an OAuth2 access token went with the question, and the answer was 401.
+    """
 
     error: str
+    token_refused: bool = False
 
 
 Outcome = Delivered | Rejected | ServerError | Failed | TokenRefused | TokenUnavailable | NotPermitted

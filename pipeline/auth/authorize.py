@@ -10,7 +10,7 @@ from typing import Protocol
 
 from pipeline.auth.tokens import TokenCache
 from pipeline.model import ClientAuth, Event, Subscription
-from pipeline.outcome import Outcome, Rejected
+from pipeline.outcome import NotPermitted, Outcome, Rejected
 
 UNAUTHORIZED = 401
 
@@ -53,4 +53,9 @@ class Authorized:
         outcome = await self.callback(subscription, event, attempt, authorization)
         if isinstance(outcome, Rejected) and outcome.status == UNAUTHORIZED:
             tokens.reject(subscription, authorization)
+        elif isinstance(outcome, NotPermitted) and outcome.token_refused:
+            tokens.reject(subscription, authorization)
+            if not renew_token:
+                # The event was not sent: at every level it may be tried at once with another token.
+                return await self._send_with_token(subscription, event, attempt, renew_token=True)
         return outcome

@@ -4,25 +4,31 @@
     WebHook-Request-Origin: events.example.com      WebHook-Allowed-Origin: events.example.com
     WebHook-Request-Rate: 120                       WebHook-Allowed-Rate: 100
 
-A receiver is asked once per worker, URL and handshake, for all who wait; asked again after an edit of either, and after
-a failure. The asynchronous form (WebHook-Request-Callback) is not offered.
+A worker asks once for all subscriptions with the same question, and keeps a permission for as long as it runs. It asks
+again after an edit of what the question is made of, after a failure, and after a refusal when the subscription is
+resumed. The asynchronous form (WebHook-Request-Callback) is not offered.
 
 Source: CloudEvents 1.0.2, "HTTP 1.1 Web Hooks for Event Delivery", section 4.
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
 from pipeline.callback.answer import Answer
+from pipeline.clock import Clock
 from pipeline.model import BUSY_STATUSES, Event, Handshake, Subscription
 from pipeline.outcome import Failed, NotPermitted, Outcome
 
-MAX_REMEMBERED: Final = 10_000
-"""Receivers whose permission is kept in mind; beyond it the oldest is asked again."""
+MAX_REMEMBERED: Final = 50_000
+"""Permissions that are kept in mind; beyond it the oldest is asked for again."""
+
+REFUSAL_SECONDS: Final = 60.0
+"""How long a refusal does for all events of a revision: at QoS none one event follows the other."""
 
 _LONGEST_SHOWN: Final = 100
+_UNAUTHORIZED: Final = 401
 _SECONDS_PER_MINUTE: Final = 60.0
 
 
@@ -57,7 +63,16 @@ class Permission:
     per_second: float | None
 
 
-_Key = TypeVar("_Key")
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """What a revision of a subscription was answered, in Unix seconds."""
+
+    subscription: Subscription
+    answer: NotPermitted
+    at: float
+
+
+_Key = TypeVar("_Key", bound=Hashable)
 _Value = TypeVar("_Value")
 
 Verdict = Permission | NotPermitted | Failed
@@ -69,20 +84,23 @@ class Permitted:
     Args:
         receiver: is asked, and called.
         paces: is told which rate was allowed.
+        clock: tells how old a refusal is.
     """
 
-    def __init__(self, receiver: Receiver, paces: Paces) -> None:
+    def __init__(self, receiver: Receiver, paces: Paces, clock: Clock) -> None:
         self._receiver = receiver
         self._paces = paces
-        self._known: dict[tuple[str, Handshake], Permission] = {}
-        self._asking: dict[tuple[str, Handshake], asyncio.Task[Verdict]] = {}
-        self._told: dict[str, Subscription] = {}
+        self._clock = clock
+        self._permissions: dict[Hashable, Permission] = {}
+        self._asking: dict[Hashable, asyncio.Task[Verdict]] = {}
+        self._permitted: dict[str, Subscription] = {}
+        self._refusals: dict[str, _Refusal] = {}
 
     def __call__(
         self, subscription: Subscription, event: Event, attempt: int, authorization: str | None = None
     ) -> Awaitable[Outcome]:
         """What happened in the attempt; for one that was not permitted, NotPermitted, and nothing was sent."""
-        if subscription.handshake is None or self._told.get(subscription.id) is subscription:
+        if subscription.handshake is None or self._permitted.get(subscription.id) is subscription:
             return self._receiver(subscription, event, attempt, authorization)
         return self._call(subscription, subscription.handshake, event, attempt, authorization)
 
@@ -96,28 +114,37 @@ class Permitted:
     async def _call(
         self, subscription: Subscription, handshake: Handshake, event: Event, attempt: int, authorization: str | None
     ) -> Outcome:
-        verdict = await self._verdict(subscription, handshake, authorization)
+        verdict = self._refusal(subscription) or await self._verdict(subscription, handshake, authorization)
         if not isinstance(verdict, Permission):
             return verdict
         self._paces.allow(subscription.id, verdict.per_second)
-        _remember(self._told, subscription.id, subscription)
+        _remember(self._permitted, subscription.id, subscription)
         return await self._receiver(subscription, event, attempt, authorization)
 
+    def _refusal(self, subscription: Subscription) -> NotPermitted | None:
+        refusal = self._refusals.get(subscription.id)
+        if refusal is None or refusal.subscription is not subscription:
+            return None
+        # A clock that was set back makes nothing recent.
+        return refusal.answer if 0.0 <= self._clock.now() - refusal.at < REFUSAL_SECONDS else None
+
     async def _verdict(self, subscription: Subscription, handshake: Handshake, authorization: str | None) -> Verdict:
-        key = subscription.url, handshake
-        if (known := self._known.get(key)) is not None:
+        question = _question(subscription)
+        if (known := self._permissions.get(question)) is not None:
             return known
-        task = self._asking.get(key)
+        task = self._asking.get(question)
         if task is None:
             task = asyncio.create_task(
                 self._ask(subscription, handshake, authorization), name=f"handshake of {subscription.id}"
             )
-            self._asking[key] = task
-            task.add_done_callback(lambda _task: self._asking.pop(key, None))
+            self._asking[question] = task
+            task.add_done_callback(lambda _task: self._asking.pop(question, None))
         # Whoever waits may be cancelled; the others still want to know.
         verdict = await asyncio.shield(task)
         if isinstance(verdict, Permission):
-            _remember(self._known, key, verdict)
+            _remember(self._permissions, question, verdict)
+        elif isinstance(verdict, NotPermitted) and not verdict.token_refused:
+            _remember(self._refusals, subscription.id, _Refusal(subscription, verdict, self._clock.now()))
         return verdict
 
     async def _ask(self, subscription: Subscription, handshake: Handshake, authorization: str | None) -> Verdict:
@@ -125,19 +152,39 @@ class Permitted:
         if handshake.rate_per_minute is not None:
             fields["WebHook-Request-Rate"] = str(handshake.rate_per_minute)
         answer = await self._receiver.ask(subscription, fields, authorization)
-        return answer if isinstance(answer, Failed) else verdict_of(answer, handshake)
+        if isinstance(answer, Failed):
+            return answer
+        return verdict_of(answer, handshake, token_used=authorization is not None)
 
 
-def verdict_of(answer: Answer, handshake: Handshake) -> Verdict:
+def _question(subscription: Subscription) -> Hashable:
+    """All that the question is made of, and the way it takes: where these are equal, so is the answer."""
+    return (
+        subscription.url,
+        subscription.handshake,
+        subscription.auth,
+        subscription.headers,
+        subscription.tls,
+        subscription.proxy,
+        subscription.use_system_proxy,
+    )
+
+
+def verdict_of(answer: Answer, handshake: Handshake, *, token_used: bool = False) -> Verdict:
     """What the answer to an OPTIONS request says about deliveries.
 
     What is no answer at all, 408, 425, 429 and 5xx say nothing: somebody will ask again.
+
+    Args:
+        answer: of the receiver.
+        handshake: what it was asked.
+        token_used: an OAuth2 access token went with the question, which a 401 then speaks about.
     """
     status = answer.status
     if status in BUSY_STATUSES or status >= 500:  # noqa: PLR2004 - server errors
         return Failed(f"the callback answered {status} when it was asked for permission", may_have_arrived=False)
     if not 200 <= status < 300:  # noqa: PLR2004 - the successes of RFC 9110
-        return NotPermitted(f"it answered {status} to OPTIONS")
+        return NotPermitted(f"it answered {status} to OPTIONS", token_refused=token_used and status == _UNAUTHORIZED)
     allowed = answer.headers.get("WebHook-Allowed-Origin")
     if allowed is None:
         return NotPermitted("it answered OPTIONS without WebHook-Allowed-Origin")

@@ -10,7 +10,7 @@ import pytest
 from pipeline.auth.authorize import Authorized
 from pipeline.auth.tokens import TokenCache
 from pipeline.model import Auth, BasicAuth, Event, NoAuth, Record, Subscription, TokenAuth
-from pipeline.outcome import Delivered, Outcome, Rejected, ServerError, TokenRefused, TokenUnavailable
+from pipeline.outcome import Delivered, NotPermitted, Outcome, Rejected, ServerError, TokenRefused, TokenUnavailable
 from tests.tokens import Issuer, ManualClock, MemoryStore, Tally, subscription, turns
 
 EVENT = Record("events", 2, 41, b"s", b"{}")
@@ -104,7 +104,23 @@ async def test_where_the_policy_does_not_retry_a_401_the_next_event_has_a_fresh_
     assert bench.callback.sent == ["Bearer T1", "Bearer T2"]
 
 
-@pytest.mark.parametrize("outcome", [Rejected(403, token_used=True), Rejected(404, token_used=True), ServerError(500)])
+async def test_a_question_answered_401_is_asked_again_at_once_with_a_fresh_token(bench: Bench) -> None:
+    bench.callback.script = [NotPermitted("401", token_refused=True)]
+    assert await bench.send(subscription(), EVENT, 1) == Delivered(200)
+    assert bench.callback.calls == [("s", 41, 1, "Bearer T1"), ("s", 41, 1, "Bearer T2")]
+
+
+@pytest.mark.parametrize("renew_token", [False, True])
+async def test_a_question_is_asked_with_two_tokens_at_most(bench: Bench, renew_token: bool) -> None:
+    refused = NotPermitted("401", token_refused=True)
+    bench.callback.script = [refused] * 3
+    assert await bench.send(subscription(), EVENT, 1, renew_token=renew_token) == refused
+    assert len(bench.callback.calls) == 1 + (not renew_token)
+
+
+@pytest.mark.parametrize(
+    "outcome", [Rejected(403, token_used=True), Rejected(404, token_used=True), ServerError(500), NotPermitted("405")]
+)
 async def test_other_answers_say_nothing_about_the_token(bench: Bench, outcome: Outcome) -> None:
     s = subscription()
     bench.callback.script = [outcome]

@@ -5,18 +5,20 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
 
 from pipeline.callback.callback import Callback
 from pipeline.callback.guard import Guard
-from pipeline.callback.handshake import Permitted
+from pipeline.callback.handshake import REFUSAL_SECONDS, Permitted
 from pipeline.callback.routes import SystemProxies
 from pipeline.callback.transport import Transport
 from pipeline.clock import SystemClock
-from pipeline.model import BasicAuth, Handshake, Header, HttpLimits, Record, Subscription
+from pipeline.model import BasicAuth, Handshake, Header, HttpLimits, Record, RetryPolicy, Subscription
 from pipeline.outcome import Delivered, Failed, NotPermitted, Outcome
 from tests.receiver import Behaviour, Receiver, answer, hang_up, held, silent
+from tests.tokens import ManualClock
 
 ORIGIN = "events.example.com"
 GRANTED = answer(200, headers=[("WebHook-Allowed-Origin", ORIGIN)])
@@ -38,6 +40,7 @@ class Bench:
     stack: AsyncExitStack
     permitted: Permitted
     paces: Paces
+    clock: ManualClock
 
     async def receiver(self, *script: Behaviour) -> Receiver:
         return await self.stack.enter_async_context(Receiver(*script))
@@ -59,9 +62,10 @@ async def bench() -> AsyncIterator[Bench]:
         stack.push_async_callback(transport.close)
         callback = Callback(transport, SystemClock(), user_agent="test/1", on_header_left_out=lambda _name: None)
         paces = Paces()
-        permitted = Permitted(callback, paces)
+        clock = ManualClock()
+        permitted = Permitted(callback, paces, clock)
         stack.push_async_callback(permitted.close)
-        yield Bench(stack, permitted, paces)
+        yield Bench(stack, permitted, paces, clock)
 
 
 def asking(receiver: Receiver, name: str = "s", rate: int | None = None, **changes: object) -> Subscription:
@@ -159,11 +163,50 @@ async def test_trouble_is_no_refusal_and_the_next_attempt_asks_again(bench: Benc
     assert methods(receiver) == ["OPTIONS", "OPTIONS", "POST"]
 
 
-async def test_a_refusal_is_asked_about_again_too(bench: Bench) -> None:
+async def test_after_a_refusal_a_new_revision_asks_again_at_once(bench: Bench) -> None:
     receiver = await bench.receiver(answer(405), GRANTED, answer(200))
     subscription = asking(receiver)
     assert isinstance(await bench.call(subscription), NotPermitted)
+    assert await bench.call(replace(subscription, revision=2)) == Delivered(200)
+
+
+async def test_a_refusal_does_for_all_events_of_a_revision_for_a_while(bench: Bench) -> None:
+    receiver = await bench.receiver(answer(405), GRANTED, answer(200))
+    subscription = asking(receiver)
+    first = await bench.call(subscription)
+    bench.clock.time += REFUSAL_SECONDS - 1
+    assert await bench.call(subscription) == first
+    assert methods(receiver) == ["OPTIONS"]
+    bench.clock.time += 1
     assert await bench.call(subscription) == Delivered(200)
+
+
+async def test_a_401_to_an_access_token_is_said_of_the_token_and_the_next_one_is_tried_at_once(bench: Bench) -> None:
+    receiver = await bench.receiver(answer(401), GRANTED, answer(200))
+    subscription = asking(receiver)
+    refused = await bench.call(subscription, "Bearer T1")
+    assert isinstance(refused, NotPermitted)
+    assert refused.token_refused
+    assert await bench.call(subscription, "Bearer T2") == Delivered(200)
+
+
+async def test_a_401_to_other_credentials_is_a_refusal_like_any_other(bench: Bench) -> None:
+    receiver = await bench.receiver(answer(401))
+    refused = await bench.call(asking(receiver, auth=BasicAuth("user", "secret")))
+    assert refused == NotPermitted("it answered 401 to OPTIONS")
+
+
+async def test_who_shows_other_credentials_asks_alone(bench: Bench) -> None:
+    """One's wrong password must not become another's refusal, nor one's grant another's."""
+    receiver = await bench.receiver(held(answer(401)), GRANTED, answer(200))
+    wrong = asking(receiver, name="wrong", auth=BasicAuth("user", "wrong"))
+    right = asking(receiver, name="right", auth=BasicAuth("user", "right"))
+    refused = asyncio.ensure_future(bench.call(wrong))
+    await receiver.until(lambda it: len(it.requests) == 1)
+    assert await bench.call(right) == Delivered(200)
+    receiver.release()
+    assert isinstance(await refused, NotPermitted)
+    assert methods(receiver) == ["OPTIONS", "OPTIONS", "POST"]
 
 
 async def test_all_who_wait_ask_once(bench: Bench) -> None:
@@ -179,18 +222,36 @@ async def test_all_who_wait_ask_once(bench: Bench) -> None:
     assert methods(receiver).count("OPTIONS") == 1
 
 
-async def test_an_edit_of_the_url_or_the_origin_asks_again_and_of_anything_else_does_not(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    ("edit", "asks"),
+    [
+        ({"retry": RetryPolicy(max_attempts=9)}, False),
+        ({"signing_secrets": ("whsec_" + "c2VjcmV0" * 4,)}, False),
+        ({"handshake": Handshake("new.example")}, True),
+        ({"handshake": Handshake(ORIGIN, 5)}, True),
+        ({"auth": BasicAuth("user", "new")}, True),
+        ({"headers": (Header("X-Api-Key", "new"),)}, True),
+        ({"handshake": None}, False),
+    ],
+    ids=str,
+)
+async def test_an_edit_of_what_the_question_is_made_of_asks_again_and_no_other(
+    bench: Bench, edit: dict[str, Any], asks: bool
+) -> None:
     receiver = await bench.receiver(origin("*"))
     first = asking(receiver)
-    edits = [
-        first,
-        replace(first, revision=2, headers=(Header("X-New", "1"),)),
-        replace(first, revision=3, url=f"{receiver.url}/other"),
-        replace(first, revision=4, handshake=Handshake("new.example")),
-    ]
-    for subscription in edits:
-        await bench.call(subscription)
-    assert methods(receiver) == ["OPTIONS", "POST", "POST", "OPTIONS", "POST", "OPTIONS", "POST"]
+    await bench.call(first)
+    await bench.call(replace(first, revision=2, **edit))
+    assert methods(receiver) == ["OPTIONS", "POST", *(["OPTIONS"] if asks else []), "POST"]
+
+
+async def test_an_edit_of_the_url_asks_there(bench: Bench) -> None:
+    receiver = await bench.receiver(origin("*"))
+    first = asking(receiver)
+    await bench.call(first)
+    await bench.call(replace(first, revision=2, url=f"{receiver.url}/other"))
+    assert methods(receiver) == ["OPTIONS", "POST", "OPTIONS", "POST"]
+    assert receiver.requests[2].line == receiver.requests[3].line.replace("POST", "OPTIONS")
 
 
 async def test_an_end_in_the_middle_of_a_question_leaves_no_task(bench: Bench) -> None:
