@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from confluent_kafka import ElectionType
-from confluent_kafka.admin import (
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # they are public; the module has no __all__
     AdminClient,
-    AlterConfigOpType,  # type: ignore[attr-defined]  # public, and documented as such; the module has no __all__
-    ConfigEntry,  # type: ignore[attr-defined]  # likewise
-    ConfigResource,  # type: ignore[attr-defined]  # likewise
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
 )
 
 from pipeline.model import Qos
