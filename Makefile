@@ -3,6 +3,8 @@
 # make check    formatting, lint, types
 # make format   mend what can be mended
 # make bench    the benchmarks
+# make faults   a cluster broken on purpose, every fault alone; ARGS picks (tests/faults/README.md)
+# make soak     an hour of faults, and what the workers use meanwhile
 # make lock     resolve the dependencies again
 # make clean    remove what these made
 
@@ -15,7 +17,7 @@ RUNTIME := $(VENV)/.runtime-installed
 TOOLS := $(VENV)/.tools-installed
 UV := uv==0.13.9
 
-.PHONY: dev test check format bench lock clean
+.PHONY: dev test check format bench faults soak lock clean
 
 dev: $(RUNTIME)
 	$(BIN)/webhooks dev $(ARGS)
@@ -34,6 +36,12 @@ format: $(TOOLS)
 
 bench: $(TOOLS)
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+faults: $(TOOLS)
+	$(BIN)/python -m tests.faults run $(ARGS)
+
+soak: $(TOOLS)
+	$(BIN)/python -m tests.faults soak $(ARGS)
 
 $(RUNTIME): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

@@ -22,10 +22,12 @@ from tests.brokers import TestBroker
 from tests.faults.faults import FAULTS
 from tests.faults.ledger import Event, Promise, judge
 from tests.faults.run import Result, mixture, run
+from tests.faults.soak import soak
 from tests.faults.stage import STARTER, Brokers, Receiver, starter
 from tests.faults.table import write
 
 RESULTS: Final = Path(__file__).parent / "results.jsonl"
+SOAKS: Final = Path(__file__).parent / "soaks.jsonl"
 
 
 @asynccontextmanager
@@ -55,6 +57,16 @@ async def _run(names: Sequence[str], runs: int, seed: int, folder: Path) -> int:
 async def _mixture(seconds: float, seed: int, folder: Path) -> int:
     async with three_brokers(folder) as brokers:
         return _report(await mixture(brokers, folder / f"mixture-{seed}", seed, seconds=seconds))
+
+
+async def _soak(seconds: float, seed: int, folder: Path) -> int:
+    async with three_brokers(folder) as brokers:
+        result, watched = await soak(brokers, folder / f"soak-{seed}", seed, seconds=seconds, per_second=150.0)
+        line = {**result.line(), "soak": watched.summary(), "notFlat": watched.problems()}
+        with SOAKS.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        sys.stdout.write(json.dumps(line) + "\n")
+        return len(result.problems) + len(watched.problems())
 
 
 def _report(result: Result) -> int:
@@ -95,7 +107,9 @@ def main() -> None:
     single.add_argument("--runs", type=int, default=1)
     mixed = commands.add_parser("mixture", help="faults one after another, drawn by the seed")
     mixed.add_argument("--seconds", type=float, default=180.0)
-    for each in (single, mixed):
+    long = commands.add_parser("soak", help="an hour of faults that workers live through, and what they use")
+    long.add_argument("--seconds", type=float, default=3600.0)
+    for each in (single, mixed, long):
         each.add_argument("--seed", type=int, default=random.randrange(1_000_000))
         each.add_argument("--folder", type=Path, help="keeps the logs of workers and receiver there")
     verify = commands.add_parser("verify", help="judge what a receiver wrote down (receiver_process.py)")
@@ -114,6 +128,8 @@ def main() -> None:
     sys.stderr.write(f"seed {arguments.seed}, logs in {folder}\n")
     if arguments.command == "run":
         broken = asyncio.run(_run(arguments.fault or list(FAULTS), arguments.runs, arguments.seed, folder))
+    elif arguments.command == "soak":
+        broken = asyncio.run(_soak(arguments.seconds, arguments.seed, folder))
     else:
         broken = asyncio.run(_mixture(arguments.seconds, arguments.seed, folder))
     raise SystemExit(1 if broken else 0)

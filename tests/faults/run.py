@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,10 @@ MIXABLE: Final = [
     name for name, fault in FAULTS.items() if name not in {"none", "scaled", "partitions-added"} and not fault.needs
 ]
 """What a mixture draws from: what starts from any number of workers, ends as it began, and needs nothing special."""
+
+
+Watch = Callable[[Stage], Coroutine[Any, Any, None]]
+"""Looks at a run until it is cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +76,19 @@ async def run(brokers: Brokers, folder: Path, fault: Fault, seed: int, *, per_se
     return await _run(brokers, folder, [fault], seed, per_second=per_second)
 
 
-async def mixture(brokers: Brokers, folder: Path, seed: int, *, seconds: float, per_second: float = 300.0) -> Result:
-    """Faults drawn by the seed, one after another, for so long."""
-    rng = random.Random(seed)
-    return await _run(brokers, folder, _drawn(rng), seed, per_second=per_second, seconds=seconds)
-
-
-def _drawn(rng: random.Random) -> Sequence[Fault]:
-    return [FAULTS[name] for name in rng.choices(MIXABLE, k=100)]
+async def mixture(
+    brokers: Brokers,
+    folder: Path,
+    seed: int,
+    *,
+    seconds: float,
+    per_second: float = 300.0,
+    among: Sequence[str] = MIXABLE,
+    watch: Watch | None = None,
+) -> Result:
+    """Faults drawn by the seed from *among*, one after another, for so long; *watch* runs beside them."""
+    faults = [FAULTS[name] for name in random.Random(seed).choices(among, k=10_000)]
+    return await _run(brokers, folder, faults, seed, per_second=per_second, seconds=seconds, watch=watch)
 
 
 async def _run(
@@ -90,6 +99,7 @@ async def _run(
     *,
     per_second: float,
     seconds: float | None = None,
+    watch: Watch | None = None,
 ) -> Result:
     rng = random.Random(seed)
     began = time.monotonic()
@@ -107,6 +117,7 @@ async def _run(
         ) as stage,
     ):
         load = asyncio.create_task(stage.load.run())
+        watching = None if watch is None else asyncio.create_task(watch(stage))
         try:
             await stage.steady(BEFORE_SECONDS)
             for fault in faults:
@@ -118,6 +129,9 @@ async def _run(
         finally:
             stage.load.stop()
             await load
+            if watching is not None:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
         await _replace_the_dead(stage)
         await stage.settle()
         verdicts = await stage.verdicts()

@@ -1,0 +1,31 @@
+"""A mixture of faults on three brokers, with a printed seed; its length is MIXTURE_SECONDS, its seed MIXTURE_SEED."""
+
+import asyncio
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.faults.run import mixture
+from tests.faults.stage import STARTER, Brokers, starter
+
+SECONDS = float(os.environ.get("MIXTURE_SECONDS", "120"))
+IN_CI = os.environ.get("CI") == "true"
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not IN_CI, reason="it takes minutes: runs with CI=true, and by `make faults`")
+async def test_a_mixture_of_faults_breaks_no_promise(tmp_path: Path) -> None:
+    program = starter()
+    assert program is not None, f"{STARTER} has to name a program that starts and breaks brokers"
+    seed = int(os.environ.get("MIXTURE_SEED", random.randrange(1_000_000)))
+    print(f"MIXTURE_SEED={seed}")
+    brokers = Brokers(program, tmp_path / "kafka")
+    await brokers.start()
+    try:
+        result = await mixture(brokers, tmp_path / "run", seed, seconds=SECONDS)
+        print(result.line())
+        assert result.problems == [], result.line()
+    finally:
+        await asyncio.shield(brokers.stop())
