@@ -95,15 +95,16 @@ class DeliveryConsumer(driver.Consumer):
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - Faust's own signature
         """Fetch; see `faust.transport.consumer.Consumer.getmany`, whose checks are kept."""
         await self._before_fetch()
+        if not self.flow_active:
+            # Faust waits as well, in the fetch; but only then is it known which generation the fetch is for.
+            await self.wait(cast("Any", self.can_resume_flow))
         generation = self.app.consumer_generation_id
         records, active = await self._wait_next_records(HELD_BACK_POLL_SECONDS if self._held_back else timeout)
         self._fetched = sum(map(len, records.values())) if records else 0
         if not records or self.should_stop:
             return
         if not self._is_current(generation):
-            # Fetched for an assignment that is gone. What is passed over here is read again: `Partition.dispatch`
-            # knows how far it got, so going back to the committed offset repeats nothing.
-            await self._seek_back()
+            await self._go_back(records)
             return
         topic = self._dispatcher.topic
         batches = {place: batch for place, batch in records.items() if place.topic == topic}
@@ -126,9 +127,14 @@ class DeliveryConsumer(driver.Consumer):
     def _is_wanted(self, place: TP, active: set[TP] | None) -> bool:
         return active is None or place in active or place in self._buffered_partitions
 
-    async def _seek_back(self) -> None:
+    async def _go_back(self, records: Mapping[TP, Sequence[Any]]) -> None:
+        """Let records be fetched again that came across a rebalance, and are passed over.
+
+        From where they begin, and not from the committed offset as Faust does: a changelog has none, and its recovery
+        would wait for them for ever.
+        """
         try:
-            await self.perform_seek()
+            await self.seek_wait({place: batch[0].offset for place, batch in records.items() if batch})
         except Exception as error:  # noqa: BLE001 - as Faust does: the assignment may be gone by now
             logger.warning("could not seek back after a rebalance: %r", error)
 
@@ -225,6 +231,7 @@ class DeliveryConsumer(driver.Consumer):
             return
         # What is committed, and not the consumer's own position: it may have fetched and passed over events already.
         places = await self.seek_to_committed()
+        await self.app.expect_rows(max(numbers) + 1)
         await self._dispatcher.open({n: places[place] for n in numbers if (place := TP(topic, n)) in places})
         # Also where nothing has moved: whoever looks at the group sees all of its partitions from now on.
         await self.commit_prefixes(self._dispatcher.prefixes())
@@ -276,15 +283,18 @@ class DeliveryApp(faust.App):
         return cast("DeliveryConsumer", self.consumer)
 
     async def learn_partitions(self, count: int) -> None:
-        """See `growth.Group`: of the source and of the changelogs, in the consumer and in the producer of these."""
-        changelogs = self.tables.changelog_topics
+        """See `growth.Group`."""
         if self._consumer is not None:
-            await self.delivery_consumer.learn_partitions([self.dispatcher.topic, *changelogs], count)
-        # It refuses rows of a partition that it does not know.
+            topics = [self.dispatcher.topic, *self.tables.changelog_topics]
+            await self.delivery_consumer.learn_partitions(topics, count)
+
+    async def expect_rows(self, count: int) -> None:
+        """Let the producer of the tables know of so many partitions: it refuses rows of one that it does not know."""
         producer = cast("driver.Producer", self.producer)._producer  # noqa: SLF001 - Faust keeps it to itself
         if producer is not None:
-            known = [len(await producer.partitions_for(topic)) for topic in changelogs]
-            if min(known, default=count) < count:
+            found = map(producer.client.cluster.partitions_for_topic, self.tables.changelog_topics)
+            # A topic that it has not written to yet is looked up when it does.
+            if any(known and len(known) < count for known in found):
                 await producer.client.force_metadata_update()
 
     async def on_stop(self) -> None:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from aiokafka.admin import AIOKafkaAdminClient
 
 from pipeline.administration import administration
@@ -16,7 +17,7 @@ from pipeline.model import Status
 from pipeline.topics import check_topics, count_partitions, cursors_topic, tokens_topic
 from tests.brokers import TestBroker
 from tests.cluster import Cluster, Worker, cluster
-from tests.recorder import Recorder, recording
+from tests.recorder import Call, Recorder, recording
 from tests.waiting import eventually
 
 SUBSCRIPTIONS = [f"sub-{number}" for number in range(20)]
@@ -193,6 +194,34 @@ async def test_a_worker_that_is_killed_after_the_new_partitions_were_shared_cost
         await recorder.until_events(EVENTS, within_seconds=90)
         await until_committed(found)
         assert not disordered(recorder)
+
+
+async def test_tokens_of_new_partitions_are_kept_there_from_the_first_one_on(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    async def issue(_: Call) -> web.Response:
+        return web.json_response({"access_token": "T1", "token_type": "Bearer", "expires_in": 3600})
+
+    async with growing(kafka, unique_name("tokens"), tmp_path) as (found, recorder):
+        recorder.behaviours[""] = issue  # whoever asks for a token is no subscription
+        oauth2 = {"endpoint": recorder.url("token"), "clientId": "me", "clientSecret": "a-secret"}
+        await found.subscribe(recorder, "guarded", endpoint={"auth": {"type": "oauth2", "oauth2": oauth2}})
+        worker = await found.start_worker()
+        await found.until_ready()
+        await found.produce([("guarded", b"")], partition=0)
+        await recorder.until(lambda: len(recorder.of("guarded")) == 1)
+        await add_partitions(found)
+        for number in range(BEFORE, AFTER):
+            await found.produce([("guarded", b"")], partition=number)
+        await recorder.until(lambda: len(recorder.of("guarded")) == 1 + AFTER - BEFORE)
+
+        kept: set[int] = set()
+
+        async def are_kept() -> bool:
+            kept.update(record.partition for record in await kafka.read(tokens_topic(found.app)))
+            return kept >= {0, *range(BEFORE, AFTER)}
+
+        await eventually(are_kept, within_seconds=20, says=lambda: f"only in {kept}: {worker.output()[-3000:]}")
 
 
 # -- the parts -----------------------------------------------------------------------------------------------------

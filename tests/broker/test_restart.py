@@ -125,6 +125,29 @@ async def test_an_access_token_is_fetched_once_and_survives_a_restart(lone: Clus
         ]
 
 
+async def test_an_access_token_moves_with_its_partitions_as_workers_join_and_leave(
+    lone: Cluster, recorder: Recorder
+) -> None:
+    """A worker that stays has to recover its tokens at every rebalance: what it fetches across one must not be lost."""
+    names = [f"sub-{number}" for number in range(8)]
+    events = [(name, b"") for name in names]
+    async with issuing() as server:
+        await lone.subscribe(recorder, *names, endpoint=oauth2(server))
+        await lone.produce(events)
+        await recorder.until_events(8)
+        for turn in (1, 2, 3):
+            other = await lone.start_worker()
+            await lone.until_ready(lone.workers[0], other)
+            await lone.produce(events)
+            await recorder.until_events(16 * turn)
+            assert await other.terminate() == 0
+            await lone.until_ready(lone.workers[0])
+            await lone.produce(events)
+            await recorder.until_events(16 * turn + 8)
+        assert {call.headers["authorization"] for call in recorder.calls} == {"Bearer token-1"}
+        assert len(server.requests) == 1
+
+
 async def test_a_token_that_is_refused_is_replaced_once(lone: Cluster, recorder: Recorder) -> None:
     async def only_the_second(call: Call) -> web.Response:
         return web.Response(status=200 if call.headers["authorization"] == "Bearer token-2" else 401)
