@@ -4,9 +4,10 @@ Fields that hold secrets may hold them encrypted (secrets.py), so what such a va
 """
 
 import re
+from collections.abc import Container
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from pipeline.definition_wire import MAX_CONCURRENT_CONNECTIONS, Milliseconds, WebhookType
 from pipeline.model_fields import SecretMark
@@ -58,6 +59,13 @@ class Header(StrictModel):
         return frozenset({"value"}) if is_secret else frozenset()
 
 
+def _status(code: object) -> object:
+    known: Container[object] = _STATUS_CLASSES if isinstance(code, str) else _STATUS_CODES
+    if not isinstance(code, int | str) or code not in known:
+        raise problem(f"{shown(code)} is not allowed; allowed: 300 to 599, and the classes 3xx, 4xx and 5xx")
+    return code
+
+
 class Retry(StrictModel):
     """When to try again."""
 
@@ -68,15 +76,7 @@ class Retry(StrictModel):
     max_delay_seconds: Seconds = 30
     jitter: Literal["FULL", "NONE"] = "FULL"
     max_elapsed_seconds: Seconds | None = None
-    status_codes: Annotated[list[int | str], Field(max_length=300)] | None = None
-
-    @field_validator("status_codes")
-    @classmethod
-    def _are_statuses(cls, codes: list[int | str] | None) -> list[int | str] | None:
-        for code in codes or ():
-            if not (code in _STATUS_CLASSES if isinstance(code, str) else code in _STATUS_CODES):
-                raise problem(f"{shown(code)} is not allowed; allowed: 300 to 599, and the classes 3xx, 4xx and 5xx")
-        return codes
+    status_codes: Annotated[list[Annotated[int | str, BeforeValidator(_status)]], Field(max_length=300)] | None = None
 
     @model_validator(mode="after")
     def _starts_below_its_end(self) -> "Retry":

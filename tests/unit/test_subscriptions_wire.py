@@ -201,11 +201,11 @@ def test_the_three_forms_of_resume_from_are_read(resume: dict[str, Any]) -> None
         ),
         (
             lambda d: options(d)["retry"].update(statusCodes=[429, 200]),
-            f"{OPTIONS}.retry.statusCodes: 200 is not allowed; allowed: 300 to 599, and the classes 3xx, 4xx and 5xx",
+            f"{OPTIONS}.retry.statusCodes[1]: 200 is not allowed; allowed: 300 to 599, and the classes",
         ),
         (
             lambda d: options(d)["retry"].update(statusCodes=["2xx"]),
-            f'{OPTIONS}.retry.statusCodes: "2xx" is not allowed; allowed: 300 to 599, and the classes 3xx, 4xx and 5xx',
+            f'{OPTIONS}.retry.statusCodes[0]: "2xx" is not allowed; allowed: 300 to 599, and the classes',
         ),
         (
             lambda d: options(d)["retry"].update(jitter="HALF"),
