@@ -145,20 +145,17 @@ class Connector(TCPConnector):
         if not isinstance(req, Dial) or req.socks is None:
             return await super()._create_connection(req, traces, timeout)
         sock = await self._socket_to(req, req.socks.host, req.socks.port)
-        try:
-            await connect_on(req.socks, sock, req.host, req.port or 0)
-            context = self._get_ssl_context(req)
-            _, protocol = await self._wrap_existing_connection(
-                self._factory,
-                req=req,
-                timeout=timeout,
-                sock=sock,
-                ssl=context,
-                server_hostname=None if context is None else req.server_hostname or req.host,
-            )
-        except BaseException:
-            sock.close()
-            raise
+        await connect_on(req.socks, sock, req.host, req.port or 0)
+        context = self._get_ssl_context(req)
+        # From here on the socket belongs to the event loop, which closes it if TLS fails.
+        _, protocol = await self._wrap_existing_connection(
+            self._factory,
+            req=req,
+            timeout=timeout,
+            sock=sock,
+            ssl=context,
+            server_hostname=None if context is None else req.server_hostname or req.host,
+        )
         return protocol
 
     async def _socket_to(self, req: Dial, host: str, port: int) -> socket.socket:

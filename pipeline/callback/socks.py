@@ -54,8 +54,10 @@ class SocksError(ConnectionError):
 async def connect_on(proxy: SocksProxy, sock: socket.socket, host: str, port: int) -> None:
     """Have *proxy* connect *sock*, which is connected to it, on to *host* and *port*; the caller sets the time limit.
 
+    Whatever is raised, a cancellation too, the socket is closed then.
+
     Raises:
-        SocksError: it refuses, goes away, or answers something else than SOCKS. The socket is closed.
+        SocksError: it refuses, goes away, or answers something else than SOCKS.
         UnicodeError: *host* is no host name.
     """
     client = Proxy(

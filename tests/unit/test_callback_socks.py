@@ -262,6 +262,7 @@ async def test_what_is_no_socks_is_said(bench: Bench, scheme: str, says: bytes, 
     async with SocksProxy(says=says) as server:
         error = failed(await bench.call("http://127.0.0.1:9", Proxy(server.url(scheme))))
         assert error == f"the proxy {HOST}:{server.port} gave no connection to 127.0.0.1:9: {reason}"
+        await asyncio.wait_for(server.left.wait(), 5)
 
 
 @pytest.mark.parametrize(("host", "shown"), [(HOST, HOST), ("::1", "[::1]")])
@@ -300,6 +301,7 @@ async def test_the_connect_timeout_is_for_the_tls_handshake_too(bench: Bench) ->
     async with SocksProxy() as server:
         outcome = await bench.call(deaf.url.replace("http:", "https:"), Proxy(server.url()), hasty)
         assert len(server.asked) == 1
+        await asyncio.wait_for(server.left.wait(), 5)
     via = f"{HOST}:{server.port}"
     assert failed(outcome) == f"no connection to {HOST}:{deaf.port} through the proxy {via} within 0.2 s"
 
