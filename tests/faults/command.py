@@ -19,6 +19,7 @@ from typing import Final
 
 from pipeline.model import Qos
 from tests.brokers import TestBroker
+from tests.faults.backlog import big_backlog, line
 from tests.faults.faults import FAULTS
 from tests.faults.ledger import Event, Promise, judge
 from tests.faults.run import Result, mixture, run
@@ -27,6 +28,7 @@ from tests.faults.stage import STARTER, Brokers, Receiver, starter
 from tests.faults.table import write
 
 RESULTS: Final = Path(__file__).parent / "results.jsonl"
+BACKLOGS: Final = Path(__file__).parent / "backlogs.jsonl"
 SOAKS: Final = Path(__file__).parent / "soaks.jsonl"
 
 
@@ -69,6 +71,21 @@ async def _soak(seconds: float, seed: int, folder: Path) -> int:
         return len(result.problems) + len(watched.problems())
 
 
+async def _backlog(arguments: argparse.Namespace, folder: Path) -> int:
+    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - nothing else is under way
+    found = await big_backlog(
+        TestBroker(arguments.bootstrap),
+        folder,
+        events=arguments.events,
+        subscriptions=arguments.subscriptions,
+        stopped=arguments.stopped,
+    )
+    sys.stdout.write(json.dumps(line(found)) + "\n")
+    with BACKLOGS.open("a") as file:
+        file.write(json.dumps(line(found)) + "\n")
+    return found.lost + found.repeated + found.misordered
+
+
 def _report(result: Result) -> int:
     line = result.line()
     with RESULTS.open("a") as file:
@@ -109,7 +126,12 @@ def main() -> None:
     mixed.add_argument("--seconds", type=float, default=180.0)
     long = commands.add_parser("soak", help="an hour of faults that workers live through, and what they use")
     long.add_argument("--seconds", type=float, default=3600.0)
-    for each in (single, mixed, long):
+    big = commands.add_parser("backlog", help="a big backlog, with stopped subscriptions that are resumed in turn")
+    big.add_argument("--bootstrap", required=True)
+    big.add_argument("--events", type=int, default=5_000_000)
+    big.add_argument("--subscriptions", type=int, default=1000)
+    big.add_argument("--stopped", type=int, default=100)
+    for each in (single, mixed, long, big):
         each.add_argument("--seed", type=int, default=random.randrange(1_000_000))
         each.add_argument("--folder", type=Path, help="keeps the logs of workers and receiver there")
     verify = commands.add_parser("verify", help="judge what a receiver wrote down (receiver_process.py)")
@@ -128,6 +150,8 @@ def main() -> None:
     sys.stderr.write(f"seed {arguments.seed}, logs in {folder}\n")
     if arguments.command == "run":
         broken = asyncio.run(_run(arguments.fault or list(FAULTS), arguments.runs, arguments.seed, folder))
+    elif arguments.command == "backlog":
+        broken = asyncio.run(_backlog(arguments, folder))
     elif arguments.command == "soak":
         broken = asyncio.run(_soak(arguments.seconds, arguments.seed, folder))
     else:

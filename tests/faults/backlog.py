@@ -1,0 +1,222 @@
+"""A big backlog: many subscriptions, some stopped at different places, and resumed one after the other.
+
+What is measured: how fast the events of the healthy ones go out meanwhile, how long each resumed one takes for what it
+has missed beside the bare time to read its partition, the memory of the worker, and what the healthy ones notice of it.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from tests.benchmarks.arrivals import Arrival, latencies, order, percentile
+from tests.benchmarks.events import fill, in_turn, pace, subscription_id
+from tests.benchmarks.procfs import memory
+from tests.benchmarks.receiver import Receiver, receiving
+from tests.brokers import TestBroker
+from tests.cluster import Cluster, Worker, cluster
+
+PARTITIONS: Final = 8
+BODY_BYTES: Final = 200
+PER_SECOND: Final = 500.0
+"""Events of the healthy ones while the others are resumed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What came of it.
+
+    Attributes:
+        deliver_seconds: until the healthy ones had all of the backlog.
+        resume_seconds: until all that were resumed, one after the other, had what they had missed; *missed* events.
+        read_seconds: to read one partition with a bare consumer, at the median.
+        resident_mib: of the worker, at its start, behind the backlog and at the end.
+        before, during: p50 and p99 of the healthy ones' latency in seconds, before and while the others are resumed.
+    """
+
+    events: int
+    subscriptions: int
+    stopped: int
+    deliver_seconds: float
+    missed: int
+    resume_seconds: float
+    read_seconds: float
+    resident_mib: tuple[int, int, int]
+    before: tuple[float, float]
+    during: tuple[float, float]
+    lost: int
+    repeated: int
+    misordered: int
+
+
+async def big_backlog(broker: TestBroker, folder: Path, *, events: int, subscriptions: int, stopped: int) -> Found:
+    """Measure it.
+
+    Args:
+        broker: a real Kafka.
+        folder: for files.
+        events: of the backlog, for all subscriptions in turn.
+        subscriptions: how many.
+        stopped: of them; the first ones.
+    """
+    async with (
+        receiving(folder / "receiver.log") as receiver,
+        cluster(broker, f"backlog-{time.time_ns()}", folder, partitions=PARTITIONS) as found,
+    ):
+        await _subscribe(found, receiver, subscriptions)
+        await fill(broker, found.topic, _first(events, subscriptions), BODY_BYTES)
+        worker = await found.start_worker()
+        await found.until_ready()
+        sizes = [_mib(worker)]
+        began = time.monotonic()
+        await _stop_on_the_way(found, worker, events, stopped)
+        await _until(lambda: _is_drained(worker))
+        deliver_seconds = time.monotonic() - began
+        sizes.append(_mib(worker))
+        reading = [await _bare_read(broker, found.topic, number) for number in range(PARTITIONS)]
+
+        healthy = range(stopped, subscriptions)
+        each = 1 + events // subscriptions
+        place = len(await receiver.arrivals())
+        await pace(broker, found.topic, _next(healthy, each, 20), per_second=PER_SECOND, size=BODY_BYTES)
+        await _until(lambda: _is_drained(worker))
+        before = (await receiver.arrivals())[place:]
+        taken = len(await receiver.arrivals())
+        load = asyncio.create_task(_keep_on(broker, found.topic, healthy, each + 20))
+        began = time.monotonic()
+        for number in range(stopped):
+            await found.store.start(subscription_id(number))
+            await _until(lambda number=number: _has_caught_up(worker, number))  # type: ignore[misc]  # bound per turn
+        resume_seconds = time.monotonic() - began
+        load.cancel()
+        await asyncio.gather(load, return_exceptions=True)
+        await _until(lambda: _is_drained(worker))
+        sizes.append(_mib(worker))
+        arrivals = await receiver.arrivals()
+        during = [arrival for arrival in arrivals[taken:] if arrival.number >= stopped]
+        kept = order(arrivals)
+        seen = {(arrival.number, arrival.sequence) for arrival in arrivals}
+        return Found(
+            events=events,
+            subscriptions=subscriptions,
+            stopped=stopped,
+            deliver_seconds=deliver_seconds,
+            missed=sum(1 for arrival in arrivals[taken:] if arrival.number < stopped),
+            resume_seconds=resume_seconds,
+            read_seconds=median(reading),
+            resident_mib=(sizes[0], sizes[1], sizes[2]),
+            before=_quantiles(before),
+            during=_quantiles(during),
+            lost=sum(1 for pair in _first(events, subscriptions) if pair not in seen),
+            repeated=kept.repeated,
+            misordered=kept.out_of_order,
+        )
+
+
+async def _subscribe(found: Cluster, receiver: Receiver, subscriptions: int) -> None:
+    for number in range(subscriptions):
+        configuration = {"callbackUrl": receiver.url}
+        document = {"id": subscription_id(number), "configuration": {"entrypointConfiguration": configuration}}
+        await found.store.apply(document)
+
+
+def _first(events: int, subscriptions: int) -> Sequence[tuple[int, int]]:
+    turns = in_turn(range(subscriptions))
+    return [next(turns) for _ in range(events)]
+
+
+def _next(numbers: range, sequence: int, rounds: int) -> Sequence[tuple[int, int]]:
+    return [(number, sequence + turn) for turn in range(rounds) for number in numbers]
+
+
+async def _keep_on(broker: TestBroker, topic: str, numbers: range, sequence: int) -> None:
+    await pace(broker, topic, _next(numbers, sequence, 10_000), per_second=PER_SECOND, size=BODY_BYTES)
+
+
+async def _stop_on_the_way(found: Cluster, worker: Worker, events: int, stopped: int) -> None:
+    """The first half of the backlog is enough of a way to stop them at different places."""
+    for number in range(stopped):
+        goal = events * number // (2 * stopped)
+
+        async def is_there(goal: int = goal) -> bool:
+            return await _delivered(worker) >= goal
+
+        await _until(is_there)
+        await found.store.stop(subscription_id(number))
+
+
+async def _metrics(worker: Worker, name: str) -> list[tuple[str, float]]:
+    """(labels, value) of every series of that name."""
+    pattern = rf"^{name}(?:\{{([^}}]*)\}})? (\S+)$"
+    return [
+        (labels, float(value)) for labels, value in re.findall(pattern, await worker.text("/metrics"), re.MULTILINE)
+    ]
+
+
+async def _delivered(worker: Worker) -> int:
+    found = await _metrics(worker, "webhooks_deliveries_total")
+    return int(sum(value for labels, value in found if 'outcome="delivered"' in labels))
+
+
+async def _is_drained(worker: Worker) -> bool:
+    """Nothing queued or under way, the stream at its end, and no lane behind that is not stopped."""
+    for name in ("webhooks_queued_events", "webhooks_in_flight"):
+        if sum(value for _, value in await _metrics(worker, name)):
+            return False
+    places = [dict(await _metrics(worker, f"webhooks_{name}_offset")) for name in ("dispatched", "end")]
+    if not places[0] or places[0] != places[1]:
+        return False
+    behind = await worker.get("/lanes?state=behind&status=started&limit=1")
+    return behind is not None and not behind["lanes"]
+
+
+async def _has_caught_up(worker: Worker, number: int) -> bool:
+    name = subscription_id(number)
+    answer = await worker.get(f"/lanes?subscription={name}")
+    lanes = [lane for lane in (answer or {"lanes": []})["lanes"] if lane["subscription"] == name]
+    return all(
+        lane["status"] == "started" and not (lane["eventsBehind"] or lane["queued"] or lane["inFlight"])
+        for lane in lanes
+    )
+
+
+async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
+    while not await condition():  # noqa: ASYNC110 - what is asked is in another process, which rings no bell
+        await asyncio.sleep(0.05)
+
+
+async def _bare_read(broker: TestBroker, topic: str, partition: int) -> float:
+    """Seconds to read a whole partition and do nothing with it."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        place = TopicPartition(topic, partition)
+        consumer.assign([place])
+        await consumer.seek_to_beginning(place)
+        end = (await consumer.end_offsets([place]))[place]
+        began = time.monotonic()
+        while await consumer.position(place) < end:
+            await consumer.getmany(place, timeout_ms=1000)
+        return time.monotonic() - began
+    finally:
+        await consumer.stop()
+
+
+def _mib(worker: Worker) -> int:
+    return memory(worker.process.pid).resident_bytes // 2**20
+
+
+def _quantiles(arrivals: Sequence[Arrival]) -> tuple[float, float]:
+    ordered = sorted(latencies(arrivals))
+    return round(percentile(ordered, 0.5), 4), round(percentile(ordered, 0.99), 4)
+
+
+def line(found: Found) -> dict[str, object]:
+    """For a file of results."""
+    return asdict(found)
