@@ -8,6 +8,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+PROGRAMS: Final = {"iptables", "libfaketime"}
+"""What not every machine has."""
+
 CUT_GROUP: Final = 54_321
 """The group id of the worker whose packets are dropped; no other process has it."""
 
@@ -15,7 +18,7 @@ _FAKETIME: Final = "libfaketime.so.1"
 
 
 def available() -> set[str]:
-    """What of it this machine can do: "iptables", "libfaketime"."""
+    """Those of `PROGRAMS` that this machine has."""
     found = set()
     if os.geteuid() == 0 and shutil.which("iptables"):
         found.add("iptables")

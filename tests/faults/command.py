@@ -19,6 +19,7 @@ from typing import Final
 
 from pipeline.model import Qos
 from tests.brokers import TestBroker
+from tests.faults.around import PROGRAMS, available
 from tests.faults.backlog import big_backlog, line
 from tests.faults.faults import FAULTS
 from tests.faults.ledger import Event, Promise, judge
@@ -51,6 +52,9 @@ async def _run(names: Sequence[str], runs: int, seed: int, folder: Path) -> int:
     async with three_brokers(folder) as brokers:
         for number in range(runs):
             for name in names:
+                if lacking := FAULTS[name].needs & PROGRAMS - available():
+                    sys.stderr.write(f"{name} is passed over: there is no {', '.join(lacking)} here\n")
+                    continue
                 result = await run(brokers, folder / f"{name}-{seed + number}", FAULTS[name], seed + number)
                 broken += _report(result)
     return broken
