@@ -16,6 +16,8 @@ from pipeline.model_fields import alias, is_secret, literals, locate, metadata
 SHOWN_CHARACTERS: Final = 60
 """How much of a wrong value an error repeats."""
 
+_KEY: Final = "[key]"
+"""What pydantic adds to the location of a name that is wrong itself."""
 
 _PLAIN_NAME: Final = re.compile(r"[\w$@/-]+")
 
@@ -82,6 +84,9 @@ _RANGE: Final = {"greater_than", "greater_than_equal", "less_than", "less_than_e
 def sentence(model: type[BaseModel], details: ErrorDetails, path: str = "") -> str:
     """One mistake that pydantic found in a *model* at *path*, as a sentence."""
     location = details["loc"]
+    wrong = details["input"]
+    if details["type"] == "string_type" and location[-1:] == (_KEY,) and location[-2] in (wrong, str(wrong)):
+        return f"{_path(path, location[:-2])}: names must be strings, not {shown(wrong)}"
     owner, field = locate(model, location)
     context = details.get("ctx", {})
     if details["type"] == "problem":

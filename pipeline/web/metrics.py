@@ -63,7 +63,12 @@ def worker_families(reporter: Reporter, telemetry: Telemetry) -> Iterator[Metric
 
 
 def _counters(telemetry: Telemetry) -> Iterator[Metric]:
-    yield _by_label("webhooks_deliveries", "Events settled for good.", "outcome", telemetry.deliveries.items())
+    yield _by_label(
+        "webhooks_deliveries",
+        "Events settled for good; filtered: the subscription did not want them.",
+        "outcome",
+        telemetry.deliveries.items(),
+    )
     yield _by_label(
         "webhooks_attempts", "Requests to callbacks that have ended.", "outcome", telemetry.attempts.items()
     )

@@ -223,6 +223,8 @@ def test_the_three_forms_of_resume_from_are_read(resume: dict[str, Any]) -> None
             lambda d: options(d).update(rate={"eventsPerSecond": 1, "burst": 0}),
             f"{OPTIONS}.rate.burst: 0 is out of range; allowed: 1 to 1000000",
         ),
+        (lambda d: options(d).update(filter={True: {}}), f"{OPTIONS}.filter: names must be strings, not true"),
+        (lambda d: d.update(metadata={"[key]": 5}), 'metadata["[key]"]: must be a string, not 5'),
         (lambda d: options(d).update(rate={}), f"{OPTIONS}.rate.eventsPerSecond: is required"),
         (lambda d: options(d)["signing"].update(secrets=[]), f"{OPTIONS}.signing.secrets: must not be empty"),
         (
