@@ -1,14 +1,11 @@
 """A SOCKS proxy for tests: versions 4 and 4a, and version 5 (RFC 1928) with user name and password (RFC 1929)."""
 
 import asyncio
-import contextlib
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Final, Self
 
 from tests.receiver import HOST
+from tests.tunnel import TunnelServer, tunnel
 
 _SUCCEEDED, _NOT_ALLOWED = 0, 2
 _IPV4, _NAME, _IPV6 = 1, 3, 4
@@ -25,7 +22,7 @@ class Asked:
     password: str | None = None
 
 
-class SocksProxy:
+class SocksProxy(TunnelServer):
     """The proxy; an async context manager.
 
     Args:
@@ -37,7 +34,6 @@ class SocksProxy:
     Attributes:
         asked: for what, in order.
         reached: set once a client has spoken.
-        left: set once a client has gone.
     """
 
     def __init__(
@@ -48,46 +44,20 @@ class SocksProxy:
         says: bytes | None = None,
         is_silent: bool = False,
     ) -> None:
+        super().__init__()
         self.asked: list[Asked] = []
         self.reached = asyncio.Event()
-        self.left = asyncio.Event()
-        self.port = 0
         self._credentials = credentials
         self._refuses = refuses
         self._says = says
         self._is_silent = is_silent
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def url(self, scheme: str = "socks5") -> str:
         """Where it listens."""
         return f"{scheme}://{HOST}:{self.port}"
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, HOST, 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._server is not None:
-            self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            await self._serve(reader, writer)
-        await _close(writer)
-        self.left.set()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Find out where to, and open a tunnel."""
         [version] = await reader.readexactly(1)
         self.reached.set()
         if self._is_silent:
@@ -106,17 +76,9 @@ class SocksProxy:
             writer.write(_answer(version, succeeded=False))
             await writer.drain()
             return
-        upstream_reader, upstream = await asyncio.open_connection(asked.host.rstrip("."), asked.port)
+        answers, questions = await asyncio.open_connection(asked.host.rstrip("."), asked.port)
         writer.write(_answer(version, succeeded=True))
-        both: Final = [
-            asyncio.ensure_future(_pump(reader, upstream)),
-            asyncio.ensure_future(_pump(upstream_reader, writer)),
-        ]
-        try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            upstream.transport.abort()
-            await _end(both)
+        await tunnel(reader, writer, (answers, questions))
 
     async def _ask_5(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Asked | None:
         methods = await reader.readexactly((await reader.readexactly(1))[0])
@@ -161,22 +123,3 @@ def _answer(version: int, *, succeeded: bool) -> bytes:
     if version == 4:
         return bytes([0, 0x5A if succeeded else 0x5B]) + bytes(6)
     return bytes([5, _SUCCEEDED if succeeded else _NOT_ALLOWED, 0, _IPV4]) + bytes(6)
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-
-
-async def _close(writer: asyncio.StreamWriter) -> None:
-    writer.transport.abort()
-    with contextlib.suppress(OSError, asyncio.CancelledError):
-        await writer.wait_closed()
-
-
-async def _end(tasks: Sequence["asyncio.Future[None]"]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
