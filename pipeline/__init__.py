@@ -6,6 +6,7 @@ Reading order:
 2. `window`, `lane`, `delivery`, `slots`: what may be committed, the queue of a subscription, the way of one event.
 3. `partition`, `wishes`, `dispatcher`: the lanes of a partition, commands, the partitions of a worker.
 4. `cursors`, `backlog`, `dead_letter`: rows fenced by Kafka, the log read again, dead letters.
-5. `intake`, `agents.deliver`, `app`: the seat on Faust, and the composition root.
+5. `intake`, `assignor`, `growth`, `first_start`, `agents.deliver`, `app`: the seat on Faust, partitions that come
+   later, and the composition root.
 6. `subscriptions`, `auth`, `callback`, `web`: the registry, tokens, HTTP, what is shown.
 """
