@@ -25,7 +25,7 @@ NO_GAP_SECONDS: Final = 0.01
 """A gap below this is over."""
 
 MAX_PACES: Final = 50_000
-"""Subscriptions that are kept in mind; beyond it the oldest begins anew."""
+"""Subscriptions that are kept in mind; beyond it the oldest without an allowed rate begins anew."""
 
 _TOO_MANY_REQUESTS: Final = 429
 _SERVICE_UNAVAILABLE: Final = 503
@@ -132,7 +132,10 @@ class Pacing:
 
     def _add(self, subscription_id: str, pace: _Pace) -> _Pace:
         if len(self._paces) >= MAX_PACES:
-            del self._paces[next(iter(self._paces))]
+            # What a receiver allowed is said once: that one is not forgotten.
+            oldest = next((each for each, known in self._paces.items() if known.allowed is None), None)
+            if oldest is not None:
+                del self._paces[oldest]
         self._paces[subscription_id] = pace
         return pace
 

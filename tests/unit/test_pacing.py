@@ -155,3 +155,12 @@ def test_the_paces_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) ->
     for number in range(10):
         pace.turn(replace(paced(1.0), id=f"s{number}"), 0.0)
     assert len(pace._paces) == 3
+
+
+def test_a_rate_that_a_receiver_allowed_is_never_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pacing, "MAX_PACES", 3)
+    pace, asking = Pacing(), replace(PLAIN, handshake=Handshake("me"))
+    pace.allow("s", 1.0)
+    for number in range(10):
+        pace.turn(replace(paced(1.0), id=f"s{number}"), 0.0)
+    assert [pace.turn(asking, 5.0) for _ in range(2)] == [0.0, 1.0]
