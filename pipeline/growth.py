@@ -123,8 +123,10 @@ async def grow(admin: AIOKafkaAdminClient, wanted: Mapping[str, int], *, validat
         try:
             await admin.create_partitions({name: NewPartitions(count)}, validate_only=validate_only)
         except InvalidPartitionsError as error:
-            # Another worker was faster. Any other reason shows in the number.
-            if (await partition_counts(admin, [name])).get(name, 0) < count:
+            # Another worker was faster, of which not every broker knows yet. Any other reason shows in the number.
+            try:
+                await until_led(admin, {name: count})
+            except BrokerError:
                 return [_refused(name, count, error)]
         except KafkaError as error:
             return [_refused(name, count, error)]

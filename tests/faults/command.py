@@ -55,7 +55,13 @@ async def _run(names: Sequence[str], runs: int, seed: int, folder: Path) -> int:
                 if lacking := FAULTS[name].needs & PROGRAMS - available():
                     sys.stderr.write(f"{name} is passed over: there is no {', '.join(lacking)} here\n")
                     continue
-                result = await run(brokers, folder / f"{name}-{seed + number}", FAULTS[name], seed + number)
+                try:
+                    result = await run(brokers, folder / f"{name}-{seed + number}", FAULTS[name], seed + number)
+                except (AssertionError, TimeoutError) as error:
+                    # It did not come to rest, or a worker did not come up: as bad as a loss, and no reason to go home.
+                    sys.stdout.write(json.dumps({"fault": name, "seed": seed + number, "stuck": str(error)}) + "\n")
+                    broken += 1
+                    continue
                 broken += _report(result)
     return broken
 

@@ -156,8 +156,10 @@ async def registry_paused(stage: Stage, _: random.Random) -> None:
 
 async def partitions_added(stage: Stage, _: random.Random) -> None:
     """The source topic gets half as many partitions more."""
-    await stage.broker.add_partitions(stage.cluster.topic, PARTITIONS + PARTITIONS // 2)
-    await stage.steady(20)
+    stage.cluster.partitions += PARTITIONS // 2
+    await stage.broker.add_partitions(stage.cluster.topic, stage.cluster.partitions)
+    await stage.cluster.until_ready(*stage.workers)
+    await stage.steady(3)
 
 
 async def dead_letters_refused(stage: Stage, _: random.Random) -> None:
