@@ -201,7 +201,8 @@ class Stage:
         state: dict[str, object] = {}
 
         async def is_settled() -> bool:
-            state["committed"] = await self.broker.committed(self.cluster.app, self.cluster.topic)
+            committed = await self.broker.committed(self.cluster.app, self.cluster.topic)
+            state["committed"] = {number: offset for number, offset in committed.items() if offset}
             lanes = [lane for worker in self.workers for lane in await worker.lanes()]
             state["busy"] = [lane for lane in lanes if lane["eventsBehind"] or lane["queued"] or lane["inFlight"]]
             state["failed"] = [lane for lane in lanes if lane["status"] != "started"]
