@@ -21,11 +21,12 @@ from pipeline.model import Qos
 from tests.brokers import TestBroker
 from tests.faults.around import PROGRAMS, available
 from tests.faults.backlog import big_backlog, line
+from tests.faults.evidence import calls_of, events_of, letters_of
 from tests.faults.faults import FAULTS
-from tests.faults.ledger import Event, Promise, judge
+from tests.faults.ledger import Promise, judge, strangers
 from tests.faults.run import Result, mixture, run
 from tests.faults.soak import soak
-from tests.faults.stage import STARTER, Brokers, Receiver, starter
+from tests.faults.stage import STARTER, Brokers, starter
 from tests.faults.table import write
 
 RESULTS: Final = Path(__file__).parent / "results.jsonl"
@@ -107,20 +108,19 @@ def _report(result: Result) -> int:
 
 async def _verify(arguments: argparse.Namespace) -> int:
     broker = TestBroker(arguments.bootstrap)
-    records = await broker.read(arguments.topic)
-    events = [
-        Event(f"{each.topic}-{each.partition}-{each.offset}", (each.key or b"").decode(), each.partition, each.offset,
-              each.timestamp / 1000)
-        for each in records
-    ]  # fmt: skip
-    dead = await broker.read(arguments.dead_letters) if arguments.dead_letters else []
-    letters = [value.decode() for each in dead for name, value in each.headers if name == "dlq.webhook-id"]
-    calls = Receiver.read(Path(arguments.calls))
+    events = await events_of(broker, arguments.topic)
+    letters = await letters_of(broker, arguments.dead_letters) if arguments.dead_letters else []
+    calls = calls_of(Path(arguments.calls))
     level = Qos(arguments.level)
     verdicts = judge(events, calls, letters, {event.subscription: level for event in events})
     for qos, verdict in verdicts.items():
         sys.stdout.write(f"{qos}: {verdict}, p50 {verdict.quantile(0.5):.3f} s, p99 {verdict.quantile(0.99):.3f} s\n")
-    problems = Promise().broken(verdicts)
+    # Whatever may have happened to it: what holds is what every fault leaves whole.
+    names = {event.subscription for event in events}
+    anything = Promise(interrupted=True, refused=True, lost_at_most_once=len(names), late_at_most_once=len(names))
+    problems = anything.broken(verdicts)
+    if unknown := strangers(events, calls, letters):
+        problems.append(f"{len(unknown)} webhook-ids are of no event: {', '.join(unknown[:5])}")
     sys.stdout.writelines(f"{problem}\n" for problem in problems)
     return len(problems)
 
@@ -144,7 +144,7 @@ def main() -> None:
     for each in (single, mixed, long, big):
         each.add_argument("--seed", type=int, default=random.randrange(1_000_000))
         each.add_argument("--folder", type=Path, help="keeps the logs of workers and receiver there")
-    verify = commands.add_parser("verify", help="judge what a receiver wrote down (receiver_process.py)")
+    verify = commands.add_parser("verify", help="judge what a receiver wrote down (receiver.py)")
     for name in ("bootstrap", "topic", "calls"):
         verify.add_argument(f"--{name}", required=True)
     verify.add_argument("--dead-letters")

@@ -2,8 +2,8 @@
 
 import random
 import signal
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Final
 
 from pipeline.model import Qos
@@ -15,7 +15,7 @@ from tests.faults.stage import PARTITIONS, SUBSCRIPTIONS, Stage
 SESSION_SECONDS: Final = 15.0
 """After so long without a heartbeat the group counts a worker as dead (pipeline/app.py)."""
 
-Do = Callable[[Stage, random.Random], Awaitable[None]]
+Do = Callable[[Stage, random.Random], Coroutine[None, None, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class Fault:
         about: for the table.
         do: breaks and mends it.
         promise: what has to hold all the same.
+        touches: what it does something to; faults that touch different things can happen at the same time.
         workers: that run before it.
         needs: "tokens" (subscriptions with OAuth2), "dlq-cluster" (a cluster for dead letters), "iptables" and root,
             "libfaketime".
@@ -34,7 +35,8 @@ class Fault:
     name: str
     about: str
     do: Do
-    promise: Promise = field(default_factory=Promise)
+    promise: Promise
+    touches: frozenset[str] | set[str]
     workers: int = 2
     needs: frozenset[str] | set[str] = frozenset()
 
@@ -297,50 +299,116 @@ async def _tokens(stage: Stage, mode: str) -> None:
     await stage.steady(2)
 
 
-CLEAN: Final = Promise(is_clean=True)
-ONCE_PER_SUBSCRIPTION: Final = Promise(late_at_most_once=len(SUBSCRIPTIONS[Qos.AT_MOST_ONCE]))
+_EACH: Final = len(SUBSCRIPTIONS[Qos.AT_MOST_ONCE])
+CLEAN: Final = Promise()
+REFUSED: Final = Promise(refused=True)
+INTERRUPTED: Final = Promise(interrupted=True, lost_at_most_once=_EACH)
+WOKEN: Final = Promise(interrupted=True, lost_at_most_once=_EACH, late_at_most_once=_EACH)
 
-FAULTS: Final = {
-    fault.name: fault
-    for fault in (
-        Fault("none", "no fault", nothing, CLEAN),
-        Fault("worker-killed", "a worker: kill -9", worker_killed),
-        Fault("worker-frozen", "a worker: SIGSTOP for 20 s, SIGCONT", worker_frozen, ONCE_PER_SUBSCRIPTION),
-        Fault("worker-stopped", "a worker: SIGTERM", worker_stopped, CLEAN),
-        Fault("rolling-restart", "workers: rolling restart", rolling_restart, CLEAN),
-        Fault("scaled", "workers: 1, 4, 2", scaled, CLEAN, workers=1),
-        Fault("broker-killed", "a broker: kill -9, restart", broker_killed),
-        Fault("broker-paused", "a broker: paused for 8 s", broker_paused),
-        Fault("brokers-restarted", "brokers: rolling restart of all three", brokers_restarted),
-        Fault("leader-moved", "leaders moved away and back", leader_moved),
-        Fault("coordinator-paused", "the group's coordinator: paused for 8 s", coordinator_paused),
-        Fault("registry-paused", "the leader of the subscriptions' topic: paused for 8 s", registry_paused),
-        Fault("partitions-added", "partitions added to the source topic: 8 to 12", partitions_added, CLEAN),
-        Fault("dead-letters-refused", "dead-letter topic: takes no writes for 8 s", dead_letters_refused),
-        Fault(
-            "dead-letter-cluster",
-            "dead letters' own cluster: kill -9, restart",
-            dead_letter_cluster_down,
-            needs={"dlq-cluster"},
-        ),
-        Fault("rows-refused", "cursor rows: their topic takes no writes for 8 s", rows_refused),
-        Fault(
-            "cut-off",
-            "network: a worker cut off from the brokers for 22 s",
-            cut_off,
-            ONCE_PER_SUBSCRIPTION,
-            needs={"iptables"},
-        ),
-        Fault("clock-jumps", "a worker's clock: one hour ahead, two back", clock_jumps, CLEAN, needs={"libfaketime"}),
-        Fault("tokens-down", "token endpoint: 503 for 8 s", tokens_down, needs={"tokens"}),
-        Fault("tokens-slow", "token endpoint: 2 s for each answer", tokens_slow, CLEAN, needs={"tokens"}),
-        Fault("tokens-wrong", "token endpoint: nonsense for 8 s, then resumed", tokens_wrong, needs={"tokens"}),
-        Fault("tokens-refused", "token endpoint: refuses for 8 s, then resumed", tokens_refused, needs={"tokens"}),
-        Fault("receiver-down", "receiver: down for 6 s", receiver_down, CLEAN),
-        Fault("receiver-hanging", "receiver: half of it hangs for 8 s", receiver_hanging),
-        Fault("receiver-flapping", "receiver: down and up, five times", receiver_flapping),
-        Fault("receiver-slow", "receiver: half of it answers after 0.5 s", receiver_slow, CLEAN),
-        Fault("receiver-failing", "receiver: every second answer is 503", receiver_failing),
-        Fault("receiver-rejecting", "receiver: every fifth answer is 422", receiver_rejecting),
-    )
-}
+_WORKERS: Final = {"workers"}
+_BROKERS: Final = {"brokers"}
+_RECEIVER: Final = {"receiver"}
+_TOPIC: Final = {"topics"}
+
+_ALL: Final = (
+    Fault("none", "no fault", nothing, CLEAN, set()),
+    # Workers.
+    Fault("worker-killed", "a worker: kill -9", worker_killed, INTERRUPTED, _WORKERS),
+    Fault("worker-frozen", "a worker: SIGSTOP for 20 s, SIGCONT", worker_frozen, WOKEN, _WORKERS),
+    Fault("worker-stopped", "a worker: SIGTERM", worker_stopped, CLEAN, _WORKERS),
+    Fault("rolling-restart", "workers: rolling restart", rolling_restart, CLEAN, _WORKERS),
+    Fault("scaled", "workers: 1, 4, 2", scaled, CLEAN, _WORKERS, workers=1),
+    # Brokers.
+    Fault("broker-killed", "a broker: kill -9, restart", broker_killed, INTERRUPTED, _BROKERS),
+    Fault("broker-paused", "a broker: paused for 8 s", broker_paused, INTERRUPTED, _BROKERS),
+    Fault(
+        "brokers-restarted",
+        "brokers: rolling restart of all three",
+        brokers_restarted,
+        INTERRUPTED + INTERRUPTED + INTERRUPTED,
+        _BROKERS,
+    ),
+    Fault("leader-moved", "leaders moved away and back", leader_moved, INTERRUPTED, _BROKERS),
+    Fault("coordinator-paused", "the group's coordinator: paused for 8 s", coordinator_paused, INTERRUPTED, _BROKERS),
+    Fault(
+        "registry-paused",
+        "the leader of the subscriptions' topic: paused for 8 s",
+        registry_paused,
+        INTERRUPTED,
+        _BROKERS,
+    ),
+    # Topics.
+    Fault("partitions-added", "partitions added to the source topic: 8 to 12", partitions_added, CLEAN, _TOPIC),
+    Fault(
+        "dead-letters-refused",
+        "dead-letter topic: takes no writes for 8 s",
+        dead_letters_refused,
+        REFUSED,
+        _TOPIC | _RECEIVER,
+    ),
+    Fault(
+        "dead-letter-cluster",
+        "dead letters' own cluster: kill -9, restart",
+        dead_letter_cluster_down,
+        INTERRUPTED,
+        _TOPIC | _RECEIVER,
+        needs={"dlq-cluster"},
+    ),
+    Fault(
+        "rows-refused",
+        "cursor rows: their topic takes no writes for 8 s",
+        rows_refused,
+        INTERRUPTED,
+        _TOPIC | _RECEIVER,
+    ),
+    # The world around.
+    Fault(
+        "cut-off",
+        "network: a worker cut off from the brokers for 22 s",
+        cut_off,
+        WOKEN,
+        _WORKERS,
+        needs={"iptables"},
+    ),
+    Fault(
+        "clock-jumps",
+        "a worker's clock: one hour ahead, two back",
+        clock_jumps,
+        CLEAN,
+        _WORKERS,
+        needs={"libfaketime"},
+    ),
+    # Token endpoints.
+    Fault("tokens-down", "token endpoint: 503 for 8 s", tokens_down, CLEAN, _RECEIVER, needs={"tokens"}),
+    Fault("tokens-slow", "token endpoint: 2 s for each answer", tokens_slow, CLEAN, _RECEIVER, needs={"tokens"}),
+    Fault(
+        "tokens-wrong",
+        "token endpoint: nonsense for 8 s, then resumed",
+        tokens_wrong,
+        REFUSED,
+        _RECEIVER,
+        needs={"tokens"},
+    ),
+    Fault(
+        "tokens-refused",
+        "token endpoint: refuses for 8 s, then resumed",
+        tokens_refused,
+        REFUSED,
+        _RECEIVER,
+        needs={"tokens"},
+    ),
+    # Receivers. One that goes down breaks connections: a request on its way counts as sent.
+    Fault("receiver-down", "receiver: down for 6 s", receiver_down, INTERRUPTED, _RECEIVER),
+    Fault("receiver-hanging", "receiver: half of it hangs for 8 s", receiver_hanging, REFUSED, _RECEIVER),
+    Fault(
+        "receiver-flapping",
+        "receiver: down and up, five times",
+        receiver_flapping,
+        Promise(interrupted=True, lost_at_most_once=5 * _EACH),
+        _RECEIVER,
+    ),
+    Fault("receiver-slow", "receiver: half of it answers after 0.5 s", receiver_slow, CLEAN, _RECEIVER),
+    Fault("receiver-failing", "receiver: every second answer is 503", receiver_failing, REFUSED, _RECEIVER),
+    Fault("receiver-rejecting", "receiver: every fifth answer is 422", receiver_rejecting, REFUSED, _RECEIVER),
+)
+FAULTS: Final = {fault.name: fault for fault in _ALL}

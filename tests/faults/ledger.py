@@ -1,10 +1,12 @@
 """The ledger of truth: what was in the topic, what the receiver saw, what became of each event. Pure.
 
 lost        in the topic, and neither accepted by the receiver nor dead-lettered, after everything has come to rest.
-            At-most-once may give an event up that the receiver saw and did not accept: such events are not lost but
-            counted apart, as given up
-repeated    accepted more than once; at at-most-once seen more than once, whatever was answered
+            At-most-once and none may give an event up that the receiver saw and did not accept: such events are not
+            lost but counted apart, as given up
+repeated    ended more than once: accepted twice, dead-lettered twice, or both; at at-most-once also seen more than
+            once, whatever was answered
 misordered  first seen after a later event of its subscription and partition
+altered     seen with another body than it has in the topic, or by another subscription's receiver
 """
 
 from collections import Counter, defaultdict
@@ -25,6 +27,7 @@ class Event:
     Attributes:
         key: its webhook-id.
         produced_at: Unix seconds, as the producer said.
+        checksum: of its body (`zlib.crc32`).
     """
 
     key: str
@@ -32,6 +35,7 @@ class Event:
     partition: int
     offset: int
     produced_at: float
+    checksum: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +46,16 @@ class Call:
         at: Unix seconds.
         key: its webhook-id.
         status: of the answer; 0 where none was given.
+        subscription: whose URL was called.
+        checksum: of the body (`zlib.crc32`).
     """
 
     at: float
     key: str
     attempt: int
     status: int
+    subscription: str
+    checksum: int = 0
 
     @property
     def is_accepted(self) -> bool:
@@ -69,6 +77,7 @@ class Verdict:
     lost: int = 0
     repeated: int = 0
     misordered: int = 0
+    altered: int = 0
     dead_lettered: int = 0
     given_up: int = 0
     latencies: Sequence[float] = field(default=(), repr=False)
@@ -103,32 +112,38 @@ def judge(
 
 
 def _verdict(level: Qos, events: Sequence[Event], calls: Mapping[str, Sequence[Call]], dead: Counter[str]) -> Verdict:
-    lost, repeated, given_up, latencies = [], [], [], []
+    named: dict[str, list[Event]] = defaultdict(list)
+    latencies = []
     for event in events:
         seen = calls.get(event.key, ())
         accepted = [call for call in seen if call.is_accepted]
         if accepted:
             latencies.append(accepted[0].at - event.produced_at)
-        elif event.key in dead:
-            pass
-        elif seen and level in {Qos.AT_MOST_ONCE, Qos.NONE}:
-            given_up.append(event)
-        else:
-            lost.append(event)
-        if len(seen if level is Qos.AT_MOST_ONCE else accepted) > 1:
-            repeated.append(event)
-    misordered = _misordered(events, calls) if level.is_ordered else []
-    named = {"lost": lost, "repeated": repeated, "misordered": misordered}
+        elif event.key not in dead:
+            may_give_up = level in {Qos.AT_MOST_ONCE, Qos.NONE}
+            named["given_up" if seen and may_give_up else "lost"].append(event)
+        if len(seen if level is Qos.AT_MOST_ONCE else accepted) > 1 or len(accepted) + dead[event.key] > 1:
+            named["repeated"].append(event)
+        if any((call.subscription, call.checksum) != (event.subscription, event.checksum) for call in seen):
+            named["altered"].append(event)
+    if level.is_ordered:
+        named["misordered"] = _misordered(events, calls)
     return Verdict(
         events=len(events),
-        lost=len(lost),
-        repeated=len(repeated),
-        misordered=len(misordered),
+        lost=len(named["lost"]),
+        repeated=len(named["repeated"]),
+        misordered=len(named["misordered"]),
+        altered=len(named["altered"]),
         dead_lettered=sum(1 for event in events if event.key in dead),
-        given_up=len(given_up),
+        given_up=len(named["given_up"]),
         latencies=sorted(latencies),
         examples={name: [event.key for event in found[:NAMED]] for name, found in named.items() if found},
     )
+
+
+def strangers(events: Iterable[Event], calls: Iterable[Call], letters: Iterable[str]) -> list[str]:
+    """The webhook-ids that were called or dead-lettered and that no event has."""
+    return sorted({*(call.key for call in calls), *letters} - {event.key for event in events})
 
 
 def _misordered(events: Sequence[Event], calls: Mapping[str, Sequence[Call]]) -> list[Event]:
@@ -149,23 +164,31 @@ def _misordered(events: Sequence[Event], calls: Mapping[str, Sequence[Call]]) ->
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What has to hold whatever the fault, and what more where every stop was clean.
+    """What has to hold.
+
+    At every level nothing is altered; at-least-once loses and misorders nothing, at-most-once repeats nothing. Without
+    *interrupted* and *refused* at-least-once repeats nothing, at-most-once and auto lose nothing.
 
     Attributes:
-        is_clean: no process was killed, frozen or cut off: nothing lost, repeated or misordered at the ordered levels.
+        interrupted: a process was killed, frozen or cut off, or connections broke under requests: at-least-once and
+            auto may repeat, auto may lose.
+        refused: a receiver refused or withheld answers: at-most-once may give up what it has sent.
+        lost_at_most_once: how many events at-most-once may lose unseen: the one of each subscription that was claimed
+            and not sent yet.
         late_at_most_once: how many events at-most-once may send late: a worker that is frozen between the claim of an
             event and its request sends that one when it wakes up.
     """
 
-    is_clean: bool = False
+    interrupted: bool = False
+    refused: bool = False
+    lost_at_most_once: int = 0
     late_at_most_once: int = 0
 
     def broken(self, verdicts: Mapping[Qos, Verdict]) -> list[str]:
         """A sentence for every promise that does not hold."""
         problems = []
         for level, verdict in verdicts.items():
-            allowed = self._allowed(level)
-            for name, most in allowed.items():
+            for name, most in self._allowed(level).items():
                 count = getattr(verdict, name)
                 if count > most:
                     examples = ", ".join(verdict.examples.get(name, ()))
@@ -173,13 +196,28 @@ class Promise:
         return problems
 
     def _allowed(self, level: Qos) -> dict[str, int]:
+        allowed = {"altered": 0}
         match level:
             case Qos.AT_LEAST_ONCE:
-                return {"lost": 0, "misordered": 0, **({"repeated": 0} if self.is_clean else {})}
+                allowed |= {"lost": 0, "misordered": 0}
+                if not self.interrupted:
+                    allowed["repeated"] = 0
             case Qos.AT_MOST_ONCE:
-                late = {"misordered": self.late_at_most_once, "repeated": 0}
-                return {**late, **({"lost": 0, "given_up": 0} if self.is_clean else {})}
+                allowed |= {"repeated": 0, "lost": self.lost_at_most_once, "misordered": self.late_at_most_once}
+                if not (self.interrupted or self.refused):
+                    allowed["given_up"] = 0
             case Qos.AUTO:
-                return {"lost": 0} if self.is_clean else {}
+                if not self.interrupted:
+                    allowed["lost"] = 0
             case Qos.NONE:
-                return {}
+                pass
+        return allowed
+
+    def __add__(self, other: "Promise") -> "Promise":
+        """What holds when both happen."""
+        return Promise(
+            interrupted=self.interrupted or other.interrupted,
+            refused=self.refused or other.refused,
+            lost_at_most_once=self.lost_at_most_once + other.lost_at_most_once,
+            late_at_most_once=self.late_at_most_once + other.late_at_most_once,
+        )

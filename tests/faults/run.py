@@ -3,19 +3,24 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from pipeline.model import Qos
-from tests.faults.faults import FAULTS, Fault
-from tests.faults.ledger import Promise, Verdict
-from tests.faults.stage import Brokers, Stage, staged
+from tests.faults.evidence import Evidence
+from tests.faults.faults import CLEAN, FAULTS, Fault
+from tests.faults.ledger import Verdict, judge, strangers
+from tests.faults.stage import LEVEL_OF, Brokers, Stage, staged
 
 BEFORE_SECONDS: Final = 3.0
 AFTER_SECONDS: Final = 2.0
+PAIRED: Final = 0.5
+"""Of a mixture's steps: how many are two faults at a time, where these don't touch the same thing."""
+
 MIXABLE: Final = [
     name for name, fault in FAULTS.items() if name not in {"none", "scaled", "partitions-added"} and not fault.needs
 ]
@@ -53,6 +58,7 @@ class Result:
                 "lost": verdict.lost,
                 "repeated": verdict.repeated,
                 "misordered": verdict.misordered,
+                "altered": verdict.altered,
                 "deadLettered": verdict.dead_lettered,
                 "givenUp": verdict.given_up,
                 "p50": round(verdict.quantile(0.5), 3),
@@ -86,7 +92,7 @@ async def mixture(
     among: Sequence[str] = MIXABLE,
     watch: Watch | None = None,
 ) -> Result:
-    """Faults drawn by the seed from *among*, one after another, for so long; *watch* runs beside them."""
+    """Faults drawn by the seed from *among*, one or two at a time, for so long; *watch* runs beside them."""
     faults = [FAULTS[name] for name in random.Random(seed).choices(among, k=10_000)]
     return await _run(brokers, folder, faults, seed, per_second=per_second, seconds=seconds, watch=watch)
 
@@ -116,27 +122,24 @@ async def _run(
             dlq_brokers=dlq_brokers,
         ) as stage,
     ):
-        load = asyncio.create_task(stage.load.run())
-        watching = None if watch is None else asyncio.create_task(watch(stage))
+        problems: list[str] = []
         try:
-            await stage.steady(BEFORE_SECONDS)
-            for fault in faults:
-                await fault.do(stage, rng)
-                done.append(fault)
-                if seconds is not None and time.monotonic() - began > seconds:
-                    break
-            await stage.steady(AFTER_SECONDS)
-        finally:
-            stage.load.stop()
-            await load
-            if watching is not None:
-                watching.cancel()
-                await asyncio.gather(watching, return_exceptions=True)
-        await _replace_the_dead(stage)
-        await stage.settle()
-        verdicts = await stage.verdicts()
-        promise = _joined([fault.promise for fault in done])
-        problems = [*promise.broken(verdicts), *_missing(stage, verdicts)]
+            async with _loaded(stage, watch):
+                for together in _together(faults, rng, paired=seconds is not None):
+                    done += together
+                    await _do(stage, together, rng)
+                    if seconds is not None and time.monotonic() - began > seconds:
+                        break
+            await _replace_the_dead(stage)
+            await stage.settle()
+        except Exception as error:  # noqa: BLE001 - whatever keeps a cluster from coming to rest is what was looked for
+            problems += _said(error)
+            await brokers.mend()
+        evidence = await stage.evidence()
+        verdicts = judge(evidence.events, evidence.calls, evidence.letters, LEVEL_OF)
+        promise = sum((fault.promise for fault in done), start=CLEAN)
+        problems += [*promise.broken(verdicts), *_missing(stage, evidence)]
+        _keep(folder / "evidence.txt", evidence, verdicts)
         problems += [
             f"a worker ended with {code}: {worker.log}"
             for worker in stage.workers
@@ -144,6 +147,40 @@ async def _run(
         ]
     name = "+".join(fault.name for fault in done)
     return Result(name, seed, time.monotonic() - began, stage.load.sent, stage.load.unsure, verdicts, problems)
+
+
+@asynccontextmanager
+async def _loaded(stage: Stage, watch: Watch | None) -> AsyncIterator[None]:
+    """The load runs, from a while before what is done until a while after it; *watch* beside it."""
+    load = asyncio.create_task(stage.load.run())
+    watching = None if watch is None else asyncio.create_task(watch(stage))
+    try:
+        await stage.steady(BEFORE_SECONDS)
+        yield
+        await stage.steady(AFTER_SECONDS)
+    finally:
+        stage.load.stop()
+        await load
+        if watching is not None:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+
+def _together(faults: Sequence[Fault], rng: random.Random, *, paired: bool) -> Iterator[Sequence[Fault]]:
+    """The faults one by one; or, every second time, with the next one if they don't touch the same thing."""
+    remaining = deque(faults)
+    while remaining:
+        together = [remaining.popleft()]
+        if paired and remaining and rng.random() < PAIRED and not together[0].touches & remaining[0].touches:
+            together.append(remaining.popleft())
+        yield together
+
+
+async def _do(stage: Stage, together: Sequence[Fault], rng: random.Random) -> None:
+    async with asyncio.TaskGroup() as group:
+        for fault in together:
+            # Each draws from its own: in which turn they ask is not known.
+            group.create_task(fault.do(stage, random.Random(rng.random())))
 
 
 @asynccontextmanager
@@ -166,16 +203,30 @@ async def _replace_the_dead(stage: Stage) -> None:
     await stage.cluster.until_ready(*stage.workers)
 
 
-def _missing(stage: Stage, verdicts: dict[Qos, Verdict]) -> list[str]:
-    """The brokers themselves have to have kept what they acknowledged."""
-    events = sum(verdict.events for verdict in verdicts.values())
-    return (
-        [] if events >= stage.load.sent else [f"the topic has {events} events of {stage.load.sent} acknowledged ones"]
-    )
+def _said(error: BaseException) -> list[str]:
+    if isinstance(error, BaseExceptionGroup):
+        return [said for each in error.exceptions for said in _said(each)]
+    return [f"{type(error).__name__}: {error}"]
 
 
-def _joined(promises: Sequence[Promise]) -> Promise:
-    return Promise(
-        is_clean=all(promise.is_clean for promise in promises),
-        late_at_most_once=sum(promise.late_at_most_once for promise in promises),
-    )
+def _missing(stage: Stage, evidence: Evidence) -> list[str]:
+    """What the ledger can say of no level: events that the brokers lost, and calls and dead letters out of nowhere."""
+    problems = []
+    if len(evidence.events) < stage.load.sent:
+        problems.append(f"the topic has {len(evidence.events)} events of {stage.load.sent} acknowledged ones")
+    if unknown := strangers(evidence.events, evidence.calls, evidence.letters):
+        problems.append(f"{len(unknown)} webhook-ids are of no event: {', '.join(unknown[:5])}")
+    return problems
+
+
+def _keep(file: Path, evidence: Evidence, verdicts: Mapping[Qos, Verdict]) -> None:
+    """Write down every call of the events that the verdicts name."""
+    lines = [
+        f"{level} {name} {key} {call.at:.3f} attempt {call.attempt} status {call.status} to {call.subscription}\n"
+        for level, verdict in verdicts.items()
+        for name, keys in verdict.examples.items()
+        for key in keys
+        for call in evidence.calls
+        if call.key == key
+    ]
+    file.write_text("".join(lines))

@@ -19,14 +19,15 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # they are pu
     ConfigResource,
 )
 
-from pipeline.model import Qos
+from pipeline.model import Qos, Status
 from tests.brokers import TestBroker
 from tests.cluster import Cluster, Worker, cluster
-from tests.faults.ledger import Call, Event, Verdict, judge
+from tests.faults.evidence import Evidence, calls_of, events_of, letters_of
+from tests.faults.ledger import Call
 from tests.faults.load import Load
 from tests.waiting import eventually
 
-STARTER: Final = "WEBHOOKS_FAULTS_STARTER"
+STARTER: Final = "WEBHOOKS_TEST_FAULTS_STARTER"
 """The setting that names the program that starts, stops and breaks brokers; `.ci/run` knows what it can do."""
 
 PARTITIONS: Final = 8
@@ -73,6 +74,11 @@ class Brokers:
         """`kill`, `pause`, `resume` or `restart` the broker with this number, from 1."""
         await self._run(action, str(number))
 
+    async def mend(self) -> None:
+        """Let all of them run again, whatever was done to them."""
+        for number in range(1, len(self.ports) + 1):
+            await self.act("restart", number)
+
     async def stop(self) -> None:
         """Stop all and remove their data."""
         await self._run("stop", "--wipe")
@@ -102,7 +108,7 @@ class Receiver:
         self.log = log
 
     async def behave(self, **mode: Any) -> None:
-        """Behave so from now on (receiver_process.Receiver)."""
+        """Behave so from now on (receiver.Receiver)."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(mode).encode() + b"\n")
@@ -111,21 +117,14 @@ class Receiver:
 
     def calls(self) -> list[Call]:
         """All that it has written down."""
-        return self.read(self.log)
-
-    @staticmethod
-    def read(log: Path) -> list[Call]:
-        """The calls in a receiver's log; of a line that was cut off by a kill nothing is taken."""
-        lines = log.read_text().splitlines(keepends=True)
-        rows = (line.rstrip("\n").split("\t") for line in lines if line.endswith("\n"))
-        return [Call(float(at), key, int(attempt), int(status)) for at, key, attempt, status in rows]
+        return calls_of(self.log)
 
 
 @asynccontextmanager
 async def receiving(log: Path) -> AsyncIterator[Receiver]:
     """A receiver, in a process of its own."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.faults.receiver_process", str(log),
+        sys.executable, "-m", "tests.faults.receiver", str(log),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -192,43 +191,41 @@ class Stage:
         await asyncio.sleep(seconds)
 
     async def settle(self) -> None:
-        """Return when nothing is under way any more: all is committed, and no lane has anything left.
+        """Return when nothing is under way any more: all is committed, no lane and no cursor row has anything left.
+
+        The rows are read from their topic: they are what the next owner of a partition would go by.
 
         Raises:
             TimeoutError: it does not come to rest: something is stuck, which is a loss.
         """
-        ends = {record.partition: record.offset + 1 for record in await self.broker.read(self.cluster.topic)}
+        events = await events_of(self.broker, self.cluster.topic)
+        ends = {event.partition: event.offset + 1 for event in events}
+        ends_of_lanes = {(event.partition, event.subscription): event.offset + 1 for event in events}
         state: dict[str, object] = {}
 
         async def is_settled() -> bool:
             committed = await self.broker.committed(self.cluster.app, self.cluster.topic)
-            state["committed"] = {number: offset for number, offset in committed.items() if offset}
+            # Of a partition that was added and has no event yet, the place is its beginning.
+            state["committed"] = {partition: offset for partition, offset in committed.items() if offset}
             lanes = [lane for worker in self.workers for lane in await worker.lanes()]
             state["busy"] = [lane for lane in lanes if lane["eventsBehind"] or lane["queued"] or lane["inFlight"]]
-            state["failed"] = [lane for lane in lanes if lane["status"] != "started"]
-            return state == {"committed": ends, "busy": [], "failed": []}
+            state["failed"] = [lane for lane in lanes if lane["status"] != Status.STARTED]
+            state["rows"] = {
+                lane: row
+                for lane, row in (await self.cluster.rows()).items()
+                if row.status is not Status.STARTED or row.next < ends_of_lanes.get(lane, 0)
+            }
+            return state == {"committed": ends, "busy": [], "failed": [], "rows": {}}
 
         await eventually(is_settled, within_seconds=SETTLE_SECONDS, says=lambda: f"{state} of {ends}")
 
-    async def verdicts(self) -> dict[Qos, Verdict]:
-        """What became of every event."""
-        events = [
-            Event(
-                f"{record.topic}-{record.partition}-{record.offset}",
-                (record.key or b"").decode(),
-                record.partition,
-                record.offset,
-                record.timestamp / 1000,
-            )
-            for record in await self.broker.read(self.cluster.topic)
-        ]
-        letters = [
-            value.decode()
-            for record in await self._dlq_broker.read(f"{self.cluster.app}-dlq")
-            for name, value in record.headers
-            if name == "dlq.webhook-id"
-        ]
-        return judge(events, self.receiver.calls(), letters, LEVEL_OF)
+    async def evidence(self) -> Evidence:
+        """All that tells what became of every event."""
+        return Evidence(
+            await events_of(self.broker, self.cluster.topic),
+            self.receiver.calls(),
+            await letters_of(self._dlq_broker, f"{self.cluster.app}-dlq"),
+        )
 
 
 @asynccontextmanager
