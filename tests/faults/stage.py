@@ -162,22 +162,26 @@ class Stage:
 
     async def coordinator(self) -> int:
         """The number of the broker that coordinates the workers' group."""
-        described = self._admin().describe_consumer_groups([self.cluster.app])[self.cluster.app]
+        admin = self._admin()
+        described = admin.describe_consumer_groups([self.cluster.app])[self.cluster.app]
         return int((await asyncio.to_thread(described.result, 20)).coordinator.id)
 
     async def elect_preferred(self) -> None:
         """Let every partition be led by the broker that should."""
-        elected = self._admin().elect_leaders(ElectionType.PREFERRED, None)
+        admin = self._admin()
+        elected = admin.elect_leaders(ElectionType.PREFERRED, None)
         await asyncio.to_thread(elected.result, 20)
 
     async def demand_replicas(self, topic: str, count: int) -> None:
         """Let writes to *topic* need so many replicas in sync; more than there are make it read-only."""
         change = ConfigEntry("min.insync.replicas", str(count), incremental_operation=AlterConfigOpType.SET)
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[change])
-        for done in self._admin().incremental_alter_configs([resource]).values():
+        admin = self._admin()
+        for done in admin.incremental_alter_configs([resource]).values():
             await asyncio.to_thread(done.result, 20)
 
     def _admin(self) -> AdminClient:
+        # To be held for as long as an answer is waited for: what it has asked ends with it.
         return AdminClient({"bootstrap.servers": self.brokers.bootstrap})
 
     async def resume_failed(self) -> None:
