@@ -164,22 +164,28 @@ async def partitions_added(stage: Stage, _: random.Random) -> None:
     await stage.steady(3)
 
 
-async def dead_letters_refused(stage: Stage, _: random.Random) -> None:
+async def dead_letters_refused(stage: Stage, rng: random.Random) -> None:
     """The dead-letter topic takes no writes while the receiver rejects."""
-    await _reject_while_read_only(stage, f"{stage.cluster.app}-dlq")
+    await _reject_while_read_only(stage, f"{stage.cluster.app}-dlq", rng)
 
 
-async def rows_refused(stage: Stage, _: random.Random) -> None:
-    """The topic of the cursor rows takes no writes while the receiver fails and rejects."""
-    await _reject_while_read_only(stage, f"{stage.cluster.app}.cursors")
+async def rows_refused(stage: Stage, rng: random.Random) -> None:
+    """The topic of the cursor rows takes no writes while the receiver rejects."""
+    await _reject_while_read_only(stage, f"{stage.cluster.app}.cursors", rng)
 
 
-async def _reject_while_read_only(stage: Stage, topic: str) -> None:
-    await stage.demand_replicas(topic, 4)
+async def _reject_while_read_only(stage: Stage, topic: str, rng: random.Random) -> None:
+    """The topic demands three replicas in sync, the others two; and one of three brokers is down."""
+    leader = await stage.leader_of(topic)
+    number = rng.choice([each for each in (1, 2, 3) if each != leader])
+    await stage.demand_replicas(topic, 3)
     await stage.receiver.behave(name="reject", share=0.2)
+    await stage.brokers.act("kill", number)
+    await stage.until_in_sync(topic, 2)
     await stage.steady(8)
+    await stage.brokers.act("restart", number)
+    await stage.until_in_sync(topic, 3)
     await stage.demand_replicas(topic, 2)
-    await stage.steady(2)
     await stage.receiver.behave(name="ok")
 
 
@@ -341,10 +347,10 @@ _ALL: Final = (
     Fault("partitions-added", "partitions added to the source topic: 8 to 12", partitions_added, CLEAN, _TOPIC),
     Fault(
         "dead-letters-refused",
-        "dead-letter topic: takes no writes for 8 s",
+        "dead-letter topic: takes no writes for 8 s, with a broker down",
         dead_letters_refused,
-        REFUSED,
-        _TOPIC | _RECEIVER,
+        INTERRUPTED,
+        _TOPIC | _RECEIVER | _BROKERS,
     ),
     Fault(
         "dead-letter-cluster",
@@ -356,10 +362,10 @@ _ALL: Final = (
     ),
     Fault(
         "rows-refused",
-        "cursor rows: their topic takes no writes for 8 s",
+        "cursor rows: their topic takes no writes for 8 s, with a broker down",
         rows_refused,
         INTERRUPTED,
-        _TOPIC | _RECEIVER,
+        _TOPIC | _RECEIVER | _BROKERS,
     ),
     # The world around.
     Fault(

@@ -173,12 +173,25 @@ class Stage:
         await asyncio.to_thread(elected.result, 20)
 
     async def demand_replicas(self, topic: str, count: int) -> None:
-        """Let writes to *topic* need so many replicas in sync; more than there are make it read-only."""
+        """Let writes to *topic* need so many replicas in sync; Kafka takes more than the topic has for all of them."""
         change = ConfigEntry("min.insync.replicas", str(count), incremental_operation=AlterConfigOpType.SET)
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[change])
         admin = self._admin()
         for done in admin.incremental_alter_configs([resource]).values():
             await asyncio.to_thread(done.result, 20)
+
+    async def until_in_sync(self, topic: str, count: int) -> None:
+        """Return when every partition of *topic* has so many replicas in sync."""
+        admin = self._admin()
+        counts: set[int] = set()
+
+        async def are_in_sync() -> bool:
+            metadata = await asyncio.to_thread(admin.list_topics, topic, 20)
+            counts.clear()
+            counts.update(len(each.isrs) for each in metadata.topics[topic].partitions.values())
+            return counts == {count}
+
+        await eventually(are_in_sync, within_seconds=30, says=lambda: f"{topic} has {counts} replicas in sync")
 
     def _admin(self) -> AdminClient:
         # To be held for as long as an answer is waited for: what it has asked ends with it.
