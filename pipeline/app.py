@@ -40,7 +40,7 @@ from pipeline.dispatcher import Dispatcher
 from pipeline.errors import BrokerError
 from pipeline.growth import Growth
 from pipeline.intake import DeliveryApp
-from pipeline.lane import LaneLimits
+from pipeline.lane_home import LaneLimits
 from pipeline.log import logging_config
 from pipeline.model import Subscription
 from pipeline.pacing import Pacing

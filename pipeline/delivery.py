@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from pipeline.clock import Clock
 from pipeline.dead_letter import DeadLetters, Letter
 from pipeline.errors import NotDeadLetteredError
+from pipeline.flight import Flight
 from pipeline.model import Event, Qos, Subscription
 from pipeline.outcome import Delivered, Failed, Outcome, describe, may_have_arrived
 from pipeline.pacing import Pacing
@@ -43,29 +44,6 @@ class CaughtUp(Protocol):
     async def caught_up(self) -> None:
         """Return when the registry has read past the end its topic had at the call."""
         ...
-
-
-@dataclass(slots=True)
-class Flight:
-    """An event that has left its queue and is not settled: being sent, or waiting to be tried again.
-
-    Attributes:
-        epoch: the lane's epoch when it left; a flight of an earlier epoch settles nothing.
-        attempt: tries so far.
-        claimed: at-most-once: the cursor is being moved, or has moved, past it.
-        token_renewed: a fresh access token has been fetched for it; *renew_token*: the next attempt has to fetch one.
-    """
-
-    event: Event
-    offset: int
-    epoch: int
-    attempt: int = 0
-    first_attempt_at: float | None = None
-    last_attempt_at: float | None = None
-    not_before: float = 0.0
-    claimed: bool = False
-    token_renewed: bool = False
-    renew_token: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Protocol
 from pipeline.clock import Clock
 from pipeline.delivery import Delivery
 from pipeline.errors import FencedError
-from pipeline.lane import LaneLimits
+from pipeline.lane_home import LaneLimits
 from pipeline.model import Cursor, Event, Subscription
 from pipeline.partition import Directory, Partition, Reader, Rows
 from pipeline.telemetry import Telemetry

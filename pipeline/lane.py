@@ -16,12 +16,11 @@ is settled or the row that covers it is durable; `_windowed` knows which. No Fau
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from typing import Protocol
 
-from pipeline.delivery import Delivery, Flight
+from pipeline.delivery import Delivery
 from pipeline.errors import FencedError
+from pipeline.flight import OVERTAKEN, Flight, Progress
+from pipeline.lane_home import Home, LaneLimits
 from pipeline.model import Cause, Cursor, Event, Interrupt, Qos, RetryPolicy, Status, Subscription
 from pipeline.policy import CauseKind, Rules
 from pipeline.report import LaneState
@@ -29,84 +28,8 @@ from pipeline.report import LaneState
 EVENT_OVERHEAD_BYTES = 512
 """What an event costs in memory beyond its body, roughly: record, key, headers."""
 
-OVERTAKEN = -1
-"""The epoch of a flight that counts no more."""
-
 UNKNOWN_RULES = Rules(Qos.AT_LEAST_ONCE, RetryPolicy(), Interrupt(), has_dead_letters=True)
 """For a key that names no subscription: its events are given up in order, never sent."""
-
-
-@dataclass(frozen=True, slots=True)
-class LaneLimits:
-    """How much a lane may hold.
-
-    Attributes:
-        events: in the queue.
-        bytes: in the queue, `EVENT_OVERHEAD_BYTES` per event included.
-        hold_seconds: how long an event may keep the partition's committed offset back; also the wait from which on a
-            lane that is behind gives its events up and reads them again when they are due.
-    """
-
-    events: int
-    bytes: int
-    hold_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """The tries of an event that is not in memory: what a cursor row says of the event at `next`."""
-
-    offset: int
-    attempt: int
-    first_attempt_at: float | None
-    not_before: float
-
-
-class Home(Protocol):
-    """What a lane needs of its partition (partition.py)."""
-
-    @property
-    def dispatched(self) -> int:
-        """The next offset that the stream will hand out."""
-        ...
-
-    @property
-    def is_draining(self) -> bool:
-        """The partition is being given back: begin nothing new."""
-        ...
-
-    @property
-    def is_crowded(self) -> bool:
-        """The queues of the worker hold as much as they may."""
-        ...
-
-    def hand_out(self, offset: int) -> None:
-        """The window holds the offset from now on."""
-        ...
-
-    def let_go(self, offset: int) -> None:
-        """The window need not hold the offset any more."""
-        ...
-
-    def write(self, lane: "Lane") -> "asyncio.Future[None]":
-        """The lane's cursor row joins the next group commit; done when the broker has confirmed it."""
-        ...
-
-    def note(self, lane: "Lane") -> None:
-        """The lane's row is out of date: write it with the next checkpoint."""
-        ...
-
-    def wants_events(self, lane: "Lane") -> None:
-        """The lane is behind and has room: read the log for it."""
-        ...
-
-    def account(self, size: int) -> None:
-        """So many bytes more (or less) are queued."""
-        ...
-
-    def spawn(self, work: Callable[[], Coroutine[object, object, None]], lane: "Lane") -> None:
-        """Run a lane's runner as a task of the partition."""
-        ...
 
 
 class Lane:

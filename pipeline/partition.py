@@ -13,7 +13,8 @@ from typing import Protocol
 from pipeline.clock import Clock
 from pipeline.delivery import Delivery, cancel_all
 from pipeline.errors import FencedError
-from pipeline.lane import Lane, LaneLimits
+from pipeline.lane import Lane
+from pipeline.lane_home import LaneLimits
 from pipeline.model import Cause, Cursor, Event, Status, Subscription
 from pipeline.telemetry import Telemetry
 from pipeline.window import Window

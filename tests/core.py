@@ -6,7 +6,8 @@ from typing import Any
 
 from pipeline.delivery import Delivery
 from pipeline.dispatcher import Dispatcher
-from pipeline.lane import Lane, LaneLimits
+from pipeline.lane import Lane
+from pipeline.lane_home import LaneLimits
 from pipeline.model import Qos, Record, RetryPolicy, Subscription, Wish
 from pipeline.outcome import Delivered, Outcome
 from pipeline.pacing import Pacing

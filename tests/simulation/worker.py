@@ -7,7 +7,8 @@ from typing import Literal
 from pipeline.dead_letter import Letter
 from pipeline.delivery import Delivery
 from pipeline.dispatcher import Dispatcher
-from pipeline.lane import Lane, LaneLimits
+from pipeline.lane import Lane
+from pipeline.lane_home import LaneLimits
 from pipeline.model import Event, Qos, Rate, Subscription
 from pipeline.outcome import Outcome
 from pipeline.pacing import Pacing

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from pipeline.lane import LaneLimits
+from pipeline.lane_home import LaneLimits
 from pipeline.model import Cursor, Qos, Status
 from pipeline.outcome import Failed, Rejected
 from tests.core import OK, Core, paused, subscription

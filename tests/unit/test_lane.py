@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.lane import LaneLimits
+from pipeline.lane_home import LaneLimits
 from pipeline.model import Qos, ReplayOffset, ReplayTimestamp, Status, Wish
 from pipeline.outcome import Failed, Rejected, ServerError
 from tests.core import SLOW, Core, paused, resumed, subscription

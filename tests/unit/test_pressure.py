@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 
-from pipeline.lane import EVENT_OVERHEAD_BYTES, LaneLimits
+from pipeline.lane import EVENT_OVERHEAD_BYTES
+from pipeline.lane_home import LaneLimits
 from pipeline.model import Status
 from pipeline.partition import FAIR_STRETCHES, PATIENCE_SECONDS, PRESSURE_EVENTS
 from tests.core import Core, subscription
