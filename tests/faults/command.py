@@ -58,9 +58,9 @@ async def _run(names: Sequence[str], runs: int, seed: int, folder: Path) -> int:
                     continue
                 try:
                     result = await run(brokers, folder / f"{name}-{seed + number}", FAULTS[name], seed + number)
-                except (AssertionError, TimeoutError) as error:
+                except Exception as error:  # noqa: BLE001 - whatever it is, the others have their turn
                     # It did not come to rest, or a worker did not come up: as bad as a loss, and no reason to go home.
-                    sys.stdout.write(json.dumps({"fault": name, "seed": seed + number, "stuck": str(error)}) + "\n")
+                    sys.stdout.write(json.dumps({"fault": name, "seed": seed + number, "stuck": repr(error)}) + "\n")
                     broken += 1
                     continue
                 broken += _report(result)
