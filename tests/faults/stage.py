@@ -8,7 +8,6 @@ import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -158,18 +157,19 @@ class Stage:
 
     async def leader_of(self, topic: str) -> int:
         """The number of the broker that leads the topic's first partition."""
-        metadata = await asyncio.to_thread(self._admin.list_topics, topic, 20)
+        admin = self._admin()
+        metadata = await asyncio.to_thread(admin.list_topics, topic, 20)
         return int(metadata.topics[topic].partitions[0].leader)
 
     async def coordinator(self) -> int:
         """The number of the broker that coordinates the workers' group."""
-        admin = self._admin
+        admin = self._admin()
         described = admin.describe_consumer_groups([self.cluster.app])[self.cluster.app]
         return int((await asyncio.to_thread(described.result, 20)).coordinator.id)
 
     async def elect_preferred(self) -> None:
         """Let every partition be led by the broker that should."""
-        admin = self._admin
+        admin = self._admin()
         elected = admin.elect_leaders(ElectionType.PREFERRED, None)
         await asyncio.to_thread(elected.result, 20)
 
@@ -177,13 +177,13 @@ class Stage:
         """Let writes to *topic* need so many replicas in sync; Kafka takes more than the topic has for all of them."""
         change = ConfigEntry("min.insync.replicas", str(count), incremental_operation=AlterConfigOpType.SET)
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[change])
-        admin = self._admin
+        admin = self._admin()
         for done in admin.incremental_alter_configs([resource]).values():
             await asyncio.to_thread(done.result, 20)
 
     async def until_in_sync(self, topic: str, count: int) -> None:
         """Return when every partition of *topic* has so many replicas in sync."""
-        admin = self._admin
+        admin = self._admin()
         counts: set[int] = set()
 
         async def are_in_sync() -> bool:
