@@ -13,9 +13,18 @@ from aiokafka.errors import KafkaError
 from tests.brokers import TestBroker
 
 PADDING: Final = (64, 64, 64, 64, 64, 64, 64, 1024, 1024, 16_384)
-"""Sizes of bodies, in bytes beyond the numbers in them; most events are small."""
+"""Sizes of bodies, in bytes beyond the numbers in them; most events are small, and each subscription has all sizes."""
 
 _TICK_SECONDS: Final = 0.02
+
+
+def event(number: int, subscriptions: Sequence[str]) -> tuple[str, bytes]:
+    """The subscription and the body of the event with this number, from 0."""
+    sequence, place = divmod(number, len(subscriptions))
+    # Shifted with each round, or a subscription would have one size for ever.
+    padding = "x" * PADDING[(place + sequence) % len(PADDING)]
+    body = {"subscription": subscriptions[place], "sequence": sequence, "padding": padding}
+    return subscriptions[place], json.dumps(body).encode()
 
 
 @dataclass
@@ -23,17 +32,22 @@ class Load:
     """Produces events until it is stopped.
 
     Attributes:
-        sent: acknowledged by the brokers.
-        unsure: whose acknowledgement did not come; the topic says whether they are in it.
+        acknowledged: the webhook-ids of the events that the brokers have acknowledged.
+        unsure: how many acknowledgements did not come; the topic says whether those events are in it.
     """
 
     broker: TestBroker
     topic: str
     subscriptions: Sequence[str]
     per_second: float
-    sent: int = 0
+    acknowledged: set[str] = field(default_factory=set)
     unsure: int = 0
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def sent(self) -> int:
+        """How many events the brokers have acknowledged."""
+        return len(self.acknowledged)
 
     def stop(self) -> None:
         """Produce no more."""
@@ -80,14 +94,10 @@ class Load:
                 pass
 
     async def _send(self, producer: AIOKafkaProducer, number: int) -> None:
-        subscription = self.subscriptions[number % len(self.subscriptions)]
-        sequence = number // len(self.subscriptions)
-        body = json.dumps(
-            {"subscription": subscription, "sequence": sequence, "padding": "x" * PADDING[number % len(PADDING)]}
-        )
+        subscription, body = event(number, self.subscriptions)
         try:
-            await producer.send_and_wait(self.topic, body.encode(), subscription.encode())
+            place = await producer.send_and_wait(self.topic, body, subscription.encode())
         except KafkaError:
             self.unsure += 1
         else:
-            self.sent += 1
+            self.acknowledged.add(f"{place.topic}-{place.partition}-{place.offset}")

@@ -13,7 +13,7 @@ from typing import Any, Final
 from pipeline.model import Qos
 from tests.faults.evidence import Evidence
 from tests.faults.faults import CLEAN, FAULTS, Fault
-from tests.faults.ledger import Verdict, judge, strangers
+from tests.faults.ledger import NAMED, Verdict, judge, strangers
 from tests.faults.stage import LEVEL_OF, Brokers, Stage, staged
 
 BEFORE_SECONDS: Final = 3.0
@@ -212,10 +212,10 @@ def _said(error: BaseException) -> list[str]:
 def _missing(stage: Stage, evidence: Evidence) -> list[str]:
     """What the ledger can say of no level: events that the brokers lost, and calls and dead letters out of nowhere."""
     problems = []
-    if len(evidence.events) < stage.load.sent:
-        problems.append(f"the topic has {len(evidence.events)} events of {stage.load.sent} acknowledged ones")
+    if gone := stage.load.acknowledged - {event.key for event in evidence.events}:
+        problems.append(f"{len(gone)} acknowledged events are not in the topic: {', '.join(sorted(gone)[:NAMED])}")
     if unknown := strangers(evidence.events, evidence.calls, evidence.letters):
-        problems.append(f"{len(unknown)} webhook-ids are of no event: {', '.join(unknown[:5])}")
+        problems.append(f"{len(unknown)} webhook-ids are of no event: {', '.join(unknown[:NAMED])}")
     return problems
 
 
