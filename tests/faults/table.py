@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,35 +14,55 @@ BEGIN: Final = "<!-- results: written by `python -m tests.faults table` -->"
 END: Final = "<!-- end of results -->"
 _LEVELS: Final = (Qos.AT_LEAST_ONCE, Qos.AT_MOST_ONCE, Qos.AUTO, Qos.NONE)
 _COUNTS: Final = ("lost", "repeated", "misordered")
+_PROBLEM_CHARACTERS: Final = 300
+
+Run = dict[str, Any]
+"""A line of the results."""
 
 
-def table(lines: list[dict[str, Any]]) -> str:
-    """The table, in Markdown: lost / repeated / misordered in each cell, and the seeds in the last column."""
-    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for line in lines:
-        groups[line["fault"] if line["fault"] in FAULTS else "mixture"].append(line)
-    rows = [("fault", *(f"`{level}`" for level in _LEVELS), "events", "runs", "seeds")]
-    rows.append(tuple("---" for _ in rows[0]))
-    for name in [*FAULTS, "mixture"]:
-        runs = groups.get(name)
-        if runs:
-            about = FAULTS[name].about if name in FAULTS else "mixtures of them, drawn by the seed"
-            cells = [_cell(runs, level) for level in _LEVELS]
-            seeds = ", ".join(str(seed) for seed in sorted({run["seed"] for run in runs}))
-            rows.append((about, *cells, f"{sum(map(_events, runs)):,}", str(len(runs)), seeds))
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def report(runs: Iterable[Run]) -> str:
+    """The table, in Markdown, and beneath it every promise that a run broke."""
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[run["fault"] if run["fault"] in FAULTS else "mixture"].append(run)
+    known = [groups[name] for name in (*FAULTS, "mixture") if name in groups]
+    problems = [problem for found in known for run in found for problem in _problems(run)]
+    return "\n".join([*_table(known), "", *(problems or ["No run broke a promise."])])
 
 
-def _cell(runs: list[dict[str, Any]], level: Qos) -> str:
-    return " / ".join(str(sum(run["levels"][level.value][count] for run in runs)) for count in _COUNTS)
+def _table(groups: Iterable[Sequence[Run]]) -> list[str]:
+    head = ("fault", *(f"`{level}`" for level in _LEVELS), "events", "runs", "seeds")
+    rows = [head, tuple("---" for _ in head), *map(_row, groups)]
+    return [f"| {' | '.join(row)} |" for row in rows]
 
 
-def _events(run: dict[str, Any]) -> int:
-    return sum(int(level["events"]) for level in run["levels"].values())
+def _row(runs: Sequence[Run]) -> tuple[str, ...]:
+    name = runs[0]["fault"]
+    about = FAULTS[name].about if name in FAULTS else "mixtures of them, drawn by the seed"
+    events = sum(int(level["events"]) for run in runs for level in run["levels"].values())
+    broken = sum(1 for run in runs if run["problems"])
+    count = f"{len(runs)}, **{broken} broken**" if broken else str(len(runs))
+    seeds = ", ".join(str(seed) for seed in sorted({run["seed"] for run in runs}))
+    return (about, *(_cell(runs, level) for level in _LEVELS), f"{events:,}", count, seeds)
+
+
+def _cell(runs: Sequence[Run], level: Qos) -> str:
+    # A run that did not come up has no levels; its problem says so.
+    judged = [run["levels"][level.value] for run in runs if level.value in run["levels"]]
+    if not judged:
+        return "-"
+    return " / ".join(str(sum(each[count] for each in judged)) for count in _COUNTS)
+
+
+def _problems(run: Run) -> list[str]:
+    return [
+        f"- {run['fault']}, seed {run['seed']}: {' '.join(problem.split())[:_PROBLEM_CHARACTERS]}"
+        for problem in run["problems"]
+    ]
 
 
 def write(results: Path) -> None:
     """Write the table from a file of results."""
-    lines = [json.loads(line) for line in results.read_text().splitlines()]
+    runs = [json.loads(line) for line in results.read_text().splitlines()]
     before, rest = README.read_text().split(BEGIN)
-    README.write_text(f"{before}{BEGIN}\n\n{table(lines)}\n\n{END}{rest.split(END)[1]}")
+    README.write_text(f"{before}{BEGIN}\n\n{report(runs)}\n\n{END}{rest.split(END)[1]}")
