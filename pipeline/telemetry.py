@@ -79,7 +79,7 @@ class Telemetry:
         dead_letters: confirmed dead letters by reason.
         dead_letter_failures: writes of dead letters that failed and are tried again.
         token_fetches: answers of token endpoints.
-        headers_left_out: record headers that can't stand in HTTP.
+        headers_left_out: headers of records and subscriptions that were not sent.
         subscription_failures: subscriptions that went into FAILURE, by kind of cause.
         rows: cursor rows written.
         commits: offset commits, one per partition and tick.
@@ -167,10 +167,10 @@ class Telemetry:
         """A token endpoint was asked for an access token."""
         self.token_fetches[result] += 1
 
-    def header_left_out(self, name: str) -> None:
-        """The record header *name* can't stand in an HTTP request."""
+    def header_left_out(self, subscription: str, name: str) -> None:
+        """The header *name*, of a record or of the subscription with this id, can't stand in its requests."""
         self.headers_left_out += 1
-        self._warn("header.left-out", "header", {"header": name})
+        self._warn("header.left-out", subscription, {"subscription": subscription, "header": name})
 
     def subscription_failed(self, subscription: Subscription, partition: int, cause: Cause) -> None:
         """A subscription went into FAILURE in *partition*: a person has to look at it."""

@@ -1,14 +1,15 @@
 """Calls the callback of a subscription: one attempt of one event, and what came of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from pipeline.auth.static import static_authorization
 from pipeline.callback.answer import Answer, judge
 from pipeline.callback.destination import Destination
 from pipeline.callback.echo import confidences, without
-from pipeline.callback.request import HeaderLeftOut, RequestHead, request_head
+from pipeline.callback.request import RequestHead, request_head
 from pipeline.callback.signature import Signer
 from pipeline.callback.transport import Transport
 from pipeline.clock import Clock
@@ -37,11 +38,11 @@ class Callback:
         transport: started and closed by whoever made it.
         clock: for signatures, and for a Retry-After that is a date.
         user_agent: "name/version".
-        on_header_left_out: told the name of each header that can't be sent.
+        on_header_left_out: told the id of the subscription and the name of each header that can't be sent.
     """
 
     def __init__(
-        self, transport: Transport, clock: Clock, *, user_agent: str, on_header_left_out: HeaderLeftOut
+        self, transport: Transport, clock: Clock, *, user_agent: str, on_header_left_out: Callable[[str, str], None]
     ) -> None:
         self._transport = transport
         self._clock = clock
@@ -134,5 +135,5 @@ class Callback:
             user_agent=self._user_agent,
             signer=Signer.from_secrets(subscription.signing_secrets) if subscription.signing_secrets else None,
             clock=self._clock,
-            left_out=self._on_header_left_out,
+            left_out=partial(self._on_header_left_out, subscription.id),
         )

@@ -45,7 +45,7 @@ def with_faust_commands(own: Mapping[str, click.Command]) -> click.Group:
         "webhooks",
         commands={**adopted, **own},
         callback=_umbrella,
-        params=[option for option in faust_cli.params if option.name not in LEFT_OUT],
+        params=[_described(option) for option in faust_cli.params if option.name not in LEFT_OUT],
         help="Delivers the events of a Kafka topic to the callback URLs of its subscriptions.",
         epilog="Settings come from the environment (WEBHOOKS_...) or from the YAML file that WEBHOOKS_CONFIG names.",
     )
@@ -61,6 +61,7 @@ def _umbrella(**options: Any) -> None:
 def _adopt(command: click.Command) -> click.Command:
     """*command* with the application made just before it runs."""
     adopted = copy.copy(command)
+    adopted.params = [_described(option) for option in command.params]
     run = command.callback
     make = _make_worker if command.name == WORKER else _make_described
 
@@ -73,6 +74,15 @@ def _adopt(command: click.Command) -> click.Command:
 
     adopted.callback = run_with_application
     return adopted
+
+
+def _described(option: click.Parameter) -> click.Parameter:
+    """*option*; where it wins over a setting of ours, named as such instead of with Faust's own default."""
+    if option.name not in OVERRIDES or not isinstance(option, click.Option):
+        return option
+    described = copy.copy(option)
+    described.help, described.show_default = f"Instead of WEBHOOKS_{OVERRIDES[option.name].upper()}.", False
+    return described
 
 
 def _make_worker(context: click.Context) -> DeliveryApp:

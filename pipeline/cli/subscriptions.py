@@ -31,14 +31,16 @@ def command() -> None:
 
 
 @command.command()
-@click.option("-f", "--file", "files", multiple=True, required=True, metavar="FILE", help="A file; - is stdin.")
-@click.argument("more", nargs=-1, metavar="[FILE]...")
+@click.option("-f", "--file", "files", multiple=True, metavar="FILE", help="A file, the same as without -f.")
+@click.argument("more", nargs=-1, metavar="FILE...")
 @output_option
 def apply(files: tuple[str, ...], more: tuple[str, ...], output: Format) -> None:
     """Create or replace the subscriptions in YAML or JSON files, each with one or several documents or a list.
 
-    What is as it was is not written. A masked secret keeps the stored one.
+    - is stdin. What is as it was is not written. A masked secret keeps the stored one.
     """
+    if not files and not more:
+        raise click.UsageError("name a file; - is stdin")
     with errors_as_sentences():
         documents = list(_documents((*files, *more)))
     changes: list[Change] = []

@@ -23,6 +23,7 @@ Offset = Annotated[int, Field(ge=0, le=2**63 - 2)]
 
 _STATUS_CLASSES: Final = {"3xx", "4xx", "5xx"}
 _STATUS_CODES: Final = range(300, 600)
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CREDENTIAL_NAMES: Final = {"authorization", "proxy-authorization", "cookie", "token", "apikey"}
 _CREDENTIAL_ENDINGS: Final = ("-key", "-token", "-secret", "-password", "-authorization")
@@ -109,8 +110,15 @@ class Rate(StrictModel):
 class Handshake(StrictModel):
     """Ask the receiver for permission before the first delivery (CloudEvents webhooks, section 4)."""
 
-    origin: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9._-]+$")]
+    origin: Annotated[str, StringConstraints(min_length=1, max_length=253)]
     rate_per_minute: Annotated[int, Field(ge=1, le=60_000_000)] | None = None
+
+    @field_validator("origin")
+    @classmethod
+    def _is_name(cls, origin: str) -> str:
+        if not _HOST_NAME.fullmatch(origin):
+            raise problem(f"{shown(origin)} is not a DNS name, such as events.example.com: no scheme, port or path")
+        return origin
 
 
 class HttpOptions(StrictModel):

@@ -80,7 +80,11 @@ def _counters(telemetry: Telemetry) -> Iterator[Metric]:
     )
     for name, help_text, value in (
         ("webhooks_dead_letter_failures", "Writes of dead letters to be tried again.", telemetry.dead_letter_failures),
-        ("webhooks_headers_left_out", "Record headers that HTTP does not allow.", telemetry.headers_left_out),
+        (
+            "webhooks_headers_left_out",
+            "Headers of records and subscriptions that were not sent.",
+            telemetry.headers_left_out,
+        ),
         ("webhooks_cursor_rows", "Cursor rows written.", telemetry.rows),
         ("webhooks_commits", "Offset commits.", telemetry.commits),
         ("webhooks_rebalances", "Assignments that changed.", telemetry.rebalances),

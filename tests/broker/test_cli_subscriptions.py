@@ -39,7 +39,7 @@ async def test_what_is_applied_is_created_updated_or_left_as_it_is(webhooks: Web
     first, both = str(tmp_path / "one.json"), str(tmp_path / "both.yaml")
 
     assert await webhooks.done("subscriptions", "apply", "-f", first) == "sub-1 created, revision 0\n"
-    assert await webhooks.done("subscriptions", "apply", "-f", first, both) == (
+    assert await webhooks.done("subscriptions", "apply", first, both) == (
         "sub-1 unchanged, revision 0\nsub-1 unchanged, revision 0\nsub-2 created, revision 1\n"
     )
     assert await apply(webhooks, TWO) == "sub-2 updated, revision 2\n"

@@ -60,7 +60,7 @@ async def bench() -> AsyncIterator[Bench]:
         )
         await transport.start()
         stack.push_async_callback(transport.close)
-        callback = Callback(transport, SystemClock(), user_agent="test/1", on_header_left_out=lambda _name: None)
+        callback = Callback(transport, SystemClock(), user_agent="test/1", on_header_left_out=lambda _id, _name: None)
         paces = Paces()
         clock = ManualClock()
         permitted = Permitted(callback, paces, clock)

@@ -43,7 +43,7 @@ async def client() -> AsyncIterator[tuple[Callback, Transport]]:
     await transport.start()
     try:
         yield (
-            Callback(transport, SystemClock(), user_agent="test/1", on_header_left_out=lambda _name: None),
+            Callback(transport, SystemClock(), user_agent="test/1", on_header_left_out=lambda _id, _name: None),
             transport,
         )
     finally:

@@ -46,7 +46,9 @@ class Bench:
 
     def __init__(self, stack: AsyncExitStack, transport: Transport) -> None:
         self.stack = stack
-        self.callback = Callback(transport, SystemClock(), user_agent="test/1", on_header_left_out=lambda _name: None)
+        self.callback = Callback(
+            transport, SystemClock(), user_agent="test/1", on_header_left_out=lambda _id, _name: None
+        )
 
     async def receiver(self, *script: Behaviour, tls: ssl.SSLContext | None = None) -> Receiver:
         return await self.stack.enter_async_context(Receiver(*script, tls=tls))

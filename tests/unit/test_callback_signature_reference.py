@@ -38,7 +38,7 @@ async def received(*secrets: str, body: bytes = BODY, attempt: int = 1) -> Reque
         )
         await transport.start()
         stack.push_async_callback(transport.close)
-        callback = Callback(transport, SystemClock(), user_agent="test/1", on_header_left_out=lambda _name: None)
+        callback = Callback(transport, SystemClock(), user_agent="test/1", on_header_left_out=lambda _id, _name: None)
         subscription = Subscription("s", 1, receiver.url, signing_secrets=secrets)
         assert await callback(subscription, Record("events", 3, 41, b"s", body), attempt) == Delivered(200)
         return receiver.requests[0]

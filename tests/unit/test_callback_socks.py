@@ -39,7 +39,9 @@ class Bench:
     def __init__(self, stack: AsyncExitStack, transport: Transport) -> None:
         self.stack = stack
         self.transport = transport
-        self.callback = Callback(transport, SystemClock(), user_agent="test/1", on_header_left_out=lambda _name: None)
+        self.callback = Callback(
+            transport, SystemClock(), user_agent="test/1", on_header_left_out=lambda _id, _name: None
+        )
 
     async def receiver(self) -> Receiver:
         return await self.stack.enter_async_context(Receiver())

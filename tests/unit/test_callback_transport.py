@@ -21,7 +21,7 @@ from pipeline.callback.guard import Guard
 from pipeline.callback.routes import SystemProxies
 from pipeline.callback.transport import MAX_INTERIM_ANSWERS, Transport
 from pipeline.clock import SystemClock
-from pipeline.model import HttpLimits, OAuth2Auth, Proxy, Record, Subscription, TlsOptions
+from pipeline.model import Header, HttpLimits, OAuth2Auth, Proxy, Record, Subscription, TlsOptions
 from pipeline.outcome import Delivered, Failed, Outcome, Rejected, ServerError
 from tests.forward_proxy import ForwardProxy
 from tests.receiver import (
@@ -63,7 +63,7 @@ class Bench:
     transport: Transport
     callback: Callback
     tls: ssl.SSLContext
-    left_out: list[str]
+    left_out: list[tuple[str, str]]
 
     async def receiver(self, *script: Behaviour, reads_body: bool = True) -> Receiver:
         tls = self.tls if self.route in {"tls", "tunnel", "socks-tls"} else None
@@ -102,8 +102,13 @@ async def bench(
     )
     await transport.start()
     stack.push_async_callback(transport.close)
-    left_out: list[str] = []
-    callback = Callback(transport, SystemClock(), user_agent="test/1", on_header_left_out=left_out.append)
+    left_out: list[tuple[str, str]] = []
+    callback = Callback(
+        transport,
+        SystemClock(),
+        user_agent="test/1",
+        on_header_left_out=lambda subscription, name: left_out.append((subscription, name)),
+    )
     return Bench(route, stack, transport, callback, tls, left_out)
 
 
@@ -140,6 +145,13 @@ async def test_a_null_value_is_sent_as_an_empty_body(any_route: Bench) -> None:
     assert await any_route.callback(await any_route.subscription(receiver), event(value=None), 1) == Delivered(200)
     assert receiver.requests[0].body == b""
     assert receiver.requests[0].all("content-length") == ["0"]
+
+
+async def test_a_header_that_is_left_out_is_told_with_its_subscription(straight: Bench) -> None:
+    subscription = await straight.subscription(await straight.receiver())
+    subscription = replace(subscription, headers=(Header("Content-Length", "5"),))
+    assert await straight.callback(subscription, event(), 1) == Delivered(200)
+    assert straight.left_out == [("sub-1", "Content-Length")]
 
 
 async def test_a_big_body_arrives_whole(any_route: Bench) -> None:
@@ -198,7 +210,7 @@ async def test_a_chunked_answer_is_read(any_route: Bench) -> None:
 
 
 async def test_many_small_chunks_leave_the_connection_usable(straight: Bench) -> None:
-    chunked = b"HTTP/1.1 200 -\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n"
+    chunked = b"HTTP/1.1 200 -\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 5_000 + b"0\r\n\r\n"
     receiver = await straight.receiver(raw(chunked), answer(202))
     subscription = await straight.subscription(receiver)
     assert await straight.callback(subscription, event(), 1) == Delivered(200)

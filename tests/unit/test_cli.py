@@ -33,6 +33,20 @@ async def test_every_command_explains_itself_without_settings(name: str) -> None
     assert ended.out.startswith(f"Usage: webhooks {name}")
 
 
+async def test_options_that_win_over_a_setting_name_it_and_no_default_of_faust_s() -> None:
+    lines = (await WITHOUT_SETTINGS.done("worker", "--help")).split()
+
+    assert {"WEBHOOKS_WEB_PORT.", "WEBHOOKS_WEB_BIND.", "WEBHOOKS_LOG_LEVEL."} <= set(lines)
+    assert "WARN]" not in lines
+
+
+async def test_applying_nothing_says_what_to_name() -> None:
+    ended = await WITHOUT_SETTINGS.run("subscriptions", "apply")
+
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.endswith("Error: name a file; - is stdin\n")
+
+
 def test_our_commands_win_over_those_of_faust() -> None:
     commands = whole_group().commands
 

@@ -204,6 +204,10 @@ def test_the_three_forms_of_resume_from_are_read(resume: dict[str, Any]) -> None
             f"{OPTIONS}.retry.statusCodes[1]: 200 is not allowed; allowed: 300 to 599, and the classes",
         ),
         (
+            lambda d: options(d).update(handshake={"origin": "https://e.example"}),
+            f'{OPTIONS}.handshake.origin: "https://e.example" is not a DNS name, such as events.example.com: no scheme',
+        ),
+        (
             lambda d: options(d)["retry"].update(statusCodes=["2xx"]),
             f'{OPTIONS}.retry.statusCodes[0]: "2xx" is not allowed; allowed: 300 to 599, and the classes',
         ),

@@ -201,11 +201,21 @@ def test_trouble_with_dead_letters_and_headers_is_counted_always_and_logged_once
 ) -> None:
     for _ in range(3):
         telemetry.dead_letter_failed("NodeNotReadyError()")
-        telemetry.header_left_out("x\r\n")
+        telemetry.header_left_out("s", "x\r\n")
 
     assert (telemetry.dead_letter_failures, telemetry.headers_left_out) == (3, 3)
     assert [facts(record)[0] for record in log.records] == ["dead-letter.failed", "header.left-out"]
+    assert facts(log.records[1])[1]["subscription"] == "s"
     assert "\r" not in log.records[1].getMessage()
+
+
+def test_a_header_that_is_left_out_is_said_of_each_subscription(
+    telemetry: Telemetry, log: pytest.LogCaptureFixture
+) -> None:
+    for subscription in ("a", "b", "a"):
+        telemetry.header_left_out(subscription, "Content-Length")
+
+    assert [facts(record)[1]["subscription"] for record in log.records] == ["a", "b"]
 
 
 def test_the_rest_is_counted(telemetry: Telemetry, watch: Watch) -> None:

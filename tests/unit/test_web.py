@@ -494,7 +494,7 @@ async def test_metrics_are_prometheus_text(client: Client, telemetry: Telemetry)
     telemetry.dead_lettered("rejected")
     telemetry.dropped("lane-full", 2)
     telemetry.token_fetched("ok")
-    telemetry.header_left_out("x y")
+    telemetry.header_left_out("s", "x y")
     async with client.get("/metrics", headers=BEARER) as response:
         assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
         lines = (await response.text()).splitlines()
