@@ -65,12 +65,8 @@ class Delivery:
 
     async def __call__(self, lane: "Lane", flight: Flight) -> None:
         """Deliver *flight* as far as it goes now: until it is settled, put back or stops its lane."""
-        if lane.subscription is None:
-            await self.registry.caught_up()
-            if lane.subscription is None:
-                if lane.goes_on(flight):
-                    await self._give_up_unknown(lane, flight)
-                return
+        if lane.subscription is None and not await self._becomes_known(lane, flight):
+            return
         while True:
             if not await self._has_turn(lane, flight):
                 return
@@ -87,12 +83,20 @@ class Delivery:
             if not await self._judge(lane, flight, outcome):
                 return
 
+    async def _becomes_known(self, lane: "Lane", flight: Flight) -> bool:
+        """Whether the subscription was made a moment ago, and the event is still to be sent."""
+        await self.registry.caught_up()
+        if not lane.goes_on(flight):
+            return False
+        if lane.subscription is None:
+            await self._give_up_unknown(lane, flight)
+            return False
+        return True
+
     async def _has_turn(self, lane: "Lane", flight: Flight) -> bool:
         """Whether an attempt is to be made: the subscription wants the event, and its pace allows one now."""
         while (subscription := lane.subscription) is not None:
-            if subscription.filter is not None and not subscription.filter(flight.event):
-                self.telemetry.settled("filtered")
-                lane.settle(flight)
+            if not self._is_wanted(lane, subscription, flight):
                 # A long run of events that nobody wants must not keep the event loop.
                 await asyncio.sleep(0)
                 return False
@@ -103,6 +107,17 @@ class Delivery:
                 return False
         return True
 
+    def _is_wanted(self, lane: "Lane", subscription: Subscription, flight: Flight) -> bool:
+        """Whether the subscription wants the event, found out once per revision; one that it doesn't is settled."""
+        if subscription.filter is None or flight.wanted_by is subscription:
+            return True
+        if subscription.filter(flight.event):
+            flight.wanted_by = subscription
+            return True
+        self.telemetry.settled("filtered")
+        lane.settle(flight)
+        return False
+
     async def _attempt(self, lane: "Lane", flight: Flight) -> Outcome | None:
         """One attempt; None when something came in between and it was not made."""
         slots, suspect = self.slots, lane.suspect
@@ -111,7 +126,7 @@ class Delivery:
         try:
             # Only now, for whoever waited for the registry or for a slot may have been stopped, moved or edited since.
             subscription = lane.subscription
-            if subscription is None or not lane.goes_on(flight):
+            if subscription is None or not lane.goes_on(flight) or not self._is_wanted(lane, subscription, flight):
                 return None
             if subscription.qos is Qos.AT_MOST_ONCE:
                 # The slot first: a claim is a promise to send, which must not be kept waiting behind other lanes.

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.model import Event
+from pipeline.model import Event, Subscription
 
 OVERTAKEN = -1
 """The epoch of a flight that counts no more."""
@@ -17,6 +17,7 @@ class Flight:
         attempt: tries so far.
         claimed: at-most-once: the cursor is being moved, or has moved, past it.
         token_renewed: a fresh access token has been fetched for it; *renew_token*: the next attempt has to fetch one.
+        wanted_by: the revision whose filter wants the event; a filter may have to read a whole body.
     """
 
     event: Event
@@ -29,6 +30,7 @@ class Flight:
     claimed: bool = False
     token_renewed: bool = False
     renew_token: bool = False
+    wanted_by: Subscription | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from pipeline.model import Cursor, Event, Qos, Rate, RetryPolicy
+from pipeline.model import Cursor, Event, Qos, Rate, ReplayOffset, RetryPolicy, Status
 from pipeline.outcome import Delivered, Failed, Rejected, ServerError
 from tests.core import Core, paused, resumed, subscription
 from tests.virtual_time import in_virtual_time, settle
@@ -71,6 +71,66 @@ async def test_a_filter_that_is_edited_while_an_event_waits_for_another_try_hold
 
     assert core.send.offsets() == [0, 1]
     assert core.telemetry.deliveries["filtered"] == 1
+    await core.end()
+
+
+@dataclass(slots=True)
+class Looking:
+    """Wants everything, and notes what it looked at."""
+
+    looked_at: list[int]
+
+    def __call__(self, event: Event) -> bool:
+        self.looked_at.append(event.offset)
+        return True
+
+
+@in_virtual_time
+async def test_a_filter_looks_at_an_event_once_however_often_it_waits_or_is_tried() -> None:
+    looking = Looking([])
+    core = await Core(subscription(qos=Qos.AUTO, filter=looking, rate=Rate(2.0))).open()
+    await core.stream(3)
+    await core.answer(0, ServerError(500))
+    await answers(core, 3)
+    await settle()
+
+    assert sorted(core.send.offsets()) == [0, 0, 1, 2]
+    assert looking.looked_at == [0, 1, 2]
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_filter_that_is_edited_while_an_event_waits_for_a_slot_holds_for_it() -> None:
+    core = await Core(subscription("other"), subscription(filter=Even()), slots=1).open()
+    await core.stream(1, "other")
+    await core.stream(2)
+    await core.stream(1)
+    await core.wish(subscription(filter=lambda event: event.offset != 2))
+    await core.answer(0)
+    await settle()
+
+    assert core.pending == [3]
+    assert core.prefix == 3
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_subscription_that_comes_with_a_filter_and_a_replay_loses_nothing() -> None:
+    core = Core()
+    core.produce(1)
+    core.committed = 1
+    await core.open()
+    replay = core.publish(subscription(filter=Even(), resume_from=ReplayOffset(0, 0)))
+    await core.stream(1)
+    assert core.pending == [], "nobody knows yet whose event it is"
+    core.hear()
+    await settle()
+    core.rows.store()
+    await core.read()
+
+    assert core.lane().subscription == replay
+    assert core.lane().status is Status.STARTED
+    assert core.pending == [0]
     await core.end()
 
 
