@@ -1,7 +1,7 @@
 """How fast a callback may be called: the rate that was agreed, and a slow start after it was busy. Pure.
 
     rate       a token bucket: what the subscription or the receiver's handshake allows
-    slow start after 429 or 503 a gap between two calls, which doubles while it stays busy and shrinks with each success
+    slow start after 429 or 503 a gap between two calls: doubled while it stays busy, less with each other answer
     hold       until the moment that a `Retry-After` named, for all events of the subscription
 
 Delivery asks for a turn before each attempt and tells what came of it. One event loop, no locks, no waiting in here;
@@ -11,7 +11,7 @@ times are seconds of any clock that only goes forward. What is kept is a worker'
 from dataclasses import dataclass
 from typing import Final
 
-from pipeline.model import Rate, Subscription
+from pipeline.model import BUSY_STATUSES, Rate, Subscription
 from pipeline.outcome import Delivered, Outcome, Rejected, ServerError
 from pipeline.policy import longest_wait
 
@@ -19,7 +19,7 @@ FIRST_GAP_SECONDS: Final = 0.5
 """Between two calls, after the first time that the receiver was busy; never more than the policy's longest delay."""
 
 GAP_FACTOR: Final = 0.75
-"""What a success leaves of the gap: from half a second to nothing it is some fifteen successes."""
+"""What another answer leaves of the gap: from half a second to nothing it is some fifteen of them."""
 
 NO_GAP_SECONDS: Final = 0.01
 """A gap below this is over."""
@@ -52,10 +52,9 @@ class _Pace:
     last_at: float = float("-inf")
     held_until: float = float("-inf")
 
-    @property
-    def is_idle(self) -> bool:
+    def is_idle(self, now: float) -> bool:
         """It holds nobody back."""
-        return self.rate is None and self.allowed is None and not self.gap
+        return self.rate is None and self.allowed is None and not self.gap and self.held_until <= now
 
     def limit(self) -> tuple[float, int] | None:
         """Calls per second and burst: the lower of what was wished and what was allowed."""
@@ -111,15 +110,13 @@ class Pacing:
 
     def saw(self, subscription: Subscription, outcome: Outcome, now: float) -> None:
         """What came of a call."""
-        if isinstance(outcome, Delivered):
+        if isinstance(outcome, Rejected | ServerError) and outcome.status in {_TOO_MANY_REQUESTS, _SERVICE_UNAVAILABLE}:
+            self._slow_down(subscription, outcome.retry_after_seconds, now)
+        elif isinstance(outcome, Delivered) or (isinstance(outcome, Rejected) and outcome.status not in BUSY_STATUSES):
+            # Whoever turns an event down has looked at it: it is not busy any more.
             pace = self._paces.get(subscription.id)
             if pace is not None and pace.gap:
-                self._recover(subscription.id, pace)
-        elif isinstance(outcome, Rejected | ServerError) and outcome.status in {
-            _TOO_MANY_REQUESTS,
-            _SERVICE_UNAVAILABLE,
-        }:
-            self._slow_down(subscription, outcome.retry_after_seconds, now)
+                self._recover(subscription.id, pace, now)
 
     def allow(self, subscription_id: str, per_second: float | None) -> None:
         """The receiver allows so many calls per second; None: as many as one likes."""
@@ -139,11 +136,11 @@ class Pacing:
         self._paces[subscription_id] = pace
         return pace
 
-    def _recover(self, subscription_id: str, pace: _Pace) -> None:
+    def _recover(self, subscription_id: str, pace: _Pace, now: float) -> None:
         pace.gap *= GAP_FACTOR
         if pace.gap < NO_GAP_SECONDS:
             pace.gap = 0.0
-            if pace.is_idle:
+            if pace.is_idle(now):
                 del self._paces[subscription_id]
 
     def _slow_down(self, subscription: Subscription, retry_after_seconds: float | None, now: float) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline import pacing
 from pipeline.model import Handshake, Rate, RetryPolicy, Subscription
-from pipeline.outcome import Delivered, Outcome, Rejected, ServerError
+from pipeline.outcome import Delivered, Failed, Outcome, Rejected, ServerError
 from pipeline.pacing import Pacing
 
 PLAIN = Subscription(id="s", revision=0, url="https://receiver.example/hook", retry=RetryPolicy(max_delay_seconds=8.0))
@@ -106,6 +106,36 @@ def test_a_busy_receiver_is_approached_again_slowly_and_faster_with_each_success
     assert gaps == sorted(gaps, reverse=True)
     assert gaps[-1] == 0.0, "in the end nothing slows it down"
     assert not pace._paces
+
+
+def test_a_receiver_that_turns_events_down_is_not_busy_any_more() -> None:
+    pace, now = Pacing(), 0.0
+    pace.saw(PLAIN, ServerError(503), now)
+    for _ in range(30):
+        now += pace.turn(PLAIN, now)
+        pace.turn(PLAIN, now)
+        pace.saw(PLAIN, Rejected(422), now)
+    assert not pace._paces
+
+
+@pytest.mark.parametrize("outcome", [ServerError(500), Rejected(408), Failed("silent", may_have_arrived=True)])
+def test_what_may_be_trouble_leaves_the_gap_as_it_is(outcome: Outcome) -> None:
+    pace = Pacing()
+    pace.saw(PLAIN, ServerError(503), 0.0)
+    assert pace.turn(PLAIN, 0.5) == 0.0
+    pace.saw(PLAIN, outcome, 0.5)
+    assert pace.turn(PLAIN, 0.5) == pytest.approx(0.5)
+
+
+def test_the_last_success_of_a_slow_start_does_not_end_what_retry_after_asked_for() -> None:
+    pace, now = Pacing(), 0.0
+    pace.saw(PLAIN, ServerError(503), now)
+    while pace._paces["s"].gap > 2 * pacing.NO_GAP_SECONDS:
+        pace.saw(PLAIN, Delivered(200), now)
+    pace.saw(PLAIN, Rejected(429, b"", 60.0), now)
+    for _ in range(3):
+        pace.saw(PLAIN, Delivered(200), now)
+    assert pace.turn(PLAIN, now) == pytest.approx(60.0)
 
 
 def test_while_it_stays_busy_the_gap_doubles_up_to_the_longest_delay() -> None:
