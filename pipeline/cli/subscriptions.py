@@ -16,6 +16,7 @@ from pipeline.errors import ConfigurationError
 from pipeline.redaction import shown_url
 from pipeline.subscriptions.session import opened_store
 from pipeline.subscriptions.store import Change, SubscriptionStore
+from pipeline.topics import count_partitions
 
 Result = TypeVar("Result")
 
@@ -56,6 +57,8 @@ def apply(files: tuple[str, ...], more: tuple[str, ...], output: Format) -> None
             changes.append(change)
             if output == "table":
                 click.echo(_sentence(change))
+            if change.caution is not None:
+                click.echo(f"{change.id}: {change.caution}", err=True)
 
     _with_store(apply_all)
     if output == "json":
@@ -128,8 +131,8 @@ def stop(subscription: str, output: Format) -> None:
 @click.argument("offset", type=click.IntRange(min=0))
 @output_option
 def skip(subscription: str, partition: int, offset: int, output: Format) -> None:
-    """Pass over the event at OFFSET of PARTITION, if it is the next one there, and go on."""
-    _change(lambda store: store.skip(subscription, partition, offset), output)
+    """Go on, past the event at OFFSET of PARTITION; if another one is the next there, nothing is passed over."""
+    _change(lambda store: store.skip(subscription, partition, offset), output, partition)
 
 
 @command.command()
@@ -145,7 +148,7 @@ def replay(subscription: str, partition: int | None, offset: int | None, since: 
     if since is not None and partition is None and offset is None:
         _change(lambda store: store.replay_since(subscription, since), output)
     elif since is None and partition is not None and offset is not None:
-        _change(lambda store: store.replay(subscription, partition, offset), output)
+        _change(lambda store: store.replay(subscription, partition, offset), output, partition)
     else:
         raise click.UsageError("say where to begin: --partition and --offset, or --since alone")
 
@@ -159,9 +162,26 @@ def _with_store(work: Callable[[SubscriptionStore], Awaitable[Result]]) -> Resul
         return asyncio.run(run())
 
 
-def _change(work: Callable[[SubscriptionStore], Awaitable[Change]], output: Format) -> None:
-    change = _with_store(work)
+def _change(
+    work: Callable[[SubscriptionStore], Awaitable[Change]], output: Format, partition: int | None = None
+) -> None:
+    """Make the change, and print it; of a *partition* it is first asked whether there is one."""
+
+    async def checked(store: SubscriptionStore) -> Change:
+        if partition is not None:
+            await _has_partition(partition)
+        return await work(store)
+
+    change = _with_store(checked)
     click.echo(as_json(_shown(change)) if output == "json" else _sentence(change))
+
+
+async def _has_partition(partition: int) -> None:
+    _, definition = configured()
+    source = definition.source
+    count = await count_partitions(source.connection, source.topic)
+    if partition >= count:
+        raise ConfigurationError(f"partition: {partition} is not in topic {source.topic}; allowed: 0 to {count - 1}")
 
 
 def _sentence(change: Change) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from pipeline.caution import caution
 from pipeline.clock import Clock, SystemClock
 from pipeline.definition import Definition
 from pipeline.errors import BrokerError, ConfigurationError, UnknownSubscriptionError
@@ -31,11 +32,17 @@ REQUEST_TIMEOUT_MS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a command did; `revision` is the newest one, written by it or found."""
+    """What a command did.
+
+    Attributes:
+        revision: the newest one, written by it or found.
+        caution: what a person should know of the subscription although it works (caution.py).
+    """
 
     id: str
     revision: int
     what: Literal["created", "updated", "unchanged", "deleted"]
+    caution: str | None = None
 
 
 class SubscriptionStore:
@@ -129,11 +136,11 @@ class SubscriptionStore:
             known = self._registry.get(wanted.id)
             stored = None if known is None else self._readable(wanted.id)
             wanted = unmask(_with_states(wanted, stored), stored)
-            self._check(wanted)
+            caution_of_it = self._check(wanted)
             if known is not None and stored is not None and _is_same(wanted, stored):
-                return Change(wanted.id, known.revision, "unchanged")
+                return Change(wanted.id, known.revision, "unchanged", caution_of_it)
             revision = await self._write(_without_old_command(wanted, stored))
-            return Change(wanted.id, revision, "created" if known is None else "updated")
+            return Change(wanted.id, revision, "created" if known is None else "updated", caution_of_it)
 
     async def delete(self, subscription_id: str) -> Change:
         """Delete a subscription; its rows go, its events are those of an unknown one from then on.
@@ -208,9 +215,11 @@ class SubscriptionStore:
         except ConfigurationError:
             return None  # its record is broken; what is applied replaces it
 
-    def _check(self, subscription: WireSubscription) -> None:
+    def _check(self, subscription: WireSubscription) -> str | None:
+        """What should be known of it. Raises: ConfigurationError."""
         check_limits(subscription, self._definition)
-        to_subscription(subscription, self._definition, 0, self._clock.now())
+        now = self._clock.now()
+        return caution(to_subscription(subscription, self._definition, 0, now), now)
 
     async def _write(self, subscription: WireSubscription) -> int:
         document = to_document(self._box.seal(subscription))

@@ -127,6 +127,18 @@ async def test_what_can_t_be_done_is_a_sentence(webhooks: Webhooks) -> None:
     assert ended.code == 1
     assert 'resumeFrom.timestamp: "yesterday"' in ended.err
     assert (await webhooks.run("subscriptions", "replay", "sub-1", "--offset", "3")).code == 2
+    for words in (["skip", "sub-1", "3", "0"], ["replay", "sub-1", "--partition", "3", "--offset", "0"]):
+        ended = await webhooks.run("subscriptions", *words)
+        assert (ended.code, ended.out) == (1, "")
+        assert ended.err.startswith("Error: partition: 3 is not in topic ")
+        assert ended.err.endswith("; allowed: 0 to 2\n")
+
+
+async def test_what_a_person_should_know_of_a_subscription_is_said_when_it_is_applied(webhooks: Webhooks) -> None:
+    careless = {**ONE, "configuration": {"callbackUrl": "https://example.com/one", "ssl": {"trustAll": True}}}
+    ended = await webhooks.run("subscriptions", "apply", "-", stdin=json.dumps(careless).encode())
+    assert (ended.code, ended.out) == (0, "sub-1 created, revision 0\n")
+    assert ended.err.startswith("sub-1: any certificate is accepted (ssl.trustAll)")
 
 
 async def test_without_its_topic_a_command_says_so_at_once(
