@@ -195,8 +195,11 @@ class Wishes:
     def _take_up(self, lane: Lane, subscription: Subscription) -> None:
         """A new revision is the wish to go on: FAILURE is cleared, waits are over."""
         lane.resume()
-        if lane.row is not None or subscription.resume_from is not None:
+        if lane.row is not None:
             self._partition.note(lane)
+        elif self._is_concerned(subscription):
+            # Where the lane stands the committed offset will say; that the command was carried out, only a row can.
+            self._partition.write(lane)
         self._apply_wish(lane, subscription, self._worker.clock.now())
 
     async def _replay_from(self, lane: Lane, subscription: Subscription, timestamp_ms: int, here: int) -> None:

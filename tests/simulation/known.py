@@ -19,6 +19,7 @@ from tests.simulation.actions import (
     Rows,
     Step,
     Stop,
+    TakeOver,
 )
 from tests.simulation.worker import Setting
 
@@ -99,6 +100,11 @@ KNOWN = (
     Schedule(
         "a replay by time is under way when idle lanes are forgotten",
         (Arrive("l"), NEXT_OK, Commit("done"), Replay("l", back=1, by_time=True), Checkpoint(sweep=True), Pass(0.6)),
+    ),
+    Schedule(
+        "a replay by time comes before the stream has handed out anything of what it speaks of",
+        (Arrive("b"), TakeOver(), Replay("b", back=1, by_time=True)),
+        Setting(has_dead_letters=False),
     ),
     Schedule(
         "rows of a failure let the prefix pass what qos none has in its queue, during a stop",

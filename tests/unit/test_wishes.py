@@ -393,6 +393,28 @@ async def test_a_replay_by_time_repeats_nothing_in_a_partition_that_is_new() -> 
 
 
 @in_virtual_time
+async def test_a_replay_by_time_that_moves_nothing_is_noted_and_not_carried_out_after_a_restart() -> None:
+    core = Core(subscription())
+    core.publish(replace(subscription(), resume_from=ReplayTimestamp(0)))
+    batch = core.produce(2)
+    await core.open()
+    await asyncio.sleep(1.0)
+    await core.land()
+    await core.hand_out(batch)
+    await core.answer(0)
+    await core.answer(1)
+    await core.stop()
+    assert core.committed == 2
+
+    successor = await Core(before=core).open()
+    await asyncio.sleep(1.0)
+    successor.rows.store()
+    await successor.read()
+    assert successor.send.offsets() == []
+    await successor.end()
+
+
+@in_virtual_time
 async def test_a_replay_from_a_time_after_the_log_passes_over_nothing_that_comes_while_it_is_asked_for() -> None:
     spec = subscription()
     core = await Core(spec).open()
