@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from pipeline.model import Qos
 from tests.faults.evidence import Evidence
-from tests.faults.faults import CLEAN, FAULTS, Fault
+from tests.faults.fault import CLEAN, Fault
+from tests.faults.faults import FAULTS
 from tests.faults.ledger import NAMED, Verdict, judge, strangers
 from tests.faults.stage import LEVEL_OF, Brokers, Stage, staged
 

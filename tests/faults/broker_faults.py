@@ -1,0 +1,79 @@
+"""Brokers that are killed, paused and restarted; leaders and coordinators that are away."""
+
+import random
+from typing import Final
+
+from pipeline.model import Qos
+from tests.faults.fault import INTERRUPTED, Fault
+from tests.faults.stage import SUBSCRIPTIONS, Stage
+
+
+async def broker_killed(stage: Stage, rng: random.Random) -> None:
+    """Kill -9, down for some seconds, and started again with its data."""
+    number = rng.randint(1, 3)
+    await stage.brokers.act("kill", number)
+    await stage.steady(8)
+    await stage.brokers.act("restart", number)
+    await stage.steady(3)
+
+
+async def broker_paused(stage: Stage, rng: random.Random) -> None:
+    """Frozen for longer than its session with the controller, and woken up."""
+    await _pause(stage, rng.randint(1, 3))
+
+
+async def _pause(stage: Stage, number: int) -> None:
+    await stage.brokers.act("pause", number)
+    await stage.steady(8)
+    await stage.brokers.act("resume", number)
+    await stage.steady(3)
+
+
+async def brokers_restarted(stage: Stage, _: random.Random) -> None:
+    """All three, one after the other."""
+    for number in (1, 2, 3):
+        await stage.brokers.act("kill", number)
+        await stage.brokers.act("restart", number)
+        await stage.steady(5)
+
+
+async def leader_moved(stage: Stage, rng: random.Random) -> None:
+    """The leaders of one broker move away, and back to where they are preferred."""
+    await broker_killed(stage, rng)
+    await stage.elect_preferred()
+    await stage.steady(3)
+
+
+async def coordinator_paused(stage: Stage, _: random.Random) -> None:
+    """The broker that coordinates the group is frozen, and woken up."""
+    await _pause(stage, await stage.coordinator())
+
+
+async def registry_paused(stage: Stage, _: random.Random) -> None:
+    """The broker that leads the subscriptions' topic is frozen, and somebody edits a subscription afterwards."""
+    await _pause(stage, await stage.leader_of(f"{stage.cluster.app}.subscriptions"))
+    await stage.cluster.store.resume(SUBSCRIPTIONS[Qos.AT_LEAST_ONCE][0])
+
+
+BROKER_FAULTS: Final = (
+    Fault("broker-killed", "a broker: kill -9, restart", broker_killed, INTERRUPTED, {"brokers"}),
+    Fault("broker-paused", "a broker: paused for 8 s", broker_paused, INTERRUPTED, {"brokers"}),
+    Fault(
+        "brokers-restarted",
+        "brokers: rolling restart of all three",
+        brokers_restarted,
+        INTERRUPTED + INTERRUPTED + INTERRUPTED,
+        {"brokers"},
+    ),
+    Fault("leader-moved", "leaders moved away and back", leader_moved, INTERRUPTED, {"brokers"}),
+    Fault(
+        "coordinator-paused", "the group's coordinator: paused for 8 s", coordinator_paused, INTERRUPTED, {"brokers"}
+    ),
+    Fault(
+        "registry-paused",
+        "the leader of the subscriptions' topic: paused for 8 s",
+        registry_paused,
+        INTERRUPTED,
+        {"brokers"},
+    ),
+)

@@ -1,0 +1,47 @@
+"""What a fault is: something that is broken and mended again, and what has to stay whole all the same."""
+
+import random
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.model import Qos
+from tests.faults.ledger import Promise
+from tests.faults.stage import SUBSCRIPTIONS, Stage
+
+SESSION_SECONDS: Final = 15.0
+"""After so long without a heartbeat the group counts a worker as dead (pipeline/app.py)."""
+
+Do = Callable[[Stage, random.Random], Coroutine[None, None, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that goes wrong.
+
+    Attributes:
+        about: for the table.
+        do: breaks and mends it.
+        promise: what has to hold all the same.
+        touches: what it does something to; faults that touch different things can happen at the same time.
+        workers: that run before it.
+        needs: "tokens" (subscriptions with OAuth2), "dlq-cluster" (a cluster for dead letters), "iptables" and root,
+            "libfaketime".
+    """
+
+    name: str
+    about: str
+    do: Do
+    promise: Promise
+    touches: frozenset[str] | set[str]
+    workers: int = 2
+    needs: frozenset[str] | set[str] = frozenset()
+
+
+EACH: Final = len(SUBSCRIPTIONS[Qos.AT_MOST_ONCE])
+"""The subscriptions at at-most-once: each can lose the one event that is in flight."""
+
+CLEAN: Final = Promise()
+REFUSED: Final = Promise(refused=True)
+INTERRUPTED: Final = Promise(interrupted=True, lost_at_most_once=EACH)
+WOKEN: Final = Promise(interrupted=True, lost_at_most_once=EACH, late_at_most_once=EACH)
