@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from pipeline.der import OCTET_STRING, SEQUENCE, elements
 from pipeline.errors import ConfigurationError
 
 MAX_ENTRIES: Final = 10_000
@@ -26,7 +27,6 @@ _PRIVATE_KEY: Final = 1
 _TRUSTED_CERTIFICATE: Final = 2
 # 1.3.6.1.4.1.42.2.17.1.1, Sun's key protector, as it stands in an EncryptedPrivateKeyInfo (RFC 5208 section 6).
 _KEY_PROTECTOR: Final = bytes.fromhex("060a2b060104012a02110101")
-_SEQUENCE, _OCTET_STRING = 0x30, 0x04
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,27 +126,14 @@ def unprotect(key: ProtectedKey, password: str, path: str) -> bytes:
 
 def _protected_octets(data: bytes) -> bytes | None:
     """What stands in EncryptedPrivateKeyInfo: SEQUENCE { SEQUENCE { algorithm, NULL }, OCTET STRING }."""
-    outer = _der(data, _SEQUENCE)
-    if outer is None:
+    try:
+        [info] = elements(data)
+        algorithm, octets = info.holding(SEQUENCE)
+        protector, *_ = algorithm.holding(SEQUENCE)
+    except ValueError:
         return None
-    algorithm = _der(outer[0], _SEQUENCE)
-    if algorithm is None or not algorithm[0].startswith(_KEY_PROTECTOR):
-        return None
-    octets = _der(algorithm[1], _OCTET_STRING)
-    return None if octets is None else octets[0]
-
-
-def _der(data: bytes, tag: int) -> tuple[bytes, bytes] | None:
-    """Content of the first element and what follows it (X.690 section 8.1); None if it is not of that tag."""
-    if len(data) < 2 or data[0] != tag:  # noqa: PLR2004 - tag and length
-        return None
-    length, start = data[1], 2
-    if length & 0x80:
-        size = length & 0x7F
-        length, start = int.from_bytes(data[2 : 2 + size]), 2 + size
-    if start + length > len(data):
-        return None
-    return data[start : start + length], data[start + length :]
+    is_known = protector.encoded == _KEY_PROTECTOR and octets.tag == OCTET_STRING
+    return octets.content if is_known else None
 
 
 def _utf16(password: str) -> bytes:

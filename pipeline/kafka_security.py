@@ -6,16 +6,8 @@ from typing import Final, Literal, Protocol, get_args
 
 from pydantic import AliasChoices, Field
 
-from pipeline.certificates import (
-    ClientCertificate,
-    client_from_jks,
-    client_from_pem,
-    client_from_pkcs12,
-    from_base64,
-    trusted_from_jks,
-    trusted_from_pem,
-    trusted_from_pkcs12,
-)
+from pipeline.certificates import from_base64, trusted_from_jks, trusted_from_pem, trusted_from_pkcs12
+from pipeline.client_certificates import ClientCertificate, client_from_jks, client_from_pem, client_from_pkcs12
 from pipeline.errors import ConfigurationError
 from pipeline.kafka import KafkaConnection, Mechanism
 from pipeline.model import TlsOptions

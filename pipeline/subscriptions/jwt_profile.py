@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import jwt
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from pipeline.certificates import client_from_jks, client_from_pkcs12, from_base64
+from pipeline.certificates import from_base64
+from pipeline.client_certificates import client_from_jks, client_from_pkcs12
 from pipeline.errors import ConfigurationError
 from pipeline.key_files import read_key_file
 from pipeline.model import AssertionAlgorithm, JwtProfileAuth
@@ -17,6 +19,9 @@ from pipeline.subscriptions.wire_auth import JwtProfileOAuth2, KeystoreOptions
 
 SHORTEST_RSA_BITS: Final = 2048
 """RFC 7518 section 3.3."""
+
+LONGEST_RSA_BITS: Final = 8192
+"""To judge a key of so many takes a second or two, and far longer beyond."""
 
 _SECONDS: Final = {"SECONDS": 1, "MINUTES": 60, "HOURS": 3600, "DAYS": 86_400}
 _HMAC: Final[dict[str, tuple[AssertionAlgorithm, int]]] = {
@@ -79,6 +84,10 @@ def _secret(wire: JwtProfileOAuth2, path: str, algorithm: str, shortest: int) ->
         raise ConfigurationError(
             f"{field}: has {len(secret)} bytes; {algorithm} needs {shortest} at least (RFC 7518 section 3.2)"
         )
+    try:
+        jwt.get_algorithm_by_name(algorithm).prepare_key(secret)
+    except jwt.InvalidKeyError:
+        raise ConfigurationError(f"{field}: is a key or a certificate, which is no secret of HMAC") from None
     return secret
 
 
@@ -90,7 +99,7 @@ def _rsa(wire: JwtProfileOAuth2, path: str, folder: Path | None) -> _Key:
     if wire.key_source in {"INLINE", "PEM"}:
         if wire.x509_cert_chain != "NONE":
             raise ConfigurationError(f"{path}.x509CertChain: is in key stores alone; allowed with PEM: NONE")
-        is_path = wire.key_source == "PEM" and content.startswith("/")
+        is_path = wire.key_source == "PEM" and _is_path(content)
         pem = read_key_file(folder, content, field) if is_path else content.encode()
         return _Key(_checked(pem, options.key_password, field))
     data, password = _store(content, field, folder), options.store_password
@@ -105,25 +114,44 @@ def _rsa(wire: JwtProfileOAuth2, path: str, folder: Path | None) -> _Key:
 
 
 def _store(content: str, field: str, folder: Path | None) -> bytes:
-    if content.startswith("/") and not content.startswith(_JKS_IN_BASE64):
-        return read_key_file(folder, content, field)
-    return from_base64(content, field)
+    return read_key_file(folder, content, field) if _is_path(content) else from_base64(content, field)
+
+
+def _is_path(content: str) -> bool:
+    return content.startswith("/") and not content.startswith(_JKS_IN_BASE64)
 
 
 def _checked(pem: bytes, password: str | None, field: str) -> bytes:
     """The key in PEM without a password, if it is one of RSA."""
     try:
-        key = serialization.load_pem_private_key(pem, password.encode() if password else None)
+        opened = _judged(pem, password.encode() if password else None)
     except TypeError:
         reason = "is encrypted and needs keystoreOptions.keyPassword" if not password else "is not encrypted"
         raise ConfigurationError(f"{field}: {reason}") from None
     except Exception:  # noqa: BLE001  # OpenSSL raises its own kinds for curves and ciphers that it doesn't know
         raise ConfigurationError(f"{field}: is not a PEM private key, or its password is wrong") from None
-    if not isinstance(key, RSAPrivateKey) or key.key_size < SHORTEST_RSA_BITS:
-        raise ConfigurationError(f"{field}: must be an RSA key of at least {SHORTEST_RSA_BITS} bits for RS256")
-    return key.private_bytes(
+    if opened is None:
+        raise ConfigurationError(
+            f"{field}: must be an RSA key of {SHORTEST_RSA_BITS} to {LONGEST_RSA_BITS} bits for RS256"
+        )
+    return opened
+
+
+def _judged(pem: bytes, password: bytes | None) -> bytes | None:
+    """The key without its password; None if it is not one of RSA with as many bits as are allowed.
+
+    Raises:
+        Exception: it can't be read, or its numbers don't belong together.
+    """
+    key = serialization.load_pem_private_key(pem, password, unsafe_skip_rsa_key_validation=True)
+    if not isinstance(key, RSAPrivateKey) or not SHORTEST_RSA_BITS <= key.key_size <= LONGEST_RSA_BITS:
+        return None
+    opened = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+    # How many bits, had to be known first: to judge the numbers takes longer with their third power.
+    serialization.load_pem_private_key(opened, None)
+    return opened
 
 
 def _x5c(chain: str) -> tuple[str, ...]:

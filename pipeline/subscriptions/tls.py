@@ -3,16 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.certificates import (
-    ClientCertificate,
-    client_from_jks,
-    client_from_pem,
-    client_from_pkcs12,
-    from_base64,
-    trusted_from_jks,
-    trusted_from_pem,
-    trusted_from_pkcs12,
-)
+from pipeline.certificates import from_base64, trusted_from_jks, trusted_from_pem, trusted_from_pkcs12
+from pipeline.client_certificates import ClientCertificate, client_from_jks, client_from_pem, client_from_pkcs12
 from pipeline.errors import ConfigurationError
 from pipeline.key_files import read_key_file
 from pipeline.model import TlsOptions

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.types import Options
 
+from pipeline.auth import assertion
 from pipeline.auth.assertion import client_assertion
 from pipeline.errors import ConfigurationError
 from pipeline.model import JwtProfileAuth
@@ -140,6 +141,33 @@ def test_the_endpoint_is_the_audience_unless_it_is_named() -> None:
     )
 
 
+def test_to_sign_judges_no_key_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes thirty times as long as to sign, and grows with the third power of the length."""
+    auth, loaded = made(), []
+
+    def loading(data: bytes, password: bytes | None, **options: bool) -> Any:
+        loaded.append(options)
+        return serialization.load_pem_private_key(data, password, **options)
+
+    monkeypatch.setattr(assertion, "load_pem_private_key", loading)
+    verified(auth, KEY.public_key())
+    assert loaded == [{"unsafe_skip_rsa_key_validation": True}]
+
+
+def test_a_key_whose_numbers_do_not_belong_together_is_refused() -> None:
+    numbers = KEY.private_numbers()
+    wrong = rsa.RSAPrivateNumbers(
+        numbers.p, numbers.q, numbers.d + 2, numbers.dmp1, numbers.dmq1, numbers.iqmp, numbers.public_numbers
+    ).private_key(unsafe_skip_rsa_key_validation=True)
+    pem = wrong.private_bytes(*PEM, serialization.NoEncryption()).decode()
+    assert problem(keyContent=pem).startswith(".keyContent: is not a PEM private key")
+
+
+def test_a_java_key_store_that_is_called_pem_is_no_path_and_not_repeated(tmp_path: Path) -> None:
+    content = base64.b64encode((STORES / "keys.jks").read_bytes()).decode()
+    assert content[:20] not in problem(tmp_path, keySource="PEM", keyContent=content)
+
+
 def test_neither_key_nor_assertion_is_in_its_repr() -> None:
     assert "PRIVATE" not in repr(made())
 
@@ -158,8 +186,8 @@ SHORT_PEM = SHORT_KEY.private_bytes(*PEM, serialization.NoEncryption()).decode()
         ({"expirationTimeUnit": "WEEKS"}, '.expirationTimeUnit: "WEEKS" is not allowed'),
         ({"signatureAlgorithm": "none"}, '.signatureAlgorithm: "none" is not allowed'),
         ({"keyContent": "x"}, ".keyContent: is not a PEM private key"),
-        ({"keyContent": EC_KEY}, ".keyContent: must be an RSA key of at least 2048 bits"),
-        ({"keyContent": SHORT_PEM}, ".keyContent: must be an RSA key of at least 2048 bits"),
+        ({"keyContent": EC_KEY}, ".keyContent: must be an RSA key of 2048 to 8192 bits"),
+        ({"keyContent": SHORT_PEM}, ".keyContent: must be an RSA key of 2048 to 8192 bits"),
         ({"keyContent": LOCKED}, ".keyContent: is encrypted and needs keystoreOptions.keyPassword"),
         ({"x509CertChain": "X5C"}, ".x509CertChain: is in key stores alone"),
         ({"secretBase64Encoded": True}, ".secretBase64Encoded: is for the secrets of HMAC"),
@@ -172,6 +200,10 @@ SHORT_PEM = SHORT_KEY.private_bytes(*PEM, serialization.NoEncryption()).decode()
         (
             {"signatureAlgorithm": "HMAC_HS256", "keyContent": "!", "secretBase64Encoded": True},
             ".keyContent: is not base64",
+        ),
+        (
+            {"signatureAlgorithm": "HMAC_HS256", "keyContent": INLINE},
+            ".keyContent: is a key or a certificate, which is no secret of HMAC",
         ),
         ({"keySource": "JKS", "keyContent": "AAAA"}, ".keystoreOptions.storePassword: is required"),
         ({"keySource": "PEM", "keyContent": "/etc/passwd"}, ".keyContent: names a file, which WEBHOOKS_KEY_STORE_DIR"),

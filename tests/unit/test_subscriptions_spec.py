@@ -253,7 +253,9 @@ def test_pkcs12_stores_become_pem(ca: trustme.CA) -> None:
     found = made(ssl={"trustStore": block, "keyStore": {**block, "alias": "me"}}).tls
     assert found.trusted_pem == found.client_certificate_pem == leaf.cert_chain_pems[0].bytes().decode()
     path = "configuration.entrypointConfiguration.ssl.keyStore.content"
-    assert problem(ssl={"keyStore": {**block, "alias": "you"}}) == f'{path}: holds a key with the alias "Me", not "you"'
+    assert problem(ssl={"keyStore": {**block, "alias": "you"}}) == (
+        f'{path}: holds no key with the alias "you"; its keys: "Me"'
+    )
     wrong = copy.deepcopy(block) | {"password": "hunter2"}
     assert problem(ssl={"keyStore": wrong}) == f"{path}: is not a PKCS12 store, or its password is wrong"
     assert problem(ssl={"keyStore": {**block, "content": "%"}}) == f"{path}: is not base64"

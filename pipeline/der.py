@@ -1,0 +1,66 @@
+"""Elements of DER (X.690 section 8.1), as far as key stores need them: tags of one byte, definite lengths. Pure."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+OCTET_STRING: Final = 0x04
+OBJECT_IDENTIFIER: Final = 0x06
+SEQUENCE: Final = 0x30
+SET: Final = 0x31
+
+_LONG_TAG: Final = 0x1F
+_LONG_LENGTH: Final = 0x80
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One element.
+
+    Attributes:
+        content: what it holds.
+        encoded: all of it, with tag and length.
+    """
+
+    tag: int
+    content: bytes = field(repr=False)
+    encoded: bytes = field(repr=False)
+
+    def holding(self, tag: int) -> "list[Element]":
+        """The elements in it, if it has *tag*.
+
+        Raises:
+            ValueError: it has another one, or holds something else.
+        """
+        if self.tag != tag:
+            raise ValueError("another element was expected")
+        return elements(self.content)
+
+
+def elements(data: bytes) -> list[Element]:
+    """All elements, one after the other.
+
+    Raises:
+        ValueError: it is not DER, or one of them ends too early.
+    """
+    found: list[Element] = []
+    position = 0
+    while position < len(data):
+        element = _element(data, position)
+        found.append(element)
+        position += len(element.encoded)
+    return found
+
+
+def _element(data: bytes, position: int) -> Element:
+    if position + 2 > len(data) or data[position] & _LONG_TAG == _LONG_TAG:
+        raise ValueError("no element that is known")
+    length, start = data[position + 1], position + 2
+    if length == _LONG_LENGTH:
+        raise ValueError("the length is not definite")
+    if length & _LONG_LENGTH:
+        size = length & ~_LONG_LENGTH
+        length, start = int.from_bytes(data[start : start + size]), start + size
+    end = start + length
+    if end > len(data):
+        raise ValueError("the element ends too early")
+    return Element(data[position], data[start:end], data[position:end])
