@@ -13,7 +13,7 @@ Source: CloudEvents 1.0.2, "HTTP 1.1 Web Hooks for Event Delivery", section 4.
 
 import asyncio
 from collections.abc import Awaitable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
 from pipeline.callback.answer import Answer
@@ -65,11 +65,16 @@ class Permission:
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """What a revision of a subscription was answered, in Unix seconds."""
+    """What a revision of a subscription was answered, in Unix seconds.
+
+    Attributes:
+        token: that went with the question, if the answer speaks of it alone.
+    """
 
     subscription: Subscription
     answer: NotPermitted
     at: float
+    token: str | None = field(repr=False)
 
 
 _Key = TypeVar("_Key", bound=Hashable)
@@ -114,16 +119,20 @@ class Permitted:
     async def _call(
         self, subscription: Subscription, handshake: Handshake, event: Event, attempt: int, authorization: str | None
     ) -> Outcome:
-        verdict = self._refusal(subscription) or await self._verdict(subscription, handshake, authorization)
+        verdict = self._refusal(subscription, authorization) or await self._verdict(
+            subscription, handshake, authorization
+        )
         if not isinstance(verdict, Permission):
             return verdict
         self._paces.allow(subscription.id, verdict.per_second)
         _remember(self._permitted, subscription.id, subscription)
         return await self._receiver(subscription, event, attempt, authorization)
 
-    def _refusal(self, subscription: Subscription) -> NotPermitted | None:
+    def _refusal(self, subscription: Subscription, authorization: str | None) -> NotPermitted | None:
         refusal = self._refusals.get(subscription.id)
         if refusal is None or refusal.subscription is not subscription:
+            return None
+        if refusal.token is not None and refusal.token != authorization:
             return None
         # A clock that was set back makes nothing recent.
         return refusal.answer if 0.0 <= self._clock.now() - refusal.at < REFUSAL_SECONDS else None
@@ -143,8 +152,9 @@ class Permitted:
         verdict = await asyncio.shield(task)
         if isinstance(verdict, Permission):
             _remember(self._permissions, question, verdict)
-        elif isinstance(verdict, NotPermitted) and not verdict.token_refused:
-            _remember(self._refusals, subscription.id, _Refusal(subscription, verdict, self._clock.now()))
+        elif isinstance(verdict, NotPermitted):
+            token = authorization if verdict.token_refused else None
+            _remember(self._refusals, subscription.id, _Refusal(subscription, verdict, self._clock.now(), token))
         return verdict
 
     async def _ask(self, subscription: Subscription, handshake: Handshake, authorization: str | None) -> Verdict:

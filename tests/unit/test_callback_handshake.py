@@ -190,6 +190,17 @@ async def test_a_401_to_an_access_token_is_said_of_the_token_and_the_next_one_is
     assert await bench.call(subscription, "Bearer T2") == Delivered(200)
 
 
+async def test_with_a_token_that_was_refused_nobody_is_asked_again(bench: Bench) -> None:
+    """At QoS none one event follows the other, and tokens are not renewed as fast."""
+    receiver = await bench.receiver(answer(401))
+    subscription = asking(receiver)
+    for _ in range(3):
+        refused = await bench.call(subscription, "Bearer T1")
+        assert isinstance(refused, NotPermitted)
+        assert refused.token_refused
+    assert methods(receiver) == ["OPTIONS"]
+
+
 async def test_a_401_to_other_credentials_is_a_refusal_like_any_other(bench: Bench) -> None:
     receiver = await bench.receiver(answer(401))
     refused = await bench.call(asking(receiver, auth=BasicAuth("user", "secret")))
