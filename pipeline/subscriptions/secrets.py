@@ -4,7 +4,8 @@ A secret becomes `enc:v1:` and a Fernet token (AES-128-CBC with HMAC-SHA256). Th
 decrypts: a new key is put first, and the old one may go when nothing is encrypted with it any more.
 """
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -132,12 +133,12 @@ def _moved(wanted: WireSubscription, stored: WireSubscription) -> list[tuple[tup
     """Which secrets would be sent elsewhere: the beginnings of their paths, and the field that says where to.
 
     Keys of signatures and of stores are not sent, so nobody sees them by that; an assertion could be used by whoever
-    gets it.
+    gets it, and so could the access token that a callback gets.
     """
     new, old = (each.configuration.entrypoint_configuration for each in (wanted, stored))
     moved: list[tuple[tuple[str, ...], str]] = []
     if _origin(new.callback_url) != _origin(old.callback_url):
-        sent = ("headers", "auth.basic", "auth.token")
+        sent = ("headers", "auth")
         moved.append((tuple(f"{OPTIONS}.{name}" for name in sent), f"{OPTIONS}.callbackUrl"))
     places = _endpoint(new.auth), _endpoint(old.auth)
     if None not in places and _origin(places[0] or "") != _origin(places[1] or ""):
@@ -178,8 +179,8 @@ def _changed(value: object, change: Change, path: str, *, is_secret: bool) -> ob
             return change_secrets(value, change, path)
         case list():
             return [
-                _changed(item, change, f"{path}[{_step(item, number)}]", is_secret=is_secret)
-                for number, item in enumerate(value)
+                _changed(item, change, f"{path}[{step}]", is_secret=is_secret)
+                for item, step in zip(value, _steps(value), strict=True)
             ]
         case str() if is_secret:
             return change(path, value)
@@ -187,6 +188,13 @@ def _changed(value: object, change: Change, path: str, *, is_secret: bool) -> ob
             return value
 
 
-def _step(item: object, number: int) -> object:
+def _steps(items: Sequence[object]) -> Iterator[object]:
     # A header is known by its name: the stored secret is found again when another one is put before it.
-    return item.name.lower() if isinstance(item, Header) else number
+    seen: Counter[str] = Counter()
+    for number, item in enumerate(items):
+        if isinstance(item, Header):
+            name = item.name.lower()
+            seen[name] += 1
+            yield name if seen[name] == 1 else f"{name} {seen[name]}"
+        else:
+            yield number

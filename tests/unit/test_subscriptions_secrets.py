@@ -140,6 +140,23 @@ def test_a_masked_secret_does_not_follow_a_callback_to_another_origin(url: str) 
         again(DOCUMENT["configuration"]["auth"], lambda options: options.update(callbackUrl=url))
 
 
+@pytest.mark.parametrize(("auth", "name"), [(OAUTH2, "oauth2"), (PROFILE, "jwtProfileOauth2")])
+def test_no_access_token_is_got_for_another_origin_with_a_masked_credential(auth: dict[str, Any], name: str) -> None:
+    def move(options: dict[str, Any]) -> None:
+        options["callbackUrl"] = "https://other.example"
+        del options["headers"]
+
+    with pytest.raises(ConfigurationError, match=f"auth.{name}.*: is masked, and .*callbackUrl names another host"):
+        again(auth, move)
+
+
+def test_headers_of_one_name_keep_each_its_own_secret() -> None:
+    document = copy.deepcopy(DOCUMENT)
+    document["configuration"]["headers"] = [{"name": name, "value": name} for name in ("X-Key", "x-key", "X-KEY")]
+    stored = parse_subscription(document)
+    assert unmask(parse_subscription(to_document(mask(stored))), stored) == stored
+
+
 @pytest.mark.parametrize("url", ["https://example.com/other?path=1", "https://EXAMPLE.com:443/"])
 def test_on_the_same_origin_it_is_kept(url: str) -> None:
     again(DOCUMENT["configuration"]["auth"], lambda options: options.update(callbackUrl=url))
