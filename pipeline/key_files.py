@@ -39,6 +39,6 @@ def read_key_file(folder: Path | None, path: str, field: str) -> bytes:
         if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
             raise ConfigurationError(f"{field}: {shown(path)} is not a file of at most {MAX_BYTES} bytes")
         return found.read_bytes()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # pathlib finds a ring of links with a RuntimeError
         reason = getattr(error, "strerror", None) or "is no path"
         raise ConfigurationError(f"{field}: {shown(path)} can't be read: {reason}") from None

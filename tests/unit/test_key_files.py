@@ -57,5 +57,11 @@ def test_what_is_no_small_file_is_refused(folder: Path) -> None:
     assert "is no path" in refused(folder, "nul\0byte")
 
 
+def test_a_ring_of_links_is_refused(folder: Path) -> None:
+    (folder / "ring").symlink_to("again")
+    (folder / "again").symlink_to("ring")
+    assert "can't be read" in refused(folder, "ring")
+
+
 def test_a_folder_that_is_not_there_is_said(folder: Path) -> None:
     assert "No such file" in refused(folder / "gone", "a.pem")
