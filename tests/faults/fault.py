@@ -5,9 +5,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Final
 
-from pipeline.model import Qos
 from tests.faults.ledger import Promise
-from tests.faults.stage import SUBSCRIPTIONS, Stage
+from tests.faults.stage import Stage
 
 SESSION_SECONDS: Final = 15.0
 """After so long without a heartbeat the group counts a worker as dead (pipeline/app.py)."""
@@ -38,10 +37,7 @@ class Fault:
     needs: frozenset[str] | set[str] = frozenset()
 
 
-EACH: Final = len(SUBSCRIPTIONS[Qos.AT_MOST_ONCE])
-"""The subscriptions at at-most-once: each can lose the one event that is in flight."""
-
 CLEAN: Final = Promise()
 REFUSED: Final = Promise(refused=True)
-INTERRUPTED: Final = Promise(interrupted=True, lost_at_most_once=EACH)
-WOKEN: Final = Promise(interrupted=True, lost_at_most_once=EACH, late_at_most_once=EACH)
+INTERRUPTED: Final = Promise(interrupted=True, lost_at_most_once=1)
+WOKEN: Final = Promise(interrupted=True, lost_at_most_once=1, late_at_most_once=1)

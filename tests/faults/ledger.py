@@ -69,6 +69,7 @@ class Verdict:
 
     Attributes:
         given_up: seen and not accepted, by the rule of at-most-once or none.
+        lost_of_one: the most that one subscription has lost; *misordered_of_one*: that one has misordered.
         latencies: seconds from production to acceptance, sorted.
         examples: some of the events behind each number above zero.
     """
@@ -80,6 +81,8 @@ class Verdict:
     altered: int = 0
     dead_lettered: int = 0
     given_up: int = 0
+    lost_of_one: int = 0
+    misordered_of_one: int = 0
     latencies: Sequence[float] = field(default=(), repr=False)
     examples: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
@@ -136,9 +139,15 @@ def _verdict(level: Qos, events: Sequence[Event], calls: Mapping[str, Sequence[C
         altered=len(named["altered"]),
         dead_lettered=sum(1 for event in events if event.key in dead),
         given_up=len(named["given_up"]),
+        lost_of_one=_most_of_one(named["lost"]),
+        misordered_of_one=_most_of_one(named["misordered"]),
         latencies=sorted(latencies),
         examples={name: [event.key for event in found[:NAMED]] for name, found in named.items() if found},
     )
+
+
+def _most_of_one(events: Iterable[Event]) -> int:
+    return max(Counter(event.subscription for event in events).values(), default=0)
 
 
 def strangers(events: Iterable[Event], calls: Iterable[Call], letters: Iterable[str]) -> list[str]:
@@ -173,10 +182,10 @@ class Promise:
         interrupted: a process was killed, frozen or cut off, or connections broke under requests: at-least-once and
             auto may repeat, auto may lose.
         refused: a receiver refused or withheld answers: at-most-once may give up what it has sent.
-        lost_at_most_once: how many events at-most-once may lose unseen: the one of each subscription that was claimed
+        lost_at_most_once: how many events of each subscription at-most-once may lose unseen: the one that was claimed
             and not sent yet.
-        late_at_most_once: how many events at-most-once may send late: a worker that is frozen between the claim of an
-            event and its request sends that one when it wakes up.
+        late_at_most_once: how many events of each subscription at-most-once may send late: a worker that is frozen
+            between the claim of an event and its request sends that one when it wakes up.
     """
 
     interrupted: bool = False
@@ -191,8 +200,8 @@ class Promise:
             for name, most in self._allowed(level).items():
                 count = getattr(verdict, name)
                 if count > most:
-                    examples = ", ".join(verdict.examples.get(name, ()))
-                    problems.append(f"{level}: {count} {name}, allowed {most}: {examples}")
+                    examples = ", ".join(verdict.examples.get(name.removesuffix("_of_one"), ()))
+                    problems.append(f"{level}: {count} {name.replace('_', ' ')}, allowed {most}: {examples}")
         return problems
 
     def _allowed(self, level: Qos) -> dict[str, int]:
@@ -203,7 +212,8 @@ class Promise:
                 if not self.interrupted:
                     allowed["repeated"] = 0
             case Qos.AT_MOST_ONCE:
-                allowed |= {"repeated": 0, "lost": self.lost_at_most_once, "misordered": self.late_at_most_once}
+                allowed["repeated"] = 0
+                allowed |= {"lost_of_one": self.lost_at_most_once, "misordered_of_one": self.late_at_most_once}
                 if not (self.interrupted or self.refused):
                     allowed["given_up"] = 0
             case Qos.AUTO:

@@ -3,7 +3,7 @@
 import random
 from typing import Final
 
-from tests.faults.fault import CLEAN, EACH, INTERRUPTED, REFUSED, Fault
+from tests.faults.fault import CLEAN, INTERRUPTED, REFUSED, Fault
 from tests.faults.ledger import Promise
 from tests.faults.stage import Stage
 
@@ -60,7 +60,7 @@ RECEIVER_FAULTS: Final = (
         "receiver-flapping",
         "receiver: down and up, five times",
         receiver_flapping,
-        Promise(interrupted=True, lost_at_most_once=5 * EACH),
+        Promise(interrupted=True, lost_at_most_once=5),
         {"receiver"},
     ),
     Fault("receiver-slow", "receiver: half of it answers after 0.5 s", receiver_slow, CLEAN, {"receiver"}),

@@ -1,6 +1,7 @@
 """What faults are done to: three brokers, workers, a receiver and a load; and the ledger of what came of it."""
 
 import asyncio
+import itertools
 import json
 import os
 import sys
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from aiokafka.partitioner import DefaultPartitioner
 from confluent_kafka import ElectionType
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # they are public; the module has no __all__
     AdminClient,
@@ -31,7 +33,18 @@ STARTER: Final = "WEBHOOKS_TEST_FAULTS_STARTER"
 """The setting that names the program that starts, stops and breaks brokers; `.ci/run` knows what it can do."""
 
 PARTITIONS: Final = 8
-SUBSCRIPTIONS: Final = {qos: [f"{qos}-{number}" for number in range(5)] for qos in Qos}
+
+
+def name_in(qos: Qos, partition: int) -> str:
+    """A subscription whose events are in *partition*; its number is odd where the partition's is."""
+    partitions = list(range(PARTITIONS))
+    names = (f"{qos}-{number}" for number in itertools.count(partition % 2, 2))
+    return next(name for name in names if DefaultPartitioner()(name.encode(), partitions, partitions) == partition)
+
+
+SUBSCRIPTIONS: Final = {qos: [name_in(qos, partition) for partition in range(PARTITIONS)] for qos in Qos}
+"""Of every level one in each partition: whichever worker or broker is struck, every level is."""
+
 LEVEL_OF: Final = {name: qos for qos, names in SUBSCRIPTIONS.items() for name in names}
 RETRY: Final = {
     "retryStrategy": "LINEAR",

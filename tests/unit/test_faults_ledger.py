@@ -58,7 +58,7 @@ def test_an_event_that_was_only_refused_is_lost_at_at_least_once_and_given_up_at
     assert (made.lost, made.given_up) == (0, 1)
     assert Promise(refused=True).broken({Qos.AT_MOST_ONCE: made}) == []
     assert Promise(interrupted=True).broken({Qos.AT_MOST_ONCE: made}) == []
-    assert Promise().broken({Qos.AT_MOST_ONCE: made}) == ["at-most-once: 1 given_up, allowed 0: t-0-0"]
+    assert Promise().broken({Qos.AT_MOST_ONCE: made}) == ["at-most-once: 1 given up, allowed 0: t-0-0"]
 
 
 def test_at_most_once_may_lose_as_many_unseen_events_as_were_claimed_and_no_more() -> None:
@@ -68,6 +68,19 @@ def test_at_most_once_may_lose_as_many_unseen_events_as_were_claimed_and_no_more
     assert Promise(interrupted=True, lost_at_most_once=2).broken({Qos.AT_MOST_ONCE: made}) == []
     assert Promise(interrupted=True, lost_at_most_once=1).broken({Qos.AT_MOST_ONCE: made}) != []
     assert Promise(refused=True).broken({Qos.AT_MOST_ONCE: made}) != []
+
+
+def test_what_at_most_once_may_lose_or_send_late_counts_for_each_subscription() -> None:
+    mixed = [*events(3), *(replace(event, key=f"u{event.key}") for event in events(3, subscription="r"))]
+    first_s, _, last_s, first_r, _, last_r = mixed
+    two_late = [call(event, at) for at, event in enumerate([last_s, first_s, last_r, first_r])]
+    made = verdict(Qos.AT_MOST_ONCE, mixed, two_late)
+    assert (made.lost, made.lost_of_one, made.misordered, made.misordered_of_one) == (2, 1, 2, 1)
+    assert Promise(interrupted=True, lost_at_most_once=1, late_at_most_once=1).broken({Qos.AT_MOST_ONCE: made}) == []
+    assert Promise(interrupted=True).broken({Qos.AT_MOST_ONCE: made}) == [
+        "at-most-once: 1 lost of one, allowed 0: t-0-1, ut-0-1",
+        "at-most-once: 1 misordered of one, allowed 0: t-0-0, ut-0-0",
+    ]
 
 
 def test_auto_loses_nothing_unless_something_was_interrupted() -> None:
