@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 1.0
 HOLD_CHECKS = 4
 """An event is held for at most hold_seconds and a quarter of them."""
+SHORTEST_PAUSE_SECONDS = 0.01
+"""Between two checkpoints, however short an event may be held."""
 SWEEP_CHECKPOINTS = 30
 OPEN_PAUSE_SECONDS = 1.0
 PRESSURE_CHECK_SECONDS = 0.25
@@ -304,7 +306,7 @@ class Dispatcher:
 
     async def keep_checkpoints(self) -> None:
         """Run for ever: holds are ended, rows refreshed, idle lanes forgotten."""
-        pause = min(CHECKPOINT_SECONDS, self.limits.hold_seconds / HOLD_CHECKS)
+        pause = max(SHORTEST_PAUSE_SECONDS, min(CHECKPOINT_SECONDS, self.limits.hold_seconds / HOLD_CHECKS))
         due = self.clock.now() + pause
         while True:
             await self.clock.sleep(min(pause, PRESSURE_CHECK_SECONDS))

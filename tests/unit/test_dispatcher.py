@@ -346,3 +346,15 @@ async def test_retention_that_overtakes_a_lane_is_counted_and_delivery_goes_on()
     assert core.telemetry.drops["retention"] == 3
     assert core.pending == [4]
     await core.end()
+
+
+@in_virtual_time
+async def test_where_no_event_may_be_held_the_checkpoints_leave_the_event_loop_alone_all_the_same() -> None:
+    core = await Core(limits=LaneLimits(events=4, bytes=1_000_000, hold_seconds=0.0)).open()
+    keeping = asyncio.create_task(core.dispatcher.keep_checkpoints())
+    await settle(1000)
+    assert core.dispatcher._checkpoints == 0, "no time has passed"
+    await asyncio.sleep(1.0)
+    assert core.dispatcher._checkpoints > 0
+    keeping.cancel()
+    await core.end()
