@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import signal
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from tests.faults.fault import CLEAN, Fault
 from tests.faults.faults import FAULTS
 from tests.faults.ledger import NAMED, Verdict, judge, strangers
 from tests.faults.stage import LEVEL_OF, Brokers, Stage, staged
+from tests.faults.supervisor import left_by_themselves, start_workers
 
 BEFORE_SECONDS: Final = 3.0
 AFTER_SECONDS: Final = 2.0
@@ -40,6 +42,7 @@ class Result:
         fault: its name; of a mixture the names, joined by "+".
         seed: of what was drawn.
         sent: acknowledged events; *unsure*: whose acknowledgement was lost.
+        left: how many workers ended by themselves, for their supervisor to start them again.
         problems: the promises that were broken; none is what is wanted.
     """
 
@@ -48,6 +51,7 @@ class Result:
     seconds: float
     sent: int
     unsure: int
+    left: int
     verdicts: dict[Qos, Verdict]
     problems: Sequence[str]
 
@@ -73,6 +77,7 @@ class Result:
             "seconds": round(self.seconds, 1),
             "sent": self.sent,
             "unsure": self.unsure,
+            "left": self.left,
             "levels": levels,
             "problems": list(self.problems),
         }
@@ -131,23 +136,27 @@ async def _run(
                     await _do(stage, together, rng)
                     if seconds is not None and time.monotonic() - began > seconds:
                         break
-            await _replace_the_dead(stage)
-            await stage.settle()
-        except Exception as error:  # noqa: BLE001 - whatever keeps a cluster from coming to rest is what was looked for
+        except Exception as error:  # noqa: BLE001 - whatever it is, what it did to the events is to be known as well
             problems += _said(error)
-            await brokers.mend()
+            await _mend(stage)
+        try:
+            await start_workers(stage, max(0, 2 - len(stage.workers)))
+            await stage.settle()
+        except (AssertionError, TimeoutError) as error:
+            problems += _said(error)
         evidence = await stage.evidence()
         verdicts = judge(evidence.events, evidence.calls, evidence.letters, LEVEL_OF)
         promise = sum((fault.promise for fault in done), start=CLEAN)
         problems += [*promise.broken(verdicts), *_missing(stage, evidence)]
         _keep(folder / "evidence.txt", evidence, verdicts)
+        left = len(left_by_themselves(stage))
         problems += [
             f"a worker ended with {code}: {worker.log}"
             for worker in stage.workers
             if (code := await worker.terminate())
         ]
     name = "+".join(fault.name for fault in done)
-    return Result(name, seed, time.monotonic() - began, stage.load.sent, stage.load.unsure, verdicts, problems)
+    return Result(name, seed, time.monotonic() - began, stage.load.sent, stage.load.unsure, left, verdicts, problems)
 
 
 @asynccontextmanager
@@ -197,11 +206,13 @@ async def _dlq_brokers(brokers: Brokers, folder: Path, *, wanted: bool) -> Async
         await own.stop()
 
 
-async def _replace_the_dead(stage: Stage) -> None:
-    """Whoever has left by himself is started again, as a supervisor would do it."""
-    while len(stage.workers) < 2:
-        await stage.cluster.start_worker()
-    await stage.cluster.until_ready(*stage.workers)
+async def _mend(stage: Stage) -> None:
+    """Everything is as it should be again, wherever a fault has ended."""
+    await stage.brokers.mend()
+    await stage.receiver.behave(name="ok")
+    await stage.receiver.behave(tokens="ok")
+    for worker in stage.workers:
+        worker.send_signal(signal.SIGCONT)
 
 
 def _said(error: BaseException) -> list[str]:

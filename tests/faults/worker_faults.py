@@ -7,6 +7,7 @@ from typing import Final
 from tests.cluster import Worker
 from tests.faults.fault import CLEAN, INTERRUPTED, SESSION_SECONDS, WOKEN, Fault
 from tests.faults.stage import Stage
+from tests.faults.supervisor import start_workers
 
 
 def _any_worker(stage: Stage, rng: random.Random) -> Worker:
@@ -17,8 +18,7 @@ async def worker_killed(stage: Stage, rng: random.Random) -> None:
     """Kill -9, and a new one is started."""
     await _any_worker(stage, rng).kill()
     await stage.steady(2)
-    await stage.cluster.start_worker()
-    await stage.cluster.until_ready(*stage.workers)
+    await start_workers(stage)
 
 
 async def worker_frozen(stage: Stage, rng: random.Random) -> None:
@@ -33,24 +33,21 @@ async def worker_frozen(stage: Stage, rng: random.Random) -> None:
 async def worker_stopped(stage: Stage, rng: random.Random) -> None:
     """SIGTERM, and a new one is started."""
     await _end_cleanly(_any_worker(stage, rng))
-    await stage.cluster.start_worker()
-    await stage.cluster.until_ready(*stage.workers)
+    await start_workers(stage)
 
 
 async def rolling_restart(stage: Stage, _: random.Random) -> None:
     """One after the other is stopped and replaced."""
     for worker in stage.workers:
         await _end_cleanly(worker)
-        await stage.cluster.start_worker()
-        await stage.cluster.until_ready(*stage.workers)
+        await start_workers(stage)
         await stage.steady(1)
 
 
 async def scaled(stage: Stage, _: random.Random) -> None:
     """One worker, four, two."""
     for _number in range(3):
-        await stage.cluster.start_worker()
-    await stage.cluster.until_ready(*stage.workers)
+        await start_workers(stage)
     await stage.steady(2)
     for worker in stage.workers[:2]:
         await _end_cleanly(worker)
