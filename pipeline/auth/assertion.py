@@ -43,6 +43,6 @@ def client_assertion(auth: JwtProfileAuth, now: float) -> str:
 def _signing_key(auth: JwtProfileAuth) -> Any:
     if auth.algorithm != "RS256":
         return auth.key
-    # It was judged when the revision was read (subscriptions/jwt_profile.py). To judge it for each assertion would hold
+    # It was judged when it was applied (subscriptions/key_check.py). To judge it for each assertion would hold
     # the event loop for 30 ms with 2048 bits and for 200 ms with 4096; to sign takes 1 ms.
     return load_pem_private_key(auth.key, None, unsafe_skip_rsa_key_validation=True)

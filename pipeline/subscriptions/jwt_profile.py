@@ -15,13 +15,11 @@ from pipeline.client_certificates import client_from_jks, client_from_pkcs12
 from pipeline.errors import ConfigurationError
 from pipeline.key_files import read_key_file
 from pipeline.model import AssertionAlgorithm, JwtProfileAuth
+from pipeline.subscriptions.key_check import LONGEST_RSA_BITS
 from pipeline.subscriptions.wire_auth import JwtProfileOAuth2, KeystoreOptions
 
 SHORTEST_RSA_BITS: Final = 2048
 """RFC 7518 section 3.3."""
-
-LONGEST_RSA_BITS: Final = 8192
-"""To judge a key of so many takes a second or two, and far longer beyond."""
 
 _SECONDS: Final = {"SECONDS": 1, "MINUTES": 60, "HOURS": 3600, "DAYS": 86_400}
 _HMAC: Final[dict[str, tuple[AssertionAlgorithm, int]]] = {
@@ -122,36 +120,23 @@ def _is_path(content: str) -> bool:
 
 
 def _checked(pem: bytes, password: str | None, field: str) -> bytes:
-    """The key in PEM without a password, if it is one of RSA."""
+    """The key in PEM without a password, if it is one of RSA. Its numbers are judged when it is applied (key_check)."""
     try:
-        opened = _judged(pem, password.encode() if password else None)
+        key = serialization.load_pem_private_key(
+            pem, password.encode() if password else None, unsafe_skip_rsa_key_validation=True
+        )
     except TypeError:
         reason = "is encrypted and needs keystoreOptions.keyPassword" if not password else "is not encrypted"
         raise ConfigurationError(f"{field}: {reason}") from None
     except Exception:  # noqa: BLE001  # OpenSSL raises its own kinds for curves and ciphers that it doesn't know
         raise ConfigurationError(f"{field}: is not a PEM private key, or its password is wrong") from None
-    if opened is None:
+    if not isinstance(key, RSAPrivateKey) or not SHORTEST_RSA_BITS <= key.key_size <= LONGEST_RSA_BITS:
         raise ConfigurationError(
             f"{field}: must be an RSA key of {SHORTEST_RSA_BITS} to {LONGEST_RSA_BITS} bits for RS256"
         )
-    return opened
-
-
-def _judged(pem: bytes, password: bytes | None) -> bytes | None:
-    """The key without its password; None if it is not one of RSA with as many bits as are allowed.
-
-    Raises:
-        Exception: it can't be read, or its numbers don't belong together.
-    """
-    key = serialization.load_pem_private_key(pem, password, unsafe_skip_rsa_key_validation=True)
-    if not isinstance(key, RSAPrivateKey) or not SHORTEST_RSA_BITS <= key.key_size <= LONGEST_RSA_BITS:
-        return None
-    opened = key.private_bytes(
+    return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    # How many bits, had to be known first: to judge the numbers takes longer with their third power.
-    serialization.load_pem_private_key(opened, None)
-    return opened
 
 
 def _x5c(chain: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from pipeline.definition import Definition
 from pipeline.errors import BrokerError, ConfigurationError, UnknownSubscriptionError
 from pipeline.kafka import KafkaConnection
 from pipeline.subscriptions.envelope import parse_subscription, to_document
+from pipeline.subscriptions.key_check import check_keys
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox, unmask
 from pipeline.subscriptions.spec import check_limits, to_subscription
@@ -136,7 +137,7 @@ class SubscriptionStore:
             known = self._registry.get(wanted.id)
             stored = None if known is None else self._readable(wanted.id)
             wanted = unmask(_with_states(wanted, stored), stored)
-            caution_of_it = self._check(wanted)
+            caution_of_it = await self._check(wanted)
             if known is not None and stored is not None and _is_same(wanted, stored):
                 return Change(wanted.id, known.revision, "unchanged", caution_of_it)
             revision = await self._write(_without_old_command(wanted, stored))
@@ -215,11 +216,13 @@ class SubscriptionStore:
         except ConfigurationError:
             return None  # its record is broken; what is applied replaces it
 
-    def _check(self, subscription: WireSubscription) -> str | None:
+    async def _check(self, subscription: WireSubscription) -> str | None:
         """What should be known of it. Raises: ConfigurationError."""
         check_limits(subscription, self._definition)
         now = self._clock.now()
-        return caution(to_subscription(subscription, self._definition, 0, now), now)
+        applied = to_subscription(subscription, self._definition, 0, now)
+        await asyncio.to_thread(check_keys, applied)
+        return caution(applied, now)
 
     async def _write(self, subscription: WireSubscription) -> int:
         document = to_document(self._box.seal(subscription))

@@ -19,6 +19,7 @@ from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import MASK, SecretBox
 from pipeline.subscriptions.store import SubscriptionStore
 from tests.brokers import TestBroker
+from tests.unsound import unsound_rsa_key
 
 KEY = Fernet.generate_key().decode()
 WITHIN_SECONDS = 15.0
@@ -231,6 +232,20 @@ async def test_bad_commands_are_refused_and_write_nothing(cluster: Cluster) -> N
         with pytest.raises(ConfigurationError, match=r"resumeFrom.offset: -1 is out of range"):
             await store.replay("s", 0, -1)
     assert len(await cluster.broker.read(cluster.topic)) == 1
+
+
+async def test_a_key_is_judged_before_it_is_written(cluster: Cluster) -> None:
+    profile = {
+        "issuer": "i",
+        "subject": "s",
+        "audience": "https://id.example/token",
+        "keyContent": unsound_rsa_key().decode(),
+    }
+    auth = {"type": "jwtProfileOauth2", "jwtProfileOauth2": profile}
+    async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
+        with pytest.raises(ConfigurationError, match=r"keyContent: holds an RSA key whose numbers don't belong"):
+            await worker.store.apply({"id": "s", "configuration": {"callbackUrl": "https://e", "auth": auth}})
+    assert await cluster.broker.read(cluster.topic) == []
 
 
 async def test_concurrent_editors_in_a_process_build_on_each_other(cluster: Cluster) -> None:

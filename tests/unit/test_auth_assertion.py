@@ -154,15 +154,6 @@ def test_to_sign_judges_no_key_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loaded == [{"unsafe_skip_rsa_key_validation": True}]
 
 
-def test_a_key_whose_numbers_do_not_belong_together_is_refused() -> None:
-    numbers = KEY.private_numbers()
-    wrong = rsa.RSAPrivateNumbers(
-        numbers.p, numbers.q, numbers.d + 2, numbers.dmp1, numbers.dmq1, numbers.iqmp, numbers.public_numbers
-    ).private_key(unsafe_skip_rsa_key_validation=True)
-    pem = wrong.private_bytes(*PEM, serialization.NoEncryption()).decode()
-    assert problem(keyContent=pem).startswith(".keyContent: is not a PEM private key")
-
-
 def test_a_java_key_store_that_is_called_pem_is_no_path_and_not_repeated(tmp_path: Path) -> None:
     content = base64.b64encode((STORES / "keys.jks").read_bytes()).decode()
     assert content[:20] not in problem(tmp_path, keySource="PEM", keyContent=content)
