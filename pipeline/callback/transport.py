@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MAX_HEADER_LINE_BYTES: Final = 8190
-MAX_HEADERS: Final = 128
 MAX_INTERIM_ANSWERS: Final = 16
 """Answers of 1xx that may come before the final one; one more is taken for the final one."""
 
@@ -44,6 +42,7 @@ _UNREAD_BYTES: Final = 1024
 _FIRST_STATUS: Final = 100
 _SWITCHING_PROTOCOLS: Final = 101
 _FIRST_FINAL_STATUS: Final = 200
+_NO_CONTENT: Final = 204
 _PROXY_AUTHENTICATION_REQUIRED: Final = 407
 
 
@@ -145,15 +144,7 @@ class Transport:
             connection.close()
             return not_connected(destination, ConnectionResetError())
         self._idle.discard(wire)
-        wire.has_answered = False
-        wire.set_response_params(
-            read_until_eof=True,
-            auto_decompress=False,
-            read_bufsize=MAX_BODY_BYTES,
-            max_line_size=MAX_HEADER_LINE_BYTES,
-            max_field_size=MAX_HEADER_LINE_BYTES,
-            max_headers=MAX_HEADERS,
-        )
+        wire.begin()
         timer = self._loop.call_later(destination.read_timeout_seconds, wire.expire)
         message, is_clean = None, False
         try:
@@ -163,6 +154,8 @@ class Transport:
                 message, payload = await _final_answer(wire, message, payload)
             if 200 <= message.code < 300:  # noqa: PLR2004 - the successes of RFC 9110
                 keep = keep_of_success
+                if message.code == _NO_CONTENT and _announces_body(message):
+                    wire.force_close()
             if not keep and payload.is_eof() and payload.total_bytes <= _UNREAD_BYTES:
                 body, is_drained = b"", True
             else:
@@ -221,6 +214,12 @@ async def _drain(payload: "StreamReader", keep: int) -> tuple[bytes, bool]:
         seen += len(chunk)
         kept += chunk[: keep - len(kept)]
     return bytes(kept), False
+
+
+def _announces_body(message: "RawResponseMessage") -> bool:
+    """Whether a body seems to follow where the head ends the answer (RFC 9112 section 6.3)."""
+    headers = message.headers
+    return "Transfer-Encoding" in headers or headers.get("Content-Length", "0") != "0"
 
 
 def _log_unexpected(error: Exception) -> None:
