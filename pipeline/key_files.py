@@ -4,6 +4,7 @@ A subscription is written by whoever may edit it, so a path in one must not beco
 """
 
 import stat
+from os.path import normpath
 from pathlib import Path
 from typing import Final
 
@@ -31,14 +32,25 @@ def read_key_file(folder: Path | None, path: str, field: str) -> bytes:
     if folder is None:
         raise ConfigurationError(f"{field}: names a file, which {SETTING} has to allow; or put the store into content")
     try:
-        root = folder.resolve(strict=True)
-        found = (root / path).resolve()
-        if not found.is_relative_to(root):
+        found = _inside(folder, path)
+        if found is None:
             raise ConfigurationError(f"{field}: {shown(path)} is not in {SETTING}")
         status = found.stat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
             raise ConfigurationError(f"{field}: {shown(path)} is not a file of at most {MAX_BYTES} bytes")
-        return found.read_bytes()
+        with found.open("rb") as file:
+            return file.read(MAX_BYTES)
     except (OSError, ValueError, RuntimeError) as error:  # pathlib finds a ring of links with a RuntimeError
         reason = getattr(error, "strerror", None) or "is no path"
         raise ConfigurationError(f"{field}: {shown(path)} can't be read: {reason}") from None
+
+
+def _inside(folder: Path, path: str) -> Path | None:
+    """The file, all links followed; None if it is not in *folder*."""
+    root = folder.resolve(strict=True)
+    # By its letters first: a path that only passes through the outside would tell of the links there.
+    named = Path(normpath(folder.absolute() / path))
+    if not any(named.is_relative_to(each) for each in (Path(normpath(folder.absolute())), root)):
+        return None
+    found = named.resolve()
+    return found if found.is_relative_to(root) else None

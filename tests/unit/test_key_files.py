@@ -57,6 +57,21 @@ def test_what_is_no_small_file_is_refused(folder: Path) -> None:
     assert "is no path" in refused(folder, "nul\0byte")
 
 
+def test_a_detour_over_the_outside_tells_of_no_link_there(folder: Path) -> None:
+    (folder.parent / "door").symlink_to(folder.parent)
+    assert refused(folder, str(folder.parent / "door" / "stores" / "a.pem")).endswith(
+        "is not in WEBHOOKS_KEY_STORE_DIR"
+    )
+    assert refused(folder, "../door/stores/a.pem").endswith("is not in WEBHOOKS_KEY_STORE_DIR")
+
+
+def test_a_folder_may_be_a_link_and_is_known_by_either_name(folder: Path) -> None:
+    (folder.parent / "link").symlink_to(folder)
+    linked = folder.parent / "link"
+    for path in ("a.pem", str(linked / "a.pem"), str(folder / "a.pem")):
+        assert read_key_file(linked, path, F) == b"inside"
+
+
 def test_a_ring_of_links_is_refused(folder: Path) -> None:
     (folder / "ring").symlink_to("again")
     (folder / "again").symlink_to("ring")
