@@ -9,6 +9,7 @@ import uvloop
 
 ON_BOTH_LOOPS: Final = frozenset(
     {
+        "test_callback_cut.py",
         "test_callback_hostile.py",
         "test_callback_proxies.py",
         "test_callback_socks.py",
