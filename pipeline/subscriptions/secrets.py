@@ -121,7 +121,9 @@ def unmask(subscription: WireSubscription, stored: WireSubscription | None) -> W
             raise ConfigurationError(f"{path}: is masked, and no secret is stored there; write the secret itself")
         for secrets, url in moved:
             if path.startswith(secrets):
-                raise ConfigurationError(f"{path}: is masked, and {url} names another host; write the secret itself")
+                raise ConfigurationError(
+                    f"{path}: is masked, and {url} has another scheme, host or port; write the secret itself"
+                )
         return known[path]
 
     if stored is not None:
@@ -140,19 +142,22 @@ def _moved(wanted: WireSubscription, stored: WireSubscription) -> list[tuple[tup
     if _origin(new.callback_url) != _origin(old.callback_url):
         sent = ("headers", "auth")
         moved.append((tuple(f"{OPTIONS}.{name}" for name in sent), f"{OPTIONS}.callbackUrl"))
-    places = _endpoint(new.auth), _endpoint(old.auth)
-    if None not in places and _origin(places[0] or "") != _origin(places[1] or ""):
-        moved.append(((f"{OPTIONS}.auth.oauth2", f"{OPTIONS}.auth.jwtProfileOauth2"), "the token endpoint"))
+    place, former = _endpoint(new.auth), _endpoint(old.auth)
+    if place is not None and former is not None and _origin(place[1]) != _origin(former[1]):
+        moved.append(((f"{OPTIONS}.auth.oauth2", f"{OPTIONS}.auth.jwtProfileOauth2"), f"{OPTIONS}.auth.{place[0]}"))
     return moved
 
 
-def _endpoint(auth: Auth | None) -> str | None:
-    if auth is None:
-        return None
-    if auth.oauth2 is not None:
-        return auth.oauth2.endpoint
-    profile = auth.jwt_profile_oauth2
-    return None if profile is None else profile.endpoint or profile.audience
+def _endpoint(auth: Auth | None) -> tuple[str, str] | None:
+    """The field that names the token endpoint, and its URL."""
+    if auth is not None and auth.oauth2 is not None:
+        return "oauth2.endpoint", auth.oauth2.endpoint
+    if auth is not None and auth.jwt_profile_oauth2 is not None:
+        profile = auth.jwt_profile_oauth2
+        if profile.endpoint is None:
+            return "jwtProfileOauth2.audience", profile.audience
+        return "jwtProfileOauth2.endpoint", profile.endpoint
+    return None
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

@@ -136,7 +136,7 @@ def again(auth: dict[str, Any], change: Callable[[dict[str, Any]], None]) -> Non
 
 @pytest.mark.parametrize("url", ["https://other.example", "http://example.com", "https://example.com:8443"])
 def test_a_masked_secret_does_not_follow_a_callback_to_another_origin(url: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"x-api-key\].value: is masked, and .*callbackUrl names another host"):
+    with pytest.raises(ConfigurationError, match=r"x-api-key\].value: is masked, and .*callbackUrl has another scheme"):
         again(DOCUMENT["configuration"]["auth"], lambda options: options.update(callbackUrl=url))
 
 
@@ -146,7 +146,7 @@ def test_no_access_token_is_got_for_another_origin_with_a_masked_credential(auth
         options["callbackUrl"] = "https://other.example"
         del options["headers"]
 
-    with pytest.raises(ConfigurationError, match=f"auth.{name}.*: is masked, and .*callbackUrl names another host"):
+    with pytest.raises(ConfigurationError, match=f"auth.{name}.*: is masked, and .*callbackUrl has another scheme"):
         again(auth, move)
 
 
@@ -168,6 +168,7 @@ def test_on_the_same_origin_it_is_kept(url: str) -> None:
 def test_neither_does_a_credential_follow_its_token_endpoint(auth: dict[str, Any], name: str, field: str) -> None:
     again(auth, lambda options: options["auth"][name].update({field: "https://id.example/other"}))
     with pytest.raises(
-        ConfigurationError, match=f"auth.{name}.*: is masked, and the token endpoint names another host"
+        ConfigurationError,
+        match=f"auth.{name}.*: is masked, and .*auth.{name}.{field} has another scheme",
     ):
         again(auth, lambda options: options["auth"][name].update({field: "https://evil.example/token"}))
