@@ -154,7 +154,11 @@ class Registry:
         except ConfigurationError as error:
             problem = "; ".join(error.problems)
             logger.warning("subscription %s, revision %d, can't be used: %s", subscription_id, revision, problem)
-            return broken(subscription_id, self._definition, revision, problem)
+        except Exception as error:
+            # A fault of ours. One record must not end the reading of all that come after it.
+            problem = f"internal error: {type(error).__name__}"
+            logger.exception("subscription %s, revision %d, can't be read", subscription_id, revision)
+        return broken(subscription_id, self._definition, revision, problem)
 
 
 def _parse(subscription_id: str, value: bytes) -> WireSubscription:

@@ -15,9 +15,12 @@ from pipeline.definition import Definition, Source
 from pipeline.errors import BrokerError, ConfigurationError, UnknownSubscriptionError
 from pipeline.kafka import KafkaConnection
 from pipeline.model import BasicAuth, ReplayOffset, ReplayTimestamp, Skip, Subscription, Wish
+from pipeline.subscriptions import registry as registry_module
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import MASK, SecretBox
+from pipeline.subscriptions.spec import to_subscription
 from pipeline.subscriptions.store import SubscriptionStore
+from pipeline.subscriptions.wire import WireSubscription
 from tests.brokers import TestBroker
 from tests.unsound import unsound_rsa_key
 
@@ -268,6 +271,26 @@ async def test_a_new_first_key_takes_over_with_the_next_edit(cluster: Cluster) -
         assert found is not None
         assert found.problem is None
         assert found.auth == BasicAuth("u", "hunter2")
+
+
+async def test_a_fault_of_ours_costs_one_record_and_the_tail_goes_on(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faulty(subscription: WireSubscription, *rest: Any) -> Subscription:
+        if subscription.id == "a":
+            raise ZeroDivisionError
+        return to_subscription(subscription, *rest)
+
+    monkeypatch.setattr(registry_module, "to_subscription", faulty)
+    await cluster.broker.produce(
+        cluster.topic, *((name.encode(), json.dumps(document(name)).encode()) for name in ("a", "b"))
+    )
+    async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
+        await worker.registry.ready()
+        assert {each.id: each.problem for each in worker.registry.all()} == {
+            "a": "internal error: ZeroDivisionError",
+            "b": None,
+        }
 
 
 async def test_records_that_can_not_be_used_become_problems_and_the_tail_goes_on(
