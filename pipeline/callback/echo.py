@@ -22,22 +22,23 @@ def confidences(subscription: Subscription, authorization: str | None) -> tuple[
         subscription: whose callback is called.
         authorization: the value of `Authorization` that is sent, if one is.
     """
-    found = [header.value for header in subscription.headers]
-    found += subscription.signing_secrets
+    told = [header.value for header in subscription.headers]
+    told += subscription.signing_secrets
     if authorization is not None:
-        found += [authorization, authorization.partition(" ")[2]]
+        told += [authorization, authorization.partition(" ")[2]]
+    found = [value.encode() for value in told]
     match subscription.auth:
         case BasicAuth(_, password):
-            found.append(password)
+            found.append(password.encode())
         case TokenAuth(value):
-            found.append(value)
+            found.append(value.encode())
         case OAuth2Auth():
-            found.append(subscription.auth.client_secret)
+            found.append(subscription.auth.client_secret.encode())
         case JwtProfileAuth(key=key):
-            found.append(key.decode("latin-1"))
+            found.append(key)
         case _:
             pass
-    return _searchable(value.encode() for value in found)
+    return _searchable(found)
 
 
 def _searchable(values: Iterable[bytes]) -> tuple[bytes, ...]:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.callback.echo import confidences, without
-from pipeline.model import BasicAuth, Header, OAuth2Auth, Subscription, TokenAuth
+from pipeline.model import BasicAuth, Header, JwtProfileAuth, OAuth2Auth, Subscription, TokenAuth
 
 SECRET = b"planted-secret"
 
@@ -46,3 +46,5 @@ def test_all_that_the_receiver_was_told_in_confidence_is_known() -> None:
         b"planted-access",
         b"Bearer planted-access",
     }
+    profile = JwtProfileAuth("http://t/", "i", "s", "a", b"planted \xff key of bytes", "HS256")
+    assert confidences(Subscription("s", 0, "http://h/", auth=profile), None) == (b"planted \xff key of bytes",)
