@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.auth.access_token import AccessToken, fingerprint
 from pipeline.auth.tokens import TokenCache
-from pipeline.model import BasicAuth, Subscription
+from pipeline.model import BasicAuth, JwtProfileAuth, Subscription
 from pipeline.outcome import TokenRefused, TokenUnavailable
 from tests.tokens import CREDENTIALS, Issuer, ManualClock, MemoryStore, Tally, subscription, turns
 
@@ -484,3 +485,30 @@ def test_a_fingerprint_tells_all_credentials_apart(other: object) -> None:
     assert fingerprint(other) != fingerprint(CREDENTIALS)
     assert len(fingerprint(other)) == 32
     assert fingerprint(replace(other)) == fingerprint(other)
+
+
+PROFILE = JwtProfileAuth("https://auth.example/token", "issuer", "subject", "audience", b"a-key")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"endpoint": "https://auth.example/other"},
+        {"issuer": "subject", "subject": "issuer"},
+        {"audience": "another"},
+        {"key": b"b-key"},
+        {"algorithm": "HS256"},
+        {"lifetime_seconds": 60},
+        {"key_id": "k"},
+        {"jwt_id": "k"},
+        {"certificates": ("k",)},
+        {"claims": (("k", "v"),)},
+        {"scopes": ("k",)},
+    ],
+    ids="-".join,
+)
+def test_a_fingerprint_tells_all_assertions_apart_and_not_the_key(change: dict[str, Any]) -> None:
+    assert fingerprint(replace(PROFILE, **change)) != fingerprint(PROFILE)
+    assert fingerprint(replace(PROFILE)) == fingerprint(PROFILE)
+    assert len(fingerprint(PROFILE)) == 32
+    assert "a-key" not in repr(PROFILE)

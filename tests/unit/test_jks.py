@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.certificates import trusted_from_jks
-from pipeline.client_certificates import client_from_jks, client_from_pem
+from pipeline.client_certificates import client_from_jks
 from pipeline.errors import ConfigurationError
 from pipeline.jks import MAX_ENTRIES, read_jks, unprotect
 
