@@ -41,6 +41,9 @@ DEAD_LETTER_PREFIX: Final = "dlq."
 ORIGINAL_ID: Final = "dlq.webhook-id"
 """The header that carries the `webhook-id` of an event through the dead-letter topic and back."""
 
+_NO_ATTRIBUTE: Final = frozenset({"ce-", "ce-datacontenttype"})
+"""An attribute without a name, and the one that is `content-type` and nothing else (CloudEvents HTTP binding 3.1.1)."""
+
 _CLOUD_EVENT_PREFIX: Final = "ce_"
 # CloudEvents HTTP binding section 3.1.3.2: space, double quote, percent and what is not visible ASCII are encoded.
 _CLOUD_EVENT_SAFE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
@@ -82,7 +85,7 @@ def _record_field(name: str) -> RecordField | None:
     is_cloud_event = name.startswith(_CLOUD_EVENT_PREFIX)
     sent_as = f"ce-{name.removeprefix(_CLOUD_EVENT_PREFIX)}" if is_cloud_event else name
     key = sent_as.lower()
-    if not is_name(sent_as) or key in FRAMING or key in CREDENTIALS or key in OWN:
+    if not is_name(sent_as) or key in FRAMING or key in CREDENTIALS or key in OWN or key in _NO_ATTRIBUTE:
         return None
     return RecordField(key, f"{sent_as}: ".encode("ascii"), is_cloud_event)
 

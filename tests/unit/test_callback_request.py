@@ -286,17 +286,16 @@ VALUES = st.one_of(
 SUBSCRIPTION_HEADERS = st.lists(st.builds(Header, NAMES, st.text(max_size=12)), max_size=4)
 
 
-def read_by_a_server(request: bytes) -> tuple[RawRequestMessage, bytes]:
-    """Exactly one request, read by aiohttp's server side."""
+def read_by_a_server(data: bytes) -> list[tuple[RawRequestMessage, bytes]]:
+    """The requests that aiohttp's server side reads, and nothing is left over."""
     loop = asyncio.new_event_loop()
     try:
         parser = HttpRequestParser(BaseProtocol(loop), loop, 2**16, max_line_size=2**16, max_field_size=2**16)
-        messages, upgraded, tail = parser.feed_data(request)
-        [(message, payload)] = messages
+        messages, upgraded, tail = parser.feed_data(data)
         assert not upgraded
         assert tail == b""
-        assert payload.is_eof()
-        return message, payload.read_nowait()
+        assert all(payload.is_eof() for _, payload in messages)
+        return [(message, payload.read_nowait()) for message, payload in messages]
     finally:
         loop.close()
 
@@ -315,7 +314,7 @@ def test_whatever_stands_in_records_and_subscriptions_a_server_reads_one_request
         headers=tuple(subscription), authorization="Bearer a", takes_credentials=False, user_agent="u", signer=None,
         clock=SystemClock(), left_out=list[str]().append,
     )  # fmt: skip
-    message, read = read_by_a_server(it.request(event(*record, value=body), 1))
+    [(message, read)] = read_by_a_server(it.request(event(*record, value=body), 1))
     assert (message.method, message.path, read) == ("POST", "/hook", body)
     names = [name.decode().lower() for name, _ in message.raw_headers]
     assert len(set(names)) == len(names)
@@ -324,3 +323,22 @@ def test_whatever_stands_in_records_and_subscriptions_a_server_reads_one_request
     assert message.headers["authorization"] == "Bearer a"
     assert message.headers["webhook-attempt"] == "1"
     assert not {"transfer-encoding", "connection", "upgrade", "cookie", "expect"} & set(names)
+
+
+@given(
+    record=st.lists(st.tuples(NAMES, VALUES), max_size=6),
+    subscription=SUBSCRIPTION_HEADERS,
+    body=st.binary(max_size=40),
+)
+def test_two_requests_in_a_row_are_two_with_an_options_request_between_them_or_not(
+    record: list[tuple[str, bytes]], subscription: list[Header], body: bytes
+) -> None:
+    it = head(*subscription, authorization="Bearer a", takes_credentials=False)
+    odd, plain, question = it.request(event(*record, value=body), 1), it.request(event(), 2), it.options({"X-A": "b"})
+    read = read_by_a_server(odd + plain + question + odd)
+    assert [(message.method, data) for message, data in read] == [
+        ("POST", body),
+        ("POST", b"body"),
+        ("OPTIONS", b""),
+        ("POST", body),
+    ]
