@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-PROGRAMS: Final = {"iptables", "libfaketime"}
-"""What not every machine has."""
+from tests.faults.disk import may_mount
+
+RARE: Final = {"iptables", "libfaketime", "tmpfs"}
+"""What not every machine has, or lets everybody use."""
 
 CUT_GROUP: Final = 54_321
 """The group id of the worker whose packets are dropped; no other process has it."""
@@ -18,12 +20,14 @@ _FAKETIME: Final = "libfaketime.so.1"
 
 
 def available() -> set[str]:
-    """Those of `PROGRAMS` that this machine has."""
+    """Those of `RARE` that this machine has."""
     found = set()
     if os.geteuid() == 0 and shutil.which("iptables"):
         found.add("iptables")
     if _library() is not None:
         found.add("libfaketime")
+    if may_mount():
+        found.add("tmpfs")
     return found
 
 

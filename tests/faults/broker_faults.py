@@ -1,9 +1,10 @@
-"""Brokers that are killed, paused and restarted; leaders and coordinators that are away."""
+"""Brokers that are killed, paused, restarted and without room; leaders and coordinators that are away."""
 
 import random
 from typing import Final
 
 from pipeline.model import Qos
+from tests.faults.disk import full
 from tests.faults.fault import INTERRUPTED, Fault
 from tests.faults.stage import SUBSCRIPTIONS, Stage
 
@@ -55,6 +56,14 @@ async def registry_paused(stage: Stage, _: random.Random) -> None:
     await stage.cluster.store.resume(SUBSCRIPTIONS[Qos.AT_LEAST_ONCE][0])
 
 
+async def disk_full(stage: Stage, _: random.Random) -> None:
+    """The brokers' disk is full, which ends them; then there is room again, and they are started."""
+    with full(stage.brokers.folder):
+        await stage.steady(8)
+    await stage.brokers.mend()
+    await stage.steady(5)
+
+
 BROKER_FAULTS: Final = (
     Fault("broker-killed", "a broker: kill -9, restart", broker_killed, INTERRUPTED, {"brokers"}),
     Fault("broker-paused", "a broker: paused for 8 s", broker_paused, INTERRUPTED, {"brokers"}),
@@ -75,5 +84,8 @@ BROKER_FAULTS: Final = (
         registry_paused,
         INTERRUPTED,
         {"brokers"},
+    ),
+    Fault(
+        "disk-full", "the brokers' disk: full for 8 s, restart", disk_full, INTERRUPTED, {"brokers"}, needs={"tmpfs"}
     ),
 )

@@ -9,6 +9,7 @@ python -m tests.faults table
 import argparse
 import asyncio
 import json
+import logging
 import random
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from typing import Final
 
 from pipeline.model import Qos
 from tests.brokers import TestBroker
-from tests.faults.around import PROGRAMS, available
+from tests.faults.around import RARE, available
 from tests.faults.backlog import big_backlog, line
 from tests.faults.evidence import calls_of, events_of, letters_of
 from tests.faults.faults import FAULTS
@@ -53,7 +54,7 @@ async def _run(names: Sequence[str], runs: int, seed: int, folder: Path) -> int:
     async with three_brokers(folder) as brokers:
         for number in range(runs):
             for name in names:
-                if lacking := FAULTS[name].needs & PROGRAMS - available():
+                if lacking := FAULTS[name].needs & RARE - available():
                     sys.stderr.write(f"{name} is passed over: there is no {', '.join(lacking)} here\n")
                     continue
                 try:
@@ -156,6 +157,9 @@ def main() -> None:
     if arguments.command == "verify":
         raise SystemExit(1 if asyncio.run(_verify(arguments)) else 0)
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="faults-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    # What the load's own clients say of brokers that are away on purpose.
+    logging.basicConfig(filename=folder / "clients.log", level=logging.WARNING)
     sys.stderr.write(f"seed {arguments.seed}, logs in {folder}\n")
     if arguments.command == "run":
         broken = asyncio.run(_run(arguments.fault or list(FAULTS), arguments.runs, arguments.seed, folder))

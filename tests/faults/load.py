@@ -10,12 +10,15 @@ from typing import Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from pipeline.disconnect import disconnect
 from tests.brokers import TestBroker
 
 PADDING: Final = (64, 64, 64, 64, 64, 64, 64, 1024, 1024, 16_384)
 """Sizes of bodies, in bytes beyond the numbers in them; most events are small, and each subscription has all sizes."""
 
 _TICK_SECONDS: Final = 0.02
+_ACKNOWLEDGED_SECONDS: Final = 60.0
+"""So long the last acknowledgements are waited for; an idempotent producer would wait for them for ever."""
 
 
 def event(number: int, subscriptions: Sequence[str]) -> tuple[str, bytes]:
@@ -69,12 +72,13 @@ class Load:
         try:
             await self._produce(producer, pending)
             if pending:
-                await asyncio.wait(pending)
+                await asyncio.wait(pending, timeout=_ACKNOWLEDGED_SECONDS)
         finally:
+            self.unsure += len(pending)
             for task in pending:
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
-            await producer.stop()
+            await disconnect(producer)
 
     async def _produce(self, producer: AIOKafkaProducer, pending: set[asyncio.Task[None]]) -> None:
         loop = asyncio.get_running_loop()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipeline.model import Qos
+from tests.faults.disk import small_disk
 from tests.faults.evidence import Evidence
 from tests.faults.fault import CLEAN, Fault
 from tests.faults.faults import FAULTS
@@ -119,8 +120,9 @@ async def _run(
     needs = {need for fault in faults for need in fault.needs} if seconds is None else set()
     async with (
         _dlq_brokers(brokers, folder, wanted="dlq-cluster" in needs) as dlq_brokers,
+        _on_a_disk(brokers, folder, small="tmpfs" in needs) as source_brokers,
         staged(
-            brokers,
+            source_brokers,
             folder,
             workers=faults[0].workers if seconds is None else 2,
             per_second=per_second,
@@ -204,6 +206,22 @@ async def _dlq_brokers(brokers: Brokers, folder: Path, *, wanted: bool) -> Async
         yield own
     finally:
         await own.stop()
+
+
+@asynccontextmanager
+async def _on_a_disk(brokers: Brokers, folder: Path, *, small: bool) -> AsyncIterator[Brokers]:
+    """The brokers, or as many others whose disk is small."""
+    if not small:
+        yield brokers
+        return
+    disk = folder / "disk"
+    async with small_disk(disk):
+        own = brokers.another(disk / "kafka")
+        await own.start(len(brokers.ports))
+        try:
+            yield own
+        finally:
+            await own.stop()
 
 
 async def _mend(stage: Stage) -> None:

@@ -1,0 +1,70 @@
+"""A small disk of the brokers' own, which can be filled: a tmpfs, for which the right to mount is needed."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Final
+
+MEBIBYTES: Final = 512
+
+_CAP_SYS_ADMIN: Final = 21
+"""capabilities(7)."""
+
+
+def may_mount() -> bool:
+    """Whether this process has the right to mount (proc_pid_status(5))."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    effective = next(line.split()[1] for line in lines if line.startswith("CapEff:"))
+    return bool(int(effective, 16) >> _CAP_SYS_ADMIN & 1)
+
+
+@asynccontextmanager
+async def small_disk(folder: Path) -> AsyncIterator[None]:
+    """A file system of so many `MEBIBYTES` in *folder*.
+
+    Raises:
+        RuntimeError: it can't be mounted.
+    """
+    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - nothing else is under way
+    await _run("mount", "-t", "tmpfs", "-o", f"size={MEBIBYTES}m", "tmpfs", str(folder))
+    try:
+        yield
+    finally:
+        # Lazily: what was killed a moment ago may not have let go of its files.
+        await _run("umount", "--lazy", str(folder))
+
+
+@contextmanager
+def full(folder: Path) -> Iterator[None]:
+    """Not a byte is free on the disk that *folder* is on."""
+    filler = folder / "filler"
+    try:
+        with filler.open("wb") as file:
+            # More than once: others write meanwhile, and give back what they could not use.
+            while free := _free_bytes(folder):
+                _take(file.fileno(), free)
+        yield
+    finally:
+        filler.unlink()
+
+
+def _free_bytes(folder: Path) -> int:
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
+def _take(file: int, count: int) -> None:
+    try:
+        os.posix_fallocate(file, os.fstat(file).st_size, count)
+    except OSError:
+        # Somebody was faster: as much as there was is not there any more.
+        return
+
+
+async def _run(*command: str) -> None:
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+    _, error = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {error.decode()}")
