@@ -27,3 +27,11 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Sleep on the running event loop."""
         await asyncio.sleep(max(0.0, seconds))
+
+
+def steady_now() -> float:
+    """Seconds of the running event loop's clock: for how long something has lasted in this process.
+
+    The machine's clock may be set back by hours; what is measured by it would not end before it has caught up.
+    """
+    return asyncio.get_running_loop().time()

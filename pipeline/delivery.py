@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from pipeline.clock import Clock
+from pipeline.clock import Clock, steady_now
 from pipeline.dead_letter import DeadLetters, Letter
 from pipeline.errors import NotDeadLetteredError
 from pipeline.flight import Flight
@@ -100,7 +100,7 @@ class Delivery:
                 # A long run of events that nobody wants must not keep the event loop.
                 await asyncio.sleep(0)
                 return False
-            seconds = self.pacing.turn(subscription, asyncio.get_running_loop().time())
+            seconds = self.pacing.turn(subscription, steady_now())
             if not seconds:
                 break
             if not await lane.pause(flight, seconds):
@@ -153,7 +153,7 @@ class Delivery:
             telemetry.attempt_abandoned()
             raise
         telemetry.attempted(subscription, flight.event, attempt, outcome, time.perf_counter() - began)
-        self.pacing.saw(subscription, outcome, asyncio.get_running_loop().time())
+        self.pacing.saw(subscription, outcome, steady_now())
         lane.suspect = isinstance(outcome, Failed) and outcome.timed_out
         return outcome
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from pipeline.clock import Clock
+from pipeline.clock import Clock, steady_now
 from pipeline.delivery import Delivery
 from pipeline.errors import FencedError
 from pipeline.lane_home import LaneLimits
@@ -287,7 +287,7 @@ class Dispatcher:
             return
         logger.warning("partition %d is given up: Kafka takes no more rows of it from this worker", partition.number)
         del self._open[partition.number]
-        self._lost_at[partition.number] = self.clock.now()
+        self._lost_at[partition.number] = steady_now()
         task = asyncio.get_running_loop().create_task(self._close_one(entry))
         self._lost.add(task)
         task.add_done_callback(self._lost.discard)
@@ -299,7 +299,7 @@ class Dispatcher:
         transaction that outlived its timeout, say) and must not fence a possible new owner in turn: only leaving the
         group settles who owns what.
         """
-        limit = self.clock.now() - older_than_seconds
+        limit = steady_now() - older_than_seconds
         return [number for number, since in self._lost_at.items() if since < limit and number in self.assigned]
 
     # --------------------------------------------------------------- time and subscriptions
@@ -307,12 +307,12 @@ class Dispatcher:
     async def keep_checkpoints(self) -> None:
         """Run for ever: holds are ended, rows refreshed, idle lanes forgotten."""
         pause = max(SHORTEST_PAUSE_SECONDS, min(CHECKPOINT_SECONDS, self.limits.hold_seconds / HOLD_CHECKS))
-        due = self.clock.now() + pause
+        due = steady_now() + pause
         while True:
             await self.clock.sleep(min(pause, PRESSURE_CHECK_SECONDS))
-            if self.clock.now() >= due:
+            if steady_now() >= due:
                 self.checkpoint()
-                due = self.clock.now() + pause
+                due = steady_now() + pause
             else:
                 self.relieve_pressed()
 
@@ -328,7 +328,7 @@ class Dispatcher:
         """In partitions that are held back, whoever lags goes behind, so that the others can go on."""
         for entry in list(self._open.values()):
             if entry.partition.is_held_back:
-                entry.partition.end_holding(self.clock.now())
+                entry.partition.end_holding(steady_now())
 
     def on_subscription(self, subscription_id: str, subscription: Subscription | None) -> None:
         """The registry has read a change."""

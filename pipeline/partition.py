@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from pipeline.clock import Clock
+from pipeline.clock import Clock, steady_now
 from pipeline.delivery import Delivery, cancel_all
 from pipeline.errors import FencedError
 from pipeline.lane import Lane
@@ -182,7 +182,7 @@ class Partition:
             lane.offer(event)
         # Last, for a lane that leaves the stream in the middle of a batch reads on from `dispatched`.
         self.progressed_at = self._worker.clock.now()
-        self.window.advance(events[-1].offset + 1, self.progressed_at)
+        self.window.advance(events[-1].offset + 1, steady_now())
         if not self.is_held_back and len(self.window) > PRESSURE_EVENTS:
             self.is_held_back = True
             self._worker.hold_back(self)
@@ -315,9 +315,8 @@ class Partition:
         """About once a second: whoever holds the window too long goes behind, rows that are out of date are written."""
         if self.is_draining:
             return
-        now = self._worker.clock.now()
-        self.end_holding(now)
-        self.wishes.keep_time(now)
+        self.end_holding(steady_now())
+        self.wishes.keep_time(self._worker.clock.now())
         noted, self._noted = self._noted, {}
         for lane in noted:
             self._refresh_row(lane)

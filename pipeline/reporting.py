@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from pipeline.clock import steady_now
 from pipeline.dispatcher import Dispatcher
 from pipeline.lane import Lane
 from pipeline.model import Subscription
@@ -77,7 +78,7 @@ class WorkerReporter:
             dispatched=window.dispatched,
             end=end,
             unsettled=len(window),
-            oldest_unsettled_seconds=0.0 if since is None else max(0.0, self._dispatcher.clock.now() - since),
+            oldest_unsettled_seconds=0.0 if since is None else max(0.0, steady_now() - since),
             lanes=len(lanes),
             has_work=unread or len(window) > 0 or any(lane.wants_to_read for lane in lanes),
             progressed_at=partition.progressed_at,

@@ -8,7 +8,7 @@ from pipeline.lane_home import LaneLimits
 from pipeline.model import Cursor, Qos, Status
 from pipeline.outcome import Failed, Rejected
 from tests.core import OK, Core, paused, subscription
-from tests.fakes import MemoryRows, RowTopic
+from tests.fakes import MemoryRows, RowTopic, VirtualClock
 from tests.virtual_time import in_virtual_time, settle
 
 BROKEN = Failed("broken off", may_have_arrived=True)
@@ -356,5 +356,24 @@ async def test_where_no_event_may_be_held_the_checkpoints_leave_the_event_loop_a
     assert core.dispatcher._checkpoints == 0, "no time has passed"
     await asyncio.sleep(1.0)
     assert core.dispatcher._checkpoints > 0
+    keeping.cancel()
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_clock_that_is_set_back_stops_no_checkpoint() -> None:
+    core = await Core(subscription()).open()
+    keeping = asyncio.create_task(core.dispatcher.keep_checkpoints())
+    await core.stream()
+    await core.answer(0, BROKEN)
+    await asyncio.sleep(1.5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(VirtualClock, "now", lambda _clock: asyncio.get_running_loop().time() - 7200.0)
+        await core.answer(0)
+        await core.land()
+        await asyncio.sleep(5.0)
+        await core.land()
+    row = core.row_topic.rows[b"s"]
+    assert (row.next, row.attempt) == (1, 0), "the row tells of no tries any more: they have come to an end"
     keeping.cancel()
     await core.end()
