@@ -3,8 +3,9 @@
 lost        in the topic, and neither accepted by the receiver nor dead-lettered, after everything has come to rest.
             At-most-once and none may give an event up that the receiver saw and did not accept: such events are not
             lost but counted apart, as given up
-repeated    ended more than once: accepted twice, dead-lettered twice, or both; at at-most-once also seen more than
-            once, whatever was answered
+repeated    ended more than once: accepted twice, dead-lettered twice, or both. At at-most-once: seen more than once,
+            whatever was answered, or dead-lettered twice; one whose answer was lost on its way is both accepted and
+            dead-lettered there, for nobody may ask again
 misordered  first seen after a later event of its subscription and partition
 altered     seen with another body than it has in the topic, or by another subscription's receiver
 """
@@ -125,7 +126,8 @@ def _verdict(level: Qos, events: Sequence[Event], calls: Mapping[str, Sequence[C
         elif event.key not in dead:
             may_give_up = level in {Qos.AT_MOST_ONCE, Qos.NONE}
             named["given_up" if seen and may_give_up else "lost"].append(event)
-        if len(seen if level is Qos.AT_MOST_ONCE else accepted) > 1 or len(accepted) + dead[event.key] > 1:
+        ends = max(len(seen), dead[event.key]) if level is Qos.AT_MOST_ONCE else len(accepted) + dead[event.key]
+        if ends > 1:
             named["repeated"].append(event)
         if any((call.subscription, call.checksum) != (event.subscription, event.checksum) for call in seen):
             named["altered"].append(event)

@@ -114,10 +114,17 @@ def test_a_dead_letter_is_no_loss() -> None:
 
 
 @pytest.mark.parametrize("level", list(Qos))
-def test_what_is_dead_lettered_twice_or_beside_an_acceptance_has_ended_more_than_once(level: Qos) -> None:
-    first, second = found = events(2)
-    made = verdict(level, found, [call(first, 1, status=422), call(second, 2)], [first.key, first.key, second.key])
-    assert (made.lost, made.repeated, made.dead_lettered) == (0, 2, 2)
+def test_what_is_dead_lettered_twice_has_ended_more_than_once(level: Qos) -> None:
+    found = events(1)
+    made = verdict(level, found, [call(found[0], 1, status=422)], [found[0].key, found[0].key])
+    assert (made.lost, made.repeated, made.dead_lettered) == (0, 1, 1)
+
+
+@pytest.mark.parametrize("level", list(Qos))
+def test_what_is_accepted_and_dead_lettered_has_ended_twice_but_where_nobody_may_ask_again(level: Qos) -> None:
+    found = events(1)
+    made = verdict(level, found, [call(found[0], 1)], [found[0].key])
+    assert made.repeated == (0 if level is Qos.AT_MOST_ONCE else 1)
 
 
 def test_an_event_that_was_accepted_twice_is_repeated() -> None:
