@@ -1,5 +1,6 @@
 """Where the requests of a subscription go, worked out once: the target in the request, and what to connect to."""
 
+import re
 from asyncio import AbstractEventLoop
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from pipeline.errors import ConfigurationError
 from pipeline.model import HttpLimits
 
 _SCHEMES: Final = ("http", "https")
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%(25)?[A-Za-z0-9._~-]+)?")
+"""A name, in its form for DNS, or an IPv6 address with or without a zone: it stands in lines of the request."""
 
 
 class Dial(ClientRequest):
@@ -80,6 +83,8 @@ def parse_url(text: str) -> URL:
         url = URL(text)
         if url.scheme not in _SCHEMES or not url.host or not url.port:
             raise ConfigurationError(f"the URL has the scheme {url.scheme!r}, must be http or https, and needs a host")
+        if _HOST.fullmatch(url.raw_host or "") is None:
+            raise ConfigurationError("the URL has a host that is no name and no address")
     except ValueError:
         raise ConfigurationError("the URL can't be read") from None
     return url

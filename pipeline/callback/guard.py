@@ -5,6 +5,7 @@ and whatever notation was used, so nothing can change between the check and its 
 """
 
 import errno
+import re
 import socket
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -59,6 +60,13 @@ _REFUSED: Final = (
     ("3fff::/20", "the documentation network"),
 )
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+_LOW_32_BITS: Final = 0xFFFF_FFFF
+
+# Whoever still reads the notations of inet_aton takes a host whose last part is a number for an address, and nothing
+# else is one (WHATWG URL Standard, "ends in a number").
+_ENDS_IN_A_NUMBER: Final = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)\.?", re.IGNORECASE)
+_LOOPBACK_NAME: Final = re.compile(r"(.*\.)?localhost\.?", re.IGNORECASE)  # RFC 6761 section 6.3
 
 
 class Guard:
@@ -67,6 +75,9 @@ class Guard:
     Args:
         allowed_networks: opened all the same: `ALLOW_PRIVATE_NETWORKS`. An IPv4 network opens its IPv4-mapped form too,
             which is the same address to the machine; no other form that holds an IPv4 address.
+
+    An address of NAT64's well-known prefix (RFC 6052) reaches the IPv4 address in it and nothing else, so it is as good
+    as that one: hosts without IPv4 are given such addresses for all receivers without IPv6.
     """
 
     def __init__(self, allowed_networks: Iterable[Network] = ()) -> None:
@@ -86,12 +97,31 @@ class Guard:
             return f"{address} is not an address"
         if self._is_allowed(parsed):
             return None
+        if parsed in _NAT64 and self._is_public(IPv4Address(int(parsed) & _LOW_32_BITS)):
+            return None
         for network, name in self._refused:
             if parsed in network:
                 return f"{bare} is in {name} {network}; WEBHOOKS_ALLOW_PRIVATE_NETWORKS can open it"
         if parsed.version == 6 and parsed not in _GLOBAL_UNICAST:  # noqa: PLR2004 - the version of IP
             return f"{bare} is outside of global unicast {_GLOBAL_UNICAST}; WEBHOOKS_ALLOW_PRIVATE_NETWORKS can open it"
         return None
+
+    def verdict_on_host(self, host: str) -> str | None:
+        """None if somebody else, a proxy, may be asked to connect to *host*, else a sentence why not.
+
+        Args:
+            host: of a URL. Whatever could be taken for an address is judged as one, in its usual notation alone. What
+                other names lead to is known to nobody here; those of the loopback network are known to everybody.
+        """
+        if ":" in host or _ENDS_IN_A_NUMBER.fullmatch(host):
+            return self.verdict(host)
+        if _LOOPBACK_NAME.fullmatch(host):
+            verdict = self.verdict("127.0.0.1")
+            return verdict and f"{host} is a name of the loopback network: {verdict}"
+        return None
+
+    def _is_public(self, address: IPv4Address) -> bool:
+        return not any(address in network for network, _ in self._refused)
 
     def _is_allowed(self, address: Address) -> bool:
         mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None

@@ -51,7 +51,8 @@ class Transport:
 
     Args:
         guard: judges every address before it is connected to. Proxies are the operator's choice and are not judged;
-            of a URL behind a proxy the guard judges the host if it is an address, for the proxy resolves names.
+            of a URL behind a proxy the guard judges the host as it stands, for the proxy resolves names: what a name
+            leads to there is for the proxy to refuse.
         max_in_flight: connections in use at a time; as many again may wait for their next request.
         idle_timeout_seconds: unused connections are closed after that long.
         system_proxies: what `use_system_proxy` means.
@@ -102,23 +103,17 @@ class Transport:
         """Work out where requests to *url* go; once per subscription.
 
         Raises:
-            ConfigurationError: the URL, the TLS options or the proxy can't be used, or the guard refuses the address
-                in a URL behind a proxy.
+            ConfigurationError: the URL, the TLS options or the proxy can't be used, or the guard refuses the host of a
+                URL behind a proxy.
         """
         parsed = parse_url(url)
         route = proxy_route(proxy, self._system_proxies if use_system_proxy else None, parsed)
         if route is not None:
-            self._judge_literal(parsed)
-        context = await self._contexts.get(tls) if _needs_tls(parsed, route) else None
-        return destination(parsed, tls=context, proxy=route, limits=limits, loop=self._loop)
-
-    def _judge_literal(self, url: URL) -> None:
-        host = url.host or ""
-        # yarl knows ":" and digits with dots for addresses; other notations of one are names to it and to the proxy.
-        if ":" in host or host.replace(".", "").isdigit():
-            verdict = self._guard.verdict(host)
+            verdict = self._guard.verdict_on_host(parsed.raw_host or "")
             if verdict is not None:
                 raise ConfigurationError(verdict)
+        context = await self._contexts.get(tls) if _needs_tls(parsed, route) else None
+        return destination(parsed, tls=context, proxy=route, limits=limits, loop=self._loop)
 
     async def exchange(
         self, destination: Destination, request: bytes, *, keep: int, keep_of_success: int

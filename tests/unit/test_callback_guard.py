@@ -1,19 +1,23 @@
 import socket
 from collections.abc import AsyncIterator
-from ipaddress import ip_network
+from contextlib import asynccontextmanager
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
 import pytest
+from aiohttp import ThreadedResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.callback.callback import Callback
+from pipeline.callback.form import PostForm
 from pipeline.callback.guard import Guard, RefusedAddressError, guarded_socket
 from pipeline.callback.routes import SystemProxies
 from pipeline.callback.transport import Transport
 from pipeline.clock import SystemClock
 from pipeline.model import HttpLimits, Proxy, Record, Subscription
-from pipeline.outcome import Failed, Outcome
+from pipeline.outcome import Delivered, Failed, Outcome, Rejected, ServerError
+from tests.receiver import Receiver, answer, raw
 
 REFUSED = {
     "the network of this host": ["0.0.0.0", "0.0.0.1", "0.255.255.255"],
@@ -42,7 +46,10 @@ REFUSED = {
     "the IPv4-mapped network": ["::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:8.8.8.8", "::ffff:a9fe:a9fe"],
     "the IPv4-translated network": ["::ffff:0:127.0.0.1"],
     "the IPv4-compatible network": ["::127.0.0.1", "::8.8.8.8", "::2"],
-    "the NAT64 network": ["64:ff9b::127.0.0.1", "64:ff9b::8.8.8.8", "64:ff9b:1::1", "64:ff9b:1:ffff::10.0.0.1"],
+    "the NAT64 network": [
+        *("64:ff9b::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b::10.0.0.1", "64:ff9b::169.254.169.254", "64:ff9b::0.0.0.0"),
+        *("64:ff9b::192.168.1.1", "64:ff9b::255.255.255.255", "64:ff9b:1::1", "64:ff9b:1:ffff::10.0.0.1"),
+    ],
     "the 6to4 network": ["2002:7f00:1::", "2002:a9fe:a9fe::1", "2002:808:808::1"],
     "the Teredo network": ["2001:0:53aa:64c::1", "2001::1"],
     "the discard-only network": ["100::1"],
@@ -63,6 +70,21 @@ GOOD = [
     *("192.0.3.0", "192.167.255.255", "192.169.0.0", "198.17.255.255", "198.20.0.0", "198.51.101.0", "203.0.112.255"),
     *("203.0.114.0", "223.255.255.255", "2000::1", "2001:200::1", "2001:4860:4860::8888", "2003::1", "2606:4700::1111"),
     *("2a00:1450::1", "2620:fe::fe", "3ffe::1", "3fff:1000::1"),
+    *("64:ff9b::8.8.8.8", "64:ff9b::808:808"),
+]
+
+
+EMBEDDING = [
+    (int(IPv6Address(prefix)), shift)
+    for prefix, shift in [
+        ("64:ff9b::", 0),  # NAT64's well-known prefix first: the only one that is judged by what it holds
+        ("64:ff9b:1::", 0),
+        ("::", 0),
+        ("::ffff:0:0", 0),
+        ("::ffff:0:0:0", 0),
+        ("2002::", 80),
+        ("2001::", 64),
+    ]
 ]
 
 
@@ -108,10 +130,18 @@ def test_a_named_network_is_open_and_its_neighbours_stay_closed() -> None:
         assert guard.verdict(closed) is not None
 
 
+@given(st.ip_addresses(v=4) | st.ip_addresses(v=6))
+def test_whatever_the_standard_library_calls_private_is_refused(address: IPv4Address | IPv6Address) -> None:
+    assert (address.is_global and not address.is_multicast) or Guard().verdict(str(address)) is not None
+
+
 @given(st.ip_addresses(v=4))
-def test_whatever_the_standard_library_calls_private_is_refused(address: object) -> None:
-    is_global = address.is_global and not address.is_multicast  # type: ignore[attr-defined]  # an IPv4Address
-    assert is_global or Guard().verdict(str(address)) is not None
+def test_an_address_within_an_ipv6_address_is_never_better_than_by_itself(address: IPv4Address) -> None:
+    guard, number = Guard(), int(address)
+    forms = [IPv6Address(prefix | number << shift) for prefix, shift in EMBEDDING]
+    if guard.verdict(str(address)) is not None:
+        assert all(guard.verdict(str(form)) is not None for form in forms)
+    assert [form for form in forms if guard.verdict(str(form)) is None] in ([], [forms[0]])
 
 
 def test_the_socket_of_a_refused_address_is_never_made() -> None:
@@ -129,43 +159,49 @@ class Names(AbstractResolver):
     """A resolver that says what it is told to, counting the questions."""
 
     def __init__(self, **addresses: list[str]) -> None:
-        self._addresses = addresses
+        self.addresses = addresses
         self.asked = 0
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
+        del family  # all addresses that there are, as a caller of getaddrinfo gets them
         self.asked += 1
         return [
-            ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=0)
-            for address in self._addresses[host]
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=0,
+            )
+            for address in self.addresses[host]
         ]
 
     async def close(self) -> None:
         pass
 
 
-@pytest.fixture
-async def guarded() -> AsyncIterator[Callback]:
-    names = Names(inside=["10.0.0.7"], both=["10.0.0.7", "fd00::7"], metadata=["169.254.169.254"], v6=["::ffff:7f00:1"])
-    async for callback in calling(names):
-        yield callback
-
-
-@pytest.fixture
-async def resolving() -> AsyncIterator[Callback]:
-    """With the real resolver: it turns odd notations into addresses, without asking anybody."""
-    async for callback in calling(None):
-        yield callback
-
-
-async def calling(resolver: AbstractResolver | None) -> AsyncIterator[Callback]:
+@asynccontextmanager
+async def calling(resolver: AbstractResolver | None, guard: Guard | None = None) -> AsyncIterator[Callback]:
     transport = Transport(
-        guard=Guard(), max_in_flight=2, idle_timeout_seconds=1, system_proxies=SystemProxies(), resolver=resolver
+        guard=guard or Guard(),
+        max_in_flight=2,
+        idle_timeout_seconds=1,
+        system_proxies=SystemProxies(),
+        resolver=resolver,
     )
     await transport.start()
     yield Callback(transport, SystemClock(), user_agent="t/1", on_header_left_out=lambda _id, _name: None)
     await transport.close()
+
+
+@pytest.fixture
+async def guarded() -> AsyncIterator[Callback]:
+    names = Names(inside=["10.0.0.7"], both=["10.0.0.7", "fd00::7"], metadata=["169.254.169.254"], v6=["::ffff:7f00:1"])
+    async with calling(names) as callback:
+        yield callback
 
 
 async def call(callback: Callback, url: str, proxy: Proxy | None = None) -> Outcome:
@@ -194,19 +230,134 @@ async def test_a_name_is_judged_by_its_addresses_and_a_literal_as_it_is(guarded:
     assert not outcome.may_have_arrived
 
 
+NOTATIONS = [
+    *("0x7f.0.0.1", "0x7f000001", "0X7F000001", "127.0x1", "0x7f.1", "0177.0.0.1", "017700000001", "127.1", "127.0.1"),
+    *(
+        "2130706433",
+        "0",
+        "0.0.0.0",
+        "127.0.0.1.",
+        "2852039166",
+        "0xa9fea9fe",
+        "169.254.43518",
+        "1.1.1.1.1",
+        "256.0.0.1",
+    ),
+    *("①27.0.0.1", "①②⑦.⓪.⓪.①", "127。0。0。1", "127．0．0．1", "⒈27.0.0.1", "%31%32%37.0.0.1"),  # noqa: RUF001 - odd on purpose
+    *("127.0.0.1%00.good.example", "127.0.0.1%2f.good.example", "\x00127.0.0.1", "127.0.0.1 "),
+    *("[::1]", "[::]", "[::127.0.0.1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[0:0:0:0:0:ffff:a9fe:a9fe]"),
+    *("[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[::1%25lo]", "[fe80::1%25lo]", "[127.0.0.1]", "[::1%25 x]"),
+    *("localhost", "LOCALHOST", "ⓛocalhost", "localhost.", "a.localhost", "l%6fcalhost", "loca\u00adlhost"),
+    *("good.example@127.0.0.1", "good.example:80@127.0.0.1", "127.0.0.1\\@good.example", "good.example\\@127.0.0.1"),
+]
+
+
+class Hosts(ThreadedResolver):
+    """The system's resolver, which knows all notations of an address, and no names but those of this machine."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        if "localhost" not in host and not host.replace("x", "0").replace(".", "").isalnum():
+            raise OSError(socket.EAI_NONAME, "no such name")
+        return await super().resolve(host, port, family)
+
+
+@pytest.mark.parametrize("host", NOTATIONS)
+async def test_odd_notations_reach_nothing(host: str) -> None:
+    async with calling(Hosts()) as callback:
+        outcome = await call(callback, f"http://{host}:1/")
+        assert isinstance(outcome, Failed)
+        assert not outcome.may_have_arrived
+        assert any(word in outcome.error for word in (" is in ", "notation", "resolved", "no name", "be read"))
+
+
+@pytest.mark.parametrize("kind", ["http", "socks4", "socks5"])
+@pytest.mark.parametrize("host", NOTATIONS)
+async def test_behind_a_proxy_they_are_judged_as_they_stand_and_the_proxy_is_not_asked(host: str, kind: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.settimeout(0)
+        through = Proxy(f"{kind}://127.0.0.1:{proxy.getsockname()[1]}")
+        async with calling(None) as callback:
+            for scheme in ("http", "https"):
+                outcome = await call(callback, f"{scheme}://{host}:1/", through)
+                assert isinstance(outcome, Failed)
+                assert not outcome.may_have_arrived
+                assert any(word in outcome.error for word in (" is in ", "not an address", "no name", "be read"))
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+
+
 @pytest.mark.parametrize(
-    "host", ["0x7f.0.0.1", "0x7f000001", "127.0x1", "0177.0.0.1", "127.1", "2130706433", "0", "①27.0.0.1"]
+    "host", ["good.example", "1.1.1.1", "127.0.0.1.good.example", "mylocalhost", "localhost.good.example"]
 )
-async def test_odd_notations_reach_nothing(resolving: Callback, host: str) -> None:
-    outcome = await call(resolving, f"http://{host}:1/")
-    assert isinstance(outcome, Failed)
-    assert not outcome.may_have_arrived
-    assert any(word in outcome.error for word in ("127.0.0.1 is in", "usual notation", "can't be resolved"))
+def test_other_names_are_for_the_proxy_to_resolve(host: str) -> None:
+    assert Guard().verdict_on_host(host) is None
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.1", "[::1]", "2130706433"])
-async def test_behind_a_proxy_an_address_in_the_url_is_judged(guarded: Callback, host: str) -> None:
-    outcome = await call(guarded, f"http://{host}:1/", Proxy("http://inside:3128"))
-    assert isinstance(outcome, Failed)
-    assert "is in the" in outcome.error or "is not an address" in outcome.error
-    assert not outcome.may_have_arrived
+def test_a_network_that_is_opened_is_open_behind_a_proxy_too() -> None:
+    guard = Guard([ip_network("127.0.0.0/8")])
+    assert guard.verdict_on_host("localhost") is None
+    assert guard.verdict_on_host("127.0.0.1") is None
+    assert guard.verdict_on_host("127.1") == "127.1 is not an address"
+    assert guard.verdict_on_host("10.0.0.1") is not None
+
+
+# Names with several addresses, and names that change
+
+
+LOOPBACK = Guard([ip_network("127.0.0.0/8")])
+INSIDE = ["10.0.0.7", "169.254.169.254", "fd00::7", "::1"]
+
+
+async def test_of_a_name_with_good_and_bad_addresses_only_good_ones_are_connected_to() -> None:
+    for addresses in (["127.0.0.1", *INSIDE], [*INSIDE, "127.0.0.1"], ["10.0.0.7", "127.0.0.1", "::1"]):
+        async with Receiver() as receiver:
+            async with calling(Names(mixed=addresses), LOOPBACK) as callback:
+                assert await call(callback, f"http://mixed:{receiver.port}/") == Delivered(200)
+            assert receiver.connections == 1
+
+
+async def test_where_the_good_address_refuses_the_bad_ones_are_not_taken_instead() -> None:
+    async with Receiver() as receiver:
+        port = receiver.port
+    async with calling(Names(mixed=["127.0.0.1", *INSIDE]), LOOPBACK) as callback:
+        outcome = await call(callback, f"http://mixed:{port}/")
+        assert isinstance(outcome, Failed)
+        assert not outcome.may_have_arrived
+
+
+async def test_a_name_that_leads_inside_at_the_next_attempt_is_judged_again() -> None:
+    names = Names(changing=["127.0.0.1"])
+    async with Receiver(raw(b"HTTP/1.1 503 -\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")) as receiver:
+        async with calling(names, LOOPBACK) as callback:
+            assert isinstance(await call(callback, f"http://changing:{receiver.port}/"), ServerError)
+            names.addresses["changing"] = ["10.0.0.7"]
+            callback._transport._straight.clear_dns_cache()
+            outcome = await call(callback, f"http://changing:{receiver.port}/")
+            assert isinstance(outcome, Failed)
+            assert "10.0.0.7 is in the private network" in outcome.error
+            assert names.asked == 2
+        assert len(receiver.requests) == 1
+
+
+async def test_a_redirect_to_an_address_inside_is_not_followed() -> None:
+    async with Receiver(answer(307, headers=[("Location", "http://127.0.0.1:1/"), ("Refresh", "0;url=/")])) as receiver:
+        async with calling(None, LOOPBACK) as callback:
+            assert await call(callback, receiver.url) == Rejected(307)
+        assert len(receiver.requests) == 1
+
+
+async def test_a_token_endpoint_is_judged_like_a_callback() -> None:
+    names = Names(inside=["10.0.0.7"])
+    transport = Transport(
+        guard=Guard(), max_in_flight=2, idle_timeout_seconds=1, system_proxies=SystemProxies(), resolver=names
+    )
+    await transport.start()
+    subscription = Subscription("s", 1, "http://1.1.1.1/", http=HttpLimits(connect_timeout_seconds=2))
+    for url in ("http://inside:1/", "https://inside:1/", "http://[::ffff:a9fe:a9fe]:1/", "http://127.0.0.1:1/"):
+        got = await PostForm(transport, "t/1")(subscription, url, "client_secret=hidden", {})
+        assert isinstance(got, Failed)
+        assert " is in the " in got.error
+        assert not got.may_have_arrived
+    await transport.close()
