@@ -74,6 +74,8 @@ def _refused(error: OSError, peer: str) -> str:
         return error.verdict
     if error.errno == errno.ECONNREFUSED:
         return f"connection refused by {peer}"
+    if error.errno is None and isinstance(error, ConnectionError):
+        return f"{peer} closed the connection in the TLS handshake"  # asyncio's own words for that have no number
     return f"no connection to {peer}: {error.strerror or type(error).__name__}"
 
 

@@ -43,11 +43,19 @@ class TlsContexts:
 def tls_context(options: TlsOptions) -> ssl.SSLContext:
     """A client context: TLS 1.2 or newer, the system's roots and those of the options. Blocks while files are read.
 
+    Any certificate of a trust store is trusted as it is, a receiver's own or an intermediate one too, as Java does it.
+
     Raises:
         ConfigurationError: a certificate or key can't be read, or they don't belong together.
     """
     context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
+    # A name in the subject is no name of the receiver (RFC 9110 section 4.3.4).
+    context.hostname_checks_common_name = False
+    # Python 3.13 changed both defaults: what is trusted should not depend on it.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.check_hostname = options.verify_hostname and not options.trust_all
     if options.trust_all:
         context.verify_mode = ssl.CERT_NONE

@@ -14,6 +14,7 @@ ON_BOTH_LOOPS: Final = frozenset(
         "test_callback_proxies.py",
         "test_callback_socks.py",
         "test_callback_tls.py",
+        "test_callback_tls_names.py",
         "test_callback_transport.py",
         "test_prompt_tls.py",
     }

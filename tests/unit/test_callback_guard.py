@@ -17,6 +17,7 @@ from pipeline.callback.transport import Transport
 from pipeline.clock import SystemClock
 from pipeline.model import HttpLimits, Proxy, Record, Subscription
 from pipeline.outcome import Delivered, Failed, Outcome, Rejected, ServerError
+from tests.names import Names
 from tests.receiver import Receiver, answer, raw
 
 REFUSED = {
@@ -153,34 +154,6 @@ def test_the_socket_of_a_refused_address_is_never_made() -> None:
 
 
 # The whole way: nothing below is ever connected to
-
-
-class Names(AbstractResolver):
-    """A resolver that says what it is told to, counting the questions."""
-
-    def __init__(self, **addresses: list[str]) -> None:
-        self.addresses = addresses
-        self.asked = 0
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        del family  # all addresses that there are, as a caller of getaddrinfo gets them
-        self.asked += 1
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=0,
-                flags=0,
-            )
-            for address in self.addresses[host]
-        ]
-
-    async def close(self) -> None:
-        pass
 
 
 @asynccontextmanager
