@@ -6,6 +6,7 @@ All of it has to be flat: what the last third of the run uses is compared with t
 """
 
 import asyncio
+import contextlib
 import re
 import statistics
 from collections.abc import Sequence
@@ -13,6 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from aiokafka.errors import KafkaError
+
+from pipeline.errors import BrokerError
 from tests.benchmarks.procfs import memory
 from tests.cluster import Worker
 from tests.faults.run import MIXABLE, Result, mixture
@@ -55,9 +59,12 @@ class Soak:
         loop = asyncio.get_running_loop()
         began = loop.time()
         while True:
-            for worker in stage.workers:
-                self.samples.append(await _sample(worker, loop.time() - began))
-            self.rows = len(await stage.cluster.rows())
+            # While brokers are down there is nobody to ask, and a worker may leave in the middle of a question.
+            with contextlib.suppress(BrokerError, KafkaError, OSError, TimeoutError):
+                for worker in stage.workers:
+                    self.samples.append(await _sample(worker, loop.time() - began))
+                async with asyncio.timeout(EVERY_SECONDS):
+                    self.rows = len(await stage.cluster.rows())
             await asyncio.sleep(EVERY_SECONDS)
 
     def summary(self) -> dict[str, Any]:
