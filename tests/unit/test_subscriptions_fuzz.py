@@ -29,6 +29,7 @@ AUTHORITY = trustme.CA()
 LEAF = AUTHORITY.issue_cert("client.example")
 DEFINITION = Definition(name="orders", source=Source(KafkaConnection(("k:9092",)), "events"))
 
+# No secret is planted in a header: whether its value is one hangs on its name, which is changed here like all else.
 FULL: dict[str, Any] = {
     "id": "sub-1",
     "configuration": {
@@ -36,7 +37,7 @@ FULL: dict[str, Any] = {
         "channel": None,
         "entrypointConfiguration": {
             "callbackUrl": "https://example.com/hook",
-            "headers": [{"name": "X-Team", "value": "a"}, {"name": "X-Api-Key", "value": PLANTED}],
+            "headers": [{"name": "X-Team", "value": "a"}, {"name": "X-Api-Key", "value": "b"}],
             "auth": {"type": "basic", "basic": {"username": "me", "password": PLANTED}},
             "ssl": {
                 "hostnameVerifier": True,
