@@ -4,7 +4,6 @@ import base64
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_network
 from urllib.parse import parse_qs, unquote_plus
 
 import jwt
@@ -19,11 +18,9 @@ from pipeline.auth.access_token import AccessToken
 from pipeline.auth.assertion import client_assertion
 from pipeline.auth.oauth2 import ClientCredentials, read_answer, token_request
 from pipeline.callback.form import PostForm
-from pipeline.callback.guard import Guard
-from pipeline.callback.routes import SystemProxies
-from pipeline.callback.transport import Transport
 from pipeline.model import JwtProfileAuth, OAuth2Auth
 from pipeline.outcome import TokenRefused, TokenUnavailable
+from tests.calling import loopback_transport
 from tests.tokens import ManualClock, subscription
 
 SECRET = "s3cr3t-Ωπ&=+% :"
@@ -70,17 +67,9 @@ async def bench() -> AsyncIterator[Bench]:
     endpoint = Endpoint()
     app = web.Application()
     app.router.add_route("*", "/token", endpoint.handle)
-    transport = Transport(
-        guard=Guard([ip_network("127.0.0.0/8")]),
-        max_in_flight=4,
-        idle_timeout_seconds=60.0,
-        system_proxies=SystemProxies(),
-    )
-    await transport.start()
-    async with TestServer(app) as server:
+    async with loopback_transport(4) as transport, TestServer(app) as server:
         fetch = ClientCredentials(PostForm(transport, "tests"), ManualClock(NOW))
         yield Bench(endpoint, str(server.make_url("/token")), server, fetch)
-        await transport.close()
 
 
 # --------------------------------------------------------------- the request

@@ -5,7 +5,6 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,6 @@ from pipeline.auth.oauth2 import ClientCredentials
 from pipeline.auth.tokens import TokenCache
 from pipeline.callback.callback import Callback
 from pipeline.callback.form import PostForm
-from pipeline.callback.guard import Guard
-from pipeline.callback.routes import SystemProxies
-from pipeline.callback.transport import Transport
 from pipeline.clock import SystemClock
 from pipeline.definition import Definition, Source
 from pipeline.kafka import KafkaConnection
@@ -31,6 +27,7 @@ from pipeline.model import Record, Subscription
 from pipeline.outcome import Delivered, Outcome, TokenRefused, TokenUnavailable
 from pipeline.subscriptions.envelope import parse_subscription
 from pipeline.subscriptions.spec import to_subscription
+from tests.calling import loopback_transport
 from tests.receiver import Receiver, answer
 from tests.token_server import Client, TokenServer
 from tests.tokens import MemoryStore, Tally
@@ -101,14 +98,7 @@ class Bench:
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
     async with AsyncExitStack() as stack:
-        transport = Transport(
-            guard=Guard([ip_network("127.0.0.0/8")]),
-            max_in_flight=4,
-            idle_timeout_seconds=9,
-            system_proxies=SystemProxies(),
-        )
-        await transport.start()
-        stack.push_async_callback(transport.close)
+        transport = await stack.enter_async_context(loopback_transport(4, 9))
         clock, tally = SystemClock(), Tally()
         tokens = TokenCache(ClientCredentials(PostForm(transport, "t/1"), clock), MemoryStore(), clock, tally)
         stack.push_async_callback(tokens.close)

@@ -7,18 +7,15 @@ import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
-from ipaddress import ip_network
 from typing import Final
 
 import pytest
 
 from pipeline.callback.callback import Callback
-from pipeline.callback.guard import Guard
-from pipeline.callback.routes import SystemProxies
-from pipeline.callback.transport import Transport
 from pipeline.clock import SystemClock
 from pipeline.model import HttpLimits, Record, Subscription
 from pipeline.outcome import Delivered, Failed, Outcome, Rejected
+from tests.calling import loopback_transport
 from tests.receiver import HOST, Behaviour, Exchange, Receiver, answer, in_pieces, raw, reset
 
 EVENT: Final = Record("events", 0, 1, b"s", b"body")
@@ -33,17 +30,8 @@ ANSWERS: Final = {
 
 @asynccontextmanager
 async def client() -> AsyncIterator[Callback]:
-    transport = Transport(
-        guard=Guard([ip_network("127.0.0.0/8")]),
-        max_in_flight=10,
-        idle_timeout_seconds=60.0,
-        system_proxies=SystemProxies(),
-    )
-    await transport.start()
-    try:
+    async with loopback_transport(10) as transport:
         yield Callback(transport, SystemClock(), user_agent="test/1", on_header_left_out=lambda _id, _name: None)
-    finally:
-        await transport.close()
 
 
 def subscription(url: str, *, connect_timeout: float = 10.0, read_timeout: float = 10.0) -> Subscription:

@@ -4,19 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
 from pipeline.callback.callback import Callback
-from pipeline.callback.guard import Guard
 from pipeline.callback.handshake import REFUSAL_SECONDS, Permitted
-from pipeline.callback.routes import SystemProxies
-from pipeline.callback.transport import Transport
 from pipeline.clock import SystemClock
 from pipeline.model import BasicAuth, Handshake, Header, HttpLimits, Record, RetryPolicy, Subscription
 from pipeline.outcome import Delivered, Failed, NotPermitted, Outcome
+from tests.calling import loopback_transport
 from tests.receiver import Behaviour, Receiver, answer, hang_up, held, silent
 from tests.tokens import ManualClock
 
@@ -52,14 +49,7 @@ class Bench:
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
     async with AsyncExitStack() as stack:
-        transport = Transport(
-            guard=Guard([ip_network("127.0.0.0/8")]),
-            max_in_flight=200,
-            idle_timeout_seconds=60.0,
-            system_proxies=SystemProxies(),
-        )
-        await transport.start()
-        stack.push_async_callback(transport.close)
+        transport = await stack.enter_async_context(loopback_transport(200))
         callback = Callback(transport, SystemClock(), user_agent="test/1", on_header_left_out=lambda _id, _name: None)
         paces = Paces()
         clock = ManualClock()

@@ -6,18 +6,16 @@ import sys
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from ipaddress import ip_network
 from typing import Final
 
 import pytest
 
 from pipeline.callback.callback import Callback
-from pipeline.callback.guard import Guard
-from pipeline.callback.routes import SystemProxies
 from pipeline.callback.transport import Transport
 from pipeline.clock import SystemClock
 from pipeline.model import HttpLimits, Record, Subscription
 from pipeline.outcome import Delivered, Failed, Outcome, Rejected, ServerError
+from tests.calling import loopback_transport
 from tests.hostile import TRICKS, Fate, Trick
 from tests.receiver import HOST, Receiver, answer
 
@@ -30,20 +28,11 @@ EVENT: Final = Record("events", 0, 1, b"s", b"body")
 
 @asynccontextmanager
 async def client() -> AsyncIterator[tuple[Callback, Transport]]:
-    transport = Transport(
-        guard=Guard([ip_network("127.0.0.0/8")]),
-        max_in_flight=AT_ONCE,
-        idle_timeout_seconds=60.0,
-        system_proxies=SystemProxies(),
-    )
-    await transport.start()
-    try:
+    async with loopback_transport(AT_ONCE) as transport:
         yield (
             Callback(transport, SystemClock(), user_agent="test/1", on_header_left_out=lambda _id, _name: None),
             transport,
         )
-    finally:
-        await transport.close()
 
 
 def subscription(url: str, fate: Fate, name: str = "s") -> Subscription:

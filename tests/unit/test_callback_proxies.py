@@ -8,19 +8,17 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from ipaddress import ip_network
 
 import pytest
 import trustme
 import uvloop
 
 from pipeline.callback.callback import Callback
-from pipeline.callback.guard import Guard
-from pipeline.callback.routes import SystemProxies
 from pipeline.callback.transport import Transport
 from pipeline.clock import SystemClock
 from pipeline.model import HttpLimits, Proxy, Record, Subscription, TlsOptions
 from pipeline.outcome import Delivered, Failed, Outcome, Rejected, ServerError
+from tests.calling import loopback_transport
 from tests.forward_proxy import ForwardProxy
 from tests.receiver import HOST, Behaviour, Receiver, answer, endless, hang_up, raw, reset, silent
 from tests.socks_proxy import SocksProxy
@@ -66,14 +64,7 @@ class Bench:
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
     async with AsyncExitStack() as stack:
-        transport = Transport(
-            guard=Guard([ip_network("127.0.0.0/8")]),
-            max_in_flight=4,
-            idle_timeout_seconds=60.0,
-            system_proxies=SystemProxies(),
-        )
-        await transport.start()
-        stack.push_async_callback(transport.close)
+        transport = await stack.enter_async_context(loopback_transport(4))
         yield Bench(stack, transport)
 
 

@@ -5,18 +5,15 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from ipaddress import ip_network
 from typing import Final
 
 import pytest
 
 from pipeline.callback.callback import Callback
-from pipeline.callback.guard import Guard
-from pipeline.callback.routes import SystemProxies
-from pipeline.callback.transport import Transport
 from pipeline.clock import SystemClock
 from pipeline.model import Header, HttpLimits, Record, Subscription
 from pipeline.outcome import Delivered
+from tests.calling import loopback_transport
 from tests.receiver import HOST
 
 ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -82,23 +79,19 @@ async def sender() -> AsyncIterator[Sender]:
 
 @asynccontextmanager
 async def sending() -> AsyncIterator[Sender]:
-    transport = Transport(
-        guard=Guard([ip_network("127.0.0.0/8")]),
-        max_in_flight=2,
-        idle_timeout_seconds=60.0,
-        system_proxies=SystemProxies(),
-    )
     tape, left_out = Tape(), list[str]()
     server = await asyncio.start_server(tape.serve, HOST, 0)
     tape.port = server.sockets[0].getsockname()[1]
-    await transport.start()
-    callback = Callback(
-        transport, SystemClock(), user_agent="test/1", on_header_left_out=lambda _id, name: left_out.append(name)
-    )
     try:
-        yield Sender(callback, tape, left_out)
+        async with loopback_transport(2) as transport:
+            callback = Callback(
+                transport,
+                SystemClock(),
+                user_agent="test/1",
+                on_header_left_out=lambda _id, name: left_out.append(name),
+            )
+            yield Sender(callback, tape, left_out)
     finally:
-        await transport.close()
         server.close()
 
 

@@ -3,7 +3,6 @@
 import base64
 import json
 from contextlib import AsyncExitStack
-from ipaddress import ip_network
 
 import pytest
 from cryptography.exceptions import InvalidSignature
@@ -11,12 +10,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from pipeline.callback.callback import Callback
-from pipeline.callback.guard import Guard
-from pipeline.callback.routes import SystemProxies
-from pipeline.callback.transport import Transport
 from pipeline.clock import SystemClock
 from pipeline.model import Record, Subscription
 from pipeline.outcome import Delivered
+from tests.calling import loopback_transport
 from tests.receiver import Receiver, Request
 
 SEED = bytes(range(32))
@@ -30,14 +27,7 @@ async def received(*secrets: str, body: bytes = BODY, attempt: int = 1) -> Reque
     """The request that a receiver gets from a subscription with these secrets."""
     async with AsyncExitStack() as stack:
         receiver = await stack.enter_async_context(Receiver())
-        transport = Transport(
-            guard=Guard([ip_network("127.0.0.0/8")]),
-            max_in_flight=1,
-            idle_timeout_seconds=60.0,
-            system_proxies=SystemProxies(),
-        )
-        await transport.start()
-        stack.push_async_callback(transport.close)
+        transport = await stack.enter_async_context(loopback_transport(1))
         callback = Callback(transport, SystemClock(), user_agent="test/1", on_header_left_out=lambda _id, _name: None)
         subscription = Subscription("s", 1, receiver.url, signing_secrets=secrets)
         assert await callback(subscription, Record("events", 3, 41, b"s", body), attempt) == Delivered(200)

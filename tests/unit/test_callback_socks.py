@@ -9,7 +9,6 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from ipaddress import ip_network
 
 import pytest
 import trustme
@@ -19,12 +18,12 @@ from pipeline.auth.access_token import AccessToken
 from pipeline.auth.oauth2 import ClientCredentials
 from pipeline.callback.callback import Callback
 from pipeline.callback.form import PostForm
-from pipeline.callback.guard import Guard
 from pipeline.callback.routes import SystemProxies
 from pipeline.callback.transport import Transport
 from pipeline.clock import SystemClock
 from pipeline.model import HttpLimits, OAuth2Auth, Proxy, Record, Subscription, TlsOptions
 from pipeline.outcome import Delivered, Failed, Outcome
+from tests.calling import loopback_transport
 from tests.receiver import HOST, Receiver, answer, silent
 from tests.socks_proxy import Asked, SocksProxy
 
@@ -72,12 +71,7 @@ class Names(AbstractResolver):
 
 
 async def made(stack: AsyncExitStack, system: SystemProxies, resolver: AbstractResolver | None = None) -> Bench:
-    guard = Guard([ip_network("127.0.0.0/8")])
-    transport = Transport(
-        guard=guard, max_in_flight=8, idle_timeout_seconds=60.0, system_proxies=system, resolver=resolver
-    )
-    await transport.start()
-    stack.push_async_callback(transport.close)
+    transport = await stack.enter_async_context(loopback_transport(8, system=system, resolver=resolver))
     return Bench(stack, transport)
 
 

@@ -7,20 +7,17 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from ipaddress import ip_network
 
 import pytest
 import trustme
 
 from pipeline.callback.callback import Callback
-from pipeline.callback.guard import Guard
-from pipeline.callback.routes import SystemProxies
 from pipeline.callback.tls import TlsContexts, tls_context
-from pipeline.callback.transport import Transport
 from pipeline.clock import SystemClock
 from pipeline.errors import ConfigurationError
 from pipeline.model import HttpLimits, Record, Subscription, TlsOptions
 from pipeline.outcome import Delivered, Failed, Outcome
+from tests.calling import loopback_transport
 from tests.receiver import Receiver, answer
 
 AUTHORITY = trustme.CA()
@@ -72,14 +69,7 @@ class Calls:
 @pytest.fixture
 async def calls() -> AsyncIterator[Calls]:
     async with AsyncExitStack() as stack:
-        transport = Transport(
-            guard=Guard([ip_network("127.0.0.0/8")]),
-            max_in_flight=4,
-            idle_timeout_seconds=9,
-            system_proxies=SystemProxies(),
-        )
-        await transport.start()
-        stack.push_async_callback(transport.close)
+        transport = await stack.enter_async_context(loopback_transport(4, 9))
         yield Calls(
             stack,
             Callback(transport, SystemClock(), user_agent="t/1", on_header_left_out=lambda _id, _name: None),

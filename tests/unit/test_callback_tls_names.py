@@ -5,7 +5,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -16,12 +16,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from pipeline.callback.callback import Callback
-from pipeline.callback.guard import Guard
-from pipeline.callback.routes import SystemProxies
-from pipeline.callback.transport import Transport
 from pipeline.clock import SystemClock
 from pipeline.model import HttpLimits, Record, Subscription, TlsOptions
 from pipeline.outcome import Delivered, Failed, Outcome
+from tests.calling import loopback_transport
 from tests.names import Names
 from tests.receiver import HOST, Receiver
 
@@ -123,15 +121,8 @@ class Bench:
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     async with AsyncExitStack() as stack:
-        transport = Transport(
-            guard=Guard([ip_network("127.0.0.0/8")]),
-            max_in_flight=4,
-            idle_timeout_seconds=60.0,
-            system_proxies=SystemProxies(),
-            resolver=Names(**{name: [HOST] for name in NAMES}),
-        )
-        await transport.start()
-        stack.push_async_callback(transport.close)
+        resolver = Names(**{name: [HOST] for name in NAMES})
+        transport = await stack.enter_async_context(loopback_transport(4, resolver=resolver))
         callback = Callback(transport, SystemClock(), user_agent="t/1", on_header_left_out=lambda _id, _name: None)
         yield Bench(stack, callback, tmp_path)
 
