@@ -9,10 +9,9 @@ from typing import Any, Final
 
 from pipeline.errors import ConfigurationError
 from pipeline.sentences import kind
-from pipeline.subscriptions.wire import WireSubscription
+from pipeline.subscriptions.wire import OPTIONS, WireSubscription
 from pipeline.wire import drop_meaningless, read
 
-_NESTED: Final = "configuration.entrypointConfiguration"
 _ENVELOPE: Final = {"entrypointId", "channel", "entrypointConfiguration"}
 
 
@@ -32,7 +31,7 @@ def parse_subscription(document: object) -> WireSubscription:
         if not was_flat:
             raise
         problems = [
-            f"configuration{each.removeprefix(_NESTED)}" if each.startswith(_NESTED) else each
+            f"configuration{each.removeprefix(OPTIONS)}" if each.startswith(OPTIONS) else each
             for each in error.problems
         ]
     raise ConfigurationError(problems)

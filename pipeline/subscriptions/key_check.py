@@ -12,11 +12,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pipeline.callback.tls import tls_context
 from pipeline.errors import ConfigurationError
 from pipeline.model import JwtProfileAuth, Subscription
+from pipeline.subscriptions.wire import OPTIONS
 
 LONGEST_RSA_BITS: Final = 8192
 """To judge a key of so many takes a second or two, and longer with their third power beyond."""
-
-_OPTIONS: Final = "configuration.entrypointConfiguration"
 
 
 def check_keys(subscription: Subscription) -> None:
@@ -27,16 +26,16 @@ def check_keys(subscription: Subscription) -> None:
     """
     auth = subscription.auth
     if isinstance(auth, JwtProfileAuth) and auth.algorithm == "RS256":
-        _check_key(auth.key, f"{_OPTIONS}.auth.jwtProfileOauth2.keyContent")
+        _check_key(auth.key, f"{OPTIONS}.auth.jwtProfileOauth2.keyContent")
     tls = subscription.tls
     if tls.client_key_pem is not None:
-        _check_key(tls.client_key_pem.encode(), f"{_OPTIONS}.ssl.keyStore")
+        _check_key(tls.client_key_pem.encode(), f"{OPTIONS}.ssl.keyStore")
     if tls.client_key_pem is None and tls.trusted_pem is None:
         return
     try:
         tls_context(tls)
     except ConfigurationError as error:
-        problems = [f"{_OPTIONS}.{problem}" for problem in error.problems]
+        problems = [f"{OPTIONS}.{problem}" for problem in error.problems]
     else:
         return
     raise ConfigurationError(problems)

@@ -14,15 +14,13 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pipeline.errors import ConfigurationError
 from pipeline.model_fields import alias
 from pipeline.sentences import join
-from pipeline.subscriptions.wire import Header, WireSubscription
+from pipeline.subscriptions.wire import OPTIONS, Header, WireSubscription
 from pipeline.subscriptions.wire_auth import Auth
 from pipeline.wire import StrictModel
 
 PREFIX: Final = "enc:v1:"
 MASK: Final = "********"
 """What people see instead of a secret; writing it back keeps the secret."""
-
-OPTIONS: Final = "configuration.entrypointConfiguration"
 
 Change = Callable[[str, str], str]
 """(path of a secret, its value) -> what stands there afterwards."""

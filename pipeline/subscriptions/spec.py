@@ -1,7 +1,6 @@
 """From the wire to the delivery path: a decrypted wire subscription becomes a `model.Subscription`. Pure."""
 
 from collections.abc import Sequence
-from typing import Final
 
 from pipeline.callback.signature import Signer
 from pipeline.definition import Definition
@@ -27,8 +26,7 @@ from pipeline.subscriptions.auth import auth_of
 from pipeline.subscriptions.checks import instant
 from pipeline.subscriptions.filter import event_filter
 from pipeline.subscriptions.tls import tls_options
-
-CONFIGURATION: Final = "configuration.entrypointConfiguration"
+from pipeline.subscriptions.wire import OPTIONS
 
 
 def to_subscription(
@@ -55,13 +53,13 @@ def to_subscription(
         url=options.callback_url,
         qos=qos,
         headers=tuple(Header(header.name, header.value) for header in options.headers or ()),
-        auth=auth_of(options.auth, f"{CONFIGURATION}.auth", definition.key_store_dir),
-        tls=tls_options(options.ssl, f"{CONFIGURATION}.ssl", definition.key_store_dir),
+        auth=auth_of(options.auth, f"{OPTIONS}.auth", definition.key_store_dir),
+        tls=tls_options(options.ssl, f"{OPTIONS}.ssl", definition.key_store_dir),
         proxy=definition.proxy,
         use_system_proxy=definition.use_system_proxy,
         retry=_retry(options.retry, qos),
         rate=None if options.rate is None else Rate(options.rate.events_per_second, options.rate.burst),
-        filter=None if options.filter is None else event_filter(options.filter, f"{CONFIGURATION}.filter"),
+        filter=None if options.filter is None else event_filter(options.filter, f"{OPTIONS}.filter"),
         handshake=_handshake(options.handshake),
         interrupt=definition.interrupt,
         http=http,
@@ -97,7 +95,7 @@ def check_limits(subscription: wire.WireSubscription, definition: Definition) ->
         "maxConcurrentConnections": (options.max_concurrent_connections, definition.max_concurrent_connections),
     }
     problems = [
-        f"{CONFIGURATION}.http.{name}: {value} is more than the entrypoint allows; allowed: 1 to {limit}"
+        f"{OPTIONS}.http.{name}: {value} is more than the entrypoint allows; allowed: 1 to {limit}"
         for name, (value, limit) in allowed.items()
         if value is not None and value > limit
     ]
@@ -154,7 +152,7 @@ def _signing_secrets(signing: wire.Signing | None) -> tuple[str, ...]:
     try:
         Signer.from_secrets(secrets)
     except ConfigurationError as error:
-        problems = [f"{CONFIGURATION}.{problem}" for problem in error.problems]
+        problems = [f"{OPTIONS}.{problem}" for problem in error.problems]
     else:
         return secrets
     raise ConfigurationError(problems)

@@ -21,6 +21,8 @@ Seconds = Annotated[int, Field(ge=1, le=604_800)]
 Partition = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Offset = Annotated[int, Field(ge=0, le=2**63 - 2)]
 
+# The path of the entrypoint's fields in a subscription, as every error names them.
+OPTIONS: Final = "configuration.entrypointConfiguration"
 _STATUS_CLASSES: Final = {"3xx", "4xx", "5xx"}
 _STATUS_CODES: Final = range(300, 600)
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
