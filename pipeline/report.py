@@ -4,7 +4,7 @@ Made on request from the live objects (dispatcher.py), never kept.
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from pipeline.model import Cause
 
@@ -94,6 +94,28 @@ class WorkerReport:
     in_flight: int
 
 
+@dataclass(frozen=True, slots=True)
+class LaneFilter:
+    """Which lanes are asked for; None asks for any."""
+
+    subscription: str | None = None
+    state: str | None = None
+    status: str | None = None
+    partition: int | None = None
+
+    def matches(self, subscription: str, state: str, status: str, partition: int) -> bool:
+        """Whether such a lane is one of them."""
+        return (
+            self.subscription in {None, subscription}
+            and self.state in {None, state}
+            and self.status in {None, status}
+            and self.partition in {None, partition}
+        )
+
+
+EVERY_LANE: Final = LaneFilter()
+
+
 class Reporter(Protocol):
     """Whoever can be asked: the dispatcher."""
 
@@ -101,6 +123,9 @@ class Reporter(Protocol):
         """This worker and its partitions."""
         ...
 
-    def lanes(self) -> list[LaneReport]:
-        """Every lane of this worker, by subscription, then partition."""
+    async def lanes(self, wanted: LaneFilter = EVERY_LANE) -> list[LaneReport]:
+        """The lanes of this worker that are asked for, by subscription, then partition.
+
+        Each as it is when it is looked at: deliveries go on in between.
+        """
         ...

@@ -1,6 +1,8 @@
 """Turns the live objects of a worker into the plain values of report.py. Reads, never changes."""
 
+import asyncio
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from pipeline.clock import steady_now
 from pipeline.dispatcher import Dispatcher
@@ -8,7 +10,11 @@ from pipeline.lane import Lane
 from pipeline.model import Subscription
 from pipeline.partition import Partition
 from pipeline.redaction import shown_url
-from pipeline.report import LaneReport, PartitionReport, WorkerReport
+from pipeline.report import EVERY_LANE, LaneFilter, LaneReport, PartitionReport, WorkerReport
+
+LANES_AT_ONCE: Final = 100
+"""After so many the event loop has a turn: a worker has tens of thousands, and whoever looks at them, often and in
+vain, must not be felt by the receivers."""
 
 
 class WorkerReporter:
@@ -100,13 +106,17 @@ class WorkerReporter:
             progressed_at=self._dispatcher.assigned_at,
         )
 
-    def lanes(self) -> list[LaneReport]:
+    async def lanes(self, wanted: LaneFilter = EVERY_LANE) -> list[LaneReport]:
         """See `report.Reporter`."""
-        reports = [
-            self._lane(partition, lane)
-            for partition in self._dispatcher.partitions()
-            for lane in partition.lanes.values()
-        ]
+        reports = []
+        looked_at = 0
+        for partition in self._dispatcher.partitions():
+            for lane in list(partition.lanes.values()):
+                if wanted.matches(_name(lane), lane.state, lane.status.value, partition.number):
+                    reports.append(self._lane(partition, lane))
+                looked_at += 1
+                if looked_at % LANES_AT_ONCE == 0:
+                    await asyncio.sleep(0)
         return sorted(reports, key=lambda report: (report.subscription, report.partition))
 
     def _lane(self, partition: Partition, lane: Lane) -> LaneReport:
@@ -118,7 +128,7 @@ class WorkerReporter:
             waiting.append(lane.retry.not_before)
             tries.append(lane.retry.attempt)
         return LaneReport(
-            subscription=lane.name or repr(lane.key),
+            subscription=_name(lane),
             partition=partition.number,
             state=lane.state,
             status=lane.status.value,
@@ -135,6 +145,10 @@ class WorkerReporter:
             url="" if subscription is None else shown_url(subscription.url),
             warning=None if subscription is None else self._warning_of(subscription),
         )
+
+
+def _name(lane: Lane) -> str:
+    return lane.name or repr(lane.key)
 
 
 def _lanes(partitions: Sequence[Partition]) -> list[Lane]:

@@ -104,11 +104,11 @@ class Views:
         query = parse_query(request.query)
         if isinstance(query, list):
             return problem(HTTPStatus.BAD_REQUEST, "; ".join(query), members={"problems": query})
-        lanes, total = query.select(self._reporter.lanes())
+        lanes = await self._reporter.lanes(query.wanted)
         return web.json_response(
             {
-                "lanes": [shown_lane(lane) for lane in lanes],
-                "total": total,
+                "lanes": [shown_lane(lane) for lane in query.page(lanes)],
+                "total": len(lanes),
                 "limit": query.limit,
                 "offset": query.offset,
             }
@@ -117,7 +117,7 @@ class Views:
     async def index(self, _request: web.Request) -> web.Response:
         """The page for people."""
         reporter = self._reporter
-        text = page(reporter.worker(), reporter.lanes(), self._telemetry, self._clock.now())
+        text = page(reporter.worker(), await reporter.lanes(), self._telemetry, self._clock.now())
         return web.Response(text=text, content_type="text/html", headers={CONTENT_SECURITY_POLICY: POLICY})
 
 

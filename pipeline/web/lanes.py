@@ -1,6 +1,6 @@
 """The lanes of a worker as JSON: which are asked for, and how one is shown. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, get_args
@@ -9,7 +9,7 @@ from multidict import MultiMapping
 
 from pipeline.model import Cause, Status
 from pipeline.redaction import mask, shown_url
-from pipeline.report import LaneReport, LaneState
+from pipeline.report import EVERY_LANE, LaneFilter, LaneReport, LaneState
 
 STATES: Final = get_args(LaneState)
 STATUSES: Final = tuple(Status)
@@ -21,33 +21,20 @@ LARGEST: Final = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class LaneQuery:
-    """Which lanes are asked for; None asks for any.
+    """Which page of which lanes is asked for.
 
     Attributes:
         limit: how many at most.
         offset: how many are passed over first.
     """
 
-    subscription: str | None = None
-    state: str | None = None
-    status: str | None = None
-    partition: int | None = None
+    wanted: LaneFilter = EVERY_LANE
     limit: int = DEFAULT_LIMIT
     offset: int = 0
 
-    def matches(self, lane: LaneReport) -> bool:
-        """Whether the lane is one of them."""
-        return (
-            self.subscription in {None, lane.subscription}
-            and self.state in {None, lane.state}
-            and self.status in {None, lane.status}
-            and self.partition in {None, lane.partition}
-        )
-
-    def select(self, lanes: Iterable[LaneReport]) -> tuple[list[LaneReport], int]:
-        """The page that is asked for, and how many lanes match in all."""
-        matching = [lane for lane in lanes if self.matches(lane)]
-        return matching[self.offset : self.offset + self.limit], len(matching)
+    def page(self, matching: Sequence[LaneReport]) -> Sequence[LaneReport]:
+        """Of all that match, those to be shown."""
+        return matching[self.offset : self.offset + self.limit]
 
 
 def parse_query(query: MultiMapping[str]) -> LaneQuery | list[str]:
@@ -55,10 +42,12 @@ def parse_query(query: MultiMapping[str]) -> LaneQuery | list[str]:
     problems = [f"{name}: unknown; allowed are {', '.join(PARAMETERS)}" for name in sorted({*query} - {*PARAMETERS})]
     problems += [f"{name}: given more than once" for name in PARAMETERS if len(query.getall(name, [])) > 1]
     parsed = LaneQuery(
-        subscription=query.get("subscription"),
-        state=_choice(query, "state", STATES, problems),
-        status=_choice(query, "status", STATUSES, problems),
-        partition=_integer(query, "partition", (0, LARGEST), problems),
+        LaneFilter(
+            subscription=query.get("subscription"),
+            state=_choice(query, "state", STATES, problems),
+            status=_choice(query, "status", STATUSES, problems),
+            partition=_integer(query, "partition", (0, LARGEST), problems),
+        ),
         limit=_integer(query, "limit", (1, MOST), problems) or DEFAULT_LIMIT,
         offset=_integer(query, "offset", (0, LARGEST), problems) or 0,
     )

@@ -30,7 +30,8 @@ class Metrics:
 
         The live objects are read here, on their event loop; the rest, which also reads /proc, is done in a thread.
         """
-        families = list(worker_families(self._reporter, self._telemetry))
+        lanes = await self._reporter.lanes()
+        families = list(worker_families(self._reporter.worker(), lanes, self._telemetry))
         return await asyncio.to_thread(self._encode, families, accept)
 
     def _encode(self, families: Sequence[Metric], accept: str) -> tuple[bytes, str]:
@@ -52,14 +53,13 @@ class Scrape(Collector):
             yield from other.collect()
 
 
-def worker_families(reporter: Reporter, telemetry: Telemetry) -> Iterator[Metric]:
+def worker_families(report: WorkerReport, lanes: Iterable[LaneReport], telemetry: Telemetry) -> Iterator[Metric]:
     """The metric families of one worker, as it is now."""
-    report = reporter.worker()
     yield from _counters(telemetry)
     yield _latencies(telemetry)
     yield from _worker(report, telemetry)
     yield from _partitions(report.partitions)
-    yield from _lanes(reporter.lanes(), report.topic)
+    yield from _lanes(lanes, report.topic)
 
 
 def _counters(telemetry: Telemetry) -> Iterator[Metric]:

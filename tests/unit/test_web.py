@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from pipeline.model import Cause, Record, Subscription
 from pipeline.outcome import Delivered
-from pipeline.report import LaneReport, PartitionReport, WorkerReport
+from pipeline.report import EVERY_LANE, LaneFilter, LaneReport, PartitionReport, WorkerReport
 from pipeline.telemetry import Telemetry
 from pipeline.web import BUILT_IN_PAGES_OFF, Access, attach_web, web_options
 
@@ -89,8 +89,12 @@ class FixedReporter:
             raise self.error
         return self.report
 
-    def lanes(self) -> list[LaneReport]:
-        return self.lane_reports
+    async def lanes(self, wanted: LaneFilter = EVERY_LANE) -> list[LaneReport]:
+        return [
+            lane
+            for lane in self.lane_reports
+            if wanted.matches(lane.subscription, lane.state, lane.status, lane.partition)
+        ]
 
 
 class FixedClock:
