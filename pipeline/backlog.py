@@ -18,8 +18,12 @@ from pipeline.model import Event
 
 logger = logging.getLogger(__name__)
 
-STRETCH_EVENTS: Final = 500
-"""Events per reading: enough to be quick, few enough to keep the event loop free for deliveries."""
+STRETCH_EVENTS: Final = 250
+"""Events per reading: enough to be quick, few enough to keep the event loop free for deliveries (some 0.4 ms)."""
+BREATH_SECONDS: Final = 0.001
+"""After each reading, while events come from the stream: theirs have a few steps to go, and would wait at each."""
+FETCH_BYTES: Final = 256 * 1024
+"""Per request: an answer is taken apart in one go. A single event may be larger, and is fetched all the same."""
 POLL_MS: Final = 500
 RETRY_PAUSE_SECONDS: Final = 1.0
 
@@ -30,6 +34,11 @@ class Behind(Protocol):
     @property
     def number(self) -> int:
         """Of the source topic's partition."""
+        ...
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether the stream has brought events lately, to any partition of the worker."""
         ...
 
     def next_place(self) -> int | None:
@@ -104,6 +113,8 @@ class Backlog:
             self._wanted.clear()
             for partition in list(self._wanting):
                 await self._read_guarded(partition)
+                # What the consumer has at hand it gives without a wait: nobody else would have a turn before its end.
+                await asyncio.sleep(BREATH_SECONDS if partition.is_streaming else 0)
             if self._wanting:
                 self._wanted.set()
 
@@ -164,6 +175,7 @@ class Backlog:
         consumer = AIOKafkaConsumer(
             enable_auto_commit=False,
             auto_offset_reset="none",
+            max_partition_fetch_bytes=FETCH_BYTES,
             check_crcs=not self._connection.embedded,
             **self._connection.client_options(),
         )

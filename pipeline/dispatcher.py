@@ -7,6 +7,7 @@ The overrides of Faust's consumer (intake.py) call it; it knows neither Faust no
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -28,6 +29,8 @@ SHORTEST_PAUSE_SECONDS = 0.01
 """Between two checkpoints, however short an event may be held."""
 SWEEP_CHECKPOINTS = 30
 OPEN_PAUSE_SECONDS = 1.0
+STREAMING_SECONDS = 1.0
+"""So long after its last batch the stream counts as bringing events."""
 PRESSURE_CHECK_SECONDS = 0.25
 """How often the partitions that are held back are looked at."""
 
@@ -134,6 +137,7 @@ class Dispatcher:
         self._lost: set[asyncio.Task[None]] = set()
         self._lost_at: dict[int, float] = {}
         self._checkpoints = 0
+        self._streamed_at = -math.inf
 
     # --------------------------------------------------------------- the stream
 
@@ -143,6 +147,7 @@ class Dispatcher:
         if found is None:
             # Revoked while the batch was on its way: the next owner reads it again, for it was not committed.
             return
+        self._streamed_at = steady_now()
         found.partition.dispatch(events)
         if self.queued_bytes > self._worker_bytes:
             self._relieve()
@@ -151,6 +156,11 @@ class Dispatcher:
     def is_crowded(self) -> bool:
         """See `partition.Surroundings`."""
         return self.queued_bytes >= self._worker_bytes
+
+    @property
+    def is_streaming(self) -> bool:
+        """See `partition.Surroundings`."""
+        return steady_now() - self._streamed_at < STREAMING_SECONDS
 
     def account(self, size: int) -> None:
         """See `partition.Surroundings`."""

@@ -118,6 +118,11 @@ class Surroundings(Protocol):
         """The queues of the worker hold as much as they may."""
         ...
 
+    @property
+    def is_streaming(self) -> bool:
+        """The stream has brought events to one of the partitions lately."""
+        ...
+
     def account(self, size: int) -> None:
         """So many bytes more (or less) are queued in this worker."""
         ...
@@ -269,6 +274,11 @@ class Partition:
         """See `lane.Home`."""
         self._behind[lane] = None
         self._worker.reader.wake(self)
+
+    @property
+    def is_streaming(self) -> bool:
+        """See `backlog.Behind`."""
+        return self._worker.is_streaming
 
     def next_place(self) -> int | None:
         """Where the log should be read next: where the most backward lane with room is, or who has waited longest."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
 from aiokafka import TopicPartition
@@ -23,6 +24,9 @@ class Reading:
         self.stop = stop
         self.read: list[int] = []
         self.begins_at: int | None = None
+        self.is_streaming = False
+        self.turns = 0
+        self.turns_when_fed: list[int] = []
         self.done = asyncio.Event()
 
     def next_place(self) -> int | None:
@@ -31,6 +35,7 @@ class Reading:
     def feed(self, start: int, end: int, events: Sequence[Event]) -> None:
         assert start == self.place, "a stretch begins where it was asked for"
         assert all(start <= event.offset < end for event in events)
+        self.turns_when_fed.append(self.turns)
         self.read += [event.offset for event in events]
         self.place = end
         if end >= self.stop:
@@ -93,6 +98,28 @@ async def test_a_partition_that_is_forgotten_is_not_read(broker: TestBroker, top
         backlog.wake(kept)
         await asyncio.wait_for(kept.done.wait(), 30)
         assert forgotten.read == []
+
+
+@pytest.mark.parametrize("is_streaming", [False, True], ids=["alone", "beside the stream"])
+async def test_others_have_their_turn_between_two_stretches(
+    broker: TestBroker, topic: str, *, is_streaming: bool
+) -> None:
+    async with serving(broker, topic) as backlog:
+        reading = Reading(0, 0, 1200)
+        reading.is_streaming = is_streaming
+
+        async def take_turns() -> None:
+            while not reading.done.is_set():
+                reading.turns += 1
+                await asyncio.sleep(0)
+
+        others = asyncio.create_task(take_turns())
+        backlog.wake(reading)
+        await asyncio.wait_for(reading.done.wait(), 30)
+        await others
+        steps = pairwise(reading.turns_when_fed)
+        assert len(reading.turns_when_fed) > 3
+        assert all(later > earlier for earlier, later in steps), reading.turns_when_fed
 
 
 async def test_what_retention_has_deleted_is_said(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:

@@ -377,3 +377,19 @@ async def test_a_clock_that_is_set_back_stops_no_checkpoint() -> None:
     assert (row.next, row.attempt) == (1, 0), "the row tells of no tries any more: they have come to an end"
     keeping.cancel()
     await core.end()
+
+
+# ------------------------------------------------------------------- the stream
+
+
+@in_virtual_time
+async def test_the_stream_counts_as_flowing_until_it_has_brought_nothing_for_a_second() -> None:
+    core = await Core(subscription()).open()
+    assert not core.partition.is_streaming
+    await core.stream(1)
+    assert core.partition.is_streaming
+    await asyncio.sleep(0.9)
+    assert core.partition.is_streaming
+    await asyncio.sleep(0.2)
+    assert not core.partition.is_streaming
+    await core.end()
