@@ -31,7 +31,7 @@ class Metrics:
         The live objects are read here, on their event loop; the rest, which also reads /proc, is done in a thread.
         """
         lanes = await self._reporter.lanes()
-        families = list(worker_families(self._reporter.worker(), lanes, self._telemetry))
+        families = [*worker_families(self._reporter.worker(), lanes, self._telemetry), _tasks()]
         return await asyncio.to_thread(self._encode, families, accept)
 
     def _encode(self, families: Sequence[Metric], accept: str) -> tuple[bytes, str]:
@@ -60,6 +60,10 @@ def worker_families(report: WorkerReport, lanes: Iterable[LaneReport], telemetry
     yield from _worker(report, telemetry)
     yield from _partitions(report.partitions)
     yield from _lanes(lanes, report.topic)
+
+
+def _tasks() -> Metric:
+    return GaugeMetricFamily("webhooks_tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
 
 
 def _counters(telemetry: Telemetry) -> Iterator[Metric]:

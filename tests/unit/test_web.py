@@ -1,5 +1,6 @@
 """The web view on the server that Faust builds: access, errors, headers, pages (web/)."""
 
+import asyncio
 import base64
 import re
 from collections.abc import AsyncIterator
@@ -531,6 +532,8 @@ async def test_metrics_are_prometheus_text(client: Client, telemetry: Telemetry)
     ):
         assert line in lines
     assert any(line.startswith("process_resident_memory_bytes ") for line in lines)
+    [tasks] = [float(line.split()[1]) for line in lines if line.startswith("webhooks_tasks ")]
+    assert tasks >= len(asyncio.all_tasks()), "the server answers in a task of its own, in the same loop"
 
 
 async def test_metrics_leave_out_what_is_not_known_yet(client: Client, reporter: FixedReporter) -> None:
