@@ -10,7 +10,7 @@ import pytest
 from tests.faults.run import mixture
 from tests.faults.stage import STARTER, Brokers, starter
 
-SECONDS = float(os.environ.get("MIXTURE_SECONDS", "120"))
+SECONDS = float(os.environ.get("MIXTURE_SECONDS", "180"))
 IN_CI = os.environ.get("CI") == "true"
 
 
