@@ -9,9 +9,10 @@ import logging
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
+from pipeline.consumer import AIOKafkaConsumer
 from pipeline.disconnect import disconnect
 from pipeline.kafka import KafkaConnection
 from pipeline.model import Event

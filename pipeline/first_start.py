@@ -10,10 +10,11 @@ read it from its beginning.
 
 import logging
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaError
 
 from pipeline.administration import administration, unreachable
+from pipeline.consumer import AIOKafkaConsumer
 from pipeline.definition import Source
 from pipeline.disconnect import disconnect
 from pipeline.errors import BrokerError

@@ -11,16 +11,14 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import faust
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from pipeline.consumer import AIOKafkaConsumer
 from pipeline.dispatcher import Dispatcher
-
-if TYPE_CHECKING:
-    from aiokafka import AIOKafkaConsumer
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +50,7 @@ class DeliveryConsumerThread(driver.AIOKafkaConsumerThread):
         if self._consumer is not None:  # else it reads them when it starts
             await self.call_thread(self._learn_partitions, self._consumer, topics, count)
 
-    async def _learn_partitions(self, consumer: "AIOKafkaConsumer", topics: Iterable[str], count: int) -> None:
+    async def _learn_partitions(self, consumer: AIOKafkaConsumer, topics: Iterable[str], count: int) -> None:
         if any(len(consumer.partitions_for_topic(topic) or ()) < count for topic in topics):
             await consumer._client.force_metadata_update()  # noqa: SLF001 - aiokafka offers no other way to it
 

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
-from aiokafka.errors import for_code
+from aiokafka.errors import NoError, NotLeaderForPartitionError, for_code
+from aiokafka.protocol.produce import ProduceRequest
 
 from pipeline.embedded import EmbeddedBroker
 from pipeline.kafka import KafkaConnection
@@ -98,6 +99,27 @@ class TestBroker:
         async with self.producer() as producer:
             sent = [await producer.send(topic, value, key=key, partition=partition) for key, value in records]
             await asyncio.gather(*sent)
+
+    async def append(self, topic: str, batch: bytes, partition: int = 0) -> None:
+        """Append a batch of records as it is (batches.py), and return when the broker has confirmed it.
+
+        Raises:
+            aiokafka.errors.KafkaError: the broker refuses it.
+        """
+        request = ProduceRequest(None, -1, 10_000, [(topic, [(partition, batch)])])
+        async with self.producer() as producer:
+            await producer.partitions_for(topic)
+            leader = producer.client.cluster.leader_for_partition(TopicPartition(topic, partition))
+
+            async def is_taken() -> bool:
+                answer = await producer.client.send(leader, request)
+                error = for_code(answer.topics[0][1][0][1])
+                if error not in {NoError, NotLeaderForPartitionError}:
+                    raise error(f"{topic}-{partition}")
+                return error is NoError
+
+            # A broker learns a moment later than the controller what it leads.
+            await eventually(is_taken, within_seconds=20, says=lambda: f"nobody leads {topic}-{partition}")
 
     async def read(self, topic: str, *, committed_only: bool = False) -> Records:
         """What the topic holds now, by partition and offset.

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from pipeline.consumer import AIOKafkaConsumer
 from pipeline.dead_letter import HEADER_PREFIX
 from pipeline.definition import DeadLetters
 from pipeline.disconnect import disconnect

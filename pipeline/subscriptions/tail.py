@@ -8,10 +8,11 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from pipeline.clock import Clock, SystemClock
+from pipeline.consumer import AIOKafkaConsumer
 from pipeline.disconnect import disconnect
 from pipeline.errors import BrokerError
 from pipeline.kafka import KafkaConnection

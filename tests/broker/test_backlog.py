@@ -12,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from pipeline.backlog import Backlog
 from pipeline.kafka import KafkaConnection
 from pipeline.model import Event
+from tests.batches import Written, batch
 from tests.brokers import TestBroker
 
 
@@ -120,6 +121,20 @@ async def test_others_have_their_turn_between_two_stretches(
         steps = pairwise(reading.turns_when_fed)
         assert len(reading.turns_when_fed) > 3
         assert all(later > earlier for earlier, later in steps), reading.turns_when_fed
+
+
+async def test_a_header_name_that_is_no_text_stops_no_reading(
+    broker: TestBroker, unique_name: Callable[[str], str]
+) -> None:
+    name = await broker.create_topic(unique_name("events"))
+    strange = Written(headers=[(b"x-\xff", b"1")])
+    await broker.append(name, batch(*[Written(), strange] * 400))
+    await broker.append(name, batch(strange, Written()))
+    async with serving(broker, name) as backlog:
+        reading = Reading(0, 0, 802)
+        backlog.wake(reading)
+        await asyncio.wait_for(reading.done.wait(), 30)
+        assert reading.read == list(range(802))
 
 
 async def test_what_retention_has_deleted_is_said(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:

@@ -11,6 +11,7 @@ from pipeline.kafka import KafkaConnection
 from pipeline.model import Record
 from pipeline.outcome import Rejected
 from pipeline.policy import Reason
+from tests.batches import Written, batch
 from tests.brokers import TestBroker
 from tests.program import Webhooks, application
 
@@ -111,6 +112,20 @@ async def test_letters_go_back_as_they_were_and_only_once(webhooks: Webhooks, br
     assert record.key == b"sub-1"
     assert [name for name, _ in record.headers] == ["content-type", "authorization", "dlq.webhook-id"]
     assert f" sub-1 -> {record.topic}-{record.partition}-{record.offset}\n" in first
+
+
+async def test_a_letter_with_a_header_name_that_is_no_text_is_listed_and_goes_back(
+    webhooks: Webhooks, broker: TestBroker
+) -> None:
+    name = webhooks.environment["WEBHOOKS_APP"]
+    headers = [(b"x-\xff", b"1"), (b"dlq.reason", b"rejected"), (b"dlq.\xff", b"2")]
+    await broker.append(f"{name}-dlq", batch(Written(b"body", b"sub-1", headers)))
+
+    assert " sub-1 " in await webhooks.done("dlq", "list")
+    assert (await webhooks.done("dlq", "redrive")).endswith("1 redriven, 0 skipped\n")
+
+    (record,) = await broker.read(f"{name}-events")
+    assert (record.key, record.value, record.headers) == (b"sub-1", b"body", (("x-\\xff", b"1"),))
 
 
 async def test_a_dry_run_does_nothing(webhooks: Webhooks, broker: TestBroker, bury: Bury) -> None:

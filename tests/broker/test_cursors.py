@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from pipeline.cursors import KafkaRows
+from pipeline.cursors import KafkaRows, encode
 from pipeline.embedded import EmbeddedBroker
 from pipeline.errors import FencedError
 from pipeline.kafka import KafkaConnection
 from pipeline.model import Cause, Cursor, Status
+from tests.batches import Written, batch
 from tests.brokers import TestBroker
 
 STOPPED = Cursor(
@@ -53,6 +54,11 @@ async def test_the_next_owner_finds_the_newest_row_of_each_subscription(broker: 
         await rows.put(b"sub-1", Cursor(next=5))
         await asyncio.gather(rows.put(b"sub-1", Cursor(next=6)), rows.put(b"sub-2", STOPPED))
     assert await found(broker, topic) == {b"sub-1": Cursor(next=6), b"sub-2": STOPPED}
+
+
+async def test_a_header_name_that_is_no_text_stops_no_loading(broker: TestBroker, topic: str) -> None:
+    await broker.append(topic, batch(Written(encode(STOPPED), b"sub-1", [(b"x-\xff", b"1")])), partition=1)
+    assert await found(broker, topic) == {b"sub-1": STOPPED}
 
 
 async def test_a_deleted_row_is_gone(broker: TestBroker, topic: str) -> None:

@@ -21,6 +21,7 @@ from pipeline.subscriptions.secrets import MASK, SecretBox
 from pipeline.subscriptions.spec import to_subscription
 from pipeline.subscriptions.store import SubscriptionStore
 from pipeline.subscriptions.wire import WireSubscription
+from tests.batches import Written, batch
 from tests.brokers import TestBroker
 from tests.unsound import unsound_rsa_key
 
@@ -98,6 +99,14 @@ async def test_what_one_worker_applies_every_worker_has_with_the_offset_as_its_r
         assert found is not None
         assert (found.revision, found.auth) == (1, BasicAuth("u", "hunter2"))
         assert [each.id for each in other.registry.all()] == ["a", "b"]
+
+
+async def test_a_header_name_that_is_no_text_stops_no_worker(cluster: Cluster) -> None:
+    await cluster.broker.append(cluster.topic, batch(Written(b"{}", b"a", [(b"x-\xff", b"1")])))
+    async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
+        await worker.store.apply(document("b"))
+        await worker.registry.caught_up()
+        assert [each.id for each in worker.registry.all()] == ["a", "b"]
 
 
 async def test_a_worker_that_starts_later_reads_it_all(cluster: Cluster) -> None:

@@ -7,6 +7,7 @@ import pytest
 from aiohttp import web
 
 from pipeline.model import Status
+from tests.batches import Written, batch
 from tests.brokers import TestBroker
 from tests.cluster import Cluster, cluster
 from tests.recorder import Behaviour, Call, Recorder, accept, answer, hang
@@ -195,6 +196,29 @@ async def test_events_of_nobody_go_to_the_dead_letters(lenient: Cluster, recorde
     reasons = {record.value: dict(record.headers)["dlq.reason"] for record in dead}
     assert reasons == {b"a": b"unknown-subscription", b"b": b"undecodable", b"c": b"undecodable"}
     assert recorder.calls == []
+
+
+@pytest.mark.parametrize("codec", ["none", "lz4"])
+async def test_a_header_name_that_is_no_text_is_left_out_and_stops_nothing(
+    lenient: Cluster, recorder: Recorder, codec: str
+) -> None:
+    recorder.behaviours["sub-2"] = answer(400)
+    await lenient.subscribe(recorder, "sub-1", "sub-2")
+    headers = [(b"x-before", b"1"), (b"x-\xff", b"2"), (b"ce_\xff", b"3"), (b"x-after", b"4")]
+    records = [Written(b"a"), Written(b"b", headers=headers), Written(b"c", b"sub-2", headers), Written(b"d")]
+    await lenient.broker.append(lenient.topic, batch(*records, codec=codec))
+    await lenient.broker.append(lenient.topic, batch(*records, codec=codec))
+    await recorder.until_events(8)
+
+    assert [call.body for call in recorder.of("sub-1")] == [b"a", b"b", b"d"] * 2
+    sent = recorder.of("sub-1")[1].headers
+    assert {name: sent[name] for name in sent if name.startswith(("x-", "ce-"))} == {"x-before": "1", "x-after": "4"}
+    dead = await lenient.broker.wait_for(f"{lenient.app}-dlq", 2)
+    assert [[pair for pair in each.headers if not pair[0].startswith("dlq.")] for each in dead] == [
+        [("x-before", b"1"), ("x-\\xff", b"2"), ("ce_\\xff", b"3"), ("x-after", b"4")]
+    ] * 2
+    (worker,) = lenient.workers
+    assert "\nwebhooks_headers_left_out_total 8.0\n" in await worker.text("/metrics")
 
 
 async def test_a_subscription_that_was_made_a_moment_ago_is_known(lenient: Cluster, recorder: Recorder) -> None:

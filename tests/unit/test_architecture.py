@@ -12,7 +12,7 @@ CODE = sorted(path for package in ("pipeline", "agents") for path in (ROOT / pac
 
 FAUST = "app.py worker.py intake.py assignor.py kafka.py cli/ dev/ web/ auth/table.py agents/"
 KAFKA = (
-    "kafka.py kafka_unreachable.py administration.py topics.py growth.py first_start.py assignor.py intake.py "
+    "kafka.py kafka_unreachable.py administration.py topics.py growth.py first_start.py assignor.py consumer.py "
     "cursors.py backlog.py dead_letter.py subscriptions/ auth/table.py cli/ dev/"
 )
 
@@ -20,6 +20,8 @@ KAFKA = (
 RULES = {
     r"(faust|mode)\b": FAUST,
     r"aiokafka\b": KAFKA,
+    # Whoever reads records has the consumer that reads all of them.
+    r"aiokafka\.(AIOKafkaConsumer|consumer)\b": "consumer.py",
     # The server's half of aiohttp is free for all; this is the client's.
     r"aiohttp(\.request|\.[Cc]lient\w*|\.connector|\.\w*Connector|$)": "callback/",
     r"(aiohappyeyeballs|python_socks)\b": "callback/",
@@ -64,6 +66,7 @@ def test_a_module_imports_only_what_is_its_business(path: str) -> None:
         ("pipeline/policy.py", "import faust"),
         ("pipeline/policy.py", "from mode.utils import times"),
         ("pipeline/lane.py", "from aiokafka.errors import KafkaError"),
+        ("pipeline/backlog.py", "from aiokafka import AIOKafkaConsumer"),
         ("pipeline/web/page.py", "from aiohttp import ClientSession"),
         ("pipeline/web/page.py", "from aiohttp import TCPConnector"),
         ("pipeline/web/page.py", "from aiohttp.client import request"),
