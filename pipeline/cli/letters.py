@@ -33,7 +33,7 @@ class Found:
         place: `<topic>-<partition>-<offset>` in the dead-letter topic.
         subscription: its key; None where that is no subscription id.
         source: the topic it came from.
-        at: RFC 3339, of the last attempt, or when it was written.
+        at: RFC 3339, of the last attempt, or when it was written; None for a time that no calendar has.
     """
 
     place: str
@@ -44,7 +44,7 @@ class Found:
     error: str | None
     attempts: str | None
     webhook_id: str | None
-    at: str
+    at: str | None
 
 
 def read_facts(letter: Event) -> Found:
@@ -74,8 +74,11 @@ def _subscription(key: bytes | None) -> str | None:
         return None
 
 
-def _rfc3339(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+def _rfc3339(milliseconds: int) -> str | None:
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):  # whoever produces sets the time, and a broker takes any from the past
+        return None
 
 
 class LetterReader:

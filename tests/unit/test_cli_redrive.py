@@ -46,6 +46,11 @@ def test_a_record_that_somebody_else_wrote_there_has_facts_too(key: bytes | None
     assert facts == Found("letters-0-7", None, None, None, None, "\ufffd", None, None, "1970-01-01T00:00:03.000+00:00")
 
 
+@pytest.mark.parametrize("timestamp", [-(2**60), 2**62])
+def test_a_letter_of_no_year_has_no_time(timestamp: int) -> None:
+    assert read_facts(Record("letters", 0, 7, b"sub-1", None, timestamp=timestamp)).at is None
+
+
 def test_what_goes_back_is_the_event_s_own_and_the_id_it_was_first_sent_with() -> None:
     assert headers_back(buried()) == [*EVENT.headers, ("dlq.webhook-id", b"events-2-41")]
 
