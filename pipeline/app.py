@@ -41,6 +41,7 @@ from pipeline.errors import BrokerError
 from pipeline.growth import Growth
 from pipeline.intake import DeliveryApp
 from pipeline.lane_home import LaneLimits
+from pipeline.lease import MARGIN_SECONDS, Lease
 from pipeline.log import logging_config
 from pipeline.model import Subscription
 from pipeline.pacing import Pacing
@@ -169,7 +170,8 @@ def create_app(settings: Settings, definition: Definition) -> DeliveryApp:
     )
     transport = _transport(settings, definition)
     pacing = Pacing()
-    permitted = Permitted(_callback(transport, clock, telemetry), pacing, clock)
+    app.lease = lease = Lease(SESSION_SECONDS - MARGIN_SECONDS)
+    permitted = Permitted(_callback(transport, clock, telemetry, lease), pacing, clock)
     tokens = _tokens(app, transport, box, clock=clock, telemetry=telemetry)
     dead_letters = _dead_letters(definition, telemetry)
     backlog = Backlog(connection, definition.source.topic)
@@ -181,6 +183,7 @@ def create_app(settings: Settings, definition: Definition) -> DeliveryApp:
             dead_letters=dead_letters,
             registry=registry,
             slots=Slots(settings.max_in_flight),
+            lease=lease,
             clock=clock,
             telemetry=telemetry,
             pacing=pacing,
@@ -285,8 +288,14 @@ def _user_agent() -> str:
     return f"webhook-pipeline/{version('webhook-pipeline')}"
 
 
-def _callback(transport: Transport, clock: Clock, telemetry: Telemetry) -> Callback:
-    return Callback(transport, clock, user_agent=_user_agent(), on_header_left_out=telemetry.header_left_out)
+def _callback(transport: Transport, clock: Clock, telemetry: Telemetry, lease: Lease) -> Callback:
+    return Callback(
+        transport,
+        clock,
+        user_agent=_user_agent(),
+        on_header_left_out=telemetry.header_left_out,
+        check=lease.check,
+    )
 
 
 def _tokens(app: faust.App, transport: Transport, box: SecretBox, *, clock: Clock, telemetry: Telemetry) -> TokenCache:
@@ -329,6 +338,8 @@ def _readiness(app: DeliveryApp, registry: Registry) -> str | None:
         return "the group is rebalancing"
     if not app.dispatcher.has_opened:
         return "no partitions have been assigned yet"
+    if not app.lease.is_held:
+        return "nothing is sent until the group's coordinator confirms a heartbeat again"
     return None
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import time
-from typing import Protocol
+from typing import Final, Protocol
+
+_MACHINE_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Clock(Protocol):
@@ -35,3 +37,12 @@ def steady_now() -> float:
     The machine's clock may be set back by hours; what is measured by it would not end before it has caught up.
     """
     return asyncio.get_running_loop().time()
+
+
+def machine_now() -> float:
+    """Seconds of a clock that only goes forward, also while this process is stopped or its machine is suspended.
+
+    Linux' CLOCK_BOOTTIME; CLOCK_MONOTONIC, which stands still in a suspended machine, where there is no such clock.
+    An event loop's own clock may be that of its last turn, and be wrong by all that the process was stopped for.
+    """
+    return time.clock_gettime(_MACHINE_CLOCK)

@@ -1,6 +1,6 @@
 """The delivery of one event: claim, attempt, judge, and again; orchestration only.
 
-    filter, pace -> slot -> (at-most-once: claim) -> attempt -> Outcome -> policy.decide
+    filter, pace -> slot -> lease -> (at-most-once: claim) -> attempt -> Outcome -> policy.decide
         -> Settle | Retry | DeadLetter | Stop | Drop
 
 A lane's runner (lane.py) calls it for one event at a time. It never raises, except when the runner is cancelled or the
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from pipeline.clock import Clock, steady_now
 from pipeline.dead_letter import DeadLetters, Letter
-from pipeline.errors import NotDeadLetteredError
+from pipeline.errors import LeaseEndedError, NotDeadLetteredError
 from pipeline.flight import Flight
+from pipeline.lease import Lease
 from pipeline.model import Event, Qos, Subscription
 from pipeline.outcome import Delivered, Failed, Outcome, describe, may_have_arrived
 from pipeline.pacing import Pacing
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 
 
 class Send(Protocol):
-    """One attempt over HTTP: authenticates, calls the callback, never raises (auth/authorize.py, callback/)."""
+    """One attempt over HTTP: authenticates, calls the callback (auth/authorize.py, callback/).
+
+    It never raises, but LeaseEndedError: nothing of the event was sent.
+    """
 
     def __call__(
         self, subscription: Subscription, event: Event, attempt: int, *, renew_token: bool = False
@@ -58,6 +62,7 @@ class Delivery:
     dead_letters: DeadLetters | None
     registry: CaughtUp
     slots: Slots
+    lease: Lease
     clock: Clock
     telemetry: Telemetry
     pacing: Pacing
@@ -68,9 +73,7 @@ class Delivery:
         if lane.subscription is None and not await self._becomes_known(lane, flight):
             return
         while True:
-            if not await self._has_turn(lane, flight):
-                return
-            outcome = await self._attempt(lane, flight)
+            outcome = await self._outcome(lane, flight)
             if outcome is None:
                 return
             if flight.epoch != lane.epoch:
@@ -82,6 +85,17 @@ class Delivery:
                 return
             if not await self._judge(lane, flight, outcome):
                 return
+
+    async def _outcome(self, lane: "Lane", flight: Flight) -> Outcome | None:
+        """What comes of an attempt, when it is its turn and the lease is held; None when it is not to be made."""
+        while await self._has_turn(lane, flight):
+            try:
+                return await self._attempt(lane, flight)
+            except LeaseEndedError:
+                self.telemetry.withheld()
+                if not await lane.regain(flight):
+                    break
+        return None
 
     async def _becomes_known(self, lane: "Lane", flight: Flight) -> bool:
         """Whether the subscription was made a moment ago, and the event is still to be sent."""
@@ -119,7 +133,7 @@ class Delivery:
         return False
 
     async def _attempt(self, lane: "Lane", flight: Flight) -> Outcome | None:
-        """One attempt; None when something came in between and it was not made."""
+        """One attempt; None when something came in between and it was not made. Raises: LeaseEndedError, likewise."""
         slots, suspect = self.slots, lane.suspect
         if not slots.try_acquire(suspect=suspect):
             await slots.acquire(suspect=suspect)
@@ -128,18 +142,21 @@ class Delivery:
             subscription = lane.subscription
             if subscription is None or not lane.goes_on(flight) or not self._is_wanted(lane, subscription, flight):
                 return None
+            self.lease.check()
             if subscription.qos is Qos.AT_MOST_ONCE:
                 # The slot first: a claim is a promise to send, which must not be kept waiting behind other lanes.
                 await lane.claim(flight)
                 if flight.epoch != lane.epoch:
                     lane.forget(flight)
                     return None
+                self.lease.check()
             return await self._send(lane, subscription, flight)
         finally:
             slots.release(suspect=suspect)
 
     async def _send(self, lane: "Lane", subscription: Subscription, flight: Flight) -> Outcome:
         telemetry = self.telemetry
+        before = flight.attempt, flight.first_attempt_at, flight.last_attempt_at, flight.renew_token
         flight.attempt = attempt = flight.attempt + 1
         flight.last_attempt_at = self.clock.now()
         if flight.first_attempt_at is None:
@@ -149,6 +166,10 @@ class Delivery:
         began = time.perf_counter()
         try:
             outcome = await self.send(subscription, flight.event, attempt, renew_token=renew_token)
+        except LeaseEndedError:
+            telemetry.attempt_abandoned()
+            flight.attempt, flight.first_attempt_at, flight.last_attempt_at, flight.renew_token = before
+            raise
         except BaseException:
             telemetry.attempt_abandoned()
             raise
@@ -193,6 +214,8 @@ class Delivery:
         letters = self.dead_letters
         if letters is None:
             raise RuntimeError("the policy asked for a dead letter although there is no dead-letter topic")
+        if not self.lease.is_held and not await lane.awaits_lease(flight):
+            return  # a new owner, if there is one, comes to the same end by itself, and would write it as well
         subscription = lane.subscription
         letter = Letter(
             event=flight.event,

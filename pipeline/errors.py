@@ -8,6 +8,7 @@ a command, a configuration or a partition.
     ├── UnknownSubscriptionError  no subscription has this id
     ├── BrokerError               a topic or a broker is not as it has to be
     ├── FencedError               another worker owns the partition now: write nothing more for it
+    ├── LeaseEndedError           another worker may own the partitions: nothing was sent
     └── NotDeadLetteredError      the broker will never take this dead letter (too large, not authorised)
 """
 
@@ -38,6 +39,10 @@ class BrokerError(WebhooksError):
 
 class FencedError(WebhooksError):
     """Kafka refused a cursor row: a newer owner of the partition exists (architecture, invariant I5)."""
+
+
+class LeaseEndedError(WebhooksError):
+    """Nothing was sent: no heartbeat was confirmed for so long that others may own the partitions (lease.py)."""
 
 
 class NotDeadLetteredError(WebhooksError):

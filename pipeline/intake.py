@@ -14,11 +14,15 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import faust
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import NoError, RebalanceInProgressError, for_code
+from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from pipeline.consumer import AIOKafkaConsumer
 from pipeline.dispatcher import Dispatcher
+from pipeline.lease import Lease
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +42,17 @@ LEAVE_SECONDS = 5.0
 
 
 class DeliveryConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread, whose fetches wait for a shorter time than Faust's 1.5 s, and whose end is bounded."""
+    """Faust's consumer thread, whose fetches wait for a shorter time than Faust's 1.5 s, and whose end is bounded.
+
+    It renews the worker's lease whenever the group's coordinator confirms that the worker is a member.
+    """
+
+    async def on_start(self) -> None:
+        """Start, and hear of every heartbeat from the first one on; there is none before topics are subscribed to."""
+        await super().on_start()
+        coordinator: Any = None if self._consumer is None else self._consumer._coordinator  # noqa: SLF001 - aiokafka tells nowhere else
+        if isinstance(coordinator, GroupCoordinator):
+            keep_lease(coordinator, cast("DeliveryApp", self.app).lease)
 
     def _create_worker_consumer(self, transport: driver.Transport) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -61,6 +75,23 @@ class DeliveryConsumerThread(driver.AIOKafkaConsumerThread):
         await asyncio.wait([leaving], timeout=LEAVE_SECONDS)
         if leaving.cancel() or leaving.cancelled() or leaving.exception() is not None:
             logger.warning("the group was not left: its broker does not answer")
+
+
+def keep_lease(coordinator: Any, lease: Lease) -> None:
+    """Renew *lease* by what a coordinator of aiokafka confirms, as of the moment at which the request was sent."""
+    send = coordinator._send_req  # noqa: SLF001 - aiokafka has no hook for it
+
+    async def send_and_renew(request: Any) -> Any:
+        sent_at = lease.now()
+        response = await send(request)
+        if isinstance(request, HeartbeatRequest | SyncGroupRequest):
+            error = for_code(response.error_code)
+            # A group that is about to rebalance waits for its members: until they join again they keep what they have.
+            if error is NoError or (error is RebalanceInProgressError and isinstance(request, HeartbeatRequest)):
+                lease.renew(sent_at)
+        return response
+
+    coordinator._send_req = send_and_renew  # noqa: SLF001 - likewise
 
 
 class DeliveryConsumer(driver.Consumer):
@@ -266,10 +297,11 @@ class DeliveryTransport(driver.Transport):
 class DeliveryApp(faust.App):
     """A Faust application whose source topic is taken in by `DeliveryConsumer`.
 
-    The composition root (app.py) sets `dispatcher` and `drain_seconds` before the application starts.
+    The composition root (app.py) sets `dispatcher`, `lease` and `drain_seconds` before the application starts.
     """
 
     dispatcher: Dispatcher
+    lease: Lease
     drain_seconds: float
 
     def _new_transport(self) -> DeliveryTransport:

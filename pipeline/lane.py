@@ -307,7 +307,7 @@ class Lane:
         flight.claimed = True
         try:
             await self._home.write(self)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, FencedError):
             # The partition is given back and the row is not in sight. Nothing was sent, so nothing need be lost.
             if self.flights.get(flight.offset) is flight:
                 self._unclaim(flight)
@@ -399,6 +399,39 @@ class Lane:
         if self._due is not None:
             self._due.cancel()
             self._due = None
+
+    async def regain(self, flight: Flight) -> bool:
+        """Keep the event, which was not sent, until the lease is held; whether the same runner then goes on with it."""
+        while flight.epoch == self.epoch and self.state != "stopped" and not self._is_without_use:
+            await self._sleep_without_lease()
+        # Only now: whatever the partition is closed over is lost if it was claimed, and counted.
+        if flight.claimed and flight.epoch == self.epoch:
+            self._unclaim(flight)
+            self._home.note(self)
+        return self.goes_on(flight)
+
+    async def awaits_lease(self, flight: Flight) -> bool:
+        """Keep the event, which is to be dead-lettered, until the lease is held; False if it never is."""
+        while flight.epoch == self.epoch and not self._is_without_use:
+            await self._sleep_without_lease()
+        if flight.epoch != self.epoch:
+            self.forget(flight)
+            return False
+        return self._deliver.lease.is_held
+
+    @property
+    def _is_without_use(self) -> bool:
+        """Nothing is to be gained from waiting for the lease: it is held, or the partition is given back."""
+        return self._home.is_draining or self._deliver.lease.is_held
+
+    async def _sleep_without_lease(self) -> None:
+        sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._sleepers.add(sleeper)
+        try:
+            with self._deliver.lease.waking(sleeper):
+                await sleeper
+        finally:
+            self._sleepers.discard(sleeper)
 
     async def _sleep(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()

@@ -447,7 +447,9 @@ class Partition:
 
     async def close(self) -> None:
         """End all work at once; nothing that is still under way counts. What is durable stays as it is."""
-        self.is_draining = True
+        if not self.is_draining:
+            self.is_draining = True
+            self._count_cut_off()
         for lane in self.lanes.values():
             lane.close()
         await cancel_all(self._runners)

@@ -82,6 +82,7 @@ class Telemetry:
         headers_left_out: headers of records and subscriptions that were not sent.
         subscription_failures: subscriptions that went into FAILURE, by kind of cause.
         rows: cursor rows written.
+        withheld_attempts: attempts that wait because no heartbeat was confirmed for too long.
         commits: offset commits, one per partition and tick.
         rebalances: assignments that changed.
     """
@@ -99,6 +100,7 @@ class Telemetry:
         self.headers_left_out = 0
         self.subscription_failures: Counter[str] = Counter()
         self.rows = 0
+        self.withheld_attempts = 0
         self.commits = 0
         self.rebalances = 0
         self._lines = LineLimit(LOG_INTERVAL_SECONDS, monotonic=monotonic)
@@ -153,6 +155,11 @@ class Telemetry:
             "count": count,
         }
         self._warn("event.dropped", (rule, subscription), facts, count)
+
+    def withheld(self) -> None:
+        """An attempt has to wait until the group confirms a heartbeat, for others may own the partitions meanwhile."""
+        self.withheld_attempts += 1
+        self._warn("deliveries.withheld", "lease", {"reason": "the group has confirmed no heartbeat for too long"})
 
     def dead_lettered(self, reason: str) -> None:
         """The broker has confirmed a dead letter."""

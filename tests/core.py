@@ -16,6 +16,7 @@ from pipeline.slots import Slots
 from pipeline.telemetry import Telemetry
 from tests.fakes import (
     TOPIC,
+    HandLease,
     MemoryReader,
     MemoryRegistry,
     MemoryRows,
@@ -68,6 +69,7 @@ class Core:
         self.reader = MemoryReader(self.log)
         self.telemetry = Telemetry()
         self.slots = Slots(slots)
+        self.lease = HandLease()
         self.position = self.committed
         self.closed: list[int] = []
         for each in subscriptions:
@@ -79,6 +81,7 @@ class Core:
                 dead_letters=self.letters if dead_letters else None,
                 registry=self.registry,
                 slots=self.slots,
+                lease=self.lease,
                 clock=VirtualClock(),
                 telemetry=self.telemetry,
                 pacing=Pacing(),

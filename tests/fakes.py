@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.dead_letter import Letter
-from pipeline.errors import FencedError, NotDeadLetteredError
+from pipeline.errors import FencedError, LeaseEndedError, NotDeadLetteredError
+from pipeline.lease import Lease
 from pipeline.model import Cursor, Event, Record, Subscription
 from pipeline.outcome import Outcome
 from pipeline.partition import Partition
@@ -24,6 +25,23 @@ class VirtualClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(0.0, seconds))
+
+
+class HandLease(Lease):
+    """A lease that is held until a test lets it end, and again when a heartbeat is confirmed."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        super().__init__(15.0, lambda: self.seconds)
+        self.confirm()
+
+    def end(self) -> None:
+        """So much time passes without a heartbeat."""
+        self.seconds += 15.0
+
+    def confirm(self) -> None:
+        """A heartbeat that was sent just now is confirmed."""
+        self.renew(self.seconds)
 
 
 @dataclass(slots=True)
@@ -75,7 +93,7 @@ class ScriptedSend:
     """A `Send` whose answers are given by hand; with *script*, they are given at once while it lasts."""
 
     def __init__(self, *script: Outcome) -> None:
-        self.script = list(script)
+        self.script: list[Outcome | LeaseEndedError] = list(script)
         self.made: list[Attempt] = []
         self.pending: list[Attempt] = []
 
@@ -85,7 +103,10 @@ class ScriptedSend:
         made = Attempt(subscription, event, attempt, renew_token, asyncio.get_running_loop().create_future())
         self.made.append(made)
         if self.script:
-            return self.script.pop(0)
+            answer = self.script.pop(0)
+            if isinstance(answer, LeaseEndedError):
+                raise answer
+            return answer
         self.pending.append(made)
         try:
             return await made.answered

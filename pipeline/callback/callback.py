@@ -32,22 +32,30 @@ class _Prepared:
 
 
 class Callback:
-    """One attempt over HTTP; never raises, except when it is cancelled.
+    """One attempt over HTTP; never raises, except when it is cancelled, and what *check* does.
 
     Args:
         transport: started and closed by whoever made it.
         clock: for signatures, and for a Retry-After that is a date.
         user_agent: "name/version".
         on_header_left_out: told the id of the subscription and the name of each header that can't be sent.
+        check: called as late as can be before an event is sent, which then is not if it raises.
     """
 
     def __init__(
-        self, transport: Transport, clock: Clock, *, user_agent: str, on_header_left_out: Callable[[str, str], None]
+        self,
+        transport: Transport,
+        clock: Clock,
+        *,
+        user_agent: str,
+        on_header_left_out: Callable[[str, str], None],
+        check: Callable[[], None] | None = None,
     ) -> None:
         self._transport = transport
         self._clock = clock
         self._user_agent = user_agent
         self._on_header_left_out = on_header_left_out
+        self._check = check
         self._prepared: dict[str, _Prepared] = {}
 
     async def __call__(
@@ -71,7 +79,9 @@ class Callback:
             request = head.request(event, attempt, authorization)
         except ValueError as error:
             return Failed(str(error), may_have_arrived=False)
-        answer = await self._transport.exchange(destination, request, keep=RESPONSE_EXCERPT_BYTES, keep_of_success=0)
+        answer = await self._transport.exchange(
+            destination, request, keep=RESPONSE_EXCERPT_BYTES, keep_of_success=0, check=self._check
+        )
         if isinstance(answer, Failed):
             return answer
         if answer.body and not 200 <= answer.status < 300:  # noqa: PLR2004 - nobody reads the body of a success

@@ -6,6 +6,7 @@ else that happens to an event: the bytes of a request are made by request.py, an
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
@@ -116,15 +117,22 @@ class Transport:
         return destination(parsed, tls=context, proxy=route, limits=limits, loop=self._loop)
 
     async def exchange(
-        self, destination: Destination, request: bytes, *, keep: int, keep_of_success: int
+        self,
+        destination: Destination,
+        request: bytes,
+        *,
+        keep: int,
+        keep_of_success: int,
+        check: Callable[[], None] | None = None,
     ) -> Answer | Failed:
-        """Send *request* and read the answer; never raises, except when it is cancelled.
+        """Send *request* and read the answer; never raises, except when it is cancelled, and what *check* does.
 
         Args:
             destination: from `destination`.
             request: the whole request, as bytes.
             keep: how much of the answer's body to keep, at most `MAX_BODY_BYTES`.
             keep_of_success: the same for a 2xx; 0 is faster than anything else.
+            check: called when there is a connection; nothing is sent if it raises.
         """
         connector = self._straight if destination.via is None else self._proxied
         try:
@@ -138,8 +146,7 @@ class Transport:
         if transport is None:
             connection.close()
             return not_connected(destination, ConnectionResetError())
-        self._idle.discard(wire)
-        wire.begin()
+        self._take(connection, wire, check)
         timer = self._loop.call_later(destination.read_timeout_seconds, wire.expire)
         message, is_clean = None, False
         try:
@@ -171,6 +178,16 @@ class Transport:
         if message.code == _PROXY_AUTHENTICATION_REQUIRED and destination.is_forwarded:
             return not_let_through(destination)
         return Answer(message.code, message.headers, body)
+
+    def _take(self, connection: "Connection", wire: Wire, check: Callable[[], None] | None) -> None:
+        self._idle.discard(wire)
+        if check is not None:
+            try:
+                check()
+            except BaseException:
+                self._give_back(connection, wire, is_clean=False)
+                raise
+        wire.begin()
 
     def _give_back(self, connection: "Connection", wire: Wire, *, is_clean: bool) -> None:
         if not is_clean:

@@ -90,6 +90,11 @@ def _counters(telemetry: Telemetry) -> Iterator[Metric]:
             telemetry.headers_left_out,
         ),
         ("webhooks_cursor_rows", "Cursor rows written.", telemetry.rows),
+        (
+            "webhooks_withheld",
+            "Attempts that had to wait for the group to confirm a heartbeat.",
+            telemetry.withheld_attempts,
+        ),
         ("webhooks_commits", "Offset commits.", telemetry.commits),
         ("webhooks_rebalances", "Assignments that changed.", telemetry.rebalances),
     ):

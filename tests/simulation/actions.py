@@ -127,7 +127,17 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class TakeOver:
-    """Another worker gets the partition while this one still believes to own it."""
+    """The worker's lease ends, and another one gets the partition while this one still believes to own it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lapse:
+    """The group has confirmed no heartbeat of the worker for a session timeout, and gives its partition to nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """It confirms one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +195,8 @@ Action = (
     | Crash
     | Stop
     | TakeOver
+    | Lapse
+    | Confirm
     | Command
     | Replay
     | Edit
@@ -244,6 +256,8 @@ def _work(cast: str) -> list[Source]:
         _source(DeadLetter, st.sampled_from([True, True, False])),
         _source(Pass, st.sampled_from([0.6, 1.1, 2.2, 5.1, 8.2, 12.5, 40.5])),
         _source(Stop),
+        _source(Lapse),
+        _source(Confirm),
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.delivery import Delivery
 from pipeline.lane import Lane
+from pipeline.lease import Lease
 from pipeline.partition import Partition
 from pipeline.window import Window
 from pipeline.wishes import Wishes
@@ -22,9 +23,11 @@ from tests.simulation.actions import (
     Commit,
     Hear,
     Kind,
+    Lapse,
     Pass,
     Rows,
     Stop,
+    TakeOver,
 )
 from tests.simulation.known import (
     LOG_AHEAD_OF_STREAM,
@@ -213,6 +216,35 @@ MUTANTS = (
         kind="stops",
         casts=("a",),
         only=(Arrive, Rows, Pass, Stop),
+    ),
+    Mutant(
+        "a former owner sends",
+        Lease,
+        "check",
+        was="if self.now() >= self._until:",
+        becomes="if False:",
+        casts=("l",),
+        only=(Arrive, TakeOver),
+    ),
+    Mutant(
+        "a former owner writes dead letters",
+        Delivery,
+        "_dead_letter",
+        was="if not self.lease.is_held and",
+        becomes="if False and",
+        casts=("u", "lu"),
+        only=(Arrive, Answer, TakeOver),
+        setting=Setting(has_dead_letters=True),
+    ),
+    Mutant(
+        "an event that was claimed, and waits for the lease, is not handed back by a clean stop",
+        Lane,
+        "regain",
+        was="self._unclaim(flight)",
+        becomes="pass",
+        kind="stops",
+        casts=("a",),
+        only=(Arrive, Rows, Stop, Lapse),
     ),
     Mutant(
         "a skip takes an event with it that is being claimed",

@@ -16,6 +16,7 @@ from pipeline.partition import Partition
 from pipeline.slots import Slots
 from pipeline.telemetry import DropRule, Telemetry
 from tests.fakes import (
+    HandLease,
     MemoryReader,
     MemoryRegistry,
     MemoryRows,
@@ -43,6 +44,8 @@ class _Receiver(ScriptedSend):
         self, subscription: Subscription, event: Event, attempt: int, *, renew_token: bool = False
     ) -> Outcome:
         worker = self._worker
+        # As the last thing before the bytes of a request (callback.py): a token or a connection may have taken long.
+        worker.lease.check()
         worker.check_sending(subscription, event)
         try:
             sent = worker.ledger.send(subscription, event.offset, is_owner=worker.is_owner)
@@ -64,6 +67,8 @@ class _Letters(RecordingDeadLetters):
     async def put(self, letter: Letter) -> None:
         worker = self._worker
         place = ((letter.event.key or b"").decode(), letter.event.offset)
+        if not worker.is_owner:
+            worker.problems.append(f"{place} is dead-lettered by a former owner")
         if letter.reason == "unknown-subscription" and worker.is_owner:
             worker.ledger.given_up_as_unknown(place)
         await super().put(letter)
@@ -134,6 +139,7 @@ class Worker:
         self.position = ledger.committed
         self.telemetry = _Books(self)
         self.slots = Slots(SLOTS)
+        self.lease = HandLease()
         self.problems: list[str] = []
         self._tasks: list[asyncio.Task[None]] = []
         deliver = Delivery(
@@ -141,6 +147,7 @@ class Worker:
             dead_letters=self.letters if setting.has_dead_letters else None,
             registry=self.registry,
             slots=self.slots,
+            lease=self.lease,
             clock=VirtualClock(),
             telemetry=self.telemetry,
             pacing=Pacing(),
@@ -162,9 +169,11 @@ class Worker:
         return self.rows
 
     def check_sending(self, subscription: Subscription, event: Event) -> None:
-        """Note what may not begin: an event that is in flight already, or one of a lane that is stopped."""
+        """Note what may not begin: by a former owner, of an event in flight already, of a lane that is stopped."""
         name, offset = subscription.id, event.offset
         ledger = self.ledger
+        if not self.is_owner:
+            self.problems.append(f"{name}: {offset} is sent by a former owner")
         is_pending = any(each.offset == offset and each.subscription.id == name for each in self.receiver.pending)
         if is_pending and ledger.replayed[name] < 0 and offset >= ledger.unordered[name]:
             self.problems.append(f"{name}: {offset} is sent while it is in flight")

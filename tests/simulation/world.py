@@ -15,12 +15,14 @@ from tests.simulation.actions import (
     Checkpoint,
     Command,
     Commit,
+    Confirm,
     Crash,
     DeadLetter,
     Edit,
     Feed,
     Fetch,
     Hear,
+    Lapse,
     Pass,
     Produce,
     Replay,
@@ -111,7 +113,7 @@ class World:
                 await self._crash(rows_stored)
             case TakeOver():
                 await self._take_over()
-            case Stop() | Commit():
+            case Stop() | Commit() | Lapse() | Confirm():
                 self._act_on_owner(action)
             case Answer():
                 self._answer(action)
@@ -140,13 +142,17 @@ class World:
             else:
                 self.log.append(key.encode())
 
-    def _act_on_owner(self, action: Stop | Commit) -> None:
+    def _act_on_owner(self, action: Stop | Commit | Lapse | Confirm) -> None:
         owner = self.owner
         if owner is None:
             return
         match action:
             case Stop():
                 owner.stop()
+            case Lapse():
+                owner.lease.end()
+            case Confirm():
+                owner.lease.confirm()
             case Commit(how):
                 if how != "lost":
                     owner.commit(owner.dispatcher.prefixes(), is_heard=how == "done")
@@ -203,6 +209,7 @@ class World:
         if owner is not None:
             self.ledger.incidents += 1
             owner.is_owner = False
+            owner.lease.end()
             self.former.append(owner)
         self._started()
 
@@ -279,6 +286,7 @@ class World:
 
     async def _round(self) -> None:
         owner = self._started()
+        owner.lease.confirm()
         owner.read_registry()
         owner.stream(5)
         for attempt in list(owner.receiver.pending):

@@ -21,6 +21,7 @@ from pipeline.callback.guard import Guard
 from pipeline.callback.routes import SystemProxies
 from pipeline.callback.transport import MAX_INTERIM_ANSWERS, Transport
 from pipeline.clock import SystemClock
+from pipeline.errors import LeaseEndedError
 from pipeline.model import Header, HttpLimits, OAuth2Auth, Proxy, Record, Subscription, TlsOptions
 from pipeline.outcome import Delivered, Failed, Outcome, Rejected, ServerError
 from tests.forward_proxy import ForwardProxy
@@ -138,6 +139,26 @@ async def test_the_body_is_the_value_of_the_record_and_the_head_says_whose_it_is
     assert request.all("content-type") == ["application/json"]
     assert request.all("content-length") == ["6"]
     assert request.all("proxy-authorization") == []
+
+
+async def test_an_event_that_may_not_be_sent_any_more_is_not_although_there_is_a_connection(any_route: Bench) -> None:
+    def refuse() -> None:
+        raise LeaseEndedError("just now")
+
+    receiver = await any_route.receiver()
+    subscription = await any_route.subscription(receiver)
+    late = Callback(
+        any_route.transport,
+        SystemClock(),
+        user_agent="test/1",
+        on_header_left_out=lambda _id, _name: None,
+        check=refuse,
+    )
+    for _ in range(2):
+        assert await any_route.callback(subscription, event(), 1) == Delivered(200)
+        with pytest.raises(LeaseEndedError):
+            await late(subscription, event(), 1)
+    assert len(receiver.requests) == 2
 
 
 async def test_a_null_value_is_sent_as_an_empty_body(any_route: Bench) -> None:

@@ -500,6 +500,7 @@ async def test_metrics_are_prometheus_text(client: Client, telemetry: Telemetry)
     telemetry.dropped("lane-full", 2)
     telemetry.token_fetched("ok")
     telemetry.header_left_out("s", "x y")
+    telemetry.withheld()
     async with client.get("/metrics", headers=BEARER) as response:
         assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
         lines = (await response.text()).splitlines()
@@ -523,6 +524,7 @@ async def test_metrics_are_prometheus_text(client: Client, telemetry: Telemetry)
         'webhooks_token_fetches_total{result="ok"} 1.0',
         'webhooks_dropped_total{rule="lane-full"} 2.0',
         "webhooks_headers_left_out_total 1.0",
+        "webhooks_withheld_total 1.0",
         'webhooks_committed_offset{partition="3",topic="events"} 40.0',
         'webhooks_dispatched_offset{partition="3",topic="events"} 43.0',
         'webhooks_end_offset{partition="3",topic="events"} 50.0',

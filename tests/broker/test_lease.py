@@ -1,0 +1,42 @@
+"""The lease by a real coordinator of aiokafka, on each kind of broker."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer
+
+from pipeline.intake import keep_lease
+from tests.brokers import TestBroker
+from tests.fakes import HandLease
+from tests.waiting import eventually
+
+
+@asynccontextmanager
+async def member(broker: TestBroker, topic: str, lease: HandLease) -> AsyncIterator[None]:
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=broker.bootstrap, group_id=topic, heartbeat_interval_ms=100, session_timeout_ms=6000
+    )
+    await consumer.start()
+    try:
+        keep_lease(consumer._coordinator, lease)
+        consumer.subscribe([topic])
+        yield
+    finally:
+        await consumer.stop()
+
+
+async def test_a_member_holds_it_and_each_heartbeat_renews_it(
+    broker: TestBroker, unique_name: Callable[[str], str]
+) -> None:
+    topic = await broker.create_topic(unique_name("events"), 1)
+    lease = HandLease()
+    lease.end()
+
+    async def is_held() -> bool:
+        return lease.is_held
+
+    async with member(broker, topic, lease):
+        await eventually(is_held, within_seconds=30, says=lambda: "joining the group begins no lease")
+        for _ in range(2):
+            lease.end()
+            await eventually(is_held, within_seconds=30, says=lambda: "no heartbeat renews it")
