@@ -338,8 +338,6 @@ def _readiness(app: DeliveryApp, registry: Registry) -> str | None:
         return "the group is rebalancing"
     if not app.dispatcher.has_opened:
         return "no partitions have been assigned yet"
-    if not app.lease.is_held:
-        return "nothing is sent until the group's coordinator confirms a heartbeat again"
     return None
 
 

@@ -56,7 +56,7 @@ class PartitionReport:
         end: the end of the log as far as it is known.
         unsettled: offsets in the window.
         oldest_unsettled_seconds: how long the oldest of them has been there; 0 for an empty window.
-        has_work: there is something to do here.
+        has_work: there is something to do here, and it may be done.
         progressed_at: Unix seconds when something last moved here: a batch, a settlement, an attempt, a row.
     """
 

@@ -54,6 +54,8 @@ class WorkerReporter:
         closed = sorted(dispatcher.assigned - {partition.number for partition in opened})
         if problem is None and closed:
             problem = f"partitions {', '.join(map(str, closed))} are not open yet"
+        if problem is None and not dispatcher.deliver.lease.is_held:
+            problem = "nothing is sent until the group's coordinator confirms a heartbeat again"
         return WorkerReport(
             app=self._app,
             topic=dispatcher.topic,
@@ -76,6 +78,7 @@ class WorkerReporter:
         end = self._end_of(partition.number)
         lanes = partition.lanes.values()
         unread = end is not None and end > window.dispatched
+        has_work = unread or len(window) > 0 or any(lane.wants_to_read for lane in lanes)
         return PartitionReport(
             topic=self._dispatcher.topic,
             partition=partition.number,
@@ -86,7 +89,8 @@ class WorkerReporter:
             unsettled=len(window),
             oldest_unsettled_seconds=0.0 if since is None else max(0.0, steady_now() - since),
             lanes=len(lanes),
-            has_work=unread or len(window) > 0 or any(lane.wants_to_read for lane in lanes),
+            # Without the lease nothing may be done: that is a matter of the brokers, and no restart would mend it.
+            has_work=has_work and self._dispatcher.deliver.lease.is_held,
             progressed_at=partition.progressed_at,
         )
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pipeline.errors import LeaseEndedError
 from pipeline.model import Qos
 from pipeline.outcome import Rejected, ServerError
+from pipeline.reporting import WorkerReporter
+from pipeline.web.health import stalls
 from tests.core import Core, paused, resumed, subscription
 from tests.virtual_time import in_virtual_time, settle
 
@@ -80,6 +82,30 @@ async def test_waiting_ends_with_a_pause_and_with_a_drain() -> None:
     await following.read()
     assert following.pending == [0]
     await following.end()
+
+
+@in_virtual_time
+async def test_a_worker_that_waits_for_the_lease_is_not_ready_and_says_why_and_no_restart_is_asked_for() -> None:
+    core = await Core(subscription()).open()
+    reporter = WorkerReporter(
+        "webhooks",
+        core.dispatcher,
+        readiness=lambda: None,
+        end_of=lambda _partition: None,
+        subscriptions=lambda: 1,
+        warning_of=lambda _subscription: None,
+    )
+    await core.stream(1)
+    assert reporter.worker().ready
+    core.lease.end()
+
+    report = reporter.worker()
+    assert report.problem == "nothing is sent until the group's coordinator confirms a heartbeat again"
+    assert not stalls(report, core.dispatcher.clock.now() + 3600.0, 60.0)
+    core.lease.confirm()
+    assert reporter.worker().ready
+    assert stalls(reporter.worker(), core.dispatcher.clock.now() + 3600.0, 60.0)
+    await core.end()
 
 
 # ------------------------------------------------------------------- at-most-once
