@@ -3,7 +3,7 @@
 Reading order:
 
 1. `model`, `outcome`, `policy`: the values that travel, what can happen in an attempt, what follows from it.
-2. `window`, `lane`, `delivery`, `slots`, `lease`: what may be committed, the queue of a subscription, the way of an event.
+2. `window`, `lane`, `delivery`, `slots`, `lease`: what may be committed, a subscription's queue, the way of one event.
 3. `partition`, `wishes`, `dispatcher`: the lanes of a partition, commands, the partitions of a worker.
 4. `consumer`, `cursors`, `backlog`, `dead_letter`: whatever a broker takes is read, rows fenced by Kafka, the log read
    again, dead letters.

@@ -169,6 +169,18 @@ async def test_one_that_was_claimed_is_neither_sent_nor_forgotten_by_a_former_ow
     await following.end()
 
 
+@in_virtual_time
+async def test_one_whose_claim_was_refused_is_not_given_up_for_its_new_owner_sends_it() -> None:
+    core = await Core(AT_MOST_ONCE).open()
+    await core.stream(1)
+    following = await Core(before=core).open()
+    await core.land()
+
+    assert core.dispatcher.partitions() == []
+    assert core.telemetry.drops["given-up"] == 0
+    await following.end()
+
+
 # ------------------------------------------------------------------- dead letters
 
 
