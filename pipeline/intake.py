@@ -14,14 +14,12 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import faust
-from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.errors import NoError, RebalanceInProgressError, for_code
-from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from pipeline.consumer import AIOKafkaConsumer
 from pipeline.dispatcher import Dispatcher
+from pipeline.heartbeats import keep_lease_of
 from pipeline.lease import Lease
 
 logger = logging.getLogger(__name__)
@@ -50,9 +48,8 @@ class DeliveryConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         """Start, and hear of every heartbeat from the first one on; there is none before topics are subscribed to."""
         await super().on_start()
-        coordinator: Any = None if self._consumer is None else self._consumer._coordinator  # noqa: SLF001 - aiokafka tells nowhere else
-        if isinstance(coordinator, GroupCoordinator):
-            keep_lease(coordinator, cast("DeliveryApp", self.app).lease)
+        if self._consumer is not None:
+            keep_lease_of(self._consumer, cast("DeliveryApp", self.app).lease)
 
     def _create_worker_consumer(self, transport: driver.Transport) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -75,23 +72,6 @@ class DeliveryConsumerThread(driver.AIOKafkaConsumerThread):
         await asyncio.wait([leaving], timeout=LEAVE_SECONDS)
         if leaving.cancel() or leaving.cancelled() or leaving.exception() is not None:
             logger.warning("the group was not left: its broker does not answer")
-
-
-def keep_lease(coordinator: Any, lease: Lease) -> None:
-    """Renew *lease* by what a coordinator of aiokafka confirms, as of the moment at which the request was sent."""
-    send = coordinator._send_req  # noqa: SLF001 - aiokafka has no hook for it
-
-    async def send_and_renew(request: Any) -> Any:
-        sent_at = lease.now()
-        response = await send(request)
-        if isinstance(request, HeartbeatRequest | SyncGroupRequest):
-            error = for_code(response.error_code)
-            # A group that is about to rebalance waits for its members: until they join again they keep what they have.
-            if error is NoError or (error is RebalanceInProgressError and isinstance(request, HeartbeatRequest)):
-                lease.renew(sent_at)
-        return response
-
-    coordinator._send_req = send_and_renew  # noqa: SLF001 - likewise
 
 
 class DeliveryConsumer(driver.Consumer):

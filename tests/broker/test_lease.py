@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer
 
-from pipeline.intake import keep_lease
+from pipeline.heartbeats import keep_lease_of
 from tests.brokers import TestBroker
 from tests.fakes import HandLease
 from tests.waiting import eventually
@@ -18,7 +18,7 @@ async def member(broker: TestBroker, topic: str, lease: HandLease) -> AsyncItera
     )
     await consumer.start()
     try:
-        keep_lease(consumer._coordinator, lease)
+        keep_lease_of(consumer, lease)
         consumer.subscribe([topic])
         yield
     finally:

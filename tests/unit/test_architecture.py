@@ -13,7 +13,7 @@ CODE = sorted(path for package in ("pipeline", "agents") for path in (ROOT / pac
 FAUST = "app.py worker.py intake.py assignor.py kafka.py cli/ dev/ web/ auth/table.py agents/"
 KAFKA = (
     "kafka.py kafka_unreachable.py administration.py topics.py growth.py first_start.py assignor.py consumer.py "
-    "cursors.py backlog.py dead_letter.py subscriptions/ auth/table.py cli/ dev/"
+    "heartbeats.py cursors.py backlog.py dead_letter.py subscriptions/ auth/table.py cli/ dev/"
 )
 
 # What is imported, as a pattern, and the files (and folders) that may.
@@ -21,7 +21,7 @@ RULES = {
     r"(faust|mode)\b": FAUST,
     r"aiokafka\b": KAFKA,
     # Whoever reads records has the consumer that reads all of them.
-    r"aiokafka\.(AIOKafkaConsumer|consumer)\b": "consumer.py",
+    r"aiokafka\.(AIOKafkaConsumer|consumer\.(AIOKafkaConsumer|consumer|fetcher))\b": "consumer.py",
     # The server's half of aiohttp is free for all; this is the client's.
     r"aiohttp(\.request|\.[Cc]lient\w*|\.connector|\.\w*Connector|$)": "callback/",
     r"(aiohappyeyeballs|python_socks)\b": "callback/",

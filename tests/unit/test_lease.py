@@ -19,7 +19,7 @@ from aiokafka.protocol.group import (
 )
 
 from pipeline.errors import LeaseEndedError
-from pipeline.intake import keep_lease
+from pipeline.heartbeats import keep_lease
 from pipeline.lease import Lease
 
 HEARTBEAT = HeartbeatRequest("group", 1, "member")
