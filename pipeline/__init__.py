@@ -7,7 +7,7 @@ Reading order:
 3. `partition`, `wishes`, `dispatcher`: the lanes of a partition, commands, the partitions of a worker.
 4. `consumer`, `cursors`, `backlog`, `dead_letter`: whatever a broker takes is read, rows fenced by Kafka, the log read
    again, dead letters.
-5. `intake`, `heartbeats`, `assignor`, `growth`, `first_start`, `agents.deliver`, `app`: the seat on Faust, partitions
-   that come later, and the composition root.
+5. `intake`, `heartbeats`, `assignor`, `ownership`, `growth`, `first_start`, `agents.deliver`, `app`: the seat on Faust,
+   partitions that Kafka takes away or that come later, and the composition root.
 6. `subscriptions`, `auth`, `callback`, `web`: the registry, tokens, HTTP, what is shown.
 """

@@ -44,6 +44,7 @@ from pipeline.lane_home import LaneLimits
 from pipeline.lease import MARGIN_SECONDS, Lease
 from pipeline.log import logging_config
 from pipeline.model import Subscription
+from pipeline.ownership import CHECK_SECONDS, Ownership
 from pipeline.pacing import Pacing
 from pipeline.reporting import WorkerReporter
 from pipeline.settings import Settings
@@ -81,6 +82,7 @@ class Engine(Service):
         dead_letters: None without a dead-letter topic.
         dispatcher: whose checkpoints are kept.
         growth: of the source topic; None where topics can't grow.
+        ownership: of the partitions.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Engine(Service):
         dead_letters: KafkaDeadLetters | None,
         dispatcher: Dispatcher,
         growth: Growth | None,
+        ownership: Ownership,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -105,6 +108,7 @@ class Engine(Service):
         self._dead_letters = dead_letters
         self._dispatcher = dispatcher
         self._growth = growth
+        self._ownership = ownership
 
     async def on_start(self) -> None:
         """Everything is there before the first partition is assigned."""
@@ -135,10 +139,9 @@ class Engine(Service):
 
     @Service.task
     async def _watch_ownership(self) -> None:
-        async for _ in self.itertimer(SESSION_SECONDS, name="ownership"):
-            orphans = self._dispatcher.orphans(2 * SESSION_SECONDS)
-            if orphans:
-                await self.crash(BrokerError(f"partitions {orphans} are ours to the group, and not to their cursors"))
+        async for _ in self.itertimer(CHECK_SECONDS, name="ownership"):
+            if not self._ownership.settle():
+                await self.crash(BrokerError("the group is not joined again, although its broker answers"))
 
     @Service.task
     async def _keep_tokens(self) -> None:
@@ -206,6 +209,7 @@ def create_app(settings: Settings, definition: Definition) -> DeliveryApp:
             dead_letters=dead_letters,
             dispatcher=dispatcher,
             growth=_growth(app, settings, definition, clock),
+            ownership=Ownership(dispatcher.orphans, app),
         )
     )
     # Faust's signals are typed for senders of every kind; this one is the application.

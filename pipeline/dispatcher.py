@@ -135,7 +135,7 @@ class Dispatcher:
         self._open: dict[int, _Open] = {}
         self._opening: dict[int, asyncio.Task[None]] = {}
         self._lost: set[asyncio.Task[None]] = set()
-        self._lost_at: dict[int, float] = {}
+        self._fenced: set[int] = set()
         self._checkpoints = 0
         self._streamed_at = -math.inf
 
@@ -220,7 +220,7 @@ class Dispatcher:
         """
         self.assigned = frozenset(positions)
         self.assigned_at = self.clock.now()
-        self._lost_at.clear()
+        self._fenced.clear()
         self.telemetry.rebalanced()
         await self._registry.ready()
         tasks = []
@@ -297,20 +297,14 @@ class Dispatcher:
             return
         logger.warning("partition %d is given up: Kafka takes no more rows of it from this worker", partition.number)
         del self._open[partition.number]
-        self._lost_at[partition.number] = steady_now()
+        self._fenced.add(partition.number)
         task = asyncio.get_running_loop().create_task(self._close_one(entry))
         self._lost.add(task)
         task.add_done_callback(self._lost.discard)
 
-    def orphans(self, older_than_seconds: float) -> list[int]:
-        """Partitions that Kafka has fenced although the group still says that they are ours, for so long.
-
-        A former owner learns of its rebalance within a session timeout. Whoever doesn't was fenced by accident (a
-        transaction that outlived its timeout, say) and must not fence a possible new owner in turn: only leaving the
-        group settles who owns what.
-        """
-        limit = steady_now() - older_than_seconds
-        return [number for number, since in self._lost_at.items() if since < limit and number in self.assigned]
+    def orphans(self) -> list[int]:
+        """Partitions that Kafka has fenced although the group still says that they are ours (ownership.py)."""
+        return sorted(self._fenced & self.assigned)
 
     # --------------------------------------------------------------- time and subscriptions
 

@@ -65,6 +65,21 @@ class DeliveryConsumerThread(driver.AIOKafkaConsumerThread):
         if any(len(consumer.partitions_for_topic(topic) or ()) < count for topic in topics):
             await consumer._client.force_metadata_update()  # noqa: SLF001 - aiokafka offers no other way to it
 
+    @property
+    def is_out_of_reach(self) -> bool:
+        """See `ownership.Group`."""
+        coordinator = None if self._consumer is None else self._consumer._coordinator  # noqa: SLF001 - aiokafka tells nowhere else
+        if coordinator is None:
+            return True
+        # It looks for a broker for ever, except after an error that is one of the group itself.
+        has_given_up = coordinator._coordination_task.done() or coordinator._pending_exception is not None  # noqa: SLF001
+        return coordinator.coordinator_id is None and not has_given_up
+
+    def rejoin(self) -> None:
+        """See `ownership.Group`. Not by `call_thread`: there a commit may be waiting for a broker."""
+        if self._consumer is not None:
+            self.thread_loop.call_soon_threadsafe(self._consumer._coordinator.request_rejoin)  # noqa: SLF001 - aiokafka offers no other way to it
+
     async def on_thread_stop(self) -> None:
         """Leave the group. Without a broker aiokafka looks for one for ever, or fails: Faust then waits a minute."""
         leaving = asyncio.ensure_future(super().on_thread_stop())
@@ -74,9 +89,25 @@ class DeliveryConsumerThread(driver.AIOKafkaConsumerThread):
             logger.warning("the group was not left: its broker does not answer")
 
 
+class DeliveryRebalanceListener(driver.ConsumerRebalanceListener):
+    """Faust's listener, to which every assignment is a generation of its own.
+
+    Kafka's generation stays the same where a member joins again and nothing has changed, and then what was fetched
+    before would pass for current.
+    """
+
+    async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        """Count it, and go on as Faust does."""
+        app = self._thread.app
+        app.consumer_generation_id += 1
+        places = {TP(place.topic, place.partition) for place in assigned}
+        await self._thread.on_partitions_assigned(places, app.consumer_generation_id)
+
+
 class DeliveryConsumer(driver.Consumer):
     """Faust's consumer with the three overrides."""
 
+    RebalanceListener: ClassVar[type[driver.ConsumerRebalanceListener]] = DeliveryRebalanceListener
     app: "DeliveryApp"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -90,6 +121,10 @@ class DeliveryConsumer(driver.Consumer):
 
     def _new_consumer_thread(self) -> DeliveryConsumerThread:
         return DeliveryConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    @property
+    def _delivery_thread(self) -> DeliveryConsumerThread:
+        return cast("DeliveryConsumerThread", self._thread)
 
     @property
     def _dispatcher(self) -> Dispatcher:
@@ -194,7 +229,16 @@ class DeliveryConsumer(driver.Consumer):
 
     async def learn_partitions(self, topics: Iterable[str], count: int) -> None:
         """See `DeliveryApp.learn_partitions`."""
-        await cast("DeliveryConsumerThread", self._thread).learn_partitions(topics, count)
+        await self._delivery_thread.learn_partitions(topics, count)
+
+    @property
+    def is_out_of_reach(self) -> bool:
+        """See `ownership.Group`."""
+        return self._delivery_thread.is_out_of_reach
+
+    def rejoin(self) -> None:
+        """See `ownership.Group`."""
+        self._delivery_thread.rejoin()
 
     # --------------------------------------------------------------- offsets go
 
@@ -297,6 +341,16 @@ class DeliveryApp(faust.App):
         if self._consumer is not None:
             topics = [self.dispatcher.topic, *self.tables.changelog_topics]
             await self.delivery_consumer.learn_partitions(topics, count)
+
+    @property
+    def is_out_of_reach(self) -> bool:
+        """See `ownership.Group`."""
+        return self._consumer is None or self.delivery_consumer.is_out_of_reach
+
+    def rejoin(self) -> None:
+        """See `ownership.Group`."""
+        if self._consumer is not None:
+            self.delivery_consumer.rejoin()
 
     async def expect_rows(self, count: int) -> None:
         """Let the producer of the tables know of so many partitions: it refuses rows of one that it does not know."""

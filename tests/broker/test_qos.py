@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
+from pipeline.topics import cursors_topic
 from tests.brokers import TestBroker
 from tests.cluster import Cluster, cluster
 from tests.recorder import Recorder, recording
@@ -97,6 +99,57 @@ async def test_a_worker_that_was_frozen_for_longer_than_its_session_repeats_noth
 
 
 @pytest.mark.parametrize("qos", ["at-least-once", "at-most-once"])
+async def fenced(found: Cluster) -> None:
+    """By accident: no other worker owns the partitions afterwards."""
+    for number in range(PARTITIONS):
+        foreign = AIOKafkaProducer(
+            transactional_id=f"{cursors_topic(found.app)}.{number}", **found.broker.connection.client_options()
+        )
+        await foreign.start()
+        await foreign.stop()
+
+
+async def opened_afresh(found: Cluster) -> None:
+    """Return when every worker has joined the group again and they own every partition; none has ended."""
+
+    async def have_joined() -> bool:
+        return all("joining it again" in worker.output() for worker in found.workers)
+
+    await eventually(have_joined, within_seconds=30, says=lambda: found.workers[0].output()[-3000:])
+    await found.until_ready()
+
+
+async def test_workers_that_were_fenced_by_accident_go_on_and_at_least_once_loses_nothing(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    async with loaded(kafka, unique_name("fenced"), tmp_path, "at-least-once") as (found, recorder):
+        await recorder.until_events(EVENTS // 6)
+        await fenced(found)
+        for name in SUBSCRIPTIONS:
+            await found.store.pause(name)  # rows, which nothing else needs here
+        await opened_afresh(found)
+        for name in SUBSCRIPTIONS:
+            await found.store.resume(name)
+        await recorder.until_events(EVENTS, within_seconds=90)
+        await settled(found)
+        assert not recorder.out_of_order()
+
+
+async def test_workers_that_were_fenced_by_accident_go_on_and_at_most_once_repeats_nothing(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    async with loaded(kafka, unique_name("fenced"), tmp_path, "at-most-once") as (found, recorder):
+        await recorder.until_events(EVENTS // 6)
+        await fenced(found)
+        await opened_afresh(found)
+        await recorder.until_events(EVENTS - len(SUBSCRIPTIONS), within_seconds=90)
+        await settled(found)
+        assert not recorder.repeated()
+        assert not recorder.out_of_order()
+        lost = {name: EVENTS // 20 - len(offsets) for name, offsets in recorder.first_arrivals().items()}
+        assert all(count <= 1 for count in lost.values()), lost
+
+
 async def test_a_rolling_restart_loses_and_repeats_nothing(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, qos: str
 ) -> None:
