@@ -247,6 +247,7 @@ class KafkaRows:
         await asyncio.gather(*sent)
 
     def _fence(self, group: _Group, error: Exception) -> None:
+        logger.warning("%s takes no more rows from here: %r", self._place, error)
         self._fenced = True
         group.waiters += self._group.waiters
         self._group = _Group()

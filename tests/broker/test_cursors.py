@@ -118,12 +118,15 @@ async def kafka_topic(kafka: TestBroker, unique_name: Callable[[str], str]) -> s
     return await kafka.create_topic(unique_name("cursors"), 2, {"cleanup.policy": "compact"})
 
 
-async def test_a_former_owner_is_refused_and_its_rows_stay_invisible(kafka: TestBroker, kafka_topic: str) -> None:
+async def test_a_former_owner_is_refused_and_its_rows_stay_invisible(
+    kafka: TestBroker, kafka_topic: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async with opened(kafka, kafka_topic) as former:
         await former.put(b"sub-1", Cursor(next=5))
         async with opened(kafka, kafka_topic) as owner:
             with pytest.raises(FencedError):
                 await former.put(b"sub-1", Cursor(next=1))
+            assert "takes no more rows from here: ProducerFenced" in caplog.text
             await owner.put(b"sub-2", Cursor(next=9))
             with pytest.raises(FencedError):
                 await former.put(b"sub-1", None)

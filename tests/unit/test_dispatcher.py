@@ -273,6 +273,10 @@ async def test_a_former_owner_closes_itself_and_sends_nothing_more() -> None:
     await owner.land()
     assert owner.pending == [0]
     assert owner.row_topic.rows[b"s"].next == 1
+
+    await former.dispatcher.open({0: 0})
+    assert former.dispatcher.is_open(0)
+    assert former.dispatcher.orphans() == [], "it is the owner again"
     await owner.end()
     await former.end()
 
