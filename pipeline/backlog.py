@@ -1,7 +1,8 @@
 """Reads the log again for lanes that are behind: one plain consumer per worker, fed only where there is room.
 
 It always reads where the most backward lane with room stands, and every lane that the stretch covers gets its share
-(architecture section 3), so lanes that fell behind together are served by one reading.
+(architecture section 3), so lanes that fell behind together are served by one reading. Events that nobody waits for are
+passed over before anything is made of them: of a partition with many subscriptions few may be behind.
 """
 
 import asyncio
@@ -12,10 +13,11 @@ from typing import Final, Protocol
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from pipeline.consumer import AIOKafkaConsumer
+from pipeline.consumer import AIOKafkaConsumer, Sieve
 from pipeline.disconnect import disconnect
 from pipeline.kafka import KafkaConnection
 from pipeline.model import Event
+from pipeline.partition import Wanted
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +26,11 @@ STRETCH_EVENTS: Final = 250
 BREATH_SECONDS: Final = 0.001
 """After each reading, while events come from the stream: theirs have a few steps to go, and would wait at each."""
 FETCH_BYTES: Final = 256 * 1024
-"""Per request: an answer is taken apart in one go. A single event may be larger, and is fetched all the same."""
-POLL_MS: Final = 500
+"""Per request: an answer is gone through in one go. A single event may be larger, and is fetched all the same."""
+FETCH_WAIT_MS: Final = 50
+"""What is wanted is there already. A request at the end of the log, made ahead, must not hold up the next one."""
+POLL_MS: Final = 200
+"""So long a reading goes on that finds nothing but others' events."""
 RETRY_PAUSE_SECONDS: Final = 1.0
 
 
@@ -42,12 +47,12 @@ class Behind(Protocol):
         """Whether the stream has brought events lately, to any partition of the worker."""
         ...
 
-    def next_place(self) -> int | None:
-        """Where it wants to be read next; None when nobody there has room."""
+    def wanted(self) -> Wanted | None:
+        """Where it wants to be read next, and for whom; None when nobody there has room."""
         ...
 
-    def feed(self, start: int, end: int, events: Sequence[Event]) -> None:
-        """The stretch [start, end) of its log."""
+    def feed(self, wanted: Wanted, end: int, events: Sequence[Event]) -> None:
+        """The events that are wanted of its log, from the wanted place up to *end*; others may be among them."""
         ...
 
     def log_begins_at(self, offset: int) -> None:
@@ -69,6 +74,7 @@ class Backlog:
         self._wanting: dict[Behind, None] = {}
         self._wanted = asyncio.Event()
         self._consumer: AIOKafkaConsumer | None = None
+        self._sieve = Sieve()
         self._connecting = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
@@ -130,24 +136,24 @@ class Backlog:
             await asyncio.sleep(RETRY_PAUSE_SECONDS)
 
     async def _read(self, partition: Behind) -> None:
-        start = partition.next_place()
-        if start is None:
-            self._wanting.pop(partition, None)
-            return
+        wanted = partition.wanted()
         place = TopicPartition(self._topic, partition.number)
+        if wanted is None:
+            self._wanting.pop(partition, None)
+            self._rest(place)
+            return
         consumer = await self._connected()
-        self._assign(consumer, partition)
-        if await consumer.position(place) != start:
-            consumer.seek(place, start)
+        self._assign(consumer, place, wanted.place)
+        if await consumer.position(place) != wanted.place:
+            consumer.seek(place, wanted.place)
+        self._sieve.keys = wanted.keys
         try:
             found = await consumer.getmany(place, timeout_ms=POLL_MS, max_records=STRETCH_EVENTS)
         except OffsetOutOfRangeError:
-            await self._find_beginning(consumer, place, partition, start)
+            await self._find_beginning(consumer, place, partition, wanted.place)
             return
-        events: Sequence[Event] = found.get(place, ())
-        # A stretch without records (markers, compacted away) has been passed over all the same.
-        end = events[-1].offset + 1 if events else await consumer.position(place)
-        partition.feed(start, end, events)
+        # Beyond the last event lies what was passed over: others' events, markers, what was compacted away.
+        partition.feed(wanted, await consumer.position(place), found.get(place, ()))
 
     async def _find_beginning(
         self, consumer: AIOKafkaConsumer, place: TopicPartition, partition: Behind, start: int
@@ -157,14 +163,22 @@ class Backlog:
             raise KafkaError(f"offset {start} is beyond the end of {place}")
         partition.log_begins_at(begin)
 
-    def _assign(self, consumer: AIOKafkaConsumer, partition: Behind) -> None:
+    def _assign(self, consumer: AIOKafkaConsumer, place: TopicPartition, start: int) -> None:
         """Fetch for all partitions that want events, each from where it will be read."""
-        if TopicPartition(self._topic, partition.number) in consumer.assignment():
+        if place in consumer.assignment():
+            consumer.resume(place)
             return
-        wanted = {TopicPartition(self._topic, each.number): each.next_place() for each in self._wanting}
-        consumer.assign(set(wanted))
-        for place, start in wanted.items():
-            consumer.seek(place, start or 0)
+        wanted = {TopicPartition(self._topic, each.number): each.wanted() for each in self._wanting}
+        consumer.assign({place, *wanted})
+        for each, found in wanted.items():
+            if found is not None:
+                consumer.seek(each, found.place)
+        consumer.seek(place, start)
+
+    def _rest(self, place: TopicPartition) -> None:
+        """Fetch no more of it, or the brokers would be asked for the end of its log again and again."""
+        if self._consumer is not None and place in self._consumer.assignment():
+            self._consumer.pause(place)
 
     async def _connected(self) -> AIOKafkaConsumer:
         async with self._connecting:
@@ -176,6 +190,8 @@ class Backlog:
         consumer = AIOKafkaConsumer(
             enable_auto_commit=False,
             auto_offset_reset="none",
+            key_deserializer=self._sieve,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
             max_partition_fetch_bytes=FETCH_BYTES,
             check_crcs=not self._connection.embedded,
             **self._connection.client_options(),

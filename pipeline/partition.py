@@ -7,7 +7,7 @@ changes, which is what makes the switches between stream and log exact.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pipeline.clock import Clock, steady_now
@@ -40,6 +40,19 @@ FAIR_STRETCHES = 8
 one: it collects the lanes ahead of it, but a long replay would keep them waiting until it gets there."""
 LAST_ROWS_SECONDS = 10.0
 """How long giving a partition back waits for the last rows. Without them events may be repeated, none is lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is wanted of the log.
+
+    Attributes:
+        place: the offset to read from.
+        keys: whose events; b"" is for those without a key. All others can be left out.
+    """
+
+    place: int
+    keys: frozenset[bytes]
 
 
 class Rows(Protocol):
@@ -280,27 +293,42 @@ class Partition:
         """See `backlog.Behind`."""
         return self._worker.is_streaming
 
-    def next_place(self) -> int | None:
-        """Where the log should be read next: where the most backward lane with room is, or who has waited longest."""
+    def wanted(self) -> Wanted | None:
+        """Where the log should be read next, and for whom; None when nobody here has room.
+
+        For the most backward lane with room, or for who has waited longest; and for all that the reading comes by.
+        """
         for lane in [lane for lane in self._behind if not lane.wants_to_read]:
             del self._behind[lane]
+        if not self._behind:
+            return None
         if self._stretches % FAIR_STRETCHES == 0:
-            return next((lane.read_from for lane in self._behind), None)
-        return min((lane.read_from for lane in self._behind), default=None)
+            place = next(iter(self._behind)).read_from
+        else:
+            place = min(lane.read_from for lane in self._behind)
+        return Wanted(place, frozenset(lane.key for lane in self._behind))
 
-    def feed(self, start: int, end: int, events: Sequence[Event]) -> None:
-        """A stretch of the log, [start, end): give each lane its events. Never goes beyond what was dispatched."""
+    def feed(self, wanted: Wanted, end: int, events: Sequence[Event]) -> None:
+        """A stretch of the log, from the wanted place up to *end*: give each lane its events.
+
+        Never goes beyond what was dispatched, and gives nothing to a lane that has come to want events since: what is
+        there of it may have been left out.
+        """
         self._stretches += 1
-        end = min(end, self.dispatched)
+        start, end = wanted.place, min(end, self.dispatched)
         fed: dict[bytes, list[Event]] = {}
-        lanes = [lane for lane in self._behind if start <= lane.read_from < end and lane.wants_to_read]
+        lanes = [
+            lane
+            for lane in self._behind
+            if start <= lane.read_from < end and lane.key in wanted.keys and lane.wants_to_read
+        ]
         for lane in lanes:
             fed[lane.key] = []
             self._behind[lane] = self._behind.pop(lane)  # to the end of those who wait
         for event in events:
-            wanted = fed.get(event.key or b"")
-            if wanted is not None and event.offset < end:
-                wanted.append(event)
+            found = fed.get(event.key or b"")
+            if found is not None and event.offset < end:
+                found.append(event)
         for lane in lanes:
             lane.feed(fed[lane.key], end)
         if lanes:

@@ -10,7 +10,7 @@ from pipeline.errors import FencedError, LeaseEndedError, NotDeadLetteredError
 from pipeline.lease import Lease
 from pipeline.model import Cursor, Event, Record, Subscription
 from pipeline.outcome import Outcome
-from pipeline.partition import Partition
+from pipeline.partition import Partition, Wanted
 
 TOPIC = "events"
 MS_PER_OFFSET = 1_000
@@ -220,15 +220,16 @@ class MemoryReader:
 
     def fetch(self, partition: Partition, count: int) -> "Stretch | None":
         """Read where the partition wants it; None where it wants nothing or had to be told of a retention."""
-        start = partition.next_place()
-        if start is None:
+        wanted = partition.wanted()
+        if wanted is None:
             self.wanting.pop(partition, None)
             return None
-        if start < self.log.begin:
+        if wanted.place < self.log.begin:
             partition.log_begins_at(self.log.begin)
             return None
-        events = self.log.read(start, count)
-        return Stretch(partition, start, events[-1].offset + 1 if events else max(start, self.log.end), events)
+        events = self.log.read(wanted.place, count)
+        end = events[-1].offset + 1 if events else max(wanted.place, self.log.end)
+        return Stretch(partition, wanted, end, [event for event in events if (event.key or b"") in wanted.keys])
 
     def serve(self, count: int = 100) -> None:
         """Read once for every partition that wants events."""
@@ -243,12 +244,12 @@ class Stretch:
     """What was read of the log and is not handed over yet."""
 
     partition: Partition
-    start: int
+    wanted: Wanted
     end: int
     events: Sequence[Record]
 
     def feed(self) -> None:
-        self.partition.feed(self.start, self.end, self.events)
+        self.partition.feed(self.wanted, self.end, self.events)
 
 
 class MemoryRegistry:

@@ -12,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from pipeline.backlog import Backlog
 from pipeline.kafka import KafkaConnection
 from pipeline.model import Event
+from pipeline.partition import Wanted
 from tests.batches import Written, batch
 from tests.brokers import TestBroker
 
@@ -23,6 +24,7 @@ class Reading:
         self.number = number
         self.place = start
         self.stop = stop
+        self.keys = frozenset({b"sub-1"})
         self.read: list[int] = []
         self.begins_at: int | None = None
         self.is_streaming = False
@@ -30,12 +32,12 @@ class Reading:
         self.turns_when_fed: list[int] = []
         self.done = asyncio.Event()
 
-    def next_place(self) -> int | None:
-        return self.place if self.place < self.stop else None
+    def wanted(self) -> Wanted | None:
+        return Wanted(self.place, self.keys) if self.place < self.stop else None
 
-    def feed(self, start: int, end: int, events: Sequence[Event]) -> None:
-        assert start == self.place, "a stretch begins where it was asked for"
-        assert all(start <= event.offset < end for event in events)
+    def feed(self, wanted: Wanted, end: int, events: Sequence[Event]) -> None:
+        assert wanted.place == self.place, "a stretch begins where it was asked for"
+        assert all(wanted.place <= event.offset < end for event in events)
         self.turns_when_fed.append(self.turns)
         self.read += [event.offset for event in events]
         self.place = end
@@ -80,6 +82,18 @@ async def test_partitions_are_read_in_turn(broker: TestBroker, topic: str) -> No
         for reading in readings:
             await asyncio.wait_for(reading.done.wait(), 30)
         assert [reading.read for reading in readings] == [list(range(1200)), list(range(700, 1200))]
+
+
+async def test_events_that_nobody_wants_are_passed_over(broker: TestBroker, topic: str) -> None:
+    await broker.produce(topic, (b"sub-2", b"wanted"), partition=0)
+    await broker.produce(topic, *[(b"sub-1", b"%d" % number) for number in range(300)], partition=0)
+    async with serving(broker, topic) as backlog:
+        reading = Reading(0, 0, 1501)
+        reading.keys = frozenset({b"sub-2"})
+        backlog.wake(reading)
+        await asyncio.wait_for(reading.done.wait(), 30)
+        assert 1200 in reading.read
+        assert len(reading.read) < 150, "of the others the last of each batch"
 
 
 async def test_it_can_go_back(broker: TestBroker, topic: str) -> None:

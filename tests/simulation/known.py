@@ -12,6 +12,7 @@ from tests.simulation.actions import (
     Commit,
     Crash,
     Edit,
+    Feed,
     Fetch,
     Pass,
     Produce,
@@ -68,6 +69,10 @@ ROW_DELETED_UNDER_A_HELD_PREFIX = Schedule(
         ALL_ROWS,
     ),
 )
+WANTED_WHILE_READ = Schedule(
+    "a lane comes to want events while the log is read for another",
+    (Arrive("lblblblblblblblb"), Rows("landed", 1), Fetch(16, feeds=False), ALL_ROWS, Feed()),
+)
 LOG_AHEAD_OF_STREAM = Schedule(
     "the log has more than the stream has handed out when a lane catches up",
     (
@@ -92,6 +97,7 @@ KNOWN = (
     RESUMED_WITH_OTHERS_IN_FLIGHT,
     ROW_DELETED_UNDER_A_HELD_PREFIX,
     LOG_AHEAD_OF_STREAM,
+    WANTED_WHILE_READ,
     Schedule(
         "a claim is cut off by a stop, and its row lands after all",
         (Arrive("a"), Stop(), Pass(8.2), ALL_ROWS),

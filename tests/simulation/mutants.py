@@ -34,6 +34,7 @@ from tests.simulation.known import (
     RESUMED_WITH_OTHERS_IN_FLIGHT,
     ROW_DELETED_UNDER_A_HELD_PREFIX,
     SKIP_DURING_A_CLAIM,
+    WANTED_WHILE_READ,
     Schedule,
 )
 from tests.simulation.worker import Setting
@@ -111,9 +112,17 @@ MUTANTS = (
         "the backlog hands over what the stream will bring",
         Partition,
         "feed",
-        was="end = min(end, self.dispatched)",
-        becomes="pass",
+        was="start, end = wanted.place, min(end, self.dispatched)",
+        becomes="start = wanted.place",
         known=LOG_AHEAD_OF_STREAM,
+    ),
+    Mutant(
+        "a lane that comes to want events while the log is read is fed with what was left out",
+        Partition,
+        "feed",
+        was=" and lane.key in wanted.keys",
+        becomes="",
+        known=WANTED_WHILE_READ,
     ),
     Mutant(
         "a completion from before a replay settles",

@@ -9,7 +9,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 
-from pipeline.consumer import EscapingBatch
+from pipeline.consumer import EscapingBatch, Sieve
 from tests.batches import CONTROL, ENCODERS, LOG_APPEND_TIME, TRANSACTIONAL, Written, batch
 
 PLACE = TopicPartition("events", 0)
@@ -19,7 +19,12 @@ ABORT_MARKER = Written(b"\0\0\0\0\0\0", b"\0\0\0\0")
 
 
 def fetched(
-    data: bytes, offset: int = 0, *, aborted: Iterable[tuple[int, int]] = (), isolation: int = fetcher.READ_UNCOMMITTED
+    data: bytes,
+    offset: int = 0,
+    *,
+    aborted: Iterable[tuple[int, int]] = (),
+    isolation: int = fetcher.READ_UNCOMMITTED,
+    sieve: Sieve | None = None,
 ) -> Any:
     """The records of what a fetch from *offset* has brought, as aiokafka's fetcher makes them."""
     return fetcher.PartitionRecords(
@@ -27,7 +32,7 @@ def fetched(
         fetcher.MemoryRecords(data),
         list(aborted),
         offset,
-        None,
+        sieve,
         None,
         check_crcs=True,
         isolation_level=isolation,
@@ -147,3 +152,67 @@ def test_what_both_can_parse_they_parse_alike(codec: str, attributes: int) -> No
     found = facts(EscapingBatch(data))
     assert len(found) == 4
     assert found == facts(DefaultRecordBatch(data))
+
+
+# ------------------------------------------------------------------- records that nobody wants
+
+
+def of(*keys: bytes | None) -> list[Written]:
+    return [Written(b"v", key) for key in keys]
+
+
+def sieve_for(*keys: bytes) -> Sieve:
+    sieve = Sieve()
+    sieve.keys = frozenset(keys)
+    return sieve
+
+
+def test_records_come_by_their_keys_and_the_last_one_of_each_batch_with_them() -> None:
+    data = batch(*of(b"a", b"b", b"a", b"c"), base_offset=10) + batch(*of(b"b", b"c", b"c"), base_offset=14)
+    records = fetched(data, 10, sieve=sieve_for(b"b"))
+    assert [record.offset for record in records] == [11, 13, 14, 16]
+    assert records.next_fetch_offset == 17
+
+
+def test_a_batch_that_ends_with_a_wanted_record_gives_nothing_else() -> None:
+    assert [record.offset for record in fetched(batch(*of(b"a", b"c", b"b")), sieve=sieve_for(b"b"))] == [2]
+
+
+def test_a_record_without_a_key_is_found_by_an_empty_one() -> None:
+    assert [record.offset for record in fetched(batch(*of(None, b"a", b"", b"b")), sieve=sieve_for(b"", b"b"))] == [
+        0,
+        2,
+        3,
+    ]
+
+
+def test_without_keys_to_look_for_all_come() -> None:
+    assert len(list(fetched(batch(*of(b"a", b"b", None)), sieve=Sieve()))) == 3
+
+
+def test_what_is_wanted_may_change_in_the_middle_of_a_batch() -> None:
+    sieve = sieve_for(b"a")
+    records = fetched(batch(*of(b"a", b"b", b"a", b"b", b"b", b"a")), sieve=sieve)
+    assert [next(records).offset, next(records).offset] == [0, 2]
+    sieve.keys = frozenset({b"b"})
+    assert [record.offset for record in records] == [3, 4, 5]
+
+
+@pytest.mark.parametrize("codec", ENCODERS)
+def test_nothing_is_handed_out_twice_where_a_sifted_batch_is_given_up(codec: str) -> None:
+    kinds = [*of(b"a", b"b", b"a"), Written(b"strange", b"b", [(b"x-\xff", b"2")]), *of(b"a", b"b")]
+    records = list(fetched(batch(*kinds, codec=codec), sieve=sieve_for(b"b")))
+    wanted = [record.offset for record in records if record.key == b"b"]
+    assert wanted == [1, 3, 5]
+    assert len({record.offset for record in records}) == len(records)
+
+
+def test_markers_and_aborted_transactions_are_passed_over_behind_a_sieve() -> None:
+    data = (
+        batch(*of(b"a", b"b"), base_offset=0, attributes=TRANSACTIONAL, producer_id=7)
+        + batch(ABORT_MARKER, base_offset=2, attributes=TRANSACTIONAL | CONTROL, producer_id=7)
+        + batch(*of(b"b", b"a"), base_offset=3)
+    )
+    records = fetched(data, aborted=[(7, 0)], isolation=fetcher.READ_COMMITTED, sieve=sieve_for(b"b"))
+    assert [record.offset for record in records] == [3, 4]
+    assert records.next_fetch_offset == 5

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from pipeline.model import Qos, ReplayTimestamp
 from pipeline.outcome import Rejected
-from tests.core import Core, subscription
+from tests.core import Core, paused, resumed, subscription
 from tests.virtual_time import in_virtual_time, settle
 
 
@@ -52,4 +52,29 @@ async def test_what_qos_none_has_in_its_queue_survives_a_stop_that_lets_the_pref
 
     assert await stopping == {0: 3}
     assert core.row_topic.rows[b"n"].next == 2
+    await core.end()
+
+
+@in_virtual_time
+async def test_who_comes_to_want_events_while_the_log_is_read_is_not_fed_by_that_reading() -> None:
+    core = await Core(subscription("a"), subscription("b")).open()
+    for name in ("a", "b"):
+        await core.wish(paused(subscription(name)))
+    await core.hand_out([*core.produce(1, "a"), *core.produce(1, "b"), *core.produce(1, "a"), *core.produce(1, "b")])
+    await core.land()
+    await core.wish(resumed(subscription("a")))
+    stretch = core.reader.fetch(core.partition, 100)
+    assert stretch is not None
+    assert [event.offset for event in stretch.events] == [0, 2], "nobody else wants any yet"
+
+    await core.wish(resumed(subscription("b")))
+    stretch.feed()
+    await settle()
+    assert core.pending == [0]
+    assert core.lane("b").read_from <= 1, "its events were left out"
+
+    await core.read()
+    assert core.pending == [0, 1]
+    await core.answer(1)
+    assert core.pending == [0, 3]
     await core.end()
