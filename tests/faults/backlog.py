@@ -7,8 +7,9 @@ has missed beside the bare time to read its partition, the memory of the worker,
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count, islice
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -26,6 +27,7 @@ PARTITIONS: Final = 8
 BODY_BYTES: Final = 200
 PER_SECOND: Final = 500.0
 """Events of the healthy ones while the others are resumed."""
+ALIKE_SECONDS: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class Found:
         read_seconds: to read one partition with a bare consumer, at the median.
         resident_mib: of the worker, at its start, behind the backlog and at the end.
         before, during: p50 and p99 of the healthy ones' latency in seconds, before and while the others are resumed.
+        alike: the same while as many events per second as the resumed ones got come in for them, as they happen: what
+            the deliveries themselves cost the healthy ones here.
     """
 
     events: int
@@ -50,6 +54,7 @@ class Found:
     resident_mib: tuple[int, int, int]
     before: tuple[float, float]
     during: tuple[float, float]
+    alike: tuple[float, float]
     lost: int
     repeated: int
     misordered: int
@@ -88,18 +93,30 @@ async def big_backlog(broker: TestBroker, folder: Path, *, events: int, subscrip
         await _until(lambda: _is_drained(worker))
         before = (await receiver.arrivals())[place:]
         taken = len(await receiver.arrivals())
-        load = asyncio.create_task(_keep_on(broker, found.topic, healthy, each + 20))
+        turns = _turns(healthy, each + 20)
+        is_over = asyncio.Event()
+        load = asyncio.create_task(_keep_on(broker, found.topic, turns, is_over))
         began = time.monotonic()
         for number in range(stopped):
             await found.store.start(subscription_id(number))
             await _until(lambda number=number: _has_caught_up(worker, number))  # type: ignore[misc]  # bound per turn
         resume_seconds = time.monotonic() - began
-        load.cancel()
-        await asyncio.gather(load, return_exceptions=True)
+        is_over.set()
+        await load
         await _until(lambda: _is_drained(worker))
         sizes.append(_mib(worker))
         arrivals = await receiver.arrivals()
+        missed = sum(1 for arrival in arrivals[taken:] if arrival.number < stopped)
         during = [arrival for arrival in arrivals[taken:] if arrival.number >= stopped]
+
+        more = missed / resume_seconds
+        both = _mixed(turns, _turns(range(stopped), each), more / PER_SECOND)
+        events_alike = islice(both, int((PER_SECOND + more) * ALIKE_SECONDS))
+        await pace(broker, found.topic, events_alike, per_second=PER_SECOND + more, size=BODY_BYTES)
+        await _until(lambda: _is_drained(worker))
+        place = len(arrivals)
+        arrivals = await receiver.arrivals()
+        alike = [arrival for arrival in arrivals[place:] if arrival.number >= stopped]
         kept = order(arrivals)
         seen = {(arrival.number, arrival.sequence) for arrival in arrivals}
         return Found(
@@ -107,12 +124,13 @@ async def big_backlog(broker: TestBroker, folder: Path, *, events: int, subscrip
             subscriptions=subscriptions,
             stopped=stopped,
             deliver_seconds=deliver_seconds,
-            missed=sum(1 for arrival in arrivals[taken:] if arrival.number < stopped),
+            missed=missed,
             resume_seconds=resume_seconds,
             read_seconds=median(reading),
             resident_mib=(sizes[0], sizes[1], sizes[2]),
             before=_quantiles(before),
             during=_quantiles(during),
+            alike=_quantiles(alike),
             lost=sum(1 for pair in _first(events, subscriptions) if pair not in seen),
             repeated=kept.repeated,
             misordered=kept.out_of_order,
@@ -135,8 +153,32 @@ def _next(numbers: range, sequence: int, rounds: int) -> Sequence[tuple[int, int
     return [(number, sequence + turn) for turn in range(rounds) for number in numbers]
 
 
-async def _keep_on(broker: TestBroker, topic: str, numbers: range, sequence: int) -> None:
-    await pace(broker, topic, _next(numbers, sequence, 10_000), per_second=PER_SECOND, size=BODY_BYTES)
+def _turns(numbers: range, sequence: int) -> Iterator[tuple[int, int]]:
+    """Each of *numbers* in turn, for ever."""
+    return ((number, each) for each in count(sequence) for number in numbers)
+
+
+def _mixed(
+    turns: Iterator[tuple[int, int]], others: Iterator[tuple[int, int]], share: float
+) -> Iterator[tuple[int, int]]:
+    """*turns*, and to each of them *share* of *others*."""
+    due = 0.0
+    for turn in turns:
+        yield turn
+        due += share
+        while due >= 1:
+            yield next(others)
+            due -= 1
+
+
+async def _keep_on(broker: TestBroker, topic: str, turns: Iterator[tuple[int, int]], is_over: asyncio.Event) -> None:
+    await pace(broker, topic, _while_it_lasts(turns, is_over), per_second=PER_SECOND, size=BODY_BYTES)
+
+
+def _while_it_lasts(turns: Iterator[tuple[int, int]], is_over: asyncio.Event) -> Iterator[tuple[int, int]]:
+    """*turns*, none of which is taken and not given."""
+    while not is_over.is_set():
+        yield next(turns)
 
 
 async def _stop_on_the_way(found: Cluster, worker: Worker, events: int, stopped: int) -> None:
