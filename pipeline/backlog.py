@@ -100,6 +100,7 @@ class Backlog:
     def forget(self, partition: Behind) -> None:
         """The partition is closed."""
         self._wanting.pop(partition, None)
+        self._rest(TopicPartition(self._topic, partition.number))
 
     async def offset_at(self, partition: int, timestamp_ms: int) -> int | None:
         """The first offset at or after a time; None if there is none. Tries until the broker answers."""

@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.fetch import FetchRequest
 
 from pipeline.backlog import Backlog
 from pipeline.kafka import KafkaConnection
@@ -15,6 +18,7 @@ from pipeline.model import Event
 from pipeline.partition import Wanted
 from tests.batches import Written, batch
 from tests.brokers import TestBroker
+from tests.waiting import eventually
 
 
 class Reading:
@@ -149,6 +153,42 @@ async def test_a_header_name_that_is_no_text_stops_no_reading(
         backlog.wake(reading)
         await asyncio.wait_for(reading.done.wait(), 30)
         assert reading.read == list(range(802))
+
+
+@pytest.mark.parametrize("is_forgotten", [False, True], ids=["at rest", "forgotten"])
+async def test_a_partition_that_wants_nothing_is_not_fetched(
+    kafka: TestBroker, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, *, is_forgotten: bool
+) -> None:
+    name = await kafka.create_topic(unique_name("events"), 2)
+    for partition in range(2):
+        await kafka.produce(name, *[(b"sub-1", b"") for _ in range(50)], partition=partition)
+    asked_for: list[set[int]] = []
+    send = AIOKafkaClient.send
+
+    async def noted(self: Any, node_id: int, request: Any, **options: Any) -> Any:
+        if isinstance(request, FetchRequest):
+            asked_for.append({partition for _, places in request._topics for partition, *_ in places})
+        return await send(self, node_id, request, **options)
+
+    monkeypatch.setattr(AIOKafkaClient, "send", noted)
+    async with serving(kafka, name) as backlog:
+        first, second = Reading(0, 0, 51 if is_forgotten else 50), Reading(1, 0, 51)
+        for reading in (first, second):
+            backlog.wake(reading)
+
+        async def is_read() -> bool:
+            return len(first.read) == 50
+
+        await eventually(is_read, within_seconds=30, says=lambda: f"read: {first.read}")
+        if is_forgotten:
+            backlog.forget(first)
+
+        async def only_the_other() -> bool:
+            return asked_for[-3:] == [{1}, {1}, {1}]
+
+        # The second one waits for what is not there yet, so it goes on being asked for.
+        await eventually(only_the_other, within_seconds=30, says=lambda: f"fetched: {asked_for[-9:]}")
+        second.stop = 50
 
 
 async def test_what_retention_has_deleted_is_said(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
