@@ -10,8 +10,53 @@ from pipeline.model import Qos
 from tests.faults.faults import FAULTS
 
 README: Final = Path(__file__).parent / "README.md"
+SUMMARY: Final = Path(__file__).parents[2] / "README.md"
 BEGIN: Final = "<!-- results: written by `python -m tests.faults table` -->"
 END: Final = "<!-- end of results -->"
+
+FAMILIES: Final = {
+    "nothing breaks: clean stops, rolling restarts, workers that come and go, partitions added": (
+        "none",
+        "worker-stopped",
+        "rolling-restart",
+        "scaled",
+        "partitions-added",
+    ),
+    "a worker is killed, frozen, cut off from the brokers; its clock jumps": (
+        "worker-killed",
+        "worker-frozen",
+        "cut-off",
+        "clock-jumps",
+    ),
+    "brokers are killed, paused, restarted, or their disk is full; leaders move": (
+        "broker-killed",
+        "broker-paused",
+        "brokers-restarted",
+        "leader-moved",
+        "coordinator-paused",
+        "disk-full",
+    ),
+    "subscriptions, cursor rows or dead letters can't be read or written": (
+        "registry-paused",
+        "rows-refused",
+        "dead-letters-refused",
+        "dead-letter-cluster",
+    ),
+    "receivers and token endpoints are down, hang, flap, are slow, answer errors or nonsense": (
+        "receiver-down",
+        "receiver-hanging",
+        "receiver-flapping",
+        "receiver-slow",
+        "receiver-failing",
+        "receiver-rejecting",
+        "tokens-down",
+        "tokens-slow",
+        "tokens-wrong",
+        "tokens-refused",
+    ),
+    "mixtures of them, drawn by a seed": ("mixture",),
+}
+"""The rows of the summary; each fault is in one of them."""
 _LEVELS: Final = (Qos.AT_LEAST_ONCE, Qos.AT_MOST_ONCE, Qos.AUTO, Qos.NONE)
 _COUNTS: Final = ("lost", "repeated", "misordered")
 _PROBLEM_CHARACTERS: Final = 300
@@ -22,28 +67,42 @@ Run = dict[str, Any]
 
 def report(runs: Iterable[Run]) -> str:
     """The table, in Markdown, and beneath it every promise that a run broke."""
+    groups = _by_fault(runs)
+    known = [groups[name] for name in (*FAULTS, "mixture") if name in groups]
+    problems = [problem for found in known for run in found for problem in _problems(run)]
+    abouts = {name: fault.about for name, fault in FAULTS.items()}
+    rows = [
+        _row(abouts.get(found[0]["fault"], "mixtures of them, drawn by the seed"), found, with_seeds=True)
+        for found in known
+    ]
+    return "\n".join([*_table(rows, "seeds"), "", *(problems or ["No run broke a promise."])])
+
+
+def summary(runs: Iterable[Run]) -> str:
+    """The same by families of faults, without the seeds."""
+    groups = _by_fault(runs)
+    families = {about: [run for name in names for run in groups.get(name, ())] for about, names in FAMILIES.items()}
+    return "\n".join(_table([_row(about, found, with_seeds=False) for about, found in families.items() if found]))
+
+
+def _by_fault(runs: Iterable[Run]) -> dict[str, list[Run]]:
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         groups[run["fault"] if run["fault"] in FAULTS else "mixture"].append(run)
-    known = [groups[name] for name in (*FAULTS, "mixture") if name in groups]
-    problems = [problem for found in known for run in found for problem in _problems(run)]
-    return "\n".join([*_table(known), "", *(problems or ["No run broke a promise."])])
+    return groups
 
 
-def _table(groups: Iterable[Sequence[Run]]) -> list[str]:
-    head = ("fault", *(f"`{level}`" for level in _LEVELS), "events", "runs", "seeds")
-    rows = [head, tuple("---" for _ in head), *map(_row, groups)]
-    return [f"| {' | '.join(row)} |" for row in rows]
+def _table(rows: Sequence[Sequence[str]], *more: str) -> list[str]:
+    head = ("fault", *(f"`{level}`" for level in _LEVELS), "events", "runs", *more)
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
-def _row(runs: Sequence[Run]) -> tuple[str, ...]:
-    name = runs[0]["fault"]
-    about = FAULTS[name].about if name in FAULTS else "mixtures of them, drawn by the seed"
+def _row(about: str, runs: Sequence[Run], *, with_seeds: bool) -> tuple[str, ...]:
     events = sum(int(level["events"]) for run in runs for level in run["levels"].values())
     broken = sum(1 for run in runs if run["problems"])
     count = f"{len(runs)}, **{broken} broken**" if broken else str(len(runs))
-    seeds = ", ".join(str(seed) for seed in sorted({run["seed"] for run in runs}))
-    return (about, *(_cell(runs, level) for level in _LEVELS), f"{events:,}", count, seeds)
+    seeds = (", ".join(str(seed) for seed in sorted({run["seed"] for run in runs})),) if with_seeds else ()
+    return (about, *(_cell(runs, level) for level in _LEVELS), f"{events:,}", count, *seeds)
 
 
 def _cell(runs: Sequence[Run], level: Qos) -> str:
@@ -62,7 +121,12 @@ def _problems(run: Run) -> list[str]:
 
 
 def write(results: Path) -> None:
-    """Write the table from a file of results."""
+    """Write the table and its summary from a file of results."""
     runs = [json.loads(line) for line in results.read_text().splitlines()]
-    before, rest = README.read_text().split(BEGIN)
-    README.write_text(f"{before}{BEGIN}\n\n{report(runs)}\n\n{END}{rest.split(END)[1]}")
+    _put(README, report(runs))
+    _put(SUMMARY, summary(runs))
+
+
+def _put(file: Path, text: str) -> None:
+    before, rest = file.read_text().split(BEGIN)
+    file.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.split(END)[1]}")

@@ -3,7 +3,8 @@
 from typing import Any
 
 from pipeline.model import Qos
-from tests.faults.table import report
+from tests.faults.faults import FAULTS
+from tests.faults.table import FAMILIES, report, summary
 
 
 def a_run(fault: str, seed: int, *problems: str, **counts: int) -> dict[str, Any]:
@@ -38,3 +39,19 @@ def test_a_run_that_did_not_come_up_is_no_clean_run() -> None:
 def test_mixtures_share_a_row_after_all_others() -> None:
     text = report([a_run("none+worker-killed", 9), a_run("scaled", 1)])
     assert [row[0] for row in rows(text)] == ["workers: 1, 4, 2", "mixtures of them, drawn by the seed"]
+
+
+def test_the_summary_adds_up_the_runs_of_a_family() -> None:
+    text = summary([a_run("worker-killed", 1, repeated=3), a_run("cut-off", 2, repeated=4), a_run("none+scaled", 3)])
+    [workers, mixtures] = rows(text)
+    assert workers[1:] == [*["0 / 7 / 0"] * 4, "80", "2"]
+    assert mixtures[1:] == [*["0 / 0 / 0"] * 4, "40", "1"]
+
+
+def test_the_summary_counts_what_broke_a_promise() -> None:
+    [row] = rows(summary([a_run("none", 1), a_run("none", 2, "at-least-once: 1 lost", lost=1)]))
+    assert row[-1] == "2, **1 broken**"
+
+
+def test_each_fault_is_in_one_family() -> None:
+    assert sorted(name for names in FAMILIES.values() for name in names) == sorted([*FAULTS, "mixture"])
