@@ -6,12 +6,14 @@
 
 import json
 import logging
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from pipeline.errors import ConfigurationError
+from pipeline.instruments import LineLimit
 from pipeline.redaction import mask
 
 LogFormat = Literal["console", "json"]
@@ -78,6 +80,32 @@ class MaskCredentials(logging.Filter):
         if record.stack_info:
             record.stack_info = mask(record.stack_info)
         return True
+
+
+class ThinOut(logging.Filter):
+    """Lets what others' libraries say again and again through once in a while, and says how much was left out.
+
+    With all brokers away aiokafka alone writes hundreds of lines a second, two or three different ones.
+
+    Args:
+        limit: how often a line may come.
+    """
+
+    def __init__(self, limit: LineLimit | None = None) -> None:
+        super().__init__()
+        self._limit = LineLimit() if limit is None else limit
+        self._lock = threading.Lock()  # Faust's consumer runs, and logs, in a thread of its own
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether *record* is written."""
+        if record.name.partition(".")[0] in OURS:
+            return True
+        message = _message(record)
+        with self._lock:
+            left_out = self._limit.passes((record.name, record.levelno, message))
+        if left_out:
+            record.msg, record.args = f"{message} ({left_out} more like it were left out)", None
+        return left_out is not None
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -157,14 +185,15 @@ def logging_config(log_format: LogFormat = "console", level: str = "INFO") -> di
         "class": "logging.StreamHandler",
         "stream": "ext://sys.stderr",
         "formatter": "line",
-        "filters": ["mask"],
+        # At DEBUG somebody looks for what happens in the libraries, and when.
+        "filters": ["mask"] if level == "DEBUG" else ["thin-out", "mask"],
     }
     # Faust's worker turns the root logger to DEBUG and its first handler to `--loglevel` (WARN unless given), for a
     # spinner. So the loggers that matter don't hang on the root: their lines would be lost, and paid for all the same.
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"mask": {"()": MaskCredentials}},
+        "filters": {"mask": {"()": MaskCredentials}, "thin-out": {"()": ThinOut}},
         "formatters": {"line": {"()": _FORMATTERS[log_format]}},
         "handlers": {"stderr": handler, "others": {**handler, "level": quiet}},
         "root": {"level": level, "handlers": ["others"]},

@@ -11,7 +11,8 @@ import faust
 import pytest
 
 from pipeline.errors import ConfigurationError
-from pipeline.log import DUMPING, FRAMEWORKS, OURS, Facts, LogFormat, logging_config
+from pipeline.instruments import LineLimit
+from pipeline.log import DUMPING, FRAMEWORKS, OURS, Facts, LogFormat, ThinOut, logging_config
 
 
 class Log:
@@ -184,3 +185,59 @@ def test_a_wrong_format_and_level_are_named_with_what_is_allowed() -> None:
         "LOG_FORMAT: 'xml' is none of console, json",
         "LOG_LEVEL: 'LOUD' is none of DEBUG, INFO, WARNING, ERROR, CRITICAL",
     ]
+
+
+# ------------------------------------------------------------------- what libraries say again and again
+
+
+class Watch:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def lines_of(name: str, *messages: str, watch: Watch, thinner: ThinOut) -> list[str]:
+    """What is written of *messages*, one a second."""
+    written = []
+    for message in messages:
+        record = logging.LogRecord(name, logging.ERROR, __file__, 1, "%s", (message,), None)
+        if thinner.filter(record):
+            written.append(record.getMessage())
+        watch.now += 1.0
+    return written
+
+
+def test_a_line_of_a_library_comes_once_in_ten_seconds_and_says_what_was_left_out() -> None:
+    watch = Watch()
+    thinner = ThinOut(LineLimit(10.0, monotonic=watch))
+    assert lines_of("aiokafka", *["node 1 is away"] * 25, watch=watch, thinner=thinner) == [
+        "node 1 is away",
+        "node 1 is away (9 more like it were left out)",
+        "node 1 is away (9 more like it were left out)",
+    ]
+
+
+def test_other_lines_of_it_come_beside_it() -> None:
+    watch = Watch()
+    thinner = ThinOut(LineLimit(10.0, monotonic=watch))
+    messages = ["node 1 is away", "node 2 is away", "node 1 is away", "node 2 is away"]
+    assert lines_of("aiokafka.conn", *messages, watch=watch, thinner=thinner) == messages[:2]
+
+
+def test_our_own_lines_all_come() -> None:
+    watch = Watch()
+    thinner = ThinOut(LineLimit(10.0, monotonic=watch))
+    for name in ("pipeline", "pipeline.lane", "agents"):
+        assert len(lines_of(name, *["again"] * 3, watch=watch, thinner=thinner)) == 3
+
+
+@pytest.mark.parametrize(("level", "lines"), [("INFO", 1), ("DEBUG", 5)])
+def test_it_is_in_force_except_at_debug(level: str, lines: int) -> None:
+    log = Log("console", level)
+    for _ in range(5):
+        logging.getLogger("aiokafka.consumer").error("node %d is away", 1)
+    assert len(log.text.splitlines()) == lines
