@@ -25,6 +25,7 @@ from aiokafka.errors import (
     OutOfOrderSequenceNumber,
     ProducerFenced,
 )
+from aiokafka.producer import sender
 from aiokafka.producer.transaction_manager import TransactionState
 
 from pipeline.consumer import AIOKafkaConsumer
@@ -44,6 +45,10 @@ FENCED_ERRORS: Final = (
 )
 """After these the producer can't go on, and a new one would fence whoever owns the partition now."""
 RETRY_PAUSE_SECONDS: Final = 0.5
+MARKER_PAUSE_SECONDS: Final = 0.003
+"""Between two tries to begin a transaction while the coordinator still ends the last one, which takes it a few
+milliseconds. aiokafka waits for 20, which is most of the time that a claim takes at at-most-once."""
+sender.BACKOFF_OVERRIDE = MARKER_PAUSE_SECONDS  # there is no option for it
 CLOSE_SECONDS: Final = 2.0
 ABORT_SECONDS: Final = 1.0
 REQUEST_TIMEOUT_MS: Final = 30_000

@@ -1,12 +1,16 @@
-"""The coding of cursor rows."""
+"""The coding of cursor rows, and how soon one transaction follows another."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import ConcurrentTransactions
+from aiokafka.producer.sender import AddPartitionsToTxnHandler
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cursors import decode, encode
+from pipeline.cursors import MARKER_PAUSE_SECONDS, decode, encode
 from pipeline.model import Cause, Cursor, Status
 
 offsets = st.integers(min_value=0, max_value=2**63 - 1)
@@ -43,3 +47,12 @@ def test_a_row_of_a_newer_version_is_read_without_what_is_new() -> None:
 def test_what_is_no_row_is_refused(value: bytes) -> None:
     with pytest.raises(ValueError, match="not a cursor row"):
         decode(value)
+
+
+def test_a_transaction_is_begun_as_soon_as_the_last_one_has_ended() -> None:
+    manager = SimpleNamespace(txn_partitions=set())
+    handler = AddPartitionsToTxnHandler(
+        SimpleNamespace(_retry_backoff=0.1, _txn_manager=manager), [TopicPartition("cursors", 0)]
+    )
+    still_ending = SimpleNamespace(errors=[("cursors", [(0, ConcurrentTransactions.errno)])])
+    assert handler.handle_response(still_ending) == MARKER_PAUSE_SECONDS
