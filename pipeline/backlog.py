@@ -169,12 +169,15 @@ class Backlog:
         if place in consumer.assignment():
             consumer.resume(place)
             return
-        wanted = {TopicPartition(self._topic, each.number): each.wanted() for each in self._wanting}
-        consumer.assign({place, *wanted})
-        for each, found in wanted.items():
-            if found is not None:
-                consumer.seek(each, found.place)
-        consumer.seek(place, start)
+        places = {place: start}
+        for partition in self._wanting:
+            wanted = partition.wanted()
+            if wanted is not None:
+                places.setdefault(TopicPartition(self._topic, partition.number), wanted.place)
+        # None without its place: in no group there is nobody to ask for it, and aiokafka would wait for it for ever.
+        consumer.assign(set(places))
+        for each, offset in places.items():
+            consumer.seek(each, offset)
 
     def _rest(self, place: TopicPartition) -> None:
         """Fetch no more of it, or the brokers would be asked for the end of its log again and again."""

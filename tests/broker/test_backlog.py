@@ -88,6 +88,18 @@ async def test_partitions_are_read_in_turn(broker: TestBroker, topic: str) -> No
         assert [reading.read for reading in readings] == [list(range(1200)), list(range(700, 1200))]
 
 
+async def test_who_wants_nothing_when_another_is_first_read_is_read_later(broker: TestBroker, topic: str) -> None:
+    async with serving(broker, topic) as backlog:
+        first, later = Reading(0, 0, 1200), Reading(1, 0, 0)
+        backlog.wake(first)
+        backlog.wake(later)
+        await asyncio.wait_for(first.done.wait(), 30)
+        later.stop = 1200
+        backlog.wake(later)
+        await asyncio.wait_for(later.done.wait(), 30)
+        assert later.read == list(range(1200))
+
+
 async def test_events_that_nobody_wants_are_passed_over(broker: TestBroker, topic: str) -> None:
     await broker.produce(topic, (b"sub-2", b"wanted"), partition=0)
     await broker.produce(topic, *[(b"sub-1", b"%d" % number) for number in range(300)], partition=0)
