@@ -32,6 +32,8 @@ FETCH_WAIT_MS: Final = 50
 POLL_MS: Final = 200
 """So long a reading goes on that finds nothing but others' events."""
 RETRY_PAUSE_SECONDS: Final = 1.0
+READ_SECONDS: Final = 60.0
+"""So long one reading may take, with all brokers away for a while: then another consumer is made."""
 
 
 class Behind(Protocol):
@@ -88,9 +90,7 @@ class Backlog:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            await disconnect(consumer)
+        await self._disconnect()
 
     def wake(self, partition: Behind) -> None:
         """A lane of the partition wants events."""
@@ -127,10 +127,14 @@ class Backlog:
                 self._wanted.set()
 
     async def _read_guarded(self, partition: Behind) -> None:
+        limit = asyncio.timeout(READ_SECONDS)
         try:
-            await self._read(partition)
-        except (KafkaError, OSError) as error:
+            async with limit:
+                await self._read(partition)
+        except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
             logger.warning("%s-%d can't be read again yet: %r", self._topic, partition.number, error)
+            if limit.expired():
+                await self._disconnect()
             await asyncio.sleep(RETRY_PAUSE_SECONDS)
         except Exception:  # a fault of ours in one partition must not end the service for the others
             logger.exception("%s-%d can't be read again", self._topic, partition.number)
@@ -189,6 +193,11 @@ class Backlog:
             if self._consumer is None:
                 self._consumer = await self._connect()
             return self._consumer
+
+    async def _disconnect(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await disconnect(consumer)
 
     async def _connect(self) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.fetch import FetchRequest
@@ -98,6 +98,28 @@ async def test_who_wants_nothing_when_another_is_first_read_is_read_later(broker
         backlog.wake(later)
         await asyncio.wait_for(later.done.wait(), 30)
         assert later.read == list(range(1200))
+
+
+async def test_a_consumer_that_does_not_answer_is_replaced(
+    broker: TestBroker, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[AIOKafkaConsumer] = []
+    position = AIOKafkaConsumer.position
+
+    async def answers_not(self: AIOKafkaConsumer, place: TopicPartition) -> int:
+        asked.append(self)
+        if self is asked[0]:
+            await asyncio.Event().wait()
+        return int(await position(self, place))
+
+    monkeypatch.setattr(AIOKafkaConsumer, "position", answers_not)
+    monkeypatch.setattr("pipeline.backlog.READ_SECONDS", 0.5)
+    async with serving(broker, topic) as backlog:
+        reading = Reading(0, 0, 1200)
+        backlog.wake(reading)
+        await asyncio.wait_for(reading.done.wait(), 30)
+        assert reading.read == list(range(1200))
+        assert len(set(asked)) == 2
 
 
 async def test_events_that_nobody_wants_are_passed_over(broker: TestBroker, topic: str) -> None:
