@@ -106,11 +106,15 @@ def _row(about: str, runs: Sequence[Run], *, with_seeds: bool) -> tuple[str, ...
 
 
 def _cell(runs: Sequence[Run], level: Qos) -> str:
-    # A run that did not come up has no levels; its problem says so.
-    judged = [run["levels"][level.value] for run in runs if level.value in run["levels"]]
+    # A run that did not come up has no levels; what one that came to no rest has not delivered is not lost.
+    judged = [run["levels"][level.value] for run in runs if level.value in run["levels"] and _is_at_rest(run)]
     if not judged:
         return "-"
     return " / ".join(str(sum(each[count] for each in judged)) for count in _COUNTS)
+
+
+def _is_at_rest(run: Run) -> bool:
+    return not any(problem.startswith("TimeoutError") for problem in run["problems"])
 
 
 def _problems(run: Run) -> list[str]:

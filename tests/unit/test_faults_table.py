@@ -36,6 +36,11 @@ def test_a_run_that_did_not_come_up_is_no_clean_run() -> None:
     assert text.splitlines()[-1] == "- scaled, seed 5: TimeoutError: after 40 s: not ready"
 
 
+def test_what_a_run_without_rest_has_not_delivered_is_not_counted_as_lost() -> None:
+    text = report([a_run("scaled", 1, repeated=1), a_run("scaled", 2, "TimeoutError: after 180.0 s: busy", lost=9)])
+    assert rows(text) == [["workers: 1, 4, 2", *["0 / 1 / 0"] * 4, "80", "2, **1 broken**", "1, 2"]]
+
+
 def test_mixtures_share_a_row_after_all_others() -> None:
     text = report([a_run("none+worker-killed", 9), a_run("scaled", 1)])
     assert [row[0] for row in rows(text)] == ["workers: 1, 4, 2", "mixtures of them, drawn by the seed"]
