@@ -29,6 +29,9 @@ _FIRST_MAGIC_WITH_HEADERS = 2
 """In batches of an older format there is no name to decode."""
 
 
+PASSED_OVER_AT_ONCE = 64
+
+
 class Sieve:
     """Lets a consumer pass over records by their keys, at a fifth of what it costs to hand them out.
 
@@ -52,7 +55,8 @@ class Sieve:
 class SiftedBatch:
     """A batch that hands out what its sieve lets through; for the rest it is the batch that it is made of.
 
-    Its last record always gets through: a consumer that has nothing to hand out tells nobody how far it has come.
+    Its last record always gets through: a consumer that has nothing to hand out tells nobody how far it has come. So
+    does one of many that are passed over: for how long a consumer goes on is bounded by what it may hand out at once.
     """
 
     __slots__ = ("_batch", "_sieve")
@@ -68,15 +72,19 @@ class SiftedBatch:
         return next(self._batch)
 
     def __iter__(self) -> Iterator[Any]:
-        sieve, held_back = self._sieve, None
+        sieve, held_back, passed_over = self._sieve, None, 0
         for record in self._batch:
             # Asked for each record: between two of them others may have come to be wanted.
             keys = sieve.keys
             if keys is None or (record.key or b"") in keys:
                 held_back = None
                 yield record
-            else:
-                held_back = record
+                continue
+            held_back = record
+            passed_over += 1
+            if passed_over == PASSED_OVER_AT_ONCE:
+                held_back, passed_over = None, 0
+                yield record
         if held_back is not None:
             yield held_back
 

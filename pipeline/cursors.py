@@ -46,9 +46,7 @@ FENCED_ERRORS: Final = (
 """After these the producer can't go on, and a new one would fence whoever owns the partition now."""
 RETRY_PAUSE_SECONDS: Final = 0.5
 MARKER_PAUSE_SECONDS: Final = 0.003
-"""Between two tries to begin a transaction while the coordinator still ends the last one, which takes it a few
-milliseconds. aiokafka waits for 20, which is most of the time that a claim takes at at-most-once."""
-sender.BACKOFF_OVERRIDE = MARKER_PAUSE_SECONDS  # there is no option for it
+LONGEST_MARKER_PAUSE_SECONDS: Final = 0.1
 CLOSE_SECONDS: Final = 2.0
 ABORT_SECONDS: Final = 1.0
 REQUEST_TIMEOUT_MS: Final = 30_000
@@ -57,6 +55,25 @@ KEEP_ALIVE_SECONDS: Final = 12 * 3600.0
 (`transactional.id.expiration.ms`), and the rows of a partition where nothing went wrong for so long with it."""
 KEEP_ALIVE_KEY: Final = b"\xffkeep-alive"
 """No subscription has it, for it is not UTF-8; its value is always null, so compaction takes it away."""
+
+
+class BeginSoon(sender.AddPartitionsToTxnHandler):  # type: ignore[misc]  # aiokafka has no types
+    """Begins a transaction, and tries again while the coordinator still ends the last one: soon, then less often.
+
+    That takes it a few milliseconds as a rule, and longer while a broker is away. aiokafka waits for 20 each time, most
+    of the time that a claim takes at at-most-once; it has no option for it.
+    """
+
+    def handle_response(self, resp: Any) -> float | None:
+        """As aiokafka's: how long to wait before it is tried again, None if it need not be."""
+        pause: float | None = super().handle_response(resp)
+        is_still_ending = pause == sender.BACKOFF_OVERRIDE
+        tries = getattr(self._sender, "marker_tries", 0) if is_still_ending else 0
+        self._sender.marker_tries = tries + is_still_ending
+        return min(MARKER_PAUSE_SECONDS * float(2**tries), LONGEST_MARKER_PAUSE_SECONDS) if is_still_ending else pause
+
+
+sender.AddPartitionsToTxnHandler = BeginSoon
 
 
 def encode(cursor: Cursor) -> bytes:

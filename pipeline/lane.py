@@ -61,6 +61,7 @@ class Lane:
         self.flights: dict[int, Flight] = {}
         self.read_from = start
         self.retry: Progress | None = None
+        self.taken_back: set[int] = set()  # claimed, and not sent: no row before them is known to be durable yet
         self._home = home
         self._deliver = deliver
         self._limits = limits
@@ -314,17 +315,27 @@ class Lane:
             raise
         self._let_go(flight.offset)
         self.settled_to = max(self.settled_to, flight.offset + 1)
+        self.taken_back.discard(flight.offset)
 
     def _unclaim(self, flight: Flight) -> None:
         """It provably was not sent, so the cursor may step back to it: the one step back within a revision."""
         flight.claimed = False
         self._floor = flight.offset
 
+    def _take_back(self, flight: Flight) -> None:
+        """The same of a claim that is durable: until a row before it is, whoever comes next passes the event over."""
+        self._unclaim(flight)
+        self.taken_back.add(flight.offset)
+        self._home.note(self)
+
+    def row_is_durable(self, row: Cursor) -> None:
+        """The broker has confirmed it: what it does not pass is not lost."""
+        self.taken_back = {offset for offset in self.taken_back if offset < row.next}
+
     async def wait(self, flight: Flight, seconds: float) -> bool:
         """Keep the event for another try after *seconds*; whether that try is to be made by the same runner."""
         if flight.claimed:
-            self._unclaim(flight)
-            self._home.note(self)
+            self._take_back(flight)
         if seconds > 0:
             flight.not_before = self._deliver.clock.now() + seconds
             self._home.note(self)
@@ -402,12 +413,10 @@ class Lane:
 
     async def regain(self, flight: Flight) -> bool:
         """Keep the event, which was not sent, until the lease is held; whether the same runner then goes on with it."""
+        if flight.claimed and flight.epoch == self.epoch:
+            self._take_back(flight)
         while flight.epoch == self.epoch and self.state != "stopped" and not self._is_without_use:
             await self._sleep_without_lease()
-        # Only now: whatever the partition is closed over is lost if it was claimed, and counted.
-        if flight.claimed and flight.epoch == self.epoch:
-            self._unclaim(flight)
-            self._home.note(self)
         return self.goes_on(flight)
 
     async def awaits_lease(self, flight: Flight) -> bool:
@@ -477,7 +486,7 @@ class Lane:
                 "given-up", subscription=self.name, partition=flight.event.partition, offset=flight.offset
             )
         elif flight.claimed:
-            self._unclaim(flight)
+            self._take_back(flight)
         kept = None if flight.claimed else flight.offset
         self._stop(Status.FAILURE, Cause(kind, message, flight.offset, now), kept)
         if self.subscription is not None and self.cause is not None:
@@ -570,6 +579,7 @@ class Lane:
     def _go_on_from(self, place: int) -> None:
         # In the same row as the place: a worker that finds the command noted must find FAILURE cleared as well.
         self.state, self.status, self.cause = "behind", Status.STARTED, None
+        self.taken_back.clear()
         self.read_from = place
         self._floor = min([place, *(offset for offset, flight in self.flights.items() if not flight.claimed)])
         self._cancel_wait()
@@ -586,6 +596,7 @@ class Lane:
         given_up = len(self.queue) + len(self.flights)
         self.epoch += 1
         self.flights.clear()
+        self.taken_back.clear()
         self._clear_queue()
         self._release()
         self.state, self.status, self.cause, self.retry = "live", Status.STARTED, None, None

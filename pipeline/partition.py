@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from pipeline.clock import Clock, steady_now
@@ -263,7 +264,10 @@ class Partition:
         self._noted.pop(lane, None)
         row = lane.cursor()
         lane.wrote(row)
-        return self._put(lane.key, row)
+        written = self._put(lane.key, row)
+        if lane.taken_back:
+            written.add_done_callback(partial(_tell, lane, row))
+        return written
 
     def _put(self, key: bytes, row: Cursor | None) -> "asyncio.Future[None]":
         written = self._rows.put(key, row)
@@ -298,8 +302,10 @@ class Partition:
 
         For the most backward lane with room, or for who has waited longest; and for all that the reading comes by.
         """
-        for lane in [lane for lane in self._behind if not lane.wants_to_read]:
-            del self._behind[lane]
+        for lane in list(self._behind):
+            # One that has caught up, and whose row is on its way, asks again when that has landed.
+            if not lane.wants_to_read or lane.read_from >= self.dispatched:
+                del self._behind[lane]
         if not self._behind:
             return None
         if self._stretches % FAIR_STRETCHES == 0:
@@ -449,6 +455,7 @@ class Partition:
         await cancel_all(self._runners)
         self._count_cut_off()
         await self._write_last_rows()
+        self._count_taken_back()
         return self.window.committable
 
     def _count_cut_off(self) -> None:
@@ -456,9 +463,18 @@ class Partition:
         for lane in self.lanes.values():
             for flight in lane.flights.values():
                 if flight.claimed:
-                    self._worker.telemetry.dropped(
-                        "given-up", subscription=lane.name, partition=self.number, offset=flight.offset
-                    )
+                    self._count_given_up(lane, flight.offset)
+
+    def _count_taken_back(self) -> None:
+        """Nor can anybody send what was claimed and not sent, if no row says so."""
+        for lane in self.lanes.values():
+            for offset in lane.taken_back:
+                flight = lane.flights.get(offset)
+                if flight is None or not flight.claimed:  # one that is claimed anew is counted as such
+                    self._count_given_up(lane, offset)
+
+    def _count_given_up(self, lane: Lane, offset: int) -> None:
+        self._worker.telemetry.dropped("given-up", subscription=lane.name, partition=self.number, offset=offset)
 
     async def _write_last_rows(self) -> None:
         prefix = self.window.committable
@@ -468,7 +484,7 @@ class Partition:
 
     def _needs_row(self, lane: Lane, prefix: int) -> bool:
         if lane.row is not None:
-            return not lane.is_released or lane.cursor() != lane.row
+            return not lane.is_released or bool(lane.taken_back) or lane.cursor() != lane.row
         # Ahead of the prefix: some of its events at or after it are settled, and must not be sent again.
         # Outside the window: rows that land now may let the prefix pass what QoS none has in its queue.
         return lane.settled_to > prefix or not lane.is_in_window or lane.is_trying or not lane.is_released
@@ -478,6 +494,12 @@ class Partition:
         if not self.is_draining:
             self.is_draining = True
             self._count_cut_off()
+            self._count_taken_back()
         for lane in self.lanes.values():
             lane.close()
         await cancel_all(self._runners)
+
+
+def _tell(lane: Lane, row: Cursor, written: "asyncio.Future[None]") -> None:
+    if not written.cancelled() and written.exception() is None:
+        lane.row_is_durable(row)

@@ -98,7 +98,6 @@ async def test_a_worker_that_was_frozen_for_longer_than_its_session_repeats_noth
         assert all(count <= 1 for count in lost.values()), lost
 
 
-@pytest.mark.parametrize("qos", ["at-least-once", "at-most-once"])
 async def fenced(found: Cluster) -> None:
     """By accident: no other worker owns the partitions afterwards."""
     for number in range(PARTITIONS):
@@ -150,6 +149,7 @@ async def test_workers_that_were_fenced_by_accident_go_on_and_at_most_once_repea
         assert all(count <= 1 for count in lost.values()), lost
 
 
+@pytest.mark.parametrize("qos", ["at-least-once", "at-most-once"])
 async def test_a_rolling_restart_loses_and_repeats_nothing(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, qos: str
 ) -> None:

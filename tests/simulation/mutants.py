@@ -249,7 +249,7 @@ MUTANTS = (
         "an event that was claimed, and waits for the lease, is not handed back by a clean stop",
         Lane,
         "regain",
-        was="self._unclaim(flight)",
+        was="self._take_back(flight)",
         becomes="pass",
         kind="stops",
         casts=("a",),

@@ -178,6 +178,11 @@ def test_a_batch_that_ends_with_a_wanted_record_gives_nothing_else() -> None:
     assert [record.offset for record in fetched(batch(*of(b"a", b"c", b"b")), sieve=sieve_for(b"b"))] == [2]
 
 
+def test_one_of_many_that_are_passed_over_comes_too() -> None:
+    records = list(fetched(batch(*of(*[b"a"] * 200, b"b")), sieve=sieve_for(b"b")))
+    assert [record.offset for record in records] == [63, 127, 191, 200]
+
+
 def test_a_record_without_a_key_is_found_by_an_empty_one() -> None:
     assert [record.offset for record in fetched(batch(*of(None, b"a", b"", b"b")), sieve=sieve_for(b"", b"b"))] == [
         0,

@@ -5,12 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import ConcurrentTransactions
-from aiokafka.producer.sender import AddPartitionsToTxnHandler
+from aiokafka.errors import ConcurrentTransactions, CoordinatorLoadInProgressError, KafkaError, NoError
+from aiokafka.producer import sender
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cursors import MARKER_PAUSE_SECONDS, decode, encode
+from pipeline.cursors import decode, encode
 from pipeline.model import Cause, Cursor, Status
 
 offsets = st.integers(min_value=0, max_value=2**63 - 1)
@@ -49,10 +49,20 @@ def test_what_is_no_row_is_refused(value: bytes) -> None:
         decode(value)
 
 
-def test_a_transaction_is_begun_as_soon_as_the_last_one_has_ended() -> None:
-    manager = SimpleNamespace(txn_partitions=set())
-    handler = AddPartitionsToTxnHandler(
-        SimpleNamespace(_retry_backoff=0.1, _txn_manager=manager), [TopicPartition("cursors", 0)]
-    )
-    still_ending = SimpleNamespace(errors=[("cursors", [(0, ConcurrentTransactions.errno)])])
-    assert handler.handle_response(still_ending) == MARKER_PAUSE_SECONDS
+def test_a_transaction_is_begun_as_soon_as_the_last_one_has_ended_and_asked_for_less_often_if_that_takes_long() -> None:
+    began: list[TopicPartition] = []
+    manager = SimpleNamespace(txn_partitions=set(), partition_added=began.append)
+    producer = SimpleNamespace(_retry_backoff=0.1, _txn_manager=manager)
+
+    def answered(error: type[KafkaError]) -> float | None:
+        # aiokafka makes one for each try.
+        handler = sender.AddPartitionsToTxnHandler(producer, [TopicPartition("cursors", 0)])
+        pause: float | None = handler.handle_response(SimpleNamespace(errors=[("cursors", [(0, error.errno)])]))
+        return pause
+
+    for _ in range(2):
+        pauses = [answered(ConcurrentTransactions) for _ in range(8)]
+        assert pauses == [0.003, 0.006, 0.012, 0.024, 0.048, 0.096, 0.1, 0.1]
+        assert answered(NoError) is None
+    assert len(began) == 2
+    assert answered(CoordinatorLoadInProgressError) == 0.1

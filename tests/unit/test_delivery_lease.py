@@ -4,8 +4,8 @@ import asyncio
 from dataclasses import replace
 
 from pipeline.errors import LeaseEndedError
-from pipeline.model import Qos
-from pipeline.outcome import Rejected, ServerError
+from pipeline.model import Qos, Skip
+from pipeline.outcome import Failed, Rejected, ServerError
 from pipeline.reporting import WorkerReporter
 from pipeline.web.health import stalls
 from tests.core import Core, paused, resumed, subscription
@@ -144,7 +144,10 @@ async def test_an_event_that_is_claimed_is_sent_with_the_next_heartbeat() -> Non
 @in_virtual_time
 async def test_one_that_was_claimed_is_left_to_the_next_owner_by_a_clean_revoke() -> None:
     core = await claimed_without_lease()
-    await core.stop()
+    stopping = asyncio.create_task(core.stop())
+    await settle()
+    await core.land()
+    await stopping
     assert core.row_topic.rows[b"s"].next == 0
     assert core.telemetry.drops["given-up"] == 0
 
@@ -167,6 +170,62 @@ async def test_one_that_was_claimed_is_neither_sent_nor_forgotten_by_a_former_ow
     assert core.send.made == []
     assert core.telemetry.drops["given-up"] == 1
     await following.end()
+
+
+@in_virtual_time
+async def test_one_that_was_taken_back_is_given_up_where_the_next_owner_has_passed_it_over() -> None:
+    core = await claimed_without_lease()
+    following = await Core(before=core).open()
+    stopping = asyncio.create_task(core.stop())
+    await settle()
+    await core.land()
+    await stopping
+    assert core.send.made == []
+    assert core.telemetry.drops["given-up"] == 1
+    await following.end()
+
+
+@in_virtual_time
+async def test_so_is_one_whose_receiver_was_not_reached() -> None:
+    core = await Core(AT_MOST_ONCE).open()
+    await core.stream(1)
+    await core.land()
+    await core.answer(0, Failed("connection refused", may_have_arrived=False))
+    following = await Core(before=core).open()
+    await core.checkpoint()
+    await core.land()
+    assert core.dispatcher.partitions() == []
+    assert core.telemetry.drops["given-up"] == 1
+    await following.end()
+
+
+@in_virtual_time
+async def test_one_that_was_taken_back_in_a_row_that_has_landed_is_not() -> None:
+    core = await claimed_without_lease()
+    await core.checkpoint()
+    await core.land()
+    assert core.row_topic.rows[b"s"].next == 0
+    following = await Core(before=core).open()
+    core.lane()._home.write(core.lane())
+    await core.land()
+    assert core.dispatcher.partitions() == []
+    assert core.telemetry.drops["given-up"] == 0
+    await following.end()
+
+
+@in_virtual_time
+async def test_one_that_was_taken_back_is_the_next_one_to_be_skipped() -> None:
+    core = await claimed_without_lease()
+    assert core.lane().next == 0
+    await core.wish(replace(AT_MOST_ONCE, resume_from=Skip(0, 0)))
+    await core.land()
+    core.lease.confirm()
+    await settle()
+    await core.read()
+    await core.land()
+    assert core.pending == [1]
+    assert core.telemetry.drops["given-up"] == 0
+    await core.end()
 
 
 @in_virtual_time

@@ -78,3 +78,22 @@ async def test_who_comes_to_want_events_while_the_log_is_read_is_not_fed_by_that
     await core.answer(1)
     assert core.pending == [0, 3]
     await core.end()
+
+
+@in_virtual_time
+async def test_who_has_caught_up_and_waits_for_its_row_wants_nothing_to_be_read() -> None:
+    core = await Core(subscription("s")).open()
+    await core.stream(1)
+    await core.answer(0)
+    await core.wish(paused(subscription("s")))
+    await core.wish(resumed(subscription("s")))
+    assert core.lane().state == "behind"
+    assert core.partition.wanted() is None
+
+    await core.stream(1)
+    await core.land()
+    await core.read()
+    await core.land()
+    assert core.lane().state == "live"
+    assert core.pending == [1]
+    await core.end()
