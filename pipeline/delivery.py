@@ -230,7 +230,7 @@ class Delivery:
         refusal: str | None = None
         try:
             await letters.put(letter)
-            self.telemetry.dead_lettered(reason)
+            self.telemetry.dead_lettered(reason, subscription=lane.name, event=flight.event)
         except NotDeadLetteredError as error:
             refusal = str(error)
         if flight.epoch != lane.epoch:

@@ -80,12 +80,14 @@ class WorkerReport:
     Attributes:
         ready: the registry has been read and every assigned partition is open.
         problem: why it is not ready, a sentence.
+        holds_lease: events may be sent, for the group has confirmed a heartbeat lately (lease.py).
     """
 
     app: str
     topic: str
     ready: bool
     problem: str | None
+    holds_lease: bool
     assigned: tuple[int, ...]
     partitions: tuple[PartitionReport, ...]
     subscriptions: int

@@ -50,17 +50,20 @@ class WorkerReporter:
         """See `report.Reporter`."""
         dispatcher = self._dispatcher
         problem = self._readiness()
+        holds_lease = dispatcher.deliver.lease.is_held
+        if dispatcher.has_opened and not holds_lease:
+            # Whatever else does not work while the brokers are away: this is why nothing is sent.
+            problem = "nothing is sent until the group's coordinator confirms a heartbeat again: Kafka does not answer"
         opened = dispatcher.partitions()
         closed = sorted(dispatcher.assigned - {partition.number for partition in opened})
         if problem is None and closed:
             problem = f"partitions {', '.join(map(str, closed))} are not open yet"
-        if problem is None and not dispatcher.deliver.lease.is_held:
-            problem = "nothing is sent until the group's coordinator confirms a heartbeat again"
         return WorkerReport(
             app=self._app,
             topic=dispatcher.topic,
             ready=problem is None,
             problem=problem,
+            holds_lease=holds_lease,
             assigned=tuple(sorted(dispatcher.assigned)),
             partitions=(
                 *(self._partition(partition) for partition in opened),

@@ -161,9 +161,16 @@ class Telemetry:
         self.withheld_attempts += 1
         self._warn("deliveries.withheld", "lease", {"reason": "the group has confirmed no heartbeat for too long"})
 
-    def dead_lettered(self, reason: str) -> None:
-        """The broker has confirmed a dead letter."""
+    def dead_lettered(self, reason: str, *, subscription: str | None, event: Event) -> None:
+        """The broker has confirmed a dead letter of *event*, which was for the subscription with this id."""
         self.dead_letters[reason] += 1
+        facts = {
+            "subscription": subscription,
+            "reason": reason,
+            "partition": event.partition,
+            "offset": event.offset,
+        }
+        self._warn("event.dead-lettered", (reason, subscription), facts)
 
     def dead_letter_failed(self, error: str) -> None:
         """A dead letter was not taken and is tried again; its lane waits for it."""

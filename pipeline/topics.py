@@ -28,7 +28,9 @@ from aiokafka.errors import (
 from aiokafka.protocol.produce import ProduceRequest
 
 from pipeline.administration import REQUEST_TIMEOUT_MS, administration, partition_counts, unreachable, until_led
+from pipeline.consumer import AIOKafkaConsumer
 from pipeline.definition import Definition
+from pipeline.disconnect import disconnect
 from pipeline.errors import BrokerError
 from pipeline.growth import grow
 from pipeline.kafka import KafkaConnection
@@ -100,6 +102,23 @@ async def count_partitions(connection: KafkaConnection, topic: str) -> int:
     if partitions is None:
         raise BrokerError(_missing(connection, topic))
     return partitions
+
+
+async def end_offset(connection: KafkaConnection, topic: str, partition: int) -> int:
+    """The offset that the next event of a partition will have.
+
+    Raises:
+        BrokerError: the cluster can't be reached, or does not say.
+    """
+    consumer = AIOKafkaConsumer(enable_auto_commit=False, **connection.client_options())
+    place = TopicPartition(topic, partition)
+    try:
+        await consumer.start()
+        return int((await consumer.end_offsets([place]))[place])
+    except (KafkaError, OSError) as error:
+        raise BrokerError(unreachable(connection, error)) from error
+    finally:
+        await disconnect(consumer)
 
 
 async def _examine(definition: Definition, app: str, changelogs: Sequence[str], *, create: bool) -> list[str]:

@@ -171,9 +171,20 @@ class Wishes:
                 self._partition.spawn(partial(self._replay_from, lane, subscription, timestamp_ms, here), lane)
                 return
             case ReplayOffset(partition, offset) if partition == self._partition.number:
+                if offset > self._partition.dispatched:
+                    logger.warning(
+                        "subscription %s: goes on at %d of partition %d, beyond what has been read, which is up to %d: "
+                        "events that come before it are passed over",
+                        lane.name,
+                        offset,
+                        partition,
+                        self._partition.dispatched,
+                    )
                 lane.revision = subscription.revision
                 lane.move(offset)
-            case Skip(partition, offset) if partition == self._partition.number and lane.next == offset:
+            case Skip(partition, offset) if (
+                partition == self._partition.number and lane.next == offset < self._partition.dispatched
+            ):
                 self._worker.telemetry.dropped(
                     "skipped", subscription=lane.name, partition=self._partition.number, offset=offset
                 )
@@ -181,7 +192,8 @@ class Wishes:
                 lane.skip(offset)
             case Skip(partition, offset) if partition == self._partition.number:
                 logger.warning(
-                    "subscription %s: the event to be skipped, %d of partition %d, is not the next one, which is %d",
+                    "subscription %s: the event to be skipped, %d of partition %d, is not the next one or has not come "
+                    "yet; the next one is %d",
                     lane.name,
                     offset,
                     partition,

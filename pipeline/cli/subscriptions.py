@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from pipeline.errors import ConfigurationError
 from pipeline.redaction import shown_url
 from pipeline.subscriptions.session import opened_store
 from pipeline.subscriptions.store import Change, SubscriptionStore
-from pipeline.topics import count_partitions
+from pipeline.topics import count_partitions, end_offset
 
 Result = TypeVar("Result")
 
@@ -132,7 +133,7 @@ def stop(subscription: str, output: Format) -> None:
 @output_option
 def skip(subscription: str, partition: int, offset: int, output: Format) -> None:
     """Go on, past the event at OFFSET of PARTITION; if another one is the next there, nothing is passed over."""
-    _change(lambda store: store.skip(subscription, partition, offset), output, partition)
+    _change(lambda store: store.skip(subscription, partition, offset), output, Place(partition, offset, is_event=True))
 
 
 @command.command()
@@ -148,7 +149,7 @@ def replay(subscription: str, partition: int | None, offset: int | None, since: 
     if since is not None and partition is None and offset is None:
         _change(lambda store: store.replay_since(subscription, since), output)
     elif since is None and partition is not None and offset is not None:
-        _change(lambda store: store.replay(subscription, partition, offset), output, partition)
+        _change(lambda store: store.replay(subscription, partition, offset), output, Place(partition, offset))
     else:
         raise click.UsageError("say where to begin: --partition and --offset, or --since alone")
 
@@ -162,26 +163,42 @@ def _with_store(work: Callable[[SubscriptionStore], Awaitable[Result]]) -> Resul
         return asyncio.run(run())
 
 
-def _change(
-    work: Callable[[SubscriptionStore], Awaitable[Change]], output: Format, partition: int | None = None
-) -> None:
-    """Make the change, and print it; of a *partition* it is first asked whether there is one."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the source topic; *is_event*: an event has to be there, and not only its end."""
+
+    partition: int
+    offset: int
+    is_event: bool = False
+
+
+def _change(work: Callable[[SubscriptionStore], Awaitable[Change]], output: Format, place: Place | None = None) -> None:
+    """Make the change, and print it; of a *place* it is first asked whether there is one."""
 
     async def checked(store: SubscriptionStore) -> Change:
-        if partition is not None:
-            await _has_partition(partition)
+        if place is not None:
+            await _has_place(place)
         return await work(store)
 
     change = _with_store(checked)
     click.echo(as_json(_shown(change)) if output == "json" else _sentence(change))
 
 
-async def _has_partition(partition: int) -> None:
+async def _has_place(place: Place) -> None:
     _, definition = configured()
     source = definition.source
     count = await count_partitions(source.connection, source.topic)
-    if partition >= count:
-        raise ConfigurationError(f"partition: {partition} is not in topic {source.topic}; allowed: 0 to {count - 1}")
+    if place.partition >= count:
+        raise ConfigurationError(
+            f"partition: {place.partition} is not in topic {source.topic}; allowed: 0 to {count - 1}"
+        )
+    end = await end_offset(source.connection, source.topic, place.partition)
+    last = end - place.is_event
+    if place.offset > last:
+        allowed = f"0 to {last}" if last >= 0 else "none, for it has no events"
+        raise ConfigurationError(
+            f"offset: {place.offset} is not in partition {place.partition} of topic {source.topic}; allowed: {allowed}"
+        )
 
 
 def _sentence(change: Change) -> str:

@@ -114,6 +114,11 @@ def _latencies(telemetry: Telemetry) -> Metric:
 def _worker(report: WorkerReport, telemetry: Telemetry) -> Iterator[Metric]:
     for name, help_text, value in (
         ("webhooks_ready", "1 when the worker delivers all it was assigned.", float(report.ready)),
+        (
+            "webhooks_lease_held",
+            "1 while events may be sent: the group has confirmed a heartbeat lately.",
+            float(report.holds_lease),
+        ),
         ("webhooks_in_flight", "Requests to callbacks under way.", telemetry.in_flight),
         ("webhooks_subscriptions", "Subscriptions that are known.", report.subscriptions),
         ("webhooks_queued_events", "Events in memory.", report.queued_events),

@@ -29,6 +29,11 @@ async def webhooks(broker: TestBroker, tmp_path: Path, unique_name: Callable[[st
     return application(tmp_path, name, broker.bootstrap, source=source)
 
 
+def source_of(webhooks: Webhooks) -> str:
+    """The name of its source topic."""
+    return f"{webhooks.environment['WEBHOOKS_APP']}-events"
+
+
 async def apply(webhooks: Webhooks, *documents: object) -> str:
     return await webhooks.done("subscriptions", "apply", "-f", "-", stdin=json.dumps(list(documents)).encode())
 
@@ -94,8 +99,9 @@ async def test_what_get_shows_can_be_applied_again(webhooks: Webhooks) -> None:
     assert again == "sub-1 unchanged, revision 0\n"
 
 
-async def test_each_command_is_a_revision(webhooks: Webhooks) -> None:
+async def test_each_command_is_a_revision(webhooks: Webhooks, broker: TestBroker) -> None:
     await apply(webhooks, ONE)
+    await broker.produce(source_of(webhooks), *[(b"sub-1", b"")] * 42, partition=0)
 
     async def say(*words: str) -> str:
         return await webhooks.done("subscriptions", *words)
@@ -132,6 +138,22 @@ async def test_what_can_t_be_done_is_a_sentence(webhooks: Webhooks) -> None:
         assert (ended.code, ended.out) == (1, "")
         assert ended.err.startswith("Error: partition: 3 is not in topic ")
         assert ended.err.endswith("; allowed: 0 to 2\n")
+
+
+async def test_a_place_that_is_not_in_the_log_is_refused(webhooks: Webhooks, broker: TestBroker) -> None:
+    """A worker would pass over all events up to it, or the one that comes there some day."""
+    await apply(webhooks, ONE)
+    await broker.produce(source_of(webhooks), *[(b"sub-1", b"")] * 3, partition=0)
+    for words, allowed in (
+        (["skip", "sub-1", "0", "3"], "0 to 2"),
+        (["skip", "sub-1", "1", "0"], "none, for it has no events"),
+        (["replay", "sub-1", "--partition", "0", "--offset", "4"], "0 to 3"),
+    ):
+        ended = await webhooks.run("subscriptions", *words)
+        assert (ended.code, ended.out) == (1, "")
+        assert ended.err.endswith(f"of topic {source_of(webhooks)}; allowed: {allowed}\n")
+    await webhooks.done("subscriptions", "replay", "sub-1", "--partition", "0", "--offset", "3")
+    await webhooks.done("subscriptions", "skip", "sub-1", "0", "2")
 
 
 async def test_what_a_person_should_know_of_a_subscription_is_said_when_it_is_applied(webhooks: Webhooks) -> None:

@@ -100,7 +100,10 @@ async def test_a_worker_that_waits_for_the_lease_is_not_ready_and_says_why_and_n
     core.lease.end()
 
     report = reporter.worker()
-    assert report.problem == "nothing is sent until the group's coordinator confirms a heartbeat again"
+    assert (
+        report.problem
+        == "nothing is sent until the group's coordinator confirms a heartbeat again: Kafka does not answer"
+    )
     assert not stalls(report, core.dispatcher.clock.now() + 3600.0, 60.0)
     core.lease.confirm()
     assert reporter.worker().ready

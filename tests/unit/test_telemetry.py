@@ -218,10 +218,24 @@ def test_a_header_that_is_left_out_is_said_of_each_subscription(
     assert [facts(record)[1]["subscription"] for record in log.records] == ["a", "b"]
 
 
+def test_a_dead_letter_is_named(telemetry: Telemetry, log: pytest.LogCaptureFixture) -> None:
+    for offset in (7, 8):
+        telemetry.dead_lettered("rejected", subscription="s", event=Record("t", 0, offset, b"s", b""))
+    telemetry.dead_lettered("unknown-subscription", subscription="nosuch", event=Record("t", 0, 9, b"nosuch", b""))
+    assert telemetry.dead_letters == {"rejected": 2, "unknown-subscription": 1}
+    assert [facts(record) for record in log.records] == [
+        ("event.dead-lettered", {"subscription": "s", "reason": "rejected", "partition": 0, "offset": 7}),
+        (
+            "event.dead-lettered",
+            {"subscription": "nosuch", "reason": "unknown-subscription", "partition": 0, "offset": 9},
+        ),
+    ]
+
+
 def test_the_rest_is_counted(telemetry: Telemetry, watch: Watch) -> None:
     telemetry.settled("delivered", 30)
     telemetry.settled("dead-lettered")
-    telemetry.dead_lettered("rejected")
+    telemetry.dead_lettered("rejected", subscription="s", event=Record("t", 0, 1, b"s", b""))
     telemetry.token_fetched("refused")
     telemetry.rows_written(4)
     telemetry.committed(3, 42)

@@ -68,6 +68,7 @@ WORKER = WorkerReport(
     topic="events",
     ready=True,
     problem=None,
+    holds_lease=True,
     assigned=(3,),
     partitions=(PARTITION,),
     subscriptions=3,
@@ -496,7 +497,7 @@ async def test_metrics_are_prometheus_text(client: Client, telemetry: Telemetry)
         Subscription("s", 1, "https://example.com"), Record("t", 0, 1, b"s", b""), 1, Delivered(200), 0.2
     )
     telemetry.settled("delivered", 3)
-    telemetry.dead_lettered("rejected")
+    telemetry.dead_lettered("rejected", subscription="s", event=Record("t", 0, 1, b"s", b""))
     telemetry.dropped("lane-full", 2)
     telemetry.token_fetched("ok")
     telemetry.header_left_out("s", "x y")
@@ -531,6 +532,7 @@ async def test_metrics_are_prometheus_text(client: Client, telemetry: Telemetry)
         "webhooks_queued_events 2.0",
         "webhooks_queued_bytes 400.0",
         "webhooks_ready 1.0",
+        "webhooks_lease_held 1.0",
     ):
         assert line in lines
     assert any(line.startswith("process_resident_memory_bytes ") for line in lines)

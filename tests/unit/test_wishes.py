@@ -43,6 +43,22 @@ async def test_a_skip_of_another_event_than_the_next_passes_over_nothing() -> No
 
 
 @in_virtual_time
+async def test_a_skip_of_what_has_not_come_yet_passes_over_nothing() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(1)
+    await core.answer(0)
+    assert core.lane().next == 1
+    await core.wish(replace(spec, resume_from=Skip(0, 1)))
+    await core.land()
+    await core.stream(1)
+    await core.read()
+    assert core.pending == [1]
+    assert core.telemetry.drops["skipped"] == 0
+    await core.end()
+
+
+@in_virtual_time
 async def test_a_skip_does_not_touch_an_at_most_once_event_whose_claim_is_under_way() -> None:
     spec = subscription(qos=Qos.AT_MOST_ONCE)
     core = await Core(spec).open()
