@@ -37,7 +37,12 @@ async def client() -> AsyncIterator[tuple[Callback, Transport]]:
 
 def subscription(url: str, fate: Fate, name: str = "s") -> Subscription:
     """One that waits for long where an answer has to come, and not where none does."""
-    return Subscription(name, 1, url, http=HttpLimits(read_timeout_seconds=0.3 if fate == "timed out" else 20.0))
+    return Subscription(
+        name,
+        1,
+        url,
+        http=HttpLimits(connect_timeout_seconds=20.0, read_timeout_seconds=0.3 if fate == "timed out" else 20.0),
+    )
 
 
 def fate_of(outcome: Outcome) -> Fate:
