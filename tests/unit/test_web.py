@@ -5,6 +5,7 @@ import base64
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -18,6 +19,7 @@ from pipeline.report import EVERY_LANE, LaneFilter, LaneReport, PartitionReport,
 from pipeline.telemetry import Telemetry
 from pipeline.web import BUILT_IN_PAGES_OFF, Access, attach_web, web_options
 
+ROOT = Path(__file__).parents[2]
 TOKEN = "the-admin-token-ü"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 PASSWORD = {"Authorization": encode_basic_auth("anybody", TOKEN)}
@@ -538,6 +540,17 @@ async def test_metrics_are_prometheus_text(client: Client, telemetry: Telemetry)
     assert any(line.startswith("process_resident_memory_bytes ") for line in lines)
     [tasks] = [float(line.split()[1]) for line in lines if line.startswith("webhooks_tasks ")]
     assert tasks >= len(asyncio.all_tasks()), "the server answers in a task of its own, in the same loop"
+
+
+async def test_every_metric_is_explained(client: Client) -> None:
+    async with client.get("/metrics", headers=BEARER) as response:
+        lines = (await response.text()).splitlines()
+    types = dict(line.split()[2:4] for line in lines if line.startswith("# TYPE webhooks_"))
+    # The format for counters of Prometheus' text says so of the family, too.
+    exposed = {name for name in types if not name.endswith("_created")}
+    explained = re.findall(r"`(webhooks_\w+)", (ROOT / "pipeline" / "README.md").read_text())
+    assert sorted(exposed - set(explained)) == []
+    assert sorted(set(explained) - exposed) == []
 
 
 async def test_metrics_leave_out_what_is_not_known_yet(client: Client, reporter: FixedReporter) -> None:
