@@ -25,7 +25,9 @@ _PLAIN_NAME: Final = re.compile(r"[\w$@/-]+")
 def nearest(name: str, known: Sequence[str]) -> str:
     """How to go on after an unknown *name*: the nearest known one, or all of them."""
     lowered = {candidate.lower(): candidate for candidate in known}
-    close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    # A name that was not written to its end is nearer to what it begins than any that looks like it.
+    begun = [candidate for candidate in lowered if candidate.startswith(name.lower())]
+    close = begun if len(begun) == 1 else difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
     if close:
         return f"did you mean {lowered[close[0]]}?"
     return f"known here: {', '.join(known)}" if known else "nothing is known here"
