@@ -170,7 +170,7 @@ class Telemetry:
             "partition": event.partition,
             "offset": event.offset,
         }
-        self._warn("event.dead-lettered", (reason, subscription), facts)
+        self._say(logging.INFO, "event.dead-lettered", (reason, subscription), facts)
 
     def dead_letter_failed(self, error: str) -> None:
         """A dead letter was not taken and is tried again; its lane waits for it."""
@@ -214,9 +214,12 @@ class Telemetry:
         self.rebalances += 1
 
     def _warn(self, name: str, key: object, facts: Mapping[str, object], count: int = 1) -> None:
+        self._say(logging.WARNING, name, key, facts, count)
+
+    def _say(self, level: int, name: str, key: object, facts: Mapping[str, object], count: int = 1) -> None:
         kept_back = self._lines.passes((name, key), count)
         if kept_back is not None:
-            logger.warning(Facts(name, {**facts, "suppressed": kept_back or None}))
+            logger.log(level, Facts(name, {**facts, "suppressed": kept_back or None}))
 
 
 def outcome_name(outcome: Outcome) -> AttemptOutcome:  # noqa: PLR0911 - one line per outcome

@@ -92,7 +92,7 @@ LOG_AHEAD_OF_STREAM = Schedule(
         NEXT_OK,
     ),
 )
-SKIP_DURING_A_CLAIM = Schedule("a skip comes while an event is being claimed", (Arrive("a"), Command("a", "skip")))
+SKIP_DURING_A_CLAIM = Schedule("a skip comes while an event is being claimed", (Arrive("aa"), Command("a", "skip")))
 KNOWN = (
     RESUMED_WITH_OTHERS_IN_FLIGHT,
     ROW_DELETED_UNDER_A_HELD_PREFIX,
