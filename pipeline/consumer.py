@@ -27,9 +27,8 @@ __all__ = ["AIOKafkaConsumer", "Sieve"]
 _MAGIC_OFFSET = 16
 _FIRST_MAGIC_WITH_HEADERS = 2
 """In batches of an older format there is no name to decode."""
-
-
 PASSED_OVER_AT_ONCE = 64
+"""Of so many records that are passed over in a batch the last one is handed out all the same."""
 
 
 class Sieve:

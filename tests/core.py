@@ -12,6 +12,7 @@ from pipeline.model import Qos, Record, RetryPolicy, Subscription, Wish
 from pipeline.outcome import Delivered, Outcome
 from pipeline.pacing import Pacing
 from pipeline.partition import Partition
+from pipeline.reporting import WorkerReporter
 from pipeline.slots import Slots
 from pipeline.telemetry import Telemetry
 from tests.fakes import (
@@ -204,3 +205,15 @@ def paused(each: Subscription) -> Subscription:
 
 def resumed(each: Subscription) -> Subscription:
     return replace(each, wish=Wish.DELIVER, resume_from=None)
+
+
+def reporter_of(core: Core) -> WorkerReporter:
+    """Says what the worker does; of all that stands outside of it nothing is known."""
+    return WorkerReporter(
+        "webhooks",
+        core.dispatcher,
+        readiness=lambda: None,
+        end_of=lambda _: None,
+        subscriptions=lambda: 0,
+        warning_of=lambda _: None,
+    )

@@ -177,7 +177,7 @@ async def test_without_its_topic_a_command_says_so_at_once(
 async def test_an_event_is_sent_with_key_body_and_headers(
     webhooks: Webhooks, broker: TestBroker, tmp_path: Path
 ) -> None:
-    topic = f"{webhooks.environment['WEBHOOKS_APP']}-events"
+    topic = source_of(webhooks)
     (tmp_path / "body").write_bytes(b"\x00from a file")
 
     places = [

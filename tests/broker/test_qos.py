@@ -58,6 +58,16 @@ async def settled(found: Cluster) -> None:
     await eventually(is_settled, within_seconds=60, says=lambda: f"{state} of {ends}")
 
 
+async def comes_to_an_end_at_most_once(found: Cluster, recorder: Recorder) -> None:
+    """Nothing repeated, in order, and at most one event of each subscription lost."""
+    await recorder.until_events(EVENTS - len(SUBSCRIPTIONS), within_seconds=90)
+    await settled(found)
+    assert not recorder.repeated()
+    assert not recorder.out_of_order()
+    lost = {name: EVENTS // 20 - len(offsets) for name, offsets in recorder.first_arrivals().items()}
+    assert all(count <= 1 for count in lost.values()), lost
+
+
 async def test_at_least_once_loses_nothing_and_keeps_order_over_kill_9(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
@@ -74,12 +84,7 @@ async def test_at_most_once_repeats_nothing_and_loses_one_a_subscription_at_most
     async with loaded(kafka, unique_name("kill"), tmp_path, "at-most-once") as (found, recorder):
         await recorder.until_events(EVENTS // 6)
         await found.workers[0].kill()
-        await recorder.until_events(EVENTS - len(SUBSCRIPTIONS), within_seconds=90)
-        await settled(found)
-        assert not recorder.repeated()
-        assert not recorder.out_of_order()
-        lost = {name: EVENTS // 20 - len(offsets) for name, offsets in recorder.first_arrivals().items()}
-        assert all(count <= 1 for count in lost.values()), lost
+        await comes_to_an_end_at_most_once(found, recorder)
 
 
 async def test_a_worker_that_was_frozen_for_longer_than_its_session_repeats_nothing_and_works_on(
@@ -141,12 +146,7 @@ async def test_workers_that_were_fenced_by_accident_go_on_and_at_most_once_repea
         await recorder.until_events(EVENTS // 6)
         await fenced(found)
         await opened_afresh(found)
-        await recorder.until_events(EVENTS - len(SUBSCRIPTIONS), within_seconds=90)
-        await settled(found)
-        assert not recorder.repeated()
-        assert not recorder.out_of_order()
-        lost = {name: EVENTS // 20 - len(offsets) for name, offsets in recorder.first_arrivals().items()}
-        assert all(count <= 1 for count in lost.values()), lost
+        await comes_to_an_end_at_most_once(found, recorder)
 
 
 @pytest.mark.parametrize("qos", ["at-least-once", "at-most-once"])

@@ -6,9 +6,8 @@ from dataclasses import replace
 from pipeline.errors import LeaseEndedError
 from pipeline.model import Qos, Skip
 from pipeline.outcome import Failed, Rejected, ServerError
-from pipeline.reporting import WorkerReporter
 from pipeline.web.health import stalls
-from tests.core import Core, paused, resumed, subscription
+from tests.core import Core, paused, reporter_of, resumed, subscription
 from tests.virtual_time import in_virtual_time, settle
 
 AT_MOST_ONCE = subscription(qos=Qos.AT_MOST_ONCE)
@@ -87,14 +86,7 @@ async def test_waiting_ends_with_a_pause_and_with_a_drain() -> None:
 @in_virtual_time
 async def test_a_worker_that_waits_for_the_lease_is_not_ready_and_says_why_and_no_restart_is_asked_for() -> None:
     core = await Core(subscription()).open()
-    reporter = WorkerReporter(
-        "webhooks",
-        core.dispatcher,
-        readiness=lambda: None,
-        end_of=lambda _partition: None,
-        subscriptions=lambda: 1,
-        warning_of=lambda _subscription: None,
-    )
+    reporter = reporter_of(core)
     await core.stream(1)
     assert reporter.worker().ready
     core.lease.end()

@@ -5,20 +5,9 @@ import asyncio
 import pytest
 
 from pipeline.report import EVERY_LANE, LaneFilter, LaneReport
-from pipeline.reporting import LANES_AT_ONCE, WorkerReporter
-from tests.core import Core, paused, subscription
+from pipeline.reporting import LANES_AT_ONCE
+from tests.core import Core, paused, reporter_of, subscription
 from tests.virtual_time import in_virtual_time
-
-
-def reporter_of(core: Core) -> WorkerReporter:
-    return WorkerReporter(
-        "webhooks",
-        core.dispatcher,
-        readiness=lambda: None,
-        end_of=lambda _: None,
-        subscriptions=lambda: 0,
-        warning_of=lambda _: None,
-    )
 
 
 def names(lanes: list[LaneReport]) -> list[str]:
