@@ -56,6 +56,7 @@ from pipeline.topics import cursors_topic, subscriptions_topic, tokens_topic
 from pipeline.web.access import Access
 from pipeline.web.admin_tokens import admin_tokens
 from pipeline.web.attach import BUILT_IN_PAGES_OFF, attach_web, web_options
+from pipeline.webhook_ids import WebhookIds
 
 logger = logging.getLogger(__name__)
 
@@ -163,10 +164,12 @@ def create_app(settings: Settings, definition: Definition) -> DeliveryApp:
     """
     connection = definition.source.connection
     clock = SystemClock()
-    telemetry = Telemetry()
+    secret_keys = [key.get_secret_value() for key in settings.secret_keys]
+    ids = WebhookIds.from_secret_keys(secret_keys)
+    telemetry = Telemetry(ids)
     access = _access(settings, clock)
     app = _faust_app(settings, definition, access)
-    box = SecretBox([key.get_secret_value() for key in settings.secret_keys])
+    box = SecretBox(secret_keys)
 
     registry = Registry(
         connection, subscriptions_topic(settings.app), box, definition, partial(_subscription_changed, app), clock=clock
@@ -174,9 +177,9 @@ def create_app(settings: Settings, definition: Definition) -> DeliveryApp:
     transport = _transport(settings, definition)
     pacing = Pacing()
     app.lease = lease = Lease(SESSION_SECONDS - MARGIN_SECONDS)
-    permitted = Permitted(_callback(transport, clock, telemetry, lease), pacing, clock)
+    permitted = Permitted(_callback(transport, clock, telemetry, ids, lease), pacing, clock)
     tokens = _tokens(app, transport, box, clock=clock, telemetry=telemetry)
-    dead_letters = _dead_letters(definition, telemetry)
+    dead_letters = _dead_letters(definition, telemetry, ids)
     backlog = Backlog(connection, definition.source.topic)
     app.drain_seconds = settings.drain_seconds
     app.dispatcher = dispatcher = Dispatcher(
@@ -292,12 +295,13 @@ def _user_agent() -> str:
     return f"webhook-pipeline/{version('webhook-pipeline')}"
 
 
-def _callback(transport: Transport, clock: Clock, telemetry: Telemetry, lease: Lease) -> Callback:
+def _callback(transport: Transport, clock: Clock, telemetry: Telemetry, ids: WebhookIds, lease: Lease) -> Callback:
     return Callback(
         transport,
         clock,
         user_agent=_user_agent(),
         on_header_left_out=telemetry.header_left_out,
+        ids=ids,
         check=lease.check,
     )
 
@@ -307,11 +311,11 @@ def _tokens(app: faust.App, transport: Transport, box: SecretBox, *, clock: Cloc
     return TokenCache(fetch, StoredTokens(add_token_table(app), box), clock, telemetry)
 
 
-def _dead_letters(definition: Definition, telemetry: Telemetry) -> KafkaDeadLetters | None:
+def _dead_letters(definition: Definition, telemetry: Telemetry, ids: WebhookIds) -> KafkaDeadLetters | None:
     dlq = definition.dlq
     if dlq is None:
         return None
-    return KafkaDeadLetters(dlq.connection, dlq.topic, telemetry.dead_letter_failed)
+    return KafkaDeadLetters(dlq.connection, dlq.topic, telemetry.dead_letter_failed, ids)
 
 
 def _growth(app: DeliveryApp, settings: Settings, definition: Definition, clock: Clock) -> Growth | None:

@@ -22,10 +22,11 @@ from aiokafka.errors import (
 from pipeline.disconnect import disconnect
 from pipeline.errors import NotDeadLetteredError
 from pipeline.kafka import KafkaConnection
-from pipeline.model import Event, webhook_id
+from pipeline.model import Event
 from pipeline.outcome import Outcome, Rejected, ServerError, describe
 from pipeline.policy import Reason
 from pipeline.redaction import shown_url
+from pipeline.webhook_ids import SEAL, WebhookIds
 
 logger = logging.getLogger(__name__)
 
@@ -73,9 +74,15 @@ class DeadLetters(Protocol):
         ...
 
 
-def headers_of(letter: Letter) -> list[tuple[str, bytes]]:
-    """The record's own headers, unchanged, and the `dlq.*` headers (those of an earlier death are replaced)."""
+def headers_of(letter: Letter, ids: WebhookIds) -> list[tuple[str, bytes]]:
+    """The record's own headers, unchanged, and the `dlq.*` headers (those of an earlier death are replaced).
+
+    Args:
+        letter: what is given up.
+        ids: says which id the event has, and seals it for a redrive.
+    """
     event = letter.event
+    webhook_id = ids.of(event)
     outcome = letter.outcome
     facts: dict[str, str | None] = {
         "reason": letter.reason,
@@ -90,12 +97,15 @@ def headers_of(letter: Letter) -> list[tuple[str, bytes]]:
         "partition": str(event.partition),
         "offset": str(event.offset),
         "timestamp": str(event.timestamp),
-        "webhook-id": webhook_id(event),
+        "webhook-id": webhook_id,
     }
     headers = [(name, value) for name, value in event.headers if not name.startswith(HEADER_PREFIX)]
     headers += [(HEADER_PREFIX + name, fact.encode()) for name, fact in facts.items() if fact is not None]
     if isinstance(outcome, Rejected | ServerError):
         headers.append((HEADER_PREFIX + "response", outcome.response))
+    seal = ids.seal(event, webhook_id)
+    if seal is not None:
+        headers.append((SEAL, seal))
     return headers
 
 
@@ -110,18 +120,22 @@ class KafkaDeadLetters:
         connection: of the cluster.
         topic: that gets the letters.
         on_failure: told of each write that failed and is tried again.
+        ids: says which id an event has, and seals it for a redrive.
     """
 
-    def __init__(self, connection: KafkaConnection, topic: str, on_failure: Callable[[str], None]) -> None:
+    def __init__(
+        self, connection: KafkaConnection, topic: str, on_failure: Callable[[str], None], ids: WebhookIds | None = None
+    ) -> None:
         self.topic = topic
         self._connection = connection
         self._on_failure = on_failure
+        self._ids = ids or WebhookIds()
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
 
     async def put(self, letter: Letter) -> None:
         """Write one letter; see `DeadLetters.put`. A broker that is down is tried again for as long as it takes."""
-        headers = headers_of(letter)
+        headers = headers_of(letter, self._ids)
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:

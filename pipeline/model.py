@@ -80,14 +80,6 @@ class Record:
     timestamp: int = 0
 
 
-def webhook_id(event: Event) -> str:
-    """`<topic>-<partition>-<offset>`, the same for every attempt; after a redrive the one it was first sent with."""
-    for name, value in event.headers:
-        if name == "dlq.webhook-id" and value:  # whoever produces may leave the value of a header null
-            return value.decode("latin-1")
-    return f"{event.topic}-{event.partition}-{event.offset}"
-
-
 class RetryStrategy(StrEnum):
     """How the delay between attempts grows."""
 

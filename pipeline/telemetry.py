@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeVar, get_args
 
 from pipeline.instruments import Histogram, LineLimit, MinuteRate, Monotonic
 from pipeline.log import Facts
-from pipeline.model import Cause, Event, Subscription, webhook_id
+from pipeline.model import Cause, Event, Subscription
 from pipeline.outcome import (
     Delivered,
     Failed,
@@ -25,6 +25,7 @@ from pipeline.outcome import (
     describe,
 )
 from pipeline.redaction import shown_host
+from pipeline.webhook_ids import WebhookIds
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class Telemetry:
     """The counters of one worker since it started, and the log lines of its deliveries.
 
     Args:
+        ids: says under which id an event was sent.
         monotonic: the time for rates and for the limit on log lines.
 
     Attributes:
@@ -87,7 +89,8 @@ class Telemetry:
         rebalances: assignments that changed.
     """
 
-    def __init__(self, *, monotonic: Monotonic = time.monotonic) -> None:
+    def __init__(self, ids: WebhookIds | None = None, *, monotonic: Monotonic = time.monotonic) -> None:
+        self._ids = ids or WebhookIds()
         self.in_flight = 0
         self.attempts: dict[AttemptOutcome, int] = _zeros(get_args(AttemptOutcome))
         self.attempt_seconds = Histogram()
@@ -122,12 +125,13 @@ class Telemetry:
         if type(outcome) is Delivered:
             self.attempts["delivered"] += 1
             if logger.isEnabledFor(logging.DEBUG):
-                logger.debug(Facts("delivery.attempted", _facts(subscription, event, attempt, outcome, seconds)))
+                facts = self._attempt_facts(subscription, event, attempt, outcome, seconds)
+                logger.debug(Facts("delivery.attempted", facts))
             return
         self.attempts[outcome_name(outcome)] += 1
         kept_back = self._lines.passes(("attempted", subscription.id))
         if kept_back is not None:
-            facts = _facts(subscription, event, attempt, outcome, seconds)
+            facts = self._attempt_facts(subscription, event, attempt, outcome, seconds)
             logger.info(Facts("delivery.attempted", {**facts, "suppressed": kept_back or None}))
 
     def settled(self, how: Settlement, count: int = 1) -> None:
@@ -213,6 +217,29 @@ class Telemetry:
         """The partitions of this worker were assigned anew."""
         self.rebalances += 1
 
+    def _attempt_facts(
+        self, subscription: Subscription, event: Event, attempt: int, outcome: Outcome, seconds: float
+    ) -> dict[str, object]:
+        """Every fact of the attempt: no body, no header, no query."""
+        status, error = None, None
+        if isinstance(outcome, Delivered | Rejected | ServerError):
+            status = outcome.status
+        else:
+            error = describe(outcome)
+        return {
+            "subscription": subscription.id,
+            "topic": event.topic,
+            "partition": event.partition,
+            "offset": event.offset,
+            "webhook_id": self._ids.of(event),
+            "attempt": attempt,
+            "outcome": outcome_name(outcome),
+            "status": status,
+            "error": error,
+            "seconds": round(seconds, 6),
+            "host": shown_host(subscription.url),
+        }
+
     def _warn(self, name: str, key: object, facts: Mapping[str, object], count: int = 1) -> None:
         self._say(logging.WARNING, name, key, facts, count)
 
@@ -239,30 +266,6 @@ def outcome_name(outcome: Outcome) -> AttemptOutcome:  # noqa: PLR0911 - one lin
             return "token-unavailable"
         case NotPermitted():
             return "not-permitted"
-
-
-def _facts(
-    subscription: Subscription, event: Event, attempt: int, outcome: Outcome, seconds: float
-) -> dict[str, object]:
-    """Every fact of the attempt: no body, no header, no query."""
-    status, error = None, None
-    if isinstance(outcome, Delivered | Rejected | ServerError):
-        status = outcome.status
-    else:
-        error = describe(outcome)
-    return {
-        "subscription": subscription.id,
-        "topic": event.topic,
-        "partition": event.partition,
-        "offset": event.offset,
-        "webhook_id": webhook_id(event),
-        "attempt": attempt,
-        "outcome": outcome_name(outcome),
-        "status": status,
-        "error": error,
-        "seconds": round(seconds, 6),
-        "host": shown_host(subscription.url),
-    }
 
 
 def _zeros(labels: tuple[_Label, ...]) -> dict[_Label, int]:

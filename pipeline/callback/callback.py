@@ -16,6 +16,7 @@ from pipeline.clock import Clock
 from pipeline.errors import ConfigurationError
 from pipeline.model import Event, NoAuth, Subscription
 from pipeline.outcome import RESPONSE_EXCERPT_BYTES, Failed, Outcome
+from pipeline.webhook_ids import WebhookIds
 
 MAX_PREPARED: Final = 10_000
 """Subscriptions whose head and destination are kept; beyond it the oldest is prepared anew when it is needed again."""
@@ -39,6 +40,7 @@ class Callback:
         clock: for signatures, and for a Retry-After that is a date.
         user_agent: "name/version".
         on_header_left_out: told the id of the subscription and the name of each header that can't be sent.
+        ids: says which id an event is sent with; without one no record can choose it.
         check: called as late as can be before an event is sent, which then is not if it raises.
     """
 
@@ -49,12 +51,14 @@ class Callback:
         *,
         user_agent: str,
         on_header_left_out: Callable[[str, str], None],
+        ids: WebhookIds | None = None,
         check: Callable[[], None] | None = None,
     ) -> None:
         self._transport = transport
         self._clock = clock
         self._user_agent = user_agent
         self._on_header_left_out = on_header_left_out
+        self._ids = ids or WebhookIds()
         self._check = check
         self._prepared: dict[str, _Prepared] = {}
 
@@ -146,4 +150,5 @@ class Callback:
             signer=Signer.from_secrets(subscription.signing_secrets) if subscription.signing_secrets else None,
             clock=self._clock,
             left_out=partial(self._on_header_left_out, subscription.id),
+            ids=self._ids,
         )

@@ -23,6 +23,8 @@ FRAMING: Final = frozenset(
         # Hop by hop (RFC 9110 section 7.6.1).
         *("connection", "keep-alive", "proxy-connection", "te", "upgrade", "http2-settings"),
         *("proxy-authenticate", "proxy-authorization", "proxy-authentication-info"),
+        # CGI hands it to programs as HTTP_PROXY, which HTTP clients take for the proxy to use (CVE-2016-5385).
+        "proxy",
     }
 )
 """Fields that only the client itself may write."""
@@ -31,15 +33,19 @@ CREDENTIALS: Final = frozenset({"authorization", "cookie"})
 """Fields that say who is calling: never from a record, from a subscription only where its `auth` is none."""
 
 OWN: Final = frozenset(
-    {"webhook-id", "webhook-timestamp", "webhook-signature", "webhook-attempt", "webhook-subscription"}
+    {
+        *("webhook-id", "webhook-timestamp", "webhook-signature", "webhook-attempt", "webhook-subscription"),
+        # The handshake of CloudEvents webhooks (callback/handshake.py).
+        *("webhook-request-origin", "webhook-request-rate", "webhook-request-callback"),
+    }
 )
 """Fields whose meaning is ours: a receiver can rely on nobody else having written them."""
 
+_RESERVED: Final = FRAMING | OWN
+_FOLDED: Final = re.compile(r"[^0-9a-z]")
+
 DEAD_LETTER_PREFIX: Final = "dlq."
 """Headers of a dead letter (interface.md section 4). They end with it: a redrive does not send them."""
-
-ORIGINAL_ID: Final = "dlq.webhook-id"
-"""The header that carries the `webhook-id` of an event through the dead-letter topic and back."""
 
 _NO_ATTRIBUTE: Final = frozenset({"ce-", "ce-datacontenttype"})
 """An attribute without a name, and the one that is `content-type` and nothing else (CloudEvents HTTP binding 3.1.1)."""
@@ -75,6 +81,15 @@ def is_value(value: bytes) -> bool:
     return _VALUE.fullmatch(value) is not None
 
 
+def is_reserved(name: str) -> bool:
+    """Whether only the client may write a field called *name*, or one that a server may take for it.
+
+    CGI and what follows it (WSGI, Rack, PHP) hand fields to programs under names in which `-` and `_`, in some servers
+    every character but letters and digits, have become the same: `webhook_id` is read as `webhook-id`.
+    """
+    return _FOLDED.sub("-", name.lower()) in _RESERVED
+
+
 def record_field(name: str) -> RecordField | None:
     """How a record header called *name* is sent; None if it never is."""
     return _record_field(name) if len(name) <= LONGEST_NAME else None
@@ -85,7 +100,7 @@ def _record_field(name: str) -> RecordField | None:
     is_cloud_event = name.startswith(_CLOUD_EVENT_PREFIX)
     sent_as = f"ce-{name.removeprefix(_CLOUD_EVENT_PREFIX)}" if is_cloud_event else name
     key = sent_as.lower()
-    if not is_name(sent_as) or key in FRAMING or key in CREDENTIALS or key in OWN or key in _NO_ATTRIBUTE:
+    if not is_name(sent_as) or is_reserved(key) or key in CREDENTIALS or key in _NO_ATTRIBUTE:
         return None
     return RecordField(key, f"{sent_as}: ".encode("ascii"), is_cloud_event)
 

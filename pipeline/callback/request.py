@@ -13,6 +13,7 @@ from pipeline.callback import fields
 from pipeline.callback.signature import Signer
 from pipeline.clock import Clock
 from pipeline.model import Event, Header
+from pipeline.webhook_ids import FIRST_ID, WebhookIds
 
 HeaderLeftOut = Callable[[str], None]
 """Told the name of each record or subscription header that was not sent."""
@@ -45,6 +46,7 @@ class RequestHead:
         weaker: by lower-case name the lines that a record header of the same name replaces.
         plain: *start* and all of *weaker*, for the events without headers.
         signer: signs each attempt; None without signing secrets.
+        ids: says which id an event is sent with.
     """
 
     start: bytes = field(repr=False)
@@ -53,6 +55,7 @@ class RequestHead:
     signer: Signer | None
     clock: Clock
     left_out: HeaderLeftOut
+    ids: WebhookIds
 
     def request(self, event: Event, attempt: int, authorization: str | None = None) -> bytes:
         """The whole request for one attempt.
@@ -66,11 +69,8 @@ class RequestHead:
             ValueError: *authorization* can't stand in a header.
         """
         body = event.value or b""
-        webhook_id, head = None, self.plain
-        if event.headers:
-            webhook_id, head = self._with_record_headers(event)
-        if webhook_id is None:
-            webhook_id = f"{event.topic}-{event.partition}-{event.offset}"
+        webhook_id = self.ids.of(event)
+        head = self._with_record_headers(event, webhook_id) if event.headers else self.plain
         own = f"webhook-id: {webhook_id}\r\nwebhook-attempt: {attempt}\r\n"
         if self.signer is not None:
             timestamp = int(self.clock.now())
@@ -97,14 +97,13 @@ class RequestHead:
         start = b"OPTIONS" + self.start.removeprefix(b"POST")
         return b"".join([start, *kept, own.encode("latin-1"), b"content-length: 0\r\n\r\n"])
 
-    def _with_record_headers(self, event: Event) -> tuple[str | None, bytes]:
-        """The id that the event was first sent with, if it was redriven, and the head with its headers."""
+    def _with_record_headers(self, event: Event, webhook_id: str) -> bytes:
+        """The head with the headers of the event; a first id that is not the one it is sent with is told."""
         lines: dict[str, bytes] = {}
-        webhook_id = None
         for name, value in event.headers:
             if name.startswith(fields.DEAD_LETTER_PREFIX):
-                if name == fields.ORIGINAL_ID and webhook_id is None:
-                    webhook_id = self._original_id(value)
+                if name == FIRST_ID and value != webhook_id.encode():
+                    self.left_out(name)
                 continue
             known = fields.record_field(name)
             line = None if known is None or known.key in lines else fields.record_line(known, value)
@@ -114,15 +113,9 @@ class RequestHead:
                 lines[known.key] = line
         weaker = self.weaker
         if lines.keys().isdisjoint(weaker):
-            return webhook_id, self.plain + b"".join(lines.values())
+            return self.plain + b"".join(lines.values())
         kept = [line for key, line in weaker.items() if key not in lines]
-        return webhook_id, b"".join([self.start, *kept, *lines.values()])
-
-    def _original_id(self, value: bytes | None) -> str | None:
-        if value and fields.is_value(value) and value == value.strip(b" \t"):
-            return value.decode("latin-1")
-        self.left_out(fields.ORIGINAL_ID)
-        return None
+        return b"".join([self.start, *kept, *lines.values()])
 
 
 def request_head(
@@ -136,6 +129,7 @@ def request_head(
     signer: Signer | None,
     clock: Clock,
     left_out: HeaderLeftOut,
+    ids: WebhookIds,
 ) -> RequestHead:
     """The head for one subscription.
 
@@ -149,6 +143,7 @@ def request_head(
         signer: signs each attempt.
         clock: gives the time of each attempt.
         left_out: told of each header that is not sent.
+        ids: says which id an event is sent with.
     """
     weaker: dict[str, bytes] = {}
     for header in headers:
@@ -163,7 +158,7 @@ def request_head(
     if authorization is not None:
         weaker.pop("authorization", None)
     start = _start(target, subscription_id, authorization)
-    return RequestHead(start, weaker, start + b"".join(weaker.values()), signer, clock, left_out)
+    return RequestHead(start, weaker, start + b"".join(weaker.values()), signer, clock, left_out, ids)
 
 
 def _start(target: Target, subscription_id: str, authorization: str | None) -> bytes:
@@ -181,7 +176,7 @@ def _start(target: Target, subscription_id: str, authorization: str | None) -> b
 
 def _subscription_line(header: Header, *, takes_credentials: bool) -> bytes | None:
     key = header.name.lower()
-    if not fields.is_name(header.name) or key in fields.FRAMING or key in fields.OWN:
+    if not fields.is_name(header.name) or fields.is_reserved(key):
         return None
     if key in fields.CREDENTIALS and not takes_credentials:
         return None

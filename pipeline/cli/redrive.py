@@ -21,7 +21,6 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from pipeline.callback.fields import ORIGINAL_ID
 from pipeline.cli.letters import Found, LetterReader, opened_letters, read_facts
 from pipeline.dead_letter import HEADER_PREFIX
 from pipeline.definition import DeadLetters, Definition, Source
@@ -29,6 +28,7 @@ from pipeline.disconnect import disconnect
 from pipeline.errors import BrokerError
 from pipeline.model import Event
 from pipeline.topics import count_partitions
+from pipeline.webhook_ids import FIRST_ID, SEAL
 
 HOPELESS: Final = {"unknown-subscription", "undecodable"}
 """Reasons that a redrive does not change by itself: somebody has to create the subscription first."""
@@ -102,9 +102,11 @@ def rivals(letter: Found, scope: Scope) -> list[Scope]:
 
 
 def headers_back(letter: Event) -> list[tuple[str, bytes]]:
-    """The event's own headers, and the id that it was first sent with."""
+    """The event's own headers, the id that it was first sent with, and its seal, which the worker judges."""
     return [
-        (name, value) for name, value in letter.headers if name == ORIGINAL_ID or not name.startswith(HEADER_PREFIX)
+        (name, value)
+        for name, value in letter.headers
+        if name in {FIRST_ID, SEAL} or not name.startswith(HEADER_PREFIX)
     ]
 
 

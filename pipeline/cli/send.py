@@ -12,8 +12,9 @@ from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.definition import Source
 from pipeline.disconnect import disconnect
 from pipeline.errors import BrokerError, ConfigurationError
-from pipeline.model import Record, webhook_id
+from pipeline.model import Record
 from pipeline.topics import count_partitions
+from pipeline.webhook_ids import own_id
 
 Headers = list[tuple[str, bytes]]
 
@@ -31,7 +32,7 @@ def command(subscription: str, body: str, headers: tuple[str, ...]) -> None:
         value, pairs = _body(body), [_header(each) for each in headers]
         _, definition = configured()
         written = asyncio.run(send(definition.source, subscription.encode(), value, pairs))
-    click.echo(webhook_id(written))
+    click.echo(own_id(written))
 
 
 async def send(source: Source, key: bytes, value: bytes, headers: Headers) -> Record:

@@ -10,6 +10,7 @@ from pipeline.model import Status
 from tests.batches import Written, batch
 from tests.brokers import TestBroker
 from tests.cluster import Cluster, cluster
+from tests.program import Webhooks
 from tests.recorder import Behaviour, Call, Recorder, accept, answer, hang
 from tests.waiting import eventually
 
@@ -188,6 +189,27 @@ async def test_what_is_rejected_goes_to_the_dead_letters_and_the_rest_goes_on(
     ]
     assert headers[0]["dlq.response"] == b"no to a"
     assert headers[0]["dlq.webhook-id"].decode() == recorder.calls[0].webhook_id
+
+
+async def test_a_redriven_event_keeps_its_first_id_which_no_producer_can_forge(
+    lenient: Cluster, recorder: Recorder
+) -> None:
+    webhooks = Webhooks(lenient.environment)
+    recorder.behaviours["sub-1"] = failing(1, status=400)
+    await lenient.subscribe(recorder, "sub-1", endpoint=NO_RETRY)
+    await lenient.produce([("sub-1", b"a")])
+    (dead,) = await lenient.broker.wait_for(f"{lenient.app}-dlq", 1)
+    await webhooks.done("dlq", "redrive")
+    await recorder.until(lambda: len(recorder.calls) == 2)
+
+    first = dict(dead.headers)["dlq.webhook-id"].decode()
+    assert [(call.body, call.webhook_id) for call in recorder.calls] == [(b"a", first)] * 2
+
+    seal = dict(dead.headers)["dlq.seal"].decode()
+    headers = ("-H", f"dlq.webhook-id:{first}", "-H", f"dlq.seal:{seal}")
+    place = (await webhooks.done("send", "sub-1", "b", *headers)).strip()
+    await recorder.until(lambda: len(recorder.calls) == 3)
+    assert recorder.calls[2].webhook_id == place != first
 
 
 async def test_events_of_nobody_go_to_the_dead_letters(lenient: Cluster, recorder: Recorder) -> None:

@@ -11,7 +11,9 @@ from pipeline.callback.request import RequestHead, Target, request_head
 from pipeline.callback.signature import Signer
 from pipeline.clock import Clock, SystemClock
 from pipeline.model import Header, Record
+from pipeline.webhook_ids import FIRST_ID, SEAL, WebhookIds
 
+IDS = WebhookIds((b"key",))
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
@@ -42,7 +44,15 @@ def head(
         signer=signer,
         clock=clock or SystemClock(),
         left_out=([] if left_out is None else left_out).append,
+        ids=IDS,
     )
+
+
+def sealed(webhook_id: str, value: bytes = b"body") -> list[tuple[str, bytes]]:
+    """The headers that a redrive writes."""
+    seal = IDS.seal(event(value=value), webhook_id)
+    assert seal is not None
+    return [(FIRST_ID, webhook_id.encode()), (SEAL, seal)]
 
 
 def event(*headers: tuple[str, bytes], value: bytes | None = b"body") -> Record:
@@ -116,7 +126,9 @@ def test_an_illegal_header_leaves_room_for_a_legal_one_of_its_name() -> None:
     [
         "Host", "content-LENGTH", "Transfer-Encoding", "Connection", "Keep-Alive", "Proxy-Connection", "TE", "Trailer",
         "Upgrade", "Proxy-Authorization", "Proxy-Authenticate", "Expect", "HTTP2-Settings",
-        "Authorization", "Cookie",
+        "Authorization", "Cookie", "Proxy", "WebHook-Request-Origin", "webhook-request-rate",
+        "webhook_id", "Webhook_Signature", "webhook_timestamp", "webhook.id", "webhook~attempt",
+        "transfer_encoding", "Content_Length", "proxy_authorization", "KEEP_ALIVE", "webhook_request_origin",
         "webhook-id", "Webhook-Signature", "webhook-timestamp", "webhook-attempt", "webhook-subscription",
         "", " ", "a b", "a:b", "a\r\nb", "a\n", "\0", "ü", "a/b", "(a)", "a\x7f", "x" * 300, "ce_a b",
     ],
@@ -180,17 +192,15 @@ def test_traceparent_is_passed_on() -> None:
 
 def test_after_a_redrive_the_first_id_is_kept_and_no_dead_letter_header_is_passed_on() -> None:
     left_out: list[str] = []
-    request = head(left_out=left_out).request(
-        event(("dlq.reason", b"rejected"), ("dlq.webhook-id", b"events-0-7"), ("dlq.webhook-id", b"x"), ("a", b"b")), 1
-    )
+    request = head(left_out=left_out).request(event(("dlq.reason", b"rejected"), *sealed("events-0-7"), ("a", b"b")), 1)
     assert values(request, "webhook-id") == ["events-0-7"]
     assert values(request, "a") == ["b"]
     assert not [name for name, _ in fields(request) if name.startswith("dlq.")]
     assert left_out == []
 
 
-@pytest.mark.parametrize("value", [b"", b"a\r\nX: y", b" a", b"\0"])
-def test_an_original_id_that_cant_be_sent_is_replaced_and_told(value: bytes) -> None:
+@pytest.mark.parametrize("value", [b"", b"a\r\nX: y", b" a", b"\0", b"events-0-7"])
+def test_a_first_id_that_nobody_has_sealed_is_replaced_and_told(value: bytes) -> None:
     left_out: list[str] = []
     request = head(left_out=left_out).request(event(("dlq.webhook-id", value)), 1)
     assert values(request, "webhook-id") == ["events-3-41"]
@@ -246,7 +256,8 @@ def test_an_access_token_that_cant_be_sent_is_refused_without_being_shown(author
 
 def test_each_attempt_is_signed_at_its_time() -> None:
     it = head(signer=Signer.from_secrets([SECRET]), clock=StoppedClock())
-    request = it.request(event(("dlq.webhook-id", b"msg_p5jXN8AQM9LWM0D4loKWxJek"), value=b'{"test": 2432232314}'), 1)
+    body = b'{"test": 2432232314}'
+    request = it.request(event(*sealed("msg_p5jXN8AQM9LWM0D4loKWxJek", body), value=body), 1)
     assert values(request, "webhook-timestamp") == ["1614265330"]
     # The example of the specification's reference libraries.
     assert values(request, "webhook-signature") == ["v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="]
@@ -267,7 +278,7 @@ def test_no_secret_stands_in_a_representation() -> None:
 def test_an_id_of_any_characters_stands_in_the_head_without_breaking_it() -> None:
     it = request_head(
         Target("/", "h"), subscription_id="a\r\nb ü%", headers=(), authorization=None, takes_credentials=True,
-        user_agent="u", signer=None, clock=SystemClock(), left_out=list[str]().append,
+        user_agent="u", signer=None, clock=SystemClock(), left_out=list[str]().append, ids=IDS,
     )  # fmt: skip
     assert values(it.request(event(), 1), "webhook-subscription") == ["a%0D%0Ab%20%C3%BC%25"]
 
@@ -312,7 +323,7 @@ def test_whatever_stands_in_records_and_subscriptions_a_server_reads_one_request
     it = request_head(
         Target("/hook", "example.com"), subscription_id=subscription_id.encode("utf-8", "replace").decode(),
         headers=tuple(subscription), authorization="Bearer a", takes_credentials=False, user_agent="u", signer=None,
-        clock=SystemClock(), left_out=list[str]().append,
+        clock=SystemClock(), left_out=list[str]().append, ids=IDS,
     )  # fmt: skip
     [(message, read)] = read_by_a_server(it.request(event(*record, value=body), 1))
     assert (message.method, message.path, read) == ("POST", "/hook", body)

@@ -7,7 +7,9 @@ from pipeline.cli.redrive import ALL, SKIPPED, Scope, headers_back, is_in, rival
 from pipeline.dead_letter import Letter, headers_of
 from pipeline.model import Record
 from pipeline.outcome import Rejected
+from pipeline.webhook_ids import WebhookIds
 
+IDS = WebhookIds((b"key",))
 ONE = Scope("sub-1")
 OTHER = Scope("sub-2")
 EVENT = Record("events", 2, 41, b"sub-1", b"{}", [("content-type", b"text/x"), ("traceparent", b"00-1")], 1_000)
@@ -20,7 +22,7 @@ def found(subscription: str | None = "sub-1", reason: str = "rejected", source: 
 def buried(event: Record = EVENT) -> Record:
     """The event as a dead letter."""
     letter = Letter(event, "rejected", Rejected(404, b"not here"), 2, 1.0, 2.0, "sub-1", "https://example.com/?key=1")
-    return Record("letters", 0, 7, event.key, event.value, headers_of(letter), 3_000)
+    return Record("letters", 0, 7, event.key, event.value, headers_of(letter, IDS), 3_000)
 
 
 def test_the_facts_of_a_letter_are_those_of_its_headers() -> None:
@@ -51,8 +53,12 @@ def test_a_letter_of_no_year_has_no_time(timestamp: int) -> None:
     assert read_facts(Record("letters", 0, 7, b"sub-1", None, timestamp=timestamp)).at is None
 
 
-def test_what_goes_back_is_the_event_s_own_and_the_id_it_was_first_sent_with() -> None:
-    assert headers_back(buried()) == [*EVENT.headers, ("dlq.webhook-id", b"events-2-41")]
+def test_what_goes_back_is_the_events_own_and_its_first_id_with_its_seal() -> None:
+    *own, first_id, (name, _) = headers_back(buried())
+
+    assert own == EVENT.headers
+    assert first_id == ("dlq.webhook-id", b"events-2-41")
+    assert name == "dlq.seal"
 
 
 def test_an_event_that_dies_again_keeps_its_first_id() -> None:

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from pipeline.log import Facts
-from pipeline.model import BasicAuth, Cause, Header, Record, Subscription, webhook_id
+from pipeline.model import BasicAuth, Cause, Header, Record, Subscription
 from pipeline.outcome import (
     Delivered,
     Failed,
@@ -247,10 +247,3 @@ def test_the_rest_is_counted(telemetry: Telemetry, watch: Watch) -> None:
     assert telemetry.dead_letters == {"rejected": 1}
     assert telemetry.token_fetches == {"ok": 0, "refused": 1, "unavailable": 0}
     assert (telemetry.rows, telemetry.commits, telemetry.rebalances) == (4, 1, 1)
-
-
-def test_the_id_of_an_event_is_its_place_or_after_a_redrive_its_first_one() -> None:
-    redriven = Record("events", 0, 9, b"s", b"", headers=(("a", b""), ("dlq.webhook-id", b"events-3-41")))
-
-    assert webhook_id(EVENT) == "events-3-41"
-    assert webhook_id(redriven) == "events-3-41"
