@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
 _MACHINE_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -46,3 +47,13 @@ def machine_now() -> float:
     An event loop's own clock may be that of its last turn, and be wrong by all that the process was stopped for.
     """
     return time.clock_gettime(_MACHINE_CLOCK)
+
+
+def shown_time(moment: float) -> str | None:
+    """*moment*, Unix seconds, in RFC 3339; None for 0 and for what is no time: rows and records may say anything."""
+    if not moment:
+        return None
+    try:
+        return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    except (OverflowError, ValueError, OSError):
+        return None

@@ -13,7 +13,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -28,6 +28,7 @@ from aiokafka.errors import (
 from aiokafka.producer import sender
 from aiokafka.producer.transaction_manager import TransactionState
 
+from pipeline.attempts import Attempts, FailedAttempt
 from pipeline.consumer import AIOKafkaConsumer
 from pipeline.disconnect import disconnect
 from pipeline.errors import FencedError
@@ -81,9 +82,13 @@ def encode(cursor: Cursor) -> bytes:
     row: dict[str, Any] = {"next": cursor.next, "status": cursor.status.value, "revision": cursor.revision}
     if cursor.attempt:
         row |= {"attempt": cursor.attempt, "firstAttemptAt": cursor.first_attempt_at, "notBefore": cursor.not_before}
+        if cursor.error is not None:
+            row["error"] = asdict(cursor.error)
     cause = cursor.cause
     if cause is not None:
         row["cause"] = {"kind": cause.kind, "message": cause.message, "offset": cause.offset, "at": cause.at}
+        if cause.attempts is not None:
+            row["cause"]["attempts"] = asdict(cause.attempts)
     return json.dumps(row, separators=(",", ":")).encode()
 
 
@@ -99,14 +104,30 @@ def decode(value: bytes) -> Cursor:
         return Cursor(
             next=int(row["next"]),
             status=Status(row["status"]),
-            cause=None if cause is None else Cause(cause["kind"], cause["message"], cause["offset"], cause["at"]),
+            cause=None if cause is None else _cause(cause),
             attempt=int(row.get("attempt", 0)),
             first_attempt_at=row.get("firstAttemptAt"),
             not_before=float(row.get("notBefore") or 0.0),
             revision=int(row.get("revision", -1)),
+            error=_error(row.get("error")),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not a cursor row: {value[:100]!r}") from error
+
+
+def _cause(cause: Mapping[str, Any]) -> Cause:
+    found = cause.get("attempts")
+    attempts = None if found is None else Attempts(int(found["count"]), float(found["since"]), _status(found))
+    return Cause(cause["kind"], cause["message"], cause["offset"], cause["at"], attempts)
+
+
+def _error(error: Mapping[str, Any] | None) -> FailedAttempt | None:
+    return None if error is None else FailedAttempt(str(error["message"]), float(error["at"]), _status(error))
+
+
+def _status(found: Mapping[str, Any]) -> int | None:
+    status = found.get("status")
+    return None if status is None else int(status)
 
 
 @dataclass(slots=True)

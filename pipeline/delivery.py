@@ -13,13 +13,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from pipeline.attempts import FailedAttempt
 from pipeline.clock import Clock, steady_now
 from pipeline.dead_letter import DeadLetters, Letter
 from pipeline.errors import LeaseEndedError, NotDeadLetteredError
 from pipeline.flight import Flight
 from pipeline.lease import Lease
 from pipeline.model import Event, Qos, Subscription
-from pipeline.outcome import Delivered, Failed, Outcome, describe, may_have_arrived
+from pipeline.outcome import Delivered, Failed, Outcome, describe, may_have_arrived, status_of
 from pipeline.pacing import Pacing
 from pipeline.policy import DeadLetter, Drop, Reason, Retry, Settle, Stop, decide
 from pipeline.slots import Slots
@@ -181,6 +182,7 @@ class Delivery:
     async def _judge(self, lane: "Lane", flight: Flight, outcome: Outcome) -> bool:
         """Act on an outcome that isn't a delivery; whether there is another attempt to make now."""
         first = flight.first_attempt_at
+        flight.error = FailedAttempt(describe(outcome), self.clock.now(), status_of(outcome))
         decision = decide(
             lane.rules,
             flight.attempt,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from pipeline.attempts import Attempts, FailedAttempt
 from pipeline.model import Event, Subscription
 
 OVERTAKEN = -1
@@ -15,6 +16,7 @@ class Flight:
     Attributes:
         epoch: the lane's epoch when it left; a flight of an earlier epoch settles nothing.
         attempt: tries so far.
+        error: why the last of them did not deliver it; None while there was none.
         claimed: at-most-once: the cursor is being moved, or has moved, past it.
         token_renewed: a fresh access token has been fetched for it; *renew_token*: the next attempt has to fetch one.
         wanted_by: the revision whose filter wants the event; a filter may have to read a whole body.
@@ -31,6 +33,18 @@ class Flight:
     token_renewed: bool = False
     renew_token: bool = False
     wanted_by: Subscription | None = None
+    error: FailedAttempt | None = None
+
+    def progress(self) -> "Progress":
+        """What is left of it when it leaves memory."""
+        return Progress(self.offset, self.attempt, self.first_attempt_at, self.not_before, self.error)
+
+    def attempts(self) -> Attempts | None:
+        """Its attempts, for the cause of a FAILURE; None where none was made."""
+        since = self.first_attempt_at
+        if since is None:
+            return None
+        return Attempts(self.attempt, since, None if self.error is None else self.error.status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +55,4 @@ class Progress:
     attempt: int
     first_attempt_at: float | None
     not_before: float
+    error: FailedAttempt | None = None

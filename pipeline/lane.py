@@ -16,6 +16,7 @@ is settled or the row that covers it is durable; `_windowed` knows which. No Fau
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 
 from pipeline.delivery import Delivery
 from pipeline.errors import FencedError
@@ -24,6 +25,7 @@ from pipeline.lane_home import Home, LaneLimits
 from pipeline.model import Cause, Cursor, Event, Interrupt, Qos, RetryPolicy, Status, Subscription
 from pipeline.policy import CauseKind, Rules
 from pipeline.report import LaneState
+from pipeline.sleepers import Sleepers
 
 EVENT_OVERHEAD_BYTES = 512
 """What an event costs in memory beyond its body, roughly: record, key, headers."""
@@ -72,7 +74,7 @@ class Lane:
         self._runners = 0
         self._concurrency = 1
         self._settled_at_receipt = False
-        self._sleepers: set[asyncio.Future[None]] = set()
+        self._sleepers = Sleepers()
         self._due: asyncio.TimerHandle | None = None
 
     # --------------------------------------------------------------- where it stands
@@ -106,14 +108,15 @@ class Lane:
         """The row as it has to be written now. Within a revision `next` never goes back (invariant I5)."""
         place = self.next
         tries = self._tries(place)
-        return Cursor(
-            next=place,
-            status=self.status,
-            cause=self.cause,
-            attempt=0 if tries is None else tries.attempt,
-            first_attempt_at=None if tries is None else tries.first_attempt_at,
-            not_before=0.0 if tries is None else tries.not_before,
-            revision=self.revision,
+        row = Cursor(next=place, status=self.status, cause=self.cause, revision=self.revision)
+        if tries is None:
+            return row
+        return replace(
+            row,
+            attempt=tries.attempt,
+            first_attempt_at=tries.first_attempt_at,
+            not_before=tries.not_before,
+            error=tries.error,
         )
 
     def wrote(self, row: Cursor) -> None:
@@ -273,6 +276,7 @@ class Lane:
             self.retry = None
             if retry.offset == offset:
                 flight.attempt, flight.first_attempt_at = retry.attempt, retry.first_attempt_at
+                flight.error = retry.error
         self.flights[offset] = flight
         if self.state == "behind":
             self._read_on()
@@ -343,7 +347,7 @@ class Lane:
                 if self._concurrency == 1 and seconds >= self._limits.hold_seconds:
                     self._shelve(flight)
                     return False
-                await self._sleep(seconds)
+                await self._sleepers.sleep(seconds)
         return self.goes_on(flight)
 
     async def pause(self, flight: Flight, seconds: float) -> bool:
@@ -356,7 +360,7 @@ class Lane:
                 flight.not_before = self._deliver.clock.now() + seconds
                 self._shelve(flight)
                 return False
-            await self._sleep(seconds)
+            await self._sleepers.sleep(seconds)
             return self.goes_on(flight)
         return False
 
@@ -389,7 +393,7 @@ class Lane:
         del self.flights[flight.offset]
         self.read_from = min(self.read_from, flight.offset)
         if self.retry is None or flight.offset < self.retry.offset:
-            self.retry = Progress(flight.offset, flight.attempt, flight.first_attempt_at, flight.not_before)
+            self.retry = flight.progress()
 
     def _shelve(self, flight: Flight) -> None:
         """A long wait: it costs a row and a timer, no memory and no held offset."""
@@ -416,13 +420,13 @@ class Lane:
         if flight.claimed and flight.epoch == self.epoch:
             self._take_back(flight)
         while flight.epoch == self.epoch and self.state != "stopped" and not self._is_without_use:
-            await self._sleep_without_lease()
+            await self._sleepers.sleep_without(self._deliver.lease)
         return self.goes_on(flight)
 
     async def awaits_lease(self, flight: Flight) -> bool:
         """Keep the event, which is to be dead-lettered, until the lease is held; False if it never is."""
         while flight.epoch == self.epoch and not self._is_without_use:
-            await self._sleep_without_lease()
+            await self._sleepers.sleep_without(self._deliver.lease)
         if flight.epoch != self.epoch:
             self.forget(flight)
             return False
@@ -433,30 +437,9 @@ class Lane:
         """Nothing is to be gained from waiting for the lease: it is held, or the partition is given back."""
         return self._home.is_draining or self._deliver.lease.is_held
 
-    async def _sleep_without_lease(self) -> None:
-        sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._sleepers.add(sleeper)
-        try:
-            with self._deliver.lease.waking(sleeper):
-                await sleeper
-        finally:
-            self._sleepers.discard(sleeper)
-
-    async def _sleep(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        sleeper: asyncio.Future[None] = loop.create_future()
-        timer = loop.call_later(seconds, _wake, sleeper)
-        self._sleepers.add(sleeper)
-        try:
-            await sleeper
-        finally:
-            timer.cancel()
-            self._sleepers.discard(sleeper)
-
     def wake(self) -> None:
         """End the waits between tries: something has changed."""
-        for sleeper in self._sleepers:
-            _wake(sleeper)
+        self._sleepers.wake()
 
     # --------------------------------------------------------------- it leaves the stream
 
@@ -488,7 +471,7 @@ class Lane:
         elif flight.claimed:
             self._take_back(flight)
         kept = None if flight.claimed else flight.offset
-        self._stop(Status.FAILURE, Cause(kind, message, flight.offset, now), kept)
+        self._stop(Status.FAILURE, Cause(kind, message, flight.offset, now, flight.attempts()), kept)
         if self.subscription is not None and self.cause is not None:
             self._deliver.telemetry.subscription_failed(self.subscription, flight.event.partition, self.cause)
 
@@ -612,7 +595,7 @@ class Lane:
         self.status, self.cause = row.status, row.cause
         self.read_from = self._floor = row.next
         if row.attempt:
-            self.retry = Progress(row.next, row.attempt, row.first_attempt_at, row.not_before)
+            self.retry = Progress(row.next, row.attempt, row.first_attempt_at, row.not_before, row.error)
         if row.status is not Status.STARTED:
             self.state = "stopped"
         elif row.next < position or row.attempt:
@@ -640,8 +623,3 @@ def size_of(event: Event) -> int:
     """What an event costs in memory, roughly."""
     value = event.value
     return EVENT_OVERHEAD_BYTES if value is None else EVENT_OVERHEAD_BYTES + len(value)
-
-
-def _wake(sleeper: "asyncio.Future[None]") -> None:
-    if not sleeper.done():
-        sleeper.set_result(None)

@@ -1,9 +1,11 @@
 """The values that travel through the pipeline."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal, Protocol
+
+from pipeline.attempts import Attempts, FailedAttempt
 
 
 class Qos(StrEnum):
@@ -59,12 +61,8 @@ class Event(Protocol):
         ...
 
 
-class Filter(Protocol):
-    """Which events a subscription wants (filtering.py); pure and without exceptions."""
-
-    def __call__(self, event: Event) -> bool:
-        """Whether *event* is one of them."""
-        ...
+Filter = Callable[[Event], bool]
+"""Whether a subscription wants an event (filtering.py); pure, and never raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,13 +358,15 @@ class Cause:
         kind: "rejected", "server-error", "exception", "gone", "token", "handshake", "configuration" or "dead-letter".
         message: a sentence, without secrets.
         offset: the event at fault, None where no event is.
-        at: Unix seconds.
+        at: when it failed, Unix seconds.
+        attempts: those of that event; None where no event is at fault, and in rows of earlier versions.
     """
 
     kind: str
     message: str
     offset: int | None
     at: float
+    attempts: Attempts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +379,7 @@ class Cursor:
         first_attempt_at: when that was first, Unix seconds.
         not_before: when the next attempt is due, Unix seconds.
         revision: the newest revision of the spec whose commands have been applied here.
+        error: why the event at `next` was not delivered so far. It changes with `attempt`, and is no reason for a row.
     """
 
     next: int
@@ -388,3 +389,4 @@ class Cursor:
     first_attempt_at: float | None = None
     not_before: float = 0.0
     revision: int = -1
+    error: FailedAttempt | None = field(default=None, compare=False)

@@ -101,6 +101,11 @@ def may_have_arrived(outcome: Outcome) -> bool:
             return True
 
 
+def status_of(outcome: Outcome) -> int | None:
+    """The HTTP status that the receiver answered with; None where it did not answer."""
+    return outcome.status if isinstance(outcome, Delivered | Rejected | ServerError) else None
+
+
 def describe(outcome: Outcome) -> str:
     """One line for people: the cause of a FAILURE, `dlq.error`, a log line."""
     match outcome:

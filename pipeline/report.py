@@ -6,6 +6,7 @@ Made on request from the live objects (dispatcher.py), never kept.
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
+from pipeline.attempts import FailedAttempt
 from pipeline.model import Cause
 
 LaneState = Literal["live", "behind", "stopped"]
@@ -23,8 +24,10 @@ class LaneReport:
             an upper bound, for they are shared with other subscriptions. 0 for a live lane with nothing queued.
         queued: events in memory.
         in_flight: requests under way.
-        attempt: tries so far of the event at `next`.
+        attempt: tries so far of the event that has been tried most often; of the one at `next`, in ordered levels.
+        first_attempt_at: Unix seconds of the first of them, None when there was none.
         not_before: Unix seconds of the next try, 0 when it isn't waiting.
+        error: why the last attempt did not deliver its event, while that is tried again.
         warning: something a person should know, e.g. "the bearer token expired at ...".
     """
 
@@ -44,6 +47,8 @@ class LaneReport:
     qos: str
     url: str
     warning: str | None = None
+    error: FailedAttempt | None = None
+    first_attempt_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

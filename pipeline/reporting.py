@@ -6,6 +6,7 @@ from typing import Final
 
 from pipeline.clock import steady_now
 from pipeline.dispatcher import Dispatcher
+from pipeline.flight import Flight, Progress
 from pipeline.lane import Lane
 from pipeline.model import Subscription
 from pipeline.partition import Partition
@@ -129,11 +130,11 @@ class WorkerReporter:
     def _lane(self, partition: Partition, lane: Lane) -> LaneReport:
         subscription = lane.subscription
         place = lane.next
-        waiting = [flight.not_before for flight in lane.flights.values() if flight.not_before]
-        tries = [flight.attempt for flight in lane.flights.values()]
+        tries: list[Flight | Progress] = [*lane.flights.values()]
         if lane.retry is not None:
-            waiting.append(lane.retry.not_before)
-            tries.append(lane.retry.attempt)
+            tries.append(lane.retry)
+        most = max(tries, key=lambda each: each.attempt, default=None)
+        errors = [each.error for each in tries if each.error is not None]
         return LaneReport(
             subscription=_name(lane),
             partition=partition.number,
@@ -144,8 +145,10 @@ class WorkerReporter:
             queued=len(lane.queue),
             queued_bytes=lane.queued_bytes,
             in_flight=len(lane.flights),
-            attempt=max(tries, default=0),
-            not_before=min(waiting, default=0.0),
+            attempt=0 if most is None else most.attempt,
+            first_attempt_at=None if most is None else most.first_attempt_at,
+            not_before=min((each.not_before for each in tries if each.not_before), default=0.0),
+            error=max(errors, key=lambda error: error.at, default=None),
             cause=lane.cause,
             revision=lane.revision,
             qos="" if subscription is None else subscription.qos.value,

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final, Literal, TypeVar, get_args
 
+from pipeline.clock import shown_time
 from pipeline.instruments import Histogram, LineLimit, MinuteRate, Monotonic
 from pipeline.log import Facts
 from pipeline.model import Cause, Event, Subscription
@@ -199,6 +200,8 @@ class Telemetry:
             "cause": cause.message,
             "partition": partition,
             "offset": cause.offset,
+            "attempts": None if cause.attempts is None else cause.attempts.count,
+            "first_attempt_at": None if cause.attempts is None else shown_time(cause.attempts.since),
             "host": shown_host(subscription.url),
         }
         logger.warning(Facts("subscription.failed", facts))

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final, get_args
 
 from multidict import MultiMapping
 
+from pipeline.attempts import FailedAttempt
+from pipeline.clock import shown_time
 from pipeline.model import Cause, Status
 from pipeline.redaction import mask, shown_url
 from pipeline.report import EVERY_LANE, LaneFilter, LaneReport, LaneState
@@ -86,8 +87,10 @@ def shown_lane(lane: LaneReport) -> dict[str, Any]:
         "queuedBytes": lane.queued_bytes,
         "inFlight": lane.in_flight,
         "attempt": lane.attempt,
+        "firstAttemptAt": None if lane.first_attempt_at is None else shown_time(lane.first_attempt_at),
         "notBefore": shown_time(lane.not_before),
-        "cause": None if lane.cause is None else _shown_cause(lane.cause),
+        "error": None if lane.error is None else shown_error(lane.error),
+        "cause": None if lane.cause is None else shown_cause(lane.cause),
         "revision": lane.revision,
         "qos": lane.qos,
         "url": shown_url(lane.url),
@@ -95,17 +98,20 @@ def shown_lane(lane: LaneReport) -> dict[str, Any]:
     }
 
 
-def _shown_cause(cause: Cause) -> dict[str, Any]:
+def shown_error(error: FailedAttempt) -> dict[str, Any]:
+    """Why the last attempt failed, as JSON."""
+    return {"message": mask(error.message), "at": shown_time(error.at), "status": error.status}
+
+
+def shown_cause(cause: Cause) -> dict[str, Any]:
+    """Why a subscription failed, as JSON."""
+    attempts = cause.attempts
     return {
         "kind": cause.kind,
         "message": mask(cause.message),
         "offset": cause.offset,
         "at": shown_time(cause.at),
+        "attempts": None if attempts is None else attempts.count,
+        "firstAttemptAt": None if attempts is None else shown_time(attempts.since),
+        "status": None if attempts is None else attempts.status,
     }
-
-
-def shown_time(moment: float) -> str | None:
-    """*moment*, Unix seconds, in RFC 3339; None for 0."""
-    if not moment:
-        return None
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

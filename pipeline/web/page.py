@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pipeline.model import Status
+from pipeline.clock import shown_time
+from pipeline.model import Cause, Status
 from pipeline.redaction import mask, shown_url
 from pipeline.report import LaneReport, PartitionReport, WorkerReport
 from pipeline.telemetry import Telemetry
 from pipeline.web.headers import CLOSED_POLICY
-from pipeline.web.lanes import shown_time
 from pipeline.web.markup import Markup, fragment, tag
 
 MOST_LANES: Final = 100
@@ -177,22 +177,47 @@ def _lane(lane: LaneReport, tone: str, now: float) -> Markup:
         "next": f"offset {lane.next}",
         "behind": f"up to {lane.events_behind:,} events" if lane.events_behind else None,
         "queued": f"{lane.queued:,} events, {lane.in_flight} in flight",
-        "attempts": lane.attempt or None,
-        "not before": _wait(lane.not_before, now),
-        "failed at": shown_time(lane.cause.at) if lane.cause else None,
+        **(_failing(lane, now) if lane.cause is None else _failed(lane.cause)),
         "QoS": lane.qos or None,
         "callback": shown_url(lane.url) or None,
         "revision": lane.revision,
     }
-    cause = lane.cause
+    cause, error = lane.cause, lane.error
     return tag(
         "article",
         tag("h3", lane.subscription, " ", tag("small", f"partition {lane.partition}")),
         tag("p", f"{cause.kind}: {mask(cause.message)}{_at_offset(cause.offset)}", class_="bad") if cause else None,
+        tag("p", f"last attempt: {mask(error.message)}", class_="slow") if error and not cause else None,
         tag("p", mask(lane.warning), class_="slow") if lane.warning else None,
         tag("dl", *(fragment(tag("dt", name), tag("dd", fact)) for name, fact in facts.items() if fact is not None)),
         class_=tone or None,
     )
+
+
+def _failing(lane: LaneReport, now: float) -> dict[str, object]:
+    """What is known of the attempts of an event that is tried again."""
+    error, since = lane.error, lane.first_attempt_at
+    return {
+        "attempts": lane.attempt or None,
+        "failing since": None if error is None or since is None else shown_time(since),
+        "last failed": None if error is None else _answered(error.at, error.status),
+        "next attempt": _wait(lane.not_before, now),
+    }
+
+
+def _failed(cause: Cause) -> dict[str, object]:
+    """What is known of the attempts that led to a FAILURE."""
+    attempts = cause.attempts
+    return {
+        "attempts": None if attempts is None else attempts.count,
+        "failing since": None if attempts is None else shown_time(attempts.since),
+        "failed at": _answered(cause.at, None if attempts is None else attempts.status),
+    }
+
+
+def _answered(moment: float, status: int | None) -> str | None:
+    time = shown_time(moment)
+    return time if status is None else f"{time}, status {status}"
 
 
 def _at_offset(offset: int | None) -> str:

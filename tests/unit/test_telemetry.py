@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from pipeline.attempts import Attempts
 from pipeline.log import Facts
 from pipeline.model import BasicAuth, Cause, Header, Record, Subscription
 from pipeline.outcome import (
@@ -178,7 +179,8 @@ def test_drops_are_counted_and_named(telemetry: Telemetry, log: pytest.LogCaptur
 
 
 def test_a_failed_subscription_is_a_warning_with_its_cause(telemetry: Telemetry, log: pytest.LogCaptureFixture) -> None:
-    telemetry.subscription_failed(SUBSCRIPTION, 3, Cause("server-error", "the callback answered 503", 41, 0.0))
+    cause = Cause("server-error", "the callback answered 503", 41, 9.0, Attempts(4, 1_770_000_000.0, 503))
+    telemetry.subscription_failed(SUBSCRIPTION, 3, cause)
 
     (record,) = log.records
     assert record.levelno == logging.WARNING
@@ -190,6 +192,8 @@ def test_a_failed_subscription_is_a_warning_with_its_cause(telemetry: Telemetry,
             "cause": "the callback answered 503",
             "partition": 3,
             "offset": 41,
+            "attempts": 4,
+            "first_attempt_at": "2026-02-02T02:40:00Z",
             "host": "example.com:8443",
         },
     )

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import ClientSession, encode_basic_auth, web
 from aiohttp.test_utils import TestClient, TestServer
 
+from pipeline.attempts import Attempts, FailedAttempt
 from pipeline.model import Cause, Record, Subscription
 from pipeline.outcome import Delivered
 from pipeline.report import EVERY_LANE, LaneFilter, LaneReport, PartitionReport, WorkerReport
@@ -51,7 +52,16 @@ FAILED = replace(
     attempt=4,
     cause=Cause("server-error", "the callback answered 503", 41, NOW - 60),
 )
-BEHIND = replace(LANE, subscription="sub-3", state="behind", events_behind=500, not_before=NOW + 12, attempt=2)
+BEHIND = replace(
+    LANE,
+    subscription="sub-3",
+    state="behind",
+    events_behind=500,
+    not_before=NOW + 12,
+    attempt=2,
+    first_attempt_at=NOW - 18,
+    error=FailedAttempt("the callback answered 503 to Bearer hunter2.hunter2", NOW - 8, 503),
+)
 PARTITION = PartitionReport(
     topic="events",
     partition=3,
@@ -353,7 +363,11 @@ async def test_a_worker_that_is_not_ready_says_why(
 
 async def test_lanes_are_json_without_secrets(client: Client, reporter: FixedReporter) -> None:
     reporter.lane_reports = [
-        replace(FAILED, cause=Cause("rejected", "answered 400 to Bearer hunter2.hunter2", 41, NOW), warning=None)
+        replace(
+            FAILED,
+            cause=Cause("rejected", "answered 400 to Bearer hunter2.hunter2", 41, NOW, Attempts(4, NOW - 120, 400)),
+            warning=None,
+        )
     ]
     async with client.get("/lanes", headers=BEARER) as response:
         text = await response.text()
@@ -373,12 +387,17 @@ async def test_lanes_are_json_without_secrets(client: Client, reporter: FixedRep
             "queuedBytes": 400,
             "inFlight": 1,
             "attempt": 4,
+            "firstAttemptAt": None,
             "notBefore": None,
+            "error": None,
             "cause": {
                 "kind": "rejected",
                 "message": "answered 400 to Bearer ***",
                 "offset": 41,
                 "at": "2026-02-02T02:40:00Z",
+                "attempts": 4,
+                "firstAttemptAt": "2026-02-02T02:38:00Z",
+                "status": 400,
             },
             "revision": 7,
             "qos": "at-least-once",
@@ -386,6 +405,50 @@ async def test_lanes_are_json_without_secrets(client: Client, reporter: FixedRep
             "warning": None,
         }
     ]
+
+
+async def test_a_lane_that_is_tried_again_says_why_in_json_and_on_the_page(client: Client) -> None:
+    async with client.get("/lanes?state=behind", headers=BEARER) as response:
+        [lane] = (await response.json())["lanes"]
+    assert lane["error"] == {
+        "message": "the callback answered 503 to Bearer ***",
+        "at": "2026-02-02T02:39:52Z",
+        "status": 503,
+    }
+    assert (lane["attempt"], lane["firstAttemptAt"], lane["notBefore"]) == (
+        2,
+        "2026-02-02T02:39:42Z",
+        "2026-02-02T02:40:12Z",
+    )
+
+    facts = await facts_of(client, "sub-3")
+    assert facts["last attempt"] == "the callback answered 503 to Bearer ***"
+    assert facts["failing since"] == "2026-02-02T02:39:42Z"
+    assert facts["last failed"] == "2026-02-02T02:39:52Z, status 503"
+    assert facts["next attempt"] == "2026-02-02T02:40:12Z, in 12 s"
+    assert facts["attempts"] == "2"
+
+
+async def test_a_failure_says_since_when_and_after_how_many_attempts(client: Client, reporter: FixedReporter) -> None:
+    cause = Cause("exception", "no answer within 10 s", 41, NOW, Attempts(4, NOW - 120, None))
+    reporter.lane_reports = [replace(FAILED, cause=cause)]
+
+    facts = await facts_of(client, "sub-2")
+
+    assert (facts["attempts"], facts["failing since"], facts["failed at"]) == (
+        "4",
+        "2026-02-02T02:38:00Z",
+        "2026-02-02T02:40:00Z",
+    )
+
+
+async def facts_of(client: Client, subscription: str) -> dict[str, str]:
+    """What the page's card of a subscription says, sentences that begin with a name among it."""
+    async with client.get("/", headers=BEARER) as response:
+        text = await response.text()
+    [card] = [card for card in re.findall(r"<article.*?</article>", text) if f"<h3>{subscription} " in card]
+    sentences = re.findall(r"<p[^>]*>(last attempt): (.*?)</p>", card)
+    return dict([*re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", card), *sentences])
 
 
 @pytest.mark.parametrize(

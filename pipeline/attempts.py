@@ -1,0 +1,33 @@
+"""What is remembered of attempts that did not deliver an event: for people, and in cursor rows."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """The last attempt of an event.
+
+    Attributes:
+        message: what went wrong, a sentence without secrets.
+        at: when the attempt ended, Unix seconds.
+        status: the HTTP status of the answer; None where there was none.
+    """
+
+    message: str
+    at: float
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """The attempts that led to a FAILURE.
+
+    Attributes:
+        count: how many there were.
+        since: when the first of them began, Unix seconds.
+        status: the HTTP status of the last answer; None where there was none.
+    """
+
+    count: int
+    since: float
+    status: int | None = None

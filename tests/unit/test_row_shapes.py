@@ -1,0 +1,76 @@
+"""The shapes of a cursor row: what is written can be read, and so can what earlier versions wrote."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from pipeline.attempts import Attempts, FailedAttempt
+from pipeline.cursors import decode, encode
+from pipeline.model import Cause, Cursor, Status
+
+RETRYING = Cursor(
+    next=7,
+    attempt=2,
+    first_attempt_at=1_770_000_000.0,
+    not_before=1_770_000_020.5,
+    revision=3,
+    error=FailedAttempt("the callback answered 503", 1_770_000_001.5, 503),
+)
+FAILED = Cursor(
+    next=7,
+    status=Status.FAILURE,
+    cause=Cause("exception", "no answer within 10 s", 7, 9.5, Attempts(4, 1.5, None)),
+    revision=3,
+)
+
+
+@pytest.mark.parametrize("row", [RETRYING, FAILED, Cursor(next=0)])
+def test_a_row_is_read_as_it_was_written(row: Cursor) -> None:
+    found = decode(encode(row))
+
+    assert found == row
+    assert found.error == row.error, "which is left out of the comparison of rows"
+
+
+def test_rows_of_earlier_versions_are_read() -> None:
+    retrying = {"next": 7, "status": "started", "revision": 3, "attempt": 2, "firstAttemptAt": 1.5, "notBefore": 2.5}
+    cause = {"kind": "exception", "message": "no answer within 10 s", "offset": 7, "at": 9.5}
+    failed = {"next": 7, "status": "failure", "revision": 3, "cause": cause}
+
+    assert decode(json.dumps(retrying).encode()) == Cursor(
+        next=7, attempt=2, first_attempt_at=1.5, not_before=2.5, revision=3
+    )
+    assert decode(json.dumps(failed).encode()).cause == Cause("exception", "no answer within 10 s", 7, 9.5)
+
+
+def test_an_earlier_version_finds_its_fields_where_they_were() -> None:
+    row = json.loads(encode(FAILED))
+
+    assert {name: row["cause"][name] for name in ("kind", "message", "offset", "at")} == {
+        "kind": "exception",
+        "message": "no answer within 10 s",
+        "offset": 7,
+        "at": 9.5,
+    }
+
+
+def test_an_error_alone_is_no_reason_for_a_row() -> None:
+    """A row is written when it differs from the last one."""
+    assert replace(RETRYING, error=None) == RETRYING
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"error": 1},
+        {"error": {"message": "x"}},
+        {"error": {"message": "x", "at": "never"}},
+        {"cause": {"kind": "x", "message": "x", "offset": 1, "at": 1.0, "attempts": {"count": "many", "since": 1.0}}},
+        {"cause": {"kind": "x", "message": "x", "offset": 1, "at": 1.0, "attempts": 3}},
+    ],
+    ids=str,
+)
+def test_what_is_no_row_is_a_value_error(field: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="not a cursor row"):
+        decode(json.dumps({"next": 7, "status": "started", "revision": 3, **field}).encode())
