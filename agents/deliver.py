@@ -1,4 +1,4 @@
-"""The agent of the source topic: one stream event is one fetched batch of one partition (pipeline/intake.py).
+"""The agent of the source topic: one stream event is one fetched batch of one partition (pipeline/runtime/consumer.py).
 
 It never awaits anything but the stream and never raises: it hands over and goes on.
 """
@@ -8,8 +8,8 @@ from typing import cast
 
 from faust.types import AgentT, StreamT
 
-from pipeline.intake import DeliveryApp
-from pipeline.model import Event
+from pipeline.core.model import Event
+from pipeline.runtime.consumer import DeliveryApp
 
 
 def attach(app: DeliveryApp) -> AgentT[bytes]:

@@ -1,13 +1,18 @@
 """Delivers the events of a Kafka topic to the callback URLs of its subscriptions.
 
-Reading order:
+A module imports from its own package or from one below it:
 
-1. `model`, `outcome`, `policy`: the values that travel, what can happen in an attempt, what follows from it.
-2. `window`, `lane`, `delivery`, `slots`, `lease`: what may be committed, a subscription's queue, the way of one event.
-3. `partition`, `wishes`, `dispatcher`: the lanes of a partition, commands, the partitions of a worker.
-4. `consumer`, `cursors`, `backlog`, `dead_letter`: whatever a broker takes is read, rows fenced by Kafka, the log read
-   again, dead letters.
-5. `intake`, `heartbeats`, `assignor`, `ownership`, `growth`, `first_start`, `agents.deliver`, `app`: the seat on Faust,
-   partitions that Kafka takes away or that come later, and the composition root.
-6. `subscriptions`, `auth`, `callback`, `web`: the registry, tokens, HTTP, what is shown.
+    cli            `webhooks ...`, and `webhooks dev`
+    worker, app    the process; the composition root
+    agents         the agent of the source topic (a package of its own, beside this one)
+    runtime, web   the seat on Faust; health, metrics and pages on Faust's web server
+    subscriptions  what people asked for: read, kept, followed, changed
+    config         what operators write: settings, the API definition, certificates
+    kafka, auth    everything that speaks to Kafka; access tokens
+    http           one request, one answer
+    observability  counters, log lines, the state of lanes
+    core           the rules and the queues: no Kafka, HTTP, Faust or pydantic
+
+To follow one event, read core/model, outcome and policy (what can happen, and what follows), then window, lane and
+delivery (what may be committed, a subscription's queue, the way of one event), then partition and dispatcher.
 """

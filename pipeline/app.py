@@ -17,46 +17,46 @@ from faust.types import TP
 from mode import Service
 
 import agents
-from pipeline.assignor import LevelAssignor
-from pipeline.auth.authorize import Authorized
-from pipeline.auth.oauth2 import ClientCredentials
-from pipeline.auth.stored import StoredTokens
-from pipeline.auth.table import add_token_table
-from pipeline.auth.tokens import TokenCache
-from pipeline.backlog import Backlog
-from pipeline.callback.callback import Callback
-from pipeline.callback.form import PostForm
-from pipeline.callback.guard import Guard
-from pipeline.callback.handshake import Permitted
-from pipeline.callback.routes import SystemProxies
-from pipeline.callback.transport import Transport
-from pipeline.caution import caution
-from pipeline.clock import Clock, SystemClock
-from pipeline.cursors import KafkaRows
-from pipeline.dead_letter import KafkaDeadLetters
-from pipeline.definition import Definition
-from pipeline.delivery import Delivery
-from pipeline.dispatcher import Dispatcher
-from pipeline.errors import BrokerError
-from pipeline.growth import Growth
-from pipeline.intake import DeliveryApp
-from pipeline.lane_home import LaneLimits
-from pipeline.lease import MARGIN_SECONDS, Lease
-from pipeline.log import logging_config
-from pipeline.model import Subscription
-from pipeline.ownership import CHECK_SECONDS, Ownership
-from pipeline.pacing import Pacing
-from pipeline.reporting import WorkerReporter
-from pipeline.settings import Settings
-from pipeline.slots import Slots
+from pipeline.auth.authorization import Authorized
+from pipeline.auth.token_cache import TokenCache
+from pipeline.auth.token_endpoint import ClientCredentials
+from pipeline.auth.token_request import PostForm
+from pipeline.auth.token_store import StoredTokens
+from pipeline.config.definition import Definition
+from pipeline.config.settings import Settings
+from pipeline.core.clock import Clock, SystemClock
+from pipeline.core.concurrency import Slots
+from pipeline.core.delivery import Delivery
+from pipeline.core.dispatcher import Dispatcher
+from pipeline.core.errors import BrokerError
+from pipeline.core.lease import MARGIN_SECONDS, Lease
+from pipeline.core.model import Subscription
+from pipeline.core.ports import LaneLimits
+from pipeline.core.rate_limit import Pacing
+from pipeline.core.webhook_ids import WebhookIds
+from pipeline.http.handshake import Permitted
+from pipeline.http.proxy import SystemProxies
+from pipeline.http.ssrf_guard import Guard
+from pipeline.http.transport import Transport
+from pipeline.http.webhook import Callback
+from pipeline.kafka.cursors import KafkaRows
+from pipeline.kafka.dead_letters import KafkaDeadLetters
+from pipeline.kafka.expansion import Growth
+from pipeline.kafka.log_reader import Backlog
+from pipeline.observability.logs import logging_config
+from pipeline.observability.reporter import WorkerReporter
+from pipeline.observability.telemetry import Telemetry
+from pipeline.runtime.assignor import LevelAssignor
+from pipeline.runtime.consumer import DeliveryApp
+from pipeline.runtime.membership import CHECK_SECONDS, Ownership
+from pipeline.runtime.token_table import add_token_table
+from pipeline.runtime.topics import cursors_topic, subscriptions_topic, tokens_topic
+from pipeline.subscriptions.advisories import caution
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox
-from pipeline.telemetry import Telemetry
-from pipeline.topics import cursors_topic, subscriptions_topic, tokens_topic
 from pipeline.web.access import Access
 from pipeline.web.admin_tokens import admin_tokens
-from pipeline.web.attach import BUILT_IN_PAGES_OFF, attach_web, web_options
-from pipeline.webhook_ids import WebhookIds
+from pipeline.web.server import BUILT_IN_PAGES_OFF, attach_web, web_options
 
 logger = logging.getLogger(__name__)
 
@@ -241,7 +241,7 @@ def _faust_app(settings: Settings, definition: Definition, access: Access) -> De
         value_serializer="raw",
         store="memory://",
         datadir=settings.data_dir,
-        # The drain of intake.py is bounded; Faust's wait for acknowledgements is not.
+        # The drain of runtime/consumer.py is bounded; Faust's wait for acknowledgements is not.
         stream_wait_empty=False,
         # The agent drains at once; the windows and lanes are the real bounds.
         stream_buffer_maxsize=32_768,
@@ -255,15 +255,15 @@ def _faust_app(settings: Settings, definition: Definition, access: Access) -> De
         broker_heartbeat_interval=3.0,
         broker_request_timeout=40.0,
         broker_rebalance_timeout=60.0,
-        # The definition's word counts at the first start alone (first_start.py). Later a partition without an offset is
-        # a new one.
+        # The definition's word counts at the first start alone (runtime/initial_offsets.py). Later a partition
+        # without an offset is a new one.
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=FETCH_BYTES,
         producer_request_timeout=30.0,
         PartitionAssignor=LevelAssignor,
         table_standby_replicas=0,
         topic_disable_leader=True,
-        # Topics are checked and made by topics.py, with the right cleanup policies.
+        # Topics are checked and made by runtime/topics.py, with the right cleanup policies.
         topic_allow_declare=False,
         web_bind=settings.web_bind,
         web_port=settings.web_port,

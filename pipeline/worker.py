@@ -16,13 +16,13 @@ import faust
 from faust.tables.recovery import ServiceStopped
 
 from pipeline.app import create_app
-from pipeline.check import examine
-from pipeline.definition import Definition, load_definition
-from pipeline.errors import ConfigurationError, WebhooksError
-from pipeline.first_start import fix_beginning
-from pipeline.intake import DeliveryApp
-from pipeline.log import Facts, logging_config
-from pipeline.settings import Settings
+from pipeline.config.definition import Definition, load_definition
+from pipeline.config.settings import Settings
+from pipeline.core.errors import ConfigurationError, WebhooksError
+from pipeline.observability.logs import Facts, logging_config
+from pipeline.runtime.consumer import DeliveryApp
+from pipeline.runtime.initial_offsets import fix_beginning
+from pipeline.runtime.preflight import examine
 
 logger = logging.getLogger(__name__)
 

@@ -1,3 +1,3 @@
 """For every test of the tree: the rules of hygiene.py and the name maker."""
 
-pytest_plugins = ("tests.hygiene",)
+pytest_plugins = ("tests.support.hygiene",)

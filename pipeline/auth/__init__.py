@@ -1,6 +1,9 @@
-"""Who we are to a callback: `Authorization` for each attempt.
+"""Who the pipeline is to a callback: an `Authorization` for each attempt.
 
-Reading order: authorize (what the delivery path calls) - static (headers that never change) - tokens over grant and
-access_token (the tokens of a worker) - oauth2 (how one is got) - stored (how one is written down) - table (where: in a
-Faust table) - jwt_expiry (a warning for those that somebody else issued).
+authorization            what the delivery path calls
+static                   headers that never change
+token_cache              the access tokens of a worker; access_token and grant are their values
+token_endpoint           how one is got; assertion and token_request are what is sent
+token_store              how one is written down, encrypted
+jwt_expiry               a warning for tokens that others issued
 """

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pipeline.auth.access_token import AccessToken
-from pipeline.model import ClientAuth
-from pipeline.outcome import TokenRefused, TokenUnavailable
+from pipeline.core.model import ClientAuth
+from pipeline.core.outcome import TokenRefused, TokenUnavailable
 
 NoToken = TokenRefused | TokenUnavailable
 """Why there is no token."""

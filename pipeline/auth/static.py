@@ -4,8 +4,8 @@ import base64
 import re
 from typing import Final
 
-from pipeline.errors import ConfigurationError
-from pipeline.model import Auth, BasicAuth, TokenAuth
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.model import Auth, BasicAuth, TokenAuth
 
 # RFC 6750's b64token is narrower, but not every issuer keeps to it; whatever could end the line is out.
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")

@@ -1,13 +1,12 @@
 """`webhooks`: Faust's command line with this application, and commands of our own beside Faust's.
 
-group.py            which command needs what, and main()
-faust_commands.py   Faust's own commands, given the application
-running.py          settings, logging and errors of the own commands
-output.py           tables and JSON
-check.py send.py subscriptions.py dev.py     own commands
-dlq.py              own commands on dead letters: letters.py reads them, redrive.py writes them back
+main                               which command needs what, and main()
+faust_commands                     Faust's own commands, given the application
+running, output                    settings, logging and errors of the own commands; tables and JSON
+check, send, subscriptions, dlq    own commands
+dev                                `webhooks dev`
 """
 
-from pipeline.cli.group import main
+from pipeline.cli.main import main
 
 __all__ = ["main"]

@@ -4,8 +4,8 @@ import asyncio
 
 import click
 
-from pipeline.check import examine
 from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.runtime.preflight import examine
 
 
 @click.command("check")

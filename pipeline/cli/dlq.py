@@ -5,12 +5,12 @@ import dataclasses
 
 import click
 
-from pipeline.cli.letters import Found, newest
 from pipeline.cli.output import Format, as_json, as_table, output_option, printable
-from pipeline.cli.redrive import Redriven, Scope, opened_redrive
 from pipeline.cli.running import configured, errors_as_sentences
-from pipeline.definition import DeadLetters, Definition
-from pipeline.errors import ConfigurationError
+from pipeline.config.definition import DeadLetters, Definition
+from pipeline.core.errors import ConfigurationError
+from pipeline.kafka.letters import Found, newest
+from pipeline.kafka.redrive import Redriven, Scope, opened_redrive
 
 COLUMNS = ("LETTER", "WHEN", "SUBSCRIPTION", "REASON", "STATUS", "ATTEMPTS", "WEBHOOK-ID", "ERROR")
 

@@ -17,9 +17,9 @@ from faust.cli.faust import cli as faust_cli
 
 from pipeline.app import create_app
 from pipeline.cli.running import end_cleanly_on_signals, errors_as_sentences
-from pipeline.definition import load_definition
-from pipeline.intake import DeliveryApp
-from pipeline.settings import Settings
+from pipeline.config.definition import load_definition
+from pipeline.config.settings import Settings
+from pipeline.runtime.consumer import DeliveryApp
 from pipeline.worker import check_web_port, create_worker_app
 
 WORKER: Final = "worker"

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import click
 
-from pipeline.definition import Definition, load_definition
-from pipeline.errors import WebhooksError
-from pipeline.log import logging_config
-from pipeline.settings import Settings
+from pipeline.config.definition import Definition, load_definition
+from pipeline.config.settings import Settings
+from pipeline.core.errors import WebhooksError
+from pipeline.observability.logs import logging_config
 
 
 @contextlib.contextmanager

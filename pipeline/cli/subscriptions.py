@@ -12,12 +12,12 @@ import yaml
 
 from pipeline.cli.output import Format, as_json, as_table, output_option
 from pipeline.cli.running import configured, errors_as_sentences
-from pipeline.document import parse_documents, read_documents
-from pipeline.errors import ConfigurationError
-from pipeline.redaction import shown_url
+from pipeline.config.documents import parse_documents, read_documents
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.redaction import shown_url
+from pipeline.runtime.topics import count_partitions, end_offset
 from pipeline.subscriptions.session import opened_store
 from pipeline.subscriptions.store import Change, SubscriptionStore
-from pipeline.topics import count_partitions, end_offset
 
 Result = TypeVar("Result")
 

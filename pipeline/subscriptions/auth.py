@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from pipeline.errors import ConfigurationError
-from pipeline.model import Auth, BasicAuth, NoAuth, OAuth2Auth, TokenAuth
-from pipeline.subscriptions import wire_auth as wire
-from pipeline.subscriptions.checks import has_controls
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.model import Auth, BasicAuth, NoAuth, OAuth2Auth, TokenAuth
+from pipeline.subscriptions import auth_schema as wire
+from pipeline.subscriptions.fields import has_controls
 from pipeline.subscriptions.jwt_profile import jwt_profile
 
 

@@ -7,10 +7,10 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pipeline.errors import ConfigurationError
-from pipeline.sentences import kind
-from pipeline.subscriptions.wire import OPTIONS, WireSubscription
-from pipeline.wire import drop_meaningless, read
+from pipeline.config.schema import drop_meaningless, read
+from pipeline.config.validation_messages import kind
+from pipeline.core.errors import ConfigurationError
+from pipeline.subscriptions.schema import OPTIONS, WireSubscription
 
 _ENVELOPE: Final = {"entrypointId", "channel", "entrypointConfiguration"}
 

@@ -10,13 +10,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from pipeline.certificates import from_base64
-from pipeline.client_certificates import client_from_jks, client_from_pkcs12
-from pipeline.errors import ConfigurationError
-from pipeline.key_files import read_key_file
-from pipeline.model import AssertionAlgorithm, JwtProfileAuth
+from pipeline.config.certificates import from_base64
+from pipeline.config.client_certificates import client_from_jks, client_from_pkcs12
+from pipeline.config.key_files import read_key_file
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.model import AssertionAlgorithm, JwtProfileAuth
+from pipeline.subscriptions.auth_schema import JwtProfileOAuth2, KeystoreOptions
 from pipeline.subscriptions.key_check import LONGEST_RSA_BITS
-from pipeline.subscriptions.wire_auth import JwtProfileOAuth2, KeystoreOptions
 
 SHORTEST_RSA_BITS: Final = 2048
 """RFC 7518 section 3.3."""

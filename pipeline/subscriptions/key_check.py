@@ -9,10 +9,10 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from pipeline.callback.tls import tls_context
-from pipeline.errors import ConfigurationError
-from pipeline.model import JwtProfileAuth, Subscription
-from pipeline.subscriptions.wire import OPTIONS
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.model import JwtProfileAuth, Subscription
+from pipeline.http.tls import tls_context
+from pipeline.subscriptions.schema import OPTIONS
 
 LONGEST_RSA_BITS: Final = 8192
 """To judge a key of so many takes a second or two, and longer with their third power beyond."""

@@ -10,16 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.clock import Clock, SystemClock
-from pipeline.definition import Definition
-from pipeline.errors import ConfigurationError
-from pipeline.kafka import KafkaConnection
-from pipeline.model import Event, Subscription
+from pipeline.config.definition import Definition
+from pipeline.core.clock import Clock, SystemClock
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.model import Event, Subscription
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.tail import Tail
 from pipeline.subscriptions.envelope import parse_subscription, to_document
+from pipeline.subscriptions.resolve import broken, to_subscription
+from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import SecretBox, mask
-from pipeline.subscriptions.spec import broken, to_subscription
-from pipeline.subscriptions.tail import Tail
-from pipeline.subscriptions.wire import WireSubscription
 
 logger = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-from pipeline.errors import ConfigurationError
-from pipeline.model_fields import alias
-from pipeline.sentences import join
-from pipeline.subscriptions.wire import OPTIONS, Header, WireSubscription
-from pipeline.subscriptions.wire_auth import Auth
-from pipeline.wire import StrictModel
+from pipeline.config.model_fields import alias
+from pipeline.config.schema import StrictModel
+from pipeline.config.validation_messages import join
+from pipeline.core.errors import ConfigurationError
+from pipeline.subscriptions.auth_schema import Auth
+from pipeline.subscriptions.schema import OPTIONS, Header, WireSubscription
 
 PREFIX: Final = "enc:v1:"
 MASK: Final = "********"

@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from pipeline.definition import Definition
-from pipeline.errors import BrokerError
-from pipeline.settings import Settings
+from pipeline.config.definition import Definition
+from pipeline.config.settings import Settings
+from pipeline.core.errors import BrokerError
+from pipeline.runtime.topics import count_partitions, subscriptions_topic
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.subscriptions.store import SubscriptionStore
-from pipeline.topics import count_partitions, subscriptions_topic
 
 READ_SECONDS: Final = 30.0
 """How long a command waits until all subscriptions are read; ten thousand take about two."""

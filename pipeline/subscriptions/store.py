@@ -13,18 +13,18 @@ from typing import Any, Literal
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from pipeline.caution import caution
-from pipeline.clock import Clock, SystemClock
-from pipeline.definition import Definition
-from pipeline.errors import BrokerError, ConfigurationError, UnknownSubscriptionError
-from pipeline.kafka import KafkaConnection
+from pipeline.config.definition import Definition
+from pipeline.config.schema import read
+from pipeline.core.clock import Clock, SystemClock
+from pipeline.core.errors import BrokerError, ConfigurationError, UnknownSubscriptionError
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.subscriptions.advisories import caution
 from pipeline.subscriptions.envelope import parse_subscription, to_document
 from pipeline.subscriptions.key_check import check_keys
 from pipeline.subscriptions.registry import Registry
+from pipeline.subscriptions.resolve import check_limits, to_subscription
+from pipeline.subscriptions.schema import ResumeFrom, WireSubscription
 from pipeline.subscriptions.secrets import SecretBox, unmask
-from pipeline.subscriptions.spec import check_limits, to_subscription
-from pipeline.subscriptions.wire import ResumeFrom, WireSubscription
-from pipeline.wire import read
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Change:
 
     Attributes:
         revision: the newest one, written by it or found.
-        caution: what a person should know of the subscription although it works (caution.py).
+        caution: what a person should know of the subscription although it works (subscriptions/advisories.py).
     """
 
     id: str

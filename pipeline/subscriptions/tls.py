@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.certificates import from_base64, trusted_from_jks, trusted_from_pem, trusted_from_pkcs12
-from pipeline.client_certificates import ClientCertificate, client_from_jks, client_from_pem, client_from_pkcs12
-from pipeline.errors import ConfigurationError
-from pipeline.key_files import read_key_file
-from pipeline.model import TlsOptions
-from pipeline.subscriptions.wire_tls import KeyStore, Ssl, TrustStore
+from pipeline.config.certificates import from_base64, trusted_from_jks, trusted_from_pem, trusted_from_pkcs12
+from pipeline.config.client_certificates import ClientCertificate, client_from_jks, client_from_pem, client_from_pkcs12
+from pipeline.config.key_files import read_key_file
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.model import TlsOptions
+from pipeline.subscriptions.tls_schema import KeyStore, Ssl, TrustStore
 
 
 def tls_options(ssl: Ssl | None, path: str, folder: Path | None) -> TlsOptions:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import jwt
 
-from pipeline.clock import Clock
+from pipeline.core.clock import Clock
 from pipeline.web.jwks import ALGORITHMS
 from pipeline.web.key_ring import KeyRing
 from pipeline.web.key_source import is_url, reader

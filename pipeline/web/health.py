@@ -6,7 +6,7 @@ from typing import Literal
 
 from aiohttp import web
 
-from pipeline.report import WorkerReport
+from pipeline.observability.status import WorkerReport
 from pipeline.web.problem import problem
 
 

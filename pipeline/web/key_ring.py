@@ -7,8 +7,8 @@ from typing import Final
 
 import jwt
 
-from pipeline.clock import Clock
-from pipeline.errors import ConfigurationError
+from pipeline.core.clock import Clock
+from pipeline.core.errors import ConfigurationError
 from pipeline.web.jwks import KeySet
 from pipeline.web.key_source import ReadKeys
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.error import HTTPError, URLError
 
-from pipeline.errors import ConfigurationError
-from pipeline.redaction import shown_url
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.redaction import shown_url
 from pipeline.web.jwks import LARGEST_BYTES, KeySet, parse_key_set
 
 URL_SECONDS: Final = 5.0

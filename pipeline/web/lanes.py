@@ -6,11 +6,11 @@ from typing import Any, Final, get_args
 
 from multidict import MultiMapping
 
-from pipeline.attempts import FailedAttempt
-from pipeline.clock import shown_time
-from pipeline.model import Cause, Status
-from pipeline.redaction import mask, shown_url
-from pipeline.report import EVERY_LANE, LaneFilter, LaneReport, LaneState
+from pipeline.core.attempts import FailedAttempt
+from pipeline.core.clock import shown_time
+from pipeline.core.model import Cause, Status
+from pipeline.core.redaction import mask, shown_url
+from pipeline.observability.status import EVERY_LANE, LaneFilter, LaneReport, LaneState
 
 STATES: Final = get_args(LaneState)
 STATUSES: Final = tuple(Status)

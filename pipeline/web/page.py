@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pipeline.clock import shown_time
-from pipeline.model import Cause, Status
-from pipeline.redaction import mask, shown_url
-from pipeline.report import LaneReport, PartitionReport, WorkerReport
-from pipeline.telemetry import Telemetry
+from pipeline.core.clock import shown_time
+from pipeline.core.model import Cause, Status
+from pipeline.core.redaction import mask, shown_url
+from pipeline.observability.status import LaneReport, PartitionReport, WorkerReport
+from pipeline.observability.telemetry import Telemetry
 from pipeline.web.headers import CLOSED_POLICY
 from pipeline.web.markup import Markup, fragment, tag
 

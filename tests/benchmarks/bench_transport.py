@@ -19,13 +19,13 @@ from typing import Final, cast
 import uvloop
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
-from pipeline.callback.callback import Callback
-from pipeline.callback.guard import Guard
-from pipeline.callback.routes import SystemProxies
-from pipeline.callback.transport import Transport
-from pipeline.clock import SystemClock
-from pipeline.model import Record, Subscription
-from pipeline.outcome import Delivered
+from pipeline.core.clock import SystemClock
+from pipeline.core.model import Record, Subscription
+from pipeline.core.outcome import Delivered
+from pipeline.http.proxy import SystemProxies
+from pipeline.http.ssrf_guard import Guard
+from pipeline.http.transport import Transport
+from pipeline.http.webhook import Callback
 
 LANES: Final = 50
 ROUNDS: Final = 7

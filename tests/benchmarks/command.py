@@ -17,8 +17,8 @@ from tests.benchmarks import isolation, possible_rate, steady, throughput, waiti
 from tests.benchmarks.report import Section, machine
 from tests.benchmarks.scale import FULL, QUICK, Scale
 from tests.benchmarks.stage import Stage
-from tests.brokers import TestBroker
-from tests.containers import real_kafka
+from tests.support.brokers import TestBroker
+from tests.support.containers import real_kafka
 
 Part = Callable[[Stage, Scale], Awaitable[Section]]
 

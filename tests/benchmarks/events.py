@@ -11,7 +11,7 @@ from typing import Final
 
 from aiokafka import AIOKafkaProducer
 
-from tests.brokers import TestBroker
+from tests.support.brokers import TestBroker
 
 BATCH_BYTES: Final = 256 * 1024
 LINGER_MS: Final = 5

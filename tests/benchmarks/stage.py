@@ -18,7 +18,7 @@ from cryptography.fernet import Fernet
 from tests.benchmarks.events import fill, in_turn, subscription_id
 from tests.benchmarks.processes import Child, running
 from tests.benchmarks.receiver import HOST, Receiver, receiving
-from tests.brokers import TestBroker
+from tests.support.brokers import TestBroker
 
 PARTITIONS: Final = 8
 SUBSCRIPTIONS: Final = range(100)

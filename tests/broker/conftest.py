@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from pipeline.embedded import EmbeddedBroker
-from tests.brokers import TestBroker
-from tests.containers import real_kafka
-from tests.recorder import Recorder, recording
-from tests.secured import SecuredKafka, secured_kafka
+from pipeline.cli.dev.embedded_broker import EmbeddedBroker
+from tests.support.brokers import TestBroker
+from tests.support.containers import real_kafka
+from tests.support.recorder import Recorder, recording
+from tests.support.secured import SecuredKafka, secured_kafka
 
 
 @pytest.fixture(scope="session")

@@ -12,13 +12,13 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.fetch import FetchRequest
 
-from pipeline.backlog import Backlog
-from pipeline.kafka import KafkaConnection
-from pipeline.model import Event
-from pipeline.partition import Wanted
-from tests.batches import Written, batch
-from tests.brokers import TestBroker
-from tests.waiting import eventually
+from pipeline.core.model import Event
+from pipeline.core.partition import Wanted
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.log_reader import Backlog
+from tests.support.batches import Written, batch
+from tests.support.brokers import TestBroker
+from tests.support.waiting import eventually
 
 
 class Reading:
@@ -113,7 +113,7 @@ async def test_a_consumer_that_does_not_answer_is_replaced(
         return int(await position(self, place))
 
     monkeypatch.setattr(AIOKafkaConsumer, "position", answers_not)
-    monkeypatch.setattr("pipeline.backlog.READ_SECONDS", 0.5)
+    monkeypatch.setattr("pipeline.kafka.log_reader.READ_SECONDS", 0.5)
     async with serving(broker, topic) as backlog:
         reading = Reading(0, 0, 1200)
         backlog.wake(reading)

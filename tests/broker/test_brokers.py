@@ -9,11 +9,11 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError
 
-from pipeline.embedded import EmbeddedBroker, Request
-from pipeline.errors import BrokerError
-from tests.brokers import TestBroker
-from tests.containers import docker_expected, kafka_container
-from tests.waiting import eventually
+from pipeline.cli.dev.embedded_broker import EmbeddedBroker, Request
+from pipeline.core.errors import BrokerError
+from tests.support.brokers import TestBroker
+from tests.support.containers import docker_expected, kafka_container
+from tests.support.waiting import eventually
 
 Name = Callable[[str], str]
 
@@ -174,8 +174,8 @@ def test_without_confluent_kafka_the_extra_is_named() -> None:
     program = """
 import sys
 sys.modules["confluent_kafka"] = None
-from pipeline.embedded import EmbeddedBroker
-from pipeline.errors import BrokerError
+from pipeline.cli.dev.embedded_broker import EmbeddedBroker
+from pipeline.core.errors import BrokerError
 try:
     EmbeddedBroker()
 except BrokerError as error:
@@ -188,7 +188,7 @@ except BrokerError as error:
 
 def test_it_starts_without_a_word() -> None:
     """librdkafka would warn on stderr that its client has no bootstrap server."""
-    program = "from pipeline.embedded import EmbeddedBroker\nwith EmbeddedBroker(): pass"
+    program = "from pipeline.cli.dev.embedded_broker import EmbeddedBroker\nwith EmbeddedBroker(): pass"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert (done.stdout, done.stderr) == ("", "")

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from pipeline.dev.receiver import Receiver
-from pipeline.model import Status
-from tests.brokers import TestBroker
-from tests.cluster import Cluster, cluster
-from tests.recorder import Recorder
+from pipeline.cli.dev.receiver import Receiver
+from pipeline.core.model import Status
+from tests.support.brokers import TestBroker
+from tests.support.cluster import Cluster, cluster
+from tests.support.recorder import Recorder
 
 pytestmark = pytest.mark.timeout(120)
 

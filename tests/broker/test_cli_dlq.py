@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.dead_letter import KafkaDeadLetters, Letter
-from pipeline.kafka import KafkaConnection
-from pipeline.model import Record
-from pipeline.outcome import Rejected
-from pipeline.policy import Reason
-from tests.batches import Written, batch
-from tests.brokers import TestBroker
-from tests.program import Webhooks, application
+from pipeline.core.model import Record
+from pipeline.core.outcome import Rejected
+from pipeline.core.policy import Reason
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.dead_letters import KafkaDeadLetters, Letter
+from tests.support.batches import Written, batch
+from tests.support.brokers import TestBroker
+from tests.support.program import Webhooks, application
 
 
 @pytest.fixture

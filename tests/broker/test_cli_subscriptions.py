@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.brokers import TestBroker
-from tests.program import Webhooks, application
+from tests.support.brokers import TestBroker
+from tests.support.program import Webhooks, application
 
 SECRET = "not-for-your-eyes"
 ONE = {

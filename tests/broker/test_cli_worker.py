@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.brokers import TestBroker
-from tests.program import Running, Webhooks, application
+from tests.support.brokers import TestBroker
+from tests.support.program import Running, Webhooks, application
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from pipeline.cursors import KafkaRows, encode
-from pipeline.embedded import EmbeddedBroker
-from pipeline.errors import FencedError
-from pipeline.kafka import KafkaConnection
-from pipeline.model import Cause, Cursor, Status
-from tests.batches import Written, batch
-from tests.brokers import TestBroker
+from pipeline.cli.dev.embedded_broker import EmbeddedBroker
+from pipeline.core.errors import FencedError
+from pipeline.core.model import Cause, Cursor, Status
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.cursors import KafkaRows, encode
+from tests.support.batches import Written, batch
+from tests.support.brokers import TestBroker
 
 STOPPED = Cursor(
     next=7, status=Status.FAILURE, cause=Cause("rejected", "the callback answered 400", 7, 1.5), revision=3

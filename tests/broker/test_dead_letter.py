@@ -6,14 +6,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from pipeline.dead_letter import KafkaDeadLetters, Letter, headers_of
-from pipeline.embedded import Request
-from pipeline.errors import NotDeadLetteredError
-from pipeline.kafka import KafkaConnection
-from pipeline.model import Record
-from pipeline.outcome import Failed, Rejected
-from pipeline.webhook_ids import WebhookIds
-from tests.brokers import TestBroker
+from pipeline.cli.dev.embedded_broker import Request
+from pipeline.core.errors import NotDeadLetteredError
+from pipeline.core.model import Record
+from pipeline.core.outcome import Failed, Rejected
+from pipeline.core.webhook_ids import WebhookIds
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.dead_letters import KafkaDeadLetters, Letter, headers_of
+from tests.support.brokers import TestBroker
 
 EVENT = Record(
     "events", 3, 41, b"sub-1", b'{"n": 1}', [("content-type", b"text/plain"), ("n", b"\xff\x00")], 1_700_000_000_123

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from tests.program import Running, Webhooks
+from tests.support.program import Running, Webhooks
 
 RECEIVED = re.compile(r"received (sub-\d) events-\d-\d+ attempt (\d+) -> (\d{3})")
 

@@ -4,9 +4,9 @@ import asyncio
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from pipeline.disconnect import disconnect
-from pipeline.errors import BrokerError
-from tests.brokers import TestBroker
+from pipeline.core.errors import BrokerError
+from pipeline.kafka.disconnect import disconnect
+from tests.support.brokers import TestBroker
 
 
 async def test_a_consumer_whose_fetches_fail_is_ended_without_a_cancellation(embedded: TestBroker) -> None:

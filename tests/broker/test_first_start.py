@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from pipeline.definition_endpoints import Source
-from pipeline.errors import BrokerError
-from pipeline.first_start import fix_beginning
-from pipeline.kafka import KafkaConnection
-from tests.brokers import TestBroker
+from pipeline.config.kafka_endpoints import Source
+from pipeline.core.errors import BrokerError
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.runtime.initial_offsets import fix_beginning
+from tests.support.brokers import TestBroker
 
 
 @pytest.fixture

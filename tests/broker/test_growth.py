@@ -10,15 +10,15 @@ import pytest
 from aiohttp import web
 from aiokafka.admin import AIOKafkaAdminClient
 
-from pipeline.administration import administration
-from pipeline.clock import SystemClock
-from pipeline.growth import Growth, grow
-from pipeline.model import Status
-from pipeline.topics import check_topics, count_partitions, cursors_topic, tokens_topic
-from tests.brokers import TestBroker
-from tests.cluster import Cluster, Worker, cluster
-from tests.recorder import Call, Recorder, recording
-from tests.waiting import eventually
+from pipeline.core.clock import SystemClock
+from pipeline.core.model import Status
+from pipeline.kafka.admin import administration
+from pipeline.kafka.expansion import Growth, grow
+from pipeline.runtime.topics import check_topics, count_partitions, cursors_topic, tokens_topic
+from tests.support.brokers import TestBroker
+from tests.support.cluster import Cluster, Worker, cluster
+from tests.support.recorder import Call, Recorder, recording
+from tests.support.waiting import eventually
 
 SUBSCRIPTIONS = [f"sub-{number}" for number in range(20)]
 BEFORE, AFTER = 2, 5

@@ -11,11 +11,11 @@ import pytest
 from docker.errors import DockerException
 from docker.models.containers import Container
 
-from tests.brokers import TestBroker
-from tests.cluster import cluster, free_port
-from tests.containers import absent, collect_sockets, docker_expected
-from tests.debian import debian_image
-from tests.waiting import eventually
+from tests.support.brokers import TestBroker
+from tests.support.cluster import cluster, free_port
+from tests.support.containers import absent, collect_sockets, docker_expected
+from tests.support.debian import debian_image
+from tests.support.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]
 IMAGE: Final = "webhook-pipeline/test-image"

@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer
 
-from pipeline.heartbeats import keep_lease_of
-from tests.brokers import TestBroker
-from tests.fakes import HandLease
-from tests.waiting import eventually
+from pipeline.kafka.heartbeats import keep_lease_of
+from tests.support.brokers import TestBroker
+from tests.support.fakes import HandLease
+from tests.support.waiting import eventually
 
 
 @asynccontextmanager

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from pipeline.topics import cursors_topic
-from tests.brokers import TestBroker
-from tests.cluster import Cluster, cluster
-from tests.recorder import Recorder, recording
-from tests.waiting import eventually
+from pipeline.runtime.topics import cursors_topic
+from tests.support.brokers import TestBroker
+from tests.support.cluster import Cluster, cluster
+from tests.support.recorder import Recorder, recording
+from tests.support.waiting import eventually
 
 SUBSCRIPTIONS = [f"sub-{number}" for number in range(20)]
 PARTITIONS = 8

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from pipeline.model import Status
-from tests.brokers import TestBroker
-from tests.cluster import Cluster, cluster
-from tests.recorder import Call, Recorder, accept, answer
+from pipeline.core.model import Status
+from tests.support.brokers import TestBroker
+from tests.support.cluster import Cluster, cluster
+from tests.support.recorder import Call, Recorder, accept, answer
 
 pytestmark = pytest.mark.timeout(150)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from pipeline.model import Status
-from tests.brokers import TestBroker
-from tests.cluster import ADMIN_TOKEN, cluster
-from tests.recorder import Call, answer, recording
+from pipeline.core.model import Status
+from tests.support.brokers import TestBroker
+from tests.support.cluster import ADMIN_TOKEN, cluster
+from tests.support.recorder import Call, answer, recording
 
 pytestmark = pytest.mark.timeout(120)
 

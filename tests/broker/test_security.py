@@ -8,12 +8,12 @@ import trustme
 from aiohttp import ClientSession
 from aiokafka.admin import AIOKafkaAdminClient
 
-from tests.brokers import TestBroker
-from tests.cluster import Cluster, cluster, definition_document
-from tests.issuer import SigningKey, key_set, publishing
-from tests.program import Webhooks, write_application
-from tests.recorder import Recorder, answer
-from tests.secured import MECHANISMS, SecuredKafka
+from tests.support.brokers import TestBroker
+from tests.support.cluster import Cluster, cluster, definition_document
+from tests.support.issuer import SigningKey, key_set, publishing
+from tests.support.program import Webhooks, write_application
+from tests.support.recorder import Recorder, answer
+from tests.support.secured import MECHANISMS, SecuredKafka
 
 pytestmark = pytest.mark.timeout(120)
 

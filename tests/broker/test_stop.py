@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.brokers import TestBroker
-from tests.cluster import cluster
-from tests.recorder import recording
+from tests.support.brokers import TestBroker
+from tests.support.cluster import cluster
+from tests.support.recorder import recording
 
 STOP_SECONDS = 50.0
 """Less than service managers wait: 60 s in deploy/."""

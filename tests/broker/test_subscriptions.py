@@ -11,19 +11,19 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from cryptography.fernet import Fernet
 
-from pipeline.definition import Definition, Source
-from pipeline.errors import BrokerError, ConfigurationError, UnknownSubscriptionError
-from pipeline.kafka import KafkaConnection
-from pipeline.model import BasicAuth, ReplayOffset, ReplayTimestamp, Skip, Subscription, Wish
+from pipeline.config.definition import Definition, Source
+from pipeline.core.errors import BrokerError, ConfigurationError, UnknownSubscriptionError
+from pipeline.core.model import BasicAuth, ReplayOffset, ReplayTimestamp, Skip, Subscription, Wish
+from pipeline.kafka.connection import KafkaConnection
 from pipeline.subscriptions import registry as registry_module
 from pipeline.subscriptions.registry import Registry
+from pipeline.subscriptions.resolve import to_subscription
+from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import MASK, SecretBox
-from pipeline.subscriptions.spec import to_subscription
 from pipeline.subscriptions.store import SubscriptionStore
-from pipeline.subscriptions.wire import WireSubscription
-from tests.batches import Written, batch
-from tests.brokers import TestBroker
-from tests.unsound import unsound_rsa_key
+from tests.support.batches import Written, batch
+from tests.support.brokers import TestBroker
+from tests.support.unsound import unsound_rsa_key
 
 KEY = Fernet.generate_key().decode()
 WITHIN_SECONDS = 15.0
@@ -383,8 +383,8 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_an_outage_is_seen_and_survived(
     embedded: TestBroker, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.subscriptions.tail.PROBE_SECONDS", 0.0)
-    monkeypatch.setattr("pipeline.subscriptions.tail.REQUEST_TIMEOUT_MS", 1_000)
+    monkeypatch.setattr("pipeline.kafka.tail.PROBE_SECONDS", 0.0)
+    monkeypatch.setattr("pipeline.kafka.tail.REQUEST_TIMEOUT_MS", 1_000)
     cluster = Cluster(embedded, await embedded.create_topic(unique_name("subscriptions")))
     assert embedded.mock is not None
     async with cluster.worker() as worker, asyncio.timeout(40):

@@ -11,12 +11,12 @@ from cryptography.fernet import Fernet
 from faust.types import StreamT
 
 from pipeline.auth.access_token import AccessToken, fingerprint
-from pipeline.auth.stored import StoredTokens, partition_of
-from pipeline.auth.table import TokenTable, add_token_table
-from pipeline.auth.tokens import TokenCache
-from pipeline.errors import BrokerError
-from tests.brokers import TestBroker
-from tests.tokens import CREDENTIALS, Issuer, ManualClock, Tally, subscription
+from pipeline.auth.token_cache import TokenCache
+from pipeline.auth.token_store import StoredTokens, partition_of
+from pipeline.core.errors import BrokerError
+from pipeline.runtime.token_table import TokenTable, add_token_table
+from tests.support.brokers import TestBroker
+from tests.support.tokens import CREDENTIALS, Issuer, ManualClock, Tally, subscription
 
 PARTITIONS = 4
 KEY = fingerprint(CREDENTIALS)

@@ -6,11 +6,11 @@ from collections.abc import Callable
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from pipeline.definition import DeadLetters, Definition, Source
-from pipeline.errors import BrokerError
-from pipeline.kafka import KafkaConnection
-from pipeline.topics import check_topics, count_partitions, ensure_topics, writable_problems
-from tests.brokers import TestBroker
+from pipeline.config.definition import DeadLetters, Definition, Source
+from pipeline.core.errors import BrokerError
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.runtime.topics import check_topics, count_partitions, ensure_topics, writable_problems
+from tests.support.brokers import TestBroker
 
 COMPACT = {"cleanup.policy": "compact"}
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from pipeline.model import Status
-from tests.batches import Written, batch
-from tests.brokers import TestBroker
-from tests.cluster import Cluster, cluster
-from tests.program import Webhooks
-from tests.recorder import Behaviour, Call, Recorder, accept, answer, hang
-from tests.waiting import eventually
+from pipeline.core.model import Status
+from tests.support.batches import Written, batch
+from tests.support.brokers import TestBroker
+from tests.support.cluster import Cluster, cluster
+from tests.support.program import Webhooks
+from tests.support.recorder import Behaviour, Call, Recorder, accept, answer, hang
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(120)
 

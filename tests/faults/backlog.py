@@ -20,8 +20,8 @@ from tests.benchmarks.arrivals import Arrival, latencies, order, percentile
 from tests.benchmarks.events import fill, in_turn, pace, subscription_id
 from tests.benchmarks.procfs import memory
 from tests.benchmarks.receiver import Receiver, receiving
-from tests.brokers import TestBroker
-from tests.cluster import Cluster, Worker, cluster
+from tests.support.brokers import TestBroker
+from tests.support.cluster import Cluster, Worker, cluster
 
 PARTITIONS: Final = 8
 BODY_BYTES: Final = 200

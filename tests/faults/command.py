@@ -18,8 +18,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from pipeline.model import Qos
-from tests.brokers import TestBroker
+from pipeline.core.model import Qos
 from tests.faults.around import RARE, available
 from tests.faults.backlog import big_backlog, line
 from tests.faults.evidence import calls_of, events_of, letters_of
@@ -29,6 +28,7 @@ from tests.faults.run import Result, mixture, run
 from tests.faults.soak import soak
 from tests.faults.stage import STARTER, Brokers, starter
 from tests.faults.table import write
+from tests.support.brokers import TestBroker
 
 RESULTS: Final = Path(__file__).parent / "results.jsonl"
 BACKLOGS: Final = Path(__file__).parent / "backlogs.jsonl"

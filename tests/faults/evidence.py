@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.brokers import TestBroker
 from tests.faults.ledger import Call, Event
+from tests.support.brokers import TestBroker
 
 _FIELDS: Final = "time, webhook-id, attempt, status, subscription and CRC-32"
 

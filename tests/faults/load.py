@@ -11,8 +11,8 @@ from typing import Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from pipeline.disconnect import disconnect
-from tests.brokers import TestBroker
+from pipeline.kafka.disconnect import disconnect
+from tests.support.brokers import TestBroker
 
 logger = logging.getLogger(__name__)
 

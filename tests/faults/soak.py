@@ -16,11 +16,11 @@ from typing import Any, Final
 
 from aiokafka.errors import KafkaError
 
-from pipeline.errors import BrokerError
+from pipeline.core.errors import BrokerError
 from tests.benchmarks.procfs import memory
-from tests.cluster import Worker
 from tests.faults.run import MIXABLE, Result, mixture
 from tests.faults.stage import LEVEL_OF, Brokers, Stage
+from tests.support.cluster import Worker
 
 EVERY_SECONDS: Final = 10.0
 GROWTH: Final = 1.25

@@ -21,13 +21,13 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # they are pu
     ConfigResource,
 )
 
-from pipeline.model import Qos, Status
-from tests.brokers import TestBroker
-from tests.cluster import Cluster, Worker, cluster
+from pipeline.core.model import Qos, Status
 from tests.faults.evidence import Evidence, calls_of, events_of, letters_of
 from tests.faults.ledger import Call
 from tests.faults.load import Load
-from tests.waiting import eventually
+from tests.support.brokers import TestBroker
+from tests.support.cluster import Cluster, Worker, cluster
+from tests.support.waiting import eventually
 
 STARTER: Final = "WEBHOOKS_TEST_FAULTS_STARTER"
 """The setting that names the program that starts, stops and breaks brokers; `.ci/run` knows what it can do."""

@@ -5,8 +5,8 @@ import contextlib
 import signal
 from typing import Final
 
-from tests.cluster import Worker
 from tests.faults.stage import Stage
+from tests.support.cluster import Worker
 
 START_SECONDS: Final = 90.0
 """For a worker that finds a broker down when it starts, ends and is started again, until it finds it up."""

@@ -4,10 +4,10 @@ import random
 import signal
 from typing import Final
 
-from tests.cluster import Worker
 from tests.faults.fault import CLEAN, INTERRUPTED, SESSION_SECONDS, WOKEN, Fault
 from tests.faults.stage import Stage
 from tests.faults.supervisor import start_workers
+from tests.support.cluster import Worker
 
 
 def _any_worker(stage: Stage, rng: random.Random) -> Worker:

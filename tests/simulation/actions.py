@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from hypothesis import strategies as st
 
-from pipeline.model import Qos
-from pipeline.outcome import (
+from pipeline.core.model import Qos
+from pipeline.core.outcome import (
     Delivered,
     Failed,
     NotPermitted,

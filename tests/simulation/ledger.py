@@ -7,9 +7,9 @@ which.
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from pipeline.model import Cursor, Qos, ReplayOffset, ReplayTimestamp, Skip, Subscription
-from pipeline.outcome import Delivered, Outcome, may_have_arrived
-from tests.fakes import RowTopic, SourceLog
+from pipeline.core.model import Cursor, Qos, ReplayOffset, ReplayTimestamp, Skip, Subscription
+from pipeline.core.outcome import Delivered, Outcome, may_have_arrived
+from tests.support.fakes import RowTopic, SourceLog
 
 
 class ViolationError(AssertionError):

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.delivery import Delivery
-from pipeline.lane import Lane
-from pipeline.lease import Lease
-from pipeline.partition import Partition
-from pipeline.window import Window
-from pipeline.wishes import Wishes
-from tests.fakes import MemoryRegistry, MemoryRows
+from pipeline.core.delivery import Delivery
+from pipeline.core.lane import Lane
+from pipeline.core.lease import Lease
+from pipeline.core.partition import Partition
+from pipeline.core.reconcile import Wishes
+from pipeline.core.window import Window
 from tests.simulation.actions import (
     CASTS,
     Answer,
@@ -38,6 +37,7 @@ from tests.simulation.known import (
     Schedule,
 )
 from tests.simulation.worker import Setting
+from tests.support.fakes import MemoryRegistry, MemoryRows
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pipeline.model import (
+from pipeline.core.model import (
     Event,
     Interrupt,
     Qos,
@@ -15,10 +15,10 @@ from pipeline.model import (
     Subscription,
     Wish,
 )
-from tests.fakes import MS_PER_OFFSET
 from tests.simulation.actions import Command, Edit, Replay
 from tests.simulation.ledger import Ledger
 from tests.simulation.worker import Setting
+from tests.support.fakes import MS_PER_OFFSET
 
 LEVELS: Final = {"l": Qos.AT_LEAST_ONCE, "a": Qos.AT_MOST_ONCE, "b": Qos.AUTO, "n": Qos.NONE}
 RETRY: Final = RetryPolicy(max_attempts=2, initial_delay_seconds=1.0, max_delay_seconds=4.0)

@@ -12,7 +12,7 @@ from tests.simulation.ledger import ViolationError
 from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.worker import Setting
 from tests.simulation.world import World
-from tests.virtual_time import run
+from tests.support.virtual_time import run
 
 BUDGET = 2_000
 """Schedules; most faults take fewer than a hundred."""

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from pipeline.model import Rate
+from pipeline.core.model import Rate
 from tests.simulation.actions import Step, schedules
 from tests.simulation.known import KNOWN, Schedule
 from tests.simulation.worker import Setting
 from tests.simulation.world import World
-from tests.virtual_time import run
+from tests.support.virtual_time import run
 
 EXAMPLES = int(os.environ.get("SIMULATION_EXAMPLES", "300"))
 

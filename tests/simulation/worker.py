@@ -4,18 +4,19 @@ import asyncio
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.dead_letter import Letter
-from pipeline.delivery import Delivery
-from pipeline.dispatcher import Dispatcher
-from pipeline.lane import Lane
-from pipeline.lane_home import LaneLimits
-from pipeline.model import Event, Qos, Rate, Subscription
-from pipeline.outcome import Outcome
-from pipeline.pacing import Pacing
-from pipeline.partition import Partition
-from pipeline.slots import Slots
-from pipeline.telemetry import DropRule, Telemetry
-from tests.fakes import (
+from pipeline.core.concurrency import Slots
+from pipeline.core.delivery import Delivery
+from pipeline.core.dispatcher import Dispatcher
+from pipeline.core.lane import Lane
+from pipeline.core.model import Event, Qos, Rate, Subscription
+from pipeline.core.outcome import Outcome
+from pipeline.core.partition import Partition
+from pipeline.core.ports import LaneLimits
+from pipeline.core.rate_limit import Pacing
+from pipeline.kafka.dead_letters import Letter
+from pipeline.observability.telemetry import DropRule, Telemetry
+from tests.simulation.ledger import Ledger, ViolationError
+from tests.support.fakes import (
     HandLease,
     MemoryReader,
     MemoryRegistry,
@@ -25,7 +26,6 @@ from tests.fakes import (
     Stretch,
     VirtualClock,
 )
-from tests.simulation.ledger import Ledger, ViolationError
 
 LIMITS = LaneLimits(events=3, bytes=8 * 1024, hold_seconds=5.0)
 WORKER_BYTES = 7 * 600

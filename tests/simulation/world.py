@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from pipeline.model import Wish
-from pipeline.outcome import Delivered
-from tests.fakes import RowTopic, SourceLog
+from pipeline.core.model import Wish
+from pipeline.core.outcome import Delivered
 from tests.simulation.actions import (
     OUTCOMES,
     Action,
@@ -36,7 +35,8 @@ from tests.simulation.actions import (
 from tests.simulation.ledger import Ledger, ViolationError
 from tests.simulation.people import People
 from tests.simulation.worker import Setting, Worker
-from tests.virtual_time import settle
+from tests.support.fakes import RowTopic, SourceLog
+from tests.support.virtual_time import settle
 
 ROUNDS: Final = 60
 """How many rounds, and four per record, everything may take to come to rest when nothing fails any more."""

@@ -9,14 +9,14 @@ import uvloop
 
 ON_BOTH_LOOPS: Final = frozenset(
     {
-        "test_callback_cut.py",
-        "test_callback_hostile.py",
-        "test_callback_proxies.py",
-        "test_callback_socks.py",
-        "test_callback_tls.py",
-        "test_callback_tls_names.py",
-        "test_callback_transport.py",
-        "test_prompt_tls.py",
+        "http/test_cut.py",
+        "http/test_hostile.py",
+        "http/test_proxies.py",
+        "http/test_socks.py",
+        "http/test_tls.py",
+        "http/test_tls_names.py",
+        "http/test_transport.py",
+        "kafka/test_prompt_tls.py",
     }
 )
 """Connections end in other ways on each of them: these modules hold on both."""
@@ -29,4 +29,4 @@ def pytest_asyncio_loop_factories(
     item: pytest.Item,
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """pytest-asyncio runs each asynchronous test once for each of these."""
-    return {**ASYNCIO, "uvloop": uvloop.new_event_loop} if item.path.name in ON_BOTH_LOOPS else ASYNCIO
+    return {**ASYNCIO, "uvloop": uvloop.new_event_loop} if "/".join(item.path.parts[-2:]) in ON_BOTH_LOOPS else ASYNCIO

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.attempts import Attempts, FailedAttempt
-from pipeline.cursors import decode, encode
-from pipeline.model import Cause, Cursor, Status
+from pipeline.core.attempts import Attempts, FailedAttempt
+from pipeline.core.model import Cause, Cursor, Status
+from pipeline.kafka.cursors import decode, encode
 
 RETRYING = Cursor(
     next=7,

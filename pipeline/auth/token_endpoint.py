@@ -1,0 +1,228 @@
+"""How an access token is got: the client credentials grant (RFC 6749 section 4.4), spoken by oauthlib.
+
+Called by tokens.py, once for however many lanes ask. The HTTP exchange is injected (http/ owns the one client), so
+token endpoints obey the same address guard, TLS and proxy rules as callbacks do.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+from urllib.parse import quote_plus
+
+from oauthlib.oauth2 import BackendApplicationClient, MissingTokenError, OAuth2Error
+
+from pipeline.auth.access_token import AccessToken
+from pipeline.auth.assertion import ASSERTION_TYPE, client_assertion
+from pipeline.core.clock import Clock
+from pipeline.core.model import BUSY_STATUSES, ClientAuth, JwtProfileAuth, OAuth2Auth, Subscription
+from pipeline.core.outcome import Failed, TokenRefused, TokenUnavailable
+from pipeline.core.redaction import MASK, mask, shown_host
+
+ERROR_CHARACTERS: Final = 300
+"""How much of an error description is shown."""
+
+LONGEST_LIFETIME_SECONDS: Final = 100 * 366 * 86400.0
+"""No token lives for a century; what says so is no lifetime."""
+
+_SENDABLE: Final = re.compile(r"[\x21-\x7e]+")
+"""What can stand after `Bearer `: visible ASCII. RFC 6750's b64token is narrower, but not all issuers keep to it."""
+
+
+class TokenAnswer(Protocol):
+    """A complete answer of a token endpoint (http/response.py)."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        ...
+
+    @property
+    def body(self) -> bytes:
+        """The body, up to the bound of the exchange."""
+        ...
+
+
+class PostForm(Protocol):
+    """The exchange with a token endpoint (auth/token_request.py)."""
+
+    async def __call__(
+        self, subscription: Subscription, url: str, body: str, headers: Mapping[str, str]
+    ) -> TokenAnswer | Failed:
+        """POST *body* to *url* under the TLS, proxy and time limits of *subscription*; redirects are not followed.
+
+        Returns:
+            The answer, whatever its status; or `Failed`, a sentence without secrets, if there was no complete one.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """A request for a token.
+
+    Attributes:
+        body: a form, encoded.
+        secrets: what must not be shown of it, whoever repeats it.
+    """
+
+    body: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCredentials:
+    """Asks token endpoints for access tokens; never raises for what an endpoint does."""
+
+    post_form: PostForm
+    clock: Clock
+
+    async def __call__(
+        self, subscription: Subscription, auth: ClientAuth
+    ) -> AccessToken | TokenRefused | TokenUnavailable:
+        """A token for *auth*, which is the auth of *subscription*; or why there is none."""
+        # The lifetime counts from the answer: counted from the question it ends a little too early, never too late.
+        asked_at = self.clock.now()
+        request = token_request(auth, asked_at)
+        answer = await self.post_form(subscription, auth.endpoint, request.body, request.headers)
+        if isinstance(answer, Failed):
+            return TokenUnavailable(answer.error)
+        return read_answer(auth.endpoint, request.secrets, answer.status, answer.body, asked_at)
+
+
+def token_request(auth: ClientAuth, now: float) -> TokenRequest:
+    """The request for a token (RFC 6749 section 4.4.2).
+
+    The client shows who it is in the form, by HTTP Basic (section 2.3.1) or by an assertion (RFC 7523 section 2.2).
+
+    Args:
+        auth: the credentials.
+        now: Unix seconds.
+    """
+    scope = " ".join(auth.scopes) or None
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+    if isinstance(auth, JwtProfileAuth):
+        assertion = client_assertion(auth, now)
+        body = BackendApplicationClient(auth.subject).prepare_request_body(
+            scope=scope, client_assertion_type=ASSERTION_TYPE, client_assertion=assertion
+        )
+        return TokenRequest(body, headers, (assertion, auth.key.decode("latin-1")))
+    client, basic = BackendApplicationClient(auth.client_id), _basic_credentials(auth)
+    secrets = (auth.client_secret, quote_plus(auth.client_secret), basic)
+    if auth.client_auth_method == "client_secret_basic":
+        headers["Authorization"] = f"Basic {basic}"
+        return TokenRequest(client.prepare_request_body(scope=scope), headers, secrets)
+    body = client.prepare_request_body(scope=scope, include_client_id=True, client_secret=auth.client_secret)
+    return TokenRequest(body, headers, secrets)
+
+
+def _basic_credentials(auth: OAuth2Auth) -> str:
+    # Both parts are form-encoded first (RFC 6749 section 2.3.1), so a colon in the id is no delimiter.
+    pair = f"{quote_plus(auth.client_id)}:{quote_plus(auth.client_secret)}"
+    return base64.b64encode(pair.encode("ascii")).decode("ascii")
+
+
+def read_answer(
+    endpoint: str, secrets: Iterable[str], status: int, body: bytes, asked_at: float
+) -> AccessToken | TokenRefused | TokenUnavailable:
+    """What the answer of a token endpoint means.
+
+    Args:
+        endpoint: that was asked.
+        secrets: are taken out of whatever the endpoint says.
+        status: the HTTP status. 5xx is unavailable, and so is what asks to come back later (408, 425, 429);
+            anything else that isn't a usable token is a refusal.
+        body: the answer's body.
+        asked_at: when it was asked, Unix seconds.
+    """
+    ending = f"HTTP {status} from {shown_host(endpoint)}"
+    fields = _fields(body)
+    if not 200 <= status < 300:  # noqa: PLR2004 - the successes of RFC 9110
+        error = f"{_explanation(secrets, fields)} ({ending})" if fields.get("error") else ending
+        is_busy = status >= 500 or status in BUSY_STATUSES  # noqa: PLR2004 - server errors
+        return TokenUnavailable(error) if is_busy else TokenRefused(error)
+    try:
+        lifetime_seconds = _lifetime_seconds(fields.get("expires_in"))
+        value = _bearer_token(fields)
+    except OAuth2Error:
+        return TokenRefused(f"{_explanation(secrets, fields)} ({ending})")
+    except ValueError as error:
+        return TokenRefused(f"the answer can't be used: {error} ({ending})")
+    return AccessToken(value, asked_at, None if lifetime_seconds is None else asked_at + lifetime_seconds)
+
+
+def _fields(body: bytes) -> dict[str, object]:
+    """The members of a JSON object that are no objects or lists themselves; none for any other body."""
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(fields, dict):
+        return {}
+    # RFC 6749 section 5 knows texts and numbers alone.
+    return {name: "(nested)" if isinstance(value, dict | list) else value for name, value in fields.items()}
+
+
+def _bearer_token(fields: Mapping[str, object]) -> str:
+    """The token of a success answer (RFC 6749 section 5.1).
+
+    Raises:
+        OAuth2Error: the answer is an error after all.
+        ValueError: the answer has no token that can be sent as a bearer token.
+    """
+    # Of the granted scopes nothing follows here, while oauthlib warns when they differ from those asked for; and to it
+    # a lifetime of 0 is "not given", and an infinite one a crash.
+    read_here = {name: fields[name] for name in ("access_token", "token_type", "error") if fields.get(name) is not None}
+    try:
+        token = BackendApplicationClient("").parse_request_body_response(json.dumps(read_here))
+    except MissingTokenError as error:
+        raise ValueError("access_token is missing") from error
+    # No type is taken for bearer, as other clients do: nothing else is in use.
+    token_type = str(token.get("token_type", "bearer"))
+    if token_type.lower() != "bearer":
+        raise ValueError(f"token_type is {_printable(token_type)!r}, only bearer is supported")
+    value = token["access_token"]
+    if not isinstance(value, str) or not _SENDABLE.fullmatch(value):
+        raise ValueError("access_token must be a text of visible ASCII characters")
+    return value
+
+
+def _lifetime_seconds(value: object) -> float | None:
+    """`expires_in`: a number of seconds, or a text of one.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if value is None:
+        return None
+    seconds = _number(value)
+    if seconds is None or not 0 <= seconds <= LONGEST_LIFETIME_SECONDS:
+        raise ValueError(f"expires_in is {_printable(str(value))!r}, must be a number of seconds")
+    return seconds
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _explanation(secrets: Iterable[str], fields: Mapping[str, object]) -> str:
+    """`error: error_description` of an error answer (RFC 6749 section 5.2), without what must not be shown."""
+    parts = [str(fields[name]) for name in ("error", "error_description") if fields.get(name)]
+    text = ": ".join(parts)
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, MASK)
+    return _printable(mask(text))
+
+
+def _printable(text: str) -> str:
+    kept = "".join(character if character.isprintable() else " " for character in text)
+    return kept if len(kept) <= ERROR_CHARACTERS else f"{kept[:ERROR_CHARACTERS]}..."

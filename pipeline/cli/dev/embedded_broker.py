@@ -1,0 +1,175 @@
+"""A Kafka broker inside this process: the mock cluster of librdkafka, for `webhooks dev` and for tests.
+
+librdkafka ships a small in-memory cluster (rdkafka_mock.h) in the same library that the confluent-kafka wheel carries;
+confluent-kafka has no Python calls for it, so it is driven through ctypes. Any client of any process may connect to it.
+
+What it is not (each was tried with aiokafka 0.14): a group has one member at a time; transactions are accepted and mean
+nothing, and a reader that passes an end-of-transaction marker needs `check_crcs=False`; a partition keeps its newest
+5 MiB; nothing can be described, altered or deleted, and topics come from `create_topic`, not from an admin client; a
+topic that is only asked about appears with four partitions. It proves nothing about rebalances, fencing or retention.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from enum import IntEnum
+from types import TracebackType
+from typing import Final, Self
+
+from pipeline.core.errors import BrokerError
+
+ALL_BROKERS: Final = -1
+"""Stands for every broker where one may be named."""
+
+
+class Request(IntEnum):
+    """API keys of the requests that tests let fail (Kafka protocol, "API Keys")."""
+
+    PRODUCE = 0
+    FETCH = 1
+    LIST_OFFSETS = 2
+    METADATA = 3
+    OFFSET_COMMIT = 8
+    OFFSET_FETCH = 9
+    FIND_COORDINATOR = 10
+    JOIN_GROUP = 11
+    HEARTBEAT = 12
+    SYNC_GROUP = 14
+    INIT_PRODUCER_ID = 22
+
+
+class EmbeddedBroker:
+    """A cluster that lives as long as this object, in threads of librdkafka's own.
+
+    Attributes:
+        bootstrap: the addresses of its brokers, `host:port` with commas between them.
+        brokers: how many there are; their ids are 1 and up.
+
+    Raises:
+        BrokerError: confluent-kafka is not installed, or the cluster did not start.
+    """
+
+    def __init__(self, brokers: int = 1) -> None:
+        if brokers < 1:
+            raise BrokerError(f"an embedded cluster needs at least 1 broker, not {brokers}")
+        self.brokers = brokers
+        self._library = _load_library()
+        self._client = self._start_client()
+        self._cluster: int | None = self._library.rd_kafka_mock_cluster_new(self._client, brokers)
+        if self._cluster is None:
+            self._library.rd_kafka_destroy(self._client)
+            raise BrokerError(f"the embedded cluster of {brokers} broker(s) did not start")
+        self.bootstrap: str = self._library.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
+        # 3 s by default, as on a real broker: the first join of every group would wait for it.
+        self._library.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, 0)
+
+    def __repr__(self) -> str:
+        return f"<EmbeddedBroker {self.bootstrap if self._cluster else 'closed'}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the cluster and all it holds. Closing twice is harmless."""
+        if self._cluster is not None:
+            self._library.rd_kafka_mock_cluster_destroy(self._cluster)
+            self._library.rd_kafka_destroy(self._client)
+            self._cluster = None
+
+    def create_topic(self, name: str, partitions: int = 1) -> None:
+        """Create a topic.
+
+        Raises:
+            BrokerError: it exists already (a client that asked about it is enough), or *partitions* is below 1.
+        """
+        if partitions < 1:
+            raise BrokerError(f"topic {name}: partitions must be at least 1, not {partitions}")
+        replicas = min(3, self.brokers)
+        code = self._library.rd_kafka_mock_topic_create(self._running(), name.encode(), partitions, replicas)
+        self._check(code, f"topic {name}")
+
+    def fail_next(self, request: Request, errors: Sequence[int]) -> None:
+        """Answer the next requests of one kind with these Kafka error codes, in their order; 0 lets one pass."""
+        codes = (ctypes.c_int * len(errors))(*errors)
+        self._library.rd_kafka_mock_push_request_errors_array(self._running(), request, len(errors), codes)
+
+    def delay(self, seconds: float, broker: int = ALL_BROKERS) -> None:
+        """Answer every request *seconds* later from now on; 0 ends it."""
+        code = self._library.rd_kafka_mock_broker_set_rtt(self._running(), broker, round(seconds * 1000))
+        self._check(code, f"broker {broker}")
+
+    def down(self, broker: int = ALL_BROKERS) -> None:
+        """Drop the connections of a broker and refuse new ones. It goes on leading its partitions."""
+        self._check(self._library.rd_kafka_mock_broker_set_down(self._running(), broker), f"broker {broker}")
+
+    def up(self, broker: int = ALL_BROKERS) -> None:
+        """Take connections again, with all the data there was."""
+        self._check(self._library.rd_kafka_mock_broker_set_up(self._running(), broker), f"broker {broker}")
+
+    def _running(self) -> int:
+        if self._cluster is None:
+            raise BrokerError("the embedded broker is closed")
+        return self._cluster
+
+    def _start_client(self) -> int:
+        """Make the librdkafka client that owns the cluster's threads; it never talks to anyone itself."""
+        reason = ctypes.create_string_buffer(512)
+        configuration = self._library.rd_kafka_conf_new()
+        # A client without a bootstrap server says so on stderr at its default level; from "error" up it may speak.
+        self._library.rd_kafka_conf_set(configuration, b"log_level", b"3", reason, len(reason))
+        client: int | None = self._library.rd_kafka_new(_PRODUCER, configuration, reason, len(reason))
+        if client is None:
+            raise BrokerError(f"librdkafka did not start: {reason.value.decode()}")
+        return client
+
+    def _check(self, code: int, subject: str) -> None:
+        if code:
+            raise BrokerError(f"{subject}: {self._library.rd_kafka_err2str(code).decode()}")
+
+
+_PRODUCER: Final = 0  # rd_kafka_type_t
+
+_HANDLE: Final = ctypes.c_void_p
+_SIGNATURES: Final[dict[str, tuple[type | None, list[type]]]] = {
+    "rd_kafka_conf_new": (_HANDLE, []),
+    "rd_kafka_conf_set": (
+        ctypes.c_int,
+        [_HANDLE, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t],
+    ),
+    "rd_kafka_new": (_HANDLE, [ctypes.c_int, _HANDLE, ctypes.c_char_p, ctypes.c_size_t]),
+    "rd_kafka_destroy": (None, [_HANDLE]),
+    "rd_kafka_err2str": (ctypes.c_char_p, [ctypes.c_int]),
+    "rd_kafka_mock_cluster_new": (_HANDLE, [_HANDLE, ctypes.c_int]),
+    "rd_kafka_mock_cluster_destroy": (None, [_HANDLE]),
+    "rd_kafka_mock_cluster_bootstraps": (ctypes.c_char_p, [_HANDLE]),
+    "rd_kafka_mock_topic_create": (ctypes.c_int, [_HANDLE, ctypes.c_char_p, ctypes.c_int, ctypes.c_int]),
+    "rd_kafka_mock_group_initial_rebalance_delay_ms": (None, [_HANDLE, ctypes.c_int32]),
+    "rd_kafka_mock_push_request_errors_array": (None, [_HANDLE, ctypes.c_int16, ctypes.c_size_t, _HANDLE]),
+    "rd_kafka_mock_broker_set_rtt": (ctypes.c_int, [_HANDLE, ctypes.c_int32, ctypes.c_int]),
+    "rd_kafka_mock_broker_set_down": (ctypes.c_int, [_HANDLE, ctypes.c_int32]),
+    "rd_kafka_mock_broker_set_up": (ctypes.c_int, [_HANDLE, ctypes.c_int32]),
+}
+
+
+def _load_library() -> ctypes.CDLL:
+    try:
+        # Imported here: it is an extra, and only whoever starts an embedded broker needs it.
+        from confluent_kafka import cimpl  # noqa: PLC0415
+    except ImportError as error:
+        raise BrokerError(
+            "the embedded broker needs confluent-kafka: pip install 'webhook-pipeline[dev-broker]'"
+        ) from error
+    # The extension module is linked against librdkafka, so its handle finds librdkafka's names wherever the wheel of
+    # this platform keeps that library, and it is the one that is already loaded.
+    library = ctypes.CDLL(cimpl.__file__)
+    for name, (result, arguments) in _SIGNATURES.items():
+        try:
+            function = getattr(library, name)
+        except AttributeError as error:
+            raise BrokerError(f"this build of confluent-kafka has no {name}: install its wheel") from error
+        function.restype, function.argtypes = result, arguments
+    return library

@@ -1,0 +1,132 @@
+"""The composition of `webhooks dev`, and its end."""
+
+import contextlib
+import logging.config
+import socket
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import mode.loop
+
+from pipeline.app import create_app
+from pipeline.cli.dev.embedded_broker import EmbeddedBroker
+from pipeline.cli.dev.project import DEAD_LETTERS, LOOPBACK, PARTITIONS, SOURCE, Project, create_project
+from pipeline.cli.dev.receiver import MODES, REJECT, Receiver
+from pipeline.cli.dev.samples import DOWN, HEALTHY, REJECTED, Samples, sample_subscriptions
+from pipeline.core.errors import ConfigurationError
+from pipeline.observability.logs import logging_config
+from pipeline.runtime.topics import cursors_topic, subscriptions_topic, tokens_topic
+from pipeline.worker import LogWorker
+
+ANY_PORT: Final = 0
+
+Say = Callable[[str], None]
+
+
+class DevWorker(LogWorker):
+    """Says where to look once everything runs."""
+
+    def __init__(self, *services: Any, guide: Callable[[], None], **options: Any) -> None:
+        super().__init__(*services, **options)
+        self._guide = guide
+
+    async def on_startup_finished(self) -> None:
+        """Everything runs."""
+        await super().on_startup_finished()
+        self._guide()
+
+
+def run(*, web_port: int | None, receiver_port: int | None, verbose: bool, say: Say) -> None:
+    """Run everything until SIGINT or SIGTERM; ends the process.
+
+    Args:
+        web_port: of the pages; None: a free one.
+        receiver_port: None: a free one.
+        verbose: the log has lines from INFO up, else from WARNING.
+        say: prints one line.
+
+    Raises:
+        ConfigurationError: a port is taken.
+        BrokerError: the embedded broker did not start.
+    """
+    if sys.platform != "win32":
+        mode.loop.use("uvloop")
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(_bound("--receiver-port", receiver_port))
+        # Bound and never listening: whoever connects is refused, and nobody else takes the port.
+        nobody = stack.enter_context(_bound("", None))
+        with _bound("--web-port", web_port) as pages:
+            chosen: int = pages.getsockname()[1]
+        broker = stack.enter_context(EmbeddedBroker())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="webhooks-dev-")))
+        level = "INFO" if verbose else "WARNING"
+        project = create_project(folder, broker.bootstrap, web_port=chosen, log_level=level)
+        logging.config.dictConfig(logging_config(level=level))
+        create_topics(broker, project)
+        worker = _worker(project, listener, _address(nobody), say)
+        worker.execute_from_commandline()
+
+
+def create_topics(broker: EmbeddedBroker, project: Project) -> None:
+    """The topics that a worker and the samples need, which an embedded broker makes itself or not at all."""
+    app = project.settings.app
+    broker.create_topic(SOURCE, PARTITIONS)
+    broker.create_topic(DEAD_LETTERS, 1)
+    broker.create_topic(subscriptions_topic(app), 1)
+    broker.create_topic(cursors_topic(app), PARTITIONS)
+    broker.create_topic(tokens_topic(app), PARTITIONS)
+
+
+def _worker(project: Project, listener: socket.socket, nobody: str, say: Say) -> DevWorker:
+    receiver = Receiver(listener, say, {REJECTED: REJECT})
+    samples = Samples(project, sample_subscriptions(receiver.address, nobody))
+    app = create_app(project.settings, project.definition)
+    app.finalize()
+    app.worker_init()
+    app.worker_init_post_autodiscover()
+    return DevWorker(
+        app,
+        # Started in this order, then the application; stopped in the reverse order.
+        receiver,
+        samples,
+        guide=lambda: say(guide(project, receiver.address)),
+        loglevel=project.settings.log_level,
+    )
+
+
+def guide(project: Project, receiver: str) -> str:
+    """Three lines: where to look, what to try, and how to use the other commands beside it."""
+    settings = project.settings
+    token = "" if settings.admin_token is None else settings.admin_token.get_secret_value()
+    look = f"http://dev:{token}@{LOOPBACK}:{settings.web_port}/"
+    fates = f"{HEALTHY} is well, {REJECTED} rejects (see {DEAD_LETTERS}), {DOWN} is down and soon in FAILURE"
+    behave = f"curl -X POST 'http://{receiver}/behave?subscription={HEALTHY}&mode=fail'"
+    programs = sysconfig.get_path("scripts")
+    others = f"webhooks subscriptions list, webhooks send {HEALTHY} '{{}}', webhooks dlq list"
+    return "\n".join(
+        [
+            f"look: {look}  {fates}",
+            f"try:  {behave}  or mode={'|'.join(MODES)}; Ctrl-C ends everything",
+            f"more: export WEBHOOKS_CONFIG={project.config} PATH={programs}:$PATH  in another terminal, then {others}",
+        ]
+    )
+
+
+def _bound(option: str, port: int | None) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((LOOPBACK, ANY_PORT if port is None else port))
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(f"{option}: {LOOPBACK}:{port} can't be bound: {error.strerror}") from None
+    return listener
+
+
+def _address(bound: socket.socket) -> str:
+    host, port = bound.getsockname()
+    return f"{host}:{port}"

@@ -1,0 +1,10 @@
+"""What operators write, and key material.
+
+settings, settings_sources           the environment and the settings file
+definition, definition_schema        the API definition
+kafka_endpoints, kafka_security      its connections to Kafka
+documents                            YAML and JSON
+schema, model_fields, validation_messages   strict pydantic models, and one sentence per mistake
+certificates, client_certificates    TLS options
+jks, pkcs12, der, key_files          key stores
+"""

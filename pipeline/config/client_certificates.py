@@ -1,0 +1,183 @@
+"""Keys with their certificates from PEM, PKCS#12 (RFC 7292) and JKS, turned into plain PEM.
+
+That a key is a good one is checked apart (subscriptions/key_check.py), for it takes a tenth of a second: whether the
+numbers of an RSA key are primes is asked once, when somebody brings it, and not whenever a worker reads it.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+
+from pipeline.config.certificates import (
+    UNREADABLE,
+    certificates_from_der,
+    certificates_from_pem,
+    is_pkcs12,
+    open_pkcs12,
+    to_pem,
+)
+from pipeline.config.jks import read_jks, unprotect
+from pipeline.config.pkcs12 import key_bags
+from pipeline.config.validation_messages import shown
+from pipeline.core.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """A certificate chain, leaf first, and its private key, unencrypted."""
+
+    certificate_pem: str
+    key_pem: str = field(repr=False)
+
+
+def client_from_pem(
+    certificate: str, key: str, key_password: str | None, certificate_path: str, key_path: str
+) -> ClientCertificate:
+    """A PEM certificate chain and its PEM key, which may be encrypted.
+
+    Raises:
+        ConfigurationError: one of them can't be read, or they don't belong together.
+    """
+    chain = certificates_from_pem(certificate, certificate_path)
+    try:
+        private_key = serialization.load_pem_private_key(
+            key.encode(), key_password.encode() if key_password else None, unsafe_skip_rsa_key_validation=True
+        )
+    except TypeError:
+        reason = "is encrypted and needs a keyPassword" if not key_password else "is not encrypted; remove keyPassword"
+        raise ConfigurationError(f"{key_path}: {reason}") from None
+    except (ValueError, UnicodeEncodeError):
+        raise ConfigurationError(f"{key_path}: is not a PEM private key, or the keyPassword is wrong") from None
+    except Exception:  # noqa: BLE001  # OpenSSL raises its own kinds for curves and ciphers that it doesn't know
+        raise ConfigurationError(f"{key_path}: holds a kind of key that is not supported") from None
+    return _client(chain, private_key, key_path)
+
+
+def client_from_pkcs12(data: bytes, password: str | None, path: str, alias: str | None = None) -> ClientCertificate:
+    """The key and the certificate chain of a PKCS#12 key store.
+
+    Args:
+        data: the store.
+        password: of the store and of the key in it.
+        path: the field, for errors.
+        alias: of the key, without regard to case; the first key where there is none.
+
+    Raises:
+        ConfigurationError: it can't be read, the password is wrong, a part is missing, or there is no such key.
+    """
+    store = open_pkcs12(data, password, path)
+    if store.key is None or store.cert is None:
+        raise ConfigurationError(f"{path}: holds no private key with its certificate")
+    certificates = [store.cert.certificate, *(entry.certificate for entry in store.additional_certs)]
+    first = (store.cert.friendly_name or b"").decode("utf-8", "replace")
+    if not alias or alias.lower() == first.lower():
+        return _client(_chain(certificates[0], certificates), store.key, path)
+    key = _named_key(data, password, path, alias)
+    return _client(_chain(_own(key, certificates, path, alias), certificates), key, path)
+
+
+def client_from_jks(
+    data: bytes, password: str, path: str, *, key_password: str | None, alias: str | None
+) -> ClientCertificate:
+    """The key and the certificate chain of a JKS key store; of one of PKCS#12 as well, as Java does it by either name.
+
+    Args:
+        data: the store.
+        password: of the store.
+        path: the field, for errors.
+        key_password: of the key; the store's where there is none.
+        alias: of the key, without regard to case; the first key where there is none.
+
+    Raises:
+        ConfigurationError: it can't be read, a password is wrong, or there is no such key.
+    """
+    if is_pkcs12(data):
+        return client_from_pkcs12(data, password, path, alias)
+    keys = read_jks(data, password, path).keys
+    name = alias.lower() if alias else next(iter(keys), "")
+    key = keys.get(name)
+    if key is None:
+        raise _unknown_alias(path, alias or "", keys)
+    if not key.chain:
+        raise ConfigurationError(f"{path}: holds the key {shown(name)} without its certificate")
+    private_key = _der_key(unprotect(key, key_password or password, path), path)
+    return _client(certificates_from_der(key.chain, path), private_key, path)
+
+
+def _named_key(data: bytes, password: str | None, path: str, alias: str) -> object:
+    try:
+        keys = key_bags(data)
+    except ValueError:
+        raise ConfigurationError(f"{path}: is not DER, so that its keys have no names; remove the alias") from None
+    for bag in keys:
+        if bag.alias.lower() == alias.lower():
+            return _der_key(bag.key, path, password)
+    raise _unknown_alias(path, alias, (bag.alias for bag in keys))
+
+
+def _own(key: object, certificates: Iterable[x509.Certificate], path: str, alias: str) -> x509.Certificate:
+    for certificate in certificates:
+        with suppress(*UNREADABLE):  # another key's
+            if _belongs(key, certificate):
+                return certificate
+    raise ConfigurationError(f"{path}: holds the key {shown(alias)} without its certificate")
+
+
+def _unknown_alias(path: str, alias: str, known: Iterable[str]) -> ConfigurationError:
+    names = ", ".join(map(shown, known)) or "none"
+    return ConfigurationError(f"{path}: holds no key with the alias {shown(alias)}; its keys: {names}")
+
+
+def _chain(leaf: x509.Certificate, certificates: Iterable[x509.Certificate]) -> list[x509.Certificate]:
+    """*leaf*, then each one's issuer (RFC 8446 section 4.4.2), as far as they are there."""
+    chain, rest = [leaf], [certificate for certificate in certificates if certificate != leaf]
+    while issuers := [certificate for certificate in rest if _is_issued_by(chain[-1], certificate)]:
+        chain.append(issuers[0])
+        rest.remove(issuers[0])
+    return chain
+
+
+def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (*UNREADABLE, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _der_key(data: bytes, path: str, password: str | None = None) -> object:
+    try:
+        return serialization.load_der_private_key(
+            data, password.encode() if password else None, unsafe_skip_rsa_key_validation=True
+        )
+    except Exception:  # noqa: BLE001  # OpenSSL raises its own kinds for curves and ciphers that it doesn't know
+        raise ConfigurationError(f"{path}: holds a kind of key that is not supported") from None
+
+
+def _client(chain: Sequence[x509.Certificate], key: object, path: str) -> ClientCertificate:
+    try:
+        belongs = _belongs(key, chain[0])
+    except UNREADABLE:
+        raise ConfigurationError(f"{path}: holds a certificate for a kind of key that is not supported") from None
+    if not belongs:
+        raise ConfigurationError(f"{path}: the private key does not belong to the certificate")
+    pem = key.private_bytes(  # type: ignore[attr-defined]  # every key kind has it; they share no base class
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return ClientCertificate(to_pem(chain), pem.decode())
+
+
+def _belongs(key: object, certificate: x509.Certificate) -> bool:
+    public = getattr(key, "public_key", None)
+    return public is not None and _public_bytes(public()) == _public_bytes(certificate.public_key())
+
+
+def _public_bytes(key: object) -> bytes:
+    encoded: bytes = key.public_bytes(  # type: ignore[attr-defined]  # as above
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return encoded

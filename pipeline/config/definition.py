@@ -1,0 +1,212 @@
+"""The API definition: which topic is read, how its events are delivered, where undeliverable ones go.
+
+`load_definition()` reads the Gravitee v4 subset of the README from YAML or JSON. The result is made of values the rest
+of the pipeline uses; the wire models are in config/definition_schema.py.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pipeline.config.definition_schema import (
+    WEBHOOK_TYPES,
+    Api,
+    Entrypoint,
+    EntrypointConfiguration,
+    Http,
+    Listener,
+    ProxyOptions,
+)
+from pipeline.config.documents import read_document
+from pipeline.config.kafka_endpoints import DeadLetters, Source, find_dead_letters, find_source, read_groups
+from pipeline.config.schema import drop_meaningless, read
+from pipeline.config.validation_messages import kind, shown
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.model import HttpLimits, Interrupt, Proxy, Qos
+from pipeline.kafka.connection import parse_bootstrap_servers
+
+__all__ = ["DeadLetters", "Definition", "Source", "load_definition", "parse_definition"]
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What an API definition says.
+
+    Attributes:
+        qos: of subscriptions that name none.
+        http: the entrypoint's limits; one connection at a time for the ordered levels, whatever was configured.
+        max_concurrent_connections: as configured, for subscriptions with a level of their own.
+        proxy: for callbacks and token endpoints; None without one.
+        use_system_proxy: the proxies of the environment are used.
+        key_store_dir: the folder of the key stores that a subscription may name by path; None for none. A setting.
+        ignored: paths of parts that mean nothing here, for one log line.
+    """
+
+    name: str
+    source: Source
+    dlq: DeadLetters | None = None
+    qos: Qos = Qos.AUTO
+    interrupt: Interrupt = field(default_factory=Interrupt)
+    http: HttpLimits = field(default_factory=HttpLimits)
+    max_concurrent_connections: int = 5
+    proxy: Proxy | None = None
+    use_system_proxy: bool = False
+    key_store_dir: Path | None = None
+    ignored: tuple[str, ...] = ()
+
+
+def load_definition(path: Path, bootstrap_servers: str | None = None, key_store_dir: Path | None = None) -> Definition:
+    """The definition in a YAML or JSON file.
+
+    Args:
+        path: of the file.
+        bootstrap_servers: as for `parse_definition`.
+        key_store_dir: of this process, for the definition.
+
+    Raises:
+        ConfigurationError: the file can't be read, or as for `parse_definition`.
+    """
+    document = read_document(path)
+    try:
+        return replace(parse_definition(document, bootstrap_servers), key_store_dir=key_store_dir)
+    except ConfigurationError as error:
+        raise ConfigurationError([f"{path}: {problem}" for problem in error.problems]) from None
+
+
+def parse_definition(document: object, bootstrap_servers: str | None = None) -> Definition:
+    """The definition that a YAML or JSON document holds.
+
+    Args:
+        document: plain data.
+        bootstrap_servers: the brokers to use instead of the source's (setting BOOTSTRAP_SERVERS); also for the
+            dead-letter topic where the definition names the same brokers for both.
+
+    Raises:
+        ConfigurationError: a field is missing, unknown, out of range, of the wrong type or of no use; one sentence per
+            mistake that was found, each with the path of the field.
+    """
+    if not isinstance(document, Mapping):
+        raise ConfigurationError(f"document: must be an object, not {kind(document)}")
+    cleaned, ignored = drop_meaningless(Api, document)
+    api = read(Api, cleaned)
+    entrypoint, path, more = _find_entrypoint(api.listeners)
+    ignored += more
+    groups, more = read_groups(api.endpoint_groups)
+    ignored += more
+    dlq = find_dead_letters(groups, entrypoint.dlq.endpoint, entrypoint.type, path) if entrypoint.dlq else None
+    source, dlq = _relocated(find_source(groups), dlq, bootstrap_servers)
+    if dlq and dlq.topic == source.topic and dlq.connection.bootstrap_servers == source.connection.bootstrap_servers:
+        raise ConfigurationError(f"{path}.dlq.endpoint: must not lead to the source topic {shown(source.topic)}")
+    return _definition(api.name, source, dlq, entrypoint, tuple(ignored))
+
+
+def _definition(
+    name: str, source: Source, dlq: DeadLetters | None, entrypoint: Entrypoint, ignored: tuple[str, ...]
+) -> Definition:
+    configuration = entrypoint.configuration or EntrypointConfiguration.model_validate({})
+    qos = Qos(entrypoint.qos)
+    http = configuration.http or Http.model_validate({})
+    proxy = configuration.proxy
+    return Definition(
+        name=name,
+        source=source,
+        dlq=dlq,
+        qos=qos,
+        interrupt=Interrupt(
+            on_server_error=configuration.interrupt_consumption_on_server_error,
+            on_exception=configuration.interrupt_consumption_on_exception,
+            on_gone=configuration.interrupt_consumption_on_gone,
+        ),
+        http=HttpLimits(
+            connect_timeout_seconds=http.connect_timeout / 1000,
+            read_timeout_seconds=http.read_timeout / 1000,
+            idle_timeout_seconds=http.idle_timeout / 1000,
+            max_concurrent_connections=1 if qos.is_ordered else http.max_concurrent_connections,
+        ),
+        max_concurrent_connections=http.max_concurrent_connections,
+        proxy=_proxy(proxy),
+        use_system_proxy=proxy is not None and proxy.enabled and proxy.use_system_proxy,
+        ignored=ignored,
+    )
+
+
+def _proxy(options: ProxyOptions | None) -> Proxy | None:
+    if options is None or not options.enabled or options.use_system_proxy or options.host is None:
+        return None
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    return Proxy(f"{options.type.lower()}://{host}:{options.port}", options.username or None, options.password)
+
+
+def _relocated(
+    source: Source, dlq: DeadLetters | None, bootstrap_servers: str | None
+) -> tuple[Source, DeadLetters | None]:
+    if bootstrap_servers is None:
+        return source, dlq
+    before = source.connection.bootstrap_servers
+    servers = parse_bootstrap_servers(bootstrap_servers, "BOOTSTRAP_SERVERS")
+    source = replace(source, connection=replace(source.connection, bootstrap_servers=servers))
+    if dlq is not None and dlq.connection.bootstrap_servers == before:
+        dlq = replace(dlq, connection=replace(dlq.connection, bootstrap_servers=servers))
+    return source, dlq
+
+
+def _find_entrypoint(listeners: list[object]) -> tuple[Entrypoint, str, list[str]]:
+    """The one webhook entrypoint, its path, and the paths of the listeners that don't matter."""
+    found: list[tuple[Entrypoint, str]] = []
+    ignored: list[str] = []
+    problems: list[str] = []
+    for index, data in enumerate(listeners):
+        path = f"listeners[{index}]"
+        cleaned, dropped = drop_meaningless(Listener, data, path)
+        if _is_other_listener(cleaned):
+            problems += _misplaced_webhooks(cleaned, path)
+            ignored.append(path)
+            continue
+        ignored += dropped
+        listener = read(Listener, cleaned, path)
+        if listener.type.lower() != "subscription":
+            problems.append(f"{path}.type: {shown(listener.type)} is not a listener; allowed: subscription")
+            continue
+        entrypoints, dropped = _read_entrypoints(listener, path)
+        found += entrypoints
+        ignored += dropped
+    if not problems and len(found) != 1:
+        problems = [f"listeners: {_how_many(found)}"]
+    if problems:
+        raise ConfigurationError(problems)
+    return *found[0], ignored
+
+
+def _read_entrypoints(listener: Listener, path: str) -> tuple[list[tuple[Entrypoint, str]], list[str]]:
+    found: list[tuple[Entrypoint, str]] = []
+    ignored: list[str] = []
+    for index, data in enumerate(listener.entrypoints):
+        place = f"{path}.entrypoints[{index}]"
+        cleaned, dropped = drop_meaningless(Entrypoint, data, place)
+        ignored += dropped
+        found.append((read(Entrypoint, cleaned, place), place))
+    return found, ignored
+
+
+def _how_many(found: list[tuple[Entrypoint, str]]) -> str:
+    if not found:
+        return "must hold one listener of type subscription with an entrypoint of type webhook"
+    places = ", ".join(f"{place} ({entrypoint.type})" for entrypoint, place in found)
+    return f"the webhook entrypoint stands more than once: {places}; allowed: once"
+
+
+_OTHER_LISTENERS = {"http", "tcp", "kafka"}
+
+
+def _is_other_listener(data: object) -> bool:
+    type_ = data.get("type") if isinstance(data, Mapping) else None
+    return isinstance(type_, str) and type_.lower() in _OTHER_LISTENERS
+
+
+def _misplaced_webhooks(data: object, path: str) -> list[str]:
+    entrypoints = data.get("entrypoints") if isinstance(data, Mapping) else None
+    return [
+        f"{path}.entrypoints[{index}].type: {entrypoint['type']} needs a listener of type subscription"
+        for index, entrypoint in enumerate(entrypoints if isinstance(entrypoints, list) else ())
+        if isinstance(entrypoint, Mapping) and entrypoint.get("type") in WEBHOOK_TYPES
+    ]

@@ -1,0 +1,224 @@
+"""The endpoint groups of an API definition: which endpoint is the source, and which takes the dead letters."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipeline.config.definition_schema import (
+    Consumer,
+    Endpoint,
+    EndpointGroup,
+    KafkaEndpointConfiguration,
+    KafkaShared,
+    Producer,
+)
+from pipeline.config.kafka_security import connection
+from pipeline.config.schema import drop_meaningless, read
+from pipeline.config.validation_messages import shown
+from pipeline.core.errors import ConfigurationError
+from pipeline.kafka.connection import KafkaConnection, parse_bootstrap_servers
+
+SHARED = "sharedConfiguration"
+OVERRIDE = "sharedConfigurationOverride"
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaEndpoint:
+    """An endpoint of type kafka, with what it inherits filled in."""
+
+    name: str
+    path: str
+    connection: KafkaConnection
+    consumer: Consumer | None
+    producer: Producer | None
+
+    @property
+    def consumes(self) -> bool:
+        """Whether events are read from it."""
+        return self.consumer is not None and self.consumer.enabled
+
+    @property
+    def publishes(self) -> bool:
+        """Whether it takes events."""
+        return self.producer is not None and self.producer.enabled
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """An endpoint group; endpoints of other types than kafka are known by name alone."""
+
+    name: str
+    path: str
+    endpoints: tuple[KafkaEndpoint, ...]
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The topic that is read; `auto_offset_reset` says from where when the group has no place in it yet."""
+
+    connection: KafkaConnection
+    topic: str
+    auto_offset_reset: Literal["earliest", "latest"] = "latest"
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetters:
+    """The topic for events that can't be delivered; it may be on another cluster than the source."""
+
+    connection: KafkaConnection
+    topic: str
+
+
+def read_groups(documents: Sequence[object]) -> tuple[list[Group], list[str]]:
+    """The endpoint groups, and the paths of what means nothing here.
+
+    Raises:
+        ConfigurationError: one of them can't be used, or a name stands twice.
+    """
+    groups: list[Group] = []
+    ignored: list[str] = []
+    for index, data in enumerate(documents):
+        path = f"endpointGroups[{index}]"
+        cleaned, dropped = drop_meaningless(EndpointGroup, data, path)
+        ignored += dropped
+        group = read(EndpointGroup, cleaned, path)
+        endpoints: list[KafkaEndpoint] = []
+        others: list[str] = []
+        for place, endpoint in enumerate(group.endpoints):
+            if endpoint.type.lower() == "kafka":
+                kafka, dropped = _kafka_endpoint(group, endpoint, path, f"{path}.endpoints[{place}]")
+                endpoints.append(kafka)
+                ignored += dropped
+            else:
+                others.append(endpoint.name)
+                ignored.append(f"{path}.endpoints[{place}]")
+        groups.append(Group(group.name, path, tuple(endpoints), tuple(others)))
+    _refuse_same_names(groups)
+    return groups, ignored
+
+
+def find_source(groups: Sequence[Group]) -> Source:
+    """The one endpoint that is read, with its one topic.
+
+    Raises:
+        ConfigurationError: there is none, or more than one.
+    """
+    found = [endpoint for group in groups for endpoint in group.endpoints if endpoint.consumes]
+    if not found:
+        raise ConfigurationError(
+            "endpointGroups: no endpoint of type kafka has consumer.enabled: true; the source topic is read from one"
+        )
+    if len(found) > 1:
+        names = ", ".join(shown(endpoint.name) for endpoint in found)
+        raise ConfigurationError(f"endpointGroups: more than one endpoint has consumer.enabled: true: {names}")
+    endpoint = found[0]
+    consumer = endpoint.consumer or Consumer.model_validate({})
+    topic = _one_topic(consumer.topics, f"{endpoint.path}.{OVERRIDE}.consumer.topics")
+    return Source(endpoint.connection, topic, consumer.auto_offset_reset)
+
+
+def find_dead_letters(groups: Sequence[Group], target: str, entrypoint: str, path: str) -> DeadLetters:
+    """The endpoint that `dlq.endpoint` names, by its own name or its group's.
+
+    Args:
+        groups: of the definition.
+        target: the name.
+        entrypoint: the type of the entrypoint, for errors.
+        path: of the entrypoint.
+
+    Raises:
+        ConfigurationError: nothing has that name, or what has it does not publish to one topic.
+    """
+    known = [name for group in groups for name in (group.name, *(e.name for e in group.endpoints), *group.others)]
+    if target not in known:
+        raise ConfigurationError(_no_target(entrypoint, target, path, f"known: {', '.join(known)}"))
+    candidates = [
+        endpoint
+        for group in groups
+        for endpoint in group.endpoints
+        if target in {group.name, endpoint.name} and endpoint.publishes
+    ]
+    if not candidates:
+        raise ConfigurationError(
+            _no_target(entrypoint, target, path, "it needs type kafka, producer.enabled: true and producer.topics")
+        )
+    endpoint = candidates[0]
+    topics = endpoint.producer.topics if endpoint.producer else None
+    return DeadLetters(endpoint.connection, _one_topic(topics, f"{endpoint.path}.{OVERRIDE}.producer.topics"))
+
+
+def _no_target(entrypoint: str, target: str, path: str, hint: str) -> str:
+    return (
+        f"{path}.dlq.endpoint: the dlq of the entrypoint {entrypoint} must target an endpoint or group that can "
+        f"publish, and {shown(target)} is none; {hint}"
+    )
+
+
+def _one_topic(topics: Sequence[str] | None, path: str) -> str:
+    if not topics:
+        raise ConfigurationError(f"{path}: is required; exactly one topic")
+    if len(topics) > 1:
+        raise ConfigurationError(f"{path}: names {len(topics)} topics ({', '.join(topics)}); allowed: exactly one")
+    return topics[0]
+
+
+def _kafka_endpoint(
+    group: EndpointGroup, endpoint: Endpoint, group_path: str, path: str
+) -> tuple[KafkaEndpoint, list[str]]:
+    own, dropped = drop_meaningless(KafkaEndpointConfiguration, endpoint.configuration, f"{path}.configuration")
+    configuration = read(KafkaEndpointConfiguration, own, f"{path}.configuration")
+    shared, more = _shared(group, endpoint, group_path, path)
+    servers = parse_bootstrap_servers(configuration.bootstrap_servers, f"{path}.configuration.bootstrapServers")
+    kafka = KafkaEndpoint(
+        endpoint.name,
+        path,
+        connection(servers, shared.security, f"{path}.{OVERRIDE}.security"),
+        shared.consumer,
+        shared.producer,
+    )
+    return kafka, [*dropped, *more]
+
+
+def _shared(group: EndpointGroup, endpoint: Endpoint, group_path: str, path: str) -> tuple[KafkaShared, list[str]]:
+    """What the group says, with the endpoint's own words over it."""
+    parts: list[Mapping[str, Any]] = []
+    ignored: list[str] = []
+    sources = [(endpoint.shared_configuration_override, f"{path}.{OVERRIDE}")]
+    # Without inheritance the override stands alone, as it does in Gravitee.
+    if endpoint.inherit_configuration is not False or endpoint.shared_configuration_override is None:
+        sources.insert(0, (group.shared_configuration, f"{group_path}.{SHARED}"))
+    for data, place in sources:
+        if data is None:
+            continue
+        cleaned, dropped = drop_meaningless(KafkaShared, data, place)
+        read(KafkaShared, cleaned, place)
+        if isinstance(cleaned, Mapping):
+            parts.append(cleaned)
+        ignored += dropped
+    merged: Mapping[str, Any] = {}
+    for part in parts:
+        merged = _merged(merged, part)
+    return read(KafkaShared, merged, f"{path}.{OVERRIDE}"), ignored
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(below)
+    for key, value in above.items():
+        underneath = result.get(key)
+        if isinstance(underneath, Mapping) and isinstance(value, Mapping):
+            result[key] = _merged(underneath, value)
+        else:
+            result[key] = value
+    return result
+
+
+def _refuse_same_names(groups: Sequence[Group]) -> None:
+    places: dict[str, str] = {}
+    for group in groups:
+        # An endpoint may be called like its own group: both lead to the same place.
+        names = [(group.name, group.path), *((e.name, e.path) for e in group.endpoints if e.name != group.name)]
+        for name, path in names:
+            if name in places:
+                raise ConfigurationError(f"{path}.name: {shown(name)} is taken by {places[name]}; names are unique")
+            places[name] = path

@@ -1,0 +1,132 @@
+"""Where bytes come in: strict models of JSON and YAML, and their mistakes as sentences.
+
+`read()` turns data of unknown quality into a model, or into one sentence per mistake: the path of the field, the value
+(never a secret's), what is allowed, and the nearest known name of an unknown one. definition.py, settings.py
+and subscriptions/schema.py are made of it.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+from pipeline.config.model_fields import SecretMark, alias, is_secret, model_in
+from pipeline.config.validation_messages import join, sentence
+from pipeline.core.errors import ConfigurationError
+
+Secret = Annotated[str, SecretMark(), StringConstraints(min_length=1)]
+"""A password, a token, a key."""
+
+Name = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
+"""Text that is not blank."""
+
+
+class StrictModel(BaseModel):
+    """A JSON object: camelCase names, no unknown ones, no conversion of types.
+
+    Attributes:
+        without_meaning: names that may stand there but mean nothing to this pipeline; `drop_meaningless()` takes them
+            away before reading, and says so.
+        marked_secret: the names of the fields that are marked as secret.
+        parts: the models of the fields that hold objects, by the names of the fields outside.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        alias_generator=to_camel,
+        hide_input_in_errors=True,
+    )
+
+    without_meaning: ClassVar[frozenset[str]] = frozenset()
+    marked_secret: ClassVar[frozenset[str]] = frozenset()
+    parts: ClassVar[Mapping[str, "type[StrictModel]"]] = {}
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        # Once per class: subscriptions are read by the thousand at start.
+        fields = cls.model_fields
+        cls.marked_secret = frozenset(name for name, field in fields.items() if is_secret(field))
+        models = {alias(name, field): model_in(field.annotation) for name, field in fields.items()}
+        cls.parts = {name: model for name, model in models.items() if model and issubclass(model, StrictModel)}
+
+    def secret_fields(self) -> frozenset[str]:
+        """The names of the fields of this object that hold a secret."""
+        return type(self).marked_secret
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        secret = self.secret_fields()
+        for name, value in super().__repr_args__():
+            yield name, "********" if name in secret and value is not None else value
+
+
+Model = TypeVar("Model", bound=StrictModel)
+
+
+def problem(sentence: str, field: str | None = None) -> PydanticCustomError:
+    """The error that a validator raises: *sentence*, said of *field* of the object that is being validated."""
+    return PydanticCustomError("problem", "{sentence}", {"sentence": sentence, "field": field})
+
+
+def read(model: type[Model], data: object, path: str = "") -> Model:
+    """*data* as a *model*.
+
+    Args:
+        model: what it has to be.
+        data: as JSON or YAML gave it.
+        path: where *data* stands in the document, the beginning of every sentence.
+
+    Raises:
+        ConfigurationError: one sentence per mistake.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        problems = [sentence(model, details, path) for details in error.errors(include_url=False)]
+    except RecursionError:
+        problems = [f"{path or 'document'}: is nested too deeply"]
+    # Not chained: pydantic's own text holds the input, and with it the secrets.
+    raise ConfigurationError(problems)
+
+
+def drop_meaningless(model: type[StrictModel], data: object, path: str = "") -> tuple[object, list[str]]:
+    """*data* without the parts that mean nothing here, and the paths of those.
+
+    JSON in a string is unpacked where an object is expected: exported definitions keep their configurations so.
+    """
+    if isinstance(data, str) and data.lstrip().startswith("{"):
+        data = _unpacked(data)
+    if not isinstance(data, Mapping):
+        return data, []
+    kept: dict[object, object] = {}
+    dropped: list[str] = []
+    for key, value in data.items():
+        place = join(path, key)
+        if key in model.without_meaning:
+            dropped.append(place)
+            continue
+        part = model.parts.get(str(key))
+        if part is None:
+            kept[key] = value
+            continue
+        kept[key], deeper = _drop_below(part, value, place)
+        dropped += deeper
+    return kept, dropped
+
+
+def _drop_below(model: type[StrictModel], value: object, path: str) -> tuple[object, list[str]]:
+    if not isinstance(value, list):
+        return drop_meaningless(model, value, path)
+    pairs = [drop_meaningless(model, item, f"{path}[{index}]") for index, item in enumerate(value)]
+    return [kept for kept, _ in pairs], [place for _, dropped in pairs for place in dropped]
+
+
+def _unpacked(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

@@ -1,0 +1,216 @@
+"""The settings of a process: environment variables with the prefix WEBHOOKS_, or the same names in a YAML file.
+
+The only module that reads the environment. The file is the one that WEBHOOKS_CONFIG names; the environment wins.
+"""
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from cryptography.fernet import Fernet
+from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from pipeline.config.schema import problem
+from pipeline.config.settings_sources import PREFIX, EnvironmentSource, FileSource
+from pipeline.config.validation_messages import sentence, shown
+from pipeline.core.errors import ConfigurationError
+from pipeline.kafka.connection import parse_bootstrap_servers
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+MIB: Final = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """Everything that can be set from outside; checked, frozen.
+
+    `Settings()` reads the environment and the file. Arguments win over both.
+
+    Raises:
+        ConfigurationError: a name is unknown, a value is missing or not allowed; one sentence per mistake.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=PREFIX, hide_input_in_errors=True)
+
+    api: Path = Field(description="The API definition, a YAML or JSON file.")
+    app: str = Field(
+        "webhooks",
+        pattern=r"^[A-Za-z0-9._-]+$",
+        max_length=200,
+        description="The name of the application: consumer group, and the beginning of its topics' names.",
+    )
+    bootstrap_servers: str | None = Field(
+        None, description="Kafka brokers, host:port separated by commas, instead of the definition's."
+    )
+    secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        min_length=1,
+        description="Fernet keys separated by commas: the first encrypts the secrets at rest, all of them decrypt.",
+    )
+    allow_private_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
+        (), description="Private networks that callbacks may reach, CIDRs separated by commas; none by default."
+    )
+    web_bind: str = Field("127.0.0.1", min_length=1, description="The address that the web server listens on.")
+    web_port: int = Field(
+        6066, ge=1, le=65535, description="The port of the web server; one of its own for each worker on a host."
+    )
+    admin_token: SecretStr | None = Field(
+        None, min_length=1, description="The bearer token that may use the API and see the pages."
+    )
+    admin_jwks: str | None = Field(
+        None, min_length=1, description="The JWK set, a URL or a file, whose keys sign tokens that may use the API."
+    )
+    key_store_dir: Path | None = Field(
+        None, description="The folder of the key stores that a subscription may name by path; nothing else is read."
+    )
+    data_dir: Path = Field(Path("data"), description="The folder for local state; it may be lost.")
+    max_in_flight: int = Field(512, ge=1, le=65535, description="Requests under way at a time, for the whole worker.")
+    lane_events: int = Field(1000, ge=1, le=1_000_000, description="Events in memory per subscription and partition.")
+    lane_bytes: ByteSize = Field(
+        ByteSize(4 * MIB), ge=1024, description="Bytes in memory per subscription and partition; 4MiB works too."
+    )
+    worker_bytes: ByteSize = Field(
+        ByteSize(256 * MIB), ge=1024, description="Bytes in memory for all events of the worker; 256MiB works too."
+    )
+    hold_seconds: float = Field(
+        5.0,
+        ge=0,
+        le=3600,
+        description="How long an event may hold back its partition before its subscription reads alone.",
+    )
+    drain_seconds: float = Field(
+        10.0, ge=0, le=20, description="How long requests under way are waited for at a stop or a rebalance."
+    )
+    log_format: Literal["console", "json"] = Field("console", description="The format of log lines.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        "INFO", description="The lowest level that is logged."
+    )
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            problems = [_sentence(details) for details in error.errors(include_url=False)]
+        else:
+            return
+        raise ConfigurationError(problems)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # replaced: it lets unknown names pass
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # there is one file, named on purpose
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # as above
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the file."""
+        environment = EnvironmentSource(settings_cls, os.environ)
+        return init_settings, environment, FileSource(settings_cls, environment.config_path)
+
+    @field_validator("secret_keys", mode="before")
+    @classmethod
+    def _keys(cls, value: object) -> object:
+        return _parts(value) if isinstance(value, str) else value
+
+    @field_validator("allow_private_networks", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = _parts(value)
+        if not isinstance(value, (list, tuple)):
+            return value
+        return tuple(_network(part) if isinstance(part, str) else part for part in value)
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _are_fernet_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for number, key in enumerate(keys, 1):
+            try:
+                Fernet(key.get_secret_value())
+            except ValueError:
+                raise problem(f"key {number} is not a Fernet key (32 bytes in URL-safe base64)") from None
+        return keys
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _are_servers(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                parse_bootstrap_servers(value, "")
+            except ConfigurationError as error:
+                raise problem(error.problems[0].removeprefix(": ")) from None
+        return value
+
+    @field_validator("admin_jwks")
+    @classmethod
+    def _is_trustworthy(cls, value: str | None) -> str | None:
+        if value is not None and "://" in value and not _is_trustworthy(value):
+            raise problem("must be a file or an https URL without user and password; http for loopback only")
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _lane_fits_worker(self) -> "Settings":
+        if self.lane_bytes > self.worker_bytes:
+            raise problem(f"{int(self.lane_bytes)} is more than WORKER_BYTES, {int(self.worker_bytes)}", "lane_bytes")
+        return self
+
+    def effective(self) -> dict[str, str]:
+        """Every setting by its name, for the log at start; of secrets only whether they are set."""
+        return {f"{PREFIX}{name.upper()}": _effective(getattr(self, name)) for name in type(self).model_fields}
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _network(text: str) -> Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise problem(f"{shown(text)} is not a network in CIDR notation, such as 10.0.0.0/8: {error}") from None
+
+
+def _is_trustworthy(url: str) -> bool:
+    """Whether what comes from *url* is what its owner published."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    if not host or "@" in parts.netloc:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _sentence(details: ErrorDetails) -> str:
+    # Fields are called here as they are outside.
+    name, _, rest = sentence(Settings, details).partition(":")
+    return f"{PREFIX}{name.upper()}:{rest}"
+
+
+def _effective(value: object) -> str:
+    match value:
+        case None:
+            return "not set"
+        case SecretStr() | (SecretStr(), *_):
+            return "set"
+        case tuple():
+            return ",".join(map(str, value)) or "none"
+        case _:
+            return str(value)

@@ -1,0 +1,160 @@
+"""The mistakes that pydantic finds, as sentences for people: path, value, what is allowed, the nearest known name."""
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import annotated_types
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from pipeline.config.model_fields import alias, is_secret, literals, locate, metadata
+
+SHOWN_CHARACTERS: Final = 60
+"""How much of a wrong value an error repeats."""
+
+_KEY: Final = "[key]"
+"""What pydantic adds to the location of a name that is wrong itself."""
+
+_PLAIN_NAME: Final = re.compile(r"[\w$@/-]+")
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """How to go on after an unknown *name*: the nearest known one, or all of them."""
+    lowered = {candidate.lower(): candidate for candidate in known}
+    # A name that was not written to its end is nearer to what it begins than any that looks like it.
+    begun = [candidate for candidate in lowered if candidate.startswith(name.lower())]
+    close = begun if len(begun) == 1 else difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {lowered[close[0]]}?"
+    return f"known here: {', '.join(known)}" if known else "nothing is known here"
+
+
+def shown(value: object) -> str:
+    """A value for an error: scalars as JSON, shortened; of anything else its kind."""
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return _printable(json.dumps(value, ensure_ascii=False))
+    return kind(value)
+
+
+def _printable(text: str) -> str:
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+
+
+_KINDS: Final[list[tuple[type | tuple[type, ...], str]]] = [
+    (type(None), "null"),
+    (bool, "a boolean"),
+    (str, "a string"),
+    ((int, float), "a number"),
+    ((list, tuple), "a list"),
+    (Mapping, "an object"),
+]
+
+
+def kind(value: object) -> str:
+    """What sort of JSON value this is."""
+    return next((name for types, name in _KINDS if isinstance(value, types)), f"a {type(value).__name__}")
+
+
+_EXPECTED: Final = {
+    "bool_type": "must be true or false",
+    "string_type": "must be a string",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "float_parsing": "must be a number",
+    "byte_size": "must be a number of bytes, such as 1048576 or 1MiB",
+    "byte_size_unit": "must be a number of bytes, such as 1048576 or 1MiB",
+    "path_type": "must be a path",
+    "tuple_type": "must be a list",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "string_unicode": "must be valid Unicode",
+}
+_FIXED: Final = {"missing": "is required", "string_too_short": "must not be empty", "too_short": "must not be empty"}
+_RANGE: Final = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
+
+
+def sentence(model: type[BaseModel], details: ErrorDetails, path: str = "") -> str:
+    """One mistake that pydantic found in a *model* at *path*, as a sentence."""
+    location = details["loc"]
+    wrong = details["input"]
+    if details["type"] == "string_type" and location[-1:] == (_KEY,) and location[-2] in (wrong, str(wrong)):
+        return f"{_path(path, location[:-2])}: names must be strings, not {shown(wrong)}"
+    owner, field = locate(model, location)
+    context = details.get("ctx", {})
+    if details["type"] == "problem":
+        place = _path(path, (*location, context["field"]) if context["field"] else location)
+        return f"{place}: {context['sentence']}"
+    return f"{_path(path, location)}: {_what(details, owner, field)}"
+
+
+def _what(details: ErrorDetails, owner: type[BaseModel] | None, field: FieldInfo | None) -> str:
+    code, context = details["type"], details.get("ctx", {})
+    if code in _FIXED:
+        return _FIXED[code]
+    if code == "extra_forbidden":
+        known = [alias(name, each) for name, each in owner.model_fields.items()] if owner else []
+        return f"unknown field; {nearest(str(details['loc'][-1]), known)}"
+    if code in _EXPECTED:
+        return f"{_EXPECTED[code]}, not {_wrong(details['input'], field, code)}"
+    value = "the value" if is_secret(field) else shown(details["input"])
+    return f"{value} {_why_not(code, context, field)}"
+
+
+def _why_not(code: str, context: Mapping[str, Any], field: FieldInfo | None) -> str:
+    if code in _RANGE:
+        return f"is out of range; allowed: {_range(field)}"
+    if code == "literal_error":
+        return f"is not allowed; allowed: {_choices(field)}"
+    if code == "string_too_long":
+        return f"is too long; allowed: at most {context.get('max_length')} characters"
+    if code == "string_pattern_mismatch":
+        return f"does not match {context.get('pattern')}"
+    return f"is not valid ({code})"
+
+
+def _wrong(value: object, field: FieldInfo | None, code: str) -> str:
+    # Where an object or a list belongs, a string may be anything, a secret included.
+    scalar_expected = code not in {"list_type", "dict_type", "model_type", "model_attributes_type"}
+    return shown(value) if scalar_expected and not is_secret(field) else kind(value)
+
+
+def _range(field: FieldInfo | None) -> str:
+    low = high = None
+    for constraint in metadata(field):
+        if isinstance(constraint, annotated_types.Ge):
+            low = constraint.ge
+        elif isinstance(constraint, annotated_types.Le):
+            high = constraint.le
+    if low is None:
+        return f"at most {high}"
+    return f"{low} to {high}" if high is not None else f"at least {low}"
+
+
+def _choices(field: FieldInfo | None) -> str:
+    options = [str(option) or '""' for option in literals(field.annotation if field else None)]
+    return ", ".join(options)
+
+
+def _path(path: str, location: Iterable[int | str]) -> str:
+    for step in location:
+        path = f"{path}[{step}]" if isinstance(step, int) else join(path, step)
+    return path or "document"
+
+
+def join(path: str, key: object) -> str:
+    """The path of the field *key* of the object at *path*; a name that is none stands in brackets, as JSON."""
+    name = str(key) if isinstance(key, (str, int, float)) else kind(key)
+    if not _PLAIN_NAME.fullmatch(name):
+        return f"{path}[{shown(name)}]"
+    name = _printable(name)
+    return f"{path}.{name}" if path else name

@@ -1,0 +1,11 @@
+"""The rules and the queues of delivery. No Kafka, HTTP, Faust or pydantic in here.
+
+model, outcome, policy          the values; what can happen in an attempt; what follows from it
+window                          what may be committed of one partition
+lane, in_flight, delivery       a subscription's queue and its states; an event on its way; one attempt to a decision
+partition, reconcile            the lanes of one partition; what people ask for, carried out
+dispatcher                      the partitions of one worker
+rate_limit, concurrency, lease  when an attempt may begin
+filters                         which events a subscription wants
+clock, errors, redaction        used by all of them
+"""

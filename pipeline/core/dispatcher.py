@@ -1,0 +1,340 @@
+"""All partitions of a worker: opens them after an assignment, feeds them, says what to commit, closes them.
+
+The overrides of Faust's consumer (runtime/consumer.py) call it; it knows neither Faust nor Kafka.
+
+    assigned ──open: fence, load rows──▶ open ──drain: attempts end, rows land──▶ committed, closed
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipeline.core.clock import Clock, steady_now
+from pipeline.core.delivery import Delivery
+from pipeline.core.errors import FencedError
+from pipeline.core.model import Cursor, Event, Subscription
+from pipeline.core.partition import Directory, Partition, Reader, Rows
+from pipeline.core.ports import LaneLimits
+from pipeline.observability.telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT_SECONDS = 1.0
+HOLD_CHECKS = 4
+"""An event is held for at most hold_seconds and a quarter of them."""
+SHORTEST_PAUSE_SECONDS = 0.01
+"""Between two checkpoints, however short an event may be held."""
+SWEEP_CHECKPOINTS = 30
+OPEN_PAUSE_SECONDS = 1.0
+STREAMING_SECONDS = 1.0
+"""So long after its last batch the stream counts as bringing events."""
+PRESSURE_CHECK_SECONDS = 0.25
+"""How often the partitions that are held back are looked at."""
+
+
+class RowStore(Rows, Protocol):
+    """The rows of one partition: opened first, closed last."""
+
+    async def open(self) -> Mapping[bytes, Cursor]:
+        """Fence the former owner, then load the rows.
+
+        Raises:
+            FencedError: a newer owner came in between.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Disconnect; rows that are still waiting are cancelled."""
+        ...
+
+
+class Registry(Directory, Protocol):
+    """What the dispatcher needs of the registry."""
+
+    def all(self) -> Sequence[Subscription]:
+        """Every subscription."""
+        ...
+
+    async def ready(self) -> None:
+        """Return when the topic has been read to the end it had at start."""
+        ...
+
+
+class Log(Reader, Protocol):
+    """What the dispatcher needs of the backlog service."""
+
+    def forget(self, partition: Partition) -> None:
+        """The partition is closed."""
+        ...
+
+
+class Flow(Protocol):
+    """Faust's valve per partition (runtime/consumer.py)."""
+
+    def hold_back(self, number: int) -> None:
+        """Hand out no more events of the partition for now."""
+        ...
+
+    def let_flow(self, number: int) -> None:
+        """Go on."""
+        ...
+
+
+@dataclass(slots=True)
+class _Open:
+    partition: Partition
+    rows: RowStore
+
+
+class Dispatcher:
+    """The partitions that this worker owns.
+
+    Args:
+        topic: the source topic.
+        deliver: the way of one event.
+        rows_of: makes the store of a partition's rows.
+        registry: the subscriptions.
+        reader: re-reads the log.
+        limits: of each lane.
+        worker_bytes: how much all queues together may hold.
+        on_closed: told of each partition that is not ours any more.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        *,
+        deliver: Delivery,
+        rows_of: Callable[[int], RowStore],
+        registry: Registry,
+        reader: Log,
+        limits: LaneLimits,
+        worker_bytes: int,
+        on_closed: Callable[[int], None],
+    ) -> None:
+        self.topic = topic
+        self.deliver = deliver
+        self.clock: Clock = deliver.clock
+        self.telemetry: Telemetry = deliver.telemetry
+        self.directory = registry
+        self.reader = reader
+        self.limits = limits
+        self.has_dead_letters = deliver.dead_letters is not None
+        self.flow: Flow | None = None
+        self.assigned: frozenset[int] = frozenset()
+        self.assigned_at = self.clock.now()
+        self.has_opened = False
+        self.queued_bytes = 0
+        self._rows_of = rows_of
+        self._registry = registry
+        self._worker_bytes = worker_bytes
+        self._on_closed = on_closed
+        self._open: dict[int, _Open] = {}
+        self._opening: dict[int, asyncio.Task[None]] = {}
+        self._lost: set[asyncio.Task[None]] = set()
+        self._fenced: set[int] = set()
+        self._checkpoints = 0
+        self._streamed_at = -math.inf
+
+    # --------------------------------------------------------------- the stream
+
+    def dispatch(self, number: int, events: Sequence[Event]) -> None:
+        """Hand a batch of one partition to its lanes; without I/O, never raises for an event."""
+        found = self._open.get(number)
+        if found is None:
+            # Revoked while the batch was on its way: the next owner reads it again, for it was not committed.
+            return
+        self._streamed_at = steady_now()
+        found.partition.dispatch(events)
+        if self.queued_bytes > self._worker_bytes:
+            self._relieve()
+
+    @property
+    def is_crowded(self) -> bool:
+        """See `partition.Surroundings`."""
+        return self.queued_bytes >= self._worker_bytes
+
+    @property
+    def is_streaming(self) -> bool:
+        """See `partition.Surroundings`."""
+        return steady_now() - self._streamed_at < STREAMING_SECONDS
+
+    def account(self, size: int) -> None:
+        """See `partition.Surroundings`."""
+        self.queued_bytes += size
+
+    def _relieve(self) -> None:
+        """The worker's bound is reached: the largest lanes go behind, until half of it is free."""
+        lanes = [lane for entry in self._open.values() for lane in entry.partition.lanes.values() if lane.queue]
+        lanes.sort(key=lambda lane: lane.queued_bytes, reverse=True)
+        for lane in lanes:
+            if 2 * self.queued_bytes <= self._worker_bytes:
+                return
+            lane.go_behind()
+
+    def hold_back(self, partition: Partition) -> None:
+        """See `partition.Surroundings`."""
+        if self.flow is not None:
+            self.flow.hold_back(partition.number)
+
+    def let_flow(self, partition: Partition) -> None:
+        """See `partition.Surroundings`."""
+        if self.flow is not None:
+            self.flow.let_flow(partition.number)
+
+    def is_open(self, number: int) -> bool:
+        """Whether events of the partition may be dispatched."""
+        return number in self._open
+
+    def partitions(self) -> list[Partition]:
+        """Those that are open, by number."""
+        return [self._open[number].partition for number in sorted(self._open)]
+
+    # --------------------------------------------------------------- committing
+
+    def prefixes(self) -> dict[int, int]:
+        """What there is to commit: partition -> offset."""
+        return {
+            number: entry.partition.window.committable
+            for number, entry in self._open.items()
+            if entry.partition.window.committable != entry.partition.committed
+        }
+
+    def committed(self, offsets: Mapping[int, int]) -> None:
+        """The broker has confirmed these."""
+        for number, offset in offsets.items():
+            entry = self._open.get(number)
+            if entry is not None:
+                entry.partition.committed = offset
+            self.telemetry.committed(number, offset)
+
+    # --------------------------------------------------------------- opening
+
+    async def open(self, positions: Mapping[int, int]) -> None:
+        """Open the partitions of an assignment, each at its position; in parallel, trying again until it is done.
+
+        Returns when all are open, or given up because they were revoked in the meantime.
+        """
+        self.assigned = frozenset(positions)
+        self.assigned_at = self.clock.now()
+        self._fenced.clear()
+        self.telemetry.rebalanced()
+        await self._registry.ready()
+        tasks = []
+        for number, position in positions.items():
+            if number in self.assigned and number not in self._open:
+                task = asyncio.get_running_loop().create_task(self._open_one(number, position))
+                self._opening[number] = task
+                tasks.append(task)
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, Exception):  # and no cancellation: that one was revoked
+                raise result
+        self.has_opened = True
+
+    async def _open_one(self, number: int, position: int) -> None:
+        try:
+            opened = await self._fence_and_load(number)
+            if opened is None:
+                return
+            rows, found = opened
+            partition = Partition(number, position, self, rows)
+            self._open[number] = _Open(partition, rows)
+            partition.wishes.open(found, self._registry.all())
+        finally:
+            self._opening.pop(number, None)
+
+    async def _fence_and_load(self, number: int) -> tuple[RowStore, Mapping[bytes, Cursor]] | None:
+        while True:
+            rows = self._rows_of(number)
+            try:
+                return rows, await rows.open()
+            except FencedError:
+                logger.warning("partition %d has a newer owner already", number)
+                await rows.close()
+                return None
+            except asyncio.CancelledError:
+                await rows.close()
+                raise
+            except Exception:  # whatever the broker's trouble is: an owned partition has to be opened
+                logger.exception("partition %d can't be opened yet", number)
+                await rows.close()
+                await self.clock.sleep(OPEN_PAUSE_SECONDS)
+
+    # --------------------------------------------------------------- closing
+
+    async def drain(self, numbers: Iterable[int], seconds: float) -> dict[int, int]:
+        """Bring partitions to rest; what may be committed of them. They take no more events from now on."""
+        numbers = list(numbers)
+        opening = [task for number, task in self._opening.items() if number in numbers]
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
+        entries = {number: self._open[number] for number in numbers if number in self._open}
+        offsets = await asyncio.gather(*(entry.partition.drain(seconds) for entry in entries.values()))
+        return dict(zip(entries, offsets, strict=True))
+
+    async def close(self, numbers: Iterable[int]) -> None:
+        """Close partitions: their lanes are forgotten, their rows stay."""
+        numbers = list(numbers)
+        self.assigned -= set(numbers)
+        entries = [entry for number in numbers if (entry := self._open.pop(number, None)) is not None]
+        await asyncio.gather(*(self._close_one(entry) for entry in entries))
+        await asyncio.gather(*self._lost, return_exceptions=True)
+
+    async def _close_one(self, entry: _Open) -> None:
+        self.reader.forget(entry.partition)
+        await entry.partition.close()
+        await entry.rows.close()
+        self._on_closed(entry.partition.number)
+
+    def lost(self, partition: Partition) -> None:
+        """See `partition.Surroundings`: it is closed, and nothing of it is committed any more."""
+        entry = self._open.get(partition.number)
+        if entry is None or entry.partition is not partition:
+            return
+        logger.warning("partition %d is given up: Kafka takes no more rows of it from this worker", partition.number)
+        del self._open[partition.number]
+        self._fenced.add(partition.number)
+        task = asyncio.get_running_loop().create_task(self._close_one(entry))
+        self._lost.add(task)
+        task.add_done_callback(self._lost.discard)
+
+    def orphans(self) -> list[int]:
+        """Partitions that Kafka has fenced although the group still says that they are ours (runtime/membership.py)."""
+        return sorted(self._fenced & self.assigned)
+
+    # --------------------------------------------------------------- time and subscriptions
+
+    async def keep_checkpoints(self) -> None:
+        """Run for ever: holds are ended, rows refreshed, idle lanes forgotten."""
+        pause = max(SHORTEST_PAUSE_SECONDS, min(CHECKPOINT_SECONDS, self.limits.hold_seconds / HOLD_CHECKS))
+        due = steady_now() + pause
+        while True:
+            await self.clock.sleep(min(pause, PRESSURE_CHECK_SECONDS))
+            if steady_now() >= due:
+                self.checkpoint()
+                due = steady_now() + pause
+            else:
+                self.relieve_pressed()
+
+    def checkpoint(self) -> None:
+        """One round of `keep_checkpoints`."""
+        self._checkpoints += 1
+        for entry in list(self._open.values()):
+            entry.partition.checkpoint()
+            if self._checkpoints % SWEEP_CHECKPOINTS == 0:
+                entry.partition.sweep()
+
+    def relieve_pressed(self) -> None:
+        """In partitions that are held back, whoever lags goes behind, so that the others can go on."""
+        for entry in list(self._open.values()):
+            if entry.partition.is_held_back:
+                entry.partition.end_holding(steady_now())
+
+    def on_subscription(self, subscription_id: str, subscription: Subscription | None) -> None:
+        """The registry has read a change."""
+        for entry in list(self._open.values()):
+            entry.partition.wishes.update(subscription_id, subscription)

@@ -1,0 +1,49 @@
+"""The exceptions of the pipeline, all of them.
+
+What goes wrong with one delivery is never an exception: it is an `Outcome` (outcome.py). Exceptions are for what stops
+a command, a configuration or a partition.
+
+    WebhooksError
+    ├── ConfigurationError        a definition, subscription or setting can't be used: field, value, what is allowed
+    ├── UnknownSubscriptionError  no subscription has this id
+    ├── BrokerError               a topic or a broker is not as it has to be
+    ├── FencedError               another worker owns the partition now: write nothing more for it
+    ├── LeaseEndedError           another worker may own the partitions: nothing was sent
+    └── NotDeadLetteredError      the broker will never take this dead letter (too large, not authorised)
+"""
+
+
+class WebhooksError(Exception):
+    """The root: whatever the pipeline raises on purpose. Its text is a sentence for a person."""
+
+
+class ConfigurationError(WebhooksError):
+    """A definition, a subscription or a setting can't be used.
+
+    Attributes:
+        problems: one sentence per problem, each beginning with the path of the field it speaks of.
+    """
+
+    def __init__(self, problems: list[str] | str) -> None:
+        self.problems: list[str] = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class UnknownSubscriptionError(WebhooksError):
+    """A command names a subscription that does not exist."""
+
+
+class BrokerError(WebhooksError):
+    """A broker can't be reached, or a topic is missing or has the wrong shape."""
+
+
+class FencedError(WebhooksError):
+    """Kafka refused a cursor row: a newer owner of the partition exists (architecture, invariant I5)."""
+
+
+class LeaseEndedError(WebhooksError):
+    """Nothing was sent: no heartbeat was confirmed for so long that others may own the partitions (core/lease.py)."""
+
+
+class NotDeadLetteredError(WebhooksError):
+    """The broker refuses this dead letter for good: trying again can't help."""

@@ -1,0 +1,223 @@
+"""Which events a subscription wants: the filter dialects of the CloudEvents Subscriptions API, compiled. Pure.
+
+A filter is made once per revision (subscriptions/filters.py) and asked once per event. Three kinds of places can be
+looked at: attributes of a CloudEvent, headers of the record, and places in a JSON body. Nothing of an event is parsed
+that the filter does not ask for, and the body at most once. What isn't there matches nothing; nothing ever raises.
+
+Sources: CloudEvents Subscriptions API 1.0-wip, section 3.2.4 "Filters"; Kafka binding 1.0.2; RFC 6901 for places.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+from pipeline.core.model import Event
+
+_STRUCTURED: Final = b"application/cloudevents+json"
+_CLOUD_EVENT_PREFIX: Final = "ce_"
+_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
+_CONTENT_TYPE: Final = "content-type"
+_CONTENT_TYPE_ATTRIBUTE: Final = "datacontenttype"
+
+Dialect = Literal["exact", "prefix", "suffix"]
+"""How a text is compared; all three tell capital letters from small ones."""
+
+Json = dict[str, "Json"] | list["Json"] | str | bool | None
+"""A JSON value whose numbers are the texts that they were written as."""
+
+
+class View:
+    """What a filter sees of one event; the body is parsed when it is first asked for."""
+
+    __slots__ = ("_body", "_event", "_is_parsed")
+
+    def __init__(self, event: Event) -> None:
+        self._event = event
+        self._body: Json = None
+        self._is_parsed = False
+
+    def header(self, name: str) -> list[bytes]:
+        """The values of every record header called *name*."""
+        return [value for key, value in self._event.headers if key == name and value is not None]
+
+    def attribute(self, name: str) -> list[bytes]:
+        """An attribute of the CloudEvent, from wherever its mode keeps it: headers, or the body of a structured one."""
+        content_type = [value for key, value in self._event.headers if value and key.lower() == _CONTENT_TYPE][:1]
+        if content_type and content_type[0].partition(b";")[0].strip().lower() == _STRUCTURED:
+            body = self.body()
+            return _texts(body.get(name)) if isinstance(body, dict) else []
+        if name == _CONTENT_TYPE_ATTRIBUTE:
+            return content_type
+        return self.header(_CLOUD_EVENT_PREFIX + name)[:1]
+
+    def place(self, tokens: tuple[str, ...]) -> list[bytes]:
+        """A text, number or truth value in the body (RFC 6901 section 4)."""
+        value = self.body()
+        for token in tokens:
+            if isinstance(value, dict):
+                if token not in value:
+                    return []
+                value = value[token]
+            elif isinstance(value, list):
+                if not _INDEX.fullmatch(token) or int(token) >= len(value):
+                    return []
+                value = value[int(token)]
+            else:
+                return []
+        return _texts(value)
+
+    def body(self) -> Json:
+        """The body, None if it is not JSON in UTF-8, or says two things under one name."""
+        if not self._is_parsed:
+            self._is_parsed = True
+            self._body = _parsed(self._event.value)
+        return self._body
+
+
+def _parsed(value: bytes | None) -> Json:
+    if not value:
+        return None
+    try:
+        parsed: Json = _DECODER.decode(value.decode())
+    except (ValueError, RecursionError):
+        return None
+    return parsed
+
+
+def _refuse(name: str) -> str:
+    raise ValueError(f"{name} is no JSON (RFC 8259 section 6)")
+
+
+def _unambiguous(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        # Whoever receives it may read the other one.
+        raise ValueError("a name stands twice in an object (RFC 7493 section 2.3)")
+    return members
+
+
+_DECODER: Final = json.JSONDecoder(
+    parse_int=str, parse_float=str, parse_constant=_refuse, object_pairs_hook=_unambiguous
+)
+
+
+def _texts(value: Json) -> list[bytes]:
+    if isinstance(value, bool):
+        return [b"true" if value else b"false"]
+    if isinstance(value, str):
+        return [value.encode("utf-8", "surrogatepass")]
+    return []
+
+
+class Place(Protocol):
+    """Where in an event something is looked for."""
+
+    def found(self, view: View) -> list[bytes]:
+        """The texts that stand there, in UTF-8; none, one, or of a repeated header several."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """An attribute of a CloudEvent."""
+
+    name: str
+
+    def found(self, view: View) -> list[bytes]:
+        """Its value, if the event has it."""
+        return view.attribute(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordHeader:
+    """A header of the record."""
+
+    name: str
+
+    def found(self, view: View) -> list[bytes]:
+        """Its values."""
+        return view.header(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """A place in a JSON body: the unescaped reference tokens of a JSON pointer."""
+
+    tokens: tuple[str, ...]
+
+    def found(self, view: View) -> list[bytes]:
+        """What stands there, if it is no object, no list and not null."""
+        return view.place(self.tokens)
+
+
+class Expression(Protocol):
+    """One dialect, or several together."""
+
+    def matches(self, view: View) -> bool:
+        """Whether the event is wanted."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """A place holds a text, begins or ends with it."""
+
+    dialect: Dialect
+    place: Place
+    text: bytes
+
+    def matches(self, view: View) -> bool:
+        """Whether one of the texts there does."""
+        texts, text = self.place.found(view), self.text
+        match self.dialect:
+            case "exact":
+                return text in texts
+            case "prefix":
+                return any(each.startswith(text) for each in texts)
+            case "suffix":
+                return any(each.endswith(text) for each in texts)
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """Every one of them matches."""
+
+    parts: tuple[Expression, ...]
+
+    def matches(self, view: View) -> bool:
+        """Whether none of them fails."""
+        return all(part.matches(view) for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """At least one of them matches."""
+
+    parts: tuple[Expression, ...]
+
+    def matches(self, view: View) -> bool:
+        """Whether one of them does."""
+        return any(part.matches(view) for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """It does not match."""
+
+    part: Expression
+
+    def matches(self, view: View) -> bool:
+        """Whether it fails."""
+        return not self.part.matches(view)
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """A whole filter: `model.Filter`."""
+
+    expression: Expression
+
+    def __call__(self, event: Event) -> bool:
+        """Whether the subscription wants *event*."""
+        return self.expression.matches(View(event))

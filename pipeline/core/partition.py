@@ -1,0 +1,505 @@
+"""One partition that this worker owns: its window, its lanes, its rows (architecture sections 2 to 6).
+
+`Dispatcher` opens, feeds and closes it. Everything here runs on the worker's event loop; between two awaits nothing
+changes, which is what makes the switches between stream and log exact.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+from pipeline.core.clock import Clock, steady_now
+from pipeline.core.delivery import Delivery, cancel_all
+from pipeline.core.errors import FencedError
+from pipeline.core.lane import Lane
+from pipeline.core.model import Cause, Cursor, Event, Status, Subscription
+from pipeline.core.ports import LaneLimits
+from pipeline.core.reconcile import Wishes
+from pipeline.core.window import Window
+from pipeline.observability.telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT_EVENTS = 500
+"""A lane that is behind notes its place at least this often, in events; and with every checkpoint (about a second)."""
+IDLE_STRIDE = 10_000
+"""A row that is kept for an idle lane follows the stream in steps of this many offsets."""
+PRESSURE_EVENTS = 4_000
+"""Unsettled offsets from which on a partition is ahead of its lanes: it takes no more events until half are settled.
+
+A topic that is full would otherwise flood every lane, and each would leave the stream and read the log a second time.
+"""
+PATIENCE_SECONDS = 1.0
+"""While a partition is held back, a lane that holds an event for so long and lags far behind the others goes behind."""
+LAGGING_FACTOR = 3
+"""How many times the lag of the quicker lanes (the lower quartile) a lane lags that no longer keeps pace with them."""
+FAIR_STRETCHES = 8
+"""Of so many stretches of the log one is read for the lane that has waited longest, the others for the most backward
+one: it collects the lanes ahead of it, but a long replay would keep them waiting until it gets there."""
+LAST_ROWS_SECONDS = 10.0
+"""How long giving a partition back waits for the last rows. Without them events may be repeated, none is lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is wanted of the log.
+
+    Attributes:
+        place: the offset to read from.
+        keys: whose events; b"" is for those without a key. All others can be left out.
+    """
+
+    place: int
+    keys: frozenset[bytes]
+
+
+class Rows(Protocol):
+    """The fenced store of one partition's cursor rows (kafka/cursors.py)."""
+
+    def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":
+        """Join the next group commit; None deletes the row. The future fails with FencedError for a former owner."""
+        ...
+
+
+class Directory(Protocol):
+    """What is known of subscriptions (subscriptions/registry.py)."""
+
+    def get(self, subscription_id: str) -> Subscription | None:
+        """The subscription's newest revision, None if there is none."""
+        ...
+
+
+class Reader(Protocol):
+    """Re-reads the log for lanes that are behind (kafka/log_reader.py)."""
+
+    def wake(self, partition: "Partition") -> None:
+        """A lane of the partition wants events."""
+        ...
+
+    async def offset_at(self, partition: int, timestamp_ms: int) -> int | None:
+        """The first offset whose time stamp is at or after *timestamp_ms*; None if there is none."""
+        ...
+
+
+class Surroundings(Protocol):
+    """What all partitions of a worker share (core/dispatcher.py)."""
+
+    @property
+    def topic(self) -> str:
+        """The source topic."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """The time."""
+        ...
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """What is counted."""
+        ...
+
+    @property
+    def deliver(self) -> Delivery:
+        """The way of one event."""
+        ...
+
+    @property
+    def directory(self) -> Directory:
+        """The subscriptions."""
+        ...
+
+    @property
+    def reader(self) -> Reader:
+        """Re-reads the log."""
+        ...
+
+    @property
+    def limits(self) -> LaneLimits:
+        """The bounds of each lane."""
+        ...
+
+    @property
+    def has_dead_letters(self) -> bool:
+        """Whether there is a dead-letter topic."""
+        ...
+
+    @property
+    def is_crowded(self) -> bool:
+        """The queues of the worker hold as much as they may."""
+        ...
+
+    @property
+    def is_streaming(self) -> bool:
+        """The stream has brought events to one of the partitions lately."""
+        ...
+
+    def account(self, size: int) -> None:
+        """So many bytes more (or less) are queued in this worker."""
+        ...
+
+    def lost(self, partition: "Partition") -> None:
+        """Kafka says that somebody else owns the partition."""
+        ...
+
+    def hold_back(self, partition: "Partition") -> None:
+        """The partition takes no more events for now."""
+        ...
+
+    def let_flow(self, partition: "Partition") -> None:
+        """It does again."""
+        ...
+
+
+class Partition:
+    """The lanes of one partition over one window.
+
+    Args:
+        number: of the partition.
+        position: where the stream begins: the committed offset, or the beginning of a new partition.
+        worker: what all partitions share.
+        rows: the store of its cursor rows.
+    """
+
+    def __init__(self, number: int, position: int, worker: Surroundings, rows: Rows) -> None:
+        self.number = number
+        self.window = Window(position)
+        self.lanes: dict[bytes, Lane] = {}
+        self.committed: int | None = None
+        self.is_draining = False
+        self.is_held_back = False
+        self.progressed_at = worker.clock.now()
+        self._worker = worker
+        self._rows = rows
+        self._noted: dict[Lane, None] = {}
+        self._runners: set[asyncio.Task[None]] = set()
+        self._behind: dict[Lane, None] = {}  # whoever has waited longest comes first
+        self._stretches = 0
+        self.wishes = Wishes(self, worker)
+
+    # --------------------------------------------------------------- the stream
+
+    def dispatch(self, events: Sequence[Event]) -> None:
+        """Hand a batch to its lanes: in order, at once, without I/O."""
+        if self.is_draining:
+            return
+        first = self.window.dispatched
+        if events[0].offset < first:
+            self._tell_of_a_new_log(events[0].offset)
+            events = [event for event in events if event.offset >= first]
+            if not events:
+                return
+        lanes = self.lanes
+        for event in events:
+            key = event.key or b""
+            lane = lanes.get(key)
+            if lane is None:
+                lane = self.wishes.new_lane(key, event.offset)
+            lane.offer(event)
+        # Last, for a lane that leaves the stream in the middle of a batch reads on from `dispatched`.
+        self.progressed_at = self._worker.clock.now()
+        self.window.advance(events[-1].offset + 1, steady_now())
+        if not self.is_held_back and len(self.window) > PRESSURE_EVENTS:
+            self.is_held_back = True
+            self._worker.hold_back(self)
+
+    def _tell_of_a_new_log(self, offset: int) -> None:
+        """What is read a second time is never before the committed offset, unless the topic was made again."""
+        if self.committed is not None and offset < self.committed:
+            logger.error(
+                "the log of partition %d begins anew at %d: its events before %d, which is committed, are passed over",
+                self.number,
+                offset,
+                self.window.dispatched,
+            )
+
+    @property
+    def dispatched(self) -> int:
+        """The next offset that the stream will hand out."""
+        return self.window.dispatched
+
+    def hand_out(self, offset: int) -> None:
+        """See `lane.Home`."""
+        self.window.add(offset)
+
+    def let_go(self, offset: int) -> None:
+        """See `lane.Home`."""
+        self.window.settle(offset)
+        if self.is_held_back and 2 * len(self.window) <= PRESSURE_EVENTS:
+            self.is_held_back = False
+            self._worker.let_flow(self)
+
+    @property
+    def is_crowded(self) -> bool:
+        """See `lane.Home`."""
+        return self._worker.is_crowded
+
+    def account(self, size: int) -> None:
+        """See `lane.Home`."""
+        self._worker.account(size)
+
+    def spawn(self, work: Callable[[], Coroutine[object, object, None]], lane: Lane) -> None:
+        """See `lane.Home`."""
+        task = asyncio.get_running_loop().create_task(self._guarded(work, lane))
+        self._runners.add(task)
+        task.add_done_callback(self._runners.discard)
+
+    async def _guarded(self, work: Callable[[], Coroutine[object, object, None]], lane: Lane) -> None:
+        try:
+            await work()
+        except FencedError:
+            self._worker.lost(self)
+        except Exception as error:  # the one place: a fault of ours must show, and must not end the worker
+            logger.exception("lane %r of partition %d", lane.name, self.number)
+            message = f"internal error: {type(error).__name__}"
+            lane.stop(Status.FAILURE, Cause("exception", message, lane.next, self._worker.clock.now()))
+
+    # --------------------------------------------------------------- rows
+
+    def write(self, lane: Lane) -> "asyncio.Future[None]":
+        """See `lane.Home`."""
+        self._noted.pop(lane, None)
+        row = lane.cursor()
+        lane.wrote(row)
+        written = self._put(lane.key, row)
+        if lane.taken_back:
+            written.add_done_callback(partial(_tell, lane, row))
+        return written
+
+    def _put(self, key: bytes, row: Cursor | None) -> "asyncio.Future[None]":
+        written = self._rows.put(key, row)
+        written.add_done_callback(self._row_written)
+        return written
+
+    def _row_written(self, row: "asyncio.Future[None]") -> None:
+        if not row.cancelled() and isinstance(row.exception(), FencedError):
+            self._worker.lost(self)
+
+    def note(self, lane: Lane) -> None:
+        """See `lane.Home`."""
+        if lane.row is not None and lane.next - lane.row.next >= CHECKPOINT_EVENTS and lane.state == "behind":
+            self.write(lane)
+        else:
+            self._noted[lane] = None
+
+    # --------------------------------------------------------------- the log
+
+    def wants_events(self, lane: Lane) -> None:
+        """See `lane.Home`."""
+        self._behind[lane] = None
+        self._worker.reader.wake(self)
+
+    @property
+    def is_streaming(self) -> bool:
+        """See `backlog.Behind`."""
+        return self._worker.is_streaming
+
+    def wanted(self) -> Wanted | None:
+        """Where the log should be read next, and for whom; None when nobody here has room.
+
+        For the most backward lane with room, or for who has waited longest; and for all that the reading comes by.
+        """
+        for lane in list(self._behind):
+            # One that has caught up, and whose row is on its way, asks again when that has landed.
+            if not lane.wants_to_read or lane.read_from >= self.dispatched:
+                del self._behind[lane]
+        if not self._behind:
+            return None
+        if self._stretches % FAIR_STRETCHES == 0:
+            place = next(iter(self._behind)).read_from
+        else:
+            place = min(lane.read_from for lane in self._behind)
+        return Wanted(place, frozenset(lane.key for lane in self._behind))
+
+    def feed(self, wanted: Wanted, end: int, events: Sequence[Event]) -> None:
+        """A stretch of the log, from the wanted place up to *end*: give each lane its events.
+
+        Never goes beyond what was dispatched, and gives nothing to a lane that has come to want events since: what is
+        there of it may have been left out.
+        """
+        self._stretches += 1
+        start, end = wanted.place, min(end, self.dispatched)
+        fed: dict[bytes, list[Event]] = {}
+        lanes = [
+            lane
+            for lane in self._behind
+            if start <= lane.read_from < end and lane.key in wanted.keys and lane.wants_to_read
+        ]
+        for lane in lanes:
+            fed[lane.key] = []
+            self._behind[lane] = self._behind.pop(lane)  # to the end of those who wait
+        for event in events:
+            found = fed.get(event.key or b"")
+            if found is not None and event.offset < end:
+                found.append(event)
+        for lane in lanes:
+            lane.feed(fed[lane.key], end)
+        if lanes:
+            self.progressed_at = self._worker.clock.now()
+
+    def log_begins_at(self, offset: int) -> None:
+        """Retention has deleted everything before *offset*: whoever was to read there has lost events."""
+        for lane in self._behind:
+            if lane.read_from < offset:
+                self._worker.telemetry.dropped(
+                    "retention",
+                    offset - lane.read_from,
+                    subscription=lane.name,
+                    partition=self.number,
+                    offset=lane.read_from,
+                )
+                lane.skip_to(offset)
+
+    # --------------------------------------------------------------- the checkpoint
+
+    def checkpoint(self) -> None:
+        """About once a second: whoever holds the window too long goes behind, rows that are out of date are written."""
+        if self.is_draining:
+            return
+        self.end_holding(steady_now())
+        self.wishes.keep_time(self._worker.clock.now())
+        noted, self._noted = self._noted, {}
+        for lane in noted:
+            self._refresh_row(lane)
+
+    def end_holding(self, now: float) -> None:
+        """Whoever has held an event in the window for too long goes behind."""
+        limit = self._worker.limits.hold_seconds
+        patience = min(limit, PATIENCE_SECONDS) if self.is_held_back else limit
+        since = self.window.oldest_since()
+        if since is None or since > now - patience:
+            return
+        too_old = self.window.handed_out_before(now - limit)
+        if self.is_held_back:
+            too_old = max(too_old, min(self.window.handed_out_before(now - patience), self._pace()))
+        for lane in list(self.lanes.values()):
+            first = lane.first_windowed()
+            if first is not None and first < too_old:
+                lane.go_behind()
+
+    def _pace(self) -> int:
+        """The offset that all lanes of the window have passed which keep pace with the quicker ones."""
+        head, dispatched = self.window.committable, self.dispatched
+        firsts = [(lane.first_windowed(), lane.settled_to) for lane in self.lanes.values()]
+        lags = sorted(
+            0 if first is None else dispatched - first
+            for first, settled in firsts
+            if first is not None or settled > head
+        )
+        return dispatched - LAGGING_FACTOR * lags[len(lags) // 4] if lags else dispatched
+
+    def _refresh_row(self, lane: Lane) -> None:
+        """Write a row that is out of date, or delete it when it says no more than the committed offset does."""
+        row = lane.row
+        if lane.is_in_window and not lane.is_trying:
+            if row is None:
+                return
+            if self._is_superfluous(lane, row):
+                self.delete_row(lane)
+                return
+        if row is None or self._is_stale(lane, row):
+            self.write(lane)
+        if lane.state == "live":
+            self._noted[lane] = None
+
+    def _is_superfluous(self, lane: Lane, row: Cursor) -> bool:
+        # The row has to outlive a command that it has noted, or the command would be carried out again.
+        carries_command = lane.subscription is not None and lane.subscription.resume_from is not None
+        return not carries_command and self.committed is not None and self.committed >= row.next
+
+    def _is_stale(self, lane: Lane, row: Cursor) -> bool:
+        current = lane.cursor()
+        has_followed = lane.settled_to <= row.next
+        if lane.is_idle and has_followed and current.next - row.next < IDLE_STRIDE:
+            # Only the stream's place has moved, which all lanes share: a restart would read that stretch in vain.
+            current = replace(current, next=row.next)
+        return current != row
+
+    def delete_row(self, lane: Lane) -> None:
+        """The lane needs no row any more."""
+        self._noted.pop(lane, None)
+        lane.row = None
+        self._put(lane.key, None)
+
+    def sweep(self) -> None:
+        """Forget lanes that have nothing to do and nothing to remember: memory follows the subscriptions in use."""
+        committed = self.committed
+        if committed is None:
+            return
+        for lane in list(self.lanes.values()):
+            has_command = lane.subscription is not None and lane.revision < lane.subscription.revision
+            if lane.is_idle and lane.row is None and lane.settled_to <= committed and not has_command:
+                del self.lanes[lane.key]
+                self._noted.pop(lane, None)
+                self.wishes.forget_times(lane)
+
+    # --------------------------------------------------------------- the end
+
+    async def drain(self, seconds: float) -> int:
+        """Give the partition back: begin nothing, let attempts end, make the rows durable.
+
+        Args:
+            seconds: how long attempts in flight may take to end; those that don't are cancelled and count as not made.
+
+        Returns:
+            The offset to commit.
+        """
+        self.is_draining = True
+        for lane in self.lanes.values():
+            lane.wake()
+        if self._runners:
+            await asyncio.wait(self._runners, timeout=seconds)
+        await cancel_all(self._runners)
+        self._count_cut_off()
+        await self._write_last_rows()
+        self._count_taken_back()
+        return self.window.committable
+
+    def _count_cut_off(self) -> None:
+        """At-most-once can't send again what it had claimed: whatever was cut off now may be lost, and must be seen."""
+        for lane in self.lanes.values():
+            for flight in lane.flights.values():
+                if flight.claimed:
+                    self._count_given_up(lane, flight.offset)
+
+    def _count_taken_back(self) -> None:
+        """Nor can anybody send what was claimed and not sent, if no row says so."""
+        for lane in self.lanes.values():
+            for offset in lane.taken_back:
+                flight = lane.flights.get(offset)
+                if flight is None or not flight.claimed:  # one that is claimed anew is counted as such
+                    self._count_given_up(lane, offset)
+
+    def _count_given_up(self, lane: Lane, offset: int) -> None:
+        self._worker.telemetry.dropped("given-up", subscription=lane.name, partition=self.number, offset=offset)
+
+    async def _write_last_rows(self) -> None:
+        prefix = self.window.committable
+        rows = [self.write(lane) for lane in self.lanes.values() if self._needs_row(lane, prefix)]
+        if rows:
+            await asyncio.wait(rows, timeout=LAST_ROWS_SECONDS)
+
+    def _needs_row(self, lane: Lane, prefix: int) -> bool:
+        if lane.row is not None:
+            return not lane.is_released or bool(lane.taken_back) or lane.cursor() != lane.row
+        # Ahead of the prefix: some of its events at or after it are settled, and must not be sent again.
+        # Outside the window: rows that land now may let the prefix pass what QoS none has in its queue.
+        return lane.settled_to > prefix or not lane.is_in_window or lane.is_trying or not lane.is_released
+
+    async def close(self) -> None:
+        """End all work at once; nothing that is still under way counts. What is durable stays as it is."""
+        if not self.is_draining:
+            self.is_draining = True
+            self._count_cut_off()
+            self._count_taken_back()
+        for lane in self.lanes.values():
+            lane.close()
+        await cancel_all(self._runners)
+
+
+def _tell(lane: Lane, row: Cursor, written: "asyncio.Future[None]") -> None:
+    if not written.cancelled() and written.exception() is None:
+        lane.row_is_durable(row)

@@ -1,0 +1,190 @@
+"""What follows from an outcome: one table, pure (interface.md section 5; architecture section 5).
+
+The lane acts on the decision; nothing here knows a clock, a queue or a connection. The same table, cell by
+cell, is tests/unit/core/test_policy.py.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.core.model import Interrupt, Qos, RetryPolicy, RetryStrategy
+from pipeline.core.outcome import (
+    Delivered,
+    Failed,
+    NotPermitted,
+    Outcome,
+    Rejected,
+    ServerError,
+    TokenRefused,
+    TokenUnavailable,
+)
+
+RETRY_AFTER_FACTOR = 10
+"""`Retry-After` is honoured up to this many times the policy's longest delay."""
+
+_LAST_STATUS = 599
+_SERVER_ERROR = 500
+"""What is beyond the last status is a server error like any other."""
+
+Reason = Literal["rejected", "server-error", "exception", "undecodable", "unknown-subscription", "expired"]
+"""`dlq.reason` of a dead letter; "expired": no try was left before the deadline of its subscription."""
+
+CauseKind = Literal[
+    "rejected", "gone", "server-error", "exception", "token", "handshake", "configuration", "dead-letter"
+]
+"""What kind of thing a FAILURE is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Delivered: the event is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Try the event again, not before *after_seconds*; with a fresh access token if *renew_token*."""
+
+    after_seconds: float
+    renew_token: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Write the event to the dead-letter topic; it is done when the broker has confirmed that."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Put the subscription into FAILURE and keep the event."""
+
+    kind: CauseKind
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Give the event up, counted and logged: the rule of QoS none, which the user chose."""
+
+
+Unsuccessful = Rejected | ServerError | Failed | TokenRefused | TokenUnavailable | NotPermitted
+"""Every outcome but a delivery."""
+
+Decision = Settle | Retry | DeadLetter | Stop | Drop
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """All that a subscription says about outcomes; made once per revision."""
+
+    qos: Qos
+    retry: RetryPolicy
+    interrupt: Interrupt
+    has_dead_letters: bool
+
+
+def decide(
+    rules: Rules,
+    attempt: int,
+    outcome: Outcome,
+    *,
+    token_renewed: bool = False,
+    elapsed_seconds: float = 0.0,
+    chance: float = 1.0,
+) -> Decision:
+    """The decision for the outcome of an attempt.
+
+    Args:
+        rules: of the subscription.
+        attempt: which attempt this was, from 1.
+        outcome: what happened.
+        token_renewed: a fresh access token was fetched for this event already, after a 401.
+        elapsed_seconds: since the first attempt of this event.
+        chance: from 0 to 1, drawn for this decision: the part of the wait that jitter leaves.
+    """
+    if isinstance(outcome, Delivered):
+        return Settle()
+    if rules.qos is Qos.NONE:
+        return _decide_unguaranteed(rules, outcome)
+    match outcome:
+        case Rejected(status=401, token_used=True) if not token_renewed and rules.qos is not Qos.AT_MOST_ONCE:
+            return Retry(0.0, renew_token=True)
+    if not _may_retry(rules, attempt, outcome):
+        return _give_up(rules, outcome)
+    wait, longest = delay(rules.retry, attempt, outcome, chance), rules.retry.max_elapsed_seconds
+    if longest is not None and elapsed_seconds + wait > longest:
+        return _expire(rules, outcome)
+    return Retry(wait)
+
+
+def _decide_unguaranteed(rules: Rules, outcome: Unsuccessful) -> DeadLetter | Drop:
+    """QoS none never retries and never fails a subscription."""
+    if isinstance(outcome, Rejected) and rules.has_dead_letters:
+        return DeadLetter("rejected")
+    return Drop()
+
+
+def _may_retry(rules: Rules, attempt: int, outcome: Unsuccessful) -> bool:
+    if (
+        isinstance(outcome, TokenRefused | NotPermitted)
+        or not rules.retry.enabled
+        or attempt > rules.retry.max_attempts
+    ):
+        return False
+    if rules.qos is Qos.AT_MOST_ONCE:
+        # Only what provably did not reach the receiver can be sent again and still arrive at most once.
+        return isinstance(outcome, TokenUnavailable) or (isinstance(outcome, Failed) and not outcome.may_have_arrived)
+    if isinstance(outcome, Rejected | ServerError):
+        return (outcome.status if outcome.status <= _LAST_STATUS else _SERVER_ERROR) in rules.retry.statuses
+    return True
+
+
+def _expire(rules: Rules, outcome: Unsuccessful) -> DeadLetter | Stop:
+    """The deadline of the event leaves no time for another try. Where there are dead letters no flag stops for it."""
+    if rules.has_dead_letters and not isinstance(outcome, TokenUnavailable):
+        return DeadLetter("expired")
+    return _give_up(rules, outcome)
+
+
+def _give_up(rules: Rules, outcome: Unsuccessful) -> DeadLetter | Stop:
+    match outcome:
+        case TokenRefused() | TokenUnavailable():
+            return Stop("token")
+        case NotPermitted():
+            return Stop("handshake")
+        case Rejected(status=410):
+            stays = not rules.has_dead_letters or rules.interrupt.on_gone
+            return Stop("gone") if stays else DeadLetter("rejected")
+        case Rejected():
+            return DeadLetter("rejected") if rules.has_dead_letters else Stop("rejected")
+        case ServerError():
+            stays = not rules.has_dead_letters or rules.interrupt.on_server_error
+            return Stop("server-error") if stays else DeadLetter("server-error")
+        case Failed():
+            stays = not rules.has_dead_letters or rules.interrupt.on_exception
+            return Stop("exception") if stays else DeadLetter("exception")
+
+
+def delay(retry: RetryPolicy, attempt: int, outcome: Outcome, chance: float = 1.0) -> float:
+    """Seconds before the attempt after *attempt* (from 1).
+
+    LINEAR: initial, 2 x initial, 3 x ...; EXPONENTIAL: initial, 2 x, 4 x ...; never above the maximum. With jitter the
+    wait is *chance* times that. `Retry-After` may ask for more, up to `longest_wait`, never for less.
+    A connection that the receiver had closed while the request was on its way is no trouble: nothing is waited for.
+    """
+    if isinstance(outcome, Failed) and outcome.stale:
+        return 0.0
+    # A float power overflows beyond 2**1023; no delay gets anywhere near 2**63 seconds.
+    growth = attempt if retry.strategy is RetryStrategy.LINEAR else 2.0 ** min(attempt - 1, 63)
+    wait = min(retry.initial_delay_seconds * growth, retry.max_delay_seconds)
+    if retry.has_jitter:
+        wait *= chance
+    asked = outcome.retry_after_seconds if isinstance(outcome, Rejected | ServerError) else None
+    if asked is None:
+        return wait
+    return max(wait, min(asked, longest_wait(retry)))
+
+
+def longest_wait(retry: RetryPolicy) -> float:
+    """The longest wait that a `Retry-After` can ask for, in seconds."""
+    return RETRY_AFTER_FACTOR * retry.max_delay_seconds

@@ -1,0 +1,72 @@
+"""What a lane is given: how much it may hold, and what its partition does for it."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pipeline.core.lane import Lane
+
+
+@dataclass(frozen=True, slots=True)
+class LaneLimits:
+    """How much a lane may hold.
+
+    Attributes:
+        events: in the queue.
+        bytes: in the queue, `EVENT_OVERHEAD_BYTES` per event included.
+        hold_seconds: how long an event may keep the partition's committed offset back; also the wait from which on a
+            lane that is behind gives its events up and reads them again when they are due.
+    """
+
+    events: int
+    bytes: int
+    hold_seconds: float
+
+
+class Home(Protocol):
+    """What a lane needs of its partition (core/partition.py)."""
+
+    @property
+    def dispatched(self) -> int:
+        """The next offset that the stream will hand out."""
+        ...
+
+    @property
+    def is_draining(self) -> bool:
+        """The partition is being given back: begin nothing new."""
+        ...
+
+    @property
+    def is_crowded(self) -> bool:
+        """The queues of the worker hold as much as they may."""
+        ...
+
+    def hand_out(self, offset: int) -> None:
+        """The window holds the offset from now on."""
+        ...
+
+    def let_go(self, offset: int) -> None:
+        """The window need not hold the offset any more."""
+        ...
+
+    def write(self, lane: "Lane") -> "asyncio.Future[None]":
+        """The lane's cursor row joins the next group commit; done when the broker has confirmed it."""
+        ...
+
+    def note(self, lane: "Lane") -> None:
+        """The lane's row is out of date: write it with the next checkpoint."""
+        ...
+
+    def wants_events(self, lane: "Lane") -> None:
+        """The lane is behind and has room: read the log for it."""
+        ...
+
+    def account(self, size: int) -> None:
+        """So many bytes more (or less) are queued."""
+        ...
+
+    def spawn(self, work: Callable[[], Coroutine[object, object, None]], lane: "Lane") -> None:
+        """Run a lane's runner as a task of the partition."""
+        ...

@@ -1,0 +1,155 @@
+"""How fast a callback may be called: the rate that was agreed, and a slow start after it was busy. Pure.
+
+    rate       a token bucket: what the subscription or the receiver's handshake allows
+    slow start after 429 or 503 a gap between two calls: doubled while it stays busy, less with each other answer
+    hold       until the moment that a `Retry-After` named, for all events of the subscription
+
+Delivery asks for a turn before each attempt and tells what came of it. One event loop, no locks, no waiting in here;
+times are seconds of any clock that only goes forward. What is kept is a worker's own: it begins anew elsewhere.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.core.model import BUSY_STATUSES, Rate, Subscription
+from pipeline.core.outcome import Delivered, Outcome, Rejected, ServerError
+from pipeline.core.policy import longest_wait
+
+FIRST_GAP_SECONDS: Final = 0.5
+"""Between two calls, after the first time that the receiver was busy; never more than the policy's longest delay."""
+
+GAP_FACTOR: Final = 0.75
+"""What another answer leaves of the gap: from half a second to nothing it is some fifteen of them."""
+
+NO_GAP_SECONDS: Final = 0.01
+"""A gap below this is over."""
+
+MAX_PACES: Final = 50_000
+"""Subscriptions that are kept in mind; beyond it the oldest without an allowed rate begins anew."""
+
+_TOO_MANY_REQUESTS: Final = 429
+_SERVICE_UNAVAILABLE: Final = 503
+
+
+@dataclass(slots=True)
+class _Pace:
+    """One subscription's.
+
+    Attributes:
+        rate: of the subscription; *allowed*: per second, by the handshake; None is no such limit.
+        tokens: calls that may be made at once, as of *filled_at*.
+        gap: between two calls, while the receiver recovers; *widened_at*: when it last grew.
+        last_at: of the last call.
+        held_until: no call before.
+    """
+
+    rate: Rate | None
+    allowed: float | None = None
+    tokens: float = 1.0
+    filled_at: float = 0.0
+    gap: float = 0.0
+    widened_at: float = 0.0
+    last_at: float = float("-inf")
+    held_until: float = float("-inf")
+
+    def is_idle(self, now: float) -> bool:
+        """It holds nobody back."""
+        return self.rate is None and self.allowed is None and not self.gap and self.held_until <= now
+
+    def limit(self) -> tuple[float, int] | None:
+        """Calls per second and burst: the lower of what was wished and what was allowed."""
+        if self.rate is None:
+            return None if self.allowed is None else (self.allowed, 1)
+        per_second = self.rate.per_second
+        return (per_second if self.allowed is None else min(per_second, self.allowed)), self.rate.burst
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next call may be made."""
+        until = max(self.held_until, self.last_at + self.gap) if self.gap else self.held_until
+        limit = self.limit()
+        if limit is None:
+            return until - now
+        per_second, burst = limit
+        # A clock that seems to go back fills nothing.
+        self.tokens = min(float(burst), self.tokens + max(0.0, now - self.filled_at) * per_second)
+        self.filled_at = now
+        return max(until - now, (1.0 - self.tokens) / per_second)
+
+    def take(self, now: float) -> None:
+        """A call is made."""
+        self.last_at = now
+        self.tokens = max(0.0, self.tokens - 1.0)
+
+
+class Pacing:
+    """The paces of a worker's subscriptions; those that nothing slows down cost one look into a dictionary."""
+
+    def __init__(self) -> None:
+        self._paces: dict[str, _Pace] = {}
+
+    def turn(self, subscription: Subscription, now: float) -> float:
+        """0 if *subscription* may be called now, and then that call counts; else how many seconds it is too early."""
+        pace = self._paces.get(subscription.id)
+        rate = subscription.rate
+        if pace is None:
+            if rate is None:
+                return 0.0
+            pace = self._add(subscription.id, _Pace(rate, tokens=float(rate.burst), filled_at=now))
+        elif pace.rate != rate:
+            pace.rate = rate
+            pace.tokens = 1.0
+        if subscription.handshake is None:
+            # Nobody asks the receiver any more.
+            pace.allowed = None
+        wait = pace.wait(now)
+        # Rounding must not make somebody wait for less than a clock can tell.
+        if wait > 1e-6:  # noqa: PLR2004 - a microsecond
+            return wait
+        pace.take(now)
+        return 0.0
+
+    def saw(self, subscription: Subscription, outcome: Outcome, now: float) -> None:
+        """What came of a call."""
+        if isinstance(outcome, Rejected | ServerError) and outcome.status in {_TOO_MANY_REQUESTS, _SERVICE_UNAVAILABLE}:
+            self._slow_down(subscription, outcome.retry_after_seconds, now)
+        elif isinstance(outcome, Delivered) or (isinstance(outcome, Rejected) and outcome.status not in BUSY_STATUSES):
+            # Whoever turns an event down has looked at it: it is not busy any more.
+            pace = self._paces.get(subscription.id)
+            if pace is not None and pace.gap:
+                self._recover(subscription.id, pace, now)
+
+    def allow(self, subscription_id: str, per_second: float | None) -> None:
+        """The receiver allows so many calls per second; None: as many as one likes."""
+        pace = self._paces.get(subscription_id)
+        if pace is None:
+            if per_second is None:
+                return
+            pace = self._add(subscription_id, _Pace(None))
+        pace.allowed = per_second
+
+    def _add(self, subscription_id: str, pace: _Pace) -> _Pace:
+        if len(self._paces) >= MAX_PACES:
+            # What a receiver allowed is said once: that one is not forgotten.
+            oldest = next((each for each, known in self._paces.items() if known.allowed is None), None)
+            if oldest is not None:
+                del self._paces[oldest]
+        self._paces[subscription_id] = pace
+        return pace
+
+    def _recover(self, subscription_id: str, pace: _Pace, now: float) -> None:
+        pace.gap *= GAP_FACTOR
+        if pace.gap < NO_GAP_SECONDS:
+            pace.gap = 0.0
+            if pace.is_idle(now):
+                del self._paces[subscription_id]
+
+    def _slow_down(self, subscription: Subscription, retry_after_seconds: float | None, now: float) -> None:
+        pace = self._paces.get(subscription.id) or self._add(subscription.id, _Pace(subscription.rate))
+        retry = subscription.retry
+        if retry_after_seconds is not None:
+            pace.held_until = max(pace.held_until, now + min(retry_after_seconds, longest_wait(retry)))
+        # Several calls that were under way at once are one sign, not many.
+        elif not pace.gap or now - pace.widened_at >= pace.gap:
+            pace.gap = min(max(2 * pace.gap, FIRST_GAP_SECONDS), retry.max_delay_seconds)
+            pace.widened_at = now
+            pace.held_until = max(pace.held_until, now + pace.gap)

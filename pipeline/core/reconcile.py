@@ -1,0 +1,241 @@
+"""What people wish of a subscription, carried out in one partition (architecture section 3, commands).
+
+A command is a revision of the spec; the owner of a partition applies a revision that the cursor row has not noted yet,
+once, and notes it. `Partition` owns one `Wishes`; the dispatcher calls it for every change of the registry.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pipeline.core.lane import UNKNOWN_RULES, Lane
+from pipeline.core.model import (
+    Cause,
+    Cursor,
+    ReplayOffset,
+    ReplayTimestamp,
+    Skip,
+    Status,
+    Subscription,
+    Wish,
+)
+from pipeline.core.policy import Rules
+
+if TYPE_CHECKING:
+    from pipeline.core.partition import Partition, Surroundings
+
+logger = logging.getLogger(__name__)
+
+
+def status_of(subscription: Subscription, now: float) -> Status:
+    """What the subscription should be at a time (Unix seconds); STARTED if it should deliver."""
+    if subscription.problem is not None:
+        return Status.FAILURE
+    if subscription.ending_at is not None and now >= subscription.ending_at:
+        return Status.CLOSED
+    match subscription.wish:
+        case Wish.CLOSED:
+            return Status.CLOSED
+        case Wish.PAUSED:
+            return Status.PAUSED
+        case Wish.STOPPED:
+            return Status.STOPPED
+        case Wish.DELIVER:
+            waits = subscription.starting_at is not None and now < subscription.starting_at
+            return Status.PAUSED if waits else Status.STARTED
+
+
+class Wishes:
+    """Brings the lanes of a partition to what their subscriptions say.
+
+    Args:
+        partition: whose lanes they are.
+        worker: what all partitions share.
+    """
+
+    def __init__(self, partition: "Partition", worker: "Surroundings") -> None:
+        self._partition = partition
+        self._worker = worker
+        # Lanes whose subscription begins or ends at a time.
+        self._scheduled: dict[Lane, None] = {}
+
+    def keep_time(self, now: float) -> None:
+        """Begin and end what has a time: `startingAt`, `endingAt`."""
+        for lane in list(self._scheduled):
+            if lane.subscription is not None:
+                self._apply_wish(lane, lane.subscription, now)
+
+    def forget_times(self, lane: Lane) -> None:
+        """The lane is gone."""
+        self._scheduled.pop(lane, None)
+
+    def open(self, rows: Mapping[bytes, Cursor], subscriptions: Sequence[Subscription]) -> None:
+        """Take up the rows that the former owner left, and the commands it has not carried out."""
+        for key, row in rows.items():
+            self._restore(key, row)
+        for subscription in subscriptions:
+            if subscription.resume_from is not None:
+                self.update(subscription.id, subscription)
+
+    def _lane(self, key: bytes, start: int) -> Lane:
+        worker = self._worker
+        return Lane(key, self._partition, worker.deliver, worker.limits, start)
+
+    def _restore(self, key: bytes, row: Cursor) -> None:
+        lane = self._lane(key, row.next)
+        subscription = None if lane.name is None else self._worker.directory.get(lane.name)
+        if subscription is None and row.revision >= 0:
+            logger.warning(
+                "subscription %s was deleted: its place %d in partition %d is forgotten",
+                lane.name,
+                row.next,
+                self._partition.number,
+            )
+            self._partition.delete_row(lane)
+            return
+        self._partition.lanes[key] = lane
+        self._configure(lane, subscription)
+        lane.restore(row, self._partition.dispatched)
+        if subscription is not None:
+            self._reconcile(lane, subscription)
+
+    def new_lane(self, key: bytes, start: int) -> Lane:
+        """A lane for a key that has none, whose first event is at *start*."""
+        lane = self._partition.lanes[key] = self._lane(key, start)
+        subscription = None if lane.name is None else self._worker.directory.get(lane.name)
+        self._configure(lane, subscription)
+        if subscription is not None:
+            # Commands that concern this partition were carried out when it was opened or when they came.
+            lane.revision = subscription.revision
+            self._apply_wish(lane, subscription, self._worker.clock.now())
+        return lane
+
+    def _configure(self, lane: Lane, subscription: Subscription | None) -> None:
+        worker = self._worker
+        if subscription is None:
+            lane.configure(None, UNKNOWN_RULES)
+            return
+        rules = Rules(subscription.qos, subscription.retry, subscription.interrupt, worker.has_dead_letters)
+        lane.configure(subscription, rules)
+        if subscription.starting_at is not None or subscription.ending_at is not None:
+            self._scheduled[lane] = None
+        else:
+            self._scheduled.pop(lane, None)
+
+    def update(self, subscription_id: str, subscription: Subscription | None) -> None:
+        """A new revision, or None: it was deleted."""
+        key = subscription_id.encode()
+        lane = self._partition.lanes.get(key)
+        if lane is None:
+            if subscription is None or not self._is_concerned(subscription):
+                return
+            lane = self._partition.lanes[key] = self._lane(key, self._partition.dispatched)
+        self._configure(lane, subscription)
+        if subscription is None:
+            self._forget(lane)
+        else:
+            self._reconcile(lane, subscription)
+
+    def _is_concerned(self, subscription: Subscription) -> bool:
+        """Whether a command speaks of a partition in which the subscription has neither a lane nor a row."""
+        match subscription.resume_from:
+            case ReplayOffset(partition):
+                return partition == self._partition.number
+            case ReplayTimestamp():
+                # In which partitions a key's events are, nobody here knows: producers have partitioners of their own,
+                # and a topic that gains partitions keeps what it has where it is.
+                return True
+            case Skip() | None:
+                return False
+
+    def _forget(self, lane: Lane) -> None:
+        given_up = lane.abandon()
+        if given_up:
+            self._worker.telemetry.dropped("unknown-subscription", given_up, subscription=lane.name)
+        if lane.row is not None:
+            logger.info(
+                "subscription %s was deleted at %d of partition %d", lane.name, lane.row.next, self._partition.number
+            )
+            self._partition.delete_row(lane)
+
+    def _reconcile(self, lane: Lane, subscription: Subscription) -> None:
+        """Apply a revision that the row has not noted yet: once."""
+        if subscription.revision <= lane.revision:
+            self._apply_wish(lane, subscription, self._worker.clock.now())
+            return
+        match subscription.resume_from:
+            case ReplayTimestamp(timestamp_ms):
+                # The revision is noted when the place is known: a crash before that leaves the command to be applied.
+                here = self._partition.dispatched
+                self._partition.spawn(partial(self._replay_from, lane, subscription, timestamp_ms, here), lane)
+                return
+            case ReplayOffset(partition, offset) if partition == self._partition.number:
+                if offset > self._partition.dispatched:
+                    logger.warning(
+                        "subscription %s: goes on at %d of partition %d, beyond what has been read, which is up to %d: "
+                        "events that come before it are passed over",
+                        lane.name,
+                        offset,
+                        partition,
+                        self._partition.dispatched,
+                    )
+                lane.revision = subscription.revision
+                lane.move(offset)
+            case Skip(partition, offset) if (
+                partition == self._partition.number and lane.next == offset < self._partition.dispatched
+            ):
+                self._worker.telemetry.dropped(
+                    "skipped", subscription=lane.name, partition=self._partition.number, offset=offset
+                )
+                lane.revision = subscription.revision
+                lane.skip(offset)
+            case Skip(partition, offset) if partition == self._partition.number:
+                logger.warning(
+                    "subscription %s: the event to be skipped, %d of partition %d, is not the next one or has not come "
+                    "yet; the next one is %d",
+                    lane.name,
+                    offset,
+                    partition,
+                    lane.next,
+                )
+                lane.revision = subscription.revision
+            case _:
+                lane.revision = subscription.revision
+        self._take_up(lane, subscription)
+
+    def _take_up(self, lane: Lane, subscription: Subscription) -> None:
+        """A new revision is the wish to go on: FAILURE is cleared, waits are over."""
+        lane.resume()
+        if lane.row is not None:
+            self._partition.note(lane)
+        elif self._is_concerned(subscription):
+            # Where the lane stands the committed offset will say; that the command was carried out, only a row can.
+            self._partition.write(lane)
+        self._apply_wish(lane, subscription, self._worker.clock.now())
+
+    async def _replay_from(self, lane: Lane, subscription: Subscription, timestamp_ms: int, here: int) -> None:
+        """Go on from a time; *here* is where the stream was when the command came, whatever it brings meanwhile."""
+        owes = lane.next < here
+        place = await self._worker.reader.offset_at(self._partition.number, timestamp_ms)
+        is_done = lane.revision >= subscription.revision  # the revision was heard of twice
+        if is_done or lane.subscription is not subscription or self._partition.is_draining:
+            return
+        lane.revision = subscription.revision
+        if place is None:
+            place = here
+        if owes or place < here:
+            lane.move(place)
+        # Else the lane brings all that the time speaks of by itself: a move would bring it twice.
+        self._take_up(lane, subscription)
+
+    def _apply_wish(self, lane: Lane, subscription: Subscription, now: float) -> None:
+        status = status_of(subscription, now)
+        if status is Status.STARTED:
+            if lane.state == "stopped" and lane.status is not Status.FAILURE:
+                lane.resume()
+        elif status is Status.FAILURE:
+            cause = Cause("configuration", subscription.problem or "", None, now)
+            lane.stop(status, cause)
+        elif not (lane.status is Status.FAILURE and lane.state == "stopped"):
+            lane.stop(status)

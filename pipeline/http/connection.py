@@ -1,0 +1,255 @@
+"""Connections as we use them: aiohttp's protocol and C parser, with strict rules for the time between two requests."""
+
+import asyncio
+import socket
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohappyeyeballs import start_connection
+from aiohttp import (
+    ClientConnectorDNSError,
+    ClientProxyConnectionError,
+    ClientRequest,
+    ClientTimeout,
+    ServerDisconnectedError,
+    StreamReader,
+    TCPConnector,
+)
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD
+
+from pipeline.http.destination import Dial
+from pipeline.http.response import MAX_BODY_BYTES
+from pipeline.http.socks import connect_on
+
+if TYPE_CHECKING:
+    from aiohttp.tracing import Trace
+
+
+MAX_HEADER_LINE_BYTES: Final = 8190
+MAX_HEADERS: Final = 128
+MAX_FRAMING_BYTES: Final = 32_768
+"""How much an answer may say beside its body: interim answers, its head, chunk sizes, chunk extensions, trailers."""
+
+_PIECE_BYTES: Final = 4096
+"""What the parser is given at a time of a long answer: it makes objects and copies of all that it is given."""
+
+_MOST_UNREAD_ANSWERS: Final = 32
+"""More than an exchange waits for."""
+
+
+class IdleConnections:
+    """The connections that wait for their next request, oldest first: at most *limit*, the oldest is closed beyond it.
+
+    aiohttp bounds connections in use; the idle ones, one per host at the least, would be bounded by nothing.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._parked: dict[Wire, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._parked)
+
+    def add(self, wire: "Wire") -> None:
+        """*wire* has been given back."""
+        wire.is_idle = True
+        self._parked[wire] = None
+        if len(self._parked) > self._limit:
+            oldest = next(iter(self._parked))
+            self.discard(oldest)
+            oldest.close()
+
+    def discard(self, wire: "Wire") -> None:
+        """*wire* is taken again, or gone."""
+        wire.is_idle = False
+        self._parked.pop(wire, None)
+
+
+class Wire(ResponseHandler):
+    """One connection.
+
+    Attributes:
+        is_idle: it waits for its next request.
+        expired: it was aborted because the answer took too long.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, idle: IdleConnections) -> None:
+        super().__init__(loop)
+        self._idle = idle
+        self.is_idle = False
+        self.expired = False
+        self._is_closed_here = False
+        self._received_bytes = 0
+        self._first_piece: bytes | None = None
+
+    def begin(self) -> None:
+        """A request is about to be written."""
+        self._received_bytes = 0
+        self._payload = None
+        self._parse_from_here()
+
+    def _parse_from_here(self) -> None:
+        self.set_response_params(
+            read_until_eof=True,
+            auto_decompress=False,
+            max_line_size=MAX_HEADER_LINE_BYTES,
+            max_field_size=MAX_HEADER_LINE_BYTES,
+            max_headers=MAX_HEADERS,
+        )
+
+    @property
+    def was_cut_off_unanswered(self) -> bool:
+        """The peer has ended it, and nothing had come since the last request was written."""
+        return self.transport is None and not (self._received_bytes or self.expired or self._is_closed_here)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes that belong to no request would be read as the answer to the next one: such a connection is closed."""
+        if self.is_idle:
+            self._idle.discard(self)
+            self.close()
+        elif self._received_bytes + len(data) <= _PIECE_BYTES:
+            self._parse(data)
+        else:
+            self._parse_in_pieces(data)
+
+    def _parse(self, piece: bytes) -> None:
+        self._first_piece = None if self._received_bytes else piece
+        self._received_bytes += len(piece)
+        super().data_received(piece)
+        self._first_piece = None
+
+    def _parse_in_pieces(self, data: bytes) -> None:
+        for start in range(0, len(data) or 1, _PIECE_BYTES):
+            if self._has_enough():
+                self._pause_transport_reading()
+                return
+            self._parse(data[start : start + _PIECE_BYTES])
+
+    def _has_enough(self) -> bool:
+        """Whether the rest is of no use. If nobody knows yet, whoever reads is told."""
+        if self.transport is None or self._exception is not None:
+            return True
+        if len(self._buffer) > _MOST_UNREAD_ANSWERS:
+            self.force_close()
+            return True
+        payload = self._payload
+        if payload is None or payload is EMPTY_PAYLOAD:
+            if self._received_bytes <= MAX_FRAMING_BYTES:
+                return False
+            self.set_exception(HttpProcessingError(message="head too long"), LineTooLong(b"", MAX_FRAMING_BYTES))
+            return True
+        if self._received_bytes - payload.total_bytes > MAX_FRAMING_BYTES:
+            # The status has been said, and that is what counts.
+            self.force_close()
+            payload.feed_eof()
+            return True
+        return payload.total_bytes > MAX_BODY_BYTES
+
+    def pause_reading(self) -> None:
+        """Nothing: `_has_enough` bounds what is read, and aiohttp's own bound costs more than small chunks do."""
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Nothing, for nothing has been paused."""
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
+        """No answer, or no more of it: whoever waits for the head is told, and, unlike in aiohttp, for the body."""
+        first, self._first_piece = self._first_piece, None
+        if first is not None and self._parse_head_apart(first):
+            return
+        if exc_cause is None:
+            super().set_exception(exc)
+        else:
+            exc.__cause__ = exc_cause
+            super().set_exception(exc, exc_cause)
+        _wake(self._payload, exc)
+
+    def _parse_head_apart(self, data: bytes) -> bool:
+        # aiohttp forgets a complete answer when something that can't be read follows it in the same packet: a body
+        # where none may be, or more of it than was said. In a packet of its own it would have been an answer.
+        head, end, rest = data.partition(b"\r\n\r\n")
+        if not rest:
+            return False
+        self._parse_from_here()
+        super().data_received(head + end)
+        super().data_received(rest)
+        return True
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The end of it, whoever wanted it."""
+        self._idle.discard(self)
+        super().connection_lost(exc)
+
+    def close(self) -> None:
+        """Close it, and wake whoever still reads an answer from it, which aiohttp does not."""
+        payload, self._is_closed_here = self._payload, True
+        super().close()
+        _wake(payload, ServerDisconnectedError())
+
+    def abort(self) -> None:
+        """As `close`, without sending what is buffered."""
+        payload, self._is_closed_here = self._payload, True
+        super().abort()
+        _wake(payload, ServerDisconnectedError())
+
+    def expire(self) -> None:
+        """The answer took too long. What has not been written yet is dropped; whoever reads is told at once."""
+        self.expired = True
+        if self.transport is not None:
+            self.transport.abort()
+        self.set_exception(TimeoutError())
+
+
+def _wake(payload: StreamReader | None, error: BaseException) -> None:
+    if payload is not None and not payload.is_eof() and payload.exception() is None:
+        payload.set_exception(error)
+
+
+class Connector(TCPConnector):
+    """A connector whose connections are `Wire`s; keywords are those of aiohttp's."""
+
+    def __init__(self, *, idle: IdleConnections, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+        super().__init__(loop=loop, **options)
+        # aiohttp has no public place for it. That it is heeded is tested: an idle connection that speaks is closed.
+        self._factory = partial(Wire, loop=loop, idle=idle)  # type: ignore[assignment]  # a Wire is a ResponseHandler
+
+    async def _create_connection(
+        self,
+        req: ClientRequest,
+        traces: "list[Trace]",
+        timeout: ClientTimeout,  # noqa: ASYNC109 - aiohttp's signature
+    ) -> ResponseHandler:
+        # aiohttp knows no SOCKS. What it does with a socket that is connected already, TLS and errors, is its own.
+        if not isinstance(req, Dial) or req.socks is None:
+            return await super()._create_connection(req, traces, timeout)
+        sock = await self._socket_to(req, req.socks.host, req.socks.port)
+        await connect_on(req.socks, sock, req.host, req.port or 0)
+        context = self._get_ssl_context(req)
+        # From here on the socket belongs to the event loop, which closes it if TLS fails.
+        _, protocol = await self._wrap_existing_connection(
+            self._factory,
+            req=req,
+            timeout=timeout,
+            sock=sock,
+            ssl=context,
+            server_hostname=None if context is None else req.server_hostname or req.host,
+        )
+        return protocol
+
+    async def _socket_to(self, req: Dial, host: str, port: int) -> socket.socket:
+        """A socket to the proxy at *host*, with the resolver, the errors and the many addresses of any other one."""
+        try:
+            found = await self._resolve_host(host, port)
+        except OSError as error:
+            raise ClientConnectorDNSError(req.connection_key, error) from error
+        try:
+            return await start_connection(
+                self._convert_hosts_to_addr_infos(found),
+                happy_eyeballs_delay=self._happy_eyeballs_delay,
+                interleave=self._interleave,
+                loop=self._loop,
+                socket_factory=self._socket_factory,
+            )
+        except OSError as error:
+            raise ClientProxyConnectionError(req.connection_key, error) from error

@@ -1,0 +1,155 @@
+"""Where the requests of a subscription go, worked out once: the target in the request, and what to connect to."""
+
+import re
+from asyncio import AbstractEventLoop
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from ssl import SSLContext
+from typing import Final
+
+from aiohttp import ClientRequest, ClientTimeout
+from aiohttp.client_reqrep import ConnectionKey
+from yarl import URL
+
+from pipeline.auth.static import basic_authorization
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.model import HttpLimits
+from pipeline.http.proxy import ProxyRoute
+from pipeline.http.request import Target
+from pipeline.http.socks import SocksProxy
+
+_SCHEMES: Final = ("http", "https")
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%(25)?[A-Za-z0-9._~-]+)?")
+"""A name, in its form for DNS, or an IPv6 address with or without a zone: it stands in lines of the request."""
+
+
+class Dial(ClientRequest):
+    """What aiohttp's connector needs to know to connect; never sent. Its key names the pool of connections.
+
+    Attributes:
+        socks: the SOCKS proxy to go through, of which aiohttp knows nothing (connection.Connector).
+    """
+
+    socks: SocksProxy | None = None
+
+    @cached_property
+    def connection_key(self) -> ConnectionKey:  # a property there, worked out on every access
+        """Host, port, TLS and proxy: requests with the same key share connections."""
+        key = super().connection_key
+        socks = self.socks
+        if socks is None:
+            return key
+        # aiohttp's key is a named tuple that takes what it is given; whoever goes by other credentials shares nothing.
+        return key._replace(
+            proxy=URL.build(scheme=f"socks{socks.version}", host=socks.host, port=socks.port),
+            proxy_headers_hash=hash(socks),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One URL, by one way, under one set of options; every request of a subscription goes there.
+
+    Attributes:
+        where: host and port, for sentences.
+        dial: what the connector takes.
+        target: what the request says.
+        url_authorization: Basic credentials from the URL's userinfo.
+        connect_timeout: for name, TCP, TLS and proxy tunnel together.
+        read_timeout_seconds: from the first byte sent to the last byte of the answer.
+        via: host and port of the proxy, for sentences.
+        is_forwarded: the proxy reads the request and answers in the receiver's name, instead of passing bytes on.
+    """
+
+    where: str
+    dial: Dial = field(repr=False)
+    target: Target
+    url_authorization: str | None = field(repr=False)
+    connect_timeout: ClientTimeout
+    connect_timeout_seconds: float
+    read_timeout_seconds: float
+    via: str | None = None
+    is_forwarded: bool = False
+
+
+def parse_url(text: str) -> URL:
+    """The URL of a callback or a token endpoint.
+
+    Raises:
+        ConfigurationError: it is not http or https, or has no host; it is not shown, for it may hold secrets.
+    """
+    try:
+        url = URL(text)
+        if url.scheme not in _SCHEMES or not url.host or not url.port:
+            raise ConfigurationError(f"the URL has the scheme {url.scheme!r}, must be http or https, and needs a host")
+        if _HOST.fullmatch(url.raw_host or "") is None:
+            raise ConfigurationError("the URL has a host that is no name and no address")
+    except ValueError:
+        raise ConfigurationError("the URL can't be read") from None
+    return url
+
+
+def destination(
+    url: URL, *, tls: SSLContext | None, proxy: ProxyRoute | None, limits: HttpLimits, loop: AbstractEventLoop
+) -> Destination:
+    """Work out the destination for *url*.
+
+    Args:
+        url: from `parse_url`.
+        tls: for https, and for a proxy that is spoken to in TLS.
+        proxy: the way there; None is straight.
+        limits: the timeouts.
+        loop: the running event loop.
+
+    Raises:
+        ConfigurationError: the userinfo can't stand in a header.
+    """
+    bare = url.with_user(None).with_fragment(None)
+    where = f"{bare.host_subcomponent}:{bare.port}"
+    http_proxy = None if proxy is None or proxy.socks is not None else proxy
+    dial = Dial(
+        "POST",
+        bare,
+        proxy=None if http_proxy is None else http_proxy.url,
+        proxy_headers=None if http_proxy is None else _proxy_headers(http_proxy),
+        ssl=True if tls is None else tls,
+        server_hostname=_server_hostname(bare),
+        loop=loop,
+    )
+    dial.socks = None if proxy is None else proxy.socks
+    return Destination(
+        where=where,
+        dial=dial,
+        target=_target(bare, http_proxy),
+        url_authorization=None
+        if url.user is None
+        else basic_authorization(url.user, url.password or "", "callbackUrl"),
+        connect_timeout=ClientTimeout(connect=limits.connect_timeout_seconds),
+        connect_timeout_seconds=limits.connect_timeout_seconds,
+        read_timeout_seconds=limits.read_timeout_seconds,
+        via=None if proxy is None else _via(proxy),
+        is_forwarded=http_proxy is not None and url.scheme == "http",
+    )
+
+
+def _server_hostname(url: URL) -> str | None:
+    """The name in the certificate, where it is not the host as it stands: none ends in a dot (RFC 6066 section 3)."""
+    host = url.raw_host or ""
+    return host.rstrip(".") if host.endswith(".") else None
+
+
+def _via(proxy: ProxyRoute) -> str:
+    port = proxy.url.port if proxy.socks is None else proxy.socks.port
+    return f"{proxy.url.host_subcomponent}:{port}"
+
+
+def _target(url: URL, proxy: ProxyRoute | None) -> Target:
+    host = url.host_port_subcomponent or ""
+    if proxy is None or url.scheme == "https":
+        return Target(url.raw_path_qs, host)
+    return Target(str(url), host, proxy.authorization)
+
+
+def _proxy_headers(proxy: ProxyRoute) -> Mapping[str, str]:
+    return {} if proxy.authorization is None else {"Proxy-Authorization": proxy.authorization}

@@ -1,0 +1,157 @@
+"""Why there is no complete answer, as `Failed`: sentences with host and port, never with a query, a header or a token.
+
+What the receiver sent is not quoted: it may be an echo of our own request. Pure.
+"""
+
+import errno
+import ssl
+from typing import Final
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.streams import EofStream
+
+from pipeline.core.outcome import Failed
+from pipeline.http.destination import Destination
+from pipeline.http.socks import SocksError
+from pipeline.http.ssrf_guard import RefusedAddressError
+
+_CERTIFICATE_ALERTS: Final = (
+    "ALERT_BAD_CERTIFICATE",
+    "ALERT_CERTIFICATE_EXPIRED",
+    "ALERT_CERTIFICATE_REQUIRED",
+    "ALERT_CERTIFICATE_REVOKED",
+    "ALERT_CERTIFICATE_UNKNOWN",
+    "ALERT_UNKNOWN_CA",
+    "ALERT_UNSUPPORTED_CERTIFICATE",
+)
+"""Alerts by which a server ends a TLS 1.3 handshake that looks complete to the client already (RFC 8446 section
+4.4.2.4): the request that was written after it never leaves the server's TLS layer."""
+
+
+def not_connected(destination: Destination, error: Exception) -> Failed:
+    """*error* came up before there was a connection: nothing was sent."""
+    timed_out = isinstance(error, TimeoutError)
+    return Failed(_why_not_connected(destination, error), may_have_arrived=False, timed_out=timed_out)
+
+
+def _why_not_connected(destination: Destination, error: Exception) -> str:
+    where = destination.where
+    through = "" if destination.via is None else f" through the proxy {destination.via}"
+    match error:
+        case TimeoutError():
+            return f"no connection to {where}{through} within {destination.connect_timeout_seconds:g} s"
+        case aiohttp.ClientConnectorError():
+            return _no_socket(destination, error)
+        case aiohttp.InvalidURL():
+            return f"{where} is no host name and no address in its usual notation"
+        case UnicodeError():
+            return f"the host of {where} is no host name"
+        case _ if destination.via is not None:
+            return _no_way_through(destination, error)
+        case _:
+            return f"no connection to {where}: {type(error).__name__}"
+
+
+def _no_socket(destination: Destination, error: aiohttp.ClientConnectorError) -> str:
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            peer = _shaken_with(destination, error)
+            return f"the certificate of {peer} is not trusted: {_certificate_problem(error.certificate_error)}"
+        case aiohttp.ClientConnectorSSLError():
+            return f"the TLS handshake with {_shaken_with(destination, error)} failed: {_tls_reason(error.os_error)}"
+        case aiohttp.ClientConnectorDNSError():
+            named = destination.via or destination.where
+            return f"the host of {named} can't be resolved: {error.os_error.strerror or 'no reason'}"
+        case aiohttp.ClientProxyConnectionError():
+            return _refused(error.os_error, f"the proxy {destination.via}")
+        case _:
+            return _refused(error.os_error, destination.where)
+
+
+def _refused(error: OSError, peer: str) -> str:
+    if isinstance(error, RefusedAddressError):
+        return error.verdict
+    if error.errno == errno.ECONNREFUSED:
+        return f"connection refused by {peer}"
+    if error.errno is None and isinstance(error, ConnectionError):
+        return f"{peer} closed the connection in the TLS handshake"  # asyncio's own words for that have no number
+    return f"no connection to {peer}: {error.strerror or type(error).__name__}"
+
+
+def _no_way_through(destination: Destination, error: Exception) -> str:
+    """The proxy was reached, the receiver was not."""
+    proxy, where = f"the proxy {destination.via}", destination.where
+    match error:
+        case SocksError():
+            return f"{proxy} {'refused the' if error.is_refusal else 'gave no'} connection to {where}: {error.reason}"
+        case aiohttp.ClientHttpProxyError():
+            return f"{proxy} answered {error.status} to CONNECT {where}"
+        case aiohttp.ClientResponseError():
+            return f"the answer of {proxy} to CONNECT {where} is not valid HTTP"
+        case aiohttp.ServerDisconnectedError() | OSError():
+            return f"{proxy} ended the connection before it had answered to CONNECT {where}"
+        case _:
+            return f"no connection to {where} through {proxy}: {type(error).__name__}"
+
+
+def _shaken_with(destination: Destination, error: aiohttp.ClientConnectorError) -> str:
+    """Who was at the other end of a TLS handshake: a proxy may be spoken to in TLS, and the receiver through it."""
+    is_receiver = (error.host, error.port) == (destination.dial.host, destination.dial.port)
+    return destination.where if is_receiver else f"the proxy {destination.via}"
+
+
+def _certificate_problem(error: Exception) -> str:
+    return str(getattr(error, "verify_message", "") or "it does not fit the host name")
+
+
+def _tls_reason(error: BaseException) -> str:
+    reason = getattr(error, "reason", None)
+    return str(reason).replace("_", " ").lower() if reason else type(error).__name__
+
+
+def not_let_through(destination: Destination) -> Failed:
+    """The proxy answered 407 (RFC 9110 section 15.5.8), which says nothing of the event.
+
+    That it was the proxy is what the status means, and no proof: a receiver behind it could say so too.
+    """
+    return Failed(f"the proxy {destination.via} answered 407 and wants other credentials", may_have_arrived=True)
+
+
+def broken(destination: Destination, error: Exception, *, expired: bool, answer_begun: bool) -> Failed:
+    """*error* came up after the request was written: nobody knows how far it got.
+
+    Args:
+        destination: where the request went.
+        error: what the connection said.
+        expired: it was we who gave up waiting.
+        answer_begun: the head of the answer had been read.
+    """
+    where = destination.where
+    if expired:
+        seconds = destination.read_timeout_seconds
+        return Failed(f"no complete answer from {where} within {seconds:g} s", may_have_arrived=True, timed_out=True)
+    tls_error = error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else None
+    if tls_error is not None:
+        refused = not answer_begun and str(tls_error.reason).endswith(_CERTIFICATE_ALERTS)
+        return Failed(f"{where} ended TLS: {_tls_reason(tls_error)}", may_have_arrived=not refused)
+    return Failed(_how_it_broke(where, error, answer_begun=answer_begun), may_have_arrived=True)
+
+
+def _how_it_broke(where: str, error: Exception, *, answer_begun: bool) -> str:  # noqa: PLR0911 - one line per cause
+    match error:
+        case HttpProcessingError():
+            if isinstance(error.__cause__, LineTooLong):
+                return f"the head of the answer of {where} is larger than allowed"
+            return f"the answer of {where} is not valid HTTP ({type(error.__cause__ or error).__name__})"
+        case aiohttp.ClientPayloadError():
+            return f"the answer of {where} broke off or is not valid HTTP"
+        case aiohttp.ServerDisconnectedError() | EofStream():
+            begun = answer_begun or not isinstance(getattr(error, "message", ""), str)
+            return f"{where} closed the connection {'in the middle of its answer' if begun else 'without an answer'}"
+        case OSError() if error.errno in {errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED}:
+            return f"{where} reset the connection before it had answered"
+        case OSError():
+            return f"the connection to {where} broke: {error.strerror or type(error).__name__}"
+        case _:
+            return f"the exchange with {where} failed: {type(error).__name__}"

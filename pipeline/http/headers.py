@@ -1,0 +1,119 @@
+"""Which header fields may stand in a request, and which may come from where (RFC 9110 section 5; interface.md 3). Pure.
+
+Values may hold obs-text, the bytes 0x80 to 0xFF: it is part of the grammar, and text in UTF-8 gets through by it.
+Everything that could end a line or a message early is refused.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+from urllib.parse import quote
+
+LONGEST_NAME: Final = 256
+"""A longer name of a record header is taken for illegal: no server would take it."""
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+
+FRAMING: Final = frozenset(
+    {
+        # What says where the request goes, where it ends and how the connection goes on.
+        *("host", "content-length", "transfer-encoding", "trailer", "expect"),
+        # Hop by hop (RFC 9110 section 7.6.1).
+        *("connection", "keep-alive", "proxy-connection", "te", "upgrade", "http2-settings"),
+        *("proxy-authenticate", "proxy-authorization", "proxy-authentication-info"),
+        # CGI hands it to programs as HTTP_PROXY, which HTTP clients take for the proxy to use (CVE-2016-5385).
+        "proxy",
+    }
+)
+"""Fields that only the client itself may write."""
+
+CREDENTIALS: Final = frozenset({"authorization", "cookie"})
+"""Fields that say who is calling: never from a record, from a subscription only where its `auth` is none."""
+
+OWN: Final = frozenset(
+    {
+        *("webhook-id", "webhook-timestamp", "webhook-signature", "webhook-attempt", "webhook-subscription"),
+        # The handshake of CloudEvents webhooks (http/handshake.py).
+        *("webhook-request-origin", "webhook-request-rate", "webhook-request-callback"),
+    }
+)
+"""Fields whose meaning is ours: a receiver can rely on nobody else having written them."""
+
+_RESERVED: Final = FRAMING | OWN
+_FOLDED: Final = re.compile(r"[^0-9a-z]")
+
+DEAD_LETTER_PREFIX: Final = "dlq."
+"""Headers of a dead letter (interface.md section 4). They end with it: a redrive does not send them."""
+
+_NO_ATTRIBUTE: Final = frozenset({"ce-", "ce-datacontenttype"})
+"""An attribute without a name, and the one that is `content-type` and nothing else (CloudEvents HTTP binding 3.1.1)."""
+
+_CLOUD_EVENT_PREFIX: Final = "ce_"
+# CloudEvents HTTP binding section 3.1.3.2: space, double quote, percent and what is not visible ASCII are encoded.
+_CLOUD_EVENT_SAFE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
+_CLOUD_EVENT_PLAIN: Final = re.compile(rb"[\x21\x23\x24\x26-\x7e]*")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordField:
+    """A record header by its name: what it is called in the request.
+
+    Attributes:
+        key: the name in lower case, for names are compared without regard to case.
+        start: the line up to the value.
+        is_cloud_event: it came in the Kafka binding of CloudEvents and its value is encoded as the HTTP binding wants.
+    """
+
+    key: str
+    start: bytes
+    is_cloud_event: bool = False
+
+
+def is_name(name: str) -> bool:
+    """Whether *name* is a token, as the name of a field has to be (RFC 9110 section 5.1)."""
+    return _TOKEN.fullmatch(name) is not None
+
+
+def is_value(value: bytes) -> bool:
+    """Whether *value* can stand in a field: no CR, LF, NUL or other control character but the tab."""
+    return _VALUE.fullmatch(value) is not None
+
+
+def is_reserved(name: str) -> bool:
+    """Whether only the client may write a field called *name*, or one that a server may take for it.
+
+    CGI and what follows it (WSGI, Rack, PHP) hand fields to programs under names in which `-` and `_`, in some servers
+    every character but letters and digits, have become the same: `webhook_id` is read as `webhook-id`.
+    """
+    return _FOLDED.sub("-", name.lower()) in _RESERVED
+
+
+def record_field(name: str) -> RecordField | None:
+    """How a record header called *name* is sent; None if it never is."""
+    return _record_field(name) if len(name) <= LONGEST_NAME else None
+
+
+@lru_cache(maxsize=1024)  # names repeat from event to event; a thousand of them at their longest are 256 KiB
+def _record_field(name: str) -> RecordField | None:
+    is_cloud_event = name.startswith(_CLOUD_EVENT_PREFIX)
+    sent_as = f"ce-{name.removeprefix(_CLOUD_EVENT_PREFIX)}" if is_cloud_event else name
+    key = sent_as.lower()
+    if not is_name(sent_as) or is_reserved(key) or key in CREDENTIALS or key in _NO_ATTRIBUTE:
+        return None
+    return RecordField(key, f"{sent_as}: ".encode("ascii"), is_cloud_event)
+
+
+def record_line(field: RecordField, value: bytes | None) -> bytes | None:
+    """The whole line of a record header, with its end; None if *value* can't stand in HTTP (or is null)."""
+    if value is None:
+        return None
+    if field.is_cloud_event and _CLOUD_EVENT_PLAIN.fullmatch(value) is None:
+        try:
+            value = quote(value.decode(), safe=_CLOUD_EVENT_SAFE).encode("ascii")
+        except UnicodeDecodeError:
+            return None
+    if _VALUE.fullmatch(value) is None:
+        return None
+    return b"%b%b\r\n" % (field.start, value.strip(b" \t"))

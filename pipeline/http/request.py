@@ -1,0 +1,191 @@
+"""The bytes of a request: a head built once per subscription, filled in once per event. Pure but for the clock.
+
+Strongest first (interface.md section 3): framing and Authorization, our own fields, record headers, subscription
+headers, defaults. Names are compared without regard to case; of several fields of one name the first is sent.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import quote
+
+from pipeline.core.clock import Clock
+from pipeline.core.model import Event, Header
+from pipeline.core.webhook_ids import FIRST_ID, WebhookIds
+from pipeline.http import headers as fields
+from pipeline.http.signature import Signer
+
+HeaderLeftOut = Callable[[str], None]
+"""Told the name of each record or subscription header that was not sent."""
+
+_VISIBLE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
+_DEFAULTS: Final[Mapping[str, bytes]] = {"content-type": b"content-type: application/json\r\n"}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the first lines of a request say.
+
+    Attributes:
+        request_target: origin-form, or absolute-form for a plain HTTP proxy (RFC 9112 section 3.2), percent-encoded.
+        host: the value of `Host`.
+        proxy_authorization: for a plain HTTP proxy that asks for credentials.
+    """
+
+    request_target: str
+    host: str
+    proxy_authorization: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """What the requests of one subscription have in common; made by `request_head`.
+
+    Attributes:
+        start: the lines that nothing overrides.
+        weaker: by lower-case name the lines that a record header of the same name replaces.
+        plain: *start* and all of *weaker*, for the events without headers.
+        signer: signs each attempt; None without signing secrets.
+        ids: says which id an event is sent with.
+    """
+
+    start: bytes = field(repr=False)
+    weaker: Mapping[str, bytes] = field(repr=False)
+    plain: bytes = field(repr=False)
+    signer: Signer | None
+    clock: Clock
+    left_out: HeaderLeftOut
+    ids: WebhookIds
+
+    def request(self, event: Event, attempt: int, authorization: str | None = None) -> bytes:
+        """The whole request for one attempt.
+
+        Args:
+            event: its topic name is one that Kafka allows.
+            attempt: 1, 2, ...
+            authorization: the value of `Authorization` where it is not the same for every event.
+
+        Raises:
+            ValueError: *authorization* can't stand in a header.
+        """
+        body = event.value or b""
+        webhook_id = self.ids.of(event)
+        head = self._with_record_headers(event, webhook_id) if event.headers else self.plain
+        own = f"webhook-id: {webhook_id}\r\nwebhook-attempt: {attempt}\r\n"
+        if self.signer is not None:
+            timestamp = int(self.clock.now())
+            signature = self.signer.signature(webhook_id, timestamp, body)
+            own = f"{own}webhook-timestamp: {timestamp}\r\nwebhook-signature: {signature}\r\n"
+        if authorization is not None:
+            own = f"{own}Authorization: {_checked(authorization)}\r\n"
+        return head + f"{own}content-length: {len(body)}\r\n\r\n".encode("latin-1") + body
+
+    def options(self, more: Mapping[str, str], authorization: str | None = None) -> bytes:
+        """An OPTIONS request to the same target, with what the subscription says of itself and of who is calling.
+
+        Args:
+            more: fields of the request; their names are tokens.
+            authorization: as for `request`.
+
+        Raises:
+            ValueError: a value can't stand in a header.
+        """
+        kept = [line for key, line in self.weaker.items() if not key.startswith("content-")]
+        own = "".join(f"{name}: {_checked(value)}\r\n" for name, value in more.items())
+        if authorization is not None:
+            own = f"{own}Authorization: {_checked(authorization)}\r\n"
+        start = b"OPTIONS" + self.start.removeprefix(b"POST")
+        return b"".join([start, *kept, own.encode("latin-1"), b"content-length: 0\r\n\r\n"])
+
+    def _with_record_headers(self, event: Event, webhook_id: str) -> bytes:
+        """The head with the headers of the event; a first id that is not the one it is sent with is told."""
+        lines: dict[str, bytes] = {}
+        for name, value in event.headers:
+            if name.startswith(fields.DEAD_LETTER_PREFIX):
+                if name == FIRST_ID and value != webhook_id.encode():
+                    self.left_out(name)
+                continue
+            known = fields.record_field(name)
+            line = None if known is None or known.key in lines else fields.record_line(known, value)
+            if known is None or line is None:
+                self.left_out(name[: fields.LONGEST_NAME])
+            else:
+                lines[known.key] = line
+        weaker = self.weaker
+        if lines.keys().isdisjoint(weaker):
+            return self.plain + b"".join(lines.values())
+        kept = [line for key, line in weaker.items() if key not in lines]
+        return b"".join([self.start, *kept, *lines.values()])
+
+
+def request_head(
+    target: Target,
+    *,
+    subscription_id: str,
+    headers: tuple[Header, ...],
+    authorization: str | None,
+    takes_credentials: bool,
+    user_agent: str,
+    signer: Signer | None,
+    clock: Clock,
+    left_out: HeaderLeftOut,
+    ids: WebhookIds,
+) -> RequestHead:
+    """The head for one subscription.
+
+    Args:
+        target: where the request goes.
+        subscription_id: the value of `webhook-subscription`, percent-encoded where it is not visible ASCII.
+        headers: the subscription's; those that can't stand in HTTP or are not theirs to set are left out and told.
+        authorization: the value of `Authorization` where it is the same for every event.
+        takes_credentials: whether *headers* may set Authorization and Cookie: where the subscription's auth is none.
+        user_agent: sent unless a header says otherwise.
+        signer: signs each attempt.
+        clock: gives the time of each attempt.
+        left_out: told of each header that is not sent.
+        ids: says which id an event is sent with.
+    """
+    weaker: dict[str, bytes] = {}
+    for header in headers:
+        line = _subscription_line(header, takes_credentials=takes_credentials)
+        if line is None or header.name.lower() in weaker:
+            left_out(header.name[: fields.LONGEST_NAME])
+        else:
+            weaker[header.name.lower()] = line
+    weaker.setdefault("user-agent", f"User-Agent: {user_agent}\r\n".encode("latin-1"))
+    for key, line in _DEFAULTS.items():
+        weaker.setdefault(key, line)
+    if authorization is not None:
+        weaker.pop("authorization", None)
+    start = _start(target, subscription_id, authorization)
+    return RequestHead(start, weaker, start + b"".join(weaker.values()), signer, clock, left_out, ids)
+
+
+def _start(target: Target, subscription_id: str, authorization: str | None) -> bytes:
+    lines = [
+        f"POST {target.request_target} HTTP/1.1",
+        f"Host: {target.host}",
+        f"webhook-subscription: {quote(subscription_id, safe=_VISIBLE)}",
+    ]
+    if target.proxy_authorization is not None:
+        lines.append(f"Proxy-Authorization: {target.proxy_authorization}")
+    if authorization is not None:
+        lines.append(f"Authorization: {authorization}")
+    return "".join(f"{line}\r\n" for line in lines).encode("ascii")
+
+
+def _subscription_line(header: Header, *, takes_credentials: bool) -> bytes | None:
+    key = header.name.lower()
+    if not fields.is_name(header.name) or fields.is_reserved(key):
+        return None
+    if key in fields.CREDENTIALS and not takes_credentials:
+        return None
+    # As UTF-8, like record headers: both are opaque bytes to HTTP.
+    value = header.value.encode("utf-8", "surrogatepass").strip(b" \t")
+    return b"%b: %b\r\n" % (header.name.encode("ascii"), value) if fields.is_value(value) else None
+
+
+def _checked(authorization: str) -> str:
+    if not authorization.isascii() or not fields.is_value(authorization.encode("ascii")):
+        raise ValueError("the access token can't stand in a header")
+    return authorization

@@ -1,0 +1,87 @@
+"""How a receiver's certificate is judged and which one is shown to it: `TlsOptions` as an SSLContext."""
+
+import asyncio
+import ssl
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.model import TlsOptions
+
+MAX_CONTEXTS: Final = 1024
+"""Distinct options whose contexts are kept. Beyond it the oldest is built anew when it is needed again."""
+
+
+class TlsContexts:
+    """One context for each distinct options value: building one reads every trusted root of the system.
+
+    Connections are pooled by context, so subscriptions with the same options share them.
+    """
+
+    def __init__(self, limit: int = MAX_CONTEXTS) -> None:
+        self._limit = limit
+        self._contexts: dict[TlsOptions, ssl.SSLContext] = {}
+        self._building = asyncio.Lock()
+
+    async def get(self, options: TlsOptions) -> ssl.SSLContext:
+        """The context for *options*.
+
+        Raises:
+            ConfigurationError: a certificate or key can't be read, or they don't belong together.
+        """
+        async with self._building:
+            context = self._contexts.get(options)
+            if context is None:
+                context = await asyncio.to_thread(tls_context, options)
+                if len(self._contexts) >= self._limit:
+                    del self._contexts[next(iter(self._contexts))]
+                self._contexts[options] = context
+            return context
+
+
+def tls_context(options: TlsOptions) -> ssl.SSLContext:
+    """A client context: TLS 1.2 or newer, the system's roots and those of the options. Blocks while files are read.
+
+    Any certificate of a trust store is trusted as it is, a receiver's own or an intermediate one too, as Java does it.
+
+    Raises:
+        ConfigurationError: a certificate or key can't be read, or they don't belong together.
+    """
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    # A name in the subject is no name of the receiver (RFC 9110 section 4.3.4).
+    context.hostname_checks_common_name = False
+    # Python 3.13 changed both defaults: what is trusted should not depend on it.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.check_hostname = options.verify_hostname and not options.trust_all
+    if options.trust_all:
+        context.verify_mode = ssl.CERT_NONE
+    if options.trusted_pem is not None:
+        try:
+            context.load_verify_locations(cadata=options.trusted_pem)
+        except (ssl.SSLError, ValueError):
+            raise ConfigurationError("ssl.trustStore: holds no readable PEM certificate") from None
+    if options.client_certificate_pem is not None:
+        _show_certificate(context, options.client_certificate_pem, options.client_key_pem or "")
+    return context
+
+
+def _show_certificate(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    # OpenSSL's Python face takes files only. The folder is readable by this user alone, and gone right away.
+    with tempfile.TemporaryDirectory(prefix="tls-") as folder:
+        pem = Path(folder, "client.pem")
+        pem.write_text(f"{certificate}\n{key}\n", encoding="utf-8")
+        try:
+            # Without a password function OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(pem, password=_no_password)
+        except (ssl.SSLError, ValueError):
+            raise ConfigurationError(
+                "ssl.keyStore: holds no readable PEM certificate with the private key that belongs to it"
+            ) from None
+
+
+def _no_password() -> str:
+    raise ValueError("the key is encrypted")

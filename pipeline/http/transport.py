@@ -1,0 +1,244 @@
+"""The one HTTP client of a worker: bytes to a destination, a complete answer or `Failed` back.
+
+It works on aiohttp's connector and parser without the request machinery between them, which costs more than everything
+else that happens to an event: the bytes of a request are made by request.py, and nothing here looks into them.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, cast
+
+from aiohttp import ClientError
+from aiohttp.abc import AbstractResolver
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import EofStream
+from yarl import URL
+
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.model import HttpLimits, Proxy, TlsOptions
+from pipeline.core.outcome import Failed
+from pipeline.http.connection import Connector, IdleConnections, Wire
+from pipeline.http.destination import Destination, destination, parse_url
+from pipeline.http.failures import broken, not_connected, not_let_through
+from pipeline.http.proxy import ProxyRoute, SystemProxies, proxy_route
+from pipeline.http.response import MAX_BODY_BYTES, Answer
+from pipeline.http.ssrf_guard import Guard, guarded_socket
+from pipeline.http.tls import TlsContexts
+
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
+    from aiohttp.http import RawResponseMessage
+    from aiohttp.streams import StreamReader
+
+logger = logging.getLogger(__name__)
+
+MAX_INTERIM_ANSWERS: Final = 16
+"""Answers of 1xx that may come before the final one; one more is taken for the final one."""
+
+_UNREAD_BYTES: Final = 1024
+"""A complete body up to here may stay unread: so little never makes aiohttp stop reading from the socket."""
+
+_FIRST_STATUS: Final = 100
+_SWITCHING_PROTOCOLS: Final = 101
+_FIRST_FINAL_STATUS: Final = 200
+_NO_CONTENT: Final = 204
+_PROXY_AUTHENTICATION_REQUIRED: Final = 407
+
+
+class Transport:
+    """Connections to receivers: bounded, reused while they are in a known state, guarded.
+
+    Args:
+        guard: judges every address before it is connected to. Proxies are the operator's choice and are not judged;
+            of a URL behind a proxy the guard judges the host as it stands, for the proxy resolves names: what a name
+            leads to there is for the proxy to refuse.
+        max_in_flight: connections in use at a time; as many again may wait for their next request.
+        idle_timeout_seconds: unused connections are closed after that long.
+        system_proxies: what `use_system_proxy` means.
+        resolver: resolves names; aiohttp's own if not given.
+    """
+
+    def __init__(
+        self,
+        *,
+        guard: Guard,
+        max_in_flight: int,
+        idle_timeout_seconds: float,
+        system_proxies: SystemProxies,
+        resolver: AbstractResolver | None = None,
+    ) -> None:
+        self._guard = guard
+        self._limit = max_in_flight
+        self._idle_timeout_seconds = idle_timeout_seconds
+        self._system_proxies = system_proxies
+        self._resolver = resolver
+        self._idle = IdleConnections(max_in_flight)
+        self._contexts = TlsContexts()
+
+    async def start(self) -> None:
+        """Be ready for exchanges on the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._straight = self._connector(guarded=True)
+        self._proxied = self._connector(guarded=False)
+
+    async def close(self) -> None:
+        """Close every connection. Exchanges under way end as `Failed`."""
+        await self._straight.close()
+        await self._proxied.close()
+
+    def _connector(self, *, guarded: bool) -> Connector:
+        return Connector(
+            idle=self._idle,
+            loop=self._loop,
+            limit=self._limit,
+            keepalive_timeout=self._idle_timeout_seconds,
+            socket_factory=guarded_socket(self._guard) if guarded else None,
+            resolver=self._resolver,
+        )
+
+    async def destination(
+        self, url: str, *, tls: TlsOptions, proxy: Proxy | None, use_system_proxy: bool, limits: HttpLimits
+    ) -> Destination:
+        """Work out where requests to *url* go; once per subscription.
+
+        Raises:
+            ConfigurationError: the URL, the TLS options or the proxy can't be used, or the guard refuses the host of a
+                URL behind a proxy.
+        """
+        parsed = parse_url(url)
+        route = proxy_route(proxy, self._system_proxies if use_system_proxy else None, parsed)
+        if route is not None:
+            verdict = self._guard.verdict_on_host(parsed.raw_host or "")
+            if verdict is not None:
+                raise ConfigurationError(verdict)
+        context = await self._contexts.get(tls) if _needs_tls(parsed, route) else None
+        return destination(parsed, tls=context, proxy=route, limits=limits, loop=self._loop)
+
+    async def exchange(
+        self,
+        destination: Destination,
+        request: bytes,
+        *,
+        keep: int,
+        keep_of_success: int,
+        check: Callable[[], None] | None = None,
+    ) -> Answer | Failed:
+        """Send *request* and read the answer; never raises, except when it is cancelled, and what *check* does.
+
+        Args:
+            destination: from `destination`.
+            request: the whole request, as bytes.
+            keep: how much of the answer's body to keep, at most `MAX_BODY_BYTES`.
+            keep_of_success: the same for a 2xx; 0 is faster than anything else.
+            check: called when there is a connection; nothing is sent if it raises.
+        """
+        connector = self._straight if destination.via is None else self._proxied
+        try:
+            # It passes over the kept ones that have been closed meanwhile.
+            connection = await connector.connect(destination.dial, [], destination.connect_timeout)
+        except Exception as error:  # noqa: BLE001 - whatever it was, nothing has been sent
+            _log_unexpected(error)
+            return not_connected(destination, error)
+        wire = cast("Wire", connection.protocol)
+        transport, is_reused = wire.transport, wire.is_idle
+        if transport is None:
+            connection.close()
+            return not_connected(destination, ConnectionResetError())
+        self._take(connection, wire, check)
+        timer = self._loop.call_later(destination.read_timeout_seconds, wire.expire)
+        message, is_clean = None, False
+        try:
+            transport.write(request)
+            message, payload = await wire.read()
+            if message.code < _FIRST_FINAL_STATUS:
+                message, payload = await _final_answer(wire, message, payload)
+            if 200 <= message.code < 300:  # noqa: PLR2004 - the successes of RFC 9110
+                keep = keep_of_success
+                if message.code == _NO_CONTENT and _announces_body(message):
+                    wire.force_close()
+            if not keep and payload.is_eof() and payload.total_bytes <= _UNREAD_BYTES:
+                body, is_drained = b"", True
+            else:
+                body, is_drained = await _drain(payload, keep)
+            if wire.expired:
+                # aiohttp takes the end of the connection for the end of a body without a length, even if we ended it.
+                return broken(destination, TimeoutError(), expired=True, answer_begun=True)
+            # An answer to half a request leaves the other half to be written.
+            is_clean = is_drained and not transport.get_write_buffer_size()
+        except Exception as error:  # noqa: BLE001 - whatever it was, the request may have arrived
+            _log_unexpected(error)
+            failed = broken(destination, error, expired=wire.expired, answer_begun=message is not None)
+            is_stale = is_reused and wire.was_cut_off_unanswered and failed.may_have_arrived
+            return replace(failed, stale=True) if is_stale else failed
+        finally:
+            timer.cancel()
+            self._give_back(connection, wire, is_clean=is_clean)
+        if message.code == _PROXY_AUTHENTICATION_REQUIRED and destination.is_forwarded:
+            return not_let_through(destination)
+        return Answer(message.code, message.headers, body)
+
+    def _take(self, connection: "Connection", wire: Wire, check: Callable[[], None] | None) -> None:
+        self._idle.discard(wire)
+        if check is not None:
+            try:
+                check()
+            except BaseException:
+                self._give_back(connection, wire, is_clean=False)
+                raise
+        wire.begin()
+
+    def _give_back(self, connection: "Connection", wire: Wire, *, is_clean: bool) -> None:
+        if not is_clean:
+            if wire.transport is not None:
+                wire.transport.abort()
+            connection.close()
+            return
+        connection.release()
+        if wire.transport is not None:
+            self._idle.add(wire)
+
+
+async def _final_answer(
+    wire: Wire, message: "RawResponseMessage", payload: "StreamReader"
+) -> "tuple[RawResponseMessage, StreamReader]":
+    """The first answer that is not an interim one (RFC 9110 section 15.2); *message* is one."""
+    interim = 1
+    while message.code < _FIRST_FINAL_STATUS:
+        if message.code < _FIRST_STATUS:
+            raise HttpProcessingError(message=f"{message.code} is no status")
+        if message.code == _SWITCHING_PROTOCOLS or interim == MAX_INTERIM_ANSWERS:
+            wire.force_close()
+            break
+        interim += 1
+        message, payload = await wire.read()
+    return message, payload
+
+
+async def _drain(payload: "StreamReader", keep: int) -> tuple[bytes, bool]:
+    """The first *keep* bytes, and whether the end was reached within the bound."""
+    kept, seen = bytearray(), 0
+    while seen <= MAX_BODY_BYTES:
+        chunk = await payload.readany()
+        if not chunk:
+            return bytes(kept), True
+        seen += len(chunk)
+        kept += chunk[: keep - len(kept)]
+    return bytes(kept), False
+
+
+def _announces_body(message: "RawResponseMessage") -> bool:
+    """Whether a body seems to follow where the head ends the answer (RFC 9112 section 6.3)."""
+    headers = message.headers
+    return "Transfer-Encoding" in headers or headers.get("Content-Length", "0") != "0"
+
+
+def _log_unexpected(error: Exception) -> None:
+    """What is no trouble of the network is a fault of ours or of aiohttp: its place should be found."""
+    if not isinstance(error, OSError | ClientError | HttpProcessingError | EofStream | UnicodeError):
+        logger.error("an exchange failed in an unexpected way", exc_info=error)
+
+
+def _needs_tls(url: URL, route: ProxyRoute | None) -> bool:
+    return url.scheme == "https" or (route is not None and route.url.scheme == "https")

@@ -1,0 +1,154 @@
+"""Calls the callback of a subscription: one attempt of one event, and what came of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
+
+from pipeline.auth.static import static_authorization
+from pipeline.core.clock import Clock
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.model import Event, NoAuth, Subscription
+from pipeline.core.outcome import RESPONSE_EXCERPT_BYTES, Failed, Outcome
+from pipeline.core.webhook_ids import WebhookIds
+from pipeline.http.destination import Destination
+from pipeline.http.request import RequestHead, request_head
+from pipeline.http.response import Answer, judge
+from pipeline.http.response_redaction import confidences, without
+from pipeline.http.signature import Signer
+from pipeline.http.transport import Transport
+
+MAX_PREPARED: Final = 10_000
+"""Subscriptions whose head and destination are kept; beyond it the oldest is prepared anew when it is needed again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What is worked out once for a revision of a subscription: head and destination, or why it can't be called."""
+
+    subscription: Subscription
+    ready: tuple[RequestHead, Destination] | None
+    failed: Failed
+    secrets: tuple[bytes, ...]
+
+
+class Callback:
+    """One attempt over HTTP; never raises, except when it is cancelled, and what *check* does.
+
+    Args:
+        transport: started and closed by whoever made it.
+        clock: for signatures, and for a Retry-After that is a date.
+        user_agent: "name/version".
+        on_header_left_out: told the id of the subscription and the name of each header that can't be sent.
+        ids: says which id an event is sent with; without one no record can choose it.
+        check: called as late as can be before an event is sent, which then is not if it raises.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        clock: Clock,
+        *,
+        user_agent: str,
+        on_header_left_out: Callable[[str, str], None],
+        ids: WebhookIds | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._user_agent = user_agent
+        self._on_header_left_out = on_header_left_out
+        self._ids = ids or WebhookIds()
+        self._check = check
+        self._prepared: dict[str, _Prepared] = {}
+
+    async def __call__(
+        self, subscription: Subscription, event: Event, attempt: int, authorization: str | None = None
+    ) -> Outcome:
+        """What happened to *event*.
+
+        Args:
+            subscription: as long as it is the same object, nothing of it is looked at again.
+            event: what is sent.
+            attempt: 1, 2, ...
+            authorization: the value of `Authorization` from an OAuth 2.0 access token.
+        """
+        prepared = self._prepared.get(subscription.id)
+        if prepared is None or prepared.subscription is not subscription:
+            prepared = await self._prepare(subscription)
+        if prepared.ready is None:
+            return prepared.failed
+        head, destination = prepared.ready
+        try:
+            request = head.request(event, attempt, authorization)
+        except ValueError as error:
+            return Failed(str(error), may_have_arrived=False)
+        answer = await self._transport.exchange(
+            destination, request, keep=RESPONSE_EXCERPT_BYTES, keep_of_success=0, check=self._check
+        )
+        if isinstance(answer, Failed):
+            return answer
+        if answer.body and not 200 <= answer.status < 300:  # noqa: PLR2004 - nobody reads the body of a success
+            secrets = prepared.secrets if authorization is None else confidences(subscription, authorization)
+            answer.body = without(answer.body, secrets)
+        return judge(answer, self._clock.now(), token_used=authorization is not None)
+
+    async def ask(
+        self, subscription: Subscription, fields: Mapping[str, str], authorization: str | None = None
+    ) -> Answer | Failed:
+        """The answer to an OPTIONS request with *fields*; nothing of an event is sent (handshake.py).
+
+        Args:
+            subscription: whose callback is asked, with its credentials and headers.
+            fields: more of them.
+            authorization: as for an attempt.
+        """
+        prepared = await self._prepare(subscription)
+        if prepared.ready is None:
+            return prepared.failed
+        head, destination = prepared.ready
+        try:
+            request = head.options(fields, authorization)
+        except ValueError as error:
+            return Failed(str(error), may_have_arrived=False)
+        answer = await self._transport.exchange(destination, request, keep=0, keep_of_success=0)
+        # Whatever became of the question, the event was not sent.
+        return replace(answer, may_have_arrived=False, stale=False) if isinstance(answer, Failed) else answer
+
+    async def _prepare(self, subscription: Subscription) -> _Prepared:
+        ready, failed = None, Failed("", may_have_arrived=False)
+        try:
+            destination = await self._transport.destination(
+                subscription.url,
+                tls=subscription.tls,
+                proxy=subscription.proxy,
+                use_system_proxy=subscription.use_system_proxy,
+                limits=subscription.http,
+            )
+            ready = self._head(subscription, destination), destination
+        except ConfigurationError as error:
+            failed = Failed(str(error), may_have_arrived=False)
+        secrets = confidences(subscription, static_authorization(subscription.auth))
+        prepared = _Prepared(subscription, ready, failed, secrets)
+        if len(self._prepared) >= MAX_PREPARED and subscription.id not in self._prepared:
+            del self._prepared[next(iter(self._prepared))]
+        self._prepared[subscription.id] = prepared
+        return prepared
+
+    def _head(self, subscription: Subscription, destination: Destination) -> RequestHead:
+        takes_credentials = isinstance(subscription.auth, NoAuth)
+        authorization = static_authorization(subscription.auth)
+        if takes_credentials and not any(header.name.lower() == "authorization" for header in subscription.headers):
+            authorization = destination.url_authorization
+        return request_head(
+            destination.target,
+            subscription_id=subscription.id,
+            headers=subscription.headers,
+            authorization=authorization,
+            takes_credentials=takes_credentials,
+            user_agent=self._user_agent,
+            signer=Signer.from_secrets(subscription.signing_secrets) if subscription.signing_secrets else None,
+            clock=self._clock,
+            left_out=partial(self._on_header_left_out, subscription.id),
+            ids=self._ids,
+        )

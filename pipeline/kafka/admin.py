@@ -1,0 +1,107 @@
+"""A cluster as an administrator sees it: connected, and how many partitions its topics have."""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
+
+from pipeline.core.errors import BrokerError
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.unreachable import why_unreachable
+
+logger = logging.getLogger(__name__)
+
+REQUEST_TIMEOUT_MS: Final = 10_000
+LEADER_SECONDS: Final = 10.0
+LEADER_PAUSE_SECONDS: Final = 0.1
+
+
+class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafka has no types
+    """aiokafka's, which asks one broker at random and gives up when just that one is down: this one asks the others."""
+
+    async def _send_request(self, request: Any, node_id: int | None = None) -> Any:
+        if node_id is not None:
+            return await super()._send_request(request, node_id)
+        # Known at least as long as the client: a broker that is down may be among them.
+        brokers = [broker.nodeId for broker in self._client.cluster.brokers()]
+        random.shuffle(brokers)
+        for number in brokers[:-1]:
+            try:
+                return await super()._send_request(request, number)
+            except NodeNotReadyError:
+                logger.debug("broker %d can't be asked; the next one is", number)
+        return await super()._send_request(request, brokers[-1] if brokers else None)
+
+
+@asynccontextmanager
+async def administration(connection: KafkaConnection) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A connected client.
+
+    Raises:
+        BrokerError: the cluster can't be reached, or something that was asked of the client failed.
+    """
+    admin = AdminClient(request_timeout_ms=REQUEST_TIMEOUT_MS, **connection.client_options())
+    try:
+        await _start(admin, connection)
+        yield admin
+    except (KafkaError, OSError) as error:
+        raise BrokerError(unreachable(connection, error)) from error
+    finally:
+        await admin.close()
+
+
+async def _start(admin: AIOKafkaAdminClient, connection: KafkaConnection) -> None:
+    try:
+        await admin.start()
+    except KafkaConnectionError as error:
+        reason = await why_unreachable(connection)
+        if reason is None:
+            raise
+        raise BrokerError(_unusable(connection, reason)) from error
+
+
+async def partition_counts(admin: AIOKafkaAdminClient, names: Iterable[str] | None = None) -> dict[str, int]:
+    """How many partitions topics have; left out are those that don't exist or have a partition without a leader.
+
+    Args:
+        admin: connected.
+        names: topics that exist, for a broker may create one because somebody asks about it; None for all there are.
+    """
+    described: list[dict[str, Any]] = await admin.describe_topics(None if names is None else list(names))
+    return {
+        each["topic"]: len(each["partitions"])
+        for each in described
+        if not each["error_code"] and all(partition["leader"] >= 0 for partition in each["partitions"])
+    }
+
+
+async def until_led(admin: AIOKafkaAdminClient, wanted: Mapping[str, int]) -> None:
+    """Return when topics have so many partitions, each with a leader.
+
+    Raises:
+        BrokerError: they have not in time.
+    """
+    try:
+        async with asyncio.timeout(LEADER_SECONDS):
+            while not _are_led(wanted, await partition_counts(admin)):  # noqa: ASYNC110  # the broker sends no notice
+                await asyncio.sleep(LEADER_PAUSE_SECONDS)
+    except TimeoutError:
+        raise BrokerError(f"topics {', '.join(sorted(wanted))}: were created and have no leaders yet") from None
+
+
+def _are_led(wanted: Mapping[str, int], found: Mapping[str, int]) -> bool:
+    return all(found.get(name, 0) >= count for name, count in wanted.items())
+
+
+def unreachable(connection: KafkaConnection, error: Exception) -> str:
+    """A sentence for an error of a client of this cluster."""
+    return _unusable(connection, str(error) or type(error).__name__)
+
+
+def _unusable(connection: KafkaConnection, reason: str) -> str:
+    return f"Kafka at {','.join(connection.bootstrap_servers)} can't be used: {reason}"

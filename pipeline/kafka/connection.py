@@ -1,0 +1,131 @@
+"""How a Kafka cluster is reached: one value, from which every client takes its options."""
+
+import re
+import ssl
+import tempfile
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipeline.config.validation_messages import shown
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.model import TlsOptions
+from pipeline.kafka.prompt_tls import close_promptly
+
+if TYPE_CHECKING:
+    from faust.types.auth import CredentialsArg
+
+Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+
+_SERVER = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
+_LAST_PORT = 65535
+
+
+@dataclass(frozen=True)
+class KafkaConnection:
+    """A cluster and the credentials for it.
+
+    Attributes:
+        bootstrap_servers: `host:port` of one or more brokers.
+        mechanism: of SASL; None without it.
+        tls: trusted certificates and the client's own, for SSL and SASL_SSL; None: the system's certificates.
+        embedded: librdkafka's in-memory cluster: it has no transactions, no topic creation and no configurations of
+            topics, and its control records carry a wrong CRC (readers set `check_crcs=False`).
+    """
+
+    bootstrap_servers: tuple[str, ...]
+    protocol: Protocol = "PLAINTEXT"
+    mechanism: Mechanism | None = None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: TlsOptions | None = None
+    embedded: bool = False
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.protocol in {"SSL", "SASL_SSL"}
+
+    @cached_property  # reading the system's certificates takes 20 ms; a worker makes dozens of clients
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """The context for TLS, made once; None without TLS. Reads files when it is made: use it first at start.
+
+        Raises:
+            ConfigurationError: OpenSSL refuses the client's certificate or key.
+        """
+        if not self.uses_tls:
+            return None
+        tls = self.tls or TlsOptions()
+        context = ssl.create_default_context(cadata=tls.trusted_pem)
+        if tls.client_certificate_pem and tls.client_key_pem:
+            _load_client_certificate(context, tls.client_certificate_pem, tls.client_key_pem)
+        close_promptly(context)
+        return context
+
+    def client_options(self) -> dict[str, Any]:
+        """The keyword arguments that every aiokafka client of this cluster takes."""
+        options: dict[str, Any] = {
+            "bootstrap_servers": list(self.bootstrap_servers),
+            "security_protocol": self.protocol,
+        }
+        if self.uses_tls:
+            options["ssl_context"] = self.ssl_context
+        if self.mechanism is not None:
+            options["sasl_mechanism"] = self.mechanism
+            options["sasl_plain_username"] = self.username
+            options["sasl_plain_password"] = self.password
+        return options
+
+    def faust_broker(self) -> list[str]:
+        """The value of `faust.App(broker=...)`."""
+        return [f"kafka://{server}" for server in self.bootstrap_servers]
+
+    def faust_credentials(self) -> "CredentialsArg | None":
+        """The value of `faust.App(broker_credentials=...)`."""
+        if self.mechanism is None:
+            return self.ssl_context
+        from faust import SASLCredentials  # noqa: PLC0415  # commands without a worker don't load Faust
+
+        return SASLCredentials(
+            username=self.username, password=self.password, ssl_context=self.ssl_context, mechanism=self.mechanism
+        )
+
+
+def parse_bootstrap_servers(text: str, path: str) -> tuple[str, ...]:
+    """The brokers of a comma-separated list.
+
+    Args:
+        text: `host:port`, or several; blanks around them don't matter.
+        path: the field, for errors.
+
+    Raises:
+        ConfigurationError: the list is empty, or an entry is not host:port.
+    """
+    servers = tuple(server.strip() for server in text.split(",") if server.strip())
+    if not servers:
+        raise ConfigurationError(f"{path}: must name at least one broker as host:port")
+    problems = [
+        f"{path}: {shown(server)} is not a broker; allowed: host:port, several separated by commas"
+        for server in servers
+        if not _is_server(server)
+    ]
+    if problems:
+        raise ConfigurationError(problems)
+    return servers
+
+
+def _is_server(text: str) -> bool:
+    match = _SERVER.fullmatch(text)
+    return match is not None and 0 < int(match["port"]) <= _LAST_PORT
+
+
+def _load_client_certificate(context: ssl.SSLContext, certificate_pem: str, key_pem: str) -> None:
+    # OpenSSL's Python binding takes keys only from files; this one is readable by its owner alone and goes at once.
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+        file.write(f"{key_pem}\n{certificate_pem}")
+        file.flush()
+        try:
+            context.load_cert_chain(file.name)
+        except ssl.SSLError as error:
+            raise ConfigurationError(f"security.ssl.keyStore: refused by OpenSSL: {error.reason}") from None

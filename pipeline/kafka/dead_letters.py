@@ -1,0 +1,194 @@
+"""Dead letters: what the receiver rejects is written to another topic, and counts only once the broker has it.
+
+`Delivery` (core/delivery.py) calls it; the record's shape is interface.md section 4.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    InvalidTopicError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+)
+
+from pipeline.core.errors import NotDeadLetteredError
+from pipeline.core.model import Event
+from pipeline.core.outcome import Outcome, Rejected, ServerError, describe
+from pipeline.core.policy import Reason
+from pipeline.core.redaction import shown_url
+from pipeline.core.webhook_ids import SEAL, WebhookIds
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.disconnect import disconnect
+
+logger = logging.getLogger(__name__)
+
+HEADER_PREFIX: Final = "dlq."
+PERMANENT_ERRORS: Final = (
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+    InvalidTopicError,
+)
+FIRST_PAUSE_SECONDS: Final = 0.2
+LONGEST_PAUSE_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """An event that is given up, and what is known of it.
+
+    Attributes:
+        outcome: of the last attempt; None where none was made (undecodable, unknown subscription).
+        first_attempt_at: Unix seconds, None without an attempt; so is *last_attempt_at*.
+        subscription: the id, None where the key is none.
+        url: of the callback.
+    """
+
+    event: Event
+    reason: Reason
+    outcome: Outcome | None = None
+    attempts: int = 0
+    first_attempt_at: float | None = None
+    last_attempt_at: float | None = None
+    subscription: str | None = None
+    url: str | None = None
+
+
+class DeadLetters(Protocol):
+    """Where dead letters go."""
+
+    async def put(self, letter: Letter) -> None:
+        """Return once the broker has confirmed the letter; until then keep trying.
+
+        Raises:
+            NotDeadLetteredError: it will never be taken.
+        """
+        ...
+
+
+def headers_of(letter: Letter, ids: WebhookIds) -> list[tuple[str, bytes]]:
+    """The record's own headers, unchanged, and the `dlq.*` headers (those of an earlier death are replaced).
+
+    Args:
+        letter: what is given up.
+        ids: says which id the event has, and seals it for a redrive.
+    """
+    event = letter.event
+    webhook_id = ids.of(event)
+    outcome = letter.outcome
+    facts: dict[str, str | None] = {
+        "reason": letter.reason,
+        "status": str(outcome.status) if isinstance(outcome, Rejected | ServerError) else None,
+        "error": None if outcome is None else describe(outcome),
+        "attempts": str(letter.attempts),
+        "first-attempt-at": _rfc3339(letter.first_attempt_at),
+        "last-attempt-at": _rfc3339(letter.last_attempt_at),
+        "subscription": letter.subscription,
+        "url": None if letter.url is None else shown_url(letter.url),
+        "topic": event.topic,
+        "partition": str(event.partition),
+        "offset": str(event.offset),
+        "timestamp": str(event.timestamp),
+        "webhook-id": webhook_id,
+    }
+    headers = [(name, value) for name, value in event.headers if not name.startswith(HEADER_PREFIX)]
+    headers += [(HEADER_PREFIX + name, fact.encode()) for name, fact in facts.items() if fact is not None]
+    if isinstance(outcome, Rejected | ServerError):
+        headers.append((HEADER_PREFIX + "response", outcome.response))
+    seal = ids.seal(event, webhook_id)
+    if seal is not None:
+        headers.append((SEAL, seal))
+    return headers
+
+
+def _rfc3339(moment: float | None) -> str | None:
+    return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
+
+
+class KafkaDeadLetters:
+    """The dead-letter topic, on its own cluster if need be.
+
+    Args:
+        connection: of the cluster.
+        topic: that gets the letters.
+        on_failure: told of each write that failed and is tried again.
+        ids: says which id an event has, and seals it for a redrive.
+    """
+
+    def __init__(
+        self, connection: KafkaConnection, topic: str, on_failure: Callable[[str], None], ids: WebhookIds | None = None
+    ) -> None:
+        self.topic = topic
+        self._connection = connection
+        self._on_failure = on_failure
+        self._ids = ids or WebhookIds()
+        self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
+
+    async def put(self, letter: Letter) -> None:
+        """Write one letter; see `DeadLetters.put`. A broker that is down is tried again for as long as it takes."""
+        headers = headers_of(letter, self._ids)
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                await self._send(letter.event, headers)
+            except PERMANENT_ERRORS as error:
+                raise NotDeadLetteredError(f"topic {self.topic} refuses the dead letter: {error!r}") from error
+            except (KafkaError, OSError) as error:
+                self._on_failure(repr(error))
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            else:
+                return
+
+    async def _send(self, event: Event, headers: Sequence[tuple[str, bytes]]) -> None:
+        producer = await self._started()
+        try:
+            # A record without key and value is what aiokafka can't write: it gets an empty one.
+            value = b"" if event.key is None and event.value is None else event.value
+            await producer.send_and_wait(self.topic, value, event.key, headers=headers)
+        except KafkaError as error:
+            if not error.retriable:
+                # It has counted the letter that the broker did not take, and whatever it sends there from now on is
+                # refused as out of order.
+                await self._replace(producer)
+            raise
+
+    async def _replace(self, producer: AIOKafkaProducer) -> None:
+        """The next letter gets a new producer; what is under way in this one may end."""
+        if self._producer is not producer:
+            return
+        self._producer = None
+        await disconnect(producer)
+
+    async def _started(self) -> AIOKafkaProducer:
+        """The producer, started at the first letter: a dead-letter cluster that is down must not stop a worker."""
+        async with self._starting:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    acks="all",
+                    enable_idempotence=not self._connection.embedded,
+                    max_request_size=16 * 1024 * 1024,
+                    **self._connection.client_options(),
+                )
+                try:
+                    await producer.start()
+                except BaseException:
+                    await disconnect(producer)
+                    raise
+                self._producer = producer
+            return self._producer
+
+    async def close(self) -> None:
+        """Flush and disconnect."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await disconnect(producer)

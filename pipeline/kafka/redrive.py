@@ -1,0 +1,258 @@
+"""Writes dead letters back to the source topic, each at most once, however often it is asked.
+
+How far it came, consumer groups of the dead-letter cluster remember; a letter counts when the source's brokers have
+confirmed it. A group's offset in a partition stands behind everything that its runs have gone through:
+
+    <app>.redrive               runs over all letters; they pass over those that would only come back
+    <app>.redrive.<id>          runs for one subscription
+    <app>.redrive-skipped       runs over what the first kind passes over
+
+A letter has been redriven if it lies before the place of one of the (two) groups it belongs to, so runs of different
+kinds don't repeat each other. Kafka forgets a group nobody uses after offsets.retention.minutes (a week by default).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from pipeline.config.definition import DeadLetters, Definition, Source
+from pipeline.core.errors import BrokerError
+from pipeline.core.model import Event
+from pipeline.core.webhook_ids import FIRST_ID, SEAL
+from pipeline.kafka.dead_letters import HEADER_PREFIX
+from pipeline.kafka.disconnect import disconnect
+from pipeline.kafka.letters import Found, LetterReader, opened_letters, read_facts
+from pipeline.runtime.topics import count_partitions
+
+HOPELESS: Final = {"unknown-subscription", "undecodable"}
+"""Reasons that a redrive does not change by itself: somebody has to create the subscription first."""
+
+LARGEST_REQUEST_BYTES: Final = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which letters a run is about.
+
+    Attributes:
+        subscription: those of one subscription, whatever their reason; None: of all.
+        skipped: only those that a run over all passes over.
+    """
+
+    subscription: str | None = None
+    skipped: bool = False
+
+    def group(self, app: str) -> str:
+        """The group that remembers how far the runs of this kind came."""
+        if self.subscription is not None:
+            return f"{app}.redrive.{self.subscription}"
+        return f"{app}.redrive-skipped" if self.skipped else f"{app}.redrive"
+
+
+ALL: Final = Scope()
+SKIPPED: Final = Scope(skipped=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Redriven:
+    """One letter and what became of it.
+
+    Attributes:
+        place: `<topic>-<partition>-<offset>` in the source topic; None where it was not written.
+        why_not: why it was passed over, a sentence; None for one that was written (or would be, in a dry run).
+    """
+
+    letter: Found
+    place: str | None = None
+    why_not: str | None = None
+
+
+def why_passed_over(letter: Found, scope: Scope, source: str) -> str | None:
+    """Why a run of this scope does not redrive a letter; None if it does. Pure."""
+    if letter.source not in {None, source}:
+        return f"it came from topic {letter.source}, not from {source}"
+    if is_hopeless(letter) and scope == ALL:
+        return f"{letter.reason or 'its key is no subscription id'}; --skipped or --subscription redrives it"
+    return None
+
+
+def is_hopeless(letter: Found) -> bool:
+    """Whether a run over all letters passes over this one."""
+    return letter.subscription is None or letter.reason in HOPELESS
+
+
+def is_in(letter: Found, scope: Scope) -> bool:
+    """Whether a run of this scope is about the letter at all."""
+    if scope.subscription is not None:
+        return letter.subscription == scope.subscription
+    return is_hopeless(letter) if scope.skipped else True
+
+
+def rivals(letter: Found, scope: Scope) -> list[Scope]:
+    """The scopes of other runs that redrive this letter too."""
+    wide = SKIPPED if is_hopeless(letter) else ALL
+    narrow = [Scope(letter.subscription)] if letter.subscription is not None else []
+    return [each for each in (wide, *narrow) if each != scope]
+
+
+def headers_back(letter: Event) -> list[tuple[str, bytes]]:
+    """The event's own headers, the id that it was first sent with, and its seal, which the worker judges."""
+    return [
+        (name, value)
+        for name, value in letter.headers
+        if name in {FIRST_ID, SEAL} or not name.startswith(HEADER_PREFIX)
+    ]
+
+
+def _value(letter: Event) -> bytes | None:
+    # A record without key and value is what aiokafka can't write: it gets an empty one.
+    return b"" if letter.key is None and letter.value is None else letter.value
+
+
+class Marks:
+    """How far the runs of each scope came, looked up once per scope.
+
+    Args:
+        admin: of the dead-letter cluster, started.
+        app: the beginning of the groups' names.
+        places: the partitions of the dead-letter topic.
+    """
+
+    def __init__(self, admin: AIOKafkaAdminClient, app: str, places: Iterable[TopicPartition]) -> None:
+        self._admin = admin
+        self._app = app
+        self._places = list(places)
+        self._known: dict[Scope, Mapping[int, int]] = {}
+
+    async def of(self, scope: Scope) -> Mapping[int, int]:
+        """The next letter of each partition for runs of *scope*; 0 where there was none."""
+        if scope not in self._known:
+            offsets = await self._admin.list_consumer_group_offsets(scope.group(self._app), partitions=self._places)
+            self._known[scope] = {place.partition: max(0, found.offset) for place, found in offsets.items()}
+        return self._known[scope]
+
+    async def are_past(self, letter: Event, scopes: Iterable[Scope]) -> bool:
+        """Whether the runs of one of these scopes have gone through *letter*."""
+        for scope in scopes:
+            if letter.offset < (await self.of(scope)).get(letter.partition, 0):
+                return True
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Redrive:
+    """One run.
+
+    Attributes:
+        producer: of the source's cluster; None in a dry run, which writes and remembers nothing.
+        limit: how many letters it writes at most; None: all.
+    """
+
+    reader: LetterReader
+    marks: Marks
+    producer: AIOKafkaProducer | None
+    source: Source
+    scope: Scope
+    limit: int | None
+
+    async def run(self) -> AsyncIterator[Redriven]:
+        """Go through the letters from where the last run of this scope ended; each is given when it is safe."""
+        left = self.limit
+        starts = await self.marks.of(self.scope)
+        for number in self.reader.ends:
+            async for batch in self.reader.batches(number, starts.get(number, 0)):
+                chosen, results = await self._choose(batch, left)
+                written = await self._write([letter for letter, result in results if result.why_not is None])
+                if self.producer is not None and chosen:
+                    await self.reader.commit(number, chosen[-1].offset + 1)
+                for letter, result in results:
+                    yield Redriven(result.letter, written.get(letter.offset), result.why_not)
+                if left is not None:
+                    left -= sum(result.why_not is None for _, result in results)
+                if left == 0:
+                    return
+
+    async def _choose(
+        self, batch: Sequence[Event], left: int | None
+    ) -> tuple[Sequence[Event], list[tuple[Event, Redriven]]]:
+        """As much of *batch* as the limit allows, and those of it that the run has something to do or to say about."""
+        results: list[tuple[Event, Redriven]] = []
+        for index, letter in enumerate(batch):
+            if left == 0:
+                return batch[:index], results
+            facts = read_facts(letter)
+            if not is_in(facts, self.scope) or await self.marks.are_past(letter, rivals(facts, self.scope)):
+                continue
+            why_not = why_passed_over(facts, self.scope, self.source.topic)
+            results.append((letter, Redriven(facts, why_not=why_not)))
+            if left is not None and why_not is None:
+                left -= 1
+        return batch, results
+
+    async def _write(self, letters: Sequence[Event]) -> dict[int, str]:
+        """Write letters to the source; where each one is now, by its offset, once all are confirmed."""
+        if self.producer is None:
+            return {}
+        topic = self.source.topic
+        sent = [
+            await self.producer.send(topic, _value(letter), letter.key, headers=headers_back(letter))
+            for letter in letters
+        ]
+        places = await asyncio.gather(*sent)
+        return {
+            letter.offset: f"{topic}-{place.partition}-{place.offset}"
+            for letter, place in zip(letters, places, strict=True)
+        }
+
+
+@asynccontextmanager
+async def opened_redrive(
+    definition: Definition, dlq: DeadLetters, app: str, scope: Scope, *, limit: int | None, dry_run: bool
+) -> AsyncIterator[Redrive]:
+    """A run with its connections.
+
+    Raises:
+        BrokerError: a cluster can't be reached, or a topic does not exist, can't be read or can't be written.
+    """
+    source = definition.source
+    await count_partitions(source.connection, source.topic)
+    async with (
+        opened_letters(dlq, scope.group(app)) as reader,
+        _admin(dlq) as admin,
+        _producer(source) as producer,
+    ):
+        marks = Marks(admin, app, [TopicPartition(dlq.topic, number) for number in reader.ends])
+        yield Redrive(reader, marks, None if dry_run else producer, source, scope, limit)
+
+
+@asynccontextmanager
+async def _admin(dlq: DeadLetters) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(**dlq.connection.client_options())
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()
+
+
+@asynccontextmanager
+async def _producer(source: Source) -> AsyncIterator[AIOKafkaProducer]:
+    producer = AIOKafkaProducer(
+        acks="all",
+        enable_idempotence=True,
+        max_request_size=LARGEST_REQUEST_BYTES,
+        **source.connection.client_options(),
+    )
+    try:
+        await producer.start()
+        yield producer
+    except KafkaError as error:
+        raise BrokerError(f"topic {source.topic}: {error}; what was not confirmed is redriven next time") from error
+    finally:
+        await disconnect(producer)

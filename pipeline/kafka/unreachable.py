@@ -1,0 +1,87 @@
+"""Why a cluster can't be reached. aiokafka tells the reason only to its log: here it is asked for once more."""
+
+import asyncio
+import os
+import socket
+import ssl
+from typing import Final
+
+from aiokafka.conn import create_conn
+from aiokafka.errors import (
+    IllegalSaslStateError,
+    KafkaConnectionError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
+from aiokafka.protocol.metadata import MetadataRequest
+
+from pipeline.kafka.connection import KafkaConnection
+
+REQUEST_TIMEOUT_SECONDS: Final = 10.0
+
+
+async def why_unreachable(
+    connection: KafkaConnection, *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS
+) -> str | None:
+    """What stands in the way of connections to the brokers that are asked first, by broker if there are several.
+
+    Args:
+        connection: to the cluster.
+        timeout_seconds: how long a broker has for each answer.
+
+    Returns:
+        A sentence without passwords; None if they all answer now.
+    """
+    servers = connection.bootstrap_servers
+    found = await asyncio.gather(*(_reason(connection, server, timeout_seconds) for server in servers))
+    reasons = [(server, reason) for server, reason in zip(servers, found, strict=True) if reason is not None]
+    if len(servers) == 1:
+        return reasons[0][1] if reasons else None
+    return "; ".join(f"{server}: {reason}" for server, reason in reasons) or None
+
+
+async def _reason(connection: KafkaConnection, server: str, timeout_seconds: float) -> str | None:
+    host, _, port = server.rpartition(":")
+    options = connection.client_options()
+    del options["bootstrap_servers"]
+    try:
+        found = await create_conn(host.strip("[]"), int(port), request_timeout_ms=timeout_seconds * 1000, **options)
+        try:
+            # Whoever skips the login is let down only at the first real question.
+            await found.send(MetadataRequest([]))
+        finally:
+            found.close()
+    except (KafkaError, OSError) as error:
+        return describe(error, connection)
+    return None
+
+
+def describe(error: Exception, connection: KafkaConnection) -> str:  # noqa: PLR0911 - one for each kind of failure
+    """What a connection attempt ended with, for a person who can change the `security` block of the definition.
+
+    Args:
+        error: as `aiokafka.conn.create_conn` raises it: a KafkaError or an OSError (which TLS errors and timeouts are).
+        connection: that was tried.
+    """
+    match error:
+        case SaslAuthenticationFailed():
+            return f"it refuses the login of {connection.username} by {connection.mechanism}"
+        case UnsupportedSaslMechanismError():
+            return f"it does not offer the SASL mechanism {connection.mechanism}"
+        case IllegalSaslStateError():
+            return f"it takes no logins there, so its protocol is not {connection.protocol}"
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not trusted ({error.verify_message}); whom to trust: security.ssl.trustStore"
+        case ssl.SSLError():
+            return f"TLS fails ({error.reason or 'no reason given'}), as if its protocol were not {connection.protocol}"
+        case TimeoutError():
+            return "it does not answer in time"
+        case socket.gaierror():
+            return "its name is not known"
+        case KafkaConnectionError() | ConnectionResetError():
+            return f"it closes the connection at once, as if its protocol were not {connection.protocol}"
+        case OSError(errno=int(number)):
+            return os.strerror(number).lower()
+        case _:
+            return str(error) or type(error).__name__

@@ -1,0 +1,176 @@
+"""The metrics of a worker for Prometheus, made of `Telemetry` and `Reporter` at each scrape.
+
+Names and labels are part of the contract with dashboards; units are in the names, as Prometheus asks for
+(https://prometheus.io/docs/practices/naming/).
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from prometheus_client import PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from pipeline.observability.status import LaneReport, PartitionReport, Reporter, WorkerReport
+from pipeline.observability.telemetry import Telemetry
+
+
+class Metrics:
+    """Everything that `/metrics` shows: this worker and its process."""
+
+    def __init__(self, reporter: Reporter, telemetry: Telemetry) -> None:
+        self._reporter = reporter
+        self._telemetry = telemetry
+        self._process = (ProcessCollector(registry=None), PlatformCollector(registry=None))
+
+    async def render(self, accept: str) -> tuple[bytes, str]:
+        """The exposition and its media type, as the `Accept` header *accept* prefers.
+
+        The live objects are read here, on their event loop; the rest, which also reads /proc, is done in a thread.
+        """
+        lanes = await self._reporter.lanes()
+        families = [*worker_families(self._reporter.worker(), lanes, self._telemetry), _tasks()]
+        return await asyncio.to_thread(self._encode, families, accept)
+
+    def _encode(self, families: Sequence[Metric], accept: str) -> tuple[bytes, str]:
+        encode, media_type = choose_encoder(accept)
+        return encode(Scrape(families, self._process)), media_type
+
+
+class Scrape(Collector):
+    """The families of one scrape, followed by those of other collectors."""
+
+    def __init__(self, families: Sequence[Metric], others: Iterable[Collector]) -> None:
+        self._families = families
+        self._others = others
+
+    def collect(self) -> Iterator[Metric]:
+        """All families."""
+        yield from self._families
+        for other in self._others:
+            yield from other.collect()
+
+
+def worker_families(report: WorkerReport, lanes: Iterable[LaneReport], telemetry: Telemetry) -> Iterator[Metric]:
+    """The metric families of one worker, as it is now."""
+    yield from _counters(telemetry)
+    yield _latencies(telemetry)
+    yield from _worker(report, telemetry)
+    yield from _partitions(report.partitions)
+    yield from _lanes(lanes, report.topic)
+
+
+def _tasks() -> Metric:
+    return GaugeMetricFamily("webhooks_tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
+
+
+def _counters(telemetry: Telemetry) -> Iterator[Metric]:
+    yield _by_label(
+        "webhooks_deliveries",
+        "Events settled for good; filtered: the subscription did not want them.",
+        "outcome",
+        telemetry.deliveries.items(),
+    )
+    yield _by_label(
+        "webhooks_attempts", "Requests to callbacks that have ended.", "outcome", telemetry.attempts.items()
+    )
+    yield _by_label("webhooks_dropped", "Events given up without a dead letter.", "rule", telemetry.drops.items())
+    yield _by_label("webhooks_dead_letters", "Dead letters the broker has.", "reason", telemetry.dead_letters.items())
+    yield _by_label("webhooks_token_fetches", "Requests to token endpoints.", "result", telemetry.token_fetches.items())
+    yield _by_label(
+        "webhooks_subscription_failures", "Subscriptions that failed.", "kind", telemetry.subscription_failures.items()
+    )
+    for name, help_text, value in (
+        ("webhooks_dead_letter_failures", "Writes of dead letters to be tried again.", telemetry.dead_letter_failures),
+        (
+            "webhooks_headers_left_out",
+            "Headers of records and subscriptions that were not sent.",
+            telemetry.headers_left_out,
+        ),
+        ("webhooks_cursor_rows", "Cursor rows written.", telemetry.rows),
+        (
+            "webhooks_withheld",
+            "Attempts that had to wait for the group to confirm a heartbeat.",
+            telemetry.withheld_attempts,
+        ),
+        ("webhooks_commits", "Offset commits.", telemetry.commits),
+        ("webhooks_rebalances", "Assignments that changed.", telemetry.rebalances),
+    ):
+        yield CounterMetricFamily(name, help_text, value=value)
+
+
+def _latencies(telemetry: Telemetry) -> Metric:
+    observed = telemetry.attempt_seconds
+    return HistogramMetricFamily(
+        "webhooks_attempt_seconds",
+        "How long requests to callbacks took.",
+        buckets=observed.cumulative(),
+        sum_value=observed.total,
+    )
+
+
+def _worker(report: WorkerReport, telemetry: Telemetry) -> Iterator[Metric]:
+    for name, help_text, value in (
+        ("webhooks_ready", "1 when the worker delivers all it was assigned.", float(report.ready)),
+        (
+            "webhooks_lease_held",
+            "1 while events may be sent: the group has confirmed a heartbeat lately.",
+            float(report.holds_lease),
+        ),
+        ("webhooks_in_flight", "Requests to callbacks under way.", telemetry.in_flight),
+        ("webhooks_subscriptions", "Subscriptions that are known.", report.subscriptions),
+        ("webhooks_queued_events", "Events in memory.", report.queued_events),
+        ("webhooks_queued_bytes", "Bytes of the events in memory.", report.queued_bytes),
+        ("webhooks_assigned_partitions", "Partitions of this worker.", len(report.assigned)),
+    ):
+        yield GaugeMetricFamily(name, help_text, value=value)
+
+
+def _partitions(partitions: Iterable[PartitionReport]) -> Iterator[Metric]:
+    partitions = list(partitions)
+    for name, help_text, attribute in (
+        ("webhooks_partition_open", "1 while events are let in.", "is_open"),
+        ("webhooks_committed_offset", "The group's committed offset.", "committed"),
+        ("webhooks_dispatched_offset", "The next offset to be handed out.", "dispatched"),
+        ("webhooks_end_offset", "The end of the log.", "end"),
+        ("webhooks_unsettled_events", "Events handed out and not settled.", "unsettled"),
+        ("webhooks_oldest_unsettled_seconds", "Age of the oldest of them.", "oldest_unsettled_seconds"),
+    ):
+        family = GaugeMetricFamily(name, help_text, labels=("topic", "partition"))
+        for partition in partitions:
+            value = getattr(partition, attribute)
+            if value is not None:
+                family.add_metric((partition.topic, str(partition.partition)), float(value))
+        yield family
+
+
+def _lanes(lanes: Iterable[LaneReport], topic: str) -> Iterator[Metric]:
+    numbers: Counter[tuple[str, str]] = Counter()
+    behind: dict[tuple[str, str, str], int] = {}
+    for lane in lanes:
+        numbers[lane.state, lane.status] += 1
+        key = (topic, str(lane.partition), lane.state)
+        behind[key] = max(behind.get(key, 0), lane.events_behind)
+    yield _gauge("webhooks_lanes", "Subscriptions in partitions.", ("state", "status"), numbers.items())
+    yield _gauge(
+        "webhooks_events_behind",
+        "Offsets between the furthest lane of a state and the stream, an upper bound of its events.",
+        ("topic", "partition", "state"),
+        behind.items(),
+    )
+
+
+def _by_label(name: str, help_text: str, label: str, counts: Iterable[tuple[str, int]]) -> Metric:
+    family = CounterMetricFamily(name, help_text, labels=(label,))
+    for value, count in counts:
+        family.add_metric((value,), count)
+    return family
+
+
+def _gauge(name: str, help_text: str, labels: tuple[str, ...], values: Iterable[tuple[tuple[str, ...], int]]) -> Metric:
+    family = GaugeMetricFamily(name, help_text, labels=labels)
+    for label_values, value in sorted(values):
+        family.add_metric(label_values, value)
+    return family

@@ -1,0 +1,165 @@
+"""Turns the live objects of a worker into the plain values of observability/status.py. Reads, never changes."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from pipeline.core.clock import steady_now
+from pipeline.core.dispatcher import Dispatcher
+from pipeline.core.in_flight import Flight, Progress
+from pipeline.core.lane import Lane
+from pipeline.core.model import Subscription
+from pipeline.core.partition import Partition
+from pipeline.core.redaction import shown_url
+from pipeline.observability.status import EVERY_LANE, LaneFilter, LaneReport, PartitionReport, WorkerReport
+
+LANES_AT_ONCE: Final = 100
+"""After so many the event loop has a turn: a worker has tens of thousands, and whoever looks at them, often and in
+vain, must not be felt by the receivers."""
+
+
+class WorkerReporter:
+    """The `Reporter` of a running worker.
+
+    Args:
+        app: the application's name.
+        dispatcher: the partitions.
+        readiness: why the worker is not ready, a sentence; None when it is.
+        end_of: the end of a partition's log as far as it is known.
+        subscriptions: how many the registry knows.
+        warning_of: something a person should know of a subscription.
+    """
+
+    def __init__(
+        self,
+        app: str,
+        dispatcher: Dispatcher,
+        *,
+        readiness: Callable[[], str | None],
+        end_of: Callable[[int], int | None],
+        subscriptions: Callable[[], int],
+        warning_of: Callable[[Subscription], str | None],
+    ) -> None:
+        self._app = app
+        self._dispatcher = dispatcher
+        self._readiness = readiness
+        self._end_of = end_of
+        self._subscriptions = subscriptions
+        self._warning_of = warning_of
+
+    def worker(self) -> WorkerReport:
+        """See `report.Reporter`."""
+        dispatcher = self._dispatcher
+        problem = self._readiness()
+        holds_lease = dispatcher.deliver.lease.is_held
+        if dispatcher.has_opened and not holds_lease:
+            # Whatever else does not work while the brokers are away: this is why nothing is sent.
+            problem = "nothing is sent until the group's coordinator confirms a heartbeat again: Kafka does not answer"
+        opened = dispatcher.partitions()
+        closed = sorted(dispatcher.assigned - {partition.number for partition in opened})
+        if problem is None and closed:
+            problem = f"partitions {', '.join(map(str, closed))} are not open yet"
+        return WorkerReport(
+            app=self._app,
+            topic=dispatcher.topic,
+            ready=problem is None,
+            problem=problem,
+            holds_lease=holds_lease,
+            assigned=tuple(sorted(dispatcher.assigned)),
+            partitions=(
+                *(self._partition(partition) for partition in opened),
+                *(self._closed_partition(number) for number in closed),
+            ),
+            subscriptions=self._subscriptions(),
+            queued_events=sum(len(lane.queue) for lane in _lanes(opened)),
+            queued_bytes=dispatcher.queued_bytes,
+            in_flight=dispatcher.deliver.slots.taken,
+        )
+
+    def _partition(self, partition: Partition) -> PartitionReport:
+        window = partition.window
+        since = window.oldest_since()
+        end = self._end_of(partition.number)
+        lanes = partition.lanes.values()
+        unread = end is not None and end > window.dispatched
+        has_work = unread or len(window) > 0 or any(lane.wants_to_read for lane in lanes)
+        return PartitionReport(
+            topic=self._dispatcher.topic,
+            partition=partition.number,
+            is_open=True,
+            committed=partition.committed,
+            dispatched=window.dispatched,
+            end=end,
+            unsettled=len(window),
+            oldest_unsettled_seconds=0.0 if since is None else max(0.0, steady_now() - since),
+            lanes=len(lanes),
+            # Without the lease nothing may be done: that is a matter of the brokers, and no restart would mend it.
+            has_work=has_work and self._dispatcher.deliver.lease.is_held,
+            progressed_at=partition.progressed_at,
+        )
+
+    def _closed_partition(self, number: int) -> PartitionReport:
+        """Assigned and not open: it has work, which is to be opened, and makes no progress until it is."""
+        return PartitionReport(
+            topic=self._dispatcher.topic,
+            partition=number,
+            is_open=False,
+            committed=None,
+            dispatched=0,
+            end=self._end_of(number),
+            unsettled=0,
+            oldest_unsettled_seconds=0.0,
+            lanes=0,
+            has_work=True,
+            progressed_at=self._dispatcher.assigned_at,
+        )
+
+    async def lanes(self, wanted: LaneFilter = EVERY_LANE) -> list[LaneReport]:
+        """See `report.Reporter`."""
+        reports = []
+        looked_at = 0
+        for partition in self._dispatcher.partitions():
+            for lane in list(partition.lanes.values()):
+                if wanted.matches(_name(lane), lane.state, lane.status.value, partition.number):
+                    reports.append(self._lane(partition, lane))
+                looked_at += 1
+                if looked_at % LANES_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+        return sorted(reports, key=lambda report: (report.subscription, report.partition))
+
+    def _lane(self, partition: Partition, lane: Lane) -> LaneReport:
+        subscription = lane.subscription
+        place = lane.next
+        tries: list[Flight | Progress] = [*lane.flights.values()]
+        if lane.retry is not None:
+            tries.append(lane.retry)
+        most = max(tries, key=lambda each: each.attempt, default=None)
+        errors = [each.error for each in tries if each.error is not None]
+        return LaneReport(
+            subscription=_name(lane),
+            partition=partition.number,
+            state=lane.state,
+            status=lane.status.value,
+            next=place,
+            events_behind=0 if lane.is_idle else max(0, partition.dispatched - place),
+            queued=len(lane.queue),
+            queued_bytes=lane.queued_bytes,
+            in_flight=len(lane.flights),
+            attempt=0 if most is None else most.attempt,
+            first_attempt_at=None if most is None else most.first_attempt_at,
+            not_before=min((each.not_before for each in tries if each.not_before), default=0.0),
+            error=max(errors, key=lambda error: error.at, default=None),
+            cause=lane.cause,
+            revision=lane.revision,
+            qos="" if subscription is None else subscription.qos.value,
+            url="" if subscription is None else shown_url(subscription.url),
+            warning=None if subscription is None else self._warning_of(subscription),
+        )
+
+
+def _name(lane: Lane) -> str:
+    return lane.name or repr(lane.key)
+
+
+def _lanes(partitions: Sequence[Partition]) -> list[Lane]:
+    return [lane for partition in partitions for lane in partition.lanes.values()]

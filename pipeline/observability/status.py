@@ -1,0 +1,138 @@
+"""What a worker says of itself: plain values that the web view, the metrics and `webhooks` commands read.
+
+Made on request from the live objects (core/dispatcher.py), never kept.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+from pipeline.core.attempts import FailedAttempt
+from pipeline.core.model import Cause
+
+LaneState = Literal["live", "behind", "stopped"]
+"""Where a lane's events come from (architecture section 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneReport:
+    """One subscription in one partition.
+
+    Attributes:
+        status: "started", "failure", "stopped", "paused" or "closed".
+        next: the first offset that is not settled.
+        events_behind: how many offsets of the partition lie between `next` and what the worker has been handed;
+            an upper bound, for they are shared with other subscriptions. 0 for a live lane with nothing queued.
+        queued: events in memory.
+        in_flight: requests under way.
+        attempt: tries so far of the event that has been tried most often; of the one at `next`, in ordered levels.
+        first_attempt_at: Unix seconds of the first of them, None when there was none.
+        not_before: Unix seconds of the next try, 0 when it isn't waiting.
+        error: why the last attempt did not deliver its event, while that is tried again.
+        warning: something a person should know, e.g. "the bearer token expired at ...".
+    """
+
+    subscription: str
+    partition: int
+    state: LaneState
+    status: str
+    next: int
+    events_behind: int
+    queued: int
+    queued_bytes: int
+    in_flight: int
+    attempt: int
+    not_before: float
+    cause: Cause | None
+    revision: int
+    qos: str
+    url: str
+    warning: str | None = None
+    error: FailedAttempt | None = None
+    first_attempt_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionReport:
+    """One partition that this worker owns.
+
+    Attributes:
+        committed: the last offset that was committed, None before the first commit.
+        dispatched: the next offset that Faust will hand out.
+        end: the end of the log as far as it is known.
+        unsettled: offsets in the window.
+        oldest_unsettled_seconds: how long the oldest of them has been there; 0 for an empty window.
+        has_work: there is something to do here, and it may be done.
+        progressed_at: Unix seconds when something last moved here: a batch, a settlement, an attempt, a row.
+    """
+
+    topic: str
+    partition: int
+    is_open: bool
+    committed: int | None
+    dispatched: int
+    end: int | None
+    unsettled: int
+    oldest_unsettled_seconds: float
+    lanes: int
+    has_work: bool
+    progressed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """This worker.
+
+    Attributes:
+        ready: the registry has been read and every assigned partition is open.
+        problem: why it is not ready, a sentence.
+        holds_lease: events may be sent, for the group has confirmed a heartbeat lately (core/lease.py).
+    """
+
+    app: str
+    topic: str
+    ready: bool
+    problem: str | None
+    holds_lease: bool
+    assigned: tuple[int, ...]
+    partitions: tuple[PartitionReport, ...]
+    subscriptions: int
+    queued_events: int
+    queued_bytes: int
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneFilter:
+    """Which lanes are asked for; None asks for any."""
+
+    subscription: str | None = None
+    state: str | None = None
+    status: str | None = None
+    partition: int | None = None
+
+    def matches(self, subscription: str, state: str, status: str, partition: int) -> bool:
+        """Whether such a lane is one of them."""
+        return (
+            self.subscription in {None, subscription}
+            and self.state in {None, state}
+            and self.status in {None, status}
+            and self.partition in {None, partition}
+        )
+
+
+EVERY_LANE: Final = LaneFilter()
+
+
+class Reporter(Protocol):
+    """Whoever can be asked: the dispatcher."""
+
+    def worker(self) -> WorkerReport:
+        """This worker and its partitions."""
+        ...
+
+    async def lanes(self, wanted: LaneFilter = EVERY_LANE) -> list[LaneReport]:
+        """The lanes of this worker that are asked for, by subscription, then partition.
+
+        Each as it is when it is looked at: deliveries go on in between.
+        """
+        ...

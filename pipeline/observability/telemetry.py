@@ -1,0 +1,276 @@
+"""What the pipeline tells of its work: counters, latencies, log lines.
+
+Called from the delivery path for every event, hence plain integers here; prometheus.py writes them as text for
+Prometheus when it is asked. One event loop, no locks.
+"""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final, Literal, TypeVar, get_args
+
+from pipeline.core.clock import shown_time
+from pipeline.core.model import Cause, Event, Subscription
+from pipeline.core.outcome import (
+    Delivered,
+    Failed,
+    NotPermitted,
+    Outcome,
+    Rejected,
+    ServerError,
+    TokenRefused,
+    TokenUnavailable,
+    describe,
+)
+from pipeline.core.redaction import shown_host
+from pipeline.core.webhook_ids import WebhookIds
+from pipeline.observability.instruments import Histogram, LineLimit, MinuteRate, Monotonic
+from pipeline.observability.logs import Facts
+
+logger = logging.getLogger(__name__)
+
+Settlement = Literal["delivered", "dead-lettered", "dropped", "skipped", "filtered"]
+"""How an event came to be settled."""
+
+DropRule = Literal[
+    "lane-full",
+    "not-retried",
+    "given-up",
+    "unknown-subscription",
+    "undecodable",
+    "skipped",
+    "retention",
+]
+"""The rule by which an event was given up without a dead letter."""
+
+AttemptOutcome = Literal[
+    "delivered",
+    "rejected",
+    "server-error",
+    "failed",
+    "timed-out",
+    "token-refused",
+    "token-unavailable",
+    "not-permitted",
+]
+"""How an attempt ended; `failed` is any incomplete exchange that wasn't a timeout."""
+
+TokenResult = Literal["ok", "refused", "unavailable"]
+"""What the token endpoint said."""
+
+LOG_INTERVAL_SECONDS: Final = 10.0
+"""At most one line per kind of trouble and subscription in this time; the next one says how many were kept back."""
+
+_Label = TypeVar("_Label", bound=str)
+
+
+class Telemetry:
+    """The counters of one worker since it started, and the log lines of its deliveries.
+
+    Args:
+        ids: says under which id an event was sent.
+        monotonic: the time for rates and for the limit on log lines.
+
+    Attributes:
+        in_flight: attempts under way.
+        attempts: ended attempts by outcome.
+        attempt_seconds: how long they took.
+        deliveries: settled events by the way they were settled.
+        delivered_rate: deliveries per second over the last minute.
+        drops: events given up, by rule.
+        dead_letters: confirmed dead letters by reason.
+        dead_letter_failures: writes of dead letters that failed and are tried again.
+        token_fetches: answers of token endpoints.
+        headers_left_out: headers of records and subscriptions that were not sent.
+        subscription_failures: subscriptions that went into FAILURE, by kind of cause.
+        rows: cursor rows written.
+        withheld_attempts: attempts that wait because no heartbeat was confirmed for too long.
+        commits: offset commits, one per partition and tick.
+        rebalances: assignments that changed.
+    """
+
+    def __init__(self, ids: WebhookIds | None = None, *, monotonic: Monotonic = time.monotonic) -> None:
+        self._ids = ids or WebhookIds()
+        self.in_flight = 0
+        self.attempts: dict[AttemptOutcome, int] = _zeros(get_args(AttemptOutcome))
+        self.attempt_seconds = Histogram()
+        self.deliveries: dict[Settlement, int] = _zeros(get_args(Settlement))
+        self.delivered_rate = MinuteRate(monotonic)
+        self.drops: dict[DropRule, int] = _zeros(get_args(DropRule))
+        self.dead_letters: Counter[str] = Counter()
+        self.dead_letter_failures = 0
+        self.token_fetches: dict[TokenResult, int] = _zeros(get_args(TokenResult))
+        self.headers_left_out = 0
+        self.subscription_failures: Counter[str] = Counter()
+        self.rows = 0
+        self.withheld_attempts = 0
+        self.commits = 0
+        self.rebalances = 0
+        self._lines = LineLimit(LOG_INTERVAL_SECONDS, monotonic=monotonic)
+
+    def attempt_started(self) -> None:
+        """A request is about to be sent."""
+        self.in_flight += 1
+
+    def attempt_abandoned(self) -> None:
+        """The attempt was cancelled: nobody knows how it would have ended."""
+        self.in_flight -= 1
+
+    def attempted(
+        self, subscription: Subscription, event: Event, attempt: int, outcome: Outcome, seconds: float
+    ) -> None:
+        """The attempt number *attempt* (from 1) ended as *outcome* after *seconds*."""
+        self.in_flight -= 1
+        self.attempt_seconds.observe(seconds)
+        if type(outcome) is Delivered:
+            self.attempts["delivered"] += 1
+            if logger.isEnabledFor(logging.DEBUG):
+                facts = self._attempt_facts(subscription, event, attempt, outcome, seconds)
+                logger.debug(Facts("delivery.attempted", facts))
+            return
+        self.attempts[outcome_name(outcome)] += 1
+        kept_back = self._lines.passes(("attempted", subscription.id))
+        if kept_back is not None:
+            facts = self._attempt_facts(subscription, event, attempt, outcome, seconds)
+            logger.info(Facts("delivery.attempted", {**facts, "suppressed": kept_back or None}))
+
+    def settled(self, how: Settlement, count: int = 1) -> None:
+        """*count* events are done for good."""
+        self.deliveries[how] += count
+        if how == "delivered":
+            self.delivered_rate.add(count)
+
+    def dropped(
+        self,
+        rule: DropRule,
+        count: int = 1,
+        *,
+        subscription: str | None = None,
+        partition: int | None = None,
+        offset: int | None = None,
+    ) -> None:
+        """*count* events were given up by *rule*; *offset* is that of the (last) one."""
+        self.drops[rule] += count
+        facts = {
+            "rule": rule,
+            "subscription": subscription,
+            "partition": partition,
+            "offset": offset,
+            "count": count,
+        }
+        self._warn("event.dropped", (rule, subscription), facts, count)
+
+    def withheld(self) -> None:
+        """An attempt has to wait until the group confirms a heartbeat, for others may own the partitions meanwhile."""
+        self.withheld_attempts += 1
+        self._warn("deliveries.withheld", "lease", {"reason": "the group has confirmed no heartbeat for too long"})
+
+    def dead_lettered(self, reason: str, *, subscription: str | None, event: Event) -> None:
+        """The broker has confirmed a dead letter of *event*, which was for the subscription with this id."""
+        self.dead_letters[reason] += 1
+        facts = {
+            "subscription": subscription,
+            "reason": reason,
+            "partition": event.partition,
+            "offset": event.offset,
+        }
+        self._say(logging.INFO, "event.dead-lettered", (reason, subscription), facts)
+
+    def dead_letter_failed(self, error: str) -> None:
+        """A dead letter was not taken and is tried again; its lane waits for it."""
+        self.dead_letter_failures += 1
+        self._warn("dead-letter.failed", "dead-letter", {"error": error})
+
+    def token_fetched(self, result: TokenResult) -> None:
+        """A token endpoint was asked for an access token."""
+        self.token_fetches[result] += 1
+
+    def header_left_out(self, subscription: str, name: str) -> None:
+        """The header *name*, of a record or of the subscription with this id, can't stand in its requests."""
+        self.headers_left_out += 1
+        self._warn("header.left-out", subscription, {"subscription": subscription, "header": name})
+
+    def subscription_failed(self, subscription: Subscription, partition: int, cause: Cause) -> None:
+        """A subscription went into FAILURE in *partition*: a person has to look at it."""
+        self.subscription_failures[cause.kind] += 1
+        facts = {
+            "subscription": subscription.id,
+            "kind": cause.kind,
+            "cause": cause.message,
+            "partition": partition,
+            "offset": cause.offset,
+            "attempts": None if cause.attempts is None else cause.attempts.count,
+            "first_attempt_at": None if cause.attempts is None else shown_time(cause.attempts.since),
+            "host": shown_host(subscription.url),
+        }
+        logger.warning(Facts("subscription.failed", facts))
+
+    def rows_written(self, count: int) -> None:
+        """*count* cursor rows were committed to the cursor topic."""
+        self.rows += count
+
+    def committed(self, partition: int, offset: int) -> None:
+        """The group's offset of *partition* was committed."""
+        self.commits += 1
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug(Facts("offset.committed", {"partition": partition, "offset": offset}))
+
+    def rebalanced(self) -> None:
+        """The partitions of this worker were assigned anew."""
+        self.rebalances += 1
+
+    def _attempt_facts(
+        self, subscription: Subscription, event: Event, attempt: int, outcome: Outcome, seconds: float
+    ) -> dict[str, object]:
+        """Every fact of the attempt: no body, no header, no query."""
+        status, error = None, None
+        if isinstance(outcome, Delivered | Rejected | ServerError):
+            status = outcome.status
+        else:
+            error = describe(outcome)
+        return {
+            "subscription": subscription.id,
+            "topic": event.topic,
+            "partition": event.partition,
+            "offset": event.offset,
+            "webhook_id": self._ids.of(event),
+            "attempt": attempt,
+            "outcome": outcome_name(outcome),
+            "status": status,
+            "error": error,
+            "seconds": round(seconds, 6),
+            "host": shown_host(subscription.url),
+        }
+
+    def _warn(self, name: str, key: object, facts: Mapping[str, object], count: int = 1) -> None:
+        self._say(logging.WARNING, name, key, facts, count)
+
+    def _say(self, level: int, name: str, key: object, facts: Mapping[str, object], count: int = 1) -> None:
+        kept_back = self._lines.passes((name, key), count)
+        if kept_back is not None:
+            logger.log(level, Facts(name, {**facts, "suppressed": kept_back or None}))
+
+
+def outcome_name(outcome: Outcome) -> AttemptOutcome:  # noqa: PLR0911 - one line per outcome
+    """The outcome as the metrics and the log call it."""
+    match outcome:
+        case Delivered():
+            return "delivered"
+        case Rejected():
+            return "rejected"
+        case ServerError():
+            return "server-error"
+        case Failed():
+            return "timed-out" if outcome.timed_out else "failed"
+        case TokenRefused():
+            return "token-refused"
+        case TokenUnavailable():
+            return "token-unavailable"
+        case NotPermitted():
+            return "not-permitted"
+
+
+def _zeros(labels: tuple[_Label, ...]) -> dict[_Label, int]:
+    """Every label at 0: a series that is there from the start can be alerted on."""
+    return dict.fromkeys(labels, 0)

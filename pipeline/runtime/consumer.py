@@ -1,0 +1,373 @@
+"""How we sit on Faust: three overrides of its consumer (architecture section 2a).
+
+Faust's own books of acknowledgements are not used for the source topic; what may be committed is what the windows say.
+
+    getmany                one message per partition and fetch; its value is the list of records
+    commit                 the windows' prefixes, then whatever else Faust tracks
+    on_partitions_revoked  drain, rows, commit, close; then Faust's part
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, cast
+
+import faust
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+
+from pipeline.core.dispatcher import Dispatcher
+from pipeline.core.lease import Lease
+from pipeline.kafka.heartbeats import keep_lease_of
+from pipeline.kafka.records import AIOKafkaConsumer
+
+logger = logging.getLogger(__name__)
+
+FETCH_WAIT_MS = 100
+"""How long a broker may keep a fetch that finds nothing. A partition whose records were still waiting here when the
+fetch was sent has no part in it and waits for its end, so that one busy partition among idle ones would starve."""
+SMALL_FETCH_EVENTS = 64
+GATHER_SECONDS = 0.003
+"""After a fetch of fewer events the next one waits for so long: at a low steady rate most of the cost is waking up, in
+two event loops for every few events. The p50 from production to arrival pays for it with a few milliseconds."""
+HELD_BACK_POLL_SECONDS = 0.02
+"""How long a fetch waits for others while some partition is held back: so long it may have to wait to flow again."""
+COMMIT_SECONDS = 10.0
+"""How long giving partitions back waits for the last commit; without it events are repeated, none is lost."""
+LEAVE_SECONDS = 5.0
+"""How long a stop waits for the group; a worker that has not left it counts as dead after the session timeout."""
+
+
+class DeliveryConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread, whose fetches wait for a shorter time than Faust's 1.5 s, and whose end is bounded.
+
+    It renews the worker's lease whenever the group's coordinator confirms that the worker is a member.
+    """
+
+    async def on_start(self) -> None:
+        """Start, and hear of every heartbeat from the first one on; there is none before topics are subscribed to."""
+        await super().on_start()
+        if self._consumer is not None:
+            keep_lease_of(self._consumer, cast("DeliveryApp", self.app).lease)
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust offers no setting for it
+        return consumer
+
+    async def learn_partitions(self, topics: Iterable[str], count: int) -> None:
+        """Read the cluster's metadata again if it shows fewer partitions of a topic, so that a leader rebalances."""
+        if self._consumer is not None:  # else it reads them when it starts
+            await self.call_thread(self._learn_partitions, self._consumer, topics, count)
+
+    async def _learn_partitions(self, consumer: AIOKafkaConsumer, topics: Iterable[str], count: int) -> None:
+        if any(len(consumer.partitions_for_topic(topic) or ()) < count for topic in topics):
+            await consumer._client.force_metadata_update()  # noqa: SLF001 - aiokafka offers no other way to it
+
+    @property
+    def is_out_of_reach(self) -> bool:
+        """See `ownership.Group`."""
+        coordinator = None if self._consumer is None else self._consumer._coordinator  # noqa: SLF001 - aiokafka tells nowhere else
+        if coordinator is None:
+            return True
+        # It looks for a broker for ever, except after an error that is one of the group itself.
+        has_given_up = coordinator._coordination_task.done() or coordinator._pending_exception is not None  # noqa: SLF001
+        return coordinator.coordinator_id is None and not has_given_up
+
+    def rejoin(self) -> None:
+        """See `ownership.Group`. Not by `call_thread`: there a commit may be waiting for a broker."""
+        if self._consumer is not None:
+            self.thread_loop.call_soon_threadsafe(self._consumer._coordinator.request_rejoin)  # noqa: SLF001 - aiokafka offers no other way to it
+
+    async def on_thread_stop(self) -> None:
+        """Leave the group. Without a broker aiokafka looks for one for ever, or fails: Faust then waits a minute."""
+        leaving = asyncio.ensure_future(super().on_thread_stop())
+        # In a task of its own, for the driver may let a cancellation out that is none.
+        await asyncio.wait([leaving], timeout=LEAVE_SECONDS)
+        if leaving.cancel() or leaving.cancelled() or leaving.exception() is not None:
+            logger.warning("the group was not left: its broker does not answer")
+
+
+class DeliveryRebalanceListener(driver.ConsumerRebalanceListener):
+    """Faust's listener, to which every assignment is a generation of its own.
+
+    Kafka's generation stays the same where a member joins again and nothing has changed, and then what was fetched
+    before would pass for current.
+    """
+
+    async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        """Count it, and go on as Faust does."""
+        app = self._thread.app
+        app.consumer_generation_id += 1
+        places = {TP(place.topic, place.partition) for place in assigned}
+        await self._thread.on_partitions_assigned(places, app.consumer_generation_id)
+
+
+class DeliveryConsumer(driver.Consumer):
+    """Faust's consumer with the three overrides."""
+
+    RebalanceListener: ClassVar[type[driver.ConsumerRebalanceListener]] = DeliveryRebalanceListener
+    app: "DeliveryApp"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._prefix_lock = asyncio.Lock()
+        self._held_back: set[TP] = set()
+        self._flowing = asyncio.Event()
+        self._opening: asyncio.Task[None] | None = None
+        self._fetched = 0
+        self._dispatcher.flow = self
+
+    def _new_consumer_thread(self) -> DeliveryConsumerThread:
+        return DeliveryConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    @property
+    def _delivery_thread(self) -> DeliveryConsumerThread:
+        return cast("DeliveryConsumerThread", self._thread)
+
+    @property
+    def _dispatcher(self) -> Dispatcher:
+        return self.app.dispatcher
+
+    def _source_partitions(self, places: set[TP]) -> set[int]:
+        topic = self._dispatcher.topic
+        return {place.partition for place in places if place.topic == topic}
+
+    # --------------------------------------------------------------- records come
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - Faust's own signature
+        """Fetch; see `faust.transport.consumer.Consumer.getmany`, whose checks are kept."""
+        await self._before_fetch()
+        if not self.flow_active:
+            # Faust waits as well, in the fetch; but only then is it known which generation the fetch is for.
+            await self.wait(cast("Any", self.can_resume_flow))
+        generation = self.app.consumer_generation_id
+        records, active = await self._wait_next_records(HELD_BACK_POLL_SECONDS if self._held_back else timeout)
+        self._fetched = sum(map(len, records.values())) if records else 0
+        if not records or self.should_stop:
+            return
+        if not self._is_current(generation):
+            await self._go_back(records)
+            return
+        topic = self._dispatcher.topic
+        batches = {place: batch for place, batch in records.items() if place.topic == topic}
+        for place, batch in batches.items():
+            if not self._is_current(generation):
+                return
+            if batch and self._is_wanted(place, active):
+                self.app.monitor.track_tp_end_offset(place, self.highwater(place))
+                yield place, self._to_batch(place, batch)
+        others = {place: batch for place, batch in records.items() if place.topic != topic}
+        for place, record in self.scheduler.iterate(others):
+            if not self._is_current(generation):
+                return
+            if self._is_wanted(place, active):
+                yield place, self._to_message(place, record)
+
+    def _is_current(self, generation: int) -> bool:
+        return self.flow_active and generation == self.app.consumer_generation_id
+
+    def _is_wanted(self, place: TP, active: set[TP] | None) -> bool:
+        return active is None or place in active or place in self._buffered_partitions
+
+    async def _go_back(self, records: Mapping[TP, Sequence[Any]]) -> None:
+        """Let records be fetched again that came across a rebalance, and are passed over.
+
+        From where they begin, and not from the committed offset as Faust does: a changelog has none, and its recovery
+        would wait for them for ever.
+        """
+        try:
+            await self.seek_wait({place: batch[0].offset for place, batch in records.items() if batch})
+        except Exception as error:  # noqa: BLE001 - as Faust does: the assignment may be gone by now
+            logger.warning("could not seek back after a rebalance: %r", error)
+
+    def _to_batch(self, place: TP, batch: Sequence[Any]) -> ConsumerMessage:
+        message = self._to_message(place, batch[-1])
+        # Raw codecs hand the value on as it is, so the agent gets the list (agents/deliver.py).
+        message.key, message.value, message.headers = None, cast("bytes", batch), None
+        return message
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """As Faust does, and to a committed 0 and the beginning of a new partition, which aiokafka passes over."""
+        committed: dict[TP, int | None] = dict(await super().seek_to_committed())
+        topic = self._dispatcher.topic
+        new = [place for place, offset in committed.items() if offset is None and place.topic == topic]
+        beginnings = await self._thread.earliest_offsets(*new) if new else {}
+        places = {place: offset for place, offset in {**committed, **beginnings}.items() if offset is not None}
+        for place, offset in places.items():
+            if offset == 0 or place in beginnings:
+                self._thread.seek(place, offset)
+        return places
+
+    async def _before_fetch(self) -> None:
+        if self._held_back:
+            await self._some_flow()
+        if 0 < self._fetched < SMALL_FETCH_EVENTS:
+            await asyncio.sleep(GATHER_SECONDS)
+
+    async def _some_flow(self) -> None:
+        """Wait while every partition is held back, where Faust would sleep for a second."""
+        self._flowing.clear()
+        if not self._active_partitions:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self._flowing.wait()
+
+    def hold_back(self, number: int) -> None:
+        """See `dispatcher.Flow`. Pausing the partition would drop what has been fetched (faust.transport.consumer)."""
+        place = TP(self._dispatcher.topic, number)
+        self._held_back.add(place)
+        self.on_buffer_full(place)
+
+    def let_flow(self, number: int) -> None:
+        """See `dispatcher.Flow`."""
+        place = TP(self._dispatcher.topic, number)
+        self._held_back.discard(place)
+        self.on_buffer_drop(place)
+        self._flowing.set()
+
+    async def learn_partitions(self, topics: Iterable[str], count: int) -> None:
+        """See `DeliveryApp.learn_partitions`."""
+        await self._delivery_thread.learn_partitions(topics, count)
+
+    @property
+    def is_out_of_reach(self) -> bool:
+        """See `ownership.Group`."""
+        return self._delivery_thread.is_out_of_reach
+
+    def rejoin(self) -> None:
+        """See `ownership.Group`."""
+        self._delivery_thread.rejoin()
+
+    # --------------------------------------------------------------- offsets go
+
+    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Commit the windows' prefixes, then what else Faust tracks."""
+        if not self.app.client_only:
+            await self.commit_prefixes(self._dispatcher.prefixes())
+        return await super().commit(topics, start_new_transaction)
+
+    async def commit_prefixes(self, prefixes: Mapping[int, int]) -> None:
+        """Commit these offsets of the source topic; those of partitions that are not ours any more are passed over."""
+        if not prefixes:
+            return  # and wait for no commit that is under way: at a stop without a broker it never ends
+        async with self._prefix_lock:
+            topic = self._dispatcher.topic
+            ours = self._source_partitions(self.assignment())
+            offsets = {TP(topic, number): offset for number, offset in prefixes.items() if number in ours}
+            if offsets and await self._commit(offsets):
+                self._dispatcher.committed({place.partition: offset for place, offset in offsets.items()})
+                self.app.tables.on_commit(offsets)
+                self.app.monitor.on_tp_commit(offsets)
+
+    # --------------------------------------------------------------- partitions come and go
+
+    async def open_partitions(self) -> None:
+        """After an assignment and the recovery of tables: open what is ours, each at its position."""
+        self._opening = opening = asyncio.create_task(self._open_assigned())
+        try:
+            await asyncio.wait([opening])
+        finally:
+            opening.cancel()
+        if opening.cancelled():
+            # They are given back already. Faust would let the events of an assignment flow that is gone; with the next
+            # assignment, or its end, it cancels this.
+            await asyncio.Event().wait()
+        opening.result()
+
+    async def _open_assigned(self) -> None:
+        topic = self._dispatcher.topic
+        numbers = self._source_partitions(self.assignment())
+        if not numbers:
+            await self._dispatcher.open({})
+            return
+        # What is committed, and not the consumer's own position: it may have fetched and passed over events already.
+        places = await self.seek_to_committed()
+        await self.app.expect_rows(max(numbers) + 1)
+        await self._dispatcher.open({n: places[place] for n in numbers if (place := TP(topic, n)) in places})
+        # Also where nothing has moved: whoever looks at the group sees all of its partitions from now on.
+        await self.commit_prefixes(self._dispatcher.prefixes())
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Bring them to rest, note where everybody stands, and only then let go."""
+        self.stop_flow()
+        self.app.flow_control.suspend()
+        await self.give_back(self._source_partitions(revoked))
+        self._buffered_partitions -= self._held_back
+        self._held_back.clear()
+        self._flowing.set()
+        await super().on_partitions_revoked(revoked)
+
+    async def give_back(self, numbers: set[int]) -> None:
+        """Drain, commit and close partitions of the source topic."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
+        prefixes = await self._dispatcher.drain(numbers, self.app.drain_seconds)
+        try:
+            await asyncio.wait_for(self.commit_prefixes(prefixes), COMMIT_SECONDS)
+        except TimeoutError:
+            logger.warning("the last commit of partitions %s was not confirmed in time", sorted(prefixes))
+        await self._dispatcher.close(numbers)
+
+
+class DeliveryTransport(driver.Transport):
+    """Faust's aiokafka transport with our consumer."""
+
+    Consumer: ClassVar[type[driver.Consumer]] = DeliveryConsumer
+
+
+class DeliveryApp(faust.App):
+    """A Faust application whose source topic is taken in by `DeliveryConsumer`.
+
+    The composition root (app.py) sets `dispatcher`, `lease` and `drain_seconds` before the application starts.
+    """
+
+    dispatcher: Dispatcher
+    lease: Lease
+    drain_seconds: float
+
+    def _new_transport(self) -> DeliveryTransport:
+        return DeliveryTransport(self.conf.broker_consumer, self)
+
+    @property
+    def delivery_consumer(self) -> DeliveryConsumer:
+        """The consumer, as what it is."""
+        return cast("DeliveryConsumer", self.consumer)
+
+    async def learn_partitions(self, count: int) -> None:
+        """See `growth.Group`."""
+        if self._consumer is not None:
+            topics = [self.dispatcher.topic, *self.tables.changelog_topics]
+            await self.delivery_consumer.learn_partitions(topics, count)
+
+    @property
+    def is_out_of_reach(self) -> bool:
+        """See `ownership.Group`."""
+        return self._consumer is None or self.delivery_consumer.is_out_of_reach
+
+    def rejoin(self) -> None:
+        """See `ownership.Group`."""
+        if self._consumer is not None:
+            self.delivery_consumer.rejoin()
+
+    async def expect_rows(self, count: int) -> None:
+        """Let the producer of the tables know of so many partitions: it refuses rows of one that it does not know."""
+        producer = cast("driver.Producer", self.producer)._producer  # noqa: SLF001 - Faust keeps it to itself
+        if producer is not None:
+            found = map(producer.client.cluster.partitions_for_topic, self.tables.changelog_topics)
+            # A topic that it has not written to yet is looked up when it does.
+            if any(known and len(known) < count for known in found):
+                await producer.client.force_metadata_update()
+
+    async def on_stop(self) -> None:
+        """SIGTERM: everything comes to rest while the producers are still there, then Faust stops."""
+        try:
+            if self._consumer is not None:
+                self._consumer.stop_flow()
+                self.flow_control.suspend()
+                await self.delivery_consumer.give_back(set(self.dispatcher.assigned))
+        finally:
+            # Whatever went wrong: without its own part Faust would wait for ever.
+            await super().on_stop()

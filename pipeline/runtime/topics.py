@@ -1,0 +1,265 @@
+"""Whether the topics are as the pipeline needs them, before anything is read or delivered.
+
+    source                 exists; is not compacted, for compaction would take events away
+    <app>.subscriptions    one partition, compacted           created if missing
+    <app>.cursors          as many as the source, compacted   created if missing, grown if the source has
+    changelogs of tables   as many as the source, compacted   likewise
+    dead letters           exists and can be written to
+
+What is wrong comes back as sentences; only a broker that can't be reached is an error.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import (
+    KafkaError,
+    NoError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
+from aiokafka.protocol.produce import ProduceRequest
+
+from pipeline.config.definition import Definition
+from pipeline.core.errors import BrokerError
+from pipeline.kafka.admin import REQUEST_TIMEOUT_MS, administration, partition_counts, unreachable, until_led
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.disconnect import disconnect
+from pipeline.kafka.expansion import grow
+from pipeline.kafka.records import AIOKafkaConsumer
+
+logger = logging.getLogger(__name__)
+
+POLICY: Final = "cleanup.policy"
+COMPACT: Final = "compact"
+_HAS_THE_RIGHT: Final = {0, 2, 87}
+"""NONE, CORRUPT_MESSAGE, INVALID_RECORD (Kafka protocol guide, error codes): the broker got as far as the records."""
+BROKER_DEFAULT: Final = -1
+"""Replication factor: whatever the broker is configured to give."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Needed:
+    """A topic of the pipeline's own."""
+
+    name: str
+    partitions: int
+    why: str
+
+
+def subscriptions_topic(app: str) -> str:
+    """The name of the topic that holds the subscriptions of an application."""
+    return f"{app}.subscriptions"
+
+
+def cursors_topic(app: str) -> str:
+    """The name of the topic that holds the cursors of an application."""
+    return f"{app}.cursors"
+
+
+def tokens_topic(app: str) -> str:
+    """The name of the changelog of an application's access tokens: the one that Faust gives to the table `tokens`."""
+    return f"{app}-tokens-changelog"
+
+
+async def ensure_topics(definition: Definition, app: str, changelogs: Sequence[str] = ()) -> list[str]:
+    """Create the pipeline's own topics where they are missing, and say what else is not as it has to be.
+
+    Args:
+        definition: names the source and the dead-letter topic.
+        app: the beginning of the names of the pipeline's own topics.
+        changelogs: topics of tables, with as many partitions as the source.
+
+    Returns:
+        One sentence per problem, each beginning with the topic; empty when all is well.
+
+    Raises:
+        BrokerError: a cluster can't be reached.
+    """
+    return await _examine(definition, app, changelogs, create=True)
+
+
+async def check_topics(definition: Definition, app: str, changelogs: Sequence[str] = ()) -> list[str]:
+    """As `ensure_topics`, but nothing is created: a missing topic is a problem only if it could not be."""
+    return await _examine(definition, app, changelogs, create=False)
+
+
+async def count_partitions(connection: KafkaConnection, topic: str) -> int:
+    """How many partitions a topic has.
+
+    Raises:
+        BrokerError: the cluster can't be reached, or has no such topic.
+    """
+    async with administration(connection) as admin:
+        partitions = (await partition_counts(admin)).get(topic)
+    if partitions is None:
+        raise BrokerError(_missing(connection, topic))
+    return partitions
+
+
+async def end_offset(connection: KafkaConnection, topic: str, partition: int) -> int:
+    """The offset that the next event of a partition will have.
+
+    Raises:
+        BrokerError: the cluster can't be reached, or does not say.
+    """
+    consumer = AIOKafkaConsumer(enable_auto_commit=False, **connection.client_options())
+    place = TopicPartition(topic, partition)
+    try:
+        await consumer.start()
+        return int((await consumer.end_offsets([place]))[place])
+    except (KafkaError, OSError) as error:
+        raise BrokerError(unreachable(connection, error)) from error
+    finally:
+        await disconnect(consumer)
+
+
+async def _examine(definition: Definition, app: str, changelogs: Sequence[str], *, create: bool) -> list[str]:
+    connection, topic = definition.source.connection, definition.source.topic
+    problems: list[str] = []
+    async with administration(connection) as admin:
+        found = await partition_counts(admin)
+        if topic not in found:
+            problems.append(f"{_missing(connection, topic)}; it is the source: create it first")
+        else:
+            needed = _own_topics(app, topic, found[topic], changelogs)
+            if connection.embedded:
+                problems += _wrong_counts(needed, found)
+                problems += [_missing(connection, each.name) for each in needed if each.name not in found]
+            else:
+                problems += await _grow(admin, needed, found, create=create)
+                problems += await _create(admin, [each for each in needed if each.name not in found], create=create)
+                problems += await _wrong_policies(admin, topic, [each.name for each in needed if each.name in found])
+    if definition.dlq is not None:
+        problems += await _examine_dead_letters(definition.dlq.connection, definition.dlq.topic)
+    return problems
+
+
+def _own_topics(app: str, source: str, partitions: int, changelogs: Sequence[str]) -> list[_Needed]:
+    as_the_source = f"as many as {source}"
+    return [
+        _Needed(subscriptions_topic(app), 1, "one, so that its offsets are revisions"),
+        _Needed(cursors_topic(app), partitions, as_the_source),
+        *(_Needed(name, partitions, as_the_source) for name in changelogs),
+    ]
+
+
+async def _grow(
+    admin: AIOKafkaAdminClient, needed: Sequence[_Needed], found: Mapping[str, int], *, create: bool
+) -> list[str]:
+    small = [each for each in needed if found.get(each.name, each.partitions) < each.partitions]
+    problems = await grow(admin, {each.name: each.partitions for each in small}, validate_only=not create)
+    return _wrong_counts([each for each in needed if each not in small], found) + problems
+
+
+def _wrong_counts(needed: Iterable[_Needed], found: Mapping[str, int]) -> list[str]:
+    return [
+        f"topic {each.name}: has {found[each.name]} partitions; it must have {each.partitions} ({each.why})"
+        for each in needed
+        if each.name in found and found[each.name] != each.partitions
+    ]
+
+
+async def _create(admin: AIOKafkaAdminClient, needed: Sequence[_Needed], *, create: bool) -> list[str]:
+    if not needed:
+        return []
+    # The empty assignment is what lets aiokafka send -1, the broker's own replication factor.
+    topics = [NewTopic(each.name, each.partitions, BROKER_DEFAULT, {}, {POLICY: COMPACT}) for each in needed]
+    answer = await admin.create_topics(topics, validate_only=not create)
+    problems = []
+    for name, code, *reason in answer.topic_errors:
+        error = for_code(code)
+        if error not in {NoError, TopicAlreadyExistsError}:
+            detail = (reason[0] if reason else None) or error.description or error.message
+            problems.append(f"topic {name}: does not exist and can't be created: {detail}")
+        elif create:
+            logger.info("topic %s: created", name)
+    if create and not problems:
+        await until_led(admin, {each.name: each.partitions for each in needed})
+    return problems
+
+
+async def _wrong_policies(admin: AIOKafkaAdminClient, source: str, own: Sequence[str]) -> list[str]:
+    policies = await _policies(admin, [source, *own])
+    problems = [
+        f"topic {name}: {POLICY} is {policies[name]}; it must be {COMPACT}, or rows that are still needed vanish"
+        for name in own
+        if name in policies and policies[name] != COMPACT
+    ]
+    if COMPACT in policies.get(source, ""):
+        problems.append(
+            f"topic {source}: {POLICY} is {policies[source]}; it is the source and must be delete: its keys are "
+            "subscription ids, and compaction would keep only the last event of each"
+        )
+    return problems
+
+
+async def _policies(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, str]:
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name, configs={POLICY: None}) for name in names]
+    policies: dict[str, str] = {}
+    for answer in await admin.describe_configs(resources):
+        for code, message, _type, name, entries in answer.resources:
+            if code:
+                # Not being allowed to look is no proof that something is wrong.
+                logger.warning("topic %s: its %s can't be read: %s", name, POLICY, message or for_code(code).message)
+            for key, value, *_ in entries:
+                if key == POLICY:
+                    policies[name] = str(value)
+    return policies
+
+
+# -- dead letters --------------------------------------------------------------------------------------------------
+
+
+async def _examine_dead_letters(connection: KafkaConnection, topic: str) -> list[str]:
+    async with administration(connection) as admin:
+        partitions = (await partition_counts(admin)).get(topic)
+    if partitions is None:
+        return [f"{_missing(connection, topic)}; it is for dead letters: create it first"]
+    if connection.embedded:
+        return []
+    return await _why_not_writable(connection, topic)
+
+
+async def _why_not_writable(connection: KafkaConnection, topic: str) -> list[str]:
+    """Ask the leader of partition 0 to append nothing.
+
+    A broker judges the right to write before it looks at the records, so INVALID_RECORD says that the right is there,
+    and nothing was written. What only a real record can show (its size, missing replicas) remains open.
+    """
+    client = AIOKafkaClient(request_timeout_ms=REQUEST_TIMEOUT_MS, **connection.client_options())
+    try:
+        await client.bootstrap()
+        await client.set_topics([topic])
+        leader = client.cluster.leader_for_partition(TopicPartition(topic, 0))
+        if leader is None or leader < 0:
+            return [f"topic {topic}: partition 0 has no leader; dead letters could not be written"]
+        request = ProduceRequest(None, -1, REQUEST_TIMEOUT_MS, [(topic, [(0, b"")])])
+        answer = await client.send(leader, request)
+        code = answer.topics[0][1][0][1]
+    except (KafkaError, OSError) as error:
+        raise BrokerError(unreachable(connection, error)) from error
+    finally:
+        await client.close()
+    return writable_problems(topic, code)
+
+
+def writable_problems(topic: str, code: int) -> list[str]:
+    """What the answer to an empty write says about the right to write dead letters."""
+    if code in _HAS_THE_RIGHT:
+        return []
+    error = for_code(code)
+    if error is TopicAuthorizationFailedError:
+        return [f"topic {topic}: this user may not write to it; dead letters need the operation WRITE"]
+    return [f"topic {topic}: dead letters could not be written: {error.description or error.message}"]
+
+
+def _missing(connection: KafkaConnection, topic: str) -> str:
+    return f"topic {topic}: does not exist on {','.join(connection.bootstrap_servers)}, or this user may not see it"

@@ -1,0 +1,30 @@
+"""What a person should know of a subscription although it works: for the log and for its status. Pure."""
+
+from pipeline.auth.jwt_expiry import expiry_warning
+from pipeline.core.model import ClientAuth, Subscription, TokenAuth
+
+_TRUST_ALL = "any certificate is accepted (ssl.trustAll): whoever is in between can read and change what is sent"
+_ANY_HOST = "a certificate for any host name is accepted (ssl.hostnameVerifier is false)"
+
+
+def caution(subscription: Subscription, now: float) -> str | None:
+    """One line of sentences: a bearer token that has expired or will soon, TLS that verifies nothing; None without any.
+
+    Args:
+        subscription: as it is delivered to.
+        now: Unix seconds.
+    """
+    auth = subscription.auth
+    expiry = expiry_warning(auth.value, now) if isinstance(auth, TokenAuth) else None
+    return "; ".join(filter(None, (expiry, _trust(subscription)))) or None
+
+
+def _trust(subscription: Subscription) -> str | None:
+    urls = [subscription.url]
+    if isinstance(subscription.auth, ClientAuth):
+        urls.append(subscription.auth.endpoint)
+    if not any(url.lower().startswith("https:") for url in urls):
+        return None
+    if subscription.tls.trust_all:
+        return _TRUST_ALL
+    return None if subscription.tls.verify_hostname else _ANY_HOST

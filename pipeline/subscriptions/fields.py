@@ -1,0 +1,61 @@
+"""What the fields of a subscription have to be: times, URLs, text without control characters."""
+
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import urlsplit
+
+from pipeline.config.definition_schema import EXPRESSION
+from pipeline.config.schema import problem
+from pipeline.config.validation_messages import shown
+
+_LAST_CONTROL: Final = 0x1F
+_DELETE: Final = 0x7F
+
+
+def has_controls(text: str) -> bool:
+    """Whether a text holds control characters (RFC 9110 section 5.5 and any URL forbid them); a tab is one too."""
+    return any(ord(character) <= _LAST_CONTROL or ord(character) == _DELETE for character in text)
+
+
+def instant(text: str) -> float:
+    """Unix seconds of an ISO 8601 time with its zone.
+
+    Raises:
+        PydanticCustomError: it is not one.
+    """
+    try:
+        time = datetime.fromisoformat(text)
+        if time.tzinfo is not None:
+            return (time - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
+    except (ValueError, OverflowError):
+        pass
+    raise problem(f"{shown(text)} is not an ISO 8601 time with a zone, such as 2026-01-31T08:00:00Z")
+
+
+def check_url(url: str, credentials_place: str) -> str:
+    """*url*, if it is an absolute HTTP URL that holds no credentials.
+
+    Args:
+        url: to judge; it is not repeated in an error, for it may hold some.
+        credentials_place: where credentials belong instead.
+
+    Raises:
+        PydanticCustomError: it is not one.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise problem("must begin with http:// or https://")
+    if has_controls(url) or " " in url or "\\" in url:
+        raise problem("must not hold blanks, backslashes or control characters")
+    if EXPRESSION in url:
+        raise problem("holds an expression ({#...}), which is not supported; write the value itself")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+        url.encode()
+    except ValueError:
+        raise problem("is not a URL: its host or port can't be read") from None
+    if parts.username is not None or parts.password is not None:
+        raise problem(f"must not hold a user name or password; put credentials into {credentials_place}")
+    if not host or port == 0:
+        raise problem("must name a host, and a port from 1 to 65535 if any")
+    return url

@@ -1,0 +1,120 @@
+"""The `filter` of a subscription, from JSON to what core/filters.py asks of each event.
+
+{"exact": {"type": "com.example.paid"}}     an attribute of a CloudEvent
+{"prefix": {"header.region": "eu-"}}        a header of the record
+{"suffix": {"/order/state": "paid"}}        a place in a JSON body, as a JSON pointer
+{"any": [{"exact": ...}, {"not": ...}]}     all, any and not, of other filters
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from pipeline.config.validation_messages import join, shown
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.filters import (
+    AllOf,
+    AnyOf,
+    Attribute,
+    Compare,
+    Dialect,
+    EventFilter,
+    Expression,
+    Not,
+    Place,
+    Pointer,
+    RecordHeader,
+)
+
+MAX_DEPTH: Final = 10
+MAX_COMPARISONS: Final = 100
+"""Of one filter: it is asked for every event."""
+
+HEADER_PREFIX: Final = "header."
+
+_DIALECTS: Final = "exact, prefix, suffix, all, any, not"
+# CloudEvents 1.0 section "Naming Conventions": "data" is the name of what is no attribute.
+_ATTRIBUTE: Final = re.compile(r"(?!data\Z)[a-z0-9]+")
+_BAD_ESCAPE: Final = re.compile(r"~(?![01])")
+
+
+def event_filter(document: object, path: str) -> EventFilter:
+    """The filter that *document* describes.
+
+    Args:
+        document: as JSON gave it.
+        path: where it stands, for errors.
+
+    Raises:
+        ConfigurationError: names the place in it, and what is allowed there.
+    """
+    return EventFilter(_Compiler().expression(document, path, 1))
+
+
+class _Compiler:
+    """One filter; counts its comparisons."""
+
+    def __init__(self) -> None:
+        self._comparisons = 0
+
+    def expression(self, document: object, path: str, depth: int) -> Expression:
+        if depth > MAX_DEPTH:
+            raise ConfigurationError(f"{path}: is nested too deeply; allowed: {MAX_DEPTH} levels")
+        if not isinstance(document, Mapping):
+            raise ConfigurationError(f"{path}: must be an object with one of {_DIALECTS}")
+        if len(document) != 1:
+            raise ConfigurationError(f"{path}: has {len(document)} fields; allowed: exactly one of {_DIALECTS}")
+        [(name, value)] = document.items()
+        place = join(path, name)
+        match name:
+            case "exact" | "prefix" | "suffix":
+                return self._comparison(name, value, place)
+            case "all" | "any":
+                parts = self._parts(value, place, depth)
+                return AllOf(parts) if name == "all" else AnyOf(parts)
+            case "not":
+                return Not(self.expression(value, place, depth + 1))
+            case "sql":
+                raise ConfigurationError(f"{place}: CloudEvents SQL is not supported; allowed: {_DIALECTS}")
+            case _:
+                raise ConfigurationError(f"{path}: {shown(str(name))} is no dialect; allowed: {_DIALECTS}")
+
+    def _parts(self, value: object, path: str, depth: int) -> tuple[Expression, ...]:
+        if not isinstance(value, list) or not value:
+            raise ConfigurationError(f"{path}: must be a list with at least one filter")
+        return tuple(self.expression(part, f"{path}[{index}]", depth + 1) for index, part in enumerate(value))
+
+    def _comparison(self, dialect: Dialect, value: object, path: str) -> Expression:
+        if not isinstance(value, Mapping) or not value:
+            raise ConfigurationError(f"{path}: must be an object with at least one place and its text")
+        self._comparisons += len(value)
+        if self._comparisons > MAX_COMPARISONS:
+            raise ConfigurationError(f"{path}: is comparison {self._comparisons}; allowed: {MAX_COMPARISONS}")
+        parts = tuple(_compare(dialect, name, text, path) for name, text in value.items())
+        return parts[0] if len(parts) == 1 else AllOf(parts)
+
+
+def _compare(dialect: Dialect, name: object, text: object, path: str) -> Compare:
+    if not isinstance(name, str):
+        raise ConfigurationError(f"{path}: {shown(str(name))} must be a text")
+    if not isinstance(text, str):
+        raise ConfigurationError(
+            f"{join(path, name)}: must be a text; numbers and truth values compare as they are written"
+        )
+    return Compare(dialect, _place(name, path), text.encode("utf-8", "surrogatepass"))
+
+
+def _place(name: str, path: str) -> Place:
+    if name.startswith("/"):
+        if _BAD_ESCAPE.search(name):
+            raise ConfigurationError(f"{path}: {shown(name)} holds a ~ that is neither ~0 nor ~1 (RFC 6901)")
+        return Pointer(tuple(token.replace("~1", "/").replace("~0", "~") for token in name[1:].split("/")))
+    header = name.removeprefix(HEADER_PREFIX)
+    if header != name and header:
+        return RecordHeader(header)
+    if not _ATTRIBUTE.fullmatch(name):
+        raise ConfigurationError(
+            f"{path}: {shown(name)} is no place; allowed: a CloudEvents attribute (small letters and digits), "
+            f"{HEADER_PREFIX}NAME for a record header, /a/b for a place in a JSON body"
+        )
+    return Attribute(name)

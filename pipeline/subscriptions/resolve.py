@@ -1,0 +1,178 @@
+"""From the wire to the delivery path: a decrypted wire subscription becomes a `model.Subscription`. Pure."""
+
+from collections.abc import Sequence
+
+from pipeline.config.definition import Definition
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.model import (
+    DEFAULT_RETRYABLE_STATUSES,
+    Handshake,
+    Header,
+    HttpLimits,
+    Qos,
+    Rate,
+    ReplayOffset,
+    ReplayTimestamp,
+    ResumeFrom,
+    RetryPolicy,
+    RetryStrategy,
+    Skip,
+    Subscription,
+    Wish,
+)
+from pipeline.http.signature import Signer
+from pipeline.subscriptions import schema as wire
+from pipeline.subscriptions.auth import auth_of
+from pipeline.subscriptions.fields import instant
+from pipeline.subscriptions.filters import event_filter
+from pipeline.subscriptions.schema import OPTIONS
+from pipeline.subscriptions.tls import tls_options
+
+
+def to_subscription(
+    subscription: wire.WireSubscription, definition: Definition, revision: int, now: float
+) -> Subscription:
+    """What the delivery path makes of a subscription.
+
+    Args:
+        subscription: decrypted.
+        definition: gives what the subscription leaves open.
+        revision: the offset of its record.
+        now: Unix seconds; a subscription whose `endingAt` has passed is closed.
+
+    Raises:
+        ConfigurationError: a value can't be used; names the field, never a secret.
+    """
+    options = subscription.configuration.entrypoint_configuration
+    qos = Qos(subscription.qos) if subscription.qos else definition.qos
+    http = _http(options.http, definition, qos)
+    ending_at = instant(subscription.ending_at) if subscription.ending_at else None
+    return Subscription(
+        id=subscription.id,
+        revision=revision,
+        url=options.callback_url,
+        qos=qos,
+        headers=tuple(Header(header.name, header.value) for header in options.headers or ()),
+        auth=auth_of(options.auth, f"{OPTIONS}.auth", definition.key_store_dir),
+        tls=tls_options(options.ssl, f"{OPTIONS}.ssl", definition.key_store_dir),
+        proxy=definition.proxy,
+        use_system_proxy=definition.use_system_proxy,
+        retry=_retry(options.retry, qos),
+        rate=None if options.rate is None else Rate(options.rate.events_per_second, options.rate.burst),
+        filter=None if options.filter is None else event_filter(options.filter, f"{OPTIONS}.filter"),
+        handshake=_handshake(options.handshake),
+        interrupt=definition.interrupt,
+        http=http,
+        concurrency=http.max_concurrent_connections,
+        signing_secrets=_signing_secrets(options.signing),
+        wish=_wish(subscription, ending_at, now),
+        starting_at=instant(subscription.starting_at) if subscription.starting_at else None,
+        ending_at=ending_at,
+        resume_from=_resume_from(subscription.resume_from),
+    )
+
+
+def broken(subscription_id: str, definition: Definition, revision: int, problem: str) -> Subscription:
+    """What stands for a subscription whose record can't be used: its lanes are in FAILURE with *problem*."""
+    return Subscription(id=subscription_id, revision=revision, url="", qos=definition.qos, problem=problem)
+
+
+def check_limits(subscription: wire.WireSubscription, definition: Definition) -> None:
+    """Whether `http` only lowers what the entrypoint allows.
+
+    Raises:
+        ConfigurationError: a limit is above the entrypoint's. (One that was allowed once and no longer is, is lowered
+            in silence by `to_subscription`: a change of the definition breaks no subscription.)
+    """
+    options = subscription.configuration.entrypoint_configuration.http
+    if options is None:
+        return
+    limits = definition.http
+    allowed = {
+        "connectTimeout": (options.connect_timeout, round(limits.connect_timeout_seconds * 1000)),
+        "readTimeout": (options.read_timeout, round(limits.read_timeout_seconds * 1000)),
+        "idleTimeout": (options.idle_timeout, round(limits.idle_timeout_seconds * 1000)),
+        "maxConcurrentConnections": (options.max_concurrent_connections, definition.max_concurrent_connections),
+    }
+    problems = [
+        f"{OPTIONS}.http.{name}: {value} is more than the entrypoint allows; allowed: 1 to {limit}"
+        for name, (value, limit) in allowed.items()
+        if value is not None and value > limit
+    ]
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def _http(options: wire.HttpOptions | None, definition: Definition, qos: Qos) -> HttpLimits:
+    limits = definition.http
+    connections = 1 if qos.is_ordered else definition.max_concurrent_connections
+    own = options or wire.HttpOptions.model_validate({})
+    return HttpLimits(
+        connect_timeout_seconds=_lower(own.connect_timeout, limits.connect_timeout_seconds),
+        read_timeout_seconds=_lower(own.read_timeout, limits.read_timeout_seconds),
+        idle_timeout_seconds=_lower(own.idle_timeout, limits.idle_timeout_seconds),
+        max_concurrent_connections=min(own.max_concurrent_connections or connections, connections),
+    )
+
+
+def _lower(milliseconds: int | None, limit_seconds: float) -> float:
+    return limit_seconds if milliseconds is None else min(milliseconds / 1000, limit_seconds)
+
+
+def _retry(retry: wire.Retry | None, qos: Qos) -> RetryPolicy:
+    if retry is None:
+        return RetryPolicy(enabled=qos is not Qos.NONE)
+    return RetryPolicy(
+        enabled=qos is not Qos.NONE and retry.retry_option == "Retry On Fail",
+        strategy=RetryStrategy(retry.retry_strategy),
+        max_attempts=retry.max_attempts,
+        initial_delay_seconds=float(retry.initial_delay_seconds),
+        max_delay_seconds=float(retry.max_delay_seconds),
+        has_jitter=retry.jitter == "FULL",
+        max_elapsed_seconds=None if retry.max_elapsed_seconds is None else float(retry.max_elapsed_seconds),
+        statuses=DEFAULT_RETRYABLE_STATUSES if retry.status_codes is None else _statuses(retry.status_codes),
+    )
+
+
+def _statuses(codes: Sequence[int | str]) -> frozenset[int]:
+    """The statuses that are named one by one or by their class, e.g. `5xx`."""
+    statuses: set[int] = set()
+    for code in codes:
+        first = int(code[0]) * 100 if isinstance(code, str) else code
+        statuses.update(range(first, first + 100) if isinstance(code, str) else (first,))
+    return frozenset(statuses)
+
+
+def _handshake(handshake: wire.Handshake | None) -> Handshake | None:
+    return None if handshake is None else Handshake(handshake.origin, handshake.rate_per_minute)
+
+
+def _signing_secrets(signing: wire.Signing | None) -> tuple[str, ...]:
+    secrets = tuple(signing.secrets) if signing else ()
+    try:
+        Signer.from_secrets(secrets)
+    except ConfigurationError as error:
+        problems = [f"{OPTIONS}.{problem}" for problem in error.problems]
+    else:
+        return secrets
+    raise ConfigurationError(problems)
+
+
+def _wish(subscription: wire.WireSubscription, ending_at: float | None, now: float) -> Wish:
+    if subscription.status == "CLOSED" or (ending_at is not None and ending_at <= now):
+        return Wish.CLOSED
+    if subscription.status == "PAUSED":
+        return Wish.PAUSED
+    return Wish.STOPPED if subscription.consumer_status == "STOPPED" else Wish.DELIVER
+
+
+def _resume_from(resume: wire.ResumeFrom | None) -> ResumeFrom | None:
+    if resume is None:
+        return None
+    if resume.skip is not None:
+        return Skip(resume.skip.partition, resume.skip.offset)
+    if resume.partition is not None and resume.offset is not None:
+        return ReplayOffset(resume.partition, resume.offset)
+    if resume.timestamp is not None:
+        return ReplayTimestamp(int(instant(resume.timestamp) * 1000))
+    return None

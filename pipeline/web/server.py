@@ -1,0 +1,132 @@
+"""Puts the pages on Faust's web server.
+
+Faust has no access control of its own and serves tables, routing and statistics to anybody, so both are ruled here:
+`create_app` passes `web_options(...)` and `BUILT_IN_PAGES_OFF` to `faust.App` and then calls `attach_web`.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+import faust
+from aiohttp import hdrs, web
+
+from pipeline.core.clock import Clock, SystemClock
+from pipeline.observability.prometheus import Metrics
+from pipeline.observability.status import Reporter
+from pipeline.observability.telemetry import Telemetry
+from pipeline.web.access import Access, guard
+from pipeline.web.headers import CONTENT_SECURITY_POLICY, safe_headers
+from pipeline.web.health import health, hindrances, stalls
+from pipeline.web.lanes import parse_query, shown_lane
+from pipeline.web.page import POLICY, page
+from pipeline.web.problem import problem, problems
+
+BUILT_IN_PAGES_OFF: Final[Mapping[str, Any]] = {
+    "web_tables_enabled": False,  # /table: every row of every table
+    "web_router_enabled": False,  # /router: which worker has which key
+    "web_graph_enabled": False,  # /graph
+    "web_stats_enabled": False,  # / and /assignment: the sensors
+    "web_metrics_enabled": False,  # /performance
+}
+"""Settings of `faust.App` that turn its own pages off. Without statistics it serves a bare `/`; ours comes first."""
+
+LARGEST_REQUEST_BYTES: Final = 1024 * 1024
+STALLED_AFTER_SECONDS: Final = 60.0
+
+Page = Callable[[web.Request], Awaitable[web.Response]]
+
+
+def web_options(access: Access) -> dict[str, Any]:
+    """`web_application_options` of `faust.App`: access control, error format and headers for every path."""
+    return {
+        "middlewares": [safe_headers, problems, guard(access)],
+        "client_max_size": LARGEST_REQUEST_BYTES,
+    }
+
+
+def attach_web(
+    app: faust.App,
+    *,
+    reporter: Reporter,
+    telemetry: Telemetry,
+    access: Access,
+    clock: Clock | None = None,
+    stalled_after_seconds: float = STALLED_AFTER_SECONDS,
+) -> None:
+    """Register the pages. They read live objects, so the web server has to run on the app's own loop (the default).
+
+    Args:
+        app: made with `web_options`, which rules the paths that are not registered here.
+        reporter: what the worker says of itself.
+        telemetry: the counters.
+        access: as given to `web_options`: these pages ask for it even in an app that was made without them.
+        clock: the machine's unless given.
+        stalled_after_seconds: a partition with work that has not moved for this long makes the worker not live.
+    """
+    views = Views(reporter, telemetry, clock or SystemClock(), stalled_after_seconds)
+    pages: Mapping[str, Page] = {
+        "/": views.index,
+        "/health/live": views.live,
+        "/health/ready": views.ready,
+        "/lanes": views.lanes,
+        "/metrics": views.metrics,
+    }
+    for path, show in pages.items():
+        app.page(path, name=f"webhooks:{show.__name__}")(_view(show, access))
+
+
+class Views:
+    """What each page answers."""
+
+    def __init__(self, reporter: Reporter, telemetry: Telemetry, clock: Clock, stalled_after_seconds: float) -> None:
+        self._reporter = reporter
+        self._telemetry = telemetry
+        self._clock = clock
+        self._stalled_after_seconds = stalled_after_seconds
+        self._metrics = Metrics(reporter, telemetry)
+
+    async def live(self, _request: web.Request) -> web.Response:
+        """Whether the worker moves."""
+        return health("live", stalls(self._reporter.worker(), self._clock.now(), self._stalled_after_seconds))
+
+    async def ready(self, _request: web.Request) -> web.Response:
+        """Whether the worker delivers all it was assigned."""
+        return health("ready", hindrances(self._reporter.worker()))
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Metrics for Prometheus."""
+        body, media_type = await self._metrics.render(request.headers.get(hdrs.ACCEPT, ""))
+        return web.Response(body=body, headers={hdrs.CONTENT_TYPE: media_type})
+
+    async def lanes(self, request: web.Request) -> web.Response:
+        """Lanes as JSON."""
+        query = parse_query(request.query)
+        if isinstance(query, list):
+            return problem(HTTPStatus.BAD_REQUEST, "; ".join(query), members={"problems": query})
+        lanes = await self._reporter.lanes(query.wanted)
+        return web.json_response(
+            {
+                "lanes": [shown_lane(lane) for lane in query.page(lanes)],
+                "total": len(lanes),
+                "limit": query.limit,
+                "offset": query.offset,
+            }
+        )
+
+    async def index(self, _request: web.Request) -> web.Response:
+        """The page for people."""
+        reporter = self._reporter
+        text = page(reporter.worker(), await reporter.lanes(), self._telemetry, self._clock.now())
+        return web.Response(text=text, content_type="text/html", headers={CONTENT_SECURITY_POLICY: POLICY})
+
+
+def _view(show: Page, access: Access) -> Any:
+    """*show* as Faust wants a page: a coroutine function that is given the view first."""
+
+    async def get(_view: faust.web.View, request: web.Request) -> web.Response:
+        refusal = await access.refusal(request)
+        return await show(request) if refusal is None else refusal
+
+    get.__doc__ = show.__doc__
+    return get

@@ -1,0 +1,91 @@
+"""Who may import what. One row per rule; the import statements of every module are held against them."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CODE = sorted(path for package in ("pipeline", "agents") for path in (ROOT / package).rglob("*.py"))
+
+FAUST = "app.py worker.py runtime/ kafka/connection.py cli/ web/ agents/"
+KAFKA = "kafka/ runtime/ subscriptions/ cli/"
+
+# What is imported, as a pattern, and the files (and folders) that may.
+RULES = {
+    r"(faust|mode)\b": FAUST,
+    r"aiokafka\b": KAFKA,
+    # Whoever reads records has the consumer that reads all of them.
+    r"aiokafka\.(AIOKafkaConsumer|consumer\.(AIOKafkaConsumer|consumer|fetcher))\b": "kafka/records.py",
+    # The server's half of aiohttp is free for all; this is the client's.
+    r"aiohttp(\.request|\.[Cc]lient\w*|\.connector|\.\w*Connector|$)": "http/",
+    r"(aiohappyeyeballs|python_socks)\b": "http/",
+    r"os\.(environ|getenv)\b": "config/settings.py",
+    r"confluent_kafka\b": "cli/dev/embedded_broker.py",
+}
+
+
+def imported(source: str) -> Iterator[str]:
+    """Every dotted name that a module imports, or reads from `os`."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import(names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=str(module), names=names):
+                yield from (f"{module}.{alias.name}" for alias in names)
+            case ast.Attribute(value=ast.Name("os"), attr=name):
+                yield f"os.{name}"
+            case _:
+                pass
+
+
+def trespasses(path: str, source: str) -> list[str]:
+    """The names that the module at *path* (relative to the repository) imports and may not."""
+    place = path.removeprefix("pipeline/")
+    forbidden = [
+        re.compile(pattern)
+        for pattern, allowed in RULES.items()
+        if not any(place == file or (file.endswith("/") and place.startswith(file)) for file in allowed.split())
+    ]
+    return [name for name in imported(source) if any(pattern.match(name) for pattern in forbidden)]
+
+
+@pytest.mark.parametrize("path", [path.relative_to(ROOT).as_posix() for path in CODE])
+def test_a_module_imports_only_what_is_its_business(path: str) -> None:
+    assert trespasses(path, (ROOT / path).read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("pipeline/core/policy.py", "import faust"),
+        ("pipeline/core/policy.py", "from mode.utils import times"),
+        ("pipeline/core/lane.py", "from aiokafka.errors import KafkaError"),
+        ("pipeline/kafka/log_reader.py", "from aiokafka import AIOKafkaConsumer"),
+        ("pipeline/web/page.py", "from aiohttp import ClientSession"),
+        ("pipeline/web/page.py", "from aiohttp import TCPConnector"),
+        ("pipeline/web/page.py", "from aiohttp.client import request"),
+        ("pipeline/web/page.py", "import aiohttp"),
+        ("pipeline/kafka/connection.py", "import os\nos.environ['X']"),
+        ("pipeline/kafka/connection.py", "from os import getenv"),
+        ("agents/deliver.py", "def late():\n    import confluent_kafka"),
+    ],
+)
+def test_a_trespass_is_seen(path: str, source: str) -> None:
+    assert len(trespasses(path, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("agents/deliver.py", "import faust"),
+        ("pipeline/cli/send.py", "from aiokafka import AIOKafkaProducer"),
+        ("pipeline/web/page.py", "from aiohttp import web\nfrom aiohttp.typedefs import Handler"),
+        ("pipeline/http/transport.py", "import aiohttp"),
+        ("pipeline/core/lane.py", "import os, faustus, modem\nos.path"),
+    ],
+)
+def test_what_is_allowed_is_no_trespass(path: str, source: str) -> None:
+    assert trespasses(path, source) == []

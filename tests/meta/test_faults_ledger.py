@@ -1,0 +1,186 @@
+"""The ledger of the faults finds what was planted: a loss, a repetition, a disorder; and nothing where nothing is."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from pipeline.core.model import Qos
+from tests.faults.ledger import Call, Event, Promise, Verdict, judge, strangers
+
+ORDERED = [Qos.AT_LEAST_ONCE, Qos.AT_MOST_ONCE]
+
+
+def events(count: int, *, partitions: int = 1, subscription: str = "s") -> list[Event]:
+    return [
+        Event(
+            f"t-{number % partitions}-{number // partitions}",
+            subscription,
+            number % partitions,
+            number // partitions,
+            100.0 + number,
+        )
+        for number in range(count)
+    ]
+
+
+def call(event: Event, at: float, status: int = 200, attempt: int = 1) -> Call:
+    return Call(at, event.key, attempt, status, event.subscription, event.checksum)
+
+
+def verdict(level: Qos, found: Sequence[Event], calls: Sequence[Call], letters: Sequence[str] = ()) -> Verdict:
+    return judge(found, calls, letters, {"s": level, "r": level})[level]
+
+
+@pytest.mark.parametrize("level", list(Qos))
+def test_what_was_delivered_once_and_in_order_breaks_no_promise(level: Qos) -> None:
+    found = events(5)
+    made = verdict(level, found, [call(event, event.produced_at + 0.5) for event in found])
+    assert (made.events, made.lost, made.repeated, made.misordered, made.given_up) == (5, 0, 0, 0, 0)
+    assert made.quantile(0.5) == made.quantile(0.99) == pytest.approx(0.5)
+    assert made.altered == 0
+    assert Promise().broken({level: made}) == []
+    assert strangers(found, [call(event, 1) for event in found], []) == []
+
+
+def test_an_event_that_nobody_saw_is_lost_and_named() -> None:
+    found = events(3)
+    made = verdict(Qos.AT_LEAST_ONCE, found, [call(found[0], 1), call(found[2], 3)])
+    assert (made.lost, made.examples["lost"]) == (1, ["t-0-1"])
+    assert Promise().broken({Qos.AT_LEAST_ONCE: made}) == ["at-least-once: 1 lost, allowed 0: t-0-1"]
+
+
+def test_an_event_that_was_only_refused_is_lost_at_at_least_once_and_given_up_at_at_most_once() -> None:
+    found = events(1)
+    calls = [call(found[0], 1, status=503)]
+    assert verdict(Qos.AT_LEAST_ONCE, found, calls).lost == 1
+    made = verdict(Qos.AT_MOST_ONCE, found, calls)
+    assert (made.lost, made.given_up) == (0, 1)
+    assert Promise(refused=True).broken({Qos.AT_MOST_ONCE: made}) == []
+    assert Promise(interrupted=True).broken({Qos.AT_MOST_ONCE: made}) == []
+    assert Promise().broken({Qos.AT_MOST_ONCE: made}) == ["at-most-once: 1 given up, allowed 0: t-0-0"]
+
+
+def test_at_most_once_may_lose_as_many_unseen_events_as_were_claimed_and_no_more() -> None:
+    found = events(3)
+    made = verdict(Qos.AT_MOST_ONCE, found, [call(found[0], 1)])
+    assert made.lost == 2
+    assert Promise(interrupted=True, lost_at_most_once=2).broken({Qos.AT_MOST_ONCE: made}) == []
+    assert Promise(interrupted=True, lost_at_most_once=1).broken({Qos.AT_MOST_ONCE: made}) != []
+    assert Promise(refused=True).broken({Qos.AT_MOST_ONCE: made}) != []
+
+
+def test_what_at_most_once_may_lose_or_send_late_counts_for_each_subscription() -> None:
+    mixed = [*events(3), *(replace(event, key=f"u{event.key}") for event in events(3, subscription="r"))]
+    first_s, _, last_s, first_r, _, last_r = mixed
+    two_late = [call(event, at) for at, event in enumerate([last_s, first_s, last_r, first_r])]
+    made = verdict(Qos.AT_MOST_ONCE, mixed, two_late)
+    assert (made.lost, made.lost_of_one, made.misordered, made.misordered_of_one) == (2, 1, 2, 1)
+    assert Promise(interrupted=True, lost_at_most_once=1, late_at_most_once=1).broken({Qos.AT_MOST_ONCE: made}) == []
+    assert Promise(interrupted=True).broken({Qos.AT_MOST_ONCE: made}) == [
+        "at-most-once: 1 lost of one, allowed 0: t-0-1, ut-0-1",
+        "at-most-once: 1 misordered of one, allowed 0: t-0-0, ut-0-0",
+    ]
+
+
+def test_auto_loses_nothing_unless_something_was_interrupted() -> None:
+    made = verdict(Qos.AUTO, events(1), [])
+    assert Promise(refused=True).broken({Qos.AUTO: made}) == ["auto: 1 lost, allowed 0: t-0-0"]
+    assert Promise(interrupted=True).broken({Qos.AUTO: made}) == []
+    assert Promise().broken({Qos.NONE: verdict(Qos.NONE, events(1), [])}) == []
+
+
+@pytest.mark.parametrize("level", list(Qos))
+def test_a_body_that_is_not_the_events_or_that_went_to_another_subscription_is_an_alteration(level: Qos) -> None:
+    found = events(3)
+    right, cut, astray = (call(event, 1) for event in found)
+    calls = [right, replace(cut, checksum=7), replace(astray, subscription="r")]
+    made = verdict(level, found, calls)
+    assert (made.altered, made.examples["altered"]) == (2, ["t-0-1", "t-0-2"])
+    anything = Promise(interrupted=True, refused=True, lost_at_most_once=9, late_at_most_once=9)
+    assert anything.broken({level: made}) == [f"{level}: 2 altered, allowed 0: t-0-1, t-0-2"]
+
+
+def test_calls_and_dead_letters_of_no_event_are_strangers() -> None:
+    found = events(1)
+    unknown = replace(call(found[0], 1), key="t-9-9")
+    assert strangers(found, [call(found[0], 1), unknown], [found[0].key, "u-0-0"]) == ["t-9-9", "u-0-0"]
+
+
+def test_a_dead_letter_is_no_loss() -> None:
+    found = events(1)
+    made = verdict(Qos.AT_LEAST_ONCE, found, [call(found[0], 1, status=422)], [found[0].key])
+    assert (made.lost, made.dead_lettered, made.repeated) == (0, 1, 0)
+
+
+@pytest.mark.parametrize("level", list(Qos))
+def test_what_is_dead_lettered_twice_has_ended_more_than_once(level: Qos) -> None:
+    found = events(1)
+    made = verdict(level, found, [call(found[0], 1, status=422)], [found[0].key, found[0].key])
+    assert (made.lost, made.repeated, made.dead_lettered) == (0, 1, 1)
+
+
+@pytest.mark.parametrize("level", list(Qos))
+def test_what_is_accepted_and_dead_lettered_has_ended_twice_but_where_nobody_may_ask_again(level: Qos) -> None:
+    found = events(1)
+    made = verdict(level, found, [call(found[0], 1)], [found[0].key])
+    assert made.repeated == (0 if level is Qos.AT_MOST_ONCE else 1)
+
+
+def test_an_event_that_was_accepted_twice_is_repeated() -> None:
+    found = events(2)
+    calls = [call(found[0], 1), call(found[1], 2), call(found[1], 3, attempt=2)]
+    made = verdict(Qos.AT_LEAST_ONCE, found, calls)
+    assert (made.repeated, made.examples["repeated"]) == (1, ["t-0-1"])
+    assert Promise(interrupted=True).broken({Qos.AT_LEAST_ONCE: made}) == [], "it may be, after a crash"
+    assert Promise(refused=True).broken({Qos.AT_LEAST_ONCE: made}) != []
+
+
+def test_a_second_try_after_a_refusal_repeats_nothing_at_at_least_once_and_is_forbidden_at_at_most_once() -> None:
+    found = events(1)
+    calls = [call(found[0], 1, status=0), call(found[0], 2)]
+    assert verdict(Qos.AT_LEAST_ONCE, found, calls).repeated == 0
+    made = verdict(Qos.AT_MOST_ONCE, found, calls)
+    assert made.repeated == 1
+    anything = Promise(interrupted=True, refused=True, lost_at_most_once=9, late_at_most_once=9)
+    assert anything.broken({Qos.AT_MOST_ONCE: made}) == ["at-most-once: 1 repeated, allowed 0: t-0-0"]
+
+
+@pytest.mark.parametrize("level", ORDERED)
+def test_an_event_that_is_first_seen_after_a_later_one_is_misordered(level: Qos) -> None:
+    found = events(3)
+    calls = [call(found[0], 1), call(found[2], 2), call(found[1], 3)]
+    made = verdict(level, found, calls)
+    assert (made.misordered, made.examples["misordered"]) == (1, ["t-0-1"])
+    assert len(Promise().broken({level: made})) == 1
+    assert Promise(late_at_most_once=1).broken({level: made}) == (
+        [] if level is Qos.AT_MOST_ONCE else ["at-least-once: 1 misordered, allowed 0: t-0-1"]
+    )
+
+
+@pytest.mark.parametrize("level", ORDERED)
+def test_order_is_that_of_first_calls_within_a_partition_and_a_subscription(level: Qos) -> None:
+    found = [*events(4, partitions=2), *events(1, subscription="r")]
+    first, other, second, late, stranger = found
+    calls = [call(second, 5), call(first, 4), call(other, 9), call(late, 10), call(stranger, 1), call(other, 11)]
+    assert verdict(level, found, calls).misordered == 0
+
+
+@pytest.mark.parametrize("level", [Qos.AUTO, Qos.NONE])
+def test_the_other_levels_have_no_order(level: Qos) -> None:
+    found = events(2)
+    assert verdict(level, found, [call(found[1], 1), call(found[0], 2)]).misordered == 0
+
+
+def test_levels_are_judged_apart() -> None:
+    mixed = [*events(1), Event("t-0-9", "r", 0, 9, 1.0)]
+    made = judge(mixed, [call(mixed[0], 2)], [], {"s": Qos.AT_LEAST_ONCE, "r": Qos.AT_MOST_ONCE})
+    assert (made[Qos.AT_LEAST_ONCE].lost, made[Qos.AT_MOST_ONCE].lost) == (0, 1)
+
+
+def test_promises_add_up() -> None:
+    frozen = Promise(interrupted=True, lost_at_most_once=5, late_at_most_once=5)
+    assert Promise() + Promise() == Promise()
+    assert frozen + Promise(refused=True, lost_at_most_once=1) == Promise(
+        interrupted=True, refused=True, lost_at_most_once=6, late_at_most_once=5
+    )

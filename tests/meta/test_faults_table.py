@@ -1,0 +1,62 @@
+"""The table of the faults hides nothing: neither a count nor a run that broke a promise or did not come up."""
+
+from typing import Any
+
+from pipeline.core.model import Qos
+from tests.faults.faults import FAULTS
+from tests.faults.table import FAMILIES, report, summary
+
+
+def a_run(fault: str, seed: int, *problems: str, **counts: int) -> dict[str, Any]:
+    level = {"events": 10, "lost": 0, "repeated": 0, "misordered": 0, **counts}
+    return {"fault": fault, "seed": seed, "problems": list(problems), "levels": {qos.value: level for qos in Qos}}
+
+
+def rows(text: str) -> list[list[str]]:
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
+
+
+def test_a_row_sums_up_the_runs_of_its_fault() -> None:
+    text = report([a_run("worker-killed", 2, repeated=3), a_run("worker-killed", 1, repeated=4, lost=1)])
+    assert rows(text) == [["a worker: kill -9", *["1 / 7 / 0"] * 4, "80", "2", "1, 2"]]
+    assert text.endswith("No run broke a promise.")
+
+
+def test_a_run_that_broke_a_promise_is_counted_and_named_beneath_the_table() -> None:
+    text = report([a_run("none", 1), a_run("none", 2, "at-least-once: 1 lost, allowed 0: t-0-7", lost=1)])
+    assert rows(text)[0][-2:] == ["2, **1 broken**", "1, 2"]
+    assert text.splitlines()[-1] == "- none, seed 2: at-least-once: 1 lost, allowed 0: t-0-7"
+
+
+def test_a_run_that_did_not_come_up_is_no_clean_run() -> None:
+    stuck = {"fault": "scaled", "seed": 5, "levels": {}, "problems": ["TimeoutError: after 40 s:\n not ready"]}
+    text = report([stuck])
+    assert rows(text) == [["workers: 1, 4, 2", *["-"] * 4, "0", "1, **1 broken**", "5"]]
+    assert text.splitlines()[-1] == "- scaled, seed 5: TimeoutError: after 40 s: not ready"
+
+
+def test_what_a_run_without_rest_has_not_delivered_is_not_counted_as_lost() -> None:
+    text = report([a_run("scaled", 1, repeated=1), a_run("scaled", 2, "TimeoutError: after 180.0 s: busy", lost=9)])
+    assert rows(text) == [["workers: 1, 4, 2", *["0 / 1 / 0"] * 4, "80", "2, **1 broken**", "1, 2"]]
+
+
+def test_mixtures_share_a_row_after_all_others() -> None:
+    text = report([a_run("none+worker-killed", 9), a_run("scaled", 1)])
+    assert [row[0] for row in rows(text)] == ["workers: 1, 4, 2", "mixtures of them, drawn by the seed"]
+
+
+def test_the_summary_adds_up_the_runs_of_a_family() -> None:
+    text = summary([a_run("worker-killed", 1, repeated=3), a_run("cut-off", 2, repeated=4), a_run("none+scaled", 3)])
+    [workers, mixtures] = rows(text)
+    assert workers[1:] == [*["0 / 7 / 0"] * 4, "80", "2"]
+    assert mixtures[1:] == [*["0 / 0 / 0"] * 4, "40", "1"]
+
+
+def test_the_summary_counts_what_broke_a_promise() -> None:
+    [row] = rows(summary([a_run("none", 1), a_run("none", 2, "at-least-once: 1 lost", lost=1)]))
+    assert row[-1] == "2, **1 broken**"
+
+
+def test_each_fault_is_in_one_family() -> None:
+    assert sorted(name for names in FAMILIES.values() for name in names) == sorted([*FAULTS, "mixture"])

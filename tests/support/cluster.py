@@ -1,0 +1,337 @@
+"""A cluster as its users run it: workers are processes of `webhooks worker`, on a broker of the tests."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiokafka import AIOKafkaProducer
+from cryptography.fernet import Fernet
+
+from pipeline.config.definition import Definition, parse_definition
+from pipeline.core.model import Cursor
+from pipeline.kafka.cursors import decode
+from pipeline.runtime.topics import cursors_topic, ensure_topics, tokens_topic
+from pipeline.subscriptions.registry import Registry
+from pipeline.subscriptions.secrets import SecretBox
+from pipeline.subscriptions.store import SubscriptionStore
+from tests.support.brokers import TestBroker
+from tests.support.recorder import Recorder
+from tests.support.waiting import eventually
+
+ADMIN_TOKEN = "planted-admin-token"
+START_SECONDS = 40.0
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class Worker:
+    """A worker process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int, log: Path) -> None:
+        self.process = process
+        self.port = port
+        self.log = log
+
+    async def text(self, path: str) -> str:
+        """What its web view answers; empty while it does not answer."""
+        headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+        try:
+            async with (
+                aiohttp.ClientSession(headers=headers) as session,
+                session.get(f"http://127.0.0.1:{self.port}{path}") as response,
+            ):
+                return await response.text()
+        except aiohttp.ClientError:
+            return ""
+
+    async def get(self, path: str) -> Any:
+        """JSON from its web view; None while it does not answer."""
+        text = await self.text(path)
+        return json.loads(text) if text else None
+
+    async def is_ready(self) -> bool:
+        """Whether /health/ready says so."""
+        health = await self.get("/health/ready")
+        return health is not None and bool(health["ready"])
+
+    async def partitions(self) -> list[int]:
+        """The partitions that it has open, from its metrics."""
+        text = await self.text("/metrics")
+        found = re.findall(r'^webhooks_dispatched_offset\{.*partition="(\d+)".*\}', text, re.MULTILINE)
+        return [int(number) for number in found]
+
+    async def lanes(self) -> list[dict[str, Any]]:
+        """What /lanes says."""
+        answer = await self.get("/lanes?limit=1000")
+        return [] if answer is None else list(answer["lanes"])
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is still there."""
+        return self.process.returncode is None
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Signal the process, if it is still there."""
+        if self.is_running:
+            self.process.send_signal(number)
+
+    async def kill(self) -> None:
+        """kill -9."""
+        self.send_signal(signal.SIGKILL)
+        await self.process.wait()
+
+    async def terminate(self, within_seconds: float = 40.0) -> int:
+        """SIGTERM, and wait for its end: the exit code."""
+        self.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(within_seconds):
+            return await self.process.wait()
+
+    def output(self) -> str:
+        """All that it has written."""
+        return self.log.read_text(errors="replace")
+
+
+@dataclass
+class Cluster:
+    """An application on a broker: its topics, its subscriptions, its workers."""
+
+    broker: TestBroker
+    app: str
+    folder: Path
+    partitions: int
+    definition: Definition
+    store: SubscriptionStore
+    environment: dict[str, str]
+    workers: list[Worker] = field(default_factory=list)
+
+    @property
+    def topic(self) -> str:
+        """The source topic."""
+        return self.definition.source.topic
+
+    async def start_worker(
+        self, *, group: int | None = None, environment: Mapping[str, str] | None = None, **settings: str
+    ) -> Worker:
+        """Start a worker process; it is not ready yet.
+
+        Args:
+            group: the id of the group that it runs as.
+            environment: more of it, as it is.
+            settings: more WEBHOOKS_ settings, without the prefix.
+        """
+        port = free_port()
+        number = len(self.workers) + 1
+        log = self.folder / f"worker-{number}.log"
+        variables = os.environ | self.environment | dict(environment or {})
+        variables |= {f"WEBHOOKS_{name.upper()}": text for name, text in settings.items()}
+        variables |= {"WEBHOOKS_WEB_PORT": str(port), "WEBHOOKS_DATA_DIR": str(self.folder / f"data-{number}")}
+        with log.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                *self._command(), env=variables, stdout=output, stderr=output, group=group
+            )
+        worker = Worker(process, port, log)
+        self.workers.append(worker)
+        return worker
+
+    def _command(self) -> list[str]:
+        if self.broker.embedded:
+            return [sys.executable, str(Path(__file__).with_name("embedded_worker.py"))]
+        return [str(Path(sys.executable).with_name("webhooks")), "worker"]
+
+    async def until_ready(self, *workers: Worker) -> None:
+        """Return when the workers (all, if none is named) are ready and own every partition between them.
+
+        Raises:
+            AssertionError: one has ended.
+            TimeoutError: they are not ready in time.
+        """
+        wanted = workers or tuple(self.workers)
+        await eventually(
+            lambda: self._is_shared(wanted),
+            within_seconds=START_SECONDS,
+            says=lambda: "\n".join(worker.output()[-3000:] for worker in wanted),
+        )
+
+    async def _is_shared(self, workers: Iterable[Worker]) -> bool:
+        owned: list[int] = []
+        for worker in workers:
+            assert worker.is_running, worker.output()[-3000:]
+            if not await worker.is_ready():
+                return False
+            owned += await worker.partitions()
+        return sorted(owned) == list(range(self.partitions))
+
+    async def subscribe(self, recorder: Recorder, *ids: str, **fields: Any) -> None:
+        """Apply subscriptions whose callback is the recorder.
+
+        Args:
+            recorder: the receiver.
+            ids: of the subscriptions.
+            fields: of the document, e.g. `qos`; `endpoint={...}` are fields of its entrypointConfiguration.
+        """
+        endpoint = fields.pop("endpoint", {})
+        for each in ids:
+            configuration = {"callbackUrl": recorder.url(each), **endpoint}
+            document = {
+                "id": each,
+                "configuration": {"entrypointId": "webhook-advanced", "entrypointConfiguration": configuration},
+                **fields,
+            }
+            await self.store.apply(document)
+
+    async def produce(self, records: Iterable[tuple[str, bytes | None]], *, partition: int | None = None) -> int:
+        """Append events (subscription, body) to the source topic; how many there were."""
+        producer = AIOKafkaProducer(acks="all", linger_ms=5, **self.broker.connection.client_options())
+        count = 0
+        try:
+            await producer.start()
+            sent = []
+            for subscription, body in records:
+                sent.append(await producer.send(self.topic, body, subscription.encode(), partition=partition))
+                count += 1
+            await asyncio.gather(*sent)
+        finally:
+            await producer.stop()
+        return count
+
+    async def rows(self) -> dict[tuple[int, str], Cursor]:
+        """The cursor rows as they stand, by partition and subscription."""
+        rows: dict[tuple[int, str], Cursor] = {}
+        for record in await self.broker.read(f"{self.app}.cursors", committed_only=not self.broker.embedded):
+            key = (record.partition, (record.key or b"").decode())
+            if record.value is None:
+                rows.pop(key, None)
+            else:
+                rows[key] = decode(record.value)
+        return rows
+
+    async def until_row(self, subscription: str, **fields: object) -> Cursor:
+        """The subscription's row, as soon as it has these values.
+
+        Raises:
+            TimeoutError: it has not in time.
+        """
+        found: list[Cursor] = []
+
+        async def matches() -> bool:
+            found[:] = [row for (_, name), row in (await self.rows()).items() if name == subscription]
+            return any(all(getattr(row, key) == value for key, value in fields.items()) for row in found)
+
+        await eventually(matches, within_seconds=30, says=lambda: f"{subscription} has no row with {fields}: {found}")
+        return next(row for row in found if all(getattr(row, key) == value for key, value in fields.items()))
+
+    async def close(self) -> None:
+        """End every worker that is still there."""
+        for worker in self.workers:
+            await worker.kill()
+
+
+def definition_document(
+    broker: TestBroker,
+    topic: str,
+    *,
+    dlq: str | None = None,
+    dlq_broker: TestBroker | None = None,
+    entrypoint: Mapping[str, Any] | None = None,
+    **configuration: Any,
+) -> dict[str, Any]:
+    """An API definition for the tests; its dead letters go to the source's broker unless *dlq_broker* is another."""
+    consumer = {"consumer": {"enabled": True, "topics": [topic], "autoOffsetReset": "earliest"}}
+    groups = [_group("source", broker, consumer)]
+    webhook = {"type": "webhook-advanced", "configuration": configuration, **(entrypoint or {})}
+    if dlq is not None:
+        groups.append(_group("dead-letters", dlq_broker or broker, {"producer": {"enabled": True, "topics": [dlq]}}))
+        webhook["dlq"] = {"endpoint": "dead-letters"}
+    return {"name": "test", "listeners": [{"type": "subscription", "entrypoints": [webhook]}], "endpointGroups": groups}
+
+
+def _group(name: str, broker: TestBroker, shared: Mapping[str, Any]) -> dict[str, Any]:
+    security = {} if broker.security is None else {"security": broker.security}
+    endpoint = {
+        "name": f"{name}-endpoint",
+        "type": "kafka",
+        "configuration": {"bootstrapServers": broker.bootstrap},
+        "sharedConfigurationOverride": {**security, **shared},
+    }
+    return {"name": name, "type": "kafka", "endpoints": [endpoint]}
+
+
+@asynccontextmanager
+async def cluster(
+    broker: TestBroker,
+    app: str,
+    folder: Path,
+    *,
+    partitions: int = 4,
+    qos: str = "at-least-once",
+    dlq: bool = False,
+    dlq_broker: TestBroker | None = None,
+    settings: Mapping[str, str] | None = None,
+    **configuration: Any,
+) -> AsyncIterator[Cluster]:
+    """An application with its topics, ready to be given subscriptions and workers.
+
+    Args:
+        broker: where it lives.
+        app: its name; a new one for each test.
+        folder: for its files.
+        partitions: of the source topic.
+        qos: of the entrypoint.
+        dlq: with a dead-letter topic, `<app>-dlq`.
+        dlq_broker: where that is, if not on *broker*.
+        settings: more WEBHOOKS_ settings, without the prefix.
+        configuration: of the entrypoint.
+    """
+    topic, dead = f"{app}-events", f"{app}-dlq"
+    document = definition_document(
+        broker, topic, dlq=dead if dlq else None, dlq_broker=dlq_broker, entrypoint={"qos": qos}, **configuration
+    )
+    definition = parse_definition(document)
+    await broker.create_topic(topic, partitions)
+    if dlq:
+        await (dlq_broker or broker).create_topic(dead, 1)
+    if broker.embedded:
+        await broker.create_topic(f"{app}.subscriptions", 1)
+        for name in (cursors_topic(app), tokens_topic(app)):
+            await broker.create_topic(name, partitions)
+    else:
+        assert await ensure_topics(definition, app, [tokens_topic(app)]) == []
+    path = folder / "api.json"
+    path.write_text(json.dumps(document))
+    key = Fernet.generate_key().decode()
+    environment = {
+        "WEBHOOKS_API": str(path),
+        "WEBHOOKS_APP": app,
+        "WEBHOOKS_SECRET_KEYS": key,
+        "WEBHOOKS_ALLOW_PRIVATE_NETWORKS": "127.0.0.0/8",
+        "WEBHOOKS_ADMIN_TOKEN": ADMIN_TOKEN,
+        **{f"WEBHOOKS_{name}": text for name, text in (settings or {}).items()},
+    }
+    connection = broker.connection
+    box = SecretBox([key])
+    async with AsyncExitStack() as stack:
+        registry = Registry(connection, f"{app}.subscriptions", box, definition, lambda _id, _subscription: None)
+        await registry.start()
+        stack.push_async_callback(registry.stop)
+        await registry.ready()
+        store = SubscriptionStore(registry, connection, f"{app}.subscriptions", box, definition)
+        await store.open()
+        stack.push_async_callback(store.close)
+        found = Cluster(broker, app, folder, partitions, definition, store, environment)
+        stack.push_async_callback(found.close)
+        yield found

@@ -1,0 +1,219 @@
+"""The whole core over fakes, driven by hand: one worker, one partition of one topic."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pipeline.core.concurrency import Slots
+from pipeline.core.delivery import Delivery
+from pipeline.core.dispatcher import Dispatcher
+from pipeline.core.lane import Lane
+from pipeline.core.model import Qos, Record, RetryPolicy, Subscription, Wish
+from pipeline.core.outcome import Delivered, Outcome
+from pipeline.core.partition import Partition
+from pipeline.core.ports import LaneLimits
+from pipeline.core.rate_limit import Pacing
+from pipeline.observability.reporter import WorkerReporter
+from pipeline.observability.telemetry import Telemetry
+from tests.support.fakes import (
+    TOPIC,
+    HandLease,
+    MemoryReader,
+    MemoryRegistry,
+    MemoryRows,
+    RecordingDeadLetters,
+    RowTopic,
+    ScriptedSend,
+    SourceLog,
+    VirtualClock,
+)
+from tests.support.virtual_time import settle
+
+LIMITS = LaneLimits(events=4, bytes=1_000_000, hold_seconds=5.0)
+QUICK = RetryPolicy(max_attempts=2, initial_delay_seconds=1.0, max_delay_seconds=4.0)
+SLOW = RetryPolicy(max_attempts=2, initial_delay_seconds=20.0, max_delay_seconds=60.0)
+OK = Delivered(200)
+
+
+def subscription(name: str = "s", qos: Qos = Qos.AT_LEAST_ONCE, **changes: Any) -> Subscription:
+    """One with quick retries; concurrency 3 where the QoS allows it."""
+    plain = Subscription(
+        id=name,
+        revision=0,
+        url="https://receiver.example/hook",
+        qos=qos,
+        retry=QUICK,
+        concurrency=1 if qos.is_ordered else 3,
+    )
+    return replace(plain, **changes)
+
+
+class Core:
+    """A worker. What is durable (`log`, `rows`, `committed`, the registry's changes) can be handed to the next one."""
+
+    def __init__(
+        self,
+        *subscriptions: Subscription,
+        before: "Core | None" = None,
+        limits: LaneLimits = LIMITS,
+        dead_letters: bool = False,
+        slots: int = 8,
+        worker_bytes: int = 10_000_000,
+        chance: Callable[[], float] = lambda: 1.0,
+    ) -> None:
+        self.log: SourceLog = SourceLog() if before is None else before.log
+        self.row_topic: RowTopic = RowTopic() if before is None else before.row_topic
+        self.committed: int = 0 if before is None else before.committed
+        self.registry: MemoryRegistry = MemoryRegistry(None if before is None else before.registry.changes)
+        self.send = ScriptedSend()
+        self.letters = RecordingDeadLetters()
+        self.reader = MemoryReader(self.log)
+        self.telemetry = Telemetry()
+        self.slots = Slots(slots)
+        self.lease = HandLease()
+        self.position = self.committed
+        self.closed: list[int] = []
+        for each in subscriptions:
+            self.publish(each)
+        self.dispatcher = Dispatcher(
+            TOPIC,
+            deliver=Delivery(
+                send=self.send,
+                dead_letters=self.letters if dead_letters else None,
+                registry=self.registry,
+                slots=self.slots,
+                lease=self.lease,
+                clock=VirtualClock(),
+                telemetry=self.telemetry,
+                pacing=Pacing(),
+                chance=chance,
+            ),
+            rows_of=self._rows_of,
+            registry=self.registry,
+            reader=self.reader,
+            limits=limits,
+            worker_bytes=worker_bytes,
+            on_closed=self.closed.append,
+        )
+
+    def _rows_of(self, _number: int) -> MemoryRows:
+        self.rows = MemoryRows(self.row_topic)
+        return self.rows
+
+    # ----------------------------------------------------------- from outside
+
+    def publish(self, each: Subscription) -> Subscription:
+        """The next revision; workers hear of it with `hear`."""
+        revision = replace(each, revision=len(self.registry.changes))
+        self.registry.publish(each.id, revision)
+        return revision
+
+    def delete(self, name: str) -> None:
+        self.registry.publish(name, None)
+
+    def hear(self) -> None:
+        """The worker reads what has been published, record by record."""
+        while found := self.registry.read(1):
+            for name, each in found:
+                self.dispatcher.on_subscription(name, each)
+
+    async def wish(self, each: Subscription) -> Subscription:
+        """Publish, hear, and let it work."""
+        revision = self.publish(each)
+        self.hear()
+        await settle()
+        return revision
+
+    async def open(self) -> "Core":
+        """Take the partition, at the committed offset."""
+        self.registry.read()
+        await self.dispatcher.open({0: self.committed})
+        await settle()
+        return self
+
+    def produce(self, count: int = 1, name: str = "s") -> list[Record]:
+        return [self.log.append(name.encode()) for _ in range(count)]
+
+    async def stream(self, count: int = 1, name: str = "s") -> None:
+        """Produce so many events and hand them out as one batch."""
+        await self.hand_out(self.produce(count, name))
+
+    async def hand_out(self, batch: Sequence[Record]) -> None:
+        self.position = batch[-1].offset + 1
+        self.dispatcher.dispatch(0, batch)
+        await settle()
+
+    async def answer(self, offset: int, outcome: Outcome = OK) -> None:
+        """Answer the request for this event."""
+        [attempt] = [attempt for attempt in self.send.pending if attempt.offset == offset]
+        attempt.answer(outcome)
+        await settle()
+
+    async def land(self, count: int | None = None) -> None:
+        """The broker confirms rows."""
+        self.rows.land(count)
+        await settle()
+
+    async def read(self, count: int = 100) -> None:
+        """The backlog reads once."""
+        self.reader.serve(count)
+        await settle()
+
+    async def checkpoint(self) -> None:
+        self.dispatcher.checkpoint()
+        await settle()
+
+    def commit(self) -> None:
+        offsets = self.dispatcher.prefixes()
+        self.committed = offsets.get(0, self.committed)
+        self.dispatcher.committed(offsets)
+
+    async def stop(self) -> None:
+        """A clean stop; whoever waits for rows has to land them meanwhile."""
+        self.committed = (await self.dispatcher.drain([0], 8.0))[0]
+        self.rows.store()
+        await self.dispatcher.close([0])
+
+    async def end(self) -> None:
+        """Leave nothing behind."""
+        await self.dispatcher.close([0])
+
+    # ----------------------------------------------------------- what is seen
+
+    @property
+    def partition(self) -> Partition:
+        [partition] = self.dispatcher.partitions()
+        return partition
+
+    def lane(self, name: str = "s") -> Lane:
+        return self.partition.lanes[name.encode()]
+
+    @property
+    def pending(self) -> list[int]:
+        """Offsets of the requests that nobody has answered."""
+        return [attempt.offset for attempt in self.send.pending]
+
+    @property
+    def prefix(self) -> int:
+        """What could be committed."""
+        return self.partition.window.committable
+
+
+def paused(each: Subscription) -> Subscription:
+    return replace(each, wish=Wish.PAUSED, resume_from=None)
+
+
+def resumed(each: Subscription) -> Subscription:
+    return replace(each, wish=Wish.DELIVER, resume_from=None)
+
+
+def reporter_of(core: Core) -> WorkerReporter:
+    """Says what the worker does; of all that stands outside of it nothing is known."""
+    return WorkerReporter(
+        "webhooks",
+        core.dispatcher,
+        readiness=lambda: None,
+        end_of=lambda _: None,
+        subscriptions=lambda: 0,
+        warning_of=lambda _: None,
+    )

@@ -1,0 +1,23 @@
+"""`webhooks worker` for an embedded broker, which no setting can name: `webhooks dev` alone runs one."""
+
+import sys
+
+from mode.loop import use
+
+from pipeline.app import create_app
+from pipeline.cli.dev.project import embedded
+from pipeline.config.definition import load_definition
+from pipeline.config.settings import Settings
+
+
+def main() -> None:
+    """Run a worker on the settings of the environment."""
+    use("uvloop")
+    settings = Settings()
+    definition = embedded(load_definition(settings.api))
+    sys.argv = ["webhooks", "worker"]
+    create_app(settings, definition).main()
+
+
+if __name__ == "__main__":
+    main()

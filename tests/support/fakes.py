@@ -1,0 +1,322 @@
+"""Small stand-ins for what surrounds the core, each driven by hand: nothing happens here until a test says so."""
+
+import asyncio
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.core.errors import FencedError, LeaseEndedError, NotDeadLetteredError
+from pipeline.core.lease import Lease
+from pipeline.core.model import Cursor, Event, Record, Subscription
+from pipeline.core.outcome import Outcome
+from pipeline.core.partition import Partition, Wanted
+from pipeline.kafka.dead_letters import Letter
+
+TOPIC = "events"
+MS_PER_OFFSET = 1_000
+"""The record at offset o of a `SourceLog` has the time stamp o * MS_PER_OFFSET."""
+
+
+class VirtualClock:
+    """The clock of the running loop; in virtual time (virtual_time.py) it jumps."""
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(max(0.0, seconds))
+
+
+class HandLease(Lease):
+    """A lease that is held until a test lets it end, and again when a heartbeat is confirmed."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        super().__init__(15.0, lambda: self.seconds)
+        self.confirm()
+
+    def end(self) -> None:
+        """So much time passes without a heartbeat."""
+        self.seconds += 15.0
+
+    def confirm(self) -> None:
+        """A heartbeat that was sent just now is confirmed."""
+        self.renew(self.seconds)
+
+
+@dataclass(slots=True)
+class SourceLog:
+    """One partition of the source topic, with gaps where *end* was moved on, cut off below *begin* by retention."""
+
+    records: list[Record] = field(default_factory=list)
+    begin: int = 0
+    end: int = 0
+
+    def append(self, key: bytes | None, value: bytes | None = b"{}") -> Record:
+        record = Record(TOPIC, 0, self.end, key, value, timestamp=self.end * MS_PER_OFFSET)
+        self.records.append(record)
+        self.end += 1
+        return record
+
+    def read(self, start: int, count: int) -> list[Record]:
+        first = bisect_left(self.records, max(start, self.begin), key=lambda record: record.offset)
+        return self.records[first : first + count]
+
+    def cut(self, begin: int) -> None:
+        self.begin = begin
+
+    def offset_at(self, timestamp_ms: int) -> int | None:
+        found = (record.offset for record in self.read(self.begin, len(self.records)))
+        return next((offset for offset in found if offset * MS_PER_OFFSET >= timestamp_ms), None)
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A request that nobody has answered yet."""
+
+    subscription: Subscription
+    event: Event
+    number: int
+    renew_token: bool
+    answered: "asyncio.Future[Outcome]"
+
+    @property
+    def offset(self) -> int:
+        return self.event.offset
+
+    def answer(self, outcome: Outcome) -> None:
+        if not self.answered.done():
+            self.answered.set_result(outcome)
+
+
+class ScriptedSend:
+    """A `Send` whose answers are given by hand; with *script*, they are given at once while it lasts."""
+
+    def __init__(self, *script: Outcome) -> None:
+        self.script: list[Outcome | LeaseEndedError] = list(script)
+        self.made: list[Attempt] = []
+        self.pending: list[Attempt] = []
+
+    async def __call__(
+        self, subscription: Subscription, event: Event, attempt: int, *, renew_token: bool = False
+    ) -> Outcome:
+        made = Attempt(subscription, event, attempt, renew_token, asyncio.get_running_loop().create_future())
+        self.made.append(made)
+        if self.script:
+            answer = self.script.pop(0)
+            if isinstance(answer, LeaseEndedError):
+                raise answer
+            return answer
+        self.pending.append(made)
+        try:
+            return await made.answered
+        finally:
+            self.pending.remove(made)
+
+    def offsets(self) -> list[int]:
+        """Of every attempt so far, in the order in which they were made."""
+        return [attempt.offset for attempt in self.made]
+
+
+class RowTopic:
+    """The durable rows of one partition, and who may write them.
+
+    *observe* is told of each row before it becomes durable.
+    """
+
+    def __init__(self, observe: Callable[[bytes, Cursor | None], None] = lambda _key, _row: None) -> None:
+        self.rows: dict[bytes, Cursor] = {}
+        self.history: list[tuple[bytes, Cursor | None]] = []
+        self.owner: MemoryRows | None = None
+        self.observe = observe
+
+    def write(self, key: bytes, row: Cursor | None) -> None:
+        self.observe(key, row)
+        self.history.append((key, row))
+        if row is None:
+            self.rows.pop(key, None)
+        else:
+            self.rows[key] = row
+
+
+@dataclass(slots=True)
+class _Put:
+    key: bytes
+    row: Cursor | None
+    landed: "asyncio.Future[None]"
+    is_stored: bool = False
+
+
+class MemoryRows:
+    """A `RowStore`: rows wait until `land`; a newer owner fences this one."""
+
+    def __init__(self, topic: RowTopic) -> None:
+        self.topic = topic
+        self.pending: list[_Put] = []
+        self.is_dead = False
+
+    async def open(self) -> Mapping[bytes, Cursor]:
+        self.topic.owner = self
+        await asyncio.sleep(0)
+        return dict(self.topic.rows)
+
+    @property
+    def is_fenced(self) -> bool:
+        return self.topic.owner is not self
+
+    def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":
+        put = _Put(key, cursor, asyncio.get_running_loop().create_future())
+        if not self.is_dead:
+            self.pending.append(put)
+        return put.landed
+
+    def store(self, count: int | None = None) -> None:
+        """The broker has the first *count* rows that wait, as one transaction; whoever waits does not know yet."""
+        if self.is_fenced:
+            return
+        group = [put for put in self.pending[:count] if not put.is_stored]
+        for key, row in {put.key: put.row for put in group}.items():
+            self.topic.write(key, row)
+        for put in group:
+            put.is_stored = True
+
+    def land(self, count: int | None = None) -> None:
+        """The broker confirms the first *count* rows that wait, or refuses them to a former owner."""
+        self.store(count)
+        landed, self.pending = self.pending[:count], [] if count is None else self.pending[count:]
+        for put in landed:
+            if put.landed.done():
+                continue
+            if put.is_stored:
+                put.landed.set_result(None)
+            else:
+                put.landed.set_exception(FencedError("a newer owner exists"))
+                put.landed.exception()
+
+    async def close(self) -> None:
+        self.is_dead = True
+        for put in self.pending:
+            put.landed.cancel()
+        self.pending.clear()
+
+
+class MemoryReader:
+    """A `Log`: reads a `SourceLog` again when a test calls `serve`."""
+
+    def __init__(self, log: SourceLog, answer_seconds: float = 0.5) -> None:
+        self.log = log
+        self.wanting: dict[Partition, None] = {}
+        self._answer_seconds = answer_seconds
+
+    def wake(self, partition: Partition) -> None:
+        self.wanting[partition] = None
+
+    def forget(self, partition: Partition) -> None:
+        self.wanting.pop(partition, None)
+
+    async def offset_at(self, partition: int, timestamp_ms: int) -> int | None:  # noqa: ARG002 - there is one partition
+        await asyncio.sleep(self._answer_seconds)
+        return self.log.offset_at(timestamp_ms)
+
+    def fetch(self, partition: Partition, count: int) -> "Stretch | None":
+        """Read where the partition wants it; None where it wants nothing or had to be told of a retention."""
+        wanted = partition.wanted()
+        if wanted is None:
+            self.wanting.pop(partition, None)
+            return None
+        if wanted.place < self.log.begin:
+            partition.log_begins_at(self.log.begin)
+            return None
+        events = self.log.read(wanted.place, count)
+        end = events[-1].offset + 1 if events else max(wanted.place, self.log.end)
+        return Stretch(partition, wanted, end, [event for event in events if (event.key or b"") in wanted.keys])
+
+    def serve(self, count: int = 100) -> None:
+        """Read once for every partition that wants events."""
+        for partition in list(self.wanting):
+            stretch = self.fetch(partition, count)
+            if stretch is not None:
+                stretch.feed()
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What was read of the log and is not handed over yet."""
+
+    partition: Partition
+    wanted: Wanted
+    end: int
+    events: Sequence[Record]
+
+    def feed(self) -> None:
+        self.partition.feed(self.wanted, self.end, self.events)
+
+
+class MemoryRegistry:
+    """A `Registry` over a list of changes that it reads when a test says so."""
+
+    def __init__(self, changes: list[tuple[str, Subscription | None]] | None = None) -> None:
+        self.changes = [] if changes is None else changes
+        self.position = 0
+        self.known: dict[str, Subscription] = {}
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+
+    def publish(self, subscription_id: str, subscription: Subscription | None) -> None:
+        self.changes.append((subscription_id, subscription))
+
+    def read(self, count: int | None = None) -> list[tuple[str, Subscription | None]]:
+        """Take up the next *count* changes; returns them."""
+        end = len(self.changes) if count is None else min(len(self.changes), self.position + count)
+        found = self.changes[self.position : end]
+        self.position = end
+        for subscription_id, subscription in found:
+            if subscription is None:
+                self.known.pop(subscription_id, None)
+            else:
+                self.known[subscription_id] = subscription
+        for target, waiter in self._waiters:
+            if target <= end and not waiter.done():
+                waiter.set_result(None)
+        return found
+
+    def get(self, subscription_id: str) -> Subscription | None:
+        return self.known.get(subscription_id)
+
+    def all(self) -> Sequence[Subscription]:
+        return list(self.known.values())
+
+    async def ready(self) -> None:
+        return None
+
+    async def caught_up(self) -> None:
+        if self.position < len(self.changes):
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append((len(self.changes), waiter))
+            await waiter
+
+
+class RecordingDeadLetters:
+    """`DeadLetters` that are confirmed or refused by hand, or at once with *at_once*."""
+
+    def __init__(self, *, at_once: bool = False) -> None:
+        self.at_once = at_once
+        self.confirmed: list[Letter] = []
+        self.pending: list[tuple[Letter, asyncio.Future[bool]]] = []
+
+    async def put(self, letter: Letter) -> None:
+        if not self.at_once:
+            answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            entry = (letter, answer)
+            self.pending.append(entry)
+            try:
+                is_taken = await answer
+            finally:
+                self.pending.remove(entry)
+            if not is_taken:
+                raise NotDeadLetteredError("the dead-letter topic refuses it")
+        self.confirmed.append(letter)
+
+    def answer(self, index: int, *, is_taken: bool) -> None:
+        answer = self.pending[index][1]
+        if not answer.done():
+            answer.set_result(is_taken)

@@ -1,0 +1,132 @@
+"""Tokens as rows, over a dictionary in place of the table."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from cryptography.fernet import Fernet
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.auth.access_token import AccessToken
+from pipeline.auth.token_store import UNDATED_SECONDS, StoredTokens, decode, encode, partition_of, row_key
+
+A, B = b"a" * 32, b"b" * 32
+TOKEN = AccessToken("a-token", 1000.5, 4600.5)
+
+
+@dataclass
+class DictRows:
+    rows: dict[bytes, bytes] = field(default_factory=dict)
+    written: list[tuple[bytes, bytes | None]] = field(default_factory=list)
+
+    def row(self, key: bytes) -> bytes | None:
+        return self.rows.get(key)
+
+    def row_keys(self) -> Sequence[bytes]:
+        return list(self.rows)
+
+    async def write(self, key: bytes, value: bytes | None) -> None:
+        self.written.append((key, value))
+        if value is None:
+            del self.rows[key]
+        else:
+            self.rows[key] = value
+
+
+@pytest.fixture
+def rows() -> DictRows:
+    return DictRows()
+
+
+@pytest.fixture
+def stored(rows: DictRows) -> StoredTokens:
+    return StoredTokens(rows, Fernet(Fernet.generate_key()))
+
+
+@given(
+    value=st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1),
+    obtained_at=st.floats(0, 1e11),
+    expires_at=st.none() | st.floats(0, 1e11),
+)
+def test_a_token_comes_back_as_it_was(value: str, obtained_at: float, expires_at: float | None) -> None:
+    token = AccessToken(value, obtained_at, expires_at)
+    assert decode(A, encode(A, token)) == token
+
+
+@pytest.mark.parametrize("partition", [0, 1, 255, 256, 2**31 - 1])
+def test_a_key_tells_its_partition(partition: int) -> None:
+    key = row_key(partition, A)
+    assert partition_of(key) == partition
+    assert len(key) == 36
+
+
+async def test_what_was_saved_is_loaded(stored: StoredTokens) -> None:
+    await stored.save(3, A, TOKEN)
+    assert stored.load(3, A) == TOKEN
+    assert stored.load(3, B) is None
+    assert stored.load(4, A) is None
+
+
+async def test_a_row_does_not_show_the_token(stored: StoredTokens, rows: DictRows) -> None:
+    await stored.save(3, A, TOKEN)
+    assert b"a-token" not in b"".join(rows.rows.values())
+
+
+async def test_a_row_of_a_key_that_was_rotated_away_is_ignored_and_overwritten(
+    stored: StoredTokens, rows: DictRows
+) -> None:
+    await StoredTokens(rows, Fernet(Fernet.generate_key())).save(3, A, AccessToken("old", 1.0))
+    assert stored.load(3, A) is None
+    await stored.save(3, A, TOKEN)
+    assert stored.load(3, A) == TOKEN
+
+
+async def test_a_row_that_was_copied_to_other_credentials_is_ignored(stored: StoredTokens, rows: DictRows) -> None:
+    await stored.save(3, A, TOKEN)
+    rows.rows[row_key(3, B)] = rows.rows[row_key(3, A)]
+    assert stored.load(3, B) is None
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: data[:-1],
+        lambda _: b"",
+        lambda _: b"[]",
+        lambda _: b"{}",
+        lambda data: data.replace(b"1000.5", b"[]"),
+        lambda data: data.replace(b'"value"', b'"worth"'),
+    ],
+)
+async def test_a_row_that_makes_no_sense_is_ignored(
+    stored: StoredTokens, rows: DictRows, spoil: Callable[[bytes], bytes]
+) -> None:
+    rows.rows[row_key(3, A)] = stored.box.encrypt(spoil(encode(A, TOKEN)))
+    assert stored.load(3, A) is None
+
+
+async def test_an_ignored_row_is_logged_without_its_content(
+    stored: StoredTokens, rows: DictRows, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    rows.rows[row_key(3, A)] = b"unreadable"
+    assert stored.load(3, A) is None
+    assert caplog.messages == ["a token row of partition 3 can't be read: InvalidToken"]
+
+
+async def test_a_sweep_deletes_expired_rows_and_no_others(stored: StoredTokens, rows: DictRows) -> None:
+    await stored.save(1, A, AccessToken("expired", 0.0, 5000.0))
+    await stored.save(2, A, AccessToken("good", 0.0, 5000.1))
+    await stored.save(3, A, AccessToken("undated", 0.0))
+    rows.rows[row_key(4, A)] = b"of somebody with another key"
+    assert await stored.sweep(5000.0) == 1
+    assert [partition_of(key) for key in rows.rows] == [2, 3, 4]
+    assert rows.written[-1] == (row_key(1, A), None)
+
+
+async def test_a_sweep_deletes_undated_rows_in_the_end(stored: StoredTokens, rows: DictRows) -> None:
+    await stored.save(3, A, AccessToken("undated", 0.0))
+    assert await stored.sweep(UNDATED_SECONDS - 1) == 0
+    assert await stored.sweep(UNDATED_SECONDS) == 1
+    assert rows.rows == {}

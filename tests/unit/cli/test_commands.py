@@ -1,0 +1,119 @@
+"""The command line where no broker is needed: what it offers, what it says when something is wrong, what it loads."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import faust
+import pytest
+
+from pipeline.cli.main import OWN, whole_group
+from pipeline.cli.output import as_table
+from pipeline.runtime.token_table import add_token_table
+from pipeline.runtime.topics import tokens_topic
+from tests.support.program import Webhooks, application, clean_environment
+
+WITHOUT_SETTINGS = Webhooks({})
+FAUST = ["agents", "tables", "worker"]
+
+
+async def test_help_needs_no_settings_and_names_faust_s_commands_and_ours() -> None:
+    ended = await WITHOUT_SETTINGS.run("--help")
+
+    assert (ended.code, ended.err) == (0, "")
+    listed = [line.split()[0] for line in ended.out.partition("Commands:")[2].splitlines() if line.strip()]
+    assert {*FAUST, *OWN} <= set(listed)
+
+
+@pytest.mark.parametrize("name", [*FAUST, *OWN])
+async def test_every_command_explains_itself_without_settings(name: str) -> None:
+    ended = await WITHOUT_SETTINGS.run(name, "--help")
+
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.startswith(f"Usage: webhooks {name}")
+
+
+async def test_options_that_win_over_a_setting_name_it_and_no_default_of_faust_s() -> None:
+    lines = (await WITHOUT_SETTINGS.done("worker", "--help")).split()
+
+    assert {"WEBHOOKS_WEB_PORT.", "WEBHOOKS_WEB_BIND.", "WEBHOOKS_LOG_LEVEL."} <= set(lines)
+    assert "WARN]" not in lines
+
+
+async def test_applying_nothing_says_what_to_name() -> None:
+    ended = await WITHOUT_SETTINGS.run("subscriptions", "apply")
+
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.endswith("Error: name a file; - is stdin\n")
+
+
+def test_our_commands_win_over_those_of_faust() -> None:
+    commands = whole_group().commands
+
+    assert all(commands[name].callback.__module__.startswith("pipeline.cli") for name in OWN if commands[name].callback)
+
+
+async def test_the_version_is_that_of_the_distribution() -> None:
+    assert (await WITHOUT_SETTINGS.done("--version")).startswith("webhooks, version ")
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_our_commands_load_no_faust(name: str) -> None:
+    code = f"import sys; from pipeline.cli.main import _own; _own({name!r}); print('faust' in sys.modules)"
+
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+    assert shown == "False\n"
+
+
+@pytest.mark.parametrize("command", [["worker"], ["agents"], ["check"]])
+async def test_missing_settings_are_sentences(command: list[str]) -> None:
+    ended = await WITHOUT_SETTINGS.run(*command)
+
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == "Error: WEBHOOKS_API: is required\nWEBHOOKS_SECRET_KEYS: is required\n"
+
+
+@pytest.mark.parametrize("command", [["worker", "--without-web"], ["check"]])
+async def test_a_broker_that_is_not_there_is_a_sentence(command: list[str], tmp_path: Path) -> None:
+    webhooks = application(tmp_path, "nobody", "127.0.0.1:1", source="events")
+
+    ended = await webhooks.run(*command)
+
+    assert ended.code == 1
+    assert "\nError: Kafka at 127.0.0.1:1 can't be used" in f"\n{ended.err}"
+    assert "Traceback" not in ended.err
+
+
+async def test_a_level_on_the_command_line_wins_over_the_setting(tmp_path: Path) -> None:
+    webhooks = application(tmp_path, "nobody", "127.0.0.1:1", source="events")
+
+    ended = await webhooks.run("worker", "--without-web", "--loglevel", "crit")
+
+    assert ended.err.startswith("Error: Kafka at 127.0.0.1:1 can't be used")
+
+
+async def test_agents_and_tables_are_shown_without_a_broker(tmp_path: Path) -> None:
+    webhooks = application(tmp_path, "described", "127.0.0.1:1", source="events")
+
+    assert '"name":"@deliver"' in await webhooks.done("--json", "agents")
+    assert '"name":"tokens"' in await webhooks.done("--json", "tables")
+
+
+def test_the_topic_of_the_tokens_is_the_one_that_faust_writes() -> None:
+    table = add_token_table(faust.App("orders"))
+    assert tokens_topic("orders") == table.changelog_topic.get_topic_name()
+
+
+def test_faust_s_own_program_finds_the_worker_and_its_mistakes_are_sentences_too() -> None:
+    command = [str(Path(sys.executable).with_name("faust")), "-A", "pipeline.worker", "worker"]
+
+    ended = subprocess.run(command, env=clean_environment({}), check=False, capture_output=True, text=True)
+
+    assert (ended.returncode, ended.stderr) == (1, "WEBHOOKS_API: is required\nWEBHOOKS_SECRET_KEYS: is required\n")
+
+
+def test_a_table_is_as_wide_as_its_cells_and_nobody_s_text_moves_the_cursor() -> None:
+    assert as_table(["ID", "ERROR"], [["a", None], ["long", "\x1b[2J\n"]]) == (
+        "ID    ERROR\na     -\nlong  \\x1b[2J\\n"
+    )

@@ -1,0 +1,328 @@
+"""API definitions: what is read, and what is refused with which words."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config.definition import Definition, load_definition, parse_definition
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.model import HttpLimits, Interrupt, Proxy, Qos
+
+EXAMPLE = """
+name: orders
+listeners:
+  - type: subscription
+    entrypoints:
+      - type: webhook-advanced
+        qos: at-least-once
+        dlq: { endpoint: dlq-endpoint }
+        configuration:
+          interruptConsumptionOnServerError: false
+          http: { connectTimeout: 1000, readTimeout: 2000, idleTimeout: 3000, maxConcurrentConnections: 7 }
+endpointGroups:
+  - name: source
+    type: kafka
+    endpoints:
+      - name: default
+        type: kafka
+        configuration: { bootstrapServers: "localhost:9092" }
+        sharedConfigurationOverride: { consumer: { enabled: true, topics: [events], autoOffsetReset: earliest } }
+  - name: dlq-endpoint
+    type: kafka
+    endpoints:
+      - name: dlq
+        type: kafka
+        configuration: { bootstrapServers: "localhost:9092" }
+        sharedConfigurationOverride: { producer: { enabled: true, topics: [events-dlq] } }
+"""
+
+
+@pytest.fixture
+def document() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(EXAMPLE)
+    return loaded
+
+
+def entrypoint(document: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = document["listeners"][0]["entrypoints"][0]
+    return found
+
+
+def shared(document: dict[str, Any], group: int) -> dict[str, Any]:
+    found: dict[str, Any] = document["endpointGroups"][group]["endpoints"][0]["sharedConfigurationOverride"]
+    return found
+
+
+def problems(document: object) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_definition(document)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize("suffix", ["yaml", "json"])
+def test_the_example_is_read_from_yaml_and_json(tmp_path: Path, document: dict[str, Any], suffix: str) -> None:
+    file = tmp_path / f"api.{suffix}"
+    file.write_text(EXAMPLE if suffix == "yaml" else json.dumps(document))
+    found = load_definition(file)
+    assert found.name == "orders"
+    assert found.qos is Qos.AT_LEAST_ONCE
+    assert found.interrupt == Interrupt(on_server_error=False, on_exception=True, on_gone=False)
+    assert found.http == HttpLimits(1.0, 2.0, 3.0, max_concurrent_connections=1)
+    assert found.max_concurrent_connections == 7
+    assert (found.source.topic, found.source.auto_offset_reset) == ("events", "earliest")
+    assert found.source.connection.bootstrap_servers == ("localhost:9092",)
+    assert found.dlq is not None
+    assert found.dlq.topic == "events-dlq"
+    assert found.ignored == ()
+
+
+@pytest.mark.parametrize("configuration", [None, {}])
+def test_without_configuration_the_documented_defaults_hold(document: dict[str, Any], configuration: object) -> None:
+    document["listeners"][0]["entrypoints"] = [{"type": "webhook", "configuration": configuration}]
+    del shared(document, 0)["consumer"]["autoOffsetReset"]
+    found = parse_definition(document)
+    assert (found.qos, found.dlq, found.proxy) == (Qos.AUTO, None, None)
+    assert found.interrupt == Interrupt(on_server_error=True, on_exception=True, on_gone=False)
+    assert found.http == HttpLimits(3.0, 10.0, 60.0, 5)
+    assert found.source.auto_offset_reset == "latest"
+
+
+@pytest.mark.parametrize("spelling", ["at-most-once", "AT_MOST_ONCE", "At-Most-Once"])
+def test_a_qos_is_read_in_every_spelling_of_gravitee(document: dict[str, Any], spelling: str) -> None:
+    entrypoint(document)["qos"] = spelling
+    assert parse_definition(document).qos is Qos.AT_MOST_ONCE
+
+
+def test_parts_without_meaning_are_listed_not_refused(document: dict[str, Any]) -> None:
+    document |= {"flows": [{}], "plans": {}, "analytics": {"enabled": True}, "apiVersion": "1", "type": "MESSAGE"}
+    document["listeners"].append({"type": "http", "paths": [{"path": "/x"}], "entrypoints": [{"type": "sse"}]})
+    document["endpointGroups"][0]["loadBalancer"] = {"type": "ROUND_ROBIN"}
+    document["endpointGroups"][0]["endpoints"][0]["weight"] = 1
+    entrypoint(document)["configuration"]["logging"] = {"enabled": False}
+    assert set(parse_definition(document).ignored) == {
+        "flows",
+        "plans",
+        "analytics",
+        "apiVersion",
+        "listeners[1]",
+        "listeners[0].entrypoints[0].configuration.logging",
+        "endpointGroups[0].loadBalancer",
+        "endpointGroups[0].endpoints[0].weight",
+    }
+
+
+def test_configurations_that_were_exported_as_text_are_read(document: dict[str, Any]) -> None:
+    endpoint = document["endpointGroups"][0]["endpoints"][0]
+    for name in ("configuration", "sharedConfigurationOverride"):
+        endpoint[name] = json.dumps(endpoint[name])
+    assert parse_definition(document).source.topic == "events"
+
+
+def test_the_endpoint_overrides_what_the_group_shares(document: dict[str, Any]) -> None:
+    login = {"mechanism": "PLAIN", "username": "group", "password": "p"}
+    document["endpointGroups"][0]["sharedConfiguration"] = {
+        "security": {"protocol": "SASL_PLAINTEXT", "sasl": login},
+        "consumer": {"enabled": True, "topics": ["other"]},
+    }
+    shared(document, 0)["security"] = {"sasl": {"username": "endpoint"}}
+    found = parse_definition(document).source
+    assert (found.topic, found.connection.username, found.connection.password) == ("events", "endpoint", "p")
+
+
+def test_an_endpoint_that_inherits_nothing_stands_alone(document: dict[str, Any]) -> None:
+    document["endpointGroups"][0]["sharedConfiguration"] = {"security": {"protocol": "SSL"}}
+    document["endpointGroups"][0]["endpoints"][0]["inheritConfiguration"] = False
+    assert parse_definition(document).source.connection.protocol == "PLAINTEXT"
+
+
+def test_other_brokers_can_be_given_for_both_topics_or_for_the_source_alone(document: dict[str, Any]) -> None:
+    found = parse_definition(document, "other:1, more:2")
+    assert found.dlq is not None
+    assert found.source.connection.bootstrap_servers == ("other:1", "more:2")
+    assert found.dlq.connection.bootstrap_servers == ("other:1", "more:2")
+    document["endpointGroups"][1]["endpoints"][0]["configuration"]["bootstrapServers"] = "elsewhere:9092"
+    found = parse_definition(document, "other:1")
+    assert found.dlq is not None
+    assert found.dlq.connection.bootstrap_servers == ("elsewhere:9092",)
+
+
+def test_dead_letters_may_name_an_endpoint_a_group_or_the_source_endpoint_itself(document: dict[str, Any]) -> None:
+    entrypoint(document)["dlq"] = {"endpoint": "dlq"}
+    assert parse_definition(document).dlq is not None
+    shared(document, 0)["producer"] = {"enabled": True, "topics": ["own-dlq"]}
+    entrypoint(document)["dlq"] = {"endpoint": "default"}
+    found = parse_definition(document)
+    assert found.dlq is not None
+    assert found.dlq.topic == "own-dlq"
+
+
+def test_a_proxy_is_the_systems_or_its_own_or_none(document: dict[str, Any]) -> None:
+    def with_proxy(**options: object) -> Definition:
+        entrypoint(document)["configuration"]["proxy"] = options
+        return parse_definition(document)
+
+    assert with_proxy(enabled=False, host="p", port=1).proxy is None
+    assert with_proxy(enabled=True, useSystemProxy=True).use_system_proxy
+    found = with_proxy(enabled=True, host="p", port=3128, username="u", password="hunter2")
+    assert found.proxy == Proxy("http://p:3128", "u", "hunter2")
+    assert not found.use_system_proxy
+    assert "hunter2" not in repr(found)
+    assert with_proxy(enabled=True, type="SOCKS5", host="::1", port=1080).proxy == Proxy("socks5://[::1]:1080")
+    assert with_proxy(enabled=True, type="SOCKS4", host="p", port=1, username="u").proxy == Proxy("socks4://p:1", "u")
+
+
+ENTRYPOINT = "listeners[0].entrypoints[0]"
+SOURCE = "endpointGroups[0].endpoints[0]"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda d: d.pop("name"), "name: is required"),
+        (lambda d: d.update(nmae="x"), "nmae: unknown field; did you mean name?"),
+        (lambda d: d.update(type="PROXY"), "type: 'PROXY' is not a kind of API that delivers webhooks"),
+        (lambda d: d.update(definitionVersion="V2"), "definitionVersion: 'V2' is not supported; allowed: V4"),
+        (lambda d: d.update(listeners=[]), "listeners: must not be empty"),
+        (lambda d: d["listeners"][0].update(type="mqtt"), 'listeners[0].type: "mqtt" is not a listener'),
+        (lambda d: entrypoint(d).pop("type"), f"{ENTRYPOINT}.type: is required"),
+        (lambda d: entrypoint(d).update(type="sse"), f'{ENTRYPOINT}.type: "sse" is not allowed; allowed: webhook'),
+        (lambda d: entrypoint(d).update(qos="exactly-once"), f'{ENTRYPOINT}.qos: "exactly-once" is not allowed'),
+        (lambda d: entrypoint(d).update(configuration=""), f"{ENTRYPOINT}.configuration: must be an object"),
+        (lambda d: entrypoint(d).update(configuration="  "), f"{ENTRYPOINT}.configuration: must be an object"),
+        (
+            lambda d: entrypoint(d)["configuration"]["http"].update(maxConcurrentConnections=21),
+            f"{ENTRYPOINT}.configuration.http.maxConcurrentConnections: 21 is out of range; allowed: 1 to 20",
+        ),
+        (
+            lambda d: entrypoint(d)["configuration"]["http"].update(readTimeout="10"),
+            f'{ENTRYPOINT}.configuration.http.readTimeout: must be a whole number, not "10"',
+        ),
+        (
+            lambda d: entrypoint(d)["configuration"].update(interuptConsumptionOnException=True),
+            f"{ENTRYPOINT}.configuration.interuptConsumptionOnException: unknown field; did you mean interrupt",
+        ),
+        (
+            lambda d: entrypoint(d)["configuration"].update(proxy={"enabled": True, "port": 1}),
+            f"{ENTRYPOINT}.configuration.proxy.host: is required when the proxy is enabled",
+        ),
+        (
+            lambda d: entrypoint(d)["configuration"].update(
+                proxy={"enabled": True, "type": "SOCKS4", "host": "h", "port": 1, "password": "hidden"}
+            ),
+            f"{ENTRYPOINT}.configuration.proxy.password: SOCKS4 knows a user name alone",
+        ),
+        (
+            lambda d: entrypoint(d)["configuration"].update(
+                proxy={"enabled": True, "type": "SOCKS5", "host": "h", "port": 1, "username": "u"}
+            ),
+            f"{ENTRYPOINT}.configuration.proxy.password: is required with a username for SOCKS5",
+        ),
+        (
+            lambda d: entrypoint(d)["configuration"].update(
+                proxy={"enabled": True, "type": "SOCKS", "host": "h", "port": 1}
+            ),
+            f'{ENTRYPOINT}.configuration.proxy.type: "SOCKS" is not allowed; allowed: HTTP, SOCKS4',
+        ),
+        (
+            lambda d: d["listeners"][0]["entrypoints"].append({"type": "webhook"}),
+            f"listeners: the webhook entrypoint stands more than once: {ENTRYPOINT} (webhook-advanced)",
+        ),
+        (
+            lambda d: d["listeners"].append({"type": "HTTP", "entrypoints": [{"type": "webhook"}]}),
+            "listeners[1].entrypoints[0].type: webhook needs a listener of type subscription",
+        ),
+        (
+            lambda d: entrypoint(d).update(dlq={"endpoint": "nowhere"}),
+            f"{ENTRYPOINT}.dlq.endpoint: the dlq of the entrypoint webhook-advanced must target an endpoint or group",
+        ),
+        (
+            lambda d: shared(d, 1)["producer"].update(enabled=False),
+            f"{ENTRYPOINT}.dlq.endpoint: the dlq of the entrypoint webhook-advanced must target an endpoint or group",
+        ),
+        (
+            lambda d: shared(d, 1)["producer"].update(topics=["events"]),
+            f'{ENTRYPOINT}.dlq.endpoint: must not lead to the source topic "events"',
+        ),
+        (
+            lambda d: shared(d, 0)["consumer"].update(topics=["a", "b"]),
+            f"{SOURCE}.sharedConfigurationOverride.consumer.topics: names 2 topics (a, b); allowed: exactly one",
+        ),
+        (
+            lambda d: shared(d, 0)["consumer"].update(topics=["{#request.header}"]),
+            f"{SOURCE}.sharedConfigurationOverride.consumer.topics: holds an expression",
+        ),
+        (
+            lambda d: shared(d, 0)["consumer"].update(autoOffsetReset="none"),
+            f'{SOURCE}.sharedConfigurationOverride.consumer.autoOffsetReset: "none" is not allowed; allowed: earliest',
+        ),
+        (lambda d: shared(d, 0)["consumer"].update(enabled=False), "endpointGroups: no endpoint of type kafka has"),
+        (
+            lambda d: shared(d, 1).update(consumer={"enabled": True, "topics": ["x"]}),
+            'endpointGroups: more than one endpoint has consumer.enabled: true: "default", "dlq"',
+        ),
+        (
+            lambda d: d["endpointGroups"][1].update(name="default"),
+            'endpointGroups[1].name: "default" is taken by endpointGroups[0].endpoints[0]',
+        ),
+        (
+            lambda d: d["endpointGroups"][0]["endpoints"][0].update(configuration={"bootstrapServers": "kafka"}),
+            f'{SOURCE}.configuration.bootstrapServers: "kafka" is not a broker',
+        ),
+    ],
+)
+def test_a_mistake_is_refused_with_path_value_and_what_is_allowed(
+    document: dict[str, Any], change: Any, sentence: str
+) -> None:
+    change(document)
+    found = problems(document)
+    assert len(found) == 1
+    assert found[0].startswith(sentence)
+
+
+def test_a_password_of_the_wrong_type_is_not_repeated(document: dict[str, Any]) -> None:
+    entrypoint(document)["configuration"]["proxy"] = {"enabled": True, "password": 777123, "host": "p", "port": 1}
+    assert "777123" not in "\n".join(problems(document))
+
+
+@pytest.mark.parametrize("document", [None, [], "text", 7])
+def test_what_is_no_object_is_refused(document: object) -> None:
+    assert problems(document)[0].startswith("document: must be an object, not ")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def places(node: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    return [path, *(place for key, child in children for place in places(child, (*path, key)))]
+
+
+EXAMPLE_DOCUMENT = yaml.safe_load(EXAMPLE)
+PLACES = [place for place in places(EXAMPLE_DOCUMENT) if place]
+
+
+@given(place=st.sampled_from(PLACES), value=json_values)
+def test_whatever_stands_anywhere_the_answer_is_a_definition_or_sentences_with_paths(
+    place: tuple[Any, ...], value: object
+) -> None:
+    document = copy.deepcopy(EXAMPLE_DOCUMENT)
+    node = document
+    for step in place[:-1]:
+        node = node[step]
+    node[place[-1]] = value
+    try:
+        parse_definition(document)
+        sentences = []
+    except ConfigurationError as error:
+        sentences = error.problems
+    assert [each for each in sentences if ": " not in each or each.startswith(":")] == []

@@ -1,0 +1,64 @@
+"""Keys of PKCS#12 stores by their names: a store of keytool with two keys, and whatever else is taken for one."""
+
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config.client_certificates import client_from_pkcs12
+from pipeline.config.pkcs12 import key_bags
+from pipeline.core.errors import ConfigurationError
+
+STORE = (Path(__file__).parents[2] / "keystores" / "two-keys.p12").read_bytes()
+PASSWORD = "store-secret"
+F = "keyStore.content"
+
+
+def subjects(alias: str | None) -> list[str]:
+    """Of the certificates that come with a key that is theirs."""
+    client = client_from_pkcs12(STORE, PASSWORD, F, alias)
+    chain = x509.load_pem_x509_certificates(client.certificate_pem.encode())
+    assert load_pem_private_key(client.key_pem.encode(), None).public_key() == chain[0].public_key()
+    return [certificate.subject.rfc4514_string() for certificate in chain]
+
+
+def test_keys_are_listed_in_the_order_of_the_store_and_stay_encrypted() -> None:
+    first, signer = key_bags(STORE)
+    assert (first.alias, signer.alias) == ("first", "signer")
+    with pytest.raises(TypeError):
+        load_der_private_key(first.key, None)
+    assert isinstance(load_der_private_key(first.key, PASSWORD.encode()), ec.EllipticCurvePrivateKey)
+    assert isinstance(load_der_private_key(signer.key, PASSWORD.encode()), rsa.RSAPrivateKey)
+
+
+@pytest.mark.parametrize("alias", ["signer", "Signer", "SIGNER"])
+def test_an_alias_picks_any_key_with_its_own_chain_and_no_other_certificate(alias: str) -> None:
+    assert subjects(alias) == ["CN=signer", "CN=ca"]
+
+
+@pytest.mark.parametrize("alias", [None, "", "first", "First"])
+def test_without_an_alias_it_is_the_first_key(alias: str | None) -> None:
+    assert subjects(alias) == ["CN=first"]
+
+
+def test_an_alias_that_is_not_there_is_said_with_those_that_are() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        client_from_pkcs12(STORE, PASSWORD, F, "nobody")
+    assert str(caught.value) == f'{F}: holds no key with the alias "nobody"; its keys: "first", "signer"'
+
+
+def test_no_key_is_in_a_repr() -> None:
+    assert "key=" not in repr(key_bags(STORE)[0])
+
+
+@given(st.integers(0, len(STORE) - 1), st.binary(min_size=1, max_size=40))
+def test_a_damaged_store_is_read_or_refused(at: int, noise: bytes) -> None:
+    try:
+        key_bags(STORE[:at] + noise + STORE[at + len(noise) :])
+        key_bags(STORE[:at])
+    except ValueError:
+        pass

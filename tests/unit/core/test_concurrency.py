@@ -1,0 +1,181 @@
+"""Slots: bounded, shared between lanes that answer and suspects, and never leaked by a cancellation."""
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.core.concurrency import SUSPECT_TURN, Slots
+from tests.support.virtual_time import in_virtual_time, run, settle
+
+
+class Queue:
+    """Tasks that wait for a slot and tell when they have it."""
+
+    def __init__(self, slots: Slots) -> None:
+        self.slots = slots
+        self.order: list[str] = []
+
+    def ask(self, name: str, *, suspect: bool = False) -> "asyncio.Task[None]":
+        return asyncio.get_running_loop().create_task(self._acquire(name, suspect=suspect))
+
+    async def _acquire(self, name: str, *, suspect: bool) -> None:
+        await self.slots.acquire(suspect=suspect)
+        self.order.append(name)
+
+
+@in_virtual_time
+async def test_whoever_comes_first_gets_a_slot_first() -> None:
+    slots = Slots(2)
+    queue = Queue(slots)
+    for name in "abcd":
+        queue.ask(name)
+    await settle()
+    assert queue.order == ["a", "b"]
+
+    slots.release(suspect=False)
+    slots.release(suspect=False)
+    await settle()
+    assert queue.order == ["a", "b", "c", "d"]
+    assert slots.taken == 2
+
+
+@in_virtual_time
+async def test_nobody_overtakes_those_who_wait() -> None:
+    slots = Slots(2)
+    queue = Queue(slots)
+    for name in "abc":
+        queue.ask(name)
+    await settle()
+    slots.release(suspect=False)  # goes to c, which has not run yet
+
+    assert not slots.try_acquire(suspect=False)
+    await settle()
+
+
+@in_virtual_time
+async def test_suspects_hold_at_most_half_of_the_slots() -> None:
+    slots = Slots(6)
+    assert [slots.try_acquire(suspect=True) for _ in range(4)] == [True, True, True, False]
+    assert [slots.try_acquire(suspect=False) for _ in range(4)] == [True, True, True, False]
+
+
+@in_virtual_time
+async def test_a_free_slot_goes_to_a_lane_that_answers_before_a_suspect() -> None:
+    slots = Slots(2)
+    queue = Queue(slots)
+    queue.ask("a")
+    queue.ask("b")
+    await settle()
+    slots._granted = 1  # not the suspects' turn
+    queue.ask("suspect", suspect=True)
+    queue.ask("c")
+    await settle()
+    slots.release(suspect=False)
+    await settle()
+
+    assert queue.order == ["a", "b", "c"]
+    slots.release(suspect=False)
+    await settle()
+    assert queue.order[-1] == "suspect"
+
+
+@in_virtual_time
+async def test_a_suspect_is_not_starved_by_lanes_that_answer() -> None:
+    slots = Slots(2)
+    queue = Queue(slots)
+    for number in range(2 + 3 * SUSPECT_TURN):
+        queue.ask(f"lane {number}")
+    queue.ask("suspect", suspect=True)
+    await settle()
+    for _ in range(SUSPECT_TURN):
+        slots.release(suspect=False)
+        await settle()
+
+    assert "suspect" in queue.order
+
+
+@pytest.mark.parametrize("suspect", [False, True])
+@pytest.mark.parametrize("is_granted", [False, True])
+@in_virtual_time
+async def test_whoever_gives_up_waiting_leaves_no_slot_behind(suspect: bool, is_granted: bool) -> None:
+    slots = Slots(2)
+    queue = Queue(slots)
+    queue.ask("a", suspect=suspect)
+    queue.ask("b")
+    await settle()
+    waiting = queue.ask("c", suspect=suspect)
+    last = queue.ask("d")
+    await settle()
+    if is_granted:
+        slots.release(suspect=suspect)  # c has the slot, and does not know yet
+    waiting.cancel()
+    await settle()
+    if not is_granted:
+        slots.release(suspect=suspect)
+        await settle()
+
+    assert waiting.cancelled()
+    assert last.done()
+    assert slots.taken == 2
+    slots.release(suspect=False)
+    slots.release(suspect=False)
+    assert slots.taken == 0
+    assert slots.try_acquire(suspect=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Somebody who asked for a slot."""
+
+    task: "asyncio.Task[None]"
+    suspect: bool
+
+    @property
+    def has_slot(self) -> bool:
+        return self.task.done() and not self.task.cancelled()
+
+
+@given(st.lists(st.tuples(st.sampled_from(["ask", "suspect", "release", "cancel", "turn"]), st.integers(0, 9))))
+def test_slots_are_neither_leaked_nor_given_out_twice(steps: list[tuple[str, int]]) -> None:
+    run(_play(steps))
+
+
+async def _play(steps: list[tuple[str, int]]) -> None:
+    slots = Slots(4)
+    asked: list[Asked] = []
+    for action, number in steps:
+        match action:
+            case "ask" | "suspect":
+                suspect = action == "suspect"
+                asked.append(Asked(asyncio.get_running_loop().create_task(slots.acquire(suspect=suspect)), suspect))
+            case "release":
+                _release(slots, asked, number)
+            case "cancel" if asked:
+                asked[number % len(asked)].task.cancel()
+            case _:
+                await asyncio.sleep(0)
+    await settle()
+
+    held = [each for each in asked if each.has_slot]
+    assert slots.taken == len(held) <= 4
+    assert len([each for each in held if each.suspect]) <= 2
+    if any(not each.task.done() and not each.suspect for each in asked):
+        assert slots.taken == 4, "nobody who answers waits while there is a slot"
+
+    for each in asked:
+        each.task.cancel()
+    await settle()
+    for each in held:
+        slots.release(suspect=each.suspect)
+    assert slots.taken == 0
+
+
+def _release(slots: Slots, asked: list[Asked], number: int) -> None:
+    held = [each for each in asked if each.has_slot]
+    if held:
+        released = held[number % len(held)]
+        asked.remove(released)
+        slots.release(suspect=released.suspect)

@@ -1,0 +1,269 @@
+"""A worker whose last confirmed heartbeat is too old sends nothing, claims nothing, and loses nothing by that."""
+
+import asyncio
+from dataclasses import replace
+
+from pipeline.core.errors import LeaseEndedError
+from pipeline.core.model import Qos, Skip
+from pipeline.core.outcome import Failed, Rejected, ServerError
+from pipeline.web.health import stalls
+from tests.support.core import Core, paused, reporter_of, resumed, subscription
+from tests.support.virtual_time import in_virtual_time, settle
+
+AT_MOST_ONCE = subscription(qos=Qos.AT_MOST_ONCE)
+
+
+@in_virtual_time
+async def test_an_event_waits_for_the_lease_without_an_attempt_and_without_a_slot() -> None:
+    for qos in (Qos.NONE, Qos.AUTO, Qos.AT_LEAST_ONCE):
+        core = await Core(subscription(qos=qos)).open()
+        core.lease.end()
+        await core.stream(1)
+        assert core.send.made == []
+        assert core.slots.taken == 0
+        assert core.telemetry.withheld_attempts == 1
+
+        core.lease.confirm()
+        await settle()
+        assert [(attempt.offset, attempt.number) for attempt in core.send.made] == [(0, 1)]
+        await core.end()
+
+
+@in_virtual_time
+async def test_a_heartbeat_that_was_sent_too_long_ago_lets_nothing_go() -> None:
+    core = await Core(subscription()).open()
+    core.lease.end()
+    await core.stream(1)
+    core.lease.renew(core.lease.seconds - 15.0)
+    await settle()
+    assert core.send.made == []
+    await core.end()
+
+
+@in_virtual_time
+async def test_an_attempt_that_finds_no_lease_at_the_last_moment_does_not_count() -> None:
+    core = await Core(subscription()).open()
+    core.send.script = [ServerError(500), LeaseEndedError("just now")]
+    await core.stream(1)
+    await asyncio.sleep(1.1)
+    # The lease is held again by now, so it is tried once more at once.
+    assert [attempt.number for attempt in core.send.made] == [1, 2, 2]
+    assert core.telemetry.in_flight == 1
+    await core.end()
+
+
+@in_virtual_time
+async def test_requests_under_way_are_left_alone() -> None:
+    core = await Core(subscription()).open()
+    await core.stream(2)
+    core.lease.end()
+    await core.answer(0)
+    assert core.prefix == 1
+    assert core.pending == []
+    await core.end()
+
+
+@in_virtual_time
+async def test_waiting_ends_with_a_pause_and_with_a_drain() -> None:
+    core = await Core(subscription()).open()
+    core.lease.end()
+    await core.stream(2)
+    await core.wish(paused(subscription()))
+    await core.land()
+    assert core.lane().flights == {}
+
+    await core.wish(resumed(subscription()))
+    await core.read()
+    assert [*core.lane().flights] == [0]
+    await core.stop()
+
+    following = await Core(before=core).open()
+    await following.read()
+    assert following.pending == [0]
+    await following.end()
+
+
+@in_virtual_time
+async def test_a_worker_that_waits_for_the_lease_is_not_ready_and_says_why_and_no_restart_is_asked_for() -> None:
+    core = await Core(subscription()).open()
+    reporter = reporter_of(core)
+    await core.stream(1)
+    assert reporter.worker().ready
+    core.lease.end()
+
+    report = reporter.worker()
+    assert (
+        report.problem
+        == "nothing is sent until the group's coordinator confirms a heartbeat again: Kafka does not answer"
+    )
+    assert not stalls(report, core.dispatcher.clock.now() + 3600.0, 60.0)
+    core.lease.confirm()
+    assert reporter.worker().ready
+    assert stalls(reporter.worker(), core.dispatcher.clock.now() + 3600.0, 60.0)
+    await core.end()
+
+
+# ------------------------------------------------------------------- at-most-once
+
+
+@in_virtual_time
+async def test_nothing_is_claimed_without_the_lease() -> None:
+    core = await Core(AT_MOST_ONCE).open()
+    core.lease.end()
+    await core.stream(1)
+    assert core.rows.pending == []
+    await core.end()
+
+
+async def claimed_without_lease() -> Core:
+    """The lease ends while the claim is on its way."""
+    core = await Core(AT_MOST_ONCE).open()
+    await core.stream(2)
+    core.lease.end()
+    await core.land()
+    assert core.send.made == []
+    return core
+
+
+@in_virtual_time
+async def test_an_event_that_is_claimed_is_sent_with_the_next_heartbeat() -> None:
+    core = await claimed_without_lease()
+    core.lease.confirm()
+    await settle()
+    await core.land()
+    assert core.pending == [0]
+    assert core.row_topic.rows[b"s"].next == 1
+    await core.end()
+
+
+@in_virtual_time
+async def test_one_that_was_claimed_is_left_to_the_next_owner_by_a_clean_revoke() -> None:
+    core = await claimed_without_lease()
+    stopping = asyncio.create_task(core.stop())
+    await settle()
+    await core.land()
+    await stopping
+    assert core.row_topic.rows[b"s"].next == 0
+    assert core.telemetry.drops["given-up"] == 0
+
+    following = await Core(before=core).open()
+    await following.hand_out(following.log.read(following.committed, 10))
+    await following.read()
+    await following.land()
+    assert following.pending == [0]
+    await following.end()
+
+
+@in_virtual_time
+async def test_one_that_was_claimed_is_neither_sent_nor_forgotten_by_a_former_owner() -> None:
+    core = await claimed_without_lease()
+    following = await Core(before=core).open()
+    core.lane()._home.write(core.lane())
+    await core.land()
+
+    assert core.dispatcher.partitions() == []
+    assert core.send.made == []
+    assert core.telemetry.drops["given-up"] == 1
+    await following.end()
+
+
+@in_virtual_time
+async def test_one_that_was_taken_back_is_given_up_where_the_next_owner_has_passed_it_over() -> None:
+    core = await claimed_without_lease()
+    following = await Core(before=core).open()
+    stopping = asyncio.create_task(core.stop())
+    await settle()
+    await core.land()
+    await stopping
+    assert core.send.made == []
+    assert core.telemetry.drops["given-up"] == 1
+    await following.end()
+
+
+@in_virtual_time
+async def test_so_is_one_whose_receiver_was_not_reached() -> None:
+    core = await Core(AT_MOST_ONCE).open()
+    await core.stream(1)
+    await core.land()
+    await core.answer(0, Failed("connection refused", may_have_arrived=False))
+    following = await Core(before=core).open()
+    await core.checkpoint()
+    await core.land()
+    assert core.dispatcher.partitions() == []
+    assert core.telemetry.drops["given-up"] == 1
+    await following.end()
+
+
+@in_virtual_time
+async def test_one_that_was_taken_back_in_a_row_that_has_landed_is_not() -> None:
+    core = await claimed_without_lease()
+    await core.checkpoint()
+    await core.land()
+    assert core.row_topic.rows[b"s"].next == 0
+    following = await Core(before=core).open()
+    core.lane()._home.write(core.lane())
+    await core.land()
+    assert core.dispatcher.partitions() == []
+    assert core.telemetry.drops["given-up"] == 0
+    await following.end()
+
+
+@in_virtual_time
+async def test_one_that_was_taken_back_is_the_next_one_to_be_skipped() -> None:
+    core = await claimed_without_lease()
+    assert core.lane().next == 0
+    await core.wish(replace(AT_MOST_ONCE, resume_from=Skip(0, 0)))
+    await core.land()
+    core.lease.confirm()
+    await settle()
+    await core.read()
+    await core.land()
+    assert core.pending == [1]
+    assert core.telemetry.drops["given-up"] == 0
+    await core.end()
+
+
+@in_virtual_time
+async def test_one_whose_claim_was_refused_is_not_given_up_for_its_new_owner_sends_it() -> None:
+    core = await Core(AT_MOST_ONCE).open()
+    await core.stream(1)
+    following = await Core(before=core).open()
+    await core.land()
+
+    assert core.dispatcher.partitions() == []
+    assert core.telemetry.drops["given-up"] == 0
+    await following.end()
+
+
+# ------------------------------------------------------------------- dead letters
+
+
+@in_virtual_time
+async def test_a_dead_letter_waits_for_the_lease() -> None:
+    core = await Core(subscription(), dead_letters=True).open()
+    await core.stream(1)
+    core.lease.end()
+    await core.answer(0, Rejected(400))
+    assert core.letters.pending == []
+
+    core.lease.confirm()
+    await settle()
+    assert len(core.letters.pending) == 1
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_dead_letter_of_a_partition_that_is_given_back_is_left_to_the_next_owner() -> None:
+    for qos, given_up in ((Qos.AT_LEAST_ONCE, 0), (Qos.AT_MOST_ONCE, 1)):
+        core = await Core(replace(AT_MOST_ONCE, qos=qos), dead_letters=True).open()
+        await core.stream(1)
+        await core.land()
+        core.lease.end()
+        await core.answer(0, Rejected(400))
+        await core.stop()
+        assert core.letters.pending == []
+        assert core.telemetry.drops["given-up"] == given_up
+        following = await Core(before=core).open()
+        await following.hand_out(following.log.read(0, 10))
+        assert len(following.pending) == 1 - given_up, "at-most-once can't send it again"
+        await following.end()

@@ -1,0 +1,269 @@
+"""What comes before an attempt: the events that a subscription does not want, and its pace."""
+
+import asyncio
+from dataclasses import dataclass
+
+from pipeline.core.model import Cursor, Event, Qos, Rate, ReplayOffset, RetryPolicy, Status
+from pipeline.core.outcome import Delivered, Failed, Rejected, ServerError
+from tests.support.core import Core, paused, resumed, subscription
+from tests.support.virtual_time import in_virtual_time, settle
+
+
+@dataclass(frozen=True, slots=True)
+class Even:
+    """Wants the even offsets."""
+
+    def __call__(self, event: Event) -> bool:
+        return event.offset % 2 == 0
+
+
+async def answers(core: Core, count: int) -> None:
+    """Let so many requests be made and answer each with 200, passing the time that it takes."""
+    for _ in range(count):
+        if not core.pending:
+            await asyncio.sleep(5.0)
+        await core.answer(core.pending[0])
+
+
+@in_virtual_time
+async def test_events_that_a_filter_does_not_want_are_settled_unsent_and_counted() -> None:
+    core = await Core(subscription(filter=Even())).open()
+    await core.stream(4)
+    await answers(core, 2)
+    await settle()
+
+    assert core.send.offsets() == [0, 2]
+    assert core.prefix == 4
+    assert core.telemetry.deliveries["filtered"] == 2
+    assert core.telemetry.deliveries["dropped"] == 0
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_filter_that_wants_nothing_writes_no_rows_and_holds_nothing_back() -> None:
+    core = await Core(subscription(filter=lambda _event: False, qos=Qos.AT_MOST_ONCE)).open()
+    for _ in range(5):
+        await core.stream(4)
+        await settle()
+
+    assert core.prefix == 20
+    assert core.row_topic.history == []
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_filtered_event_waits_for_those_before_it() -> None:
+    core = await Core(subscription(filter=Even())).open()
+    await core.stream(2)
+    assert core.prefix == 0, "the first is under way"
+    await core.answer(0)
+    assert core.prefix == 2
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_filter_that_is_edited_while_an_event_waits_for_another_try_holds_for_it() -> None:
+    core = await Core(subscription()).open()
+    await core.stream(2)
+    await core.answer(0, ServerError(500))
+    await core.wish(subscription(filter=lambda event: event.offset == 1))
+    await asyncio.sleep(1.1)
+
+    assert core.send.offsets() == [0, 1]
+    assert core.telemetry.deliveries["filtered"] == 1
+    await core.end()
+
+
+@dataclass(slots=True)
+class Looking:
+    """Wants everything, and notes what it looked at."""
+
+    looked_at: list[int]
+
+    def __call__(self, event: Event) -> bool:
+        self.looked_at.append(event.offset)
+        return True
+
+
+@in_virtual_time
+async def test_a_filter_looks_at_an_event_once_however_often_it_waits_or_is_tried() -> None:
+    looking = Looking([])
+    core = await Core(subscription(qos=Qos.AUTO, filter=looking, rate=Rate(2.0))).open()
+    await core.stream(3)
+    await core.answer(0, ServerError(500))
+    await answers(core, 3)
+    await settle()
+
+    assert sorted(core.send.offsets()) == [0, 0, 1, 2]
+    assert looking.looked_at == [0, 1, 2]
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_filter_that_is_edited_while_an_event_waits_for_a_slot_holds_for_it() -> None:
+    core = await Core(subscription("other"), subscription(filter=Even()), slots=1).open()
+    await core.stream(1, "other")
+    await core.stream(2)
+    await core.stream(1)
+    await core.wish(subscription(filter=lambda event: event.offset != 2))
+    await core.answer(0)
+    await settle()
+
+    assert core.pending == [3]
+    assert core.prefix == 3
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_subscription_that_comes_with_a_filter_and_a_replay_loses_nothing() -> None:
+    core = Core()
+    core.produce(1)
+    core.committed = 1
+    await core.open()
+    replay = core.publish(subscription(filter=Even(), resume_from=ReplayOffset(0, 0)))
+    await core.stream(1)
+    assert core.pending == [], "nobody knows yet whose event it is"
+    core.hear()
+    await settle()
+    core.rows.store()
+    await core.read()
+
+    assert core.lane().subscription == replay
+    assert core.lane().status is Status.STARTED
+    assert core.pending == [0]
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_rate_spaces_the_attempts_and_costs_no_rows() -> None:
+    core = await Core(subscription(rate=Rate(2.0))).open()
+    await core.stream(4)
+    await core.answer(0)
+    for offset in range(1, 4):
+        await asyncio.sleep(0.4)
+        assert core.pending == []
+        await asyncio.sleep(0.101)
+        assert core.pending == [offset]
+        await core.answer(offset)
+
+    assert core.row_topic.history == []
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_rate_slower_than_an_event_may_be_held_shelves_the_lane_and_loses_nothing() -> None:
+    core = await Core(subscription(rate=Rate(0.1))).open()
+    await core.stream(3)
+    await core.answer(0)
+    assert core.lane().state == "behind"
+    await core.land()
+    assert core.prefix == 3, "a lane that waits for its turn holds nobody back"
+    for offset in (1, 2):
+        assert core.pending == []
+        await asyncio.sleep(10.1)
+        core.rows.store()
+        await core.read()
+        await settle()
+        assert core.pending == [offset]
+        await core.answer(offset)
+
+    assert core.send.offsets() == [0, 1, 2]
+    await core.end()
+
+
+@in_virtual_time
+async def test_what_is_claimed_has_its_turn_before_it_is_claimed() -> None:
+    core = await Core(subscription(qos=Qos.AT_MOST_ONCE, rate=Rate(1.0))).open()
+    await core.stream(2)
+    await core.land()
+    await core.answer(0)
+    assert core.lane().next == 1, "the second event is not claimed while it waits"
+    await asyncio.sleep(1.1)
+    assert core.lane().next == 2
+    await core.land()
+    await core.answer(1)
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_pause_of_the_subscription_ends_the_wait_for_a_turn() -> None:
+    core = await Core(subscription(rate=Rate(0.25))).open()
+    await core.stream(2)
+    await core.answer(0)
+    held = await core.wish(paused(subscription(rate=Rate(0.25))))
+    await core.land()
+    assert core.lane().next == 1
+    await asyncio.sleep(60)
+    assert core.send.offsets() == [0]
+    await core.wish(resumed(held))
+    await core.read()
+    await core.answer(1)
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_stop_ends_the_wait_for_a_turn_and_the_event_is_the_next_one() -> None:
+    core = await Core(subscription(rate=Rate(0.25))).open()
+    await core.stream(2)
+    await core.answer(0)
+    await core.stop()
+    assert core.committed == 1
+
+
+@in_virtual_time
+async def test_a_busy_receiver_gets_the_next_events_slowly() -> None:
+    slow = RetryPolicy(max_attempts=3, initial_delay_seconds=1.0, max_delay_seconds=4.0)
+    core = await Core(subscription(qos=Qos.AUTO, retry=slow)).open()
+    await core.stream(3)
+    assert core.pending == [0, 1, 2]
+    await core.answer(0, Rejected(429))
+    await core.answer(1)
+    await core.answer(2)
+    await core.stream(2)
+    assert core.pending == [], "the gap holds for every event of the subscription"
+    await asyncio.sleep(0.6)
+    assert len(core.pending) == 1
+    await answers(core, 3)
+    assert core.prefix == 5
+    await core.end()
+
+
+@in_virtual_time
+async def test_jitter_shortens_the_wait_by_the_drawn_part() -> None:
+    core = Core(subscription(), chance=lambda: 0.25)
+    await core.open()
+    await core.stream()
+    await core.answer(0, ServerError(500))
+    await asyncio.sleep(0.2)
+    assert core.pending == []
+    await asyncio.sleep(0.06)
+    assert core.pending == [0]
+    await core.answer(0)
+    await core.end()
+
+
+@in_virtual_time
+async def test_the_deadline_counts_from_the_first_try_over_a_restart() -> None:
+    limited = RetryPolicy(max_attempts=100, initial_delay_seconds=1.0, max_delay_seconds=1.0, max_elapsed_seconds=20.0)
+    before = Core(subscription(retry=limited))
+    before.produce(1)
+    before.committed = 1
+    first = asyncio.get_running_loop().time() - 30.0
+    before.row_topic.rows[b"s"] = Cursor(0, attempt=2, first_attempt_at=first, revision=0)
+    successor = await Core(before=before, dead_letters=True).open()
+    await successor.read()
+    await successor.answer(0, ServerError(500))
+
+    assert [letter.reason for letter, _ in successor.letters.pending] == ["expired"]
+    await successor.end()
+
+
+@in_virtual_time
+async def test_a_stale_connection_is_followed_by_another_try_at_once() -> None:
+    core = await Core(subscription()).open()
+    await core.stream()
+    await core.answer(0, Failed("closed", may_have_arrived=True, stale=True))
+    assert core.pending == [0]
+    await core.answer(0, Delivered(200))
+    assert [attempt.number for attempt in core.send.made] == [1, 2]
+    await core.end()

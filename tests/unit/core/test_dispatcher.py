@@ -1,0 +1,399 @@
+"""The dispatcher: opening, committing, giving back, losing; and what the next owner finds."""
+
+import asyncio
+
+import pytest
+
+from pipeline.core.model import Cursor, Qos, Status
+from pipeline.core.outcome import Failed, Rejected
+from pipeline.core.ports import LaneLimits
+from tests.support.core import OK, Core, paused, subscription
+from tests.support.fakes import MemoryRows, RowTopic, VirtualClock
+from tests.support.virtual_time import in_virtual_time, settle
+
+BROKEN = Failed("broken off", may_have_arrived=True)
+
+
+async def stopped(core: Core) -> None:
+    """A clean stop during which every row lands."""
+    stopping = asyncio.create_task(core.stop())
+    while not stopping.done():
+        await settle()
+        core.rows.land()
+        await asyncio.sleep(0.1)
+    await stopping
+
+
+# ------------------------------------------------------------------- committing
+
+
+@in_virtual_time
+async def test_what_is_committed_follows_the_first_event_that_is_not_settled() -> None:
+    core = await Core(subscription("s"), subscription("t")).open()
+    await core.hand_out([*core.produce(1, "s"), *core.produce(2, "t")])
+    assert core.dispatcher.prefixes() == {0: 0}
+
+    await core.answer(1)
+    assert core.dispatcher.prefixes() == {0: 0}
+    await core.answer(0)
+    assert core.dispatcher.prefixes() == {0: 2}
+    await core.answer(2)
+    assert core.dispatcher.prefixes() == {0: 3}
+    await core.end()
+
+
+@in_virtual_time
+async def test_nothing_is_committed_twice_and_a_lost_commit_is_tried_again() -> None:
+    core = await Core(subscription()).open()
+    await core.stream(1)
+    await core.answer(0)
+    assert core.dispatcher.prefixes() == {0: 1}
+    assert core.dispatcher.prefixes() == {0: 1}, "the broker has not confirmed it"
+
+    core.dispatcher.committed({0: 1})
+    assert core.dispatcher.prefixes() == {}
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_batch_that_is_handed_out_again_is_delivered_once() -> None:
+    core = await Core(subscription()).open()
+    batch = core.produce(2)
+    await core.hand_out(batch)
+    await core.hand_out([*batch, *core.produce(1)])
+    for offset in range(3):
+        await core.answer(offset)
+
+    assert core.send.offsets() == [0, 1, 2]
+    assert core.prefix == 3
+    await core.end()
+
+
+@in_virtual_time
+async def test_events_of_a_partition_that_is_not_open_are_left_to_its_next_owner() -> None:
+    core = await Core(subscription()).open()
+    await core.end()
+    core.dispatcher.dispatch(0, core.produce(1))
+    await settle()
+
+    assert core.send.made == []
+    assert core.dispatcher.prefixes() == {}
+    assert core.closed == [0]
+
+
+# ------------------------------------------------------------------- opening
+
+
+@pytest.mark.parametrize(
+    ("row", "state", "then_sent"),
+    [
+        (None, None, [2]),
+        (Cursor(1), "behind", [1]),
+        (Cursor(2), "live", [2]),
+        (Cursor(3), "live", [3]),
+        (Cursor(1, Status.FAILURE), "stopped", []),
+        (Cursor(9, Status.PAUSED), "live", [9]),
+    ],
+    ids=["no row", "before the position", "at it", "after it", "failed", "paused by a revision that is gone"],
+)
+@in_virtual_time
+async def test_a_lane_begins_where_its_row_says(row: Cursor | None, state: str | None, then_sent: list[int]) -> None:
+    before = Core(subscription())
+    before.produce(2)
+    before.committed = 2
+    if row is not None:
+        before.row_topic.rows[b"s"] = Cursor(row.next, row.status, revision=0)
+    core = await Core(before=before, limits=LaneLimits(events=100, bytes=1_000_000, hold_seconds=5.0)).open()
+    assert (core.lane().state if row else None) == state
+
+    await core.stream(8)
+    await core.read()
+    assert core.pending[:1] == then_sent
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_retry_budget_and_its_wait_survive_a_crash() -> None:
+    before = Core(subscription())
+    before.produce(1)
+    before.committed = 1
+    now = asyncio.get_running_loop().time()
+    before.row_topic.rows[b"s"] = Cursor(0, attempt=2, first_attempt_at=now - 9.0, not_before=now + 30.0, revision=0)
+    core = await Core(before=before).open()
+    await core.read()
+    assert core.send.made == []
+
+    await asyncio.sleep(30.0)
+    await core.read()
+    assert [attempt.number for attempt in core.send.made] == [3]
+    await core.answer(0, BROKEN)
+    assert core.lane().status is Status.FAILURE, "two retries, and no more after the restart"
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_revision_nobody_has_carried_out_is_carried_out_on_opening() -> None:
+    spec = subscription()
+    before = await Core(spec).open()
+    await before.stream(1)
+    await before.answer(0, Rejected(400))
+    await before.land()
+    await before.end()
+    before.publish(spec)
+    core = await Core(before=before).open()
+    await core.hand_out(core.log.read(0, 100))
+
+    assert core.lane().status is Status.STARTED
+    assert core.pending == [0]
+    await core.end()
+
+
+class Unreachable(MemoryRows):
+    """A store whose broker is away for a while."""
+
+    def __init__(self, topic: RowTopic, failures: list[Exception]) -> None:
+        super().__init__(topic)
+        self.failures = failures
+
+    async def open(self) -> dict[bytes, Cursor]:
+        if self.failures:
+            raise self.failures.pop(0)
+        return dict(await super().open())
+
+
+@in_virtual_time
+async def test_a_partition_is_opened_when_its_rows_can_be_read_again() -> None:
+    core = Core(subscription())
+    failures: list[Exception] = [OSError("away"), OSError("still away")]
+    core.dispatcher._rows_of = lambda _number: Unreachable(core.row_topic, failures)
+    await core.dispatcher.open({0: 0})
+
+    assert core.dispatcher.is_open(0)
+    assert failures == []
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_partition_that_is_revoked_while_it_is_opened_is_not_open_afterwards() -> None:
+    core = Core(subscription())
+    core.dispatcher._rows_of = lambda _number: Unreachable(core.row_topic, [OSError("away")] * 1_000)
+    opening = asyncio.create_task(core.dispatcher.open({0: 0}))
+    await asyncio.sleep(5.0)
+    assert await core.dispatcher.drain([0], 1.0) == {}
+    await core.dispatcher.close([0])
+    await opening
+
+    assert not core.dispatcher.is_open(0)
+
+
+# ------------------------------------------------------------------- giving back
+
+
+@pytest.mark.parametrize("qos", list(Qos))
+@in_virtual_time
+async def test_a_clean_stop_repeats_and_loses_nothing(qos: Qos) -> None:
+    spec = subscription(qos=qos, concurrency=1)
+    first = await Core(subscription("held"), spec).open()
+    await first.hand_out([*first.produce(1, "held"), *first.produce(3, "s")])
+    for offset in (1, 2):
+        await first.land()
+        await first.answer(offset)
+    await first.land()
+    await first.checkpoint()
+    stopping = asyncio.create_task(stopped(first))
+    await settle()
+    await first.answer(3)  # under way when the stop came
+    await stopping
+    assert first.send.offsets() == [0, 1, 2, 3]
+
+    second = await Core(before=first).open()
+    await second.hand_out(second.log.read(second.committed, 100))
+    await second.read()
+    assert second.committed == 0, "held back by the other lane"
+    assert second.pending == [0]
+    await second.end()
+
+
+@in_virtual_time
+async def test_a_stop_cuts_off_what_does_not_end_and_leaves_it_to_the_next_owner() -> None:
+    first = await Core(subscription()).open()
+    await first.stream(2)
+    began = asyncio.get_running_loop().time()
+    await stopped(first)
+    assert asyncio.get_running_loop().time() - began < 10.0
+
+    second = await Core(before=first).open()
+    await second.hand_out(second.log.read(second.committed, 100))
+    assert second.pending == [0]
+    await second.end()
+
+
+@in_virtual_time
+async def test_a_stop_ends_although_no_row_can_land_and_commits_no_more_than_is_safe() -> None:
+    core = await Core(subscription()).open()
+    await core.stream(6)  # over the bound: behind, and the row never lands
+    offsets = await core.dispatcher.drain([0], 8.0)
+
+    assert offsets == {0: 0}
+    await core.end()
+
+
+@in_virtual_time
+async def test_nothing_is_begun_while_a_partition_is_given_back() -> None:
+    core = await Core(subscription()).open()
+    await core.stream(2)
+    stopping = asyncio.create_task(stopped(core))
+    await settle()
+    core.dispatcher.dispatch(0, core.produce(1))
+    await core.answer(0)
+    await stopping
+
+    assert core.send.offsets() == [0]
+    assert core.committed == 1
+
+
+# ------------------------------------------------------------------- losing
+
+
+@in_virtual_time
+async def test_a_former_owner_closes_itself_and_sends_nothing_more() -> None:
+    spec = subscription(qos=Qos.AT_MOST_ONCE)
+    former = await Core(spec).open()
+    await former.stream(2)
+    owner = await Core(before=former).open()
+    await former.land()  # the claim is refused
+    assert not former.dispatcher.is_open(0)
+    assert former.send.made == []
+    assert former.dispatcher.prefixes() == {}
+    assert former.dispatcher.orphans() == [0], "the group has not told it yet"
+    await former.dispatcher.close([0])
+    assert former.dispatcher.orphans() == []
+
+    await owner.hand_out(owner.log.read(0, 100))
+    await owner.land()
+    assert owner.pending == [0]
+    assert owner.row_topic.rows[b"s"].next == 1
+
+    await former.dispatcher.open({0: 0})
+    assert former.dispatcher.is_open(0)
+    assert former.dispatcher.orphans() == [], "it is the owner again"
+    await owner.end()
+    await former.end()
+
+
+@in_virtual_time
+async def test_an_answer_that_comes_after_the_partition_was_closed_settles_nothing() -> None:
+    core = await Core(subscription()).open()
+    await core.stream(1)
+    partition = core.partition
+    attempt = core.send.pending[0]
+    await core.end()
+    attempt.answer(OK)
+    await settle()
+
+    assert partition.window.committable == 0
+    assert core.telemetry.in_flight == 0
+    assert core.slots.taken == 0
+
+
+# ------------------------------------------------------------------- bounds
+
+
+@in_virtual_time
+async def test_when_the_worker_is_full_its_largest_lanes_go_behind() -> None:
+    limits = LaneLimits(events=100, bytes=1_000_000, hold_seconds=5.0)
+    core = await Core(subscription("big"), subscription("small"), limits=limits, worker_bytes=6_000).open()
+    await core.hand_out([*core.produce(2, "small"), *core.produce(12, "big")])
+
+    assert core.lane("big").state == "behind"
+    assert core.lane("small").state == "live"
+    assert 2 * core.dispatcher.queued_bytes <= 6_000
+    await core.end()
+    assert core.dispatcher.queued_bytes == 0
+
+
+@in_virtual_time
+async def test_an_event_that_is_held_too_long_lets_the_others_be_committed() -> None:
+    core = await Core(subscription("slow"), subscription("quick")).open()
+    await core.hand_out([*core.produce(1, "slow"), *core.produce(1, "quick")])
+    await core.answer(1)
+    await asyncio.sleep(4.9)
+    await core.checkpoint()
+    assert core.lane("slow").state == "live"
+    await asyncio.sleep(0.2)
+    await core.checkpoint()
+    assert core.lane("slow").state == "behind"
+    assert core.prefix == 0, "its row is on the way"
+    await core.land()
+
+    assert core.prefix == 2
+    assert core.pending == [0], "what is under way goes on"
+    await core.answer(0)
+    assert core.send.offsets() == [0, 1]
+    await core.end()
+
+
+@in_virtual_time
+async def test_retention_that_overtakes_a_lane_is_counted_and_delivery_goes_on() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(1)
+    await core.wish(paused(spec))
+    await core.answer(0)
+    await core.land()
+    await core.stream(5)
+    core.log.cut(4)
+    await core.wish(spec)
+    await core.read()
+    await core.read()
+
+    assert core.telemetry.drops["retention"] == 3
+    assert core.pending == [4]
+    await core.end()
+
+
+@in_virtual_time
+async def test_where_no_event_may_be_held_the_checkpoints_leave_the_event_loop_alone_all_the_same() -> None:
+    core = await Core(limits=LaneLimits(events=4, bytes=1_000_000, hold_seconds=0.0)).open()
+    keeping = asyncio.create_task(core.dispatcher.keep_checkpoints())
+    await settle(1000)
+    assert core.dispatcher._checkpoints == 0, "no time has passed"
+    await asyncio.sleep(1.0)
+    assert core.dispatcher._checkpoints > 0
+    keeping.cancel()
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_clock_that_is_set_back_stops_no_checkpoint() -> None:
+    core = await Core(subscription()).open()
+    keeping = asyncio.create_task(core.dispatcher.keep_checkpoints())
+    await core.stream()
+    await core.answer(0, BROKEN)
+    await asyncio.sleep(1.5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(VirtualClock, "now", lambda _clock: asyncio.get_running_loop().time() - 7200.0)
+        await core.answer(0)
+        await core.land()
+        await asyncio.sleep(5.0)
+        await core.land()
+    row = core.row_topic.rows[b"s"]
+    assert (row.next, row.attempt) == (1, 0), "the row tells of no tries any more: they have come to an end"
+    keeping.cancel()
+    await core.end()
+
+
+# ------------------------------------------------------------------- the stream
+
+
+@in_virtual_time
+async def test_the_stream_counts_as_flowing_until_it_has_brought_nothing_for_a_second() -> None:
+    core = await Core(subscription()).open()
+    assert not core.partition.is_streaming
+    await core.stream(1)
+    assert core.partition.is_streaming
+    await asyncio.sleep(0.9)
+    assert core.partition.is_streaming
+    await asyncio.sleep(0.2)
+    assert not core.partition.is_streaming
+    await core.end()

@@ -1,0 +1,285 @@
+"""Which events a filter wants, and what a filter may say."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.model import Record
+from pipeline.subscriptions.filters import MAX_COMPARISONS, MAX_DEPTH, event_filter
+
+BINARY = [
+    ("ce_type", b"com.example.order.paid"),
+    ("ce_source", b"/shops/1"),
+    ("ce_subject", "Käse".encode()),
+    ("content-type", b"application/json"),
+    ("region", b"eu-1"),
+    ("region", b"us-2"),
+]
+BODY = {
+    "order": {"state": "paid", "total": 12.50, "count": 3, "gift": True, "note": None, "lines": ["a", "b"]},
+    "a/b": "slash",
+    "m~n": "tilde",
+    "": "empty",
+}
+EVENT = Record("events", 0, 1, b"s", json.dumps(BODY).encode(), BINARY)
+STRUCTURED = Record(
+    "events",
+    0,
+    2,
+    b"s",
+    json.dumps({"specversion": "1.0", "type": "t.paid", "count": 7, "sure": True, "data": {"state": "new"}}).encode(),
+    [("Content-Type", b"application/cloudevents+json; charset=utf-8"), ("ce_type", b"not looked at")],
+)
+
+
+def wants(document: object, event: Record = EVENT) -> bool:
+    return event_filter(document, "filter")(event)
+
+
+@pytest.mark.parametrize(
+    ("document", "wanted"),
+    [
+        ({"exact": {"type": "com.example.order.paid"}}, True),
+        ({"exact": {"type": "com.example.order"}}, False),
+        ({"exact": {"type": "COM.example.order.paid"}}, False),
+        ({"prefix": {"type": "com.example."}}, True),
+        ({"suffix": {"type": ".paid"}}, True),
+        ({"suffix": {"type": ".sent"}}, False),
+        ({"exact": {"subject": "Käse"}}, True),
+        ({"exact": {"datacontenttype": "application/json"}}, True),
+        ({"prefix": {"missing": ""}}, False),
+        ({"exact": {"type": "com.example.order.paid", "source": "/shops/1"}}, True),
+        ({"exact": {"type": "com.example.order.paid", "source": "/shops/2"}}, False),
+        ({"exact": {"header.region": "us-2"}}, True),
+        ({"prefix": {"header.region": "eu-"}}, True),
+        ({"exact": {"header.Region": "us-2"}}, False),
+        ({"exact": {"/order/state": "paid"}}, True),
+        ({"exact": {"/order/total": "12.5"}}, True),
+        ({"exact": {"/order/count": "3"}}, True),
+        ({"exact": {"/order/gift": "true"}}, True),
+        ({"exact": {"/order/note": "null"}}, False),
+        ({"prefix": {"/order": ""}}, False),
+        ({"exact": {"/order/lines/1": "b"}}, True),
+        ({"exact": {"/order/lines/2": "b"}}, False),
+        ({"exact": {"/order/lines/01": "b"}}, False),
+        ({"exact": {"/order/lines/-": "b"}}, False),
+        ({"exact": {"/order/state/deeper": "paid"}}, False),
+        ({"exact": {"/a~1b": "slash", "/m~0n": "tilde", "/": "empty"}}, True),
+        ({"not": {"exact": {"type": "x"}}}, True),
+        ({"not": {"prefix": {"type": "com"}}}, False),
+        ({"all": [{"prefix": {"type": "com"}}, {"suffix": {"type": "paid"}}]}, True),
+        ({"all": [{"prefix": {"type": "com"}}, {"suffix": {"type": "sent"}}]}, False),
+        ({"any": [{"prefix": {"type": "org"}}, {"suffix": {"type": "paid"}}]}, True),
+        ({"any": [{"prefix": {"type": "org"}}, {"suffix": {"type": "sent"}}]}, False),
+        ({"any": [{"not": {"any": [{"exact": {"type": "x"}}]}}]}, True),
+    ],
+)
+def test_a_filter_wants_what_it_says(document: dict[str, Any], wanted: bool) -> None:
+    assert wants(document) is wanted
+
+
+@pytest.mark.parametrize(
+    ("document", "wanted"),
+    [
+        ({"exact": {"type": "t.paid"}}, True),
+        ({"exact": {"count": "7"}}, True),
+        ({"exact": {"sure": "true"}}, True),
+        ({"exact": {"/data/state": "new"}}, True),
+        ({"exact": {"type": "not looked at"}}, False),
+    ],
+)
+def test_attributes_of_a_structured_event_are_those_of_its_body(
+    document: dict[str, Any],
+    wanted: bool,
+) -> None:
+    assert wants(document, STRUCTURED) is wanted
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        b"",
+        b"not json",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"n": NaN}',
+        b'{"n": 1} trailing',
+        b'"text"',
+        b"[]",
+        b'{"n": ' + b"9" * 10_000 + b"}",
+        b'{"n": "\\ud800"}',
+        b'{"n": "1", "n": "1"}',
+        b'{"type": "1", "n": ["1", {"x": 1, "x": 1}]}',
+        '{"n": "1", "type": "1"}'.encode("utf-16"),
+        b'{"n": "1", "type": "1", "x": "\xe9"}',
+    ],
+)
+def test_a_body_of_any_kind_is_no_error(body: bytes | None) -> None:
+    event = Record("events", 0, 1, b"s", body, [("content-type", b"application/cloudevents+json")])
+    for key in ("/n", "/n/0", "type"):
+        assert not wants({"exact": {key: "1"}}, event)
+        assert wants({"not": {"exact": {key: "1"}}}, event)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "wanted"),
+    [(b"APPLICATION/CloudEvents+JSON ;charset=utf-8", True), (b"application/cloudevents+jsonl", False)],
+)
+def test_a_structured_event_is_known_by_its_media_type_alone(content_type: bytes, wanted: bool) -> None:
+    event = Record("events", 0, 1, b"s", b'{"type": "a"}', [("content-type", content_type)])
+    assert wants({"exact": {"type": "a"}}, event) is wanted
+
+
+def test_numbers_compare_as_they_are_written() -> None:
+    event = Record("events", 0, 1, b"s", b'{"n": 1.0, "big": 123456789012345678901234567890, "n2": 1e3}')
+    assert wants({"exact": {"/n": "1.0", "/big": "123456789012345678901234567890", "/n2": "1e3"}}, event)
+    assert not wants({"exact": {"/n": "1"}}, event)
+
+
+def test_the_body_is_not_touched_where_nobody_asks_for_it() -> None:
+    class Untouchable(Record):
+        """Its body can't be read."""
+
+        @property
+        def value(self) -> bytes | None:
+            raise AssertionError("the body was read")
+
+        @value.setter
+        def value(self, _value: bytes | None) -> None:
+            """Frozen dataclasses set it once."""
+
+    event = EVENT
+    assert wants({"exact": {"/order/state": "paid"}}, event)
+    guarded = object.__new__(Untouchable)
+    object.__setattr__(guarded, "headers", BINARY)
+    assert wants({"all": [{"exact": {"header.region": "eu-1"}}, {"prefix": {"type": "com"}}]}, guarded)
+
+
+P = "configuration.filter"
+
+
+@pytest.mark.parametrize(
+    ("document", "sentence"),
+    [
+        ([], f"{P}: must be an object with one of exact, prefix"),
+        ({}, f"{P}: has 0 fields; allowed: exactly one of"),
+        ({"exact": {"type": "a"}, "prefix": {"type": "a"}}, f"{P}: has 2 fields; allowed: exactly one of"),
+        ({"like": {"type": "a"}}, f'{P}: "like" is no dialect; allowed: exact, prefix'),
+        ({"sql": "type = 'a'"}, f"{P}.sql: CloudEvents SQL is not supported"),
+        ({"exact": {}}, f"{P}.exact: must be an object with at least one place"),
+        ({"exact": {"type": 1}}, f"{P}.exact.type: must be a text"),
+        ({"exact": {"Type": "a"}}, f'{P}.exact: "Type" is no place; allowed: a CloudEvents attribute'),
+        ({"exact": {"data": "a"}}, f'{P}.exact: "data" is no place'),
+        ({"exact": {"header.": "a"}}, f'{P}.exact: "header." is no place'),
+        ({"exact": {"/a~2": "a"}}, f'{P}.exact: "/a~2" holds a ~ that is neither'),
+        ({"all": []}, f"{P}.all: must be a list with at least one filter"),
+        ({"any": [{"exact": {"type": "a"}}, 5]}, f"{P}.any[1]: must be an object"),
+        ({"not": [{"exact": {"type": "a"}}]}, f"{P}.not: must be an object"),
+    ],
+)
+def test_a_mistake_is_refused_with_its_place(document: object, sentence: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        event_filter(document, P)
+    assert str(caught.value).startswith(sentence)
+
+
+def test_depth_and_size_are_bounded() -> None:
+    deep: dict[str, Any] = {"exact": {"type": "a"}}
+    for _ in range(MAX_DEPTH - 1):
+        deep = {"not": deep}
+    event_filter(deep, P)
+    with pytest.raises(ConfigurationError, match="nested too deeply"):
+        event_filter({"not": deep}, P)
+    with pytest.raises(ConfigurationError, match=f"is comparison {MAX_COMPARISONS + 1}"):
+        event_filter({"all": [{"exact": {"type": "a"}}] * (MAX_COMPARISONS + 1)}, P)
+
+
+texts = st.sampled_from(["", "a", "ab", "b", "paid", "1"])
+leaves = st.builds(
+    lambda dialect, pairs: {dialect: pairs},
+    st.sampled_from(["exact", "prefix", "suffix"]),
+    st.dictionaries(st.sampled_from(["type", "x", "header.h", "/n", "/d/n"]), texts, min_size=1, max_size=3),
+)
+trees = st.recursive(
+    leaves,
+    lambda inner: st.one_of(
+        st.builds(lambda parts: {"all": parts}, st.lists(inner, min_size=1, max_size=3)),
+        st.builds(lambda parts: {"any": parts}, st.lists(inner, min_size=1, max_size=3)),
+        st.builds(lambda part: {"not": part}, inner),
+    ),
+    max_leaves=8,
+)
+
+
+COMPARE: dict[str, Callable[[str, str], bool]] = {"exact": str.__eq__, "prefix": str.startswith, "suffix": str.endswith}
+
+
+def naive(document: dict[str, Any], found: dict[str, list[str]]) -> bool:
+    """The dialects by the letter of the specification, over the texts of each place."""
+    [(name, value)] = document.items()
+    if name == "all":
+        return all(naive(part, found) for part in value)
+    if name == "any":
+        return any(naive(part, found) for part in value)
+    if name == "not":
+        return not naive(value, found)
+    return all(any(COMPARE[name](each, text) for each in found[place]) for place, text in value.items())
+
+
+@given(trees, st.tuples(texts, texts), st.lists(texts, max_size=3), st.none() | texts, st.booleans())
+def test_any_tree_agrees_with_a_naive_reading(
+    document: dict[str, Any], attributes: tuple[str, str], headers: list[str], number: str | None, flag: bool
+) -> None:
+    kind, extra = attributes
+    body: dict[str, Any] = {"d": {"n": flag}}
+    if number is not None:
+        body["n"] = number
+    event = Record(
+        "events",
+        0,
+        0,
+        b"s",
+        json.dumps(body).encode(),
+        [("ce_type", kind.encode()), ("ce_x", extra.encode()), *(("h", value.encode()) for value in headers)],
+    )
+    found = {
+        "type": [kind],
+        "x": [extra],
+        "header.h": headers,
+        "/n": [] if number is None else [number],
+        "/d/n": ["true" if flag else "false"],
+    }
+    assert event_filter(document, P)(event) is naive(document, found)
+
+
+anything: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["exact", "prefix", "suffix", "all", "any", "not", "sql", "type", "/x", "header.y"])
+            | st.text(max_size=3),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(anything)
+def test_whatever_stands_there_is_a_filter_or_a_sentence_with_its_place(document: object) -> None:
+    try:
+        made = event_filter(document, P)
+    except ConfigurationError as error:
+        problems: Sequence[str] = error.problems
+    else:
+        problems = []
+        assert made(EVENT) in {True, False}
+    assert all(problem.startswith(P) for problem in problems)

@@ -1,0 +1,433 @@
+"""Lanes in a real partition, over a real window, dispatcher and policy: one test per arrow and per trap."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from pipeline.core.model import Qos, ReplayOffset, ReplayTimestamp, Status, Wish
+from pipeline.core.outcome import Failed, Rejected, ServerError
+from pipeline.core.ports import LaneLimits
+from tests.support.core import SLOW, Core, paused, resumed, subscription
+from tests.support.virtual_time import in_virtual_time, settle
+
+BROKEN = Failed("broken off", may_have_arrived=True)
+
+
+# ------------------------------------------------------------------- arrows
+
+
+@in_virtual_time
+async def test_live_to_behind_the_window_holds_until_the_row_has_landed() -> None:
+    core = await Core(subscription()).open()
+    await core.stream(1)
+    await core.stream(5)
+    lane = core.lane()
+    assert (lane.state, lane.next, len(lane.queue), lane.windowed) == ("behind", 0, 0, 6)
+    assert core.dispatcher.queued_bytes == 0
+    await core.stream(1)  # comes while the row is on its way
+    assert core.prefix == 0
+    await core.land()
+
+    assert core.prefix == 7
+    assert core.row_topic.rows[b"s"].next == 0
+    await core.stream(1)  # settled at sight
+    assert core.prefix == 8
+    assert core.pending == [0], "what is under way goes on"
+    await core.end()
+
+
+@in_virtual_time
+async def test_behind_to_live_there_is_no_gap_and_no_overlap() -> None:
+    core = await Core(subscription(), limits=LaneLimits(events=2, bytes=1_000_000, hold_seconds=5.0)).open()
+    await core.stream(4)
+    await core.land()
+    for offset in range(12):
+        await core.read(3)
+        if offset < 8:
+            await core.stream(1)
+        assert core.pending == [offset]
+        await core.answer(offset)
+
+    assert core.send.offsets() == list(range(12))
+    assert core.lane().state == "live"
+    assert core.telemetry.drops["lane-full"] == 0
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_lane_that_is_behind_reads_no_more_than_it_may_hold() -> None:
+    core = await Core(subscription()).open()
+    await core.stream(9)
+    await core.land()
+    for _ in range(5):
+        await core.read()
+        assert len(core.lane().queue) <= 4
+
+    assert core.lane().state == "behind"
+    assert core.pending == [0]
+    await core.end()
+
+
+@in_virtual_time
+async def test_the_backlog_is_not_handed_over_beyond_what_the_stream_has_brought() -> None:
+    core = await Core(subscription()).open()
+    await core.stream(6)
+    await core.land()
+    late = core.produce(2)
+    for offset in range(6):
+        await core.read()
+        await core.answer(offset)
+    assert core.lane().state == "live"
+    assert core.pending == []
+    await core.hand_out(late)
+    await core.answer(6)
+
+    assert core.send.offsets() == list(range(8))
+    await core.end()
+
+
+@in_virtual_time
+async def test_progress_of_a_lane_that_is_behind_is_noted_with_the_checkpoint_and_never_goes_back() -> None:
+    core = await Core(subscription()).open()
+    await core.stream(9)
+    await core.land()
+    await core.read()
+    for offset in range(2):
+        await core.answer(offset)
+    await core.checkpoint()
+    await core.land()
+    assert core.row_topic.rows[b"s"].next == 2
+
+    for offset in range(2, 9):
+        await core.read()
+        await core.answer(offset)
+        await core.checkpoint()
+        await core.land()
+    places = [row.next for _, row in core.row_topic.history if row is not None]
+    assert places == sorted(places)
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_row_is_deleted_once_the_lane_is_live_and_the_commit_has_caught_up() -> None:
+    core = await Core(subscription()).open()
+    await core.stream(6)
+    await core.land()
+    for offset in range(6):
+        await core.read()
+        await core.answer(offset)
+    await core.checkpoint()
+    await core.land()
+    assert b"s" in core.row_topic.rows, "nothing is committed yet"
+    core.commit()
+    await core.checkpoint()
+    await core.land()
+
+    assert core.row_topic.rows == {}
+    assert core.lane().row is None
+    await core.end()
+
+
+# ------------------------------------------------------------------- traps
+
+
+# ------------------------------------------------------------------- traps
+
+
+@in_virtual_time
+async def test_a_full_lane_at_qos_none_drops_the_newest_whether_events_or_bytes_fill_it() -> None:
+    core = await Core(
+        subscription(qos=Qos.NONE, concurrency=1), limits=LaneLimits(events=100, bytes=2_000, hold_seconds=5.0)
+    ).open()
+
+    await core.stream(8)
+
+    assert core.lane().state == "live"
+    assert core.telemetry.drops["lane-full"] == 4
+    assert core.prefix == 8
+    await core.end()
+
+
+@in_virtual_time
+async def test_an_event_in_flight_is_not_sent_again_when_a_failed_lane_is_resumed() -> None:
+    spec = subscription(qos=Qos.AUTO)
+    core = await Core(spec).open()
+    await core.stream(3)
+    await core.answer(0, Rejected(400))
+    await core.land()
+    await core.wish(resumed(spec))
+    await core.read()
+
+    assert sorted(core.pending) == [0, 1, 2]
+    for offset in (1, 2, 0):
+        await core.answer(offset)
+    assert core.lane().status is Status.STARTED
+    assert core.lane().flights == {}
+    assert core.lane().next == 3
+    await core.end()
+
+
+@in_virtual_time
+async def test_an_event_judged_while_its_subscription_appears_paused_is_not_sent() -> None:
+    core = await Core().open()
+    core.publish(paused(subscription()))
+    await core.stream(1)  # the worker has not read of the subscription yet
+    core.hear()
+    await settle()
+
+    assert core.send.made == []
+    assert core.lane().status is Status.PAUSED
+    assert core.lane().next == 0
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_tombstone_for_a_subscription_that_never_was_does_no_harm_to_the_event_being_judged() -> None:
+    core = await Core().open()
+    core.delete("s")
+    await core.stream(1)
+    core.hear()
+    await settle()
+
+    assert core.lane().cause is None
+    assert core.lane().is_idle
+    assert core.prefix == 1
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_refused_dead_letter_of_an_overtaken_event_does_not_stop_the_lane() -> None:
+    spec = subscription()
+    core = await Core(spec, dead_letters=True).open()
+    await core.stream(2)
+    await core.answer(0, Rejected(400))
+    await core.wish(replace(spec, resume_from=ReplayOffset(0, 1)))
+    core.letters.answer(0, is_taken=False)
+    await settle()
+    await core.land()
+    await core.read()
+
+    assert core.lane().status is Status.STARTED
+    assert core.pending == [1]
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_row_that_lands_after_a_deletion_does_not_let_the_window_go_of_the_next_incarnation() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(6)  # over the bound: the row is on its way
+    core.delete("s")
+    core.hear()
+    await core.wish(spec)
+    await core.stream(1)
+    await core.land()
+
+    assert core.prefix == 6
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_row_that_lands_late_does_not_let_the_window_go_of_what_came_since() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(1)
+    await core.answer(0)
+    await core.wish(paused(spec))
+    await core.land()
+    core.commit()
+    # A second row is on its way while the lane goes on, and is deleted before it has landed.
+    await core.wish(replace(spec, wish=Wish.STOPPED))
+    await core.wish(resumed(spec))
+    await core.stream(1)
+    core.commit()
+    await core.checkpoint()
+    await core.land()
+
+    assert core.row_topic.rows == {} or core.row_topic.rows[b"s"].next <= 1
+    assert core.prefix == 1 or b"s" in core.row_topic.rows
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_claim_that_a_stop_cuts_off_is_withdrawn() -> None:
+    core = await Core(subscription(qos=Qos.AT_MOST_ONCE)).open()
+    await core.stream(1)  # its row is on its way, and stays there
+    drain = asyncio.create_task(core.dispatcher.drain([0], 8.0))
+    await asyncio.sleep(9.0)
+    await core.land()
+    await drain
+
+    assert core.send.made == []
+    assert core.row_topic.rows[b"s"].next == 0
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_row_that_is_kept_for_a_command_follows_what_the_idle_lane_has_delivered() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(1)
+    await core.answer(0)
+    await core.wish(replace(spec, resume_from=ReplayOffset(0, 1)))
+    await core.land()
+    await core.checkpoint()
+    await core.land()
+    await core.stream(1)
+    await core.answer(1)
+    core.commit()
+    await core.checkpoint()
+    await core.land()
+
+    assert core.row_topic.rows[b"s"].next == 2
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_command_clears_a_failure_in_the_same_row_in_which_it_is_noted() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(2)
+    await core.answer(0, Rejected(400))
+    await core.land()
+    revision = await core.wish(replace(spec, resume_from=ReplayOffset(0, 1)))
+    await core.land()  # no checkpoint in between: the worker is killed here
+
+    row = core.row_topic.rows[b"s"]
+    assert (row.revision, row.next, row.status, row.cause) == (revision.revision, 1, Status.STARTED, None)
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_replay_by_time_that_was_not_carried_out_is_carried_out_once_after_a_restart() -> None:
+    spec = subscription()
+    first = await Core(spec).open()
+    await first.stream(3)
+    for offset in range(3):
+        await first.answer(offset)
+    await first.wish(paused(spec))
+    await first.land()
+    first.commit()
+    first.publish(replace(spec, resume_from=ReplayTimestamp(0)))
+    await first.end()
+
+    core = await Core(before=first).open()
+    moves = 0
+    lane, move = core.lane(), core.lane().move
+
+    def counted(place: int) -> None:
+        nonlocal moves
+        moves += 1
+        move(place)
+
+    lane.move = counted  # type: ignore[method-assign] # counts how often it is moved
+    await asyncio.sleep(2.0)
+
+    assert moves == 1
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_clean_stop_keeps_the_wait_between_two_tries() -> None:
+    core = await Core(subscription()).open()
+    await core.stream(1)
+    await core.answer(0, BROKEN)
+    due = core.lane().flights[0].not_before
+    drain = asyncio.create_task(core.stop())
+    await settle()
+    await core.land()
+    await drain
+
+    row = core.row_topic.rows[b"s"]
+    assert (row.attempt, row.not_before) == (1, due)
+
+
+@in_virtual_time
+async def test_a_stop_does_not_sit_out_the_wait_of_an_attempt_that_fails_during_it() -> None:
+    core = await Core(subscription()).open()
+    await core.stream(1)
+    drain = asyncio.create_task(core.stop())
+    await settle()
+    began = asyncio.get_running_loop().time()
+    await core.answer(0, BROKEN)
+    await core.land()
+    await drain
+
+    assert asyncio.get_running_loop().time() == began
+    assert core.row_topic.rows[b"s"].attempt == 1
+
+
+@in_virtual_time
+async def test_an_attempt_that_has_waited_for_a_slot_is_made_by_the_newest_revision() -> None:
+    spec = subscription()
+    core = await Core(spec, subscription("t"), slots=2).open()
+    await core.stream(1, "t")
+    await core.slots.acquire(suspect=False)
+    await core.stream(1)
+    await core.wish(replace(spec, qos=Qos.AT_MOST_ONCE))
+    await core.answer(0)  # gives its slot to the lane of s
+    assert core.send.offsets() == [0], "its claim comes first"
+    await core.land()
+
+    assert core.send.made[-1].subscription.qos is Qos.AT_MOST_ONCE
+    core.slots.release(suspect=False)
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_fault_of_ours_keeps_the_event_for_the_resume() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(1)
+    core.send.pending[0].answered.set_exception(KeyError("planted"))
+    await settle()
+    assert core.lane().status is Status.FAILURE
+    await core.land()
+    await core.wish(resumed(spec))
+    await core.read()
+
+    assert core.pending == [0]
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_refused_dead_letter_of_an_unknown_subscription_is_counted_as_dropped() -> None:
+    core = await Core(dead_letters=True).open()
+    await core.stream(2)
+    core.letters.answer(0, is_taken=False)
+    await settle()
+
+    assert core.telemetry.drops["unknown-subscription"] == 1
+    assert core.lane().state == "live"
+    assert len(core.letters.pending) == 1
+    await core.end()
+
+
+@in_virtual_time
+async def test_closing_before_a_runner_has_begun_leaves_no_coroutine_behind() -> None:
+    core = await Core(subscription()).open()
+    core.dispatcher.dispatch(0, core.produce(1))
+    await core.partition.close()
+    await settle()
+
+    assert core.send.made == []
+
+
+@pytest.mark.parametrize("qos", [Qos.AT_LEAST_ONCE, Qos.AUTO])
+@in_virtual_time
+async def test_a_wait_longer_than_the_hold_costs_a_row_and_no_held_offset(qos: Qos) -> None:
+    core = await Core(subscription(qos=qos, retry=SLOW, concurrency=1)).open()
+    await core.stream(3)
+    await core.answer(0, ServerError(503))
+    await core.land()
+
+    lane = core.lane()
+    assert (lane.state, lane.next, lane.windowed, len(lane.queue), lane.flights) == ("behind", 0, 0, 0, {})
+    assert core.prefix == 3
+    assert core.row_topic.rows[b"s"].attempt == 1
+    assert core.pending == []
+    await asyncio.sleep(20.1)
+    await core.read()
+    assert core.send.made[-1].number == 2
+    await core.end()

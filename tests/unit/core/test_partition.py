@@ -1,0 +1,99 @@
+"""Partitions: rows, sweeping and giving back, with the real lanes in them."""
+
+import asyncio
+from dataclasses import replace
+
+from pipeline.core.model import Qos, ReplayTimestamp
+from pipeline.core.outcome import Rejected
+from tests.support.core import Core, paused, resumed, subscription
+from tests.support.virtual_time import in_virtual_time, settle
+
+
+@in_virtual_time
+async def test_a_lane_is_not_forgotten_while_a_command_is_carried_out_in_it() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(1)
+    await core.answer(0)
+    core.commit()
+    lane = core.lane()
+    await core.wish(replace(spec, resume_from=ReplayTimestamp(0)))
+    core.partition.sweep()
+    await asyncio.sleep(1.0)
+
+    assert core.lane() is lane
+    assert (lane.state, lane.next) == ("behind", 0)
+    await core.end()
+
+
+@in_virtual_time
+async def test_an_idle_lane_without_a_row_is_forgotten_once_its_events_are_committed() -> None:
+    core = await Core(subscription()).open()
+    await core.stream(1)
+    await core.answer(0)
+    core.partition.sweep()
+    assert core.lane().is_idle
+
+    core.commit()
+    core.partition.sweep()
+    assert core.partition.lanes == {}
+    await core.end()
+
+
+@in_virtual_time
+async def test_what_qos_none_has_in_its_queue_survives_a_stop_that_lets_the_prefix_pass_it() -> None:
+    core = await Core(subscription(), subscription("n", qos=Qos.NONE, concurrency=1)).open()
+    await core.hand_out([*core.produce(1), *core.produce(2, "n")])
+    stopping = asyncio.create_task(core.dispatcher.drain([0], 8.0))
+    await settle()
+    await core.answer(0, Rejected(400))  # the row of this failure lets the prefix pass the others
+    await core.answer(1)
+    await core.land()
+
+    assert await stopping == {0: 3}
+    assert core.row_topic.rows[b"n"].next == 2
+    await core.end()
+
+
+@in_virtual_time
+async def test_who_comes_to_want_events_while_the_log_is_read_is_not_fed_by_that_reading() -> None:
+    core = await Core(subscription("a"), subscription("b")).open()
+    for name in ("a", "b"):
+        await core.wish(paused(subscription(name)))
+    await core.hand_out([*core.produce(1, "a"), *core.produce(1, "b"), *core.produce(1, "a"), *core.produce(1, "b")])
+    await core.land()
+    await core.wish(resumed(subscription("a")))
+    stretch = core.reader.fetch(core.partition, 100)
+    assert stretch is not None
+    assert [event.offset for event in stretch.events] == [0, 2], "nobody else wants any yet"
+
+    await core.wish(resumed(subscription("b")))
+    stretch.feed()
+    await settle()
+    assert core.pending == [0]
+    assert core.lane("b").read_from <= 1, "its events were left out"
+
+    await core.read()
+    assert core.pending == [0, 1]
+    await core.answer(1)
+    assert core.pending == [0, 3]
+    await core.end()
+
+
+@in_virtual_time
+async def test_who_has_caught_up_and_waits_for_its_row_wants_nothing_to_be_read() -> None:
+    core = await Core(subscription("s")).open()
+    await core.stream(1)
+    await core.answer(0)
+    await core.wish(paused(subscription("s")))
+    await core.wish(resumed(subscription("s")))
+    assert core.lane().state == "behind"
+    assert core.partition.wanted() is None
+
+    await core.stream(1)
+    await core.land()
+    await core.read()
+    await core.land()
+    assert core.lane().state == "live"
+    assert core.pending == [1]
+    await core.end()

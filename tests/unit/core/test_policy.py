@@ -1,0 +1,264 @@
+"""The table of outcomes, cell by cell, and the delays between tries.
+
+`TABLE` is the contract: one row per outcome, one column per question. The test walks over every combination of QoS,
+retries left, dead-letter topic and interrupt flags and works out from the row what has to be decided.
+"""
+
+from dataclasses import replace
+from itertools import product
+from typing import Any, Literal, NamedTuple, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.core.model import Interrupt, Qos, RetryPolicy, RetryStrategy
+from pipeline.core.outcome import (
+    Delivered,
+    Failed,
+    NotPermitted,
+    Outcome,
+    Rejected,
+    ServerError,
+    TokenRefused,
+    TokenUnavailable,
+)
+from pipeline.core.policy import DeadLetter, Decision, Drop, Retry, Rules, Settle, Stop, decide, delay
+
+RETRY = RetryPolicy(max_attempts=2, initial_delay_seconds=10.0, max_delay_seconds=30.0)
+
+
+class Row(NamedTuple):
+    """One row of the table.
+
+    Attributes:
+        retried: by auto and at-least-once.
+        unsent: whether it provably did not reach the callback, so that at-most-once retries it as well.
+        cause: of the FAILURE.
+        letter: the reason of the dead letter; None where there is none, for the event is not at fault.
+        flag: the interrupt flag that stops the subscription in spite of a dead-letter topic.
+    """
+
+    outcome: Outcome
+    retried: Literal["never", "by policy", "with a fresh token"]
+    unsent: bool
+    cause: Literal["rejected", "gone", "server-error", "exception", "token", "handshake"]
+    letter: Literal["rejected", "server-error", "exception"] | None
+    flag: Literal["server-error", "exception", "gone"] | None = None
+
+
+SENT, UNSENT = False, True
+REFUSED = Failed("refused", may_have_arrived=False)
+BROKEN = Failed("broken off", may_have_arrived=True)
+SILENT = Failed("timed out", may_have_arrived=True, timed_out=True)
+# fmt: off
+TABLE = [
+    Row(Rejected(408),                  "by policy",          SENT,   "rejected",     "rejected"),
+    Row(Rejected(425),                  "by policy",          SENT,   "rejected",     "rejected"),
+    Row(Rejected(429),                  "by policy",          SENT,   "rejected",     "rejected"),
+    Row(Rejected(410),                  "never",              SENT,   "gone",         "rejected",     "gone"),
+    Row(Rejected(401, token_used=True), "with a fresh token", SENT,   "rejected",     "rejected"),
+    Row(Rejected(401),                  "never",              SENT,   "rejected",     "rejected"),
+    Row(Rejected(400),                  "never",              SENT,   "rejected",     "rejected"),
+    Row(Rejected(404),                  "never",              SENT,   "rejected",     "rejected"),
+    Row(Rejected(302),                  "never",              SENT,   "rejected",     "rejected"),
+    Row(Rejected(101),                  "never",              SENT,   "rejected",     "rejected"),
+    Row(ServerError(500),               "by policy",          SENT,   "server-error", "server-error", "server-error"),
+    Row(ServerError(503),               "by policy",          SENT,   "server-error", "server-error", "server-error"),
+    Row(REFUSED,                        "by policy",          UNSENT, "exception",    "exception",    "exception"),
+    Row(BROKEN,                         "by policy",          SENT,   "exception",    "exception",    "exception"),
+    Row(SILENT,                         "by policy",          SENT,   "exception",    "exception",    "exception"),
+    Row(TokenRefused("bad client"),     "never",              UNSENT, "token",        None),
+    Row(TokenUnavailable("503"),        "by policy",          UNSENT, "token",        None),
+    Row(NotPermitted("no"),             "never",              UNSENT, "handshake",    None),
+]
+# fmt: on
+
+
+class Cell(NamedTuple):
+    """All else that the decision hangs on."""
+
+    qos: Qos
+    enabled: bool
+    attempt: int
+    token_renewed: bool
+    has_dead_letters: bool
+    flags: frozenset[str]
+
+
+CELLS = [
+    Cell(qos, enabled, attempt, token_renewed, has_dead_letters, flags)
+    for qos, enabled, attempt, token_renewed, has_dead_letters, flags in product(
+        Qos,
+        (True, False),
+        (1, 2, 3),
+        (False, True),
+        (False, True),
+        [frozenset(), frozenset({"server-error"}), frozenset({"exception"}), frozenset({"gone"})],
+    )
+]
+
+
+def expected(row: Row, cell: Cell) -> Decision:
+    """What the table says."""
+    if cell.qos is Qos.NONE:
+        is_rejected = isinstance(row.outcome, Rejected)
+        return DeadLetter("rejected") if is_rejected and cell.has_dead_letters else Drop()
+    may_be_sent_again = cell.qos is not Qos.AT_MOST_ONCE or row.unsent
+    if row.retried == "with a fresh token" and may_be_sent_again and not cell.token_renewed:
+        return Retry(0.0, renew_token=True)
+    retries_left = cell.enabled and cell.attempt <= RETRY.max_attempts
+    if row.retried == "by policy" and may_be_sent_again and retries_left:
+        return Retry(delay(RETRY, cell.attempt, row.outcome))
+    if row.letter is None or not cell.has_dead_letters or row.flag in cell.flags:
+        return Stop(row.cause)
+    return DeadLetter(row.letter)
+
+
+def rules(cell: Cell) -> Rules:
+    retry = RetryPolicy(cell.enabled, RETRY.strategy, RETRY.max_attempts, 10.0, 30.0)
+    interrupt = Interrupt("server-error" in cell.flags, "exception" in cell.flags, "gone" in cell.flags)
+    return Rules(cell.qos, retry, interrupt, cell.has_dead_letters)
+
+
+def test_every_kind_of_outcome_has_a_row() -> None:
+    assert {type(row.outcome) for row in TABLE} | {Delivered} == set(get_args(Outcome))
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: str(row.outcome))
+def test_every_cell_of_the_row_is_as_the_table_says(row: Row) -> None:
+    wrong = {}
+    for cell in CELLS:
+        decided = decide(rules(cell), cell.attempt, row.outcome, token_renewed=cell.token_renewed)
+        if decided != expected(row, cell):
+            wrong[cell] = decided
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_2xx_is_delivered_whatever_else_holds(cell: Cell) -> None:
+    assert decide(rules(cell), cell.attempt, Delivered(204), token_renewed=cell.token_renewed) == Settle()
+
+
+@pytest.mark.parametrize("outcome", [row.outcome for row in TABLE], ids=str)
+def test_without_a_dead_letter_topic_no_flag_lets_anything_be_dropped(outcome: Outcome) -> None:
+    for qos, flag in product((Qos.AUTO, Qos.AT_MOST_ONCE, Qos.AT_LEAST_ONCE), (False, True)):
+        without = Rules(qos, RetryPolicy(enabled=False), Interrupt(flag, flag, flag), has_dead_letters=False)
+        assert isinstance(decide(without, 1, outcome, token_renewed=True), Stop)
+
+
+@pytest.mark.parametrize("outcome", [row.outcome for row in TABLE if not row.unsent], ids=str)
+def test_at_most_once_never_tries_again_what_may_have_arrived(outcome: Outcome) -> None:
+    for has_dead_letters in (False, True):
+        strict = Rules(Qos.AT_MOST_ONCE, RETRY, Interrupt(), has_dead_letters)
+        assert not isinstance(decide(strict, 1, outcome), Retry)
+
+
+LINEAR = RetryPolicy(strategy=RetryStrategy.LINEAR, initial_delay_seconds=10.0, max_delay_seconds=35.0)
+EXPONENTIAL = RetryPolicy(strategy=RetryStrategy.EXPONENTIAL, initial_delay_seconds=10.0, max_delay_seconds=35.0)
+NO_HINT = ServerError(500)
+
+
+@pytest.mark.parametrize(
+    ("policy", "delays"),
+    [(LINEAR, [10.0, 20.0, 30.0, 35.0, 35.0]), (EXPONENTIAL, [10.0, 20.0, 35.0, 35.0, 35.0])],
+    ids=["linear", "exponential"],
+)
+def test_delays_grow_up_to_the_maximum(policy: RetryPolicy, delays: list[float]) -> None:
+    assert [delay(policy, attempt, NO_HINT) for attempt in range(1, 6)] == delays
+
+
+@pytest.mark.parametrize(
+    ("asked", "waits"),
+    [(None, 10.0), (0.0, 10.0), (9.9, 10.0), (11.0, 11.0), (350.0, 350.0), (351.0, 350.0), (1e12, 350.0)],
+)
+@pytest.mark.parametrize("kind", [Rejected, ServerError])
+def test_retry_after_is_honoured_between_the_delay_and_ten_times_the_maximum(
+    kind: type[Rejected] | type[ServerError], asked: float | None, waits: float
+) -> None:
+    assert delay(EXPONENTIAL, 1, kind(503, b"", asked)) == waits
+
+
+@given(
+    st.sampled_from([LINEAR, EXPONENTIAL]),
+    st.integers(1, 10**9),
+    st.none() | st.floats(0, 1e18, allow_nan=False),
+)
+def test_no_delay_is_shorter_than_the_first_or_longer_than_ten_times_the_maximum(
+    policy: RetryPolicy, attempt: int, asked: float | None
+) -> None:
+    assert 10.0 <= delay(policy, attempt, Rejected(429, b"", asked)) <= 350.0
+
+
+@given(st.sampled_from([LINEAR, EXPONENTIAL]), st.integers(1, 5_000))
+def test_delays_never_shrink(policy: RetryPolicy, attempt: int) -> None:
+    assert delay(policy, attempt, NO_HINT) <= delay(policy, attempt + 1, NO_HINT)
+
+
+@given(st.sampled_from(TABLE), st.integers(0, 100), st.integers(1, 200))
+def test_there_are_never_more_tries_than_the_policy_allows(row: Row, most: int, attempt: int) -> None:
+    allowed = Rules(Qos.AT_LEAST_ONCE, RetryPolicy(max_attempts=most), Interrupt(), has_dead_letters=True)
+    decided = decide(allowed, attempt, row.outcome, token_renewed=True)
+    assert not (isinstance(decided, Retry) and attempt > most)
+
+
+# ------------------------------------------------------------------- what a subscription may say of its retries
+
+
+def ruled(qos: Qos = Qos.AT_LEAST_ONCE, *, has_dead_letters: bool = True, **retry: Any) -> Rules:
+    policy = replace(RetryPolicy(max_attempts=9, initial_delay_seconds=10.0, max_delay_seconds=40.0), **retry)
+    return Rules(qos, policy, Interrupt(), has_dead_letters)
+
+
+@pytest.mark.parametrize("status", [*range(300, 400), *range(400, 500)])
+def test_the_statuses_of_a_subscription_replace_the_defaults(status: int) -> None:
+    chosen = ruled(statuses=frozenset({404, 429}))
+    assert isinstance(decide(chosen, 1, Rejected(status)), Retry) == (status in {404, 429})
+
+
+def test_a_server_error_that_is_not_among_them_is_not_tried_again() -> None:
+    chosen = ruled(statuses=frozenset({503}))
+    assert isinstance(decide(chosen, 1, ServerError(503)), Retry)
+    assert decide(chosen, 1, ServerError(500)) == Stop("server-error")
+    assert decide(chosen, 1, ServerError(777)) == Stop("server-error"), "what is beyond 599 goes with 500"
+    assert isinstance(decide(ruled(statuses=frozenset({500})), 1, ServerError(777)), Retry)
+
+
+@given(st.sampled_from([LINEAR, EXPONENTIAL]), st.integers(1, 100), st.floats(0, 1))
+def test_jitter_draws_from_the_whole_wait(policy: RetryPolicy, attempt: int, chance: float) -> None:
+    assert delay(policy, attempt, NO_HINT, chance) == chance * delay(policy, attempt, NO_HINT)
+    assert delay(replace(policy, has_jitter=False), attempt, NO_HINT, chance) == delay(policy, attempt, NO_HINT)
+
+
+@given(st.floats(0, 1))
+def test_jitter_takes_nothing_from_retry_after(chance: float) -> None:
+    assert delay(EXPONENTIAL, 1, Rejected(429, b"", 12.0), chance) == 12.0
+
+
+STALE = Failed("closed", may_have_arrived=True, stale=True)
+
+
+def test_after_a_connection_that_had_been_closed_meanwhile_nothing_is_waited_for() -> None:
+    assert decide(ruled(), 1, STALE) == Retry(0.0)
+    assert decide(ruled(Qos.AUTO), 1, STALE) == Retry(0.0)
+    assert decide(ruled(Qos.AT_MOST_ONCE), 1, STALE) == Stop("exception"), "it may have arrived all the same"
+    assert decide(ruled(enabled=False), 1, STALE) == Stop("exception")
+
+
+@pytest.mark.parametrize("outcome", [Rejected(429), ServerError(503), BROKEN])
+def test_no_try_begins_after_the_deadline(outcome: Outcome) -> None:
+    limited = ruled(max_elapsed_seconds=60.0)
+    assert decide(limited, 1, outcome, elapsed_seconds=50.0) == Retry(10.0)
+    assert decide(limited, 1, outcome, elapsed_seconds=50.1) == DeadLetter("expired")
+    assert isinstance(
+        decide(ruled(max_elapsed_seconds=60.0, has_dead_letters=False), 1, outcome, elapsed_seconds=50.1), Stop
+    )
+
+
+def test_a_retry_after_beyond_the_deadline_is_not_waited_for() -> None:
+    limited = ruled(max_elapsed_seconds=60.0)
+    assert decide(limited, 1, Rejected(429, b"", 61.0)) == DeadLetter("expired")
+
+
+def test_the_deadline_is_no_fault_of_an_event_that_had_no_token() -> None:
+    assert decide(ruled(max_elapsed_seconds=1.0), 1, TokenUnavailable("503"), elapsed_seconds=2.0) == Stop("token")

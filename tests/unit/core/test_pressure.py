@@ -1,0 +1,162 @@
+"""A partition that is ahead of its lanes: held back, not flooded; and lanes that don't keep pace let it go on."""
+
+import asyncio
+from collections.abc import Sequence
+
+from pipeline.core.lane import EVENT_OVERHEAD_BYTES
+from pipeline.core.model import Status
+from pipeline.core.partition import FAIR_STRETCHES, PATIENCE_SECONDS, PRESSURE_EVENTS
+from pipeline.core.ports import LaneLimits
+from tests.support.core import Core, subscription
+from tests.support.virtual_time import in_virtual_time
+
+ROOMY = LaneLimits(events=100_000, bytes=10**9, hold_seconds=60.0)
+NAMES = [f"sub-{number}" for number in range(8)]
+
+
+class Valve:
+    """Faust's, as the dispatcher sees it."""
+
+    def __init__(self) -> None:
+        self.held: set[int] = set()
+
+    def hold_back(self, number: int) -> None:
+        self.held.add(number)
+
+    def let_flow(self, number: int) -> None:
+        self.held.discard(number)
+
+
+async def flooded(count: int, names: Sequence[str] = NAMES) -> tuple[Core, Valve]:
+    """A worker that has just been handed so many events, of all subscriptions in turn, and answers none yet."""
+    core = await Core(*map(subscription, NAMES), limits=ROOMY, slots=100).open()
+    core.dispatcher.flow = valve = Valve()
+    await core.hand_out([core.log.append(names[number % len(names)].encode()) for number in range(count)])
+    return core, valve
+
+
+async def answer_all(core: Core, but: str = "") -> None:
+    """Everybody answers whatever comes, except one."""
+    while pending := [each for each in core.send.pending if each.subscription.id != but]:
+        for attempt in pending:
+            await core.answer(attempt.offset)
+
+
+@in_virtual_time
+async def test_a_partition_is_held_back_when_it_is_ahead_and_flows_again_when_half_is_settled() -> None:
+    core, valve = await flooded(PRESSURE_EVENTS + 1)
+    assert valve.held == {0}
+    while len(core.partition.window) * 2 > PRESSURE_EVENTS:
+        assert valve.held == {0}
+        await core.answer(core.pending[0])
+    assert valve.held == set()
+    await core.end()
+
+
+@in_virtual_time
+async def test_below_that_nothing_is_held_back() -> None:
+    core, valve = await flooded(PRESSURE_EVENTS)
+    assert valve.held == set()
+    await core.end()
+
+
+@in_virtual_time
+async def test_lanes_that_keep_pace_stay_live_however_long_their_queue_is() -> None:
+    core, valve = await flooded(PRESSURE_EVENTS + 1)
+    await asyncio.sleep(3 * PATIENCE_SECONDS)
+    core.dispatcher.relieve_pressed()
+    assert valve.held == {0}
+    assert {lane.state for lane in core.partition.lanes.values()} == {"live"}
+    assert core.rows.pending == []
+    await core.end()
+
+
+@in_virtual_time
+async def test_the_lane_that_does_not_answer_goes_behind_and_the_others_go_on() -> None:
+    # More than half of the window is of a receiver that hangs: whatever the others do, it would stay held back.
+    core, valve = await flooded(PRESSURE_EVENTS + 1, [*NAMES, *["sub-0"] * len(NAMES)])
+    await answer_all(core, but="sub-0")
+    assert valve.held == {0}
+
+    core.dispatcher.relieve_pressed()
+    assert core.lane("sub-0").state == "live", "not before its time"
+    await asyncio.sleep(PATIENCE_SECONDS + 0.1)
+    core.dispatcher.relieve_pressed()
+    assert core.lane("sub-0").state == "behind"
+    assert {core.lane(name).state for name in NAMES[1:]} == {"live"}
+    assert valve.held == {0}, "not before its row is durable"
+    await core.land()
+    assert len(core.partition.window) == 0
+    assert valve.held == set()
+    await core.end()
+
+
+@in_virtual_time
+async def test_without_pressure_a_lane_is_held_for_the_whole_time() -> None:
+    core, _ = await flooded(100)
+    await answer_all(core, but="sub-0")
+    await asyncio.sleep(ROOMY.hold_seconds - 1)
+    core.dispatcher.relieve_pressed()
+    await core.checkpoint()
+    assert core.lane("sub-0").state == "live"
+    await asyncio.sleep(2)
+    await core.checkpoint()
+    assert core.lane("sub-0").state == "behind"
+    await core.end()
+
+
+WORKER_BYTES = 10_000
+
+
+def queued(core: Core) -> int:
+    return sum(lane.queued_bytes for lane in core.partition.lanes.values())
+
+
+async def lagging(*, but: str = "") -> Core:
+    """Lanes that are behind with far more than the worker may hold; all of them but one have receivers that hang."""
+    core = await Core(*map(subscription, NAMES), limits=ROOMY, slots=100, worker_bytes=WORKER_BYTES).open()
+    await core.hand_out([core.log.append(name.encode()) for _ in range(50) for name in NAMES])
+    for lane in list(core.partition.lanes.values()):
+        lane.go_behind()
+    await core.land()
+    for _ in range(50):
+        await core.read(400)
+        await answer_some(core, but)
+    return core
+
+
+async def answer_some(core: Core, name: str) -> None:
+    for attempt in [each for each in core.send.pending if each.subscription.id == name]:
+        await core.answer(attempt.offset)
+
+
+@in_virtual_time
+async def test_lanes_that_are_behind_keep_to_the_memory_of_the_worker() -> None:
+    core = await lagging()
+    assert queued(core) == core.dispatcher.queued_bytes
+    assert queued(core) <= WORKER_BYTES + len(NAMES) * EVENT_OVERHEAD_BYTES
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_worker_that_is_full_of_events_for_hung_receivers_serves_the_others() -> None:
+    core = await lagging(but="sub-5")
+    assert core.dispatcher.is_crowded
+    assert len([attempt for attempt in core.send.made if attempt.subscription.id == "sub-5"]) == 50
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_long_replay_does_not_keep_other_lanes_waiting_for_the_log() -> None:
+    core = await Core(*map(subscription, NAMES), limits=ROOMY).open()
+    await core.hand_out([core.log.append(b"sub-0") for _ in range(10_000)] + [core.log.append(b"sub-1")])
+    for lane in list(core.partition.lanes.values()):
+        lane.stop(Status.PAUSED)
+    await core.land()
+    core.lane("sub-0").resume()
+    await core.read(10)
+    core.lane("sub-1").resume()
+    for _ in range(FAIR_STRETCHES):
+        await core.read(10)
+    assert [attempt.subscription.id for attempt in core.send.made] == ["sub-0", "sub-1"]
+    await core.end()

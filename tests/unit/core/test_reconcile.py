@@ -1,0 +1,445 @@
+"""What people wish of a subscription: commands, edits, deletions, times; each carried out once."""
+
+import asyncio
+from dataclasses import replace
+
+from pipeline.core.model import Qos, ReplayOffset, ReplayTimestamp, Skip, Status, Wish
+from pipeline.core.outcome import Failed, Rejected
+from tests.support.core import Core, paused, resumed, subscription
+from tests.support.fakes import MS_PER_OFFSET
+from tests.support.virtual_time import in_virtual_time, settle
+
+BROKEN = Failed("broken off", may_have_arrived=True)
+
+
+@in_virtual_time
+async def test_a_skip_passes_over_the_event_that_failed_and_goes_on_with_the_next() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(2)
+    await core.answer(0, Rejected(400))
+    await core.land()
+    await core.wish(replace(spec, resume_from=Skip(0, 0)))
+    await core.read()
+
+    assert core.pending == [1]
+    assert core.telemetry.drops["skipped"] == 1
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_skip_of_another_event_than_the_next_passes_over_nothing() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(3)
+    await core.answer(0, Rejected(400))
+    await core.land()
+    await core.wish(replace(spec, resume_from=Skip(0, 1)))
+    await core.read()
+
+    assert core.pending == [0]
+    assert core.telemetry.drops["skipped"] == 0
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_skip_of_what_has_not_come_yet_passes_over_nothing() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(1)
+    await core.answer(0)
+    assert core.lane().next == 1
+    await core.wish(replace(spec, resume_from=Skip(0, 1)))
+    await core.land()
+    await core.stream(1)
+    await core.read()
+    assert core.pending == [1]
+    assert core.telemetry.drops["skipped"] == 0
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_skip_does_not_touch_an_at_most_once_event_whose_claim_is_under_way() -> None:
+    spec = subscription(qos=Qos.AT_MOST_ONCE)
+    core = await Core(spec).open()
+    await core.stream(2)
+    assert core.lane().next == 1
+    await core.wish(replace(spec, resume_from=Skip(0, 1)))
+    await core.land()
+
+    assert core.pending == [0]
+    await core.answer(0)
+    await core.land()
+    assert core.send.offsets() == [0]
+    assert core.lane().next == 2
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_skip_lets_the_other_requests_in_flight_end() -> None:
+    spec = subscription(qos=Qos.AUTO)
+    core = await Core(spec).open()
+    await core.stream(3)
+    await core.wish(replace(spec, resume_from=Skip(0, 0)))
+    for offset in (0, 1, 2):
+        await core.answer(offset)
+    await core.land()
+    await core.read()
+
+    assert core.send.offsets() == [0, 1, 2]
+    assert core.lane().next == 3
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_pause_sends_nothing_more_and_a_resume_goes_on_where_it_was() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(3)
+    await core.wish(paused(spec))
+    await core.answer(0)
+    await core.land()
+    await core.stream(1)
+
+    assert (core.lane().state, core.lane().status, core.lane().next) == ("stopped", Status.PAUSED, 1)
+    assert core.prefix == 4, "the row covers what the stream brings"
+    assert core.pending == []
+    await core.wish(resumed(spec))
+    await core.read()
+    assert core.pending == [1]
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_pause_ends_the_wait_between_two_tries_and_keeps_the_count_of_them() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(1)
+    await core.answer(0, BROKEN)
+    await core.wish(paused(spec))
+    await core.land()
+    await asyncio.sleep(30.0)
+    assert len(core.send.made) == 1
+
+    await core.wish(resumed(spec))
+    await core.read()
+    assert core.send.made[-1].number == 2
+    await core.end()
+
+
+@in_virtual_time
+async def test_qos_none_paused_and_resumed_goes_on_with_what_it_had_queued() -> None:
+    spec = subscription(qos=Qos.NONE, concurrency=1)
+    core = await Core(spec).open()
+    await core.stream(3)
+    core.commit()
+    assert core.committed == 3, "settled at receipt"
+    await core.wish(paused(spec))
+    await core.answer(0)
+    await core.land()
+    await core.wish(resumed(spec))
+    await core.read()
+
+    assert core.pending == [1]
+    await core.end()
+
+
+@in_virtual_time
+async def test_an_edit_to_more_concurrency_takes_effect_with_the_next_event() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(2)
+    await core.wish(replace(spec, qos=Qos.AUTO, concurrency=3))
+    await core.stream(1)
+
+    assert sorted(core.pending) == [0, 1]
+    await core.end()
+
+
+@in_virtual_time
+async def test_an_edit_to_less_concurrency_lets_those_in_flight_end_first() -> None:
+    spec = subscription(qos=Qos.AUTO)
+    core = await Core(spec).open()
+    await core.stream(4)
+    await core.wish(replace(spec, qos=Qos.AT_LEAST_ONCE, concurrency=1))
+    await core.answer(1)
+    await core.answer(0)
+    assert core.pending == [2]
+
+    await core.answer(2)
+    assert core.pending == [3]
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_deletion_forgets_what_was_queued_counts_it_and_removes_the_row() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(1)
+    await core.stream(5)
+    await core.land()
+    assert b"s" in core.row_topic.rows
+    core.delete("s")
+    core.hear()
+    await core.land()
+
+    assert core.row_topic.rows == {}
+    assert core.telemetry.drops["unknown-subscription"] == 1, "the one in flight; the others are not in memory"
+    assert core.prefix == 6
+    await core.answer(0)  # its late answer counts no more
+    assert core.lane().is_idle
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_subscription_that_is_made_again_begins_with_the_events_after_it() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(2)
+    core.delete("s")
+    core.hear()
+    await core.wish(spec)
+    await core.stream(1)
+    await core.answer(0)
+
+    assert core.send.offsets() == [0, 2]
+    await core.end()
+
+
+@in_virtual_time
+async def test_the_row_of_a_subscription_deleted_while_nobody_owned_the_partition_is_removed() -> None:
+    spec = subscription()
+    first = await Core(spec).open()
+    await first.stream(1)
+    await first.wish(paused(spec))
+    await first.land()
+    first.delete("s")
+    await first.end()
+
+    core = await Core(before=first).open()
+    await core.land()
+    assert core.row_topic.rows == {}
+    assert core.partition.lanes == {}
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_replay_is_carried_out_once_over_crashes() -> None:
+    spec = subscription()
+    first = await Core(spec).open()
+    await first.stream(3)
+    for offset in range(3):
+        await first.answer(offset)
+    first.commit()
+    await first.wish(replace(spec, resume_from=ReplayOffset(0, 1)))
+    await first.end()  # killed before the row has landed
+
+    second = await Core(before=first).open()
+    await second.land()
+    await second.read()
+    assert second.pending == [1]
+    await second.answer(1)
+    await second.checkpoint()
+    await second.land()
+    await second.end()  # killed again
+
+    third = await Core(before=second).open()
+    await third.read()
+    assert third.pending == [2]
+    await third.answer(2)
+    await third.checkpoint()
+    await third.land()
+    await third.checkpoint()
+    assert third.row_topic.rows[b"s"].next == 3, "kept, or the replay would be carried out again"
+    await third.end()
+
+
+@in_virtual_time
+async def test_a_replay_beyond_the_end_passes_over_what_comes_before() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.wish(replace(spec, resume_from=ReplayOffset(0, 2)))
+    await core.land()
+    await core.stream(4)
+
+    assert core.pending == [2]
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_new_revision_clears_a_failure_and_an_old_one_heard_again_does_not() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(1)
+    await core.answer(0, Rejected(400))
+    known = core.registry.get("s")
+    core.dispatcher.on_subscription("s", known)
+    assert core.lane().status is Status.FAILURE
+
+    await core.wish(replace(spec, url="https://receiver.example/mended"))
+    assert core.lane().status is Status.STARTED
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_broken_record_puts_the_subscription_into_failure_until_it_is_mended() -> None:
+    spec = subscription()
+    core = await Core(replace(spec, problem="callbackUrl: missing")).open()
+    await core.stream(1)
+    await core.land()
+    cause = core.lane().cause
+    assert cause is not None
+    assert (cause.kind, cause.message) == ("configuration", "callbackUrl: missing")
+    assert core.send.made == []
+
+    await core.wish(spec)
+    await core.read()
+    assert core.pending == [0]
+    await core.end()
+
+
+@in_virtual_time
+async def test_starting_at_and_ending_at_are_kept() -> None:
+    now = asyncio.get_running_loop().time()
+    core = await Core(subscription(starting_at=now + 10.0, ending_at=now + 20.0)).open()
+    await core.stream(1)
+    await core.land()
+    assert core.lane().status is Status.PAUSED
+
+    await asyncio.sleep(10.0)
+    await core.checkpoint()
+    await core.read()
+    assert core.pending == [0]
+    await asyncio.sleep(10.0)
+    await core.checkpoint()
+    assert core.lane().status is Status.CLOSED
+    await core.end()
+
+
+@in_virtual_time
+async def test_stopped_by_the_consumer_and_paused_by_the_publisher_are_told_apart() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(1)
+    await core.wish(replace(spec, wish=Wish.STOPPED))
+    assert core.lane().status is Status.STOPPED
+    await core.wish(paused(spec))
+    assert core.lane().status is Status.PAUSED
+    await core.land()
+    assert core.row_topic.rows[b"s"].status is Status.PAUSED
+    await settle()
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_pause_found_on_opening_does_not_move_a_cursor_back_that_is_ahead_of_the_stream() -> None:
+    spec = subscription(qos=Qos.AT_MOST_ONCE)
+    first = await Core(spec).open()
+    await first.stream(1)
+    await first.land()
+    assert first.pending == [0]
+    await first.end()  # killed: sent, and never committed
+    first.publish(paused(spec))
+
+    core = await Core(before=first).open()
+    await core.land()
+    await core.wish(resumed(spec))
+    await core.hand_out(core.log.read(0, 100))
+    await core.read()
+    await core.land()
+    assert core.send.made == []
+    await core.end()
+
+
+@in_virtual_time
+async def test_an_edit_to_an_ordered_level_sends_what_waits_for_another_try_after_what_is_in_flight() -> None:
+    spec = subscription(qos=Qos.AUTO)
+    core = await Core(spec).open()
+    await core.stream(2)
+    await core.answer(1, BROKEN)
+    await core.wish(replace(spec, qos=Qos.AT_MOST_ONCE, concurrency=1))
+    await core.land()
+    await core.read()
+    assert core.send.offsets() == [0, 1]
+    assert core.pending == [0]
+
+    await core.answer(0)
+    await core.land()
+    assert core.pending == [1]
+    assert core.send.made[-1].number == 2
+    assert core.row_topic.rows[b"s"].next == 2
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_replay_by_time_sends_again_also_where_the_subscription_has_neither_lane_nor_row() -> None:
+    """Wherever its events are: in the partition of its key, and in the one that was that before the topic grew."""
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(1)
+    await core.answer(0)
+    core.commit()
+    core.partition.sweep()
+    assert core.partition.lanes == {}
+
+    await core.wish(replace(spec, resume_from=ReplayTimestamp(0)))
+    await asyncio.sleep(1.0)
+    await core.land()
+    await core.read()
+    assert core.pending == [0]
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_replay_by_time_repeats_nothing_in_a_partition_that_is_new() -> None:
+    core = Core(subscription())
+    core.publish(replace(subscription(), resume_from=ReplayTimestamp(0)))
+    batch = core.produce(3)
+    await core.open()
+    await core.hand_out(batch)
+    await core.answer(0)
+    await asyncio.sleep(1.0)
+    await core.land()
+    await core.answer(1)
+    await core.answer(2)
+
+    assert core.send.offsets() == [0, 1, 2]
+    assert core.lane().revision == 1
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_replay_by_time_that_moves_nothing_is_noted_and_not_carried_out_after_a_restart() -> None:
+    core = Core(subscription())
+    core.publish(replace(subscription(), resume_from=ReplayTimestamp(0)))
+    batch = core.produce(2)
+    await core.open()
+    await asyncio.sleep(1.0)
+    await core.land()
+    await core.hand_out(batch)
+    await core.answer(0)
+    await core.answer(1)
+    await core.stop()
+    assert core.committed == 2
+
+    successor = await Core(before=core).open()
+    await asyncio.sleep(1.0)
+    successor.rows.store()
+    await successor.read()
+    assert successor.send.offsets() == []
+    await successor.end()
+
+
+@in_virtual_time
+async def test_a_replay_from_a_time_after_the_log_passes_over_nothing_that_comes_while_it_is_asked_for() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.wish(replace(spec, resume_from=ReplayTimestamp(10 * MS_PER_OFFSET)))
+    await core.stream(2)
+    await asyncio.sleep(0.6)
+    await core.land()
+    await core.answer(0)
+    await core.answer(1)
+
+    assert core.send.offsets() == [0, 1]
+    await core.end()

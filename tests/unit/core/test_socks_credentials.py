@@ -1,0 +1,42 @@
+import pytest
+
+from pipeline.core.socks_credentials import MAX_BYTES, credentials_problem
+
+
+@pytest.mark.parametrize(
+    ("version", "username", "password"),
+    [
+        (4, None, None),
+        (4, "", ""),
+        (4, "user", None),
+        (5, None, None),
+        (5, "", None),
+        (5, "u", "p"),
+        (5, "u" * MAX_BYTES, " " * MAX_BYTES),
+    ],
+)
+def test_what_can_be_shown(version: int, username: str | None, password: str | None) -> None:
+    assert credentials_problem(version, username, password) is None
+
+
+@pytest.mark.parametrize(
+    ("version", "username", "password", "field"),
+    [
+        (4, None, "hidden", "password"),
+        (4, "hidden\0", None, "username"),
+        (4, "h" * (MAX_BYTES + 1), None, "username"),
+        (5, "hidden", None, "password"),
+        (5, "hidden", "", "password"),
+        (5, None, "hidden", "username"),
+        (5, "hidden\n", "p", "username"),
+        (5, "u", "hiddén", "password"),
+        (5, "u", "h" * (MAX_BYTES + 1), "password"),
+    ],
+)
+def test_what_cant_be_shown_is_named_by_its_field_alone(
+    version: int, username: str | None, password: str | None, field: str
+) -> None:
+    problem = credentials_problem(version, username, password)
+    assert problem is not None
+    assert problem[0] == field
+    assert "hid" not in problem[1]

@@ -1,0 +1,168 @@
+"""Which id an event has: its own, or after a redrive its first one, if the pipeline has sealed it."""
+
+import logging
+from dataclasses import replace
+
+import pytest
+from cryptography.fernet import Fernet
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.core.clock import SystemClock
+from pipeline.core.model import Record, Subscription
+from pipeline.core.outcome import ServerError
+from pipeline.core.webhook_ids import WebhookIds
+from pipeline.http.request import Target, request_head
+from pipeline.kafka.dead_letters import Letter, headers_of
+from pipeline.kafka.redrive import headers_back
+from pipeline.observability.logs import Facts
+from pipeline.observability.telemetry import Telemetry
+
+OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+IDS = WebhookIds.from_secret_keys([OLD])
+EVENT = Record("events", 3, 41, b"sub-1", b"body", [("content-type", b"text/x")], 1_000)
+
+
+def redriven(event: Record, ids: WebhookIds = IDS, offset: int = 99) -> Record:
+    """*event* after it was dead-lettered and written to the source again."""
+    letter = Record("letters", 0, 7, event.key, event.value, headers_of(Letter(event, "rejected"), ids))
+    return replace(event, offset=offset, headers=headers_back(letter))
+
+
+def sent_id(event: Record, ids: WebhookIds = IDS) -> str:
+    """The id that stands in the request."""
+    head = request_head(
+        Target("/", "h"), subscription_id="sub-1", headers=(), authorization=None, takes_credentials=True,
+        user_agent="u", signer=None, clock=SystemClock(), left_out=list[str]().append, ids=ids,
+    )  # fmt: skip
+    lines = head.request(event, 1).partition(b"\r\n\r\n")[0].split(b"\r\n")
+    (line,) = [line for line in lines if line.startswith(b"webhook-id: ")]
+    return line.removeprefix(b"webhook-id: ").decode("latin-1")
+
+
+class Collected(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+def logged_id(event: Record, ids: WebhookIds = IDS) -> object:
+    """The id that stands in the line of an attempt."""
+    handler = Collected()
+    logger = logging.getLogger("pipeline.observability.telemetry")
+    logger.addHandler(handler)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        Telemetry(ids).attempted(Subscription("sub-1", 1, "http://h/"), event, 1, ServerError(503), 0.1)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+    (record,) = handler.records
+    assert isinstance(record.msg, Facts)
+    return record.msg.values["webhook_id"]
+
+
+def lettered_id(event: Record, ids: WebhookIds = IDS) -> str:
+    """The id that a dead letter of the event has."""
+    (value,) = [value for name, value in headers_of(Letter(event, "rejected"), ids) if name == "dlq.webhook-id"]
+    return value.decode()
+
+
+def test_an_event_has_the_id_of_its_place() -> None:
+    assert IDS.of(EVENT) == "events-3-41"
+
+
+def test_a_redriven_event_keeps_its_first_id_however_often_it_dies() -> None:
+    once = redriven(EVENT)
+    twice = redriven(once, offset=150)
+
+    assert IDS.of(once) == IDS.of(twice) == "events-3-41"
+    assert IDS.of(redriven(replace(EVENT, key=None, value=None))) == "events-3-41"
+
+
+@pytest.mark.parametrize("seal", [None, b"", b"v1,", b"v1,AAAA", b"v2,x", b"\xff"])
+def test_a_producer_can_not_choose_an_id(seal: bytes | None) -> None:
+    headers = [("dlq.webhook-id", b"events-3-7")] + ([] if seal is None else [("dlq.seal", seal)])
+    forged = replace(EVENT, headers=headers)
+
+    assert IDS.of(forged) == sent_id(forged) == lettered_id(forged) == "events-3-41"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"key": b"sub-2"},
+        {"value": b"another body"},
+        {"key": b"sub-1body", "value": b""},
+        {"key": None},
+        {"value": None},
+    ],
+)
+def test_a_seal_proves_nothing_beside_another_event(other: dict[str, bytes | None]) -> None:
+    sealed = redriven(EVENT)
+
+    assert IDS.of(replace(sealed, **other)) == "events-3-99"  # type: ignore[arg-type]  # key and value take bytes
+
+
+def test_a_seal_proves_no_other_id() -> None:
+    headers = [(name, b"events-3-42" if name == "dlq.webhook-id" else value) for name, value in redriven(EVENT).headers]
+
+    assert IDS.of(replace(EVENT, headers=headers, offset=99)) == "events-3-99"
+
+
+def test_any_of_the_keys_proves_and_the_first_one_seals() -> None:
+    rotated, retired = WebhookIds.from_secret_keys([NEW, OLD]), WebhookIds.from_secret_keys([NEW])
+    before = redriven(EVENT)
+
+    assert rotated.of(before) == "events-3-41"
+    assert retired.of(before) == "events-3-99"
+    assert retired.of(redriven(EVENT, rotated)) == "events-3-41"
+
+
+def test_without_keys_no_first_id_counts_and_nothing_is_sealed() -> None:
+    nobody = WebhookIds()
+
+    assert nobody.of(redriven(EVENT)) == "events-3-99"
+    assert [name for name, _ in headers_of(Letter(EVENT, "rejected"), nobody)][-1] == "dlq.webhook-id"
+
+
+def test_the_keys_are_neither_shown_nor_the_secret_keys_themselves() -> None:
+    assert repr(IDS) == "WebhookIds()"
+    assert Fernet(OLD)._signing_key not in IDS.keys[0]
+
+
+def test_what_is_no_key_is_refused() -> None:
+    with pytest.raises(ValueError, match="not a Fernet key"):
+        WebhookIds.from_secret_keys(["c2hvcnQ="])
+
+
+IDS_OF_PRODUCERS = st.one_of(
+    st.binary(max_size=12), st.sampled_from([b" ab", b"ab ", b"events-3-7", b"\xc3\xbc", b"a\r\nx: y", b""])
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["dlq.webhook-id", "dlq.seal", "a"]), st.none() | IDS_OF_PRODUCERS)))
+def test_the_id_that_is_sent_is_the_one_that_is_logged_and_dead_lettered(
+    headers: list[tuple[str, bytes | None]],
+) -> None:
+    event = replace(EVENT, headers=headers)  # type: ignore[arg-type]  # Kafka knows null values
+
+    assert sent_id(event) == logged_id(event) == lettered_id(event) == "events-3-41"
+
+
+@given(
+    st.binary(max_size=20),
+    st.binary(max_size=20),
+    st.lists(st.tuples(st.sampled_from(["dlq.webhook-id", "dlq.seal"]), IDS_OF_PRODUCERS), max_size=2),
+)
+def test_the_first_id_of_a_redriven_event_is_sent_logged_and_dead_lettered(
+    key: bytes, value: bytes, more: list[tuple[str, bytes]]
+) -> None:
+    once = redriven(replace(EVENT, key=key, value=value))
+    event = replace(once, headers=[*once.headers, *more])
+
+    assert sent_id(event) == logged_id(event) == lettered_id(event) == "events-3-41"

@@ -1,0 +1,98 @@
+"""The window: what may be committed, by example and against a model that is too slow to be wrong."""
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.core.window import Window
+
+
+def window(start: int, *batches: tuple[list[int], int, float]) -> Window:
+    """A window after these batches: (unsettled offsets, dispatched, when)."""
+    made = Window(start)
+    for offsets, dispatched, now in batches:
+        for offset in offsets:
+            made.add(offset)
+        made.advance(dispatched, now)
+    return made
+
+
+def test_a_new_window_commits_its_start() -> None:
+    assert Window(40).committable == 40
+    assert len(Window(40)) == 0
+
+
+def test_what_is_settled_at_sight_is_committed_with_the_batch() -> None:
+    assert window(40, ([], 47, 0.0)).committable == 47
+
+
+def test_the_first_unsettled_offset_holds_the_rest_back() -> None:
+    made = window(40, ([41, 43, 45], 47, 0.0))
+    made.settle(43)
+    made.settle(45)
+    assert made.committable == 41
+    assert len(made) == 1
+
+    made.settle(41)
+    assert made.committable == 47
+    assert len(made) == 0
+
+
+def test_gaps_in_the_log_hold_nothing_back() -> None:
+    made = window(0, ([5], 6, 0.0), ([90], 91, 1.0))
+    made.settle(5)
+    assert made.committable == 90
+
+
+@pytest.mark.parametrize("dispatched", [40, 39])
+def test_a_batch_that_does_not_advance_is_refused(dispatched: int) -> None:
+    with pytest.raises(ValueError, match="dispatched may only grow: 40 ->"):
+        Window(40).advance(dispatched, 0.0)
+
+
+def test_the_age_is_that_of_the_batch_of_the_oldest_unsettled_offset() -> None:
+    made = window(0, ([0], 2, 100.0), ([2], 3, 110.0))
+    assert made.oldest_since() == 100.0
+    made.settle(0)
+    assert made.oldest_since() == 110.0
+    made.settle(2)
+    assert made.oldest_since() is None
+
+
+def test_batches_handed_out_before_a_moment_end_at_an_offset() -> None:
+    made = window(0, ([0], 2, 100.0), ([2], 3, 110.0), ([3], 9, 120.0))
+    assert made.handed_out_before(100.0) == 0
+    assert made.handed_out_before(100.1) == 2
+    assert made.handed_out_before(120.0) == 3
+    assert made.handed_out_before(999.0) == 9
+
+
+Batches = st.lists(st.lists(st.booleans(), min_size=1, max_size=5), max_size=12)
+
+
+@given(Batches, st.randoms(use_true_random=False), st.integers(0, 50))
+def test_it_agrees_with_a_model_of_every_offset(batches: list[list[bool]], order: Random, start: int) -> None:
+    made, now, offset = Window(start), 0.0, start
+    came: dict[int, float] = {}
+    unsettled: list[int] = []
+    for batch in batches:
+        for is_held in batch:
+            came[offset] = now
+            if is_held:
+                made.add(offset)
+                unsettled.append(offset)
+            offset += 1
+        made.advance(offset, now)
+        now += 1.0
+        order.shuffle(unsettled)
+        for settled in unsettled[: len(unsettled) // 2]:
+            made.settle(settled)
+        del unsettled[: len(unsettled) // 2]
+
+        oldest = min(unsettled, default=None)
+        assert made.committable == (offset if oldest is None else oldest)
+        assert len(made) == len(unsettled)
+        assert made.oldest_since() == (None if oldest is None else came[oldest])
+        assert made.dispatched == offset

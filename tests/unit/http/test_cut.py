@@ -1,0 +1,208 @@
+"""Answers that end too early, at every place where they can, and connections that go wrong around an answer."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
+from typing import Final
+
+import pytest
+
+from pipeline.core.clock import SystemClock
+from pipeline.core.model import HttpLimits, Record, Subscription
+from pipeline.core.outcome import Delivered, Failed, Outcome, Rejected
+from pipeline.http.webhook import Callback
+from tests.support.calling import loopback_transport
+from tests.support.receiver import HOST, Behaviour, Exchange, Receiver, answer, in_pieces, raw, reset
+
+EVENT: Final = Record("events", 0, 1, b"s", b"body")
+BIG: Final = replace(EVENT, value=bytes(20_000_000))
+HEAD: Final = b"HTTP/1.1 200 OK\r\n"
+ANSWERS: Final = {
+    "length": HEAD + b"Content-Length: 5\r\nX-A: b\r\n\r\nhello",
+    "chunks": HEAD + b"Transfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n2\r\nde\r\n0\r\nX-A: b\r\n\r\n",
+    "interim": b"HTTP/1.1 100 -\r\n\r\nHTTP/1.1 103 -\r\nLink: a\r\n\r\n" + HEAD + b"Content-Length: 0\r\n\r\n",
+}
+
+
+@asynccontextmanager
+async def client() -> AsyncIterator[Callback]:
+    async with loopback_transport(10) as transport:
+        yield Callback(transport, SystemClock(), user_agent="test/1", on_header_left_out=lambda _id, _name: None)
+
+
+def subscription(url: str, *, connect_timeout: float = 10.0, read_timeout: float = 10.0) -> Subscription:
+    return Subscription("s", 1, url, http=HttpLimits(connect_timeout, read_timeout))
+
+
+async def outcomes(*script: Behaviour) -> list[Outcome]:
+    """What comes of one event for each of *script*, and of one more, which is answered 201."""
+    async with client() as callback, Receiver(*script, answer(201)) as receiver:
+        called = subscription(receiver.url)
+        found = [await callback(called, EVENT, 1) for _ in script]
+        assert await callback(called, EVENT, 1) == Delivered(201)
+        await receiver.until(lambda it: it.open_connections <= 1)
+        return found
+
+
+def cut_off(data: bytes, *, by_reset: bool) -> Behaviour:
+    async def behave(exchange: Exchange) -> None:
+        await exchange.send(data)
+        if by_reset:
+            await reset(exchange)
+        else:
+            exchange.writer.close()
+
+    return behave
+
+
+@pytest.mark.parametrize("by_reset", [False, True])
+@pytest.mark.parametrize("whole", ANSWERS.values(), ids=ANSWERS)
+async def test_an_answer_that_ends_anywhere_before_its_end_is_broken_and_may_have_arrived(
+    whole: bytes, *, by_reset: bool
+) -> None:
+    found = await outcomes(*(cut_off(whole[:end], by_reset=by_reset) for end in range(len(whole))))
+    for outcome in found:
+        assert isinstance(outcome, Failed)
+        assert (outcome.may_have_arrived, outcome.timed_out, outcome.stale) == (True, False, False)
+
+
+@pytest.mark.parametrize("whole", ANSWERS.values(), ids=ANSWERS)
+async def test_an_answer_may_come_in_two_packets_wherever_it_is_parted(whole: bytes) -> None:
+    found = await outcomes(*(in_pieces(whole[:end], whole[end:]) for end in range(1, len(whole))))
+    assert set(found) == {Delivered(200)}
+
+
+# Around the answer
+
+
+@contextmanager
+def listening(backlog: int = 10) -> Iterator[tuple[socket.socket, str]]:
+    """A port whose connections the test accepts itself, or does not."""
+    with socket.create_server((HOST, 0), backlog=backlog) as listener:
+        listener.settimeout(0)
+        yield listener, f"{HOST}:{listener.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("has_reset", [False, True])
+async def test_a_connection_that_is_ended_before_the_request_is_read_may_have_arrived(*, has_reset: bool) -> None:
+    with listening() as (listener, where):
+        async with client() as callback:
+            call = asyncio.ensure_future(callback(subscription(f"http://{where}/"), EVENT, 1))
+            accepted, _ = await asyncio.get_running_loop().sock_accept(listener)
+            if has_reset:
+                accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            accepted.close()
+            outcome = await call
+    assert isinstance(outcome, Failed)
+    assert (outcome.may_have_arrived, outcome.timed_out, outcome.stale) == (True, False, False)
+
+
+@pytest.mark.parametrize("event", [EVENT, BIG], ids=["small", "big"])
+async def test_a_connection_that_nobody_accepts_is_a_timeout_and_may_have_arrived(event: Record) -> None:
+    with listening() as (_, where):
+        async with client() as callback:
+            outcome = await callback(subscription(f"http://{where}/", read_timeout=0.2), event, 1)
+    assert outcome == Failed(f"no complete answer from {where} within 0.2 s", may_have_arrived=True, timed_out=True)
+
+
+async def test_a_receiver_whose_backlog_is_full_provably_has_not_got_the_event() -> None:
+    with listening(backlog=0) as (_, where):
+        async with AsyncExitStack() as stack:
+            callback = await stack.enter_async_context(client())
+            while await _is_taken(stack, where):
+                pass
+            outcome = await callback(subscription(f"http://{where}/", connect_timeout=0.3), EVENT, 1)
+    assert outcome == Failed(f"no connection to {where} within 0.3 s", may_have_arrived=False, timed_out=True)
+
+
+async def _is_taken(stack: AsyncExitStack, where: str) -> bool:
+    """Whether the backlog had room for one more."""
+    host, _, port = where.partition(":")
+    taken = stack.enter_context(socket.socket())
+    taken.settimeout(0)
+    try:
+        async with asyncio.timeout(0.3):
+            await asyncio.get_running_loop().sock_connect(taken, (host, int(port)))
+    except TimeoutError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x03\x00\x7a\x02"], ids=["nothing", "half-a-hello"])
+async def test_a_tls_handshake_that_hangs_costs_the_connect_timeout_and_nothing_has_arrived(said: bytes) -> None:
+    with listening() as (listener, where):
+        async with client() as callback:
+            called = subscription(f"https://{where}/", connect_timeout=0.3)
+            call = asyncio.ensure_future(callback(called, EVENT, 1))
+            accepted, _ = await asyncio.get_running_loop().sock_accept(listener)
+            with accepted:
+                accepted.sendall(said)
+                outcome = await call
+    assert outcome == Failed(f"no connection to {where} within 0.3 s", may_have_arrived=False, timed_out=True)
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 400 -\r\n\r\n", b"\x15\x03\x03\x00\x02\x02\x28", bytes(100)])
+async def test_a_tls_handshake_that_breaks_has_brought_nothing(said: bytes) -> None:
+    with listening() as (listener, where):
+        async with client() as callback:
+            call = asyncio.ensure_future(callback(subscription(f"https://{where}/"), EVENT, 1))
+            accepted, _ = await asyncio.get_running_loop().sock_accept(listener)
+            with accepted:
+                accepted.sendall(said)
+            outcome = await call
+    assert isinstance(outcome, Failed)
+    assert (outcome.may_have_arrived, outcome.timed_out) == (False, False)
+    assert where in outcome.error
+
+
+# An answer before the request is complete
+
+
+async def _refuse_and_linger(exchange: Exchange) -> None:
+    """As careful servers do: answer, end this direction, and read on, so that no reset overtakes the answer."""
+    await exchange.send(b"HTTP/1.1 413 -\r\nConnection: close\r\nContent-Length: 7\r\n\r\ntoo big")
+    exchange.writer.write_eof()
+    await exchange.gone()
+
+
+async def test_an_answer_to_half_a_request_counts() -> None:
+    async with client() as callback, Receiver(_refuse_and_linger, answer(201), reads_body=False) as receiver:
+        called = subscription(receiver.url)
+        assert await callback(called, BIG, 1) == Rejected(413, b"too big")
+        await receiver.until(lambda it: it.open_connections == 0)
+        assert await callback(called, replace(EVENT, value=b""), 1) == Delivered(201)
+
+
+async def test_an_answer_to_half_a_request_that_a_reset_follows_counts_or_is_broken() -> None:
+    refuse = raw(b"HTTP/1.1 413 -\r\nContent-Length: 7\r\n\r\ntoo big", then_close=True)
+    async with client() as callback, Receiver(refuse, answer(201), reads_body=False) as receiver:
+        called = subscription(receiver.url)
+        outcome = await callback(called, BIG, 1)
+        # The reset may throw away what the client's machine has received already.
+        assert outcome == Rejected(413, b"too big") or (isinstance(outcome, Failed) and outcome.may_have_arrived)
+        await receiver.until(lambda it: it.open_connections == 0)
+        assert await callback(called, replace(EVENT, value=b""), 1) == Delivered(201)
+
+
+async def test_a_big_request_that_is_read_too_slowly_is_a_timeout_and_the_rest_is_not_sent() -> None:
+    received = 0
+
+    async def read_a_little(exchange: Exchange) -> None:
+        nonlocal received
+        with contextlib.suppress(OSError):
+            received += len(await exchange.reader.read(65_536))
+            await exchange.released.wait()
+            while data := await exchange.reader.read(65_536):
+                received += len(data)
+
+    async with client() as callback, Receiver(read_a_little, reads_body=False) as receiver:
+        outcome = await callback(subscription(receiver.url, read_timeout=0.3), BIG, 1)
+        assert isinstance(outcome, Failed)
+        assert (outcome.may_have_arrived, outcome.timed_out) == (True, True)
+        receiver.release()
+        await receiver.until(lambda it: it.open_connections == 0)
+    assert received < len(BIG.value or b"")

@@ -1,0 +1,114 @@
+"""Receivers that misbehave: what comes of it, that the next one is delivered to, and what it costs in memory."""
+
+import asyncio
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+import pytest
+
+from pipeline.core.clock import SystemClock
+from pipeline.core.model import HttpLimits, Record, Subscription
+from pipeline.core.outcome import Delivered, Failed, Outcome, Rejected, ServerError
+from pipeline.http.transport import Transport
+from pipeline.http.webhook import Callback
+from tests.support.calling import loopback_transport
+from tests.support.hostile import TRICKS, Fate, Trick
+from tests.support.receiver import HOST, Receiver, answer
+
+AT_ONCE: Final = 50
+BYTES_PER_EXCHANGE: Final = 1024 * 1024
+"""What an answer may cost at most while it is read, whatever the receiver does; in pipeline/README.md."""
+
+EVENT: Final = Record("events", 0, 1, b"s", b"body")
+
+
+@asynccontextmanager
+async def client() -> AsyncIterator[tuple[Callback, Transport]]:
+    async with loopback_transport(AT_ONCE) as transport:
+        yield (
+            Callback(transport, SystemClock(), user_agent="test/1", on_header_left_out=lambda _id, _name: None),
+            transport,
+        )
+
+
+def subscription(url: str, fate: Fate, name: str = "s") -> Subscription:
+    """One that waits for long where an answer has to come, and not where none does."""
+    return Subscription(
+        name,
+        1,
+        url,
+        http=HttpLimits(connect_timeout_seconds=20.0, read_timeout_seconds=0.3 if fate == "timed out" else 20.0),
+    )
+
+
+def fate_of(outcome: Outcome) -> Fate:
+    match outcome:
+        case Delivered():
+            return "delivered"
+        case Rejected():
+            return "rejected"
+        case ServerError():
+            return "server error"
+        case Failed():
+            assert outcome.may_have_arrived
+            return "timed out" if outcome.timed_out else "broken"
+        case _:
+            raise AssertionError(outcome)
+
+
+@pytest.mark.parametrize("trick", TRICKS, ids=lambda trick: trick.name)
+async def test_it_comes_to_what_it_has_to_and_the_next_event_is_delivered(trick: Trick) -> None:
+    async with AsyncExitStack() as stack:
+        callback, transport = await stack.enter_async_context(client())
+        receiver = await stack.enter_async_context(Receiver(trick.behaviour, answer(201)))
+        called = subscription(receiver.url, trick.fate)
+        assert fate_of(await callback(called, EVENT, 1)) == trick.fate
+        again = await callback(called, EVENT, 2)
+        if isinstance(again, Failed):
+            # Where it closes after a whole answer the next request may meet the end of the connection: and says so.
+            assert again.stale
+            again = await callback(called, EVENT, 3)
+        assert again == Delivered(201), "nothing of the first answer is taken for the second"
+        await receiver.until(lambda it: it.open_connections <= len(transport._idle))
+
+
+async def test_names_and_descriptions_are_distinct() -> None:
+    assert len({trick.name for trick in TRICKS}) == len({trick.about for trick in TRICKS}) == len(TRICKS)
+
+
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[str]:
+    """The address of a process that does all of it."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.support.hostile"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield f"http://{HOST}:{int(process.stdout.readline())}"
+            process.stdin.close()
+            process.wait(10)
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("at_once", [1, AT_ONCE])
+@pytest.mark.parametrize("trick", [trick for trick in TRICKS if trick.is_endless], ids=lambda trick: trick.name)
+async def test_it_costs_no_more_memory_than_allowed(elsewhere: str, trick: Trick, at_once: int) -> None:
+    async with client() as (callback, _):
+        called = [subscription(f"{elsewhere}/{trick.name}", trick.fate, f"s{number}") for number in range(at_once)]
+        assert await callback(subscription(elsewhere, "delivered"), EVENT, 1) == Delivered(200)
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            outcomes = await asyncio.gather(*(callback(each, EVENT, 1) for each in called))
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert {fate_of(outcome) for outcome in outcomes} == {trick.fate}
+        assert peak - before <= at_once * BYTES_PER_EXCHANGE
+        assert await callback(subscription(elsewhere, "delivered"), EVENT, 1) == Delivered(200)

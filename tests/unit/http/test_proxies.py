@@ -1,0 +1,240 @@
+"""HTTP proxies: what they are shown, and what it means when they give no tunnel or do not let a request through.
+
+That everything else is as it is without one, test_callback_transport.py proves by running its contract through one.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+import pytest
+import trustme
+import uvloop
+
+from pipeline.core.clock import SystemClock
+from pipeline.core.model import HttpLimits, Proxy, Record, Subscription, TlsOptions
+from pipeline.core.outcome import Delivered, Failed, Outcome, Rejected, ServerError
+from pipeline.http.transport import Transport
+from pipeline.http.webhook import Callback
+from tests.support.calling import loopback_transport
+from tests.support.forward_proxy import ForwardProxy
+from tests.support.receiver import HOST, Behaviour, Receiver, answer, endless, hang_up, raw, reset, silent
+from tests.support.socks_proxy import SocksProxy
+
+LIMITS = HttpLimits(connect_timeout_seconds=5.0, read_timeout_seconds=5.0)
+HASTY = replace(LIMITS, connect_timeout_seconds=0.2)
+EVENT = Record("events", 0, 1, b"s", b"body")
+AUTHORITY, STRANGER = trustme.CA(), trustme.CA()
+TRUSTED = TlsOptions(trusted_pem=AUTHORITY.cert_pem.bytes().decode())
+BASIC = "Basic dXNlcjpwcm94eS1zZWNyZXQ="
+UNREACHED = f"https://{HOST}:9/hook"
+"""Where no test gets to: the proxy is the end of the way."""
+
+
+def server(host: str = HOST, authority: trustme.CA = AUTHORITY) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(host).configure_cert(context)
+    return context
+
+
+class Bench:
+    """A callback that may reach loopback."""
+
+    def __init__(self, stack: AsyncExitStack, transport: Transport) -> None:
+        self.stack = stack
+        self.callback = Callback(
+            transport, SystemClock(), user_agent="test/1", on_header_left_out=lambda _id, _name: None
+        )
+
+    async def receiver(self, *script: Behaviour, tls: ssl.SSLContext | None = None) -> Receiver:
+        return await self.stack.enter_async_context(Receiver(*script, tls=tls))
+
+    async def call(self, url: str, proxy: Proxy, http: HttpLimits = LIMITS) -> Outcome:
+        return await self.callback(Subscription("s", 1, url, proxy=proxy, tls=TRUSTED, http=http), EVENT, 1)
+
+    async def connect(self, *script: Behaviour, http: HttpLimits = LIMITS) -> tuple[Outcome, Receiver]:
+        """What comes of a callback in TLS whose proxy answers CONNECT by *script*; and that proxy."""
+        proxy = await self.receiver(*script)
+        url = proxy.url.removesuffix("/hook")
+        return await self.call(UNREACHED, Proxy(url, "user", "proxy-secret"), http), proxy
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    async with AsyncExitStack() as stack:
+        transport = await stack.enter_async_context(loopback_transport(4))
+        yield Bench(stack, transport)
+
+
+def failed(outcome: Outcome) -> str:
+    """The sentence of an attempt that can't have arrived."""
+    assert isinstance(outcome, Failed)
+    assert (outcome.may_have_arrived, outcome.stale) == (False, False)
+    assert "secret" not in outcome.error
+    return outcome.error
+
+
+async def test_a_tunnel_is_asked_for_with_the_credentials_and_the_receiver_sees_none_of_them(bench: Bench) -> None:
+    receiver = await bench.receiver(tls=server())
+    async with ForwardProxy(BASIC) as proxy:
+        assert await bench.call(receiver.url, Proxy(proxy.url, "user", "proxy-secret")) == Delivered(200)
+        [asked] = proxy.requests
+        assert asked.line == f"CONNECT {HOST}:{receiver.port} HTTP/1.1"
+        assert asked.all("proxy-authorization") == [BASIC]
+        assert asked.all("host") == [f"{HOST}:{receiver.port}"]
+        assert asked.header("webhook-id") is None
+    assert receiver.requests[0].header("proxy-authorization") is None
+
+
+@pytest.mark.parametrize("status", [204, 302, 400, 403, 407, 500, 502, 503, 504])
+async def test_whatever_is_no_200_to_connect_is_no_connection(bench: Bench, status: int) -> None:
+    outcome, proxy = await bench.connect(answer(status))
+    assert failed(outcome) == f"the proxy {HOST}:{proxy.port} answered {status} to CONNECT {HOST}:9"
+    await proxy.until(lambda it: it.open_connections == 0)
+
+
+@pytest.mark.parametrize("username", [None, "other"])
+async def test_a_proxy_that_does_not_know_us_gives_no_tunnel(bench: Bench, username: str | None) -> None:
+    async with ForwardProxy(BASIC) as proxy:
+        error = failed(await bench.call(UNREACHED, Proxy(proxy.url, username, None if username is None else "secret")))
+        assert error == f"the proxy {HOST}:{proxy.port} answered 407 to CONNECT {HOST}:9"
+
+
+async def test_a_407_to_a_forwarded_request_is_the_proxys_and_no_rejection_of_the_event(bench: Bench) -> None:
+    receiver = await bench.receiver()
+    async with ForwardProxy(BASIC) as proxy:
+        assert await bench.call(receiver.url, Proxy(proxy.url, "user", "other-secret")) == Failed(
+            f"the proxy {HOST}:{proxy.port} answered 407 and wants other credentials", may_have_arrived=True
+        )
+    assert receiver.requests == []
+
+
+async def test_a_407_that_comes_through_a_tunnel_is_the_receivers(bench: Bench) -> None:
+    receiver = await bench.receiver(answer(407), tls=server())
+    async with ForwardProxy() as proxy:
+        assert await bench.call(receiver.url, Proxy(proxy.url)) == Rejected(407)
+
+
+async def test_a_502_to_a_forwarded_request_may_be_the_receivers(bench: Bench) -> None:
+    proxy = await bench.receiver(answer(502, b"no way"))
+    outcome = await bench.call("http://127.0.0.1:9/hook", Proxy(proxy.url.removesuffix("/hook")))
+    assert outcome == ServerError(502, b"no way")
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        b"\x05\x00",
+        b"not http\r\n\r\n",
+        b"HTTP/1.1 20O OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+    ],
+)
+async def test_garbage_in_answer_to_connect_is_said_and_not_quoted(bench: Bench, says: bytes) -> None:
+    outcome, proxy = await bench.connect(raw(says, then_close=True))
+    via = f"the proxy {HOST}:{proxy.port}"
+    assert failed(outcome) in {
+        f"the answer of {via} to CONNECT {HOST}:9 is not valid HTTP",
+        f"{via} ended the connection before it had answered to CONNECT {HOST}:9",
+    }
+    await proxy.until(lambda it: it.open_connections == 0)
+
+
+@pytest.mark.parametrize("end", [hang_up, reset, raw(b"HTTP/1.1 200", then_close=True)])
+async def test_a_proxy_that_goes_before_it_has_answered_is_said(bench: Bench, end: Behaviour) -> None:
+    outcome, proxy = await bench.connect(end)
+    assert failed(outcome) == (
+        f"the proxy {HOST}:{proxy.port} ended the connection before it had answered to CONNECT {HOST}:9"
+    )
+
+
+@pytest.mark.parametrize(
+    "hang", [silent, raw(b"HTTP/1.1 200 OK\r\nX: "), raw(b"HTTP/1.1 200 Connection established\r\n\r\n")]
+)
+async def test_a_proxy_or_a_tunnel_that_hangs_costs_the_connect_timeout(bench: Bench, hang: Behaviour) -> None:
+    outcome, proxy = await bench.connect(hang, http=HASTY)
+    via = f"{HOST}:{proxy.port}"
+    assert failed(outcome) == f"no connection to {HOST}:9 through the proxy {via} within 0.2 s"
+    assert isinstance(outcome, Failed)
+    assert outcome.timed_out
+    await proxy.until(lambda it: it.open_connections == 0)
+
+
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"X: " + b"y" * 500 + b"\r\n"),
+        (b"HTTP/1.1 200 OK\r\nX: ", b"y" * 4096),
+        (b"", b"y" * 4096),
+        (b"HTTP/1.1 200 OK\r\n\r\n", b"y" * 4096),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", b"y" * 4096),
+        (b"HTTP/1.1 502 No\r\nContent-Length: 99999999999\r\n\r\n", b"y" * 4096),
+        (b"HTTP/1.1 502 No\r\nTransfer-Encoding: chunked\r\n\r\n", b"1000\r\n" + b"y" * 4096 + b"\r\n"),
+    ],
+)
+async def test_an_endless_answer_to_connect_is_not_read_to_its_end(bench: Bench, start: bytes, piece: bytes) -> None:
+    outcome, proxy = await bench.connect(endless(start, piece))
+    assert failed(outcome)
+    assert isinstance(outcome, Failed)
+    assert not outcome.timed_out
+    await proxy.until(lambda it: it.open_connections == 0)
+
+
+async def test_endless_interim_answers_to_connect_end_with_the_connect_timeout(bench: Bench) -> None:
+    outcome, proxy = await bench.connect(endless(b"", b"HTTP/1.1 102 Wait\r\n\r\n"), http=HASTY)
+    assert failed(outcome)
+    await proxy.until(lambda it: it.open_connections == 0)
+
+
+async def test_a_tunnel_to_something_that_speaks_no_tls_is_said(bench: Bench) -> None:
+    receiver = await bench.receiver()
+    async with ForwardProxy() as proxy:
+        error = failed(await bench.call(f"https://{HOST}:{receiver.port}/", Proxy(proxy.url), HASTY))
+    assert error == f"no connection to {HOST}:{receiver.port} through the proxy {HOST}:{proxy.port} within 0.2 s"
+
+
+# A proxy that is spoken to in TLS
+
+
+async def test_a_proxy_is_spoken_to_in_tls(bench: Bench) -> None:
+    receiver = await bench.receiver()
+    async with ForwardProxy(BASIC, tls=server()) as proxy:
+        assert await bench.call(receiver.url, Proxy(proxy.url, "user", "proxy-secret")) == Delivered(200)
+        assert proxy.requests[0].line == f"POST {receiver.url} HTTP/1.1"
+
+
+async def test_a_receiver_is_spoken_to_in_tls_within_the_tls_of_the_proxy(bench: Bench) -> None:
+    receiver = await bench.receiver(answer(200), answer(201), tls=server())
+    async with ForwardProxy(BASIC, tls=server()) as proxy:
+        way = Proxy(proxy.url, "user", "proxy-secret")
+        assert await bench.call(receiver.url, way) == Delivered(200)
+        assert await bench.call(receiver.url, way) == Delivered(201)
+        assert [request.line for request in proxy.requests] == [f"CONNECT {HOST}:{receiver.port} HTTP/1.1"]
+    assert receiver.connections == 1
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_proxy_is_told_nothing_before_its_certificate_is_trusted(bench: Bench, scheme: str) -> None:
+    async with ForwardProxy(BASIC, tls=server(authority=STRANGER)) as proxy:
+        error = failed(await bench.call(f"{scheme}://{HOST}:9/", Proxy(proxy.url, "user", "proxy-secret")))
+        assert error.startswith(f"the certificate of the proxy {HOST}:{proxy.port} is not trusted: ")
+        assert proxy.requests == []
+
+
+async def test_behind_a_trusted_proxy_the_receivers_certificate_is_judged_too(bench: Bench) -> None:
+    receiver = await bench.receiver(tls=server("elsewhere.example"))
+    async with ForwardProxy(tls=server()) as proxy:
+        error = failed(await bench.call(receiver.url, Proxy(proxy.url)))
+    assert receiver.requests == []
+    # Some versions of asyncio stumble over an error in the inner TLS and lose what it was; workers run on uvloop.
+    if isinstance(asyncio.get_running_loop(), uvloop.Loop):
+        assert error.startswith(f"the certificate of {HOST}:{receiver.port} is not trusted: ")
+
+
+async def test_a_proxy_that_speaks_no_tls_is_said(bench: Bench) -> None:
+    async with SocksProxy(says=b"HTTP/1.1 400 Bad Request\r\n\r\n") as plain:  # at the first byte, whatever it is
+        error = failed(await bench.call("http://127.0.0.1:9/", Proxy(f"https://{HOST}:{plain.port}")))
+    assert error.startswith(f"the TLS handshake with the proxy {HOST}:{plain.port} failed: ")

@@ -1,0 +1,318 @@
+"""SOCKS proxies: what they are asked, and what it means when they give no connection.
+
+That everything else is as it is without one, test_callback_transport.py proves by running its contract through one.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+import pytest
+import trustme
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from pipeline.auth.access_token import AccessToken
+from pipeline.auth.token_endpoint import ClientCredentials
+from pipeline.auth.token_request import PostForm
+from pipeline.core.clock import SystemClock
+from pipeline.core.model import HttpLimits, OAuth2Auth, Proxy, Record, Subscription, TlsOptions
+from pipeline.core.outcome import Delivered, Failed, Outcome
+from pipeline.http.proxy import SystemProxies
+from pipeline.http.transport import Transport
+from pipeline.http.webhook import Callback
+from tests.support.calling import loopback_transport
+from tests.support.receiver import HOST, Receiver, answer, silent
+from tests.support.socks_proxy import Asked, SocksProxy
+
+LIMITS = HttpLimits(connect_timeout_seconds=2.0, read_timeout_seconds=5.0)
+TLS = TlsOptions()
+EVENT = Record("events", 0, 1, b"s", b"body")
+
+
+class Bench:
+    """A callback that may reach loopback."""
+
+    def __init__(self, stack: AsyncExitStack, transport: Transport) -> None:
+        self.stack = stack
+        self.transport = transport
+        self.callback = Callback(
+            transport, SystemClock(), user_agent="test/1", on_header_left_out=lambda _id, _name: None
+        )
+
+    async def receiver(self) -> Receiver:
+        return await self.stack.enter_async_context(Receiver())
+
+    async def call(self, url: str, proxy: Proxy | None, http: HttpLimits = LIMITS, tls: TlsOptions = TLS) -> Outcome:
+        subscription = Subscription("s", 1, url, proxy=proxy, use_system_proxy=proxy is None, http=http, tls=tls)
+        return await self.callback(subscription, EVENT, 1)
+
+
+class Names(AbstractResolver):
+    """Names as they are given."""
+
+    def __init__(self, addresses: dict[str, list[str]]) -> None:
+        self._addresses = addresses
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        if not self._addresses[host]:
+            raise socket.gaierror(socket.EAI_NONAME, "none here")
+        return [
+            ResolveResult(hostname=host, host=address, port=port, family=family or socket.AF_INET, proto=0, flags=0)
+            for address in self._addresses[host]
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+async def made(stack: AsyncExitStack, system: SystemProxies, resolver: AbstractResolver | None = None) -> Bench:
+    transport = await stack.enter_async_context(loopback_transport(8, system=system, resolver=resolver))
+    return Bench(stack, transport)
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    async with AsyncExitStack() as stack:
+        yield await made(stack, SystemProxies())
+
+
+@pytest.mark.parametrize(
+    ("scheme", "username", "password", "version"),
+    [
+        ("socks4", None, None, 4),
+        ("socks4", "user", None, 4),
+        ("socks4a", None, None, 4),
+        ("socks5", None, None, 5),
+        ("socks5", "user", "secret", 5),
+        ("socks5h", "user", " !~" * 85, 5),
+    ],
+)
+async def test_a_proxy_of_each_kind_is_asked_by_address(
+    bench: Bench, scheme: str, username: str | None, password: str | None, version: int
+) -> None:
+    receiver = await bench.receiver()
+    async with SocksProxy(None if username is None else (username, password or "")) as server:
+        proxy = Proxy(server.url(scheme), username, password)
+        assert await bench.call(receiver.url, proxy) == Delivered(200)
+        assert server.asked == [Asked(version, HOST, receiver.port, username, password)]
+
+
+async def test_a_proxy_that_wants_no_credentials_is_shown_none(bench: Bench) -> None:
+    receiver = await bench.receiver()
+    async with SocksProxy() as server:
+        assert await bench.call(receiver.url, Proxy(server.url(), "user", "secret")) == Delivered(200)
+        assert server.asked == [Asked(5, HOST, receiver.port, None)]
+
+
+@pytest.mark.parametrize("scheme", ["socks4", "socks5"])
+async def test_names_are_resolved_by_the_proxy(bench: Bench, scheme: str) -> None:
+    receiver = await bench.receiver()
+    async with SocksProxy() as server:
+        url = f"http://localhost:{receiver.port}/hook"
+        assert await bench.call(url, Proxy(server.url(scheme))) == Delivered(200)
+        assert server.asked[0].host == "localhost"
+    assert receiver.requests[0].line == "POST /hook HTTP/1.1"
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+async def test_the_systems_proxy_may_be_one(bench: Bench, scheme: str) -> None:
+    receiver = await bench.receiver()
+    async with SocksProxy(("us:er", "sec@ret")) as server, AsyncExitStack() as stack:
+        system = SystemProxies({"all": server.url(scheme).replace("//", "//us%3Aer:sec%40ret@")})
+        through = await made(stack, system)
+        assert await through.call(receiver.url, None) == Delivered(200)
+        assert server.asked == [Asked(5, HOST, receiver.port, "us:er", "sec@ret")]
+
+
+@pytest.mark.parametrize(
+    ("addresses", "outcome"),
+    [
+        (["127.0.0.2", HOST], Delivered(200)),
+        ([], Failed("the host of proxy.example:{port} can't be resolved: none here", may_have_arrived=False)),
+        (["127.0.0.2"], Failed("connection refused by the proxy proxy.example:{port}", may_have_arrived=False)),
+    ],
+)
+async def test_each_address_of_a_proxy_is_tried(addresses: list[str], outcome: Outcome) -> None:
+    async with SocksProxy() as server, AsyncExitStack() as stack:
+        through = await made(stack, SystemProxies(), Names({"proxy.example": addresses}))
+        receiver = await through.receiver()
+        url = f"socks5://proxy.example:{server.port}"
+        if isinstance(outcome, Failed):
+            outcome = replace(outcome, error=outcome.error.format(port=server.port))
+        assert await through.call(receiver.url, Proxy(url)) == outcome
+
+
+@pytest.mark.parametrize("scheme", ["socks4", "socks5"])
+async def test_the_name_in_a_certificate_ends_in_no_dot(bench: Bench, scheme: str) -> None:
+    authority = trustme.CA()
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(tls)
+    receiver = await bench.stack.enter_async_context(Receiver(tls=tls))
+    trusted = TlsOptions(trusted_pem=authority.cert_pem.bytes().decode())
+    async with SocksProxy() as server:
+        url = f"https://localhost.:{receiver.port}/hook"
+        assert await bench.call(url, Proxy(server.url(scheme)), tls=trusted) == Delivered(200)
+        assert server.asked[0].host == "localhost."
+
+
+async def test_a_token_endpoint_is_asked_through_it(bench: Bench) -> None:
+    token = b'{"access_token": "T1", "token_type": "Bearer", "expires_in": 60}'
+    endpoint = await bench.stack.enter_async_context(Receiver(answer(200, token)))
+    auth = OAuth2Auth(endpoint.url, "client", "client-secret")
+    async with SocksProxy(("user", "secret")) as server:
+        subscription = Subscription("s", 1, endpoint.url, auth=auth, proxy=Proxy(server.url(), "user", "secret"))
+        fetched = await ClientCredentials(PostForm(bench.transport, "tests"), SystemClock())(subscription, auth)
+        assert isinstance(fetched, AccessToken)
+        assert server.asked == [Asked(5, HOST, endpoint.port, "user", "secret")]
+
+
+async def test_connections_are_kept_per_proxy_and_credentials(bench: Bench) -> None:
+    receiver = await bench.receiver()
+    async with SocksProxy() as server, SocksProxy() as other:
+        for proxy in [Proxy(server.url())] * 3 + [Proxy(server.url(), "user", "a")] * 2 + [Proxy(other.url())]:
+            assert await bench.call(receiver.url, proxy) == Delivered(200)
+        assert len(server.asked) == 2
+        assert len(other.asked) == 1
+    assert receiver.connections == 3
+
+
+def failed(outcome: Outcome) -> str:
+    assert isinstance(outcome, Failed)
+    assert not outcome.may_have_arrived
+    assert "secret" not in outcome.error
+    return outcome.error
+
+
+@pytest.mark.parametrize(
+    ("scheme", "reason"),
+    [("socks4", "request rejected or failed"), ("socks5", "connection not allowed by ruleset")],
+)
+async def test_a_refusal_is_said_and_nothing_was_sent(bench: Bench, scheme: str, reason: str) -> None:
+    receiver = await bench.receiver()
+    async with SocksProxy(refuses=True) as server:
+        error = failed(await bench.call(receiver.url, Proxy(server.url(scheme))))
+        where = f"{HOST}:{receiver.port}"
+        assert error == f"the proxy {HOST}:{server.port} refused the connection to {where}: {reason}"
+    assert receiver.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("username", "password", "reason"),
+    [
+        ("user", "secret", "username and password authentication failure"),
+        (None, None, "no acceptable authentication methods were offered"),
+    ],
+)
+async def test_wrong_and_missing_credentials_are_said(
+    bench: Bench, username: str | None, password: str | None, reason: str
+) -> None:
+    receiver = await bench.receiver()
+    async with SocksProxy(("user", "right")) as server:
+        error = failed(await bench.call(receiver.url, Proxy(server.url(), username, password)))
+        assert error.endswith(f" gave no connection to {HOST}:{receiver.port}: {reason}")
+        assert server.asked == []
+    assert receiver.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("scheme", "username", "password", "sentence"),
+    [
+        ("socks5", "user", None, "proxy.password: is required with a username for SOCKS5"),
+        ("socks5", None, "secret", "proxy.username: is required with a password for SOCKS5"),
+        ("socks5", "user", "sécret", "proxy.password: holds characters that a SOCKS proxy can't be shown"),
+        ("socks5", "user", "secret" * 50, "proxy.password: has 300 bytes; allowed for a SOCKS proxy: up to 255"),
+        ("socks4", "secret\0", None, "proxy.username: holds characters that a SOCKS proxy can't be shown"),
+        ("socks4", "user", "secret", "proxy.password: SOCKS4 knows a user name alone"),
+    ],
+)
+async def test_credentials_that_cant_be_shown_are_refused(
+    bench: Bench, scheme: str, username: str | None, password: str | None, sentence: str
+) -> None:
+    async with SocksProxy() as server:
+        error = failed(await bench.call("http://127.0.0.1:9", Proxy(server.url(scheme), username, password)))
+        assert error.startswith(sentence)
+        assert not server.reached.is_set()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "says", "reason"),
+    [
+        ("socks4", b"", "connection closed unexpectedly"),
+        ("socks5", b"", "connection closed unexpectedly"),
+        ("socks4", b"\0\x5a\0", "connection closed unexpectedly"),
+        ("socks5", b"\5", "connection closed unexpectedly"),
+        ("socks4", b"HTTP/1.1 400 secret\r\n\r\n", "unexpected reply version: 0X48"),
+        ("socks5", b"HTTP/1.1 400 secret\r\n\r\n", "unexpected SOCKS version number: 72"),
+        ("socks4", b"\0\7" + bytes(6), "invalid reply code: 0X7"),
+        ("socks5", b"\5\7", "invalid authentication method: 0X7"),
+        ("socks5", b"\5\0\5\0\0\3\4\xff\xff\xff\xff\0\0", "malformed connect reply"),
+        ("socks5", b"\5\0\5\0\0\7", "invalid address type: 0X7"),
+    ],
+)
+async def test_what_is_no_socks_is_said(bench: Bench, scheme: str, says: bytes, reason: str) -> None:
+    async with SocksProxy(says=says) as server:
+        error = failed(await bench.call("http://127.0.0.1:9", Proxy(server.url(scheme))))
+        assert error == f"the proxy {HOST}:{server.port} gave no connection to 127.0.0.1:9: {reason}"
+        await asyncio.wait_for(server.left.wait(), 5)
+
+
+@pytest.mark.parametrize(("host", "shown"), [(HOST, HOST), ("::1", "[::1]")])
+async def test_a_proxy_that_is_not_there_is_said(bench: Bench, host: str, shown: str) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as free:
+        free.bind((host, 0))
+        port = free.getsockname()[1]
+    error = failed(await bench.call("http://127.0.0.1:9", Proxy(f"socks5://{shown}:{port}", "user", "secret")))
+    assert error == f"connection refused by the proxy {shown}:{port}"
+
+
+@pytest.mark.parametrize("name", ["a" * 64, "a." * 150 + "a"])
+@pytest.mark.parametrize("scheme", ["socks4", "socks5"])
+async def test_a_host_that_is_no_name_is_no_fault_of_the_proxy(bench: Bench, scheme: str, name: str) -> None:
+    async with SocksProxy(refuses=True) as server:
+        error = failed(await bench.call(f"http://{name}:9", Proxy(server.url(scheme))))
+    if len(name) == 64 or scheme == "socks5":
+        assert error == f"the host of {name}:9 is no host name"
+    else:
+        assert "refused the connection" in error, "SOCKS4a sets names no length"
+
+
+async def test_a_silent_proxy_costs_the_connect_timeout(bench: Bench) -> None:
+    hasty = replace(LIMITS, connect_timeout_seconds=0.1)
+    async with SocksProxy(is_silent=True) as server:
+        outcome = await bench.call("http://127.0.0.1:9", Proxy(server.url()), hasty)
+        assert "within 0.1 s" in failed(outcome)
+        assert isinstance(outcome, Failed)
+        assert outcome.timed_out
+        await asyncio.wait_for(server.left.wait(), 5)
+
+
+async def test_the_connect_timeout_is_for_the_tls_handshake_too(bench: Bench) -> None:
+    hasty = replace(LIMITS, connect_timeout_seconds=0.2)
+    deaf = await bench.stack.enter_async_context(Receiver(silent))  # it waits for an HTTP head, which never comes
+    async with SocksProxy() as server:
+        outcome = await bench.call(deaf.url.replace("http:", "https:"), Proxy(server.url()), hasty)
+        assert len(server.asked) == 1
+        await asyncio.wait_for(server.left.wait(), 5)
+    via = f"{HOST}:{server.port}"
+    assert failed(outcome) == f"no connection to {HOST}:{deaf.port} through the proxy {via} within 0.2 s"
+
+
+async def test_the_guard_judges_an_address_behind_the_proxy(bench: Bench) -> None:
+    async with SocksProxy() as server:
+        assert "the private network" in failed(await bench.call("http://10.0.0.1/", Proxy(server.url())))
+        assert server.asked == []
+
+
+async def test_an_attempt_that_is_cancelled_leaves_no_socket_behind(bench: Bench) -> None:
+    async with SocksProxy(is_silent=True) as server:
+        call = asyncio.ensure_future(bench.call("http://127.0.0.1:9", Proxy(server.url())))
+        await asyncio.wait_for(server.reached.wait(), 5)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await asyncio.wait_for(server.left.wait(), 5)

@@ -1,0 +1,704 @@
+"""The contract of `Callback` over real sockets: straight, in TLS, through proxies of each kind, and their tunnels."""
+
+import asyncio
+import contextlib
+import gzip
+import logging
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from ipaddress import ip_network
+from typing import Literal, get_args
+
+import pytest
+import trustme
+
+from pipeline.core.clock import SystemClock
+from pipeline.core.errors import LeaseEndedError
+from pipeline.core.model import Header, HttpLimits, OAuth2Auth, Proxy, Record, Subscription, TlsOptions
+from pipeline.core.outcome import Delivered, Failed, Outcome, Rejected, ServerError
+from pipeline.http.proxy import SystemProxies
+from pipeline.http.ssrf_guard import Guard
+from pipeline.http.transport import MAX_INTERIM_ANSWERS, Transport
+from pipeline.http.webhook import Callback
+from tests.support.forward_proxy import ForwardProxy
+from tests.support.receiver import (
+    Behaviour,
+    Exchange,
+    Receiver,
+    answer,
+    endless,
+    hang_up,
+    held,
+    in_pieces,
+    raw,
+    reset,
+    silent,
+    stalled,
+)
+from tests.support.socks_proxy import SocksProxy
+
+Route = Literal["straight", "tls", "proxy", "tunnel", "socks", "socks-tls"]
+ROUTES: tuple[Route, ...] = get_args(Route)
+
+LOOPBACK = Guard([ip_network("127.0.0.0/8"), ip_network("::1/128")])
+LIMITS = HttpLimits(connect_timeout_seconds=2.0, read_timeout_seconds=5.0)
+HASTY = replace(LIMITS, read_timeout_seconds=0.1)
+AUTHORITY = trustme.CA()
+PROXY_CREDENTIALS = "Basic dXNlcjpwcm94eS1zZWNyZXQ="
+
+
+def event(offset: int = 0, value: bytes | None = b"body") -> Record:
+    return Record("events", 0, offset, b"sub-1", value)
+
+
+@dataclass
+class Bench:
+    """Everything between a subscription and a receiver, by one route."""
+
+    route: Route
+    stack: AsyncExitStack
+    transport: Transport
+    callback: Callback
+    tls: ssl.SSLContext
+    left_out: list[tuple[str, str]]
+
+    async def receiver(self, *script: Behaviour, reads_body: bool = True) -> Receiver:
+        tls = self.tls if self.route in {"tls", "tunnel", "socks-tls"} else None
+        return await self.stack.enter_async_context(Receiver(*script, tls=tls, reads_body=reads_body))
+
+    async def subscription(self, receiver: Receiver, http: HttpLimits = LIMITS) -> Subscription:
+        proxy = None
+        if self.route in {"proxy", "tunnel"}:
+            server = await self.stack.enter_async_context(ForwardProxy(PROXY_CREDENTIALS))
+            proxy = Proxy(server.url, "user", "proxy-secret")
+        if self.route in {"socks", "socks-tls"}:
+            socks = await self.stack.enter_async_context(SocksProxy(("user", "proxy-secret")))
+            proxy = Proxy(socks.url(), "user", "proxy-secret")
+        trusted = TlsOptions(trusted_pem=AUTHORITY.cert_pem.bytes().decode())
+        return Subscription("sub-1", 1, receiver.url, tls=trusted, proxy=proxy, http=http)
+
+    async def call(self, *script: Behaviour, http: HttpLimits = LIMITS, reads_body: bool = True) -> Outcome:
+        receiver = await self.receiver(*script, reads_body=reads_body)
+        return await self.callback(await self.subscription(receiver, http), event(), 1)
+
+
+async def bench(
+    route: Route,
+    stack: AsyncExitStack,
+    idle_timeout_seconds: float = 60.0,
+    limit: int = 20,
+    system: SystemProxies | None = None,
+) -> Bench:
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    AUTHORITY.issue_cert("127.0.0.1").configure_cert(tls)
+    transport = Transport(
+        guard=LOOPBACK,
+        max_in_flight=limit,
+        idle_timeout_seconds=idle_timeout_seconds,
+        system_proxies=system or SystemProxies(),
+    )
+    await transport.start()
+    stack.push_async_callback(transport.close)
+    left_out: list[tuple[str, str]] = []
+    callback = Callback(
+        transport,
+        SystemClock(),
+        user_agent="test/1",
+        on_header_left_out=lambda subscription, name: left_out.append((subscription, name)),
+    )
+    return Bench(route, stack, transport, callback, tls, left_out)
+
+
+@pytest.fixture(params=ROUTES)
+async def any_route(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+    async with AsyncExitStack() as stack:
+        yield await bench(request.param, stack)
+
+
+@pytest.fixture
+async def straight() -> AsyncIterator[Bench]:
+    async with AsyncExitStack() as stack:
+        yield await bench("straight", stack)
+
+
+async def test_the_body_is_the_value_of_the_record_and_the_head_says_whose_it_is(any_route: Bench) -> None:
+    receiver = await any_route.receiver()
+    outcome = await any_route.callback(await any_route.subscription(receiver), event(41, b"\x00\xffbody"), 3)
+    assert outcome == Delivered(200)
+    [request] = receiver.requests
+    assert request.line == "POST /hook HTTP/1.1"
+    assert request.body == b"\x00\xffbody"
+    assert request.all("host") == [f"127.0.0.1:{receiver.port}"]
+    assert request.all("webhook-id") == ["events-0-41"]
+    assert request.all("webhook-attempt") == ["3"]
+    assert request.all("webhook-subscription") == ["sub-1"]
+    assert request.all("content-type") == ["application/json"]
+    assert request.all("content-length") == ["6"]
+    assert request.all("proxy-authorization") == []
+
+
+async def test_an_event_that_may_not_be_sent_any_more_is_not_although_there_is_a_connection(any_route: Bench) -> None:
+    def refuse() -> None:
+        raise LeaseEndedError("just now")
+
+    receiver = await any_route.receiver()
+    subscription = await any_route.subscription(receiver)
+    late = Callback(
+        any_route.transport,
+        SystemClock(),
+        user_agent="test/1",
+        on_header_left_out=lambda _id, _name: None,
+        check=refuse,
+    )
+    for _ in range(2):
+        assert await any_route.callback(subscription, event(), 1) == Delivered(200)
+        with pytest.raises(LeaseEndedError):
+            await late(subscription, event(), 1)
+    assert len(receiver.requests) == 2
+
+
+async def test_a_null_value_is_sent_as_an_empty_body(any_route: Bench) -> None:
+    receiver = await any_route.receiver()
+    assert await any_route.callback(await any_route.subscription(receiver), event(value=None), 1) == Delivered(200)
+    assert receiver.requests[0].body == b""
+    assert receiver.requests[0].all("content-length") == ["0"]
+
+
+async def test_a_header_that_is_left_out_is_told_with_its_subscription(straight: Bench) -> None:
+    subscription = await straight.subscription(await straight.receiver())
+    subscription = replace(subscription, headers=(Header("Content-Length", "5"),))
+    assert await straight.callback(subscription, event(), 1) == Delivered(200)
+    assert straight.left_out == [("sub-1", "Content-Length")]
+
+
+async def test_a_big_body_arrives_whole(any_route: Bench) -> None:
+    receiver = await any_route.receiver()
+    body = bytes(range(256)) * 12_000
+    assert await any_route.callback(await any_route.subscription(receiver), event(value=body), 1) == Delivered(200)
+    assert receiver.requests[0].body == body
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+async def test_2xx_is_delivered(any_route: Bench, status: int) -> None:
+    body = b"" if status == 204 else b"thanks"
+    assert await any_route.call(answer(status, body)) == Delivered(status)
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 307, 308, 400, 401, 404, 408, 410, 425, 429, 499])
+async def test_3xx_and_4xx_are_rejected_and_no_redirect_is_followed(straight: Bench, status: int) -> None:
+    receiver = await straight.receiver(answer(status, b"no", [("Location", "/elsewhere")]))
+    outcome = await straight.callback(await straight.subscription(receiver), event(), 1)
+    assert outcome == Rejected(status, b"no")
+    assert len(receiver.requests) == 1
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 599, 600, 999])
+async def test_5xx_and_beyond_is_a_server_error(straight: Bench, status: int) -> None:
+    assert await straight.call(answer(status, b"oops")) == ServerError(status, b"oops")
+
+
+async def test_retry_after_is_read(any_route: Bench) -> None:
+    assert await any_route.call(answer(429, headers=[("Retry-After", "17")])) == Rejected(429, b"", 17.0)
+    assert await any_route.call(answer(503, headers=[("retry-after", " 3 ")])) == ServerError(503, b"", 3.0)
+
+
+async def test_a_401_speaks_of_the_token_if_one_was_sent(straight: Bench) -> None:
+    receiver = await straight.receiver(answer(401))
+    subscription = replace(await straight.subscription(receiver), auth=OAuth2Auth("https://t.example/", "c", "s"))
+    outcome = await straight.callback(subscription, event(), 1, "Bearer fresh")
+    assert outcome == Rejected(401, token_used=True)
+    assert receiver.requests[0].all("authorization") == ["Bearer fresh"]
+
+
+async def test_the_excerpt_of_an_answer_is_its_first_kibibyte(any_route: Bench) -> None:
+    body = bytes(range(256)) * 40
+    assert await any_route.call(answer(400, body)) == Rejected(400, body[:1024])
+
+
+async def test_a_compressed_body_is_not_decompressed(straight: Bench) -> None:
+    packed = gzip.compress(b"\0" * 5_000_000)
+    outcome = await straight.call(answer(400, packed, [("Content-Encoding", "gzip")]))
+    assert outcome == Rejected(400, packed[:1024])
+
+
+async def test_a_chunked_answer_is_read(any_route: Bench) -> None:
+    chunked = b"HTTP/1.1 418 -\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    assert await any_route.call(raw(chunked)) == Rejected(418, b"abcde")
+
+
+async def test_many_small_chunks_leave_the_connection_usable(straight: Bench) -> None:
+    chunked = b"HTTP/1.1 200 -\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 5_000 + b"0\r\n\r\n"
+    receiver = await straight.receiver(raw(chunked), answer(202))
+    subscription = await straight.subscription(receiver)
+    assert await straight.callback(subscription, event(), 1) == Delivered(200)
+    assert await straight.callback(subscription, event(), 1) == Delivered(202)
+    assert receiver.connections == 1
+
+
+async def test_a_body_without_length_ends_with_the_connection(any_route: Bench) -> None:
+    assert await any_route.call(raw(b"HTTP/1.1 404 -\r\n\r\nnone here", then_close=True)) == Rejected(404, b"none here")
+
+
+async def test_the_head_may_come_byte_by_byte(straight: Bench) -> None:
+    data = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    assert await straight.call(in_pieces(*(data[at : at + 7] for at in range(0, len(data), 7)))) == Delivered(200)
+
+
+async def test_interim_answers_are_passed_over(any_route: Bench) -> None:
+    interim = b"HTTP/1.1 100 -\r\n\r\nHTTP/1.1 103 -\r\nLink: <a>\r\n\r\n"
+    assert await any_route.call(raw(interim + b"HTTP/1.1 200 -\r\nContent-Length: 0\r\n\r\n")) == Delivered(200)
+
+
+@pytest.mark.parametrize(
+    "data", [b"HTTP/1.1 101 -\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nbytes", b"HTTP/1.1 101 -\r\n\r\n"]
+)
+async def test_switching_protocols_is_final_and_the_connection_is_not_used_again(straight: Bench, data: bytes) -> None:
+    receiver = await straight.receiver(raw(data), answer(200))
+    subscription = await straight.subscription(receiver)
+    assert await straight.callback(subscription, event(), 1) == Rejected(101)
+    assert await straight.callback(subscription, event(), 1) == Delivered(200)
+    assert receiver.connections == 2
+
+
+async def test_an_endless_series_of_interim_answers_ends(straight: Bench) -> None:
+    receiver = await straight.receiver(endless(b"", b"HTTP/1.1 100 -\r\n\r\n" * (MAX_INTERIM_ANSWERS // 4)))
+    assert await straight.callback(await straight.subscription(receiver), event(), 1) == Rejected(100)
+    await receiver.until(lambda it: it.open_connections == 0)
+
+
+# What has no complete answer
+
+
+async def test_a_refused_connection_provably_has_not_arrived(any_route: Bench) -> None:
+    receiver = await any_route.receiver()
+    subscription = await any_route.subscription(receiver)
+    await receiver.stop()
+    outcome = await any_route.callback(subscription, event(), 1)
+    if any_route.route in {"straight", "tls"}:
+        assert outcome == Failed(f"connection refused by 127.0.0.1:{receiver.port}", may_have_arrived=False)
+    else:  # the proxy hangs up: only in front of a tunnel it is sure that nothing of the event went on
+        assert isinstance(outcome, Failed)
+        assert outcome.may_have_arrived == (any_route.route == "proxy")
+
+
+async def test_a_refused_proxy_is_named(straight: Bench) -> None:
+    receiver = await straight.receiver()
+    async with ForwardProxy() as proxy:
+        gone = proxy.url
+    subscription = replace(await straight.subscription(receiver), proxy=Proxy(gone))
+    outcome = await straight.callback(subscription, event(), 1)
+    assert outcome == Failed(f"connection refused by the proxy {gone[7:]}", may_have_arrived=False)
+
+
+async def test_a_proxy_that_refuses_a_tunnel_is_named_and_nothing_has_arrived() -> None:
+    async with AsyncExitStack() as stack:
+        it = await bench("tunnel", stack)
+        receiver = await it.receiver()
+        subscription = await it.subscription(receiver)
+        assert subscription.proxy is not None
+        wrong = replace(subscription, proxy=replace(subscription.proxy, password="wrong-secret"))
+        outcome = await it.callback(wrong, event(), 1)
+        assert outcome == Failed(
+            f"the proxy {subscription.proxy.url[7:]} answered 407 to CONNECT 127.0.0.1:{receiver.port}",
+            may_have_arrived=False,
+        )
+        assert receiver.requests == []
+
+
+async def test_silence_is_a_timeout_and_the_connection_is_closed(any_route: Bench) -> None:
+    receiver = await any_route.receiver(silent)
+    outcome = await any_route.callback(await any_route.subscription(receiver, HASTY), event(), 1)
+    where = f"127.0.0.1:{receiver.port}"
+    assert outcome == Failed(f"no complete answer from {where} within 0.1 s", may_have_arrived=True, timed_out=True)
+    await receiver.until(lambda it: it.open_connections == 0)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Len",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
+        b"HTTP/1.1 500 -\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal",
+        b"HTTP/1.1 200 OK\r\n\r\nuntil the end",
+        b"HTTP/1.1 100 -\r\n\r\n",
+    ],
+)
+async def test_half_an_answer_and_then_silence_is_a_timeout(any_route: Bench, start: bytes) -> None:
+    outcome = await any_route.call(stalled(start), http=HASTY)
+    assert isinstance(outcome, Failed)
+    assert (outcome.may_have_arrived, outcome.timed_out) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"", "closed the connection without an answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Len", "closed the connection in the middle of its answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", "broke off or is not valid HTTP"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal", "broke off or is not valid HTTP"),
+        (b"HTTP/1.1 100 -\r\n\r\n", "closed the connection"),
+        (b"220 smtp.example ESMTP\r\n", "is not valid HTTP (BadStatusLine)"),
+        (b"HTTP/1.1 20 OK\r\n\r\n", "is not valid HTTP"),
+        (b"HTTP/1.1 200 OK\r\nA: b\0c\r\n\r\n", "is not valid HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", "is not valid HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "is not valid HTTP"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "valid HTTP"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", "is larger than allowed"),
+        (b"HTTP/1.1 200 " + b"x" * 20_000 + b"\r\n\r\n", "is larger than allowed"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n", "is not valid HTTP"),
+    ],
+)
+async def test_a_broken_answer_may_have_arrived(any_route: Bench, data: bytes, sentence: str) -> None:
+    outcome = await any_route.call(raw(data, then_close=True))
+    assert isinstance(outcome, Failed)
+    assert (outcome.may_have_arrived, outcome.timed_out) == (True, False)
+    assert sentence in outcome.error
+
+
+async def test_a_reset_after_the_request_may_have_arrived(any_route: Bench) -> None:
+    outcome = await any_route.call(reset)
+    assert isinstance(outcome, Failed)
+    assert outcome.may_have_arrived
+
+
+@pytest.mark.parametrize("endless_head", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nX: ", b""])
+async def test_an_endless_head_ends(straight: Bench, endless_head: bytes) -> None:
+    receiver = await straight.receiver(
+        endless(endless_head, b"A: b\r\n" * 50 if endless_head[-1:] == b"\n" else b"x" * 500)
+    )
+    outcome = await straight.callback(await straight.subscription(receiver), event(), 1)
+    assert isinstance(outcome, Failed)
+    assert outcome.may_have_arrived
+    await receiver.until(lambda it: it.open_connections == 0)
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", Delivered(200)),
+        (b"HTTP/1.1 400 -\r\nContent-Length: 99999999999\r\n\r\n", Rejected(400, b"x" * 1024)),
+    ],
+)
+async def test_an_endless_body_is_cut_off_and_its_status_counts(
+    any_route: Bench, head: bytes, expected: Outcome
+) -> None:
+    receiver = await any_route.receiver(endless(head, b"x" * 4096))
+    assert await any_route.callback(await any_route.subscription(receiver), event(), 1) == expected
+    await receiver.until(lambda it: it.open_connections == 0)
+
+
+async def test_an_answer_before_the_whole_request_counts_and_the_connection_is_not_used_again(straight: Bench) -> None:
+    receiver = await straight.receiver(stalled(b"HTTP/1.1 413 -\r\nContent-Length: 7\r\n\r\ntoo big"), reads_body=False)
+    subscription = await straight.subscription(receiver)
+    big = event(value=b"x" * 20_000_000)
+    assert await straight.callback(subscription, big, 1) == Rejected(413, b"too big")
+    await receiver.until(lambda it: it.open_connections == 0)
+
+
+# Connections
+
+
+# The proxy of these tests forwards the first request of a connection only.
+@pytest.mark.parametrize("any_route", ["straight", "tls", "tunnel", "socks", "socks-tls"], indirect=True)
+async def test_a_connection_is_used_again(any_route: Bench) -> None:
+    receiver = await any_route.receiver(answer(200, b"ok"), answer(500, b"x" * 5000), answer(204))
+    subscription = await any_route.subscription(receiver)
+    for expected in (Delivered(200), ServerError(500, b"x" * 1024), Delivered(204)):
+        assert await any_route.callback(subscription, event(), 1) == expected
+    assert receiver.connections == 1
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    ],
+)
+async def test_a_connection_that_is_to_be_closed_is_not_used_again(straight: Bench, head: bytes) -> None:
+    receiver = await straight.receiver(raw(head))
+    subscription = await straight.subscription(receiver)
+    for _ in range(2):
+        assert await straight.callback(subscription, event(), 1) == Delivered(200)
+    assert receiver.connections == 2
+
+
+@pytest.mark.parametrize(
+    "stray", [b"H", b"HTTP/1.1 500 -\r\nContent-Length: 0\r\n\r\n", b"\r\n", b"\0garbage", b"HTTP/1.1 200 OK\r\nX: "]
+)
+async def test_an_idle_connection_that_speaks_is_closed(straight: Bench, stray: bytes) -> None:
+    receiver = await straight.receiver(answer(200), answer(201))
+    subscription = await straight.subscription(receiver)
+    assert await straight.callback(subscription, event(), 1) == Delivered(200)
+    await receiver.speak_unasked(stray)
+    await receiver.until(lambda it: it.open_connections == 0)
+    assert await straight.callback(subscription, event(), 1) == Delivered(201)
+    assert receiver.connections == 2
+
+
+async def test_a_second_answer_in_the_same_packet_is_not_the_answer_to_the_next_request(straight: Bench) -> None:
+    one = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    receiver = await straight.receiver(raw(one + one.replace(b"200", b"500")), answer(201))
+    subscription = await straight.subscription(receiver)
+    assert await straight.callback(subscription, event(), 1) == Delivered(200)
+    assert await straight.callback(subscription, event(), 1) == Delivered(201)
+    assert receiver.connections == 2
+
+
+async def test_a_connection_that_the_receiver_closed_meanwhile_is_replaced(any_route: Bench) -> None:
+    receiver = await any_route.receiver(answer(200), answer(201))
+    subscription = await any_route.subscription(receiver)
+    assert await any_route.callback(subscription, event(), 1) == Delivered(200)
+    await receiver.hang_up_all()
+    await receiver.until(lambda it: it.open_connections == 0)
+    async with asyncio.timeout(5):
+        while len(any_route.transport._idle):  # noqa: ASYNC110 - the end of a connection sets no event of ours
+            await asyncio.sleep(0)
+    assert await any_route.callback(subscription, event(), 1) == Delivered(201)
+
+
+async def test_kept_connections_that_were_closed_meanwhile_are_passed_over_in_one_attempt(any_route: Bench) -> None:
+    receiver = await any_route.receiver(held(answer(200)))
+    subscription = await any_route.subscription(receiver)
+    calls = [asyncio.ensure_future(any_route.callback(subscription, event(), 1)) for _ in range(4)]
+    await receiver.until(lambda it: len(it.requests) == 4)
+    receiver.release()
+    assert await asyncio.gather(*calls) == [Delivered(200)] * 4
+    for wire in list(any_route.transport._idle._parked):
+        assert wire.transport is not None
+        wire.transport.close()  # it is closing, and nobody has been told yet
+    assert await any_route.callback(subscription, event(), 1) == Delivered(200)
+    assert (receiver.connections, len(receiver.requests)) == (5, 5)
+
+
+@pytest.mark.parametrize("has_reset", [False, True])
+async def test_a_connection_that_ends_while_the_request_is_on_its_way_is_stale(
+    straight: Bench, *, has_reset: bool
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        subscription = Subscription("s", 1, f"http://127.0.0.1:{server.getsockname()[1]}/", http=LIMITS)
+        first = asyncio.ensure_future(straight.callback(subscription, event(), 1))
+        accepted, _ = await asyncio.to_thread(server.accept)
+        with accepted:
+            assert await asyncio.to_thread(accepted.recv, 65_536)
+            accepted.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            assert await first == Delivered(200)
+            if has_reset:
+                accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        # The event loop has not run since: the client still takes the connection for a good one.
+        outcome = await straight.callback(subscription, event(), 1)
+    assert isinstance(outcome, Failed)
+    assert (outcome.may_have_arrived, outcome.stale, outcome.timed_out) == (True, True, False)
+
+
+@pytest.mark.parametrize("end", [hang_up, reset])
+async def test_a_reused_connection_that_ends_without_an_answer_is_stale_and_may_have_arrived(
+    any_route: Bench, end: Behaviour
+) -> None:
+    receiver = await any_route.receiver(answer(200), end, answer(200))
+    subscription = await any_route.subscription(receiver)
+    assert await any_route.callback(subscription, event(), 1) == Delivered(200)
+    outcome = await any_route.callback(subscription, event(), 1)
+    assert isinstance(outcome, Failed)
+    assert (outcome.may_have_arrived, outcome.stale, outcome.timed_out) == (True, True, False)
+    assert len(receiver.requests) == 2, "it is for the policy to say whether it is sent again"
+    assert await any_route.callback(subscription, event(), 1) == Delivered(200)
+    assert receiver.connections == 2
+
+
+@pytest.mark.parametrize("end", [hang_up, reset])
+async def test_a_new_connection_is_never_stale(any_route: Bench, end: Behaviour) -> None:
+    outcome = await any_route.call(end)
+    assert isinstance(outcome, Failed)
+    assert not outcome.stale
+
+
+async def test_a_reused_connection_that_has_begun_to_answer_or_is_silent_is_not_stale(straight: Bench) -> None:
+    receiver = await straight.receiver(answer(200), raw(b"HTTP", then_close=True), answer(200), silent)
+    subscription = await straight.subscription(receiver, HASTY)
+    for expected in (None, "middle", None, "within"):
+        outcome = await straight.callback(subscription, event(), 1)
+        if expected is None:
+            assert outcome == Delivered(200)
+        else:
+            assert isinstance(outcome, Failed)
+            assert not outcome.stale
+
+
+async def test_a_reused_connection_that_we_close_ourselves_is_not_stale(any_route: Bench) -> None:
+    receiver = await any_route.receiver(answer(200), silent)
+    subscription = await any_route.subscription(receiver)
+    assert await any_route.callback(subscription, event(), 1) == Delivered(200)
+    call = asyncio.ensure_future(any_route.callback(subscription, event(), 1))
+    await receiver.until(lambda it: len(it.requests) == 2)
+    await any_route.transport.close()
+    outcome = await asyncio.wait_for(call, 5)
+    assert isinstance(outcome, Failed)
+    assert (outcome.may_have_arrived, outcome.stale) == (True, False)
+
+
+async def test_an_unused_connection_is_closed_after_the_idle_timeout() -> None:
+    async with AsyncExitStack() as stack:
+        it = await bench("straight", stack, idle_timeout_seconds=0.05)
+        receiver = await it.receiver()
+        assert await it.callback(await it.subscription(receiver), event(), 1) == Delivered(200)
+        await receiver.until(lambda it: it.open_connections == 0)
+
+
+async def test_the_oldest_idle_connection_is_closed_beyond_the_limit() -> None:
+    async with AsyncExitStack() as stack:
+        it = await bench("straight", stack, limit=2)
+        receivers = [await it.receiver() for _ in range(3)]
+        for number, receiver in enumerate(receivers):
+            subscription = replace(await it.subscription(receiver), id=f"sub-{number}")
+            assert await it.callback(subscription, event(), 1) == Delivered(200)
+        await receivers[0].until(lambda it: it.open_connections == 0)
+        assert [receiver.open_connections for receiver in receivers] == [0, 1, 1]
+
+
+async def test_no_more_connections_than_allowed_are_in_use() -> None:
+    async with AsyncExitStack() as stack:
+        it = await bench("straight", stack, limit=3)
+        receiver = await it.receiver(held(answer(200)))
+        subscription = await it.subscription(receiver)
+        calls = [asyncio.ensure_future(it.callback(subscription, event(), 1)) for _ in range(8)]
+        await receiver.until(lambda it: len(it.requests) == 3)
+        receiver.release()
+        assert await asyncio.gather(*calls) == [Delivered(200)] * 8
+        assert receiver.connections == 3
+
+
+@pytest.mark.parametrize(
+    "start", [b"", b"HTTP/1.1 200 OK\r\n\r\nhalf", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"]
+)
+async def test_a_cancelled_attempt_leaves_no_connection_behind(any_route: Bench, start: bytes) -> None:
+    receiver = await any_route.receiver(stalled(start))
+    call = asyncio.ensure_future(any_route.callback(await any_route.subscription(receiver), event(), 1))
+    await receiver.until(lambda it: len(it.requests) == 1)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await receiver.until(lambda it: it.open_connections == 0)
+
+
+async def test_what_a_cancelled_attempt_has_not_sent_is_dropped(any_route: Bench) -> None:
+    received = 0
+
+    async def read_late(exchange: Exchange) -> None:
+        nonlocal received
+        await exchange.released.wait()
+        with contextlib.suppress(OSError):
+            while data := await exchange.reader.read(65_536):
+                received += len(data)
+
+    receiver = await any_route.receiver(read_late, reads_body=False)
+    big = event(value=b"x" * 40_000_000)
+    call = asyncio.ensure_future(any_route.callback(await any_route.subscription(receiver), big, 1))
+    await receiver.until(lambda it: len(it.requests) == 1)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    receiver.release()
+    await receiver.until(lambda it: it.open_connections == 0)
+    assert received < 40_000_000
+
+
+@pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"])
+async def test_closing_the_transport_ends_the_attempts_under_way(straight: Bench, start: bytes) -> None:
+    receiver = await straight.receiver(stalled(start))
+    call = asyncio.ensure_future(straight.callback(await straight.subscription(receiver), event(), 1))
+    await receiver.until(lambda it: len(it.requests) == 1)
+    [wire] = straight.transport._straight._acquired
+    async with asyncio.timeout(5):
+        # The rest of the body is waited for: no event of ours tells.
+        while start and (wire._payload is None or wire._payload._waiter is None):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    await straight.transport.close()
+    outcome = await asyncio.wait_for(call, 2)
+    assert isinstance(outcome, Failed)
+    assert outcome.may_have_arrived
+
+
+async def test_the_systems_proxy_is_taken_by_the_subscriptions_that_ask_for_it() -> None:
+    async with AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(ForwardProxy(PROXY_CREDENTIALS))
+        named = proxy.url.replace("http://", "http://user:proxy-secret@")
+        it = await bench("straight", stack, system=SystemProxies({"http": named}))
+        receiver = await it.receiver()
+        subscription = await it.subscription(receiver)
+        assert await it.callback(subscription, event(), 1) == Delivered(200)
+        assert proxy.requests == []
+        assert await it.callback(replace(subscription, use_system_proxy=True), event(), 1) == Delivered(200)
+        assert [request.line for request in proxy.requests] == [f"POST {receiver.url} HTTP/1.1"]
+        assert len(receiver.requests) == 2
+
+
+async def test_an_ipv6_address_is_called_and_shown_in_brackets(straight: Bench) -> None:
+    async with Receiver(hang_up, host="::1") as receiver:
+        subscription = Subscription("sub-1", 1, receiver.url, http=LIMITS)
+        outcome = await straight.callback(subscription, event(), 1)
+        where = f"[::1]:{receiver.port}"
+        assert outcome == Failed(f"{where} closed the connection without an answer", may_have_arrived=True)
+        assert receiver.requests[0].header("host") == where
+
+
+async def test_credentials_in_the_url_are_sent_as_basic_and_never_shown(straight: Bench) -> None:
+    receiver = await straight.receiver(hang_up)
+    url = receiver.url.replace("//", "//user:secret@") + "?key=secret#secret"
+    outcome = await straight.callback(Subscription("sub-1", 1, url, http=LIMITS), event(), 1)
+    assert isinstance(outcome, Failed)
+    assert "secret" not in outcome.error
+    [request] = receiver.requests
+    assert request.line == "POST /hook?key=secret HTTP/1.1"
+    assert request.all("authorization") == ["Basic dXNlcjpzZWNyZXQ="]
+
+
+async def test_a_new_revision_of_a_subscription_is_looked_at_anew(straight: Bench) -> None:
+    first, second = await straight.receiver(answer(201)), await straight.receiver(answer(202))
+    subscription = await straight.subscription(first)
+    assert await straight.callback(subscription, event(), 1) == Delivered(201)
+    assert await straight.callback(replace(subscription, revision=2, url=second.url), event(), 1) == Delivered(202)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://127.0.0.1/",
+        "http://",
+        "/hook",
+        "",
+        "http://[::1/",
+        "http://127.0.0.1:99999/",
+        "http://127.0.0.1:0/",
+        "http://a:b:c/",
+        "http://user:se:cret@127.0.0.1:1/",
+        "http://2130706433:1/",
+        "http://127.1:1/",
+        "http://" + "a" * 300 + ":1/",
+        "http://a..b:1/",
+        "http://name.invalid:1/?token=se:cret",
+    ],
+)
+async def test_a_url_that_cant_be_used_is_an_outcome_that_shows_no_secret(straight: Bench, url: str) -> None:
+    outcome = await straight.callback(Subscription("sub-1", 1, url, http=LIMITS), event(), 1)
+    assert isinstance(outcome, Failed)
+    assert not outcome.may_have_arrived
+    assert "cret" not in outcome.error
+
+
+async def test_a_token_that_cant_stand_in_a_header_is_an_outcome(straight: Bench) -> None:
+    receiver = await straight.receiver()
+    outcome = await straight.callback(await straight.subscription(receiver), event(), 1, "Bearer a\r\nX: secret")
+    assert outcome == Failed("the access token can't stand in a header", may_have_arrived=False)
+    assert receiver.requests == []
+
+
+async def test_nothing_secret_is_logged(straight: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    await straight.call(reset)
+    await straight.call(raw(b"not http secret\r\n\r\n"))
+    assert "secret" not in caplog.text

@@ -1,0 +1,55 @@
+"""The admin client asks any broker that can be asked."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiokafka.errors import NodeNotReadyError
+from aiokafka.protocol.metadata import MetadataRequest_v5
+from aiokafka.structs import BrokerMetadata
+
+from pipeline.kafka.admin import AdminClient
+
+
+class Client:
+    """aiokafka's client of three brokers, some of which are down."""
+
+    def __init__(self, *down: int) -> None:
+        self.cluster = self
+        self.asked: list[int | None] = []
+        self._down = down
+
+    def brokers(self) -> set[BrokerMetadata]:
+        return {BrokerMetadata(number, "127.0.0.1", number, None) for number in (1, 2, 3)}
+
+    async def send(self, node_id: int | None, _request: Any) -> str:
+        self.asked.append(node_id)
+        await asyncio.sleep(0)
+        if node_id in self._down:
+            raise NodeNotReadyError(f"node {node_id}")
+        return f"from {node_id}"
+
+
+async def ask(client: Client, node_id: int | None = None) -> Any:
+    admin = AdminClient()
+    admin._client = client
+    return await admin._send_request(MetadataRequest_v5(), node_id)
+
+
+async def test_a_broker_that_is_down_is_passed_over() -> None:
+    for _ in range(20):
+        assert await ask(Client(1, 3)) == "from 2"
+
+
+async def test_where_all_are_down_it_is_said() -> None:
+    client = Client(1, 2, 3)
+    with pytest.raises(NodeNotReadyError):
+        await ask(client)
+    assert sorted(client.asked, key=str) == [1, 2, 3]
+
+
+async def test_a_broker_that_is_asked_for_by_its_number_is_the_only_one_asked() -> None:
+    client = Client(1)
+    with pytest.raises(NodeNotReadyError):
+        await ask(client, 1)
+    assert client.asked == [1]

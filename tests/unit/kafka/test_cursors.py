@@ -1,0 +1,68 @@
+"""The coding of cursor rows, and how soon one transaction follows another."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import ConcurrentTransactions, CoordinatorLoadInProgressError, KafkaError, NoError
+from aiokafka.producer import sender
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.core.model import Cause, Cursor, Status
+from pipeline.kafka.cursors import decode, encode
+
+offsets = st.integers(min_value=0, max_value=2**63 - 1)
+moments = st.floats(min_value=0, max_value=4e9)
+causes = st.builds(
+    Cause, kind=st.sampled_from(["rejected", "token"]), message=st.text(), offset=st.none() | offsets, at=moments
+)
+tried = st.builds(
+    Cursor,
+    next=offsets,
+    status=st.sampled_from(Status),
+    cause=st.none() | causes,
+    attempt=st.integers(1, 1000),
+    first_attempt_at=moments,
+    not_before=moments,
+    revision=st.integers(-1, 2**63 - 1),
+)
+untried = st.builds(
+    Cursor, next=offsets, status=st.sampled_from(Status), cause=st.none() | causes, revision=st.integers(-1, 2**63 - 1)
+)
+
+
+@given(tried | untried)
+def test_a_row_reads_back_as_it_was_written(cursor: Cursor) -> None:
+    assert decode(encode(cursor)) == cursor
+
+
+def test_a_row_of_a_newer_version_is_read_without_what_is_new() -> None:
+    row = json.loads(encode(Cursor(next=41))) | {"later": True}
+    assert decode(json.dumps(row).encode()) == Cursor(next=41)
+
+
+@pytest.mark.parametrize("value", [b"", b"[]", b"1", b"{}", b'{"next":1}', b'{"next":"x","status":"started"}', b"\xff"])
+def test_what_is_no_row_is_refused(value: bytes) -> None:
+    with pytest.raises(ValueError, match="not a cursor row"):
+        decode(value)
+
+
+def test_a_transaction_is_begun_as_soon_as_the_last_one_has_ended_and_asked_for_less_often_if_that_takes_long() -> None:
+    began: list[TopicPartition] = []
+    manager = SimpleNamespace(txn_partitions=set(), partition_added=began.append)
+    producer = SimpleNamespace(_retry_backoff=0.1, _txn_manager=manager)
+
+    def answered(error: type[KafkaError]) -> float | None:
+        # aiokafka makes one for each try.
+        handler = sender.AddPartitionsToTxnHandler(producer, [TopicPartition("cursors", 0)])
+        pause: float | None = handler.handle_response(SimpleNamespace(errors=[("cursors", [(0, error.errno)])]))
+        return pause
+
+    for _ in range(2):
+        pauses = [answered(ConcurrentTransactions) for _ in range(8)]
+        assert pauses == [0.003, 0.006, 0.012, 0.024, 0.048, 0.096, 0.1, 0.1]
+        assert answered(NoError) is None
+    assert len(began) == 2
+    assert answered(CoordinatorLoadInProgressError) == 0.1

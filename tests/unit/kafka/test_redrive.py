@@ -1,0 +1,126 @@
+"""Which letters a redrive writes back, which it passes over and which it leaves to others: the rules, without Kafka."""
+
+import pytest
+
+from pipeline.core.model import Record
+from pipeline.core.outcome import Rejected
+from pipeline.core.webhook_ids import WebhookIds
+from pipeline.kafka.dead_letters import Letter, headers_of
+from pipeline.kafka.letters import Found, read_facts
+from pipeline.kafka.redrive import ALL, SKIPPED, Scope, headers_back, is_in, rivals, why_passed_over
+
+IDS = WebhookIds((b"key",))
+ONE = Scope("sub-1")
+OTHER = Scope("sub-2")
+EVENT = Record("events", 2, 41, b"sub-1", b"{}", [("content-type", b"text/x"), ("traceparent", b"00-1")], 1_000)
+
+
+def found(subscription: str | None = "sub-1", reason: str = "rejected", source: str | None = "events") -> Found:
+    return Found("letters-0-7", subscription, source, reason, "404", "gone", "1", "events-0-1", "2026-01-31T12:00:00Z")
+
+
+def buried(event: Record = EVENT) -> Record:
+    """The event as a dead letter."""
+    letter = Letter(event, "rejected", Rejected(404, b"not here"), 2, 1.0, 2.0, "sub-1", "https://example.com/?key=1")
+    return Record("letters", 0, 7, event.key, event.value, headers_of(letter, IDS), 3_000)
+
+
+def test_the_facts_of_a_letter_are_those_of_its_headers() -> None:
+    facts = read_facts(buried())
+
+    assert facts == Found(
+        place="letters-0-7",
+        subscription="sub-1",
+        source="events",
+        reason="rejected",
+        status="404",
+        error="the callback answered 404",
+        attempts="2",
+        webhook_id="events-2-41",
+        at="1970-01-01T00:00:02.000+00:00",
+    )
+
+
+@pytest.mark.parametrize("key", [None, b"", b"\xff"])
+def test_a_record_that_somebody_else_wrote_there_has_facts_too(key: bytes | None) -> None:
+    facts = read_facts(Record("letters", 0, 7, key, None, [("dlq.error", b"\xff")], 3_000))
+
+    assert facts == Found("letters-0-7", None, None, None, None, "\ufffd", None, None, "1970-01-01T00:00:03.000+00:00")
+
+
+@pytest.mark.parametrize("timestamp", [-(2**60), 2**62])
+def test_a_letter_of_no_year_has_no_time(timestamp: int) -> None:
+    assert read_facts(Record("letters", 0, 7, b"sub-1", None, timestamp=timestamp)).at is None
+
+
+def test_what_goes_back_is_the_events_own_and_its_first_id_with_its_seal() -> None:
+    *own, first_id, (name, _) = headers_back(buried())
+
+    assert own == EVENT.headers
+    assert first_id == ("dlq.webhook-id", b"events-2-41")
+    assert name == "dlq.seal"
+
+
+def test_an_event_that_dies_again_keeps_its_first_id() -> None:
+    again = Record("events", 1, 99, b"sub-1", b"{}", headers_back(buried()), 4_000)
+
+    assert headers_back(buried(again)) == headers_back(buried())
+
+
+@pytest.mark.parametrize(
+    ("letter", "scope", "is_redriven"),
+    [
+        (found(), ALL, True),
+        (found(), ONE, True),
+        (found(reason="unknown-subscription"), ALL, False),
+        (found(reason="unknown-subscription"), ONE, True),
+        (found(reason="unknown-subscription"), SKIPPED, True),
+        (found(None, "undecodable"), ALL, False),
+        (found(None, "undecodable"), SKIPPED, True),
+        (found(source=None), ALL, True),
+        (found(source="elsewhere"), ALL, False),
+        (found(source="elsewhere"), ONE, False),
+        (found(reason="unknown-subscription", source="elsewhere"), SKIPPED, False),
+    ],
+)
+def test_what_would_only_come_back_is_passed_over_unless_asked_for(
+    letter: Found, scope: Scope, is_redriven: bool
+) -> None:
+    assert (why_passed_over(letter, scope, "events") is None) == is_redriven
+
+
+@pytest.mark.parametrize(
+    ("letter", "scope", "belongs"),
+    [
+        (found(), ALL, True),
+        (found(), ONE, True),
+        (found(), OTHER, False),
+        (found(), SKIPPED, False),
+        (found(reason="unknown-subscription"), ALL, True),
+        (found(reason="unknown-subscription"), SKIPPED, True),
+        (found(None, "undecodable"), ONE, False),
+    ],
+)
+def test_a_run_speaks_only_of_the_letters_it_is_about(letter: Found, scope: Scope, belongs: bool) -> None:
+    assert is_in(letter, scope) == belongs
+
+
+@pytest.mark.parametrize(
+    ("letter", "scope", "others"),
+    [
+        (found(), ALL, [ONE]),
+        (found(), ONE, [ALL]),
+        (found(reason="unknown-subscription"), ONE, [SKIPPED]),
+        (found(reason="unknown-subscription"), SKIPPED, [ONE]),
+        (found(reason="unknown-subscription"), ALL, [SKIPPED, ONE]),
+        (found(None, "undecodable"), SKIPPED, []),
+    ],
+)
+def test_every_other_run_that_writes_the_letter_is_asked(letter: Found, scope: Scope, others: list[Scope]) -> None:
+    assert rivals(letter, scope) == others
+
+
+def test_the_groups_of_the_scopes_differ() -> None:
+    groups = [scope.group("app") for scope in (ALL, SKIPPED, ONE, Scope("skipped"), Scope(""))]
+
+    assert len(set(groups)) == len(groups)

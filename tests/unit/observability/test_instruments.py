@@ -1,0 +1,87 @@
+"""Histogram, rate and limit on log lines: observability/instruments.py."""
+
+from pipeline.observability.instruments import Histogram, LineLimit, MinuteRate
+
+
+class Watch:
+    """A monotonic clock that a test turns."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_a_value_on_a_bound_is_counted_in_that_bucket() -> None:
+    histogram = Histogram([0.1, 1.0])
+
+    for value in (0.05, 0.1, 0.5, 3.0):
+        histogram.observe(value)
+
+    assert histogram.cumulative() == [("0.1", 2), ("1.0", 3), ("+Inf", 4)]
+    assert histogram.total == 3.65
+
+
+def test_the_rate_is_the_mean_over_the_seconds_since_the_start() -> None:
+    watch = Watch()
+    rate = MinuteRate(watch)
+    rate.add(10)
+    assert rate.per_second() == 0.0
+
+    watch.seconds += 1
+    rate.add(99)  # the second under way doesn't count yet
+    assert rate.per_second() == 10.0
+
+    watch.seconds += 9
+    assert rate.per_second() == 10.9
+
+
+def test_the_rate_forgets_what_is_older_than_a_minute() -> None:
+    watch = Watch()
+    rate = MinuteRate(watch)
+    rate.add(600)
+
+    watch.seconds += 60
+    assert rate.per_second() == 10.0
+
+    watch.seconds += 1
+    assert rate.per_second() == 0.0
+
+
+def test_the_rate_survives_a_long_silence() -> None:
+    watch = Watch()
+    rate = MinuteRate(watch)
+    for _ in range(100):
+        rate.add(5)
+        watch.seconds += 1
+    assert rate.per_second() == 5.0
+
+    watch.seconds += 100_000
+    assert rate.per_second() == 0.0
+
+
+def test_one_line_per_key_and_interval_passes_and_the_next_one_knows_how_many_did_not() -> None:
+    watch = Watch()
+    limit = LineLimit(10.0, monotonic=watch)
+
+    assert limit.passes("a") == 0
+    assert limit.passes("a") is None
+    assert limit.passes("a", 4) is None
+    assert limit.passes("b") == 0
+
+    watch.seconds += 10
+    assert limit.passes("a") == 5
+    watch.seconds += 10
+    assert limit.passes("a") == 0
+
+
+def test_the_limit_remembers_a_bounded_number_of_keys() -> None:
+    limit = LineLimit(10.0, most_keys=2, monotonic=Watch())
+    for key in ("a", "b", "c"):
+        assert limit.passes(key) == 0
+
+    assert len(limit._keys) == 2
+    assert limit.passes("c") is None
+    assert limit.passes("b") is None
+    assert limit.passes("a") == 0

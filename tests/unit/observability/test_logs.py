@@ -1,0 +1,243 @@
+"""Log records: observability/logs.py."""
+
+import io
+import json
+import logging
+import logging.config
+from collections.abc import Iterator
+from typing import Any
+
+import faust
+import pytest
+
+from pipeline.core.errors import ConfigurationError
+from pipeline.observability.instruments import LineLimit
+from pipeline.observability.logs import DUMPING, FRAMEWORKS, OURS, Facts, LogFormat, ThinOut, logging_config
+
+
+class Log:
+    """The configuration under test, writing into memory."""
+
+    def __init__(self, log_format: LogFormat, level: str = "INFO") -> None:
+        self.stream = io.StringIO()
+        config = logging_config(log_format, level)
+        for handler in config["handlers"].values():
+            handler["stream"] = self.stream
+        logging.config.dictConfig(config)
+        self.logger = logging.getLogger("pipeline.test")
+
+    @property
+    def text(self) -> str:
+        return self.stream.getvalue()
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        (line,) = self.text.splitlines()
+        return dict(json.loads(line))
+
+
+def fail(message: str) -> None:
+    raise ValueError(message)
+
+
+def log_failure(log: Log, message: str) -> None:
+    """Log an exception with its traceback, as code at the edge does."""
+    try:
+        fail(message)
+    except ValueError:
+        log.logger.exception("failed")
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in (None, *OURS, *FRAMEWORKS)]
+    before = [(logger.level, list(logger.handlers), logger.propagate) for logger in loggers]
+    yield
+    for logger, (level, handlers, propagate) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
+        logger.propagate = propagate
+
+
+def test_console_writes_a_record_on_one_line() -> None:
+    log = Log("console")
+
+    log.logger.info("partition %d is open", 3)
+
+    time, rest = log.text.split(" ", 1)
+    assert rest == "INFO    pipeline.test: partition 3 is open\n"
+    assert time.endswith("Z")
+
+
+def test_console_escapes_what_could_forge_or_paint_a_line() -> None:
+    log = Log("console")
+
+    log.logger.info("key %s", "a\n2026 ERROR forged\x1b[31m\u2028x")
+
+    assert log.text.count("\n") == 1
+    assert r"key a\n2026 ERROR forged\x1b[31m\u2028x" in log.text
+
+
+def test_facts_are_words_on_the_console_and_fields_in_json() -> None:
+    facts = Facts("delivery.attempted", {"subscription": "a b=\n", "offset": 4, "seconds": 0.25, "error": None})
+    console = Log("console")
+    console.logger.info(facts)
+    json_log = Log("json")
+    json_log.logger.info(facts)
+
+    assert console.text.endswith(': delivery.attempted subscription="a b=\\n" offset=4 seconds=0.25\n')
+    entry = json_log.entry
+    assert entry.pop("time").endswith("Z")
+    assert entry == {
+        "level": "INFO",
+        "logger": "pipeline.test",
+        "message": "delivery.attempted",
+        "subscription": "a b=\n",
+        "offset": 4,
+        "seconds": 0.25,
+    }
+
+
+def test_a_fact_cannot_pose_as_the_level_of_a_json_record() -> None:
+    log = Log("json")
+
+    log.logger.info(Facts("x", {"level": "CRITICAL"}))
+
+    assert log.entry["level"] == "INFO"
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_credentials_are_masked_in_message_arguments_facts_and_traceback(log_format: LogFormat) -> None:
+    log = Log(log_format)
+
+    log.logger.info("calling %s", "https://u:hunter2@example.com")
+    log.logger.info(Facts("x", {"error": "Authorization: Bearer hunter2"}))
+    log_failure(log, "the answer was password=hunter2")
+
+    assert "hunter2" not in log.text
+    assert log.text.count("***") == 3
+    assert "ValueError" in log.text
+
+
+def test_json_keeps_a_traceback_on_the_line() -> None:
+    log = Log("json")
+    log_failure(log, "broken")
+
+    assert log.entry["message"] == "failed"
+    assert log.entry["exception"].endswith("ValueError: broken")
+
+
+def test_a_log_call_with_the_wrong_arguments_still_leaves_a_line() -> None:
+    log = Log("console")
+
+    template = "%d of %d"
+    log.logger.info(template, "x")
+
+    assert log.text.endswith(": %d of %d ('x',)\n")
+
+
+@pytest.mark.parametrize(("level", "quiet"), [("DEBUG", "DEBUG"), ("INFO", "WARNING"), ("ERROR", "ERROR")])
+def test_faust_is_quieter_than_the_pipeline_except_at_debug(level: str, quiet: str) -> None:
+    Log("console", level)
+
+    assert logging.getLevelName(logging.getLogger("faust.app").getEffectiveLevel()) == quiet
+    assert logging.getLevelName(logging.getLogger("mode").getEffectiveLevel()) == quiet
+    assert logging.getLevelName(logging.getLogger("pipeline.core.lane").getEffectiveLevel()) == level
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO", "ERROR"])
+def test_what_goes_over_the_wire_to_kafka_is_never_logged(level: str) -> None:
+    log = Log("console", level)
+
+    logging.getLogger(DUMPING).debug("Request to 127.0.0.1:9 3: SaslAuthenticateRequest_v1(b'me hunter2')")
+    logging.getLogger(DUMPING).error("the connection broke")
+
+    assert "hunter2" not in log.text
+    assert log.text.endswith("aiokafka.conn: the connection broke\n")
+    assert len(log.text.splitlines()) == 1
+
+
+def test_the_worker_of_faust_hides_none_of_our_lines_and_costs_none_at_debug() -> None:
+    """`faust worker` without `--loglevel` means WARN, and turns the root logger to DEBUG."""
+    stream = io.StringIO()
+    config = logging_config("console", "INFO")
+    for handler in config["handlers"].values():
+        handler["stream"] = stream
+    app = faust.App("log", broker="kafka://127.0.0.1:9", logging_config=config, worker_redirect_stdouts=False)
+    worker = faust.Worker(app, loglevel="WARN", stdout=io.StringIO())  # it writes to it at exit
+    worker._setup_logging()
+
+    ours = logging.getLogger("pipeline.test")
+    ours.info("ours")
+    logging.getLogger("faust.app").info("a table")
+    logging.getLogger("somebody").debug("a detail")
+    logging.getLogger("somebody").warning("theirs")
+
+    assert [line.rsplit(": ", 1)[1] for line in stream.getvalue().splitlines()] == ["ours", "theirs"]
+    assert not ours.isEnabledFor(logging.DEBUG)
+
+
+def test_a_wrong_format_and_level_are_named_with_what_is_allowed() -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        logging_config("xml", "LOUD")  # type: ignore[arg-type]  # what a person may have written
+
+    assert raised.value.problems == [
+        "LOG_FORMAT: 'xml' is none of console, json",
+        "LOG_LEVEL: 'LOUD' is none of DEBUG, INFO, WARNING, ERROR, CRITICAL",
+    ]
+
+
+# ------------------------------------------------------------------- what libraries say again and again
+
+
+class Watch:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def lines_of(name: str, *messages: str, watch: Watch, thinner: ThinOut) -> list[str]:
+    """What is written of *messages*, one a second."""
+    written = []
+    for message in messages:
+        record = logging.LogRecord(name, logging.ERROR, __file__, 1, "%s", (message,), None)
+        if thinner.filter(record):
+            written.append(record.getMessage())
+        watch.now += 1.0
+    return written
+
+
+def test_a_line_of_a_library_comes_once_in_ten_seconds_and_says_what_was_left_out() -> None:
+    watch = Watch()
+    thinner = ThinOut(LineLimit(10.0, monotonic=watch))
+    assert lines_of("aiokafka", *["node 1 is away"] * 25, watch=watch, thinner=thinner) == [
+        "node 1 is away",
+        "node 1 is away (9 more like it were left out)",
+        "node 1 is away (9 more like it were left out)",
+    ]
+
+
+def test_other_lines_of_it_come_beside_it() -> None:
+    watch = Watch()
+    thinner = ThinOut(LineLimit(10.0, monotonic=watch))
+    messages = ["node 1 is away", "node 2 is away", "node 1 is away", "node 2 is away"]
+    assert lines_of("aiokafka.conn", *messages, watch=watch, thinner=thinner) == messages[:2]
+
+
+def test_our_own_lines_all_come() -> None:
+    watch = Watch()
+    thinner = ThinOut(LineLimit(10.0, monotonic=watch))
+    for name in ("pipeline", "pipeline.core.lane", "agents"):
+        assert len(lines_of(name, *["again"] * 3, watch=watch, thinner=thinner)) == 3
+
+
+@pytest.mark.parametrize(("level", "lines"), [("INFO", 1), ("DEBUG", 5)])
+def test_it_is_in_force_except_at_debug(level: str, lines: int) -> None:
+    log = Log("console", level)
+    for _ in range(5):
+        logging.getLogger("aiokafka.consumer").error("node %d is away", 1)
+    assert len(log.text.splitlines()) == lines

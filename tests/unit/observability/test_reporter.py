@@ -1,0 +1,145 @@
+"""What a worker says of its lanes, and that the event loop has its turns meanwhile."""
+
+import asyncio
+
+import pytest
+
+from pipeline.core.attempts import Attempts, FailedAttempt
+from pipeline.core.model import Cause
+from pipeline.core.outcome import Failed, ServerError
+from pipeline.observability.reporter import LANES_AT_ONCE
+from pipeline.observability.status import EVERY_LANE, LaneFilter, LaneReport
+from tests.support.core import SLOW, Core, paused, reporter_of, subscription
+from tests.support.virtual_time import in_virtual_time, settle
+
+
+async def passes(seconds: float) -> None:
+    """Let time pass, and all that comes with it."""
+    await asyncio.sleep(seconds)
+    await settle()
+
+
+def names(lanes: list[LaneReport]) -> list[str]:
+    return [lane.subscription for lane in lanes]
+
+
+@in_virtual_time
+async def test_lanes_come_in_the_order_of_their_names() -> None:
+    core = await Core().open()
+    for name in ("b", "c", "a"):
+        await core.wish(subscription(name))
+        await core.stream(1, name)
+    assert names(await reporter_of(core).lanes()) == ["a", "b", "c"]
+    await core.end()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (EVERY_LANE, ["a", "b"]),
+        (LaneFilter(subscription="a"), ["a"]),
+        (LaneFilter(subscription="other"), []),
+        (LaneFilter(state="stopped"), ["b"]),
+        (LaneFilter(status="paused"), ["b"]),
+        (LaneFilter(status="started", state="stopped"), []),
+        (LaneFilter(partition=0), ["a", "b"]),
+        (LaneFilter(partition=1), []),
+    ],
+    ids=str,
+)
+@in_virtual_time
+async def test_only_the_lanes_that_are_asked_for_are_told_of(wanted: LaneFilter, found: list[str]) -> None:
+    core = await Core().open()
+    for name in ("a", "b"):
+        await core.wish(subscription(name))
+        await core.stream(1, name)
+    await core.wish(paused(subscription("b")))
+    assert names(await reporter_of(core).lanes(wanted)) == found
+
+    await core.end()
+
+
+@in_virtual_time
+async def test_whoever_looks_at_many_lanes_lets_others_have_their_turn() -> None:
+    core = await Core().open()
+    for number in range(3 * LANES_AT_ONCE):
+        name = f"s-{number:03}"
+        core.publish(subscription(name))
+        core.hear()
+        core.produce(1, name)
+    core.dispatcher.dispatch(0, core.log.records)
+    asked = asyncio.create_task(reporter_of(core).lanes(LaneFilter(subscription="s-000")))
+    turns = 0
+    while not asked.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert names(asked.result()) == ["s-000"]
+    assert turns > 3, "one turn for every hundred lanes"
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_lane_that_is_tried_again_says_why() -> None:
+    core = await Core(subscription()).open()
+    await core.stream(2)
+    began = core.dispatcher.clock.now()
+    await passes(2.0)
+    await core.answer(0, ServerError(503))
+    [lane] = await reporter_of(core).lanes()
+    assert (lane.state, lane.attempt, lane.first_attempt_at) == ("live", 1, began)
+    assert lane.error == FailedAttempt("the callback answered 503", began + 2.0, 503)
+    assert lane.not_before == began + 3.0
+
+    await passes(1.0)  # the second attempt is made
+    await core.answer(0, Failed("no answer within 10 s", may_have_arrived=True))
+    [lane] = await reporter_of(core).lanes()
+    assert (lane.attempt, lane.first_attempt_at) == (2, began)
+    assert lane.error == FailedAttempt("no answer within 10 s", began + 3.0, None)
+
+    await passes(2.0)
+    await core.answer(0)
+    [lane] = await reporter_of(core).lanes()
+    assert (lane.attempt, lane.error, lane.first_attempt_at, lane.next) == (0, None, None, 1), "the next one is sent"
+    await core.end()
+
+
+@in_virtual_time
+async def test_why_a_lane_is_tried_again_outlives_a_restart_with_a_row_that_is_written_anyway() -> None:
+    core = await Core(subscription(retry=SLOW)).open()
+    await core.stream(1)
+    await core.answer(0, ServerError(503))
+    error = FailedAttempt("the callback answered 503", core.dispatcher.clock.now(), 503)
+    await core.land()
+    assert [row.error for _, row in core.row_topic.history if row is not None] == [error], "one row, of the long wait"
+    await core.checkpoint()
+    assert not core.rows.pending
+
+    await core.stop()
+    after = await Core(before=core).open()
+    [lane] = await reporter_of(after).lanes()
+    assert (lane.state, lane.attempt, lane.error) == ("behind", 1, error)
+    await passes(20.0)
+    await after.read()
+    assert after.pending == [0]
+    [lane] = await reporter_of(after).lanes()
+    assert (lane.in_flight, lane.attempt, lane.error) == (1, 2, error), "while the second attempt is under way"
+    await after.end()
+
+
+@in_virtual_time
+async def test_a_failure_keeps_when_it_began_and_how_many_attempts_there_were() -> None:
+    core = await Core(subscription()).open()
+    began = core.dispatcher.clock.now()
+    await core.stream(1)
+    for wait in (1.0, 2.0, 0.0):
+        await core.answer(0, ServerError(503))
+        await passes(wait)
+    await core.land()
+    [row] = core.row_topic.rows.values()
+    assert row.cause == Cause("server-error", "the callback answered 503", 0, began + 3.0, Attempts(3, began, 503))
+    await core.stop()
+
+    after = await Core(before=core).open()
+    [lane] = await reporter_of(after).lanes()
+    assert lane.cause == row.cause
+    await after.end()

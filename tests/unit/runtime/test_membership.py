@@ -1,0 +1,101 @@
+"""When the group is joined again for partitions that Kafka has fenced, and when there is no hope left."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from pipeline.core.clock import steady_now
+from pipeline.runtime import membership as ownership
+from pipeline.runtime.consumer import DeliveryRebalanceListener
+from pipeline.runtime.membership import HOPELESS_SECONDS, JOIN_PAUSE_SECONDS, Ownership
+from tests.support.virtual_time import in_virtual_time
+
+
+@dataclass
+class _Group:
+    is_out_of_reach: bool = False
+    asked_at: list[float] = field(default_factory=list)
+
+    def rejoin(self) -> None:
+        self.asked_at.append(steady_now())
+
+
+async def watched(owned: Ownership, seconds: float) -> bool:
+    """Look once a second for so long: whether there is still hope."""
+    end = steady_now() + seconds
+    hope = owned.settle()
+    while hope and steady_now() < end:
+        await asyncio.sleep(ownership.CHECK_SECONDS)
+        hope = owned.settle()
+    return hope
+
+
+@in_virtual_time
+async def test_the_group_is_left_alone_while_every_partition_takes_its_rows() -> None:
+    group = _Group()
+    assert await watched(Ownership(list, group), 2 * HOPELESS_SECONDS)
+    assert group.asked_at == []
+
+
+@in_virtual_time
+async def test_the_group_is_joined_again_at_once_and_then_only_after_a_pause() -> None:
+    group, orphans, began = _Group(), [3], steady_now()
+    owned = Ownership(lambda: orphans, group)
+    assert await watched(owned, 1.0)
+    orphans.clear()  # they were given back
+    assert await watched(owned, 2.0)
+    orphans.append(3)  # opened, and fenced again
+    assert await watched(owned, JOIN_PAUSE_SECONDS)
+    assert [moment - began for moment in group.asked_at] == [0.0, JOIN_PAUSE_SECONDS]
+
+
+@in_virtual_time
+async def test_there_is_hope_for_as_long_as_no_broker_answers_for_the_group() -> None:
+    group = _Group(is_out_of_reach=True)
+    owned = Ownership(lambda: [3], group)
+    assert await watched(owned, 10 * HOPELESS_SECONDS)
+    group.is_out_of_reach = False
+    assert await watched(owned, HOPELESS_SECONDS - 2 * ownership.CHECK_SECONDS), "they may take long to be given back"
+    assert not await watched(owned, HOPELESS_SECONDS)
+
+
+@in_virtual_time
+async def test_hope_is_renewed_whenever_the_group_has_been_joined_again() -> None:
+    group, orphans = _Group(), [3]
+    owned = Ownership(lambda: orphans, group)
+    for _ in range(5):
+        assert await watched(owned, HOPELESS_SECONDS / 2)
+        orphans.clear()
+        assert await watched(owned, 1.0)
+        orphans.append(3)
+
+
+class _Thread:
+    """What the listener of a rebalance needs of the consumer's thread; Kafka's generation is the same all the time."""
+
+    def __init__(self) -> None:
+        self.app = self
+        self.consumer_generation_id = 0
+        self.told: list[int] = []
+
+    async def on_partitions_assigned(self, _: object, generation: int) -> None:
+        assert generation == self.consumer_generation_id
+        self.told.append(generation)
+
+    def _ensure_consumer(self) -> object:
+        return self
+
+    @property
+    def _coordinator(self) -> object:
+        return self
+
+    generation = 7
+
+
+@in_virtual_time
+async def test_an_assignment_that_the_group_only_confirms_is_a_generation_of_its_own() -> None:
+    thread = _Thread()
+    listener = DeliveryRebalanceListener(cast("Any", thread))
+    await listener.on_partitions_assigned([])
+    await listener.on_partitions_assigned([])
+    assert len(set(thread.told)) == 2

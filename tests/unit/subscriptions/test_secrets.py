@@ -1,0 +1,174 @@
+"""Secrets at rest: encrypted in the record, masked for people, found again when a mask comes back."""
+
+import copy
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+
+from pipeline.core.errors import ConfigurationError
+from pipeline.subscriptions.envelope import parse_subscription, to_document
+from pipeline.subscriptions.secrets import PREFIX, SecretBox, mask, unmask
+
+OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+SECRETS = ["header-cred", "cookie-cred", "basic-cred", "trust-cred", "trust-word", "key-cred", "key-word", "whsec_cred"]
+DOCUMENT: dict[str, Any] = {
+    "id": "s",
+    "configuration": {
+        "callbackUrl": "https://example.com",
+        "headers": [
+            {"name": "X-Team", "value": "shown"},
+            {"name": "X-Api-Key", "value": "header-cred"},
+            {"name": "cookie", "value": "cookie-cred"},
+        ],
+        "auth": {"type": "basic", "basic": {"username": "u", "password": "basic-cred"}},
+        "ssl": {
+            "trustStore": {"type": "PKCS12", "content": "trust-cred", "password": "trust-word"},
+            "keyStore": {"type": "PEM", "certContent": "key-cred", "keyContent": "key-cred", "keyPassword": "key-word"},
+        },
+        "signing": {"secrets": ["whsec_cred", "whsec_cred"]},
+    },
+}
+
+
+def test_sealing_encrypts_every_secret_and_opening_gives_them_back() -> None:
+    box = SecretBox([OLD])
+    plain = parse_subscription(DOCUMENT)
+    sealed = box.seal(plain)
+    text = json.dumps(to_document(sealed))
+    assert [secret for secret in SECRETS if secret in text] == []
+    assert "shown" in text
+    assert text.count(PREFIX) == 10
+    # What the topic holds passes the same models.
+    assert box.open(parse_subscription(to_document(sealed))) == plain
+
+
+def test_a_secret_that_looks_encrypted_is_a_secret_like_any_other() -> None:
+    box = SecretBox([OLD])
+    document = copy.deepcopy(DOCUMENT)
+    document["configuration"]["auth"]["basic"]["password"] = "enc:v1:mine"
+    plain = parse_subscription(document)
+    assert box.open(box.seal(plain)) == plain
+
+
+def test_plain_secrets_in_a_record_are_read_as_they_are() -> None:
+    plain = parse_subscription(DOCUMENT)
+    assert SecretBox([OLD]).open(plain) == plain
+
+
+def test_every_key_decrypts_and_the_first_encrypts() -> None:
+    plain = parse_subscription(DOCUMENT)
+    both = SecretBox([NEW, OLD])
+    assert both.open(SecretBox([OLD]).seal(plain)) == plain
+    assert SecretBox([NEW]).open(both.seal(plain)) == plain
+    assert SecretBox([NEW]).decrypt(both.encrypt(b"token")) == b"token"
+
+
+def test_a_secret_of_a_lost_key_names_field_and_subscription_and_never_the_value() -> None:
+    sealed = SecretBox([OLD]).seal(parse_subscription(DOCUMENT))
+    with pytest.raises(ConfigurationError) as caught:
+        SecretBox([NEW]).open(sealed)
+    text = str(caught.value)
+    assert text == (
+        "configuration.entrypointConfiguration.headers[x-api-key].value: "
+        "the secret of 's' can't be decrypted with any of WEBHOOKS_SECRET_KEYS"
+    )
+    with pytest.raises(ConfigurationError):
+        SecretBox([NEW]).decrypt(b"damaged")
+
+
+@pytest.mark.parametrize("keys", [[], ["hunter2"]])
+def test_keys_that_are_none_are_refused_and_not_repeated(keys: list[str]) -> None:
+    with pytest.raises(ConfigurationError, match=r"^SECRET_KEYS: ") as caught:
+        SecretBox(keys)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+def test_people_see_masks_and_a_mask_that_comes_back_keeps_the_secret() -> None:
+    stored = parse_subscription(DOCUMENT)
+    shown = to_document(mask(stored))
+    assert [secret for secret in SECRETS if secret in json.dumps(shown)] == []
+    shown["configuration"]["entrypointConfiguration"]["headers"].insert(0, {"name": "X-New", "value": "1"})
+    shown["configuration"]["entrypointConfiguration"]["auth"]["basic"]["password"] = "changed"
+    found = unmask(parse_subscription(shown), stored).configuration.entrypoint_configuration
+    assert found.headers is not None
+    assert [header.value for header in found.headers] == ["1", "shown", "header-cred", "cookie-cred"]
+    assert found.auth is not None
+    assert found.auth.basic is not None
+    assert found.auth.basic.password == "changed"
+    assert found.signing is not None
+    assert found.signing.secrets == ["whsec_cred", "whsec_cred"]
+
+
+def test_a_mask_with_nothing_stored_behind_it_is_refused() -> None:
+    masked = mask(parse_subscription(DOCUMENT))
+    with pytest.raises(ConfigurationError, match=r"headers\[x-api-key\].value: is masked, and no secret is stored"):
+        unmask(masked, None)
+
+
+OAUTH2 = {
+    "type": "oauth2",
+    "oauth2": {"endpoint": "https://id.example/token", "clientId": "c", "clientSecret": "oauth-cred"},
+}
+PROFILE = {
+    "type": "jwtProfileOauth2",
+    "jwtProfileOauth2": {
+        "issuer": "i",
+        "subject": "s",
+        "audience": "https://id.example/token",
+        "keyContent": "profile-cred",
+    },
+}
+
+
+def again(auth: dict[str, Any], change: Callable[[dict[str, Any]], None]) -> None:
+    """Apply what was shown, with a change."""
+    document = copy.deepcopy(DOCUMENT)
+    document["configuration"]["auth"] = auth
+    stored = parse_subscription(document)
+    shown = to_document(mask(stored))
+    change(shown["configuration"]["entrypointConfiguration"])
+    unmask(parse_subscription(shown), stored)
+
+
+@pytest.mark.parametrize("url", ["https://other.example", "http://example.com", "https://example.com:8443"])
+def test_a_masked_secret_does_not_follow_a_callback_to_another_origin(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"x-api-key\].value: is masked, and .*callbackUrl has another scheme"):
+        again(DOCUMENT["configuration"]["auth"], lambda options: options.update(callbackUrl=url))
+
+
+@pytest.mark.parametrize(("auth", "name"), [(OAUTH2, "oauth2"), (PROFILE, "jwtProfileOauth2")])
+def test_no_access_token_is_got_for_another_origin_with_a_masked_credential(auth: dict[str, Any], name: str) -> None:
+    def move(options: dict[str, Any]) -> None:
+        options["callbackUrl"] = "https://other.example"
+        del options["headers"]
+
+    with pytest.raises(ConfigurationError, match=f"auth.{name}.*: is masked, and .*callbackUrl has another scheme"):
+        again(auth, move)
+
+
+def test_headers_of_one_name_keep_each_its_own_secret() -> None:
+    document = copy.deepcopy(DOCUMENT)
+    document["configuration"]["headers"] = [{"name": name, "value": name} for name in ("X-Key", "x-key", "X-KEY")]
+    stored = parse_subscription(document)
+    assert unmask(parse_subscription(to_document(mask(stored))), stored) == stored
+
+
+@pytest.mark.parametrize("url", ["https://example.com/other?path=1", "https://EXAMPLE.com:443/"])
+def test_on_the_same_origin_it_is_kept(url: str) -> None:
+    again(DOCUMENT["configuration"]["auth"], lambda options: options.update(callbackUrl=url))
+
+
+@pytest.mark.parametrize(
+    ("auth", "name", "field"), [(OAUTH2, "oauth2", "endpoint"), (PROFILE, "jwtProfileOauth2", "audience")]
+)
+def test_neither_does_a_credential_follow_its_token_endpoint(auth: dict[str, Any], name: str, field: str) -> None:
+    again(auth, lambda options: options["auth"][name].update({field: "https://id.example/other"}))
+    with pytest.raises(
+        ConfigurationError,
+        match=f"auth.{name}.*: is masked, and .*auth.{name}.{field} has another scheme",
+    ):
+        again(auth, lambda options: options["auth"][name].update({field: "https://evil.example/token"}))
