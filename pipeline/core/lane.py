@@ -23,12 +23,11 @@ from pipeline.core.errors import FencedError
 from pipeline.core.in_flight import OVERTAKEN, Flight, Progress
 from pipeline.core.model import Cause, Cursor, Event, Interrupt, Qos, RetryPolicy, Status, Subscription
 from pipeline.core.policy import CauseKind, Rules
-from pipeline.core.ports import Home, LaneLimits
+from pipeline.core.ports import Home, LaneLimits, size_of
 from pipeline.core.sleepers import Sleepers
 from pipeline.observability.status import LaneState
-
-EVENT_OVERHEAD_BYTES = 512
-"""What an event costs in memory beyond its body, roughly: record, key, headers."""
+from pipeline.unread import Unread
+from pipeline.waiting import oldest_ms
 
 UNKNOWN_RULES = Rules(Qos.AT_LEAST_ONCE, RetryPolicy(), Interrupt(), has_dead_letters=True)
 """For a key that names no subscription: its events are given up in order, never sent."""
@@ -62,6 +61,7 @@ class Lane:
         self.queued_bytes = 0
         self.flights: dict[int, Flight] = {}
         self.read_from = start
+        self.unread = Unread(start)
         self.retry: Progress | None = None
         self.taken_back: set[int] = set()  # claimed, and not sent: no row before them is known to be durable yet
         self._home = home
@@ -108,7 +108,7 @@ class Lane:
         """The row as it has to be written now. Within a revision `next` never goes back (invariant I5)."""
         place = self.next
         tries = self._tries(place)
-        row = Cursor(next=place, status=self.status, cause=self.cause, revision=self.revision)
+        row = Cursor(place, self.status, self.cause, revision=self.revision, event_ms=oldest_ms(self))
         if tries is None:
             return row
         return replace(
@@ -159,6 +159,7 @@ class Lane:
             # The durable cursor is at or before it, so it is settled at sight; a row still under way has to land first.
             if not self._released:
                 self._hold(offset)
+            self.unread.came(event, self.read_from)
             return
         if offset < self._floor:
             return
@@ -221,6 +222,7 @@ class Lane:
                 self.read_from = event.offset
                 break
             self._enqueue(event)
+            self.unread.was_read(event)
         else:
             self.read_from = max(self.read_from, end)
         self._start_runners()
@@ -232,6 +234,7 @@ class Lane:
         if caught_up and self.wants_to_read:
             self._floor = max(self._floor, self.next)
             self.state = "live"
+            self.unread.forget(self.read_from)
             self._home.note(self)
 
     # --------------------------------------------------------------- events go
@@ -391,9 +394,15 @@ class Lane:
     def _put_back(self, flight: Flight) -> None:
         """The event leaves memory and will be read again."""
         del self.flights[flight.offset]
-        self.read_from = min(self.read_from, flight.offset)
+        self._keep(flight)
         if self.retry is None or flight.offset < self.retry.offset:
             self.retry = flight.progress()
+
+    def _keep(self, flight: Flight) -> None:
+        """The event will be read again, before all that the lane was to read."""
+        passes_others = bool(self.flights) or self.settled_to > flight.offset
+        self.unread.stepped_back(flight.event, self.read_from, passes_others=passes_others)
+        self.read_from = min(self.read_from, flight.offset)
 
     def _shelve(self, flight: Flight) -> None:
         """A long wait: it costs a row and a timer, no memory and no held offset."""
@@ -470,7 +479,7 @@ class Lane:
             )
         elif flight.claimed:
             self._take_back(flight)
-        kept = None if flight.claimed else flight.offset
+        kept = None if flight.claimed else flight
         self._stop(Status.FAILURE, Cause(kind, message, flight.offset, now, flight.attempts()), kept)
         if self.subscription is not None and self.cause is not None:
             self._deliver.telemetry.subscription_failed(self.subscription, flight.event.partition, self.cause)
@@ -480,10 +489,10 @@ class Lane:
         if self.state != "stopped" or self.status is not status:
             self._stop(status, cause, None)
 
-    def _stop(self, status: Status, cause: Cause | None, kept: int | None) -> None:
+    def _stop(self, status: Status, cause: Cause | None, kept: Flight | None) -> None:
         self._leave_stream()
         if kept is not None:
-            self.read_from = min(self.read_from, kept)
+            self._keep(kept)
         self.state, self.status, self.cause = "stopped", status, cause
         self.retry = None
         self._cancel_wait()
@@ -493,6 +502,7 @@ class Lane:
     def _leave_stream(self) -> None:
         """The queue is given up; reading will begin where it began, and never before the cursor."""
         self.read_from = max(self._floor, self._next_outside())
+        self.unread.left(self.queue, self.read_from)
         self._clear_queue()
         if self.state == "live":
             self._released = False
@@ -547,6 +557,7 @@ class Lane:
         self.epoch += 1
         self.flights.clear()
         self.retry = None
+        self.unread.forget(self._home.dispatched)
         self._go_on_from(place)
 
     def skip(self, offset: int) -> None:
@@ -555,6 +566,8 @@ class Lane:
         skipped = self.flights.pop(offset, None)
         if skipped is not None:
             skipped.epoch = OVERTAKEN
+        else:
+            self.unread.skipped(offset, self._home.dispatched)
         if self.retry is not None and self.retry.offset == offset:
             self.retry = None
         self._go_on_from(max(self.read_from, offset + 1))
@@ -572,6 +585,7 @@ class Lane:
     def skip_to(self, offset: int) -> None:
         """The log begins at *offset* now: there is nothing to be read before it."""
         self.read_from = max(self.read_from, offset)
+        self.unread.forget(self._home.dispatched)
         self.join_stream()
 
     def abandon(self) -> int:
@@ -594,6 +608,7 @@ class Lane:
         self.row, self.revision = row, row.revision
         self.status, self.cause = row.status, row.cause
         self.read_from = self._floor = row.next
+        self.unread.forget(position, row.event_ms)
         if row.attempt:
             self.retry = Progress(row.next, row.attempt, row.first_attempt_at, row.not_before, row.error)
         if row.status is not Status.STARTED:
@@ -617,9 +632,3 @@ def decode_key(key: bytes) -> str | None:
         return key.decode() or None
     except UnicodeDecodeError:
         return None
-
-
-def size_of(event: Event) -> int:
-    """What an event costs in memory, roughly."""
-    value = event.value
-    return EVENT_OVERHEAD_BYTES if value is None else EVENT_OVERHEAD_BYTES + len(value)

@@ -379,7 +379,8 @@ class Cursor:
         first_attempt_at: when that was first, Unix seconds.
         not_before: when the next attempt is due, Unix seconds.
         revision: the newest revision of the spec whose commands have been applied here.
-        error: why the event at `next` was not delivered so far. It changes with `attempt`, and is no reason for a row.
+        error, event_ms: why the event at `next` was not delivered so far, and its time stamp, if they are known. They
+            change with `attempt` and `next`, and alone they are no reason for a row.
     """
 
     next: int
@@ -390,3 +391,4 @@ class Cursor:
     not_before: float = 0.0
     revision: int = -1
     error: FailedAttempt | None = field(default=None, compare=False)
+    event_ms: int | None = field(default=None, compare=False)

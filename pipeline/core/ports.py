@@ -5,8 +5,13 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from pipeline.core.model import Event
+
 if TYPE_CHECKING:
     from pipeline.core.lane import Lane
+
+EVENT_OVERHEAD_BYTES = 512
+"""What an event costs in memory beyond its body, roughly: record, key, headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +75,9 @@ class Home(Protocol):
     def spawn(self, work: Callable[[], Coroutine[object, object, None]], lane: "Lane") -> None:
         """Run a lane's runner as a task of the partition."""
         ...
+
+
+def size_of(event: Event) -> int:
+    """What an event costs in memory, roughly."""
+    value = event.value
+    return EVENT_OVERHEAD_BYTES if value is None else EVENT_OVERHEAD_BYTES + len(value)

@@ -84,6 +84,8 @@ def encode(cursor: Cursor) -> bytes:
         row |= {"attempt": cursor.attempt, "firstAttemptAt": cursor.first_attempt_at, "notBefore": cursor.not_before}
         if cursor.error is not None:
             row["error"] = asdict(cursor.error)
+    if cursor.event_ms is not None:
+        row["eventMs"] = cursor.event_ms
     cause = cursor.cause
     if cause is not None:
         row["cause"] = {"kind": cause.kind, "message": cause.message, "offset": cause.offset, "at": cause.at}
@@ -110,6 +112,7 @@ def decode(value: bytes) -> Cursor:
             not_before=float(row.get("notBefore") or 0.0),
             revision=int(row.get("revision", -1)),
             error=_error(row.get("error")),
+            event_ms=None if row.get("eventMs") is None else int(row["eventMs"]),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not a cursor row: {value[:100]!r}") from error

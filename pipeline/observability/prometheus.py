@@ -59,7 +59,7 @@ def worker_families(report: WorkerReport, lanes: Iterable[LaneReport], telemetry
     yield _latencies(telemetry)
     yield from _worker(report, telemetry)
     yield from _partitions(report.partitions)
-    yield from _lanes(lanes, report.topic)
+    yield from _lanes(lanes, report.partitions)
 
 
 def _tasks() -> Metric:
@@ -136,7 +136,11 @@ def _partitions(partitions: Iterable[PartitionReport]) -> Iterator[Metric]:
         ("webhooks_dispatched_offset", "The next offset to be handed out.", "dispatched"),
         ("webhooks_end_offset", "The end of the log.", "end"),
         ("webhooks_unsettled_events", "Events handed out and not settled.", "unsettled"),
-        ("webhooks_oldest_unsettled_seconds", "Age of the oldest of them.", "oldest_unsettled_seconds"),
+        (
+            "webhooks_oldest_unsettled_seconds",
+            "Age of the oldest event that waits; also in lanes that are behind or failed.",
+            "oldest_unsettled_seconds",
+        ),
     ):
         family = GaugeMetricFamily(name, help_text, labels=("topic", "partition"))
         for partition in partitions:
@@ -146,19 +150,35 @@ def _partitions(partitions: Iterable[PartitionReport]) -> Iterator[Metric]:
         yield family
 
 
-def _lanes(lanes: Iterable[LaneReport], topic: str) -> Iterator[Metric]:
+def _lanes(lanes: Iterable[LaneReport], partitions: Iterable[PartitionReport]) -> Iterator[Metric]:
+    ends = {partition.partition: partition for partition in partitions}
     numbers: Counter[tuple[str, str]] = Counter()
-    behind: dict[tuple[str, str, str], int] = {}
+    known: Counter[tuple[str, str, str]] = Counter()
+    at_most: Counter[tuple[str, str, str]] = Counter()
+    in_flight: Counter[tuple[str, str, str]] = Counter()
+    furthest: dict[tuple[str, str, str], int] = {}
     for lane in lanes:
         numbers[lane.state, lane.status] += 1
-        key = (topic, str(lane.partition), lane.state)
-        behind[key] = max(behind.get(key, 0), lane.events_behind)
+        if lane.partition in ends:
+            partition = ends[lane.partition]
+            key = (partition.topic, str(lane.partition), lane.state)
+            known[key] += lane.queued + lane.in_flight if lane.waiting is None else lane.waiting
+            at_most[key] += lane.waiting_at_most
+            in_flight[key] += lane.in_flight
+            furthest[key] = max(furthest.get(key, 0), partition.dispatched - lane.next)
     yield _gauge("webhooks_lanes", "Subscriptions in partitions.", ("state", "status"), numbers.items())
     yield _gauge(
-        "webhooks_events_behind",
-        "Offsets between the furthest lane of a state and the stream, an upper bound of its events.",
+        "webhooks_events_waiting",
+        "Events that are not settled, as far as they have been counted.",
         ("topic", "partition", "state"),
-        behind.items(),
+        known.items(),
+    )
+    yield _gauge(
+        "webhooks_events_waiting_at_most",
+        "An upper bound of the events that are not settled.",
+        ("topic", "partition", "state"),
+        # Beside those under way, which may be claimed, all are at different offsets from the furthest lane's place on.
+        ((key, min(number, furthest[key] + in_flight[key])) for key, number in at_most.items()),
     )
 
 

@@ -8,10 +8,11 @@ from pipeline.core.clock import steady_now
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.in_flight import Flight, Progress
 from pipeline.core.lane import Lane
-from pipeline.core.model import Subscription
+from pipeline.core.model import Status, Subscription
 from pipeline.core.partition import Partition
 from pipeline.core.redaction import shown_url
 from pipeline.observability.status import EVERY_LANE, LaneFilter, LaneReport, PartitionReport, WorkerReport
+from pipeline.waiting import oldest_ms, waiting_in
 
 LANES_AT_ONCE: Final = 100
 """After so many the event loop has a turn: a worker has tens of thousands, and whoever looks at them, often and in
@@ -91,12 +92,22 @@ class WorkerReporter:
             dispatched=window.dispatched,
             end=end,
             unsettled=len(window),
-            oldest_unsettled_seconds=0.0 if since is None else max(0.0, steady_now() - since),
+            oldest_unsettled_seconds=max(0.0 if since is None else steady_now() - since, self._oldest_left(partition)),
             lanes=len(lanes),
             # Without the lease nothing may be done: that is a matter of the brokers, and no restart would mend it.
             has_work=has_work and self._dispatcher.deliver.lease.is_held,
             progressed_at=partition.progressed_at,
         )
+
+    def _oldest_left(self, partition: Partition) -> float:
+        """The age of the oldest event that a lane has left to the log; what people have stopped is not waited for."""
+        stamps = (
+            oldest_ms(lane)
+            for lane in partition.lanes.values()
+            if lane.state == "behind" or (lane.state == "stopped" and lane.status is Status.FAILURE)
+        )
+        oldest = min((stamp for stamp in stamps if stamp is not None), default=None)
+        return 0.0 if oldest is None else max(0.0, self._dispatcher.clock.now() - oldest / 1000)
 
     def _closed_partition(self, number: int) -> PartitionReport:
         """Assigned and not open: it has work, which is to be opened, and makes no progress until it is."""
@@ -129,7 +140,7 @@ class WorkerReporter:
 
     def _lane(self, partition: Partition, lane: Lane) -> LaneReport:
         subscription = lane.subscription
-        place = lane.next
+        waiting, oldest = waiting_in(lane), oldest_ms(lane)
         tries: list[Flight | Progress] = [*lane.flights.values()]
         if lane.retry is not None:
             tries.append(lane.retry)
@@ -140,8 +151,10 @@ class WorkerReporter:
             partition=partition.number,
             state=lane.state,
             status=lane.status.value,
-            next=place,
-            events_behind=0 if lane.is_idle else max(0, partition.dispatched - place),
+            next=lane.next,
+            waiting=waiting.at_most if waiting.is_exact else None,
+            waiting_at_most=waiting.at_most,
+            oldest_event_at=None if oldest is None else oldest / 1000,
             queued=len(lane.queue),
             queued_bytes=lane.queued_bytes,
             in_flight=len(lane.flights),

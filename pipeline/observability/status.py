@@ -20,8 +20,10 @@ class LaneReport:
     Attributes:
         status: "started", "failure", "stopped", "paused" or "closed".
         next: the first offset that is not settled.
-        events_behind: how many offsets of the partition lie between `next` and what the worker has been handed;
-            an upper bound, for they are shared with other subscriptions. 0 for a live lane with nothing queued.
+        waiting: how many events of it are not settled, those under way among them; None where they have not been
+            counted (unread.py).
+        waiting_at_most: as many, or an upper bound: offsets of the partition, shared with other subscriptions.
+        oldest_event_at: the time stamp of the first of them, Unix seconds; None where it is not known.
         queued: events in memory.
         in_flight: requests under way.
         attempt: tries so far of the event that has been tried most often; of the one at `next`, in ordered levels.
@@ -36,7 +38,9 @@ class LaneReport:
     state: LaneState
     status: str
     next: int
-    events_behind: int
+    waiting: int | None
+    waiting_at_most: int
+    oldest_event_at: float | None
     queued: int
     queued_bytes: int
     in_flight: int
@@ -60,7 +64,8 @@ class PartitionReport:
         dispatched: the next offset that Faust will hand out.
         end: the end of the log as far as it is known.
         unsettled: offsets in the window.
-        oldest_unsettled_seconds: how long the oldest of them has been there; 0 for an empty window.
+        oldest_unsettled_seconds: how old the oldest event is that waits here: for how long the window has held one, and
+            the age of the first event of each lane that is behind or failed, by its time stamp; 0 where none waits.
         has_work: there is something to do here, and it may be done.
         progressed_at: Unix seconds when something last moved here: a batch, a settlement, an attempt, a row.
     """

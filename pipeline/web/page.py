@@ -87,7 +87,7 @@ def group_lanes(lanes: Iterable[LaneReport]) -> list[Group]:
         groups[_title(lane)].append(lane)
     tones = {"Failed": "bad", "Behind": "slow", "Trying again": "slow", "Stopped": "", "Live": "good"}
     return [
-        Group(title, tones[title], sorted(members, key=lambda lane: (-lane.events_behind, -lane.queued)))
+        Group(title, tones[title], sorted(members, key=lambda lane: (-lane.waiting_at_most, lane.subscription)))
         for title, members in groups.items()
         if members
     ]
@@ -175,8 +175,9 @@ def _lane(lane: LaneReport, tone: str, now: float) -> Markup:
     facts = {
         "state": f"{lane.state}, {lane.status}",
         "next": f"offset {lane.next}",
-        "behind": f"up to {lane.events_behind:,} events" if lane.events_behind else None,
-        "queued": f"{lane.queued:,} events, {lane.in_flight} in flight",
+        "waiting": _waiting(lane),
+        "oldest": _oldest(lane, now),
+        "in memory": f"{lane.queued:,} queued, {lane.in_flight:,} under way" if lane.queued or lane.in_flight else None,
         **(_failing(lane, now) if lane.cause is None else _failed(lane.cause)),
         "QoS": lane.qos or None,
         "callback": shown_url(lane.url) or None,
@@ -192,6 +193,17 @@ def _lane(lane: LaneReport, tone: str, now: float) -> Markup:
         tag("dl", *(fragment(tag("dt", name), tag("dd", fact)) for name, fact in facts.items() if fact is not None)),
         class_=tone or None,
     )
+
+
+def _waiting(lane: LaneReport) -> str:
+    if lane.waiting is None:
+        return f"up to {lane.waiting_at_most:,} events (offsets of the partition)"
+    return f"{lane.waiting:,} event{'' if lane.waiting == 1 else 's'}"
+
+
+def _oldest(lane: LaneReport, now: float) -> str | None:
+    moment = lane.oldest_event_at
+    return None if moment is None else f"{shown_time(moment)}, {max(0.0, now - moment):,.0f} s ago"
 
 
 def _failing(lane: LaneReport, now: float) -> dict[str, object]:

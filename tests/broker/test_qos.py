@@ -52,7 +52,7 @@ async def settled(found: Cluster) -> None:
     async def is_settled() -> bool:
         state["committed"] = await found.broker.committed(found.app, found.topic)
         lanes = [lane for worker in found.workers if worker.is_running for lane in await worker.lanes()]
-        state["busy"] = [lane for lane in lanes if lane["eventsBehind"] or lane["queued"] or lane["inFlight"]]
+        state["busy"] = [lane for lane in lanes if lane["waitingAtMost"] or lane["queued"] or lane["inFlight"]]
         return state == {"committed": ends, "busy": []}
 
     await eventually(is_settled, within_seconds=60, says=lambda: f"{state} of {ends}")

@@ -223,7 +223,7 @@ async def _has_caught_up(worker: Worker, number: int) -> bool:
     answer = await worker.get(f"/lanes?subscription={name}")
     lanes = [lane for lane in (answer or {"lanes": []})["lanes"] if lane["subscription"] == name]
     return all(
-        lane["status"] == "started" and not (lane["eventsBehind"] or lane["queued"] or lane["inFlight"])
+        lane["status"] == "started" and not (lane["waitingAtMost"] or lane["queued"] or lane["inFlight"])
         for lane in lanes
     )
 

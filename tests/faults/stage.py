@@ -238,7 +238,7 @@ class Stage:
             # Of a partition that was added and has no event yet, the place is its beginning.
             state["committed"] = {partition: offset for partition, offset in committed.items() if offset}
             lanes = [lane for worker in self.workers for lane in await worker.lanes()]
-            state["busy"] = [lane for lane in lanes if lane["eventsBehind"] or lane["queued"] or lane["inFlight"]]
+            state["busy"] = [lane for lane in lanes if lane["waitingAtMost"] or lane["queued"] or lane["inFlight"]]
             state["failed"] = [lane for lane in lanes if lane["status"] != Status.STARTED]
             state["rows"] = {
                 lane: row

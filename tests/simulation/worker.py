@@ -15,6 +15,7 @@ from pipeline.core.ports import LaneLimits
 from pipeline.core.rate_limit import Pacing
 from pipeline.kafka.dead_letters import Letter
 from pipeline.observability.telemetry import DropRule, Telemetry
+from pipeline.waiting import waiting_in
 from tests.simulation.ledger import Ledger, ViolationError
 from tests.support.fakes import (
     HandLease,
@@ -293,6 +294,7 @@ class Worker:
                 raise ViolationError(f"{lane.name}: {lane.cause.message}")
             if lane.subscription is not None and lane.subscription.qos.is_ordered:
                 self._check_one_in_flight(lane)
+            self._check_waiting(lane)
         queued = sum(lane.queued_bytes for lane in self.lanes)
         if self.partition is not None and queued != self.dispatcher.queued_bytes:
             raise ViolationError(f"{self.dispatcher.queued_bytes} bytes are booked, {queued} are queued")
@@ -301,6 +303,19 @@ class Worker:
         pending = [attempt for attempt in self.receiver.pending if attempt.subscription.id == lane.name]
         if len([attempt for attempt in pending if attempt.subscription.qos.is_ordered]) > 1:
             raise ViolationError(f"{lane.name}: two requests at a time")
+
+    def _check_waiting(self, lane: Lane) -> None:
+        """What the lane says of the number of its events that wait holds."""
+        waiting = len(lane.queue) + len(lane.flights)
+        if lane.state != "live" and self.partition is not None:
+            waiting += sum(
+                record.key == lane.key and record.offset not in lane.flights
+                for record in self.ledger.log.records
+                if lane.read_from <= record.offset < self.partition.dispatched
+            )
+        told = waiting_in(lane)
+        if told.at_most < waiting or (told.is_exact and told.at_most > waiting):
+            raise ViolationError(f"{lane.name}: {waiting} events wait, and it is said: {told}")
 
     def is_at_rest(self) -> bool:
         """There is nothing left to do, and nothing is held."""

@@ -16,6 +16,7 @@ RETRYING = Cursor(
     not_before=1_770_000_020.5,
     revision=3,
     error=FailedAttempt("the callback answered 503", 1_770_000_001.5, 503),
+    event_ms=1_769_999_999_500,
 )
 FAILED = Cursor(
     next=7,
@@ -30,7 +31,7 @@ def test_a_row_is_read_as_it_was_written(row: Cursor) -> None:
     found = decode(encode(row))
 
     assert found == row
-    assert found.error == row.error, "which is left out of the comparison of rows"
+    assert (found.error, found.event_ms) == (row.error, row.event_ms), "which are left out of the comparison of rows"
 
 
 def test_rows_of_earlier_versions_are_read() -> None:

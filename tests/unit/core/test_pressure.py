@@ -3,10 +3,9 @@
 import asyncio
 from collections.abc import Sequence
 
-from pipeline.core.lane import EVENT_OVERHEAD_BYTES
 from pipeline.core.model import Status
 from pipeline.core.partition import FAIR_STRETCHES, PATIENCE_SECONDS, PRESSURE_EVENTS
-from pipeline.core.ports import LaneLimits
+from pipeline.core.ports import EVENT_OVERHEAD_BYTES, LaneLimits
 from tests.support.core import Core, subscription
 from tests.support.virtual_time import in_virtual_time
 

@@ -5,11 +5,12 @@ import asyncio
 import pytest
 
 from pipeline.core.attempts import Attempts, FailedAttempt
-from pipeline.core.model import Cause
+from pipeline.core.model import Cause, ReplayOffset, RetryPolicy, Skip, Status
 from pipeline.core.outcome import Failed, ServerError
 from pipeline.observability.reporter import LANES_AT_ONCE
 from pipeline.observability.status import EVERY_LANE, LaneFilter, LaneReport
 from tests.support.core import SLOW, Core, paused, reporter_of, subscription
+from tests.support.fakes import MS_PER_OFFSET
 from tests.support.virtual_time import in_virtual_time, settle
 
 
@@ -143,3 +144,141 @@ async def test_a_failure_keeps_when_it_began_and_how_many_attempts_there_were() 
     [lane] = await reporter_of(after).lanes()
     assert lane.cause == row.cause
     await after.end()
+
+
+OTHER = subscription("other", filter=lambda _event: False)
+"""Its events are settled at once."""
+
+
+async def others(core: Core, count: int) -> None:
+    """Events of another subscription come and go."""
+    for _ in range(count):
+        await core.stream(1, "other")
+
+
+async def told(core: Core, name: str = "s") -> tuple[int | None, int]:
+    """How many events of a subscription wait, as it is said: the number, if it is known, and its bound."""
+    [lane] = await reporter_of(core).lanes(LaneFilter(subscription=name))
+    return lane.waiting, lane.waiting_at_most
+
+
+async def oldest(core: Core) -> float:
+    """The age of the oldest event that waits, as it is said of the partition."""
+    [partition] = reporter_of(core).worker().partitions
+    return partition.oldest_unsettled_seconds
+
+
+@in_virtual_time
+async def test_the_events_of_a_lane_that_is_behind_are_counted_and_others_are_not() -> None:
+    core = await Core(subscription(), OTHER).open()
+    for _ in range(6):  # one more than the lane may hold beside the one in flight
+        await others(core, 10)
+        await core.stream(1)
+    assert (core.lane().state, await told(core)) == ("behind", (6, 6))
+    await others(core, 30)
+    await core.stream(2)
+    assert await told(core) == (8, 8)
+
+    await core.land()
+    await core.read(1_000)
+    assert await told(core) == (8, 8), "some of them are in memory now"
+    for offset in (10, 21):
+        await core.answer(offset)
+    assert await told(core) == (6, 6)
+    await core.end()
+
+
+@in_virtual_time
+async def test_after_a_restart_what_was_left_in_the_log_has_a_bound_until_it_is_read() -> None:
+    core = await Core(subscription(), OTHER).open()
+    for _ in range(6):
+        await others(core, 10)
+        await core.stream(1)
+    await core.land()
+    await core.answer(10)
+    core.commit()
+    await core.stop()
+    after = await Core(before=core).open()
+
+    assert (core.row_topic.rows[b"s"].next, after.committed) == (21, 66)
+    assert await told(after) == (None, 45), "so many offsets lie between"
+    await after.stream(1)
+    assert await told(after) == (None, 46)
+    await after.read(1_000)
+    assert await told(after) == (None, 6), "the queue is full before the last of them"
+    await after.answer(21)
+    await after.answer(32)
+    await after.read(1_000)
+    assert await told(after) == (4, 4)
+    await after.end()
+
+
+@in_virtual_time
+async def test_a_failure_says_how_many_events_wait_and_the_oldest_of_them_has_an_age() -> None:
+    core = await Core(subscription(retry=RetryPolicy(enabled=False)), OTHER).open()
+    await others(core, 3)
+    await core.stream(2)
+    await core.answer(3, ServerError(503))
+    await core.land()
+    await others(core, 5)
+    await core.stream(1)
+    assert (core.lane().status, await told(core)) == (Status.FAILURE, (3, 3))
+    await passes(600.0)
+    event_at = 3 * MS_PER_OFFSET / 1000
+    assert await oldest(core) == core.dispatcher.clock.now() - event_at
+    [lane] = await reporter_of(core).lanes(LaneFilter(subscription="s"))
+    assert lane.oldest_event_at == event_at
+
+    await core.stop()
+    after = await Core(before=core).open()
+    assert await oldest(after) == after.dispatcher.clock.now() - event_at, "the row has kept it"
+    await after.wish(subscription())
+    await after.wish(paused(subscription()))
+    assert await oldest(after) == 0.0, "nobody waits for what is paused"
+    await after.end()
+
+
+@in_virtual_time
+async def test_the_oldest_event_of_a_lane_that_is_behind_has_an_age_that_ends_with_it() -> None:
+    core = await Core(subscription()).open()
+    for _ in range(6):
+        await core.stream(1)
+    await core.land()
+    await core.answer(0)
+    await passes(100.0)
+    assert await oldest(core) == core.dispatcher.clock.now() - MS_PER_OFFSET / 1000
+
+    for offset in range(1, 6):
+        await core.read()
+        await core.answer(offset)
+    await core.read()
+    assert (core.lane().state, await told(core), await oldest(core)) == ("live", (0, 0), 0.0)
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_skipped_event_waits_no_more() -> None:
+    core = await Core(subscription(retry=RetryPolicy(enabled=False)), OTHER).open()
+    await core.stream(2)
+    await others(core, 3)
+    await core.stream(1)
+    await core.answer(0, ServerError(503))
+    await core.land()
+    assert await told(core) == (3, 3)
+    await core.wish(subscription(resume_from=Skip(0, 0)))
+    assert await told(core) == (2, 2)
+    await core.end()
+
+
+@in_virtual_time
+async def test_after_a_replay_the_number_is_a_bound_until_it_is_read() -> None:
+    core = await Core(subscription(), OTHER).open()
+    await core.stream(1)
+    await core.answer(0)
+    await others(core, 9)
+    await core.wish(subscription(resume_from=ReplayOffset(0, 0)))
+    assert await told(core) == (None, 10)
+    await core.land()
+    await core.read()
+    assert await told(core) == (1, 1)
+    await core.end()
