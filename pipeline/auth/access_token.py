@@ -22,7 +22,8 @@ class AccessToken:
     Attributes:
         value: what stands after `Bearer `.
         obtained_at: when it was asked for, Unix seconds.
-        expires_at: Unix seconds; None if the endpoint didn't say, and then it is good until a callback answers 401.
+        expires_at: Unix seconds, *obtained_at* for one that is used once; None if the endpoint didn't say, and then it
+            is good until a callback answers 401.
     """
 
     value: str = field(repr=False)
@@ -41,6 +42,11 @@ class AccessToken:
             return None
         lifetime = self.expires_at - self.obtained_at
         return self.expires_at - min(MARGIN_SECONDS, MARGIN_SHARE * lifetime)
+
+    @property
+    def is_for_once(self) -> bool:
+        """Whether its lifetime is 0: who waited for it may send it, and nobody keeps it."""
+        return self.expires_at == self.obtained_at
 
     def is_good(self, now: float) -> bool:
         """Whether it has not expired at *now*, Unix seconds."""

@@ -1,7 +1,7 @@
 """What a worker knows of one set of client credentials: its token, and what became of the last try to get one. Pure."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pipeline.auth.access_token import AccessToken
@@ -81,9 +81,19 @@ class Grant:
             return None
         return token
 
-    def recent_failure(self, now: float) -> NoToken | None:
-        """The failure, while it still speaks for the next one who asks."""
-        return self.failure if _is_recent(self._failed_at, now) else None
+    def recent_failure(self, now: float, longest_wait_seconds: float) -> NoToken | None:
+        """The failure, while it still speaks for the next one who asks.
+
+        Args:
+            now: Unix seconds.
+            longest_wait_seconds: the bound that the policy of who asks sets to a `Retry-After`.
+        """
+        failure = self.failure
+        if isinstance(failure, TokenUnavailable) and failure.retry_after_seconds is not None:
+            passed = now - self._failed_at
+            if 0.0 <= passed < min(failure.retry_after_seconds, longest_wait_seconds):
+                return replace(failure, retry_after_seconds=failure.retry_after_seconds - passed)
+        return failure if _is_recent(self._failed_at, now) else None
 
     def prefers(self, stored: AccessToken, now: float) -> bool:
         """Whether the *stored* token, another worker's perhaps, is better than the one in use."""

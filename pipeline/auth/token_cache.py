@@ -16,6 +16,7 @@ from pipeline.core.clock import Clock
 from pipeline.core.errors import BrokerError
 from pipeline.core.model import Auth, ClientAuth, Subscription
 from pipeline.core.outcome import TokenUnavailable
+from pipeline.core.policy import longest_wait
 from pipeline.observability.telemetry import TokenResult
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ class TokenCache:
             return grant.authorization
         if now >= grant.ends_at:
             return None
-        if grant.flight is None and grant.recent_failure(now) is None:
+        if grant.flight is None and grant.recent_failure(now, longest_wait(subscription.retry)) is None:
             self._start_flight(grant, subscription)
         return grant.authorization
 
@@ -109,7 +110,7 @@ class TokenCache:
         self._join(grant, partition, now)
         if grant.usable(now) is not None:
             return grant.authorization
-        failure = grant.recent_failure(now)
+        failure = grant.recent_failure(now, longest_wait(subscription.retry))
         if grant.flight is None and failure is not None:
             return failure
         outcome = await asyncio.shield(grant.flight or self._start_flight(grant, subscription))
@@ -187,6 +188,9 @@ class TokenCache:
         finally:
             grant.flight = None
         now = self._clock.now()
+        if isinstance(outcome, AccessToken) and outcome.is_for_once:
+            self._observer.token_fetched("ok")
+            return outcome
         if isinstance(outcome, AccessToken) and not outcome.is_good(now):
             outcome = TokenUnavailable("the token had expired when it arrived")
         if isinstance(outcome, AccessToken):

@@ -6,9 +6,10 @@ token endpoints obey the same address guard, TLS and proxy rules as callbacks do
 
 import base64
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 from urllib.parse import quote_plus
 
@@ -20,12 +21,16 @@ from pipeline.core.clock import Clock
 from pipeline.core.model import BUSY_STATUSES, ClientAuth, JwtProfileAuth, OAuth2Auth, Subscription
 from pipeline.core.outcome import Failed, TokenRefused, TokenUnavailable
 from pipeline.core.redaction import MASK, mask, shown_host
+from pipeline.http.response import retry_after_seconds
 
 ERROR_CHARACTERS: Final = 300
 """How much of an error description is shown."""
 
 LONGEST_LIFETIME_SECONDS: Final = 100 * 366 * 86400.0
-"""No token lives for a century; what says so is no lifetime."""
+"""No token lives for a century: a longer lifetime is not believed."""
+
+UNBELIEVED_LIFETIME_SECONDS: Final = 86400.0
+"""How long a token is used whose lifetime is not believed."""
 
 _SENDABLE: Final = re.compile(r"[\x21-\x7e]+")
 """What can stand after `Bearer `: visible ASCII. RFC 6750's b64token is narrower, but not all issuers keep to it."""
@@ -37,6 +42,11 @@ class TokenAnswer(Protocol):
     @property
     def status(self) -> int:
         """The HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Names without regard to case; of a repeated name the first."""
         ...
 
     @property
@@ -90,7 +100,12 @@ class ClientCredentials:
         answer = await self.post_form(subscription, auth.endpoint, request.body, request.headers)
         if isinstance(answer, Failed):
             return TokenUnavailable(answer.error)
-        return read_answer(auth.endpoint, request.secrets, answer.status, answer.body, asked_at)
+        read = read_answer(auth.endpoint, request.secrets, answer.status, answer.body, asked_at)
+        if isinstance(read, TokenUnavailable):
+            return replace(
+                read, retry_after_seconds=retry_after_seconds(answer.headers.get("Retry-After"), self.clock.now())
+            )
+        return read
 
 
 def token_request(auth: ClientAuth, now: float) -> TokenRequest:
@@ -155,15 +170,17 @@ def read_answer(
 
 
 def _fields(body: bytes) -> dict[str, object]:
-    """The members of a JSON object that are no objects or lists themselves; none for any other body."""
+    """The members of a JSON object; none for any other body."""
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError):
         return {}
-    if not isinstance(fields, dict):
-        return {}
-    # RFC 6749 section 5 knows texts and numbers alone.
-    return {name: "(nested)" if isinstance(value, dict | list) else value for name, value in fields.items()}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _shown(value: object) -> str:
+    """*value* as text; RFC 6749 section 5 knows texts and numbers alone."""
+    return "(nested)" if isinstance(value, dict | list) else str(value)
 
 
 def _bearer_token(fields: Mapping[str, object]) -> str:
@@ -175,7 +192,12 @@ def _bearer_token(fields: Mapping[str, object]) -> str:
     """
     # Of the granted scopes nothing follows here, while oauthlib warns when they differ from those asked for; and to it
     # a lifetime of 0 is "not given", and an infinite one a crash.
-    read_here = {name: fields[name] for name in ("access_token", "token_type", "error") if fields.get(name) is not None}
+    names = ("access_token", "token_type", "error")
+    read_here = {
+        name: _shown(fields[name]) if isinstance(fields[name], dict | list) else fields[name]
+        for name in names
+        if fields.get(name) is not None
+    }
     try:
         token = BackendApplicationClient("").parse_request_body_response(json.dumps(read_here))
     except MissingTokenError as error:
@@ -184,14 +206,14 @@ def _bearer_token(fields: Mapping[str, object]) -> str:
     token_type = str(token.get("token_type", "bearer"))
     if token_type.lower() != "bearer":
         raise ValueError(f"token_type is {_printable(token_type)!r}, only bearer is supported")
-    value = token["access_token"]
+    value = fields["access_token"]
     if not isinstance(value, str) or not _SENDABLE.fullmatch(value):
         raise ValueError("access_token must be a text of visible ASCII characters")
     return value
 
 
 def _lifetime_seconds(value: object) -> float | None:
-    """`expires_in`: a number of seconds, or a text of one.
+    """`expires_in`: a number of seconds, or a text of one. 0 is a token that is used once, and so is less than that.
 
     Raises:
         ValueError: it is something else.
@@ -199,9 +221,9 @@ def _lifetime_seconds(value: object) -> float | None:
     if value is None:
         return None
     seconds = _number(value)
-    if seconds is None or not 0 <= seconds <= LONGEST_LIFETIME_SECONDS:
-        raise ValueError(f"expires_in is {_printable(str(value))!r}, must be a number of seconds")
-    return seconds
+    if seconds is None or math.isnan(seconds):
+        raise ValueError(f"expires_in is {_printable(_shown(value))!r}, must be a number of seconds")
+    return max(0.0, seconds) if seconds <= LONGEST_LIFETIME_SECONDS else UNBELIEVED_LIFETIME_SECONDS
 
 
 def _number(value: object) -> float | None:
@@ -209,13 +231,15 @@ def _number(value: object) -> float | None:
         return None
     try:
         return float(value)
-    except (ValueError, OverflowError):
+    except OverflowError:  # a whole number of more than 308 digits
+        return math.inf if isinstance(value, int) and value > 0 else -math.inf
+    except ValueError:
         return None
 
 
 def _explanation(secrets: Iterable[str], fields: Mapping[str, object]) -> str:
     """`error: error_description` of an error answer (RFC 6749 section 5.2), without what must not be shown."""
-    parts = [str(fields[name]) for name in ("error", "error_description") if fields.get(name)]
+    parts = [_shown(fields[name]) for name in ("error", "error_description") if fields.get(name)]
     text = ": ".join(parts)
     for secret in secrets:
         if secret:

@@ -70,9 +70,14 @@ class TokenRefused:
 
 @dataclass(frozen=True, slots=True)
 class TokenUnavailable:
-    """The token endpoint answered 5xx or was not reached. Nothing was sent to the callback."""
+    """The token endpoint is busy (408, 425, 429), answered 5xx or was not reached. Nothing was sent to the callback.
+
+    Attributes:
+        retry_after_seconds: what `Retry-After` asked for, as seconds from now; None without one.
+    """
 
     error: str
+    retry_after_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

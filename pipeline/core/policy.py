@@ -179,7 +179,7 @@ def delay(retry: RetryPolicy, attempt: int, outcome: Outcome, chance: float = 1.
     wait = min(retry.initial_delay_seconds * growth, retry.max_delay_seconds)
     if retry.has_jitter:
         wait *= chance
-    asked = outcome.retry_after_seconds if isinstance(outcome, Rejected | ServerError) else None
+    asked = outcome.retry_after_seconds if isinstance(outcome, Rejected | ServerError | TokenUnavailable) else None
     if asked is None:
         return wait
     return max(wait, min(asked, longest_wait(retry)))

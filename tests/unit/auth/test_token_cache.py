@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.auth.access_token import AccessToken, fingerprint
 from pipeline.auth.token_cache import TokenCache
-from pipeline.core.model import BasicAuth, JwtProfileAuth, Subscription
+from pipeline.core.model import BasicAuth, JwtProfileAuth, RetryPolicy, Subscription
 from pipeline.core.outcome import TokenRefused, TokenUnavailable
 from tests.support.tokens import CREDENTIALS, Issuer, ManualClock, MemoryStore, Tally, subscription, turns
 
@@ -148,9 +148,24 @@ async def test_a_token_without_an_end_is_kept(bench: Bench) -> None:
 
 
 async def test_a_token_that_arrives_expired_counts_as_none(bench: Bench) -> None:
-    bench.issuer.lifetime_seconds = 0.0
-    assert await bench.cache.renewed(S, 0) == TokenUnavailable("the token had expired when it arrived")
+    bench.issuer.lifetime_seconds = 5.0
+    bench.issuer.open.clear()
+    asked = asyncio.create_task(bench.cache.renewed(S, 0))
+    await turns()
+    bench.clock.time += 6.0
+    bench.issuer.open.set()
+    assert await asked == TokenUnavailable("the token had expired when it arrived")
     assert bench.tally.results == {"unavailable": 1}
+
+
+async def test_a_token_without_a_lifetime_serves_those_who_wait_for_it_and_is_not_kept(bench: Bench) -> None:
+    bench.issuer.lifetime_seconds = 0.0
+    assert await asyncio.gather(*(bench.cache.renewed(S, 0) for _ in range(3))) == ["Bearer T1"] * 3
+    assert bench.cache.cached(S, 0) is None
+    assert await bench.cache.renewed(S, 0) == "Bearer T2"
+    await bench.cache.saved()
+    assert bench.store.rows == {}
+    assert bench.tally.results == {"ok": 2}
 
 
 # --------------------------------------------------------------- 401
@@ -220,6 +235,36 @@ async def test_a_failure_speaks_for_those_who_ask_within_a_second(
     assert bench.fetches == 1
     bench.clock.time += 1.0
     assert await bench.cache.renewed(S, 0) == "Bearer T2"
+
+
+async def test_an_endpoint_is_not_asked_again_before_the_time_it_named(bench: Bench) -> None:
+    bench.issuer.script = [TokenUnavailable("HTTP 429", 90.0)]
+    assert await bench.cache.renewed(S, 0) == TokenUnavailable("HTTP 429", 90.0)
+    bench.clock.time += 89.0
+    assert await bench.cache.renewed(subscription("t"), 1) == TokenUnavailable("HTTP 429", 1.0)
+    assert bench.fetches == 1
+    bench.clock.time += 1.0
+    assert await bench.cache.renewed(S, 0) == "Bearer T2"
+
+
+async def test_an_endpoint_that_names_a_far_time_is_asked_again_by_the_bounds_of_the_policy(bench: Bench) -> None:
+    hasty = replace(S, retry=RetryPolicy(initial_delay_seconds=1.0, max_delay_seconds=2.0))
+    bench.issuer.script = [TokenUnavailable("HTTP 429", 1e9)]
+    await bench.cache.renewed(S, 0)
+    bench.clock.time += 20.0
+    assert isinstance(await bench.cache.renewed(S, 0), TokenUnavailable)
+    assert await bench.cache.renewed(hasty, 0) == "Bearer T2"
+
+
+async def test_a_renewal_in_the_margin_waits_for_the_time_that_the_endpoint_named(bench: Bench) -> None:
+    await bench.cache.renewed(S, 0)
+    bench.clock.time += 3545
+    bench.issuer.script = [TokenUnavailable("HTTP 429", 30.0)]
+    for _ in range(20):
+        assert bench.cache.cached(S, 0) == "Bearer T1"
+        await turns()
+        bench.clock.time += 1.0
+    assert bench.fetches == 2
 
 
 async def test_a_clock_that_is_set_back_does_not_prolong_a_failure(bench: Bench) -> None:

@@ -4,6 +4,7 @@
 retries left, dead-letter topic and interrupt flags and works out from the row what has to be decided.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from typing import Any, Literal, NamedTuple, get_args
@@ -172,11 +173,15 @@ def test_delays_grow_up_to_the_maximum(policy: RetryPolicy, delays: list[float])
     ("asked", "waits"),
     [(None, 10.0), (0.0, 10.0), (9.9, 10.0), (11.0, 11.0), (350.0, 350.0), (351.0, 350.0), (1e12, 350.0)],
 )
-@pytest.mark.parametrize("kind", [Rejected, ServerError])
+@pytest.mark.parametrize(
+    "busy",
+    [lambda s: Rejected(429, b"", s), lambda s: ServerError(503, b"", s), lambda s: TokenUnavailable("429", s)],
+    ids=["rejected", "server-error", "token-unavailable"],
+)
 def test_retry_after_is_honoured_between_the_delay_and_ten_times_the_maximum(
-    kind: type[Rejected] | type[ServerError], asked: float | None, waits: float
+    busy: Callable[[float | None], Outcome], asked: float | None, waits: float
 ) -> None:
-    assert delay(EXPONENTIAL, 1, kind(503, b"", asked)) == waits
+    assert delay(EXPONENTIAL, 1, busy(asked)) == waits
 
 
 @given(
