@@ -180,7 +180,8 @@ def create_app(settings: Settings, definition: Definition) -> DeliveryApp:
     permitted = Permitted(_callback(transport, clock, telemetry, ids, lease), pacing, clock)
     tokens = _tokens(app, transport, box, clock=clock, telemetry=telemetry)
     dead_letters = _dead_letters(definition, telemetry, ids)
-    backlog = Backlog(connection, definition.source.topic)
+    backlog = Backlog(connection, definition.source.topic, definition.source.isolation_level)
+    app.isolation_level = definition.source.isolation_level
     app.drain_seconds = settings.drain_seconds
     app.dispatcher = dispatcher = Dispatcher(
         definition.source.topic,

@@ -18,14 +18,21 @@ from pipeline.config.definition_schema import (
     ProxyOptions,
 )
 from pipeline.config.documents import read_document
-from pipeline.config.kafka_endpoints import DeadLetters, Source, find_dead_letters, find_source, read_groups
+from pipeline.config.kafka_endpoints import (
+    DeadLetters,
+    IsolationLevel,
+    Source,
+    find_dead_letters,
+    find_source,
+    read_groups,
+)
 from pipeline.config.schema import drop_meaningless, read
 from pipeline.config.validation_messages import kind, shown
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import HttpLimits, Interrupt, Proxy, Qos
 from pipeline.kafka.connection import parse_bootstrap_servers
 
-__all__ = ["DeadLetters", "Definition", "Source", "load_definition", "parse_definition"]
+__all__ = ["DeadLetters", "Definition", "IsolationLevel", "Source", "load_definition", "parse_definition"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,6 +173,7 @@ class Consumer(Topics):
     )
 
     auto_offset_reset: Literal["earliest", "latest"] = "latest"
+    isolation_level: Literal["read_committed", "read_uncommitted"] = "read_committed"
     topic_pattern: str | None = None
 
     @field_validator("topic_pattern")

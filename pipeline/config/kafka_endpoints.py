@@ -18,6 +18,7 @@ from pipeline.config.validation_messages import shown
 from pipeline.core.errors import ConfigurationError
 from pipeline.kafka.connection import KafkaConnection, parse_bootstrap_servers
 
+IsolationLevel = Literal["read_committed", "read_uncommitted"]
 SHARED = "sharedConfiguration"
 OVERRIDE = "sharedConfigurationOverride"
 
@@ -55,11 +56,18 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The topic that is read; `auto_offset_reset` says from where when the group has no place in it yet."""
+    """The topic that is read.
+
+    Attributes:
+        auto_offset_reset: from where, when the group has no place in it yet.
+        isolation_level: whether records of transactions are read when these are committed, or as they come. Those of
+            aborted ones are read only as they come.
+    """
 
     connection: KafkaConnection
     topic: str
     auto_offset_reset: Literal["earliest", "latest"] = "latest"
+    isolation_level: IsolationLevel = "read_committed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +123,7 @@ def find_source(groups: Sequence[Group]) -> Source:
     endpoint = found[0]
     consumer = endpoint.consumer or Consumer.model_validate({})
     topic = _one_topic(consumer.topics, f"{endpoint.path}.{OVERRIDE}.consumer.topics")
-    return Source(endpoint.connection, topic, consumer.auto_offset_reset)
+    return Source(endpoint.connection, topic, consumer.auto_offset_reset, consumer.isolation_level)
 
 
 def find_dead_letters(groups: Sequence[Group], target: str, entrypoint: str, path: str) -> DeadLetters:

@@ -152,6 +152,15 @@ class Dispatcher:
         if self.queued_bytes > self._worker_bytes:
             self._relieve()
 
+    def pass_over(self, number: int, handed_out: int | None, end: int) -> None:
+        """There is no event from *handed_out* on, the end of the last batch, up to *end*.
+
+        Nothing happens while that batch is still on its way here.
+        """
+        found = self._open.get(number)
+        if found is not None and handed_out is not None and found.partition.dispatched == handed_out < end:
+            found.partition.pass_over(end)
+
     @property
     def is_crowded(self) -> bool:
         """See `partition.Surroundings`."""

@@ -187,8 +187,7 @@ class Partition:
         if self.is_draining:
             return
         first = self.window.dispatched
-        if events[0].offset < first:
-            self._tell_of_a_new_log(events[0].offset)
+        if events[0].offset < first:  # read a second time
             events = [event for event in events if event.offset >= first]
             if not events:
                 return
@@ -206,15 +205,11 @@ class Partition:
             self.is_held_back = True
             self._worker.hold_back(self)
 
-    def _tell_of_a_new_log(self, offset: int) -> None:
-        """What is read a second time is never before the committed offset, unless the topic was made again."""
-        if self.committed is not None and offset < self.committed:
-            logger.error(
-                "the log of partition %d begins anew at %d: its events before %d, which is committed, are passed over",
-                self.number,
-                offset,
-                self.window.dispatched,
-            )
+    def pass_over(self, end: int) -> None:
+        """The stream has no event before *end*."""
+        if not self.is_draining:
+            self.progressed_at = self._worker.clock.now()
+            self.window.advance(end, steady_now())
 
     @property
     def dispatched(self) -> int:

@@ -144,6 +144,7 @@ async def opened_letters(dlq: DeadLetters, group: str | None = None) -> AsyncIte
         group_id=group,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
+        isolation_level="read_committed",
         check_crcs=not dlq.connection.embedded,
         **dlq.connection.client_options(),
     )

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
+from pipeline.config.definition import IsolationLevel
 from pipeline.core.model import Event
 from pipeline.core.partition import Wanted
 from pipeline.kafka.connection import KafkaConnection
@@ -68,11 +69,15 @@ class Backlog:
     Args:
         connection: of the source's cluster.
         topic: the source topic.
+        isolation_level: as the stream is read.
     """
 
-    def __init__(self, connection: KafkaConnection, topic: str) -> None:
+    def __init__(
+        self, connection: KafkaConnection, topic: str, isolation_level: IsolationLevel = "read_committed"
+    ) -> None:
         self._connection = connection
         self._topic = topic
+        self._isolation_level = isolation_level
         self._wanting: dict[Behind, None] = {}
         self._wanted = asyncio.Event()
         self._consumer: AIOKafkaConsumer | None = None
@@ -203,6 +208,7 @@ class Backlog:
         consumer = AIOKafkaConsumer(
             enable_auto_commit=False,
             auto_offset_reset="none",
+            isolation_level=self._isolation_level,
             key_deserializer=self._sieve,
             fetch_max_wait_ms=FETCH_WAIT_MS,
             max_partition_fetch_bytes=FETCH_BYTES,

@@ -227,6 +227,7 @@ class Tail:
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            isolation_level="read_committed",
             request_timeout_ms=REQUEST_TIMEOUT_MS,
             fetch_max_wait_ms=EMBEDDED_WAIT_MS if self._connection.embedded else KAFKA_WAIT_MS,
             # Whatever is in the log counts; the embedded broker's control records carry a wrong CRC.

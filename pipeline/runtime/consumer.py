@@ -17,6 +17,7 @@ import faust
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from pipeline.config.definition import IsolationLevel
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lease import Lease
 from pipeline.kafka.heartbeats import keep_lease_of
@@ -54,7 +55,24 @@ class DeliveryConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: driver.Transport) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust offers no setting for it
+        consumer._isolation_level = cast("DeliveryApp", self.app).isolation_level  # noqa: SLF001 - likewise
         return consumer
+
+    def highwater(self, tp: TP) -> int:
+        """The end of what may be read: with an open transaction it lies before the end of the log."""
+        stable = self._ensure_consumer().last_stable_offset(tp)
+        if cast("DeliveryApp", self.app).isolation_level == "read_uncommitted" or stable is None or stable < 0:
+            return super().highwater(tp)
+        return int(stable)
+
+    def positions(self, topic: str) -> dict[int, int]:
+        """Where the next fetch of each partition of a topic begins; nothing moves it but a fetch."""
+        subscription = None if self._consumer is None else self._consumer._subscription.subscription  # noqa: SLF001 - aiokafka tells only by a coroutine
+        assignment = None if subscription is None else subscription.assignment
+        if assignment is None:
+            return {}
+        states = {place.partition: assignment.state_value(place) for place in assignment.tps if place.topic == topic}
+        return {number: state.position for number, state in states.items() if state.has_valid_position}
 
     async def learn_partitions(self, topics: Iterable[str], count: int) -> None:
         """Read the cluster's metadata again if it shows fewer partitions of a topic, so that a leader rebalances."""
@@ -117,6 +135,7 @@ class DeliveryConsumer(driver.Consumer):
         self._flowing = asyncio.Event()
         self._opening: asyncio.Task[None] | None = None
         self._fetched = 0
+        self._handed_out: dict[int, int] = {}
         self._dispatcher.flow = self
 
     def _new_consumer_thread(self) -> DeliveryConsumerThread:
@@ -138,18 +157,7 @@ class DeliveryConsumer(driver.Consumer):
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - Faust's own signature
         """Fetch; see `faust.transport.consumer.Consumer.getmany`, whose checks are kept."""
-        await self._before_fetch()
-        if not self.flow_active:
-            # Faust waits as well, in the fetch; but only then is it known which generation the fetch is for.
-            await self.wait(cast("Any", self.can_resume_flow))
-        generation = self.app.consumer_generation_id
-        records, active = await self._wait_next_records(HELD_BACK_POLL_SECONDS if self._held_back else timeout)
-        self._fetched = sum(map(len, records.values())) if records else 0
-        if not records or self.should_stop:
-            return
-        if not self._is_current(generation):
-            await self._go_back(records)
-            return
+        generation, records, active = await self._fetch(timeout)
         topic = self._dispatcher.topic
         batches = {place: batch for place, batch in records.items() if place.topic == topic}
         for place, batch in batches.items():
@@ -157,6 +165,7 @@ class DeliveryConsumer(driver.Consumer):
                 return
             if batch and self._is_wanted(place, active):
                 self.app.monitor.track_tp_end_offset(place, self.highwater(place))
+                self._handed_out[place.partition] = batch[-1].offset + 1
                 yield place, self._to_batch(place, batch)
         others = {place: batch for place, batch in records.items() if place.topic != topic}
         for place, record in self.scheduler.iterate(others):
@@ -164,6 +173,35 @@ class DeliveryConsumer(driver.Consumer):
                 return
             if self._is_wanted(place, active):
                 yield place, self._to_message(place, record)
+
+    async def _fetch(self, timeout: float) -> tuple[int, Mapping[TP, list[Any]], set[TP] | None]:  # noqa: ASYNC109 - Faust's own
+        """Records by partition, with the generation they are for and what was asked for."""
+        await self._before_fetch()
+        if not self.flow_active:
+            # Faust waits as well, in the fetch; but only then is it known which generation the fetch is for.
+            await self.wait(cast("Any", self.can_resume_flow))
+        generation = self.app.consumer_generation_id
+        found, active = await self._wait_next_records(HELD_BACK_POLL_SECONDS if self._held_back else timeout)
+        records = found or {}
+        self._fetched = sum(map(len, records.values()))
+        if self.should_stop:
+            return generation, {}, active
+        if not self._is_current(generation):
+            if records:
+                await self._go_back(records)
+            return generation, {}, active
+        self._pass_over_what_is_no_event(records)
+        return generation, records, active
+
+    def _pass_over_what_is_no_event(self, records: Mapping[TP, Sequence[Any]]) -> None:
+        """Let partitions go on past markers of transactions, and what was aborted or compacted away, at their end.
+
+        No event tells of it: without this the committed offset would stay before it, and the group show a lag.
+        """
+        topic = self._dispatcher.topic
+        for number, position in self._delivery_thread.positions(topic).items():
+            if TP(topic, number) not in records:
+                self._dispatcher.pass_over(number, self._handed_out.get(number), position)
 
     def _is_current(self, generation: int) -> bool:
         return self.flow_active and generation == self.app.consumer_generation_id
@@ -285,7 +323,9 @@ class DeliveryConsumer(driver.Consumer):
         # What is committed, and not the consumer's own position: it may have fetched and passed over events already.
         places = await self.seek_to_committed()
         await self.app.expect_rows(max(numbers) + 1)
-        await self._dispatcher.open({n: places[place] for n in numbers if (place := TP(topic, n)) in places})
+        positions = {n: places[place] for n in numbers if (place := TP(topic, n)) in places}
+        self._handed_out = dict(positions)
+        await self._dispatcher.open(positions)
         # Also where nothing has moved: whoever looks at the group sees all of its partitions from now on.
         await self.commit_prefixes(self._dispatcher.prefixes())
 
@@ -321,9 +361,10 @@ class DeliveryTransport(driver.Transport):
 class DeliveryApp(faust.App):
     """A Faust application whose source topic is taken in by `DeliveryConsumer`.
 
-    The composition root (app.py) sets `dispatcher`, `lease` and `drain_seconds` before the application starts.
+    The composition root (app.py) sets what is declared here before the application starts.
     """
 
+    isolation_level: IsolationLevel
     dispatcher: Dispatcher
     lease: Lease
     drain_seconds: float

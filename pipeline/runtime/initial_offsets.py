@@ -47,6 +47,8 @@ async def _commit_ends(source: Source, group: str, places: list[TopicPartition])
         group_id=group,
         enable_auto_commit=False,
         auto_offset_reset="none",
+        # Of a transaction that is open now nothing has been delivered to anybody yet: what it commits is still to come.
+        isolation_level=source.isolation_level,
         **source.connection.client_options(),
     )
     try:

@@ -255,6 +255,9 @@ class Worker:
         if batch:
             self.position = batch[-1].offset + 1
             self.dispatcher.dispatch(0, batch)
+        elif self.ledger.log.end > self.position:
+            handed_out, self.position = self.position, self.ledger.log.end
+            self.dispatcher.pass_over(0, handed_out, self.position)
 
     def commit(self, offsets: dict[int, int], *, is_heard: bool = True) -> None:
         if self.is_owner and 0 in offsets:
@@ -329,6 +332,6 @@ class Worker:
             and not self.rows.pending
             and not len(partition.window)
             and self.ledger.committed == partition.dispatched
-            and self.position >= (self.ledger.log.records[-1].offset + 1 if self.ledger.log.records else 0)
+            and self.position == self.ledger.log.end
             and all(lane.is_idle for lane in self.lanes)
         )

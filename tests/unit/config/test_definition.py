@@ -82,6 +82,14 @@ def test_the_example_is_read_from_yaml_and_json(tmp_path: Path, document: dict[s
     assert found.ignored == ()
 
 
+def test_records_of_transactions_are_read_when_committed_unless_the_definition_says_otherwise(
+    document: dict[str, Any],
+) -> None:
+    assert parse_definition(document).source.isolation_level == "read_committed"
+    shared(document, 0)["consumer"]["isolationLevel"] = "read_uncommitted"
+    assert parse_definition(document).source.isolation_level == "read_uncommitted"
+
+
 @pytest.mark.parametrize("configuration", [None, {}])
 def test_without_configuration_the_documented_defaults_hold(document: dict[str, Any], configuration: object) -> None:
     document["listeners"][0]["entrypoints"] = [{"type": "webhook", "configuration": configuration}]

@@ -56,6 +56,25 @@ async def test_nothing_is_committed_twice_and_a_lost_commit_is_tried_again() -> 
 
 
 @in_virtual_time
+async def test_what_is_no_event_is_passed_over_once_the_batch_before_it_has_come() -> None:
+    core = await Core(subscription()).open()
+    batch = core.produce(2)
+    core.dispatcher.pass_over(0, 2, 5)
+    core.dispatcher.pass_over(1, 0, 5)
+    core.dispatcher.pass_over(0, None, 5)
+    assert core.prefix == 0, "the batch that ends at 2 is still on its way"
+
+    await core.hand_out(batch)
+    core.dispatcher.pass_over(0, 2, 2)
+    core.dispatcher.pass_over(0, 2, 5)
+    assert (core.prefix, core.partition.dispatched) == (0, 5)
+    await core.answer(0)
+    await core.answer(1)
+    assert core.prefix == 5
+    await core.end()
+
+
+@in_virtual_time
 async def test_a_batch_that_is_handed_out_again_is_delivered_once() -> None:
     core = await Core(subscription()).open()
     batch = core.produce(2)
