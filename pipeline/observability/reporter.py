@@ -11,8 +11,8 @@ from pipeline.core.lane import Lane
 from pipeline.core.model import Status, Subscription
 from pipeline.core.partition import Partition
 from pipeline.core.redaction import shown_url
+from pipeline.core.waiting import oldest_ms, waiting_in
 from pipeline.observability.status import EVERY_LANE, LaneFilter, LaneReport, PartitionReport, WorkerReport
-from pipeline.waiting import oldest_ms, waiting_in
 
 LANES_AT_ONCE: Final = 100
 """After so many the event loop has a turn: a worker has tens of thousands, and whoever looks at them, often and in

@@ -13,9 +13,9 @@ from pipeline.core.outcome import Outcome
 from pipeline.core.partition import Partition
 from pipeline.core.ports import LaneLimits
 from pipeline.core.rate_limit import Pacing
+from pipeline.core.waiting import waiting_in
 from pipeline.kafka.dead_letters import Letter
 from pipeline.observability.telemetry import DropRule, Telemetry
-from pipeline.waiting import waiting_in
 from tests.simulation.ledger import Ledger, ViolationError
 from tests.support.fakes import (
     HandLease,
