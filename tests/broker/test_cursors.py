@@ -3,17 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import TopicAuthorizationFailedError
 
-from pipeline.cli.dev.embedded_broker import EmbeddedBroker
+from pipeline.cli.dev.embedded_broker import EmbeddedBroker, Request
 from pipeline.core.errors import FencedError
 from pipeline.core.model import Cause, Cursor, Status
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.cursors import KafkaRows, encode
 from tests.support.batches import Written, batch
 from tests.support.brokers import TestBroker
+
+INVALID_RECORD = 87
+"""An error that aiokafka does not try again by itself."""
 
 STOPPED = Cursor(
     next=7, status=Status.FAILURE, cause=Cause("rejected", "the callback answered 400", 7, 1.5), revision=3
@@ -30,10 +35,10 @@ async def opened(broker: TestBroker, topic: str, written: list[int] | None = Non
         await rows.close()
 
 
-def store(broker: TestBroker, topic: str, written: list[int] | None = None) -> KafkaRows:
+def store(broker: TestBroker, topic: str, written: list[int] | None = None, partition: int = 1) -> KafkaRows:
     connection = KafkaConnection((broker.bootstrap,), embedded=broker.embedded)
     counts: list[int] = [] if written is None else written
-    return KafkaRows(connection, topic, 1, on_written=counts.append)
+    return KafkaRows(connection, topic, partition, on_written=counts.append)
 
 
 async def found(broker: TestBroker, topic: str) -> dict[bytes, Cursor]:
@@ -73,6 +78,25 @@ async def test_rows_that_wait_together_are_one_group(broker: TestBroker, topic: 
     async with opened(broker, topic, written) as rows:
         await asyncio.gather(*(rows.put(b"sub-%d" % number, Cursor(next=number)) for number in range(50)))
     assert written == [50]
+
+
+async def test_of_rows_that_wait_together_the_newest_of_a_subscription_counts(broker: TestBroker, topic: str) -> None:
+    async with opened(broker, topic) as rows:
+        await asyncio.gather(*(rows.put(b"sub-1", Cursor(next=number)) for number in range(10)))
+    assert await found(broker, topic) == {b"sub-1": Cursor(next=9)}
+
+
+async def test_rows_whose_commit_fails_count_when_it_succeeds(
+    embedded: TestBroker, unique_name: Callable[[str], str]
+) -> None:
+    topic = await embedded.create_topic(unique_name("cursors"), 2)
+    written: list[int] = []
+    async with opened(embedded, topic, written) as rows:
+        assert embedded.mock is not None
+        embedded.mock.fail_next(Request.PRODUCE, [INVALID_RECORD])
+        await rows.put(b"sub-1", Cursor(next=5))
+        assert written == [1]
+        assert await found(embedded, topic) == {b"sub-1": Cursor(next=5)}
 
 
 async def test_a_close_writes_what_still_waits(broker: TestBroker, topic: str) -> None:
@@ -144,3 +168,60 @@ async def test_what_the_former_owner_had_open_is_aborted_before_rows_are_read(
         assert await found(kafka, kafka_topic) == {}
     finally:
         await former.stop()
+
+
+async def test_the_last_row_of_the_former_owner_is_found(
+    kafka: TestBroker, kafka_topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(kafka, kafka_topic) as former:
+
+        class Fencing(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
+            """The former owner writes a row right before it is fenced."""
+
+            async def start(self) -> None:
+                await former.put(b"sub-1", Cursor(next=8))
+                await super().start()
+
+        monkeypatch.setattr("pipeline.kafka.cursors.AIOKafkaProducer", Fencing)
+        assert await found(kafka, kafka_topic) == {b"sub-1": Cursor(next=8)}
+
+
+async def test_partitions_of_one_worker_do_not_fence_each_other(kafka: TestBroker, kafka_topic: str) -> None:
+    stores = [store(kafka, kafka_topic, partition=number) for number in range(2)]
+    try:
+        for rows in stores:
+            await rows.open()
+        for rows in stores:
+            await rows.put(b"sub-1", Cursor(next=5))
+    finally:
+        await asyncio.gather(*(rows.close() for rows in stores))
+
+
+async def test_rows_that_wait_behind_those_that_are_fenced_are_refused_too(kafka: TestBroker, kafka_topic: str) -> None:
+    async with opened(kafka, kafka_topic) as former, opened(kafka, kafka_topic):
+        first = former.put(b"sub-1", Cursor(next=5))
+        while former._group.rows:  # noqa: ASYNC110 - the next turn of the writer takes them
+            await asyncio.sleep(0)
+        second = former.put(b"sub-2", Cursor(next=5))
+        assert not first.done()
+        async with asyncio.timeout(20):
+            for row in (first, second):
+                with pytest.raises(FencedError):
+                    await row
+
+
+async def test_a_producer_that_can_begin_no_transaction_any_more_is_given_up(
+    kafka: TestBroker, kafka_topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
+        """Kafka refuses a row for good, with an error that says nothing of another owner."""
+
+        async def send(self, *_: Any, **__: Any) -> None:
+            error = TopicAuthorizationFailedError()
+            self._txn_manager.fatal_error(error)
+            raise error
+
+    monkeypatch.setattr("pipeline.kafka.cursors.AIOKafkaProducer", Broken)
+    async with opened(kafka, kafka_topic) as rows, asyncio.timeout(20):
+        with pytest.raises(FencedError):
+            await rows.put(b"sub-1", Cursor(next=5))
