@@ -1,0 +1,108 @@
+"""What the composition root ties together: a part that was left out would be missed by none of the parts' own tests."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import pytest
+from cryptography.fernet import Fernet
+
+from pipeline.app import SESSION_SECONDS, _growth, create_app
+from pipeline.auth.authorization import Authorized
+from pipeline.config.definition import Definition, Source
+from pipeline.config.settings import Settings
+from pipeline.core.clock import SystemClock
+from pipeline.core.errors import LeaseEndedError
+from pipeline.core.model import Record, Subscription
+from pipeline.core.outcome import Delivered
+from pipeline.http.handshake import Permitted
+from pipeline.http.transport import Transport
+from pipeline.http.webhook import Callback
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.runtime.consumer import DeliveryApp
+from tests.support.receiver import Receiver
+
+SOURCE = Source(KafkaConnection(("127.0.0.1:1",)), "events")
+DEFINITION = Definition("orders", SOURCE)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unique_name: Callable[[str], str]) -> Settings:
+    monkeypatch.setenv("WEBHOOKS_API", str(tmp_path / "api.json"))
+    monkeypatch.setenv("WEBHOOKS_APP", unique_name("app"))
+    monkeypatch.setenv("WEBHOOKS_SECRET_KEYS", Fernet.generate_key().decode())
+    monkeypatch.setenv("WEBHOOKS_ALLOW_PRIVATE_NETWORKS", "127.0.0.0/8")
+    monkeypatch.setenv("WEBHOOKS_DATA_DIR", str(tmp_path))
+    return Settings()
+
+
+@pytest.fixture
+def app(settings: Settings) -> DeliveryApp:
+    """Nothing of it is started, nothing is connected."""
+    return create_app(settings, DEFINITION)
+
+
+@dataclass
+class Sending:
+    """The way of an attempt in an application."""
+
+    authorized: Authorized
+    transport: Transport
+
+
+def sending(app: DeliveryApp) -> Sending:
+    authorized = cast("Authorized", app.dispatcher.deliver.send)
+    permitted = cast("Permitted", authorized.callback)
+    return Sending(authorized, cast("Callback", permitted._receiver)._transport)
+
+
+def test_nothing_is_written_to_a_receiver_without_the_lease(app: DeliveryApp) -> None:
+    """Whoever asked for the lease before the connection was made, and waited for it, has to ask once more."""
+
+    async def attempt() -> None:
+        found = sending(app)
+        await found.transport.start()
+        try:
+            async with Receiver() as receiver:
+                subscription = Subscription("sub-1", 1, receiver.url)
+                event = Record("events", 0, 0, b"sub-1", b"body")
+                with pytest.raises(LeaseEndedError):
+                    await found.authorized(subscription, event, 1)
+                assert receiver.requests == []
+                app.lease.renew(app.lease.now())
+                assert await found.authorized(subscription, event, 1) == Delivered(200)
+        finally:
+            await found.transport.close()
+
+    asyncio.run(attempt())
+
+
+def test_the_lease_ends_before_the_session_does(app: DeliveryApp) -> None:
+    now = app.lease.now()
+    assert app.conf.broker_session_timeout == SESSION_SECONDS
+    app.lease.renew(now - SESSION_SECONDS)
+    assert not app.lease.is_held
+    app.lease.renew(now - 2 * app.conf.broker_heartbeat_interval)
+    assert app.lease.is_held, "one heartbeat may be late"
+
+
+def test_everything_that_sends_goes_by_the_lease_that_heartbeats_renew(app: DeliveryApp) -> None:
+    assert app.dispatcher.deliver.lease is app.lease
+
+
+def test_a_partition_that_is_closed_takes_its_tokens_with_it(app: DeliveryApp) -> None:
+    assert app.dispatcher._on_closed == sending(app).authorized.tokens.release
+
+
+def test_what_a_group_sees_last_grows_last(app: DeliveryApp, settings: Settings) -> None:
+    """A partition is assigned when all topics of the group have it: by then it has a place for its rows."""
+    growth = _growth(app, settings, DEFINITION, SystemClock())
+    assert growth is not None
+    assert list(growth._own) == [f"{settings.app}.cursors", f"{settings.app}-tokens-changelog"]
+    assert set(growth._own) - {f"{settings.app}.cursors"} == app.tables.changelog_topics
+
+
+def test_a_partition_without_a_committed_offset_is_read_from_its_beginning(app: DeliveryApp) -> None:
+    assert app.conf.consumer_auto_offset_reset == "earliest"

@@ -1,0 +1,114 @@
+"""What comes across a rebalance: batches that were fetched for an assignment that is gone, and those who ask for it."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from aiokafka import ConsumerRecord
+from faust.types import TP
+
+from agents import deliver
+from pipeline.core.dispatcher import Dispatcher
+from pipeline.core.lease import Lease
+from pipeline.core.model import Event
+from pipeline.runtime.consumer import DeliveryApp
+
+TOPIC = "events"
+
+
+@dataclass
+class Handing:
+    """The dispatcher, as the intake sees it."""
+
+    topic: str = TOPIC
+    assigned: frozenset[int] = frozenset()
+    flow: object = None
+    handed: list[tuple[int, Sequence[Event]]] = field(default_factory=list)
+
+    def dispatch(self, number: int, events: Sequence[Event]) -> None:
+        self.handed.append((number, events))
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> DeliveryApp:
+    """Nothing of it is started."""
+    made = DeliveryApp("intake", broker="kafka://127.0.0.1:1", store="memory://", datadir=tmp_path)
+    made.dispatcher = cast("Dispatcher", Handing())
+    made.lease = Lease(15.0)
+    made.drain_seconds = 1.0
+    return made
+
+
+def record(place: TP, offset: int) -> Any:
+    return ConsumerRecord(place.topic, place.partition, offset, 0, 0, b"sub-1", b"body", None, 5, 4, ())
+
+
+@pytest.fixture
+async def consumer(app: DeliveryApp) -> AsyncIterator[Any]:
+    found = cast("Any", app.consumer)
+    yield found
+    found._thread.thread_loop.close()  # its thread was not started
+
+
+async def fetched(
+    consumer: Any, records: Mapping[TP, Sequence[Any]], *, meanwhile: Iterable[int] = ()
+) -> tuple[list[TP], dict[TP, int]]:
+    """What a fetch hands out, and where it seeks to; *meanwhile* are the generations that came during the fetch."""
+    app = consumer.app
+    sought: dict[TP, int] = {}
+
+    async def wait_next_records(_timeout: float) -> tuple[Mapping[TP, Sequence[Any]], set[TP]]:
+        for generation in meanwhile:
+            app.consumer_generation_id = generation
+        return records, set(records)
+
+    async def seek_wait(places: Mapping[TP, int]) -> None:
+        sought.update(places)
+
+    consumer._wait_next_records = wait_next_records
+    consumer.seek_wait = seek_wait
+    consumer.highwater = lambda _place: 100
+    consumer.resume_flow()
+    return [place async for place, _ in consumer.getmany(1.0)], sought
+
+
+@pytest.mark.parametrize("topic", [TOPIC, "a-changelog"])
+async def test_what_was_fetched_before_a_rebalance_is_not_handed_out_and_fetched_again(
+    consumer: Any, topic: str
+) -> None:
+    place = TP(topic, 0)
+    records = {place: [record(place, 7), record(place, 8)]}
+    assert await fetched(consumer, records, meanwhile=[1]) == ([], {place: 7})
+    handed, sought = await fetched(consumer, records)
+    assert (set(handed), sought) == ({place}, {})
+
+
+class Batches:
+    """The stream of the agent."""
+
+    def __init__(self, *batches: Any) -> None:
+        self._batches = batches
+
+    async def events(self) -> AsyncIterator[Any]:
+        for batch in self._batches:
+            yield batch
+
+
+def batch(generation: int, partition: int) -> Any:
+    return SimpleNamespace(value=[], message=SimpleNamespace(generation_id=generation, partition=partition))
+
+
+@pytest.fixture
+def agent(app: DeliveryApp) -> Any:
+    return deliver.attach(app)
+
+
+async def test_a_batch_of_an_earlier_generation_is_not_handed_over(app: DeliveryApp, agent: Any) -> None:
+    """It begins behind what the partition, opened again at its committed offset, has still to read."""
+    app.consumer_generation_id = 3
+    async for _ in agent.fun(Batches(batch(2, 0), batch(3, 1))):
+        pass
+    assert cast("Handing", app.dispatcher).handed == [(1, [])]
