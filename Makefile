@@ -2,6 +2,7 @@
 # make test     the tests; a real Kafka comes from WEBHOOKS_TEST_KAFKA or from Docker, and is skipped without both
 # make check    formatting, lint, types
 # make format   mend what can be mended
+# make mutants  faults planted in the source, each of which has to be found; ARGS picks (tests/mutants/__main__.py)
 # make bench    the benchmarks
 # make faults   a cluster broken on purpose, every fault alone; ARGS picks (tests/faults/README.md)
 # make soak     an hour of faults, and what the workers use meanwhile
@@ -17,7 +18,7 @@ RUNTIME := $(VENV)/.runtime-installed
 TOOLS := $(VENV)/.tools-installed
 UV := uv==0.13.9
 
-.PHONY: dev test check format bench faults soak lock clean
+.PHONY: dev test check format mutants bench faults soak lock clean
 
 dev: $(RUNTIME)
 	$(BIN)/webhooks dev $(ARGS)
@@ -33,6 +34,9 @@ check: $(TOOLS)
 format: $(TOOLS)
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+mutants: $(TOOLS)
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 bench: $(TOOLS)
 	$(BIN)/python -m tests.benchmarks $(ARGS)

@@ -1,0 +1,32 @@
+"""The faults of tests/mutants fit the source as it is; planting them takes minutes and is done by `make mutants`."""
+
+import ast
+import re
+
+import pytest
+
+from tests.mutants.mutant import ROOT, Mutant
+from tests.mutants.mutants import MUTANTS
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_fault_fits_the_source_and_names_tests_that_exist(mutant: Mutant) -> None:
+    source = (ROOT / mutant.file).read_text()
+    planted = mutant.planted(source)
+    assert ast.dump(ast.parse(planted)) != ast.dump(ast.parse(source)), "it changes what the program does"
+    assert mutant.tests
+    for test in mutant.tests:
+        file, _, name = test.partition("::")
+        assert re.search(rf"^(async )?def {name}\(", (ROOT / file).read_text(), re.MULTILINE), test
+
+
+def test_faults_have_names_of_their_own() -> None:
+    names = [mutant.name for mutant in MUTANTS]
+    assert len(set(names)) == len(names)
+
+
+def test_a_fault_whose_text_is_not_there_once_says_so() -> None:
+    mutant = Mutant("a fault", "pipeline/x.py", was="a", becomes="b", tests=())
+    for source in ("", "a a"):
+        with pytest.raises(LookupError, match=r"a fault: pipeline/x\.py"):
+            mutant.planted(source)
