@@ -61,7 +61,7 @@ async def _run(names: Sequence[str], runs: int, seed: int, folder: Path) -> int:
                     result = await run(brokers, folder / f"{name}-{seed + number}", FAULTS[name], seed + number)
                 except Exception as error:  # noqa: BLE001 - whatever it is, the others have their turn
                     # A worker did not come up, or nothing could be read: as bad as a loss, and no reason to go home.
-                    result = Result(name, seed + number, 0.0, 0, 0, 0, {}, [f"did not come to a verdict: {error!r}"])
+                    result = Result(name, seed + number, 0.0, 0, 0, 0, 0, {}, [f"did not come to a verdict: {error!r}"])
                 broken += _report(result)
     return broken
 

@@ -8,10 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from confluent_kafka import KafkaError, Message, Producer
 
-from pipeline.kafka.disconnect import disconnect
 from tests.support.brokers import TestBroker
 
 logger = logging.getLogger(__name__)
@@ -19,10 +17,15 @@ logger = logging.getLogger(__name__)
 PADDING: Final = (64, 64, 64, 64, 64, 64, 64, 1024, 1024, 16_384)
 """Sizes of bodies, in bytes beyond the numbers in them; most events are small, and each subscription has all sizes."""
 
+BUFFERED_EVENTS: Final = 20_000
+"""How many events wait for the brokers at most: a minute of them. While it is full none is made."""
+
+LEAST_SHARE: Final = 0.9
+"""A run whose brokers have acknowledged less of what was due says little of the fault."""
+
 _TICK_SECONDS: Final = 0.02
-_RETRY_SECONDS: Final = 0.5
 _ACKNOWLEDGED_SECONDS: Final = 60.0
-"""So long the last acknowledgements are waited for; an idempotent producer would wait for them for ever."""
+"""How long the last acknowledgements are waited for."""
 
 
 def event(number: int, subscriptions: Sequence[str]) -> tuple[str, bytes]:
@@ -38,7 +41,12 @@ def event(number: int, subscriptions: Sequence[str]) -> tuple[str, bytes]:
 class Load:
     """Produces events until it is stopped.
 
+    One idempotent producer, whatever happens to the brokers: it tries each event again until it is acknowledged, keeps
+    their order and writes none twice. librdkafka does so without a time limit, where aiokafka gives a batch up after
+    its request timeout, and what follows it with it.
+
     Attributes:
+        due: how many events the pace asked for.
         acknowledged: the webhook-ids of the events that the brokers have acknowledged.
         unsure: how many acknowledgements did not come; the topic says whether those events are in it.
     """
@@ -47,91 +55,111 @@ class Load:
     topic: str
     subscriptions: Sequence[str]
     per_second: float
+    buffered_events: int = BUFFERED_EVENTS
+    acknowledged_seconds: float = _ACKNOWLEDGED_SECONDS
+    due: int = 0
     acknowledged: set[str] = field(default_factory=set)
     unsure: int = 0
+    _began: float = 0.0
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    _spoilt: set[AIOKafkaProducer] = field(default_factory=set)
 
     @property
     def sent(self) -> int:
         """How many events the brokers have acknowledged."""
         return len(self.acknowledged)
 
+    @property
+    def share(self) -> float:
+        """How much of what was due the brokers have acknowledged, from 0 to 1."""
+        return share(self.sent, self.due)
+
     def stop(self) -> None:
         """Produce no more."""
         self._stopping.set()
 
     async def run(self) -> None:
-        """Produce, and return when every event is acknowledged or given up.
-
-        Raises:
-            KafkaError: no broker can be reached when it is stopped.
-        """
-        pending: set[asyncio.Task[None]] = set()
-        producer = await self._started()
+        """Produce, and return when every event is acknowledged or given up."""
+        producer = Producer(
+            {
+                "bootstrap.servers": self.broker.bootstrap,
+                "enable.idempotence": True,
+                "message.timeout.ms": 0,  # none
+                "queue.buffering.max.messages": self.buffered_events,
+                "linger.ms": 5,
+                "partitioner": "murmur2_random",  # Kafka's own: stage.py chooses names by it
+                "topic.metadata.refresh.interval.ms": 5_000,
+                "reconnect.backoff.ms": 200,
+                "reconnect.backoff.max.ms": 1_000,
+                "logger": logger,
+            }
+        )
         try:
-            async for number in self._paced():
-                if producer in self._spoilt:
-                    await disconnect(producer)
-                    producer = await self._started()
-                task = asyncio.create_task(self._send(producer, number))
-                pending.add(task)
-                task.add_done_callback(pending.discard)
-            if pending:
-                await asyncio.wait(pending, timeout=_ACKNOWLEDGED_SECONDS)
+            async for number in self._paced(producer):
+                if not await self._put(producer, number):
+                    break
+            await self._until_acknowledged(producer)
         finally:
-            self.unsure += len(pending)
-            for task in pending:
-                task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
-            await disconnect(producer)
+            # What is left is given up; the callback of each says so.
+            producer.purge()
+            producer.poll(0)
 
-    async def _started(self) -> AIOKafkaProducer:
-        """A producer, as soon as there is a broker."""
-        while True:
-            producer = AIOKafkaProducer(
-                acks="all",
-                enable_idempotence=True,
-                linger_ms=5,
-                request_timeout_ms=20_000,
-                metadata_max_age_ms=5_000,
-                **self.broker.connection.client_options(),
-            )
-            try:
-                await producer.start()
-            except KafkaError:
-                await disconnect(producer)
-                if self._stopping.is_set():
-                    raise
-                await self._pause(_RETRY_SECONDS)
-            else:
-                return producer
-
-    async def _paced(self) -> AsyncIterator[int]:
+    async def _paced(self, producer: Producer) -> AsyncIterator[int]:
         """The numbers of the events, each when it is due."""
-        loop = asyncio.get_running_loop()
-        began, count = loop.time(), 0
+        self._began = asyncio.get_running_loop().time()
+        count = 0
         while not self._stopping.is_set():
-            due = int((loop.time() - began) * self.per_second)
+            due = self.due
             for number in range(count, due):
                 yield number
             count = due
-            await self._pause(_TICK_SECONDS)
+            await self._pause(producer)
 
-    async def _pause(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-
-    async def _send(self, producer: AIOKafkaProducer, number: int) -> None:
+    async def _put(self, producer: Producer, number: int) -> bool:
+        """Hand an event to the producer, when it has room; whether it did before the load was stopped."""
         subscription, body = event(number, self.subscriptions)
-        try:
-            place = await producer.send_and_wait(self.topic, body, subscription.encode())
-        except KafkaError as error:
-            logger.warning("event %d is not acknowledged: %r", number, error)
-            self.unsure += 1
-            if not error.retriable:
-                # It has counted the event, and whatever it sends there from now on is refused as out of order.
-                self._spoilt.add(producer)
-        else:
-            self.acknowledged.add(f"{place.topic}-{place.partition}-{place.offset}")
+        while True:
+            try:
+                producer.produce(self.topic, body, subscription, on_delivery=self._noted)
+            except BufferError:
+                if self._stopping.is_set():
+                    return False
+                await self._pause(producer)
+            else:
+                return True
+
+    async def _until_acknowledged(self, producer: Producer) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.acknowledged_seconds):
+                while len(producer):
+                    producer.poll(0)
+                    await asyncio.sleep(_TICK_SECONDS)
+
+    async def _pause(self, producer: Producer) -> None:
+        producer.poll(0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_TICK_SECONDS):
+                await self._stopping.wait()
+        # Also while there is no room: what the brokers keep from being made is no part of the load that counts.
+        self.due = int((asyncio.get_running_loop().time() - self._began) * self.per_second)
+
+    def _noted(self, error: KafkaError | None, message: Message) -> None:
+        offset = message.offset()
+        if error is None and offset is not None and offset >= 0:
+            self.acknowledged.add(f"{message.topic()}-{message.partition()}-{offset}")
+            return
+        # Without an offset it is one that a broker has found to be there already.
+        self.unsure += 1
+        logger.warning("an event for %s is not acknowledged: %s", message.key(), error)
+
+
+def share(sent: int, due: int) -> float:
+    """How much of what was *due* was *sent*, from 0 to 1; all of it where nothing was due."""
+    return 1.0 if due <= 0 else min(1.0, sent / due)
+
+
+def too_little(sent: int, due: int) -> list[str]:
+    """A sentence, if a run counts too little of its load to say anything."""
+    found = share(sent, due)
+    if found >= LEAST_SHARE:
+        return []
+    return [f"only {sent} of {due} events of the load counted ({found:.0%}), less than {LEAST_SHARE:.0%}"]

@@ -17,6 +17,7 @@ from tests.faults.evidence import Evidence
 from tests.faults.fault import CLEAN, Fault
 from tests.faults.faults import FAULTS
 from tests.faults.ledger import NAMED, Verdict, judge, strangers
+from tests.faults.load import share, too_little
 from tests.faults.stage import LEVEL_OF, Brokers, Stage, staged
 from tests.faults.supervisor import left_by_themselves, start_workers
 
@@ -42,14 +43,16 @@ class Result:
     Attributes:
         fault: its name; of a mixture the names, joined by "+".
         seed: of what was drawn.
-        sent: acknowledged events; *unsure*: whose acknowledgement was lost.
+        due: events that the pace of the load asked for.
+        sent: acknowledged events; *unsure*: whose acknowledgement did not come.
         left: how many workers ended by themselves, for their supervisor to start them again.
-        problems: the promises that were broken; none is what is wanted.
+        problems: the promises that were broken, or that too little of the load counted; none is what is wanted.
     """
 
     fault: str
     seed: int
     seconds: float
+    due: int
     sent: int
     unsure: int
     left: int
@@ -76,8 +79,10 @@ class Result:
             "fault": self.fault,
             "seed": self.seed,
             "seconds": round(self.seconds, 1),
+            "due": self.due,
             "sent": self.sent,
             "unsure": self.unsure,
+            "counted": round(share(self.sent, self.due), 3),
             "left": self.left,
             "levels": levels,
             "problems": list(self.problems),
@@ -149,7 +154,8 @@ async def _run(
         evidence = await stage.evidence()
         verdicts = judge(evidence.events, evidence.calls, evidence.letters, LEVEL_OF)
         promise = sum((fault.promise for fault in done), start=CLEAN)
-        problems += [*promise.broken(verdicts), *_missing(stage, evidence)]
+        load = stage.load
+        problems += [*promise.broken(verdicts), *_missing(stage, evidence), *too_little(load.sent, load.due)]
         _keep(folder / "evidence.txt", evidence, verdicts)
         left = len(left_by_themselves(stage))
         problems += [
@@ -158,7 +164,7 @@ async def _run(
             if (code := await worker.terminate())
         ]
     name = "+".join(fault.name for fault in done)
-    return Result(name, seed, time.monotonic() - began, stage.load.sent, stage.load.unsure, left, verdicts, problems)
+    return Result(name, seed, time.monotonic() - began, load.due, load.sent, load.unsure, left, verdicts, problems)
 
 
 @asynccontextmanager

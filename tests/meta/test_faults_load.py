@@ -1,9 +1,9 @@
-"""What the load of the faults consists of."""
+"""What the load of the faults consists of, and how much of it has to count."""
 
 import json
 from collections import defaultdict
 
-from tests.faults.load import PADDING, event
+from tests.faults.load import PADDING, event, share, too_little
 
 SUBSCRIPTIONS = [f"s-{number}" for number in range(20)]
 EVENTS = 20 * 50
@@ -25,3 +25,14 @@ def test_every_subscription_has_events_of_every_size() -> None:
         subscription, body = event(number, SUBSCRIPTIONS)
         sizes[subscription].add(len(json.loads(body)["padding"]))
     assert dict(sizes) == {name: set(PADDING) for name in SUBSCRIPTIONS}
+
+
+def test_a_run_that_counts_little_of_its_load_is_broken_and_says_how_much() -> None:
+    assert too_little(5_094, 36_783) == ["only 5094 of 36783 events of the load counted (14%), less than 90%"]
+    assert too_little(0, 50)
+
+
+def test_a_run_that_counts_most_of_its_load_is_whole() -> None:
+    assert too_little(90, 100) == []
+    assert too_little(0, 0) == []
+    assert share(101, 100) == 1.0, "the last ones were made after the pace was looked at"
