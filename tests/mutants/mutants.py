@@ -11,9 +11,9 @@ APP: Final = "tests/unit/test_app.py::"
 BACKLOG: Final = "tests/broker/test_backlog.py::"
 CURSORS: Final = "tests/broker/test_cursors.py::"
 DEAD_LETTER: Final = "tests/broker/test_dead_letter.py::"
-GROWTH: Final = "tests/broker/test_growth.py::"
-INTAKE: Final = "tests/unit/test_intake.py::"
-OWNERSHIP: Final = "tests/unit/runtime/test_membership.py::"
+EXPANSION: Final = "tests/broker/test_growth.py::"
+CONSUMER: Final = "tests/unit/runtime/test_consumer.py::"
+MEMBERSHIP: Final = "tests/unit/runtime/test_membership.py::"
 SUBSCRIPTIONS: Final = "tests/broker/test_subscriptions.py::"
 TOKENS: Final = "tests/unit/auth/test_token_cache.py::"
 TRANSPORT: Final = "tests/unit/http/test_transport.py::"
@@ -25,7 +25,7 @@ MUTANTS: Final = (
         "agents/deliver.py",
         was="if message.generation_id == app.consumer_generation_id:",
         becomes="if True:",
-        tests=(f"{INTAKE}test_a_batch_of_an_earlier_generation_is_not_handed_over",),
+        tests=(f"{CONSUMER}test_a_batch_of_an_earlier_generation_is_not_handed_over",),
     ),
     Mutant(
         "the lease is not asked for right before the write",
@@ -68,21 +68,21 @@ MUTANTS: Final = (
         "pipeline/runtime/consumer.py",
         was="return self.flow_active and generation == self.app.consumer_generation_id",
         becomes="return self.flow_active",
-        tests=(f"{INTAKE}test_what_was_fetched_before_a_rebalance_is_not_handed_out_and_fetched_again",),
+        tests=(f"{CONSUMER}test_what_was_fetched_before_a_rebalance_is_not_handed_out_and_fetched_again",),
     ),
     Mutant(
         "what was fetched before a rebalance is passed over",
         "pipeline/runtime/consumer.py",
         was="            await self._go_back(records)\n            return",
         becomes="            return",
-        tests=(f"{INTAKE}test_what_was_fetched_before_a_rebalance_is_not_handed_out_and_fetched_again",),
+        tests=(f"{CONSUMER}test_what_was_fetched_before_a_rebalance_is_not_handed_out_and_fetched_again",),
     ),
     Mutant(
         "an assignment that Kafka counts as the same one is the same one",
         "pipeline/runtime/consumer.py",
         was="        app.consumer_generation_id += 1\n",
         becomes="",
-        tests=(f"{OWNERSHIP}test_an_assignment_that_the_group_only_confirms_is_a_generation_of_its_own",),
+        tests=(f"{MEMBERSHIP}test_an_assignment_that_the_group_only_confirms_is_a_generation_of_its_own",),
     ),
     # ----------------------------------------------------------- kafka/cursors.py
     Mutant(
