@@ -11,6 +11,10 @@ class SecretMark:
     """Marks a field whose value no error, log line or repr may hold."""
 
 
+class UrlMark:
+    """Marks a field with a URL, whose query may hold credentials."""
+
+
 def alias(name: str, field: FieldInfo) -> str:
     """What the field is called outside."""
     return field.alias or name
@@ -66,6 +70,11 @@ def is_secret(field: FieldInfo | None) -> bool:
     if field is None:
         return False
     return _mentions(field.annotation, SecretStr) or any(isinstance(mark, SecretMark) for mark in metadata(field))
+
+
+def is_url(field: FieldInfo) -> bool:
+    """Whether a field holds a URL."""
+    return any(isinstance(mark, UrlMark) for mark in metadata(field))
 
 
 def _mentions(annotation: object, wanted: type) -> bool:

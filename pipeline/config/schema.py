@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from pipeline.config.model_fields import SecretMark, alias, is_secret, model_in
+from pipeline.config.model_fields import SecretMark, alias, is_secret, is_url, model_in
 from pipeline.config.validation_messages import join, sentence
+from pipeline.core.credentials import change_query_credentials
 from pipeline.core.errors import ConfigurationError
 
 Secret = Annotated[str, SecretMark(), StringConstraints(min_length=1)]
@@ -31,6 +32,7 @@ class StrictModel(BaseModel):
         without_meaning: names that may stand there but mean nothing to this pipeline; `drop_meaningless()` takes them
             away before reading, and says so.
         marked_secret: the names of the fields that are marked as secret.
+        marked_url: the names of the fields that hold a URL.
         parts: the models of the fields that hold objects, by the names of the fields outside.
     """
 
@@ -44,6 +46,7 @@ class StrictModel(BaseModel):
 
     without_meaning: ClassVar[frozenset[str]] = frozenset()
     marked_secret: ClassVar[frozenset[str]] = frozenset()
+    marked_url: ClassVar[frozenset[str]] = frozenset()
     parts: ClassVar[Mapping[str, "type[StrictModel]"]] = {}
 
     @classmethod
@@ -51,6 +54,7 @@ class StrictModel(BaseModel):
         # Once per class: subscriptions are read by the thousand at start.
         fields = cls.model_fields
         cls.marked_secret = frozenset(name for name, field in fields.items() if is_secret(field))
+        cls.marked_url = frozenset(name for name, field in fields.items() if is_url(field))
         models = {alias(name, field): model_in(field.annotation) for name, field in fields.items()}
         cls.parts = {name: model for name, model in models.items() if model and issubclass(model, StrictModel)}
 
@@ -61,7 +65,10 @@ class StrictModel(BaseModel):
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         secret = self.secret_fields()
         for name, value in super().__repr_args__():
-            yield name, "********" if name in secret and value is not None else value
+            if name is not None and name in self.marked_url and isinstance(value, str):
+                yield name, change_query_credentials(value, lambda _name, _value: "********")
+            else:
+                yield name, "********" if name in secret and value is not None else value
 
 
 Model = TypeVar("Model", bound=StrictModel)

@@ -236,7 +236,7 @@ are those of RFC 7591 section 2)."""
 class OAuth2Auth:
     """`auth.type: oauth2`: client credentials (RFC 6749 section 4.4)."""
 
-    endpoint: str
+    endpoint: str = field(repr=False)
     client_id: str
     client_secret: str = field(repr=False)
     scopes: tuple[str, ...] = ()
@@ -318,7 +318,7 @@ class Subscription:
 
     id: str
     revision: int
-    url: str
+    url: str = field(repr=False)
     qos: Qos = Qos.AUTO
     headers: tuple[Header, ...] = ()
     auth: Auth = NoAuth()

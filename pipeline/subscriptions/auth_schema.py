@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.auth.assertion import OWN_CLAIMS
+from pipeline.config.model_fields import UrlMark
 from pipeline.config.schema import Name, Secret, StrictModel, problem
 from pipeline.config.validation_messages import shown
 from pipeline.subscriptions.fields import check_url, has_controls
@@ -34,7 +35,7 @@ class Token(StrictModel):
 class OAuth2(StrictModel):
     """Client credentials (RFC 6749 section 4.4)."""
 
-    endpoint: Name
+    endpoint: Annotated[Name, UrlMark()]
     client_id: Name
     client_secret: Secret
     scopes: list[Name] | None = None
@@ -69,8 +70,8 @@ class JwtProfileOAuth2(StrictModel):
 
     issuer: Name
     subject: Name
-    audience: Name
-    endpoint: Name | None = None
+    audience: Annotated[Name, UrlMark()]
+    endpoint: Annotated[Name, UrlMark()] | None = None
     scopes: list[Name] | None = None
     expiration_time: Annotated[int, Field(ge=1, le=31_536_000)] = 30
     expiration_time_unit: Literal["SECONDS", "MINUTES", "HOURS", "DAYS"] = "SECONDS"

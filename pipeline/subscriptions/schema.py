@@ -10,9 +10,10 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from pipeline.config.definition_schema import MAX_CONCURRENT_CONNECTIONS, Milliseconds, WebhookType
-from pipeline.config.model_fields import SecretMark
+from pipeline.config.model_fields import SecretMark, UrlMark
 from pipeline.config.schema import Name, Secret, StrictModel, problem
 from pipeline.config.validation_messages import shown
+from pipeline.core.credentials import change_query_credentials, names_credential
 from pipeline.subscriptions.auth_schema import Auth
 from pipeline.subscriptions.fields import check_url, has_controls, instant
 from pipeline.subscriptions.tls_schema import Ssl
@@ -27,8 +28,10 @@ _STATUS_CLASSES: Final = {"3xx", "4xx", "5xx"}
 _STATUS_CODES: Final = range(300, 600)
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_CREDENTIAL_NAMES: Final = {"authorization", "proxy-authorization", "cookie", "token", "apikey"}
-_CREDENTIAL_ENDINGS: Final = ("-key", "-token", "-secret", "-password", "-authorization")
+ENCRYPTED: Final = "enc:"
+"""How a secret begins that is encrypted (secrets.py)."""
+
+_LONGEST_URL: Final = 8192
 
 
 class Header(StrictModel):
@@ -57,9 +60,7 @@ class Header(StrictModel):
 
     def secret_fields(self) -> frozenset[str]:
         """The value, where the name is one of credentials."""
-        name = self.name.lower()
-        is_secret = name in _CREDENTIAL_NAMES or name.endswith(_CREDENTIAL_ENDINGS)
-        return frozenset({"value"}) if is_secret else frozenset()
+        return frozenset({"value"}) if names_credential(self.name) else frozenset()
 
 
 def _status(code: object) -> object:
@@ -135,7 +136,8 @@ class HttpOptions(StrictModel):
 class EntrypointConfiguration(StrictModel):
     """How one subscriber is called."""
 
-    callback_url: Annotated[str, StringConstraints(min_length=1, max_length=8192)]
+    # Longer than a URL may be: the credentials of its query are encrypted in the topic.
+    callback_url: Annotated[str, UrlMark(), StringConstraints(min_length=1, max_length=16 * _LONGEST_URL)]
     headers: list[Header] | None = None
     auth: Auth | None = None
     ssl: Ssl | None = None
@@ -149,6 +151,9 @@ class EntrypointConfiguration(StrictModel):
     @field_validator("callback_url")
     @classmethod
     def _is_url(cls, url: str) -> str:
+        length = len(change_query_credentials(url, lambda _, value: "" if value.startswith(ENCRYPTED) else value))
+        if length > _LONGEST_URL:
+            raise problem(f"holds {length} characters; allowed: 1 to {_LONGEST_URL}")
         return check_url(url, "auth")
 
 

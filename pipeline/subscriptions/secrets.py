@@ -14,6 +14,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pipeline.config.model_fields import alias
 from pipeline.config.schema import StrictModel
 from pipeline.config.validation_messages import join
+from pipeline.core.credentials import change_query_credentials
 from pipeline.core.errors import ConfigurationError
 from pipeline.subscriptions.auth_schema import Auth
 from pipeline.subscriptions.schema import OPTIONS, Header, WireSubscription
@@ -138,7 +139,7 @@ def _moved(wanted: WireSubscription, stored: WireSubscription) -> list[tuple[tup
     new, old = (each.configuration.entrypoint_configuration for each in (wanted, stored))
     moved: list[tuple[tuple[str, ...], str]] = []
     if _origin(new.callback_url) != _origin(old.callback_url):
-        sent = ("headers", "auth")
+        sent = ("headers", "auth", "callbackUrl?")
         moved.append((tuple(f"{OPTIONS}.{name}" for name in sent), f"{OPTIONS}.callbackUrl"))
     place, former = _endpoint(new.auth), _endpoint(old.auth)
     if place is not None and former is not None and _origin(place[1]) != _origin(former[1]):
@@ -172,8 +173,16 @@ def change_secrets(model: Part, change: Change, path: str = "") -> Part:
         value = getattr(model, name)
         if value is not None:
             place = join(path, alias(name, field))
-            update[name] = _changed(value, change, place, is_secret=name in secret)
+            if isinstance(value, str) and name in model.marked_url:
+                update[name] = _changed_url(value, change, place)
+            else:
+                update[name] = _changed(value, change, place, is_secret=name in secret)
     return model.model_copy(update=update)
+
+
+def _changed_url(url: str, change: Change, path: str) -> str:
+    """*url* with the credentials of its query changed; their paths are `path?name`."""
+    return change_query_credentials(url, lambda name, value: change(f"{path}?{name}", value))
 
 
 def _changed(value: object, change: Change, path: str, *, is_secret: bool) -> object:

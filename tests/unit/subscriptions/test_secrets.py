@@ -45,6 +45,18 @@ def test_sealing_encrypts_every_secret_and_opening_gives_them_back() -> None:
     assert box.open(parse_subscription(to_document(sealed))) == plain
 
 
+@pytest.mark.parametrize(
+    "name", ["X-Service-Credential", "X-Service-Credentials", "X-Auth", "X-Passphrase", "X-AccessToken", "Signature"]
+)
+def test_a_header_whose_name_means_credentials_holds_a_secret(name: str) -> None:
+    document = {
+        "id": "s",
+        "configuration": {"callbackUrl": "https://e", "headers": [{"name": name, "value": "cred-1"}]},
+    }
+    plain = parse_subscription(document)
+    assert "cred-1" not in json.dumps([to_document(SecretBox([OLD]).seal(plain)), to_document(mask(plain))])
+
+
 def test_a_secret_that_looks_encrypted_is_a_secret_like_any_other() -> None:
     box = SecretBox([OLD])
     document = copy.deepcopy(DOCUMENT)
@@ -172,3 +184,51 @@ def test_neither_does_a_credential_follow_its_token_endpoint(auth: dict[str, Any
         match=f"auth.{name}.*: is masked, and .*auth.{name}.{field} has another scheme",
     ):
         again(auth, lambda options: options["auth"][name].update({field: "https://evil.example/token"}))
+
+
+URL = "https://example.com/hook?x=%27a&access_token=planted%2F1&sig=planted-2&sig=planted=3#planted"
+TOKEN_URL = "https://id.example/token?key=planted-4"
+
+
+def with_urls() -> dict[str, Any]:
+    document = copy.deepcopy(DOCUMENT)
+    document["configuration"]["callbackUrl"] = URL.removesuffix("#planted")
+    document["configuration"]["auth"] = copy.deepcopy(OAUTH2)
+    document["configuration"]["auth"]["oauth2"]["endpoint"] = TOKEN_URL
+    return document
+
+
+def test_credentials_in_the_query_of_a_url_are_secrets_and_the_rest_of_it_stays() -> None:
+    box = SecretBox([OLD])
+    plain = parse_subscription(with_urls())
+    sealed, shown = box.seal(plain), mask(plain)
+
+    assert "planted" not in json.dumps([to_document(sealed), to_document(shown)])
+    assert "planted" not in repr([plain, sealed, shown])
+    options = shown.configuration.entrypoint_configuration
+    assert options.callback_url == "https://example.com/hook?x=%27a&access_token=********&sig=********&sig=********"
+    assert box.open(parse_subscription(to_document(sealed))) == plain
+    assert unmask(shown, plain) == plain
+
+
+def test_a_mask_in_a_query_stays_on_its_origin_and_needs_a_stored_secret() -> None:
+    stored = parse_subscription(with_urls())
+    shown = to_document(mask(stored))
+    options = shown["configuration"]["entrypointConfiguration"]
+    options["callbackUrl"] = "https://other.example/?access_token=********"
+    del options["headers"], options["auth"]
+    with pytest.raises(ConfigurationError, match=r"callbackUrl\?access_token: is masked, and .* another scheme"):
+        unmask(parse_subscription(shown), stored)
+    options["callbackUrl"] = "https://example.com/?key=********"
+    with pytest.raises(ConfigurationError, match=r"callbackUrl\?key: is masked, and no secret is stored there"):
+        unmask(parse_subscription(shown), stored)
+
+
+def test_a_url_of_secrets_of_any_length_that_is_allowed_can_be_stored() -> None:
+    document = copy.deepcopy(DOCUMENT)
+    document["configuration"]["callbackUrl"] = "https://h/?" + "&".join(f"key={number}" for number in range(900))
+    box, plain = SecretBox([OLD]), parse_subscription(document)
+    assert box.open(parse_subscription(to_document(box.seal(plain)))) == plain
+    document["configuration"]["callbackUrl"] = "https://h/?key=" + "k" * 8192
+    with pytest.raises(ConfigurationError, match=r"callbackUrl: holds 8207 characters; allowed: 1 to 8192"):
+        parse_subscription(document)

@@ -1,0 +1,71 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.core.credentials import change_query_credentials, names_credential, query_credentials
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Authorization", "Proxy-Authorization", "Cookie", "X-Service-Credential", "X-Service-Credentials", "X-Auth",
+        "X-Auth-Token", "xAuthToken", "X-Passphrase", "X_API_KEY", "X-ApiKey", "apikey", "Ocp-Apim-Subscription-Key",
+        "Token", "access_token", "accessToken", "ACCESS_TOKEN", "sig", "X-Amz-Signature", "X-Amz-Credential", "key",
+        "secret", "client.secret", "password", "pwd", "X-Session", "sharedaccesskey", "XServiceCredentials", "jwt",
+    ],
+)  # fmt: skip
+def test_a_name_of_a_credential_is_known(name: str) -> None:
+    assert names_credential(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["X-Team", "Content-Type", "Accept", "User-Agent", "X-Author", "authority",
+     "id", "topic", "", "X-Company", "design", "X-Country-Code", "spin", "passenger", "1", "-"],
+)  # fmt: skip
+def test_another_name_is_not(name: str) -> None:
+    assert not names_credential(name)
+
+
+def masked(url: str) -> str:
+    return change_query_credentials(url, lambda name, _: f"<{name}>")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://h/?access_token=a%20b&x=1", "https://h/?access_token=<access_token>&x=1"),
+        ("https://h/p?x=1;sig=a=b==&y#f", "https://h/p?x=1;sig=<sig>&y#f"),
+        ("https://h?token=1&token=2&Token=3", "https://h?token=<token>&token=<token 2>&Token=<Token>"),
+        ("https://h/?api%5Fkey=1&access+token=2", "https://h/?api%5Fkey=<api_key>&access+token=<access token>"),
+        ("https://h/?code=1&countrycode=2&key=&secret", "https://h/?code=<code>&countrycode=2&key=&secret"),
+        ("https://h/#?key=1", "https://h/#?key=1"),
+        ("https://h/key=1", "https://h/key=1"),
+        ("https://h/?a=?key=1&&=2&%ff=3", "https://h/?a=?key=1&&=2&%ff=3"),
+        ("", ""),
+    ],
+)
+def test_the_credentials_of_a_query_are_found(url: str, shown: str) -> None:
+    assert masked(url) == shown
+
+
+def test_they_are_listed_as_they_stand_there() -> None:
+    assert query_credentials("https://h/?key=a%2Fb&x=1&sig=c") == ["a%2Fb", "c"]
+
+
+PARTS = st.sampled_from(["key", "sig", "x", "=", "&", ";", "?", "#", "%", "%20", "+", "ü", "a", "/", "********"])
+
+
+@given(st.lists(PARTS).map("".join))
+def test_all_else_stays_byte_by_byte(rest: str) -> None:
+    url = f"https://h/{rest}"
+    assert change_query_credentials(url, lambda _, value: value) == url
+    # What was changed is found again under the same names, and changed back.
+    known: dict[str, str] = {}
+
+    def remembered(name: str, value: str) -> str:
+        known[name] = value
+        return "enc:v2:AA=="
+
+    changed = change_query_credentials(url, remembered)
+    assert change_query_credentials(changed, lambda name, _: known[name]) == url
