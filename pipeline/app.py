@@ -43,6 +43,7 @@ from pipeline.kafka.cursors import KafkaRows
 from pipeline.kafka.dead_letters import KafkaDeadLetters
 from pipeline.kafka.expansion import Growth
 from pipeline.kafka.log_reader import Backlog
+from pipeline.kafka.topics import cursors_topic, subscriptions_topic, tokens_topic
 from pipeline.observability.logs import logging_config
 from pipeline.observability.reporter import WorkerReporter
 from pipeline.observability.telemetry import Telemetry
@@ -50,7 +51,6 @@ from pipeline.runtime.assignor import LevelAssignor
 from pipeline.runtime.consumer import DeliveryApp
 from pipeline.runtime.membership import CHECK_SECONDS, Ownership
 from pipeline.runtime.token_table import add_token_table
-from pipeline.runtime.topics import cursors_topic, subscriptions_topic, tokens_topic
 from pipeline.subscriptions.advisories import caution
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox

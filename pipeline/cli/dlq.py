@@ -7,10 +7,11 @@ import click
 
 from pipeline.cli.output import Format, as_json, as_table, output_option, printable
 from pipeline.cli.running import configured, errors_as_sentences
-from pipeline.config.definition import DeadLetters, Definition
+from pipeline.config.definition import Definition
 from pipeline.core.errors import ConfigurationError
 from pipeline.kafka.letters import Found, newest
 from pipeline.kafka.redrive import Redriven, Scope, opened_redrive
+from pipeline.kafka.topics import DeadLetterTopic
 
 COLUMNS = ("LETTER", "WHEN", "SUBSCRIPTION", "REASON", "STATUS", "ATTEMPTS", "WEBHOOK-ID", "ERROR")
 
@@ -67,7 +68,7 @@ async def _redrive(
 ) -> tuple[int, int]:
     redriven = skipped = 0
     dlq = _dead_letters(definition)
-    async with opened_redrive(definition, dlq, app, scope, limit=limit, dry_run=dry_run) as run:
+    async with opened_redrive(definition.source, dlq, app, scope, limit=limit, dry_run=dry_run) as run:
         async for result in run.run():
             click.echo(_line(result))
             redriven += result.why_not is None
@@ -83,7 +84,7 @@ def _line(result: Redriven) -> str:
     return f"redriven {letter.place} {name} -> {result.place or 'nowhere, this is a dry run'}"
 
 
-def _dead_letters(definition: Definition) -> DeadLetters:
+def _dead_letters(definition: Definition) -> DeadLetterTopic:
     if definition.dlq is None:
         raise ConfigurationError("dlq: the definition names no dead-letter topic")
     return definition.dlq

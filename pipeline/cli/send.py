@@ -9,12 +9,11 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from pipeline.cli.running import configured, errors_as_sentences
-from pipeline.config.definition import Source
 from pipeline.core.errors import BrokerError, ConfigurationError
 from pipeline.core.model import Record
 from pipeline.core.webhook_ids import own_id
 from pipeline.kafka.disconnect import disconnect
-from pipeline.runtime.topics import count_partitions
+from pipeline.kafka.topics import Source, count_partitions
 
 Headers = list[tuple[str, bytes]]
 

@@ -15,7 +15,7 @@ from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.config.documents import parse_documents, read_documents
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.redaction import shown_url
-from pipeline.runtime.topics import count_partitions, end_offset
+from pipeline.kafka.topics import count_partitions, end_offset
 from pipeline.subscriptions.session import opened_store
 from pipeline.subscriptions.store import Change, SubscriptionStore
 

@@ -22,8 +22,8 @@ from pipeline.config.certificates import (
 )
 from pipeline.config.jks import read_jks, unprotect
 from pipeline.config.pkcs12 import key_bags
-from pipeline.config.validation_messages import shown
 from pipeline.core.errors import ConfigurationError
+from pipeline.core.shown import shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,21 +18,15 @@ from pipeline.config.definition_schema import (
     ProxyOptions,
 )
 from pipeline.config.documents import read_document
-from pipeline.config.kafka_endpoints import (
-    DeadLetters,
-    IsolationLevel,
-    Source,
-    find_dead_letters,
-    find_source,
-    read_groups,
-)
+from pipeline.config.kafka_endpoints import find_dead_letters, find_source, read_groups
 from pipeline.config.schema import drop_meaningless, read
-from pipeline.config.validation_messages import kind, shown
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import HttpLimits, Interrupt, Proxy, Qos
+from pipeline.core.shown import kind, shown
 from pipeline.kafka.connection import parse_bootstrap_servers
+from pipeline.kafka.topics import DeadLetterTopic, Source
 
-__all__ = ["DeadLetters", "Definition", "IsolationLevel", "Source", "load_definition", "parse_definition"]
+__all__ = ["Definition", "load_definition", "parse_definition"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +45,7 @@ class Definition:
 
     name: str
     source: Source
-    dlq: DeadLetters | None = None
+    dlq: DeadLetterTopic | None = None
     qos: Qos = Qos.AUTO
     interrupt: Interrupt = field(default_factory=Interrupt)
     http: HttpLimits = field(default_factory=HttpLimits)
@@ -108,7 +102,7 @@ def parse_definition(document: object, bootstrap_servers: str | None = None) -> 
 
 
 def _definition(
-    name: str, source: Source, dlq: DeadLetters | None, entrypoint: Entrypoint, ignored: tuple[str, ...]
+    name: str, source: Source, dlq: DeadLetterTopic | None, entrypoint: Entrypoint, ignored: tuple[str, ...]
 ) -> Definition:
     configuration = entrypoint.configuration or EntrypointConfiguration.model_validate({})
     qos = Qos(entrypoint.qos)
@@ -145,8 +139,8 @@ def _proxy(options: ProxyOptions | None) -> Proxy | None:
 
 
 def _relocated(
-    source: Source, dlq: DeadLetters | None, bootstrap_servers: str | None
-) -> tuple[Source, DeadLetters | None]:
+    source: Source, dlq: DeadLetterTopic | None, bootstrap_servers: str | None
+) -> tuple[Source, DeadLetterTopic | None]:
     if bootstrap_servers is None:
         return source, dlq
     before = source.connection.bootstrap_servers

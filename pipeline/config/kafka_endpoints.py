@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.config.definition_schema import (
     Consumer,
@@ -14,11 +14,11 @@ from pipeline.config.definition_schema import (
 )
 from pipeline.config.kafka_security import connection
 from pipeline.config.schema import drop_meaningless, read
-from pipeline.config.validation_messages import shown
 from pipeline.core.errors import ConfigurationError
+from pipeline.core.shown import shown
 from pipeline.kafka.connection import KafkaConnection, parse_bootstrap_servers
+from pipeline.kafka.topics import DeadLetterTopic, Source
 
-IsolationLevel = Literal["read_committed", "read_uncommitted"]
 SHARED = "sharedConfiguration"
 OVERRIDE = "sharedConfigurationOverride"
 
@@ -52,30 +52,6 @@ class Group:
     path: str
     endpoints: tuple[KafkaEndpoint, ...]
     others: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The topic that is read.
-
-    Attributes:
-        auto_offset_reset: from where, when the group has no place in it yet.
-        isolation_level: whether records of transactions are read when these are committed, or as they come. Those of
-            aborted ones are read only as they come.
-    """
-
-    connection: KafkaConnection
-    topic: str
-    auto_offset_reset: Literal["earliest", "latest"] = "latest"
-    isolation_level: IsolationLevel = "read_committed"
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetters:
-    """The topic for events that can't be delivered; it may be on another cluster than the source."""
-
-    connection: KafkaConnection
-    topic: str
 
 
 def read_groups(documents: Sequence[object]) -> tuple[list[Group], list[str]]:
@@ -126,7 +102,7 @@ def find_source(groups: Sequence[Group]) -> Source:
     return Source(endpoint.connection, topic, consumer.auto_offset_reset, consumer.isolation_level)
 
 
-def find_dead_letters(groups: Sequence[Group], target: str, entrypoint: str, path: str) -> DeadLetters:
+def find_dead_letters(groups: Sequence[Group], target: str, entrypoint: str, path: str) -> DeadLetterTopic:
     """The endpoint that `dlq.endpoint` names, by its own name or its group's.
 
     Args:
@@ -153,7 +129,7 @@ def find_dead_letters(groups: Sequence[Group], target: str, entrypoint: str, pat
         )
     endpoint = candidates[0]
     topics = endpoint.producer.topics if endpoint.producer else None
-    return DeadLetters(endpoint.connection, _one_topic(topics, f"{endpoint.path}.{OVERRIDE}.producer.topics"))
+    return DeadLetterTopic(endpoint.connection, _one_topic(topics, f"{endpoint.path}.{OVERRIDE}.producer.topics"))
 
 
 def _no_target(entrypoint: str, target: str, path: str, hint: str) -> str:

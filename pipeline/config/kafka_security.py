@@ -9,9 +9,9 @@ from pydantic import AliasChoices, Field
 from pipeline.config.certificates import from_base64, trusted_from_jks, trusted_from_pem, trusted_from_pkcs12
 from pipeline.config.client_certificates import ClientCertificate, client_from_jks, client_from_pem, client_from_pkcs12
 from pipeline.config.schema import Secret, StrictModel
-from pipeline.config.validation_messages import shown
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import TlsOptions
+from pipeline.core.shown import shown
 from pipeline.kafka.connection import KafkaConnection, Mechanism
 
 StoreType = Literal["", "NONE", "PEM", "PKCS12", "JKS"]

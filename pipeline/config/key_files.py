@@ -8,8 +8,8 @@ from os.path import normpath
 from pathlib import Path
 from typing import Final
 
-from pipeline.config.validation_messages import shown
 from pipeline.core.errors import ConfigurationError
+from pipeline.core.shown import shown
 
 MAX_BYTES: Final = 1024 * 1024
 """Of a key store: larger ones don't exist."""

@@ -16,8 +16,9 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from pipeline.config.schema import problem
 from pipeline.config.settings_sources import PREFIX, EnvironmentSource, FileSource
-from pipeline.config.validation_messages import sentence, shown
+from pipeline.config.validation_messages import sentence
 from pipeline.core.errors import ConfigurationError
+from pipeline.core.shown import shown
 from pipeline.kafka.connection import parse_bootstrap_servers
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -9,8 +9,9 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from pipeline.config.documents import read_document
-from pipeline.config.validation_messages import kind, nearest
+from pipeline.config.validation_messages import nearest
 from pipeline.core.errors import ConfigurationError
+from pipeline.core.shown import kind
 
 PREFIX: Final = "WEBHOOKS_"
 CONFIG: Final = f"{PREFIX}CONFIG"

@@ -1,7 +1,6 @@
 """The mistakes that pydantic finds, as sentences for people: path, value, what is allowed, the nearest known name."""
 
 import difflib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -12,9 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from pipeline.config.model_fields import alias, is_secret, literals, locate, metadata
-
-SHOWN_CHARACTERS: Final = 60
-"""How much of a wrong value an error repeats."""
+from pipeline.core.shown import kind, printable, shown
 
 _KEY: Final = "[key]"
 """What pydantic adds to the location of a name that is wrong itself."""
@@ -31,33 +28,6 @@ def nearest(name: str, known: Sequence[str]) -> str:
     if close:
         return f"did you mean {lowered[close[0]]}?"
     return f"known here: {', '.join(known)}" if known else "nothing is known here"
-
-
-def shown(value: object) -> str:
-    """A value for an error: scalars as JSON, shortened; of anything else its kind."""
-    if value is None or isinstance(value, (str, bool, int, float)):
-        return _printable(json.dumps(value, ensure_ascii=False))
-    return kind(value)
-
-
-def _printable(text: str) -> str:
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
-
-
-_KINDS: Final[list[tuple[type | tuple[type, ...], str]]] = [
-    (type(None), "null"),
-    (bool, "a boolean"),
-    (str, "a string"),
-    ((int, float), "a number"),
-    ((list, tuple), "a list"),
-    (Mapping, "an object"),
-]
-
-
-def kind(value: object) -> str:
-    """What sort of JSON value this is."""
-    return next((name for types, name in _KINDS if isinstance(value, types)), f"a {type(value).__name__}")
 
 
 _EXPECTED: Final = {
@@ -156,5 +126,5 @@ def join(path: str, key: object) -> str:
     name = str(key) if isinstance(key, (str, int, float)) else kind(key)
     if not _PLAIN_NAME.fullmatch(name):
         return f"{path}[{shown(name)}]"
-    name = _printable(name)
+    name = printable(name)
     return f"{path}.{name}" if path else name

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Protocol
 from pipeline.core.attempts import FailedAttempt
 from pipeline.core.clock import Clock, steady_now
 from pipeline.core.concurrency import Slots
+from pipeline.core.dead_letter import DeadLetters, Letter
 from pipeline.core.errors import LeaseEndedError, NotDeadLetteredError
 from pipeline.core.in_flight import Flight
 from pipeline.core.lease import Lease
 from pipeline.core.model import Event, Qos, Subscription
+from pipeline.core.observer import DropRule, Observer
 from pipeline.core.outcome import Delivered, Failed, Outcome, describe, may_have_arrived, status_of
 from pipeline.core.policy import DeadLetter, Drop, Reason, Retry, Settle, Stop, decide
 from pipeline.core.rate_limit import Pacing
-from pipeline.kafka.dead_letters import DeadLetters, Letter
-from pipeline.observability.telemetry import DropRule, Telemetry
 
 if TYPE_CHECKING:
     from pipeline.core.lane import Lane
@@ -65,7 +65,7 @@ class Delivery:
     slots: Slots
     lease: Lease
     clock: Clock
-    telemetry: Telemetry
+    telemetry: Observer
     pacing: Pacing
     chance: Callable[[], float]
 

@@ -16,9 +16,9 @@ from pipeline.core.clock import Clock, steady_now
 from pipeline.core.delivery import Delivery
 from pipeline.core.errors import FencedError
 from pipeline.core.model import Cursor, Event, Subscription
+from pipeline.core.observer import Observer
 from pipeline.core.partition import Directory, Partition, Reader, Rows
 from pipeline.core.ports import LaneLimits
-from pipeline.observability.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ class Dispatcher:
         self.topic = topic
         self.deliver = deliver
         self.clock: Clock = deliver.clock
-        self.telemetry: Telemetry = deliver.telemetry
+        self.telemetry: Observer = deliver.telemetry
         self.directory = registry
         self.reader = reader
         self.limits = limits

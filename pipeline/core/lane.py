@@ -23,11 +23,10 @@ from pipeline.core.errors import FencedError
 from pipeline.core.in_flight import OVERTAKEN, Flight, Progress
 from pipeline.core.model import Cause, Cursor, Event, Interrupt, Qos, RetryPolicy, Status, Subscription
 from pipeline.core.policy import CauseKind, Rules
-from pipeline.core.ports import Home, LaneLimits, size_of
+from pipeline.core.ports import Home, LaneLimits, LaneState, size_of
 from pipeline.core.sleepers import Sleepers
 from pipeline.core.unread import Unread
 from pipeline.core.waiting import oldest_ms
-from pipeline.observability.status import LaneState
 
 UNKNOWN_RULES = Rules(Qos.AT_LEAST_ONCE, RetryPolicy(), Interrupt(), has_dead_letters=True)
 """For a key that names no subscription: its events are given up in order, never sent."""

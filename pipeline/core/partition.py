@@ -16,10 +16,10 @@ from pipeline.core.delivery import Delivery, cancel_all
 from pipeline.core.errors import FencedError
 from pipeline.core.lane import Lane
 from pipeline.core.model import Cause, Cursor, Event, Status, Subscription
+from pipeline.core.observer import Observer
 from pipeline.core.ports import LaneLimits
 from pipeline.core.reconcile import Wishes
 from pipeline.core.window import Window
-from pipeline.observability.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class Surroundings(Protocol):
         ...
 
     @property
-    def telemetry(self) -> Telemetry:
+    def telemetry(self) -> Observer:
         """What is counted."""
         ...
 

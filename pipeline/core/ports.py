@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from pipeline.core.model import Event
 
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 EVENT_OVERHEAD_BYTES = 512
 """What an event costs in memory beyond its body, roughly: record, key, headers."""
+
+
+LaneState = Literal["live", "behind", "stopped"]
+"""Where a lane's events come from (architecture section 3)."""
 
 
 @dataclass(frozen=True, slots=True)

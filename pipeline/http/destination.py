@@ -12,9 +12,9 @@ from aiohttp import ClientRequest, ClientTimeout
 from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
-from pipeline.auth.static import basic_authorization
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import HttpLimits
+from pipeline.http.credentials import basic_authorization
 from pipeline.http.proxy import ProxyRoute
 from pipeline.http.request import Target
 from pipeline.http.socks import SocksProxy

@@ -10,10 +10,10 @@ from urllib.request import (  # type: ignore[attr-defined]  # proxy_bypass_envir
 
 from yarl import URL
 
-from pipeline.auth.static import basic_authorization
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import Proxy
 from pipeline.core.socks_credentials import credentials_problem
+from pipeline.http.credentials import basic_authorization
 from pipeline.http.socks import DEFAULT_PORT, VERSIONS, SocksProxy
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)

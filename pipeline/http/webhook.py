@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from pipeline.auth.static import static_authorization
 from pipeline.core.clock import Clock
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import Event, NoAuth, Subscription
 from pipeline.core.outcome import RESPONSE_EXCERPT_BYTES, Failed, Outcome
 from pipeline.core.webhook_ids import WebhookIds
+from pipeline.http.credentials import static_authorization
 from pipeline.http.destination import Destination
 from pipeline.http.request import RequestHead, request_head
 from pipeline.http.response import Answer, judge

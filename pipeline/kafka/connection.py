@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline.config.validation_messages import shown
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import TlsOptions
+from pipeline.core.shown import shown
 from pipeline.kafka.prompt_tls import close_promptly
 
 if TYPE_CHECKING:

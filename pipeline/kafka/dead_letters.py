@@ -6,9 +6,8 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
@@ -19,10 +18,10 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
+from pipeline.core.dead_letter import Letter
 from pipeline.core.errors import NotDeadLetteredError
 from pipeline.core.model import Event
-from pipeline.core.outcome import Outcome, Rejected, ServerError, describe
-from pipeline.core.policy import Reason
+from pipeline.core.outcome import Rejected, ServerError, describe
 from pipeline.core.redaction import shown_url
 from pipeline.core.webhook_ids import SEAL, WebhookIds
 from pipeline.kafka.connection import KafkaConnection
@@ -39,39 +38,6 @@ PERMANENT_ERRORS: Final = (
 )
 FIRST_PAUSE_SECONDS: Final = 0.2
 LONGEST_PAUSE_SECONDS: Final = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """An event that is given up, and what is known of it.
-
-    Attributes:
-        outcome: of the last attempt; None where none was made (undecodable, unknown subscription).
-        first_attempt_at: Unix seconds, None without an attempt; so is *last_attempt_at*.
-        subscription: the id, None where the key is none.
-        url: of the callback.
-    """
-
-    event: Event
-    reason: Reason
-    outcome: Outcome | None = None
-    attempts: int = 0
-    first_attempt_at: float | None = None
-    last_attempt_at: float | None = None
-    subscription: str | None = None
-    url: str | None = None
-
-
-class DeadLetters(Protocol):
-    """Where dead letters go."""
-
-    async def put(self, letter: Letter) -> None:
-        """Return once the broker has confirmed the letter; until then keep trying.
-
-        Raises:
-            NotDeadLetteredError: it will never be taken.
-        """
-        ...
 
 
 def headers_of(letter: Letter, ids: WebhookIds) -> list[tuple[str, bytes]]:

@@ -10,13 +10,12 @@ from typing import Final
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from pipeline.config.definition import DeadLetters
 from pipeline.core.errors import BrokerError
 from pipeline.core.model import Event
 from pipeline.kafka.dead_letters import HEADER_PREFIX
 from pipeline.kafka.disconnect import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
-from pipeline.runtime.topics import count_partitions
+from pipeline.kafka.topics import DeadLetterTopic, count_partitions
 
 POLL_MS: Final = 500
 BATCH: Final = 200
@@ -129,7 +128,7 @@ class LetterReader:
 
 
 @asynccontextmanager
-async def opened_letters(dlq: DeadLetters, group: str | None = None) -> AsyncIterator[LetterReader]:
+async def opened_letters(dlq: DeadLetterTopic, group: str | None = None) -> AsyncIterator[LetterReader]:
     """A reader of all partitions.
 
     Args:
@@ -159,7 +158,7 @@ async def opened_letters(dlq: DeadLetters, group: str | None = None) -> AsyncIte
         await disconnect(consumer)
 
 
-async def newest(dlq: DeadLetters, limit: int, subscription: str | None = None) -> list[Found]:
+async def newest(dlq: DeadLetterTopic, limit: int, subscription: str | None = None) -> list[Found]:
     """The newest *limit* letters, the oldest of them first; only those of *subscription*, if one is named.
 
     Raises:

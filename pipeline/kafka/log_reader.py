@@ -13,12 +13,12 @@ from typing import Final, Protocol
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from pipeline.config.definition import IsolationLevel
 from pipeline.core.model import Event
 from pipeline.core.partition import Wanted
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.disconnect import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer, Sieve
+from pipeline.kafka.topics import IsolationLevel
 
 logger = logging.getLogger(__name__)
 

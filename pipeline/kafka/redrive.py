@@ -21,14 +21,13 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from pipeline.config.definition import DeadLetters, Definition, Source
 from pipeline.core.errors import BrokerError
 from pipeline.core.model import Event
 from pipeline.core.webhook_ids import FIRST_ID, SEAL
 from pipeline.kafka.dead_letters import HEADER_PREFIX
 from pipeline.kafka.disconnect import disconnect
 from pipeline.kafka.letters import Found, LetterReader, opened_letters, read_facts
-from pipeline.runtime.topics import count_partitions
+from pipeline.kafka.topics import DeadLetterTopic, Source, count_partitions
 
 HOPELESS: Final = {"unknown-subscription", "undecodable"}
 """Reasons that a redrive does not change by itself: somebody has to create the subscription first."""
@@ -213,14 +212,13 @@ class Redrive:
 
 @asynccontextmanager
 async def opened_redrive(
-    definition: Definition, dlq: DeadLetters, app: str, scope: Scope, *, limit: int | None, dry_run: bool
+    source: Source, dlq: DeadLetterTopic, app: str, scope: Scope, *, limit: int | None, dry_run: bool
 ) -> AsyncIterator[Redrive]:
     """A run with its connections.
 
     Raises:
         BrokerError: a cluster can't be reached, or a topic does not exist, can't be read or can't be written.
     """
-    source = definition.source
     await count_partitions(source.connection, source.topic)
     async with (
         opened_letters(dlq, scope.group(app)) as reader,
@@ -232,7 +230,7 @@ async def opened_redrive(
 
 
 @asynccontextmanager
-async def _admin(dlq: DeadLetters) -> AsyncIterator[AIOKafkaAdminClient]:
+async def _admin(dlq: DeadLetterTopic) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(**dlq.connection.client_options())
     try:
         await admin.start()

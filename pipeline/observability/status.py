@@ -4,13 +4,11 @@ Made on request from the live objects (core/dispatcher.py), never kept.
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 from pipeline.core.attempts import FailedAttempt
 from pipeline.core.model import Cause
-
-LaneState = Literal["live", "behind", "stopped"]
-"""Where a lane's events come from (architecture section 3)."""
+from pipeline.core.ports import LaneState
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeVar, get_args
 
 from pipeline.core.clock import shown_time
 from pipeline.core.model import Cause, Event, Subscription
+from pipeline.core.observer import DropRule, Settlement
 from pipeline.core.outcome import (
     Delivered,
     Failed,
@@ -29,20 +30,6 @@ from pipeline.observability.instruments import Histogram, LineLimit, MinuteRate,
 from pipeline.observability.logs import Facts
 
 logger = logging.getLogger(__name__)
-
-Settlement = Literal["delivered", "dead-lettered", "dropped", "skipped", "filtered"]
-"""How an event came to be settled."""
-
-DropRule = Literal[
-    "lane-full",
-    "not-retried",
-    "given-up",
-    "unknown-subscription",
-    "undecodable",
-    "skipped",
-    "retention",
-]
-"""The rule by which an event was given up without a dead letter."""
 
 AttemptOutcome = Literal[
     "delivered",

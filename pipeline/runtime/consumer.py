@@ -17,11 +17,11 @@ import faust
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from pipeline.config.definition import IsolationLevel
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lease import Lease
 from pipeline.kafka.heartbeats import keep_lease_of
 from pipeline.kafka.records import AIOKafkaConsumer
+from pipeline.kafka.topics import IsolationLevel
 
 logger = logging.getLogger(__name__)
 

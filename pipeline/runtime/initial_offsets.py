@@ -13,11 +13,11 @@ import logging
 from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaError
 
-from pipeline.config.definition import Source
 from pipeline.core.errors import BrokerError
 from pipeline.kafka.admin import administration, unreachable
 from pipeline.kafka.disconnect import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
+from pipeline.kafka.topics import Source
 
 logger = logging.getLogger(__name__)
 

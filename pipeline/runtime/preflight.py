@@ -7,14 +7,8 @@ from dataclasses import dataclass
 
 from pipeline.config.definition import Definition
 from pipeline.core.errors import BrokerError
-from pipeline.runtime.topics import (
-    check_topics,
-    count_partitions,
-    cursors_topic,
-    ensure_topics,
-    subscriptions_topic,
-    tokens_topic,
-)
+from pipeline.kafka.topics import count_partitions, cursors_topic, subscriptions_topic, tokens_topic
+from pipeline.runtime.topics import check_topics, ensure_topics
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,8 @@ from pipeline.config.definition import Definition
 from pipeline.core.errors import BrokerError
 from pipeline.kafka.admin import REQUEST_TIMEOUT_MS, administration, partition_counts, unreachable, until_led
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.disconnect import disconnect
 from pipeline.kafka.expansion import grow
-from pipeline.kafka.records import AIOKafkaConsumer
+from pipeline.kafka.topics import cursors_topic, missing, subscriptions_topic
 
 logger = logging.getLogger(__name__)
 
@@ -52,21 +51,6 @@ class _Needed:
     name: str
     partitions: int
     why: str
-
-
-def subscriptions_topic(app: str) -> str:
-    """The name of the topic that holds the subscriptions of an application."""
-    return f"{app}.subscriptions"
-
-
-def cursors_topic(app: str) -> str:
-    """The name of the topic that holds the cursors of an application."""
-    return f"{app}.cursors"
-
-
-def tokens_topic(app: str) -> str:
-    """The name of the changelog of an application's access tokens: the one that Faust gives to the table `tokens`."""
-    return f"{app}-tokens-changelog"
 
 
 async def ensure_topics(definition: Definition, app: str, changelogs: Sequence[str] = ()) -> list[str]:
@@ -91,48 +75,18 @@ async def check_topics(definition: Definition, app: str, changelogs: Sequence[st
     return await _examine(definition, app, changelogs, create=False)
 
 
-async def count_partitions(connection: KafkaConnection, topic: str) -> int:
-    """How many partitions a topic has.
-
-    Raises:
-        BrokerError: the cluster can't be reached, or has no such topic.
-    """
-    async with administration(connection) as admin:
-        partitions = (await partition_counts(admin)).get(topic)
-    if partitions is None:
-        raise BrokerError(_missing(connection, topic))
-    return partitions
-
-
-async def end_offset(connection: KafkaConnection, topic: str, partition: int) -> int:
-    """The offset that the next event of a partition will have.
-
-    Raises:
-        BrokerError: the cluster can't be reached, or does not say.
-    """
-    consumer = AIOKafkaConsumer(enable_auto_commit=False, **connection.client_options())
-    place = TopicPartition(topic, partition)
-    try:
-        await consumer.start()
-        return int((await consumer.end_offsets([place]))[place])
-    except (KafkaError, OSError) as error:
-        raise BrokerError(unreachable(connection, error)) from error
-    finally:
-        await disconnect(consumer)
-
-
 async def _examine(definition: Definition, app: str, changelogs: Sequence[str], *, create: bool) -> list[str]:
     connection, topic = definition.source.connection, definition.source.topic
     problems: list[str] = []
     async with administration(connection) as admin:
         found = await partition_counts(admin)
         if topic not in found:
-            problems.append(f"{_missing(connection, topic)}; it is the source: create it first")
+            problems.append(f"{missing(connection, topic)}; it is the source: create it first")
         else:
             needed = _own_topics(app, topic, found[topic], changelogs)
             if connection.embedded:
                 problems += _wrong_counts(needed, found)
-                problems += [_missing(connection, each.name) for each in needed if each.name not in found]
+                problems += [missing(connection, each.name) for each in needed if each.name not in found]
             else:
                 problems += await _grow(admin, needed, found, create=create)
                 problems += await _create(admin, [each for each in needed if each.name not in found], create=create)
@@ -222,7 +176,7 @@ async def _examine_dead_letters(connection: KafkaConnection, topic: str) -> list
     async with administration(connection) as admin:
         partitions = (await partition_counts(admin)).get(topic)
     if partitions is None:
-        return [f"{_missing(connection, topic)}; it is for dead letters: create it first"]
+        return [f"{missing(connection, topic)}; it is for dead letters: create it first"]
     if connection.embedded:
         return []
     return await _why_not_writable(connection, topic)
@@ -259,7 +213,3 @@ def writable_problems(topic: str, code: int) -> list[str]:
     if error is TopicAuthorizationFailedError:
         return [f"topic {topic}: this user may not write to it; dead letters need the operation WRITE"]
     return [f"topic {topic}: dead letters could not be written: {error.description or error.message}"]
-
-
-def _missing(connection: KafkaConnection, topic: str) -> str:
-    return f"topic {topic}: does not exist on {','.join(connection.bootstrap_servers)}, or this user may not see it"

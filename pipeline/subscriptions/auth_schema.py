@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 from pipeline.auth.assertion import OWN_CLAIMS
 from pipeline.config.model_fields import UrlMark
 from pipeline.config.schema import Name, Secret, StrictModel, problem
-from pipeline.config.validation_messages import shown
+from pipeline.core.shown import shown
 from pipeline.subscriptions.fields import check_url, has_controls
 
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pipeline.config.schema import drop_meaningless, read
-from pipeline.config.validation_messages import kind
 from pipeline.core.errors import ConfigurationError
+from pipeline.core.shown import kind
 from pipeline.subscriptions.schema import OPTIONS, WireSubscription
 
 _ENVELOPE: Final = {"entrypointId", "channel", "entrypointConfiguration"}

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pipeline.config.definition_schema import EXPRESSION
 from pipeline.config.schema import problem
-from pipeline.config.validation_messages import shown
+from pipeline.core.shown import shown
 
 _LAST_CONTROL: Final = 0x1F
 _DELETE: Final = 0x7F

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from pipeline.config.validation_messages import join, shown
+from pipeline.config.validation_messages import join
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.filters import (
     AllOf,
@@ -25,6 +25,7 @@ from pipeline.core.filters import (
     Pointer,
     RecordHeader,
 )
+from pipeline.core.shown import shown
 
 MAX_DEPTH: Final = 10
 MAX_COMPARISONS: Final = 100

@@ -12,8 +12,8 @@ from pydantic import BeforeValidator, Field, StringConstraints, field_validator,
 from pipeline.config.definition_schema import MAX_CONCURRENT_CONNECTIONS, Milliseconds, WebhookType
 from pipeline.config.model_fields import SecretMark, UrlMark
 from pipeline.config.schema import Name, Secret, StrictModel, problem
-from pipeline.config.validation_messages import shown
 from pipeline.core.credentials import change_query_credentials, names_credential
+from pipeline.core.shown import shown
 from pipeline.subscriptions.auth_schema import Auth
 from pipeline.subscriptions.fields import check_url, has_controls, instant
 from pipeline.subscriptions.tls_schema import Ssl

@@ -8,7 +8,7 @@ from typing import Final
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.errors import BrokerError
-from pipeline.runtime.topics import count_partitions, subscriptions_topic
+from pipeline.kafka.topics import count_partitions, subscriptions_topic
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.subscriptions.store import SubscriptionStore

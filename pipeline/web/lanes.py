@@ -9,8 +9,9 @@ from multidict import MultiMapping
 from pipeline.core.attempts import FailedAttempt
 from pipeline.core.clock import shown_time
 from pipeline.core.model import Cause, Status
+from pipeline.core.ports import LaneState
 from pipeline.core.redaction import mask, shown_url
-from pipeline.observability.status import EVERY_LANE, LaneFilter, LaneReport, LaneState
+from pipeline.observability.status import EVERY_LANE, LaneFilter, LaneReport
 
 STATES: Final = get_args(LaneState)
 STATUSES: Final = tuple(Status)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.dead_letter import Letter
 from pipeline.core.model import Record
 from pipeline.core.outcome import Rejected
 from pipeline.core.policy import Reason
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.dead_letters import KafkaDeadLetters, Letter
+from pipeline.kafka.dead_letters import KafkaDeadLetters
 from tests.support.batches import Written, batch
 from tests.support.brokers import TestBroker
 from tests.support.program import Webhooks, application

@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 import pytest
 
 from pipeline.cli.dev.embedded_broker import Request
+from pipeline.core.dead_letter import Letter
 from pipeline.core.errors import NotDeadLetteredError
 from pipeline.core.model import Record
 from pipeline.core.outcome import Failed, Rejected
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.dead_letters import KafkaDeadLetters, Letter, headers_of
+from pipeline.kafka.dead_letters import KafkaDeadLetters, headers_of
 from tests.support.brokers import TestBroker
 
 EVENT = Record(

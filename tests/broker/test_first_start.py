@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from pipeline.config.kafka_endpoints import Source
 from pipeline.core.errors import BrokerError
 from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.topics import Source
 from pipeline.runtime.initial_offsets import fix_beginning
 from tests.support.brokers import TestBroker
 

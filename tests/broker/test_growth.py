@@ -14,7 +14,8 @@ from pipeline.core.clock import SystemClock
 from pipeline.core.model import Status
 from pipeline.kafka.admin import administration
 from pipeline.kafka.expansion import Growth, grow
-from pipeline.runtime.topics import check_topics, count_partitions, cursors_topic, tokens_topic
+from pipeline.kafka.topics import count_partitions, cursors_topic, tokens_topic
+from pipeline.runtime.topics import check_topics
 from tests.support.brokers import TestBroker
 from tests.support.cluster import Cluster, Worker, cluster
 from tests.support.recorder import Call, Recorder, recording

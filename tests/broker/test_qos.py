@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from pipeline.runtime.topics import cursors_topic
+from pipeline.kafka.topics import cursors_topic
 from tests.support.brokers import TestBroker
 from tests.support.cluster import Cluster, cluster
 from tests.support.recorder import Recorder, recording

@@ -11,10 +11,11 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from cryptography.fernet import Fernet
 
-from pipeline.config.definition import Definition, Source
+from pipeline.config.definition import Definition
 from pipeline.core.errors import BrokerError, ConfigurationError, UnknownSubscriptionError
 from pipeline.core.model import BasicAuth, ReplayOffset, ReplayTimestamp, Skip, Subscription, Wish
 from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.topics import Source
 from pipeline.subscriptions import registry as registry_module
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.resolve import to_subscription

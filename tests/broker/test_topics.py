@@ -6,10 +6,11 @@ from collections.abc import Callable
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from pipeline.config.definition import DeadLetters, Definition, Source
+from pipeline.config.definition import Definition
 from pipeline.core.errors import BrokerError
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.runtime.topics import check_topics, count_partitions, ensure_topics, writable_problems
+from pipeline.kafka.topics import DeadLetterTopic, Source, count_partitions
+from pipeline.runtime.topics import check_topics, ensure_topics, writable_problems
 from tests.support.brokers import TestBroker
 
 COMPACT = {"cleanup.policy": "compact"}
@@ -30,7 +31,7 @@ async def definition(kafka: TestBroker, app: str) -> Definition:
     source = await kafka.create_topic(f"{app}.events", 3)
     dlq = await kafka.create_topic(f"{app}.dlq")
     found = connection(kafka)
-    return Definition("orders", Source(found, source), DeadLetters(found, dlq))
+    return Definition("orders", Source(found, source), DeadLetterTopic(found, dlq))
 
 
 async def topics_of(kafka: TestBroker, app: str) -> set[str]:
@@ -88,7 +89,7 @@ async def test_a_compacted_source_is_refused(kafka: TestBroker, app: str) -> Non
 
 async def test_missing_topics_of_other_people_are_said_and_never_created(kafka: TestBroker, app: str) -> None:
     found = connection(kafka)
-    definition = Definition("orders", Source(found, f"{app}.events"), DeadLetters(found, f"{app}.dlq"))
+    definition = Definition("orders", Source(found, f"{app}.events"), DeadLetterTopic(found, f"{app}.dlq"))
     problems = await ensure_topics(definition, app)
     where = f"does not exist on {kafka.bootstrap}, or this user may not see it"
     assert problems == [
@@ -111,7 +112,7 @@ async def test_the_embedded_broker_is_judged_by_its_partitions_alone(
 ) -> None:
     app = unique_name("app")
     found = connection(embedded)
-    definition = Definition("orders", Source(found, f"{app}.events"), DeadLetters(found, f"{app}.dlq"))
+    definition = Definition("orders", Source(found, f"{app}.events"), DeadLetterTopic(found, f"{app}.dlq"))
     for name, partitions in ((".events", 2), (".dlq", 1), (".subscriptions", 1)):
         await embedded.create_topic(f"{app}{name}", partitions)
     missing = f"topic {app}.cursors: does not exist on {embedded.bootstrap}, or this user may not see it"
@@ -132,7 +133,7 @@ async def test_dead_letters_on_another_cluster_are_looked_for_there(
     embedded: TestBroker, definition: Definition, app: str
 ) -> None:
     await embedded.create_topic("far-dlq")
-    far = DeadLetters(connection(embedded), "far-dlq")
+    far = DeadLetterTopic(connection(embedded), "far-dlq")
     assert await check_topics(dataclasses.replace(definition, dlq=far), app) == []
 
 

@@ -138,7 +138,7 @@ async def test_a_dead_letter_of_an_aborted_transaction_is_none(
         await kafka.produce(dlq.topic, (b"sub-1", b"a letter"))
 
         assert [letter.place for letter in await newest(dlq, 10)] == [f"{dlq.topic}-0-2"]
-        async with opened_redrive(found.definition, dlq, name, ALL, limit=None, dry_run=False) as redrive:
+        async with opened_redrive(found.definition.source, dlq, name, ALL, limit=None, dry_run=False) as redrive:
             assert [letter.letter.place async for letter in redrive.run()] == [f"{dlq.topic}-0-2"]
         assert [record.value for record in await kafka.read(found.topic)] == [b"a letter"]
 

@@ -1,7 +1,9 @@
-"""Who may import what. One row per rule; the import statements of every module are held against them."""
+"""Which module may import what: the layers of the packages, and the libraries that belong to some of them."""
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,20 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CODE = sorted(path for package in ("pipeline", "agents") for path in (ROOT / package).rglob("*.py"))
+
+LAYERS = (
+    {"core"},
+    {"http", "observability"},
+    {"kafka", "auth"},
+    {"config"},
+    {"subscriptions"},
+    {"runtime", "web"},
+    {"agents"},
+    {"app"},
+    {"worker"},
+    {"cli"},
+)
+"""From the bottom up. A module imports from its own package, or from a lower layer; also for type checkers alone."""
 
 FAUST = "app.py worker.py runtime/ kafka/connection.py cli/ web/ agents/"
 KAFKA = "kafka/ runtime/ subscriptions/ cli/"
@@ -89,3 +105,60 @@ def test_a_trespass_is_seen(path: str, source: str) -> None:
 )
 def test_what_is_allowed_is_no_trespass(path: str, source: str) -> None:
     assert trespasses(path, source) == []
+
+
+def package_of(path: str) -> str:
+    """The package of a module, or the module itself where it stands at the root."""
+    return path.removeprefix("pipeline/").split("/")[0].removesuffix(".py")
+
+
+def climbs(path: str, source: str) -> list[str]:
+    """The imports of the module at *path* (relative to the repository) that don't go down."""
+    rank = {package: number for number, layer in enumerate(LAYERS) for package in layer}
+    own = package_of(path)
+    targets = {name: name.removeprefix("pipeline.").split(".")[0] for name in imported(source)}
+    return [
+        name
+        for name, target in targets.items()
+        if name.split(".")[0] in {"pipeline", "agents"} and target != own and rank[target] >= rank[own]
+    ]
+
+
+@pytest.mark.parametrize("path", [path.relative_to(ROOT).as_posix() for path in CODE if path.parent.name != "pipeline"])
+def test_imports_go_down(path: str) -> None:
+    assert climbs(path, (ROOT / path).read_text()) == []
+
+
+@pytest.mark.parametrize("path", ["pipeline/app.py", "pipeline/worker.py"])
+def test_imports_of_root_modules_go_down(path: str) -> None:
+    assert climbs(path, (ROOT / path).read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("pipeline/core/lane.py", "from pipeline.observability.status import LaneReport"),
+        ("pipeline/core/lane.py", "if TYPE_CHECKING:\n    from pipeline.kafka.cursors import KafkaRows"),
+        ("pipeline/http/tls.py", "from pipeline.observability import logs"),
+        ("pipeline/runtime/consumer.py", "import pipeline.app"),
+        ("agents/deliver.py", "from pipeline.app import create_app"),
+    ],
+)
+def test_a_climb_is_seen(path: str, source: str) -> None:
+    assert len(climbs(path, source)) == 1
+
+
+def test_every_package_has_its_layer() -> None:
+    assert {package_of(path.relative_to(ROOT).as_posix()) for path in CODE} - {"__init__"} == set().union(*LAYERS)
+
+
+def test_the_core_loads_no_library_of_the_outside_world() -> None:
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in CODE if path.parent.name == "core"]
+    code = f"""
+import importlib, sys
+for name in {modules}:
+    importlib.import_module(name)
+print(*{{"aiokafka", "faust", "mode", "aiohttp", "pydantic"}} & set(sys.modules))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert ended.stdout.split() == []

@@ -19,12 +19,13 @@ from pipeline.auth.authorization import Authorized
 from pipeline.auth.token_cache import TokenCache
 from pipeline.auth.token_endpoint import ClientCredentials
 from pipeline.auth.token_request import PostForm
-from pipeline.config.definition import Definition, Source
+from pipeline.config.definition import Definition
 from pipeline.core.clock import SystemClock
 from pipeline.core.model import Record, Subscription
 from pipeline.core.outcome import Delivered, Outcome, TokenRefused, TokenUnavailable
 from pipeline.http.webhook import Callback
 from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.topics import Source
 from pipeline.subscriptions.envelope import parse_subscription
 from pipeline.subscriptions.resolve import to_subscription
 from tests.support.calling import loopback_transport

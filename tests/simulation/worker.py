@@ -5,17 +5,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.core.concurrency import Slots
+from pipeline.core.dead_letter import Letter
 from pipeline.core.delivery import Delivery
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lane import Lane
 from pipeline.core.model import Event, Qos, Rate, Subscription
+from pipeline.core.observer import DropRule
 from pipeline.core.outcome import Outcome
 from pipeline.core.partition import Partition
 from pipeline.core.ports import LaneLimits
 from pipeline.core.rate_limit import Pacing
 from pipeline.core.waiting import waiting_in
-from pipeline.kafka.dead_letters import Letter
-from pipeline.observability.telemetry import DropRule, Telemetry
+from pipeline.observability.telemetry import Telemetry
 from tests.simulation.ledger import Ledger, ViolationError
 from tests.support.fakes import (
     HandLease,

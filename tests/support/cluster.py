@@ -20,7 +20,8 @@ from cryptography.fernet import Fernet
 from pipeline.config.definition import Definition, parse_definition
 from pipeline.core.model import Cursor
 from pipeline.kafka.cursors import decode
-from pipeline.runtime.topics import cursors_topic, ensure_topics, tokens_topic
+from pipeline.kafka.topics import cursors_topic, tokens_topic
+from pipeline.runtime.topics import ensure_topics
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.subscriptions.store import SubscriptionStore

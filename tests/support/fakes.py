@@ -5,12 +5,12 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pipeline.core.dead_letter import Letter
 from pipeline.core.errors import FencedError, LeaseEndedError, NotDeadLetteredError
 from pipeline.core.lease import Lease
 from pipeline.core.model import Cursor, Event, Record, Subscription
 from pipeline.core.outcome import Outcome
 from pipeline.core.partition import Partition, Wanted
-from pipeline.kafka.dead_letters import Letter
 
 TOPIC = "events"
 MS_PER_OFFSET = 1_000

@@ -18,8 +18,8 @@ from pipeline.cli.dev.project import DEAD_LETTERS, LOOPBACK, PARTITIONS, SOURCE,
 from pipeline.cli.dev.receiver import MODES, REJECT, Receiver
 from pipeline.cli.dev.samples import DOWN, HEALTHY, REJECTED, Samples, sample_subscriptions
 from pipeline.core.errors import ConfigurationError
+from pipeline.kafka.topics import cursors_topic, subscriptions_topic, tokens_topic
 from pipeline.observability.logs import logging_config
-from pipeline.runtime.topics import cursors_topic, subscriptions_topic, tokens_topic
 from pipeline.worker import LogWorker
 
 ANY_PORT: Final = 0

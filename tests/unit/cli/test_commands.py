@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.cli.main import OWN, whole_group
 from pipeline.cli.output import as_table
+from pipeline.kafka.topics import tokens_topic
 from pipeline.runtime.token_table import add_token_table
-from pipeline.runtime.topics import tokens_topic
 from tests.support.program import Webhooks, application, clean_environment
 
 WITHOUT_SETTINGS = Webhooks({})

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.clock import SystemClock
+from pipeline.core.dead_letter import Letter
 from pipeline.core.model import Record, Subscription
 from pipeline.core.outcome import ServerError
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.http.request import Target, request_head
-from pipeline.kafka.dead_letters import Letter, headers_of
+from pipeline.kafka.dead_letters import headers_of
 from pipeline.kafka.redrive import headers_back
 from pipeline.observability.logs import Facts
 from pipeline.observability.telemetry import Telemetry

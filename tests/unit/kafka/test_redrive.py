@@ -2,10 +2,11 @@
 
 import pytest
 
+from pipeline.core.dead_letter import Letter
 from pipeline.core.model import Record
 from pipeline.core.outcome import Rejected
 from pipeline.core.webhook_ids import WebhookIds
-from pipeline.kafka.dead_letters import Letter, headers_of
+from pipeline.kafka.dead_letters import headers_of
 from pipeline.kafka.letters import Found, read_facts
 from pipeline.kafka.redrive import ALL, SKIPPED, Scope, headers_back, is_in, rivals, why_passed_over
 

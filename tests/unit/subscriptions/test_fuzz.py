@@ -13,12 +13,13 @@ import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.config.definition import Definition, Source
+from pipeline.config.definition import Definition
 from pipeline.config.documents import read_document
 from pipeline.config.validation_messages import join
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import Subscription
 from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.topics import Source
 from pipeline.subscriptions.envelope import parse_subscription
 from pipeline.subscriptions.resolve import check_limits, to_subscription
 from pipeline.subscriptions.secrets import mask

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config.definition import Definition, Source
+from pipeline.config.definition import Definition
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import (
     BasicAuth,
@@ -39,6 +39,7 @@ from pipeline.core.model import (
     Wish,
 )
 from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.topics import Source
 from pipeline.subscriptions.envelope import parse_subscription
 from pipeline.subscriptions.resolve import broken, check_limits, to_subscription
 

@@ -1,8 +1,8 @@
 import pytest
 
-from pipeline.auth.static import static_authorization
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import Auth, BasicAuth, NoAuth, OAuth2Auth, TokenAuth
+from pipeline.http.credentials import static_authorization
 
 
 @pytest.mark.parametrize(

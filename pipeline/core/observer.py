@@ -1,0 +1,64 @@
+"""What the core reports of its work. Counting it and writing it to the log is observability/telemetry.py."""
+
+from typing import Literal, Protocol
+
+from pipeline.core.model import Cause, Event, Subscription
+from pipeline.core.outcome import Outcome
+
+Settlement = Literal["delivered", "dead-lettered", "dropped", "skipped", "filtered"]
+"""How an event came to be settled."""
+
+DropRule = Literal[
+    "lane-full",
+    "not-retried",
+    "given-up",
+    "unknown-subscription",
+    "undecodable",
+    "skipped",
+    "retention",
+]
+"""The rule by which an event was given up without a dead letter."""
+
+
+class Observer(Protocol):
+    """Is told of attempts, settlements and losses. Called for every event: it neither waits nor raises."""
+
+    def attempt_started(self) -> None:
+        """A request is about to be sent."""
+
+    def attempt_abandoned(self) -> None:
+        """The attempt was cancelled; its end is not known."""
+
+    def attempted(
+        self, subscription: Subscription, event: Event, attempt: int, outcome: Outcome, seconds: float
+    ) -> None:
+        """The attempt number *attempt* (from 1) ended as *outcome* after *seconds*."""
+
+    def withheld(self) -> None:
+        """An attempt has to wait until the group confirms a heartbeat."""
+
+    def settled(self, how: Settlement, count: int = 1) -> None:
+        """*count* events are done."""
+
+    def dropped(
+        self,
+        rule: DropRule,
+        count: int = 1,
+        *,
+        subscription: str | None = None,
+        partition: int | None = None,
+        offset: int | None = None,
+    ) -> None:
+        """*count* events were given up by *rule*; *offset* is that of the (last) one."""
+
+    def dead_lettered(self, reason: str, *, subscription: str | None, event: Event) -> None:
+        """The broker has confirmed a dead letter of *event*, which was for the subscription with this id."""
+
+    def subscription_failed(self, subscription: Subscription, partition: int, cause: Cause) -> None:
+        """A subscription went into FAILURE in *partition*."""
+
+    def committed(self, partition: int, offset: int) -> None:
+        """The group's offset of *partition* was committed."""
+
+    def rebalanced(self) -> None:
+        """The partitions of this worker were assigned anew."""

@@ -1,0 +1,89 @@
+"""The topics of an application: their names, and how many partitions and events they have."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from pipeline.core.errors import BrokerError
+from pipeline.kafka.admin import administration, partition_counts, unreachable
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.disconnect import disconnect
+from pipeline.kafka.records import AIOKafkaConsumer
+
+IsolationLevel = Literal["read_committed", "read_uncommitted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The topic that is read.
+
+    Attributes:
+        auto_offset_reset: from where, when the group has no place in it yet.
+        isolation_level: whether records of transactions are read when these are committed, or as they come. Those of
+            aborted ones are read only as they come.
+    """
+
+    connection: KafkaConnection
+    topic: str
+    auto_offset_reset: Literal["earliest", "latest"] = "latest"
+    isolation_level: IsolationLevel = "read_committed"
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterTopic:
+    """The topic for events that can't be delivered; it may be on another cluster than the source."""
+
+    connection: KafkaConnection
+    topic: str
+
+
+def subscriptions_topic(app: str) -> str:
+    """The name of the topic that holds the subscriptions of an application."""
+    return f"{app}.subscriptions"
+
+
+def cursors_topic(app: str) -> str:
+    """The name of the topic that holds the cursors of an application."""
+    return f"{app}.cursors"
+
+
+def tokens_topic(app: str) -> str:
+    """The name of the changelog of an application's access tokens: the one that Faust gives to the table `tokens`."""
+    return f"{app}-tokens-changelog"
+
+
+async def count_partitions(connection: KafkaConnection, topic: str) -> int:
+    """How many partitions a topic has.
+
+    Raises:
+        BrokerError: the cluster can't be reached, or has no such topic.
+    """
+    async with administration(connection) as admin:
+        partitions = (await partition_counts(admin)).get(topic)
+    if partitions is None:
+        raise BrokerError(missing(connection, topic))
+    return partitions
+
+
+async def end_offset(connection: KafkaConnection, topic: str, partition: int) -> int:
+    """The offset that the next event of a partition will have.
+
+    Raises:
+        BrokerError: the cluster can't be reached, or does not say.
+    """
+    consumer = AIOKafkaConsumer(enable_auto_commit=False, **connection.client_options())
+    place = TopicPartition(topic, partition)
+    try:
+        await consumer.start()
+        return int((await consumer.end_offsets([place]))[place])
+    except (KafkaError, OSError) as error:
+        raise BrokerError(unreachable(connection, error)) from error
+    finally:
+        await disconnect(consumer)
+
+
+def missing(connection: KafkaConnection, topic: str) -> str:
+    """A sentence about a topic that the brokers do not name."""
+    return f"topic {topic}: does not exist on {','.join(connection.bootstrap_servers)}, or this user may not see it"
