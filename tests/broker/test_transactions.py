@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from pipeline.config.definition import Source
 from pipeline.kafka.letters import newest
 from pipeline.kafka.redrive import ALL, opened_redrive
+from pipeline.kafka.topics import Source
 from pipeline.runtime.initial_offsets import fix_beginning
 from tests.support.brokers import TestBroker
 from tests.support.cluster import Cluster, Worker, cluster

@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet
 
 from pipeline.app import SESSION_SECONDS, _growth, create_app
 from pipeline.auth.authorization import Authorized
-from pipeline.config.definition import Definition, Source
+from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.clock import SystemClock
 from pipeline.core.errors import LeaseEndedError
@@ -21,6 +21,7 @@ from pipeline.http.handshake import Permitted
 from pipeline.http.transport import Transport
 from pipeline.http.webhook import Callback
 from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.topics import Source
 from pipeline.runtime.consumer import DeliveryApp
 from tests.support.receiver import Receiver
 
