@@ -36,6 +36,7 @@ from pipeline.core.rate_limit import Pacing
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.http.handshake import Permitted
 from pipeline.http.proxy import SystemProxies
+from pipeline.http.resolver import Resolver
 from pipeline.http.ssrf_guard import Guard
 from pipeline.http.transport import Transport
 from pipeline.http.webhook import Callback
@@ -289,6 +290,7 @@ def _transport(settings: Settings, definition: Definition) -> Transport:
         max_in_flight=settings.max_in_flight,
         idle_timeout_seconds=definition.http.idle_timeout_seconds,
         system_proxies=SystemProxies.from_environment(),
+        resolver=partial(Resolver, settings.name_servers),
     )
 
 

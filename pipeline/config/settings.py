@@ -24,6 +24,7 @@ from pipeline.kafka.connection import parse_bootstrap_servers
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MIB: Final = 1024 * 1024
+_LAST_PORT: Final = 65_535
 
 
 class Settings(BaseSettings):
@@ -53,6 +54,9 @@ class Settings(BaseSettings):
     )
     allow_private_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
         (), description="Private networks that callbacks may reach, CIDRs separated by commas; none by default."
+    )
+    name_servers: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Name servers for callbacks, addresses separated by commas; those of the system by default."
     )
     web_bind: str = Field("127.0.0.1", min_length=1, description="The address that the web server listens on.")
     web_port: int = Field(
@@ -126,6 +130,19 @@ class Settings(BaseSettings):
             return value
         return tuple(_network(part) if isinstance(part, str) else part for part in value)
 
+    @field_validator("name_servers", mode="before")
+    @classmethod
+    def _name_servers(cls, value: object) -> object:
+        return _parts(value) if isinstance(value, str) else value
+
+    @field_validator("name_servers")
+    @classmethod
+    def _are_name_servers(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
+        for server in servers:
+            if not _is_name_server(server):
+                raise problem(f"{shown(server)} is not a name server; allowed: an address, with :port if it isn't 53")
+        return servers
+
     @field_validator("secret_keys")
     @classmethod
     def _are_fernet_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
@@ -178,6 +195,17 @@ def _network(text: str) -> Network:
         return ipaddress.ip_network(text)
     except ValueError as error:
         raise problem(f"{shown(text)} is not a network in CIDR notation, such as 10.0.0.0/8: {error}") from None
+
+
+def _is_name_server(text: str) -> bool:
+    host, port = text, "53"
+    if text.count(":") == 1 or text.startswith("["):
+        host, _, port = text.rpartition(":")
+    try:
+        ipaddress.ip_address(host[1:-1] if host[:1] == "[" and host[-1:] == "]" else host)
+        return port.isdecimal() and 0 < int(port) <= _LAST_PORT
+    except ValueError:
+        return False
 
 
 def _is_trustworthy(url: str) -> bool:

@@ -5,7 +5,6 @@ import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohappyeyeballs import start_connection
 from aiohttp import (
     ClientConnectorDNSError,
     ClientProxyConnectionError,
@@ -13,13 +12,13 @@ from aiohttp import (
     ClientTimeout,
     ServerDisconnectedError,
     StreamReader,
-    TCPConnector,
 )
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from pipeline.http.destination import Dial
+from pipeline.http.direct import DirectConnector
 from pipeline.http.response import MAX_BODY_BYTES
 from pipeline.http.socks import connect_on
 
@@ -206,7 +205,7 @@ def _wake(payload: StreamReader | None, error: BaseException) -> None:
         payload.set_exception(error)
 
 
-class Connector(TCPConnector):
+class Connector(DirectConnector):
     """A connector whose connections are `Wire`s; keywords are those of aiohttp's."""
 
     def __init__(self, *, idle: IdleConnections, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
@@ -244,12 +243,6 @@ class Connector(TCPConnector):
         except OSError as error:
             raise ClientConnectorDNSError(req.connection_key, error) from error
         try:
-            return await start_connection(
-                self._convert_hosts_to_addr_infos(found),
-                happy_eyeballs_delay=self._happy_eyeballs_delay,
-                interleave=self._interleave,
-                loop=self._loop,
-                socket_factory=self._socket_factory,
-            )
+            return await self._connect(self._convert_hosts_to_addr_infos(found))
         except OSError as error:
             raise ClientProxyConnectionError(req.connection_key, error) from error

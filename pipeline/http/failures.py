@@ -13,6 +13,7 @@ from aiohttp.streams import EofStream
 
 from pipeline.core.outcome import Failed
 from pipeline.http.destination import Destination
+from pipeline.http.resolver import NoAnswerError
 from pipeline.http.socks import SocksError
 from pipeline.http.ssrf_guard import RefusedAddressError
 
@@ -31,8 +32,12 @@ _CERTIFICATE_ALERTS: Final = (
 
 def not_connected(destination: Destination, error: Exception) -> Failed:
     """*error* came up before there was a connection: nothing was sent."""
-    timed_out = isinstance(error, TimeoutError)
+    timed_out = isinstance(error, TimeoutError) or _is_unanswered_lookup(error)
     return Failed(_why_not_connected(destination, error), may_have_arrived=False, timed_out=timed_out)
+
+
+def _is_unanswered_lookup(error: Exception) -> bool:
+    return isinstance(error, aiohttp.ClientConnectorDNSError) and isinstance(error.os_error, NoAnswerError)
 
 
 def _why_not_connected(destination: Destination, error: Exception) -> str:

@@ -23,6 +23,7 @@ from pipeline.http.connection import Connector, IdleConnections, Wire
 from pipeline.http.destination import Destination, destination, parse_url
 from pipeline.http.failures import broken, not_connected, not_let_through
 from pipeline.http.proxy import ProxyRoute, SystemProxies, proxy_route
+from pipeline.http.resolver import Resolver
 from pipeline.http.response import MAX_BODY_BYTES, Answer
 from pipeline.http.ssrf_guard import Guard, guarded_socket
 from pipeline.http.tls import TlsContexts
@@ -57,7 +58,7 @@ class Transport:
         max_in_flight: connections in use at a time; as many again may wait for their next request.
         idle_timeout_seconds: unused connections are closed after that long.
         system_proxies: what `use_system_proxy` means.
-        resolver: resolves names; aiohttp's own if not given.
+        resolver: makes, on the event loop, what looks names up; it is closed with the transport.
     """
 
     def __init__(
@@ -67,19 +68,20 @@ class Transport:
         max_in_flight: int,
         idle_timeout_seconds: float,
         system_proxies: SystemProxies,
-        resolver: AbstractResolver | None = None,
+        resolver: Callable[[], AbstractResolver] = Resolver,
     ) -> None:
         self._guard = guard
         self._limit = max_in_flight
         self._idle_timeout_seconds = idle_timeout_seconds
         self._system_proxies = system_proxies
-        self._resolver = resolver
+        self._make_resolver = resolver
         self._idle = IdleConnections(max_in_flight)
         self._contexts = TlsContexts()
 
     async def start(self) -> None:
         """Be ready for exchanges on the running event loop."""
         self._loop = asyncio.get_running_loop()
+        self._resolver = self._make_resolver()
         self._straight = self._connector(guarded=True)
         self._proxied = self._connector(guarded=False)
 
@@ -87,6 +89,7 @@ class Transport:
         """Close every connection. Exchanges under way end as `Failed`."""
         await self._straight.close()
         await self._proxied.close()
+        await self._resolver.close()
 
     def _connector(self, *, guarded: bool) -> Connector:
         return Connector(

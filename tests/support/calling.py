@@ -1,12 +1,13 @@
 """The worker's HTTP client as most tests have it: it may reach loopback, and nothing else."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
 
 from aiohttp.abc import AbstractResolver
 
 from pipeline.http.proxy import SystemProxies
+from pipeline.http.resolver import Resolver
 from pipeline.http.ssrf_guard import Guard
 from pipeline.http.transport import Transport
 
@@ -17,7 +18,7 @@ async def loopback_transport(
     idle_timeout_seconds: float = 60.0,
     *,
     system: SystemProxies | None = None,
-    resolver: AbstractResolver | None = None,
+    resolver: Callable[[], AbstractResolver] = Resolver,
 ) -> AsyncIterator[Transport]:
     """A transport that is started, and closed in the end.
 
@@ -25,7 +26,7 @@ async def loopback_transport(
         max_in_flight: as the transport has it, like the next one.
         idle_timeout_seconds: for connections.
         system: the system's proxies; none if not given.
-        resolver: of names; aiohttp's own if not given.
+        resolver: makes what looks names up.
     """
     transport = Transport(
         guard=Guard([ip_network("127.0.0.0/8")]),

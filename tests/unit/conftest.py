@@ -12,6 +12,7 @@ ON_BOTH_LOOPS: Final = frozenset(
         "http/test_cut.py",
         "http/test_hostile.py",
         "http/test_proxies.py",
+        "http/test_resolver.py",
         "http/test_socks.py",
         "http/test_tls.py",
         "http/test_tls_names.py",

@@ -33,6 +33,7 @@ def test_defaults_are_those_of_the_documentation() -> None:
     assert (settings.lane_bytes, settings.worker_bytes) == (4 * 1024**2, 256 * 1024**2)
     assert (settings.hold_seconds, settings.drain_seconds) == (5.0, 10.0)
     assert settings.allow_private_networks == ()
+    assert settings.name_servers == ()
 
 
 def test_every_setting_says_what_it_is() -> None:
@@ -55,7 +56,9 @@ def test_comma_lists_are_split_and_trimmed(environment: pytest.MonkeyPatch) -> N
     other = Fernet.generate_key().decode()
     environment.setenv("WEBHOOKS_SECRET_KEYS", f"{KEY}, {other}")
     environment.setenv("WEBHOOKS_ALLOW_PRIVATE_NETWORKS", "127.0.0.0/8, ::1/128")
+    environment.setenv("WEBHOOKS_NAME_SERVERS", "127.0.0.1, 127.0.0.1:5353,::1, [::1]:5353")
     settings = Settings()
+    assert settings.name_servers == ("127.0.0.1", "127.0.0.1:5353", "::1", "[::1]:5353")
     assert [key.get_secret_value() for key in settings.secret_keys] == [KEY, other]
     assert [str(network) for network in settings.allow_private_networks] == ["127.0.0.0/8", "::1/128"]
 
@@ -91,6 +94,15 @@ def test_a_mistake_names_the_setting_the_value_and_what_is_allowed(
 def test_a_wrong_network_is_named(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("WEBHOOKS_ALLOW_PRIVATE_NETWORKS", "10.0.0.0/8,10.0.0.1/8")
     assert problems()[0].startswith('WEBHOOKS_ALLOW_PRIVATE_NETWORKS: "10.0.0.1/8" is not a network in CIDR notation')
+
+
+@pytest.mark.parametrize(
+    "server", ["dns.example", "127.1", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:", "[::1", "[::1]", "::1:x", ":53"]
+)
+def test_a_wrong_name_server_is_named(environment: pytest.MonkeyPatch, server: str) -> None:
+    environment.setenv("WEBHOOKS_NAME_SERVERS", f"127.0.0.1,{server}")
+    allowed = "an address, with :port if it isn't 53"
+    assert problems() == [f'WEBHOOKS_NAME_SERVERS: "{server}" is not a name server; allowed: {allowed}']
 
 
 def test_what_is_required_is_named_when_it_is_missing(environment: pytest.MonkeyPatch) -> None:

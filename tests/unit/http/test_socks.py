@@ -6,7 +6,7 @@ That everything else is as it is without one, test_callback_transport.py proves 
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -21,6 +21,7 @@ from pipeline.core.clock import SystemClock
 from pipeline.core.model import HttpLimits, OAuth2Auth, Proxy, Record, Subscription, TlsOptions
 from pipeline.core.outcome import Delivered, Failed, Outcome
 from pipeline.http.proxy import SystemProxies
+from pipeline.http.resolver import Resolver
 from pipeline.http.transport import Transport
 from pipeline.http.webhook import Callback
 from tests.support.calling import loopback_transport
@@ -70,7 +71,9 @@ class Names(AbstractResolver):
         pass
 
 
-async def made(stack: AsyncExitStack, system: SystemProxies, resolver: AbstractResolver | None = None) -> Bench:
+async def made(
+    stack: AsyncExitStack, system: SystemProxies, resolver: Callable[[], AbstractResolver] = Resolver
+) -> Bench:
     transport = await stack.enter_async_context(loopback_transport(8, system=system, resolver=resolver))
     return Bench(stack, transport)
 
@@ -139,7 +142,7 @@ async def test_the_systems_proxy_may_be_one(bench: Bench, scheme: str) -> None:
 )
 async def test_each_address_of_a_proxy_is_tried(addresses: list[str], outcome: Outcome) -> None:
     async with SocksProxy() as server, AsyncExitStack() as stack:
-        through = await made(stack, SystemProxies(), Names({"proxy.example": addresses}))
+        through = await made(stack, SystemProxies(), lambda: Names({"proxy.example": addresses}))
         receiver = await through.receiver()
         url = f"socks5://proxy.example:{server.port}"
         if isinstance(outcome, Failed):

@@ -14,6 +14,7 @@ from pipeline.core.clock import SystemClock
 from pipeline.core.model import HttpLimits, Proxy, Record, Subscription
 from pipeline.core.outcome import Delivered, Failed, Outcome, Rejected, ServerError
 from pipeline.http.proxy import SystemProxies
+from pipeline.http.resolver import Resolver
 from pipeline.http.ssrf_guard import Guard, RefusedAddressError, guarded_socket
 from pipeline.http.transport import Transport
 from pipeline.http.webhook import Callback
@@ -157,13 +158,13 @@ def test_the_socket_of_a_refused_address_is_never_made() -> None:
 
 
 @asynccontextmanager
-async def calling(resolver: AbstractResolver | None, guard: Guard | None = None) -> AsyncIterator[Callback]:
+async def calling(resolver: AbstractResolver | None = None, guard: Guard | None = None) -> AsyncIterator[Callback]:
     transport = Transport(
         guard=guard or Guard(),
         max_in_flight=2,
         idle_timeout_seconds=1,
         system_proxies=SystemProxies(),
-        resolver=resolver,
+        resolver=Resolver if resolver is None else lambda: resolver,
     )
     await transport.start()
     yield Callback(transport, SystemClock(), user_agent="t/1", on_header_left_out=lambda _id, _name: None)
@@ -324,7 +325,7 @@ async def test_a_redirect_to_an_address_inside_is_not_followed() -> None:
 async def test_a_token_endpoint_is_judged_like_a_callback() -> None:
     names = Names(inside=["10.0.0.7"])
     transport = Transport(
-        guard=Guard(), max_in_flight=2, idle_timeout_seconds=1, system_proxies=SystemProxies(), resolver=names
+        guard=Guard(), max_in_flight=2, idle_timeout_seconds=1, system_proxies=SystemProxies(), resolver=lambda: names
     )
     await transport.start()
     subscription = Subscription("s", 1, "http://1.1.1.1/", http=HttpLimits(connect_timeout_seconds=2))

@@ -122,7 +122,7 @@ class Bench:
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     async with AsyncExitStack() as stack:
         resolver = Names(**{name: [HOST] for name in NAMES})
-        transport = await stack.enter_async_context(loopback_transport(4, resolver=resolver))
+        transport = await stack.enter_async_context(loopback_transport(4, resolver=lambda: resolver))
         callback = Callback(transport, SystemClock(), user_agent="t/1", on_header_left_out=lambda _id, _name: None)
         yield Bench(stack, callback, tmp_path)
 

@@ -125,6 +125,22 @@ async def straight() -> AsyncIterator[Bench]:
         yield await bench("straight", stack)
 
 
+async def test_a_connection_is_made_without_a_lookup_by_the_event_loop(
+    any_route: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    async def look_up(*question: object, **_options: object) -> list[object]:
+        asked.append(question)
+        raise OSError(socket.EAI_AGAIN, "every thread is taken")
+
+    receiver = await any_route.receiver()
+    subscription = await any_route.subscription(receiver)
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+    assert await any_route.callback(subscription, event(), 1) == Delivered(200)
+    assert asked == []
+
+
 async def test_the_body_is_the_value_of_the_record_and_the_head_says_whose_it_is(any_route: Bench) -> None:
     receiver = await any_route.receiver()
     outcome = await any_route.callback(await any_route.subscription(receiver), event(41, b"\x00\xffbody"), 3)
