@@ -13,7 +13,7 @@ import jwt
 from pipeline.core.clock import Clock
 from pipeline.web.jwks import ALGORITHMS
 from pipeline.web.key_ring import KeyRing
-from pipeline.web.key_source import is_url, reader
+from pipeline.web.key_source import is_url, read_key_file, reader
 
 LEEWAY_SECONDS: Final = 10.0
 """How far the clocks of issuer and worker may be apart."""
@@ -100,5 +100,5 @@ def admin_tokens(location: str, audience: str, clock: Clock) -> AdminTokens:
     Raises:
         ConfigurationError: the file can't be read, or is no JWK set.
     """
-    read = reader(location)
-    return AdminTokens(KeyRing(read, clock, None if is_url(location) else read()), audience)
+    keys = None if is_url(location) else read_key_file(location)
+    return AdminTokens(KeyRing(reader(location), clock, keys), audience)

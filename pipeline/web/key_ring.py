@@ -24,7 +24,7 @@ class KeyRing:
     """The newest set that could be read.
 
     Args:
-        read: reads the set, in a thread.
+        read: reads the set.
         clock: for the pauses.
         keys: what was read at start; None where nothing was.
     """
@@ -68,7 +68,7 @@ class KeyRing:
     async def _try_to_read(self) -> None:
         asked_at = self._clock.now()
         try:
-            self._keys = await asyncio.to_thread(self._read)
+            self._keys = await self._read()
         except ConfigurationError as error:
             self._problem = str(error)
             logger.warning("%s; %s", error, "the keys of before go on" if self._keys else "no token can be judged")

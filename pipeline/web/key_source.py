@@ -1,23 +1,27 @@
-"""Where the JWK set of WEBHOOKS_ADMIN_JWKS is: a file or a URL. Reading blocks: it is for threads."""
+"""Where the JWK set of WEBHOOKS_ADMIN_JWKS is: a file or a URL."""
 
-import http.client
-import time
-import urllib.request
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
-from urllib.error import HTTPError, URLError
+from typing import Final
+
+from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar
+from yarl import URL
 
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.redaction import shown_url
+from pipeline.http.direct import DirectConnector
+from pipeline.http.proxy import SystemProxies
+from pipeline.http.resolver import Resolver
 from pipeline.web.jwks import LARGEST_BYTES, KeySet, parse_key_set
 
 URL_SECONDS: Final = 5.0
 
 SETTING: Final = "WEBHOOKS_ADMIN_JWKS"
 
-ReadKeys = Callable[[], KeySet]
+ReadKeys = Callable[[], Awaitable[KeySet]]
 """Reads the set; raises ConfigurationError with a sentence."""
 
 
@@ -31,55 +35,71 @@ def reader(location: str, timeout_seconds: float = URL_SECONDS) -> ReadKeys:
 
     Args:
         location: of the set.
-        timeout_seconds: how long a URL has for its whole answer, give or take one silence of the same length.
+        timeout_seconds: how long a URL has for its whole answer, with the lookup of its name.
     """
-    read = partial(_read_url, location, timeout_seconds) if is_url(location) else partial(_read_file, Path(location))
-    return partial(_read_keys, read, shown_url(location) if is_url(location) else location)
+    if is_url(location):
+        return partial(_keys_of_url, location, timeout_seconds)
+    return partial(asyncio.to_thread, read_key_file, location)
 
 
-def _read_keys(read: Callable[[], bytes], name: str) -> KeySet:
+def read_key_file(path: str) -> KeySet:
+    """The set in the file at *path*; blocks.
+
+    Raises:
+        ConfigurationError: the file can't be read, or is no JWK set.
+    """
+    with _sentences(path), Path(path).open("rb") as file:
+        return parse_key_set(file.read(LARGEST_BYTES + 1))
+
+
+async def _keys_of_url(url: str, timeout_seconds: float) -> KeySet:
+    with _sentences(shown_url(url)):
+        data = await _read_url(url, timeout_seconds)
+        return await asyncio.to_thread(parse_key_set, data)
+
+
+@contextmanager
+def _sentences(name: str) -> Iterator[None]:
+    """Whatever goes wrong is a sentence about *name*, the place of the set as it is shown."""
     try:
-        return parse_key_set(read())
+        yield
     except ConfigurationError as error:
         raise ConfigurationError(f"{SETTING}: {name} {error}") from None
-    except HTTPError as error:
-        error.close()
-        raise ConfigurationError(f"{SETTING}: {name} answers {error.code}") from None
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except (OSError, ClientError, ValueError) as error:
         raise ConfigurationError(f"{SETTING}: {name} can't be read: {_reason(error)}") from None
 
 
 def _reason(error: Exception) -> str:
-    cause = error.reason if isinstance(error, URLError) else error
-    if isinstance(cause, TimeoutError):
+    """Without the texts of aiohttp, which may hold the URL, and the proxy with its credentials."""
+    if isinstance(error, TimeoutError):
         return "no answer in time"
-    return (cause.strerror if isinstance(cause, OSError) else None) or str(cause) or type(cause).__name__
+    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", error)
+    return getattr(cause, "strerror", None) or type(cause).__name__
 
 
-def _read_file(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(LARGEST_BYTES + 1)
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A key is trusted because of the URL it came from: another URL is an error."""
-
-    def redirect_request(self, *_: Any) -> None:
-        """None makes the answer an HTTPError."""
-
-
-def _read_url(url: str, timeout_seconds: float) -> bytes:
-    opener = urllib.request.build_opener(_NoRedirects(), urllib.request.ProxyHandler(_proxies(url)))
-    deadline = time.monotonic() + timeout_seconds
-    data = bytearray()
-    with opener.open(url, timeout=timeout_seconds) as response:
-        while len(data) <= LARGEST_BYTES and (part := response.read1(LARGEST_BYTES)):
-            data += part
-            if time.monotonic() > deadline:
-                raise TimeoutError
+async def _read_url(url: str, timeout_seconds: float) -> bytes:
+    resolver, data = Resolver(), bytearray()
+    try:
+        async with (
+            ClientSession(
+                connector=DirectConnector(resolver=resolver),
+                cookie_jar=DummyCookieJar(),
+                timeout=ClientTimeout(total=timeout_seconds),
+            ) as session,
+            # A key is trusted because of the URL it came from: another URL is an error.
+            session.get(url, allow_redirects=False, proxy=_proxy(url)) as response,
+        ):
+            if not 200 <= response.status < 300:  # noqa: PLR2004 - the successes of RFC 9110
+                raise ConfigurationError(f"answers {response.status}")
+            async for part in response.content.iter_any():
+                data += part
+                if len(data) > LARGEST_BYTES:
+                    break
+    finally:
+        await resolver.close()
     return bytes(data)
 
 
-def _proxies(url: str) -> dict[str, str] | None:
-    """None means those of the environment. Plain HTTP goes to loopback alone, which is no proxy's business."""
-    return {} if url.lower().startswith("http:") else None
+def _proxy(url: str) -> str | None:
+    """That of the environment. Plain HTTP goes to loopback alone, which is no proxy's business."""
+    return None if url.lower().startswith("http:") else SystemProxies.from_environment().for_url(URL(url))

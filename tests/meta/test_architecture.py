@@ -36,8 +36,11 @@ RULES = {
     # Whoever reads records has the consumer that reads all of them.
     r"aiokafka\.(AIOKafkaConsumer|consumer\.(AIOKafkaConsumer|consumer|fetcher))\b": "kafka/records.py",
     # The server's half of aiohttp is free for all; this is the client's.
-    r"aiohttp(\.request|\.[Cc]lient\w*|\.connector|\.\w*Connector|$)": "http/",
+    r"aiohttp(\.request|\.[Cc]lient\w*|\.connector|\.\w*Connector|$)": "http/ web/key_source.py",
     r"(aiohappyeyeballs|python_socks)\b": "http/",
+    # Name lookups block or take a thread; this is what does neither.
+    r"(aiodns|pycares|aiohttp\.\w*Resolver)\b": "http/resolver.py",
+    r"(socket\.get(addrinfo|host\w*|nameinfo)|http\.client|urllib\.request\.(urlopen|build_opener))\b": "",
     r"os\.(environ|getenv)\b": "config/settings.py",
     r"confluent_kafka\b": "cli/dev/embedded_broker.py",
 }
@@ -84,6 +87,9 @@ def test_a_module_imports_only_what_is_its_business(path: str) -> None:
         ("pipeline/web/page.py", "from aiohttp import TCPConnector"),
         ("pipeline/web/page.py", "from aiohttp.client import request"),
         ("pipeline/web/page.py", "import aiohttp"),
+        ("pipeline/http/transport.py", "from aiohttp import ThreadedResolver"),
+        ("pipeline/http/ssrf_guard.py", "from socket import getaddrinfo"),
+        ("pipeline/web/key_source.py", "from urllib.request import build_opener"),
         ("pipeline/kafka/connection.py", "import os\nos.environ['X']"),
         ("pipeline/kafka/connection.py", "from os import getenv"),
         ("agents/deliver.py", "def late():\n    import confluent_kafka"),

@@ -7,6 +7,7 @@ import json
 import socket
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import ConfigurationError
-from pipeline.web import Access, web_options
+from pipeline.http.resolver import Resolver
+from pipeline.web import Access, key_source, web_options
 from pipeline.web.admin_tokens import AdminTokens, admin_tokens
-from pipeline.web.jwks import LARGEST_BYTES, parse_key_set
+from pipeline.web.jwks import LARGEST_BYTES, KeySet, parse_key_set
 from pipeline.web.key_ring import MAX_AGE_SECONDS, PAUSE_SECONDS, KeyRing
 from pipeline.web.key_source import reader
 from tests.support.issuer import KeyServer, SigningKey, key_set, publishing
+from tests.support.name_server import name_server
 from tests.support.program import Webhooks, application
 from tests.support.tokens import ManualClock
 
@@ -53,7 +56,11 @@ def tokens(server: KeyServer, clock: ManualClock) -> AdminTokens:
 def judged_by(*keys: SigningKey | dict[str, Any]) -> AdminTokens:
     """Judged by these keys alone."""
     found = parse_key_set(key_set(*keys))
-    return AdminTokens(KeyRing(lambda: found, ManualClock(), found), APP)
+
+    async def read() -> KeySet:
+        return found
+
+    return AdminTokens(KeyRing(read, ManualClock(), found), APP)
 
 
 def part(value: object) -> str:
@@ -290,7 +297,7 @@ async def test_a_request_that_is_given_up_while_it_waits_leaves_the_reading_to_t
 
 async def sentence_of(url: str, timeout_seconds: float = 5.0) -> str:
     with pytest.raises(ConfigurationError) as caught:
-        await asyncio.to_thread(reader(url, timeout_seconds))
+        await reader(url, timeout_seconds)()
     return str(caught.value)
 
 
@@ -309,6 +316,15 @@ async def test_what_is_wrong_with_a_url_is_a_sentence(server: KeyServer) -> None
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/"
         assert await sentence_of(url) == f"WEBHOOKS_ADMIN_JWKS: {url} can't be read: Connection refused"
+
+
+async def test_a_name_that_nobody_answers_for_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with name_server() as names:
+        monkeypatch.setattr(key_source, "Resolver", partial(Resolver, [names.address]))
+        sentence = await sentence_of("https://id.example/jwks?key=hunter2", 0.2)
+
+        assert sentence == "WEBHOOKS_ADMIN_JWKS: https://id.example/jwks can't be read: no answer in time"
+        assert set(names.asked) == {"id.example"}
 
 
 async def test_an_answer_that_trickles_is_given_up() -> None:
