@@ -1,31 +1,65 @@
-"""What ninety subscriptions notice of ten neighbours whose receivers hang or fail."""
+"""What healthy subscriptions notice of neighbours whose receivers hang or fail, or whose names never resolve."""
 
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
 
 from tests.benchmarks.arrivals import percentile
 from tests.benchmarks.paced import Load, put_under_load
-from tests.benchmarks.receiver import Receiver
+from tests.benchmarks.receiver import HOST, Receiver
 from tests.benchmarks.report import Section, milliseconds
 from tests.benchmarks.scale import Scale
-from tests.benchmarks.stage import SUBSCRIPTIONS, Stage, Start
+from tests.benchmarks.stage import Stage, Start
 
-BAD: Final = range(10)
-GOOD: Final = range(10, 100)
 READ_TIMEOUT_MS: Final = 2000
 PER_SECOND: Final = 10.0
 """Events for each subscription under steady load."""
 
-ALONE: Final = "not there"
-NEIGHBOURS: Final[dict[str, int | None]] = {ALONE: None, "hang until the timeout": 0, "answer 503 for ever": 503}
-"""What the ten do, and the status of their answers: 0 for none."""
-COLUMNS: Final = ("the 10 neighbours", "runs", "the 90: deliveries/s", "ratio", "the 90: p50", "p99")
+
+@dataclass(frozen=True, slots=True)
+class Neighbourhood:
+    """Who lives beside whom.
+
+    Attributes:
+        bad: the numbers of those that misbehave, from 0.
+        healthy: the numbers of the others, from there on.
+        status: what the bad ones answer; 0 for nothing.
+        has_names: the bad ones call names whose servers never answer.
+        is_there: the bad ones have events.
+    """
+
+    bad: range
+    healthy: range
+    status: int = 0
+    has_names: bool = False
+    is_there: bool = True
+
+    @property
+    def numbers(self) -> range:
+        """Those that have events."""
+        return range(self.healthy.stop) if self.is_there else self.healthy
+
+
+_TEN: Final = (range(10), range(10, 100))
+_FIFTY: Final = (range(50), range(50, 150))
+ALONE: Final = "90, and nobody else"
+ALONE_TOO: Final = "100, and nobody else"
+NEIGHBOURHOODS: Final = {
+    ALONE: Neighbourhood(*_TEN, is_there=False),
+    "90, and 10 that hang until the timeout": Neighbourhood(*_TEN),
+    "90, and 10 that answer 503 for ever": Neighbourhood(*_TEN, status=503),
+    ALONE_TOO: Neighbourhood(*_FIFTY, has_names=True, is_there=False),
+    "100, and 50 names that never resolve": Neighbourhood(*_FIFTY, has_names=True),
+}
+COLUMNS: Final = ("healthy subscriptions", "runs", "deliveries/s", "ratio", "p50", "p99", "ratio")
 
 
 @dataclass(slots=True)
 class _Found:
-    """What the ninety got with one kind of neighbours."""
+    """What the healthy ones got in one neighbourhood."""
 
     rates: list[float] = field(default_factory=list)
     middles: list[float] = field(default_factory=list)
@@ -33,58 +67,82 @@ class _Found:
 
 
 async def run(stage: Stage, scale: Scale) -> Section:
-    """At-least-once, each kind of neighbour in turn: from a full topic, then under a steady load."""
-    each = scale.isolated_events // len(GOOD)
-    alone = await stage.filled(each * len(GOOD), GOOD)
-    together = await stage.filled(each * len(SUBSCRIPTIONS))
-    start = stage.pipeline(read_timeout_ms=READ_TIMEOUT_MS)
-    found = {name: _Found() for name in NEIGHBOURS}
-    for _ in range(scale.pairs):
-        for name, status in NEIGHBOURS.items():
-            topic = alone if status is None else together
-            found[name].rates.append(await _throughput(stage, start, topic, each * len(GOOD), status))
-            await _latency(stage, start, scale.isolated_seconds, status, found[name])
-    usual = median(found[ALONE].rates)
+    """At-least-once, each neighbourhood in turn: from a full topic, then under a steady load."""
+    each = scale.isolated_events // len(NEIGHBOURHOODS[ALONE].healthy)
+    topics: dict[range, str] = {}
+    for numbers in {there.numbers for there in NEIGHBOURHOODS.values()}:
+        topics[numbers] = await stage.filled(each * len(numbers), numbers)
+    found = {name: _Found() for name in NEIGHBOURHOODS}
+    with _silent_name_server() as name_server:
+        for _ in range(scale.pairs):
+            for name, there in NEIGHBOURHOODS.items():
+                start = _start(stage, there, name_server)
+                found[name].rates.append(await _throughput(stage, start, topics[there.numbers], each, there))
+                await _latency(stage, start, scale.isolated_seconds, there, found[name])
     return Section(
         "Isolation",
-        f"{each:,} events for each of {len(GOOD)} subscriptions, and as many for each of {len(BAD)} that misbehave "
+        f"{each:,} events for each healthy subscription, and as many for each that misbehaves "
         f"(timeout {READ_TIMEOUT_MS} ms, retries without end after 1 to 2 s). Deliveries/s from a full topic; from "
         f"production to arrival at {PER_SECOND:.0f} events/s for each subscription. Medians.",
         COLUMNS,
-        [_row(name, each_found, usual) for name, each_found in found.items()],
+        [_row(name, found[name], found[_alone(there)]) for name, there in NEIGHBOURHOODS.items()],
     )
 
 
-async def _misbehave(receiver: Receiver, status: int | None) -> None:
-    if status is not None:
-        await receiver.behave(BAD, status=status)
+def _alone(there: Neighbourhood) -> str:
+    """What the healthy ones are compared with."""
+    return ALONE_TOO if there.has_names else ALONE
 
 
-async def _throughput(stage: Stage, start: Start, topic: str, target: int, status: int | None) -> float:
+@contextmanager
+def _silent_name_server() -> Iterator[str]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
+        bound.bind((HOST, 0))
+        yield f"{HOST}:{bound.getsockname()[1]}"
+
+
+def _start(stage: Stage, there: Neighbourhood, name_server: str) -> Start:
+    names: Mapping[int, str] = {number: f"http://n{number}.example:1" for number in there.bad if there.has_names}
+    return stage.pipeline(
+        read_timeout_ms=READ_TIMEOUT_MS,
+        subscriptions=range(there.healthy.stop),
+        elsewhere=names,
+        settings={"WEBHOOKS_NAME_SERVERS": name_server},
+    )
+
+
+async def _misbehave(receiver: Receiver, there: Neighbourhood) -> None:
+    if there.is_there and not there.has_names:
+        await receiver.behave(there.bad, status=there.status)
+
+
+async def _throughput(stage: Stage, start: Start, topic: str, each: int, there: Neighbourhood) -> float:
+    target = each * len(there.healthy)
     async with stage.receiver() as receiver:
-        await _misbehave(receiver, status)
+        await _misbehave(receiver, there)
         async with start(topic, receiver) as sender:
-            await receiver.watch(sender, target, lowest=GOOD.start)
+            await receiver.watch(sender, target, lowest=there.healthy.start)
             return (await receiver.stretch(sender, target)).per_second
 
 
-async def _latency(stage: Stage, start: Start, seconds: float, status: int | None, found: _Found) -> None:
-    numbers = GOOD if status is None else SUBSCRIPTIONS
-    load = Load(numbers, PER_SECOND * len(numbers), seconds, lowest=GOOD.start)
+async def _latency(stage: Stage, start: Start, seconds: float, there: Neighbourhood, found: _Found) -> None:
+    numbers = there.numbers
+    load = Load(numbers, PER_SECOND * len(numbers), seconds, lowest=there.healthy.start)
     async with stage.receiver() as receiver:
-        await _misbehave(receiver, status)
+        await _misbehave(receiver, there)
         paced = await put_under_load(stage, start, receiver, load)
     found.middles.append(percentile(paced.latencies, 0.50))
     found.tails.append(percentile(paced.latencies, 0.99))
 
 
-def _row(name: str, found: _Found, usual: float) -> tuple[str, ...]:
-    rate = median(found.rates)
+def _row(name: str, found: _Found, alone: _Found) -> tuple[str, ...]:
+    rate, tail = median(found.rates), median(found.tails)
     return (
         name,
         str(len(found.rates)),
         f"{rate:,.0f}",
-        f"{rate / usual:.2f}",
+        f"{rate / median(alone.rates):.2f}",
         milliseconds(median(found.middles)),
-        milliseconds(median(found.tails)),
+        milliseconds(tail),
+        f"{tail / median(alone.tails):.1f}",
     )

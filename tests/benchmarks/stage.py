@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -41,12 +41,16 @@ class Pipeline:
         qos: of all subscriptions.
         settings: more of them, by their names in the environment.
         read_timeout_ms: how long an answer may take.
+        subscriptions: their numbers.
+        elsewhere: by number, the URLs of those that do not call the receiver.
         app: its name: consumer group and topics.
     """
 
     qos: str = "at-least-once"
     settings: dict[str, str] = field(default_factory=dict)
     read_timeout_ms: int = 10_000
+    subscriptions: range = SUBSCRIPTIONS
+    elsewhere: Mapping[int, str] = field(default_factory=dict)
     app: str = field(default_factory=lambda: f"bench-{uuid4().hex[:12]}")
 
 
@@ -110,9 +114,7 @@ class Stage:
         return running("tests.benchmarks.bare_loop", *arguments, log=self._log("bare-loop"))
 
     @asynccontextmanager
-    async def worker(
-        self, topic: str, receiver: Receiver, pipeline: Pipeline | None = None, numbers: Iterable[int] = SUBSCRIPTIONS
-    ) -> AsyncIterator[Child]:
+    async def worker(self, topic: str, receiver: Receiver, pipeline: Pipeline | None = None) -> AsyncIterator[Child]:
         """One worker, from the beginning of *topic* to *receiver*."""
         pipeline = pipeline or Pipeline()
         app = pipeline.app
@@ -121,7 +123,8 @@ class Stage:
             self._topic(f"{app}.cursors", PARTITIONS, COMPACTED),
             self._topic(f"{app}-tokens-changelog", PARTITIONS, COMPACTED),
         )
-        records = [_subscription(number, receiver.url) for number in numbers]
+        urls = dict.fromkeys(pipeline.subscriptions, receiver.url) | dict(pipeline.elsewhere)
+        records = [_subscription(number, url) for number, url in urls.items()]
         await self.broker.produce(f"{app}.subscriptions", *records)
         definition = self._folder / f"{app}.json"
         definition.write_text(json.dumps(_definition(self.broker.bootstrap, topic, pipeline)), "utf-8")
