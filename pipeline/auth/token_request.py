@@ -51,7 +51,9 @@ class PostForm:
             lines.append(f"Proxy-Authorization: {destination.target.proxy_authorization}")
         head = "".join(f"{line}\r\n" for line in lines) + "\r\n"
         request = head.encode("latin-1") + content
-        return await self.transport.exchange(destination, request, keep=MAX_BODY_BYTES, keep_of_success=MAX_BODY_BYTES)
+        return await self.transport.exchange(
+            destination, request, keep=MAX_BODY_BYTES, keep_of_success=MAX_BODY_BYTES, repeatable=True
+        )
 
 
 def _lines(headers: Mapping[str, str]) -> list[str]:

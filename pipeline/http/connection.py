@@ -1,6 +1,7 @@
 """Connections as we use them: aiohttp's protocol and C parser, with strict rules for the time between two requests."""
 
 import asyncio
+import select
 import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +15,7 @@ from aiohttp import (
     StreamReader,
 )
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 
@@ -37,6 +39,8 @@ _PIECE_BYTES: Final = 4096
 _MOST_UNREAD_ANSWERS: Final = 32
 """More than an exchange waits for."""
 
+_SAYS_SOMETHING: Final = select.POLLIN | getattr(select, "POLLRDHUP", 0)
+
 
 class IdleConnections:
     """The connections that wait for their next request, oldest first: at most *limit*, the oldest is closed beyond it.
@@ -51,9 +55,9 @@ class IdleConnections:
     def __len__(self) -> int:
         return len(self._parked)
 
-    def add(self, wire: "Wire") -> None:
-        """*wire* has been given back."""
-        wire.is_idle = True
+    def add(self, wire: "Wire", key: ConnectionKey, seconds: float) -> None:
+        """*wire*, which is one of *key*, has been given back; it may wait for *seconds*."""
+        wire.park(key, seconds)
         self._parked[wire] = None
         if len(self._parked) > self._limit:
             oldest = next(iter(self._parked))
@@ -65,12 +69,19 @@ class IdleConnections:
         wire.is_idle = False
         self._parked.pop(wire, None)
 
+    def close_all(self, key: ConnectionKey) -> None:
+        """Close those of *key*: one of them was closed by its receiver, so the others may soon be, or are."""
+        for wire in [wire for wire in self._parked if wire.key == key]:
+            self.discard(wire)
+            wire.close()
+
 
 class Wire(ResponseHandler):
     """One connection.
 
     Attributes:
         is_idle: it waits for its next request.
+        key: whose requests it may take, once it has waited for one.
         expired: it was aborted because the answer took too long.
     """
 
@@ -78,7 +89,10 @@ class Wire(ResponseHandler):
         super().__init__(loop)
         self._idle = idle
         self.is_idle = False
+        self.key: ConnectionKey | None = None
         self.expired = False
+        self._idle_since = self._idle_seconds = 0.0
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._is_closed_here = False
         self._received_bytes = 0
         self._first_piece: bytes | None = None
@@ -88,6 +102,37 @@ class Wire(ResponseHandler):
         self._received_bytes = 0
         self._payload = None
         self._parse_from_here()
+
+    def park(self, key: ConnectionKey, seconds: float) -> None:
+        """It waits for its next request, *seconds* at most."""
+        self.is_idle, self.key = True, key
+        self._idle_since, self._idle_seconds = self._loop.time(), seconds
+        if self._idle_timer is None:
+            # One timer serves many waits: making one per request would cost more than the rest of this.
+            self._idle_timer = self._loop.call_later(seconds, self._check_idle)
+
+    def _check_idle(self) -> None:
+        self._idle_timer = None
+        if not self.is_idle:
+            return
+        left = self._idle_since + self._idle_seconds - self._loop.time()
+        if left <= 0:
+            self._idle.discard(self)
+            self.close()
+        else:
+            self._idle_timer = self._loop.call_later(left, self._check_idle)
+
+    def is_fit(self) -> bool:
+        """Whether it may be used again: it has not waited for too long, and the receiver is open and silent.
+
+        The socket itself is asked: the event loop tells of an end that has arrived only at its next turn.
+        """
+        transport = self.transport
+        if transport is None or self._loop.time() - self._idle_since >= self._idle_seconds:
+            return False
+        poll = select.poll()
+        poll.register(transport.get_extra_info("socket").fileno(), _SAYS_SOMETHING)
+        return not poll.poll(0)
 
     def _parse_from_here(self) -> None:
         self.set_response_params(
@@ -178,6 +223,8 @@ class Wire(ResponseHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """The end of it, whoever wanted it."""
         self._idle.discard(self)
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         super().connection_lost(exc)
 
     def close(self) -> None:

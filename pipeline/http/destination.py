@@ -29,21 +29,23 @@ class Dial(ClientRequest):
 
     Attributes:
         socks: the SOCKS proxy to go through, of which aiohttp knows nothing (connection.Connector).
+        idle_seconds: how long a connection may wait for its next request.
     """
 
     socks: SocksProxy | None = None
+    idle_seconds: float = 0.0
 
     @cached_property
     def connection_key(self) -> ConnectionKey:  # a property there, worked out on every access
-        """Host, port, TLS and proxy: requests with the same key share connections."""
+        """Host, port, TLS, proxy and idle timeout: requests with the same key share connections."""
         key = super().connection_key
         socks = self.socks
-        if socks is None:
-            return key
         # aiohttp's key is a named tuple that takes what it is given; whoever goes by other credentials shares nothing.
+        if socks is None:
+            return key._replace(proxy_headers_hash=hash((key.proxy_headers_hash, self.idle_seconds)))
         return key._replace(
             proxy=URL.build(scheme=f"socks{socks.version}", host=socks.host, port=socks.port),
-            proxy_headers_hash=hash(socks),
+            proxy_headers_hash=hash((socks, self.idle_seconds)),
         )
 
 
@@ -118,6 +120,7 @@ def destination(
         loop=loop,
     )
     dial.socks = None if proxy is None else proxy.socks
+    dial.idle_seconds = limits.idle_timeout_seconds
     return Destination(
         where=where,
         dial=dial,

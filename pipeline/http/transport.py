@@ -20,7 +20,7 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import HttpLimits, Proxy, TlsOptions
 from pipeline.core.outcome import Failed
 from pipeline.http.connection import Connector, IdleConnections, Wire
-from pipeline.http.destination import Destination, destination, parse_url
+from pipeline.http.destination import Destination, Dial, destination, parse_url
 from pipeline.http.failures import broken, not_connected, not_let_through
 from pipeline.http.proxy import ProxyRoute, SystemProxies, proxy_route
 from pipeline.http.resolver import Resolver
@@ -126,21 +126,42 @@ class Transport:
         *,
         keep: int,
         keep_of_success: int,
+        repeatable: bool,
         check: Callable[[], None] | None = None,
     ) -> Answer | Failed:
         """Send *request* and read the answer; never raises, except when it is cancelled, and what *check* does.
+
+        A receiver may close a kept connection at the moment of the next request (RFC 9112 section 9.6). What may be
+        repeated is then sent once more on a new connection, which is no other attempt (RFC 9110 section 9.2.2). For
+        what may not, the connection is looked at right before it is used.
 
         Args:
             destination: from `destination`.
             request: the whole request, as bytes.
             keep: how much of the answer's body to keep, at most `MAX_BODY_BYTES`.
             keep_of_success: the same for a 2xx; 0 is faster than anything else.
+            repeatable: whether the receiver may get the request twice.
             check: called when there is a connection; nothing is sent if it raises.
         """
-        connector = self._straight if destination.via is None else self._proxied
+        answer = await self._once(destination, request, keep, keep_of_success, check, looks=not repeatable)
+        if not (repeatable and isinstance(answer, Failed) and answer.stale):
+            return answer
+        logger.debug("%s; sent once more on a new one", answer.error)
+        self._idle.close_all(destination.dial.connection_key)
+        return await self._once(destination, request, keep, keep_of_success, check, looks=False)
+
+    async def _once(
+        self,
+        destination: Destination,
+        request: bytes,
+        keep: int,
+        keep_of_success: int,
+        check: Callable[[], None] | None,
+        *,
+        looks: bool,
+    ) -> Answer | Failed:
         try:
-            # It passes over the kept ones that have been closed meanwhile.
-            connection = await connector.connect(destination.dial, [], destination.connect_timeout)
+            connection = await self._connection(destination, looks=looks)
         except Exception as error:  # noqa: BLE001 - whatever it was, nothing has been sent
             _log_unexpected(error)
             return not_connected(destination, error)
@@ -177,10 +198,22 @@ class Transport:
             return replace(failed, stale=True) if is_stale else failed
         finally:
             timer.cancel()
-            self._give_back(connection, wire, is_clean=is_clean)
+            self._give_back(connection, wire, destination.dial if is_clean else None)
         if message.code == _PROXY_AUTHENTICATION_REQUIRED and destination.is_forwarded:
             return not_let_through(destination)
         return Answer(message.code, message.headers, body)
+
+    async def _connection(self, destination: Destination, *, looks: bool) -> "Connection":
+        """A new one, or a kept one; with *looks* one that is known to be open still."""
+        connector = self._straight if destination.via is None else self._proxied
+        while True:
+            # It passes over the kept ones that have been closed meanwhile.
+            connection = await connector.connect(destination.dial, [], destination.connect_timeout)
+            wire = cast("Wire", connection.protocol)
+            if not (looks and wire.is_idle) or wire.is_fit():
+                return connection
+            self._idle.discard(wire)
+            self._give_back(connection, wire, None)
 
     def _take(self, connection: "Connection", wire: Wire, check: Callable[[], None] | None) -> None:
         self._idle.discard(wire)
@@ -188,19 +221,19 @@ class Transport:
             try:
                 check()
             except BaseException:
-                self._give_back(connection, wire, is_clean=False)
+                self._give_back(connection, wire, None)
                 raise
         wire.begin()
 
-    def _give_back(self, connection: "Connection", wire: Wire, *, is_clean: bool) -> None:
-        if not is_clean:
+    def _give_back(self, connection: "Connection", wire: Wire, kept_for: Dial | None) -> None:
+        if kept_for is None:
             if wire.transport is not None:
                 wire.transport.abort()
             connection.close()
             return
         connection.release()
         if wire.transport is not None:
-            self._idle.add(wire)
+            self._idle.add(wire, kept_for.connection_key, kept_for.idle_seconds)
 
 
 async def _final_answer(

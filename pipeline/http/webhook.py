@@ -7,7 +7,7 @@ from typing import Final
 
 from pipeline.core.clock import Clock
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import Event, NoAuth, Subscription
+from pipeline.core.model import Event, HttpLimits, NoAuth, Qos, Subscription
 from pipeline.core.outcome import RESPONSE_EXCERPT_BYTES, Failed, Outcome
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.http.credentials import static_authorization
@@ -20,6 +20,10 @@ from pipeline.http.transport import Transport
 
 MAX_PREPARED: Final = 10_000
 """Subscriptions whose head and destination are kept; beyond it the oldest is prepared anew when it is needed again."""
+
+AT_MOST_ONCE_IDLE_SECONDS: Final = 1.0
+"""How long a connection may wait for its next request at at-most-once, which can't repeat one that the receiver's end
+of the connection has crossed: servers close idle ones after 2 s (gunicorn), 5 s (Node, Apache, uvicorn) or longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,12 @@ class Callback:
         except ValueError as error:
             return Failed(str(error), may_have_arrived=False)
         answer = await self._transport.exchange(
-            destination, request, keep=RESPONSE_EXCERPT_BYTES, keep_of_success=0, check=self._check
+            destination,
+            request,
+            keep=RESPONSE_EXCERPT_BYTES,
+            keep_of_success=0,
+            repeatable=subscription.qos is not Qos.AT_MOST_ONCE,
+            check=self._check,
         )
         if isinstance(answer, Failed):
             return answer
@@ -111,7 +120,7 @@ class Callback:
             request = head.options(fields, authorization)
         except ValueError as error:
             return Failed(str(error), may_have_arrived=False)
-        answer = await self._transport.exchange(destination, request, keep=0, keep_of_success=0)
+        answer = await self._transport.exchange(destination, request, keep=0, keep_of_success=0, repeatable=True)
         # Whatever became of the question, the event was not sent.
         return replace(answer, may_have_arrived=False, stale=False) if isinstance(answer, Failed) else answer
 
@@ -123,7 +132,7 @@ class Callback:
                 tls=subscription.tls,
                 proxy=subscription.proxy,
                 use_system_proxy=subscription.use_system_proxy,
-                limits=subscription.http,
+                limits=_limits(subscription),
             )
             ready = self._head(subscription, destination), destination
         except ConfigurationError as error:
@@ -152,3 +161,10 @@ class Callback:
             left_out=partial(self._on_header_left_out, subscription.id),
             ids=self._ids,
         )
+
+
+def _limits(subscription: Subscription) -> HttpLimits:
+    limits = subscription.http
+    if subscription.qos is not Qos.AT_MOST_ONCE:
+        return limits
+    return replace(limits, idle_timeout_seconds=min(limits.idle_timeout_seconds, AT_MOST_ONCE_IDLE_SECONDS))

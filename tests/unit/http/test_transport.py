@@ -18,12 +18,12 @@ import trustme
 
 from pipeline.core.clock import SystemClock
 from pipeline.core.errors import LeaseEndedError
-from pipeline.core.model import Header, HttpLimits, OAuth2Auth, Proxy, Record, Subscription, TlsOptions
+from pipeline.core.model import Header, HttpLimits, OAuth2Auth, Proxy, Qos, Record, Subscription, TlsOptions
 from pipeline.core.outcome import Delivered, Failed, Outcome, Rejected, ServerError
 from pipeline.http.proxy import SystemProxies
 from pipeline.http.ssrf_guard import Guard
 from pipeline.http.transport import MAX_INTERIM_ANSWERS, Transport
-from pipeline.http.webhook import Callback
+from pipeline.http.webhook import AT_MOST_ONCE_IDLE_SECONDS, Callback
 from tests.support.forward_proxy import ForwardProxy
 from tests.support.receiver import (
     Behaviour,
@@ -42,6 +42,7 @@ from tests.support.receiver import (
 from tests.support.socks_proxy import SocksProxy
 
 Route = Literal["straight", "tls", "proxy", "tunnel", "socks", "socks-tls"]
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 ROUTES: tuple[Route, ...] = get_args(Route)
 
 LOOPBACK = Guard([ip_network("127.0.0.0/8"), ip_network("::1/128")])
@@ -492,36 +493,96 @@ async def test_kept_connections_that_were_closed_meanwhile_are_passed_over_in_on
 
 
 @pytest.mark.parametrize("has_reset", [False, True])
-async def test_a_connection_that_ends_while_the_request_is_on_its_way_is_stale(
-    straight: Bench, *, has_reset: bool
+@pytest.mark.parametrize("qos", [Qos.AT_MOST_ONCE, Qos.AT_LEAST_ONCE])
+async def test_a_connection_that_has_ended_unnoticed_is_replaced_in_the_same_attempt(
+    straight: Bench, qos: Qos, *, has_reset: bool
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        subscription = Subscription("s", 1, f"http://127.0.0.1:{server.getsockname()[1]}/", http=LIMITS)
+        subscription = Subscription("s", 1, f"http://127.0.0.1:{server.getsockname()[1]}/", qos, http=LIMITS)
         first = asyncio.ensure_future(straight.callback(subscription, event(), 1))
         accepted, _ = await asyncio.to_thread(server.accept)
         with accepted:
             assert await asyncio.to_thread(accepted.recv, 65_536)
-            accepted.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            accepted.sendall(OK)
             assert await first == Delivered(200)
             if has_reset:
                 accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        # The event loop has not run since: the client still takes the connection for a good one.
-        outcome = await straight.callback(subscription, event(), 1)
-    assert isinstance(outcome, Failed)
-    assert (outcome.may_have_arrived, outcome.stale, outcome.timed_out) == (True, True, False)
+        # The event loop has not run since: nobody has told the client yet.
+        second = asyncio.ensure_future(straight.callback(subscription, event(), 1))
+        again, _ = await asyncio.to_thread(server.accept)
+        with again:
+            assert await asyncio.to_thread(again.recv, 65_536)
+            again.sendall(OK)
+            assert await second == Delivered(200)
+
+
+@pytest.mark.parametrize("qos", [Qos.NONE, Qos.AUTO, Qos.AT_LEAST_ONCE])
+@pytest.mark.parametrize("end", [hang_up, reset])
+async def test_what_a_kept_connection_ends_under_is_sent_once_more_in_the_same_attempt(
+    any_route: Bench, end: Behaviour, qos: Qos
+) -> None:
+    receiver = await any_route.receiver(answer(200), end, answer(201))
+    subscription = replace(await any_route.subscription(receiver), qos=qos)
+    assert await any_route.callback(subscription, event(), 1) == Delivered(200)
+    assert await any_route.callback(subscription, event(7), 3) == Delivered(201)
+    assert [request.all("webhook-id") for request in receiver.requests[1:]] == [["events-0-7"]] * 2
+    assert [request.all("webhook-attempt") for request in receiver.requests[1:]] == [["3"]] * 2
+    assert [request.connection for request in receiver.requests] == [1, 1, 2]
 
 
 @pytest.mark.parametrize("end", [hang_up, reset])
-async def test_a_reused_connection_that_ends_without_an_answer_is_stale_and_may_have_arrived(
+async def test_what_a_new_connection_ends_under_is_not_sent_once_more(any_route: Bench, end: Behaviour) -> None:
+    receiver = await any_route.receiver(answer(200), end, end, answer(200))
+    subscription = replace(await any_route.subscription(receiver), qos=Qos.AT_LEAST_ONCE)
+    assert await any_route.callback(subscription, event(), 1) == Delivered(200)
+    outcome = await any_route.callback(subscription, event(), 1)
+    assert isinstance(outcome, Failed)
+    assert not outcome.stale
+    assert len(receiver.requests) == 3
+
+
+async def test_the_repetition_goes_to_a_new_connection_though_others_are_kept(straight: Bench) -> None:
+    receiver = await straight.receiver(held(answer(200)))
+    subscription = await straight.subscription(receiver)
+    calls = [asyncio.ensure_future(straight.callback(subscription, event(), 1)) for _ in range(4)]
+    await receiver.until(lambda it: len(it.requests) == 4)
+    receiver.release()
+    assert await asyncio.gather(*calls) == [Delivered(200)] * 4
+    receiver.script = [hang_up, answer(201)]
+    assert await straight.callback(subscription, event(), 1) == Delivered(201)
+    assert receiver.requests[-1].connection == 5
+    await receiver.until(lambda it: it.open_connections == 1)
+
+
+async def test_what_may_not_be_repeated_by_then_is_not_sent_once_more(straight: Bench) -> None:
+    receiver = await straight.receiver(answer(200), hang_up, answer(200))
+    subscription = await straight.subscription(receiver)
+    checks = 0
+
+    def check() -> None:
+        nonlocal checks
+        checks += 1
+        if checks == 3:
+            raise LeaseEndedError
+
+    straight.callback._check = check
+    assert await straight.callback(subscription, event(), 1) == Delivered(200)
+    with pytest.raises(LeaseEndedError):
+        await straight.callback(subscription, event(), 1)
+    assert len(receiver.requests) == 2
+
+
+@pytest.mark.parametrize("end", [hang_up, reset])
+async def test_at_most_once_a_reused_connection_that_ends_without_an_answer_is_stale_and_may_have_arrived(
     any_route: Bench, end: Behaviour
 ) -> None:
     receiver = await any_route.receiver(answer(200), end, answer(200))
-    subscription = await any_route.subscription(receiver)
+    subscription = replace(await any_route.subscription(receiver), qos=Qos.AT_MOST_ONCE)
     assert await any_route.callback(subscription, event(), 1) == Delivered(200)
     outcome = await any_route.callback(subscription, event(), 1)
     assert isinstance(outcome, Failed)
     assert (outcome.may_have_arrived, outcome.stale, outcome.timed_out) == (True, True, False)
-    assert len(receiver.requests) == 2, "it is for the policy to say whether it is sent again"
+    assert len(receiver.requests) == 2
     assert await any_route.callback(subscription, event(), 1) == Delivered(200)
     assert receiver.connections == 2
 
@@ -563,6 +624,44 @@ async def test_an_unused_connection_is_closed_after_the_idle_timeout() -> None:
         receiver = await it.receiver()
         assert await it.callback(await it.subscription(receiver), event(), 1) == Delivered(200)
         await receiver.until(lambda it: it.open_connections == 0)
+
+
+async def test_the_idle_timeout_of_a_subscription_closes_its_connections_and_nobody_elses(any_route: Bench) -> None:
+    receiver = await any_route.receiver()
+    patient = await any_route.subscription(receiver)
+    hasty = replace(patient, id="sub-2", http=replace(LIMITS, idle_timeout_seconds=0.05))
+    for subscription in (patient, hasty):
+        assert await any_route.callback(subscription, event(), 1) == Delivered(200)
+    await receiver.until(lambda it: it.open_connections == 1)
+    assert await any_route.callback(patient, event(), 1) == Delivered(200)
+    assert [request.connection for request in receiver.requests] == [1, 2, 1]
+
+
+async def test_a_connection_in_use_is_not_idle_and_begins_to_wait_anew(straight: Bench) -> None:
+    receiver = await straight.receiver(answer(200), held(answer(200)))
+    subscription = await straight.subscription(receiver, replace(LIMITS, idle_timeout_seconds=0.05))
+    assert await straight.callback(subscription, event(), 1) == Delivered(200)
+    [wire] = straight.transport._idle._parked
+    call = asyncio.ensure_future(straight.callback(subscription, event(), 1))
+    await receiver.until(lambda it: len(it.requests) == 2)
+    async with asyncio.timeout(5):
+        while wire._idle_timer is not None:  # noqa: ASYNC110 - a timer that has gone off sets no event of ours
+            await asyncio.sleep(0.01)
+    receiver.release()
+    assert await call == Delivered(200)
+    await receiver.until(lambda it: it.open_connections == 0)
+
+
+async def test_at_most_once_uses_no_connection_that_has_been_idle_for_long(straight: Bench) -> None:
+    receiver = await straight.receiver()
+    subscription = replace(await straight.subscription(receiver), qos=Qos.AT_MOST_ONCE)
+    assert await straight.callback(subscription, event(), 1) == Delivered(200)
+    [wire] = straight.transport._idle._parked
+    assert wire._idle_seconds == AT_MOST_ONCE_IDLE_SECONDS
+    assert await straight.callback(subscription, event(), 1) == Delivered(200)
+    wire._idle_since -= AT_MOST_ONCE_IDLE_SECONDS  # and the loop was too busy for its timer
+    assert await straight.callback(subscription, event(), 1) == Delivered(200)
+    assert [request.connection for request in receiver.requests] == [1, 1, 2]
 
 
 async def test_the_oldest_idle_connection_is_closed_beyond_the_limit() -> None:
