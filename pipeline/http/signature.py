@@ -49,6 +49,11 @@ class Signer:
         return " ".join([sign(content) for sign in self.keys])
 
 
+def without_prefix(secret: str) -> str:
+    """The base64 of a secret of Standard Webhooks."""
+    return secret.removeprefix(ED25519_PREFIX).removeprefix(HMAC_PREFIX)
+
+
 def _key(secret: str, path: str) -> Sign:
     if secret.startswith(ED25519_PREFIX):
         return _ed25519(_decoded(secret.removeprefix(ED25519_PREFIX), path), path)
@@ -59,7 +64,8 @@ def _key(secret: str, path: str) -> Sign:
 
 def _decoded(text: str, path: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        # Not everybody pads.
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise ConfigurationError(f"{path}: must be base64 after its prefix") from None
 
@@ -81,6 +87,8 @@ def _ed25519(seed: bytes, path: str) -> Sign:
     if len(seed) not in {_SEED_BYTES, 2 * _SEED_BYTES}:
         raise ConfigurationError(f"{path}: holds {len(seed)} bytes, must hold 32 or 64 (in base64)")
     private_key = Ed25519PrivateKey.from_private_bytes(seed[:_SEED_BYTES])
+    if seed[_SEED_BYTES:] not in {b"", private_key.public_key().public_bytes_raw()}:
+        raise ConfigurationError(f"{path}: its public key, the second 32 bytes, does not belong to its seed")
 
     def sign(content: bytes) -> str:
         return "v1a," + base64.b64encode(private_key.sign(content)).decode("ascii")

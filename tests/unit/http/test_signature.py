@@ -53,6 +53,8 @@ def test_bodies_that_differ_are_signed_differently(body: bytes, other: bytes) ->
         ("whsec_ünicode-secret", "must be base64"),
         (encoded("whsec_", b"x" * 23), "holds 23 bytes"),
         (encoded("whsec_", b"x" * 65), "holds 65 bytes"),
+        ("whsec_MfKQ9", "must be base64"),
+        (encoded("whsk_", SEED + bytes(32)), "its public key, the second 32 bytes, does not belong to its seed"),
         (encoded("whsk_", b"x" * 31), "holds 31 bytes, must hold 32 or 64"),
     ],
 )
@@ -62,6 +64,13 @@ def test_a_secret_that_cant_be_used_is_named_by_its_place_and_not_shown(secret: 
     assert str(refused.value).startswith("signing.secrets[1]: ")
     assert problem in str(refused.value)
     assert secret[6:] == "" or secret[6:] not in str(refused.value)
+
+
+@pytest.mark.parametrize("size", range(24, 65))
+def test_a_secret_without_padding_is_the_one_with_it(size: int) -> None:
+    secret = encoded("whsec_", bytes(range(size)))
+    padded, bare = (Signer.from_secrets([each]).signature("i", 1, b"") for each in (secret, secret.rstrip("=")))
+    assert padded == bare
 
 
 @pytest.mark.parametrize("size", [24, 64])
