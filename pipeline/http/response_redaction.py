@@ -1,56 +1,136 @@
 """Takes out of an answer what the pipeline itself had told the receiver in confidence. Pure.
 
-A receiver that repeats the request in its error page would put our credentials into dead letters and causes.
+A receiver that repeats the request in its error page would put our credentials into dead letters and causes: as they
+are, or in what carried or shows them, base64, percent-encoding, JSON or HTML.
 """
 
-from collections.abc import Iterable
+import base64
+import binascii
+import codecs
+import html
+import json
+from collections.abc import Iterable, Iterator
 from typing import Final
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
+from pipeline.core.credentials import query_credentials
 from pipeline.core.model import BasicAuth, JwtProfileAuth, OAuth2Auth, Subscription, TokenAuth
 from pipeline.core.redaction import MASK
+from pipeline.http.signature import without_prefix
 
 SHORTEST_BYTES: Final = 4
 """Shorter values are not looked for: they would blacken half of an answer and hide nothing."""
 
 _MASK: Final = MASK.encode()
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
 def confidences(subscription: Subscription, authorization: str | None) -> tuple[bytes, ...]:
-    """What must not come back: credentials, signing secrets, the values of the subscription's headers; longest first.
+    """What must not come back, longest first.
+
+    Credentials, signing secrets, the values of the subscription's headers, and the credentials in its URL's query.
 
     Args:
         subscription: whose callback is called.
         authorization: the value of `Authorization` that is sent, if one is.
     """
-    told = [header.value for header in subscription.headers]
-    told += subscription.signing_secrets
+    told = set(_secrets(subscription))
     if authorization is not None:
-        told += [authorization, authorization.partition(" ")[2]]
-    found = [value.encode() for value in told]
+        told |= set(_of_header(authorization))
+    forms = {form for secret in told if len(secret) >= SHORTEST_BYTES for form in _forms(secret)}
+    return tuple(sorted((form for form in forms if len(form) >= SHORTEST_BYTES), key=len, reverse=True))
+
+
+def _secrets(subscription: Subscription) -> Iterator[bytes]:
+    for header in subscription.headers:
+        yield from _of_header(header.value)
+    for secret in subscription.signing_secrets:
+        yield secret.encode()
+        yield from _decoded(without_prefix(secret))
+    for value in query_credentials(subscription.url):
+        yield from (value.encode(), unquote(value).encode(), unquote_plus(value).encode())
     match subscription.auth:
         case BasicAuth(_, password):
-            found.append(password.encode())
+            yield password.encode()
         case TokenAuth(value):
-            found.append(value.encode())
+            yield value.encode()
         case OAuth2Auth():
-            found.append(subscription.auth.client_secret.encode())
+            yield subscription.auth.client_secret.encode()
         case JwtProfileAuth(key=key):
-            found.append(key)
+            yield key
         case _:
             pass
-    return _searchable(found)
 
 
-def _searchable(values: Iterable[bytes]) -> tuple[bytes, ...]:
-    return tuple(sorted({value for value in values if len(value) >= SHORTEST_BYTES}, key=len, reverse=True))
+def _of_header(value: str) -> Iterator[bytes]:
+    """The value, without its scheme, and what Basic (RFC 7617) has made of a password."""
+    scheme, _, credentials = value.partition(" ")
+    yield value.encode()
+    yield credentials.encode()
+    if scheme.lower() == "basic":
+        for pair in _decoded(credentials):
+            yield from (pair, pair.partition(b":")[2])
+
+
+def _decoded(text: str) -> Iterator[bytes]:
+    """*text*, and the bytes that it is in base64."""
+    yield text.encode()
+    try:
+        yield base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return
+
+
+def _forms(secret: bytes) -> Iterator[bytes]:
+    """How *secret* may look in an answer."""
+    yield secret
+    for shift, start in enumerate((0, 2, 3)):
+        # In base64 it looks differently by where it begins in what was encoded. What depends on its neighbours is cut.
+        encoded = base64.b64encode(bytes(shift) + secret)[start : (shift + len(secret)) * 8 // 6]
+        yield from (encoded, encoded.translate(_URL_SAFE))
+    for encoded in (base64.b64encode(secret), base64.urlsafe_b64encode(secret)):
+        yield from (encoded, encoded.rstrip(b"="))
+    yield from (quote(secret, safe="").encode(), quote_plus(secret).encode())
+    try:
+        text = secret.decode()
+    except UnicodeDecodeError:
+        return
+    yield from (json.dumps(text)[1:-1].encode(), json.dumps(text, ensure_ascii=False)[1:-1].encode("utf-8", "replace"))
+    yield html.escape(text).encode("utf-8", "replace")
 
 
 def without(excerpt: bytes, secrets: Iterable[bytes]) -> bytes:
-    """*excerpt* with every secret masked, and with the beginning of one that its end has cut off."""
+    """*excerpt* with every secret masked, and with the beginning of one that its end has cut off.
+
+    Args:
+        excerpt: of an answer.
+        secrets: the longest first.
+    """
+    secrets = tuple(secrets)
     for secret in secrets:
         excerpt = excerpt.replace(secret, _MASK)
-    for secret in secrets:
-        for length in range(min(len(secret) - 1, len(excerpt)), SHORTEST_BYTES - 1, -1):
-            if excerpt.endswith(secret[:length]):
-                return excerpt[:-length] + _MASK
-    return excerpt
+    cut = max((_cut_off(excerpt, secret) for secret in secrets), default=0)
+    return excerpt[:-cut] + _MASK if cut else excerpt
+
+
+def _cut_off(excerpt: bytes, secret: bytes) -> int:
+    """The length of the longest beginning of *secret* with which *excerpt* ends; 0 if it is a short one."""
+    tail = excerpt[-SHORTEST_BYTES:]
+    end = len(secret)
+    while len(tail) == SHORTEST_BYTES and (place := secret.rfind(tail, 0, end)) >= 0:
+        length = place + SHORTEST_BYTES
+        if excerpt.endswith(secret[:length]):
+            return length
+        end = length - 1
+    return 0
+
+
+def whole_characters(excerpt: bytes) -> bytes:
+    """*excerpt* of a longer text without the beginning of a character at its end; what is not UTF-8 stays as it is."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        decoder.decode(excerpt)
+    except UnicodeDecodeError:
+        return excerpt
+    pending, _ = decoder.getstate()
+    return excerpt[: len(excerpt) - len(pending)]

@@ -14,7 +14,7 @@ from pipeline.http.credentials import static_authorization
 from pipeline.http.destination import Destination
 from pipeline.http.request import RequestHead, request_head
 from pipeline.http.response import Answer, judge
-from pipeline.http.response_redaction import confidences, without
+from pipeline.http.response_redaction import confidences, whole_characters, without
 from pipeline.http.signature import Signer
 from pipeline.http.transport import Transport
 
@@ -99,7 +99,8 @@ class Callback:
             return answer
         if answer.body and not 200 <= answer.status < 300:  # noqa: PLR2004 - nobody reads the body of a success
             secrets = prepared.secrets if authorization is None else confidences(subscription, authorization)
-            answer.body = without(answer.body, secrets)
+            is_cut = len(answer.body) >= RESPONSE_EXCERPT_BYTES
+            answer.body = without(whole_characters(answer.body) if is_cut else answer.body, secrets)
         return judge(answer, self._clock.now(), token_used=authorization is not None)
 
     async def ask(

@@ -70,6 +70,19 @@ async def test_an_answer_that_ends_anywhere_before_its_end_is_broken_and_may_hav
         assert (outcome.may_have_arrived, outcome.timed_out, outcome.stale) == (True, False, False)
 
 
+@pytest.mark.parametrize("before", range(4))
+async def test_what_is_kept_of_a_body_ends_with_a_whole_character(before: int) -> None:
+    body = "a" * before + "\U0001f600" * 1000
+    (outcome,) = await outcomes(answer(400, body.encode()))
+    assert isinstance(outcome, Rejected)
+    assert 1021 <= len(outcome.response) <= 1024
+    assert body.startswith(outcome.response.decode())
+
+
+async def test_a_body_that_ends_within_a_character_is_kept_as_it_is() -> None:
+    assert await outcomes(answer(400, b"a\xf0\x9f")) == [Rejected(400, b"a\xf0\x9f")]
+
+
 @pytest.mark.parametrize("whole", ANSWERS.values(), ids=ANSWERS)
 async def test_an_answer_may_come_in_two_packets_wherever_it_is_parted(whole: bytes) -> None:
     found = await outcomes(*(in_pieces(whole[:end], whole[end:]) for end in range(1, len(whole))))
