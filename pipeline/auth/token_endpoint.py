@@ -20,7 +20,7 @@ from pipeline.auth.assertion import ASSERTION_TYPE, client_assertion
 from pipeline.core.clock import Clock
 from pipeline.core.model import BUSY_STATUSES, ClientAuth, JwtProfileAuth, OAuth2Auth, Subscription
 from pipeline.core.outcome import Failed, TokenRefused, TokenUnavailable
-from pipeline.core.redaction import MASK, mask, shown_host
+from pipeline.core.redaction import MASK, mask_cut, shown_host
 from pipeline.http.response import retry_after_seconds
 
 ERROR_CHARACTERS: Final = 300
@@ -244,9 +244,9 @@ def _explanation(secrets: Iterable[str], fields: Mapping[str, object]) -> str:
     for secret in secrets:
         if secret:
             text = text.replace(secret, MASK)
-    return _printable(mask(text))
+    return _printable(text)
 
 
 def _printable(text: str) -> str:
-    kept = "".join(character if character.isprintable() else " " for character in text)
-    return kept if len(kept) <= ERROR_CHARACTERS else f"{kept[:ERROR_CHARACTERS]}..."
+    """What the endpoint says, for a sentence: cut first, since it may be long, and without credentials."""
+    return "".join(each if each.isprintable() else " " for each in mask_cut(text, ERROR_CHARACTERS))

@@ -16,7 +16,7 @@ from pipeline.kafka.connection import KafkaConnection, Mechanism
 
 StoreType = Literal["", "NONE", "PEM", "PKCS12", "JKS"]
 
-_JAAS_OPTION: Final = re.compile(r'(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))')
+_JAAS_OPTION: Final = re.compile(r'\b(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))')
 _JAAS_MODULES: Final = ("PlainLoginModule", "ScramLoginModule")
 
 

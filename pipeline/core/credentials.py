@@ -28,7 +28,8 @@ _QUERY_NAMES: Final = frozenset({"code"})
 """Names that mean nothing in a header; `code` is the key of an Azure function."""
 
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_PARAMETERS: Final = re.compile(r"([^&;=]*)=([^&;]*)")
+# From the beginning of each parameter alone: a long text without a `=` would be read to its end from everywhere.
+_PARAMETERS: Final = re.compile(r"(?<![^&;])([^&;=]*)=([^&;]*)")
 
 
 @lru_cache(maxsize=1024)  # the same few names for every subscription

@@ -21,6 +21,7 @@ from dataclasses import replace
 from pipeline.core.delivery import Delivery
 from pipeline.core.errors import FencedError
 from pipeline.core.in_flight import OVERTAKEN, Flight, Progress
+from pipeline.core.keys import decode_key
 from pipeline.core.model import Cause, Cursor, Event, Interrupt, Qos, RetryPolicy, Status, Subscription
 from pipeline.core.policy import CauseKind, Rules
 from pipeline.core.ports import Home, LaneLimits, LaneState, size_of
@@ -623,11 +624,3 @@ class Lane:
         self._cancel_wait()
         self.wake()
         self._clear_queue()
-
-
-def decode_key(key: bytes) -> str | None:
-    """The subscription id of a record key; None where it is none."""
-    try:
-        return key.decode() or None
-    except UnicodeDecodeError:
-        return None

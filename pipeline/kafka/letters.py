@@ -11,6 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from pipeline.core.errors import BrokerError
+from pipeline.core.keys import decode_key
 from pipeline.core.model import Event
 from pipeline.kafka.dead_letters import HEADER_PREFIX
 from pipeline.kafka.disconnect import disconnect
@@ -55,7 +56,7 @@ def read_facts(letter: Event) -> Found:
     }
     return Found(
         place=f"{letter.topic}-{letter.partition}-{letter.offset}",
-        subscription=_subscription(letter.key),
+        subscription=decode_key(letter.key or b""),
         source=facts.get("topic"),
         reason=facts.get("reason"),
         status=facts.get("status"),
@@ -64,13 +65,6 @@ def read_facts(letter: Event) -> Found:
         webhook_id=facts.get("webhook-id"),
         at=facts.get("last-attempt-at") or _rfc3339(letter.timestamp),
     )
-
-
-def _subscription(key: bytes | None) -> str | None:
-    try:
-        return (key or b"").decode() or None
-    except UnicodeDecodeError:
-        return None
 
 
 def _rfc3339(milliseconds: int) -> str | None:

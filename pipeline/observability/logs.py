@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.redaction import mask
+from pipeline.core.redaction import mask_cut
 from pipeline.observability.instruments import LineLimit
 
 LogFormat = Literal["console", "json"]
@@ -24,6 +24,15 @@ FRAMEWORKS: Final = ("faust", "mode", "aiokafka", "aiohttp", "asyncio")
 
 DUMPING: Final = "aiokafka.conn"
 """The logger that shows every request and answer at DEBUG, logins and events among them: from INFO on, always."""
+
+FIELD_CHARACTERS: Final = 1024
+"""How much of a text is written as one field of `Facts`."""
+
+MESSAGE_CHARACTERS: Final = 4096
+"""How much of a message is written."""
+
+TRACEBACK_CHARACTERS: Final = 16_384
+"""How much of a traceback, and of a stack, is written."""
 
 _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/+@*#%")
 
@@ -47,14 +56,18 @@ class Facts:
         return dict(self._known())
 
     def masked(self) -> "Facts":
-        """The same with credentials masked in every text."""
-        return Facts(
-            mask(self.name),
-            {key: mask(value) if isinstance(value, str) else value for key, value in self._known()},
-        )
+        """The same with credentials masked in every text, and long texts cut."""
+        return Facts(_shown(self.name), {key: _shown(value) for key, value in self._known()})
 
     def _known(self) -> list[tuple[str, Any]]:
         return [(key, value) for key, value in self.values.items() if value is not None]
+
+
+def _shown(value: Any) -> Any:
+    """*value*, if it is a text or will be written as one: cut, and masked; numbers as they are."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return mask_cut(value if isinstance(value, str) else str(value), FIELD_CHARACTERS)
 
 
 def _word(value: object) -> str:
@@ -64,21 +77,24 @@ def _word(value: object) -> str:
 
 
 class MaskCredentials(logging.Filter):
-    """Masks what looks like a credential in message, traceback and stack of every record; lets all records pass."""
+    """Masks what looks like a credential in message, traceback and stack of every record; lets all records pass.
+
+    Long texts are cut first: what a stranger writes must not take the event loop, nor fill the log.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite *record* where need be."""
         if isinstance(record.msg, Facts):
             record.msg = record.msg.masked()
         else:
-            record.msg = mask(_message(record))
+            record.msg = mask_cut(_message(record), MESSAGE_CHARACTERS)
         record.args = None
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
         if record.exc_text:
-            record.exc_text = mask(record.exc_text)
+            record.exc_text = mask_cut(record.exc_text, TRACEBACK_CHARACTERS)
         if record.stack_info:
-            record.stack_info = mask(record.stack_info)
+            record.stack_info = mask_cut(record.stack_info, TRACEBACK_CHARACTERS)
         return True
 
 
@@ -102,7 +118,7 @@ class ThinOut(logging.Filter):
             return True
         message = _message(record)
         with self._lock:
-            left_out = self._limit.passes((record.name, record.levelno, message))
+            left_out = self._limit.passes((record.name, record.levelno, message[:FIELD_CHARACTERS]))
         if left_out:
             record.msg, record.args = f"{message} ({left_out} more like it were left out)", None
         return left_out is not None

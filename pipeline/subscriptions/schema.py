@@ -13,6 +13,7 @@ from pipeline.config.definition_schema import MAX_CONCURRENT_CONNECTIONS, Millis
 from pipeline.config.model_fields import SecretMark, UrlMark
 from pipeline.config.schema import Name, Secret, StrictModel, problem
 from pipeline.core.credentials import change_query_credentials, names_credential
+from pipeline.core.keys import LONGEST_ID
 from pipeline.core.shown import shown
 from pipeline.subscriptions.auth_schema import Auth
 from pipeline.subscriptions.fields import check_url, has_controls, instant
@@ -203,7 +204,7 @@ class WireSubscription(StrictModel):
     # Shown with a subscription, so they may come back with it; stored nowhere.
     without_meaning = frozenset({"problem", "revision"})
 
-    id: Annotated[str, StringConstraints(min_length=1, max_length=255)]
+    id: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID)]
     configuration: Configuration
     qos: Literal["none", "auto", "at-most-once", "at-least-once"] | None = None
     metadata: dict[str, str] | None = None

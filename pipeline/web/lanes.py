@@ -10,7 +10,7 @@ from pipeline.core.attempts import FailedAttempt
 from pipeline.core.clock import shown_time
 from pipeline.core.model import Cause, Status
 from pipeline.core.ports import LaneState
-from pipeline.core.redaction import mask, shown_url
+from pipeline.core.redaction import mask_cut, shown_url
 from pipeline.observability.status import EVERY_LANE, LaneFilter, LaneReport
 
 STATES: Final = get_args(LaneState)
@@ -19,6 +19,8 @@ PARAMETERS: Final = ("subscription", "state", "status", "partition", "limit", "o
 DEFAULT_LIMIT: Final = 100
 MOST: Final = 1000
 LARGEST: Final = 2**31 - 1
+MOST_CHARACTERS: Final = 2048
+"""Of a cause or a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,11 @@ def _integer(query: MultiMapping[str], name: str, bounds: tuple[int, int], probl
     return value
 
 
+def shown_text(text: str) -> str:
+    """A cause or a warning, which may repeat what others wrote: credentials masked, and cut."""
+    return mask_cut(text, MOST_CHARACTERS)
+
+
 def shown_lane(lane: LaneReport) -> dict[str, Any]:
     """The lane as JSON, without a secret: times in RFC 3339, null for what there is not."""
     return {
@@ -97,13 +104,13 @@ def shown_lane(lane: LaneReport) -> dict[str, Any]:
         "revision": lane.revision,
         "qos": lane.qos,
         "url": shown_url(lane.url),
-        "warning": None if lane.warning is None else mask(lane.warning),
+        "warning": None if lane.warning is None else shown_text(lane.warning),
     }
 
 
 def shown_error(error: FailedAttempt) -> dict[str, Any]:
     """Why the last attempt failed, as JSON."""
-    return {"message": mask(error.message), "at": shown_time(error.at), "status": error.status}
+    return {"message": shown_text(error.message), "at": shown_time(error.at), "status": error.status}
 
 
 def shown_cause(cause: Cause) -> dict[str, Any]:
@@ -111,7 +118,7 @@ def shown_cause(cause: Cause) -> dict[str, Any]:
     attempts = cause.attempts
     return {
         "kind": cause.kind,
-        "message": mask(cause.message),
+        "message": shown_text(cause.message),
         "offset": cause.offset,
         "at": shown_time(cause.at),
         "attempts": None if attempts is None else attempts.count,

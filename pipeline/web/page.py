@@ -8,10 +8,11 @@ from typing import Final
 
 from pipeline.core.clock import shown_time
 from pipeline.core.model import Cause, Status
-from pipeline.core.redaction import mask, shown_url
+from pipeline.core.redaction import shown_url
 from pipeline.observability.status import LaneReport, PartitionReport, WorkerReport
 from pipeline.observability.telemetry import Telemetry
 from pipeline.web.headers import CLOSED_POLICY
+from pipeline.web.lanes import shown_text
 from pipeline.web.markup import Markup, fragment, tag
 
 MOST_LANES: Final = 100
@@ -107,7 +108,7 @@ def _readiness(report: WorkerReport, now: float) -> Markup:
     if report.ready:
         state = tag("b", "ready", class_="good")
     else:
-        state = tag("b", f"not ready: {mask(report.problem or 'the worker is starting')}", class_="bad")
+        state = tag("b", f"not ready: {shown_text(report.problem or 'the worker is starting')}", class_="bad")
     return tag("p", state, " ", tag("small", f"as of {shown_time(now)}, since this worker started"))
 
 
@@ -187,9 +188,11 @@ def _lane(lane: LaneReport, tone: str, now: float) -> Markup:
     return tag(
         "article",
         tag("h3", lane.subscription, " ", tag("small", f"partition {lane.partition}")),
-        tag("p", f"{cause.kind}: {mask(cause.message)}{_at_offset(cause.offset)}", class_="bad") if cause else None,
-        tag("p", f"last attempt: {mask(error.message)}", class_="slow") if error and not cause else None,
-        tag("p", mask(lane.warning), class_="slow") if lane.warning else None,
+        tag("p", f"{cause.kind}: {shown_text(cause.message)}{_at_offset(cause.offset)}", class_="bad")
+        if cause
+        else None,
+        tag("p", f"last attempt: {shown_text(error.message)}", class_="slow") if error and not cause else None,
+        tag("p", shown_text(lane.warning), class_="slow") if lane.warning else None,
         tag("dl", *(fragment(tag("dt", name), tag("dd", fact)) for name, fact in facts.items() if fact is not None)),
         class_=tone or None,
     )

@@ -268,7 +268,7 @@ def test_an_error_is_one_short_printable_line() -> None:
     answer = read_answer(AUTH.endpoint, SECRETS, 400, body, NOW)
     assert isinstance(answer, TokenRefused)
     assert answer.error.startswith("e   [31m: xxx")
-    assert answer.error.endswith("... (HTTP 400 from auth.example)")
+    assert answer.error.endswith("... (10010 characters) (HTTP 400 from auth.example)")
     assert len(answer.error) < 400
     assert answer.error.isprintable()
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from pipeline.core.redaction import mask, shown_host, shown_url
+from pipeline.core.redaction import mask, mask_cut, shown_host, shown_url
 
 
 @pytest.mark.parametrize(
@@ -94,3 +94,35 @@ def test_masks_long_hostile_text_in_linear_time(piece: str) -> None:
 def test_shows_a_url_without_userinfo_and_query(url: str, shown: str, host: str) -> None:
     assert shown_url(url) == shown
     assert shown_host(url) == host
+
+
+@pytest.mark.parametrize("before", ["", "x", "x" * 90, "eyJabcdefgh " * 7])
+def test_a_cut_shows_no_half_of_a_credential(before: str) -> None:
+    for credential in ("https://user:hunter2@example.com", "password=hunter2hunter2", "Bearer hunter2hunter2="):
+        for most in range(len(before) + 40):
+            assert "hunt" not in mask_cut(f"{before} {credential}{' ' * 5000}", most)
+            assert "hunt" not in mask_cut(f"{before} {credential[:-12]}{'x' * 5000}@example.com", most)
+
+
+def test_a_cut_says_how_long_the_text_was() -> None:
+    assert mask_cut("a" * 5000, 10) == "aaaaaaaaaa... (5000 characters)"
+    assert mask_cut("a" * 11, 10) == "aaaaaaaaaa... (11 characters)"
+    assert mask_cut("a" * 10, 10) == "a" * 10
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("-eyJabcdef.abc", "-***"),
+        ("a-eyJ-eyJabcdef.abc.def x", "a-*** x"),
+        ("eyJabcdefgh eyJabcdef.a", "eyJabcdefgh ***"),
+        ("aeyJabcdef.abc", "aeyJabcdef.abc"),
+        ("_eyJabcdef.abc", "_eyJabcdef.abc"),
+        ("eyJabc.abc", "eyJabc.abc"),
+        ("eyJabcdef", "eyJabcdef"),
+        ("eyJabcdef.", "eyJabcdef."),
+        ("eyJabcdef.a eyJabcdef.b.c", "*** ***"),
+    ],
+)
+def test_tokens_are_found_where_the_pattern_would_find_them(text: str, masked: str) -> None:
+    assert mask(text) == masked

@@ -119,6 +119,18 @@ def test_credentials_are_masked_in_message_arguments_facts_and_traceback(log_for
     assert "ValueError" in log.text
 
 
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_what_strangers_write_takes_no_more_than_a_few_kilobytes_of_a_line(log_format: LogFormat) -> None:
+    log = Log(log_format)
+
+    log.logger.info(Facts("x", {"subscription": "-eyJ" * 250_000, "key": b"-eyJ" * 250_000}))
+    log.logger.info("lane %r", "-eyJ" * 250_000)
+    log_failure(log, "-eyJ" * 250_000)
+
+    assert len(log.text) < 32_768
+    assert log.text.count("(1000000 characters)") == 1
+
+
 def test_json_keeps_a_traceback_on_the_line() -> None:
     log = Log("json")
     log_failure(log, "broken")

@@ -1,0 +1,60 @@
+"""What one stranger writes costs that stranger alone: two workers of a real Kafka go on with all other events."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.brokers import TestBroker
+from tests.support.cluster import Cluster, cluster
+from tests.support.recorder import Recorder, recording
+from tests.support.waiting import eventually
+
+HEALTHY = [f"healthy-{number}" for number in range(8)]
+
+pytestmark = pytest.mark.timeout(150)
+
+
+@asynccontextmanager
+async def two_workers(kafka: TestBroker, name: str, folder: Path) -> AsyncIterator[tuple[Cluster, Recorder]]:
+    """Two workers, and eight subscriptions whose receivers answer."""
+    async with recording() as recorder, cluster(kafka, name, folder, partitions=2) as found:
+        await found.subscribe(recorder, *HEALTHY)
+        for _ in range(2):
+            await found.start_worker()
+        await found.until_ready()
+        yield found, recorder
+
+
+async def delivers(found: Cluster, recorder: Recorder, count: int = 200) -> None:
+    """Return when so many more events of the healthy subscriptions have arrived."""
+    before = len({call.webhook_id for call in recorder.calls})
+    await found.produce((HEALTHY[number % len(HEALTHY)], b"event %d" % number) for number in range(count))
+    await recorder.until_events(before + count)
+
+
+async def metric(found: Cluster, line: str) -> float:
+    """The sum of a series over all workers."""
+    texts = [await worker.text("/metrics") for worker in found.workers]
+    values = [each.rpartition(" ")[2] for text in texts for each in text.splitlines() if each.startswith(f"{line} ")]
+    return sum(map(float, values))
+
+
+async def test_a_key_of_a_megabyte_disturbs_no_worker(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    async with two_workers(kafka, unique_name("key"), tmp_path) as (found, recorder):
+        await delivers(found, recorder)
+        rebalances = await metric(found, "webhooks_rebalances_total")
+        for partition in range(2):
+            await found.produce([("-eyJ" * 250_000, b"x")], partition=partition)
+        await delivers(found, recorder)
+
+        async def is_counted() -> bool:
+            return await metric(found, 'webhooks_dropped_total{rule="undecodable"}') == 2
+
+        await eventually(is_counted, within_seconds=30, says=lambda: found.workers[0].output()[-3000:])
+        assert await metric(found, "webhooks_rebalances_total") == rebalances
+        assert all([await worker.is_ready() for worker in found.workers])
+        assert all(max(map(len, worker.output().splitlines())) < 5000 for worker in found.workers)

@@ -1,0 +1,346 @@
+"""Whatever strangers write, reading it takes time that grows as its length does, and no more.
+
+One table of all that reads the bytes of strangers: records, answers, rows, stores, subscriptions, requests. Each is
+given texts that make patterns and parsers go over the same characters again and again, and a megabyte of the worst.
+"""
+
+import base64
+import json
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import pytest
+
+from pipeline.auth import token_endpoint as oauth2
+from pipeline.auth import token_store as stored
+from pipeline.auth.jwt_expiry import expiry_warning
+from pipeline.config.certificates import trusted_from_jks, trusted_from_pem, trusted_from_pkcs12
+from pipeline.config.client_certificates import client_from_jks, client_from_pem, client_from_pkcs12
+from pipeline.config.definition import Definition
+from pipeline.config.der import elements
+from pipeline.config.kafka_security import Security, connection
+from pipeline.config.pkcs12 import key_bags
+from pipeline.config.schema import read
+from pipeline.config.validation_messages import join, nearest
+from pipeline.core.clock import SystemClock
+from pipeline.core.credentials import names_credential, query_credentials
+from pipeline.core.dead_letter import Letter
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.keys import decode_key
+from pipeline.core.model import Handshake, Record
+from pipeline.core.outcome import Rejected
+from pipeline.core.redaction import mask, shown_host, shown_url
+from pipeline.core.shown import shown
+from pipeline.core.webhook_ids import WebhookIds
+from pipeline.http import credentials as static
+from pipeline.http import headers as fields
+from pipeline.http import response as answer
+from pipeline.http import response_redaction as echo
+from pipeline.http.destination import parse_url
+from pipeline.http.handshake import verdict_of
+from pipeline.http.request import Target, request_head
+from pipeline.http.signature import Signer
+from pipeline.http.ssrf_guard import Guard
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.cursors import decode
+from pipeline.kafka.dead_letters import headers_of
+from pipeline.kafka.letters import read_facts
+from pipeline.kafka.topics import Source
+from pipeline.observability.logs import ConsoleFormatter, Facts, JsonFormatter, MaskCredentials
+from pipeline.subscriptions.envelope import parse_subscription
+from pipeline.subscriptions.fields import check_url, instant
+from pipeline.subscriptions.filters import event_filter
+from pipeline.subscriptions.resolve import to_subscription
+from pipeline.subscriptions.secrets import SecretBox
+from pipeline.web.access import credentials
+from pipeline.web.markup import tag
+from tests.unit.subscriptions.test_fuzz import FULL
+
+Reader = Callable[[str], object]
+
+DEFINITION: Final = Definition(name="orders", source=Source(KafkaConnection(("k:9092",)), "events"))
+BOX: Final = SecretBox([base64.urlsafe_b64encode(bytes(32)).decode()])
+IDS: Final = WebhookIds((b"key",))
+
+UNITS: Final = (
+    *("-eyJ", "eyJa-eyJ", "eyJabcdef.", "a", "A", "1", "1.", ".", "-", "_", "/", "//", "://", "@", "://a@", ":", "::"),
+    *('"', "'", "\\", '\\"', "=", "==", "&", ";", ",", "#", "?", "%", "%41", "%2", "~", "~0", "~2", "!", "(", "{", "["),
+    *(
+        "[[",
+        '{"a":',
+        '{"a":[',
+        "]",
+        "}",
+        "<",
+        ">",
+        " ",
+        "\t",
+        "\n",
+        "\r\n",
+        "\0",
+        "\x1b[",
+        "\u202e",
+        "\u0130",
+        "ß",
+        "é",
+    ),
+    *(
+        "authorization",
+        "authorization: ",
+        "authorization=",
+        "Bearer ",
+        "basic a",
+        "password",
+        "password=",
+        'password="',
+    ),
+    *('"password": "', "password:", "secret_key", "whsec_", "none ", "xn--", "a.b.", "1.1.1.", "0x", "localhost."),
+    *(
+        "Mon, ",
+        "1 Jan ",
+        "-0000 ",
+        "2026-",
+        "9e9",
+        "0.",
+        "-----BEGIN ",
+        "-----BEGIN CERTIFICATE-----\n",
+        "MII",
+        "0\x80",
+    ),
+    *("<!--", "&amp;", "data:", "ce_", "dlq.", "header.", "\\u0041", "\\ud800", "a=b;", 'a="b', "*", "true", "null,"),
+)
+"""What hostile texts repeat."""
+
+
+def settings_of(**changes: object) -> Reader:
+    """Reads a subscription one of whose values, by its path, is the text."""
+
+    def read(text: str) -> object:
+        document = json.loads(json.dumps(FULL))
+        options = document["configuration"]["entrypointConfiguration"]
+        for path, value in changes.items():
+            *way, last = path.split("__")
+            place: Any = document if way[:1] == ["top"] else options
+            for step in way[1:] if way[:1] == ["top"] else way:
+                place = place[step]
+            place[last] = value(text) if callable(value) else text
+        return to_subscription(parse_subscription(document), DEFINITION, 1, 0.0)
+
+    return read
+
+
+def record(text: str, **changes: Any) -> Record:
+    """A record in which every part that a producer writes is *text*."""
+    raw = text.encode("utf-8", "surrogatepass")
+    headers = [
+        ("x", raw),
+        ("ce_type", raw),
+        ("dlq.webhook-id", raw),
+        ("dlq.seal", raw),
+        ("dlq.reason", raw),
+        ("dlq.topic", raw),
+    ]
+    return Record(
+        **{"topic": "t", "partition": 0, "offset": 1, "key": raw, "value": raw, "headers": headers, **changes}
+    )
+
+
+def request(text: str) -> object:
+    """The request for a record; names of headers too."""
+    head = request_head(
+        Target("/", "example.com"),
+        subscription_id="s",
+        headers=(),
+        authorization=None,
+        takes_credentials=True,
+        user_agent="u",
+        signer=None,
+        clock=SystemClock(),
+        left_out=lambda _name: None,
+        ids=IDS,
+    )
+    event = record(text)
+    return head.request(Record("t", 0, 1, b"s", b"", [*event.headers, (text, b"v")]), 1)
+
+
+def wants(document: dict[str, object], **headers: str) -> Reader:
+    """Asks a filter about a record whose body is the text."""
+    wanted = event_filter(document, "filter")
+    kept = [(name.replace("_", "-"), value.encode()) for name, value in headers.items()]
+    return lambda text: wanted(record(text, headers=kept))
+
+
+def log_line(formatter: logging.Formatter) -> Reader:
+    """Writes a line about a record whose key is the text, and one whose message and traceback hold it."""
+
+    def write(text: str) -> object:
+        lines = []
+        facts = Facts("event.dead-lettered", {"subscription": text, "webhook_id": text, text[:100]: 1})
+        for message, arguments in ((facts, ()), ("topic %s: %r", ("t", text))):
+            line = logging.LogRecord("pipeline.x", logging.INFO, __file__, 1, message, arguments, None)
+            line.exc_text = text
+            MaskCredentials().filter(line)
+            lines.append(formatter.format(line))
+        return lines
+
+    return write
+
+
+def refused(text: str) -> object:
+    """A token endpoint's refusal."""
+    body = json.dumps({"error": text, "error_description": text}).encode()
+    return oauth2.read_answer("https://example.com", ["secret"], 400, body, 0.0)
+
+
+def granted(text: str) -> object:
+    """A token endpoint's success."""
+    bodies = (
+        {"access_token": text},
+        {"access_token": "a", "token_type": text},
+        {"access_token": "a", "expires_in": text},
+    )
+    return [
+        oauth2.read_answer("https://example.com", ["secret"], 200, json.dumps(body).encode(), 0.0) for body in bodies
+    ]
+
+
+def jaas(text: str) -> object:
+    """The login of a Kafka client as Java writes it."""
+    line = f"org.apache.kafka.common.security.plain.PlainLoginModule required {text}"
+    security = read(
+        Security, {"protocol": "SASL_PLAINTEXT", "sasl": {"saslMechanism": "PLAIN", "saslJaasConfig": line}}
+    )
+    return connection(("k:9092",), security, "security")
+
+
+def raw(read: Callable[[bytes], object]) -> Reader:
+    """Reads the bytes of the text."""
+    return lambda text: read(text.encode("utf-8", "surrogatepass"))
+
+
+READERS: Final[dict[str, Reader]] = {
+    # What becomes of any of it in the log, on the page, in a sentence.
+    "redaction.mask": mask,
+    "redaction.shown_url": lambda text: (shown_url(text), shown_host(text), shown_url(f"https://{text}/")),
+    "log, console": log_line(ConsoleFormatter()),
+    "log, json": log_line(JsonFormatter()),
+    "page": lambda text: tag("p", text, title=text),
+    "sentences.shown": lambda text: (shown(text), join("a", text), nearest(text, ["type", "password"])),
+    # Records.
+    "key": raw(decode_key),
+    "request": request,
+    "record header": raw(lambda value: fields.record_line(fields.RecordField("x", b"x: "), value)),
+    "cloud event header": raw(
+        lambda value: fields.record_line(fields.RecordField("ce-x", b"ce-x: ", is_cloud_event=True), value)
+    ),
+    "filter, body": wants({"exact": {"/a/0/a": "1"}}),
+    "filter, structured": wants({"exact": {"type": "1"}}, content_type="application/cloudevents+json"),
+    "filter, content type": lambda text: event_filter({"exact": {"datacontenttype": "1"}}, "filter")(
+        record("{}", headers=[("content-type", text.encode("utf-8", "surrogatepass")), ("ce_specversion", b"1.0")])
+    ),
+    "filter, header": lambda text: event_filter({"suffix": {"header.x": "1"}}, "filter")(record(text)),
+    "dead letter": lambda text: headers_of(
+        Letter(record(text), "rejected", Rejected(400, text.encode("utf-8", "surrogatepass"))), IDS
+    ),
+    "dead letter, read": lambda text: read_facts(record(text)),
+    # Answers of receivers and token endpoints.
+    "answer, Retry-After": lambda text: answer.retry_after_seconds(text, 0.0),
+    "answer, repeated secrets": raw(lambda body: echo.without(body, (body[:65_536], b"secret"))),
+    "handshake": lambda text: verdict_of(
+        answer.Answer(200, {"WebHook-Allowed-Origin": text, "WebHook-Allowed-Rate": text}), Handshake("a")
+    ),
+    "token endpoint, refused": refused,
+    "token endpoint, granted": granted,
+    "token endpoint, body": raw(lambda body: oauth2.read_answer("https://example.com", ["secret"], 200, body, 0.0)),
+    # Rows.
+    "cursor row": raw(decode),
+    "cursor row, cause": lambda text: decode(
+        json.dumps(
+            {"next": 1, "status": "failure", "cause": {"kind": text, "message": text, "offset": 1, "at": 1.0}}
+        ).encode()
+    ),
+    "token row": raw(lambda data: stored.decode(bytes(32), data)),
+    "encrypted row": raw(BOX.decrypt),
+    # Subscriptions.
+    "subscription": lambda text: parse_subscription(json.loads(text)),
+    "subscription, id": settings_of(top__id=None),
+    "subscription, unknown field": lambda text: parse_subscription({**FULL, text: text}),
+    "subscription, callbackUrl": settings_of(callbackUrl=lambda text: f"https://{text}/"),
+    "subscription, header": settings_of(headers=lambda text: [{"name": text, "value": text}]),
+    "subscription, basic": settings_of(auth__basic__username=None, auth__basic__password=None),
+    "subscription, time": settings_of(top__startingAt=None),
+    "subscription, origin": settings_of(handshake__origin=None),
+    "subscription, status codes": settings_of(retry__statusCodes=lambda text: [text]),
+    "subscription, filter": settings_of(filter=lambda text: {"exact": {text: text}}),
+    "subscription, pointer": settings_of(filter=lambda text: {"exact": {f"/{text}": text}}),
+    "subscription, signing": settings_of(signing__secrets=lambda text: [text]),
+    "subscription, trust store": settings_of(ssl__trustStore__content=None),
+    "subscription, key": settings_of(ssl__keyStore__certContent=None, ssl__keyStore__keyContent=None),
+    "url, its query": lambda text: query_credentials(f"https://example.com/?{text}"),
+    "header name": names_credential,
+    "url": lambda text: (check_url(f"https://{text}", "auth"), parse_url(f"https://{text}")),
+    "url, parsed": lambda text: parse_url(f"https://{text}/{text}"),
+    "guard, host": Guard().verdict_on_host,
+    "guard, address": Guard().verdict,
+    "time": instant,
+    "bearer token": static.bearer_authorization,
+    "bearer token, expiry": lambda text: expiry_warning(f"{text}.{text}.{text}", 0.0),
+    "signing secret": lambda text: Signer.from_secrets([f"whsec_{text}"]),
+    # Stores, certificates and keys.
+    "pem, certificates": lambda text: trusted_from_pem(text, "x"),
+    "pem, key": lambda text: client_from_pem(text, text, None, "x", "y"),
+    "pkcs12": raw(lambda data: trusted_from_pkcs12(data, "secret", "x")),
+    "pkcs12, client": raw(lambda data: client_from_pkcs12(b"\x30" + data, "secret", "x")),
+    "pkcs12, bags": raw(key_bags),
+    "jks": raw(lambda data: trusted_from_jks(bytes.fromhex("feedfeed00000002") + data, "secret", "x")),
+    "jks, client": raw(
+        lambda data: client_from_jks(
+            bytes.fromhex("feedfeed00000002") + data, "secret", "x", key_password=None, alias=None
+        )
+    ),
+    "der": raw(elements),
+    # Requests to the pages, and what operators write.
+    "credentials of a request": lambda text: (credentials(text), credentials(f"Basic {text}")),
+    "jaas": jaas,
+}
+
+
+def spent(read: Reader, text: str) -> float:
+    """Seconds of this thread's own processor time, which no other load of the machine adds to."""
+    began = time.thread_time()
+    with suppress(ConfigurationError, ValueError, TypeError, KeyError, RecursionError):
+        read(text)
+    return time.thread_time() - began
+
+
+SHORT: Final = 2_048
+LONG: Final = 32_768
+MEGABYTE: Final = 1_048_576
+GROWTH: Final = LONG // SHORT
+SLACK: Final = 6
+"""Linear is a factor of 16, quadratic one of 256: 96 lies between them whatever caches and allocators do."""
+NOISE_SECONDS: Final = 0.02
+
+
+def repeated(unit: str, size: int) -> str:
+    """A text of *size* characters."""
+    return (unit * (size // len(unit) + 1))[:size]
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_reading_takes_time_in_proportion_to_the_length(name: str) -> None:
+    read = READERS[name]
+    for unit in UNITS:
+        short, long = repeated(unit, SHORT), repeated(unit, LONG)
+        allowed = GROWTH * SLACK * spent(read, short) + NOISE_SECONDS
+        # A second look at what was slow: the first one may have paid for something that is done once.
+        assert spent(read, long) <= allowed or spent(read, long) <= allowed, f"{unit!r}"
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_megabyte_is_read(name: str) -> None:
+    for unit in ("-eyJ", "[", '{"a":', "authorization: ", "1.", "xn--"):
+        spent(READERS[name], repeated(unit, MEGABYTE))
