@@ -85,6 +85,19 @@ class RetryStrategy(StrEnum):
     EXPONENTIAL = "EXPONENTIAL"
 
 
+class Jitter(StrEnum):
+    """How much chance there is in the delay between attempts, so that those who failed together come back apart.
+
+    AROUND draws evenly from half to one and a half times the delay, as the randomization factor of 0.5 of
+    exponential-backoff libraries does, but never beyond the longest delay. FULL draws from 0 to the delay
+    ("full jitter"): less load after a large outage, and tries that may all be over at once.
+    """
+
+    AROUND = "AROUND"
+    FULL = "FULL"
+    NONE = "NONE"
+
+
 BUSY_STATUSES: Final = frozenset({408, 425, 429})
 """Statuses below 500 that say "not now", of a callback or a token endpoint."""
 
@@ -103,8 +116,7 @@ class RetryPolicy:
         max_attempts: retries after the first try.
         initial_delay_seconds: the wait before the first retry.
         max_delay_seconds: the longest wait between two tries; `Retry-After` may ask for up to ten times as much.
-        has_jitter: each wait is drawn evenly from 0 to the one above, so that those who failed together don't come back
-            together ("full jitter").
+        jitter: how a wait is drawn from the one above.
         max_elapsed_seconds: no try begins later than that after the first one; None for no such limit.
         statuses: those that are worth another try; what is beyond 599 goes with 500.
     """
@@ -114,7 +126,7 @@ class RetryPolicy:
     max_attempts: int = 3
     initial_delay_seconds: float = 10.0
     max_delay_seconds: float = 30.0
-    has_jitter: bool = True
+    jitter: Jitter = Jitter.AROUND
     max_elapsed_seconds: float | None = None
     statuses: frozenset[int] = DEFAULT_RETRYABLE_STATUSES
 

@@ -7,7 +7,7 @@ cell, is tests/unit/core/test_policy.py.
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.core.model import Interrupt, Qos, RetryPolicy, RetryStrategy
+from pipeline.core.model import Interrupt, Jitter, Qos, RetryPolicy, RetryStrategy
 from pipeline.core.outcome import (
     Delivered,
     Failed,
@@ -100,7 +100,7 @@ def decide(
         outcome: what happened.
         token_renewed: a fresh access token was fetched for this event already, after a 401.
         elapsed_seconds: since the first attempt of this event.
-        chance: from 0 to 1, drawn for this decision: the part of the wait that jitter leaves.
+        chance: from 0 to 1, drawn for this decision: the shortest to the longest wait that jitter allows.
     """
     if isinstance(outcome, Delivered):
         return Settle()
@@ -168,8 +168,8 @@ def _give_up(rules: Rules, outcome: Unsuccessful) -> DeadLetter | Stop:
 def delay(retry: RetryPolicy, attempt: int, outcome: Outcome, chance: float = 1.0) -> float:
     """Seconds before the attempt after *attempt* (from 1).
 
-    LINEAR: initial, 2 x initial, 3 x ...; EXPONENTIAL: initial, 2 x, 4 x ...; never above the maximum. With jitter the
-    wait is *chance* times that. `Retry-After` may ask for more, up to `longest_wait`, never for less.
+    LINEAR: initial, 2 x initial, 3 x ...; EXPONENTIAL: initial, 2 x, 4 x ...; never above the maximum. Jitter makes a
+    span of it, in which *chance* is the place. `Retry-After` may ask for more, up to `longest_wait`, never for less.
     A connection that the receiver had closed while the request was on its way is no trouble: nothing is waited for.
     """
     if isinstance(outcome, Failed) and outcome.stale:
@@ -177,12 +177,23 @@ def delay(retry: RetryPolicy, attempt: int, outcome: Outcome, chance: float = 1.
     # A float power overflows beyond 2**1023; no delay gets anywhere near 2**63 seconds.
     growth = attempt if retry.strategy is RetryStrategy.LINEAR else 2.0 ** min(attempt - 1, 63)
     wait = min(retry.initial_delay_seconds * growth, retry.max_delay_seconds)
-    if retry.has_jitter:
-        wait *= chance
+    shortest, longest = _span(retry, wait)
+    wait = shortest + chance * (longest - shortest)
     asked = outcome.retry_after_seconds if isinstance(outcome, Rejected | ServerError | TokenUnavailable) else None
     if asked is None:
         return wait
     return max(wait, min(asked, longest_wait(retry)))
+
+
+def _span(retry: RetryPolicy, wait: float) -> tuple[float, float]:
+    """The shortest and the longest wait that jitter makes of *wait*."""
+    match retry.jitter:
+        case Jitter.AROUND:
+            return 0.5 * wait, min(1.5 * wait, retry.max_delay_seconds)
+        case Jitter.FULL:
+            return 0.0, wait
+        case Jitter.NONE:
+            return wait, wait
 
 
 def longest_wait(retry: RetryPolicy) -> float:

@@ -9,6 +9,7 @@ from pipeline.core.model import (
     Handshake,
     Header,
     HttpLimits,
+    Jitter,
     Qos,
     Rate,
     ReplayOffset,
@@ -128,7 +129,7 @@ def _retry(retry: wire.Retry | None, qos: Qos) -> RetryPolicy:
         max_attempts=retry.max_attempts,
         initial_delay_seconds=float(retry.initial_delay_seconds),
         max_delay_seconds=float(retry.max_delay_seconds),
-        has_jitter=retry.jitter == "FULL",
+        jitter=Jitter(retry.jitter),
         max_elapsed_seconds=None if retry.max_elapsed_seconds is None else float(retry.max_elapsed_seconds),
         statuses=DEFAULT_RETRYABLE_STATUSES if retry.status_codes is None else _statuses(retry.status_codes),
     )

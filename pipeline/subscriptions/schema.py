@@ -79,7 +79,7 @@ class Retry(StrictModel):
     max_attempts: Annotated[int, Field(ge=1, le=10_000)] = 3
     initial_delay_seconds: Seconds = 10
     max_delay_seconds: Seconds = 30
-    jitter: Literal["FULL", "NONE"] = "FULL"
+    jitter: Literal["AROUND", "FULL", "NONE"] = "AROUND"
     max_elapsed_seconds: Seconds | None = None
     status_codes: Annotated[list[Annotated[int | str, BeforeValidator(_status)]], Field(max_length=300)] | None = None
 

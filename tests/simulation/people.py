@@ -7,6 +7,7 @@ from typing import Final
 from pipeline.core.model import (
     Event,
     Interrupt,
+    Jitter,
     Qos,
     ReplayOffset,
     ReplayTimestamp,
@@ -21,7 +22,7 @@ from tests.simulation.worker import Setting
 from tests.support.fakes import MS_PER_OFFSET
 
 LEVELS: Final = {"l": Qos.AT_LEAST_ONCE, "a": Qos.AT_MOST_ONCE, "b": Qos.AUTO, "n": Qos.NONE}
-RETRY: Final = RetryPolicy(max_attempts=2, initial_delay_seconds=1.0, max_delay_seconds=4.0)
+RETRY: Final = RetryPolicy(max_attempts=2, initial_delay_seconds=1.0, max_delay_seconds=4.0, jitter=Jitter.FULL)
 
 
 @dataclass(frozen=True, slots=True)

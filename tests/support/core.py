@@ -8,7 +8,7 @@ from pipeline.core.concurrency import Slots
 from pipeline.core.delivery import Delivery
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lane import Lane
-from pipeline.core.model import Qos, Record, RetryPolicy, Subscription, Wish
+from pipeline.core.model import Jitter, Qos, Record, RetryPolicy, Subscription, Wish
 from pipeline.core.outcome import Delivered, Outcome
 from pipeline.core.partition import Partition
 from pipeline.core.ports import LaneLimits
@@ -30,8 +30,8 @@ from tests.support.fakes import (
 from tests.support.virtual_time import settle
 
 LIMITS = LaneLimits(events=4, bytes=1_000_000, hold_seconds=5.0)
-QUICK = RetryPolicy(max_attempts=2, initial_delay_seconds=1.0, max_delay_seconds=4.0)
-SLOW = RetryPolicy(max_attempts=2, initial_delay_seconds=20.0, max_delay_seconds=60.0)
+QUICK = RetryPolicy(max_attempts=2, initial_delay_seconds=1.0, max_delay_seconds=4.0, jitter=Jitter.FULL)
+SLOW = RetryPolicy(max_attempts=2, initial_delay_seconds=20.0, max_delay_seconds=60.0, jitter=Jitter.FULL)
 OK = Delivered(200)
 
 

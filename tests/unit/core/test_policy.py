@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.model import Interrupt, Qos, RetryPolicy, RetryStrategy
+from pipeline.core.model import Interrupt, Jitter, Qos, RetryPolicy, RetryStrategy
 from pipeline.core.outcome import (
     Delivered,
     Failed,
@@ -26,7 +26,7 @@ from pipeline.core.outcome import (
 )
 from pipeline.core.policy import DeadLetter, Decision, Drop, Retry, Rules, Settle, Stop, decide, delay
 
-RETRY = RetryPolicy(max_attempts=2, initial_delay_seconds=10.0, max_delay_seconds=30.0)
+RETRY = RetryPolicy(max_attempts=2, initial_delay_seconds=10.0, max_delay_seconds=30.0, jitter=Jitter.NONE)
 
 
 class Row(NamedTuple):
@@ -117,7 +117,7 @@ def expected(row: Row, cell: Cell) -> Decision:
 
 
 def rules(cell: Cell) -> Rules:
-    retry = RetryPolicy(cell.enabled, RETRY.strategy, RETRY.max_attempts, 10.0, 30.0)
+    retry = replace(RETRY, enabled=cell.enabled)
     interrupt = Interrupt("server-error" in cell.flags, "exception" in cell.flags, "gone" in cell.flags)
     return Rules(cell.qos, retry, interrupt, cell.has_dead_letters)
 
@@ -155,8 +155,12 @@ def test_at_most_once_never_tries_again_what_may_have_arrived(outcome: Outcome) 
         assert not isinstance(decide(strict, 1, outcome), Retry)
 
 
-LINEAR = RetryPolicy(strategy=RetryStrategy.LINEAR, initial_delay_seconds=10.0, max_delay_seconds=35.0)
-EXPONENTIAL = RetryPolicy(strategy=RetryStrategy.EXPONENTIAL, initial_delay_seconds=10.0, max_delay_seconds=35.0)
+LINEAR = RetryPolicy(
+    strategy=RetryStrategy.LINEAR, initial_delay_seconds=10.0, max_delay_seconds=35.0, jitter=Jitter.NONE
+)
+EXPONENTIAL = RetryPolicy(
+    strategy=RetryStrategy.EXPONENTIAL, initial_delay_seconds=10.0, max_delay_seconds=35.0, jitter=Jitter.NONE
+)
 NO_HINT = ServerError(500)
 
 
@@ -211,7 +215,8 @@ def test_there_are_never_more_tries_than_the_policy_allows(row: Row, most: int, 
 
 
 def ruled(qos: Qos = Qos.AT_LEAST_ONCE, *, has_dead_letters: bool = True, **retry: Any) -> Rules:
-    policy = replace(RetryPolicy(max_attempts=9, initial_delay_seconds=10.0, max_delay_seconds=40.0), **retry)
+    plain = RetryPolicy(max_attempts=9, initial_delay_seconds=10.0, max_delay_seconds=40.0, jitter=Jitter.NONE)
+    policy = replace(plain, **retry)
     return Rules(qos, policy, Interrupt(), has_dead_letters)
 
 
@@ -230,9 +235,20 @@ def test_a_server_error_that_is_not_among_them_is_not_tried_again() -> None:
 
 
 @given(st.sampled_from([LINEAR, EXPONENTIAL]), st.integers(1, 100), st.floats(0, 1))
-def test_jitter_draws_from_the_whole_wait(policy: RetryPolicy, attempt: int, chance: float) -> None:
-    assert delay(policy, attempt, NO_HINT, chance) == chance * delay(policy, attempt, NO_HINT)
-    assert delay(replace(policy, has_jitter=False), attempt, NO_HINT, chance) == delay(policy, attempt, NO_HINT)
+def test_jitter_draws_from_its_span(policy: RetryPolicy, attempt: int, chance: float) -> None:
+    nominal = delay(policy, attempt, NO_HINT, chance)
+    full, around = replace(policy, jitter=Jitter.FULL), replace(policy, jitter=Jitter.AROUND)
+    longest = min(1.5 * nominal, policy.max_delay_seconds)
+    assert delay(full, attempt, NO_HINT, chance) == chance * nominal
+    assert delay(around, attempt, NO_HINT, 0.0) == 0.5 * nominal
+    assert delay(around, attempt, NO_HINT, 1.0) == pytest.approx(longest)
+    assert 0.5 * nominal <= delay(around, attempt, NO_HINT, chance) <= longest * (1 + 1e-9)
+
+
+def test_default_tries_lie_around_the_delays_they_are_given() -> None:
+    """10, 20 and 30 seconds of the reference, give or take a half, and no wait longer than the longest."""
+    waits = [[delay(RetryPolicy(), attempt, NO_HINT, chance) for attempt in (1, 2, 3)] for chance in (0.0, 0.5, 1.0)]
+    assert waits == [[5.0, 10.0, 15.0], [10.0, 20.0, 22.5], [15.0, 30.0, 30.0]]
 
 
 @given(st.floats(0, 1))

@@ -22,6 +22,7 @@ from pipeline.core.model import (
     Header,
     HttpLimits,
     Interrupt,
+    Jitter,
     NoAuth,
     OAuth2Auth,
     Proxy,
@@ -154,8 +155,9 @@ def test_retry_options_are_seconds() -> None:
 
 
 def test_what_else_a_subscription_may_say_of_its_retries() -> None:
-    assert made().retry.has_jitter
-    assert made(retry={"jitter": "NONE"}).retry == RetryPolicy(has_jitter=False)
+    assert made().retry.jitter is Jitter.AROUND
+    assert made(retry={"jitter": "FULL"}).retry == RetryPolicy(jitter=Jitter.FULL)
+    assert made(retry={"jitter": "NONE"}).retry == RetryPolicy(jitter=Jitter.NONE)
     assert made(retry={"maxElapsedSeconds": 3600}).retry == RetryPolicy(max_elapsed_seconds=3600.0)
     assert made(retry={"statusCodes": []}).retry.statuses == frozenset()
     assert made(retry={"statusCodes": [404, "5xx", 503]}).retry.statuses == {404, *range(500, 600)}

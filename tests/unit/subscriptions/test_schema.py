@@ -213,7 +213,7 @@ def test_the_three_forms_of_resume_from_are_read(resume: dict[str, Any]) -> None
         ),
         (
             lambda d: options(d)["retry"].update(jitter="HALF"),
-            f'{OPTIONS}.retry.jitter: "HALF" is not allowed; allowed: FULL, NONE',
+            f'{OPTIONS}.retry.jitter: "HALF" is not allowed; allowed: AROUND, FULL, NONE',
         ),
         (
             lambda d: options(d)["retry"].update(maxElapsedSeconds=0),
