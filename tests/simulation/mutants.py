@@ -183,7 +183,7 @@ MUTANTS = (
     Mutant(
         "an event that is put back is not read again",
         Lane,
-        "_put_back",
+        "_keep",
         was="min(self.read_from, flight.offset)",
         becomes="self.read_from",
         casts=("l",),
