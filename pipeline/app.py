@@ -42,6 +42,7 @@ from pipeline.http.transport import Transport
 from pipeline.http.webhook import Callback
 from pipeline.kafka.cursors import KafkaRows
 from pipeline.kafka.dead_letters import KafkaDeadLetters
+from pipeline.kafka.default_partition import default_partition
 from pipeline.kafka.expansion import Growth
 from pipeline.kafka.log_reader import Backlog
 from pipeline.kafka.topics import cursors_topic, subscriptions_topic, tokens_topic
@@ -225,7 +226,10 @@ def create_app(settings: Settings, definition: Definition) -> DeliveryApp:
         dispatcher,
         readiness=partial(_readiness, app, registry),
         end_of=partial(_end_of, app),
-        subscriptions=lambda: len(registry.all()),
+        name=lambda: f"{app.conf.web_host}:{app.conf.web_port}",
+        known=registry,
+        partition_count=partial(_partition_count, app),
+        default_partition=default_partition,
         warning_of=lambda subscription: caution(subscription, clock.now()),
     )
     attach_web(app, reporter=reporter, telemetry=telemetry, access=access)
@@ -350,6 +354,13 @@ def _readiness(app: DeliveryApp, registry: Registry) -> str | None:
     if not app.dispatcher.has_opened:
         return "no partitions have been assigned yet"
     return None
+
+
+def _partition_count(app: DeliveryApp) -> int | None:
+    try:
+        return app.consumer.topic_partitions(app.dispatcher.topic)
+    except Exception:  # noqa: BLE001 - the driver raises various things before the group is joined
+        return None
 
 
 def _end_of(app: DeliveryApp, partition: int) -> int | None:

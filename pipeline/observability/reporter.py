@@ -12,7 +12,15 @@ from pipeline.core.model import Status, Subscription
 from pipeline.core.partition import Partition
 from pipeline.core.redaction import shown_url
 from pipeline.core.waiting import oldest_ms, waiting_in
-from pipeline.observability.status import EVERY_LANE, LaneFilter, LaneReport, PartitionReport, WorkerReport
+from pipeline.observability.absent import Absent, Known
+from pipeline.observability.status import (
+    EVERY_LANE,
+    AbsentReport,
+    LaneFilter,
+    LaneReport,
+    PartitionReport,
+    WorkerReport,
+)
 
 LANES_AT_ONCE: Final = 100
 """After so many the event loop has a turn: a worker has tens of thousands, and whoever looks at them, often and in
@@ -27,7 +35,10 @@ class WorkerReporter:
         dispatcher: the partitions.
         readiness: why the worker is not ready, a sentence; None when it is.
         end_of: the end of a partition's log as far as it is known.
-        subscriptions: how many the registry knows.
+        name: host and port of the worker's pages.
+        known: the subscriptions.
+        partition_count: of the topic; None while it is not known.
+        default_partition: of a subscription id, as Kafka's default partitioner has it.
         warning_of: something a person should know of a subscription.
     """
 
@@ -38,15 +49,22 @@ class WorkerReporter:
         *,
         readiness: Callable[[], str | None],
         end_of: Callable[[int], int | None],
-        subscriptions: Callable[[], int],
+        name: Callable[[], str],
+        known: Known,
+        partition_count: Callable[[], int | None],
+        default_partition: Callable[[str, int], int],
         warning_of: Callable[[Subscription], str | None],
     ) -> None:
         self._app = app
         self._dispatcher = dispatcher
         self._readiness = readiness
         self._end_of = end_of
-        self._subscriptions = subscriptions
+        self._name = name
+        self._known = known
+        self._partition_count = partition_count
+        self._default_partition = default_partition
         self._warning_of = warning_of
+        self._absent = Absent(dispatcher, known, self._home_of, warning_of)
 
     def worker(self) -> WorkerReport:
         """See `report.Reporter`."""
@@ -62,6 +80,8 @@ class WorkerReporter:
             problem = f"partitions {', '.join(map(str, closed))} are not open yet"
         return WorkerReport(
             app=self._app,
+            name=self._name(),
+            partition_count=self._partition_count(),
             topic=dispatcher.topic,
             ready=problem is None,
             problem=problem,
@@ -71,7 +91,7 @@ class WorkerReporter:
                 *(self._partition(partition) for partition in opened),
                 *(self._closed_partition(number) for number in closed),
             ),
-            subscriptions=self._subscriptions(),
+            subscriptions=len(self._known.ids()),
             queued_events=sum(len(lane.queue) for lane in _lanes(opened)),
             queued_bytes=dispatcher.queued_bytes,
             in_flight=dispatcher.deliver.slots.taken,
@@ -137,6 +157,18 @@ class WorkerReporter:
                 if looked_at % LANES_AT_ONCE == 0:
                     await asyncio.sleep(0)
         return sorted(reports, key=lambda report: (report.subscription, report.partition))
+
+    async def absent(self, wanted: LaneFilter = EVERY_LANE) -> list[str]:
+        """See `status.Reporter`."""
+        return await self._absent.ids(wanted)
+
+    def absent_one(self, subscription: str) -> AbsentReport | None:
+        """See `status.Reporter`."""
+        return self._absent.report(subscription)
+
+    def _home_of(self, subscription: str) -> int | None:
+        count = self._partition_count()
+        return self._default_partition(subscription, count) if count else None
 
     def _lane(self, partition: Partition, lane: Lane) -> LaneReport:
         subscription = lane.subscription

@@ -4,11 +4,14 @@ Made on request from the live objects (core/dispatcher.py), never kept.
 """
 
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from pipeline.core.attempts import FailedAttempt
 from pipeline.core.model import Cause
 from pipeline.core.ports import LaneState
+
+Absence = Literal["idle", "elsewhere"]
+"""Why a subscription has no lane in a worker: it has nothing to do, or another worker has its partition (absent.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,28 @@ class LaneReport:
 
 
 @dataclass(frozen=True, slots=True)
+class AbsentReport:
+    """A subscription that has no lane in this worker: nothing of it waits in the worker's partitions.
+
+    Attributes:
+        status: "started", "failure" (it can't be used), "stopped", "paused" or "closed": what people asked for.
+        default_partition: the one that Kafka's default partitioner gives to its key; None where it is not known.
+        problem: why it can't be used, a sentence.
+        warning: see `LaneReport`.
+    """
+
+    subscription: str
+    state: Absence
+    status: str
+    default_partition: int | None
+    revision: int
+    qos: str
+    url: str
+    problem: str | None
+    warning: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionReport:
     """One partition that this worker owns.
 
@@ -86,13 +111,17 @@ class WorkerReport:
     """This worker.
 
     Attributes:
+        name: host and port of its pages, to tell it from others.
+        partition_count: how many partitions the topic has; None while that is not known.
         ready: the registry has been read and every assigned partition is open.
         problem: why it is not ready, a sentence.
         holds_lease: events may be sent, for the group has confirmed a heartbeat lately (core/lease.py).
     """
 
     app: str
+    name: str
     topic: str
+    partition_count: int | None
     ready: bool
     problem: str | None
     holds_lease: bool
@@ -138,4 +167,12 @@ class Reporter(Protocol):
 
         Each as it is when it is looked at: deliveries go on in between.
         """
+        ...
+
+    async def absent(self, wanted: LaneFilter = EVERY_LANE) -> list[str]:
+        """The ids of the subscriptions that are asked for and have no lane in this worker, in their order."""
+        ...
+
+    def absent_one(self, subscription: str) -> AbsentReport | None:
+        """One of them; None where there is no such subscription."""
         ...

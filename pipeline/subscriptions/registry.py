@@ -6,7 +6,7 @@ subscription with a `problem`, for its events must wait, not vanish.
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,7 @@ class Registry:
         self._definition = definition
         self._on_change = on_change
         self._entries: dict[str, _Entry] = {}
+        self._ids: tuple[str, ...] | None = None  # sorted once for all who look, while no id comes or goes
 
     @property
     def is_current(self) -> bool:
@@ -105,7 +106,13 @@ class Registry:
 
     def all(self) -> list[Subscription]:
         """Every subscription, by id."""
-        return [self._entries[name].subscription for name in sorted(self._entries)]
+        return [self._entries[name].subscription for name in self.ids()]
+
+    def ids(self) -> Sequence[str]:
+        """The ids of all of them, in their order."""
+        if self._ids is None:
+            self._ids = tuple(sorted(self._entries))
+        return self._ids
 
     def raw(self, subscription_id: str) -> dict[str, Any] | None:
         """The subscription as people see it: the wire form with secrets masked, `revision`, and `problem` if any."""
@@ -141,9 +148,12 @@ class Registry:
             return
         if record.value is None:
             if self._entries.pop(subscription_id, None) is not None:
+                self._ids = None
                 self._on_change(subscription_id, None)
             return
         subscription = self._read(subscription_id, record.value, record.offset)
+        if subscription_id not in self._entries:
+            self._ids = None
         self._entries[subscription_id] = _Entry(record.value, subscription)
         self._on_change(subscription_id, subscription)
 

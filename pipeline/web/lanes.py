@@ -11,9 +11,9 @@ from pipeline.core.clock import shown_time
 from pipeline.core.model import Cause, Status
 from pipeline.core.ports import LaneState
 from pipeline.core.redaction import mask_cut, shown_url
-from pipeline.observability.status import EVERY_LANE, LaneFilter, LaneReport
+from pipeline.observability.status import EVERY_LANE, Absence, AbsentReport, LaneFilter, LaneReport
 
-STATES: Final = get_args(LaneState)
+STATES: Final = (*get_args(LaneState), *get_args(Absence))
 STATUSES: Final = tuple(Status)
 PARAMETERS: Final = ("subscription", "state", "status", "partition", "limit", "offset")
 DEFAULT_LIMIT: Final = 100
@@ -36,9 +36,10 @@ class LaneQuery:
     limit: int = DEFAULT_LIMIT
     offset: int = 0
 
-    def page(self, matching: Sequence[LaneReport]) -> Sequence[LaneReport]:
-        """Of all that match, those to be shown."""
-        return matching[self.offset : self.offset + self.limit]
+    def page(self, lanes: Sequence[LaneReport], absent: Sequence[str]) -> tuple[Sequence[LaneReport], Sequence[str]]:
+        """Of all that match, lanes first, those to be shown."""
+        end, before = self.offset + self.limit, len(lanes)
+        return lanes[self.offset : end], absent[max(0, self.offset - before) : max(0, end - before)]
 
 
 def parse_query(query: MultiMapping[str]) -> LaneQuery | list[str]:
@@ -105,6 +106,34 @@ def shown_lane(lane: LaneReport) -> dict[str, Any]:
         "qos": lane.qos,
         "url": shown_url(lane.url),
         "warning": None if lane.warning is None else shown_text(lane.warning),
+    }
+
+
+def shown_absent(absent: AbsentReport) -> dict[str, Any]:
+    """A subscription without a lane in this worker, as JSON, in the shape of a lane."""
+    waiting = 0 if absent.state == "idle" else None
+    problem = absent.problem
+    return {
+        "subscription": absent.subscription,
+        "partition": None,
+        "state": absent.state,
+        "status": absent.status,
+        "next": None,
+        "waiting": waiting,
+        "waitingAtMost": waiting,
+        "oldestEventAt": None,
+        "queued": 0,
+        "queuedBytes": 0,
+        "inFlight": 0,
+        "attempt": 0,
+        "firstAttemptAt": None,
+        "notBefore": None,
+        "error": None,
+        "cause": None if problem is None else shown_cause(Cause("configuration", problem, None, 0.0)),
+        "revision": absent.revision,
+        "qos": absent.qos,
+        "url": shown_url(absent.url),
+        "warning": None if absent.warning is None else shown_text(absent.warning),
     }
 
 

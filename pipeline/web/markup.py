@@ -3,7 +3,7 @@
 from html import escape
 from typing import Final
 
-_VOID: Final = frozenset({"meta", "link", "br", "hr"})
+_VOID: Final = frozenset({"meta", "link", "br", "hr", "input"})
 
 
 class Markup(str):

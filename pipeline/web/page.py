@@ -14,9 +14,22 @@ from pipeline.observability.telemetry import Telemetry
 from pipeline.web.headers import CLOSED_POLICY
 from pipeline.web.lanes import shown_text
 from pipeline.web.markup import Markup, fragment, tag
+from pipeline.web.presence import Presence
 
 MOST_LANES: Final = 100
 """Lanes on the page; the rest is at `/lanes`."""
+
+LEGEND: Final = {
+    "delivering": "whether events of the partition are taken in; it is being opened otherwise",
+    "committed": "the offset that the consumer group has stored: all before it is done, or kept by a cursor",
+    "handed out": "the next offset that Kafka will hand to this worker",
+    "log end": "the offset that the next event of the partition will have",
+    "not settled": "events from the committed offset on that are neither delivered nor given up nor kept by a cursor",
+    "oldest waits": "the age of the oldest event that waits, also of subscriptions that are behind or failed",
+    "lanes": "subscriptions that have something to do here, or to remember",
+    "last progress": "since events came, were delivered or were read again",
+}
+"""The columns of the table of partitions, and what they mean."""
 
 STYLE: Final = Markup("""
 :root { color-scheme: light dark; --line: #8884; --bad: #c62828; --slow: #b26a00; --good: #2e7d32; }
@@ -38,6 +51,9 @@ dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
 .numbers { margin-top: 1rem; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); }
 .numbers b { display: block; font-size: 1.3rem; font-variant-numeric: tabular-nums; }
 .wide { overflow-x: auto; }
+form { margin: .6rem 0; }
+input, button { font: inherit; }
+summary { cursor: pointer; opacity: .75; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
 """)
@@ -47,8 +63,8 @@ POLICY: Final = "; ".join(
         CLOSED_POLICY,
         f"style-src 'sha256-{base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}'",
     )
-)
-"""The content security policy of the page: the one style sheet in it, named by its hash, and nothing else."""
+).replace("form-action 'none'", "form-action 'self'")
+"""The content security policy of the page: the one style sheet in it, named by its hash, and its form; nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +76,25 @@ class Group:
     lanes: Sequence[LaneReport]
 
 
-def page(report: WorkerReport, lanes: Iterable[LaneReport], telemetry: Telemetry, now: float) -> str:
-    """The whole document, as of *now* in Unix seconds."""
+def page(
+    report: WorkerReport,
+    lanes: Iterable[LaneReport],
+    telemetry: Telemetry,
+    now: float,
+    *,
+    absent: int = 0,
+    asked: Presence | None = None,
+) -> str:
+    """The whole document.
+
+    Args:
+        report: the worker.
+        lanes: those to show.
+        telemetry: the counters.
+        now: as of then, Unix seconds.
+        absent: how many subscriptions have no lane here.
+        asked: the one subscription that is asked for, if one is.
+    """
     title = f"{report.app}, topic {report.topic}"
     head = tag(
         "head",
@@ -74,9 +107,11 @@ def page(report: WorkerReport, lanes: Iterable[LaneReport], telemetry: Telemetry
         "body",
         tag("h1", title),
         _readiness(report, now),
-        _numbers(report, telemetry),
-        _partitions(report.partitions, now),
-        *_groups(group_lanes(lanes), now),
+        _whose(report),
+        _search(asked),
+        *((_numbers(report, telemetry), _partitions(report.partitions, now)) if asked is None else ()),
+        *_groups(group_lanes(lanes), now, is_whole=asked is None),
+        _absent(absent) if asked is None else None,
     )
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
 
@@ -109,7 +144,50 @@ def _readiness(report: WorkerReport, now: float) -> Markup:
         state = tag("b", "ready", class_="good")
     else:
         state = tag("b", f"not ready: {shown_text(report.problem or 'the worker is starting')}", class_="bad")
-    return tag("p", state, " ", tag("small", f"as of {shown_time(now)}, since this worker started"))
+    return tag("p", state, " ", tag("small", f"as of {shown_time(now)}; counters since worker start"))
+
+
+def _whose(report: WorkerReport) -> Markup:
+    """A page behind a load balancer may be another worker's each time it is loaded."""
+    partitions = ", ".join(map(str, report.assigned)) or "none"
+    count = "" if report.partition_count is None else f"; the topic has {report.partition_count}"
+    return tag(
+        "p",
+        "Worker ",
+        tag("b", report.name),
+        f": this page shows the partitions of this worker only ({partitions}{count}). Each worker has its own.",
+    )
+
+
+def _search(asked: Presence | None) -> Markup:
+    name = None if asked is None else asked.subscription
+    form = tag(
+        "form",
+        tag("label", "Subscription ", tag("input", name="subscription", value=name, required="required")),
+        " ",
+        tag("button", "Show"),
+        " ",
+        tag("a", "show all", href="/") if asked else None,
+        action="/",
+        method="get",
+    )
+    return form if asked is None else fragment(form, tag("p", tag("b", name), ": ", asked.sentence))
+
+
+def _absent(count: int) -> Markup | None:
+    if not count:
+        return None
+    return fragment(
+        tag("h2", f"Idle, or with other workers ({count:,})"),
+        tag(
+            "p",
+            "Nothing of these subscriptions waits in the partitions of this worker: ",
+            tag("a", "the idle ones", href="/lanes?state=idle"),
+            ", ",
+            tag("a", "those of other workers", href="/lanes?state=elsewhere"),
+            " as JSON.",
+        ),
+    )
 
 
 def _numbers(report: WorkerReport, telemetry: Telemetry) -> Markup:
@@ -135,7 +213,7 @@ def _partitions(partitions: Sequence[PartitionReport], now: float) -> Markup:
     heading = tag("h2", f"Partitions ({len(partitions)})")
     if not partitions:
         return fragment(heading, tag("p", "None is assigned to this worker."))
-    columns = ("partition", "open", "committed", "dispatched", "end", "unsettled", "oldest", "lanes", "moved")
+    columns = ("partition", *LEGEND)
     rows = (
         (
             row.partition,
@@ -155,16 +233,19 @@ def _partitions(partitions: Sequence[PartitionReport], now: float) -> Markup:
         tag("thead", tag("tr", *(tag("th", column, scope="col") for column in columns))),
         tag("tbody", *(tag("tr", *(tag("td", cell) for cell in row)) for row in rows)),
     )
-    return fragment(heading, tag("div", table, class_="wide"))
+    legend = (fragment(tag("dt", name), tag("dd", meaning)) for name, meaning in LEGEND.items())
+    return fragment(
+        heading,
+        tag("div", table, class_="wide"),
+        tag("details", tag("summary", "What the columns mean"), tag("dl", *legend)),
+    )
 
 
-def _groups(groups: Sequence[Group], now: float) -> Iterable[Markup]:
-    if not groups:
-        yield fragment(tag("h2", "Lanes (0)"), tag("p", "No event has arrived for any subscription here."))
-    room = MOST_LANES
-    for group in groups:
+def _groups(groups: Sequence[Group], now: float, *, is_whole: bool) -> Iterable[Markup]:
+    if is_whole and not groups:
+        yield fragment(tag("h2", "Lanes (0)"), tag("p", "No subscription has anything to do here."))
+    for group, room in zip(groups, shares([len(group.lanes) for group in groups], MOST_LANES), strict=True):
         shown = group.lanes[:room]
-        room -= len(shown)
         yield tag("h2", f"{group.title} ({len(group.lanes)})", class_=group.tone or None)
         yield tag("div", *(_lane(lane, group.tone, now) for lane in shown), class_="cards")
         left = len(group.lanes) - len(shown)
@@ -172,9 +253,18 @@ def _groups(groups: Sequence[Group], now: float) -> Iterable[Markup]:
             yield tag("p", f"and {left} more; ", tag("a", "all lanes as JSON", href="/lanes"))
 
 
+def shares(wanted: Sequence[int], room: int) -> list[int]:
+    """How much of *room* each gets: an equal share, and what others leave of theirs."""
+    given = [0] * len(wanted)
+    for left, number in enumerate(sorted(range(len(wanted)), key=wanted.__getitem__)):
+        given[number] = min(wanted[number], room // (len(wanted) - left))
+        room -= given[number]
+    return given
+
+
 def _lane(lane: LaneReport, tone: str, now: float) -> Markup:
     facts = {
-        "state": f"{lane.state}, {lane.status}",
+        "state": _state(lane),
         "next": f"offset {lane.next}",
         "waiting": _waiting(lane),
         "oldest": _oldest(lane, now),
@@ -196,6 +286,23 @@ def _lane(lane: LaneReport, tone: str, now: float) -> Markup:
         tag("dl", *(fragment(tag("dt", name), tag("dd", fact)) for name, fact in facts.items() if fact is not None)),
         class_=tone or None,
     )
+
+
+def _state(lane: LaneReport) -> str:
+    """One sentence for what `/lanes` calls state and status."""
+    match lane.state, lane.status:
+        case "stopped", Status.FAILURE:
+            return "Failed: resume it, or skip the event"
+        case "stopped", Status.PAUSED:
+            return "Paused by the publisher, or not begun yet"
+        case "stopped", Status.STOPPED:
+            return "Stopped by the consumer"
+        case "stopped", _:
+            return "Closed"
+        case "behind", _:
+            return "Behind: it reads the log by itself"
+        case _:
+            return "Live: its events come as Kafka hands them out"
 
 
 def _waiting(lane: LaneReport) -> str:

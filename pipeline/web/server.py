@@ -13,13 +13,14 @@ from aiohttp import hdrs, web
 
 from pipeline.core.clock import Clock, SystemClock
 from pipeline.observability.prometheus import Metrics
-from pipeline.observability.status import Reporter
+from pipeline.observability.status import EVERY_LANE, LaneFilter, Reporter
 from pipeline.observability.telemetry import Telemetry
 from pipeline.web.access import Access, guard
 from pipeline.web.headers import CONTENT_SECURITY_POLICY, safe_headers
 from pipeline.web.health import health, hindrances, stalls
-from pipeline.web.lanes import parse_query, shown_lane
+from pipeline.web.lanes import parse_query, shown_absent, shown_lane
 from pipeline.web.page import POLICY, page
+from pipeline.web.presence import presence
 from pipeline.web.problem import problem, problems
 
 BUILT_IN_PAGES_OFF: Final[Mapping[str, Any]] = {
@@ -104,20 +105,32 @@ class Views:
         query = parse_query(request.query)
         if isinstance(query, list):
             return problem(HTTPStatus.BAD_REQUEST, "; ".join(query), members={"problems": query})
-        lanes = await self._reporter.lanes(query.wanted)
-        return web.json_response(
-            {
-                "lanes": [shown_lane(lane) for lane in query.page(lanes)],
-                "total": len(lanes),
-                "limit": query.limit,
-                "offset": query.offset,
-            }
-        )
+        reporter, wanted = self._reporter, query.wanted
+        lanes, absent = await reporter.lanes(wanted), await reporter.absent(wanted)
+        on_page, absent_on_page = query.page(lanes, absent)
+        without = [found for name in absent_on_page if (found := reporter.absent_one(name)) is not None]
+        worker = reporter.worker()
+        answer: dict[str, Any] = {
+            "worker": worker.name,
+            "partitions": worker.assigned,
+            "lanes": [*map(shown_lane, on_page), *map(shown_absent, without)],
+            "total": len(lanes) + len(absent),
+            "limit": query.limit,
+            "offset": query.offset,
+        }
+        if wanted.subscription is not None:
+            asked = await presence(reporter, wanted.subscription)
+            answer["subscription"] = {"id": asked.subscription, "where": asked.where, "sentence": asked.sentence}
+        return web.json_response(answer)
 
-    async def index(self, _request: web.Request) -> web.Response:
-        """The page for people."""
-        reporter = self._reporter
-        text = page(reporter.worker(), await reporter.lanes(), self._telemetry, self._clock.now())
+    async def index(self, request: web.Request) -> web.Response:
+        """The page for people; `?subscription=ID` shows that one alone."""
+        reporter, name = self._reporter, request.query.get("subscription", "").strip()
+        wanted = LaneFilter(subscription=name) if name else EVERY_LANE
+        lanes = await reporter.lanes(wanted)
+        asked = await presence(reporter, name) if name else None
+        absent = len(await reporter.absent(wanted))
+        text = page(reporter.worker(), lanes, self._telemetry, self._clock.now(), absent=absent, asked=asked)
         return web.Response(text=text, content_type="text/html", headers={CONTENT_SECURITY_POLICY: POLICY})
 
 

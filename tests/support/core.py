@@ -13,6 +13,7 @@ from pipeline.core.outcome import Delivered, Outcome
 from pipeline.core.partition import Partition
 from pipeline.core.ports import LaneLimits
 from pipeline.core.rate_limit import Pacing
+from pipeline.kafka.default_partition import default_partition
 from pipeline.observability.reporter import WorkerReporter
 from pipeline.observability.telemetry import Telemetry
 from tests.support.fakes import (
@@ -214,6 +215,9 @@ def reporter_of(core: Core) -> WorkerReporter:
         core.dispatcher,
         readiness=lambda: None,
         end_of=lambda _: None,
-        subscriptions=lambda: 0,
+        name=lambda: "here:6066",
+        known=core.registry,
+        partition_count=lambda: 4,
+        default_partition=default_partition,
         warning_of=lambda _: None,
     )

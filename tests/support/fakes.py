@@ -285,6 +285,9 @@ class MemoryRegistry:
     def all(self) -> Sequence[Subscription]:
         return list(self.known.values())
 
+    def ids(self) -> Sequence[str]:
+        return sorted(self.known)
+
     async def ready(self) -> None:
         return None
 

@@ -3,8 +3,10 @@
 import asyncio
 import base64
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,17 @@ from aiohttp.test_utils import TestClient, TestServer
 from pipeline.core.attempts import Attempts, FailedAttempt
 from pipeline.core.model import Cause, Record, Subscription
 from pipeline.core.outcome import Delivered
-from pipeline.observability.status import EVERY_LANE, LaneFilter, LaneReport, PartitionReport, WorkerReport
+from pipeline.observability.status import (
+    EVERY_LANE,
+    AbsentReport,
+    LaneFilter,
+    LaneReport,
+    PartitionReport,
+    WorkerReport,
+)
 from pipeline.observability.telemetry import Telemetry
 from pipeline.web import BUILT_IN_PAGES_OFF, Access, attach_web, web_options
+from pipeline.web.page import shares
 
 ROOT = Path(__file__).parents[3]
 TOKEN = "the-admin-token-ü"
@@ -83,7 +93,9 @@ PARTITION = PartitionReport(
 )
 WORKER = WorkerReport(
     app="webhooks",
+    name="host-1:6066",
     topic="events",
+    partition_count=4,
     ready=True,
     problem=None,
     holds_lease=True,
@@ -96,12 +108,27 @@ WORKER = WorkerReport(
 )
 
 
+IDLE = AbsentReport(
+    subscription="sub-7",
+    state="idle",
+    status="started",
+    default_partition=3,
+    revision=9,
+    qos="auto",
+    url="https://user:hunter2@example.com/idle?token=hunter2",
+    problem=None,
+    warning=None,
+)
+ELSEWHERE = replace(IDLE, subscription="sub-8", state="elsewhere", default_partition=1)
+
+
 class FixedReporter:
     """Says what a test told it to."""
 
     def __init__(self) -> None:
         self.report = WORKER
         self.lane_reports: list[LaneReport] = [LANE, FAILED, BEHIND]
+        self.absent_reports: list[AbsentReport] = []
         self.error: Exception | None = None
 
     def worker(self) -> WorkerReport:
@@ -115,6 +142,18 @@ class FixedReporter:
             for lane in self.lane_reports
             if wanted.matches(lane.subscription, lane.state, lane.status, lane.partition)
         ]
+
+    async def absent(self, wanted: LaneFilter = EVERY_LANE) -> list[str]:
+        return [
+            each.subscription
+            for each in self.absent_reports
+            if wanted.matches(each.subscription, each.state, each.status, -1)
+        ]
+
+    def absent_one(self, subscription: str) -> AbsentReport | None:
+        lanes = {lane.subscription for lane in self.lane_reports}
+        known = {each.subscription: each for each in self.absent_reports}
+        return known.get(subscription) or (IDLE if subscription in lanes else None)
 
 
 class FixedClock:
@@ -462,21 +501,26 @@ async def facts_of(client: Client, subscription: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("query", "ids", "total"),
     [
-        ("", ["sub-1", "sub-2", "sub-3", "sub-1"], 4),
+        ("", ["sub-1", "sub-2", "sub-3", "sub-1", "sub-7", "sub-8"], 6),
         ("subscription=sub-1", ["sub-1", "sub-1"], 2),
         ("subscription=sub-1&partition=5", ["sub-1"], 1),
         ("state=behind", ["sub-3"], 1),
         ("status=failure", ["sub-2"], 1),
         ("subscription=sub", [], 0),
-        ("limit=2", ["sub-1", "sub-2"], 4),
-        ("limit=2&offset=3", ["sub-1"], 4),
-        ("offset=9", [], 4),
+        ("limit=2", ["sub-1", "sub-2"], 6),
+        ("offset=9", [], 6),
+        ("state=idle", ["sub-7"], 1),
+        ("state=elsewhere", ["sub-8"], 1),
+        ("subscription=sub-7", ["sub-7"], 1),
+        ("limit=2&offset=3", ["sub-1", "sub-7"], 6),
+        ("limit=2&offset=5", ["sub-8"], 6),
     ],
 )
 async def test_lanes_can_be_filtered_and_paged(
     client: Client, reporter: FixedReporter, query: str, ids: list[str], total: int
 ) -> None:
     reporter.lane_reports = [LANE, FAILED, BEHIND, replace(LANE, partition=5)]
+    reporter.absent_reports = [IDLE, ELSEWHERE]
     async with client.get(f"/lanes?{query}", headers=BEARER) as response:
         body = await response.json()
 
@@ -486,7 +530,7 @@ async def test_lanes_can_be_filtered_and_paged(
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
-        ("state=dead", "state: 'dead' is none of live, behind, stopped"),
+        ("state=dead", "state: 'dead' is none of live, behind, stopped, idle, elsewhere"),
         ("status=x", "status: 'x' is none of started, failure, stopped, paused, closed"),
         ("partition=-1", "partition: '-1' is not a whole number from 0 to 2147483647"),
         ("partition=²", "partition: '²' is not a whole number from 0 to 2147483647"),
@@ -535,7 +579,8 @@ async def test_the_page_escapes_whatever_others_wrote_and_shows_no_secret(
 
     assert set(re.findall(r"<([a-z0-9]+)", text)) <= {
         "html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "b", "small", "div", "table", "thead",
-        "tbody", "tr", "th", "td", "article", "dl", "dt", "dd",
+        "tbody", "tr", "th", "td", "article", "dl", "dt", "dd", "form", "label", "input", "button", "details",
+        "summary",
     }  # fmt: skip
     assert text.count("<style>") == text.count("</style>") == 1
     assert "&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;" in text
@@ -551,6 +596,98 @@ async def test_the_page_is_bounded_however_many_lanes_there_are(client: Client, 
     assert "Failed (1)" in text
     assert "Live (150)" in text
     assert "and 51 more; " in text
+
+
+BY_DEFAULT = "Kafka's default partitioner puts its events into"
+
+
+@pytest.mark.parametrize(
+    ("subscription", "where", "sentence"),
+    [
+        ("sub-1", "here", "This worker delivers it in partition 3."),
+        ("sub-7", "idle", "Nothing of it waits in the partitions of this worker (partition 3)."),
+        (
+            "sub-8",
+            "elsewhere",
+            f"Another worker has it: {BY_DEFAULT} partition 1, and this worker has partition 3.",
+        ),
+        ("sub-9", "unknown", "There is no subscription 'sub-9'."),
+    ],
+)
+async def test_every_subscription_has_an_answer_in_json_and_on_the_page(
+    client: Client, reporter: FixedReporter, subscription: str, where: str, sentence: str
+) -> None:
+    reporter.absent_reports = [IDLE, ELSEWHERE]
+    async with client.get("/lanes", params={"subscription": subscription}, headers=BEARER) as response:
+        body = await response.json()
+    async with client.get("/", params={"subscription": subscription}, headers=BEARER) as response:
+        text = unescape(await response.text())
+
+    assert body["subscription"] == {"id": subscription, "where": where, "sentence": sentence}
+    assert (body["worker"], body["partitions"]) == ("host-1:6066", [3])
+    assert sentence in text
+    assert text.count("<article") == (where == "here")
+    assert "hunter2" not in text + str(body)
+
+
+async def test_a_subscription_that_is_idle_has_the_shape_of_a_lane(client: Client, reporter: FixedReporter) -> None:
+    reporter.absent_reports = [IDLE, ELSEWHERE]
+    async with client.get("/lanes", headers=BEARER) as response:
+        lanes = (await response.json())["lanes"]
+
+    assert len({tuple(lane) for lane in lanes}) == 1
+    assert [(lane["state"], lane["waiting"], lane["partition"]) for lane in lanes[-2:]] == [
+        ("idle", 0, None),
+        ("elsewhere", None, None),
+    ]
+
+
+async def test_a_worker_that_has_not_read_all_subscriptions_does_not_deny_one(
+    client: Client, reporter: FixedReporter
+) -> None:
+    reporter.report = replace(WORKER, ready=False, problem="the subscriptions are not read: not yet")
+    async with client.get("/lanes?subscription=sub-9", headers=BEARER) as response:
+        asked = (await response.json())["subscription"]
+
+    assert asked["sentence"].endswith("may not have read it yet: the subscriptions are not read: not yet.")
+
+
+async def test_the_page_names_its_worker_and_says_whose_partitions_it_shows(client: Client) -> None:
+    async with client.get("/", headers=BEARER) as response:
+        text = await response.text()
+
+    assert "<b>host-1:6066</b>: this page shows the partitions of this worker only (3; the topic has 4)." in text
+
+
+async def test_the_page_shows_some_of_each_group_however_many_have_failed(
+    client: Client, reporter: FixedReporter
+) -> None:
+    reporter.lane_reports = [
+        *(replace(FAILED, subscription=f"failed-{number}") for number in range(151)),
+        *(replace(BEHIND, subscription=f"behind-{number}") for number in range(151)),
+        replace(LANE, subscription="live-1"),
+    ]
+    reporter.absent_reports = [IDLE]
+    async with client.get("/", headers=BEARER) as response:
+        text = await response.text()
+    shown = Counter(re.findall(r"<h3>(\w+)-", text))
+
+    assert shown == {"failed": 49, "behind": 50, "live": 1}
+    assert "Idle, or with other workers (1)" in text
+
+
+@pytest.mark.parametrize(
+    ("wanted", "room", "given"),
+    [
+        ([5, 5], 100, [5, 5]),
+        ([151, 3, 151], 100, [48, 3, 49]),
+        ([151, 0, 9], 0, [0, 0, 0]),
+        ([], 100, []),
+        ([1, 1, 1], 2, [0, 1, 1]),
+    ],
+)
+def test_room_is_shared(wanted: list[int], room: int, given: list[int]) -> None:
+    assert shares(wanted, room) == given
 
 
 async def test_the_page_of_a_worker_without_partitions_says_so(client: Client, reporter: FixedReporter) -> None:

@@ -1,0 +1,98 @@
+"""Subscriptions that have no lane in this worker: nothing of them waits in its partitions.
+
+A lane is forgotten when it has nothing to do, and other workers have the other partitions. So such a subscription is
+idle, or it is elsewhere: which of them is told by the partition that Kafka's default partitioner gives to its key. A
+producer may use another one, and a topic that has gained partitions keeps events where they are.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from pipeline.core.clock import Clock
+from pipeline.core.dispatcher import Dispatcher
+from pipeline.core.model import Subscription
+from pipeline.core.partition import Partition
+from pipeline.core.reconcile import status_of
+from pipeline.core.redaction import shown_url
+from pipeline.observability.status import EVERY_LANE, Absence, AbsentReport, LaneFilter
+
+IDS_AT_ONCE: Final = 200
+"""After so many the event loop has a turn: there may be a hundred thousand."""
+
+
+class Known(Protocol):
+    """The subscriptions that there are (subscriptions/registry.py)."""
+
+    def get(self, subscription_id: str) -> Subscription | None:
+        """The subscription's newest revision, None if there is none."""
+        ...
+
+    def ids(self) -> Sequence[str]:
+        """The ids of all of them, in their order."""
+        ...
+
+
+class Absent:
+    """Looks for subscriptions without a lane.
+
+    Args:
+        dispatcher: the partitions of this worker.
+        known: the subscriptions.
+        default_partition: of a subscription id; None while the number of partitions is not known.
+        warning_of: something a person should know of a subscription.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        known: Known,
+        default_partition: Callable[[str], int | None],
+        warning_of: Callable[[Subscription], str | None],
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._known = known
+        self._default_partition = default_partition
+        self._warning_of = warning_of
+        self._clock: Clock = dispatcher.clock
+
+    async def ids(self, wanted: LaneFilter = EVERY_LANE) -> list[str]:
+        """Those that are asked for, in the order of their ids."""
+        if wanted.partition is not None:
+            return []
+        partitions = self._dispatcher.partitions()
+        found = []
+        for number, name in enumerate(self._known.ids() if wanted.subscription is None else [wanted.subscription], 1):
+            if self._is_wanted(name, wanted, partitions):
+                found.append(name)
+            if number % IDS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return found
+
+    def _is_wanted(self, name: str, wanted: LaneFilter, partitions: Sequence[Partition]) -> bool:
+        subscription, key = self._known.get(name), name.encode()
+        if subscription is None or any(key in partition.lanes for partition in partitions):
+            return False
+        is_of_state = wanted.state is None or wanted.state == self._absence(self._default_partition(name))
+        return is_of_state and wanted.status in {None, status_of(subscription, self._clock.now()).value}
+
+    def _absence(self, default_partition: int | None) -> Absence:
+        return "idle" if default_partition is None or default_partition in self._dispatcher.assigned else "elsewhere"
+
+    def report(self, name: str) -> AbsentReport | None:
+        """One of them; None where it is gone by now."""
+        subscription = self._known.get(name)
+        if subscription is None:
+            return None
+        default_partition = self._default_partition(name)
+        return AbsentReport(
+            subscription=name,
+            state=self._absence(default_partition),
+            status=status_of(subscription, self._clock.now()).value,
+            default_partition=default_partition,
+            revision=subscription.revision,
+            qos=subscription.qos.value,
+            url=shown_url(subscription.url),
+            problem=subscription.problem,
+            warning=self._warning_of(subscription),
+        )

@@ -1,0 +1,57 @@
+"""What a worker answers about one subscription: it has it, it has nothing of it to do, another one has it, none has."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.core.model import Status
+from pipeline.observability.status import LaneFilter, Reporter, WorkerReport
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Where a subscription is, as seen from one worker.
+
+    Attributes:
+        where: "here": it has lanes in this worker; "unknown": there is no such subscription; others as `Absence`.
+        sentence: the same for people.
+    """
+
+    subscription: str
+    where: Literal["here", "idle", "elsewhere", "unknown"]
+    sentence: str
+
+
+async def presence(reporter: Reporter, subscription: str) -> Presence:
+    """Where the subscription is."""
+    worker = reporter.worker()
+    known = reporter.absent_one(subscription)
+    lanes = await reporter.lanes(LaneFilter(subscription=subscription))
+    if known is None:
+        sentence = f"There is no subscription {subscription!r}."
+        if not worker.ready:
+            sentence += f" This worker may not have read it yet: {worker.problem or 'it is starting'}."
+        return Presence(subscription, "unknown", sentence)
+    if lanes:
+        places = _partitions([lane.partition for lane in lanes])
+        return Presence(subscription, "here", f"This worker delivers it in {places}.")
+    if known.state == "elsewhere":
+        return Presence(
+            subscription,
+            "elsewhere",
+            f"Another worker has it: Kafka's default partitioner puts its events into partition "
+            f"{known.default_partition}, and this worker has {_partitions(worker.assigned)}.",
+        )
+    state = "" if known.status == Status.STARTED else f" It is {known.status}, as it was asked for."
+    return Presence(subscription, "idle", f"Nothing of it waits in {_its_partitions(worker)}.{state}")
+
+
+def _its_partitions(worker: WorkerReport) -> str:
+    if worker.partition_count == len(worker.assigned):
+        return "any partition; this worker has all of them"
+    return f"the partitions of this worker ({_partitions(worker.assigned)})"
+
+
+def _partitions(numbers: tuple[int, ...] | list[int]) -> str:
+    if not numbers:
+        return "no partition"
+    return f"partition{'' if len(numbers) == 1 else 's'} {', '.join(map(str, numbers))}"

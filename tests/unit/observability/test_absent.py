@@ -1,0 +1,71 @@
+"""Subscriptions without a lane: what a worker says of them, and that the event loop has its turns meanwhile."""
+
+import asyncio
+
+import pytest
+
+from pipeline.core.model import Wish
+from pipeline.kafka.default_partition import default_partition
+from pipeline.observability.absent import IDS_AT_ONCE
+from pipeline.observability.status import LaneFilter
+from tests.support.core import Core, reporter_of, subscription
+from tests.support.virtual_time import in_virtual_time
+
+HERE, THERE = "a", "f"
+"""Kafka's default partitioner puts them into partitions 0 and 3 of 4."""
+
+
+@pytest.mark.parametrize(
+    ("key", "murmur2"),
+    [("21", -973932308), ("foobar", -790332482), ("a-little-bit-longer-string", -1486304829), ("abc", 479470107)],
+)
+def test_keys_are_where_kafka_s_own_clients_put_them(key: str, murmur2: int) -> None:
+    """The hashes are those of Kafka's UtilsTest; its partitioner takes them as positive (Utils.toPositive)."""
+    assert default_partition(key, 7) == (murmur2 & 0x7FFFFFFF) % 7
+
+
+@in_virtual_time
+async def test_a_subscription_is_idle_when_its_lane_is_forgotten() -> None:
+    core = await Core(subscription(HERE)).open()
+    reporter = reporter_of(core)
+    await core.stream(1, HERE)
+    assert await reporter.absent() == []
+    await core.answer(0)
+    core.commit()
+    core.partition.sweep()
+
+    assert (await reporter.lanes(), await reporter.absent()) == ([], [HERE])
+    report = reporter.absent_one(HERE)
+    assert report is not None
+    assert (report.state, report.status, report.default_partition) == ("idle", "started", 0)
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_subscription_whose_partition_another_worker_has_is_elsewhere() -> None:
+    core = await Core(subscription(HERE), subscription(THERE, wish=Wish.PAUSED)).open()
+    reporter = reporter_of(core)
+
+    assert await reporter.absent(LaneFilter(state="idle")) == [HERE]
+    assert await reporter.absent(LaneFilter(state="elsewhere")) == [THERE]
+    assert await reporter.absent(LaneFilter(status="paused")) == [THERE]
+    assert await reporter.absent(LaneFilter(subscription=THERE)) == [THERE]
+    assert await reporter.absent(LaneFilter(subscription="c")) == []
+    assert await reporter.absent(LaneFilter(partition=0)) == [], "it is in no partition that is known"
+    assert reporter.absent_one("c") is None
+    assert reporter.worker().subscriptions == 2
+    await core.end()
+
+
+@in_virtual_time
+async def test_whoever_looks_for_many_lets_others_have_their_turn() -> None:
+    names = [f"s-{number:05}" for number in range(20 * IDS_AT_ONCE)]
+    core = await Core(*map(subscription, names)).open()
+    asked = asyncio.create_task(reporter_of(core).absent(LaneFilter(state="idle", status="started")))
+    turns = 0
+    while not asked.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert 0 < len(asked.result()) < len(names)
+    assert turns >= 20
+    await core.end()
