@@ -8,6 +8,7 @@ create_app(settings, definition)
 
 import logging
 import random
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any, Final, cast
@@ -49,9 +50,11 @@ from pipeline.kafka.topics import cursors_topic, subscriptions_topic, tokens_top
 from pipeline.observability.logs import logging_config
 from pipeline.observability.reporter import WorkerReporter
 from pipeline.observability.telemetry import Telemetry
+from pipeline.runtime.allowance import Allowance
 from pipeline.runtime.assignor import LevelAssignor
 from pipeline.runtime.consumer import DeliveryApp
 from pipeline.runtime.membership import CHECK_SECONDS, Ownership
+from pipeline.runtime.rights import Right, missing_rights
 from pipeline.runtime.token_table import add_token_table
 from pipeline.subscriptions.advisories import caution
 from pipeline.subscriptions.registry import Registry
@@ -86,6 +89,7 @@ class Engine(Service):
         dispatcher: whose checkpoints are kept.
         growth: of the source topic; None where topics can't grow.
         ownership: of the partitions.
+        watch_rights: runs for as long as the worker does (allowance.py).
     """
 
     def __init__(
@@ -100,6 +104,7 @@ class Engine(Service):
         dispatcher: Dispatcher,
         growth: Growth | None,
         ownership: Ownership,
+        watch_rights: Callable[[], Awaitable[None]],
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -112,6 +117,7 @@ class Engine(Service):
         self._dispatcher = dispatcher
         self._growth = growth
         self._ownership = ownership
+        self._watch_allowance = watch_rights
 
     async def on_start(self) -> None:
         """Everything is there before the first partition is assigned."""
@@ -139,6 +145,10 @@ class Engine(Service):
     async def _watch_growth(self) -> None:
         if self._growth is not None:
             await self._growth.watch()
+
+    @Service.task
+    async def _watch_rights(self) -> None:
+        await self._watch_allowance()
 
     @Service.task
     async def _watch_ownership(self) -> None:
@@ -169,6 +179,7 @@ def create_app(settings: Settings, definition: Definition) -> DeliveryApp:
     secret_keys = [key.get_secret_value() for key in settings.secret_keys]
     ids = WebhookIds.from_secret_keys(secret_keys)
     telemetry = Telemetry(ids)
+    allowance = Allowance()
     access = _access(settings, clock)
     app = _faust_app(settings, definition, access)
     box = SecretBox(secret_keys)
@@ -216,6 +227,7 @@ def create_app(settings: Settings, definition: Definition) -> DeliveryApp:
             dispatcher=dispatcher,
             growth=_growth(app, settings, definition, clock),
             ownership=Ownership(dispatcher.orphans, app),
+            watch_rights=partial(allowance.watch, partial(_missing_rights, settings, definition, dispatcher), clock),
         )
     )
     # Faust's signals are typed for senders of every kind; this one is the application.
@@ -225,6 +237,7 @@ def create_app(settings: Settings, definition: Definition) -> DeliveryApp:
         settings.app,
         dispatcher,
         readiness=partial(_readiness, app, registry),
+        missing_rights=lambda: allowance.problem,
         end_of=partial(_end_of, app),
         name=lambda: f"{app.conf.web_host}:{app.conf.web_port}",
         known=registry,
@@ -344,6 +357,11 @@ def _subscription_changed(app: DeliveryApp, subscription_id: str, subscription: 
     warning = None if subscription is None else caution(subscription, SystemClock().now())
     if warning is not None:
         logger.warning("subscription %s: %s", subscription_id, warning)
+
+
+async def _missing_rights(settings: Settings, definition: Definition, dispatcher: Dispatcher) -> Sequence[Right]:
+    rights = await missing_rights(definition, settings.app, sorted(dispatcher.assigned))
+    return rights.needed
 
 
 def _readiness(app: DeliveryApp, registry: Registry) -> str | None:

@@ -1,16 +1,17 @@
 """The worker as a process: `webhooks worker`, or `faust -A pipeline.worker worker`.
 
-    settings -> definition -> topics made and checked, beginning fixed -> create_app -> Faust runs it
+    settings -> definition -> topics made, topics and rights checked, beginning fixed -> create_app -> Faust runs it
 
 `app` is made when somebody asks this module for it, so importing the module does nothing.
 """
 
 import asyncio
+import contextlib
 import gc
 import logging
 import logging.config
 import socket
-from typing import Any
+from typing import Any, Final
 
 import faust
 from faust.tables.recovery import ServiceStopped
@@ -20,11 +21,16 @@ from pipeline.config.definition import Definition, load_definition
 from pipeline.config.settings import Settings
 from pipeline.core.errors import ConfigurationError, WebhooksError
 from pipeline.observability.logs import Facts, logging_config
+from pipeline.runtime.allowance import Allowance
 from pipeline.runtime.consumer import DeliveryApp
 from pipeline.runtime.initial_offsets import fix_beginning
-from pipeline.runtime.preflight import examine
+from pipeline.runtime.preflight import Findings, examine
+from pipeline.web.waiting import waiting_pages
 
 logger = logging.getLogger(__name__)
+
+RIGHTS_PAUSE_SECONDS: Final = 2.0
+"""Between two looks at the rights, before the worker starts."""
 
 
 class LogWorker(faust.Worker):
@@ -59,10 +65,14 @@ def _collect_rarely() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-def create_worker_app(settings: Settings) -> DeliveryApp:
+def create_worker_app(settings: Settings, *, with_web: bool = False) -> DeliveryApp:
     """The application of a worker whose surroundings are as they have to be; topics that may be missing are made.
 
-    Call it without a running event loop.
+    Call it without a running event loop. While this user lacks a right that a worker needs, it does not return.
+
+    Args:
+        settings: from the environment.
+        with_web: serve the health pages while it waits.
 
     Raises:
         ConfigurationError: the definition can't be used.
@@ -71,16 +81,35 @@ def create_worker_app(settings: Settings) -> DeliveryApp:
     logging.config.dictConfig(logging_config(settings.log_format, settings.log_level))
     definition = load_definition(settings.api, settings.bootstrap_servers, settings.key_store_dir)
     _log_configuration(settings, definition)
-    asyncio.run(_prepare(settings, definition))
+    asyncio.run(_prepare(settings, definition, with_web=with_web))
     return as_worker(create_app(settings, definition))
 
 
-async def _prepare(settings: Settings, definition: Definition) -> None:
+async def _prepare(settings: Settings, definition: Definition, *, with_web: bool) -> None:
     findings = await examine(definition, settings.app, create=True)
+    if findings.missing and not findings.problems:
+        findings = await _until_allowed(settings, definition, findings, with_web=with_web)
     findings.raise_problems()
     for fact in findings.facts:
         logger.info("%s", fact)
+    for warning in findings.warnings:
+        logger.warning("%s", warning)
     await fix_beginning(definition.source, settings.app, findings.partitions)
+
+
+async def _until_allowed(settings: Settings, definition: Definition, findings: Findings, *, with_web: bool) -> Findings:
+    """Wait for the rights that a worker needs; what is found when it has them, or when something else is wrong."""
+    allowance = Allowance()
+    async with contextlib.AsyncExitStack() as stack:
+        if with_web:
+            pages = waiting_pages(settings.web_bind, settings.web_port, lambda: allowance.problem)
+            await stack.enter_async_context(pages)
+        while findings.missing and not findings.problems:
+            allowance.note(findings.missing)
+            await asyncio.sleep(RIGHTS_PAUSE_SECONDS)
+            findings = await examine(definition, settings.app, create=True)
+    allowance.note(findings.missing)
+    return findings
 
 
 def as_worker(app: DeliveryApp) -> DeliveryApp:

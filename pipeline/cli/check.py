@@ -11,10 +11,13 @@ from pipeline.runtime.preflight import examine
 @click.command("check")
 @click.option("--create/--no-create", default=True, help="Create the pipeline's own topics where they are missing.")
 def command(*, create: bool) -> None:
-    """Check the definition, the brokers and the topics; exit code 1 if a worker could not work.
+    """Check the definition, the brokers, the topics and the rights.
+
+    Exit code 1 if a worker could not work; a line that begins with "warn" does not change it.
 
     The source topic must exist and not be compacted. <app>.subscriptions, <app>.cursors and the changelog of the
-    access tokens must have the right partitions and be compacted. The dead-letter topic must exist and take records.
+    access tokens must have the right partitions and be compacted. The dead-letter topic must exist and be writable.
+    This user must have every right that a worker needs; of one that is missing the kafka-acls command is named.
     """
     with errors_as_sentences():
         settings, definition = configured(level="WARNING")
@@ -23,5 +26,7 @@ def command(*, create: bool) -> None:
         click.echo(f"ok  {fact}")
     if definition.ignored:
         click.echo(f"ok  not used here: {', '.join(definition.ignored)}")
+    for warning in findings.warnings:
+        click.echo(f"warn  {warning}")
     with errors_as_sentences():
         findings.raise_problems()

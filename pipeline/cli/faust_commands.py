@@ -92,9 +92,10 @@ def _make_worker(context: click.Context) -> DeliveryApp:
     if sys.platform != "win32":
         mode.loop.use("uvloop")
     settings = Settings(**_overrides(context))
-    if context.params.get("with_web", True):
+    with_web = bool(context.params.get("with_web", True))
+    if with_web:
         check_web_port(settings)
-    return create_worker_app(settings)
+    return create_worker_app(settings, with_web=with_web)
 
 
 def _make_described(context: click.Context) -> DeliveryApp:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from pipeline.core.clock import Clock, steady_now
 from pipeline.core.delivery import Delivery
-from pipeline.core.errors import FencedError
+from pipeline.core.errors import BrokerError, FencedError
 from pipeline.core.model import Cursor, Event, Subscription
 from pipeline.core.observer import Observer
 from pipeline.core.partition import Directory, Partition, Reader, Rows
@@ -43,6 +43,7 @@ class RowStore(Rows, Protocol):
 
         Raises:
             FencedError: a newer owner came in between.
+            BrokerError: a broker does not answer, or does not allow it.
         """
         ...
 
@@ -267,7 +268,11 @@ class Dispatcher:
             except asyncio.CancelledError:
                 await rows.close()
                 raise
-            except Exception:  # whatever the broker's trouble is: an owned partition has to be opened
+            except BrokerError as error:
+                await rows.close()
+                self.telemetry.not_opened(number, str(error))
+                await self.clock.sleep(OPEN_PAUSE_SECONDS)
+            except Exception:  # whatever the trouble is: an owned partition has to be opened
                 logger.exception("partition %d can't be opened yet", number)
                 await rows.close()
                 await self.clock.sleep(OPEN_PAUSE_SECONDS)

@@ -9,7 +9,7 @@ a command, a configuration or a partition.
     ├── BrokerError               a topic or a broker is not as it has to be
     ├── FencedError               another worker owns the partition now: write nothing more for it
     ├── LeaseEndedError           another worker may own the partitions: nothing was sent
-    └── NotDeadLetteredError      the broker will never take this dead letter (too large, not authorised)
+    └── NotDeadLetteredError      the broker will never take this dead letter (too large)
 """
 
 

@@ -60,5 +60,8 @@ class Observer(Protocol):
     def committed(self, partition: int, offset: int) -> None:
         """The group's offset of *partition* was committed."""
 
+    def not_opened(self, partition: int, error: str) -> None:
+        """A partition of this worker can't be opened yet; it is tried again."""
+
     def rebalanced(self) -> None:
         """The partitions of this worker were assigned anew."""

@@ -24,6 +24,10 @@ LEADER_PAUSE_SECONDS: Final = 0.1
 class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafka has no types
     """aiokafka's, which asks one broker at random and gives up when just that one is down: this one asks the others."""
 
+    async def ask(self, request: Any) -> Any:
+        """The answer of any broker to a request for which aiokafka's client has no method."""
+        return await self._send_request(request)
+
     async def _send_request(self, request: Any, node_id: int | None = None) -> Any:
         if node_id is not None:
             return await super()._send_request(request, node_id)
@@ -39,7 +43,7 @@ class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafka has no
 
 
 @asynccontextmanager
-async def administration(connection: KafkaConnection) -> AsyncIterator[AIOKafkaAdminClient]:
+async def administration(connection: KafkaConnection) -> AsyncIterator[AdminClient]:
     """A connected client.
 
     Raises:

@@ -29,11 +29,12 @@ from aiokafka.producer import sender
 from aiokafka.producer.transaction_manager import TransactionState
 
 from pipeline.core.attempts import Attempts, FailedAttempt
-from pipeline.core.errors import FencedError
+from pipeline.core.errors import BrokerError, FencedError
 from pipeline.core.model import Cause, Cursor, Status
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.disconnect import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
+from pipeline.observability.instruments import LineLimit
 
 logger = logging.getLogger(__name__)
 
@@ -171,6 +172,7 @@ class KafkaRows:
         self._writer: asyncio.Task[None] | None = None
         self._fenced = False
         self._closing = False
+        self._lines = LineLimit()
 
     async def open(self) -> Mapping[bytes, Cursor]:
         """Fence the former owner, then load the rows; see `dispatcher.RowStore.open`."""
@@ -183,8 +185,13 @@ class KafkaRows:
             **self._connection.client_options(),
         )
         self._producer = producer
-        await producer.start()
-        rows = await self._load()
+        try:
+            await producer.start()
+            rows = await self._load()
+        except FENCED_ERRORS:
+            raise
+        except (KafkaError, OSError) as error:
+            raise BrokerError(f"rows of {self._place} can't be loaded: {error}") from error
         self._writer = asyncio.get_running_loop().create_task(self._write_groups())
         return rows
 
@@ -262,7 +269,8 @@ class KafkaRows:
                 if self._is_broken:
                     self._fence(group, error)
                     return
-                logger.warning("rows of %s are not committed yet: %r", self._place, error)
+                if self._lines.passes(str(error)) is not None:
+                    logger.warning("rows of %s are not committed yet: %s", self._place, error)
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
             else:
                 self._on_written(len(group.rows))

@@ -15,7 +15,6 @@ from aiokafka.errors import (
     KafkaError,
     MessageSizeTooLargeError,
     RecordListTooLargeError,
-    TopicAuthorizationFailedError,
 )
 
 from pipeline.core.dead_letter import Letter
@@ -33,7 +32,6 @@ HEADER_PREFIX: Final = "dlq."
 PERMANENT_ERRORS: Final = (
     MessageSizeTooLargeError,
     RecordListTooLargeError,
-    TopicAuthorizationFailedError,
     InvalidTopicError,
 )
 FIRST_PAUSE_SECONDS: Final = 0.2
@@ -100,7 +98,10 @@ class KafkaDeadLetters:
         self._starting = asyncio.Lock()
 
     async def put(self, letter: Letter) -> None:
-        """Write one letter; see `DeadLetters.put`. A broker that is down is tried again for as long as it takes."""
+        """Write one letter; see `DeadLetters.put`.
+
+        A broker that is down, or does not allow it, is tried again for as long as it takes.
+        """
         headers = headers_of(letter, self._ids)
         pause = FIRST_PAUSE_SECONDS
         while True:

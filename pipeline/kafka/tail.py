@@ -183,7 +183,9 @@ class Tail:
             await _started(reader)
             await _started(scout)
             if self._place.topic not in await scout.topics():
-                raise BrokerError("does not exist")  # the same retry as for every other trouble
+                raise BrokerError(
+                    "does not exist, or this user may not see it"
+                )  # the same retry as for every other trouble
             reader.assign([self._place])
             reader.seek(self._place, self._position)
             self._scout = scout

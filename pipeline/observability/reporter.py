@@ -34,6 +34,7 @@ class WorkerReporter:
         app: the application's name.
         dispatcher: the partitions.
         readiness: why the worker is not ready, a sentence; None when it is.
+        missing_rights: what this worker may not do in Kafka and has to, a sentence; None where that is nothing.
         end_of: the end of a partition's log as far as it is known.
         name: host and port of the worker's pages.
         known: the subscriptions.
@@ -54,6 +55,7 @@ class WorkerReporter:
         partition_count: Callable[[], int | None],
         default_partition: Callable[[str, int], int],
         warning_of: Callable[[Subscription], str | None],
+        missing_rights: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._app = app
         self._dispatcher = dispatcher
@@ -65,6 +67,7 @@ class WorkerReporter:
         self._default_partition = default_partition
         self._warning_of = warning_of
         self._absent = Absent(dispatcher, known, self._home_of, warning_of)
+        self._missing_rights = missing_rights
 
     def worker(self) -> WorkerReport:
         """See `report.Reporter`."""
@@ -74,6 +77,8 @@ class WorkerReporter:
         if dispatcher.has_opened and not holds_lease:
             # Whatever else does not work while the brokers are away: this is why nothing is sent.
             problem = "nothing is sent until the group's coordinator confirms a heartbeat again: Kafka does not answer"
+        # Most of what else does not work follows from a right that is missing.
+        problem = self._missing_rights() or problem
         opened = dispatcher.partitions()
         closed = sorted(dispatcher.assigned - {partition.number for partition in opened})
         if problem is None and closed:

@@ -203,6 +203,10 @@ class Telemetry:
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug(Facts("offset.committed", {"partition": partition, "offset": offset}))
 
+    def not_opened(self, partition: int, error: str) -> None:
+        """A partition of this worker can't be opened yet, for this reason; it is tried again."""
+        self._warn("partition.not-opened", partition, {"partition": partition, "error": error})
+
     def rebalanced(self) -> None:
         """The partitions of this worker were assigned anew."""
         self.rebalances += 1

@@ -22,6 +22,7 @@ from pipeline.core.lease import Lease
 from pipeline.kafka.heartbeats import keep_lease_of
 from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.topics import IsolationLevel
+from pipeline.runtime.permitted_consumer import PermittedConsumerThread
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ LEAVE_SECONDS = 5.0
 """How long a stop waits for the group; a worker that has not left it counts as dead after the session timeout."""
 
 
-class DeliveryConsumerThread(driver.AIOKafkaConsumerThread):
+class DeliveryConsumerThread(PermittedConsumerThread):
     """Faust's consumer thread, whose fetches wait for a shorter time than Faust's 1.5 s, and whose end is bounded.
 
     It renews the worker's lease whenever the group's coordinator confirms that the worker is a member.

@@ -161,8 +161,8 @@ async def _policies(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[st
     for answer in await admin.describe_configs(resources):
         for code, message, _type, name, entries in answer.resources:
             if code:
-                # Not being allowed to look is no proof that something is wrong.
-                logger.warning("topic %s: its %s can't be read: %s", name, POLICY, message or for_code(code).message)
+                # Not being allowed to look is no proof that something is wrong: `rights.py` names the right.
+                logger.info("topic %s: its %s can't be read: %s", name, POLICY, message or for_code(code).message)
             for key, value, *_ in entries:
                 if key == POLICY:
                     policies[name] = str(value)

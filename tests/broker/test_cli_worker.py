@@ -36,16 +36,18 @@ async def test_check_makes_the_topics_of_the_pipeline(webhooks: Webhooks, kafka:
 
     first = await webhooks.done("check", "--no-create")
     second = await webhooks.done("check")
+    third = await webhooks.done("check")
 
-    assert f"ok  topic {name}.cursors: exists or may be created, " in first
-    assert second.splitlines() == [
+    assert f"ok  topic {name}.cursors: does not exist and may be created, " in first
+    assert f"ok  topic {name}.cursors: created, 3 partitions, compacted" in second
+    assert third.splitlines() == [
         f"ok  definition orders: at-least-once, from topic {name}-events",
-        f"ok  Kafka at {kafka.bootstrap}: answers",
+        f"ok  Kafka at {kafka.bootstrap}: reachable",
         f"ok  topic {name}-events: exists, 3 partitions",
-        f"ok  topic {name}.subscriptions: exists, with the right partitions and policy",
-        f"ok  topic {name}.cursors: exists, with the right partitions and policy",
-        f"ok  topic {name}-tokens-changelog: exists, with the right partitions and policy",
-        f"ok  topic {name}-dlq: takes dead letters",
+        f"ok  topic {name}.subscriptions: exists, 1 partition, compacted",
+        f"ok  topic {name}.cursors: exists, 3 partitions, compacted",
+        f"ok  topic {name}-tokens-changelog: exists, 3 partitions, compacted",
+        f"ok  topic {name}-dlq: exists, dead letters can be written",
         "ok  not used here: plans",
     ]
 
@@ -63,7 +65,7 @@ async def test_check_names_what_is_wrong_and_what_is_right(
     assert f"topic {source}: cleanup.policy is compact" in ended.err
     assert f"topic {name}.cursors: has 3 partitions; it must have 2" in ended.err
     assert f"topic {name}-dlq: does not exist" in ended.err
-    assert f"ok  topic {name}.subscriptions: exists" in ended.out
+    assert f"ok  topic {name}.subscriptions: created" in ended.out
     assert not any(f"topic {each}:" in ended.out for each in (source, f"{name}.cursors", f"{name}-dlq"))
 
 

@@ -88,8 +88,8 @@ MUTANTS: Final = (
     Mutant(
         "rows are loaded before the former owner is fenced",
         "pipeline/kafka/cursors.py",
-        was="        await producer.start()\n        rows = await self._load()",
-        becomes="        rows = await self._load()\n        await producer.start()",
+        was="            await producer.start()\n            rows = await self._load()",
+        becomes="            rows = await self._load()\n            await producer.start()",
         tests=(f"{CURSORS}test_the_last_row_of_the_former_owner_is_found",),
     ),
     Mutant(

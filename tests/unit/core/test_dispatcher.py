@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from pipeline.core.errors import BrokerError
 from pipeline.core.model import Cursor, Qos, Status
 from pipeline.core.outcome import Failed, Rejected
 from pipeline.core.ports import LaneLimits
@@ -189,6 +190,21 @@ async def test_a_partition_is_opened_when_its_rows_can_be_read_again() -> None:
 
     assert core.dispatcher.is_open(0)
     assert failures == []
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_broker_that_does_not_let_a_partition_be_opened_is_a_line_in_ten_seconds(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    core = Core(subscription())
+    failures: list[Exception] = [BrokerError("not allowed")] * 5
+    core.dispatcher._rows_of = lambda _number: Unreachable(core.row_topic, failures)
+    await core.dispatcher.open({0: 0})
+
+    assert core.dispatcher.is_open(0)
+    assert caplog.messages == ['partition.not-opened partition=0 error="not allowed"']
+    assert not any(record.exc_info for record in caplog.records)
     await core.end()
 
 

@@ -1,0 +1,41 @@
+"""The health of a worker that waits at its start, before Faust and its web server run: live, and not ready."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from pipeline.web.headers import safe_headers
+from pipeline.web.health import health
+from pipeline.web.problem import problems
+
+
+@asynccontextmanager
+async def waiting_pages(host: str, port: int, reason: Callable[[], str | None]) -> AsyncIterator[None]:
+    """Serve `/health/live` and `/health/ready`.
+
+    Args:
+        host: the address to listen on.
+        port: likewise.
+        reason: what the worker waits for, a sentence.
+
+    Raises:
+        OSError: the address can't be bound.
+    """
+
+    async def live(_request: web.Request) -> web.Response:
+        return health("live", [])
+
+    async def ready(_request: web.Request) -> web.Response:
+        return health("ready", [reason() or "the worker is starting"])
+
+    app = web.Application(middlewares=[safe_headers, problems])
+    app.router.add_get("/health/live", live)
+    app.router.add_get("/health/ready", ready)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,221 @@
+"""What the ACLs of Kafka may keep from a worker: which right is missing is said, and work goes on when it comes."""
+
+import itertools
+import json
+import re
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from pipeline.config.definition import Definition, parse_definition
+from pipeline.runtime.rights import Right, missing_rights
+from tests.support.cluster import Cluster, Worker, cluster, definition_document
+from tests.support.principals import Grant, Kind, Principal, principal, worker_rights
+from tests.support.program import Webhooks
+from tests.support.recorder import Recorder, answer
+from tests.support.secured import SecuredKafka
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.timeout(180)
+
+Name = Callable[[str], str]
+RIGHTS = worker_rights("", "", dlq="")
+
+
+@dataclass
+class Limited:
+    """A cluster whose workers and commands run as a user of few rights; the topics are another's work."""
+
+    cluster: Cluster
+    user: Principal
+    rights: dict[str, Grant]
+    definition: Definition
+
+    async def grant_all_but(self, *names: str) -> None:
+        await self.user.grant(*(grant for name, grant in self.rights.items() if name not in names))
+
+    async def check(self) -> tuple[int, str]:
+        """What `webhooks check` says, and its exit code."""
+        ended = await Webhooks(self.cluster.environment).run("check")
+        return ended.code, ended.out + ended.err
+
+
+@pytest.fixture
+async def limited(secured: SecuredKafka, unique_name: Name, tmp_path: Path) -> AsyncIterator[Limited]:
+    app = unique_name("rights")
+    async with (
+        principal(secured, app) as user,
+        cluster(secured.broker("SCRAM-SHA-512"), app, tmp_path, partitions=2, dlq=True) as found,
+    ):
+        document = definition_document(user.broker, found.topic, dlq=f"{app}-dlq", entrypoint={"qos": "at-least-once"})
+        path = tmp_path / "limited.json"
+        path.write_text(json.dumps(document))
+        found.environment["WEBHOOKS_API"] = str(path)
+        yield Limited(found, user, worker_rights(app, found.topic, dlq=f"{app}-dlq"), parse_definition(document))
+
+
+async def until_line(worker: Worker, part: str) -> str:
+    """The first line of a worker's log with *part*, as soon as there is one."""
+    found: list[str] = []
+
+    async def is_there() -> bool:
+        assert worker.is_running, worker.output()[-3000:]
+        found[:] = [line for line in worker.output().splitlines() if part in line]
+        return bool(found)
+
+    await eventually(is_there, within_seconds=60, says=lambda: f"no line with {part!r} in:\n{worker.output()[-3000:]}")
+    return found[0]
+
+
+async def until_missing(limited: Limited, *subjects: str) -> list[Right]:
+    """What the user lacks, as soon as the broker says that it is these."""
+    found: list[Right] = []
+
+    async def is_so() -> bool:
+        rights = await missing_rights(limited.definition, limited.cluster.app, range(limited.cluster.partitions))
+        found[:] = rights.needed
+        return [f"{right.subject} {right.operation}" for right in found] == list(subjects)
+
+    await eventually(is_so, within_seconds=20, says=lambda: f"not {subjects} but {found}")
+    return found
+
+
+def as_grant(right: Right) -> Grant:
+    """What the kafka-acls command of a sentence would grant."""
+    words = str(right).partition(" --add ")[2].split()
+    options = dict(itertools.pairwise(words))
+    kind = next(kind for kind in ("topic", "group", "transactional-id", "cluster") if f"--{kind}" in words)
+    operation = re.sub(r"(?<!^)(?=[A-Z])", "_", options["--operation"]).upper()
+    is_prefix = options.get("--resource-pattern-type") == "prefixed"
+    return Grant(cast("Kind", kind.replace("-", "_")), options.get(f"--{kind}", "kafka-cluster"), operation, is_prefix)
+
+
+async def test_every_right_that_is_missing_is_named_with_the_command_that_gives_it(limited: Limited) -> None:
+    """Beginning with none at all, and doing as the sentences say."""
+    app, topic = limited.cluster.app, limited.cluster.topic
+    missing = await until_missing(
+        limited,
+        f"topic {topic} READ",
+        f"topic {app}.subscriptions READ",
+        f"topic {app}.cursors READ",
+        f"topic {app}.cursors WRITE",
+        f"topic {app}-tokens-changelog READ",
+        f"topic {app}-tokens-changelog WRITE",
+        f"group {app} READ",
+        f"transactional id {app}.cursors. WRITE",
+        f"topic {app}-dlq WRITE",
+    )
+    code, said = await limited.check()
+    assert code == 1
+    assert [line for line in said.splitlines() if "lacks" in line] == [
+        ("Error: " if not number else "") + str(right) for number, right in enumerate(missing)
+    ]
+    assert f"--allow-principal User:{limited.user.name} --operation Read --topic {topic}\n" in said
+
+    await limited.user.grant(*map(as_grant, missing))
+
+    await until_missing(limited)
+    code, said = await limited.check()
+    assert (code, "Error" in said) == (0, False)
+    assert f"warn  topic {app}.subscriptions: User:{limited.user.name} lacks the right WRITE" in said
+
+
+@pytest.mark.parametrize("name", sorted(RIGHTS))
+async def test_each_right_is_tried(limited: Limited, name: str) -> None:
+    await limited.grant_all_but(name)
+    missing = limited.rights[name]
+    kind = missing.kind.replace("_", " ")
+
+    [right] = await until_missing(limited, f"{kind} {missing.name} {missing.operation}")
+
+    assert as_grant(right) == missing
+
+
+async def test_topics_that_do_not_exist_need_the_right_to_create_them(limited: Limited) -> None:
+    app = limited.cluster.app
+    other = f"{app}.other"
+    rights = worker_rights(other, limited.cluster.topic, dlq=f"{app}-dlq")
+    await limited.user.grant(*rights.values())
+    webhooks = Webhooks({**limited.cluster.environment, "WEBHOOKS_APP": other})
+
+    refused = await webhooks.run("check")
+
+    assert refused.code == 1
+    for name in (f"{other}.subscriptions", f"{other}.cursors", f"{other}-tokens-changelog"):
+        assert f"topic {name}: User:{app} lacks the right CREATE" in refused.err
+    await limited.user.grant(Grant("topic", other, "CREATE", is_prefix=True))
+    created = await webhooks.run("check")
+    assert (created.code, created.err) == (0, "")
+    assert f"ok  topic {other}.cursors: created, 2 partitions" in created.out
+    assert f"ok  topic {other}.cursors: exists, 2 partitions" in await webhooks.done("check")
+
+
+async def test_a_worker_waits_for_the_right_to_its_group_and_delivers_when_it_comes(
+    limited: Limited, recorder: Recorder
+) -> None:
+    found, rights = limited.cluster, limited.rights
+    await limited.grant_all_but("group")
+    await found.subscribe(recorder, "s")
+    await found.produce([("s", b"1")])
+
+    worker = await found.start_worker()
+    line = await until_line(worker, f"group {found.app}: ")
+    assert "lacks the right READ" in line
+    await until_not_ready(worker, f"group {found.app}: ")
+    assert (await worker.get("/health/live"))["live"]
+    await limited.user.grant(rights["group"])
+
+    await recorder.until_events(1)
+    await found.until_ready()
+    assert await worker.terminate() == 0
+    assert "Traceback" not in worker.output()
+
+
+async def test_a_worker_that_waits_ends_cleanly(limited: Limited) -> None:
+    worker = await limited.cluster.start_worker()
+    await until_line(worker, "lacks the right")
+
+    assert await worker.terminate() == 0
+    assert "Traceback" not in worker.output()
+
+
+@pytest.mark.parametrize("name", ["group", "source", "cursors-write", "transactional-ids", "dlq"])
+async def test_a_right_that_is_taken_away_and_given_again_costs_no_event(
+    limited: Limited, recorder: Recorder, name: str
+) -> None:
+    found, right = limited.cluster, limited.rights[name]
+    recorder.behaviours["sour"] = answer(400)
+    await limited.grant_all_but()
+    await found.subscribe(recorder, "sour")
+    # Each of its events needs a cursor row before it is sent.
+    await found.subscribe(recorder, "sweet", qos="at-most-once")
+    worker = await found.start_worker()
+    await found.until_ready()
+
+    await limited.user.revoke(right)
+    await until_not_ready(worker, f"{right.name}: User:{limited.user.name} lacks the right {right.operation}")
+    await found.produce([("sour", b"no"), ("sweet", b"yes")] * 5)
+    await until_line(worker, f"{right.name}: User:{limited.user.name} lacks the right {right.operation}")
+    await limited.user.grant(right)
+
+    await recorder.until_events(10, within_seconds=90)
+    await limited.user.secured.broker("PLAIN").wait_for(f"{found.app}-dlq", 5)
+    await found.until_ready()
+    assert await worker.terminate() == 0
+    assert "Traceback" not in worker.output()
+
+
+async def until_not_ready(worker: Worker, part: str) -> None:
+    """Return when /health/ready says no, for a reason with *part*."""
+    found: list[str] = []
+
+    async def is_so() -> bool:
+        assert worker.is_running, worker.output()[-3000:]
+        health = await worker.get("/health/ready")
+        found[:] = [] if health is None else health["reasons"]
+        return any(part in reason for reason in found)
+
+    await eventually(is_so, within_seconds=40, says=lambda: f"not {part!r} but {found}\n{worker.output()[-3000:]}")
