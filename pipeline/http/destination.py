@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from ssl import SSLContext
 from typing import Final
+from urllib.parse import quote
 
 from aiohttp import ClientRequest, ClientTimeout
 from aiohttp.client_reqrep import ConnectionKey
@@ -22,6 +23,9 @@ from pipeline.http.socks import SocksProxy
 _SCHEMES: Final = ("http", "https")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%(25)?[A-Za-z0-9._~-]+)?")
 """A name, in its form for DNS, or an IPv6 address with or without a zone: it stands in lines of the request."""
+_STRAY_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_KEPT: Final = "!#$%&'()*+,-./:;=?@[]_~"
+"""Beside letters and digits: what RFC 3986 allows in path and query, and brackets, which are sent as they are."""
 
 
 class Dial(ClientRequest):
@@ -92,13 +96,37 @@ def parse_url(text: str) -> URL:
     return url
 
 
+def written_target(text: str) -> str:
+    """Path and query of a URL that `parse_url` has read, as they are written.
+
+    A receiver may tell `%2F` from `/`, or sign what it was given; only what can't stand in a request is encoded.
+
+    Raises:
+        ConfigurationError: there is half of a character in it.
+    """
+    url = URL(text, encoded=True)
+    has_empty_query = not url.raw_query_string and text.partition("#")[0].endswith("?")
+    written = url.raw_path_qs + "?" * has_empty_query
+    try:
+        return quote(_STRAY_PERCENT.sub("%25", written), safe=_KEPT)
+    except UnicodeEncodeError:
+        raise ConfigurationError("the URL can't be read") from None
+
+
 def destination(
-    url: URL, *, tls: SSLContext | None, proxy: ProxyRoute | None, limits: HttpLimits, loop: AbstractEventLoop
+    url: URL,
+    *,
+    target: str,
+    tls: SSLContext | None,
+    proxy: ProxyRoute | None,
+    limits: HttpLimits,
+    loop: AbstractEventLoop,
 ) -> Destination:
     """Work out the destination for *url*.
 
     Args:
         url: from `parse_url`.
+        target: from `written_target`.
         tls: for https, and for a proxy that is spoken to in TLS.
         proxy: the way there; None is straight.
         limits: the timeouts.
@@ -124,7 +152,7 @@ def destination(
     return Destination(
         where=where,
         dial=dial,
-        target=_target(bare, http_proxy),
+        target=_target(bare, target, http_proxy),
         url_authorization=None
         if url.user is None
         else basic_authorization(url.user, url.password or "", "callbackUrl"),
@@ -147,11 +175,11 @@ def _via(proxy: ProxyRoute) -> str:
     return f"{proxy.url.host_subcomponent}:{port}"
 
 
-def _target(url: URL, proxy: ProxyRoute | None) -> Target:
+def _target(url: URL, target: str, proxy: ProxyRoute | None) -> Target:
     host = url.host_port_subcomponent or ""
     if proxy is None or url.scheme == "https":
-        return Target(url.raw_path_qs, host)
-    return Target(str(url), host, proxy.authorization)
+        return Target(target, host)
+    return Target(f"{url.scheme}://{host}{target}", host, proxy.authorization)
 
 
 def _proxy_headers(proxy: ProxyRoute) -> Mapping[str, str]:

@@ -20,7 +20,7 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import HttpLimits, Proxy, TlsOptions
 from pipeline.core.outcome import Failed
 from pipeline.http.connection import Connector, IdleConnections, Wire
-from pipeline.http.destination import Destination, Dial, destination, parse_url
+from pipeline.http.destination import Destination, Dial, destination, parse_url, written_target
 from pipeline.http.failures import broken, not_connected, not_let_through
 from pipeline.http.proxy import ProxyRoute, SystemProxies, proxy_route
 from pipeline.http.resolver import Resolver
@@ -117,7 +117,8 @@ class Transport:
             if verdict is not None:
                 raise ConfigurationError(verdict)
         context = await self._contexts.get(tls) if _needs_tls(parsed, route) else None
-        return destination(parsed, tls=context, proxy=route, limits=limits, loop=self._loop)
+        target = written_target(url)
+        return destination(parsed, target=target, tls=context, proxy=route, limits=limits, loop=self._loop)
 
     async def exchange(
         self,

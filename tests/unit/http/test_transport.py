@@ -772,6 +772,43 @@ async def test_credentials_in_the_url_are_sent_as_basic_and_never_shown(straight
     assert request.all("authorization") == ["Basic dXNlcjpzZWNyZXQ="]
 
 
+WRITTEN = [
+    "/a%27b%2Fc/%28d%29?x=%2F%27%28&y=a+b",
+    "/b/../c",
+    "/b/./%2e%2e/c",
+    "//a//b",
+    "/%c3%a9/~a%7Eb?%c3",
+    "/;a=1,2:3@4!$&'()*+?/?b[]=1",
+    "/p?",
+    "/p?a=b&&c==",
+]
+ENCODED = {
+    "": "/",
+    "?x": "/?x",
+    "?": "/?",
+    "/p#part?x": "/p",
+    "/é?é=ü": "/%C3%A9?%C3%A9=%C3%BC",
+    "/a b?c d": "/a%20b?c%20d",
+    '/"<>\\^`{|}': "/%22%3C%3E%5C%5E%60%7B%7C%7D",
+    "/100%?50%&%zz": "/100%25?50%25&%25zz",
+    "/\x7f": "/%7F",
+}
+
+
+@pytest.mark.parametrize(("path", "sent"), [*zip(WRITTEN, WRITTEN, strict=True), *ENCODED.items()])
+async def test_the_url_is_sent_as_it_is_written(any_route: Bench, path: str, sent: str) -> None:
+    receiver = await any_route.receiver()
+    url = receiver.url.removesuffix("/hook") + path
+    subscription = replace(await any_route.subscription(receiver), url=url)
+    assert await any_route.callback(subscription, event(), 1) == Delivered(200)
+    assert receiver.requests[0].line.removeprefix("POST ") == f"{sent} HTTP/1.1"
+
+
+async def test_half_of_a_character_in_a_url_is_an_outcome(straight: Bench) -> None:
+    outcome = await straight.callback(Subscription("s", 1, "http://127.0.0.1:1/\ud800", http=LIMITS), event(), 1)
+    assert outcome == Failed("the URL can't be read", may_have_arrived=False)
+
+
 async def test_a_new_revision_of_a_subscription_is_looked_at_anew(straight: Bench) -> None:
     first, second = await straight.receiver(answer(201)), await straight.receiver(answer(202))
     subscription = await straight.subscription(first)
