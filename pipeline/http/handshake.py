@@ -4,6 +4,7 @@
     WebHook-Request-Origin: events.example.com      WebHook-Allowed-Origin: events.example.com
     WebHook-Request-Rate: 120                       WebHook-Allowed-Rate: 100
 
+The origin stands in every request to the callback, deliveries too (webhook.py).
 A worker asks once for all subscriptions with the same question, and keeps a permission for as long as it runs. It asks
 again after an edit of what the question is made of, after a failure, and after a refusal when the subscription is
 resumed. The asynchronous form (WebHook-Request-Callback) is not offered.
@@ -158,9 +159,8 @@ class Permitted:
         return verdict
 
     async def _ask(self, subscription: Subscription, handshake: Handshake, authorization: str | None) -> Verdict:
-        fields = {"WebHook-Request-Origin": handshake.origin}
-        if handshake.rate_per_minute is not None:
-            fields["WebHook-Request-Rate"] = str(handshake.rate_per_minute)
+        rate = handshake.rate_per_minute
+        fields = {} if rate is None else {"WebHook-Request-Rate": str(rate)}
         answer = await self._receiver.ask(subscription, fields, authorization)
         if isinstance(answer, Failed):
             return answer

@@ -130,6 +130,7 @@ def request_head(
     clock: Clock,
     left_out: HeaderLeftOut,
     ids: WebhookIds,
+    origin: str | None = None,
 ) -> RequestHead:
     """The head for one subscription.
 
@@ -144,6 +145,7 @@ def request_head(
         clock: gives the time of each attempt.
         left_out: told of each header that is not sent.
         ids: says which id an event is sent with.
+        origin: the value of `WebHook-Request-Origin`, where permission is asked for (CloudEvents webhooks 4.1.2).
     """
     weaker: dict[str, bytes] = {}
     for header in headers:
@@ -157,11 +159,11 @@ def request_head(
         weaker.setdefault(key, line)
     if authorization is not None:
         weaker.pop("authorization", None)
-    start = _start(target, subscription_id, authorization)
+    start = _start(target, subscription_id, authorization, origin)
     return RequestHead(start, weaker, start + b"".join(weaker.values()), signer, clock, left_out, ids)
 
 
-def _start(target: Target, subscription_id: str, authorization: str | None) -> bytes:
+def _start(target: Target, subscription_id: str, authorization: str | None, origin: str | None) -> bytes:
     lines = [
         f"POST {target.request_target} HTTP/1.1",
         f"Host: {target.host}",
@@ -171,6 +173,8 @@ def _start(target: Target, subscription_id: str, authorization: str | None) -> b
         lines.append(f"Proxy-Authorization: {target.proxy_authorization}")
     if authorization is not None:
         lines.append(f"Authorization: {authorization}")
+    if origin is not None:
+        lines.append(f"WebHook-Request-Origin: {origin}")
     return "".join(f"{line}\r\n" for line in lines).encode("ascii")
 
 

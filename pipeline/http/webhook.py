@@ -161,6 +161,7 @@ class Callback:
             clock=self._clock,
             left_out=partial(self._on_header_left_out, subscription.id),
             ids=self._ids,
+            origin=None if subscription.handshake is None else subscription.handshake.origin,
         )
 
 

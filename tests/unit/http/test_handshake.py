@@ -86,10 +86,20 @@ async def test_a_receiver_is_asked_once_and_before_the_first_delivery(bench: Ben
     assert question.body == b""
 
 
+async def test_every_request_names_the_origin_once(bench: Bench) -> None:
+    receiver = await bench.receiver(GRANTED, answer(503), answer(200))
+    given = (Header("WebHook-Request-Origin", "other.example"),)
+    for name in ("s", "s", "other"):
+        await bench.call(asking(receiver, name, headers=given))
+    assert methods(receiver) == ["OPTIONS", "POST", "POST", "POST"]
+    assert [request.all("webhook-request-origin") for request in receiver.requests] == [[ORIGIN]] * 4
+
+
 async def test_without_a_handshake_nobody_is_asked(bench: Bench) -> None:
     receiver = await bench.receiver(answer(200))
     assert await bench.call(asking(receiver, handshake=None)) == Delivered(200)
     assert methods(receiver) == ["POST"]
+    assert receiver.requests[0].header("webhook-request-origin") is None
 
 
 async def test_an_access_token_goes_with_the_question(bench: Bench) -> None:
