@@ -64,7 +64,7 @@ class Destination:
         url_authorization: Basic credentials from the URL's userinfo.
         connect_timeout: for name, TCP, TLS and proxy tunnel together.
         read_timeout_seconds: from the first byte sent to the last byte of the answer.
-        via: host and port of the proxy, for sentences.
+        is_proxied: a proxy is on the way.
         is_forwarded: the proxy reads the request and answers in the receiver's name, instead of passing bytes on.
     """
 
@@ -75,7 +75,7 @@ class Destination:
     connect_timeout: ClientTimeout
     connect_timeout_seconds: float
     read_timeout_seconds: float
-    via: str | None = None
+    is_proxied: bool = False
     is_forwarded: bool = False
 
 
@@ -159,7 +159,7 @@ def destination(
         connect_timeout=ClientTimeout(connect=limits.connect_timeout_seconds),
         connect_timeout_seconds=limits.connect_timeout_seconds,
         read_timeout_seconds=limits.read_timeout_seconds,
-        via=None if proxy is None else _via(proxy),
+        is_proxied=proxy is not None,
         is_forwarded=http_proxy is not None and url.scheme == "http",
     )
 
@@ -168,11 +168,6 @@ def _server_hostname(url: URL) -> str | None:
     """The name in the certificate, where it is not the host as it stands: none ends in a dot (RFC 6066 section 3)."""
     host = url.raw_host or ""
     return host.rstrip(".") if host.endswith(".") else None
-
-
-def _via(proxy: ProxyRoute) -> str:
-    port = proxy.url.port if proxy.socks is None else proxy.socks.port
-    return f"{proxy.url.host_subcomponent}:{port}"
 
 
 def _target(url: URL, target: str, proxy: ProxyRoute | None) -> Target:

@@ -1,6 +1,7 @@
 """Why there is no complete answer, as `Failed`: sentences with host and port, never with a query, a header or a token.
 
-What the receiver sent is not quoted: it may be an echo of our own request. Pure.
+What the receiver sent is not quoted: it may be an echo of our own request. Who reads a sentence may be a stranger to
+the network that the worker is in, so a proxy is "the proxy", without its host, port or addresses. Pure.
 """
 
 import errno
@@ -29,6 +30,8 @@ _CERTIFICATE_ALERTS: Final = (
 """Alerts by which a server ends a TLS 1.3 handshake that looks complete to the client already (RFC 8446 section
 4.4.2.4): the request that was written after it never leaves the server's TLS layer."""
 
+_PROXY: Final = "the proxy"
+
 
 def not_connected(destination: Destination, error: Exception) -> Failed:
     """*error* came up before there was a connection: nothing was sent."""
@@ -42,7 +45,7 @@ def _is_unanswered_lookup(error: Exception) -> bool:
 
 def _why_not_connected(destination: Destination, error: Exception) -> str:
     where = destination.where
-    through = "" if destination.via is None else f" through the proxy {destination.via}"
+    through = f" through {_PROXY}" if destination.is_proxied else ""
     match error:
         case TimeoutError():
             return f"no connection to {where}{through} within {destination.connect_timeout_seconds:g} s"
@@ -52,7 +55,7 @@ def _why_not_connected(destination: Destination, error: Exception) -> str:
             return f"{where} is no host name and no address in its usual notation"
         case UnicodeError():
             return f"the host of {where} is no host name"
-        case _ if destination.via is not None:
+        case _ if destination.is_proxied:
             return _no_way_through(destination, error)
         case _:
             return f"no connection to {where}: {type(error).__name__}"
@@ -62,14 +65,14 @@ def _no_socket(destination: Destination, error: aiohttp.ClientConnectorError) ->
     match error:
         case aiohttp.ClientConnectorCertificateError():
             peer = _shaken_with(destination, error)
-            return f"the certificate of {peer} is not trusted: {_certificate_problem(error.certificate_error)}"
+            return f"the certificate of {peer} is not trusted: {_certificate_problem(peer, error.certificate_error)}"
         case aiohttp.ClientConnectorSSLError():
             return f"the TLS handshake with {_shaken_with(destination, error)} failed: {_tls_reason(error.os_error)}"
         case aiohttp.ClientConnectorDNSError():
-            named = destination.via or destination.where
-            return f"the host of {named} can't be resolved: {error.os_error.strerror or 'no reason'}"
+            peer = _PROXY if destination.is_proxied else destination.where
+            return f"the host of {peer} can't be resolved: {error.os_error.strerror or 'no reason'}"
         case aiohttp.ClientProxyConnectionError():
-            return _refused(error.os_error, f"the proxy {destination.via}")
+            return _refused(error.os_error, _PROXY)
         case _:
             return _refused(error.os_error, destination.where)
 
@@ -86,7 +89,7 @@ def _refused(error: OSError, peer: str) -> str:
 
 def _no_way_through(destination: Destination, error: Exception) -> str:
     """The proxy was reached, the receiver was not."""
-    proxy, where = f"the proxy {destination.via}", destination.where
+    proxy, where = _PROXY, destination.where
     match error:
         case SocksError():
             return f"{proxy} {'refused the' if error.is_refusal else 'gave no'} connection to {where}: {error.reason}"
@@ -103,11 +106,13 @@ def _no_way_through(destination: Destination, error: Exception) -> str:
 def _shaken_with(destination: Destination, error: aiohttp.ClientConnectorError) -> str:
     """Who was at the other end of a TLS handshake: a proxy may be spoken to in TLS, and the receiver through it."""
     is_receiver = (error.host, error.port) == (destination.dial.host, destination.dial.port)
-    return destination.where if is_receiver else f"the proxy {destination.via}"
+    return destination.where if is_receiver else _PROXY
 
 
-def _certificate_problem(error: Exception) -> str:
-    return str(getattr(error, "verify_message", "") or "it does not fit the host name")
+def _certificate_problem(peer: str, error: Exception) -> str:
+    problem = str(getattr(error, "verify_message", "") or "it does not fit the host name")
+    # OpenSSL names the host or the address that the certificate does not fit.
+    return problem.partition(", certificate is not valid for ")[0] if peer == _PROXY else problem
 
 
 def _tls_reason(error: BaseException) -> str:
@@ -115,12 +120,12 @@ def _tls_reason(error: BaseException) -> str:
     return str(reason).replace("_", " ").lower() if reason else type(error).__name__
 
 
-def not_let_through(destination: Destination) -> Failed:
+def not_let_through() -> Failed:
     """The proxy answered 407 (RFC 9110 section 15.5.8), which says nothing of the event.
 
     That it was the proxy is what the status means, and no proof: a receiver behind it could say so too.
     """
-    return Failed(f"the proxy {destination.via} answered 407 and wants other credentials", may_have_arrived=True)
+    return Failed(f"{_PROXY} answered 407 and wants other credentials", may_have_arrived=True)
 
 
 def broken(destination: Destination, error: Exception, *, expired: bool, answer_begun: bool) -> Failed:

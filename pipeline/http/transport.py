@@ -201,12 +201,12 @@ class Transport:
             timer.cancel()
             self._give_back(connection, wire, destination.dial if is_clean else None)
         if message.code == _PROXY_AUTHENTICATION_REQUIRED and destination.is_forwarded:
-            return not_let_through(destination)
+            return not_let_through()
         return Answer(message.code, message.headers, body)
 
     async def _connection(self, destination: Destination, *, looks: bool) -> "Connection":
         """A new one, or a kept one; with *looks* one that is known to be open still."""
-        connector = self._straight if destination.via is None else self._proxied
+        connector = self._proxied if destination.is_proxied else self._straight
         while True:
             # It passes over the kept ones that have been closed meanwhile.
             connection = await connector.connect(destination.dial, [], destination.connect_timeout)

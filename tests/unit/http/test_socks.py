@@ -136,8 +136,8 @@ async def test_the_systems_proxy_may_be_one(bench: Bench, scheme: str) -> None:
     ("addresses", "outcome"),
     [
         (["127.0.0.2", HOST], Delivered(200)),
-        ([], Failed("the host of proxy.example:{port} can't be resolved: none here", may_have_arrived=False)),
-        (["127.0.0.2"], Failed("connection refused by the proxy proxy.example:{port}", may_have_arrived=False)),
+        ([], Failed("the host of the proxy can't be resolved: none here", may_have_arrived=False)),
+        (["127.0.0.2"], Failed("connection refused by the proxy", may_have_arrived=False)),
     ],
 )
 async def test_each_address_of_a_proxy_is_tried(addresses: list[str], outcome: Outcome) -> None:
@@ -145,8 +145,6 @@ async def test_each_address_of_a_proxy_is_tried(addresses: list[str], outcome: O
         through = await made(stack, SystemProxies(), lambda: Names({"proxy.example": addresses}))
         receiver = await through.receiver()
         url = f"socks5://proxy.example:{server.port}"
-        if isinstance(outcome, Failed):
-            outcome = replace(outcome, error=outcome.error.format(port=server.port))
         assert await through.call(receiver.url, Proxy(url)) == outcome
 
 
@@ -200,7 +198,7 @@ async def test_a_refusal_is_said_and_nothing_was_sent(bench: Bench, scheme: str,
     async with SocksProxy(refuses=True) as server:
         error = failed(await bench.call(receiver.url, Proxy(server.url(scheme))))
         where = f"{HOST}:{receiver.port}"
-        assert error == f"the proxy {HOST}:{server.port} refused the connection to {where}: {reason}"
+        assert error == f"the proxy refused the connection to {where}: {reason}"
     assert receiver.connections == 0
 
 
@@ -260,7 +258,7 @@ async def test_credentials_that_cant_be_shown_are_refused(
 async def test_what_is_no_socks_is_said(bench: Bench, scheme: str, says: bytes, reason: str) -> None:
     async with SocksProxy(says=says) as server:
         error = failed(await bench.call("http://127.0.0.1:9", Proxy(server.url(scheme))))
-        assert error == f"the proxy {HOST}:{server.port} gave no connection to 127.0.0.1:9: {reason}"
+        assert error == f"the proxy gave no connection to 127.0.0.1:9: {reason}"
         await asyncio.wait_for(server.left.wait(), 5)
 
 
@@ -270,7 +268,7 @@ async def test_a_proxy_that_is_not_there_is_said(bench: Bench, host: str, shown:
         free.bind((host, 0))
         port = free.getsockname()[1]
     error = failed(await bench.call("http://127.0.0.1:9", Proxy(f"socks5://{shown}:{port}", "user", "secret")))
-    assert error == f"connection refused by the proxy {shown}:{port}"
+    assert error == "connection refused by the proxy"
 
 
 @pytest.mark.parametrize("name", ["a" * 64, "a." * 150 + "a"])
@@ -301,8 +299,7 @@ async def test_the_connect_timeout_is_for_the_tls_handshake_too(bench: Bench) ->
         outcome = await bench.call(deaf.url.replace("http:", "https:"), Proxy(server.url()), hasty)
         assert len(server.asked) == 1
         await asyncio.wait_for(server.left.wait(), 5)
-    via = f"{HOST}:{server.port}"
-    assert failed(outcome) == f"no connection to {HOST}:{deaf.port} through the proxy {via} within 0.2 s"
+    assert failed(outcome) == f"no connection to {HOST}:{deaf.port} through the proxy within 0.2 s"
 
 
 async def test_the_guard_judges_an_address_behind_the_proxy(bench: Bench) -> None:

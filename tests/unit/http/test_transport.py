@@ -308,7 +308,7 @@ async def test_a_refused_proxy_is_named(straight: Bench) -> None:
         gone = proxy.url
     subscription = replace(await straight.subscription(receiver), proxy=Proxy(gone))
     outcome = await straight.callback(subscription, event(), 1)
-    assert outcome == Failed(f"connection refused by the proxy {gone[7:]}", may_have_arrived=False)
+    assert outcome == Failed("connection refused by the proxy", may_have_arrived=False)
 
 
 async def test_a_proxy_that_refuses_a_tunnel_is_named_and_nothing_has_arrived() -> None:
@@ -320,7 +320,7 @@ async def test_a_proxy_that_refuses_a_tunnel_is_named_and_nothing_has_arrived() 
         wrong = replace(subscription, proxy=replace(subscription.proxy, password="wrong-secret"))
         outcome = await it.callback(wrong, event(), 1)
         assert outcome == Failed(
-            f"the proxy {subscription.proxy.url[7:]} answered 407 to CONNECT 127.0.0.1:{receiver.port}",
+            f"the proxy answered 407 to CONNECT 127.0.0.1:{receiver.port}",
             may_have_arrived=False,
         )
         assert receiver.requests == []
