@@ -36,6 +36,7 @@ from pipeline.core.ports import LaneLimits
 from pipeline.core.rate_limit import Pacing
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.http.handshake import Permitted
+from pipeline.http.own_names import own_names
 from pipeline.http.proxy import SystemProxies
 from pipeline.http.resolver import Resolver
 from pipeline.http.ssrf_guard import Guard
@@ -303,7 +304,7 @@ def _access(settings: Settings, clock: Clock) -> Access:
 
 def _transport(settings: Settings, definition: Definition) -> Transport:
     return Transport(
-        guard=Guard(settings.allow_private_networks),
+        guard=Guard(settings.allow_private_networks, own_names()),
         max_in_flight=settings.max_in_flight,
         idle_timeout_seconds=definition.http.idle_timeout_seconds,
         system_proxies=SystemProxies.from_environment(),

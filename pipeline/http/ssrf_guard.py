@@ -7,7 +7,7 @@ and whatever notation was used, so nothing can change between the check and its 
 import errno
 import re
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 
@@ -23,6 +23,8 @@ _REFUSED: Final = (
     # The addresses of cloud metadata services are parts of the networks after them, but worth their own name.
     ("169.254.169.254/32", "the metadata address"),
     ("169.254.0.0/16", "the link-local network"),
+    # A public address, but within Azure everyone's own host: DNS, health probes, secrets of the virtual machine.
+    ("168.63.129.16/32", "the metadata address"),
     ("172.16.0.0/12", "the private network"),
     ("192.0.0.0/24", "the protocol-assignment network"),
     ("192.0.2.0/24", "the documentation network"),
@@ -61,12 +63,16 @@ _REFUSED: Final = (
 )
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
+_LOOPBACK: Final = "127.0.0.1"
 _LOW_32_BITS: Final = 0xFFFF_FFFF
 
 # Whoever still reads the notations of inet_aton takes a host whose last part is a number for an address, and nothing
 # else is one (WHATWG URL Standard, "ends in a number").
 _ENDS_IN_A_NUMBER: Final = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)\.?", re.IGNORECASE)
-_LOOPBACK_NAME: Final = re.compile(r"(.*\.)?localhost\.?", re.IGNORECASE)  # RFC 6761 section 6.3
+# RFC 6761 section 6.3, and what hosts files of Linux distributions call loopback.
+_LOOPBACK_NAME: Final = re.compile(
+    r"(.*\.)?localhost|localhost[46]?(\.localdomain[46]?)?|ip6-(localhost|loopback)", re.IGNORECASE
+)
 
 
 class Guard:
@@ -75,13 +81,15 @@ class Guard:
     Args:
         allowed_networks: opened all the same: `ALLOW_PRIVATE_NETWORKS`. An IPv4 network opens its IPv4-mapped form too,
             which is the same address to the machine; no other form that holds an IPv4 address.
+        own_names: of this host, in small letters.
 
     An address of NAT64's well-known prefix (RFC 6052) reaches the IPv4 address in it and nothing else, so it is as good
     as that one: hosts without IPv4 are given such addresses for all receivers without IPv6.
     """
 
-    def __init__(self, allowed_networks: Iterable[Network] = ()) -> None:
+    def __init__(self, allowed_networks: Iterable[Network] = (), own_names: Container[str] = ()) -> None:
         self._allowed = tuple(allowed_networks)
+        self._own_names = own_names
         self._refused = [(ip_network(network), name) for network, name in _REFUSED]
 
     def verdict(self, address: str) -> str | None:
@@ -111,13 +119,16 @@ class Guard:
 
         Args:
             host: of a URL. Whatever could be taken for an address is judged as one, in its usual notation alone. What
-                other names lead to is known to nobody here; those of the loopback network are known to everybody.
+                other names lead to is not known here, except for those of the loopback network and of this host.
         """
         if ":" in host or _ENDS_IN_A_NUMBER.fullmatch(host):
             return self.verdict(host)
-        if _LOOPBACK_NAME.fullmatch(host):
-            verdict = self.verdict("127.0.0.1")
+        name = host.lower().removesuffix(".")
+        if _LOOPBACK_NAME.fullmatch(name):
+            verdict = self.verdict(_LOOPBACK)
             return verdict and f"{host} is a name of the loopback network: {verdict}"
+        if name in self._own_names and self.verdict(_LOOPBACK) is not None:
+            return f"{host} is a name of the host that the worker runs on"
         return None
 
     def _is_public(self, address: IPv4Address) -> bool:

@@ -1,21 +1,25 @@
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import _IPv4Constants as V4  # type: ignore[attr-defined]  # the registries are kept there alone
+from ipaddress import _IPv6Constants as V6  # type: ignore[attr-defined]  # likewise
+from pathlib import Path
 
 import pytest
 from aiohttp import ThreadedResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.auth.token_request import PostForm
 from pipeline.core.clock import SystemClock
 from pipeline.core.model import HttpLimits, Proxy, Record, Subscription
 from pipeline.core.outcome import Delivered, Failed, Outcome, Rejected, ServerError
+from pipeline.http.own_names import own_names
 from pipeline.http.proxy import SystemProxies
 from pipeline.http.resolver import Resolver
-from pipeline.http.ssrf_guard import Guard, RefusedAddressError, guarded_socket
+from pipeline.http.ssrf_guard import Address, Guard, RefusedAddressError, guarded_socket
 from pipeline.http.transport import Transport
 from pipeline.http.webhook import Callback
 from tests.support.names import Names
@@ -31,7 +35,7 @@ REFUSED = {
     "the loopback network": ["127.0.0.0", "127.0.0.1", "127.1.2.3", "127.255.255.255"],
     "the loopback address": ["::1", "0:0:0:0:0:0:0:1"],
     "the unspecified address": ["::"],
-    "the metadata address": ["169.254.169.254", "fd00:ec2::254"],
+    "the metadata address": ["169.254.169.254", "168.63.129.16", "fd00:ec2::254"],
     "the link-local network": ["169.254.0.1", "169.254.255.255", "fe80::", "fe80::1", "fe80::1%eth0", "febf::1"],
     "the site-local network": ["fec0::1", "feff::1"],
     "the protocol-assignment network": ["192.0.0.1", "192.0.0.170", "2001:2::1", "2001:10::1", "2001:20::1"],
@@ -68,7 +72,17 @@ REFUSED = {
 }
 GOOD = [
     *("1.1.1.1", "8.8.8.8", "9.9.9.9", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.255.255.255"),
-    *("128.0.0.1", "169.253.255.255", "169.255.0.0", "172.15.255.255", "172.32.0.0", "191.255.255.255", "192.0.1.1"),
+    *(
+        "168.63.129.15",
+        "168.63.129.17",
+        "128.0.0.1",
+        "169.253.255.255",
+        "169.255.0.0",
+        "172.15.255.255",
+        "172.32.0.0",
+        "191.255.255.255",
+        "192.0.1.1",
+    ),
     *("192.0.3.0", "192.167.255.255", "192.169.0.0", "198.17.255.255", "198.20.0.0", "198.51.101.0", "203.0.112.255"),
     *("203.0.114.0", "223.255.255.255", "2000::1", "2001:200::1", "2001:4860:4860::8888", "2003::1", "2606:4700::1111"),
     *("2a00:1450::1", "2620:fe::fe", "3ffe::1", "3fff:1000::1"),
@@ -132,9 +146,40 @@ def test_a_named_network_is_open_and_its_neighbours_stay_closed() -> None:
         assert guard.verdict(closed) is not None
 
 
-@given(st.ip_addresses(v=4) | st.ip_addresses(v=6))
-def test_whatever_the_standard_library_calls_private_is_refused(address: IPv4Address | IPv6Address) -> None:
-    assert (address.is_global and not address.is_multicast) or Guard().verdict(str(address)) is not None
+def special_networks() -> list[str]:
+    """What the guard refuses, and the registries that the standard library has."""
+    known = [network for kind in (V4, V6) for network in kind._private_networks]
+    return sorted({*map(str, known), *(str(network) for network, _ in Guard()._refused)})
+
+
+EDGES = [
+    type(end)(number)
+    for network in map(ip_network, special_networks())
+    for end in (network.network_address, network.broadcast_address)
+    for number in (int(end) - 1, int(end), int(end) + 1)
+    if 0 <= number < 2**network.max_prefixlen
+]
+
+
+def is_for_everyone(address: Address) -> bool:
+    """As the standard library has it."""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return address.is_global and not address.is_multicast and mapped is None
+
+
+@pytest.mark.parametrize("address", EDGES, ids=str)
+def test_at_the_edge_of_a_network_nothing_that_is_not_global_is_allowed(address: Address) -> None:
+    assert is_for_everyone(address) or Guard().verdict(str(address)) is not None
+
+
+@settings(max_examples=500)
+@given(
+    st.ip_addresses(v=4)
+    | st.ip_addresses(v=6)
+    | st.sampled_from(special_networks()).flatmap(lambda network: st.ip_addresses(network=network))
+)
+def test_whatever_the_standard_library_calls_private_is_refused(address: Address) -> None:
+    assert is_for_everyone(address) or Guard().verdict(str(address)) is not None
 
 
 @given(st.ip_addresses(v=4))
@@ -262,8 +307,46 @@ async def test_behind_a_proxy_they_are_judged_as_they_stand_and_the_proxy_is_not
             proxy.accept()
 
 
+LOOPBACK_NAMES = [
+    *("localhost", "a.localhost", "localhost4", "localhost6", "localhost.localdomain", "localhost6.localdomain6"),
+    *("ip6-localhost", "ip6-loopback"),
+]
+
+
+@pytest.mark.parametrize("form", [str, str.upper, "{}.".format])
+@pytest.mark.parametrize("name", LOOPBACK_NAMES)
+def test_a_name_of_loopback_is_refused_behind_a_proxy(name: str, form: Callable[[str], str]) -> None:
+    verdict = Guard().verdict_on_host(form(name))
+    assert verdict is not None
+    assert verdict.startswith(f"{form(name)} is a name of the loopback network: 127.0.0.1 is in ")
+    assert Guard([ip_network("127.0.0.0/8")]).verdict_on_host(form(name)) is None
+
+
+@pytest.mark.parametrize("host", ["worker-1", "WORKER-1.", "worker-1.webhooks.example"])
+def test_a_name_of_this_host_is_refused_behind_a_proxy(host: str) -> None:
+    names = frozenset({"worker-1", "worker-1.webhooks.example"})
+    assert Guard((), names).verdict_on_host(host) == f"{host} is a name of the host that the worker runs on"
+    assert Guard([ip_network("127.0.0.0/8")], names).verdict_on_host(host) is None
+    assert Guard((), names).verdict_on_host(f"other-{host}") is None
+
+
+def test_this_host_is_called_what_it_and_its_files_call_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "Worker-1")
+    hosts, resolv = tmp_path / "hosts", tmp_path / "resolv.conf"
+    hosts.write_text(
+        "127.0.0.1 localhost here # comment\n::1 v6-here\nnonsense x\n\n"
+        "10.1.2.3\tworker-1.pods.example worker-1 alias\n10.1.2.4 neighbour\n# 127.0.0.1 not-here\n"
+    )
+    resolv.write_text("nameserver 127.0.0.1\nsearch ns.example cluster.example.\noptions ndots:5\n")
+    assert own_names(hosts, resolv) == {
+        *("worker-1", "localhost", "here", "v6-here", "worker-1.pods.example", "alias"),
+        *("worker-1.ns.example", "worker-1.cluster.example"),
+    }
+    assert own_names(tmp_path / "none", tmp_path / "none") == {"worker-1"}
+
+
 @pytest.mark.parametrize(
-    "host", ["good.example", "1.1.1.1", "127.0.0.1.good.example", "mylocalhost", "localhost.good.example"]
+    "host", ["good.example", "1.1.1.1", "127.0.0.1.good.example", "mylocalhost", "localhost.good.example", "localhost7"]
 )
 def test_other_names_are_for_the_proxy_to_resolve(host: str) -> None:
     assert Guard().verdict_on_host(host) is None
