@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.fetch import FetchRequest
@@ -132,6 +132,36 @@ async def test_events_that_nobody_wants_are_passed_over(broker: TestBroker, topi
         await asyncio.wait_for(reading.done.wait(), 30)
         assert 1200 in reading.read
         assert len(reading.read) < 150, "of the others the last of each batch"
+
+
+async def test_each_reading_finds_the_keys_that_are_wanted_now(broker: TestBroker, topic: str) -> None:
+    await broker.produce(topic, *[(b"sub-%d" % (2 + number % 2), b"") for number in range(20)], partition=0)
+    async with serving(broker, topic) as backlog:
+        for key, first in ((b"sub-1", 0), (b"sub-2", 1200), (b"sub-3", 1201)):
+            reading = Reading(0, 0, 1220)
+            reading.keys = frozenset({key})
+            backlog.wake(reading)
+            await asyncio.wait_for(reading.done.wait(), 30)
+            wanted = range(1200) if key == b"sub-1" else range(first, 1220, 2)
+            assert set(reading.read) >= set(wanted), key
+
+
+async def test_a_log_that_ends_with_a_marker_is_read_to_its_end(
+    kafka: TestBroker, unique_name: Callable[[str], str]
+) -> None:
+    name = await kafka.create_topic(unique_name("events"))
+    producer = AIOKafkaProducer(transactional_id=name, **kafka.connection.client_options())
+    await producer.start()
+    try:
+        async with producer.transaction():
+            await producer.send(name, b"", b"sub-1")
+    finally:
+        await producer.stop()
+    async with serving(kafka, name) as backlog:
+        reading = Reading(0, 0, 2)
+        backlog.wake(reading)
+        await asyncio.wait_for(reading.done.wait(), 30)
+        assert reading.read == [0]
 
 
 async def test_it_can_go_back(broker: TestBroker, topic: str) -> None:

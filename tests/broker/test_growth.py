@@ -299,3 +299,33 @@ async def test_the_group_is_told_when_all_of_its_topics_have_grown(
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_the_group_is_not_told_while_a_topic_of_its_own_can_not_grow(
+    kafka: TestBroker,
+    unique_name: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    name = unique_name("refused")
+    source, own = f"{name}-events", f"{name}-rows"
+    await kafka.create_topic(source, 3)
+    await kafka.create_topic(own, 2)
+    looks: asyncio.Queue[None] = asyncio.Queue()
+
+    async def refused(*_: object) -> list[str]:
+        looks.put_nowait(None)
+        return [f"topic {own}: can't be given them"]
+
+    monkeypatch.setattr("pipeline.kafka.expansion.grow", refused)
+    group = Noting()
+    watching = asyncio.create_task(Growth(kafka.connection, source, [own], group, QuickClock()).watch())
+    try:
+        async with asyncio.timeout(20):
+            for _ in range(3):
+                await looks.get()
+        assert group.learned.empty()
+        assert caplog.text.count(f"new partitions of {source} are not delivered until it has") == 1
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)

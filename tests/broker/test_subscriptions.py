@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
 from cryptography.fernet import Fernet
 
 from pipeline.config.definition import Definition
@@ -360,6 +361,56 @@ async def test_callers_that_come_together_share_a_look_up(cluster: Cluster, monk
         assert asked == 1
         await worker.registry.caught_up()
         assert asked == 2
+
+
+async def test_who_comes_while_a_look_up_is_under_way_gets_another_one(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The topic may have grown since it was asked about, and what has come is what the caller has to see."""
+    async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
+        await worker.registry.ready()
+        tail = worker.registry._tail
+        ends: list[int] = []
+        answered, goes_on = asyncio.Event(), asyncio.Event()
+        end = tail._end
+
+        async def held_up() -> int:
+            ends.append(await end())
+            answered.set()
+            await goes_on.wait()
+            return ends[-1]
+
+        monkeypatch.setattr(tail, "_end", held_up)
+        first = asyncio.create_task(worker.registry.caught_up())
+        await answered.wait()
+        await cluster.broker.produce(cluster.topic, (b"a", b"{}"))
+        second = asyncio.create_task(worker.registry.caught_up())
+        await asyncio.sleep(0)
+        goes_on.set()
+        await asyncio.gather(first, second)
+        assert ends == [0, 1]
+
+
+async def test_a_reading_that_fails_goes_on_where_it_was(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has been read is not read again: a revision that is gone would be in effect for a moment."""
+    async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
+        for name in ("a", "b", "a"):
+            await worker.store.apply(document(name, metadata={"n": str(len(worker.changes))}))
+        await worker.registry.caught_up()
+        getmany = AIOKafkaConsumer.getmany
+        failures = [KafkaError("whatever it was")]
+
+        async def fails_once(self: AIOKafkaConsumer, *places: TopicPartition, **options: Any) -> Any:
+            if failures:
+                raise failures.pop()
+            return await getmany(self, *places, **options)
+
+        monkeypatch.setattr(AIOKafkaConsumer, "getmany", fails_once)
+        await until(lambda: not failures)
+        await worker.store.apply(document("c"))
+        await worker.registry.caught_up()
+        revisions = [found.revision for _, found in worker.changes if found is not None]
+        assert revisions == [0, 1, 2, 3]
 
 
 async def test_whoever_waits_when_the_registry_stops_is_told(cluster: Cluster) -> None:

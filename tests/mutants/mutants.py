@@ -184,4 +184,159 @@ MUTANTS: Final = (
         becomes="            return",
         tests=(f"{BACKLOG}test_it_can_go_back",),
     ),
+    Mutant(
+        "keys of a reading before are looked for",
+        "pipeline/kafka/log_reader.py",
+        was="        self._sieve.keys = wanted.keys",
+        becomes="        self._sieve.keys = self._sieve.keys or wanted.keys",
+        tests=(f"{BACKLOG}test_each_reading_finds_the_keys_that_are_wanted_now",),
+    ),
+    Mutant(
+        "a reading ends with its last event",
+        "pipeline/kafka/log_reader.py",
+        was="await consumer.position(place), found.get(place, ())",
+        becomes="max((each.offset + 1 for each in found.get(place, ())), default=wanted.place), found.get(place, ())",
+        tests=(f"{BACKLOG}test_a_log_that_ends_with_a_marker_is_read_to_its_end",),
+    ),
+    Mutant(
+        "who wants more is not woken again",
+        "pipeline/kafka/log_reader.py",
+        was="            if self._wanting:\n                self._wanted.set()",
+        becomes="            pass",
+        tests=(f"{BACKLOG}test_a_partition_is_read_from_its_place_on_in_order",),
+    ),
+    Mutant(
+        "a consumer that does not answer is kept",
+        "pipeline/kafka/log_reader.py",
+        was="            if limit.expired():\n                await self._disconnect()\n",
+        becomes="",
+        tests=(f"{BACKLOG}test_a_consumer_that_does_not_answer_is_replaced",),
+    ),
+    # ----------------------------------------------------------- runtime/membership.py
+    Mutant(
+        "the group is not joined again",
+        "pipeline/runtime/membership.py",
+        was="            self._group.rejoin()\n",
+        becomes="",
+        tests=(f"{MEMBERSHIP}test_the_group_is_joined_again_at_once_and_then_only_after_a_pause",),
+    ),
+    Mutant(
+        "an outage of the group's broker is no reason to wait",
+        "pipeline/runtime/membership.py",
+        was=" or self._group.is_out_of_reach",
+        becomes="",
+        tests=(f"{MEMBERSHIP}test_there_is_hope_for_as_long_as_no_broker_answers_for_the_group",),
+    ),
+    # ----------------------------------------------------------- kafka/expansion.py
+    Mutant(
+        "the group is told before its topics have grown",
+        "pipeline/kafka/expansion.py",
+        was="        if problems:\n            return\n",
+        becomes="",
+        tests=(f"{EXPANSION}test_the_group_is_not_told_while_a_topic_of_its_own_can_not_grow",),
+    ),
+    Mutant(
+        "topics grow although one before them could not",
+        "pipeline/kafka/expansion.py",
+        was="        except KafkaError as error:\n            return [_refused(name, count, error)]",
+        becomes="        except KafkaError:\n            continue",
+        tests=(f"{EXPANSION}test_a_topic_that_can_not_grow_is_named_and_those_after_it_stay_as_they_are",),
+    ),
+    Mutant(
+        "the group is told once, whether it has heard or not",
+        "pipeline/kafka/expansion.py",
+        was="        self._known = count\n        await",
+        becomes="        if self._known >= count:\n            return\n        self._known = count\n        await",
+        tests=(f"{EXPANSION}test_the_group_is_told_when_all_of_its_topics_have_grown",),
+    ),
+    # ----------------------------------------------------------- kafka/dead_letters.py
+    Mutant(
+        "a dead letter counts before it is confirmed",
+        "pipeline/kafka/dead_letters.py",
+        was="await producer.send_and_wait(self.topic",
+        becomes="await producer.send(self.topic",
+        tests=(f"{DEAD_LETTER}test_what_the_broker_never_takes_is_said_at_once",),
+    ),
+    Mutant(
+        "a dead letter counts although its write has failed",
+        "pipeline/kafka/dead_letters.py",
+        was="                await asyncio.sleep(pause)",
+        becomes="                return",
+        tests=(f"{DEAD_LETTER}test_a_broker_that_is_down_is_waited_for",),
+    ),
+    Mutant(
+        "a producer that has counted what was refused is kept",
+        "pipeline/kafka/dead_letters.py",
+        was="                await self._replace(producer)",
+        becomes="                pass",
+        tests=(f"{DEAD_LETTER}test_a_letter_that_is_refused_does_not_hold_up_those_after_it",),
+    ),
+    # ----------------------------------------------------------- kafka/tail.py, subscriptions/store.py
+    Mutant(
+        "whoever comes late shares a look-up that is under way",
+        "pipeline/kafka/tail.py",
+        was=(
+            "            self._lookup = None\n"
+            "            while True:\n"
+            "                try:\n"
+            "                    return await self._end()"
+        ),
+        becomes=(
+            "            while True:\n"
+            "                try:\n"
+            "                    end = await self._end()\n"
+            "                    self._lookup = None\n"
+            "                    return end"
+        ),
+        tests=(f"{SUBSCRIPTIONS}test_who_comes_while_a_look_up_is_under_way_gets_another_one",),
+    ),
+    Mutant(
+        "all look-ups are the first one",
+        "pipeline/kafka/tail.py",
+        was="            self._lookup = None\n            while True:",
+        becomes="            while True:",
+        tests=(f"{SUBSCRIPTIONS}test_callers_that_come_together_share_a_look_up",),
+    ),
+    Mutant(
+        "after a failure everything is read again",
+        "pipeline/kafka/tail.py",
+        was="reader.seek(self._place, self._position)",
+        becomes="reader.seek(self._place, 0)",
+        tests=(f"{SUBSCRIPTIONS}test_a_reading_that_fails_goes_on_where_it_was",),
+    ),
+    Mutant(
+        "places without a record are waited for",
+        "pipeline/kafka/tail.py",
+        was="            self._position = await reader.position(self._place)\n",
+        becomes="",
+        tests=(f"{SUBSCRIPTIONS}test_places_that_compaction_and_transactions_left_empty_are_passed_over",),
+    ),
+    Mutant(
+        "an edit builds on what was there before the last one",
+        "pipeline/subscriptions/store.py",
+        was="            await self._registry.caught_up()\n            known, stored =",
+        becomes="            known, stored =",
+        tests=(f"{SUBSCRIPTIONS}test_applying_a_file_again_does_not_undo_a_pause",),
+    ),
+    Mutant(
+        "editors of a process do not wait for each other",
+        "pipeline/subscriptions/store.py",
+        was="        async with self._turn:\n            await self._registry.caught_up()\n            known, stored =",
+        becomes="        if True:\n            await self._registry.caught_up()\n            known, stored =",
+        tests=(f"{SUBSCRIPTIONS}test_concurrent_editors_in_a_process_build_on_each_other",),
+    ),
+    Mutant(
+        "a command is carried out again by the next edit",
+        "pipeline/subscriptions/store.py",
+        was='update={"resume_from": None, **update}',
+        becomes="update=update",
+        tests=(f"{SUBSCRIPTIONS}test_skip_and_replay_are_for_their_own_revision_alone",),
+    ),
+    Mutant(
+        "secrets are written as they are",
+        "pipeline/subscriptions/store.py",
+        was="self._box.seal(subscription)",
+        becomes="subscription",
+        tests=(f"{SUBSCRIPTIONS}test_no_secret_stands_in_the_topic_and_none_is_shown",),
+    ),
 )
