@@ -1,10 +1,10 @@
 """Access tokens as rows that survive a restart: coded, encrypted, and bound to their place. Knows no Kafka.
 
     key    partition (4 bytes, big-endian) + fingerprint of the credentials (32 bytes)
-    value  box(JSON of the token, with the fingerprint once more)
+    value  box(JSON of the token, with the fingerprint once more), for that key alone
 
-The fingerprint inside keeps whoever can write to the topic, but has no key, from giving one subscription the token of
-another by copying a row.
+Whoever can write to the topic, but has no key, can't give one subscription the token of another by copying a row. (The
+fingerprint inside says the same of rows that an earlier version wrote.)
 """
 
 import asyncio
@@ -27,15 +27,15 @@ UNDATED_SECONDS: Final = 30 * 86400.0
 class Box(Protocol):
     """Authenticated encryption (subscriptions/secrets.SecretBox)."""
 
-    def encrypt(self, data: bytes) -> bytes:
-        """*data*, unreadable."""
+    def encrypt(self, data: bytes, context: bytes) -> bytes:
+        """*data*, unreadable, and bound to *context*."""
         ...
 
-    def decrypt(self, data: bytes) -> bytes:
+    def decrypt(self, data: bytes, context: bytes) -> bytes:
         """What was encrypted.
 
         Raises:
-            Exception: no key fits; any class, none of ours is named here.
+            Exception: no key fits, or another context; any class, none of ours is named here.
         """
         ...
 
@@ -79,7 +79,8 @@ class StoredTokens:
         Raises:
             BrokerError: it is not.
         """
-        await self.rows.write(row_key(partition, fingerprint), self.box.encrypt(encode(fingerprint, token)))
+        key = row_key(partition, fingerprint)
+        await self.rows.write(key, self.box.encrypt(encode(fingerprint, token), _context(key)))
 
     async def sweep(self, now: float) -> int:
         """Delete the rows of tokens that have expired at *now*, Unix seconds; how many.
@@ -101,10 +102,15 @@ class StoredTokens:
 
     def _read(self, key: bytes, value: bytes) -> AccessToken | None:
         try:
-            return decode(key[PARTITION_BYTES:], self.box.decrypt(value))
+            return decode(key[PARTITION_BYTES:], self.box.decrypt(value, _context(key)))
         except Exception as error:  # noqa: BLE001 - the box's errors are its own; whatever it is, the token is fetched anew
             logger.info("a token row of partition %d can't be read: %s", partition_of(key), type(error).__name__)
             return None
+
+
+def _context(key: bytes) -> bytes:
+    """What a row belongs to."""
+    return b"token\0" + key
 
 
 def row_key(partition: int, fingerprint: bytes) -> bytes:

@@ -116,7 +116,7 @@ def without(excerpt: bytes, secrets: Iterable[bytes]) -> bytes:
 def _cut_off(excerpt: bytes, secret: bytes) -> int:
     """The length of the longest beginning of *secret* with which *excerpt* ends; 0 if it is a short one."""
     tail = excerpt[-SHORTEST_BYTES:]
-    end = len(secret)
+    end = min(len(secret), len(excerpt))
     while len(tail) == SHORTEST_BYTES and (place := secret.rfind(tail, 0, end)) >= 0:
         length = place + SHORTEST_BYTES
         if excerpt.endswith(secret[:length]):

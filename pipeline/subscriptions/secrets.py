@@ -1,25 +1,29 @@
 """Secrets at rest: encrypted in the topic, masked for people.
 
-A secret becomes `enc:v1:` and a Fernet token (AES-128-CBC with HMAC-SHA256). The first key encrypts, every key
-decrypts: a new key is put first, and the old one may go when nothing is encrypted with it any more.
+A secret becomes `enc:v2:` and a ciphertext in URL-safe base64 that opens in its field of its subscription alone
+(core/encryption.py); `enc:v1:`, a Fernet token of an earlier version, opens anywhere and is still read. The first key
+encrypts, every key decrypts: a new key is put first, and the old one may go when nothing is encrypted with it any more.
 """
 
+import base64
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-
 from pipeline.config.model_fields import alias
 from pipeline.config.schema import StrictModel
 from pipeline.config.validation_messages import join
 from pipeline.core.credentials import change_query_credentials
+from pipeline.core.encryption import Cipher
 from pipeline.core.errors import ConfigurationError
 from pipeline.subscriptions.auth_schema import Auth
-from pipeline.subscriptions.schema import OPTIONS, Header, WireSubscription
+from pipeline.subscriptions.schema import ENCRYPTED, OPTIONS, Header, WireSubscription
 
-PREFIX: Final = "enc:v1:"
+PREFIX: Final = f"{ENCRYPTED}v2:"
+UNBOUND_PREFIX: Final = f"{ENCRYPTED}v1:"
+_ROW_PREFIX: Final = b"v2:"
+_OTHERWISE: Final = "with any of WEBHOOKS_SECRET_KEYS, or belongs elsewhere"
 MASK: Final = "********"
 """What people see instead of a secret; writing it back keeps the secret."""
 
@@ -43,31 +47,38 @@ class SecretBox:
         if not keys:
             raise ConfigurationError("SECRET_KEYS: must hold at least one Fernet key")
         try:
-            self._fernet = MultiFernet([Fernet(key) for key in keys])
+            self._cipher = Cipher(keys)
         except ValueError:
             problem = "SECRET_KEYS: holds something that is not a Fernet key (32 bytes in URL-safe base64)"
         else:
             return
         raise ConfigurationError(problem)
 
-    def encrypt(self, data: bytes) -> bytes:
-        """*data*, encrypted with the first key."""
-        return self._fernet.encrypt(data)
+    def encrypt(self, data: bytes, context: bytes) -> bytes:
+        """*data*, encrypted with the first key, for *context* alone."""
+        return _ROW_PREFIX + self._cipher.encrypt(data, context)
 
-    def decrypt(self, token: bytes) -> bytes:
-        """The inverse of `encrypt`, with any of the keys.
+    def decrypt(self, token: bytes, context: bytes) -> bytes:
+        """The inverse of `encrypt`, with any of the keys; also of what an earlier version encrypted.
 
         Raises:
-            ConfigurationError: none of the keys fits, or the token is damaged.
+            ConfigurationError: none of the keys fits, the token is damaged, or it belongs to another context.
         """
         try:
-            return self._fernet.decrypt(token)
-        except InvalidToken:
-            raise ConfigurationError("can't be decrypted with any of WEBHOOKS_SECRET_KEYS") from None
+            if token.startswith(_ROW_PREFIX):
+                return self._cipher.decrypt(token.removeprefix(_ROW_PREFIX), context)
+            return self._cipher.decrypt_fernet(token)
+        except ValueError:
+            raise ConfigurationError(f"can't be decrypted {_OTHERWISE}") from None
 
     def seal(self, subscription: WireSubscription) -> WireSubscription:
         """The subscription with its secrets encrypted, as the topic keeps it. The secrets must be plain."""
-        return change_secrets(subscription, lambda _, value: PREFIX + self.encrypt(value.encode()).decode())
+
+        def encrypted(path: str, value: str) -> str:
+            sealed = self._cipher.encrypt(value.encode(), _context(subscription, path))
+            return PREFIX + base64.urlsafe_b64encode(sealed).decode()
+
+        return change_secrets(subscription, encrypted)
 
     def open(self, subscription: WireSubscription) -> WireSubscription:
         """The subscription with its secrets decrypted; those that are plain stay as they are.
@@ -77,17 +88,24 @@ class SecretBox:
         """
 
         def decrypted(path: str, value: str) -> str:
-            if not value.startswith(PREFIX):
-                return value
             try:
-                return self.decrypt(value.removeprefix(PREFIX).encode()).decode()
-            except (ConfigurationError, UnicodeError):
-                problem = (
-                    f"{path}: the secret of {subscription.id!r} can't be decrypted with any of WEBHOOKS_SECRET_KEYS"
-                )
-                raise ConfigurationError(problem) from None
+                if value.startswith(PREFIX):
+                    sealed = base64.b64decode(value.removeprefix(PREFIX), altchars=b"-_", validate=True)
+                    return self._cipher.decrypt(sealed, _context(subscription, path)).decode()
+                if value.startswith(UNBOUND_PREFIX):
+                    return self._cipher.decrypt_fernet(value.removeprefix(UNBOUND_PREFIX).encode()).decode()
+            except ValueError:
+                problem = f"{path}: the secret of {subscription.id!r} can't be decrypted {_OTHERWISE}"
+            else:
+                return value
+            raise ConfigurationError(problem)
 
         return change_secrets(subscription, decrypted)
+
+
+def _context(subscription: WireSubscription, path: str) -> bytes:
+    """What the secret at *path* belongs to. An id holds no control characters, so the two don't run together."""
+    return f"subscription\0{subscription.id}\0{path}".encode()
 
 
 def mask(subscription: WireSubscription) -> WireSubscription:

@@ -307,8 +307,7 @@ async def test_a_fault_of_ours_costs_one_record_and_the_tail_goes_on(
 async def test_records_that_can_not_be_used_become_problems_and_the_tail_goes_on(
     cluster: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lost = SecretBox([Fernet.generate_key().decode()])
-    password = "enc:v1:" + lost.encrypt(b"x").decode()
+    password = "enc:v1:" + Fernet(Fernet.generate_key()).encrypt(b"x").decode()
     other = document("c")
     other["configuration"]["auth"]["basic"]["password"] = password
     await cluster.broker.produce(
@@ -327,7 +326,7 @@ async def test_records_that_can_not_be_used_become_problems_and_the_tail_goes_on
             "a": "the record is not JSON",
             "b": "id: 'not-b' is not the key of the record, 'b'",
             "c": "configuration.entrypointConfiguration.auth.basic.password: "
-            "the secret of 'c' can't be decrypted with any of WEBHOOKS_SECRET_KEYS",
+            "the secret of 'c' can't be decrypted with any of WEBHOOKS_SECRET_KEYS, or belongs elsewhere",
             "d": "configuration.callbackUrl: must begin with http:// or https://",
             "e": None,
         }

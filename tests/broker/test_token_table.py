@@ -15,6 +15,7 @@ from pipeline.auth.token_cache import TokenCache
 from pipeline.auth.token_store import StoredTokens, partition_of
 from pipeline.core.errors import BrokerError
 from pipeline.runtime.token_table import TokenTable, add_token_table
+from pipeline.subscriptions.secrets import SecretBox
 from tests.support.brokers import TestBroker
 from tests.support.tokens import CREDENTIALS, Issuer, ManualClock, Tally, subscription
 
@@ -28,7 +29,7 @@ class Deployment:
 
     def __init__(self, broker: TestBroker, name: str, folder: Path) -> None:
         self.broker, self.name, self._folder = broker, name, folder
-        self.box = Fernet(Fernet.generate_key())
+        self.box = SecretBox([Fernet.generate_key().decode()])
         self._workers = 0
 
     @property

@@ -249,6 +249,7 @@ READERS: Final[dict[str, Reader]] = {
     # Answers of receivers and token endpoints.
     "answer, Retry-After": lambda text: answer.retry_after_seconds(text, 0.0),
     "answer, repeated secrets": raw(lambda body: echo.without(body, (body[:65_536], b"secret"))),
+    "answer, cut": raw(echo.whole_characters),
     "handshake": lambda text: verdict_of(
         answer.Answer(200, {"WebHook-Allowed-Origin": text, "WebHook-Allowed-Rate": text}), Handshake("a")
     ),
@@ -263,7 +264,8 @@ READERS: Final[dict[str, Reader]] = {
         ).encode()
     ),
     "token row": raw(lambda data: stored.decode(bytes(32), data)),
-    "encrypted row": raw(BOX.decrypt),
+    "encrypted row": raw(lambda data: BOX.decrypt(b"v2:" + data, b"here")),
+    "encrypted row of an earlier version": raw(lambda data: BOX.decrypt(data, b"here")),
     # Subscriptions.
     "subscription": lambda text: parse_subscription(json.loads(text)),
     "subscription, id": settings_of(top__id=None),

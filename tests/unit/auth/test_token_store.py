@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from pipeline.auth.access_token import AccessToken
 from pipeline.auth.token_store import UNDATED_SECONDS, StoredTokens, decode, encode, partition_of, row_key
+from pipeline.subscriptions.secrets import SecretBox
 
+KEY = Fernet.generate_key().decode()
 A, B = b"a" * 32, b"b" * 32
 TOKEN = AccessToken("a-token", 1000.5, 4600.5)
 
@@ -41,7 +43,7 @@ def rows() -> DictRows:
 
 @pytest.fixture
 def stored(rows: DictRows) -> StoredTokens:
-    return StoredTokens(rows, Fernet(Fernet.generate_key()))
+    return StoredTokens(rows, SecretBox([KEY]))
 
 
 @given(
@@ -76,9 +78,24 @@ async def test_a_row_does_not_show_the_token(stored: StoredTokens, rows: DictRow
 async def test_a_row_of_a_key_that_was_rotated_away_is_ignored_and_overwritten(
     stored: StoredTokens, rows: DictRows
 ) -> None:
-    await StoredTokens(rows, Fernet(Fernet.generate_key())).save(3, A, AccessToken("old", 1.0))
+    await StoredTokens(rows, SecretBox([Fernet.generate_key().decode()])).save(3, A, AccessToken("old", 1.0))
     assert stored.load(3, A) is None
     await stored.save(3, A, TOKEN)
+    assert stored.load(3, A) == TOKEN
+
+
+@pytest.mark.parametrize("other", [row_key(4, A), row_key(3, B)])
+async def test_a_row_that_was_copied_elsewhere_can_not_be_read(
+    stored: StoredTokens, rows: DictRows, other: bytes
+) -> None:
+    """Even where what is in it would fit."""
+    await stored.save(3, A, TOKEN)
+    rows.rows[other] = stored.box.encrypt(encode(other[4:], TOKEN), b"token\0" + row_key(3, A))
+    assert stored.load(partition_of(other), other[4:]) is None
+
+
+async def test_a_row_of_an_earlier_version_is_read(stored: StoredTokens, rows: DictRows) -> None:
+    rows.rows[row_key(3, A)] = Fernet(KEY).encrypt(encode(A, TOKEN))
     assert stored.load(3, A) == TOKEN
 
 
@@ -102,7 +119,8 @@ async def test_a_row_that_was_copied_to_other_credentials_is_ignored(stored: Sto
 async def test_a_row_that_makes_no_sense_is_ignored(
     stored: StoredTokens, rows: DictRows, spoil: Callable[[bytes], bytes]
 ) -> None:
-    rows.rows[row_key(3, A)] = stored.box.encrypt(spoil(encode(A, TOKEN)))
+    key = row_key(3, A)
+    rows.rows[key] = stored.box.encrypt(spoil(encode(A, TOKEN)), b"token\0" + key)
     assert stored.load(3, A) is None
 
 
@@ -112,7 +130,7 @@ async def test_an_ignored_row_is_logged_without_its_content(
     caplog.set_level("INFO")
     rows.rows[row_key(3, A)] = b"unreadable"
     assert stored.load(3, A) is None
-    assert caplog.messages == ["a token row of partition 3 can't be read: InvalidToken"]
+    assert caplog.messages == ["a token row of partition 3 can't be read: ConfigurationError"]
 
 
 async def test_a_sweep_deletes_expired_rows_and_no_others(stored: StoredTokens, rows: DictRows) -> None:

@@ -10,7 +10,8 @@ from cryptography.fernet import Fernet
 
 from pipeline.core.errors import ConfigurationError
 from pipeline.subscriptions.envelope import parse_subscription, to_document
-from pipeline.subscriptions.secrets import PREFIX, SecretBox, mask, unmask
+from pipeline.subscriptions.schema import WireSubscription
+from pipeline.subscriptions.secrets import PREFIX, SecretBox, change_secrets, mask, unmask
 
 OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
 SECRETS = ["header-cred", "cookie-cred", "basic-cred", "trust-cred", "trust-word", "key-cred", "key-word", "whsec_cred"]
@@ -75,7 +76,53 @@ def test_every_key_decrypts_and_the_first_encrypts() -> None:
     both = SecretBox([NEW, OLD])
     assert both.open(SecretBox([OLD]).seal(plain)) == plain
     assert SecretBox([NEW]).open(both.seal(plain)) == plain
-    assert SecretBox([NEW]).decrypt(both.encrypt(b"token")) == b"token"
+    assert SecretBox([NEW]).decrypt(both.encrypt(b"token", b"here"), b"here") == b"token"
+    assert both.decrypt(SecretBox([OLD]).encrypt(b"token", b"here"), b"here") == b"token"
+    assert both.decrypt(Fernet(OLD).encrypt(b"token"), b"here") == b"token"
+
+
+def of_an_earlier_version(subscription: WireSubscription) -> WireSubscription:
+    return change_secrets(subscription, lambda _, value: "enc:v1:" + Fernet(OLD).encrypt(value.encode()).decode())
+
+
+def test_what_an_earlier_version_encrypted_is_read_and_bound_with_the_next_write() -> None:
+    plain, box = parse_subscription(DOCUMENT), SecretBox([NEW, OLD])
+    before = parse_subscription(to_document(of_an_earlier_version(plain)))
+    assert box.open(before) == plain
+    assert "enc:v1:" not in json.dumps(to_document(box.seal(box.open(before))))
+
+
+def test_a_ciphertext_opens_in_its_subscription_alone() -> None:
+    box = SecretBox([OLD])
+    document = to_document(box.seal(parse_subscription(DOCUMENT)))
+    with pytest.raises(ConfigurationError, match=r"the secret of 't' can't be decrypted .*, or belongs elsewhere"):
+        box.open(parse_subscription({**document, "id": "t"}))
+
+
+def test_a_ciphertext_opens_in_its_field_alone() -> None:
+    """Else who may edit one field reads another: a password becomes a header of a callback of theirs."""
+    box = SecretBox([OLD])
+    document = to_document(box.seal(parse_subscription(DOCUMENT)))
+    options = document["configuration"]["entrypointConfiguration"]
+    options["headers"][1]["value"] = options["auth"]["basic"]["password"]
+    with pytest.raises(ConfigurationError, match=r"headers\[x-api-key\].value: the secret of 's' can't be decrypted"):
+        box.open(parse_subscription(document))
+
+
+def test_headers_in_another_order_are_opened() -> None:
+    box = SecretBox([OLD])
+    document = to_document(box.seal(parse_subscription(DOCUMENT)))
+    document["configuration"]["entrypointConfiguration"]["headers"].reverse()
+    opened = box.open(parse_subscription(document)).configuration.entrypoint_configuration
+    assert [header.value for header in opened.headers or ()] == ["cookie-cred", "header-cred", "shown"]
+
+
+@pytest.mark.parametrize("damaged", ["enc:v2:", "enc:v2:A", "enc:v2:" + "A" * 40, "enc:v2:ü", "enc:v1:ü", "enc:v1:x"])
+def test_what_is_damaged_is_said(damaged: str) -> None:
+    document = copy.deepcopy(DOCUMENT)
+    document["configuration"]["auth"]["basic"]["password"] = damaged
+    with pytest.raises(ConfigurationError, match=r"basic.password: the secret of 's' can't be decrypted"):
+        SecretBox([OLD]).open(parse_subscription(document))
 
 
 def test_a_secret_of_a_lost_key_names_field_and_subscription_and_never_the_value() -> None:
@@ -85,10 +132,12 @@ def test_a_secret_of_a_lost_key_names_field_and_subscription_and_never_the_value
     text = str(caught.value)
     assert text == (
         "configuration.entrypointConfiguration.headers[x-api-key].value: "
-        "the secret of 's' can't be decrypted with any of WEBHOOKS_SECRET_KEYS"
+        "the secret of 's' can't be decrypted with any of WEBHOOKS_SECRET_KEYS, or belongs elsewhere"
     )
     with pytest.raises(ConfigurationError):
-        SecretBox([NEW]).decrypt(b"damaged")
+        SecretBox([NEW]).decrypt(b"damaged", b"here")
+    with pytest.raises(ConfigurationError):
+        SecretBox([NEW]).decrypt(SecretBox([NEW]).encrypt(b"token", b"here"), b"there")
 
 
 @pytest.mark.parametrize("keys", [[], ["hunter2"]])
