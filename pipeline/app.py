@@ -50,6 +50,8 @@ from pipeline.kafka.log_reader import Backlog
 from pipeline.kafka.topics import cursors_topic, subscriptions_topic, tokens_topic
 from pipeline.observability.logs import logging_config
 from pipeline.observability.reporter import WorkerReporter
+from pipeline.observability.strays import LOOK_SECONDS as STRAYS_SECONDS
+from pipeline.observability.strays import Strays
 from pipeline.observability.telemetry import Telemetry
 from pipeline.runtime.allowance import Allowance
 from pipeline.runtime.assignor import LevelAssignor
@@ -90,6 +92,7 @@ class Engine(Service):
         dispatcher: whose checkpoints are kept.
         growth: of the source topic; None where topics can't grow.
         ownership: of the partitions.
+        strays: events without a subscription.
         watch_rights: runs for as long as the worker does (allowance.py).
     """
 
@@ -105,6 +108,7 @@ class Engine(Service):
         dispatcher: Dispatcher,
         growth: Growth | None,
         ownership: Ownership,
+        strays: Strays,
         watch_rights: Callable[[], Awaitable[None]],
         **options: Any,
     ) -> None:
@@ -118,6 +122,7 @@ class Engine(Service):
         self._dispatcher = dispatcher
         self._growth = growth
         self._ownership = ownership
+        self._strays = strays
         self._watch_allowance = watch_rights
 
     async def on_start(self) -> None:
@@ -152,6 +157,11 @@ class Engine(Service):
         await self._watch_allowance()
 
     @Service.task
+    async def _watch_strays(self) -> None:
+        async for _ in self.itertimer(STRAYS_SECONDS, name="strays"):
+            self._strays.look()
+
+    @Service.task
     async def _watch_ownership(self) -> None:
         async for _ in self.itertimer(CHECK_SECONDS, name="ownership"):
             if not self._ownership.settle():
@@ -181,6 +191,7 @@ def create_app(settings: Settings, definition: Definition) -> DeliveryApp:
     ids = WebhookIds.from_secret_keys(secret_keys)
     telemetry = Telemetry(ids)
     allowance = Allowance()
+    strays = Strays(definition.source.topic, telemetry)
     access = _access(settings, clock)
     app = _faust_app(settings, definition, access)
     box = SecretBox(secret_keys)
@@ -228,6 +239,7 @@ def create_app(settings: Settings, definition: Definition) -> DeliveryApp:
             dispatcher=dispatcher,
             growth=_growth(app, settings, definition, clock),
             ownership=Ownership(dispatcher.orphans, app),
+            strays=strays,
             watch_rights=partial(allowance.watch, partial(_missing_rights, settings, definition, dispatcher), clock),
         )
     )
@@ -239,6 +251,7 @@ def create_app(settings: Settings, definition: Definition) -> DeliveryApp:
         dispatcher,
         readiness=partial(_readiness, app, registry),
         missing_rights=lambda: allowance.problem,
+        warnings=lambda: filter(None, [strays.warning]),
         end_of=partial(_end_of, app),
         name=lambda: f"{app.conf.web_host}:{app.conf.web_port}",
         known=registry,

@@ -1,11 +1,52 @@
 """`webhooks check`: would a worker work here?"""
 
 import asyncio
+from dataclasses import dataclass
+from typing import Final
 
 import click
 
 from pipeline.cli.running import configured, errors_as_sentences
-from pipeline.runtime.preflight import examine
+from pipeline.config.definition import Definition
+from pipeline.config.settings import Settings
+from pipeline.kafka.newest_keys import newest_keys
+from pipeline.runtime.preflight import Findings, examine
+from pipeline.subscriptions.session import opened_registry
+
+NEWEST: Final = 100
+"""Events whose keys are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Of how many events the key is the id of a subscription."""
+
+    matching: int
+    events: int
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing speaks against the topic: no events, or some that will be delivered."""
+        return self.matching > 0 or not self.events
+
+    def sentence(self, topic: str) -> str:
+        """What was found, for a person."""
+        if not self.events:
+            return f"topic {topic}: has no events yet"
+        found = f"topic {topic}: {self.matching} of the newest {self.events} events are for a subscription"
+        return found if self.is_sound else f"{found}: the key of an event must be the id of its subscription"
+
+
+async def _look(settings: Settings, definition: Definition, *, create: bool) -> tuple[Findings, Sample | None]:
+    """What there is, and a sample of the events where they may be read."""
+    findings = await examine(definition, settings.app, create=create)
+    source = definition.source
+    if findings.problems or findings.missing or not findings.is_complete or source.connection.embedded:
+        return findings, None
+    keys = await newest_keys(source.connection, source.topic, findings.partitions, NEWEST)
+    async with opened_registry(settings, definition) as registry:
+        ids = {subscription.id.encode() for subscription in registry.all()}
+    return findings, Sample(sum(key in ids for key in keys), len(keys))
 
 
 @click.command("check")
@@ -21,11 +62,13 @@ def command(*, create: bool) -> None:
     """
     with errors_as_sentences():
         settings, definition = configured(level="WARNING")
-        findings = asyncio.run(examine(definition, settings.app, create=create))
+        findings, sample = asyncio.run(_look(settings, definition, create=create))
     for fact in findings.facts:
         click.echo(f"ok  {fact}")
     if definition.ignored:
         click.echo(f"ok  not used here: {', '.join(definition.ignored)}")
+    if sample is not None:
+        click.echo(f"{'ok' if sample.is_sound else 'warn'}  {sample.sentence(definition.source.topic)}")
     for warning in findings.warnings:
         click.echo(f"warn  {warning}")
     with errors_as_sentences():

@@ -1,7 +1,7 @@
 """Turns the live objects of a worker into the plain values of observability/status.py. Reads, never changes."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from pipeline.core.clock import steady_now
@@ -34,6 +34,7 @@ class WorkerReporter:
         app: the application's name.
         dispatcher: the partitions.
         readiness: why the worker is not ready, a sentence; None when it is.
+        warnings: what a person should know although the worker works.
         missing_rights: what this worker may not do in Kafka and has to, a sentence; None where that is nothing.
         end_of: the end of a partition's log as far as it is known.
         name: host and port of the worker's pages.
@@ -56,6 +57,7 @@ class WorkerReporter:
         default_partition: Callable[[str, int], int],
         warning_of: Callable[[Subscription], str | None],
         missing_rights: Callable[[], str | None] = lambda: None,
+        warnings: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self._app = app
         self._dispatcher = dispatcher
@@ -68,6 +70,7 @@ class WorkerReporter:
         self._warning_of = warning_of
         self._absent = Absent(dispatcher, known, self._home_of, warning_of)
         self._missing_rights = missing_rights
+        self._warnings = warnings
 
     def worker(self) -> WorkerReport:
         """See `report.Reporter`."""
@@ -100,6 +103,7 @@ class WorkerReporter:
             queued_events=sum(len(lane.queue) for lane in _lanes(opened)),
             queued_bytes=dispatcher.queued_bytes,
             in_flight=dispatcher.deliver.slots.taken,
+            warnings=tuple(self._warnings()),
         )
 
     def _partition(self, partition: Partition) -> PartitionReport:

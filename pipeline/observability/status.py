@@ -116,6 +116,7 @@ class WorkerReport:
         ready: the registry has been read and every assigned partition is open.
         problem: why it is not ready, a sentence.
         holds_lease: events may be sent, for the group has confirmed a heartbeat lately (core/lease.py).
+        warnings: what a person should know although the worker is ready, a sentence each.
     """
 
     app: str
@@ -131,6 +132,7 @@ class WorkerReport:
     queued_events: int
     queued_bytes: int
     in_flight: int
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

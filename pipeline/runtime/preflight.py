@@ -24,6 +24,7 @@ class Findings:
         missing: rights without which a worker waits.
         warnings: what a person should know although a worker works.
         partitions: of the source topic; 0 where it does not exist.
+        is_complete: whether every topic of the pipeline is there.
     """
 
     facts: tuple[str, ...]
@@ -31,6 +32,7 @@ class Findings:
     missing: tuple[Right, ...]
     warnings: tuple[str, ...]
     partitions: int
+    is_complete: bool
 
     def raise_problems(self) -> None:
         """Make the problems and the missing rights an error.
@@ -68,6 +70,7 @@ async def examine(definition: Definition, app: str, *, create: bool) -> Findings
         missing=rights.needed,
         warnings=tuple(map(str, rights.useful)),
         partitions=partitions,
+        is_complete=all(name in after for name in _own_topics(app)),
     )
 
 
@@ -89,7 +92,7 @@ def _of_source(
         unread = {right.name for right in rights.useful if right.operation == "DESCRIBE_CONFIGS"}
         facts += [
             f"topic {name}: {_state(name, before, after)}{'' if name in unread else ', compacted'}"
-            for name in (subscriptions_topic(app), cursors_topic(app), tokens_topic(app))
+            for name in _own_topics(app)
         ]
     return facts
 
@@ -98,6 +101,10 @@ def _of_dead_letters(definition: Definition) -> list[str]:
     if definition.dlq is None:
         return ["no dead-letter topic: an event that would go there puts its subscription into FAILURE instead"]
     return [f"topic {definition.dlq.topic}: exists, dead letters can be written"]
+
+
+def _own_topics(app: str) -> tuple[str, ...]:
+    return subscriptions_topic(app), cursors_topic(app), tokens_topic(app)
 
 
 def _state(name: str, before: Container[str], after: dict[str, int]) -> str:

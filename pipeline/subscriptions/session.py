@@ -18,8 +18,8 @@ READ_SECONDS: Final = 30.0
 
 
 @asynccontextmanager
-async def opened_store(settings: Settings, definition: Definition) -> AsyncIterator[SubscriptionStore]:
-    """A store that has read what there is; closed at the end.
+async def opened_registry(settings: Settings, definition: Definition) -> AsyncIterator[Registry]:
+    """The subscriptions there are; not followed any more at the end.
 
     Raises:
         BrokerError: the cluster can't be reached, or the topic does not exist or can't be read.
@@ -27,17 +27,34 @@ async def opened_store(settings: Settings, definition: Definition) -> AsyncItera
     connection, topic = definition.source.connection, subscriptions_topic(settings.app)
     # A registry waits for a topic for ever, as a worker has to; a command says at once that it is not there.
     await count_partitions(connection, topic)
-    box = SecretBox([key.get_secret_value() for key in settings.secret_keys])
-    registry = Registry(connection, topic, box, definition, lambda _id, _subscription: None)
-    store = SubscriptionStore(registry, connection, topic, box, definition)
+    registry = Registry(connection, topic, _box(settings), definition, lambda _id, _subscription: None)
     await registry.start()
     try:
-        await store.open()
         await _read(registry, topic)
-        yield store
+        yield registry
     finally:
-        await store.close()
         await registry.stop()
+
+
+@asynccontextmanager
+async def opened_store(settings: Settings, definition: Definition) -> AsyncIterator[SubscriptionStore]:
+    """A store that has read what there is; closed at the end.
+
+    Raises:
+        BrokerError: as for `opened_registry`.
+    """
+    connection, topic = definition.source.connection, subscriptions_topic(settings.app)
+    async with opened_registry(settings, definition) as registry:
+        store = SubscriptionStore(registry, connection, topic, _box(settings), definition)
+        try:
+            await store.open()
+            yield store
+        finally:
+            await store.close()
+
+
+def _box(settings: Settings) -> SecretBox:
+    return SecretBox([key.get_secret_value() for key in settings.secret_keys])
 
 
 async def _read(registry: Registry, topic: str) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Literal
+from typing import Any, Literal
 
 from aiohttp import web
 
@@ -24,9 +24,11 @@ def hindrances(report: WorkerReport) -> list[str]:
     return [] if report.ready else [report.problem or "the worker is starting"]
 
 
-def health(name: Literal["live", "ready"], reasons: Sequence[str]) -> web.Response:
-    """200 if there is no reason against it, else 503 with the reasons."""
-    members = {name: not reasons, "reasons": list(reasons)}
+def health(name: Literal["live", "ready"], reasons: Sequence[str], warnings: Sequence[str] = ()) -> web.Response:
+    """200 if there is no reason against it, else 503 with the reasons; warnings change nothing but the body."""
+    members: dict[str, Any] = {name: not reasons, "reasons": list(reasons)}
+    if warnings:
+        members["warnings"] = list(warnings)
     if reasons:
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, "; ".join(reasons), members=members)
     return web.json_response(members)

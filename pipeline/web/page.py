@@ -107,6 +107,7 @@ def page(
         "body",
         tag("h1", title),
         _readiness(report, now),
+        *(tag("p", shown_text(warning), class_="slow") for warning in report.warnings),
         _whose(report),
         _search(asked),
         *((_numbers(report, telemetry), _partitions(report.partitions, now)) if asked is None else ()),

@@ -93,7 +93,8 @@ class Views:
 
     async def ready(self, _request: web.Request) -> web.Response:
         """Whether the worker delivers all it was assigned."""
-        return health("ready", hindrances(self._reporter.worker()))
+        report = self._reporter.worker()
+        return health("ready", hindrances(report), report.warnings)
 
     async def metrics(self, request: web.Request) -> web.Response:
         """Metrics for Prometheus."""

@@ -1,10 +1,12 @@
 """`webhooks check` and `webhooks worker` on a real Kafka: what they say, what they make, how they end."""
 
+import json
 import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.support.brokers import TestBroker
@@ -49,6 +51,7 @@ async def test_check_makes_the_topics_of_the_pipeline(webhooks: Webhooks, kafka:
         f"ok  topic {name}-tokens-changelog: exists, 3 partitions, compacted",
         f"ok  topic {name}-dlq: exists, dead letters can be written",
         "ok  not used here: plans",
+        f"ok  topic {name}-events: has no events yet",
     ]
 
 
@@ -67,6 +70,43 @@ async def test_check_names_what_is_wrong_and_what_is_right(
     assert f"topic {name}-dlq: does not exist" in ended.err
     assert f"ok  topic {name}.subscriptions: created" in ended.out
     assert not any(f"topic {each}:" in ended.out for each in (source, f"{name}.cursors", f"{name}-dlq"))
+
+
+async def test_check_says_how_many_of_the_newest_events_are_for_a_subscription(
+    webhooks: Webhooks, kafka: TestBroker
+) -> None:
+    source = f"{webhooks.environment['WEBHOOKS_APP']}-events"
+    await webhooks.done("check")
+    document = {"id": "sub-1", "configuration": {"callbackUrl": "http://127.0.0.1:9/"}}
+    await webhooks.done("subscriptions", "apply", "-f", "-", stdin=json.dumps(document).encode())
+    assert f"ok  topic {source}: has no events yet" in await webhooks.done("check")
+
+    await kafka.produce(source, *((f"order-{number}".encode(), b"{}") for number in range(40)), (None, b"{}"))
+    strange = await webhooks.done("check")
+    await webhooks.done("send", "sub-1", "{}")
+    sound = await webhooks.done("check")
+
+    assert (
+        f"warn  topic {source}: 0 of the newest 41 events are for a subscription: "
+        "the key of an event must be the id of its subscription\n"
+    ) in strange
+    assert f"ok  topic {source}: 1 of the newest 42 events are for a subscription\n" in sound
+
+
+async def test_a_worker_warns_of_a_topic_whose_events_are_for_no_subscription(
+    webhooks: Webhooks, kafka: TestBroker
+) -> None:
+    source, port = f"{webhooks.environment['WEBHOOKS_APP']}-events", free_port()
+    await kafka.produce(source, *((f"order-{number}".encode(), b"{}") for number in range(25)))
+
+    async with webhooks.start("worker", "--web-port", str(port)) as worker:
+        await worker.line(f"topic {source}: none of the last 25 events was for a subscription")
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/health/ready") as response:
+            health = await response.json()
+        assert await worker.stop(signal.SIGTERM) == 0
+
+    assert (response.status, health["ready"]) == (200, True)
+    assert [each.partition(":")[0] for each in health["warnings"]] == [f"topic {source}"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -393,6 +393,19 @@ async def test_a_worker_is_live_unless_an_open_partition_with_work_stands_still(
         assert body["reasons"] == ["partition 3 has work and has not moved for 61 s"]
 
 
+async def test_a_warning_is_in_the_health_and_on_the_page_and_leaves_the_worker_ready(
+    client: Client, reporter: FixedReporter
+) -> None:
+    reporter.report = replace(WORKER, warnings=("topic events: <none> of the last 10 events",))
+
+    async with client.get("/health/ready") as response:
+        assert response.status == 200
+        body = await response.json()
+    assert body == {"ready": True, "reasons": [], "warnings": ["topic events: <none> of the last 10 events"]}
+    async with client.get("/", headers=BEARER) as response:
+        assert "topic events: &lt;none&gt; of the last 10 events" in await response.text()
+
+
 @pytest.mark.parametrize(
     ("problem", "reason"),
     [("partition 3 is opening", "partition 3 is opening"), (None, "the worker is starting")],
