@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from pipeline.config.jks import read_jks
+from pipeline.config.key_cost import check_cost
 from pipeline.core.errors import ConfigurationError
 
 UNREADABLE: Final = (ValueError, x509.InvalidVersion, UnsupportedAlgorithm)
@@ -95,8 +96,10 @@ def open_pkcs12(data: bytes, password: str | None, path: str) -> pkcs12.PKCS12Ke
     """A store, as far as the library knows it: the first of its keys, and all certificates.
 
     Raises:
-        ConfigurationError: it can't be read, or the password is wrong; *path* names the field.
+        ConfigurationError: it can't be read, takes too much work to open, or the password is wrong; *path* names the
+            field.
     """
+    check_cost(data, path)
     try:
         return pkcs12.load_pkcs12(data, password.encode() if password else None)
     except Exception:  # noqa: BLE001  # as for keys: ciphers that it doesn't know are no ValueError

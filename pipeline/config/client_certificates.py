@@ -7,6 +7,7 @@ numbers of an RSA key are primes is asked once, when somebody brings it, and not
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -21,9 +22,13 @@ from pipeline.config.certificates import (
     to_pem,
 )
 from pipeline.config.jks import read_jks, unprotect
+from pipeline.config.key_cost import check_cost, check_pem_cost
 from pipeline.config.pkcs12 import key_bags
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import shown
+
+LONGEST_CHAIN: Final = 10
+"""Certificates that are sent with a key; four are many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ def client_from_pem(
         ConfigurationError: one of them can't be read, or they don't belong together.
     """
     chain = certificates_from_pem(certificate, certificate_path)
+    check_pem_cost(key.encode(errors="surrogatepass"), key_path)
     try:
         private_key = serialization.load_pem_private_key(
             key.encode(), key_password.encode() if key_password else None, unsafe_skip_rsa_key_validation=True
@@ -133,11 +139,18 @@ def _unknown_alias(path: str, alias: str, known: Iterable[str]) -> Configuration
 
 
 def _chain(leaf: x509.Certificate, certificates: Iterable[x509.Certificate]) -> list[x509.Certificate]:
-    """*leaf*, then each one's issuer (RFC 8446 section 4.4.2), as far as they are there."""
+    """*leaf*, then each one's issuer (RFC 8446 section 4.4.2), as far as they are there.
+
+    No longer than what is sent in practice: a store of a thousand certificates of one name would have every one's
+    signature checked against every other.
+    """
     chain, rest = [leaf], [certificate for certificate in certificates if certificate != leaf]
-    while issuers := [certificate for certificate in rest if _is_issued_by(chain[-1], certificate)]:
-        chain.append(issuers[0])
-        rest.remove(issuers[0])
+    while len(chain) < LONGEST_CHAIN:
+        issuer = next((each for each in rest if _is_issued_by(chain[-1], each)), None)
+        if issuer is None:
+            break
+        chain.append(issuer)
+        rest.remove(issuer)
     return chain
 
 
@@ -150,6 +163,7 @@ def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bo
 
 
 def _der_key(data: bytes, path: str, password: str | None = None) -> object:
+    check_cost(data, path)
     try:
         return serialization.load_der_private_key(
             data, password.encode() if password else None, unsafe_skip_rsa_key_validation=True

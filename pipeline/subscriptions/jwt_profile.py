@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from pipeline.config.certificates import from_base64
 from pipeline.config.client_certificates import client_from_jks, client_from_pkcs12
+from pipeline.config.key_cost import check_pem_cost
 from pipeline.config.key_files import read_key_file
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import AssertionAlgorithm, JwtProfileAuth
@@ -121,6 +122,7 @@ def _is_path(content: str) -> bool:
 
 def _checked(pem: bytes, password: str | None, field: str) -> bytes:
     """The key in PEM without a password, if it is one of RSA. Its numbers are judged when it is applied (key_check)."""
+    check_pem_cost(pem, field)
     try:
         key = serialization.load_pem_private_key(
             pem, password.encode() if password else None, unsafe_skip_rsa_key_validation=True

@@ -1,15 +1,19 @@
 """What one stranger writes costs that stranger alone: two workers of a real Kafka go on with all other events."""
 
+import base64
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from pipeline.core.errors import ConfigurationError
 from tests.support.brokers import TestBroker
 from tests.support.cluster import Cluster, cluster
 from tests.support.recorder import Recorder, recording
 from tests.support.waiting import eventually
+from tests.unit.config.test_key_cost import store
 
 HEALTHY = [f"healthy-{number}" for number in range(8)]
 
@@ -58,3 +62,36 @@ async def test_a_key_of_a_megabyte_disturbs_no_worker(
         assert await metric(found, "webhooks_rebalances_total") == rebalances
         assert all([await worker.is_ready() for worker in found.workers])
         assert all(max(map(len, worker.output().splitlines())) < 5000 for worker in found.workers)
+
+
+async def test_a_store_that_would_take_an_hour_to_open_costs_its_subscription_alone(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    async with two_workers(kafka, unique_name("store"), tmp_path) as (found, recorder):
+        await delivers(found, recorder)
+        rounds = 2**31 - 1
+        trust = {"type": "PKCS12", "content": base64.b64encode(store(rounds)).decode(), "password": "x"}
+        with pytest.raises(ConfigurationError, match=f"asks for {rounds} rounds of key derivation"):
+            await found.subscribe(recorder, "hostile", endpoint={"ssl": {"trustStore": trust}})
+        # Past the command, straight into the topic; and read again by a worker that starts.
+        options = {"callbackUrl": recorder.url("hostile"), "ssl": {"trustStore": trust}}
+        document = {"id": "hostile", "configuration": {"entrypointConfiguration": options}}
+        await kafka.produce(f"{found.app}.subscriptions", (b"hostile", json.dumps(document).encode()))
+        await delivers(found, recorder)
+        await found.workers[0].terminate()
+        await found.start_worker()
+        await found.until_ready(*found.workers[1:])
+        await found.produce([("hostile", b"x")])
+        await delivers(found, recorder)
+
+        async def is_told() -> bool:
+            lanes = [lane for worker in found.workers[1:] for lane in await worker.lanes()]
+            return any(
+                lane["subscription"] == "hostile"
+                and lane["status"] == "failure"
+                and f"asks for {rounds} rounds" in lane["cause"]["message"]
+                for lane in lanes
+            )
+
+        await eventually(is_told, within_seconds=30, says=lambda: found.workers[1].output()[-3000:])
+        assert not recorder.of("hostile")

@@ -1,0 +1,198 @@
+"""How much work it takes to open a key store or an encrypted key, found out before any of it is done. Pure.
+
+PKCS#12 (RFC 7292), PKCS#8 (RFC 5958) and OpenSSH keys say how many rounds of a hash their password goes through; a
+thousand bytes can ask for two thousand million. The library that derives the keys holds the interpreter meanwhile:
+neither the event loop nor a heartbeat goes on.
+
+In ASN.1 every such number follows its salt: PBKDF2 and PBES1 (RFC 8018 appendix A), the PBE and the MAC of PKCS#12.
+scrypt (RFC 7914 section 7) has three numbers there. All that OpenSSL would read is gone through, BER as well as DER,
+and what can't be read ends the search where it ends OpenSSL's.
+"""
+
+import base64
+import binascii
+from collections.abc import Iterator
+from typing import Final
+
+from pipeline.core.errors import ConfigurationError
+
+MOST_ROUNDS: Final = 1_000_000
+"""All derivations of one store together; half a second. Java asks for 10,000 each, OpenSSL for 2,048."""
+
+_DEEPEST: Final = 40
+"""OpenSSL goes 30 levels deep."""
+
+_INTEGER: Final = 0x02
+_OCTET_STRING: Final = 0x04
+_OBJECT_IDENTIFIER: Final = 0x06
+_SEQUENCE: Final = 0x30
+_CONSTRUCTED: Final = 0x20
+_LONG_TAG: Final = 0x1F
+_MORE: Final = 0x80
+_LONGEST_NUMBER: Final = 8
+_SCRYPT: Final = bytes.fromhex("2b06010401da47040b")  # 1.3.6.1.4.1.11591.4.11
+
+_PEM_BEGIN: Final = b"-----BEGIN "
+_PEM_END: Final = b"-----END "
+_OPENSSH: Final = b"openssh-key-v1\0"
+_BCRYPT_ROUNDS: Final = 8192
+"""What a round of bcrypt weighs against one of a hash: some milliseconds."""
+
+_Element = tuple[int, bytes]
+"""Tag (of one byte; 0x1F in the low bits for all longer ones), content."""
+
+
+def check_cost(data: bytes, path: str) -> None:
+    """Whether a store, or a key in DER, is opened with little work.
+
+    Raises:
+        ConfigurationError: it is not; *path* names the field.
+    """
+    _check(_rounds(data), path)
+
+
+def check_pem_cost(text: bytes, path: str) -> None:
+    """The same of all private keys of a PEM text."""
+    _check(sum(_rounds_of_block(block) for block in _pem_blocks(text)), path)
+
+
+def _check(rounds: int, path: str) -> None:
+    if rounds > MOST_ROUNDS:
+        raise ConfigurationError(f"{path}: asks for {rounds} rounds of key derivation; allowed: {MOST_ROUNDS} in all")
+
+
+def _rounds(data: bytes) -> int:
+    """The sum over everything in *data* that looks like a salt and its number."""
+    total = 0
+    waiting = [(data, 0)]
+    while waiting:
+        content, depth = waiting.pop()
+        former: _Element = (0, b"")
+        for tag, inner in _elements(content):
+            if tag == _INTEGER and former[0] & ~_CONSTRUCTED == _OCTET_STRING:
+                total += _number_of_rounds(inner)
+            if former == (_OBJECT_IDENTIFIER, _SCRYPT):
+                total += _scrypt_cost(inner)
+            former = (tag, inner)
+            if depth < _DEEPEST and (held := _held(tag, inner, depth)):
+                waiting.append((held, depth + 1))
+    return total
+
+
+def _held(tag: int, inner: bytes, depth: int) -> bytes:
+    """The elements in an element, and in an octet string that holds a sequence."""
+    if tag & ~_CONSTRUCTED == _OCTET_STRING:
+        octets = _joined(inner, depth) if tag & _CONSTRUCTED else inner
+        return octets if octets[:1] == bytes([_SEQUENCE]) else b""
+    return inner if tag & _CONSTRUCTED else b""
+
+
+def _joined(data: bytes, depth: int) -> bytes:
+    """The octets of a string in segments (X.690 section 8.7.3)."""
+    pieces = (
+        _joined(inner, depth + 1) if tag & _CONSTRUCTED and depth < _DEEPEST else inner
+        for tag, inner in _elements(data)
+    )
+    return b"".join(pieces)
+
+
+def _number_of_rounds(content: bytes) -> int:
+    """Libraries take at most 64 bits, and do nothing for a negative number, which is a large one here."""
+    digits = content.lstrip(b"\0")
+    return int.from_bytes(digits) if len(digits) <= _LONGEST_NUMBER else 0
+
+
+def _scrypt_cost(parameters: bytes) -> int:
+    cost = 1
+    for tag, content in [*_elements(parameters)][:4]:
+        if tag == _INTEGER:
+            cost *= int.from_bytes(content[-_LONGEST_NUMBER:])
+    return cost
+
+
+def _elements(data: bytes) -> Iterator[_Element]:
+    """The elements of *data* as far as they can be read."""
+    position = 0
+    while (found := _element(data, position)) is not None:
+        tag, content, position = found
+        yield tag, content
+
+
+def _element(data: bytes, position: int) -> tuple[int, bytes, int] | None:
+    """Tag, content, and where the next one begins."""
+    head = _head(data, position)
+    if head is None:
+        return None
+    tag, start, length = head
+    if length is None:
+        end = _indefinite_end(data, start)
+        return tag, data[start : end - 2], end
+    return (tag, data[start : start + length], start + length) if start + length <= len(data) else None
+
+
+def _head(data: bytes, position: int) -> tuple[int, int, int | None] | None:
+    """Tag, where the content begins, and its length; None for one that is not definite."""
+    if position + 2 > len(data):
+        return None
+    tag, position = data[position], position + 1
+    if tag & _LONG_TAG == _LONG_TAG:
+        while position < len(data) and data[position] & _MORE:
+            position += 1
+        position += 1
+    if position >= len(data):
+        return None
+    length, position = data[position], position + 1
+    if length == _MORE:
+        return tag, position, None
+    if length & _MORE:
+        size = length & ~_MORE
+        length, position = int.from_bytes(data[position : position + size]), position + size
+    return tag, position, length
+
+
+def _indefinite_end(data: bytes, position: int) -> int:
+    """Behind the end-of-contents octets (X.690 section 8.1.5) of what begins at *position*; else the end of all."""
+    open_ones = 1
+    while (head := _head(data, position)) is not None:
+        tag, start, length = head
+        if length is None:
+            open_ones, position = open_ones + 1, start
+            continue
+        position = start + length
+        if tag == 0 and length == 0:
+            open_ones -= 1
+            if not open_ones:
+                return position
+    return len(data) + 2
+
+
+def _pem_blocks(text: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The label and the bytes of every block (RFC 7468; headers as in RFC 1421 are passed over)."""
+    for part in text.split(_PEM_BEGIN)[1:]:
+        label, _, rest = part.partition(b"-----")
+        body = rest.partition(_PEM_END)[0]
+        if b":" in body:
+            body = body.replace(b"\r", b"").partition(b"\n\n")[2]
+        encoded = b"".join(body.split()).rstrip(b"=")
+        try:
+            yield label, base64.b64decode(encoded + b"=" * (-len(encoded) % 4))
+        except binascii.Error:
+            continue
+
+
+def _rounds_of_block(block: tuple[bytes, bytes]) -> int:
+    label, data = block
+    if b"PRIVATE KEY" not in label:
+        return 0
+    return _openssh_rounds(data) if data.startswith(_OPENSSH) else _rounds(data)
+
+
+def _openssh_rounds(data: bytes) -> int:
+    """Of the bcrypt that protects an OpenSSH key (PROTOCOL.key): cipher, kdf, options {salt, rounds}."""
+    position = len(_OPENSSH)
+    texts = []
+    for _ in range(3):
+        length = int.from_bytes(data[position : position + 4])
+        texts.append(data[position + 4 : position + 4 + length])
+        position += 4 + length
+    return 0 if texts[1] == b"none" else _BCRYPT_ROUNDS * int.from_bytes(texts[2][-4:])

@@ -1,0 +1,196 @@
+"""What stores and keys cost to open is known before they are opened: key_cost.py."""
+
+import base64
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    pkcs12,
+)
+from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config.certificates import trusted_from_jks, trusted_from_pkcs12
+from pipeline.config.client_certificates import client_from_jks, client_from_pem, client_from_pkcs12
+from pipeline.config.key_cost import MOST_ROUNDS, check_cost, check_pem_cost
+from pipeline.core.errors import ConfigurationError
+
+KEY = ec.generate_private_key(ec.SECP256R1())
+PASSWORD = "store-secret"
+STORES = Path(__file__).parents[2] / "keystores"
+SALT = bytes.fromhex("0408") + b"saltsalt"
+MEGA = 1_048_577
+MEGA_DER = bytes.fromhex("0203100001")
+"""MEGA as an INTEGER: the rounds that a store was made with are found by it, and replaced."""
+
+
+def element(tag: int, *parts: bytes) -> bytes:
+    """DER."""
+    content = b"".join(parts)
+    size = len(content)
+    length = bytes([size]) if size < 0x80 else b"\x82" + size.to_bytes(2)
+    return bytes([tag]) + length + content
+
+
+def indefinite(tag: int, *parts: bytes) -> bytes:
+    """BER, as macOS and NSS write stores."""
+    return bytes([tag, 0x80]) + b"".join(parts) + b"\0\0"
+
+
+def number(value: int) -> bytes:
+    """An INTEGER."""
+    return element(2, value.to_bytes(value.bit_length() // 8 + 1))
+
+
+def identifier(digits: str) -> bytes:
+    """An OBJECT IDENTIFIER."""
+    return element(6, bytes.fromhex(digits))
+
+
+def algorithm(digits: str, *parameters: bytes) -> bytes:
+    """AlgorithmIdentifier."""
+    return element(0x30, identifier(digits), *parameters)
+
+
+Wrap = Callable[..., bytes]
+
+
+def store(rounds: int, wrap: Wrap = element) -> bytes:
+    """A PKCS#12 store with nothing in it but a MAC of so many rounds."""
+    data = wrap(0x30, identifier("2a864886f70d010701"), wrap(0xA0, element(4, element(0x30))))
+    digest = element(0x30, algorithm("608648016503040201", b"\5\0"), element(4, bytes(32)))
+    return wrap(0x30, number(3), data, wrap(0x30, digest, SALT, number(rounds)))
+
+
+def encrypted_key(*scheme: bytes) -> bytes:
+    """EncryptedPrivateKeyInfo (RFC 5958 section 3)."""
+    return element(0x30, element(0x30, *scheme), element(4, bytes(64)))
+
+
+def pbes2(derivation: bytes) -> bytes:
+    """RFC 8018 appendix A.4."""
+    cipher = algorithm("60864801650304012a", element(4, bytes(16)))
+    return encrypted_key(identifier("2a864886f70d01050d"), element(0x30, derivation, cipher))
+
+
+def pbkdf2(rounds: int, *more: bytes) -> bytes:
+    """RFC 8018 appendix A.2."""
+    return algorithm("2a864886f70d01050c", element(0x30, SALT, number(rounds), *more))
+
+
+def scrypt(n: int, r: int, p: int) -> bytes:
+    """RFC 7914 section 7."""
+    return algorithm("2b06010401da47040b", element(0x30, SALT, number(n), number(r), number(p)))
+
+
+COSTLY = {
+    "pkcs12, MAC of 2^25": store(2**25),
+    "pkcs12, MAC of 2^31 - 1": store(2**31 - 1),
+    "pkcs12, MAC, BER": store(2**31 - 1, indefinite),
+    "pbkdf2": pbes2(pbkdf2(2**31 - 1)),
+    "pbkdf2, with a length and a function": pbes2(
+        pbkdf2(2**31 - 1, number(32), algorithm("2a864886f70d020b", b"\5\0"))
+    ),
+    "pbkdf2, many": element(0x30, *[pbes2(pbkdf2(MOST_ROUNDS // 10)) for _ in range(11)]),
+    "pbes1": encrypted_key(identifier("2a864886f70d010c0103"), element(0x30, SALT, number(2**31 - 1))),
+    "scrypt, memory": pbes2(scrypt(2**22, 8, 1)),
+    "scrypt, time": pbes2(scrypt(2, 1, 2**30)),
+    "in an octet string": element(4, element(0x30, pbes2(pbkdf2(2**31 - 1)))),
+    "in segments": element(0x24, element(4, store(2**25)[:20]), element(4, store(2**25)[20:])),
+    "beside a long tag": element(0x30, b"\x3f\x81\x01\0", pbes2(pbkdf2(2**31 - 1))),
+    "before garbage": pbes2(pbkdf2(2**31 - 1)) + b"\xff\xff\xff",
+}
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_what_would_take_long_to_open_is_refused(name: str) -> None:
+    data = COSTLY[name]
+    with pytest.raises(
+        ConfigurationError, match=r"^x: asks for \d+ rounds of key derivation; allowed: 1000000 in all$"
+    ):
+        check_cost(data, "x")
+    pem = (
+        b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n" + base64.encodebytes(data) + b"-----END ENCRYPTED PRIVATE KEY-----\n"
+    )
+    for text in (pem, b"a\n" + pem.replace(b"\n", b"\r\n"), pem.replace(b"KEY-----\n", b"KEY-----\nX: y\n\n", 1)):
+        with pytest.raises(ConfigurationError, match="rounds of key derivation"):
+            check_pem_cost(text, "x")
+
+
+def test_every_way_to_open_one_asks_first() -> None:
+    hostile = store(2**31 - 1)
+    pem = base64.encodebytes(COSTLY["pbkdf2"]).decode()
+    pem = f"-----BEGIN ENCRYPTED PRIVATE KEY-----\n{pem}-----END ENCRYPTED PRIVATE KEY-----\n"
+    ways: list[Callable[[], object]] = [
+        lambda: trusted_from_pkcs12(hostile, PASSWORD, "x"),
+        lambda: trusted_from_jks(hostile, PASSWORD, "x"),
+        lambda: client_from_pkcs12(hostile, PASSWORD, "x"),
+        lambda: client_from_jks(hostile, PASSWORD, "x", key_password=None, alias=None),
+        lambda: client_from_pem(certificate().public_bytes(Encoding.PEM).decode(), pem, PASSWORD, "y", "x"),
+    ]
+    for way in ways:
+        with pytest.raises(ConfigurationError, match=r"^x: asks for 2147483647 rounds of key derivation"):
+            way()
+
+
+def certificate() -> x509.Certificate:
+    """Of KEY, signed by itself."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a")])
+    now = dt.datetime.now(dt.UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(KEY.public_key())
+    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + dt.timedelta(1))
+    return builder.sign(KEY, hashes.SHA256())
+
+
+@pytest.mark.parametrize("scheme", [pkcs12.PBES.PBESv2SHA256AndAES256CBC, pkcs12.PBES.PBESv1SHA1And3KeyTripleDESCBC])
+def test_the_rounds_of_a_store_are_all_found(scheme: pkcs12.PBES) -> None:
+    builder = PrivateFormat.PKCS12.encryption_builder().kdf_rounds(MEGA).key_cert_algorithm(scheme)
+    protection = builder.hmac_hash(hashes.SHA256()).build(PASSWORD.encode())
+    made = pkcs12.serialize_key_and_certificates(b"a", KEY, certificate(), None, protection)
+    assert made.count(MEGA_DER) >= 2
+    with pytest.raises(ConfigurationError) as caught:
+        check_cost(made, "x")
+    # A derivation of the library's own is at most as many rounds as it makes unasked.
+    assert made.count(MEGA_DER) * MEGA <= int(str(caught.value).split()[3]) <= made.count(MEGA_DER) * MEGA + 20_000
+
+
+def test_an_openssh_key_of_many_rounds_is_refused() -> None:
+    def text(data: bytes) -> bytes:
+        return len(data).to_bytes(4) + data
+
+    options = text(b"salt") + (2**31 - 1).to_bytes(4)
+    data = b"openssh-key-v1\0" + text(b"aes256-ctr") + text(b"bcrypt") + text(options)
+    label = b"OPENSSH PRIVATE KEY-----\n"
+    with pytest.raises(ConfigurationError, match="rounds of key derivation"):
+        check_pem_cost(b"-----BEGIN " + label + base64.encodebytes(data) + b"-----END " + label, "x")
+
+
+@pytest.mark.parametrize("name", ["keys.p12", "two-keys.p12", "keys.jks", "trust.jks"])
+def test_stores_of_keytool_are_opened(name: str) -> None:
+    check_cost((STORES / name).read_bytes(), "x")
+
+
+@pytest.mark.parametrize("encoding", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
+def test_keys_of_everyday_are_opened(encoding: PrivateFormat) -> None:
+    for protection in (NoEncryption(), BestAvailableEncryption(PASSWORD.encode())):
+        check_pem_cost(KEY.private_bytes(Encoding.PEM, encoding, protection), "x")
+
+
+@given(st.binary(max_size=200), st.integers(0, 60))
+def test_whatever_stands_there_is_gone_through(noise: bytes, depth: int) -> None:
+    for data in (noise, b"\x30\x80" * depth + noise, b"\x24\x80" * depth + noise):
+        try:
+            check_cost(data, "x")
+            check_pem_cost(data, "x")
+        except ConfigurationError:
+            pass
