@@ -1,58 +1,77 @@
 """An event on its way: how often it has been tried, and what is left of that when it is not in memory."""
 
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from pipeline.core.attempts import Attempts, FailedAttempt
 from pipeline.core.model import Event, Subscription
 
 OVERTAKEN = -1
-"""The epoch of a flight that counts no more."""
+"""The epoch of an event in flight whose result no longer counts."""
+
+
+class Tries(NamedTuple):
+    """The attempts to deliver one event. A value: an attempt that was not made leaves the one before it in place.
+
+    Attributes:
+        made: how many, the one under way included.
+        first_at: when the first one began, Unix seconds; None before it.
+        last_at: when the last one began.
+        error: why the last one did not deliver the event; None while there was none.
+        renew_token: the next attempt has to fetch a fresh access token.
+        token_renewed: an attempt has been told to fetch one.
+    """
+
+    made: int = 0
+    first_at: float | None = None
+    last_at: float | None = None
+    error: FailedAttempt | None = None
+    renew_token: bool = False
+    token_renewed: bool = False
+
+    def begin(self, now: float) -> "Tries":
+        """One more, which begins now."""
+        first_at = now if self.first_at is None else self.first_at
+        return Tries(self.made + 1, first_at, now, self.error, renew_token=False, token_renewed=self.token_renewed)
+
+    def summary(self) -> Attempts | None:
+        """What the cause of a FAILURE says of them; None where none was made."""
+        if self.first_at is None:
+            return None
+        return Attempts(self.made, self.first_at, None if self.error is None else self.error.status)
+
+
+NO_TRIES: Final = Tries()
 
 
 @dataclass(slots=True)
-class Flight:
+class InFlight:
     """An event that has left its queue and is not settled: being sent, or waiting to be tried again.
 
     Attributes:
-        epoch: the lane's epoch when it left; a flight of an earlier epoch settles nothing.
-        attempt: tries so far.
-        error: why the last of them did not deliver it; None while there was none.
+        epoch: the lane's epoch when it left; an event of an earlier epoch settles nothing.
+        not_before: when the next attempt is due, Unix seconds; 0 for at once.
         claimed: at-most-once: the cursor is being moved, or has moved, past it.
-        token_renewed: a fresh access token has been fetched for it; *renew_token*: the next attempt has to fetch one.
         wanted_by: the revision whose filter wants the event; a filter may have to read a whole body.
     """
 
     event: Event
     offset: int
     epoch: int
-    attempt: int = 0
-    first_attempt_at: float | None = None
-    last_attempt_at: float | None = None
+    tries: Tries = NO_TRIES
     not_before: float = 0.0
     claimed: bool = False
-    token_renewed: bool = False
-    renew_token: bool = False
     wanted_by: Subscription | None = None
-    error: FailedAttempt | None = None
 
-    def progress(self) -> "Progress":
+    def shelved(self) -> "Shelved":
         """What is left of it when it leaves memory."""
-        return Progress(self.offset, self.attempt, self.first_attempt_at, self.not_before, self.error)
-
-    def attempts(self) -> Attempts | None:
-        """Its attempts, for the cause of a FAILURE; None where none was made."""
-        since = self.first_attempt_at
-        if since is None:
-            return None
-        return Attempts(self.attempt, since, None if self.error is None else self.error.status)
+        tries = self.tries
+        return Shelved(self.offset, Tries(tries.made, tries.first_at, error=tries.error), self.not_before)
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Shelved(NamedTuple):
     """The tries of an event that is not in memory: what a cursor row says of the event at `next`."""
 
     offset: int
-    attempt: int
-    first_attempt_at: float | None
+    tries: Tries
     not_before: float
-    error: FailedAttempt | None = None

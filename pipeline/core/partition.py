@@ -12,13 +12,16 @@ from functools import partial
 from typing import Protocol
 
 from pipeline.core.clock import Clock, steady_now
-from pipeline.core.delivery import Delivery, cancel_all
+from pipeline.core.delivery import Delivery
 from pipeline.core.errors import FencedError
 from pipeline.core.lane import Lane
+from pipeline.core.lane_state import LaneState
 from pipeline.core.model import Cause, Cursor, Event, Status, Subscription
 from pipeline.core.observer import Observer
 from pipeline.core.ports import LaneLimits
+from pipeline.core.progress import Progress
 from pipeline.core.reconcile import Wishes
+from pipeline.core.runner import Runner
 from pipeline.core.window import Window
 
 logger = logging.getLogger(__name__)
@@ -217,11 +220,11 @@ class Partition:
         return self.window.dispatched
 
     def hand_out(self, offset: int) -> None:
-        """See `lane.Home`."""
+        """See `ports.Home`."""
         self.window.add(offset)
 
     def let_go(self, offset: int) -> None:
-        """See `lane.Home`."""
+        """See `ports.Home`."""
         self.window.settle(offset)
         if self.is_held_back and 2 * len(self.window) <= PRESSURE_EVENTS:
             self.is_held_back = False
@@ -229,15 +232,20 @@ class Partition:
 
     @property
     def is_crowded(self) -> bool:
-        """See `lane.Home`."""
+        """See `ports.Home`."""
         return self._worker.is_crowded
 
     def account(self, size: int) -> None:
-        """See `lane.Home`."""
+        """See `ports.Home`."""
         self._worker.account(size)
 
+    def start_runner(self, key: bytes) -> None:
+        """See `ports.Home`."""
+        lane = self.lanes[key]
+        self.spawn(Runner(lane, self._worker.deliver).run, lane)
+
     def spawn(self, work: Callable[[], Coroutine[object, object, None]], lane: Lane) -> None:
-        """See `lane.Home`."""
+        """Do some work of a lane as a task of the partition."""
         task = asyncio.get_running_loop().create_task(self._guarded(work, lane))
         self._runners.add(task)
         task.add_done_callback(self._runners.discard)
@@ -254,14 +262,15 @@ class Partition:
 
     # --------------------------------------------------------------- rows
 
-    def write(self, lane: Lane) -> "asyncio.Future[None]":
-        """See `lane.Home`."""
+    def write(self, key: bytes) -> "asyncio.Future[None]":
+        """See `ports.Home`."""
+        lane = self.lanes[key]
         self._noted.pop(lane, None)
         row = lane.cursor()
-        lane.wrote(row)
-        written = self._put(lane.key, row)
-        if lane.taken_back:
-            written.add_done_callback(partial(_tell, lane, row))
+        lane.progress.wrote(row)
+        written = self._put(key, row)
+        if lane.progress.taken_back:
+            written.add_done_callback(partial(_tell, lane.progress, row))
         return written
 
     def _put(self, key: bytes, row: Cursor | None) -> "asyncio.Future[None]":
@@ -273,18 +282,20 @@ class Partition:
         if not row.cancelled() and isinstance(row.exception(), FencedError):
             self._worker.lost(self)
 
-    def note(self, lane: Lane) -> None:
-        """See `lane.Home`."""
-        if lane.row is not None and lane.next - lane.row.next >= CHECKPOINT_EVENTS and lane.state == "behind":
-            self.write(lane)
+    def note(self, key: bytes) -> None:
+        """See `ports.Home`."""
+        lane = self.lanes[key]
+        row = lane.progress.row
+        if row is not None and lane.state is LaneState.BEHIND and lane.next - row.next >= CHECKPOINT_EVENTS:
+            self.write(key)
         else:
             self._noted[lane] = None
 
     # --------------------------------------------------------------- the log
 
-    def wants_events(self, lane: Lane) -> None:
-        """See `lane.Home`."""
-        self._behind[lane] = None
+    def wants_events(self, key: bytes) -> None:
+        """See `ports.Home`."""
+        self._behind[self.lanes[key]] = None
         self._worker.reader.wake(self)
 
     @property
@@ -378,7 +389,7 @@ class Partition:
     def _pace(self) -> int:
         """The offset that all lanes of the window have passed which keep pace with the quicker ones."""
         head, dispatched = self.window.committable, self.dispatched
-        firsts = [(lane.first_windowed(), lane.settled_to) for lane in self.lanes.values()]
+        firsts = [(lane.first_windowed(), lane.progress.settled_to) for lane in self.lanes.values()]
         lags = sorted(
             0 if first is None else dispatched - first
             for first, settled in firsts
@@ -388,7 +399,7 @@ class Partition:
 
     def _refresh_row(self, lane: Lane) -> None:
         """Write a row that is out of date, or delete it when it says no more than the committed offset does."""
-        row = lane.row
+        row = lane.progress.row
         if lane.is_in_window and not lane.is_trying:
             if row is None:
                 return
@@ -396,8 +407,8 @@ class Partition:
                 self.delete_row(lane)
                 return
         if row is None or self._is_stale(lane, row):
-            self.write(lane)
-        if lane.state == "live":
+            self.write(lane.key)
+        if lane.state is LaneState.LIVE:
             self._noted[lane] = None
 
     def _is_superfluous(self, lane: Lane, row: Cursor) -> bool:
@@ -407,7 +418,7 @@ class Partition:
 
     def _is_stale(self, lane: Lane, row: Cursor) -> bool:
         current = lane.cursor()
-        has_followed = lane.settled_to <= row.next
+        has_followed = lane.progress.settled_to <= row.next
         if lane.is_idle and has_followed and current.next - row.next < IDLE_STRIDE:
             # Only the stream's place has moved, which all lanes share: a restart would read that stretch in vain.
             current = replace(current, next=row.next)
@@ -416,7 +427,7 @@ class Partition:
     def delete_row(self, lane: Lane) -> None:
         """The lane needs no row any more."""
         self._noted.pop(lane, None)
-        lane.row = None
+        lane.progress.row = None
         self._put(lane.key, None)
 
     def sweep(self) -> None:
@@ -425,8 +436,8 @@ class Partition:
         if committed is None:
             return
         for lane in list(self.lanes.values()):
-            has_command = lane.subscription is not None and lane.revision < lane.subscription.revision
-            if lane.is_idle and lane.row is None and lane.settled_to <= committed and not has_command:
+            has_command = lane.subscription is not None and lane.progress.revision < lane.subscription.revision
+            if lane.is_idle and lane.progress.row is None and lane.progress.settled_to <= committed and not has_command:
                 del self.lanes[lane.key]
                 self._noted.pop(lane, None)
                 self.wishes.forget_times(lane)
@@ -444,10 +455,10 @@ class Partition:
         """
         self.is_draining = True
         for lane in self.lanes.values():
-            lane.wake()
+            lane.waits.wake()
         if self._runners:
             await asyncio.wait(self._runners, timeout=seconds)
-        await cancel_all(self._runners)
+        await _cancel_all(self._runners)
         self._count_cut_off()
         await self._write_last_rows()
         self._count_taken_back()
@@ -456,15 +467,15 @@ class Partition:
     def _count_cut_off(self) -> None:
         """At-most-once can't send again what it had claimed: whatever was cut off now may be lost, and must be seen."""
         for lane in self.lanes.values():
-            for flight in lane.flights.values():
+            for flight in lane.in_flight.values():
                 if flight.claimed:
                     self._count_given_up(lane, flight.offset)
 
     def _count_taken_back(self) -> None:
         """Nor can anybody send what was claimed and not sent, if no row says so."""
         for lane in self.lanes.values():
-            for offset in lane.taken_back:
-                flight = lane.flights.get(offset)
+            for offset in lane.progress.taken_back:
+                flight = lane.in_flight.get(offset)
                 if flight is None or not flight.claimed:  # one that is claimed anew is counted as such
                     self._count_given_up(lane, offset)
 
@@ -473,16 +484,16 @@ class Partition:
 
     async def _write_last_rows(self) -> None:
         prefix = self.window.committable
-        rows = [self.write(lane) for lane in self.lanes.values() if self._needs_row(lane, prefix)]
+        rows = [self.write(lane.key) for lane in self.lanes.values() if self._needs_row(lane, prefix)]
         if rows:
             await asyncio.wait(rows, timeout=LAST_ROWS_SECONDS)
 
     def _needs_row(self, lane: Lane, prefix: int) -> bool:
-        if lane.row is not None:
-            return not lane.is_released or bool(lane.taken_back) or lane.cursor() != lane.row
+        if lane.progress.row is not None:
+            return not lane.is_released or bool(lane.progress.taken_back) or lane.cursor() != lane.progress.row
         # Ahead of the prefix: some of its events at or after it are settled, and must not be sent again.
         # Outside the window: rows that land now may let the prefix pass what QoS none has in its queue.
-        return lane.settled_to > prefix or not lane.is_in_window or lane.is_trying or not lane.is_released
+        return lane.progress.settled_to > prefix or not lane.is_in_window or lane.is_trying or not lane.is_released
 
     async def close(self) -> None:
         """End all work at once; nothing that is still under way counts. What is durable stays as it is."""
@@ -492,9 +503,15 @@ class Partition:
             self._count_taken_back()
         for lane in self.lanes.values():
             lane.close()
-        await cancel_all(self._runners)
+        await _cancel_all(self._runners)
 
 
-def _tell(lane: Lane, row: Cursor, written: "asyncio.Future[None]") -> None:
+def _tell(progress: Progress, row: Cursor, written: "asyncio.Future[None]") -> None:
     if not written.cancelled() and written.exception() is None:
-        lane.row_is_durable(row)
+        progress.is_durable(row)
+
+
+async def _cancel_all(tasks: set["asyncio.Task[None]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

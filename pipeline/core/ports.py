@@ -1,21 +1,15 @@
 """What a lane is given: how much it may hold, and what its partition does for it."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Protocol
 
+from pipeline.core.clock import Clock
 from pipeline.core.model import Event
-
-if TYPE_CHECKING:
-    from pipeline.core.lane import Lane
+from pipeline.core.observer import Observer
 
 EVENT_OVERHEAD_BYTES = 512
 """What an event costs in memory beyond its body, roughly: record, key, headers."""
-
-
-LaneState = Literal["live", "behind", "stopped"]
-"""Where a lane's events come from (architecture section 3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +26,25 @@ class LaneLimits:
     events: int
     bytes: int
     hold_seconds: float
+
+
+class LaneServices(Protocol):
+    """What all lanes of a worker share."""
+
+    @property
+    def clock(self) -> Clock:
+        """The time."""
+        ...
+
+    @property
+    def telemetry(self) -> Observer:
+        """What is told of settlements and losses."""
+        ...
+
+    @property
+    def limits(self) -> LaneLimits:
+        """The bounds of each lane."""
+        ...
 
 
 class Home(Protocol):
@@ -60,15 +73,15 @@ class Home(Protocol):
         """The window need not hold the offset any more."""
         ...
 
-    def write(self, lane: "Lane") -> "asyncio.Future[None]":
+    def write(self, key: bytes) -> "asyncio.Future[None]":
         """The lane's cursor row joins the next group commit; done when the broker has confirmed it."""
         ...
 
-    def note(self, lane: "Lane") -> None:
+    def note(self, key: bytes) -> None:
         """The lane's row is out of date: write it with the next checkpoint."""
         ...
 
-    def wants_events(self, lane: "Lane") -> None:
+    def wants_events(self, key: bytes) -> None:
         """The lane is behind and has room: read the log for it."""
         ...
 
@@ -76,8 +89,8 @@ class Home(Protocol):
         """So many bytes more (or less) are queued."""
         ...
 
-    def spawn(self, work: Callable[[], Coroutine[object, object, None]], lane: "Lane") -> None:
-        """Run a lane's runner as a task of the partition."""
+    def start_runner(self, key: bytes) -> None:
+        """One more runner carries events of the lane, as a task of the partition."""
         ...
 
 

@@ -79,8 +79,7 @@ class Wishes:
                 self.update(subscription.id, subscription)
 
     def _lane(self, key: bytes, start: int) -> Lane:
-        worker = self._worker
-        return Lane(key, self._partition, worker.deliver, worker.limits, start)
+        return Lane(key, self._partition, self._worker, start)
 
     def _restore(self, key: bytes, row: Cursor) -> None:
         lane = self._lane(key, row.next)
@@ -107,7 +106,7 @@ class Wishes:
         self._configure(lane, subscription)
         if subscription is not None:
             # Commands that concern this partition were carried out when it was opened or when they came.
-            lane.revision = subscription.revision
+            lane.progress.revision = subscription.revision
             self._apply_wish(lane, subscription, self._worker.clock.now())
         return lane
 
@@ -153,15 +152,18 @@ class Wishes:
         given_up = lane.abandon()
         if given_up:
             self._worker.telemetry.dropped("unknown-subscription", given_up, subscription=lane.name)
-        if lane.row is not None:
+        if lane.progress.row is not None:
             logger.info(
-                "subscription %s was deleted at %d of partition %d", lane.name, lane.row.next, self._partition.number
+                "subscription %s was deleted at %d of partition %d",
+                lane.name,
+                lane.progress.row.next,
+                self._partition.number,
             )
             self._partition.delete_row(lane)
 
     def _reconcile(self, lane: Lane, subscription: Subscription) -> None:
         """Apply a revision that the row has not noted yet: once."""
-        if subscription.revision <= lane.revision:
+        if subscription.revision <= lane.progress.revision:
             self._apply_wish(lane, subscription, self._worker.clock.now())
             return
         match subscription.resume_from:
@@ -180,7 +182,7 @@ class Wishes:
                         partition,
                         self._partition.dispatched,
                     )
-                lane.revision = subscription.revision
+                lane.progress.revision = subscription.revision
                 lane.move(offset)
             case Skip(partition, offset) if (
                 partition == self._partition.number and lane.next == offset < self._partition.dispatched
@@ -188,7 +190,7 @@ class Wishes:
                 self._worker.telemetry.dropped(
                     "skipped", subscription=lane.name, partition=self._partition.number, offset=offset
                 )
-                lane.revision = subscription.revision
+                lane.progress.revision = subscription.revision
                 lane.skip(offset)
             case Skip(partition, offset) if partition == self._partition.number:
                 logger.warning(
@@ -199,29 +201,29 @@ class Wishes:
                     partition,
                     lane.next,
                 )
-                lane.revision = subscription.revision
+                lane.progress.revision = subscription.revision
             case _:
-                lane.revision = subscription.revision
+                lane.progress.revision = subscription.revision
         self._take_up(lane, subscription)
 
     def _take_up(self, lane: Lane, subscription: Subscription) -> None:
         """A new revision is the wish to go on: FAILURE is cleared, waits are over."""
         lane.resume()
-        if lane.row is not None:
-            self._partition.note(lane)
+        if lane.progress.row is not None:
+            self._partition.note(lane.key)
         elif self._is_concerned(subscription):
             # Where the lane stands the committed offset will say; that the command was carried out, only a row can.
-            self._partition.write(lane)
+            self._partition.write(lane.key)
         self._apply_wish(lane, subscription, self._worker.clock.now())
 
     async def _replay_from(self, lane: Lane, subscription: Subscription, timestamp_ms: int, here: int) -> None:
         """Go on from a time; *here* is where the stream was when the command came, whatever it brings meanwhile."""
         owes = lane.next < here
         place = await self._worker.reader.offset_at(self._partition.number, timestamp_ms)
-        is_done = lane.revision >= subscription.revision  # the revision was heard of twice
+        is_done = lane.progress.revision >= subscription.revision  # the revision was heard of twice
         if is_done or lane.subscription is not subscription or self._partition.is_draining:
             return
-        lane.revision = subscription.revision
+        lane.progress.revision = subscription.revision
         if place is None:
             place = here
         if owes or place < here:
@@ -232,10 +234,10 @@ class Wishes:
     def _apply_wish(self, lane: Lane, subscription: Subscription, now: float) -> None:
         status = status_of(subscription, now)
         if status is Status.STARTED:
-            if lane.state == "stopped" and lane.status is not Status.FAILURE:
+            if lane.state.is_halted and lane.status is not Status.FAILURE:
                 lane.resume()
         elif status is Status.FAILURE:
             cause = Cause("configuration", subscription.problem or "", None, now)
             lane.stop(status, cause)
-        elif not (lane.status is Status.FAILURE and lane.state == "stopped"):
+        elif lane.status is not Status.FAILURE:
             lane.stop(status)

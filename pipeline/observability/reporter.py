@@ -6,12 +6,12 @@ from typing import Final
 
 from pipeline.core.clock import steady_now
 from pipeline.core.dispatcher import Dispatcher
-from pipeline.core.in_flight import Flight, Progress
+from pipeline.core.in_flight import NO_TRIES, InFlight, Shelved
 from pipeline.core.lane import Lane
-from pipeline.core.model import Status, Subscription
+from pipeline.core.lane_state import LaneState
+from pipeline.core.model import Subscription
 from pipeline.core.partition import Partition
 from pipeline.core.redaction import shown_url
-from pipeline.core.waiting import oldest_ms, waiting_in
 from pipeline.observability.absent import Absent, Known
 from pipeline.observability.status import (
     EVERY_LANE,
@@ -131,9 +131,7 @@ class WorkerReporter:
     def _oldest_left(self, partition: Partition) -> float:
         """The age of the oldest event that a lane has left to the log; what people have stopped is not waited for."""
         stamps = (
-            oldest_ms(lane)
-            for lane in partition.lanes.values()
-            if lane.state == "behind" or (lane.state == "stopped" and lane.status is Status.FAILURE)
+            lane.oldest_ms() for lane in partition.lanes.values() if lane.state in {LaneState.BEHIND, LaneState.FAILED}
         )
         oldest = min((stamp for stamp in stamps if stamp is not None), default=None)
         return 0.0 if oldest is None else max(0.0, self._dispatcher.clock.now() - oldest / 1000)
@@ -160,7 +158,7 @@ class WorkerReporter:
         looked_at = 0
         for partition in self._dispatcher.partitions():
             for lane in list(partition.lanes.values()):
-                if wanted.matches(_name(lane), lane.state, lane.status.value, partition.number):
+                if wanted.matches(_name(lane), lane.state.feed, lane.status.value, partition.number):
                     reports.append(self._lane(partition, lane))
                 looked_at += 1
                 if looked_at % LANES_AT_ONCE == 0:
@@ -181,16 +179,16 @@ class WorkerReporter:
 
     def _lane(self, partition: Partition, lane: Lane) -> LaneReport:
         subscription = lane.subscription
-        waiting, oldest = waiting_in(lane), oldest_ms(lane)
-        tries: list[Flight | Progress] = [*lane.flights.values()]
-        if lane.retry is not None:
-            tries.append(lane.retry)
-        most = max(tries, key=lambda each: each.attempt, default=None)
-        errors = [each.error for each in tries if each.error is not None]
+        waiting, oldest = lane.waiting(), lane.oldest_ms()
+        tried: list[InFlight | Shelved] = [*lane.in_flight.values()]
+        if lane.shelved is not None:
+            tried.append(lane.shelved)
+        most = max((each.tries for each in tried), key=lambda tries: tries.made, default=NO_TRIES)
+        errors = [each.tries.error for each in tried if each.tries.error is not None]
         return LaneReport(
             subscription=_name(lane),
             partition=partition.number,
-            state=lane.state,
+            state=lane.state.feed,
             status=lane.status.value,
             next=lane.next,
             waiting=waiting.at_most if waiting.is_exact else None,
@@ -198,13 +196,13 @@ class WorkerReporter:
             oldest_event_at=None if oldest is None else oldest / 1000,
             queued=len(lane.queue),
             queued_bytes=lane.queued_bytes,
-            in_flight=len(lane.flights),
-            attempt=0 if most is None else most.attempt,
-            first_attempt_at=None if most is None else most.first_attempt_at,
-            not_before=min((each.not_before for each in tries if each.not_before), default=0.0),
+            in_flight=len(lane.in_flight),
+            attempt=most.made,
+            first_attempt_at=most.first_at,
+            not_before=min((each.not_before for each in tried if each.not_before), default=0.0),
             error=max(errors, key=lambda error: error.at, default=None),
             cause=lane.cause,
-            revision=lane.revision,
+            revision=lane.progress.revision,
             qos="" if subscription is None else subscription.qos.value,
             url="" if subscription is None else shown_url(subscription.url),
             warning=None if subscription is None else self._warning_of(subscription),

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from pipeline.core.attempts import FailedAttempt
+from pipeline.core.lane_state import Feed
 from pipeline.core.model import Cause
-from pipeline.core.ports import LaneState
 
 Absence = Literal["idle", "elsewhere"]
 """Why a subscription has no lane in a worker: it has nothing to do, or another worker has its partition (absent.py)."""
@@ -36,7 +36,7 @@ class LaneReport:
 
     subscription: str
     partition: int
-    state: LaneState
+    state: Feed
     status: str
     next: int
     waiting: int | None

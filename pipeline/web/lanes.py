@@ -8,12 +8,12 @@ from multidict import MultiMapping
 
 from pipeline.core.attempts import FailedAttempt
 from pipeline.core.clock import shown_time
+from pipeline.core.lane_state import Feed
 from pipeline.core.model import Cause, Status
-from pipeline.core.ports import LaneState
 from pipeline.core.redaction import mask_cut, shown_url
 from pipeline.observability.status import EVERY_LANE, Absence, AbsentReport, LaneFilter, LaneReport
 
-STATES: Final = (*get_args(LaneState), *get_args(Absence))
+STATES: Final = (*get_args(Feed), *get_args(Absence))
 STATUSES: Final = tuple(Status)
 PARAMETERS: Final = ("subscription", "state", "status", "partition", "limit", "offset")
 DEFAULT_LIMIT: Final = 100

@@ -12,6 +12,7 @@ from pipeline.core.lane import Lane
 from pipeline.core.lease import Lease
 from pipeline.core.partition import Partition
 from pipeline.core.reconcile import Wishes
+from pipeline.core.runner import Runner
 from pipeline.core.window import Window
 from tests.simulation.actions import (
     CASTS,
@@ -91,8 +92,8 @@ MUTANTS = (
         "at-most-once sends before its claim is durable",
         Lane,
         "claim",
-        was="await self._home.write(self)",
-        becomes="self._home.write(self)",
+        was="await self._home.write(self.key)",
+        becomes="self._home.write(self.key)",
     ),
     Mutant(
         "a lane goes live one offset too early",
@@ -105,8 +106,8 @@ MUTANTS = (
         "a lane that goes live passes over an offset",
         Lane,
         "join_stream",
-        was="max(self._floor, self.next)",
-        becomes="max(self._floor, self.next) + 1",
+        was="max(self.progress.floor, self.next)",
+        becomes="max(self.progress.floor, self.next) + 1",
     ),
     Mutant(
         "the backlog hands over what the stream will bring",
@@ -132,12 +133,12 @@ MUTANTS = (
         becomes="pass",
         kind="commands",
     ),
-    Mutant("a row goes back", Lane, "next", was="max(self._floor, min(", becomes="max(0, min("),
+    Mutant("a row goes back", Lane, "next", was="max(self.progress.floor, min(", becomes="max(0, min("),
     Mutant(
         "a dead letter counts before it is confirmed",
         Delivery,
-        "_dead_letter",
-        was="await letters.put(letter)",
+        "dead_letter",
+        was="await self.dead_letters.put(letter)",
         becomes="pass",
         casts=("l", "b", "lu"),
         only=(Arrive, Answer, Commit),
@@ -179,7 +180,7 @@ MUTANTS = (
         only=(Arrive, Command, Hear),
         setting=Setting(is_empty=True),
     ),
-    Mutant("a failed event is not kept", Lane, "_stop", was="if kept is not None", becomes="if False"),
+    Mutant("a failed event is not kept", Lane, "_halt", was="if kept is not None", becomes="if False"),
     Mutant(
         "an event that is put back is not read again",
         Lane,
@@ -193,7 +194,7 @@ MUTANTS = (
         "an event in flight is read again",
         Lane,
         "feed",
-        was=" or event.offset in self.flights",
+        was=" or event.offset in self.in_flight",
         becomes="",
         known=RESUMED_WITH_OTHERS_IN_FLIGHT,
     ),
@@ -201,7 +202,7 @@ MUTANTS = (
         "a replay is carried out once more after a restart",
         Wishes,
         "_reconcile",
-        was="subscription.revision <= lane.revision",
+        was="subscription.revision <= lane.progress.revision",
         becomes="False",
         kind="commands",
         casts=("l",),
@@ -209,8 +210,8 @@ MUTANTS = (
     Mutant(
         "a pause is overlooked after a wait",
         Lane,
-        "goes_on",
-        was='if self.state == "stopped":',
+        "may_go_on",
+        was="if self.state.is_halted:",
         becomes="if False:",
         kind="commands",
         casts=("l",),
@@ -220,7 +221,7 @@ MUTANTS = (
         "a claim that a stop cuts off is kept",
         Lane,
         "claim",
-        was="self._unclaim(flight)",
+        was="self.progress.unclaim(flight.offset)",
         becomes="pass",
         kind="stops",
         casts=("a",),
@@ -237,9 +238,9 @@ MUTANTS = (
     ),
     Mutant(
         "a former owner writes dead letters",
-        Delivery,
+        Runner,
         "_dead_letter",
-        was="if not self.lease.is_held and",
+        was="if not delivery.lease.is_held and",
         becomes="if False and",
         casts=("u", "lu"),
         only=(Arrive, Answer, TakeOver),
@@ -248,8 +249,8 @@ MUTANTS = (
     Mutant(
         "an event that was claimed, and waits for the lease, is not handed back by a clean stop",
         Lane,
-        "regain",
-        was="self._take_back(flight)",
+        "hand_back_claim",
+        was="self.progress.take_back(flight.offset)",
         becomes="pass",
         kind="stops",
         casts=("a",),

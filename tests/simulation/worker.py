@@ -15,7 +15,6 @@ from pipeline.core.outcome import Outcome
 from pipeline.core.partition import Partition
 from pipeline.core.ports import LaneLimits
 from pipeline.core.rate_limit import Pacing
-from pipeline.core.waiting import waiting_in
 from pipeline.observability.telemetry import Telemetry
 from tests.simulation.ledger import Ledger, ViolationError
 from tests.support.fakes import (
@@ -181,7 +180,7 @@ class Worker:
             self.problems.append(f"{name}: {offset} is sent while it is in flight")
         lane = None if self.partition is None else self.partition.lanes.get(event.key or b"")
         # At-most-once keeps the promise of its claim.
-        if lane is not None and lane.state == "stopped" and subscription.qos is not Qos.AT_MOST_ONCE:
+        if lane is not None and lane.state.feed == "stopped" and subscription.qos is not Qos.AT_MOST_ONCE:
             self.problems.append(f"{name}: {offset} is sent although the lane is {lane.status}")
 
     # ----------------------------------------------------------- life
@@ -223,7 +222,7 @@ class Worker:
         tasks = list(self._tasks)
         if partition is not None:
             for lane in partition.lanes.values():
-                lane._cancel_wait()
+                lane.waits.end_timer()
             tasks += partition._runners
         for task in tasks:
             task.cancel()
@@ -310,14 +309,14 @@ class Worker:
 
     def _check_waiting(self, lane: Lane) -> None:
         """What the lane says of the number of its events that wait holds."""
-        waiting = len(lane.queue) + len(lane.flights)
-        if lane.state != "live" and self.partition is not None:
+        waiting = len(lane.queue) + len(lane.in_flight)
+        if lane.state.feed != "live" and self.partition is not None:
             waiting += sum(
-                record.key == lane.key and record.offset not in lane.flights
+                record.key == lane.key and record.offset not in lane.in_flight
                 for record in self.ledger.log.records
                 if lane.read_from <= record.offset < self.partition.dispatched
             )
-        told = waiting_in(lane)
+        told = lane.waiting()
         if told.at_most < waiting or (told.is_exact and told.at_most > waiting):
             raise ViolationError(f"{lane.name}: {waiting} events wait, and it is said: {told}")
 

@@ -259,7 +259,7 @@ class World:
                 break
             await self._round()
         for spec in list(self.people.specs.values()):
-            failed = any(lane.name == spec.id and lane.state == "stopped" for lane in self._started().lanes)
+            failed = any(lane.name == spec.id and lane.state.feed == "stopped" for lane in self._started().lanes)
             if failed or spec.wish is not Wish.DELIVER:
                 self.people.resume(spec.id)
         self._hear()
@@ -323,7 +323,7 @@ class World:
             return "no worker"
         lanes = [
             f"{lane.name}: {lane.state} {lane.status.value} next {lane.next} read {lane.read_from} queue "
-            f"{len(lane.queue)} flights {sorted(lane.flights)} windowed {lane.windowed} runners {lane._runners}"
+            f"{len(lane.queue)} flights {sorted(lane.in_flight)} windowed {lane.windowed} runners {lane._runners}"
             for lane in owner.lanes
         ]
         partition = owner.partition

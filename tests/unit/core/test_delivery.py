@@ -27,7 +27,7 @@ async def test_events_of_a_lane_are_sent_one_at_a_time_and_in_order() -> None:
         await core.answer(offset, Delivered(204))
 
     assert core.telemetry.deliveries["delivered"] == 3
-    assert core.lane().row is None, "a lane that keeps up costs no row"
+    assert core.lane().progress.row is None, "a lane that keeps up costs no row"
     await core.end()
 
 
@@ -281,7 +281,7 @@ async def test_lanes_whose_receiver_is_silent_leave_half_of_the_slots_to_the_oth
     await core.stream(1, "quick")
 
     assert core.send.pending[-1].subscription.id == "quick"
-    assert all(core.lane(name).suspect for name in "abcd")
+    assert all(core.lane(name).is_suspect for name in "abcd")
     await core.end()
 
 

@@ -70,11 +70,11 @@ async def test_waiting_ends_with_a_pause_and_with_a_drain() -> None:
     await core.stream(2)
     await core.wish(paused(subscription()))
     await core.land()
-    assert core.lane().flights == {}
+    assert core.lane().in_flight == {}
 
     await core.wish(resumed(subscription()))
     await core.read()
-    assert [*core.lane().flights] == [0]
+    assert [*core.lane().in_flight] == [0]
     await core.stop()
 
     following = await Core(before=core).open()
@@ -158,7 +158,7 @@ async def test_one_that_was_claimed_is_left_to_the_next_owner_by_a_clean_revoke(
 async def test_one_that_was_claimed_is_neither_sent_nor_forgotten_by_a_former_owner() -> None:
     core = await claimed_without_lease()
     following = await Core(before=core).open()
-    core.lane()._home.write(core.lane())
+    core.lane()._home.write(core.lane().key)
     await core.land()
 
     assert core.dispatcher.partitions() == []
@@ -201,7 +201,7 @@ async def test_one_that_was_taken_back_in_a_row_that_has_landed_is_not() -> None
     await core.land()
     assert core.row_topic.rows[b"s"].next == 0
     following = await Core(before=core).open()
-    core.lane()._home.write(core.lane())
+    core.lane()._home.write(core.lane().key)
     await core.land()
     assert core.dispatcher.partitions() == []
     assert core.telemetry.drops["given-up"] == 0

@@ -124,7 +124,7 @@ async def test_a_lane_begins_where_its_row_says(row: Cursor | None, state: str |
     if row is not None:
         before.row_topic.rows[b"s"] = Cursor(row.next, row.status, revision=0)
     core = await Core(before=before, limits=LaneLimits(events=100, bytes=1_000_000, hold_seconds=5.0)).open()
-    assert (core.lane().state if row else None) == state
+    assert (core.lane().state.feed if row else None) == state
 
     await core.stream(8)
     await core.read()
@@ -340,8 +340,8 @@ async def test_when_the_worker_is_full_its_largest_lanes_go_behind() -> None:
     core = await Core(subscription("big"), subscription("small"), limits=limits, worker_bytes=6_000).open()
     await core.hand_out([*core.produce(2, "small"), *core.produce(12, "big")])
 
-    assert core.lane("big").state == "behind"
-    assert core.lane("small").state == "live"
+    assert core.lane("big").state.feed == "behind"
+    assert core.lane("small").state.feed == "live"
     assert 2 * core.dispatcher.queued_bytes <= 6_000
     await core.end()
     assert core.dispatcher.queued_bytes == 0
@@ -354,10 +354,10 @@ async def test_an_event_that_is_held_too_long_lets_the_others_be_committed() -> 
     await core.answer(1)
     await asyncio.sleep(4.9)
     await core.checkpoint()
-    assert core.lane("slow").state == "live"
+    assert core.lane("slow").state.feed == "live"
     await asyncio.sleep(0.2)
     await core.checkpoint()
-    assert core.lane("slow").state == "behind"
+    assert core.lane("slow").state.feed == "behind"
     assert core.prefix == 0, "its row is on the way"
     await core.land()
 

@@ -23,7 +23,7 @@ async def test_live_to_behind_the_window_holds_until_the_row_has_landed() -> Non
     await core.stream(1)
     await core.stream(5)
     lane = core.lane()
-    assert (lane.state, lane.next, len(lane.queue), lane.windowed) == ("behind", 0, 0, 6)
+    assert (lane.state.feed, lane.next, len(lane.queue), lane.windowed) == ("behind", 0, 0, 6)
     assert core.dispatcher.queued_bytes == 0
     await core.stream(1)  # comes while the row is on its way
     assert core.prefix == 0
@@ -50,7 +50,7 @@ async def test_behind_to_live_there_is_no_gap_and_no_overlap() -> None:
         await core.answer(offset)
 
     assert core.send.offsets() == list(range(12))
-    assert core.lane().state == "live"
+    assert core.lane().state.feed == "live"
     assert core.telemetry.drops["lane-full"] == 0
     await core.end()
 
@@ -64,7 +64,7 @@ async def test_a_lane_that_is_behind_reads_no_more_than_it_may_hold() -> None:
         await core.read()
         assert len(core.lane().queue) <= 4
 
-    assert core.lane().state == "behind"
+    assert core.lane().state.feed == "behind"
     assert core.pending == [0]
     await core.end()
 
@@ -78,7 +78,7 @@ async def test_the_backlog_is_not_handed_over_beyond_what_the_stream_has_brought
     for offset in range(6):
         await core.read()
         await core.answer(offset)
-    assert core.lane().state == "live"
+    assert core.lane().state.feed == "live"
     assert core.pending == []
     await core.hand_out(late)
     await core.answer(6)
@@ -125,7 +125,7 @@ async def test_a_row_is_deleted_once_the_lane_is_live_and_the_commit_has_caught_
     await core.land()
 
     assert core.row_topic.rows == {}
-    assert core.lane().row is None
+    assert core.lane().progress.row is None
     await core.end()
 
 
@@ -143,7 +143,7 @@ async def test_a_full_lane_at_qos_none_drops_the_newest_whether_events_or_bytes_
 
     await core.stream(8)
 
-    assert core.lane().state == "live"
+    assert core.lane().state.feed == "live"
     assert core.telemetry.drops["lane-full"] == 4
     assert core.prefix == 8
     await core.end()
@@ -163,7 +163,7 @@ async def test_an_event_in_flight_is_not_sent_again_when_a_failed_lane_is_resume
     for offset in (1, 2, 0):
         await core.answer(offset)
     assert core.lane().status is Status.STARTED
-    assert core.lane().flights == {}
+    assert core.lane().in_flight == {}
     assert core.lane().next == 3
     await core.end()
 
@@ -333,7 +333,7 @@ async def test_a_clean_stop_keeps_the_wait_between_two_tries() -> None:
     core = await Core(subscription()).open()
     await core.stream(1)
     await core.answer(0, BROKEN)
-    due = core.lane().flights[0].not_before
+    due = core.lane().in_flight[0].not_before
     drain = asyncio.create_task(core.stop())
     await settle()
     await core.land()
@@ -399,7 +399,7 @@ async def test_a_refused_dead_letter_of_an_unknown_subscription_is_counted_as_dr
     await settle()
 
     assert core.telemetry.drops["unknown-subscription"] == 1
-    assert core.lane().state == "live"
+    assert core.lane().state.feed == "live"
     assert len(core.letters.pending) == 1
     await core.end()
 
@@ -423,7 +423,7 @@ async def test_a_wait_longer_than_the_hold_costs_a_row_and_no_held_offset(qos: Q
     await core.land()
 
     lane = core.lane()
-    assert (lane.state, lane.next, lane.windowed, len(lane.queue), lane.flights) == ("behind", 0, 0, 0, {})
+    assert (lane.state.feed, lane.next, lane.windowed, len(lane.queue), lane.in_flight) == ("behind", 0, 0, 0, {})
     assert core.prefix == 3
     assert core.row_topic.rows[b"s"].attempt == 1
     assert core.pending == []

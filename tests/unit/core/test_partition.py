@@ -22,7 +22,7 @@ async def test_a_lane_is_not_forgotten_while_a_command_is_carried_out_in_it() ->
     await asyncio.sleep(1.0)
 
     assert core.lane() is lane
-    assert (lane.state, lane.next) == ("behind", 0)
+    assert (lane.state.feed, lane.next) == ("behind", 0)
     await core.end()
 
 
@@ -87,13 +87,13 @@ async def test_who_has_caught_up_and_waits_for_its_row_wants_nothing_to_be_read(
     await core.answer(0)
     await core.wish(paused(subscription("s")))
     await core.wish(resumed(subscription("s")))
-    assert core.lane().state == "behind"
+    assert core.lane().state.feed == "behind"
     assert core.partition.wanted() is None
 
     await core.stream(1)
     await core.land()
     await core.read()
     await core.land()
-    assert core.lane().state == "live"
+    assert core.lane().state.feed == "live"
     assert core.pending == [1]
     await core.end()

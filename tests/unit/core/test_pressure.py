@@ -65,7 +65,7 @@ async def test_lanes_that_keep_pace_stay_live_however_long_their_queue_is() -> N
     await asyncio.sleep(3 * PATIENCE_SECONDS)
     core.dispatcher.relieve_pressed()
     assert valve.held == {0}
-    assert {lane.state for lane in core.partition.lanes.values()} == {"live"}
+    assert {lane.state.feed for lane in core.partition.lanes.values()} == {"live"}
     assert core.rows.pending == []
     await core.end()
 
@@ -78,11 +78,11 @@ async def test_the_lane_that_does_not_answer_goes_behind_and_the_others_go_on() 
     assert valve.held == {0}
 
     core.dispatcher.relieve_pressed()
-    assert core.lane("sub-0").state == "live", "not before its time"
+    assert core.lane("sub-0").state.feed == "live", "not before its time"
     await asyncio.sleep(PATIENCE_SECONDS + 0.1)
     core.dispatcher.relieve_pressed()
-    assert core.lane("sub-0").state == "behind"
-    assert {core.lane(name).state for name in NAMES[1:]} == {"live"}
+    assert core.lane("sub-0").state.feed == "behind"
+    assert {core.lane(name).state.feed for name in NAMES[1:]} == {"live"}
     assert valve.held == {0}, "not before its row is durable"
     await core.land()
     assert len(core.partition.window) == 0
@@ -97,10 +97,10 @@ async def test_without_pressure_a_lane_is_held_for_the_whole_time() -> None:
     await asyncio.sleep(ROOMY.hold_seconds - 1)
     core.dispatcher.relieve_pressed()
     await core.checkpoint()
-    assert core.lane("sub-0").state == "live"
+    assert core.lane("sub-0").state.feed == "live"
     await asyncio.sleep(2)
     await core.checkpoint()
-    assert core.lane("sub-0").state == "behind"
+    assert core.lane("sub-0").state.feed == "behind"
     await core.end()
 
 

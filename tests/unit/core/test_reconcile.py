@@ -101,7 +101,7 @@ async def test_a_pause_sends_nothing_more_and_a_resume_goes_on_where_it_was() ->
     await core.land()
     await core.stream(1)
 
-    assert (core.lane().state, core.lane().status, core.lane().next) == ("stopped", Status.PAUSED, 1)
+    assert (core.lane().state.feed, core.lane().status, core.lane().next) == ("stopped", Status.PAUSED, 1)
     assert core.prefix == 4, "the row covers what the stream brings"
     assert core.pending == []
     await core.wish(resumed(spec))
@@ -404,7 +404,7 @@ async def test_a_replay_by_time_repeats_nothing_in_a_partition_that_is_new() -> 
     await core.answer(2)
 
     assert core.send.offsets() == [0, 1, 2]
-    assert core.lane().revision == 1
+    assert core.lane().progress.revision == 1
     await core.end()
 
 

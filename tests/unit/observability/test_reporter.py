@@ -174,7 +174,7 @@ async def test_the_events_of_a_lane_that_is_behind_are_counted_and_others_are_no
     for _ in range(6):  # one more than the lane may hold beside the one in flight
         await others(core, 10)
         await core.stream(1)
-    assert (core.lane().state, await told(core)) == ("behind", (6, 6))
+    assert (core.lane().state.feed, await told(core)) == ("behind", (6, 6))
     await others(core, 30)
     await core.stream(2)
     assert await told(core) == (8, 8)
@@ -252,7 +252,7 @@ async def test_the_oldest_event_of_a_lane_that_is_behind_has_an_age_that_ends_wi
         await core.read()
         await core.answer(offset)
     await core.read()
-    assert (core.lane().state, await told(core), await oldest(core)) == ("live", (0, 0), 0.0)
+    assert (core.lane().state.feed, await told(core), await oldest(core)) == ("live", (0, 0), 0.0)
     await core.end()
 
 

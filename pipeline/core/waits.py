@@ -1,17 +1,19 @@
 """The waits of a lane: for another try, for its turn, for the lease. One call ends all of them."""
 
 import asyncio
+from collections.abc import Callable
 
 from pipeline.core.lease import Lease
 
 
-class Sleepers:
-    """The runners of one lane that wait."""
+class Waits:
+    """The runners of one lane that wait in memory, and the timer of an event that waits in the log."""
 
-    __slots__ = ("_sleepers",)
+    __slots__ = ("_sleepers", "_timer")
 
     def __init__(self) -> None:
         self._sleepers: set[asyncio.Future[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
 
     async def sleep(self, seconds: float) -> None:
         """Return after *seconds*, or when the lane is woken."""
@@ -25,7 +27,7 @@ class Sleepers:
             timer.cancel()
             self._sleepers.discard(sleeper)
 
-    async def sleep_without(self, lease: Lease) -> None:
+    async def until_held(self, lease: Lease) -> None:
         """Return when *lease* is held, or when the lane is woken."""
         sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._sleepers.add(sleeper)
@@ -36,9 +38,24 @@ class Sleepers:
             self._sleepers.discard(sleeper)
 
     def wake(self) -> None:
-        """End the waits: something has changed."""
+        """End the waits of runners: something has changed."""
         for sleeper in self._sleepers:
             _wake(sleeper)
+
+    @property
+    def is_timed(self) -> bool:
+        """An event in the log is not due yet."""
+        return self._timer is not None
+
+    def set_timer(self, seconds: float, when_due: Callable[[], None]) -> None:
+        """Call *when_due* after *seconds*."""
+        self._timer = asyncio.get_running_loop().call_later(seconds, when_due)
+
+    def end_timer(self) -> None:
+        """The event is due, or due no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 def _wake(sleeper: "asyncio.Future[None]") -> None:

@@ -1,0 +1,52 @@
+"""The states of a lane, and what leads from one to another.
+
+    live ──queue over its bound, or an event held too long──▶ behind     the cursor row first, then the window lets go
+    live, behind ──failure, or what people ask for──▶ halted             the same, with the cause
+    halted ──resume, skip, replay, an edit──▶ behind                     the cursor moves; nothing else changes
+    behind ──skip, replay, an event put back──▶ behind                   the cursor moves, or steps back
+    behind ──read up to where the stream is──▶ live                      one comparison on one event loop
+    any ──the subscription is deleted──▶ live                            nothing is owed any more
+
+halted: failed, stopped (by the consumer), paused (by the publisher), closed.
+"""
+
+from enum import Enum
+from typing import Final, Literal
+
+from pipeline.core.model import Status
+
+Feed = Literal["live", "behind", "stopped"]
+"""Where a lane's events come from: from the stream, from the log read again, from nowhere."""
+
+
+class LaneState(Enum):
+    """One of six.
+
+    Attributes:
+        feed: where its events come from.
+        status: what cursor rows and people are told.
+        is_halted: nothing is delivered until somebody asks for it.
+    """
+
+    LIVE = "live", Status.STARTED
+    BEHIND = "behind", Status.STARTED
+    FAILED = "stopped", Status.FAILURE
+    STOPPED = "stopped", Status.STOPPED
+    PAUSED = "stopped", Status.PAUSED
+    CLOSED = "stopped", Status.CLOSED
+
+    def __init__(self, feed: Feed, status: Status) -> None:
+        self.feed = feed
+        self.status = status
+        self.is_halted = feed == "stopped"
+
+
+HALTED: Final = {state.status: state for state in LaneState if state.is_halted}
+"""The state in which nothing is delivered for this reason."""
+
+TRANSITIONS: Final = {
+    LaneState.LIVE: {LaneState.BEHIND, *HALTED.values()},
+    LaneState.BEHIND: {LaneState.LIVE, LaneState.BEHIND, *HALTED.values()},
+    **{state: {LaneState.BEHIND, *HALTED.values()} for state in HALTED.values()},
+}
+"""What may follow each state. A deleted subscription's lane begins anew as live, whatever it was."""

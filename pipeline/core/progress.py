@@ -1,0 +1,56 @@
+"""How far a lane has come: what is settled, what its row says, and which claims were taken back. Pure."""
+
+from pipeline.core.model import Cursor
+
+
+class Progress:
+    """The bookkeeping of one lane's cursor. `Lane` alone writes to it.
+
+    Attributes:
+        floor: the cursor is never before it; within a revision it steps back for a claim that was not used alone.
+        row: the last row that was written, None where there is none.
+        revision: of the subscription: the last one whose command was carried out here.
+        settled_to: the offset after the last settled one.
+        taken_back: claimed and not sent: no row before these is known to be durable yet.
+    """
+
+    __slots__ = ("floor", "revision", "row", "settled_to", "taken_back")
+
+    def __init__(self, start: int) -> None:
+        self.floor = start
+        self.row: Cursor | None = None
+        self.revision = -1
+        self.settled_to = 0
+        self.taken_back: set[int] = set()
+
+    def restore(self, row: Cursor) -> None:
+        """Take up a row that the former owner left."""
+        self.row, self.revision, self.floor = row, row.revision, row.next
+
+    def wrote(self, row: Cursor) -> None:
+        """The row is on its way: from now on the cursor is never before it."""
+        self.row = row
+        self.floor = row.next
+
+    def is_durable(self, row: Cursor) -> None:
+        """The broker has confirmed the row: what it does not pass is not lost."""
+        self.taken_back = {offset for offset in self.taken_back if offset < row.next}
+
+    def settle(self, offset: int) -> None:
+        """The event at *offset* is done, or claimed by a durable row."""
+        if offset >= self.settled_to:
+            self.settled_to = offset + 1
+
+    def claim(self, offset: int) -> None:
+        """A durable row passes *offset*: at-most-once counts it as settled."""
+        self.settle(offset)
+        self.taken_back.discard(offset)
+
+    def unclaim(self, offset: int) -> None:
+        """The event provably was not sent, so the cursor may step back to it."""
+        self.floor = offset
+
+    def take_back(self, offset: int) -> None:
+        """The same for a claim that is durable: until a row before it is, the next owner would pass the event over."""
+        self.unclaim(offset)
+        self.taken_back.add(offset)

@@ -1,0 +1,238 @@
+"""A runner carries the events of one lane, one after another, each as far as it goes now.
+
+    take -> wanted? -> turn -> slot -> still wanted, lane still delivering? -> lease -> (at-most-once: claim) -> attempt
+         -> settled | waits, and again | dead letter | the lane stops
+
+After each wait it asks the lane anew: what came in between, a pause, an edit, a command, the end of the partition, may
+have ended the event's time here.
+"""
+
+import asyncio
+
+from pipeline.core.dead_letter import Letter
+from pipeline.core.delivery import Delivery
+from pipeline.core.errors import FencedError, LeaseEndedError
+from pipeline.core.in_flight import InFlight
+from pipeline.core.lane import Lane
+from pipeline.core.model import Qos, Subscription
+from pipeline.core.observer import DropRule, Settlement
+from pipeline.core.outcome import Delivered, Failed, Outcome, describe, may_have_arrived
+from pipeline.core.policy import DeadLetter, Drop, Reason, Retry, Settle, Stop
+
+
+class Runner:
+    """One of a lane's runners; as many as its subscription's concurrency run at a time."""
+
+    __slots__ = ("_delivery", "_lane")
+
+    def __init__(self, lane: Lane, delivery: Delivery) -> None:
+        self._lane = lane
+        self._delivery = delivery
+
+    async def run(self) -> None:
+        """Carry events until the lane has none for this runner."""
+        lane = self._lane
+        try:
+            while (flight := lane.take()) is not None:
+                try:
+                    await self._carry(flight)
+                except FencedError:
+                    raise
+                except Exception as error:
+                    # A fault of ours: the partition logs it; the event must not stay in flight.
+                    if lane.in_flight.get(flight.offset) is flight:
+                        lane.fail(flight, "exception", f"internal error: {type(error).__name__}", has_arrived=True)
+                    raise
+        finally:
+            lane.runner_ended()
+
+    async def _carry(self, flight: InFlight) -> None:
+        """Deliver the event as far as it goes now: until it is settled, put back or stops its lane."""
+        lane = self._lane
+        if lane.subscription is None and not await self._becomes_known(flight):
+            return
+        while True:
+            outcome = await self._outcome(flight)
+            if outcome is None:
+                return
+            if not lane.is_current(flight):
+                return
+            if isinstance(outcome, Delivered):
+                self._settle(flight, "delivered")
+                return
+            if not await self._act_on(flight, outcome):
+                return
+
+    async def _becomes_known(self, flight: InFlight) -> bool:
+        """Whether the subscription was made a moment ago, and the event is still to be sent."""
+        lane = self._lane
+        await self._delivery.registry.caught_up()
+        if not lane.may_go_on(flight):
+            return False
+        if lane.subscription is None:
+            await self._give_up_unknown(flight)
+            return False
+        return True
+
+    # --------------------------------------------------------------- one attempt
+
+    async def _outcome(self, flight: InFlight) -> Outcome | None:
+        """What comes of an attempt, when it is its turn and the lease is held; None when it is not to be made."""
+        while await self._has_turn(flight):
+            try:
+                return await self._attempt(flight)
+            except LeaseEndedError:
+                self._delivery.telemetry.withheld()
+                if not await self._regain_lease(flight):
+                    break
+        return None
+
+    async def _has_turn(self, flight: InFlight) -> bool:
+        """Whether an attempt is to be made: the subscription wants the event, and its rate allows one now."""
+        lane = self._lane
+        while (subscription := lane.subscription) is not None:
+            if not self._is_wanted(subscription, flight):
+                # A long run of events that nobody wants must not keep the event loop.
+                await asyncio.sleep(0)
+                return False
+            seconds = self._delivery.seconds_until_turn(subscription)
+            if not seconds:
+                break
+            if not (lane.may_go_on(flight) and await self._sleep(flight, seconds)):
+                return False
+        return True
+
+    def _is_wanted(self, subscription: Subscription, flight: InFlight) -> bool:
+        """Whether the subscription wants the event, found out once per revision; one that it doesn't is settled."""
+        if subscription.filter is None or flight.wanted_by is subscription:
+            return True
+        if subscription.filter(flight.event):
+            flight.wanted_by = subscription
+            return True
+        self._settle(flight, "filtered")
+        return False
+
+    async def _attempt(self, flight: InFlight) -> Outcome | None:
+        """One attempt; None when something came in between and it was not made.
+
+        Raises:
+            LeaseEndedError: it was not made either.
+        """
+        lane, delivery = self._lane, self._delivery
+        slots, suspect = delivery.slots, lane.is_suspect
+        if not slots.try_acquire(suspect=suspect):
+            await slots.acquire(suspect=suspect)
+        try:
+            # Only now: while this runner waited for the registry or a slot the lane may have been stopped or edited.
+            subscription = lane.subscription
+            if subscription is None or not lane.may_go_on(flight) or not self._is_wanted(subscription, flight):
+                return None
+            delivery.lease.check()
+            if subscription.qos is Qos.AT_MOST_ONCE:
+                # The slot first: a claim is a promise to send, which must not be kept waiting behind other lanes.
+                await lane.claim(flight)
+                if not lane.is_current(flight):
+                    return None
+                delivery.lease.check()
+            outcome = await delivery.attempt(subscription, flight)
+            lane.is_suspect = isinstance(outcome, Failed) and outcome.timed_out
+            return outcome
+        finally:
+            slots.release(suspect=suspect)
+
+    # --------------------------------------------------------------- waits
+
+    async def _sleep(self, flight: InFlight, seconds: float) -> bool:
+        """Let *seconds* pass, a long time outside of memory; whether this runner then goes on with the event."""
+        lane = self._lane
+        if lane.is_delivering:
+            if lane.shelves(seconds):
+                lane.shelve(flight, seconds)
+                return False
+            await lane.waits.sleep(seconds)
+        return lane.may_go_on(flight)
+
+    async def _regain_lease(self, flight: InFlight) -> bool:
+        """Keep the event, which was not sent, until the lease is held; whether this runner then goes on with it."""
+        lane, lease = self._lane, self._delivery.lease
+        lane.hand_back_claim(flight)
+        while flight.epoch == lane.epoch and lane.is_delivering and not lease.is_held:
+            await lane.waits.until_held(lease)
+        return lane.may_go_on(flight)
+
+    async def _awaits_lease(self, flight: InFlight) -> bool:
+        """Keep the event, which is to be dead-lettered, until the lease is held; False if it never is."""
+        lane, lease = self._lane, self._delivery.lease
+        while flight.epoch == lane.epoch and not lane.is_draining and not lease.is_held:
+            await lane.waits.until_held(lease)
+        return lane.is_current(flight) and lease.is_held
+
+    # --------------------------------------------------------------- and then
+
+    async def _act_on(self, flight: InFlight, outcome: Outcome) -> bool:
+        """Act on an outcome that isn't a delivery; whether there is another attempt to make now."""
+        lane = self._lane
+        match self._delivery.judge(lane.rules, flight, outcome):
+            case Settle():
+                lane.settle(flight)
+            case Retry(after_seconds, renew_token):
+                if renew_token:
+                    flight.tries = flight.tries._replace(renew_token=True, token_renewed=True)
+                lane.back_off(flight, after_seconds)
+                return await self._sleep(flight, after_seconds) if after_seconds > 0 else lane.may_go_on(flight)
+            case DeadLetter(reason):
+                await self._dead_letter(flight, reason, outcome)
+            case Stop(kind):
+                lane.fail(flight, kind, describe(outcome), has_arrived=may_have_arrived(outcome))
+            case Drop():
+                self._drop(flight, "not-retried")
+        return False
+
+    def _settle(self, flight: InFlight, how: Settlement) -> None:
+        self._delivery.telemetry.settled(how)
+        self._lane.settle(flight)
+
+    def _drop(self, flight: InFlight, rule: DropRule) -> None:
+        event = flight.event
+        self._delivery.telemetry.dropped(
+            rule, subscription=self._lane.name, partition=event.partition, offset=event.offset
+        )
+        self._settle(flight, "dropped")
+
+    async def _dead_letter(self, flight: InFlight, reason: Reason, outcome: Outcome | None) -> None:
+        lane, delivery = self._lane, self._delivery
+        if not delivery.lease.is_held and not await self._awaits_lease(flight):
+            return  # a new owner, if there is one, comes to the same end by itself, and would write it as well
+        subscription, tries = lane.subscription, flight.tries
+        refusal = await delivery.dead_letter(
+            Letter(
+                event=flight.event,
+                reason=reason,
+                outcome=outcome,
+                attempts=tries.made,
+                first_attempt_at=tries.first_at,
+                last_attempt_at=tries.last_at,
+                subscription=lane.name,
+                url=None if subscription is None else subscription.url,
+            )
+        )
+        if not lane.is_current(flight):
+            return
+        if refusal is None:
+            self._settle(flight, "dead-lettered")
+        elif subscription is None:
+            # Nobody could resume it: as where there is no dead-letter topic.
+            self._drop_unknown(flight)
+        else:
+            lane.fail(flight, "dead-letter", refusal, has_arrived=True)
+
+    async def _give_up_unknown(self, flight: InFlight) -> None:
+        """The key names no subscription: the event is dead-lettered, or dropped where there is no dead-letter topic."""
+        if self._delivery.dead_letters is None:
+            self._drop_unknown(flight)
+        else:
+            reason: Reason = "undecodable" if self._lane.name is None else "unknown-subscription"
+            await self._dead_letter(flight, reason, None)
+
+    def _drop_unknown(self, flight: InFlight) -> None:
+        self._drop(flight, "undecodable" if self._lane.name is None else "unknown-subscription")
