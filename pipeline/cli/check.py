@@ -6,6 +6,7 @@ from typing import Final
 
 import click
 
+from pipeline.cli.output import say
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
@@ -64,12 +65,12 @@ def command(*, create: bool) -> None:
         settings, definition = configured(level="WARNING")
         findings, sample = asyncio.run(_look(settings, definition, create=create))
     for fact in findings.facts:
-        click.echo(f"ok  {fact}")
+        say(f"ok  {fact}")
     if definition.ignored:
-        click.echo(f"ok  not used here: {', '.join(definition.ignored)}")
+        say(f"ok  not used here: {', '.join(definition.ignored)}")
     if sample is not None:
-        click.echo(f"{'ok' if sample.is_sound else 'warn'}  {sample.sentence(definition.source.topic)}")
+        say(f"{'ok' if sample.is_sound else 'warn'}  {sample.sentence(definition.source.topic)}")
     for warning in findings.warnings:
-        click.echo(f"warn  {warning}")
+        say(f"warn  {warning}")
     with errors_as_sentences():
         findings.raise_problems()

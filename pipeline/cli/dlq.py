@@ -5,7 +5,7 @@ import dataclasses
 
 import click
 
-from pipeline.cli.output import Format, as_json, as_table, output_option, printable
+from pipeline.cli.output import Format, as_json, as_table, output_option, printable, say
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.config.definition import Definition
 from pipeline.core.errors import ConfigurationError
@@ -33,9 +33,9 @@ def list_(limit: int, subscription: str | None, output: Format) -> None:
         _, definition = configured()
         letters = asyncio.run(newest(_dead_letters(definition), limit, subscription))
     if output == "json":
-        click.echo(as_json([dataclasses.asdict(letter) for letter in letters]))
+        say(as_json([dataclasses.asdict(letter) for letter in letters]))
     else:
-        click.echo(as_table(COLUMNS, [_row(letter) for letter in letters]))
+        say(as_table(COLUMNS, [_row(letter) for letter in letters]))
 
 
 @command.command()
@@ -60,7 +60,7 @@ def redrive(*, subscription: str | None, skipped: bool, limit: int | None, dry_r
         counts = asyncio.run(
             _redrive(definition, settings.app, Scope(subscription, skipped), limit=limit, dry_run=dry_run)
         )
-    click.echo(f"{counts[0]} {'would be ' if dry_run else ''}redriven, {counts[1]} skipped")
+    say(f"{counts[0]} {'would be ' if dry_run else ''}redriven, {counts[1]} skipped")
 
 
 async def _redrive(
@@ -70,7 +70,7 @@ async def _redrive(
     dlq = _dead_letters(definition)
     async with opened_redrive(definition.source, dlq, app, scope, limit=limit, dry_run=dry_run) as run:
         async for result in run.run():
-            click.echo(_line(result))
+            say(_line(result))
             redriven += result.why_not is None
             skipped += result.why_not is not None
     return redriven, skipped

@@ -5,6 +5,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import click
+import yaml
+
+from pipeline.core.shown import safe
 
 Format = Literal["table", "json"]
 
@@ -25,7 +28,14 @@ def output_option(command: Command) -> Command:
 
 def as_json(value: object) -> str:
     """*value* on several lines, as a program or a person may read it."""
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text)
+
+
+def as_yaml(value: object) -> str:
+    """*value* as YAML that can be changed and read again; characters are escaped where some can't be shown."""
+    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    return text if safe(text, keep="\n") == text else yaml.safe_dump(value, sort_keys=False)
 
 
 def as_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -38,6 +48,10 @@ def as_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def printable(value: object) -> str:
-    """*value* as text that can't move a terminal's cursor, whoever wrote it."""
-    text = "-" if value is None else str(value)
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+    """*value* as text that a terminal shows and does not obey, whoever wrote it; None is `-`."""
+    return "-" if value is None else safe(str(value))
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print *text*, of one or several lines, whatever stands in it."""
+    click.echo(safe(text, keep="\n"), err=err)

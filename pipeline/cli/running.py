@@ -11,6 +11,7 @@ import click
 from pipeline.config.definition import Definition, load_definition
 from pipeline.config.settings import Settings
 from pipeline.core.errors import WebhooksError
+from pipeline.core.shown import safe
 from pipeline.observability.logs import logging_config
 
 
@@ -20,7 +21,7 @@ def errors_as_sentences() -> Iterator[None]:
     try:
         yield
     except WebhooksError as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(safe(str(error), keep="\n")) from None
 
 
 def configured(*, level: str = "CRITICAL") -> tuple[Settings, Definition]:

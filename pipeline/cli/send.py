@@ -8,6 +8,7 @@ import click
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from pipeline.cli.output import say
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.core.errors import BrokerError, ConfigurationError
 from pipeline.core.model import Record
@@ -31,7 +32,7 @@ def command(subscription: str, body: str, headers: tuple[str, ...]) -> None:
         value, pairs = _body(body), [_header(each) for each in headers]
         _, definition = configured()
         written = asyncio.run(send(definition.source, subscription.encode(), value, pairs))
-    click.echo(own_id(written))
+    say(own_id(written))
 
 
 async def send(source: Source, key: bytes, value: bytes, headers: Headers) -> Record:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import yaml
 
-from pipeline.cli.output import Format, as_json, as_table, output_option
+from pipeline.cli.output import Format, as_json, as_table, as_yaml, output_option, say
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.config.documents import parse_documents, read_documents
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.redaction import shown_url
+from pipeline.core.shown import safe
 from pipeline.kafka.topics import count_partitions, end_offset
 from pipeline.subscriptions.session import opened_store
 from pipeline.subscriptions.store import Change, SubscriptionStore
@@ -57,15 +57,15 @@ def apply(files: tuple[str, ...], more: tuple[str, ...], output: Format) -> None
                 continue
             changes.append(change)
             if output == "table":
-                click.echo(_sentence(change))
+                say(_sentence(change))
             if change.caution is not None:
-                click.echo(f"{change.id}: {change.caution}", err=True)
+                say(f"{change.id}: {change.caution}", err=True)
 
     _with_store(apply_all)
     if output == "json":
-        click.echo(as_json([_shown(change) for change in changes]))
+        say(as_json([_shown(change) for change in changes]))
     if problems:
-        raise click.ClickException("\n".join(problems))
+        raise click.ClickException(safe("\n".join(problems), keep="\n"))
 
 
 @command.command("list")
@@ -73,7 +73,7 @@ def apply(files: tuple[str, ...], more: tuple[str, ...], output: Format) -> None
 def list_(output: Format) -> None:
     """Show all subscriptions as they were asked for; the workers' pages and /lanes say how deliveries fare."""
     documents = _with_store(lambda store: store.list())
-    click.echo(as_json(documents) if output == "json" else as_table(COLUMNS, [_row(each) for each in documents]))
+    say(as_json(documents) if output == "json" else as_table(COLUMNS, [_row(each) for each in documents]))
 
 
 @command.command()
@@ -82,8 +82,8 @@ def list_(output: Format) -> None:
 def get(subscription: str, output: Format) -> None:
     """Show one subscription, as YAML that can be changed and applied again, or as JSON."""
     document = _with_store(lambda store: store.get(subscription))
-    text = as_json(document) if output == "json" else yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-    click.echo(text.rstrip("\n"))
+    text = as_json(document) if output == "json" else as_yaml(document)
+    say(text.rstrip("\n"))
 
 
 @command.command()
@@ -181,7 +181,7 @@ def _change(work: Callable[[SubscriptionStore], Awaitable[Change]], output: Form
         return await work(store)
 
     change = _with_store(checked)
-    click.echo(as_json(_shown(change)) if output == "json" else _sentence(change))
+    say(as_json(_shown(change)) if output == "json" else _sentence(change))
 
 
 async def _has_place(place: Place) -> None:

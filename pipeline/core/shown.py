@@ -1,4 +1,4 @@
-"""How errors show a value of unknown quality: its scalar as JSON, cut, or its kind."""
+"""How values of unknown quality are shown: without what a terminal obeys; in errors as JSON, cut, or their kind."""
 
 import json
 from collections.abc import Mapping
@@ -16,9 +16,23 @@ def shown(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """*text* for an error: cut, and without lone surrogates."""
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+    """*text* for an error: cut, and safe to show."""
+    return safe(text) if len(text) <= SHOWN_CHARACTERS else f"{safe(text[:SHOWN_CHARACTERS])}…"
+
+
+def safe(text: str, *, keep: str = "") -> str:
+    r"""*text* with every character escaped that a terminal or a page obeys instead of showing it, whoever wrote it.
+
+    Control characters move the cursor, paint, forge lines; format characters turn the direction of what follows around
+    (U+202E) or are not seen at all. They are shown as Python writes them: `\x1b`, `\u202e`.
+
+    Args:
+        text: for a log line, a command's output, a page.
+        keep: characters that may stay, such as the newline where *text* has several lines of our own.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or each in keep else ascii(each)[1:-1] for each in text)
 
 
 _KINDS: Final[list[tuple[type | tuple[type, ...], str]]] = [

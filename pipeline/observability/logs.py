@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.redaction import mask_cut
+from pipeline.core.shown import safe
 from pipeline.observability.instruments import LineLimit
 
 LogFormat = Literal["console", "json"]
@@ -137,8 +138,8 @@ class ConsoleFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One record as text. Control characters are escaped: what others wrote can't paint or forge a line."""
-        line = f"{_time(record)} {record.levelname:<7} {record.name}: {_escaped(_message(record))}"
-        return "\n".join((line, *_details(record)))
+        line = f"{_time(record)} {record.levelname:<7} {record.name}: {safe(_message(record))}"
+        return "\n".join((line, *(safe(text, keep="\n") for text in _details(record))))
 
 
 class JsonFormatter(logging.Formatter):
@@ -163,10 +164,6 @@ class JsonFormatter(logging.Formatter):
 def _time(record: logging.LogRecord) -> str:
     """RFC 3339, UTC, milliseconds."""
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _escaped(text: str) -> str:
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _details(record: logging.LogRecord) -> list[str]:

@@ -1,7 +1,13 @@
-"""HTML that is safe by construction: whatever is not `Markup` is escaped where it is put in."""
+"""HTML that is safe by construction: whatever is not `Markup` is escaped where it is put in.
+
+Text is escaped twice: for HTML, and so that it can't turn the direction of the page around (core/shown.py). Attributes
+are escaped for HTML alone: a form gives back what was put in.
+"""
 
 from html import escape
 from typing import Final
+
+from pipeline.core.shown import safe
 
 _VOID: Final = frozenset({"meta", "link", "br", "hr", "input"})
 
@@ -26,6 +32,8 @@ def tag(element: str, /, *children: object, **attributes: object) -> Markup:
 
 def fragment(*children: object) -> Markup:
     """Children one after the other."""
-    return Markup(
-        "".join(child if isinstance(child, Markup) else escape(str(child)) for child in children if child is not None)
-    )
+    return Markup("".join(map(_escaped, (child for child in children if child is not None))))
+
+
+def _escaped(child: object) -> str:
+    return child if isinstance(child, Markup) else escape(safe(str(child), keep="\n\t"))

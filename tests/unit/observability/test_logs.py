@@ -78,6 +78,19 @@ def test_console_escapes_what_could_forge_or_paint_a_line() -> None:
     assert r"key a\n2026 ERROR forged\x1b[31m\u2028x" in log.text
 
 
+def test_console_escapes_what_stands_in_a_traceback() -> None:
+    log = Log("console")
+
+    try:
+        int("\u202e")
+    except ValueError as error:
+        error.add_note("\x1b[31m\u202e")
+        log.logger.exception("failed")
+
+    assert r"\x1b[31m\u202e" in log.text
+    assert log.text.replace("\n", "").isprintable()
+
+
 def test_facts_are_words_on_the_console_and_fields_in_json() -> None:
     facts = Facts("delivery.attempted", {"subscription": "a b=\n", "offset": 4, "seconds": 0.25, "error": None})
     console = Log("console")

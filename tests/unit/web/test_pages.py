@@ -579,7 +579,7 @@ async def test_the_page_shows_the_lanes_in_trouble_first(client: Client, telemet
 async def test_the_page_escapes_whatever_others_wrote_and_shows_no_secret(
     client: Client, reporter: FixedReporter
 ) -> None:
-    hostile = "</style><script>alert(1)</script>\"'&<img src=x onerror=alert(1)>"
+    hostile = "</style><script>alert(1)</script>\"'&<img src=x onerror=alert(1)>\u202e\x1b"
     cause = Cause(hostile, hostile, 1, NOW)
     reporter.report = replace(WORKER, app=hostile, topic=hostile, ready=False, problem=hostile)
     reporter.lane_reports = [
@@ -598,6 +598,8 @@ async def test_the_page_escapes_whatever_others_wrote_and_shows_no_secret(
     assert text.count("<style>") == text.count("</style>") == 1
     assert "&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;" in text
     assert "hunter2" not in text
+    assert r"\u202e\x1b" in text
+    assert text.replace("\n", "").isprintable()
 
 
 async def test_the_page_is_bounded_however_many_lanes_there_are(client: Client, reporter: FixedReporter) -> None:

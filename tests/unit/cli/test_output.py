@@ -1,0 +1,46 @@
+"""What commands print of values that others wrote."""
+
+import json
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.cli.output import as_json, as_table, as_yaml, say
+from pipeline.cli.running import errors_as_sentences
+from pipeline.core.errors import ConfigurationError
+
+HOSTILE = "sub\u202e-1\x1b[2J\U000e0041"
+
+
+def is_shown(text: str) -> bool:
+    return text.replace("\n", "").isprintable()
+
+
+def test_json_and_yaml_show_every_character_and_mean_the_same() -> None:
+    for value in ({"id": HOSTILE, "ü": ["日本"]}, {"id": "ü"}):
+        assert is_shown(as_json(value))
+        assert json.loads(as_json(value)) == value
+        assert is_shown(as_yaml(value))
+        assert yaml.safe_load(as_yaml(value)) == value
+    assert as_yaml({"id": "ü"}) == "id: ü\n"
+    assert as_json({"id": "ü"}) == '{\n  "id": "ü"\n}'
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_no_text_is_lost_in_json(text: str) -> None:
+    assert json.loads(as_json(text)) == text
+    assert is_shown(as_json(text))
+
+
+def test_tables_lines_and_errors_show_every_character(capsys: pytest.CaptureFixture[str]) -> None:
+    say(as_table(["ID"], [[HOSTILE]]))
+    say(f"{HOSTILE} updated, revision 3\nnext")
+    say(HOSTILE, err=True)
+    captured = capsys.readouterr()
+    assert is_shown(captured.out + captured.err)
+    assert captured.out.count("\n") == 4
+    with pytest.raises(Exception, match="can't be used") as caught, errors_as_sentences():
+        raise ConfigurationError([f"{HOSTILE} can't be used", "nor this"])
+    assert is_shown(str(caught.value))
