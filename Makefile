@@ -62,15 +62,16 @@ $(TOOLS): $(RUNTIME) requirements-dev.lock
 
 # One resolution for every Python and platform, so that all of them run the same versions. PIP_FIND_LINKS and a
 # configured index are left out: a lock file names versions and hashes, never a place.
-COMPILE = env -u UV_FIND_LINKS -u PIP_FIND_LINKS build/lock/bin/uv pip compile pyproject.toml --quiet --upgrade \
+COMPILE = env -u UV_FIND_LINKS -u PIP_FIND_LINKS build/lock/bin/uv pip compile --quiet --upgrade \
   --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
   --custom-compile-command "make lock"
 
 lock:
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet '$(UV)'
-	$(COMPILE) --extra dev-broker --output-file requirements.lock
-	$(COMPILE) --extra dev-broker --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) pyproject.toml --extra dev-broker --output-file requirements.lock
+	$(COMPILE) pyproject.toml --extra dev-broker --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) --group build --output-file requirements-build.lock
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

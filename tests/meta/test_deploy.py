@@ -1,6 +1,7 @@
 """The files under deploy/ say what the code says: settings, their defaults, an example definition and subscription."""
 
 import re
+import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,8 @@ from pipeline.config.settings import Settings
 from pipeline.config.settings_sources import CONFIG, PREFIX
 from pipeline.subscriptions.envelope import parse_subscription
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
 KNOWN = {CONFIG, *(f"{PREFIX}{name.upper()}" for name in Settings.model_fields)}
 
 
@@ -92,6 +94,29 @@ def test_workers_have_longer_to_stop_than_they_may_drain() -> None:
     graces += [f"{kubernetes['spec']['template']['spec']['terminationGracePeriodSeconds']}s"]
     assert len(graces) == 4
     assert all(int(grace.removesuffix("s")) > longest for grace in graces)
+
+
+def test_the_image_installs_nothing_without_a_hash() -> None:
+    text = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
+    commands = re.findall(r"\bpip (?:install|wheel) .*?(?=&&|\n)", text)
+
+    assert len(commands) == 4
+    for command in commands:
+        assert "--require-hashes" in command or ("--no-index" in command and "--no-deps" in command)
+    # pip fetches what builds a package by itself, and knows no hashes for that.
+    assert all("--no-build-isolation" in command for command in commands if command.startswith("pip wheel"))
+    assert not [command for command in commands if command.startswith("pip install") and " . " in f"{command} "]
+
+
+def test_what_builds_the_package_is_locked() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    required = project["build-system"]["requires"]
+
+    assert project["dependency-groups"]["build"] == required
+    locked = (ROOT / "requirements-build.lock").read_text()
+    for requirement in required:
+        assert re.search(rf"^{re.split('[<>=]', requirement)[0]}==[0-9.]+ ", locked, re.MULTILINE)
+    assert "--hash=sha256:" in locked
 
 
 def test_compose_creates_the_topics_that_the_definition_names() -> None:
