@@ -51,14 +51,11 @@ class Failed:
         error: a sentence without secrets, e.g. "connection refused by 127.0.0.1:9".
         may_have_arrived: False only where the request provably was not sent (at-most-once may then try again).
         timed_out: the receiver was silent for too long; such lanes wait behind those that answer (architecture 7).
-        stale: the connection had served before, and ended without a byte of an answer: most likely the receiver had
-            closed it while the request was on its way.
     """
 
     error: str
     may_have_arrived: bool
     timed_out: bool = False
-    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)

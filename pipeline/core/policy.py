@@ -170,10 +170,7 @@ def delay(retry: RetryPolicy, attempt: int, outcome: Outcome, chance: float = 1.
 
     LINEAR: initial, 2 x initial, 3 x ...; EXPONENTIAL: initial, 2 x, 4 x ...; never above the maximum. Jitter makes a
     span of it, in which *chance* is the place. `Retry-After` may ask for more, up to `longest_wait`, never for less.
-    A connection that the receiver had closed while the request was on its way is no trouble: nothing is waited for.
     """
-    if isinstance(outcome, Failed) and outcome.stale:
-        return 0.0
     # A float power overflows beyond 2**1023; no delay gets anywhere near 2**63 seconds.
     growth = attempt if retry.strategy is RetryStrategy.LINEAR else 2.0 ** min(attempt - 1, 63)
     wait = min(retry.initial_delay_seconds * growth, retry.max_delay_seconds)

@@ -15,7 +15,6 @@ from aiohttp import (
     StreamReader,
 )
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 
@@ -55,9 +54,9 @@ class IdleConnections:
     def __len__(self) -> int:
         return len(self._parked)
 
-    def add(self, wire: "Wire", key: ConnectionKey, seconds: float) -> None:
-        """*wire*, which is one of *key*, has been given back; it may wait for *seconds*."""
-        wire.park(key, seconds)
+    def add(self, wire: "Wire", seconds: float) -> None:
+        """*wire* has been given back; it may wait for *seconds*."""
+        wire.park(seconds)
         self._parked[wire] = None
         if len(self._parked) > self._limit:
             oldest = next(iter(self._parked))
@@ -69,19 +68,12 @@ class IdleConnections:
         wire.is_idle = False
         self._parked.pop(wire, None)
 
-    def close_all(self, key: ConnectionKey) -> None:
-        """Close those of *key*: one of them was closed by its receiver, so the others may soon be, or are."""
-        for wire in [wire for wire in self._parked if wire.key == key]:
-            self.discard(wire)
-            wire.close()
-
 
 class Wire(ResponseHandler):
     """One connection.
 
     Attributes:
         is_idle: it waits for its next request.
-        key: whose requests it may take, once it has waited for one.
         expired: it was aborted because the answer took too long.
     """
 
@@ -89,7 +81,6 @@ class Wire(ResponseHandler):
         super().__init__(loop)
         self._idle = idle
         self.is_idle = False
-        self.key: ConnectionKey | None = None
         self.expired = False
         self._idle_since = self._idle_seconds = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -103,9 +94,9 @@ class Wire(ResponseHandler):
         self._payload = None
         self._parse_from_here()
 
-    def park(self, key: ConnectionKey, seconds: float) -> None:
+    def park(self, seconds: float) -> None:
         """It waits for its next request, *seconds* at most."""
-        self.is_idle, self.key = True, key
+        self.is_idle = True
         self._idle_since, self._idle_seconds = self._loop.time(), seconds
         if self._idle_timer is None:
             # One timer serves many waits: making one per request would cost more than the rest of this.

@@ -7,7 +7,7 @@ else that happens to an event: the bytes of a request are made by request.py, an
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 from aiohttp import ClientError
@@ -20,7 +20,7 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import HttpLimits, Proxy, TlsOptions
 from pipeline.core.outcome import Failed
 from pipeline.http.connection import Connector, IdleConnections, Wire
-from pipeline.http.destination import Destination, Dial, destination, parse_url, written_target
+from pipeline.http.destination import Destination, destination, parse_url, written_target
 from pipeline.http.failures import broken, not_connected, not_let_through
 from pipeline.http.proxy import ProxyRoute, SystemProxies, proxy_route
 from pipeline.http.resolver import Resolver
@@ -46,6 +46,21 @@ _SWITCHING_PROTOCOLS: Final = 101
 _FIRST_FINAL_STATUS: Final = 200
 _NO_CONTENT: Final = 204
 _PROXY_AUTHENTICATION_REQUIRED: Final = 407
+
+
+@dataclass(frozen=True, slots=True)
+class _Stale:
+    """A kept connection ended before a byte of the answer: most likely the receiver had just closed it."""
+
+    failed: Failed
+
+
+def _any(_: Wire) -> bool:
+    return True
+
+
+def _none(_: Wire) -> bool:
+    return False
 
 
 class Transport:
@@ -142,14 +157,14 @@ class Transport:
             keep: how much of the answer's body to keep, at most `MAX_BODY_BYTES`.
             keep_of_success: the same for a 2xx; 0 is faster than anything else.
             repeatable: whether the receiver may get the request twice.
-            check: called when there is a connection; nothing is sent if it raises.
+            check: called when there is a connection; nothing is sent, or nothing once more, if it raises.
         """
-        answer = await self._once(destination, request, keep, keep_of_success, check, looks=not repeatable)
-        if not (repeatable and isinstance(answer, Failed) and answer.stale):
-            return answer
-        logger.debug("%s; sent once more on a new one", answer.error)
-        self._idle.close_all(destination.dial.connection_key)
-        return await self._once(destination, request, keep, keep_of_success, check, looks=False)
+        may_reuse = _any if repeatable else Wire.is_fit
+        answer = await self._once(destination, request, keep, keep_of_success, check, may_reuse=may_reuse)
+        if isinstance(answer, _Stale) and repeatable:
+            logger.debug("%s; sent once more on a new one", answer.failed.error)
+            answer = await self._once(destination, request, keep, keep_of_success, check, may_reuse=_none)
+        return answer.failed if isinstance(answer, _Stale) else answer
 
     async def _once(
         self,
@@ -159,10 +174,10 @@ class Transport:
         keep_of_success: int,
         check: Callable[[], None] | None,
         *,
-        looks: bool,
-    ) -> Answer | Failed:
+        may_reuse: Callable[[Wire], bool],
+    ) -> "Answer | Failed | _Stale":
         try:
-            connection = await self._connection(destination, looks=looks)
+            connection = await self._connection(destination, may_reuse)
         except Exception as error:  # noqa: BLE001 - whatever it was, nothing has been sent
             _log_unexpected(error)
             return not_connected(destination, error)
@@ -196,22 +211,22 @@ class Transport:
             _log_unexpected(error)
             failed = broken(destination, error, expired=wire.expired, answer_begun=message is not None)
             is_stale = is_reused and wire.was_cut_off_unanswered and failed.may_have_arrived
-            return replace(failed, stale=True) if is_stale else failed
+            return _Stale(failed) if is_stale else failed
         finally:
             timer.cancel()
-            self._give_back(connection, wire, destination.dial if is_clean else None)
+            self._give_back(connection, wire, destination.dial.idle_seconds if is_clean else None)
         if message.code == _PROXY_AUTHENTICATION_REQUIRED and destination.is_forwarded:
             return not_let_through()
         return Answer(message.code, message.headers, body)
 
-    async def _connection(self, destination: Destination, *, looks: bool) -> "Connection":
-        """A new one, or a kept one; with *looks* one that is known to be open still."""
+    async def _connection(self, destination: Destination, may_reuse: Callable[[Wire], bool]) -> "Connection":
+        """A kept one that *may_reuse* lets pass, else a new one."""
         connector = self._proxied if destination.is_proxied else self._straight
         while True:
             # It passes over the kept ones that have been closed meanwhile.
             connection = await connector.connect(destination.dial, [], destination.connect_timeout)
             wire = cast("Wire", connection.protocol)
-            if not (looks and wire.is_idle) or wire.is_fit():
+            if not wire.is_idle or may_reuse(wire):
                 return connection
             self._idle.discard(wire)
             self._give_back(connection, wire, None)
@@ -226,15 +241,15 @@ class Transport:
                 raise
         wire.begin()
 
-    def _give_back(self, connection: "Connection", wire: Wire, kept_for: Dial | None) -> None:
-        if kept_for is None:
+    def _give_back(self, connection: "Connection", wire: Wire, idle_seconds: float | None) -> None:
+        if idle_seconds is None:
             if wire.transport is not None:
                 wire.transport.abort()
             connection.close()
             return
         connection.release()
         if wire.transport is not None:
-            self._idle.add(wire, kept_for.connection_key, kept_for.idle_seconds)
+            self._idle.add(wire, idle_seconds)
 
 
 async def _final_answer(

@@ -123,7 +123,7 @@ class Callback:
             return Failed(str(error), may_have_arrived=False)
         answer = await self._transport.exchange(destination, request, keep=0, keep_of_success=0, repeatable=True)
         # Whatever became of the question, the event was not sent.
-        return replace(answer, may_have_arrived=False, stale=False) if isinstance(answer, Failed) else answer
+        return replace(answer, may_have_arrived=False) if isinstance(answer, Failed) else answer
 
     async def _prepare(self, subscription: Subscription) -> _Prepared:
         ready, failed = None, Failed("", may_have_arrived=False)

@@ -28,7 +28,6 @@ OUTCOMES: dict[str, Outcome] = {
     "server-error": ServerError(500),
     "timeout": Failed("no answer in time", may_have_arrived=True, timed_out=True),
     "refused": Failed("connection refused", may_have_arrived=False),
-    "stale": Failed("closed meanwhile", may_have_arrived=True, stale=True),
     "not-permitted": NotPermitted("another origin"),
     "no-token": TokenUnavailable("no answer"),
     "token-refused": TokenRefused("invalid_client"),

@@ -36,7 +36,6 @@ OUTCOMES: Final[list[tuple[str, Outcome]]] = [
     ("5xx, and what is beyond 599", ServerError(503)),
     ("not connected: refused, DNS, TLS, proxy, an address that is not allowed", Failed("", may_have_arrived=False)),
     ("a timeout, an answer that broke off or is not HTTP", Failed("", may_have_arrived=True)),
-    ("a reused connection ended without a byte", Failed("", may_have_arrived=True, stale=True)),
     ("the receiver does not permit calls (`handshake`)", NotPermitted("")),
     ("the token endpoint refuses", TokenRefused("")),
     ("the token endpoint is unavailable", TokenUnavailable("")),

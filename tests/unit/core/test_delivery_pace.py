@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from pipeline.core.model import Cursor, Event, Qos, Rate, ReplayOffset, RetryPolicy, Status
-from pipeline.core.outcome import Delivered, Failed, Rejected, ServerError
+from pipeline.core.outcome import Rejected, ServerError
 from tests.support.core import Core, paused, resumed, subscription
 from tests.support.virtual_time import in_virtual_time, settle
 
@@ -256,14 +256,3 @@ async def test_the_deadline_counts_from_the_first_try_over_a_restart() -> None:
 
     assert [letter.reason for letter, _ in successor.letters.pending] == ["expired"]
     await successor.end()
-
-
-@in_virtual_time
-async def test_a_stale_connection_is_followed_by_another_try_at_once() -> None:
-    core = await Core(subscription()).open()
-    await core.stream()
-    await core.answer(0, Failed("closed", may_have_arrived=True, stale=True))
-    assert core.pending == [0]
-    await core.answer(0, Delivered(200))
-    assert [attempt.number for attempt in core.send.made] == [1, 2]
-    await core.end()

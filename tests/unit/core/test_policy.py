@@ -256,16 +256,6 @@ def test_jitter_takes_nothing_from_retry_after(chance: float) -> None:
     assert delay(EXPONENTIAL, 1, Rejected(429, b"", 12.0), chance) == 12.0
 
 
-STALE = Failed("closed", may_have_arrived=True, stale=True)
-
-
-def test_after_a_connection_that_had_been_closed_meanwhile_nothing_is_waited_for() -> None:
-    assert decide(ruled(), 1, STALE) == Retry(0.0)
-    assert decide(ruled(Qos.AUTO), 1, STALE) == Retry(0.0)
-    assert decide(ruled(Qos.AT_MOST_ONCE), 1, STALE) == Stop("exception"), "it may have arrived all the same"
-    assert decide(ruled(enabled=False), 1, STALE) == Stop("exception")
-
-
 @pytest.mark.parametrize("outcome", [Rejected(429), ServerError(503), BROKEN])
 def test_no_try_begins_after_the_deadline(outcome: Outcome) -> None:
     limited = ruled(max_elapsed_seconds=60.0)

@@ -68,10 +68,6 @@ async def test_it_comes_to_what_it_has_to_and_the_next_event_is_delivered(trick:
         called = subscription(receiver.url, trick.fate)
         assert fate_of(await callback(called, EVENT, 1)) == trick.fate
         again = await callback(called, EVENT, 2)
-        if isinstance(again, Failed):
-            # Where it closes after a whole answer the next request may meet the end of the connection: and says so.
-            assert again.stale
-            again = await callback(called, EVENT, 3)
         assert again == Delivered(201), "nothing of the first answer is taken for the second"
         await receiver.until(lambda it: it.open_connections <= len(transport._idle))
 
