@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from pipeline.cli.noted import UNKNOWN, Noted, legend, read_noted, shown, summary
 from pipeline.cli.output import Format, as_json, as_table, as_yaml, output_option, say
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.config.documents import parse_documents, read_documents
@@ -21,7 +22,7 @@ from pipeline.subscriptions.store import Change, SubscriptionStore
 
 Result = TypeVar("Result")
 
-COLUMNS = ("ID", "STATUS", "CONSUMER", "QOS", "REVISION", "CALLBACK", "PROBLEM")
+COLUMNS = ("ID", "PUBLISHER", "CONSUMER", "DELIVERY", "QOS", "REVISION", "CALLBACK", "PROBLEM")
 
 
 @click.group("subscriptions")
@@ -71,19 +72,28 @@ def apply(files: tuple[str, ...], more: tuple[str, ...], output: Format) -> None
 @command.command("list")
 @output_option
 def list_(output: Format) -> None:
-    """Show all subscriptions as they were asked for; the workers' pages and /lanes say how deliveries fare."""
-    documents = _with_store(lambda store: store.list())
-    say(as_json(documents) if output == "json" else as_table(COLUMNS, [_row(each) for each in documents]))
+    """Show all subscriptions: what was asked for, and how deliveries fare as the workers have last noted it."""
+    documents, noted = _with_noted(lambda store: store.list())
+    if output == "json":
+        say(as_json([_with_delivery(each, noted) for each in documents]))
+    else:
+        say(as_table(COLUMNS, [_row(each, noted) for each in documents]))
+    _say_where_from(noted, output)
 
 
 @command.command()
 @click.argument("subscription", metavar="ID")
 @output_option
 def get(subscription: str, output: Format) -> None:
-    """Show one subscription, as YAML that can be changed and applied again, or as JSON."""
-    document = _with_store(lambda store: store.get(subscription))
+    """Show one subscription, as YAML that can be changed and applied again, or as JSON.
+
+    `delivery` says how deliveries fare in each partition where the workers have noted something; to apply ignores it.
+    """
+    document, noted = _with_noted(lambda store: store.get(subscription), subscription)
+    document = _with_delivery(document, noted)
     text = as_json(document) if output == "json" else as_yaml(document)
     say(text.rstrip("\n"))
+    _say_where_from(noted, output)
 
 
 @command.command()
@@ -163,6 +173,29 @@ def _with_store(work: Callable[[SubscriptionStore], Awaitable[Result]]) -> Resul
         return asyncio.run(run())
 
 
+def _with_noted(
+    work: Callable[[SubscriptionStore], Awaitable[Result]], subscription: str | None = None
+) -> tuple[Result, Noted | str]:
+    """What *work* finds, and how the deliveries of one subscription or all fare."""
+
+    async def both(store: SubscriptionStore) -> tuple[Result, Noted | str]:
+        found = await work(store)
+        return found, await read_noted(*configured(), subscription)
+
+    return _with_store(both)
+
+
+def _say_where_from(noted: Noted | str, output: Format) -> None:
+    """On stderr, to leave the output to programs; those that read JSON hear only of what is missing."""
+    if output == "table" or isinstance(noted, str):
+        say(legend(configured()[0].app, noted), err=True)
+
+
+def _with_delivery(document: dict[str, Any], noted: Noted | str) -> dict[str, Any]:
+    rows = [] if isinstance(noted, str) else noted.get(document["id"], [])
+    return {**document, "delivery": None if isinstance(noted, str) else [shown(row) for row in rows]}
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A place in the source topic; *is_event*: an event has to be there, and not only its end."""
@@ -225,13 +258,14 @@ def _name(document: object, number: int) -> str:
     return identity if isinstance(identity, str) else f"document {number}"
 
 
-def _row(document: dict[str, Any]) -> tuple[object, ...]:
+def _row(document: dict[str, Any], noted: Noted | str) -> tuple[object, ...]:
     options = document.get("configuration", {}).get("entrypointConfiguration", {})
     url = options.get("callbackUrl")
     return (
         document["id"],
         document.get("status"),
         document.get("consumerStatus"),
+        UNKNOWN if isinstance(noted, str) else summary(noted.get(document["id"], [])),
         document.get("qos"),
         document["revision"],
         None if url is None else shown_url(url),

@@ -202,7 +202,7 @@ class WireSubscription(StrictModel):
     """A subscription as people write it and as the topic keeps it."""
 
     # Shown with a subscription, so they may come back with it; stored nowhere.
-    without_meaning = frozenset({"problem", "revision"})
+    without_meaning = frozenset({"delivery", "problem", "revision"})
 
     id: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID)]
     configuration: Configuration

@@ -6,11 +6,11 @@ from typing import Any, Final, get_args
 
 from multidict import MultiMapping
 
-from pipeline.core.attempts import FailedAttempt
 from pipeline.core.clock import shown_time
 from pipeline.core.lane_state import Feed
 from pipeline.core.model import Cause, Status
-from pipeline.core.redaction import mask_cut, shown_url
+from pipeline.core.redaction import shown_url
+from pipeline.observability.shown import shown_cause, shown_error, shown_text
 from pipeline.observability.status import EVERY_LANE, Absence, AbsentReport, LaneFilter, LaneReport
 
 STATES: Final = (*get_args(Feed), *get_args(Absence))
@@ -19,8 +19,6 @@ PARAMETERS: Final = ("subscription", "state", "status", "partition", "limit", "o
 DEFAULT_LIMIT: Final = 100
 MOST: Final = 1000
 LARGEST: Final = 2**31 - 1
-MOST_CHARACTERS: Final = 2048
-"""Of a cause or a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +76,6 @@ def _integer(query: MultiMapping[str], name: str, bounds: tuple[int, int], probl
     return value
 
 
-def shown_text(text: str) -> str:
-    """A cause or a warning, which may repeat what others wrote: credentials masked, and cut."""
-    return mask_cut(text, MOST_CHARACTERS)
-
-
 def shown_lane(lane: LaneReport) -> dict[str, Any]:
     """The lane as JSON, without a secret: times in RFC 3339, null for what there is not."""
     return {
@@ -134,23 +127,4 @@ def shown_absent(absent: AbsentReport) -> dict[str, Any]:
         "qos": absent.qos,
         "url": shown_url(absent.url),
         "warning": None if absent.warning is None else shown_text(absent.warning),
-    }
-
-
-def shown_error(error: FailedAttempt) -> dict[str, Any]:
-    """Why the last attempt failed, as JSON."""
-    return {"message": shown_text(error.message), "at": shown_time(error.at), "status": error.status}
-
-
-def shown_cause(cause: Cause) -> dict[str, Any]:
-    """Why a subscription failed, as JSON."""
-    attempts = cause.attempts
-    return {
-        "kind": cause.kind,
-        "message": shown_text(cause.message),
-        "offset": cause.offset,
-        "at": shown_time(cause.at),
-        "attempts": None if attempts is None else attempts.count,
-        "firstAttemptAt": None if attempts is None else shown_time(attempts.since),
-        "status": None if attempts is None else attempts.status,
     }

@@ -9,10 +9,10 @@ from typing import Final
 from pipeline.core.clock import shown_time
 from pipeline.core.model import Cause, Status
 from pipeline.core.redaction import shown_url
+from pipeline.observability.shown import shown_text
 from pipeline.observability.status import LaneReport, PartitionReport, WorkerReport
 from pipeline.observability.telemetry import Telemetry
 from pipeline.web.headers import CLOSED_POLICY
-from pipeline.web.lanes import shown_text
 from pipeline.web.markup import Markup, fragment, tag
 from pipeline.web.presence import Presence
 

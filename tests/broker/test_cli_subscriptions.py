@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.attempts import Attempts, FailedAttempt
+from pipeline.core.model import Cause, Cursor, Status
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.cursors import KafkaRows
 from tests.support.brokers import TestBroker
 from tests.support.program import Webhooks, application
 
@@ -25,6 +29,7 @@ async def webhooks(broker: TestBroker, tmp_path: Path, unique_name: Callable[[st
     """An application whose topics exist."""
     name = unique_name("cli")
     await broker.create_topic(f"{name}.subscriptions", 1, {"cleanup.policy": "compact"})
+    await broker.create_topic(f"{name}.cursors", 3, {"cleanup.policy": "compact"})
     source = await broker.create_topic(f"{name}-events", 3)
     return application(tmp_path, name, broker.bootstrap, source=source)
 
@@ -82,12 +87,134 @@ async def test_subscriptions_are_shown_without_secrets(webhooks: Webhooks) -> No
     got = await webhooks.done("subscriptions", "get", "sub-1")
 
     header, *rows = table.splitlines()
-    assert header.split() == ["ID", "STATUS", "CONSUMER", "QOS", "REVISION", "CALLBACK", "PROBLEM"]
+    assert header.split() == ["ID", "PUBLISHER", "CONSUMER", "DELIVERY", "QOS", "REVISION", "CALLBACK", "PROBLEM"]
     assert [row.split()[0] for row in rows] == ["sub-1", "sub-2"]
     assert "key=1" not in table
     assert [document["revision"] for document in json.loads(listed)] == [0, 1]
     assert all(SECRET not in text for text in (table, listed, got))
     assert "password: '********'" in got
+
+
+FAILED = Cursor(
+    next=2,
+    status=Status.FAILURE,
+    cause=Cause("server-error", "the callback answered 503", 2, 1_770_000_000.0, Attempts(4, 1_769_999_940.0, 503)),
+)
+RETRYING = Cursor(
+    next=1,
+    attempt=2,
+    first_attempt_at=1_770_000_000.0,
+    not_before=1_770_000_060.0,
+    error=FailedAttempt("no answer within 10 s", 1_770_000_001.0),
+    event_ms=1_769_999_000_000,
+)
+
+
+async def note(webhooks: Webhooks, broker: TestBroker, *rows: tuple[int, str, Cursor]) -> None:
+    """Write rows as the owners of partitions do."""
+    connection = KafkaConnection((broker.bootstrap,), embedded=broker.embedded)
+    topic = f"{webhooks.environment['WEBHOOKS_APP']}.cursors"
+    for partition in {partition for partition, _, _ in rows}:
+        store = KafkaRows(connection, topic, partition, on_written=lambda _: None)
+        await store.open()
+        try:
+            for each, name, row in rows:
+                if each == partition:
+                    await store.put(name.encode(), row)
+        finally:
+            await store.close()
+
+
+async def test_what_the_workers_have_noted_is_shown_beside_what_was_asked_for(
+    webhooks: Webhooks, broker: TestBroker
+) -> None:
+    names = ["failed", "fine", "paused", "retrying"]
+    await apply(webhooks, *({**TWO, "id": name} for name in names))
+    await broker.produce(source_of(webhooks), *[(b"x", b"")] * 5, partition=0)
+    await note(
+        webhooks,
+        broker,
+        (0, "failed", FAILED),
+        (1, "failed", Cursor(next=0)),
+        (0, "retrying", RETRYING),
+        (0, "fine", Cursor(next=1)),
+        (0, "fine", Cursor(next=5)),
+        (2, "paused", Cursor(next=0, status=Status.PAUSED)),
+        (0, "deleted", FAILED),
+    )
+
+    listed = await webhooks.run("subscriptions", "list")
+    rows = {row.split()[0]: row for row in listed.out.splitlines()}
+    assert "ACCEPTED   STARTED   FAILURE in 0 since 2026-02-02T02:40:00Z (+1)" in rows["failed"]
+    assert "ACCEPTED   STARTED   RETRYING in 0, 2 failed, up to 4 wait" in rows["retrying"]
+    assert "ACCEPTED   STARTED   up to date" in rows["fine"]
+    assert "PAUSED, up to date" in rows["paused"]
+    assert "deleted" not in rows
+    assert listed.err.startswith(f"delivery: what the workers have noted in {cursors_topic_of(webhooks)}; ")
+
+    document = json.loads(await webhooks.done("subscriptions", "get", "failed", "--output", "json"))
+    assert document["delivery"] == [
+        {
+            "partition": 0,
+            "status": "failure",
+            "next": 2,
+            "waitingAtMost": 3,
+            "cause": {
+                "kind": "server-error",
+                "message": "the callback answered 503",
+                "offset": 2,
+                "at": "2026-02-02T02:40:00Z",
+                "attempts": 4,
+                "firstAttemptAt": "2026-02-02T02:39:00Z",
+                "status": 503,
+            },
+            "revision": -1,
+        },
+        {"partition": 1, "status": "started", "next": 0, "waitingAtMost": 0, "revision": -1},
+    ]
+    [retrying] = json.loads(await webhooks.done("subscriptions", "get", "retrying", "--output", "json"))["delivery"]
+    assert retrying["error"] == {
+        "message": "no answer within 10 s",
+        "at": "2026-02-02T02:40:01Z",
+        "status": None,
+    }
+    assert (retrying["attempt"], retrying["oldestEventAt"]) == (2, "2026-02-02T02:23:20Z")
+    shown = await webhooks.done("subscriptions", "get", "failed")
+    assert await webhooks.done("subscriptions", "apply", "-", stdin=shown.encode()) == "failed unchanged, revision 0\n"
+
+
+async def test_a_row_that_can_t_be_read_hides_no_other(webhooks: Webhooks, broker: TestBroker) -> None:
+    await apply(webhooks, {**TWO, "id": "broken"}, {**TWO, "id": "failed"})
+    await note(webhooks, broker, (0, "failed", FAILED))
+    await broker.produce(cursors_topic_of(webhooks), (b"broken", b"["), partition=0)
+
+    rows = {row.split()[0]: row for row in (await webhooks.done("subscriptions", "list")).splitlines()}
+
+    assert "UNREADABLE ROW in 0" in rows["broken"]
+    assert "FAILURE in 0" in rows["failed"]
+
+
+async def test_without_the_rows_what_was_asked_for_is_shown(
+    broker: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]
+) -> None:
+    name = unique_name("cli")
+    await broker.create_topic(f"{name}.subscriptions", 1, {"cleanup.policy": "compact"})
+    source = await broker.create_topic(f"{name}-events", 1)
+    webhooks = application(tmp_path, name, broker.bootstrap, source=source)
+    await apply(webhooks, TWO)
+
+    listed = await webhooks.run("subscriptions", "list")
+    document = json.loads(await webhooks.done("subscriptions", "get", "sub-2", "--output", "json"))
+
+    assert listed.code == 0
+    assert listed.out.splitlines()[1].split()[:4] == ["sub-2", "ACCEPTED", "STARTED", "?"]
+    assert listed.err.startswith(f"delivery: not known, the rows of the workers can't be read: topic {name}.cursors: ")
+    assert document["delivery"] is None
+
+
+def cursors_topic_of(webhooks: Webhooks) -> str:
+    """The name of the topic that holds its rows."""
+    return f"{webhooks.environment['WEBHOOKS_APP']}.cursors"
 
 
 async def test_what_get_shows_can_be_applied_again(webhooks: Webhooks) -> None:

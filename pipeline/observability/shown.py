@@ -1,0 +1,35 @@
+"""Parts of what is known of a subscription as people and programs see them: without secrets, and cut."""
+
+from typing import Any, Final
+
+from pipeline.core.attempts import FailedAttempt
+from pipeline.core.clock import shown_time
+from pipeline.core.model import Cause
+from pipeline.core.redaction import mask_cut
+
+MOST_CHARACTERS: Final = 2048
+"""Of a cause or a warning."""
+
+
+def shown_text(text: str) -> str:
+    """A cause or a warning, which may repeat what others wrote: credentials masked, and cut."""
+    return mask_cut(text, MOST_CHARACTERS)
+
+
+def shown_error(error: FailedAttempt) -> dict[str, Any]:
+    """Why the last attempt failed, as JSON."""
+    return {"message": shown_text(error.message), "at": shown_time(error.at), "status": error.status}
+
+
+def shown_cause(cause: Cause) -> dict[str, Any]:
+    """Why a subscription failed, as JSON."""
+    attempts = cause.attempts
+    return {
+        "kind": cause.kind,
+        "message": shown_text(cause.message),
+        "offset": cause.offset,
+        "at": shown_time(cause.at),
+        "attempts": None if attempts is None else attempts.count,
+        "firstAttemptAt": None if attempts is None else shown_time(attempts.since),
+        "status": None if attempts is None else attempts.status,
+    }
