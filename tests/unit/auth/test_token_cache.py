@@ -440,6 +440,30 @@ async def test_closing_ends_a_fetch_and_waits_for_the_last_row(bench: Bench) -> 
         await lane
 
 
+async def test_closing_waits_for_a_row_that_is_being_written(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    written, save = asyncio.Event(), bench.store.save
+
+    async def held(partition: int, key: bytes, token: AccessToken) -> None:
+        await written.wait()
+        await save(partition, key, token)
+
+    monkeypatch.setattr(bench.store, "save", held)
+    await bench.cache.renewed(S, 0)
+    closing = asyncio.create_task(bench.cache.close())
+    await turns()
+    assert not closing.done()
+    written.set()
+    await closing
+    assert (0, KEY) in bench.store.rows
+
+
+async def test_after_a_fault_of_a_fetch_the_next_one_who_asks_gets_another(bench: Bench) -> None:
+    bench.issuer.script = [LookupError("a fault of ours")]
+    with pytest.raises(LookupError):
+        await bench.cache.renewed(S, 0)
+    assert await bench.cache.renewed(S, 0) == "Bearer T2"
+
+
 async def test_no_secret_stands_in_a_repr(bench: Bench) -> None:
     await bench.cache.renewed(S, 0)
     shown = repr(bench.cache._grants)

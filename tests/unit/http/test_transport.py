@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
-from typing import Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import pytest
 import trustme
@@ -427,6 +427,32 @@ async def test_a_connection_is_used_again(any_route: Bench) -> None:
     for expected in (Delivered(200), ServerError(500, b"x" * 1024), Delivered(204)):
         assert await any_route.callback(subscription, event(), 1) == expected
     assert receiver.connections == 1
+
+
+class NotingTimers:
+    """An event loop that notes the timers it was asked for."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.timers: list[asyncio.TimerHandle] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    def call_later(self, *arguments: Any) -> asyncio.TimerHandle:
+        self.timers.append(self._loop.call_later(*arguments))
+        return self.timers[-1]
+
+
+async def test_the_time_limit_of_an_exchange_ends_with_it(straight: Bench) -> None:
+    """Left behind, it would end a later exchange on the same connection."""
+    loop = NotingTimers(asyncio.get_running_loop())
+    straight.transport._loop = cast("asyncio.AbstractEventLoop", loop)
+    receiver = await straight.receiver(answer(200), answer(500), raw(b"nonsense\r\n\r\n"))
+    subscription = await straight.subscription(receiver)
+    for _ in range(3):
+        await straight.callback(subscription, event(), 1)
+    assert [timer.cancelled() for timer in loop.timers] == [True] * 3
 
 
 @pytest.mark.parametrize(
