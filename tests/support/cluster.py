@@ -311,7 +311,8 @@ async def cluster(
         for name in (cursors_topic(app), tokens_topic(app)):
             await broker.create_topic(name, partitions)
     else:
-        assert await ensure_topics(definition, app, [tokens_topic(app)]) == []
+        problems = await ensure_topics(definition, app, [tokens_topic(app)])
+        assert problems == [], problems
     path = folder / "api.json"
     path.write_text(json.dumps(document))
     key = Fernet.generate_key().decode()
