@@ -1,5 +1,6 @@
 """What a worker does with its subscriptions, on each kind of broker, seen from outside: calls, topics, web view."""
 
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -192,24 +193,33 @@ async def test_what_is_rejected_goes_to_the_dead_letters_and_the_rest_goes_on(
 
 
 async def test_a_redriven_event_keeps_its_first_id_which_no_producer_can_forge(
-    lenient: Cluster, recorder: Recorder
+    broker: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
 ) -> None:
-    webhooks = Webhooks(lenient.environment)
     recorder.behaviours["sub-1"] = failing(1, status=400)
-    await lenient.subscribe(recorder, "sub-1", endpoint=NO_RETRY)
-    await lenient.produce([("sub-1", b"a")])
-    (dead,) = await lenient.broker.wait_for(f"{lenient.app}-dlq", 1)
-    await webhooks.done("dlq", "redrive")
-    await recorder.until(lambda: len(recorder.calls) == 2)
+    async with cluster(broker, unique_name("redriven"), tmp_path, dlq=True, settings={"LOG_LEVEL": "DEBUG"}) as found:
+        worker = await found.start_worker()
+        await found.until_ready()
+        webhooks = Webhooks({**found.environment, "WEBHOOKS_LOG_LEVEL": "INFO"})
+        await found.subscribe(recorder, "sub-1", endpoint=NO_RETRY)
+        await found.produce([("sub-1", b"a")])
+        (dead,) = await found.broker.wait_for(f"{found.app}-dlq", 1)
+        await webhooks.done("dlq", "redrive")
+        await recorder.until(lambda: len(recorder.calls) == 2)
 
-    first = dict(dead.headers)["dlq.webhook-id"].decode()
-    assert [(call.body, call.webhook_id) for call in recorder.calls] == [(b"a", first)] * 2
+        first = dict(dead.headers)["dlq.webhook-id"].decode()
+        assert [(call.body, call.webhook_id) for call in recorder.calls] == [(b"a", first)] * 2
+        line = rf"delivery\.attempted .* webhook_id={first} attempt=1 outcome=delivered"
 
-    seal = dict(dead.headers)["dlq.seal"].decode()
-    headers = ("-H", f"dlq.webhook-id:{first}", "-H", f"dlq.seal:{seal}")
-    place = (await webhooks.done("send", "sub-1", "b", *headers)).strip()
-    await recorder.until(lambda: len(recorder.calls) == 3)
-    assert recorder.calls[2].webhook_id == place != first
+        async def is_logged() -> bool:
+            return re.search(line, worker.output()) is not None
+
+        await eventually(is_logged, within_seconds=10, says=worker.output)
+
+        seal = dict(dead.headers)["dlq.seal"].decode()
+        headers = ("-H", f"dlq.webhook-id:{first}", "-H", f"dlq.seal:{seal}")
+        place = (await webhooks.done("send", "sub-1", "b", *headers)).strip()
+        await recorder.until(lambda: len(recorder.calls) == 3)
+        assert recorder.calls[2].webhook_id == place != first
 
 
 async def test_events_of_nobody_go_to_the_dead_letters(lenient: Cluster, recorder: Recorder) -> None:
