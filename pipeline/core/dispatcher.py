@@ -15,10 +15,11 @@ from typing import Protocol
 from pipeline.core.clock import Clock, steady_now
 from pipeline.core.delivery import Delivery
 from pipeline.core.errors import BrokerError, FencedError
-from pipeline.core.model import Cursor, Event, Subscription
+from pipeline.core.model import Event, Subscription
 from pipeline.core.observer import Observer
 from pipeline.core.partition import Directory, Partition, Reader, Rows
 from pipeline.core.ports import LaneLimits
+from pipeline.core.rows import Row
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ PRESSURE_CHECK_SECONDS = 0.25
 class RowStore(Rows, Protocol):
     """The rows of one partition: opened first, closed last."""
 
-    async def open(self) -> Mapping[bytes, Cursor]:
+    async def open(self) -> Mapping[bytes, Row]:
         """Fence the former owner, then load the rows.
 
         Raises:
@@ -256,7 +257,7 @@ class Dispatcher:
         finally:
             self._opening.pop(number, None)
 
-    async def _fence_and_load(self, number: int) -> tuple[RowStore, Mapping[bytes, Cursor]] | None:
+    async def _fence_and_load(self, number: int) -> tuple[RowStore, Mapping[bytes, Row]] | None:
         while True:
             rows = self._rows_of(number)
             try:

@@ -367,7 +367,8 @@ class Cause:
     """Why a subscription stands in FAILURE.
 
     Attributes:
-        kind: "rejected", "server-error", "exception", "gone", "token", "handshake", "configuration" or "dead-letter".
+        kind: "rejected", "server-error", "exception", "gone", "token", "handshake", "configuration", "dead-letter" or
+            "cursor" (its row can't be read).
         message: a sentence, without secrets.
         offset: the event at fault, None where no event is.
         at: when it failed, Unix seconds.

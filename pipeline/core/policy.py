@@ -30,7 +30,7 @@ Reason = Literal["rejected", "server-error", "exception", "undecodable", "unknow
 """`dlq.reason` of a dead letter; "expired": no try was left before the deadline of its subscription."""
 
 CauseKind = Literal[
-    "rejected", "gone", "server-error", "exception", "token", "handshake", "configuration", "dead-letter"
+    "rejected", "gone", "server-error", "exception", "token", "handshake", "configuration", "dead-letter", "cursor"
 ]
 """What kind of thing a FAILURE is."""
 

@@ -21,6 +21,7 @@ from pipeline.core.model import (
     Wish,
 )
 from pipeline.core.policy import Rules
+from pipeline.core.rows import Row, UnreadableRow
 
 if TYPE_CHECKING:
     from pipeline.core.partition import Partition, Surroundings
@@ -70,10 +71,13 @@ class Wishes:
         """The lane is gone."""
         self._scheduled.pop(lane, None)
 
-    def open(self, rows: Mapping[bytes, Cursor], subscriptions: Sequence[Subscription]) -> None:
+    def open(self, rows: Mapping[bytes, Row], subscriptions: Sequence[Subscription]) -> None:
         """Take up the rows that the former owner left, and the commands it has not carried out."""
         for key, row in rows.items():
-            self._restore(key, row)
+            if isinstance(row, Cursor):
+                self._restore(key, row)
+            else:
+                self._stop_without_row(key, row)
         for subscription in subscriptions:
             if subscription.resume_from is not None:
                 self.update(subscription.id, subscription)
@@ -98,6 +102,35 @@ class Wishes:
         lane.restore(row, self._partition.dispatched)
         if subscription is not None:
             self._reconcile(lane, subscription)
+
+    def _stop_without_row(self, key: bytes, row: UnreadableRow) -> None:
+        """FAILURE instead of a place that nobody knows; what is written now can be read."""
+        partition = self._partition
+        place = partition.dispatched if row.next is None else row.next
+        lane = self._lane(key, place)
+        subscription = None if lane.name is None else self._worker.directory.get(lane.name)
+        if subscription is None:
+            logger.warning(
+                "the row %.100r of partition %d, of no subscription that is known, can't be read and is deleted: %s",
+                key,
+                partition.number,
+                row.reason,
+            )
+            partition.delete_row(lane)
+            return
+        partition.lanes[key] = lane
+        self._configure(lane, subscription)
+        # What it was told before, it has done or not: a new command is needed in any case.
+        lane.progress.revision = subscription.revision
+        since = "where it stood is not known" if row.next is None else "how it stood is not known"
+        message = (
+            f"its cursor row can't be read: {row.reason}; {since}: it waits at {place}, from where a resume goes on; "
+            "replay what was before that, if need be"
+        )
+        cause = Cause("cursor", message, None, self._worker.clock.now())
+        lane.move(place)
+        lane.stop(Status.FAILURE, cause)
+        self._worker.telemetry.subscription_failed(subscription, partition.number, cause)
 
     def new_lane(self, key: bytes, start: int) -> Lane:
         """A lane for a key that has none, whose first event is at *start*."""

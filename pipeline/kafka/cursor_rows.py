@@ -13,9 +13,10 @@ from pipeline.core.errors import BrokerError
 from pipeline.core.model import Cursor
 from pipeline.kafka.admin import unreachable
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.cursors import KEEP_ALIVE_KEY, decode
+from pipeline.kafka.cursors import KEEP_ALIVE_KEY
 from pipeline.kafka.disconnect import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer, Sieve
+from pipeline.kafka.row_format import decode
 from pipeline.kafka.topics import count_partitions
 
 logger = logging.getLogger(__name__)
@@ -106,5 +107,5 @@ def _decoded(value: bytes) -> Cursor | None:
     try:
         return decode(value)
     except ValueError as error:
-        logger.warning("%s", error)
+        logger.warning("a cursor row can't be read: %s", error)
         return None

@@ -10,10 +10,9 @@ them. Rows wait for the next group commit: begin, send all, commit, resolve the 
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -28,12 +27,13 @@ from aiokafka.errors import (
 from aiokafka.producer import sender
 from aiokafka.producer.transaction_manager import TransactionState
 
-from pipeline.core.attempts import Attempts, FailedAttempt
 from pipeline.core.errors import BrokerError, FencedError
-from pipeline.core.model import Cause, Cursor, Status
+from pipeline.core.model import Cursor
+from pipeline.core.rows import Row
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.disconnect import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
+from pipeline.kafka.row_format import encode, read_row
 from pipeline.observability.instruments import LineLimit
 
 logger = logging.getLogger(__name__)
@@ -78,62 +78,6 @@ class BeginSoon(sender.AddPartitionsToTxnHandler):  # type: ignore[misc]  # aiok
 sender.AddPartitionsToTxnHandler = BeginSoon
 
 
-def encode(cursor: Cursor) -> bytes:
-    """The row's value: JSON, fields that say nothing left out."""
-    row: dict[str, Any] = {"next": cursor.next, "status": cursor.status.value, "revision": cursor.revision}
-    if cursor.attempt:
-        row |= {"attempt": cursor.attempt, "firstAttemptAt": cursor.first_attempt_at, "notBefore": cursor.not_before}
-        if cursor.error is not None:
-            row["error"] = asdict(cursor.error)
-    if cursor.event_ms is not None:
-        row["eventMs"] = cursor.event_ms
-    cause = cursor.cause
-    if cause is not None:
-        row["cause"] = {"kind": cause.kind, "message": cause.message, "offset": cause.offset, "at": cause.at}
-        if cause.attempts is not None:
-            row["cause"]["attempts"] = asdict(cause.attempts)
-    return json.dumps(row, separators=(",", ":")).encode()
-
-
-def decode(value: bytes) -> Cursor:
-    """The inverse of `encode`. Fields it does not know are passed over, so that an older worker reads a newer row.
-
-    Raises:
-        ValueError: it is no row.
-    """
-    try:
-        row = json.loads(value)
-        cause = row.get("cause")
-        return Cursor(
-            next=int(row["next"]),
-            status=Status(row["status"]),
-            cause=None if cause is None else _cause(cause),
-            attempt=int(row.get("attempt", 0)),
-            first_attempt_at=row.get("firstAttemptAt"),
-            not_before=float(row.get("notBefore") or 0.0),
-            revision=int(row.get("revision", -1)),
-            error=_error(row.get("error")),
-            event_ms=None if row.get("eventMs") is None else int(row["eventMs"]),
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"not a cursor row: {value[:100]!r}") from error
-
-
-def _cause(cause: Mapping[str, Any]) -> Cause:
-    found = cause.get("attempts")
-    attempts = None if found is None else Attempts(int(found["count"]), float(found["since"]), _status(found))
-    return Cause(cause["kind"], cause["message"], cause["offset"], cause["at"], attempts)
-
-
-def _error(error: Mapping[str, Any] | None) -> FailedAttempt | None:
-    return None if error is None else FailedAttempt(str(error["message"]), float(error["at"]), _status(error))
-
-
-def _status(found: Mapping[str, Any]) -> int | None:
-    status = found.get("status")
-    return None if status is None else int(status)
-
-
 @dataclass(slots=True)
 class _Group:
     """Rows that are to be committed together."""
@@ -174,7 +118,7 @@ class KafkaRows:
         self._closing = False
         self._lines = LineLimit()
 
-    async def open(self) -> Mapping[bytes, Cursor]:
+    async def open(self) -> Mapping[bytes, Row]:
         """Fence the former owner, then load the rows; see `dispatcher.RowStore.open`."""
         embedded = self._connection.embedded
         producer = AIOKafkaProducer(
@@ -195,7 +139,7 @@ class KafkaRows:
         self._writer = asyncio.get_running_loop().create_task(self._write_groups())
         return rows
 
-    async def _load(self) -> dict[bytes, Cursor]:
+    async def _load(self) -> dict[bytes, Row]:
         consumer = AIOKafkaConsumer(
             isolation_level="read_committed",
             enable_auto_commit=False,
@@ -203,7 +147,7 @@ class KafkaRows:
             check_crcs=not self._connection.embedded,
             **self._connection.client_options(),
         )
-        rows: dict[bytes, Cursor] = {}
+        rows: dict[bytes, Row] = {}
         await consumer.start()
         try:
             place = self._place
@@ -219,15 +163,13 @@ class KafkaRows:
             await disconnect(consumer)
         return rows
 
-    def _take(self, rows: dict[bytes, Cursor], key: bytes, value: bytes | None) -> None:
-        if value is None:
+    def _take(self, rows: dict[bytes, Row], key: bytes | None, value: bytes | None) -> None:
+        if key is None:
+            logger.warning("a record of %s has no key, and so is no row", self._place)
+        elif value is None:
             rows.pop(key, None)
-            return
-        try:
-            rows[key] = decode(value)
-        except ValueError:
-            # Without its row the lane begins at the committed offset: that is what a row of unknown kind is worth.
-            logger.exception("row %r of %s can't be read", key, self._place)
+        else:
+            rows[key] = read_row(value)
 
     def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":
         """See `partition.Rows.put`."""

@@ -12,8 +12,10 @@ from aiokafka.errors import TopicAuthorizationFailedError
 from pipeline.cli.dev.embedded_broker import EmbeddedBroker, Request
 from pipeline.core.errors import FencedError
 from pipeline.core.model import Cause, Cursor, Status
+from pipeline.core.rows import Row, UnreadableRow
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.cursors import KafkaRows, encode
+from pipeline.kafka.cursors import KafkaRows
+from pipeline.kafka.row_format import encode
 from tests.support.batches import Written, batch
 from tests.support.brokers import TestBroker
 
@@ -41,7 +43,7 @@ def store(broker: TestBroker, topic: str, written: list[int] | None = None, part
     return KafkaRows(connection, topic, partition, on_written=counts.append)
 
 
-async def found(broker: TestBroker, topic: str) -> dict[bytes, Cursor]:
+async def found(broker: TestBroker, topic: str) -> dict[bytes, Row]:
     rows = store(broker, topic)
     try:
         return dict(await rows.open())
@@ -127,9 +129,9 @@ async def test_a_transactional_id_is_used_also_while_there_are_no_rows(kafka: Te
     assert await found(kafka, kafka_topic) == {b"sub-1": Cursor(next=5)}
 
 
-async def test_a_row_that_cannot_be_read_is_passed_over(broker: TestBroker, topic: str) -> None:
+async def test_a_row_that_cannot_be_read_is_told_from_the_others(broker: TestBroker, topic: str) -> None:
     await broker.produce(topic, (b"sub-1", b"no row"), (b"sub-2", b'{"next":3,"status":"started"}'), partition=1)
-    assert await found(broker, topic) == {b"sub-2": Cursor(next=3)}
+    assert await found(broker, topic) == {b"sub-1": UnreadableRow("it is not JSON"), b"sub-2": Cursor(next=3)}
 
 
 async def test_rows_of_other_partitions_are_not_loaded(broker: TestBroker, topic: str) -> None:

@@ -95,3 +95,40 @@ async def test_a_store_that_would_take_an_hour_to_open_costs_its_subscription_al
 
         await eventually(is_told, within_seconds=30, says=lambda: found.workers[1].output()[-3000:])
         assert not recorder.of("hostile")
+
+
+GARBAGE = {
+    "garbage-0": b'{"next":1e400}',
+    "garbage-1": b"[" * 50_000,
+    "garbage-2": b'{"next":-5}',
+    "garbage-3": b'{"next":100000000000000000000}',
+    "garbage-4": b'{"cause":{"message":["x"],"at":"never"}}',
+}
+
+
+async def test_a_row_of_garbage_stops_its_lane_alone(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    async with two_workers(kafka, unique_name("garbage"), tmp_path) as (found, recorder):
+        await found.subscribe(recorder, *GARBAGE)
+        await delivers(found, recorder)
+        for worker in found.workers:
+            await worker.terminate()
+        for name, row in GARBAGE.items():
+            await kafka.produce(f"{found.app}.cursors", (name.encode(), row), partition=0)
+        await kafka.produce(f"{found.app}.cursors", (b"\xff", b"{}"), partition=0)
+        worker = await found.start_worker()
+        await found.until_ready(worker)
+        await found.produce([(name, b"x") for name in GARBAGE], partition=0)
+        await delivers(found, recorder)
+
+        lanes = {lane["subscription"]: lane for lane in await worker.lanes()}
+        for name in GARBAGE:
+            assert lanes[name]["status"] == "failure"
+            assert lanes[name]["cause"]["message"].startswith("its cursor row can't be read: it")
+        assert not [name for name in GARBAGE if recorder.of(name)]
+        failures = await worker.text("/metrics")
+        assert f'webhooks_subscription_failures_total{{kind="cursor"}} {len(GARBAGE)}.0' in failures
+
+        await found.store.resume("garbage-0")
+        await recorder.until(lambda: bool(recorder.of("garbage-0")))

@@ -19,7 +19,7 @@ from cryptography.fernet import Fernet
 
 from pipeline.config.definition import Definition, parse_definition
 from pipeline.core.model import Cursor
-from pipeline.kafka.cursors import decode
+from pipeline.kafka.row_format import decode
 from pipeline.kafka.topics import cursors_topic, tokens_topic
 from pipeline.runtime.topics import ensure_topics
 from pipeline.subscriptions.registry import Registry

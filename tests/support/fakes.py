@@ -11,6 +11,7 @@ from pipeline.core.lease import Lease
 from pipeline.core.model import Cursor, Event, Record, Subscription
 from pipeline.core.outcome import Outcome
 from pipeline.core.partition import Partition, Wanted
+from pipeline.core.rows import Row, UnreadableRow
 
 TOPIC = "events"
 MS_PER_OFFSET = 1_000
@@ -126,12 +127,14 @@ class RowTopic:
 
     def __init__(self, observe: Callable[[bytes, Cursor | None], None] = lambda _key, _row: None) -> None:
         self.rows: dict[bytes, Cursor] = {}
+        self.unreadable: dict[bytes, UnreadableRow] = {}
         self.history: list[tuple[bytes, Cursor | None]] = []
         self.owner: MemoryRows | None = None
         self.observe = observe
 
     def write(self, key: bytes, row: Cursor | None) -> None:
         self.observe(key, row)
+        self.unreadable.pop(key, None)
         self.history.append((key, row))
         if row is None:
             self.rows.pop(key, None)
@@ -155,10 +158,10 @@ class MemoryRows:
         self.pending: list[_Put] = []
         self.is_dead = False
 
-    async def open(self) -> Mapping[bytes, Cursor]:
+    async def open(self) -> Mapping[bytes, Row]:
         self.topic.owner = self
         await asyncio.sleep(0)
-        return dict(self.topic.rows)
+        return {**self.topic.rows, **self.topic.unreadable}
 
     @property
     def is_fenced(self) -> bool:

@@ -45,9 +45,9 @@ from pipeline.http.request import Target, request_head
 from pipeline.http.signature import Signer
 from pipeline.http.ssrf_guard import Guard
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.cursors import decode
 from pipeline.kafka.dead_letters import headers_of
 from pipeline.kafka.letters import read_facts
+from pipeline.kafka.row_format import decode
 from pipeline.kafka.topics import Source
 from pipeline.observability.logs import ConsoleFormatter, Facts, JsonFormatter, MaskCredentials
 from pipeline.subscriptions.envelope import parse_subscription

@@ -1,6 +1,7 @@
 """The dispatcher: opening, committing, giving back, losing; and what the next owner finds."""
 
 import asyncio
+from collections.abc import Mapping
 
 import pytest
 
@@ -8,6 +9,7 @@ from pipeline.core.errors import BrokerError
 from pipeline.core.model import Cursor, Qos, Status
 from pipeline.core.outcome import Failed, Rejected
 from pipeline.core.ports import LaneLimits
+from pipeline.core.rows import Row
 from tests.support.core import OK, Core, paused, subscription
 from tests.support.fakes import MemoryRows, RowTopic, VirtualClock
 from tests.support.virtual_time import in_virtual_time, settle
@@ -175,10 +177,10 @@ class Unreachable(MemoryRows):
         super().__init__(topic)
         self.failures = failures
 
-    async def open(self) -> dict[bytes, Cursor]:
+    async def open(self) -> Mapping[bytes, Row]:
         if self.failures:
             raise self.failures.pop(0)
-        return dict(await super().open())
+        return await super().open()
 
 
 @in_virtual_time

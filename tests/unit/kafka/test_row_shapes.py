@@ -7,7 +7,8 @@ import pytest
 
 from pipeline.core.attempts import Attempts, FailedAttempt
 from pipeline.core.model import Cause, Cursor, Status
-from pipeline.kafka.cursors import decode, encode
+from pipeline.core.rows import UnreadableRow
+from pipeline.kafka.row_format import LONGEST_ROW, decode, encode, read_row
 
 RETRYING = Cursor(
     next=7,
@@ -73,5 +74,48 @@ def test_an_error_or_a_time_stamp_alone_is_no_reason_for_a_row() -> None:
     ids=str,
 )
 def test_what_is_no_row_is_a_value_error(field: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="not a cursor row"):
+    with pytest.raises(ValueError, match=r"^its \w+ is not "):
         decode(json.dumps({"next": 7, "status": "started", "revision": 3, **field}).encode())
+
+
+GARBAGE: dict[bytes, int | None] = {
+    b'{"next":1e400}': None,
+    b'{"next":1e400,"status":"started"}': None,
+    b'{"next":-5,"status":"started"}': None,
+    b'{"next":100000000000000000000,"status":"started"}': None,
+    b'{"next":true,"status":"started"}': None,
+    b'{"next":7.0,"status":"started"}': None,
+    b'{"next":"7","status":"started"}': None,
+    b'{"cause":{"message":["x"],"at":"never"}}': None,
+    b"[" * 50_000: None,
+    b'{"next":7,"a":' * 50_000: None,
+    b'{"next":' + b"9" * 5000 + b"}": None,
+    b"\xff\xfe": None,
+    b"null": None,
+    b'{"next":7,"status":"started","x":"' + b"x" * LONGEST_ROW + b'"}': None,
+    b'{"next":7}': 7,
+    b'{"next":7,"status":"gone"}': 7,
+    b'{"next":7,"status":["started"]}': 7,
+    b'{"next":7,"status":"failure","cause":{"message":["x"],"at":"never"}}': 7,
+    b'{"next":7,"status":"failure","cause":{"kind":"x","message":"x","offset":1,"at":1e300}}': 7,
+    b'{"next":7,"status":"failure","cause":{"kind":"x","message":"x","offset":-1,"at":1}}': 7,
+    b'{"next":7,"status":"failure","cause":[]}': 7,
+    b'{"next":7,"status":"started","attempt":1e400}': 7,
+    b'{"next":7,"status":"started","attempt":1,"notBefore":NaN}': 7,
+    b'{"next":7,"status":"started","attempt":1,"notBefore":Infinity}': 7,
+    b'{"next":7,"status":"started","attempt":1,"firstAttemptAt":"never"}': 7,
+    b'{"next":7,"status":"started","attempt":1,"error":{"message":1,"at":1}}': 7,
+    b'{"next":7,"status":"started","revision":1e400}': 7,
+    b'{"next":7,"status":"started","eventMs":[]}': 7,
+}
+"""What somebody may have written, and the place that can be read all the same."""
+
+
+@pytest.mark.parametrize("value", GARBAGE, ids=lambda value: repr(value[:60]))
+def test_garbage_is_told_from_a_row_and_says_what_is_wrong(value: bytes) -> None:
+    row = read_row(value)
+
+    assert isinstance(row, UnreadableRow)
+    assert row.next == GARBAGE[value]
+    assert row.reason.startswith(("it is not ", "it has ", "its "))
+    assert len(row.reason) < 120

@@ -1,0 +1,84 @@
+"""A row that can't be read stops its lane, which says so, and no other."""
+
+import pytest
+
+from pipeline.core.lane_state import LaneState
+from pipeline.core.model import Cursor, Status
+from pipeline.core.rows import UnreadableRow
+from tests.support.core import Core, resumed, subscription
+from tests.support.virtual_time import in_virtual_time
+
+
+async def opened(row: UnreadableRow, *, revision: int = 1) -> Core:
+    """Two subscriptions, one of them with a row that can't be read; 4 of 8 events are committed."""
+    core = Core()
+    for name in ("s", "other"):
+        core.publish(subscription(name, revision=revision))
+    for _ in range(4):
+        core.produce(1, "s")
+        core.produce(1, "other")
+    core.committed = 4
+    core.row_topic.unreadable[b"s"] = row
+    return await core.open()
+
+
+@in_virtual_time
+@pytest.mark.parametrize(("place", "begins_at"), [(None, 4), (2, 2), (6, 6)])
+async def test_its_lane_stops_where_the_row_says_or_at_the_committed_offset(place: int | None, begins_at: int) -> None:
+    core = await opened(UnreadableRow("it is not JSON", place))
+    await core.hand_out(core.log.read(4, 4))
+
+    lane = core.lane()
+    assert (lane.state, lane.next) == (LaneState.FAILED, begins_at)
+    assert lane.cause is not None
+    assert lane.cause.kind == "cursor"
+    assert lane.cause.message.startswith("its cursor row can't be read: it is not JSON; ")
+    assert f"it waits at {begins_at}, from where a resume goes on" in lane.cause.message
+    assert core.telemetry.subscription_failures["cursor"] == 1
+    assert core.lane("other").state is LaneState.LIVE
+    assert {core.log.records[offset].key for offset in core.pending} == {b"other"}
+    await core.end()
+
+
+@in_virtual_time
+async def test_nothing_of_it_is_committed_before_a_row_that_can_be_read_is_durable() -> None:
+    core = await opened(UnreadableRow("it is not JSON"))
+    await core.hand_out(core.log.read(4, 4))
+    for offset in (5, 7):
+        await core.answer(offset)
+    assert core.prefix == 4
+
+    await core.land()
+    assert core.prefix == 8
+    row = core.row_topic.rows[b"s"]
+    assert (row.next, row.status) == (4, Status.FAILURE)
+    assert not core.row_topic.unreadable
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_resume_goes_on_from_there() -> None:
+    core = await opened(UnreadableRow("it is not JSON"))
+    await core.hand_out(core.log.read(4, 4))
+    await core.land()
+    await core.wish(resumed(core.registry.known["s"]))
+    await core.land()
+    await core.read()
+    assert 4 in core.pending
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_row_of_no_subscription_is_deleted() -> None:
+    core = Core()
+    core.row_topic.unreadable[b"\xff" * 2000] = UnreadableRow("it is not JSON")
+    await core.open()
+    await core.land()
+    assert not core.row_topic.unreadable
+    assert core.row_topic.history[-1] == (b"\xff" * 2000, None)
+    assert not core.partition.lanes
+    await core.end()
+
+
+def test_a_cursor_is_a_row() -> None:
+    assert not isinstance(Cursor(next=1), UnreadableRow)
