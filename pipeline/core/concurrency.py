@@ -1,7 +1,7 @@
 """The worker's requests in flight: a bounded number of slots, shared so that silent receivers can't take them all.
 
 A lane whose last attempt timed out is *suspect*. Suspects wait behind lanes that answer and hold at most half of the
-slots (architecture section 7); every eighth slot that falls free goes to a suspect all the same, so none starves.
+slots (docs/design.md, Limits); every eighth slot that falls free goes to a suspect all the same, so none starves.
 """
 
 import asyncio

@@ -38,7 +38,7 @@ class BrokerError(WebhooksError):
 
 
 class FencedError(WebhooksError):
-    """Kafka refused a cursor row: a newer owner of the partition exists (architecture, invariant I5)."""
+    """Kafka refused a cursor row: a newer owner of the partition exists (docs/design.md, Invariants: I5)."""
 
 
 class LeaseEndedError(WebhooksError):

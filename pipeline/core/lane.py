@@ -566,7 +566,7 @@ class Lane:
         return given_up
 
     def restore(self, row: Cursor, position: int) -> None:
-        """Take up a row after the partition was opened at *position* (architecture section 4)."""
+        """Take up a row after the partition was opened at *position* (docs/design.md, Lanes and cursors)."""
         self.progress.restore(row)
         self.read_from = row.next
         self.unread.forget(position, row.event_ms)

@@ -9,7 +9,7 @@ from pipeline.core.attempts import Attempts, FailedAttempt
 
 
 class Qos(StrEnum):
-    """The delivery guarantee of a subscription (interface.md section 1; the table is in the README)."""
+    """The delivery guarantee of a subscription (docs/concepts.md, The four guarantees)."""
 
     NONE = "none"
     AUTO = "auto"
@@ -159,7 +159,10 @@ class Handshake:
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
-    """What ends the consumption of a subscription although there is a dead-letter topic (interface.md section 5)."""
+    """What ends the consumption of a subscription although there is a dead-letter topic.
+
+    Source: docs/design.md, Outcomes and decisions.
+    """
 
     on_server_error: bool = True
     on_exception: bool = True
@@ -384,7 +387,7 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A row of `<app>.cursors`: where a subscription stands in one partition (architecture sections 1 and 3).
+    """A row of `<app>.cursors`: where a subscription stands in one partition (docs/design.md, Lanes and cursors).
 
     Attributes:
         next: the next offset to deliver: everything below is settled, nothing at or above it is lost.

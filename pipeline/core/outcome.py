@@ -50,7 +50,7 @@ class Failed:
     Attributes:
         error: a sentence without secrets, e.g. "connection refused by 127.0.0.1:9".
         may_have_arrived: False only where the request provably was not sent (at-most-once may then try again).
-        timed_out: the receiver was silent for too long; such lanes wait behind those that answer (architecture 7).
+        timed_out: the receiver was silent for too long; such lanes wait behind those that answer.
     """
 
     error: str

@@ -1,4 +1,4 @@
-"""One partition that this worker owns: its window, its lanes, its rows (architecture sections 2 to 6).
+"""One partition that this worker owns: its window, its lanes, its rows (docs/design.md, Lanes and cursors).
 
 `Dispatcher` opens, feeds and closes it. Everything here runs on the worker's event loop; between two awaits nothing
 changes, which is what makes the switches between stream and log exact.

@@ -1,4 +1,4 @@
-"""What follows from an outcome: one table, pure (interface.md section 5; architecture section 5).
+"""What follows from an outcome: one table, pure (docs/design.md, Outcomes and decisions).
 
 The lane acts on the decision; nothing here knows a clock, a queue or a connection. The same table, cell by
 cell, is tests/unit/core/test_policy.py.

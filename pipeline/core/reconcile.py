@@ -1,4 +1,4 @@
-"""What people wish of a subscription, carried out in one partition (architecture section 3, commands).
+"""What people wish of a subscription, carried out in one partition (docs/design.md, Commands).
 
 A command is a revision of the spec; the owner of a partition applies a revision that the cursor row has not noted yet,
 once, and notes it. `Partition` owns one `Wishes`; the dispatcher calls it for every change of the registry.

@@ -1,4 +1,6 @@
-"""Which header fields may stand in a request, and which may come from where (RFC 9110 section 5; interface.md 3). Pure.
+"""Which header fields may stand in a request, and which may come from where. Pure.
+
+Sources: RFC 9110 section 5; docs/design.md, The request.
 
 Values may hold obs-text, the bytes 0x80 to 0xFF: it is part of the grammar, and text in UTF-8 gets through by it.
 Everything that could end a line or a message early is refused.
@@ -45,7 +47,7 @@ _RESERVED: Final = FRAMING | OWN
 _FOLDED: Final = re.compile(r"[^0-9a-z]")
 
 DEAD_LETTER_PREFIX: Final = "dlq."
-"""Headers of a dead letter (interface.md section 4). They end with it: a redrive does not send them."""
+"""Headers of a dead letter (docs/design.md, Dead letters). They end with it: a redrive does not send them."""
 
 _NO_ATTRIBUTE: Final = frozenset({"ce-", "ce-datacontenttype"})
 """An attribute without a name, and the one that is `content-type` and nothing else (CloudEvents HTTP binding 3.1.1)."""

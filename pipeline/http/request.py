@@ -1,6 +1,6 @@
 """The bytes of a request: a head built once per subscription, filled in once per event. Pure but for the clock.
 
-Strongest first (interface.md section 3): framing and Authorization, our own fields, record headers, subscription
+Strongest first (docs/design.md, The request): framing and Authorization, our own fields, record headers, subscription
 headers, defaults. Names are compared without regard to case; of several fields of one name the first is sent.
 """
 

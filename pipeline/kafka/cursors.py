@@ -1,4 +1,4 @@
-"""The fenced store of one partition's cursor rows (architecture section 3a, invariant I5).
+"""The fenced store of one partition's cursor rows (docs/design.md, Fenced cursor rows).
 
 Opening starts a producer with `transactional_id = <app>.cursors.<partition>`: Kafka then refuses every further write of
 the partition's former owner and aborts what it had open. Only after that are the rows read, so nobody can still change

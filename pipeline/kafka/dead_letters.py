@@ -1,6 +1,6 @@
 """Dead letters: what the receiver rejects is written to another topic, and counts only once the broker has it.
 
-`Delivery` (core/delivery.py) calls it; the record's shape is interface.md section 4.
+`Delivery` (core/delivery.py) calls it; the record's shape: docs/design.md, Dead letters.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """Reads the log again for lanes that are behind: one plain consumer per worker, fed only where there is room.
 
 It always reads where the most backward lane with room stands, and every lane that the stretch covers gets its share
-(architecture section 3), so lanes that fell behind together are served by one reading. Events that nobody waits for are
-passed over before anything is made of them: of a partition with many subscriptions few may be behind.
+(docs/design.md, The log reader), so lanes that fell behind together are served by one reading. Events that nobody waits
+for are passed over before anything is made of them: of a partition with many subscriptions few may be behind.
 """
 
 import asyncio

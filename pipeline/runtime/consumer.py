@@ -1,4 +1,4 @@
-"""How we sit on Faust: three overrides of its consumer (architecture section 2a).
+"""How we sit on Faust: three overrides of its consumer (docs/design.md, On top of Faust).
 
 Faust's own books of acknowledgements are not used for the source topic; what may be committed is what the windows say.
 

@@ -1,0 +1,85 @@
+"""What documents and code say of the tree is there: files, tests and sections. A changelog speaks of the past."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")} - {ROOT / "CHANGELOG.md"})
+CODE = sorted(path for package in ("pipeline", "agents", "tests", "deploy") for path in (ROOT / package).rglob("*.py"))
+
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+FILE = re.compile(r"(?<![\w/.:~<-])((?:[\w.-]+/)+[\w.@-]+\.(?:py|md|yaml|json|toml|example|service))\b")
+TEST = re.compile(r"`(test_\w+)`")
+CITED = re.compile(r"docs/(\w+)\.md, ([A-Z][^:;.)\n]*)")
+# Written so that it does not match its own text.
+ELSEWHERE = re.compile(r"\b(architecture(,| (sections? )?\d)|(architecture|interface|house)[.]md)")
+"""Design documents that are not in the repository."""
+
+
+def anchor(heading: str) -> str:
+    """What a heading is called in a link."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+def broken_links(document: Path, text: str) -> Iterator[str]:
+    """The relative links of a document that lead nowhere."""
+    for link in LINK.findall(text):
+        place, _, part = link.partition("#")
+        target = (document.parent / place).resolve() if place else document
+        if "://" in link:
+            continue
+        if not target.exists():
+            yield link
+        elif part and target.suffix == ".md":
+            words = text if target == document else target.read_text()
+            if part not in map(anchor, HEADING.findall(words)):
+                yield link
+
+
+def missing_files(text: str) -> list[str]:
+    """The files that a text names and that are neither at the root nor in pipeline/."""
+    return [
+        name
+        for name in FILE.findall(LINK.sub("", text))
+        if not any((folder / name).exists() for folder in (ROOT, ROOT / "pipeline"))
+    ]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    assert list(broken_links(document, document.read_text())) == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_files_and_tests_that_are_named_exist(document: Path) -> None:
+    text = document.read_text()
+    there = set(re.findall(r"def (test_\w+)\(", "".join(path.read_text() for path in CODE)))
+
+    assert missing_files(text) == []
+    assert set(TEST.findall(text)) - there == set()
+
+
+def test_code_cites_no_document_outside_of_the_repository() -> None:
+    cited = {path.relative_to(ROOT).as_posix(): ELSEWHERE.findall(path.read_text()) for path in CODE}
+
+    assert {path: found for path, found in cited.items() if found} == {}
+
+
+def test_code_cites_sections_that_exist() -> None:
+    cited = {citation for path in CODE for citation in CITED.findall(path.read_text())}
+    headings = {(path.stem, heading) for path in DOCUMENTS for heading in HEADING.findall(path.read_text())}
+
+    assert cited
+    assert cited - headings == set()
+
+
+def test_what_is_missing_is_found() -> None:
+    text = "[a](nowhere.md) [b](README.md#no-such-part) [c](README.md) [d](https://example.com/x.md) core/nothing.py"
+
+    assert list(broken_links(ROOT / "README.md", text)) == ["nowhere.md", "README.md#no-such-part"]
+    assert missing_files(text) == ["core/nothing.py"]
+    assert missing_files("see `core/lane.py`, tests/conftest.py and https://example.com/a/b.py") == []
