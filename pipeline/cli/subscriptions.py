@@ -105,6 +105,26 @@ def delete(subscription: str, output: Format) -> None:
 
 
 @command.command()
+def reencrypt() -> None:
+    """Encrypt all secrets with the first of WEBHOOKS_SECRET_KEYS, so that another key can be removed.
+
+    Subscriptions whose secrets are so already are not written. The others get a new revision, which clears a FAILURE.
+    """
+    problems: list[str] = []
+
+    async def reencrypt_all(store: SubscriptionStore) -> None:
+        for document in await store.list():
+            try:
+                say(_sentence(await store.reencrypt(document["id"])))
+            except ConfigurationError as error:
+                problems.extend(f"{document['id']}: {problem}" for problem in error.problems)
+
+    _with_store(reencrypt_all)
+    if problems:
+        raise click.ClickException(safe("\n".join(problems), keep="\n"))
+
+
+@command.command()
 @click.argument("subscription", metavar="ID")
 @output_option
 def pause(subscription: str, output: Format) -> None:

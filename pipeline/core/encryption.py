@@ -54,6 +54,15 @@ class Cipher:
                 continue
         raise ValueError("no key opens it here")
 
+    def is_newest(self, sealed: bytes, context: bytes) -> bool:
+        """Whether *sealed* is of the first key, and opens with *context*."""
+        nonce, ciphertext = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
+        try:
+            self._keys[0].decrypt(nonce, ciphertext, context)
+        except (InvalidTag, ValueError):
+            return False
+        return True
+
     def decrypt_fernet(self, token: bytes) -> bytes:
         """What an earlier version encrypted, wherever it stands.
 

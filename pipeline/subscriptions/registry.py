@@ -129,6 +129,15 @@ class Registry:
             document["problem"] = subscription.problem
         return document
 
+    def is_newest(self, subscription_id: str) -> bool:
+        """Whether the secrets of its record are encrypted as they would be now; also if it has none, or no record.
+
+        Raises:
+            ConfigurationError: its record can't be read.
+        """
+        entry = self._entries.get(subscription_id)
+        return entry is None or self._box.is_newest(_parse(subscription_id, entry.value))
+
     def wire(self, subscription_id: str) -> WireSubscription | None:
         """The subscription as it was applied, secrets in the clear: for the store, which edits it.
 

@@ -90,7 +90,7 @@ class SecretBox:
         def decrypted(path: str, value: str) -> str:
             try:
                 if value.startswith(PREFIX):
-                    sealed = base64.b64decode(value.removeprefix(PREFIX), altchars=b"-_", validate=True)
+                    sealed = _from_base64(value.removeprefix(PREFIX))
                     return self._cipher.decrypt(sealed, _context(subscription, path)).decode()
                 if value.startswith(UNBOUND_PREFIX):
                     return self._cipher.decrypt_fernet(value.removeprefix(UNBOUND_PREFIX).encode()).decode()
@@ -101,6 +101,26 @@ class SecretBox:
             raise ConfigurationError(problem)
 
         return change_secrets(subscription, decrypted)
+
+    def is_newest(self, subscription: WireSubscription) -> bool:
+        """Whether every secret of the subscription, as the topic keeps it, is as `seal` would encrypt it now.
+
+        One is not that is plain, of a key that is not the first any more, or of an earlier version.
+        """
+        found: list[bool] = []
+
+        def noted(path: str, value: str) -> str:
+            sealed = _from_base64(value.removeprefix(PREFIX)) if value.startswith(PREFIX) else b""
+            found.append(self._cipher.is_newest(sealed, _context(subscription, path)))
+            return value
+
+        change_secrets(subscription, noted)
+        return all(found)
+
+
+def _from_base64(text: str) -> bytes:
+    """Raises: ValueError, it is not that."""
+    return base64.b64decode(text, altchars=b"-_", validate=True)
 
 
 def _context(subscription: WireSubscription, path: str) -> bytes:

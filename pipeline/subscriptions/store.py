@@ -156,6 +156,27 @@ class SubscriptionStore:
                 raise _unknown(subscription_id)
             return Change(subscription_id, await self._send(subscription_id, None), "deleted")
 
+    async def reencrypt(self, subscription_id: str) -> Change:
+        """Write the subscription again if a secret of it is not encrypted with the first key, bound to its field.
+
+        Nothing that was asked for changes, but it is a new revision: one that clears a FAILURE.
+
+        Raises:
+            UnknownSubscriptionError: there is none.
+            ConfigurationError: its record can't be read or decrypted.
+            BrokerError: it could not be written.
+        """
+        async with self._turn:
+            await self._registry.caught_up()
+            known, stored = self._registry.get(subscription_id), self._registry.wire(subscription_id)
+            if known is None or stored is None:
+                raise _unknown(subscription_id)
+            if self._registry.is_newest(subscription_id):
+                return Change(subscription_id, known.revision, "unchanged")
+            # What it said about where to go on was for its revision alone.
+            revision = await self._write(stored.model_copy(update={"resume_from": None}))
+            return Change(subscription_id, revision, "updated")
+
     async def pause(self, subscription_id: str) -> Change:
         """The publisher's pause. Raises as `resume` does."""
         return await self._edit(subscription_id, {"status": "PAUSED"})

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 
 from pipeline.core.attempts import Attempts, FailedAttempt
 from pipeline.core.model import Cause, Cursor, Status
@@ -249,6 +250,17 @@ async def test_each_command_is_a_revision(webhooks: Webhooks, broker: TestBroker
         "result": "deleted",
         "revision": 8,
     }
+
+
+async def test_a_key_is_replaced_without_a_loss(webhooks: Webhooks) -> None:
+    await apply(webhooks, ONE)
+    old, new = webhooks.environment["WEBHOOKS_SECRET_KEYS"], Fernet.generate_key().decode()
+    both, after = (Webhooks({**webhooks.environment, "WEBHOOKS_SECRET_KEYS": keys}) for keys in (f"{new},{old}", new))
+    assert await both.done("subscriptions", "reencrypt") == "sub-1 updated, revision 1\n"
+    assert await after.done("subscriptions", "reencrypt") == "sub-1 unchanged, revision 1\n"
+    ended = await webhooks.run("subscriptions", "reencrypt")
+    assert ended.code == 1
+    assert "sub-1: configuration.entrypointConfiguration." in ended.err
 
 
 async def test_what_can_t_be_done_is_a_sentence(webhooks: Webhooks) -> None:

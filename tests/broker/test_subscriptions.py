@@ -284,6 +284,29 @@ async def test_a_new_first_key_takes_over_with_the_next_edit(cluster: Cluster) -
         assert found.auth == BasicAuth("u", "hunter2")
 
 
+async def test_secrets_are_encrypted_again_where_they_are_not_of_the_first_key(cluster: Cluster) -> None:
+    new = Fernet.generate_key().decode()
+    plain = document("b")
+    unbound = document("c")
+    unbound["configuration"]["auth"]["basic"]["password"] = "enc:v1:" + Fernet(KEY).encrypt(b"hunter2").decode()
+    async with cluster.worker() as worker:
+        await worker.store.apply(document("a"))
+        await worker.store.pause("a")
+        await cluster.broker.produce(
+            cluster.topic, (b"b", json.dumps(plain).encode()), (b"c", json.dumps(unbound).encode())
+        )
+    async with cluster.worker(new, KEY) as worker, asyncio.timeout(WITHIN_SECONDS):
+        await worker.registry.ready()
+        assert [(await worker.store.reencrypt(name)).what for name in ("a", "b", "c")] == ["updated"] * 3
+        assert [(await worker.store.reencrypt(name)).what for name in ("a", "b", "c")] == ["unchanged"] * 3
+        with pytest.raises(UnknownSubscriptionError):
+            await worker.store.reencrypt("d")
+    async with cluster.worker(new) as worker, asyncio.timeout(WITHIN_SECONDS):
+        await worker.registry.ready()
+        assert [(each.problem, each.auth) for each in worker.registry.all()] == [(None, BasicAuth("u", "hunter2"))] * 3
+        assert (await worker.store.get("a"))["status"] == "PAUSED"
+
+
 async def test_a_fault_of_ours_costs_one_record_and_the_tail_goes_on(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
