@@ -47,6 +47,7 @@ from pipeline.kafka.dead_letters import KafkaDeadLetters
 from pipeline.kafka.default_partition import default_partition
 from pipeline.kafka.expansion import Growth
 from pipeline.kafka.log_reader import Backlog
+from pipeline.kafka.source_log import SourceLog
 from pipeline.kafka.topics import cursors_topic, subscriptions_topic, tokens_topic
 from pipeline.observability.logs import logging_config
 from pipeline.observability.reporter import WorkerReporter
@@ -56,6 +57,7 @@ from pipeline.observability.telemetry import Telemetry
 from pipeline.runtime.allowance import Allowance
 from pipeline.runtime.assignor import LevelAssignor
 from pipeline.runtime.consumer import DeliveryApp
+from pipeline.runtime.log_check import LogCheck
 from pipeline.runtime.membership import CHECK_SECONDS, Ownership
 from pipeline.runtime.rights import Right, missing_rights
 from pipeline.runtime.token_table import add_token_table
@@ -207,6 +209,7 @@ def create_app(settings: Settings, definition: Definition) -> DeliveryApp:
     dead_letters = _dead_letters(definition, telemetry, ids)
     backlog = Backlog(connection, definition.source.topic, definition.source.isolation_level)
     app.isolation_level = definition.source.isolation_level
+    app.log_check = LogCheck(SourceLog(connection, definition.source.topic), telemetry)
     app.drain_seconds = settings.drain_seconds
     app.dispatcher = dispatcher = Dispatcher(
         definition.source.topic,
@@ -251,7 +254,7 @@ def create_app(settings: Settings, definition: Definition) -> DeliveryApp:
         dispatcher,
         readiness=partial(_readiness, app, registry),
         missing_rights=lambda: allowance.problem,
-        warnings=lambda: filter(None, [strays.warning]),
+        warnings=lambda: [*filter(None, [strays.warning]), *telemetry.warnings()],
         end_of=partial(_end_of, app),
         name=lambda: f"{app.conf.web_host}:{app.conf.web_port}",
         known=registry,
@@ -289,8 +292,8 @@ def _faust_app(settings: Settings, definition: Definition, access: Access) -> De
         broker_request_timeout=40.0,
         broker_rebalance_timeout=60.0,
         # The definition's word counts at the first start alone (runtime/initial_offsets.py). Later a partition
-        # without an offset is a new one.
-        consumer_auto_offset_reset="earliest",
+        # without an offset is a new one; what follows from a place that is not in the log, runtime/log_check.py says.
+        consumer_auto_offset_reset="none",
         consumer_max_fetch_size=FETCH_BYTES,
         producer_request_timeout=30.0,
         PartitionAssignor=LevelAssignor,

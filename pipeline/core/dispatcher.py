@@ -15,6 +15,7 @@ from typing import Protocol
 from pipeline.core.clock import Clock, steady_now
 from pipeline.core.delivery import Delivery
 from pipeline.core.errors import BrokerError, FencedError
+from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Event, Subscription
 from pipeline.core.observer import Observer
 from pipeline.core.partition import Directory, Partition, Reader, Rows
@@ -37,7 +38,13 @@ PRESSURE_CHECK_SECONDS = 0.25
 
 
 class RowStore(Rows, Protocol):
-    """The rows of one partition: opened first, closed last."""
+    """The rows of one partition: opened first, closed last.
+
+    Attributes:
+        topic_id: of the source topic, noted in each row that is put.
+    """
+
+    topic_id: str | None
 
     async def open(self) -> Mapping[bytes, Row]:
         """Fence the former owner, then load the rows.
@@ -224,8 +231,10 @@ class Dispatcher:
 
     # --------------------------------------------------------------- opening
 
-    async def open(self, positions: Mapping[int, int]) -> None:
+    async def open(self, positions: Mapping[int, int], logs: Mapping[int, LogBounds] | None = None) -> None:
         """Open the partitions of an assignment, each at its position; in parallel, trying again until it is done.
+
+        Rows are held against the *logs*, where these are known.
 
         Returns when all are open, or given up because they were revoked in the meantime.
         """
@@ -237,7 +246,9 @@ class Dispatcher:
         tasks = []
         for number, position in positions.items():
             if number in self.assigned and number not in self._open:
-                task = asyncio.get_running_loop().create_task(self._open_one(number, position))
+                task = asyncio.get_running_loop().create_task(
+                    self._open_one(number, position, (logs or {}).get(number))
+                )
                 self._opening[number] = task
                 tasks.append(task)
         for result in await asyncio.gather(*tasks, return_exceptions=True):
@@ -245,21 +256,22 @@ class Dispatcher:
                 raise result
         self.has_opened = True
 
-    async def _open_one(self, number: int, position: int) -> None:
+    async def _open_one(self, number: int, position: int, log: LogBounds | None) -> None:
         try:
-            opened = await self._fence_and_load(number)
+            opened = await self._fence_and_load(number, None if log is None else log.topic_id)
             if opened is None:
                 return
             rows, found = opened
             partition = Partition(number, position, self, rows)
             self._open[number] = _Open(partition, rows)
-            partition.wishes.open(found, self._registry.all())
+            partition.wishes.open(found, self._registry.all(), log)
         finally:
             self._opening.pop(number, None)
 
-    async def _fence_and_load(self, number: int) -> tuple[RowStore, Mapping[bytes, Row]] | None:
+    async def _fence_and_load(self, number: int, topic_id: str | None) -> tuple[RowStore, Mapping[bytes, Row]] | None:
         while True:
             rows = self._rows_of(number)
+            rows.topic_id = topic_id
             try:
                 return rows, await rows.open()
             except FencedError:

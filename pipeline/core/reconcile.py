@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.core.lane import UNKNOWN_RULES, Lane
+from pipeline.core.log_bounds import LogBounds, find_break
 from pipeline.core.model import (
     Cause,
     Cursor,
@@ -47,6 +48,11 @@ def status_of(subscription: Subscription, now: float) -> Status:
             return Status.PAUSED if waits else Status.STARTED
 
 
+def moved(row: Cursor, place: int) -> Cursor:
+    """The row of a lane that goes on at another event: the tries of the former one count no more."""
+    return Cursor(place, row.status, row.cause, revision=row.revision)
+
+
 class Wishes:
     """Brings the lanes of a partition to what their subscriptions say.
 
@@ -71,11 +77,16 @@ class Wishes:
         """The lane is gone."""
         self._scheduled.pop(lane, None)
 
-    def open(self, rows: Mapping[bytes, Row], subscriptions: Sequence[Subscription]) -> None:
-        """Take up the rows that the former owner left, and the commands it has not carried out."""
+    def open(
+        self, rows: Mapping[bytes, Row], subscriptions: Sequence[Subscription], log: LogBounds | None = None
+    ) -> None:
+        """Take up the rows that the former owner left, and the commands it has not carried out.
+
+        A row whose place has lost its meaning is given one in the *log*, where that is known.
+        """
         for key, row in rows.items():
             if isinstance(row, Cursor):
-                self._restore(key, row)
+                self._restore(key, row, log)
             else:
                 self._stop_without_row(key, row)
         for subscription in subscriptions:
@@ -85,7 +96,7 @@ class Wishes:
     def _lane(self, key: bytes, start: int) -> Lane:
         return Lane(key, self._partition, self._worker, start)
 
-    def _restore(self, key: bytes, row: Cursor) -> None:
+    def _restore(self, key: bytes, row: Cursor, log: LogBounds | None) -> None:
         lane = self._lane(key, row.next)
         subscription = None if lane.name is None else self._worker.directory.get(lane.name)
         if subscription is None and row.revision >= 0:
@@ -99,7 +110,13 @@ class Wishes:
             return
         self._partition.lanes[key] = lane
         self._configure(lane, subscription)
-        lane.restore(row, self._partition.dispatched)
+        found = None if log is None else find_break(row.next, row.topic_id, log)
+        if found is None:
+            lane.restore(row, self._partition.dispatched)
+        else:
+            self._worker.telemetry.log_broken(self._partition.number, found, subscription=lane.name)
+            lane.restore(moved(row, found.goes_on_at), self._partition.dispatched)
+            self._partition.write(lane.key)
         if subscription is not None:
             self._reconcile(lane, subscription)
 

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -106,6 +106,7 @@ class KafkaRows:
         on_written: Callable[[int], None],
         keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
     ) -> None:
+        self.topic_id: str | None = None
         self._connection = connection
         self._place = TopicPartition(topic, partition)
         self._on_written = on_written
@@ -179,7 +180,7 @@ class KafkaRows:
             # Whoever does not wait for a row learns of the fencing from the row store itself.
             waiter.exception()
             return waiter
-        self._group.rows[key] = None if cursor is None else encode(cursor)
+        self._group.rows[key] = None if cursor is None else encode(replace(cursor, topic_id=self.topic_id))
         self._group.waiters.append(waiter)
         self._wanted.set()
         return waiter

@@ -26,6 +26,8 @@ def encode(cursor: Cursor) -> bytes:
             row["error"] = asdict(cursor.error)
     if cursor.event_ms is not None:
         row["eventMs"] = cursor.event_ms
+    if cursor.topic_id is not None:
+        row["topicId"] = cursor.topic_id
     cause = cursor.cause
     if cause is not None:
         row["cause"] = {"kind": cause.kind, "message": cause.message, "offset": cause.offset, "at": cause.at}
@@ -51,6 +53,7 @@ def decode(value: bytes) -> Cursor:
         revision=_whole(row, "revision", LARGEST_OFFSET, default=-1, least=-1),
         error=_error(row),
         event_ms=_whole_or_none(row, "eventMs", least=-LARGEST_OFFSET),
+        topic_id=None if row.get("topicId") is None else _text(row, "topicId"),
     )
 
 

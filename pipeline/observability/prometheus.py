@@ -77,6 +77,12 @@ def _counters(telemetry: Telemetry) -> Iterator[Metric]:
         "webhooks_attempts", "Requests to callbacks that have ended.", "outcome", telemetry.attempts.items()
     )
     yield _by_label("webhooks_dropped", "Events given up without a dead letter.", "rule", telemetry.drops.items())
+    yield _by_label(
+        "webhooks_log_breaks",
+        "Places that were no place in the log any more, by what had happened to it.",
+        "kind",
+        telemetry.log_breaks.items(),
+    )
     yield _by_label("webhooks_dead_letters", "Dead letters the broker has.", "reason", telemetry.dead_letters.items())
     yield _by_label("webhooks_token_fetches", "Requests to token endpoints.", "result", telemetry.token_fetches.items())
     yield _by_label(

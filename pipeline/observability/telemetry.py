@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final, Literal, TypeVar, get_args
 
 from pipeline.core.clock import shown_time
+from pipeline.core.log_bounds import Break, BreakKind
 from pipeline.core.model import Cause, Event, Subscription
 from pipeline.core.observer import DropRule, Settlement
 from pipeline.core.outcome import (
@@ -49,6 +50,14 @@ TokenResult = Literal["ok", "refused", "unavailable"]
 LOG_INTERVAL_SECONDS: Final = 10.0
 """At most one line per kind of trouble and subscription in this time; the next one says how many were kept back."""
 
+WARNING_SECONDS: Final = 3600.0
+"""For so long a worker says what has happened to a log."""
+BREAKS: Final[Mapping[BreakKind, str]] = {
+    "recreated": "the source topic was deleted and made again; the new one is delivered from its beginning",
+    "truncated": "a place lay beyond the end of the log; deliveries go on from its end",
+    "retention": "events were deleted before they were delivered; deliveries go on from the beginning of the log",
+}
+
 _Label = TypeVar("_Label", bound=str)
 
 
@@ -75,6 +84,7 @@ class Telemetry:
         withheld_attempts: attempts that wait because no heartbeat was confirmed for too long.
         commits: offset commits, one per partition and tick.
         rebalances: assignments that changed.
+        log_breaks: places that were no place in the log any more, by what had happened to it.
     """
 
     def __init__(self, ids: WebhookIds | None = None, *, monotonic: Monotonic = time.monotonic) -> None:
@@ -94,6 +104,9 @@ class Telemetry:
         self.withheld_attempts = 0
         self.commits = 0
         self.rebalances = 0
+        self.log_breaks: dict[BreakKind, int] = _zeros(get_args(BreakKind))
+        self._broken_logs: dict[tuple[int, BreakKind], float] = {}
+        self._monotonic = monotonic
         self._lines = LineLimit(LOG_INTERVAL_SECONDS, monotonic=monotonic)
 
     def attempt_started(self) -> None:
@@ -147,6 +160,29 @@ class Telemetry:
             "count": count,
         }
         self._warn("event.dropped", (rule, subscription), facts, count)
+
+    def log_broken(self, partition: int, found: Break, *, subscription: str | None = None) -> None:
+        """A place of the group, or of a subscription's row, in *partition* had lost its meaning."""
+        self.log_breaks[found.kind] += 1
+        self._broken_logs[partition, found.kind] = self._monotonic()
+        facts = {
+            "kind": found.kind,
+            "subscription": subscription,
+            "partition": partition,
+            "place": found.place,
+            "goes_on_at": found.goes_on_at,
+        }
+        self._warn("log.broken", ("log", found.kind, subscription, partition), facts)
+        if found.lost:
+            self.dropped(
+                "retention", found.lost, subscription=subscription, partition=partition, offset=found.goes_on_at - 1
+            )
+
+    def warnings(self) -> list[str]:
+        """What people should know for a while although the worker delivers, as sentences."""
+        since = self._monotonic() - WARNING_SECONDS
+        self._broken_logs = {place: at for place, at in self._broken_logs.items() if at > since}
+        return [f"partition {partition}: {BREAKS[kind]}" for partition, kind in sorted(self._broken_logs)]
 
     def withheld(self) -> None:
         """An attempt has to wait until the group confirms a heartbeat, for others may own the partitions meanwhile."""

@@ -14,21 +14,18 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lease import Lease
-from pipeline.kafka.heartbeats import keep_lease_of
-from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.topics import IsolationLevel
-from pipeline.runtime.permitted_consumer import PermittedConsumerThread
+from pipeline.runtime.consumer_thread import DeliveryConsumerThread, DeliveryRebalanceListener
+from pipeline.runtime.log_check import LogCheck
 
 logger = logging.getLogger(__name__)
 
-FETCH_WAIT_MS = 100
-"""How long a broker may keep a fetch that finds nothing. A partition whose records were still waiting here when the
-fetch was sent has no part in it and waits for its end, so that one busy partition among idle ones would starve."""
 SMALL_FETCH_EVENTS = 64
 GATHER_SECONDS = 0.003
 """After a fetch of fewer events the next one waits for so long: at a low steady rate most of the cost is waking up, in
@@ -37,90 +34,6 @@ HELD_BACK_POLL_SECONDS = 0.02
 """How long a fetch waits for others while some partition is held back: so long it may have to wait to flow again."""
 COMMIT_SECONDS = 10.0
 """How long giving partitions back waits for the last commit; without it events are repeated, none is lost."""
-LEAVE_SECONDS = 5.0
-"""How long a stop waits for the group; a worker that has not left it counts as dead after the session timeout."""
-
-
-class DeliveryConsumerThread(PermittedConsumerThread):
-    """Faust's consumer thread, whose fetches wait for a shorter time than Faust's 1.5 s, and whose end is bounded.
-
-    It renews the worker's lease whenever the group's coordinator confirms that the worker is a member.
-    """
-
-    async def on_start(self) -> None:
-        """Start, and hear of every heartbeat from the first one on; there is none before topics are subscribed to."""
-        await super().on_start()
-        if self._consumer is not None:
-            keep_lease_of(self._consumer, cast("DeliveryApp", self.app).lease)
-
-    def _create_worker_consumer(self, transport: driver.Transport) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust offers no setting for it
-        consumer._isolation_level = cast("DeliveryApp", self.app).isolation_level  # noqa: SLF001 - likewise
-        return consumer
-
-    def highwater(self, tp: TP) -> int:
-        """The end of what may be read: with an open transaction it lies before the end of the log."""
-        stable = self._ensure_consumer().last_stable_offset(tp)
-        if cast("DeliveryApp", self.app).isolation_level == "read_uncommitted" or stable is None or stable < 0:
-            return super().highwater(tp)
-        return int(stable)
-
-    def positions(self, topic: str) -> dict[int, int]:
-        """Where the next fetch of each partition of a topic begins; nothing moves it but a fetch."""
-        subscription = None if self._consumer is None else self._consumer._subscription.subscription  # noqa: SLF001 - aiokafka tells only by a coroutine
-        assignment = None if subscription is None else subscription.assignment
-        if assignment is None:
-            return {}
-        states = {place.partition: assignment.state_value(place) for place in assignment.tps if place.topic == topic}
-        return {number: state.position for number, state in states.items() if state.has_valid_position}
-
-    async def learn_partitions(self, topics: Iterable[str], count: int) -> None:
-        """Read the cluster's metadata again if it shows fewer partitions of a topic, so that a leader rebalances."""
-        if self._consumer is not None:  # else it reads them when it starts
-            await self.call_thread(self._learn_partitions, self._consumer, topics, count)
-
-    async def _learn_partitions(self, consumer: AIOKafkaConsumer, topics: Iterable[str], count: int) -> None:
-        if any(len(consumer.partitions_for_topic(topic) or ()) < count for topic in topics):
-            await consumer._client.force_metadata_update()  # noqa: SLF001 - aiokafka offers no other way to it
-
-    @property
-    def is_out_of_reach(self) -> bool:
-        """See `ownership.Group`."""
-        coordinator = None if self._consumer is None else self._consumer._coordinator  # noqa: SLF001 - aiokafka tells nowhere else
-        if coordinator is None:
-            return True
-        # It looks for a broker for ever, except after an error that is one of the group itself.
-        has_given_up = coordinator._coordination_task.done() or coordinator._pending_exception is not None  # noqa: SLF001
-        return coordinator.coordinator_id is None and not has_given_up
-
-    def rejoin(self) -> None:
-        """See `ownership.Group`. Not by `call_thread`: there a commit may be waiting for a broker."""
-        if self._consumer is not None:
-            self.thread_loop.call_soon_threadsafe(self._consumer._coordinator.request_rejoin)  # noqa: SLF001 - aiokafka offers no other way to it
-
-    async def on_thread_stop(self) -> None:
-        """Leave the group. Without a broker aiokafka looks for one for ever, or fails: Faust then waits a minute."""
-        leaving = asyncio.ensure_future(super().on_thread_stop())
-        # In a task of its own, for the driver may let a cancellation out that is none.
-        await asyncio.wait([leaving], timeout=LEAVE_SECONDS)
-        if leaving.cancel() or leaving.cancelled() or leaving.exception() is not None:
-            logger.warning("the group was not left: its broker does not answer")
-
-
-class DeliveryRebalanceListener(driver.ConsumerRebalanceListener):
-    """Faust's listener, to which every assignment is a generation of its own.
-
-    Kafka's generation stays the same where a member joins again and nothing has changed, and then what was fetched
-    before would pass for current.
-    """
-
-    async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
-        """Count it, and go on as Faust does."""
-        app = self._thread.app
-        app.consumer_generation_id += 1
-        places = {TP(place.topic, place.partition) for place in assigned}
-        await self._thread.on_partitions_assigned(places, app.consumer_generation_id)
 
 
 class DeliveryConsumer(driver.Consumer):
@@ -137,6 +50,7 @@ class DeliveryConsumer(driver.Consumer):
         self._opening: asyncio.Task[None] | None = None
         self._fetched = 0
         self._handed_out: dict[int, int] = {}
+        self._seeking: dict[int, asyncio.Task[None]] = {}
         self._dispatcher.flow = self
 
     def _new_consumer_thread(self) -> DeliveryConsumerThread:
@@ -191,6 +105,9 @@ class DeliveryConsumer(driver.Consumer):
             if records:
                 await self._go_back(records)
             return generation, {}, active
+        for number, offset in self._delivery_thread.take_out_of_range().items():
+            if number not in self._seeking:
+                self._seeking[number] = asyncio.create_task(self._go_on(number, offset, generation))
         self._pass_over_what_is_no_event(records)
         return generation, records, active
 
@@ -203,6 +120,23 @@ class DeliveryConsumer(driver.Consumer):
         for number, position in self._delivery_thread.positions(topic).items():
             if TP(topic, number) not in records:
                 self._dispatcher.pass_over(number, self._handed_out.get(number), position)
+
+    async def _go_on(self, number: int, offset: int, generation: int) -> None:
+        """Find the place to go on at after a fetch from *offset* was out of range."""
+        try:
+            place = await self.app.log_check.find_place(number, offset)
+            if generation != self.app.consumer_generation_id:
+                return
+            if place is None:
+                self.rejoin()  # and all is compared again
+            else:
+                self._handed_out[number] = place
+                await self.seek_wait({TP(self._dispatcher.topic, number): place})
+                self._dispatcher.pass_over(number, offset, place)
+        except Exception as error:  # noqa: BLE001 - the assignment may be gone by now; else the next fetch comes here again
+            logger.warning("partition %d does not go on after a fetch that was out of range yet: %r", number, error)
+        finally:
+            del self._seeking[number]
 
     def _is_current(self, generation: int) -> bool:
         return self.flow_active and generation == self.app.consumer_generation_id
@@ -226,18 +160,6 @@ class DeliveryConsumer(driver.Consumer):
         # Raw codecs hand the value on as it is, so the agent gets the list (agents/deliver.py).
         message.key, message.value, message.headers = None, cast("bytes", batch), None
         return message
-
-    async def seek_to_committed(self) -> Mapping[TP, int]:
-        """As Faust does, and to a committed 0 and the beginning of a new partition, which aiokafka passes over."""
-        committed: dict[TP, int | None] = dict(await super().seek_to_committed())
-        topic = self._dispatcher.topic
-        new = [place for place, offset in committed.items() if offset is None and place.topic == topic]
-        beginnings = await self._thread.earliest_offsets(*new) if new else {}
-        places = {place: offset for place, offset in {**committed, **beginnings}.items() if offset is not None}
-        for place, offset in places.items():
-            if offset == 0 or place in beginnings:
-                self._thread.seek(place, offset)
-        return places
 
     async def _before_fetch(self) -> None:
         if self._held_back:
@@ -284,7 +206,7 @@ class DeliveryConsumer(driver.Consumer):
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Commit the windows' prefixes, then what else Faust tracks."""
         if not self.app.client_only:
-            await self.commit_prefixes(self._dispatcher.prefixes())
+            await self.commit_prefixes(self.app.log_check.trusted(self._dispatcher.prefixes()))
         return await super().commit(topics, start_new_transaction)
 
     async def commit_prefixes(self, prefixes: Mapping[int, int]) -> None:
@@ -322,11 +244,12 @@ class DeliveryConsumer(driver.Consumer):
             await self._dispatcher.open({})
             return
         # What is committed, and not the consumer's own position: it may have fetched and passed over events already.
-        places = await self.seek_to_committed()
+        committed = await self._delivery_thread.committed(topic, sorted(numbers))
+        positions, logs = await self.app.log_check.begin(committed)
+        await self.seek_wait({TP(topic, number): position for number, position in positions.items()})
         await self.app.expect_rows(max(numbers) + 1)
-        positions = {n: places[place] for n in numbers if (place := TP(topic, n)) in places}
         self._handed_out = dict(positions)
-        await self._dispatcher.open(positions)
+        await self._dispatcher.open(positions, logs)
         # Also where nothing has moved: whoever looks at the group sees all of its partitions from now on.
         await self.commit_prefixes(self._dispatcher.prefixes())
 
@@ -345,11 +268,14 @@ class DeliveryConsumer(driver.Consumer):
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait([self._opening])
+        for seeking in self._seeking.values():
+            seeking.cancel()
         prefixes = await self._dispatcher.drain(numbers, self.app.drain_seconds)
         try:
-            await asyncio.wait_for(self.commit_prefixes(prefixes), COMMIT_SECONDS)
-        except TimeoutError:
-            logger.warning("the last commit of partitions %s was not confirmed in time", sorted(prefixes))
+            async with asyncio.timeout(COMMIT_SECONDS):
+                await self.commit_prefixes(await self.app.log_check.committable(prefixes))
+        except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
+            logger.warning("the last commit of partitions %s was not confirmed: %r", sorted(prefixes), error)
         await self._dispatcher.close(numbers)
 
 
@@ -366,6 +292,7 @@ class DeliveryApp(faust.App):
     """
 
     isolation_level: IsolationLevel
+    log_check: LogCheck
     dispatcher: Dispatcher
     lease: Lease
     drain_seconds: float
@@ -383,6 +310,11 @@ class DeliveryApp(faust.App):
         if self._consumer is not None:
             topics = [self.dispatcher.topic, *self.tables.changelog_topics]
             await self.delivery_consumer.learn_partitions(topics, count)
+
+    def learn_topic_id(self, topic_id: str | None) -> None:
+        """See `growth.Group`."""
+        if self._consumer is not None and self.log_check.is_another(topic_id):
+            self.delivery_consumer.rejoin()
 
     @property
     def is_out_of_reach(self) -> bool:
@@ -411,5 +343,6 @@ class DeliveryApp(faust.App):
                 self.flow_control.suspend()
                 await self.delivery_consumer.give_back(set(self.dispatcher.assigned))
         finally:
+            await self.log_check.close()
             # Whatever went wrong: without its own part Faust would wait for ever.
             await super().on_stop()

@@ -244,6 +244,9 @@ class Noting:
     async def learn_partitions(self, count: int) -> None:
         await self.learned.put(count)
 
+    def learn_topic_id(self, topic_id: str | None) -> None:
+        assert topic_id
+
 
 @pytest.fixture
 async def admin(kafka: TestBroker) -> AsyncIterator[AIOKafkaAdminClient]:

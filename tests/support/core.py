@@ -8,6 +8,7 @@ from pipeline.core.concurrency import Slots
 from pipeline.core.delivery import Delivery
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lane import Lane
+from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Jitter, Qos, Record, RetryPolicy, Subscription, Wish
 from pipeline.core.outcome import Delivered, Outcome
 from pipeline.core.partition import Partition
@@ -125,10 +126,10 @@ class Core:
         await settle()
         return revision
 
-    async def open(self) -> "Core":
-        """Take the partition, at the committed offset."""
+    async def open(self, log: LogBounds | None = None) -> "Core":
+        """Take the partition, at the committed offset; with a *log*, rows are held against it."""
         self.registry.read()
-        await self.dispatcher.open({0: self.committed})
+        await self.dispatcher.open({0: self.committed}, {} if log is None else {0: log})
         await settle()
         return self
 

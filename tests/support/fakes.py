@@ -3,7 +3,7 @@
 import asyncio
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipeline.core.dead_letter import Letter
 from pipeline.core.errors import FencedError, LeaseEndedError, NotDeadLetteredError
@@ -157,6 +157,7 @@ class MemoryRows:
         self.topic = topic
         self.pending: list[_Put] = []
         self.is_dead = False
+        self.topic_id: str | None = None
 
     async def open(self) -> Mapping[bytes, Row]:
         self.topic.owner = self
@@ -168,6 +169,8 @@ class MemoryRows:
         return self.topic.owner is not self
 
     def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":
+        if cursor is not None:
+            cursor = replace(cursor, topic_id=self.topic_id)
         put = _Put(key, cursor, asyncio.get_running_loop().create_future())
         if not self.is_dead:
             self.pending.append(put)

@@ -71,3 +71,9 @@ def test_a_transaction_is_begun_as_soon_as_the_last_one_has_ended_and_asked_for_
         assert answered(NoError) is None
     assert len(began) == 2
     assert answered(CoordinatorLoadInProgressError) == 0.1
+
+
+def test_a_row_names_the_topic_that_it_is_a_place_in() -> None:
+    assert decode(encode(Cursor(7, topic_id="a"))).topic_id == "a"
+    assert decode(b'{"next": 7, "status": "started"}').topic_id is None
+    assert "topicId" not in json.loads(encode(Cursor(7)))

@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from pipeline.core.attempts import Attempts
+from pipeline.core.log_bounds import Break
 from pipeline.core.model import BasicAuth, Cause, Header, Record, Subscription
 from pipeline.core.outcome import (
     Delivered,
@@ -251,3 +252,22 @@ def test_the_rest_is_counted(telemetry: Telemetry, watch: Watch) -> None:
     assert telemetry.dead_letters == {"rejected": 1}
     assert telemetry.token_fetches == {"ok": 0, "refused": 1, "unavailable": 0}
     assert (telemetry.rows, telemetry.commits, telemetry.rebalances) == (4, 1, 1)
+
+
+def test_what_has_happened_to_a_log_is_counted_logged_and_said_for_an_hour(
+    telemetry: Telemetry, watch: Watch, log: pytest.LogCaptureFixture
+) -> None:
+    telemetry.log_broken(3, Break("retention", 9, 30), subscription="s")
+    telemetry.log_broken(0, Break("truncated", 1000, 80))
+    assert telemetry.log_breaks == {"recreated": 0, "truncated": 1, "retention": 1}
+    assert telemetry.drops["retention"] == 21
+    broken = {"kind": "retention", "subscription": "s", "partition": 3, "place": 9, "goes_on_at": 30}
+    dropped = {"rule": "retention", "subscription": "s", "partition": 3, "offset": 29, "count": 21}
+    assert [facts(record) for record in log.records][:2] == [("log.broken", broken), ("event.dropped", dropped)]
+    said = telemetry.warnings()
+    assert [sentence.partition(":")[0] for sentence in said] == ["partition 0", "partition 3"]
+
+    watch.seconds += 1800
+    telemetry.log_broken(0, Break("truncated", 1000, 80))
+    watch.seconds += 1800
+    assert telemetry.warnings() == said[:1]

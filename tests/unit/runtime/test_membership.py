@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from pipeline.core.clock import steady_now
 from pipeline.runtime import membership as ownership
-from pipeline.runtime.consumer import DeliveryRebalanceListener
+from pipeline.runtime.consumer_thread import DeliveryRebalanceListener
 from pipeline.runtime.membership import HOPELESS_SECONDS, JOIN_PAUSE_SECONDS, Ownership
 from tests.support.virtual_time import in_virtual_time
 

@@ -419,6 +419,14 @@ async def test_a_worker_that_is_not_ready_says_why(
     assert (body["ready"], body["reasons"], body["detail"]) == (False, [reason], reason)
 
 
+async def test_a_worker_that_delivers_may_have_something_to_say(client: Client, reporter: FixedReporter) -> None:
+    reporter.report = replace(WORKER, warnings=("partition 3: <odd>",))
+    async with client.get("/health/ready") as response:
+        assert (response.status, (await response.json())["warnings"]) == (200, ["partition 3: <odd>"])
+    async with client.get("/", headers=BEARER) as response:
+        assert "partition 3: &lt;odd&gt;" in await response.text()
+
+
 async def test_lanes_are_json_without_secrets(client: Client, reporter: FixedReporter) -> None:
     reporter.lane_reports = [
         replace(

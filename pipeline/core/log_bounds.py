@@ -1,0 +1,75 @@
+"""Whether a place in a partition of the source topic still means what it meant when it was noted. Pure.
+
+A log changes under whoever reads it: retention deletes its beginning, an unclean election its end, and a topic that is
+deleted and made again is another one under the same name. Then a committed offset and the cursor rows point nowhere, or
+at other events. What follows:
+
+    the topic was made again      go on from the beginning of the new log: nothing of it was delivered
+    the place is beyond the end   go on from the end: what was before the place has been delivered
+    retention has passed it       go on from the beginning of the log: what was before that can't be delivered any more
+
+A broker that does not tell the ids of its topics (before Kafka 2.8, and the embedded one) leaves the first unseen: a
+place beyond the end then counts as the second.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+BreakKind = Literal["recreated", "truncated", "retention"]
+"""What has happened to a log."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogBounds:
+    """One partition of the source topic, as its brokers tell.
+
+    Attributes:
+        begin: the first offset that is left.
+        end: the offset that the next record gets.
+        topic_id: of the topic it belongs to, None where no broker tells.
+        former_id: of the topic that was last committed to, None if nobody noted it. For rows that name no topic.
+    """
+
+    begin: int
+    end: int
+    topic_id: str | None = None
+    former_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """A place that has lost its meaning.
+
+    Attributes:
+        place: the place.
+        goes_on_at: the offset that takes its place.
+    """
+
+    kind: BreakKind
+    place: int
+    goes_on_at: int
+
+    @property
+    def lost(self) -> int:
+        """How many offsets were deleted before anybody read them: an upper bound of the events there."""
+        if self.kind == "recreated":
+            return self.goes_on_at  # what retention has already deleted of the new log
+        return max(0, self.goes_on_at - self.place)
+
+
+def find_break(place: int, topic_id: str | None, log: LogBounds) -> Break | None:
+    """What has happened to a place since it was noted; None if it is still good.
+
+    Args:
+        place: an offset, before which everything is settled.
+        topic_id: the topic it was noted for, None if nobody knows.
+        log: as it is now.
+    """
+    noted = topic_id or log.former_id
+    if noted is not None and log.topic_id is not None and noted != log.topic_id:
+        return Break("recreated", place, log.begin)
+    if place > log.end:
+        return Break("truncated", place, log.end)
+    if place < log.begin:
+        return Break("retention", place, log.begin)
+    return None

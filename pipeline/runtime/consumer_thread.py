@@ -1,0 +1,161 @@
+"""Faust's consumer thread and its listener, as a worker needs them; `consumer.py` is the rest of the seat on Faust."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from aiokafka import TopicPartition
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.structs import OffsetAndMetadata
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from pipeline.kafka.heartbeats import keep_lease_of
+from pipeline.kafka.records import AIOKafkaConsumer
+from pipeline.runtime.log_check import Committed
+from pipeline.runtime.permitted_consumer import PermittedConsumerThread
+
+if TYPE_CHECKING:
+    from pipeline.runtime.consumer import DeliveryApp
+
+logger = logging.getLogger(__name__)
+
+FETCH_WAIT_MS = 100
+"""How long a broker may keep a fetch that finds nothing. A partition whose records were still waiting here when the
+fetch was sent has no part in it and waits for its end, so that one busy partition among idle ones would starve."""
+LEAVE_SECONDS = 5.0
+"""How long a stop waits for the group; a worker that has not left it counts as dead after the session timeout."""
+
+
+class DeliveryConsumerThread(PermittedConsumerThread):
+    """Faust's consumer thread, whose fetches wait for a shorter time than Faust's 1.5 s, and whose end is bounded.
+
+    It renews the worker's lease whenever the group's coordinator confirms that the worker is a member.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._out_of_range: dict[int, int] = {}
+
+    async def on_start(self) -> None:
+        """Start, and hear of every heartbeat from the first one on; there is none before topics are subscribed to."""
+        await super().on_start()
+        if self._consumer is not None:
+            keep_lease_of(self._consumer, cast("DeliveryApp", self.app).lease)
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust offers no setting for it
+        consumer._isolation_level = cast("DeliveryApp", self.app).isolation_level  # noqa: SLF001 - likewise
+        consumer.commit = partial(self._commit_with_notes, consumer.commit)
+        return consumer
+
+    async def _commit_with_notes(
+        self, commit: Callable[[Mapping[TP, OffsetAndMetadata]], Awaitable[None]], offsets: Mapping[TP, Any]
+    ) -> None:
+        """Beside each offset of the source topic stands which topic that is; Faust has no word for it."""
+        app = cast("DeliveryApp", self.app)
+        topic, check = app.dispatcher.topic, app.log_check
+        notes = {place: check.note(place.partition) if place.topic == topic else "" for place in offsets}
+        await commit({place: OffsetAndMetadata(offsets[place].offset, note) for place, note in notes.items()})
+
+    async def committed(self, topic: str, numbers: Iterable[int]) -> dict[int, Committed]:
+        """What the group has committed for these partitions."""
+        places = [TopicPartition(topic, number) for number in numbers]
+        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001 - aiokafka's consumer leaves the metadata out
+        found = await self.call_thread(coordinator.fetch_committed_offsets, places)
+        nothing = OffsetAndMetadata(-1, "")  # aiokafka leaves out whom the group has no offset of
+        offsets = {place.partition: found.get(place, nothing) for place in places}
+        return {number: Committed.read(each.offset, each.metadata) for number, each in offsets.items()}
+
+    async def _fetch_records(
+        self,
+        consumer: Any,
+        active_partitions: set[TP],
+        timeout: float | None = None,  # noqa: ASYNC109 - Faust's own signature
+        max_records: int | None = None,
+    ) -> Any:
+        """As Faust's. Where a place is out of range, `find_place` says what follows, and not `auto.offset.reset`."""
+        try:
+            return await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        except OffsetOutOfRangeError as error:
+            places: Mapping[TopicPartition, int] = error.args[0]
+            topic = cast("DeliveryApp", self.app).dispatcher.topic
+            self._out_of_range |= {place.partition: at for place, at in places.items() if place.topic == topic}
+            others = [place for place in places if place.topic != topic]
+            if others:  # changelogs
+                await consumer.seek_to_beginning(*others)
+        except NoOffsetForPartitionError as error:
+            # One of the source gets its place when it is opened; without any, aiokafka fetches of no partition.
+            await consumer.seek_to_beginning(*error.args)
+        return {}
+
+    def take_out_of_range(self) -> dict[int, int]:
+        """The partitions of the source of which a fetch was out of range since the last call, and from where it was."""
+        found, self._out_of_range = self._out_of_range, {}
+        return found
+
+    def highwater(self, tp: TP) -> int:
+        """The end of what may be read: with an open transaction it lies before the end of the log."""
+        stable = self._ensure_consumer().last_stable_offset(tp)
+        if cast("DeliveryApp", self.app).isolation_level == "read_uncommitted" or stable is None or stable < 0:
+            return super().highwater(tp)
+        return int(stable)
+
+    def positions(self, topic: str) -> dict[int, int]:
+        """Where the next fetch of each partition of a topic begins; nothing moves it but a fetch."""
+        subscription = None if self._consumer is None else self._consumer._subscription.subscription  # noqa: SLF001 - aiokafka tells only by a coroutine
+        assignment = None if subscription is None else subscription.assignment
+        if assignment is None:
+            return {}
+        states = {place.partition: assignment.state_value(place) for place in assignment.tps if place.topic == topic}
+        return {number: state.position for number, state in states.items() if state.has_valid_position}
+
+    async def learn_partitions(self, topics: Iterable[str], count: int) -> None:
+        """Read the cluster's metadata again if it shows fewer partitions of a topic, so that a leader rebalances."""
+        if self._consumer is not None:  # else it reads them when it starts
+            await self.call_thread(self._learn_partitions, self._consumer, topics, count)
+
+    async def _learn_partitions(self, consumer: AIOKafkaConsumer, topics: Iterable[str], count: int) -> None:
+        if any(len(consumer.partitions_for_topic(topic) or ()) < count for topic in topics):
+            await consumer._client.force_metadata_update()  # noqa: SLF001 - aiokafka offers no other way to it
+
+    @property
+    def is_out_of_reach(self) -> bool:
+        """See `membership.Group`."""
+        coordinator = None if self._consumer is None else self._consumer._coordinator  # noqa: SLF001 - aiokafka tells nowhere else
+        if coordinator is None:
+            return True
+        # It looks for a broker for ever, except after an error that is one of the group itself.
+        has_given_up = coordinator._coordination_task.done() or coordinator._pending_exception is not None  # noqa: SLF001
+        return coordinator.coordinator_id is None and not has_given_up
+
+    def rejoin(self) -> None:
+        """See `membership.Group`. Not by `call_thread`: there a commit may be waiting for a broker."""
+        if self._consumer is not None:
+            self.thread_loop.call_soon_threadsafe(self._consumer._coordinator.request_rejoin)  # noqa: SLF001 - aiokafka offers no other way to it
+
+    async def on_thread_stop(self) -> None:
+        """Leave the group. Without a broker aiokafka looks for one for ever, or fails: Faust then waits a minute."""
+        leaving = asyncio.ensure_future(super().on_thread_stop())
+        # In a task of its own, for the driver may let a cancellation out that is none.
+        await asyncio.wait([leaving], timeout=LEAVE_SECONDS)
+        if leaving.cancel() or leaving.cancelled() or leaving.exception() is not None:
+            logger.warning("the group was not left: its broker does not answer")
+
+
+class DeliveryRebalanceListener(driver.ConsumerRebalanceListener):
+    """Faust's listener, to which every assignment is a generation of its own.
+
+    Kafka's generation stays the same where a member joins again and nothing has changed, and then what was fetched
+    before would pass for current.
+    """
+
+    async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        """Count it, and go on as Faust does."""
+        app = self._thread.app
+        app.consumer_generation_id += 1
+        places = {TP(place.topic, place.partition) for place in assigned}
+        await self._thread.on_partitions_assigned(places, app.consumer_generation_id)

@@ -1,0 +1,133 @@
+"""Holds what was committed against the log: at each assignment, when a fetch is out of range, before the last commit.
+
+A committed offset says nothing of the topic that it is a place in, so its id is noted beside it, in the metadata of the
+commit; a cursor row notes it, too (kafka/cursors.py). What follows from a difference, core/log_bounds.py says.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final, Protocol, Self
+
+from pipeline.core.log_bounds import Break, LogBounds, find_break
+from pipeline.observability.telemetry import Telemetry
+
+NOTE: Final = "topic-id="
+"""What the metadata of a commit begins with."""
+
+
+class SourceLog(Protocol):
+    """Whoever asks the brokers (kafka/source_log.py)."""
+
+    async def look(self, numbers: list[int]) -> dict[int, LogBounds]:
+        """The logs of these partitions. Tries until the brokers answer."""
+        ...
+
+    async def look_once(self, numbers: list[int]) -> dict[int, LogBounds] | None:
+        """The same; None if there is no such topic."""
+        ...
+
+    async def close(self) -> None:
+        """Disconnect."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What the group has committed for a partition; *offset* is None where it has nothing."""
+
+    offset: int | None
+    topic_id: str | None = None
+
+    @classmethod
+    def read(cls, offset: int, metadata: str | None) -> Self:
+        """Of an answer of the group's coordinator, which says -1 for nothing."""
+        noted = metadata.removeprefix(NOTE) if metadata and metadata.startswith(NOTE) else None
+        return cls(None if offset < 0 else offset, noted)
+
+
+class LogCheck:
+    """The check of one worker.
+
+    Args:
+        source: asks the brokers.
+        telemetry: is told of what it finds.
+    """
+
+    def __init__(self, source: SourceLog, telemetry: Telemetry) -> None:
+        self._source = source
+        self._telemetry = telemetry
+        self._logs: dict[int, LogBounds] = {}
+        self._suspect: set[int] = set()
+        self._is_another = False
+
+    def note(self, number: int) -> str:
+        """What to write beside a committed offset of a partition."""
+        log = self._logs.get(number)
+        return "" if log is None or log.topic_id is None else f"{NOTE}{log.topic_id}"
+
+    async def begin(self, committed: Mapping[int, Committed]) -> tuple[dict[int, int], dict[int, LogBounds]]:
+        """Where to go on in each partition of an assignment, and the logs as they are now."""
+        logs = await self._source.look(list(committed))
+        # Kafka deletes a topic's offsets with it: then only who has read the former one can tell.
+        self._is_another = any(self.is_another(log.topic_id) for log in logs.values())
+        self._logs = {number: replace(log, former_id=committed[number].topic_id) for number, log in logs.items()}
+        self._suspect.clear()
+        places = {number: self._place(number, committed[number], log) for number, log in self._logs.items()}
+        return places, self._logs
+
+    def _place(self, number: int, committed: Committed, log: LogBounds) -> int:
+        if committed.offset is None:
+            # A new partition (initial_offsets.py), if not a new topic.
+            if self._is_another:
+                self._telemetry.log_broken(number, Break("recreated", 0, log.begin))
+            return log.begin
+        found = find_break(committed.offset, committed.topic_id, log)
+        if found is None:
+            return committed.offset
+        self._telemetry.log_broken(number, found)
+        return found.goes_on_at
+
+    async def find_place(self, number: int, offset: int) -> int | None:
+        """Where to go on after a fetch from *offset* was out of range; None if the partition has to be opened anew."""
+        self._suspect.add(number)
+        logs = await self._source.look([number])
+        found = find_break(offset, self._topic_id(number), logs[number])
+        if found is not None and found.kind != "retention":
+            return None  # and told of when that is done
+        self._suspect.discard(number)
+        if found is None:
+            return offset
+        self._telemetry.log_broken(number, found)
+        return found.goes_on_at
+
+    def is_another(self, topic_id: str | None) -> bool:
+        """Whether the topic has another id than when its partitions were opened."""
+        known = {log.topic_id for log in self._logs.values()} - {None}
+        return topic_id is not None and bool(known) and topic_id not in known
+
+    def trusted(self, prefixes: Mapping[int, int]) -> dict[int, int]:
+        """Without the partitions of which a fetch was out of range: their log is not the one it was."""
+        return {number: offset for number, offset in prefixes.items() if number not in self._suspect}
+
+    async def committable(self, prefixes: Mapping[int, int]) -> dict[int, int]:
+        """What of this is still a place in the log.
+
+        Raises:
+            KafkaError, OSError: the brokers can't be asked.
+        """
+        logs = await self._source.look_once(list(prefixes)) if prefixes else None
+        if logs is None:
+            return {}  # there is no such topic any more
+        return {
+            number: offset
+            for number, offset in prefixes.items()
+            if (found := find_break(offset, self._topic_id(number), logs[number])) is None or found.kind == "retention"
+        }
+
+    def _topic_id(self, number: int) -> str | None:
+        log = self._logs.get(number)
+        return None if log is None else log.topic_id
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._source.close()

@@ -1,0 +1,162 @@
+"""Where partitions go on, given what was committed and what the brokers tell of the log."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from faust.types import TP
+
+from pipeline.core.log_bounds import LogBounds
+from pipeline.observability.telemetry import Telemetry
+from pipeline.runtime.consumer import DeliveryConsumer
+from pipeline.runtime.log_check import Committed, LogCheck
+
+
+class Brokers:
+    """A source topic whose logs a test changes."""
+
+    def __init__(self, **logs: LogBounds) -> None:
+        self.logs = {int(name.removeprefix("p")): log for name, log in logs.items()}
+        self.exists = True
+
+    async def look(self, numbers: list[int]) -> dict[int, LogBounds]:
+        return {number: self.logs[number] for number in numbers}
+
+    async def look_once(self, numbers: list[int]) -> dict[int, LogBounds] | None:
+        return await self.look(numbers) if self.exists else None
+
+    async def close(self) -> None:
+        self.exists = False
+
+
+def check_of(brokers: Brokers) -> tuple[LogCheck, Telemetry]:
+    telemetry = Telemetry()
+    return LogCheck(brokers, telemetry), telemetry
+
+
+async def test_each_partition_begins_where_the_group_stands_if_that_is_in_the_log() -> None:
+    check, telemetry = check_of(
+        Brokers(p0=LogBounds(0, 9, "a"), p1=LogBounds(4, 9, "a"), p2=LogBounds(4, 9, "a"), p3=LogBounds(4, 9, "a"))
+    )
+    places, logs = await check.begin(
+        {0: Committed(0, "a"), 1: Committed(None), 2: Committed(1, "a"), 3: Committed(99, "a")}
+    )
+    assert places == {0: 0, 1: 4, 2: 4, 3: 9}
+    assert {number: log.former_id for number, log in logs.items()} == {0: "a", 1: None, 2: "a", 3: "a"}
+    assert telemetry.log_breaks == {"recreated": 0, "truncated": 1, "retention": 1}
+    assert telemetry.drops["retention"] == 3
+    assert check.note(0) == "topic-id=a"
+
+
+async def test_a_topic_made_again_is_known_by_the_id_noted_beside_the_offset() -> None:
+    check, telemetry = check_of(Brokers(p0=LogBounds(0, 90, "b")))
+    assert (await check.begin({0: Committed(50, "a")}))[0] == {0: 0}
+    assert telemetry.warnings() == [
+        "partition 0: the source topic was deleted and made again; the new one is delivered from its beginning"
+    ]
+
+
+async def test_a_topic_made_again_is_known_to_who_has_read_the_former_one_where_its_offsets_went_with_it() -> None:
+    brokers = Brokers(p0=LogBounds(0, 50, "a"))
+    check, telemetry = check_of(brokers)
+    await check.begin({0: Committed(None)})
+    assert not any(telemetry.log_breaks.values()), "a first start"
+    brokers.logs[0] = LogBounds(0, 20, "b")
+    assert check.is_another("b")
+    assert not check.is_another("a")
+    assert not check.is_another(None)
+    assert (await check.begin({0: Committed(None)}))[0] == {0: 0}
+    assert telemetry.log_breaks["recreated"] == 1
+    assert not check.is_another("b")
+
+
+async def test_without_ids_nothing_is_noted_and_a_place_in_the_log_is_good() -> None:
+    check, telemetry = check_of(Brokers(p0=LogBounds(0, 9)))
+    assert (await check.begin({0: Committed(5)}))[0] == {0: 5}
+    assert check.note(0) == check.note(1) == ""
+    assert not check.is_another(None)
+    assert not telemetry.warnings()
+
+
+async def test_a_fetch_out_of_range_goes_on_behind_what_retention_deleted() -> None:
+    brokers = Brokers(p0=LogBounds(0, 9, "a"))
+    check, telemetry = check_of(brokers)
+    await check.begin({0: Committed(5, "a")})
+    assert await check.find_place(0, 5) == 5, "it is in range again"
+    brokers.logs[0] = LogBounds(7, 9, "a")
+    assert await check.find_place(0, 5) == 7
+    assert telemetry.drops["retention"] == 2
+    assert check.trusted({0: 5}) == {0: 5}
+
+
+@pytest.mark.parametrize("log", [LogBounds(0, 3, "a"), LogBounds(0, 9, "b")])
+async def test_a_log_that_is_another_is_opened_anew_and_not_committed_to_before(log: LogBounds) -> None:
+    brokers = Brokers(p0=LogBounds(0, 9, "a"), p1=LogBounds(0, 9, "a"))
+    check, _ = check_of(brokers)
+    await check.begin({0: Committed(5, "a"), 1: Committed(5, "a")})
+    brokers.logs[0] = log
+    assert await check.find_place(0, 5) is None
+    assert check.trusted({0: 5, 1: 6}) == {1: 6}
+    assert await check.committable({0: 5, 1: 6}) == {1: 6}
+    await check.begin({0: Committed(5, "a"), 1: Committed(6, "a")})
+    assert check.trusted({0: 3, 1: 6}) == {0: 3, 1: 6}
+
+
+async def test_of_a_topic_that_is_gone_nothing_is_committed() -> None:
+    brokers = Brokers(p0=LogBounds(0, 9, "a"))
+    check, _ = check_of(brokers)
+    await check.begin({0: Committed(5, "a")})
+    assert await check.committable({0: 9}) == {0: 9}
+    assert await check.committable({0: 10}) == {}, "beyond the end"
+    assert await check.committable({}) == {}
+    await check.close()
+    assert await check.committable({0: 9}) == {}
+
+
+@pytest.mark.parametrize(
+    ("offset", "metadata", "committed"),
+    [
+        (-1, "", Committed(None)),
+        (0, "topic-id=a", Committed(0, "a")),
+        (7, "", Committed(7)),
+        (7, None, Committed(7)),
+        (7, "somebody's own", Committed(7)),
+    ],
+)
+def test_the_note_beside_an_offset_is_read(offset: int, metadata: str | None, committed: Committed) -> None:
+    assert Committed.read(offset, metadata) == committed
+
+
+async def test_all_partitions_are_read_from_where_they_are_opened_also_from_a_committed_0_and_a_new_one() -> None:
+    """Wherever the consumer has come to meanwhile: it may have fetched events and passed them over."""
+    calls: list[tuple[str, object]] = []
+
+    async def committed(_topic: str, _numbers: list[int]) -> dict[int, Committed]:
+        return {0: Committed(0), 1: Committed(None), 2: Committed(7)}
+
+    async def note(name: str, value: object) -> None:
+        calls.append((name, value))
+
+    brokers = Brokers(p0=LogBounds(0, 9, "a"), p1=LogBounds(2, 9, "a"), p2=LogBounds(0, 9, "a"))
+    consumer = cast("Any", object.__new__(DeliveryConsumer))
+    consumer.app = SimpleNamespace(
+        log_check=check_of(brokers)[0],
+        expect_rows=lambda count: note("rows", count),
+        dispatcher=SimpleNamespace(
+            topic="events", open=lambda places, _logs: note("open", places), prefixes=lambda: {2: 7}
+        ),
+    )
+    consumer._thread = SimpleNamespace(committed=committed)
+    consumer.assignment = lambda: {*(TP("events", number) for number in range(3)), TP("changelog", 0)}
+    consumer.seek_wait = lambda places: note("seek", places)
+    consumer.commit_prefixes = lambda prefixes: note("commit", prefixes)
+
+    await DeliveryConsumer._open_assigned(consumer)
+
+    places = {0: 0, 1: 2, 2: 7}
+    assert calls == [
+        ("seek", {TP("events", number): place for number, place in places.items()}),
+        ("rows", 3),
+        ("open", places),
+        ("commit", {2: 7}),
+    ]
