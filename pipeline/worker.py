@@ -24,6 +24,7 @@ from pipeline.observability.logs import Facts, logging_config
 from pipeline.runtime.allowance import Allowance
 from pipeline.runtime.consumer import DeliveryApp
 from pipeline.runtime.initial_offsets import fix_beginning
+from pipeline.runtime.open_files import raise_limit, shortage
 from pipeline.runtime.preflight import Findings, examine
 from pipeline.web.waiting import waiting_pages
 
@@ -81,11 +82,12 @@ def create_worker_app(settings: Settings, *, with_web: bool = False) -> Delivery
     logging.config.dictConfig(logging_config(settings.log_format, settings.log_level))
     definition = load_definition(settings.api, settings.bootstrap_servers, settings.key_store_dir)
     _log_configuration(settings, definition)
-    asyncio.run(_prepare(settings, definition, with_web=with_web))
+    limit = raise_limit()
+    asyncio.run(_prepare(settings, definition, limit, with_web=with_web))
     return as_worker(create_app(settings, definition))
 
 
-async def _prepare(settings: Settings, definition: Definition, *, with_web: bool) -> None:
+async def _prepare(settings: Settings, definition: Definition, limit: int, *, with_web: bool) -> None:
     findings = await examine(definition, settings.app, create=True)
     if findings.missing and not findings.problems:
         findings = await _until_allowed(settings, definition, findings, with_web=with_web)
@@ -94,6 +96,9 @@ async def _prepare(settings: Settings, definition: Definition, *, with_web: bool
         logger.info("%s", fact)
     for warning in findings.warnings:
         logger.warning("%s", warning)
+    short = shortage(limit, partitions=findings.partitions, max_in_flight=settings.max_in_flight)
+    if short is not None:
+        logger.warning("%s", short)
     await fix_beginning(definition.source, settings.app, findings.partitions)
 
 

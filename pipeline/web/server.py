@@ -16,6 +16,7 @@ from pipeline.observability.prometheus import Metrics
 from pipeline.observability.status import EVERY_LANE, LaneFilter, Reporter
 from pipeline.observability.telemetry import Telemetry
 from pipeline.web.access import Access, guard
+from pipeline.web.gate import GatedRunner
 from pipeline.web.headers import CONTENT_SECURITY_POLICY, safe_headers
 from pipeline.web.health import health, hindrances, stalls
 from pipeline.web.lanes import parse_query, shown_absent, shown_lane
@@ -75,6 +76,8 @@ def attach_web(
     }
     for path, show in pages.items():
         app.page(path, name=f"webhooks:{show.__name__}")(_view(show, access))
+    driver: Any = app.web
+    driver._runner = GatedRunner(driver.web_app, access_log=None)  # noqa: SLF001 - as the driver makes its own
 
 
 class Views:

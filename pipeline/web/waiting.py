@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from pipeline.web.gate import GatedRunner
 from pipeline.web.headers import safe_headers
 from pipeline.web.health import health
 from pipeline.web.problem import problems
@@ -32,7 +33,7 @@ async def waiting_pages(host: str, port: int, reason: Callable[[], str | None]) 
     app = web.Application(middlewares=[safe_headers, problems])
     app.router.add_get("/health/live", live)
     app.router.add_get("/health/ready", ready)
-    runner = web.AppRunner(app, access_log=None)
+    runner = GatedRunner(app, access_log=None)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()

@@ -1,7 +1,9 @@
 """What one stranger writes costs that stranger alone: two workers of a real Kafka go on with all other events."""
 
+import asyncio
 import base64
 import json
+import resource
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 
 from pipeline.core.errors import ConfigurationError
 from tests.support.brokers import TestBroker
-from tests.support.cluster import Cluster, cluster
+from tests.support.cluster import Cluster, Worker, cluster
 from tests.support.recorder import Recorder, recording
 from tests.support.waiting import eventually
 from tests.unit.config.test_key_cost import store
@@ -132,3 +134,34 @@ async def test_a_row_of_garbage_stops_its_lane_alone(
 
         await found.store.resume("garbage-0")
         await recorder.until(lambda: bool(recorder.of("garbage-0")))
+
+
+def open_files(worker: Worker) -> int:
+    """How many descriptors it has open."""
+    return sum(1 for _ in Path(f"/proc/{worker.process.pid}/fd").iterdir())
+
+
+async def test_half_sent_requests_to_the_pages_take_no_descriptor_from_deliveries(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    async with recording() as recorder, cluster(kafka, unique_name("half"), tmp_path, partitions=2) as found:
+        await found.subscribe(recorder, *HEALTHY)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        worker = await found.start_worker(max_in_flight="256")
+        resource.prlimit(worker.process.pid, resource.RLIMIT_NOFILE, (1024, 1024))
+        await found.until_ready()
+        halves = []
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4096)), hard))
+            for _ in range(1300):
+                _, writer = await asyncio.open_connection("127.0.0.1", worker.port)
+                writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n")
+                halves.append(writer)
+            await delivers(found, recorder)
+            assert await worker.text("/health/live") == '{"live": true, "reasons": []}'
+            assert open_files(worker) < 400
+        finally:
+            for writer in halves:
+                writer.close()
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert "connections without a whole request" in worker.output()

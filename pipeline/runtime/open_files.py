@@ -1,0 +1,44 @@
+"""The limit of open files: raised as far as this user may, and named where it is too low for what a worker opens."""
+
+import logging
+import resource
+from typing import Final
+
+logger = logging.getLogger(__name__)
+
+PER_PARTITION: Final = 2
+"""The transactional producer of its cursors, to its coordinator and to the leader of the rows."""
+
+BASE: Final = 200
+"""The pages, the clients of Kafka, certificates, the log."""
+
+
+def raise_limit() -> int:
+    """Raise the soft limit of open files to the hard one; the limit that is in force then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return soft
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError) as error:  # macOS has a lower limit of its own, a sandbox may forbid it
+        logger.warning("the limit of open files stays at %d: %s", soft, error)
+        return soft
+    logger.info("the limit of open files was raised from %d to %d", soft, hard)
+    return hard
+
+
+def shortage(limit: int, *, partitions: int, max_in_flight: int) -> str | None:
+    """A sentence if *limit* is too low for a worker that owns all partitions; None if it is not.
+
+    Args:
+        limit: of open files.
+        partitions: of the source topic.
+        max_in_flight: requests under way; as many connections again may wait for their next one.
+    """
+    needed = BASE + PER_PARTITION * partitions + 2 * max_in_flight
+    if limit == resource.RLIM_INFINITY or limit >= needed:
+        return None
+    return (
+        f"the limit of open files is {limit}; {partitions} partitions and WEBHOOKS_MAX_IN_FLIGHT={max_in_flight} may "
+        f"need {needed}: raise it (ulimit -n, LimitNOFILE=, --ulimit nofile), or lower WEBHOOKS_MAX_IN_FLIGHT"
+    )

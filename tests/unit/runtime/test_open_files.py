@@ -1,0 +1,32 @@
+"""The limit of open files: runtime/open_files.py."""
+
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.runtime.open_files import raise_limit, shortage
+
+PROGRAM = """
+import resource
+from pipeline.runtime.open_files import raise_limit
+resource.setrlimit(resource.RLIMIT_NOFILE, (300, 700))
+print(raise_limit(), *resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+
+
+def test_the_soft_limit_is_raised_to_the_hard_one() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["700", "700", "700"]
+
+
+def test_a_limit_that_can_not_be_raised_stays() -> None:
+    assert raise_limit() == raise_limit()
+
+
+@pytest.mark.parametrize(("limit", "partitions", "is_short"), [(1024, 8, True), (1240, 8, False), (1240, 9, True)])
+def test_a_limit_that_is_too_low_is_named_with_what_is_needed(limit: int, partitions: int, is_short: bool) -> None:
+    sentence = shortage(limit, partitions=partitions, max_in_flight=512)
+    assert (sentence is not None) is is_short
+    if sentence is not None:
+        assert sentence.startswith(f"the limit of open files is {limit}; {partitions} partitions and ")
