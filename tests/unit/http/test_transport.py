@@ -525,6 +525,7 @@ async def test_a_connection_that_has_ended_unnoticed_is_replaced_in_the_same_att
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         subscription = Subscription("s", 1, f"http://127.0.0.1:{server.getsockname()[1]}/", qos, http=LIMITS)
+        server.settimeout(5)  # a thread that waits for ever would hold up the end of the test
         first = asyncio.ensure_future(straight.callback(subscription, event(), 1))
         accepted, _ = await asyncio.to_thread(server.accept)
         with accepted:
