@@ -492,6 +492,18 @@ async def test_a_second_answer_in_the_same_packet_is_not_the_answer_to_the_next_
     assert receiver.connections == 2
 
 
+async def test_the_bounds_of_an_answer_are_those_of_a_first_one_on_a_kept_connection(straight: Bench) -> None:
+    receiver = await straight.receiver(
+        answer(500, b"body"), endless(b"HTTP/1.1 200 OK\r\n", b"X: " + b"y" * 500 + b"\r\n")
+    )
+    subscription = await straight.subscription(receiver)
+    assert await straight.callback(subscription, event(), 1) == ServerError(500, b"body")
+    outcome = await straight.callback(subscription, event(), 1)
+    assert isinstance(outcome, Failed)
+    assert outcome.error.endswith("is larger than allowed")
+    assert [request.connection for request in receiver.requests] == [1, 1]
+
+
 async def test_a_connection_that_the_receiver_closed_meanwhile_is_replaced(any_route: Bench) -> None:
     receiver = await any_route.receiver(answer(200), answer(201))
     subscription = await any_route.subscription(receiver)
