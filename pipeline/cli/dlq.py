@@ -13,7 +13,7 @@ from pipeline.kafka.letters import Found, newest
 from pipeline.kafka.redrive import Redriven, Scope, opened_redrive
 from pipeline.kafka.topics import DeadLetterTopic
 
-COLUMNS = ("LETTER", "WHEN", "SUBSCRIPTION", "REASON", "STATUS", "ATTEMPTS", "WEBHOOK-ID", "ERROR")
+COLUMNS = ("DEAD-LETTER", "WHEN", "SUBSCRIPTION", "REASON", "STATUS", "ATTEMPTS", "WEBHOOK-ID", "ERROR")
 
 limit_option = click.IntRange(min=1)
 
@@ -24,11 +24,14 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--limit", type=limit_option, default=50, show_default=True, help="Show so many of the newest.")
+@click.option("--limit", type=limit_option, default=50, show_default=True, metavar="N", help="Show at most N.")
 @click.option("--subscription", metavar="ID", help="Only those of one subscription.")
 @output_option
 def list_(limit: int, subscription: str | None, output: Format) -> None:
-    """Show the newest dead letters, the newest last; neither bodies nor the events' own headers."""
+    """Show the newest dead letters, the newest last; neither bodies nor the events' own headers.
+
+    DEAD-LETTER is where one stands in the dead-letter topic, partition-offset; WEBHOOK-ID names its event.
+    """
     with errors_as_sentences():
         _, definition = configured()
         letters = asyncio.run(newest(_dead_letters(definition), limit, subscription))

@@ -75,7 +75,7 @@ async def test_letters_are_listed_without_what_may_be_secret(webhooks: Webhooks,
     listed = json.loads(await webhooks.done("dlq", "list", "--output", "json"))
 
     header, *rows = table.splitlines()
-    assert header.split()[:4] == ["LETTER", "WHEN", "SUBSCRIPTION", "REASON"]
+    assert header.split()[:4] == ["DEAD-LETTER", "WHEN", "SUBSCRIPTION", "REASON"]
     assert sorted(row.split()[2:5] for row in rows) == [
         ["-", "undecodable", "-"],
         ["sub-1", "rejected", "404"],
