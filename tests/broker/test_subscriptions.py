@@ -103,6 +103,17 @@ async def test_what_one_worker_applies_every_worker_has_with_the_offset_as_its_r
         assert [each.id for each in other.registry.all()] == ["a", "b"]
 
 
+async def test_the_ids_follow_what_comes_and_goes(cluster: Cluster) -> None:
+    async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
+        registry, store = worker.registry, worker.store
+        seen = [registry.ids()]
+        for change in (store.apply(document("b")), store.apply(document("a")), store.pause("b"), store.delete("a")):
+            await change
+            await registry.caught_up()
+            seen.append(registry.ids())
+    assert [tuple(ids) for ids in seen] == [(), ("b",), ("a", "b"), ("a", "b"), ("b",)]
+
+
 async def test_a_header_name_that_is_no_text_stops_no_worker(cluster: Cluster) -> None:
     await cluster.broker.append(cluster.topic, batch(Written(b"{}", b"a", [(b"x-\xff", b"1")])))
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
