@@ -11,7 +11,7 @@ DOCUMENTS = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")} - {ROOT / "CHAN
 CODE = sorted(path for package in ("pipeline", "agents", "tests", "deploy") for path in (ROOT / package).rglob("*.py"))
 
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
-LINK = re.compile(r"\]\(([^)\s]+)\)")
+LINK = re.compile(r"\]\(([^)]+)\)")
 FILE = re.compile(r"(?<![\w/.:~<-])((?:[\w.-]+/)+[\w.@-]+\.(?:py|md|yaml|json|toml|example|service))\b")
 TEST = re.compile(r"`(test_\w+)`")
 CITED = re.compile(r"docs/(\w+)\.md, ([A-Z][^:;.)\n]*)")
@@ -78,8 +78,8 @@ def test_code_cites_sections_that_exist() -> None:
 
 
 def test_what_is_missing_is_found() -> None:
-    text = "[a](nowhere.md) [b](README.md#no-such-part) [c](README.md) [d](https://example.com/x.md) core/nothing.py"
+    links = "[a](nowhere.md) [b](README.md#no-such-part) [c](README.md) [d](https://e.com/x.md) [e](#read-\nme)"
 
-    assert list(broken_links(ROOT / "README.md", text)) == ["nowhere.md", "README.md#no-such-part"]
-    assert missing_files(text) == ["core/nothing.py"]
+    assert list(broken_links(ROOT / "README.md", links)) == ["nowhere.md", "README.md#no-such-part", "#read-\nme"]
+    assert missing_files(f"{links} core/nothing.py") == ["core/nothing.py"]
     assert missing_files("see `core/lane.py`, tests/conftest.py and https://example.com/a/b.py") == []
