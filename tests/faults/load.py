@@ -153,8 +153,8 @@ class Load:
 
 
 def share(sent: int, due: int) -> float:
-    """How much of what was *due* was *sent*, from 0 to 1; all of it where nothing was due."""
-    return 1.0 if due <= 0 else min(1.0, sent / due)
+    """How much of what was *due* was *sent*, from 0 to 1; none of it where nothing was due."""
+    return 0.0 if due <= 0 else min(1.0, sent / due)
 
 
 def too_little(sent: int, due: int) -> list[str]:
