@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.core.lane_state import LaneState
-from pipeline.core.model import Cursor, Status
+from pipeline.core.model import Cursor, ReplayOffset, Status
 from pipeline.core.rows import UnreadableRow
 from tests.support.core import Core, resumed, subscription
 from tests.support.virtual_time import in_virtual_time
@@ -65,6 +65,19 @@ async def test_a_resume_goes_on_from_there() -> None:
     await core.land()
     await core.read()
     assert 4 in core.pending
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_command_of_before_is_not_carried_out_instead() -> None:
+    core = Core()
+    core.publish(subscription("first"))
+    core.publish(subscription("s", resume_from=ReplayOffset(0, 0)))
+    core.produce(8, "s")
+    core.committed = 4
+    core.row_topic.unreadable[b"s"] = UnreadableRow("it is not JSON")
+    await core.open()
+    assert (core.lane().state, core.lane().next) == (LaneState.FAILED, 4)
     await core.end()
 
 
