@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.lane_state import LaneState
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")} - {ROOT / "CHANGELOG.md"})
 CODE = sorted(path for package in ("pipeline", "agents", "tests", "deploy") for path in (ROOT / package).rglob("*.py"))
@@ -83,3 +85,12 @@ def test_what_is_missing_is_found() -> None:
     assert list(broken_links(ROOT / "README.md", links)) == ["nowhere.md", "README.md#no-such-part", "#read-\nme"]
     assert missing_files(f"{links} core/nothing.py") == ["core/nothing.py"]
     assert missing_files("see `core/lane.py`, tests/conftest.py and https://example.com/a/b.py") == []
+
+
+def test_the_states_of_a_lane_are_as_in_the_code() -> None:
+    row = re.compile(r"^\| `([A-Z]+)` \| (.+?) \| `(\w+)` \|", re.MULTILINE)
+    feeds = {"the stream": "live", "the log, read again": "behind", "nowhere": "stopped"}
+
+    drawn = {name: (feeds[feed], status) for name, feed, status in row.findall((ROOT / "docs/concepts.md").read_text())}
+
+    assert drawn == {state.name: (state.feed, state.status.value) for state in LaneState}
