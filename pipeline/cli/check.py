@@ -50,6 +50,18 @@ async def _look(settings: Settings, definition: Definition, *, create: bool) -> 
     return findings, Sample(sum(key in ids for key in keys), len(keys))
 
 
+def _covered(definition: Definition, servers: str) -> str:
+    """What WEBHOOKS_BOOTSTRAP_SERVERS changes: dead letters go there if their cluster was the source's."""
+    found = f"WEBHOOKS_BOOTSTRAP_SERVERS: the source is at {servers}"
+    dlq = definition.dlq
+    if dlq is None:
+        return found
+    if dlq.connection.bootstrap_servers == definition.source.connection.bootstrap_servers:
+        return f"{found}, and so are the dead letters"
+    where = ",".join(dlq.connection.bootstrap_servers)
+    return f"{found}; the dead letters stay at {where}, for the definition names another cluster for them"
+
+
 @click.command("check")
 @click.option("--create/--no-create", default=True, help="Create the pipeline's own topics where they are missing.")
 def command(*, create: bool) -> None:
@@ -66,6 +78,8 @@ def command(*, create: bool) -> None:
         findings, sample = asyncio.run(_look(settings, definition, create=create))
     for fact in findings.facts:
         say(f"ok  {fact}")
+    if settings.bootstrap_servers is not None:
+        say(f"ok  {_covered(definition, settings.bootstrap_servers)}")
     if definition.ignored:
         say(f"ok  not used here: {', '.join(definition.ignored)}")
     if sample is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+from typing import get_args
 
 import click
 
@@ -9,9 +10,11 @@ from pipeline.cli.output import Format, as_json, as_table, output_option, printa
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.config.definition import Definition
 from pipeline.core.errors import ConfigurationError
-from pipeline.kafka.letters import Found, newest
+from pipeline.core.policy import Reason
+from pipeline.kafka.letters import Found, Wanted, newest
 from pipeline.kafka.redrive import Redriven, Scope, opened_redrive
 from pipeline.kafka.topics import DeadLetterTopic
+from pipeline.subscriptions.fields import instant
 
 COLUMNS = ("DEAD-LETTER", "WHEN", "SUBSCRIPTION", "REASON", "STATUS", "ATTEMPTS", "WEBHOOK-ID", "ERROR")
 
@@ -26,15 +29,18 @@ def command() -> None:
 @command.command("list")
 @click.option("--limit", type=limit_option, default=50, show_default=True, metavar="N", help="Show at most N.")
 @click.option("--subscription", metavar="ID", help="Only those of one subscription.")
+@click.option("--reason", type=click.Choice(get_args(Reason)), help="Only those with one reason.")
+@click.option("--since", metavar="TIME", help="Only those written from this time on, e.g. 2026-01-31T12:00:00Z.")
 @output_option
-def list_(limit: int, subscription: str | None, output: Format) -> None:
+def list_(limit: int, subscription: str | None, reason: Reason | None, since: str | None, output: Format) -> None:
     """Show the newest dead letters, the newest last; neither bodies nor the events' own headers.
 
     DEAD-LETTER is where one stands in the dead-letter topic, partition-offset; WEBHOOK-ID names its event.
     """
     with errors_as_sentences():
+        wanted = Wanted(subscription, reason, None if since is None else _milliseconds(since))
         _, definition = configured()
-        letters = asyncio.run(newest(_dead_letters(definition), limit, subscription))
+        letters = asyncio.run(newest(_dead_letters(definition), limit, wanted))
     if output == "json":
         say(as_json([dataclasses.asdict(letter) for letter in letters]))
     else:
@@ -44,7 +50,7 @@ def list_(limit: int, subscription: str | None, output: Format) -> None:
 @command.command()
 @click.option("--subscription", metavar="ID", help="Only the letters of one subscription, whatever their reason.")
 @click.option("--skipped", is_flag=True, help="Only the letters that a run without options passes over.")
-@click.option("--limit", type=limit_option, help="Redrive at most so many.")
+@click.option("--limit", type=limit_option, help="Redrive at most N.", metavar="N")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 def redrive(*, subscription: str | None, skipped: bool, limit: int | None, dry_run: bool) -> None:
     """Write dead letters back to the source topic; receivers get them with their first webhook-id.
@@ -73,18 +79,32 @@ async def _redrive(
     dlq = _dead_letters(definition)
     async with opened_redrive(definition.source, dlq, app, scope, limit=limit, dry_run=dry_run) as run:
         async for result in run.run():
-            say(_line(result))
+            say(_line(result, dry_run=dry_run))
             redriven += result.why_not is None
             skipped += result.why_not is not None
     return redriven, skipped
 
 
-def _line(result: Redriven) -> str:
+def _line(result: Redriven, *, dry_run: bool) -> str:
     letter = result.letter
     name = printable(letter.subscription)
     if result.why_not is not None:
-        return f"skipped {letter.place} {name}: {printable(result.why_not)}"
-    return f"redriven {letter.place} {name} -> {result.place or 'nowhere, this is a dry run'}"
+        return f"{'would skip' if dry_run else 'skipped'} {letter.place} {name}: {printable(result.why_not)}"
+    if dry_run:
+        return f"would redrive {letter.place} {name} (reason {printable(letter.reason)})"
+    return f"redriven {letter.place} {name} -> {result.place}"
+
+
+def _milliseconds(time: str) -> int:
+    """Milliseconds since the Unix epoch of an RFC 3339 time.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    try:
+        return int(instant(time) * 1000)
+    except ValueError as error:
+        raise ConfigurationError(f"--since: {error}") from None
 
 
 def _dead_letters(definition: Definition) -> DeadLetterTopic:

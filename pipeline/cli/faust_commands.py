@@ -5,7 +5,8 @@ Nothing is read from the environment before that, so `--help` works everywhere.
 
 import copy
 import sys
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -27,6 +28,21 @@ WORKER: Final = "worker"
 LEFT_OUT: Final = {"app", "version", "loop"}
 """Options of Faust's that have one answer here: this application, its version, uvloop."""
 
+HIDDEN_COMMANDS: Final = {"clean-versions", "livecheck", "model", "models"}
+"""Commands of Faust's for what this application has none of."""
+
+HIDDEN_OPTIONS: Final = {
+    "blocking_timeout",
+    "console_port",
+    "debug",
+    "json",
+    "quiet",
+    "web_host",
+    "web_transport",
+    "workdir",
+}
+"""Options of Faust's that are of no use here, or of little; they are taken all the same."""
+
 OVERRIDES: Final = {"web_port": "web_port", "web_bind": "web_bind", "datadir": "data_dir", "loglevel": "log_level"}
 """Options of Faust's, and the setting that each one wins over."""
 
@@ -40,11 +56,11 @@ def with_faust_commands(own: Mapping[str, click.Command]) -> click.Group:
     Args:
         own: the commands that win where Faust has one of the same name.
     """
-    adopted = {name: _adopt(command) for name, command in faust_cli.commands.items()}
+    adopted = {name: _adopt(name, command) for name, command in faust_cli.commands.items()}
     group = type(faust_cli)(
         "webhooks",
         commands={**adopted, **own},
-        callback=_umbrella,
+        callback=partial(_umbrella, frozenset(own)),
         params=[_described(option) for option in faust_cli.params if option.name not in LEFT_OUT],
         help="Delivers the events of a Kafka topic to the callback URLs of its subscriptions.",
         epilog="Settings come from the environment (WEBHOOKS_...) or from the YAML file that WEBHOOKS_CONFIG names.",
@@ -52,15 +68,19 @@ def with_faust_commands(own: Mapping[str, click.Command]) -> click.Group:
     return click.version_option(version("webhook-pipeline"), prog_name="webhooks")(group)
 
 
-def _umbrella(**options: Any) -> None:
+def _umbrella(own: Container[str], /, **options: Any) -> None:
+    name = click.get_current_context().invoked_subcommand
+    if options["json"] and name in own:
+        raise click.UsageError(f"--json is for Faust's commands; those of {name} that print a table take --output json")
     callback = faust_cli.callback
     if callback is not None:
         callback(app=None, loop="uvloop", **options)
 
 
-def _adopt(command: click.Command) -> click.Command:
+def _adopt(name: str, command: click.Command) -> click.Command:
     """*command* with the application made just before it runs."""
     adopted = copy.copy(command)
+    adopted.hidden = name in HIDDEN_COMMANDS
     adopted.params = [_described(option) for option in command.params]
     run = command.callback
     make = _make_worker if command.name == WORKER else _make_described
@@ -78,9 +98,12 @@ def _adopt(command: click.Command) -> click.Command:
 
 def _described(option: click.Parameter) -> click.Parameter:
     """*option*; where it wins over a setting of ours, named as such instead of with Faust's own default."""
-    if option.name not in OVERRIDES or not isinstance(option, click.Option):
+    if not isinstance(option, click.Option):
         return option
     described = copy.copy(option)
+    described.hidden = option.name in HIDDEN_OPTIONS
+    if option.name not in OVERRIDES:
+        return described
     described.help, described.show_default = f"Instead of WEBHOOKS_{OVERRIDES[option.name].upper()}.", False
     return described
 

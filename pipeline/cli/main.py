@@ -11,6 +11,7 @@ PROGRAM: Final = "webhooks"
 
 OWN: Final[Mapping[str, str]] = {
     "check": "pipeline.cli.check",
+    "completion": "pipeline.cli.completion",
     "dev": "pipeline.cli.dev.command",
     "dlq": "pipeline.cli.dlq",
     "send": "pipeline.cli.send",
@@ -22,6 +23,7 @@ OWN: Final[Mapping[str, str]] = {
 def main() -> None:
     """The program; ends the process."""
     first = sys.argv[1] if len(sys.argv) > 1 else ""
+    # What a shell asks for completions names its words elsewhere than in the arguments.
     group = click.Group(PROGRAM, {first: _own(first)}) if first in OWN else whole_group()
     group.main(prog_name=PROGRAM)
 
@@ -30,9 +32,25 @@ def whole_group() -> click.Group:
     """All commands: Faust's and our own."""
     module = import_module("pipeline.cli.faust_commands")
     group: click.Group = module.with_faust_commands({name: _own(name) for name in OWN})
+    _summarize(group)
     return group
 
 
 def _own(name: str) -> click.Command:
     command: click.Command = import_module(OWN[name]).command
+    _summarize(command)
     return command
+
+
+def _summarize(command: click.Command) -> None:
+    """Have each command in a list of commands with its whole first sentence, where click cuts it at 45 characters."""
+    if command.short_help is None and command.help is not None:
+        command.short_help = _first_sentence(command.help)
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            _summarize(each)
+
+
+def _first_sentence(text: str) -> str:
+    paragraph = " ".join(text.split("\n\n", 1)[0].split())
+    return paragraph.split(". ", 1)[0].rstrip(".") + "."

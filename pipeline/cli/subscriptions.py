@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ from pipeline.cli.noted import UNKNOWN, Noted, legend, read_noted, shown, summar
 from pipeline.cli.output import Format, as_json, as_table, as_yaml, output_option, say
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.config.documents import parse_documents, read_documents
-from pipeline.core.errors import ConfigurationError
+from pipeline.core.errors import BrokerError, ConfigurationError, WebhooksError
 from pipeline.core.redaction import shown_url
 from pipeline.core.shown import safe
 from pipeline.kafka.topics import count_partitions, end_offset
@@ -34,28 +34,31 @@ def command() -> None:
 
 
 @command.command()
-@click.option("-f", "--file", "files", multiple=True, metavar="FILE", help="A file, the same as without -f.")
+@click.option("-f", "--file", "files", multiple=True, metavar="FILE", help="File to apply; may be given several times.")
 @click.argument("more", nargs=-1, metavar="FILE...")
 @output_option
 def apply(files: tuple[str, ...], more: tuple[str, ...], output: Format) -> None:
     """Create or replace the subscriptions in YAML or JSON files, each with one or several documents or a list.
 
-    - is stdin. What is as it was is not written. A masked secret keeps the stored one.
+    - is stdin. What is as it was is not written. A masked secret keeps the stored one. If one of the subscriptions
+    can't be used, none is written.
     """
     if not files and not more:
         raise click.UsageError("name a file; - is stdin")
     with errors_as_sentences():
         documents = list(_documents((*files, *more)))
     changes: list[Change] = []
-    problems: list[str] = []
 
     async def apply_all(store: SubscriptionStore) -> None:
-        for place, document in documents:
+        await _check_all(store, documents)
+        for _, document in documents:
             try:
                 change = await store.apply(document)
-            except ConfigurationError as error:
-                problems.extend(f"{place}: {problem}" for problem in error.problems)
-                continue
+            except WebhooksError as error:
+                done = ", ".join(each.id for each in changes) or "none"
+                raise BrokerError(
+                    f"{error}\nwritten before that: {len(changes)} of {len(documents)}: {done}"
+                ) from error
             changes.append(change)
             if output == "table":
                 say(_sentence(change))
@@ -65,8 +68,22 @@ def apply(files: tuple[str, ...], more: tuple[str, ...], output: Format) -> None
     _with_store(apply_all)
     if output == "json":
         say(as_json([_shown(change) for change in changes]))
+
+
+async def _check_all(store: SubscriptionStore, documents: Sequence[tuple[str, object]]) -> None:
+    """Find every mistake before anything is written.
+
+    Raises:
+        ConfigurationError: there are some.
+    """
+    problems: list[str] = []
+    for place, document in documents:
+        try:
+            await store.check(document)
+        except ConfigurationError as error:
+            problems.extend(f"{place}: {problem}" for problem in error.problems)
     if problems:
-        raise click.ClickException(safe("\n".join(problems), keep="\n"))
+        raise ConfigurationError([*problems, f"nothing was written, of {len(documents)} subscriptions"])
 
 
 @command.command("list")
@@ -98,9 +115,12 @@ def get(subscription: str, output: Format) -> None:
 
 @command.command()
 @click.argument("subscription", metavar="ID")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 @output_option
-def delete(subscription: str, output: Format) -> None:
-    """Delete a subscription: its events are dead-lettered as those of an unknown one from then on."""
+def delete(*, subscription: str, yes: bool, output: Format) -> None:
+    """Delete a subscription; from then on its events are dead-lettered as those of an unknown one."""
+    if not yes:
+        click.confirm(f"Delete {subscription}? Its events are dead-lettered from then on", abort=True, err=True)
     _change(lambda store: store.delete(subscription), output)
 
 
@@ -128,7 +148,7 @@ def reencrypt() -> None:
 @click.argument("subscription", metavar="ID")
 @output_option
 def pause(subscription: str, output: Format) -> None:
-    """Hold a subscription's events back, as the publisher."""
+    """Pause a subscription, as the publisher; its events wait."""
     _change(lambda store: store.pause(subscription), output)
 
 
@@ -152,7 +172,7 @@ def start(subscription: str, output: Format) -> None:
 @click.argument("subscription", metavar="ID")
 @output_option
 def stop(subscription: str, output: Format) -> None:
-    """Hold a subscription's events back, as the consumer."""
+    """Stop a subscription, as the consumer; its events wait."""
     _change(lambda store: store.stop(subscription), output)
 
 

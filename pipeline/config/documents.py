@@ -52,12 +52,18 @@ def parse_documents(text: str, name: str = "document") -> list[object]:
     Raises:
         ConfigurationError: as for `read_documents`.
     """
+    not_json: ConfigurationError | None = None
     if text.lstrip().startswith(("{", "[")):
         # JSON first: YAML forbids the tabs that it allows.
         try:
             return [json.loads(text, object_pairs_hook=_unique)]
+        except json.JSONDecodeError as error:
+            place = f"line {error.lineno}, column {error.colno}"
+            not_json = ConfigurationError(f"{name}: {place}: is not JSON: {error.msg}")
         except (ValueError, RecursionError):
             pass
+    if not_json is not None and name.endswith(".json"):
+        raise not_json
     try:
         return [document for document in yaml.load_all(text, _Loader) if document is not None]
     except yaml.MarkedYAMLError as error:

@@ -46,7 +46,9 @@ class Settings(BaseSettings):
         description="The name of the application: consumer group, and the beginning of its topics' names.",
     )
     bootstrap_servers: str | None = Field(
-        None, description="Kafka brokers, host:port separated by commas, instead of the definition's."
+        None,
+        description="Kafka brokers, host:port separated by commas, instead of the source's; "
+        "the dead letters follow if theirs are the same.",
     )
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         min_length=1,

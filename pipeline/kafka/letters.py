@@ -152,8 +152,32 @@ async def opened_letters(dlq: DeadLetterTopic, group: str | None = None) -> Asyn
         await disconnect(consumer)
 
 
-async def newest(dlq: DeadLetterTopic, limit: int, subscription: str | None = None) -> list[Found]:
-    """The newest *limit* letters, the oldest of them first; only those of *subscription*, if one is named.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which letters are asked for; None asks for any.
+
+    Attributes:
+        since: when it was written at the earliest, milliseconds since the Unix epoch.
+    """
+
+    subscription: str | None = None
+    reason: str | None = None
+    since: int | None = None
+
+    def matches(self, letter: Event, facts: Found) -> bool:
+        """Whether a letter is one of them."""
+        return (
+            self.subscription in {None, facts.subscription}
+            and self.reason in {None, facts.reason}
+            and (self.since is None or letter.timestamp >= self.since)
+        )
+
+
+ANY: Final = Wanted()
+
+
+async def newest(dlq: DeadLetterTopic, limit: int, wanted: Wanted = ANY) -> list[Found]:
+    """The newest *limit* letters of those that are wanted, the oldest of them first.
 
     Raises:
         BrokerError: as for `opened_letters`.
@@ -161,10 +185,14 @@ async def newest(dlq: DeadLetterTopic, limit: int, subscription: str | None = No
     found: list[tuple[int, int, int, Found]] = []
     async with opened_letters(dlq) as reader:
         for number, end in reader.ends.items():
-            # Whose letter it is only the letter says: with a subscription, all have to be looked at.
-            start = max(0, end - limit) if subscription is None else 0
+            # What a letter says only the letter says: if some are wanted, all have to be looked at.
+            start = max(0, end - limit) if wanted == ANY else 0
             async for batch in reader.batches(number, start):
-                facts = ((each.timestamp, number, each.offset, read_facts(each)) for each in batch)
-                found += [each for each in facts if subscription in {None, each[3].subscription}]
+                facts = ((each, read_facts(each)) for each in batch)
+                found += [
+                    (letter.timestamp, number, letter.offset, fact)
+                    for letter, fact in facts
+                    if wanted.matches(letter, fact)
+                ]
                 found = sorted(found, key=lambda each: each[:3])[-limit:]
     return [each for *_, each in found]

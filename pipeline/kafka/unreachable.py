@@ -78,7 +78,7 @@ def describe(error: Exception, connection: KafkaConnection) -> str:  # noqa: PLR
         case TimeoutError():
             return "it does not answer in time"
         case socket.gaierror():
-            return "its name is not known"
+            return "cannot resolve host"
         case KafkaConnectionError() | ConnectionResetError():
             return f"it closes the connection at once, as if its protocol were not {connection.protocol}"
         case OSError(errno=int(number)):

@@ -135,13 +135,28 @@ class SubscriptionStore:
         async with self._turn:
             await self._registry.caught_up()
             known = self._registry.get(wanted.id)
-            stored = None if known is None else self._readable(wanted.id)
-            wanted = unmask(_with_states(wanted, stored), stored)
-            caution_of_it = await self._check(wanted)
+            wanted, stored, caution_of_it = await self._checked(wanted)
             if known is not None and stored is not None and _is_same(wanted, stored):
                 return Change(wanted.id, known.revision, "unchanged", caution_of_it)
             revision = await self._write(_without_old_command(wanted, stored))
             return Change(wanted.id, revision, "created" if known is None else "updated", caution_of_it)
+
+    async def check(self, document: object) -> None:
+        """Find out whether `apply` would take a subscription, and write nothing.
+
+        Raises:
+            ConfigurationError: it can't be used; one sentence per mistake.
+        """
+        wanted = parse_subscription(document)
+        await self._registry.caught_up()
+        await self._checked(wanted)
+
+    async def _checked(self, wanted: WireSubscription) -> tuple[WireSubscription, WireSubscription | None, str | None]:
+        """What would be written, what is stored, and what a person should know of it."""
+        known = self._registry.get(wanted.id)
+        stored = None if known is None else self._readable(wanted.id)
+        wanted = unmask(_with_states(wanted, stored), stored)
+        return wanted, stored, await self._check(wanted)
 
     async def delete(self, subscription_id: str) -> Change:
         """Delete a subscription; its rows go, its events are those of an unknown one from then on.

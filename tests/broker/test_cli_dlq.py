@@ -129,12 +129,29 @@ async def test_a_letter_with_a_header_name_that_is_no_text_is_listed_and_goes_ba
     assert (record.key, record.value, record.headers) == (b"sub-1", b"body", (("x-\\xff", b"1"),))
 
 
+async def test_letters_are_listed_by_reason_and_by_time(webhooks: Webhooks, bury: Bury) -> None:
+    await bury(("sub-1", "rejected"), ("sub-9", "unknown-subscription"))
+
+    async def listed(*options: str) -> list[str]:
+        out = await webhooks.done("dlq", "list", "--output", "json", *options)
+        return [letter["subscription"] for letter in json.loads(out)]
+
+    assert await listed("--reason", "unknown-subscription") == ["sub-9"]
+    assert await listed("--reason", "rejected", "--subscription", "sub-9") == []
+    assert sorted(await listed("--since", "2020-01-01T00:00:00Z")) == ["sub-1", "sub-9"]
+    assert await listed("--since", "2999-01-01T00:00:00Z") == []
+    for since in ("yesterday", "2026-01-31T12:00:00"):
+        ended = await webhooks.run("dlq", "list", "--since", since)
+        assert (ended.code, ended.err.partition(" is not")[0]) == (1, f'Error: --since: "{since}"')
+
+
 async def test_a_dry_run_does_nothing(webhooks: Webhooks, broker: TestBroker, bury: Bury) -> None:
     await bury(("sub-1", "rejected"), ("sub-9", "unknown-subscription"))
 
     out = await webhooks.done("dlq", "redrive", "--dry-run")
 
-    assert sorted(kinds(out)) == ["1", "redriven", "skipped"]
+    assert sorted(line.partition(" ")[2].partition(" ")[0] for line in out.splitlines()) == ["redrive", "skip", "would"]
+    assert " sub-1 (reason rejected)\n" in out
     assert out.endswith("1 would be redriven, 1 skipped\n")
     assert await redriven(webhooks, broker) == []
     assert (await webhooks.done("dlq", "redrive")).endswith("1 redriven, 1 skipped\n")

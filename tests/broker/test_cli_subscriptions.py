@@ -56,17 +56,30 @@ async def test_what_is_applied_is_created_updated_or_left_as_it_is(webhooks: Web
     assert await apply(webhooks, TWO) == "sub-2 updated, revision 2\n"
 
 
-async def test_a_mistake_names_its_place_and_does_not_keep_the_others_out(webhooks: Webhooks) -> None:
+async def test_a_mistake_in_one_names_its_place_and_none_is_written(webhooks: Webhooks) -> None:
     wrong = {"id": "sub-1", "configuration": {"callbackURL": "https://example.com"}}
-    stdin = json.dumps([wrong, {"configuration": {}}, TWO]).encode()
+    stdin = json.dumps([TWO, wrong, {"configuration": {}}]).encode()
 
     ended = await webhooks.run("subscriptions", "apply", "-f", "-", stdin=stdin)
 
-    assert ended.code == 1
-    assert ended.out == "sub-2 created, revision 0\n"
-    assert "-: sub-1: configuration.callbackURL: unknown field; did you mean callbackUrl?" in ended.err
-    assert "-: document 2: id: is required" in ended.err
-    assert "Traceback" not in ended.err
+    assert (ended.code, ended.out) == (1, "")
+    assert "-: sub-1: configuration.callbackURL: unknown field" in ended.err
+    assert "-: document 3: id: is required" in ended.err
+    assert ended.err.endswith("nothing was written, of 3 subscriptions\n")
+    assert json.loads(await webhooks.done("subscriptions", "list", "--output", "json")) == []
+
+
+async def test_a_subscription_is_deleted_when_that_is_confirmed(webhooks: Webhooks) -> None:
+    await apply(webhooks, ONE, TWO)
+
+    refused = await webhooks.run("subscriptions", "delete", "sub-1", stdin=b"n\n")
+    unanswered = await webhooks.run("subscriptions", "delete", "sub-1")
+    confirmed = await webhooks.run("subscriptions", "delete", "sub-1", stdin=b"y\n")
+
+    assert [refused.code, unanswered.code, confirmed.code] == [1, 1, 0]
+    assert refused.err.startswith("Delete sub-1? Its events are dead-lettered from then on [y/N]:")
+    assert confirmed.out.strip() == "sub-1 deleted, revision 2"
+    assert await webhooks.done("subscriptions", "delete", "sub-2", "--yes") == "sub-2 deleted, revision 3\n"
 
 
 async def test_a_file_without_a_subscription_is_an_error(webhooks: Webhooks, tmp_path: Path) -> None:
@@ -245,7 +258,7 @@ async def test_each_command_is_a_revision(webhooks: Webhooks, broker: TestBroker
     assert json.loads(await say("get", "sub-1", "--output", "json"))["resumeFrom"] == {
         "timestamp": "2026-01-31T12:00:00Z"
     }
-    assert json.loads(await say("delete", "sub-1", "--output", "json")) == {
+    assert json.loads(await say("delete", "sub-1", "--yes", "--output", "json")) == {
         "id": "sub-1",
         "result": "deleted",
         "revision": 8,
@@ -264,7 +277,7 @@ async def test_a_key_is_replaced_without_a_loss(webhooks: Webhooks) -> None:
 
 
 async def test_what_can_t_be_done_is_a_sentence(webhooks: Webhooks) -> None:
-    for words in (["get", "sub-9"], ["pause", "sub-9"], ["delete", "sub-9"]):
+    for words in (["get", "sub-9"], ["pause", "sub-9"], ["delete", "sub-9", "--yes"]):
         ended = await webhooks.run("subscriptions", *words)
         assert (ended.code, ended.err) == (1, "Error: there is no subscription 'sub-9'\n")
     await apply(webhooks, ONE)

@@ -47,6 +47,62 @@ async def test_applying_nothing_says_what_to_name() -> None:
     assert ended.err.endswith("Error: name a file; - is stdin\n")
 
 
+async def test_what_is_of_no_use_here_is_not_offered_and_summaries_are_whole() -> None:
+    out = await WITHOUT_SETTINGS.done("--help")
+
+    assert not {"livecheck", "model", "models", "clean-versions", "--json", "--workdir", "--console-port"} & set(
+        out.split()
+    )
+    assert "..." not in out.partition("Commands:")[2].partition("Settings come")[0]
+    assert "..." not in (await WITHOUT_SETTINGS.done("subscriptions", "--help")).partition("Commands:")[2]
+    assert not {"--web-transport", "--web-host", "--console-port"} & set(
+        (await WITHOUT_SETTINGS.done("worker", "--help")).split()
+    )
+
+
+@pytest.mark.parametrize("command", [["check"], ["subscriptions", "list"]])
+async def test_json_for_all_is_refused_where_it_would_change_nothing(command: list[str]) -> None:
+    ended = await WITHOUT_SETTINGS.run("--json", *command)
+
+    assert (ended.code, ended.out) == (2, "")
+    assert "Error: --json is for Faust's commands" in ended.err
+
+
+COMPLETE = """
+eval "$(webhooks completion bash)"
+COMP_WORDS=(webhooks %s)
+COMP_CWORD=%d
+_webhooks_completion webhooks
+echo "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [("subs", ["subscriptions"]), ("subscriptions p", ["pause"]), ("dlq list --re", ["--reason"])],
+)
+def test_bash_completes_commands_and_options(words: str, completed: list[str]) -> None:
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    script = COMPLETE % (words, len(words.split()))
+
+    shown = subprocess.run(
+        ["/bin/bash", "-c", script],
+        env={**clean_environment({}), "PATH": path},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+    assert (shown.stdout.split(), shown.stderr) == (completed, "")
+
+
+@pytest.mark.parametrize(
+    ("shell", "part"), [("zsh", "compdef _webhooks_completion webhooks"), ("fish", "complete --no")]
+)
+async def test_other_shells_get_a_script(shell: str, part: str) -> None:
+    assert part in await WITHOUT_SETTINGS.done("completion", shell)
+
+
 def test_our_commands_win_over_those_of_faust() -> None:
     commands = whole_group().commands
 

@@ -26,6 +26,17 @@ def test_a_key_that_stands_twice_is_refused_with_its_place(text: str) -> None:
         parse_documents(text, "api.yaml")
 
 
+def test_a_mistake_in_a_json_file_is_told_in_the_words_of_json() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_documents('{\n  "id": "a",\n  "b" 1\n}', "sub.json")
+
+    assert str(caught.value) == "sub.json: line 3, column 7: is not JSON: Expecting ':' delimiter"
+
+
+def test_what_begins_as_json_and_is_yaml_is_read() -> None:
+    assert parse_documents("{id: a}", "sub.yaml") == [{"id": "a"}]
+
+
 def test_merge_keys_work() -> None:
     assert parse_documents("x: &x {a: 1}\ny: {<<: *x, b: 2}")[0] == {"x": {"a": 1}, "y": {"a": 1, "b": 2}}
 

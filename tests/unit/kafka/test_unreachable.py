@@ -135,7 +135,7 @@ async def test_with_several_brokers_each_is_named_with_its_own_reason() -> None:
         (SaslAuthenticationFailed("wrong: hunter2"), "it refuses the login of me by SCRAM-SHA-512"),
         (UnsupportedSaslMechanismError("x"), "it does not offer the SASL mechanism SCRAM-SHA-512"),
         (IllegalSaslStateError("x"), "it takes no logins there, so its protocol is not SASL_SSL"),
-        (socket.gaierror(socket.EAI_NONAME, "x"), "its name is not known"),
+        (socket.gaierror(socket.EAI_NONAME, "x"), "cannot resolve host"),
         (OSError(errno.EHOSTUNREACH, "x"), "no route to host"),
         (UnknownError("something else"), "[Error -1] UnknownError: something else"),
     ],

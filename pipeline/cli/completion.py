@@ -1,0 +1,27 @@
+"""`webhooks completion`: has a shell complete commands and options."""
+
+from typing import Final, Literal
+
+import click
+from click.shell_completion import get_completion_class
+
+from pipeline.cli.output import say
+
+Shell = Literal["bash", "zsh", "fish"]
+PROGRAM: Final = "webhooks"
+VARIABLE: Final = "_WEBHOOKS_COMPLETE"
+"""What click's own scripts set to ask a program for completions."""
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def command(shell: Shell) -> None:
+    """Print the completion script of a shell.
+
+    bash: put eval "$(webhooks completion bash)" into ~/.bashrc; zsh likewise into ~/.zshrc. fish: webhooks completion
+    fish > ~/.config/fish/completions/webhooks.fish
+    """
+    found = get_completion_class(shell)
+    if found is None:
+        raise click.ClickException(f"click has no completion for {shell}")
+    say(found(click.Command(PROGRAM), {}, PROGRAM, VARIABLE).source())
