@@ -9,7 +9,11 @@ import pytest
 from pipeline.core.lane_state import LaneState
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")} - {ROOT / "CHANGELOG.md"})
+FOLDERS = ("docs", "pipeline", "tests")
+DOCUMENTS = sorted(
+    {*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))}
+    - {ROOT / "CHANGELOG.md"}
+)
 CODE = sorted(path for package in ("pipeline", "agents", "tests", "deploy") for path in (ROOT / package).rglob("*.py"))
 
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -51,12 +55,12 @@ def missing_files(text: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(document: Path) -> None:
     assert list(broken_links(document, document.read_text())) == []
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_files_and_tests_that_are_named_exist(document: Path) -> None:
     text = document.read_text()
     there = set(re.findall(r"def (test_\w+)\(", "".join(path.read_text() for path in CODE)))
