@@ -105,5 +105,5 @@ def test_what_a_group_sees_last_grows_last(app: DeliveryApp, settings: Settings)
     assert set(growth._own) - {f"{settings.app}.cursors"} == app.tables.changelog_topics
 
 
-def test_a_partition_without_a_committed_offset_is_read_from_its_beginning(app: DeliveryApp) -> None:
-    assert app.conf.consumer_auto_offset_reset == "earliest"
+def test_aiokafka_never_chooses_a_place_in_the_log_by_itself(app: DeliveryApp) -> None:
+    assert app.conf.consumer_auto_offset_reset == "none"
