@@ -691,6 +691,18 @@ async def test_a_connection_in_use_is_not_idle_and_begins_to_wait_anew(straight:
     await receiver.until(lambda it: it.open_connections == 0)
 
 
+async def test_a_connection_that_is_gone_leaves_no_timer(straight: Bench) -> None:
+    receiver = await straight.receiver()
+    assert await straight.callback(await straight.subscription(receiver), event(), 1) == Delivered(200)
+    [wire] = straight.transport._idle._parked
+    await receiver.hang_up_all()
+    async with asyncio.timeout(5):
+        while len(straight.transport._idle):  # noqa: ASYNC110 - the end of a connection sets no event of ours
+            await asyncio.sleep(0)
+    assert wire._idle_timer is not None
+    assert wire._idle_timer.cancelled()
+
+
 async def test_at_most_once_uses_no_connection_that_has_been_idle_for_long(straight: Bench) -> None:
     receiver = await straight.receiver()
     subscription = replace(await straight.subscription(receiver), qos=Qos.AT_MOST_ONCE)
