@@ -15,10 +15,11 @@ from typing import Protocol
 from pipeline.core.clock import Clock, steady_now
 from pipeline.core.delivery import Delivery
 from pipeline.core.errors import BrokerError, FencedError
+from pipeline.core.lane_rows import Rows
 from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Event, Subscription
 from pipeline.core.observer import Observer
-from pipeline.core.partition import Directory, Partition, Reader, Rows
+from pipeline.core.partition import Directory, Partition, Reader
 from pipeline.core.ports import LaneLimits
 from pipeline.core.rows import Row
 

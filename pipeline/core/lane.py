@@ -12,7 +12,6 @@ became of them.
 
 import asyncio
 from collections import deque
-from dataclasses import replace
 
 from pipeline.core.errors import FencedError
 from pipeline.core.in_flight import OVERTAKEN, InFlight, Shelved, Tries
@@ -20,7 +19,7 @@ from pipeline.core.keys import decode_key
 from pipeline.core.lane_state import HALTED, TRANSITIONS, LaneState
 from pipeline.core.model import Cause, Cursor, Event, Interrupt, Qos, RetryPolicy, Status, Subscription
 from pipeline.core.policy import CauseKind, Rules
-from pipeline.core.ports import Home, LaneServices, size_of
+from pipeline.core.ports import Home, LaneServices, RowWriter, size_of
 from pipeline.core.progress import Progress
 from pipeline.core.unread import Unread
 from pipeline.core.waiting import Waiting, oldest_ms
@@ -36,6 +35,7 @@ class Lane:
     Args:
         key: the record key, the id in UTF-8; any other bytes for events that name no subscription.
         home: its partition.
+        rows: writes its cursor row.
         services: what all lanes of the worker share.
         start: the offset before which nothing of it is unsettled.
 
@@ -46,7 +46,7 @@ class Lane:
         shelved: the tries of the next event, which is not in memory.
     """
 
-    def __init__(self, key: bytes, home: Home, services: LaneServices, start: int) -> None:
+    def __init__(self, key: bytes, home: Home, rows: RowWriter, services: LaneServices, start: int) -> None:
         self.key = key
         self.name = decode_key(key)
         self.subscription: Subscription | None = None
@@ -64,6 +64,7 @@ class Lane:
         self.shelved: Shelved | None = None
         self.waits = Waits()
         self._home = home
+        self._rows = rows
         self._services = services
         self._limits = services.limits
         self._windowed: dict[int, None] = {}  # in the order of offsets
@@ -135,35 +136,6 @@ class Lane:
             stamps.append(self.unread.first_ms)
         return oldest_ms(stamps)
 
-    def cursor(self) -> Cursor:
-        """The row as it has to be written now. Within a revision `next` never goes back (invariant I5)."""
-        place = self.next
-        first = self._first(place)
-        row = Cursor(place, self.status, self.cause, revision=self.progress.revision, event_ms=self.oldest_ms())
-        if first is None:
-            return row
-        tries = first.tries
-        return replace(
-            row,
-            attempt=tries.made,
-            first_attempt_at=tries.first_at,
-            not_before=first.not_before,
-            error=tries.error,
-        )
-
-    def _first(self, place: int) -> InFlight | Shelved | None:
-        flight = self.in_flight.get(place)
-        if flight is not None and not flight.claimed:
-            return flight
-        return self.shelved if self.shelved is not None and self.shelved.offset == place else None
-
-    @property
-    def is_trying(self) -> bool:
-        """Its first event has been tried without success: the row has to tell how often."""
-        return self.shelved is not None or any(
-            flight.tries.made > 1 or flight.not_before for flight in self.in_flight.values()
-        )
-
     @property
     def is_released(self) -> bool:
         """No row has to land before the window lets go of what the lane has left to the log."""
@@ -230,7 +202,7 @@ class Lane:
         self.queue.append(event)
         size = size_of(event)
         self.queued_bytes += size
-        self._home.account(size)
+        self._services.account(size)
 
     @property
     def wants_to_read(self) -> bool:
@@ -247,7 +219,7 @@ class Lane:
     @property
     def _is_rationed(self) -> bool:
         """One event at a time while the worker is full: so what hung receivers have queued can't stop the others."""
-        return bool(self.queue) and self._home.is_crowded
+        return bool(self.queue) and self._services.is_crowded
 
     def feed(self, events: list[Event], end: int) -> None:
         """The lane's events of a stretch of the log that reaches from `read_from`, or before it, to *end*."""
@@ -273,7 +245,7 @@ class Lane:
             self.progress.floor = max(self.progress.floor, self.next)
             self._enter(LaneState.LIVE)
             self.unread.forget(self.read_from)
-            self._home.note(self.key)
+            self._rows.note(self.key)
 
     # --------------------------------------------------------------- runners take them
 
@@ -292,7 +264,7 @@ class Lane:
         event = self.queue.popleft()
         size = size_of(event)
         self.queued_bytes -= size
-        self._home.account(-size)
+        self._services.account(-size)
         offset = event.offset
         flight = InFlight(event, offset, self.epoch)
         if self.shelved is not None:
@@ -341,7 +313,7 @@ class Lane:
         self._let_go(offset)
         self.progress.settle(offset)
         if self.progress.row is not None:
-            self._home.note(self.key)
+            self._rows.note(self.key)
 
     def _let_go(self, offset: int) -> None:
         if offset in self._windowed:
@@ -352,7 +324,7 @@ class Lane:
         """At-most-once: move the durable cursor past the event, before it is sent (invariant I3)."""
         flight.claimed = True
         try:
-            await self._home.write(self.key)
+            await self._rows.write(self.key)
         except (asyncio.CancelledError, FencedError):
             # The partition is given back and the row is not in sight. Nothing was sent, so nothing need be lost.
             if self.in_flight.get(flight.offset) is flight:
@@ -367,14 +339,14 @@ class Lane:
         if flight.claimed and flight.epoch == self.epoch:
             flight.claimed = False
             self.progress.take_back(flight.offset)
-            self._home.note(self.key)
+            self._rows.note(self.key)
 
     def back_off(self, flight: InFlight, seconds: float) -> None:
         """The event is to be tried again, in *seconds*."""
         self.hand_back_claim(flight)
         if seconds > 0:
             flight.not_before = self._services.clock.now() + seconds
-            self._home.note(self.key)
+            self._rows.note(self.key)
 
     def shelves(self, seconds: float) -> bool:
         """Whether a wait of *seconds* is spent outside of memory."""
@@ -474,11 +446,11 @@ class Lane:
 
     def _clear_queue(self) -> None:
         self.queue.clear()
-        self._home.account(-self.queued_bytes)
+        self._services.account(-self.queued_bytes)
         self.queued_bytes = 0
 
     def _write_row(self) -> None:
-        self._awaited = row = self._home.write(self.key)
+        self._awaited = row = self._rows.write(self.key)
         row.add_done_callback(self._row_landed)
 
     def _row_landed(self, row: "asyncio.Future[None]") -> None:
@@ -510,7 +482,7 @@ class Lane:
         self._end_waits()
         if self.state.is_halted:
             self._enter(LaneState.BEHIND)
-            self._home.note(self.key)
+            self._rows.note(self.key)
         if self.state is LaneState.BEHIND:
             self._read_on()
 

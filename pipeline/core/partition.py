@@ -7,7 +7,7 @@ changes, which is what makes the switches between stream and log exact.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -15,21 +15,16 @@ from pipeline.core.clock import Clock, steady_now
 from pipeline.core.delivery import Delivery
 from pipeline.core.errors import FencedError
 from pipeline.core.lane import Lane
-from pipeline.core.lane_state import LaneState
-from pipeline.core.model import Cause, Cursor, Event, Status, Subscription
+from pipeline.core.lane_rows import LaneRows, Rows
+from pipeline.core.model import Cause, Event, Status, Subscription
 from pipeline.core.observer import Observer
 from pipeline.core.ports import LaneLimits
-from pipeline.core.progress import Progress
 from pipeline.core.reconcile import Wishes
 from pipeline.core.runner import Runner
 from pipeline.core.window import Window
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT_EVENTS = 500
-"""A lane that is behind notes its place at least this often, in events; and with every checkpoint (about a second)."""
-IDLE_STRIDE = 10_000
-"""A row that is kept for an idle lane follows the stream in steps of this many offsets."""
 PRESSURE_EVENTS = 4_000
 """Unsettled offsets from which on a partition is ahead of its lanes: it takes no more events until half are settled.
 
@@ -42,8 +37,6 @@ LAGGING_FACTOR = 3
 FAIR_STRETCHES = 8
 """Of so many stretches of the log one is read for the lane that has waited longest, the others for the most backward
 one: it collects the lanes ahead of it, but a long replay would keep them waiting until it gets there."""
-LAST_ROWS_SECONDS = 10.0
-"""How long giving a partition back waits for the last rows. Without them events may be repeated, none is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +50,6 @@ class Wanted:
 
     place: int
     keys: frozenset[bytes]
-
-
-class Rows(Protocol):
-    """The fenced store of one partition's cursor rows (kafka/cursors.py)."""
-
-    def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":
-        """Join the next group commit; None deletes the row. The future fails with FencedError for a former owner."""
-        ...
 
 
 class Directory(Protocol):
@@ -176,8 +161,7 @@ class Partition:
         self.is_held_back = False
         self.progressed_at = worker.clock.now()
         self._worker = worker
-        self._rows = rows
-        self._noted: dict[Lane, None] = {}
+        self.rows = LaneRows(rows, self.lanes, partial(worker.lost, self))
         self._runners: set[asyncio.Task[None]] = set()
         self._behind: dict[Lane, None] = {}  # whoever has waited longest comes first
         self._stretches = 0
@@ -230,15 +214,6 @@ class Partition:
             self.is_held_back = False
             self._worker.let_flow(self)
 
-    @property
-    def is_crowded(self) -> bool:
-        """See `ports.Home`."""
-        return self._worker.is_crowded
-
-    def account(self, size: int) -> None:
-        """See `ports.Home`."""
-        self._worker.account(size)
-
     def start_runner(self, key: bytes) -> None:
         """See `ports.Home`."""
         lane = self.lanes[key]
@@ -259,37 +234,6 @@ class Partition:
             logger.exception("lane %r of partition %d", lane.name, self.number)
             message = f"internal error: {type(error).__name__}"
             lane.stop(Status.FAILURE, Cause("exception", message, lane.next, self._worker.clock.now()))
-
-    # --------------------------------------------------------------- rows
-
-    def write(self, key: bytes) -> "asyncio.Future[None]":
-        """See `ports.Home`."""
-        lane = self.lanes[key]
-        self._noted.pop(lane, None)
-        row = lane.cursor()
-        lane.progress.wrote(row)
-        written = self._put(key, row)
-        if lane.progress.taken_back:
-            written.add_done_callback(partial(_tell, lane.progress, row))
-        return written
-
-    def _put(self, key: bytes, row: Cursor | None) -> "asyncio.Future[None]":
-        written = self._rows.put(key, row)
-        written.add_done_callback(self._row_written)
-        return written
-
-    def _row_written(self, row: "asyncio.Future[None]") -> None:
-        if not row.cancelled() and isinstance(row.exception(), FencedError):
-            self._worker.lost(self)
-
-    def note(self, key: bytes) -> None:
-        """See `ports.Home`."""
-        lane = self.lanes[key]
-        row = lane.progress.row
-        if row is not None and lane.state is LaneState.BEHIND and lane.next - row.next >= CHECKPOINT_EVENTS:
-            self.write(key)
-        else:
-            self._noted[lane] = None
 
     # --------------------------------------------------------------- the log
 
@@ -367,9 +311,7 @@ class Partition:
             return
         self.end_holding(steady_now())
         self.wishes.keep_time(self._worker.clock.now())
-        noted, self._noted = self._noted, {}
-        for lane in noted:
-            self._refresh_row(lane)
+        self.rows.refresh(self.committed)
 
     def end_holding(self, now: float) -> None:
         """Whoever has held an event in the window for too long goes behind."""
@@ -397,39 +339,6 @@ class Partition:
         )
         return dispatched - LAGGING_FACTOR * lags[len(lags) // 4] if lags else dispatched
 
-    def _refresh_row(self, lane: Lane) -> None:
-        """Write a row that is out of date, or delete it when it says no more than the committed offset does."""
-        row = lane.progress.row
-        if lane.is_in_window and not lane.is_trying:
-            if row is None:
-                return
-            if self._is_superfluous(lane, row):
-                self.delete_row(lane)
-                return
-        if row is None or self._is_stale(lane, row):
-            self.write(lane.key)
-        if lane.state is LaneState.LIVE:
-            self._noted[lane] = None
-
-    def _is_superfluous(self, lane: Lane, row: Cursor) -> bool:
-        # The row has to outlive a command that it has noted, or the command would be carried out again.
-        carries_command = lane.subscription is not None and lane.subscription.resume_from is not None
-        return not carries_command and self.committed is not None and self.committed >= row.next
-
-    def _is_stale(self, lane: Lane, row: Cursor) -> bool:
-        current = lane.cursor()
-        has_followed = lane.progress.settled_to <= row.next
-        if lane.is_idle and has_followed and current.next - row.next < IDLE_STRIDE:
-            # Only the stream's place has moved, which all lanes share: a restart would read that stretch in vain.
-            current = replace(current, next=row.next)
-        return current != row
-
-    def delete_row(self, lane: Lane) -> None:
-        """The lane needs no row any more."""
-        self._noted.pop(lane, None)
-        lane.progress.row = None
-        self._put(lane.key, None)
-
     def sweep(self) -> None:
         """Forget lanes that have nothing to do and nothing to remember: memory follows the subscriptions in use."""
         committed = self.committed
@@ -439,7 +348,7 @@ class Partition:
             has_command = lane.subscription is not None and lane.progress.revision < lane.subscription.revision
             if lane.is_idle and lane.progress.row is None and lane.progress.settled_to <= committed and not has_command:
                 del self.lanes[lane.key]
-                self._noted.pop(lane, None)
+                self.rows.forget(lane)
                 self.wishes.forget_times(lane)
 
     # --------------------------------------------------------------- the end
@@ -460,7 +369,7 @@ class Partition:
             await asyncio.wait(self._runners, timeout=seconds)
         await _cancel_all(self._runners)
         self._count_cut_off()
-        await self._write_last_rows()
+        await self.rows.write_last(self.window.committable)
         self._count_taken_back()
         return self.window.committable
 
@@ -482,19 +391,6 @@ class Partition:
     def _count_given_up(self, lane: Lane, offset: int) -> None:
         self._worker.telemetry.dropped("given-up", subscription=lane.name, partition=self.number, offset=offset)
 
-    async def _write_last_rows(self) -> None:
-        prefix = self.window.committable
-        rows = [self.write(lane.key) for lane in self.lanes.values() if self._needs_row(lane, prefix)]
-        if rows:
-            await asyncio.wait(rows, timeout=LAST_ROWS_SECONDS)
-
-    def _needs_row(self, lane: Lane, prefix: int) -> bool:
-        if lane.progress.row is not None:
-            return not lane.is_released or bool(lane.progress.taken_back) or lane.cursor() != lane.progress.row
-        # Ahead of the prefix: some of its events at or after it are settled, and must not be sent again.
-        # Outside the window: rows that land now may let the prefix pass what QoS none has in its queue.
-        return lane.progress.settled_to > prefix or not lane.is_in_window or lane.is_trying or not lane.is_released
-
     async def close(self) -> None:
         """End all work at once; nothing that is still under way counts. What is durable stays as it is."""
         if not self.is_draining:
@@ -504,11 +400,6 @@ class Partition:
         for lane in self.lanes.values():
             lane.close()
         await _cancel_all(self._runners)
-
-
-def _tell(progress: Progress, row: Cursor, written: "asyncio.Future[None]") -> None:
-    if not written.cancelled() and written.exception() is None:
-        progress.is_durable(row)
 
 
 async def _cancel_all(tasks: set["asyncio.Task[None]"]) -> None:

@@ -46,6 +46,27 @@ class LaneServices(Protocol):
         """The bounds of each lane."""
         ...
 
+    @property
+    def is_crowded(self) -> bool:
+        """The queues of the worker hold as much as they may."""
+        ...
+
+    def account(self, size: int) -> None:
+        """So many bytes more (or less) are queued."""
+        ...
+
+
+class RowWriter(Protocol):
+    """Writes the cursor rows of lanes (lane_rows.py)."""
+
+    def write(self, key: bytes) -> "asyncio.Future[None]":
+        """The lane's cursor row joins the next group commit; done when the broker has confirmed it."""
+        ...
+
+    def note(self, key: bytes) -> None:
+        """The lane's row is out of date: write it with the next checkpoint."""
+        ...
+
 
 class Home(Protocol):
     """What a lane needs of its partition (core/partition.py)."""
@@ -60,11 +81,6 @@ class Home(Protocol):
         """The partition is being given back: begin nothing new."""
         ...
 
-    @property
-    def is_crowded(self) -> bool:
-        """The queues of the worker hold as much as they may."""
-        ...
-
     def hand_out(self, offset: int) -> None:
         """The window holds the offset from now on."""
         ...
@@ -73,20 +89,8 @@ class Home(Protocol):
         """The window need not hold the offset any more."""
         ...
 
-    def write(self, key: bytes) -> "asyncio.Future[None]":
-        """The lane's cursor row joins the next group commit; done when the broker has confirmed it."""
-        ...
-
-    def note(self, key: bytes) -> None:
-        """The lane's row is out of date: write it with the next checkpoint."""
-        ...
-
     def wants_events(self, key: bytes) -> None:
         """The lane is behind and has room: read the log for it."""
-        ...
-
-    def account(self, size: int) -> None:
-        """So many bytes more (or less) are queued."""
         ...
 
     def start_runner(self, key: bytes) -> None:

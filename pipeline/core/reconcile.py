@@ -94,7 +94,7 @@ class Wishes:
                 self.update(subscription.id, subscription)
 
     def _lane(self, key: bytes, start: int) -> Lane:
-        return Lane(key, self._partition, self._worker, start)
+        return Lane(key, self._partition, self._partition.rows, self._worker, start)
 
     def _restore(self, key: bytes, row: Cursor, log: LogBounds | None) -> None:
         lane = self._lane(key, row.next)
@@ -106,7 +106,7 @@ class Wishes:
                 row.next,
                 self._partition.number,
             )
-            self._partition.delete_row(lane)
+            self._partition.rows.delete(lane)
             return
         self._partition.lanes[key] = lane
         self._configure(lane, subscription)
@@ -116,7 +116,7 @@ class Wishes:
         else:
             self._worker.telemetry.log_broken(self._partition.number, found, subscription=lane.name)
             lane.restore(moved(row, found.goes_on_at), self._partition.dispatched)
-            self._partition.write(lane.key)
+            self._partition.rows.write(lane.key)
         if subscription is not None:
             self._reconcile(lane, subscription)
 
@@ -133,7 +133,7 @@ class Wishes:
                 partition.number,
                 row.reason,
             )
-            partition.delete_row(lane)
+            partition.rows.delete(lane)
             return
         partition.lanes[key] = lane
         self._configure(lane, subscription)
@@ -209,7 +209,7 @@ class Wishes:
                 lane.progress.row.next,
                 self._partition.number,
             )
-            self._partition.delete_row(lane)
+            self._partition.rows.delete(lane)
 
     def _reconcile(self, lane: Lane, subscription: Subscription) -> None:
         """Apply a revision that the row has not noted yet: once."""
@@ -260,10 +260,10 @@ class Wishes:
         """A new revision is the wish to go on: FAILURE is cleared, waits are over."""
         lane.resume()
         if lane.progress.row is not None:
-            self._partition.note(lane.key)
+            self._partition.rows.note(lane.key)
         elif self._is_concerned(subscription):
             # Where the lane stands the committed offset will say; that the command was carried out, only a row can.
-            self._partition.write(lane.key)
+            self._partition.rows.write(lane.key)
         self._apply_wish(lane, subscription, self._worker.clock.now())
 
     async def _replay_from(self, lane: Lane, subscription: Subscription, timestamp_ms: int, here: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.core.delivery import Delivery
 from pipeline.core.lane import Lane
+from pipeline.core.lane_rows import LaneRows
 from pipeline.core.lease import Lease
 from pipeline.core.partition import Partition
 from pipeline.core.reconcile import Wishes
@@ -92,8 +93,8 @@ MUTANTS = (
         "at-most-once sends before its claim is durable",
         Lane,
         "claim",
-        was="await self._home.write(self.key)",
-        becomes="self._home.write(self.key)",
+        was="await self._rows.write(self.key)",
+        becomes="self._rows.write(self.key)",
     ),
     Mutant(
         "a lane goes live one offset too early",
@@ -145,8 +146,8 @@ MUTANTS = (
     ),
     Mutant(
         "a clean stop writes no rows",
-        Partition,
-        "_write_last_rows",
+        LaneRows,
+        "write_last",
         was="if self._needs_row(lane, prefix)",
         becomes="if False",
         kind="stops",
@@ -156,9 +157,9 @@ MUTANTS = (
     ),
     Mutant(
         "a row is deleted before the offset is committed",
-        Partition,
+        LaneRows,
         "_is_superfluous",
-        was="self.committed >= row.next",
+        was="committed >= row.next",
         becomes="True",
         known=ROW_DELETED_UNDER_A_HELD_PREFIX,
     ),

@@ -158,7 +158,7 @@ async def test_one_that_was_claimed_is_left_to_the_next_owner_by_a_clean_revoke(
 async def test_one_that_was_claimed_is_neither_sent_nor_forgotten_by_a_former_owner() -> None:
     core = await claimed_without_lease()
     following = await Core(before=core).open()
-    core.lane()._home.write(core.lane().key)
+    core.lane()._rows.write(core.lane().key)
     await core.land()
 
     assert core.dispatcher.partitions() == []
@@ -201,7 +201,7 @@ async def test_one_that_was_taken_back_in_a_row_that_has_landed_is_not() -> None
     await core.land()
     assert core.row_topic.rows[b"s"].next == 0
     following = await Core(before=core).open()
-    core.lane()._home.write(core.lane().key)
+    core.lane()._rows.write(core.lane().key)
     await core.land()
     assert core.dispatcher.partitions() == []
     assert core.telemetry.drops["given-up"] == 0

@@ -1,0 +1,170 @@
+"""The cursor rows of one partition's lanes: what a row says, when one is written, and when one is deleted.
+
+A lane writes its row at once where something has to be durable before it goes on (`write`); else it notes that its row
+is out of date (`note`), and the next checkpoint writes it, or deletes it where the committed offset says as much.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Final, Protocol
+
+from pipeline.core.errors import FencedError
+from pipeline.core.in_flight import InFlight, Shelved
+from pipeline.core.lane import Lane
+from pipeline.core.lane_state import LaneState
+from pipeline.core.model import Cursor
+from pipeline.core.progress import Progress
+
+CHECKPOINT_EVENTS: Final = 500
+"""A lane that is behind notes its place at least this often, in events; and with every checkpoint (about a second)."""
+IDLE_STRIDE: Final = 10_000
+"""A row that is kept for an idle lane follows the stream in steps of this many offsets."""
+LAST_ROWS_SECONDS: Final = 10.0
+"""How long giving a partition back waits for the last rows. Without them events may be repeated, none is lost."""
+
+
+class Rows(Protocol):
+    """The fenced store of one partition's cursor rows (kafka/cursors.py)."""
+
+    def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":
+        """Join the next group commit; None deletes the row. The future fails with FencedError for a former owner."""
+        ...
+
+
+def row_of(lane: Lane) -> Cursor:
+    """The row as it has to be written now. Within a revision `next` never goes back (invariant I5)."""
+    place = lane.next
+    row = Cursor(place, lane.status, lane.cause, revision=lane.progress.revision, event_ms=lane.oldest_ms())
+    first = _first(lane, place)
+    if first is None:
+        return row
+    tries = first.tries
+    return replace(
+        row,
+        attempt=tries.made,
+        first_attempt_at=tries.first_at,
+        not_before=first.not_before,
+        error=tries.error,
+    )
+
+
+def _first(lane: Lane, place: int) -> InFlight | Shelved | None:
+    flight = lane.in_flight.get(place)
+    if flight is not None and not flight.claimed:
+        return flight
+    return lane.shelved if lane.shelved is not None and lane.shelved.offset == place else None
+
+
+def is_trying(lane: Lane) -> bool:
+    """Its first event has been tried without success: the row has to tell how often."""
+    return lane.shelved is not None or any(
+        flight.tries.made > 1 or flight.not_before for flight in lane.in_flight.values()
+    )
+
+
+class LaneRows:
+    """Writes the rows of one partition's lanes.
+
+    Args:
+        rows: their store.
+        lanes: of the partition, by key.
+        on_fenced: called when the store finds that another worker owns the partition.
+    """
+
+    def __init__(self, rows: Rows, lanes: Mapping[bytes, Lane], on_fenced: Callable[[], None]) -> None:
+        self._rows = rows
+        self._lanes = lanes
+        self._on_fenced = on_fenced
+        self._noted: dict[Lane, None] = {}
+
+    def write(self, key: bytes) -> "asyncio.Future[None]":
+        """See `ports.RowWriter`."""
+        lane = self._lanes[key]
+        self._noted.pop(lane, None)
+        row = row_of(lane)
+        lane.progress.wrote(row)
+        written = self._put(key, row)
+        if lane.progress.taken_back:
+            written.add_done_callback(partial(_tell, lane.progress, row))
+        return written
+
+    def note(self, key: bytes) -> None:
+        """See `ports.RowWriter`."""
+        lane = self._lanes[key]
+        row = lane.progress.row
+        if row is not None and lane.state is LaneState.BEHIND and lane.next - row.next >= CHECKPOINT_EVENTS:
+            self.write(key)
+        else:
+            self._noted[lane] = None
+
+    def delete(self, lane: Lane) -> None:
+        """The lane needs no row any more."""
+        self._noted.pop(lane, None)
+        lane.progress.row = None
+        self._put(lane.key, None)
+
+    def forget(self, lane: Lane) -> None:
+        """The lane is gone, and has no row."""
+        self._noted.pop(lane, None)
+
+    def _put(self, key: bytes, row: Cursor | None) -> "asyncio.Future[None]":
+        written = self._rows.put(key, row)
+        written.add_done_callback(self._row_written)
+        return written
+
+    def _row_written(self, row: "asyncio.Future[None]") -> None:
+        if not row.cancelled() and isinstance(row.exception(), FencedError):
+            self._on_fenced()
+
+    def refresh(self, committed: int | None) -> None:
+        """Write the rows that are out of date, delete those that say no more than the *committed* offset does."""
+        noted, self._noted = self._noted, {}
+        for lane in noted:
+            self._refresh_one(lane, committed)
+
+    def _refresh_one(self, lane: Lane, committed: int | None) -> None:
+        row = lane.progress.row
+        if lane.is_in_window and not is_trying(lane):
+            if row is None:
+                return
+            if self._is_superfluous(lane, row, committed):
+                self.delete(lane)
+                return
+        if row is None or self._is_stale(lane, row):
+            self.write(lane.key)
+        if lane.state is LaneState.LIVE:
+            self._noted[lane] = None
+
+    def _is_superfluous(self, lane: Lane, row: Cursor, committed: int | None) -> bool:
+        # The row has to outlive a command that it has noted, or the command would be carried out again.
+        carries_command = lane.subscription is not None and lane.subscription.resume_from is not None
+        return not carries_command and committed is not None and committed >= row.next
+
+    def _is_stale(self, lane: Lane, row: Cursor) -> bool:
+        current = row_of(lane)
+        has_followed = lane.progress.settled_to <= row.next
+        if lane.is_idle and has_followed and current.next - row.next < IDLE_STRIDE:
+            # Only the stream's place has moved, which all lanes share: a restart would read that stretch in vain.
+            current = replace(current, next=row.next)
+        return current != row
+
+    async def write_last(self, prefix: int) -> None:
+        """Before the partition is given back and *prefix* is committed: write the rows that the next owner needs."""
+        rows = [self.write(lane.key) for lane in self._lanes.values() if self._needs_row(lane, prefix)]
+        if rows:
+            await asyncio.wait(rows, timeout=LAST_ROWS_SECONDS)
+
+    def _needs_row(self, lane: Lane, prefix: int) -> bool:
+        row = lane.progress.row
+        if row is not None:
+            return not lane.is_released or bool(lane.progress.taken_back) or row_of(lane) != row
+        # Ahead of the prefix: some of its events at or after it are settled, and must not be sent again.
+        # Outside the window: rows that land now may let the prefix pass what QoS none has in its queue.
+        return lane.progress.settled_to > prefix or not lane.is_in_window or is_trying(lane) or not lane.is_released
+
+
+def _tell(progress: Progress, row: Cursor, written: "asyncio.Future[None]") -> None:
+    if not written.cancelled() and written.exception() is None:
+        progress.is_durable(row)
