@@ -15,12 +15,11 @@ from typing import Protocol
 from pipeline.core.clock import Clock, steady_now
 from pipeline.core.delivery import Delivery
 from pipeline.core.errors import BrokerError, FencedError
-from pipeline.core.lane_rows import Rows
 from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Event, Subscription
 from pipeline.core.observer import Observer
-from pipeline.core.partition import Directory, Partition, Reader
-from pipeline.core.ports import LaneLimits
+from pipeline.core.partition import Partition
+from pipeline.core.ports import Behind, Directory, LaneLimits, Reader, Rows
 from pipeline.core.rows import Row
 
 logger = logging.getLogger(__name__)
@@ -76,7 +75,7 @@ class Registry(Directory, Protocol):
 class Log(Reader, Protocol):
     """What the dispatcher needs of the backlog service."""
 
-    def forget(self, partition: Partition) -> None:
+    def forget(self, partition: Behind) -> None:
         """The partition is closed."""
         ...
 
@@ -173,16 +172,16 @@ class Dispatcher:
 
     @property
     def is_crowded(self) -> bool:
-        """See `partition.Surroundings`."""
+        """See `ports.PartitionServices`."""
         return self.queued_bytes >= self._worker_bytes
 
     @property
     def is_streaming(self) -> bool:
-        """See `partition.Surroundings`."""
+        """See `ports.PartitionServices`."""
         return steady_now() - self._streamed_at < STREAMING_SECONDS
 
     def account(self, size: int) -> None:
-        """See `partition.Surroundings`."""
+        """See `ports.PartitionServices`."""
         self.queued_bytes += size
 
     def _relieve(self) -> None:
@@ -194,15 +193,15 @@ class Dispatcher:
                 return
             lane.go_behind()
 
-    def hold_back(self, partition: Partition) -> None:
-        """See `partition.Surroundings`."""
+    def hold_back(self, number: int) -> None:
+        """See `ports.PartitionServices`."""
         if self.flow is not None:
-            self.flow.hold_back(partition.number)
+            self.flow.hold_back(number)
 
-    def let_flow(self, partition: Partition) -> None:
-        """See `partition.Surroundings`."""
+    def let_flow(self, number: int) -> None:
+        """See `ports.PartitionServices`."""
         if self.flow is not None:
-            self.flow.let_flow(partition.number)
+            self.flow.let_flow(number)
 
     def is_open(self, number: int) -> bool:
         """Whether events of the partition may be dispatched."""
@@ -318,8 +317,8 @@ class Dispatcher:
         await entry.rows.close()
         self._on_closed(entry.partition.number)
 
-    def lost(self, partition: Partition) -> None:
-        """See `partition.Surroundings`: it is closed, and nothing of it is committed any more."""
+    def lost(self, partition: Behind) -> None:
+        """See `ports.PartitionServices`: it is closed, and nothing of it is committed any more."""
         entry = self._open.get(partition.number)
         if entry is None or entry.partition is not partition:
             return

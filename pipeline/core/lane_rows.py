@@ -8,13 +8,14 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from pipeline.core.errors import FencedError
 from pipeline.core.in_flight import InFlight, Shelved
 from pipeline.core.lane import Lane
 from pipeline.core.lane_state import LaneState
 from pipeline.core.model import Cursor
+from pipeline.core.ports import Rows
 from pipeline.core.progress import Progress
 
 CHECKPOINT_EVENTS: Final = 500
@@ -23,14 +24,6 @@ IDLE_STRIDE: Final = 10_000
 """A row that is kept for an idle lane follows the stream in steps of this many offsets."""
 LAST_ROWS_SECONDS: Final = 10.0
 """How long giving a partition back waits for the last rows. Without them events may be repeated, none is lost."""
-
-
-class Rows(Protocol):
-    """The fenced store of one partition's cursor rows (kafka/cursors.py)."""
-
-    def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":
-        """Join the next group commit; None deletes the row. The future fails with FencedError for a former owner."""
-        ...
 
 
 def row_of(lane: Lane) -> Cursor:

@@ -7,18 +7,14 @@ changes, which is what makes the switches between stream and log exact.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
-from pipeline.core.clock import Clock, steady_now
-from pipeline.core.delivery import Delivery
+from pipeline.core.clock import steady_now
 from pipeline.core.errors import FencedError
 from pipeline.core.lane import Lane
-from pipeline.core.lane_rows import LaneRows, Rows
-from pipeline.core.model import Cause, Event, Status, Subscription
-from pipeline.core.observer import Observer
-from pipeline.core.ports import LaneLimits
+from pipeline.core.lane_rows import LaneRows
+from pipeline.core.model import Cause, Event, Status
+from pipeline.core.ports import PartitionServices, Rows, Wanted
 from pipeline.core.reconcile import Wishes
 from pipeline.core.runner import Runner
 from pipeline.core.window import Window
@@ -39,109 +35,6 @@ FAIR_STRETCHES = 8
 one: it collects the lanes ahead of it, but a long replay would keep them waiting until it gets there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is wanted of the log.
-
-    Attributes:
-        place: the offset to read from.
-        keys: whose events; b"" is for those without a key. All others can be left out.
-    """
-
-    place: int
-    keys: frozenset[bytes]
-
-
-class Directory(Protocol):
-    """What is known of subscriptions (subscriptions/registry.py)."""
-
-    def get(self, subscription_id: str) -> Subscription | None:
-        """The subscription's newest revision, None if there is none."""
-        ...
-
-
-class Reader(Protocol):
-    """Re-reads the log for lanes that are behind (kafka/log_reader.py)."""
-
-    def wake(self, partition: "Partition") -> None:
-        """A lane of the partition wants events."""
-        ...
-
-    async def offset_at(self, partition: int, timestamp_ms: int) -> int | None:
-        """The first offset whose time stamp is at or after *timestamp_ms*; None if there is none."""
-        ...
-
-
-class Surroundings(Protocol):
-    """What all partitions of a worker share (core/dispatcher.py)."""
-
-    @property
-    def topic(self) -> str:
-        """The source topic."""
-        ...
-
-    @property
-    def clock(self) -> Clock:
-        """The time."""
-        ...
-
-    @property
-    def telemetry(self) -> Observer:
-        """What is counted."""
-        ...
-
-    @property
-    def deliver(self) -> Delivery:
-        """The way of one event."""
-        ...
-
-    @property
-    def directory(self) -> Directory:
-        """The subscriptions."""
-        ...
-
-    @property
-    def reader(self) -> Reader:
-        """Re-reads the log."""
-        ...
-
-    @property
-    def limits(self) -> LaneLimits:
-        """The bounds of each lane."""
-        ...
-
-    @property
-    def has_dead_letters(self) -> bool:
-        """Whether there is a dead-letter topic."""
-        ...
-
-    @property
-    def is_crowded(self) -> bool:
-        """The queues of the worker hold as much as they may."""
-        ...
-
-    @property
-    def is_streaming(self) -> bool:
-        """The stream has brought events to one of the partitions lately."""
-        ...
-
-    def account(self, size: int) -> None:
-        """So many bytes more (or less) are queued in this worker."""
-        ...
-
-    def lost(self, partition: "Partition") -> None:
-        """Kafka says that somebody else owns the partition."""
-        ...
-
-    def hold_back(self, partition: "Partition") -> None:
-        """The partition takes no more events for now."""
-        ...
-
-    def let_flow(self, partition: "Partition") -> None:
-        """It does again."""
-        ...
-
-
 class Partition:
     """The lanes of one partition over one window.
 
@@ -152,7 +45,7 @@ class Partition:
         rows: the store of its cursor rows.
     """
 
-    def __init__(self, number: int, position: int, worker: Surroundings, rows: Rows) -> None:
+    def __init__(self, number: int, position: int, worker: PartitionServices, rows: Rows) -> None:
         self.number = number
         self.window = Window(position)
         self.lanes: dict[bytes, Lane] = {}
@@ -190,7 +83,7 @@ class Partition:
         self.window.advance(events[-1].offset + 1, steady_now())
         if not self.is_held_back and len(self.window) > PRESSURE_EVENTS:
             self.is_held_back = True
-            self._worker.hold_back(self)
+            self._worker.hold_back(self.number)
 
     def pass_over(self, end: int) -> None:
         """The stream has no event before *end*."""
@@ -212,7 +105,7 @@ class Partition:
         self.window.settle(offset)
         if self.is_held_back and 2 * len(self.window) <= PRESSURE_EVENTS:
             self.is_held_back = False
-            self._worker.let_flow(self)
+            self._worker.let_flow(self.number)
 
     def start_runner(self, key: bytes) -> None:
         """See `ports.Home`."""
@@ -244,7 +137,7 @@ class Partition:
 
     @property
     def is_streaming(self) -> bool:
-        """See `backlog.Behind`."""
+        """See `ports.Behind`."""
         return self._worker.is_streaming
 
     def wanted(self) -> Wanted | None:

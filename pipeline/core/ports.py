@@ -1,11 +1,13 @@
-"""What a lane is given: how much it may hold, and what its partition does for it."""
+"""What the core asks of others: a lane of its partition, a partition of its worker, a worker of Kafka."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.core.clock import Clock
-from pipeline.core.model import Event
+from pipeline.core.delivery import Delivery
+from pipeline.core.model import Cursor, Event, Subscription
 from pipeline.core.observer import Observer
 
 EVENT_OVERHEAD_BYTES = 512
@@ -102,3 +104,116 @@ def size_of(event: Event) -> int:
     """What an event costs in memory, roughly."""
     value = event.value
     return EVENT_OVERHEAD_BYTES if value is None else EVENT_OVERHEAD_BYTES + len(value)
+
+
+class Rows(Protocol):
+    """The fenced store of one partition's cursor rows (kafka/cursors.py)."""
+
+    def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":
+        """Join the next group commit; None deletes the row. The future fails with FencedError for a former owner."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is wanted of the log.
+
+    Attributes:
+        place: the offset to read from.
+        keys: whose events; b"" is for those without a key. All others can be left out.
+    """
+
+    place: int
+    keys: frozenset[bytes]
+
+
+class Behind(Protocol):
+    """A partition some of whose lanes are behind (core/partition.py)."""
+
+    @property
+    def number(self) -> int:
+        """Of the source topic's partition."""
+        ...
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether the stream has brought events lately, to any partition of the worker."""
+        ...
+
+    def wanted(self) -> Wanted | None:
+        """Where it wants to be read next, and for whom; None when nobody there has room."""
+        ...
+
+    def feed(self, wanted: Wanted, end: int, events: Sequence[Event]) -> None:
+        """The events that are wanted of its log, from the wanted place up to *end*; others may be among them."""
+        ...
+
+    def log_begins_at(self, offset: int) -> None:
+        """Everything before *offset* is deleted."""
+        ...
+
+
+class Directory(Protocol):
+    """What is known of subscriptions (subscriptions/registry.py)."""
+
+    def get(self, subscription_id: str) -> Subscription | None:
+        """The subscription's newest revision, None if there is none."""
+        ...
+
+
+class Reader(Protocol):
+    """Reads the log again for lanes that are behind (kafka/log_reader.py)."""
+
+    def wake(self, partition: Behind) -> None:
+        """A lane of the partition wants events."""
+        ...
+
+    async def offset_at(self, partition: int, timestamp_ms: int) -> int | None:
+        """The first offset whose time stamp is at or after *timestamp_ms*; None if there is none."""
+        ...
+
+
+class PartitionServices(LaneServices, Protocol):
+    """What all partitions of a worker share (core/dispatcher.py)."""
+
+    @property
+    def topic(self) -> str:
+        """The source topic."""
+        ...
+
+    @property
+    def deliver(self) -> Delivery:
+        """What attempts need."""
+        ...
+
+    @property
+    def directory(self) -> Directory:
+        """The subscriptions."""
+        ...
+
+    @property
+    def reader(self) -> Reader:
+        """Reads the log again."""
+        ...
+
+    @property
+    def has_dead_letters(self) -> bool:
+        """Whether there is a dead-letter topic."""
+        ...
+
+    @property
+    def is_streaming(self) -> bool:
+        """The stream has brought events to one of the partitions lately."""
+        ...
+
+    def lost(self, partition: Behind) -> None:
+        """Another worker owns the partition: Kafka has refused a row of it."""
+        ...
+
+    def hold_back(self, number: int) -> None:
+        """The partition takes no more events for now."""
+        ...
+
+    def let_flow(self, number: int) -> None:
+        """It does again."""
+        ...

@@ -5,11 +5,12 @@ once, and notes it. `Partition` owns one `Wishes`; the dispatcher calls it for e
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from pipeline.core.lane import UNKNOWN_RULES, Lane
+from pipeline.core.lane_rows import LaneRows
 from pipeline.core.log_bounds import LogBounds, find_break
 from pipeline.core.model import (
     Cause,
@@ -22,10 +23,8 @@ from pipeline.core.model import (
     Wish,
 )
 from pipeline.core.policy import Rules
+from pipeline.core.ports import Home, PartitionServices
 from pipeline.core.rows import Row, UnreadableRow
-
-if TYPE_CHECKING:
-    from pipeline.core.partition import Partition, Surroundings
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +52,18 @@ def moved(row: Cursor, place: int) -> Cursor:
     return Cursor(place, row.status, row.cause, revision=row.revision)
 
 
+class LaneHolder(Home, Protocol):
+    """The partition whose lanes are brought to what is asked for (core/partition.py)."""
+
+    number: int
+    lanes: dict[bytes, Lane]
+    rows: LaneRows
+
+    def spawn(self, work: Callable[[], Coroutine[object, object, None]], lane: Lane) -> None:
+        """Do some work of a lane as a task of the partition."""
+        ...
+
+
 class Wishes:
     """Brings the lanes of a partition to what their subscriptions say.
 
@@ -61,7 +72,7 @@ class Wishes:
         worker: what all partitions share.
     """
 
-    def __init__(self, partition: "Partition", worker: "Surroundings") -> None:
+    def __init__(self, partition: LaneHolder, worker: PartitionServices) -> None:
         self._partition = partition
         self._worker = worker
         # Lanes whose subscription begins or ends at a time.

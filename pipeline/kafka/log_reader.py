@@ -7,14 +7,12 @@ for are passed over before anything is made of them: of a partition with many su
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from pipeline.core.model import Event
-from pipeline.core.partition import Wanted
+from pipeline.core.ports import Behind
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.disconnect import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer, Sieve
@@ -35,32 +33,6 @@ POLL_MS: Final = 200
 RETRY_PAUSE_SECONDS: Final = 1.0
 READ_SECONDS: Final = 60.0
 """So long one reading may take, with all brokers away for a while: then another consumer is made."""
-
-
-class Behind(Protocol):
-    """A partition some of whose lanes are behind (core/partition.py)."""
-
-    @property
-    def number(self) -> int:
-        """Of the source topic's partition."""
-        ...
-
-    @property
-    def is_streaming(self) -> bool:
-        """Whether the stream has brought events lately, to any partition of the worker."""
-        ...
-
-    def wanted(self) -> Wanted | None:
-        """Where it wants to be read next, and for whom; None when nobody there has room."""
-        ...
-
-    def feed(self, wanted: Wanted, end: int, events: Sequence[Event]) -> None:
-        """The events that are wanted of its log, from the wanted place up to *end*; others may be among them."""
-        ...
-
-    def log_begins_at(self, offset: int) -> None:
-        """Everything before *offset* is deleted."""
-        ...
 
 
 class Backlog:

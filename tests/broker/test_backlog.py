@@ -13,7 +13,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.fetch import FetchRequest
 
 from pipeline.core.model import Event
-from pipeline.core.partition import Wanted
+from pipeline.core.ports import Wanted
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.log_reader import Backlog
 from tests.support.batches import Written, batch

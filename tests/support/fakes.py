@@ -10,7 +10,7 @@ from pipeline.core.errors import FencedError, LeaseEndedError, NotDeadLetteredEr
 from pipeline.core.lease import Lease
 from pipeline.core.model import Cursor, Event, Record, Subscription
 from pipeline.core.outcome import Outcome
-from pipeline.core.partition import Partition, Wanted
+from pipeline.core.ports import Behind, Wanted
 from pipeline.core.rows import Row, UnreadableRow
 
 TOPIC = "events"
@@ -211,20 +211,20 @@ class MemoryReader:
 
     def __init__(self, log: SourceLog, answer_seconds: float = 0.5) -> None:
         self.log = log
-        self.wanting: dict[Partition, None] = {}
+        self.wanting: dict[Behind, None] = {}
         self._answer_seconds = answer_seconds
 
-    def wake(self, partition: Partition) -> None:
+    def wake(self, partition: Behind) -> None:
         self.wanting[partition] = None
 
-    def forget(self, partition: Partition) -> None:
+    def forget(self, partition: Behind) -> None:
         self.wanting.pop(partition, None)
 
     async def offset_at(self, partition: int, timestamp_ms: int) -> int | None:  # noqa: ARG002 - there is one partition
         await asyncio.sleep(self._answer_seconds)
         return self.log.offset_at(timestamp_ms)
 
-    def fetch(self, partition: Partition, count: int) -> "Stretch | None":
+    def fetch(self, partition: Behind, count: int) -> "Stretch | None":
         """Read where the partition wants it; None where it wants nothing or had to be told of a retention."""
         wanted = partition.wanted()
         if wanted is None:
@@ -249,7 +249,7 @@ class MemoryReader:
 class Stretch:
     """What was read of the log and is not handed over yet."""
 
-    partition: Partition
+    partition: Behind
     wanted: Wanted
     end: int
     events: Sequence[Record]
