@@ -12,6 +12,7 @@ import click
 from pipeline.cli.noted import UNKNOWN, Noted, legend, read_noted, shown, summary
 from pipeline.cli.output import Format, as_json, as_table, as_yaml, output_option, say
 from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cli.standing import refuse_other_than_next, replayed, standings
 from pipeline.config.documents import parse_documents, read_documents
 from pipeline.core.errors import BrokerError, ConfigurationError, WebhooksError
 from pipeline.core.redaction import shown_url
@@ -183,7 +184,12 @@ def stop(subscription: str, output: Format) -> None:
 @output_option
 def skip(subscription: str, partition: int, offset: int, output: Format) -> None:
     """Go on, past the event at OFFSET of PARTITION; if another one is the next there, nothing is passed over."""
-    _change(lambda store: store.skip(subscription, partition, offset), output, Place(partition, offset, is_event=True))
+
+    async def refused() -> None:
+        refuse_other_than_next(await standings(*configured(), subscription), partition, offset)
+
+    place = Place(partition, offset, is_event=True)
+    _change(lambda store: store.skip(subscription, partition, offset), output, place, refused)
 
 
 @command.command()
@@ -193,13 +199,39 @@ def skip(subscription: str, partition: int, offset: int, output: Format) -> None
 @click.option(
     "--since", metavar="TIME", help="Deliver from this time on, e.g. 2026-01-31T12:00:00Z, in every partition."
 )
+@click.option("--discard-waiting", is_flag=True, help="Go forward, too, and give up the events that wait before.")
 @output_option
-def replay(subscription: str, partition: int | None, offset: int | None, since: str | None, output: Format) -> None:
-    """Deliver again from an offset of one partition, or from a time in all of them."""
+def replay(
+    *,
+    subscription: str,
+    partition: int | None,
+    offset: int | None,
+    since: str | None,
+    discard_waiting: bool,
+    output: Format,
+) -> None:
+    """Deliver again from an offset of one partition, or from a time in all of them.
+
+    Where that would be forward, over events that wait, deliveries stay where they are, unless --discard-waiting is set.
+    """
+    discards = discard_waiting or None
     if since is not None and partition is None and offset is None:
-        _change(lambda store: store.replay_since(subscription, since), output)
+        _change(lambda store: store.replay_since(subscription, since, discard_waiting=discards), output)
     elif since is None and partition is not None and offset is not None:
-        _change(lambda store: store.replay(subscription, partition, offset), output, Place(partition, offset))
+
+        async def told() -> None:
+            settings, definition = configured()
+            found = await standings(settings, definition, subscription)
+            places: dict[int, int | None] = {partition: offset}
+            for line in await replayed(definition, subscription, found, places, discards=discard_waiting):
+                say(line, err=True)
+
+        _change(
+            lambda store: store.replay(subscription, partition, offset, discard_waiting=discards),
+            output,
+            Place(partition, offset),
+            told,
+        )
     else:
         raise click.UsageError("say where to begin: --partition and --offset, or --since alone")
 
@@ -245,12 +277,19 @@ class Place:
     is_event: bool = False
 
 
-def _change(work: Callable[[SubscriptionStore], Awaitable[Change]], output: Format, place: Place | None = None) -> None:
-    """Make the change, and print it; of a *place* it is first asked whether there is one."""
+def _change(
+    work: Callable[[SubscriptionStore], Awaitable[Change]],
+    output: Format,
+    place: Place | None = None,
+    first: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Make the change, and print it; of a *place* it is first asked whether there is one, then comes *first*."""
 
     async def checked(store: SubscriptionStore) -> Change:
         if place is not None:
             await _has_place(place)
+        if first is not None:
+            await first()
         return await work(store)
 
     change = _with_store(checked)

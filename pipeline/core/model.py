@@ -198,10 +198,11 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class ReplayOffset:
-    """`resumeFrom`: go on from an offset of one partition."""
+    """`resumeFrom`: go on from an offset of one partition; forward over events that wait only if it *discards* them."""
 
     partition: int
     offset: int
+    discards: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +210,7 @@ class ReplayTimestamp:
     """`resumeFrom`: go on from a time, in every partition where the subscription has events."""
 
     timestamp_ms: int
+    discards: bool = False
 
 
 ResumeFrom = Skip | ReplayOffset | ReplayTimestamp

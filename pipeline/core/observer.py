@@ -16,6 +16,7 @@ DropRule = Literal[
     "unknown-subscription",
     "undecodable",
     "skipped",
+    "discarded",
     "retention",
 ]
 """The rule by which an event was given up without a dead letter."""

@@ -172,6 +172,14 @@ class Reader(Protocol):
         """The first offset whose time stamp is at or after *timestamp_ms*; None if there is none."""
         ...
 
+    async def end_of(self, partition: int) -> int:
+        """The end of the log, as far as it may be read."""
+        ...
+
+    async def count(self, partition: int, key: bytes, start: int, end: int) -> int:
+        """How many events with this key the log has from *start* up to *end*."""
+        ...
+
 
 class PartitionServices(LaneServices, Protocol):
     """What all partitions of a worker share (core/dispatcher.py)."""

@@ -228,23 +228,19 @@ class Wishes:
             self._apply_wish(lane, subscription, self._worker.clock.now())
             return
         match subscription.resume_from:
-            case ReplayTimestamp(timestamp_ms):
+            case ReplayTimestamp(timestamp_ms, discards):
                 # The revision is noted when the place is known: a crash before that leaves the command to be applied.
                 here = self._partition.dispatched
-                self._partition.spawn(partial(self._replay_from, lane, subscription, timestamp_ms, here), lane)
+                self._partition.spawn(
+                    partial(self._replay_from, lane, subscription, timestamp_ms, here, discards), lane
+                )
                 return
-            case ReplayOffset(partition, offset) if partition == self._partition.number:
-                if offset > self._partition.dispatched:
-                    logger.warning(
-                        "subscription %s: goes on at %d of partition %d, beyond what has been read, which is up to %d: "
-                        "events that come before it are passed over",
-                        lane.name,
-                        offset,
-                        partition,
-                        self._partition.dispatched,
-                    )
+            case ReplayOffset(partition, offset, discards) if partition == self._partition.number:
+                if discards and offset > lane.next:
+                    self._partition.spawn(partial(self._discard_to, lane, subscription, offset), lane)
+                    return
                 lane.progress.revision = subscription.revision
-                lane.move(offset)
+                self._go_back(lane, offset)
             case Skip(partition, offset) if (
                 partition == self._partition.number and lane.next == offset < self._partition.dispatched
             ):
@@ -253,16 +249,20 @@ class Wishes:
                 )
                 lane.progress.revision = subscription.revision
                 lane.skip(offset)
-            case Skip(partition, offset) if partition == self._partition.number:
-                logger.warning(
-                    "subscription %s: the event to be skipped, %d of partition %d, is not the next one or has not come "
-                    "yet; the next one is %d",
-                    lane.name,
-                    offset,
-                    partition,
-                    lane.next,
-                )
+            case Skip(partition, offset):
+                if partition == self._partition.number:
+                    logger.warning(
+                        "subscription %s: the event to be skipped, %d of partition %d, is not the next one or has not "
+                        "come yet; the next one is %d; nothing is changed",
+                        lane.name,
+                        offset,
+                        partition,
+                        lane.next,
+                    )
                 lane.progress.revision = subscription.revision
+                self._note(lane, subscription)
+                self._apply_wish(lane, subscription, self._worker.clock.now())
+                return
             case _:
                 lane.progress.revision = subscription.revision
         self._take_up(lane, subscription)
@@ -270,27 +270,82 @@ class Wishes:
     def _take_up(self, lane: Lane, subscription: Subscription) -> None:
         """A new revision is the wish to go on: FAILURE is cleared, waits are over."""
         lane.resume()
+        self._note(lane, subscription)
+        self._apply_wish(lane, subscription, self._worker.clock.now())
+
+    def _note(self, lane: Lane, subscription: Subscription) -> None:
         if lane.progress.row is not None:
             self._partition.rows.note(lane.key)
         elif self._is_concerned(subscription):
             # Where the lane stands the committed offset will say; that the command was carried out, only a row can.
             self._partition.rows.write(lane.key)
-        self._apply_wish(lane, subscription, self._worker.clock.now())
 
-    async def _replay_from(self, lane: Lane, subscription: Subscription, timestamp_ms: int, here: int) -> None:
+    # --------------------------------------------------------------- replays
+
+    def _go_back(self, lane: Lane, place: int) -> None:
+        """Deliver again from *place* on; events that wait before it are never passed over."""
+        here, number = lane.next, self._partition.number
+        if place <= here:
+            logger.info("subscription %s: goes back to %d of partition %d from %d", lane.name, place, number, here)
+            lane.move(place)
+            return
+        logger.warning(
+            "subscription %s: stays at %d of partition %d: to go on from %d would discard the events that wait before "
+            "it, and the command does not say discardWaiting",
+            lane.name,
+            here,
+            number,
+            place,
+        )
+        if place < max([lane.progress.settled_to, *(offset + 1 for offset in lane.in_flight)]):
+            lane.move(here)  # several at a time: some from there on were sent before what waits, and are wanted again
+
+    async def _replay_from(
+        self, lane: Lane, subscription: Subscription, timestamp_ms: int, here: int, discards: bool
+    ) -> None:
         """Go on from a time; *here* is where the stream was when the command came, whatever it brings meanwhile."""
-        owes = lane.next < here
-        place = await self._worker.reader.offset_at(self._partition.number, timestamp_ms)
-        is_done = lane.progress.revision >= subscription.revision  # the revision was heard of twice
-        if is_done or lane.subscription is not subscription or self._partition.is_draining:
+        reader, number = self._worker.reader, self._partition.number
+        end = await reader.end_of(number) if discards else here
+        place = await reader.offset_at(number, timestamp_ms)
+        if discards and (place is None or place > lane.next):
+            await self._discard_to(lane, subscription, end if place is None else place)
+        elif not self._is_overtaken(lane, subscription):
+            lane.progress.revision = subscription.revision
+            # What has come since the command, and is settled by now, has been delivered as the time wants it.
+            if place is not None and (place < here or lane.next < here):
+                self._go_back(lane, place)
+            self._take_up(lane, subscription)
+
+    async def _discard_to(self, lane: Lane, subscription: Subscription, place: int) -> None:
+        """Go on from *place*, or the end of the log, and pass over what waits before it, as the command says."""
+        reader, number = self._worker.reader, self._partition.number
+        end = await reader.end_of(number)
+        if self._is_overtaken(lane, subscription):
             return
         lane.progress.revision = subscription.revision
-        if place is None:
-            place = here
-        if owes or place < here:
+        start, place = lane.next, min(place, end)
+        if place > start:
+            logger.warning(
+                "subscription %s: discards its events from %d up to %d of partition %d, as the command says",
+                lane.name,
+                start,
+                place,
+                number,
+            )
             lane.move(place)
-        # Else the lane brings all that the time speaks of by itself: a move would bring it twice.
         self._take_up(lane, subscription)
+        if place > start:
+            discarded = place - start  # an upper bound, if there is no time to count
+            try:
+                discarded = await reader.count(number, lane.key, start, place)
+            finally:
+                telemetry = self._worker.telemetry
+                telemetry.dropped("discarded", discarded, subscription=lane.name, partition=number, offset=place - 1)
+
+    def _is_overtaken(self, lane: Lane, subscription: Subscription) -> bool:
+        """Whether a command must not be carried out any more: it was, or it is another one's turn."""
+        is_done = lane.progress.revision >= subscription.revision  # the revision was heard of twice
+        return is_done or lane.subscription is not subscription or self._partition.is_draining
 
     def _apply_wish(self, lane: Lane, subscription: Subscription, now: float) -> None:
         status = status_of(subscription, now)

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from pipeline.core.ports import Behind
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.disconnect import disconnect
+from pipeline.kafka.event_count import EventCounter
 from pipeline.kafka.records import AIOKafkaConsumer, Sieve
 from pipeline.kafka.topics import IsolationLevel
 
@@ -91,6 +92,29 @@ class Backlog:
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
             else:
                 return None if found[place] is None else int(found[place].offset)
+
+    async def end_of(self, partition: int) -> int:
+        """The end of the log, as far as it may be read. Tries until the broker answers."""
+        place = TopicPartition(self._topic, partition)
+        while True:
+            try:
+                consumer = await self._connected()
+                return int((await consumer.end_offsets([place]))[place])
+            except (KafkaError, OSError) as error:
+                logger.warning("the end of %s is not known yet: %r", place, error)
+                await asyncio.sleep(RETRY_PAUSE_SECONDS)
+
+    async def count(self, partition: int, key: bytes, start: int, end: int) -> int:
+        """How many events with this key the log has from *start* up to *end*. Tries until the broker answers."""
+        while True:
+            try:
+                async with EventCounter(self._connection, self._topic, self._isolation_level) as counter:
+                    return await counter.count(partition, key, start, end)
+            except (KafkaError, OSError) as error:
+                logger.warning(
+                    "the events of a stretch of %s-%d are not counted yet: %r", self._topic, partition, error
+                )
+                await asyncio.sleep(RETRY_PAUSE_SECONDS)
 
     async def _serve(self) -> None:
         while True:

@@ -173,7 +173,7 @@ def _resume_from(resume: wire.ResumeFrom | None) -> ResumeFrom | None:
     if resume.skip is not None:
         return Skip(resume.skip.partition, resume.skip.offset)
     if resume.partition is not None and resume.offset is not None:
-        return ReplayOffset(resume.partition, resume.offset)
+        return ReplayOffset(resume.partition, resume.offset, bool(resume.discard_waiting))
     if resume.timestamp is not None:
-        return ReplayTimestamp(int(instant(resume.timestamp) * 1000))
+        return ReplayTimestamp(int(instant(resume.timestamp) * 1000), bool(resume.discard_waiting))
     return None

@@ -180,6 +180,7 @@ class ResumeFrom(StrictModel):
     partition: Partition | None = None
     offset: Offset | None = None
     timestamp: str | None = None
+    discard_waiting: bool | None = None
 
     @field_validator("timestamp")
     @classmethod
@@ -195,6 +196,8 @@ class ResumeFrom(StrictModel):
         is_half = (self.partition is None) != (self.offset is None)
         if sum(forms) != 1 or is_half:
             raise problem('allowed: {"skip": {"partition", "offset"}}, {"partition", "offset"} or {"timestamp"}')
+        if self.skip is not None and self.discard_waiting:
+            raise problem("is allowed with an offset or a timestamp; a skip passes over one event", "discardWaiting")
         return self
 
 

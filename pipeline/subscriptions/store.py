@@ -218,13 +218,18 @@ class SubscriptionStore:
         """Pass over one event, if it is the next one there. Raises as `resume` does."""
         return await self._go_on_from(subscription_id, {"skip": {"partition": partition, "offset": offset}})
 
-    async def replay(self, subscription_id: str, partition: int, offset: int) -> Change:
-        """Go on from an offset of one partition. Raises as `resume` does."""
-        return await self._go_on_from(subscription_id, {"partition": partition, "offset": offset})
+    async def replay(
+        self, subscription_id: str, partition: int, offset: int, *, discard_waiting: bool | None = None
+    ) -> Change:
+        """Go on from an offset of one partition, forward only if that may discard events. Raises as `resume` does."""
+        place: dict[str, object] = {"partition": partition, "offset": offset, "discardWaiting": discard_waiting}
+        return await self._go_on_from(subscription_id, place)
 
-    async def replay_since(self, subscription_id: str, timestamp: str) -> Change:
-        """Go on from an ISO 8601 time, in every partition. Raises as `resume` does."""
-        return await self._go_on_from(subscription_id, {"timestamp": timestamp})
+    async def replay_since(
+        self, subscription_id: str, timestamp: str, *, discard_waiting: bool | None = None
+    ) -> Change:
+        """Go on from an ISO 8601 time, in every partition; otherwise as `replay`."""
+        return await self._go_on_from(subscription_id, {"timestamp": timestamp, "discardWaiting": discard_waiting})
 
     async def _go_on_from(self, subscription_id: str, place: dict[str, object]) -> Change:
         resume_from = read(ResumeFrom, place, "resumeFrom")

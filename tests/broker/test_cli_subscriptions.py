@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from cryptography.fernet import Fernet
 
 from pipeline.core.attempts import Attempts, FailedAttempt
@@ -357,3 +358,31 @@ async def test_an_event_that_can_t_be_sent_is_a_sentence(
     ]:
         assert ended.code == 1
         assert ended.err.startswith(f"Error: {sentence}")
+
+
+async def test_a_replay_forward_is_refused_with_the_number_of_events_that_wait_unless_they_may_be_discarded(
+    webhooks: Webhooks, broker: TestBroker
+) -> None:
+    await apply(webhooks, ONE)
+    source, app = source_of(webhooks), webhooks.environment["WEBHOOKS_APP"]
+    await broker.produce(source, *[(b"sub-1", b""), (b"sub-2", b"")] * 5, partition=0)
+    consumer = AIOKafkaConsumer(group_id=app, enable_auto_commit=False, **broker.connection.client_options())
+    try:
+        await consumer.start()
+        consumer.assign([TopicPartition(source, 0)])
+        await consumer.commit({TopicPartition(source, 0): 2})
+    finally:
+        await consumer.stop()
+    forward = ["subscriptions", "replay", "sub-1", "--partition", "0", "--offset", "8"]
+
+    refused = await webhooks.run(*forward)
+    assert (refused.code, refused.out) == (1, "")
+    assert "partition 0: stays at 2, for up to 3 events wait before 8; --discard-waiting discards them" in refused.err
+    done = await webhooks.run(*forward, "--discard-waiting")
+    assert (done.code, done.out) == (0, "sub-1 updated, revision 1\n")
+    assert "partition 0: up to 3 events from 2 on are discarded" in done.err
+    back = await webhooks.run("subscriptions", "replay", "sub-1", "--partition", "0", "--offset", "0")
+    assert "partition 0: 1 events from 0 up to 2 are sent again" in back.err
+    passed = await webhooks.run("subscriptions", "skip", "sub-1", "0", "1")
+    assert (passed.code, passed.out) == (1, "")
+    assert "offset: 1 is not the next event in partition 0; allowed: 2; nothing is changed" in passed.err

@@ -150,12 +150,16 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Somebody replays from the offset that lies *back* before the end of the log (or after it, below zero)."""
+    """Somebody replays from the offset that lies *back* before the end of the log (or after it, below zero).
+
+    Forward only if it *discards* what waits.
+    """
 
     subscription: str
     back: int
     by_time: bool = False
     late: bool = False
+    discards: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +273,7 @@ def _commands(cast: str) -> list[Source]:
     return [
         _source(Command, names, st.sampled_from(["pause", "stop", "resume", "skip"]), _late),
         _source(Command, names, st.just("resume"), _late),
-        _source(Replay, names, st.integers(-2, 8), st.booleans(), _late),
+        _source(Replay, names, st.integers(-2, 8), st.booleans(), _late, st.sampled_from([False, False, True])),
         _source(Edit, names, st.sampled_from(list(Qos)), _late),
         _source(Command, names, st.just("delete"), _late),
         _source(Command, names, st.just("create"), _late),

@@ -91,19 +91,20 @@ class Ledger:
         name, revision = subscription.id, subscription.revision
         self.levels[name].add(subscription.qos)
         match subscription.resume_from:
-            case ReplayOffset(_, offset):
-                self._moved(name, revision, offset)
-            case ReplayTimestamp(timestamp_ms):
+            case ReplayOffset(_, offset, discards):
+                self._moved(name, revision, offset, discards=discards)
+            case ReplayTimestamp(timestamp_ms, discards):
                 found = self.log.offset_at(timestamp_ms)
                 # The revision is known before the place is: requests in between are not those after the replay.
-                self._moved(name, revision + 1, self.log.end if found is None else found)
+                self._moved(name, revision + 1, self.log.end if found is None else found, discards=discards)
             case Skip(_, offset):
                 self.excused_events.add((name, offset))
             case None:
                 pass
 
-    def _moved(self, name: str, revision: int, place: int) -> None:
-        self.excused[name] = max(self.excused[name], place)
+    def _moved(self, name: str, revision: int, place: int, *, discards: bool) -> None:
+        if discards:
+            self.excused[name] = max(self.excused[name], place)
         self.replayed[name] = revision
 
     def observe(self, name: str, subscription: Subscription | None) -> None:

@@ -127,8 +127,8 @@ class People:
         log = self._ledger.log
         offset = max(0, log.end - replay.back)
         if replay.by_time and log.offset_at(offset * MS_PER_OFFSET) is not None:
-            return ReplayTimestamp(offset * MS_PER_OFFSET)
-        return ReplayOffset(0, offset)
+            return ReplayTimestamp(offset * MS_PER_OFFSET, replay.discards)
+        return ReplayOffset(0, offset, replay.discards)
 
 
 def _concurrency(qos: Qos) -> int:

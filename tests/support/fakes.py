@@ -224,6 +224,14 @@ class MemoryReader:
         await asyncio.sleep(self._answer_seconds)
         return self.log.offset_at(timestamp_ms)
 
+    async def end_of(self, partition: int) -> int:  # noqa: ARG002 - there is one partition
+        await asyncio.sleep(self._answer_seconds)
+        return self.log.end
+
+    async def count(self, partition: int, key: bytes, start: int, end: int) -> int:  # noqa: ARG002 - there is one partition
+        await asyncio.sleep(self._answer_seconds)
+        return sum((each.key or b"") == key and each.offset < end for each in self.log.read(start, end - start))
+
     def fetch(self, partition: Behind, count: int) -> "Stretch | None":
         """Read where the partition wants it; None where it wants nothing or had to be told of a retention."""
         wanted = partition.wanted()

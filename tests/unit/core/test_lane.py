@@ -202,7 +202,8 @@ async def test_a_refused_dead_letter_of_an_overtaken_event_does_not_stop_the_lan
     core = await Core(spec, dead_letters=True).open()
     await core.stream(2)
     await core.answer(0, Rejected(400))
-    await core.wish(replace(spec, resume_from=ReplayOffset(0, 1)))
+    await core.wish(replace(spec, resume_from=ReplayOffset(0, 1, discards=True)))
+    await asyncio.sleep(0.6)
     core.letters.answer(0, is_taken=False)
     await settle()
     await core.land()
@@ -291,7 +292,8 @@ async def test_a_command_clears_a_failure_in_the_same_row_in_which_it_is_noted()
     await core.stream(2)
     await core.answer(0, Rejected(400))
     await core.land()
-    revision = await core.wish(replace(spec, resume_from=ReplayOffset(0, 1)))
+    revision = await core.wish(replace(spec, resume_from=ReplayOffset(0, 1, discards=True)))
+    await asyncio.sleep(0.6)
     await core.land()  # no checkpoint in between: the worker is killed here
 
     row = core.row_topic.rows[b"s"]

@@ -3,6 +3,8 @@
 import asyncio
 from dataclasses import replace
 
+import pytest
+
 from pipeline.core.model import Qos, ReplayOffset, ReplayTimestamp, Skip, Status, Wish
 from pipeline.core.outcome import Failed, Rejected
 from tests.support.core import Core, paused, resumed, subscription
@@ -37,7 +39,8 @@ async def test_a_skip_of_another_event_than_the_next_passes_over_nothing() -> No
     await core.wish(replace(spec, resume_from=Skip(0, 1)))
     await core.read()
 
-    assert core.pending == [0]
+    assert core.pending == []
+    assert (core.lane().status, core.lane().next) == (Status.FAILURE, 0), "nothing is changed"
     assert core.telemetry.drops["skipped"] == 0
     await core.end()
 
@@ -254,15 +257,79 @@ async def test_a_replay_is_carried_out_once_over_crashes() -> None:
     await third.end()
 
 
+@pytest.mark.parametrize("wanted", [ReplayOffset(0, 3), ReplayOffset(0, 9), ReplayTimestamp(3 * MS_PER_OFFSET)])
 @in_virtual_time
-async def test_a_replay_beyond_the_end_passes_over_what_comes_before() -> None:
+async def test_a_replay_never_goes_forward_over_events_that_wait(
+    wanted: ReplayOffset | ReplayTimestamp, caplog: pytest.LogCaptureFixture
+) -> None:
     spec = subscription()
     core = await Core(spec).open()
-    await core.wish(replace(spec, resume_from=ReplayOffset(0, 2)))
-    await core.land()
     await core.stream(4)
+    await core.answer(0, Rejected(400))
+    await core.land()
+    await core.wish(replace(spec, resume_from=wanted))
+    await asyncio.sleep(0.6)
+    await core.land()
+    await core.read()
 
-    assert core.pending == [2]
+    assert core.pending == [0], "it goes on where it stood"
+    assert core.telemetry.drops["discarded"] == 0
+    assert "stays at 0 of partition 0" in caplog.text
+    await core.end()
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        ReplayOffset(0, 5, discards=True),
+        ReplayOffset(0, 99, discards=True),
+        ReplayTimestamp(5 * MS_PER_OFFSET, discards=True),
+    ],
+)
+@in_virtual_time
+async def test_a_replay_forward_that_discards_says_and_counts_what_it_discards(
+    wanted: ReplayOffset | ReplayTimestamp, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.hand_out([*core.produce(2), *core.produce(3, "other")])
+    await core.answer(0, Rejected(400))
+    await core.land()
+    await core.wish(replace(spec, resume_from=wanted))
+    await asyncio.sleep(2.1)
+    await core.land()
+    await core.stream(1)
+    await core.read()
+
+    assert [offset for offset in core.pending if offset not in {2, 3, 4}] == [5], "what comes later is delivered"
+    assert core.telemetry.drops["discarded"] == 2
+    assert "discards its events from 0 up to 5 of partition 0" in caplog.text
+    assert core.lane().progress.revision == core.registry.known["s"].revision
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_discard_that_can_not_be_counted_in_time_counts_its_offsets() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(3)
+    await core.answer(0, Rejected(400))
+    await core.land()
+    await core.wish(replace(spec, resume_from=ReplayOffset(0, 3, discards=True)))
+    await asyncio.sleep(0.6)  # the end is known by now, the number is not
+    await core.end()
+    assert core.telemetry.drops["discarded"] == 3
+
+
+@in_virtual_time
+async def test_a_skip_in_another_partition_leaves_a_failure_here() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(1)
+    await core.answer(0, Rejected(400))
+    await core.land()
+    await core.wish(replace(spec, resume_from=Skip(1, 0)))
+    assert core.lane().status is Status.FAILURE
     await core.end()
 
 
