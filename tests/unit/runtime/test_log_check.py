@@ -160,3 +160,9 @@ async def test_all_partitions_are_read_from_where_they_are_opened_also_from_a_co
         ("open", places),
         ("commit", {2: 7}),
     ]
+
+
+async def test_a_committed_0_is_a_place_as_any_other_that_retention_can_pass() -> None:
+    check, telemetry = check_of(Brokers(p0=LogBounds(4, 9, "a")))
+    assert (await check.begin({0: Committed(0, "a")}))[0] == {0: 4}
+    assert telemetry.drops["retention"] == 4
