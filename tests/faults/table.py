@@ -1,4 +1,4 @@
-"""The table of README.md: fault by level, what was lost, repeated and misordered, from how many events and runs."""
+"""The tables of the documents: for each fault and level what was lost, repeated and misordered, from how many runs."""
 
 import json
 from collections import defaultdict
@@ -10,7 +10,7 @@ from pipeline.core.model import Qos
 from tests.faults.faults import FAULTS
 
 README: Final = Path(__file__).parent / "README.md"
-SUMMARY: Final = Path(__file__).parents[2] / "README.md"
+SUMMARY: Final = Path(__file__).parents[2] / "docs" / "guarantees.md"
 BEGIN: Final = "<!-- results: written by `python -m tests.faults table` -->"
 END: Final = "<!-- end of results -->"
 

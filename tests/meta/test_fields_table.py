@@ -1,4 +1,4 @@
-"""The tables of fields in pipeline/README.md name every field there is, and tests that exist."""
+"""The tables of fields in docs/configuration.md name every field there is, and tests that exist."""
 
 import re
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def fields(model: type[StrictModel], path: str = "") -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def rows() -> list[tuple[str, str]]:
-    return ROW.findall((ROOT / "pipeline" / "README.md").read_text())
+    return ROW.findall((ROOT / "docs" / "configuration.md").read_text())
 
 
 def test_every_field_has_its_row(rows: list[tuple[str, str]]) -> None:

@@ -1,4 +1,4 @@
-"""The tables of pipeline/README.md say what the policy decides, and what receivers do."""
+"""The tables of docs/delivery.md say what the policy decides, and what receivers do."""
 
 from typing import get_args
 

@@ -1,4 +1,4 @@
-"""What follows from each outcome, asked of the policy itself, and what receivers do: the tables of pipeline/README.md.
+"""What follows from each outcome, asked of the policy itself, and what receivers do: the tables of docs/delivery.md.
 
 `python -m tests.support.outcome_table` writes both into the file; test_outcome_table.py compares them with it.
 """
@@ -21,7 +21,7 @@ from pipeline.core.outcome import (
 from pipeline.core.policy import DeadLetter, Decision, Drop, Retry, Rules, Settle, Stop, decide
 from tests.support.hostile import TRICKS
 
-README: Final = Path(__file__).parents[2] / "pipeline" / "README.md"
+README: Final = Path(__file__).parents[2] / "docs" / "delivery.md"
 BEGIN: Final = "<!-- {}: written by `python -m tests.support.outcome_table` -->"
 END: Final = "<!-- end of {} -->"
 

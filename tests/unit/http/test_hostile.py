@@ -21,7 +21,7 @@ from tests.support.receiver import HOST, Receiver, answer
 
 AT_ONCE: Final = 50
 BYTES_PER_EXCHANGE: Final = 1024 * 1024
-"""What an answer may cost at most while it is read, whatever the receiver does; in pipeline/README.md."""
+"""What an answer may cost at most while it is read, whatever the receiver does; in docs/delivery.md."""
 
 EVENT: Final = Record("events", 0, 1, b"s", b"body")
 

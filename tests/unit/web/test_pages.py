@@ -781,7 +781,7 @@ async def test_every_metric_is_explained(client: Client) -> None:
     types = dict(line.split()[2:4] for line in lines if line.startswith("# TYPE webhooks_"))
     # The format for counters of Prometheus' text says so of the family, too.
     exposed = {name for name in types if not name.endswith("_created")}
-    explained = re.findall(r"`(webhooks_\w+)", (ROOT / "pipeline" / "README.md").read_text())
+    explained = re.findall(r"`(webhooks_\w+)", (ROOT / "docs" / "operations.md").read_text())
     assert sorted(exposed - set(explained)) == []
     assert sorted(set(explained) - exposed) == []
 
