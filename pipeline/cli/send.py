@@ -13,7 +13,7 @@ from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.core.errors import BrokerError, ConfigurationError
 from pipeline.core.model import Record
 from pipeline.core.webhook_ids import own_id
-from pipeline.kafka.disconnect import disconnect
+from pipeline.kafka.internals import disconnect
 from pipeline.kafka.topics import Source, count_partitions
 
 Headers = list[tuple[str, bytes]]

@@ -1,45 +1,21 @@
 """A cluster as an administrator sees it: connected, and how many partitions its topics have."""
 
 import asyncio
-import logging
-import random
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from pipeline.core.errors import BrokerError
 from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.internals import AdminClient
 from pipeline.kafka.unreachable import why_unreachable
-
-logger = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_MS: Final = 10_000
 LEADER_SECONDS: Final = 10.0
 LEADER_PAUSE_SECONDS: Final = 0.1
-
-
-class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafka has no types
-    """aiokafka's, which asks one broker at random and gives up when just that one is down: this one asks the others."""
-
-    async def ask(self, request: Any) -> Any:
-        """The answer of any broker to a request for which aiokafka's client has no method."""
-        return await self._send_request(request)
-
-    async def _send_request(self, request: Any, node_id: int | None = None) -> Any:
-        if node_id is not None:
-            return await super()._send_request(request, node_id)
-        # Known at least as long as the client: a broker that is down may be among them.
-        brokers = [broker.nodeId for broker in self._client.cluster.brokers()]
-        random.shuffle(brokers)
-        for number in brokers[:-1]:
-            try:
-                return await super()._send_request(request, number)
-            except NodeNotReadyError:
-                logger.debug("broker %d can't be asked; the next one is", number)
-        return await super()._send_request(request, brokers[-1] if brokers else None)
 
 
 @asynccontextmanager

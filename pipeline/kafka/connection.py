@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import TlsOptions
 from pipeline.core.shown import shown
-from pipeline.kafka.prompt_tls import close_promptly
 
 if TYPE_CHECKING:
     from faust.types.auth import CredentialsArg
@@ -90,6 +89,27 @@ class KafkaConnection:
         return SASLCredentials(
             username=self.username, password=self.password, ssl_context=self.ssl_context, mechanism=self.mechanism
         )
+
+
+class PromptSSLObject(ssl.SSLObject):
+    """Says `close_notify` and does not wait for the other side to say it too (RFC 8446 section 6.1).
+
+    A client of Kafka closes connections while answers are on their way, and a broker does not answer its notice. Both
+    event loops wait for that answer: for half a second as a rule, and where uvloop misses the end of the connection for
+    30 seconds (`ssl_shutdown_timeout`), which aiokafka's `stop()` then takes as well.
+    """
+
+    def unwrap(self) -> None:
+        """End TLS: the notice is in the outgoing buffer when this returns."""
+        try:
+            super().unwrap()
+        except ssl.SSLWantReadError:
+            return
+
+
+def close_promptly(context: ssl.SSLContext) -> None:
+    """Make the connections of asyncio and uvloop that are made from now on with *context* end at once."""
+    context.sslobject_class = PromptSSLObject
 
 
 def parse_bootstrap_servers(text: str, path: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from pipeline.core.model import Cursor
 from pipeline.kafka.admin import unreachable
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.cursors import KEEP_ALIVE_KEY
-from pipeline.kafka.disconnect import disconnect
+from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer, Sieve
 from pipeline.kafka.row_format import decode
 from pipeline.kafka.topics import count_partitions

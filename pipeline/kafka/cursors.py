@@ -13,7 +13,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
@@ -24,14 +24,12 @@ from aiokafka.errors import (
     OutOfOrderSequenceNumber,
     ProducerFenced,
 )
-from aiokafka.producer import sender
-from aiokafka.producer.transaction_manager import TransactionState
 
 from pipeline.core.errors import BrokerError, FencedError
 from pipeline.core.model import Cursor
 from pipeline.core.rows import Row
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.disconnect import disconnect
+from pipeline.kafka.internals import disconnect, is_broken
 from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.row_format import encode, read_row
 from pipeline.observability.instruments import LineLimit
@@ -47,8 +45,6 @@ FENCED_ERRORS: Final = (
 )
 """After these the producer can't go on, and a new one would fence whoever owns the partition now."""
 RETRY_PAUSE_SECONDS: Final = 0.5
-MARKER_PAUSE_SECONDS: Final = 0.003
-LONGEST_MARKER_PAUSE_SECONDS: Final = 0.1
 CLOSE_SECONDS: Final = 2.0
 ABORT_SECONDS: Final = 1.0
 REQUEST_TIMEOUT_MS: Final = 30_000
@@ -57,25 +53,6 @@ KEEP_ALIVE_SECONDS: Final = 12 * 3600.0
 (`transactional.id.expiration.ms`), and the rows of a partition where nothing went wrong for so long with it."""
 KEEP_ALIVE_KEY: Final = b"\xffkeep-alive"
 """No subscription has it, for it is not UTF-8; its value is always null, so compaction takes it away."""
-
-
-class BeginSoon(sender.AddPartitionsToTxnHandler):  # type: ignore[misc]  # aiokafka has no types
-    """Begins a transaction, and tries again while the coordinator still ends the last one: soon, then less often.
-
-    That takes it a few milliseconds as a rule, and longer while a broker is away. aiokafka waits for 20 each time, most
-    of the time that a claim takes at at-most-once; it has no option for it.
-    """
-
-    def handle_response(self, resp: Any) -> float | None:
-        """As aiokafka's: how long to wait before it is tried again, None if it need not be."""
-        pause: float | None = super().handle_response(resp)
-        is_still_ending = pause == sender.BACKOFF_OVERRIDE
-        tries = getattr(self._sender, "marker_tries", 0) if is_still_ending else 0
-        self._sender.marker_tries = tries + is_still_ending
-        return min(MARKER_PAUSE_SECONDS * float(2**tries), LONGEST_MARKER_PAUSE_SECONDS) if is_still_ending else pause
-
-
-sender.AddPartitionsToTxnHandler = BeginSoon
 
 
 @dataclass(slots=True)
@@ -209,7 +186,7 @@ class KafkaRows:
                 self._fence(group, error)
                 return
             except (KafkaError, OSError) as error:
-                if self._is_broken:
+                if self._producer is not None and is_broken(self._producer):
                     self._fence(group, error)
                     return
                 if self._lines.passes(str(error)) is not None:
@@ -221,12 +198,6 @@ class KafkaRows:
                     if not waiter.done():
                         waiter.set_result(None)
                 return
-
-    @property
-    def _is_broken(self) -> bool:
-        """Whether the producer can begin no transaction any more, whatever error brought it there."""
-        transactions = None if self._producer is None else self._producer._txn_manager  # noqa: SLF001 - aiokafka tells nowhere else
-        return transactions is not None and transactions.state is not TransactionState.READY
 
     async def _commit(self, rows: Mapping[bytes, bytes | None]) -> None:
         producer = self._producer

@@ -24,7 +24,7 @@ from pipeline.core.outcome import Rejected, ServerError, describe
 from pipeline.core.redaction import shown_url
 from pipeline.core.webhook_ids import SEAL, WebhookIds
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.disconnect import disconnect
+from pipeline.kafka.internals import disconnect
 
 logger = logging.getLogger(__name__)
 

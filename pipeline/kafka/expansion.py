@@ -27,6 +27,7 @@ from pipeline.core.clock import Clock
 from pipeline.core.errors import BrokerError
 from pipeline.kafka.admin import administration, partition_counts, until_led
 from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.internals import client_of
 from pipeline.kafka.topic_ids import find_topic_id
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ class Growth:
         if count is None:
             return  # some partition has no leader at the moment
         # Deleted and made again in between, it may be too long already for a fetch to be out of range.
-        self._group.learn_topic_id(await find_topic_id(admin._client, self._source))  # noqa: SLF001 - aiokafka's admin asks for no ids
+        self._group.learn_topic_id(await find_topic_id(client_of(admin), self._source))
         small = [name for name in self._own if counts.get(name, count) < count]
         problems = await grow(admin, dict.fromkeys(small, count))
         self._say([f"{each}; new partitions of {self._source} are not delivered until it has" for each in problems])

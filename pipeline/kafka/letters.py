@@ -14,7 +14,7 @@ from pipeline.core.errors import BrokerError
 from pipeline.core.keys import decode_key
 from pipeline.core.model import Event
 from pipeline.kafka.dead_letters import HEADER_PREFIX
-from pipeline.kafka.disconnect import disconnect
+from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.topics import DeadLetterTopic, count_partitions
 

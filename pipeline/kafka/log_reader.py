@@ -14,8 +14,8 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from pipeline.core.ports import Behind
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.disconnect import disconnect
 from pipeline.kafka.event_count import EventCounter
+from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer, Sieve
 from pipeline.kafka.topics import IsolationLevel
 

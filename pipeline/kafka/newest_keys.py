@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError
 from pipeline.core.errors import BrokerError
 from pipeline.kafka.admin import unreachable
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.disconnect import disconnect
+from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
 
 READ_SECONDS: Final = 10.0

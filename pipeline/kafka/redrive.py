@@ -25,7 +25,7 @@ from pipeline.core.errors import BrokerError
 from pipeline.core.model import Event
 from pipeline.core.webhook_ids import FIRST_ID, SEAL
 from pipeline.kafka.dead_letters import HEADER_PREFIX
-from pipeline.kafka.disconnect import disconnect
+from pipeline.kafka.internals import disconnect
 from pipeline.kafka.letters import Found, LetterReader, opened_letters, read_facts
 from pipeline.kafka.topics import DeadLetterTopic, Source, count_partitions
 

@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from pipeline.core.log_bounds import LogBounds
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.disconnect import disconnect
+from pipeline.kafka.internals import client_of, disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.topic_ids import find_topic_id
 
@@ -76,7 +76,7 @@ class SourceLog:
                 return {place.partition: LogBounds(begins[place], ends[place], topic_id) for place in places}
 
     async def _id(self, consumer: AIOKafkaConsumer) -> str | None:
-        return await find_topic_id(consumer._client, self._topic)  # noqa: SLF001 - aiokafka's consumers ask for no ids
+        return await find_topic_id(client_of(consumer), self._topic)
 
     async def _connected(self) -> AIOKafkaConsumer:
         if self._consumer is None:

@@ -15,7 +15,7 @@ from pipeline.core.clock import Clock, SystemClock
 from pipeline.core.errors import BrokerError
 from pipeline.core.model import Event
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.disconnect import disconnect
+from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
 
 logger = logging.getLogger(__name__)

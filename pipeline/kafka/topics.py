@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError
 from pipeline.core.errors import BrokerError
 from pipeline.kafka.admin import administration, partition_counts, unreachable
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.disconnect import disconnect
+from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
 
 IsolationLevel = Literal["read_committed", "read_uncommitted"]

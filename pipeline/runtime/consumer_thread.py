@@ -12,7 +12,15 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from pipeline.kafka.heartbeats import keep_lease_of
+from pipeline.kafka.internals import (
+    client_of,
+    coordinator_of,
+    has_ended,
+    has_error,
+    keep_lease_of,
+    positions,
+    set_fetch,
+)
 from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.runtime.log_check import Committed
 from pipeline.runtime.permitted_consumer import PermittedConsumerThread
@@ -47,8 +55,7 @@ class DeliveryConsumerThread(PermittedConsumerThread):
 
     def _create_worker_consumer(self, transport: driver.Transport) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust offers no setting for it
-        consumer._isolation_level = cast("DeliveryApp", self.app).isolation_level  # noqa: SLF001 - likewise
+        set_fetch(consumer, wait_ms=FETCH_WAIT_MS, isolation_level=cast("DeliveryApp", self.app).isolation_level)
         consumer.commit = partial(self._commit_with_notes, consumer.commit)
         return consumer
 
@@ -64,7 +71,7 @@ class DeliveryConsumerThread(PermittedConsumerThread):
     async def committed(self, topic: str, numbers: Iterable[int]) -> dict[int, Committed]:
         """What the group has committed for these partitions."""
         places = [TopicPartition(topic, number) for number in numbers]
-        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001 - aiokafka's consumer leaves the metadata out
+        coordinator = coordinator_of(self._ensure_consumer())  # aiokafka's consumer leaves the metadata out
         found = await self.call_thread(coordinator.fetch_committed_offsets, places)
         nothing = OffsetAndMetadata(-1, "")  # aiokafka leaves out whom the group has no offset of
         offsets = {place.partition: found.get(place, nothing) for place in places}
@@ -106,12 +113,7 @@ class DeliveryConsumerThread(PermittedConsumerThread):
 
     def positions(self, topic: str) -> dict[int, int]:
         """Where the next fetch of each partition of a topic begins; nothing moves it but a fetch."""
-        subscription = None if self._consumer is None else self._consumer._subscription.subscription  # noqa: SLF001 - aiokafka tells only by a coroutine
-        assignment = None if subscription is None else subscription.assignment
-        if assignment is None:
-            return {}
-        states = {place.partition: assignment.state_value(place) for place in assignment.tps if place.topic == topic}
-        return {number: state.position for number, state in states.items() if state.has_valid_position}
+        return {} if self._consumer is None else positions(self._consumer, topic)
 
     async def learn_partitions(self, topics: Iterable[str], count: int) -> None:
         """Read the cluster's metadata again if it shows fewer partitions of a topic, so that a leader rebalances."""
@@ -120,22 +122,21 @@ class DeliveryConsumerThread(PermittedConsumerThread):
 
     async def _learn_partitions(self, consumer: AIOKafkaConsumer, topics: Iterable[str], count: int) -> None:
         if any(len(consumer.partitions_for_topic(topic) or ()) < count for topic in topics):
-            await consumer._client.force_metadata_update()  # noqa: SLF001 - aiokafka offers no other way to it
+            await client_of(consumer).force_metadata_update()
 
     @property
     def is_out_of_reach(self) -> bool:
         """See `membership.Group`."""
-        coordinator = None if self._consumer is None else self._consumer._coordinator  # noqa: SLF001 - aiokafka tells nowhere else
+        coordinator = None if self._consumer is None else coordinator_of(self._consumer)
         if coordinator is None:
             return True
         # It looks for a broker for ever, except after an error that is one of the group itself.
-        has_given_up = coordinator._coordination_task.done() or coordinator._pending_exception is not None  # noqa: SLF001
-        return coordinator.coordinator_id is None and not has_given_up
+        return coordinator.coordinator_id is None and not (has_ended(coordinator) or has_error(coordinator))
 
     def rejoin(self) -> None:
         """See `membership.Group`. Not by `call_thread`: there a commit may be waiting for a broker."""
         if self._consumer is not None:
-            self.thread_loop.call_soon_threadsafe(self._consumer._coordinator.request_rejoin)  # noqa: SLF001 - aiokafka offers no other way to it
+            self.thread_loop.call_soon_threadsafe(coordinator_of(self._consumer).request_rejoin)
 
     async def on_thread_stop(self) -> None:
         """Leave the group. Without a broker aiokafka looks for one for ever, or fails: Faust then waits a minute."""

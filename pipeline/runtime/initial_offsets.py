@@ -15,7 +15,7 @@ from aiokafka.errors import CommitFailedError, KafkaError
 
 from pipeline.core.errors import BrokerError
 from pipeline.kafka.admin import administration, unreachable
-from pipeline.kafka.disconnect import disconnect
+from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.topics import Source
 

@@ -18,6 +18,7 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import CommitFailedError, GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
 from faust.transport.drivers import aiokafka as driver
 
+from pipeline.kafka.internals import coordinator_of, has_ended, has_error
 from pipeline.observability.instruments import LineLimit
 
 logger = logging.getLogger(__name__)
@@ -29,9 +30,9 @@ REFUSALS: Final = (GroupAuthorizationFailedError, TopicAuthorizationFailedError)
 
 async def take_up_errors(coordinator: GroupCoordinator, lines: LineLimit) -> None:
     """Run until cancelled, or until the coordinator has ended: take its errors, and have the group joined again."""
-    while not coordinator._coordination_task.done():  # noqa: SLF001 - aiokafka tells nowhere else
+    while not has_ended(coordinator):
         try:
-            if coordinator._pending_exception is not None:  # noqa: SLF001 - likewise
+            if has_error(coordinator):
                 coordinator.check_errors()
         except KafkaError as error:
             if lines.passes(str(error)) is not None:
@@ -54,7 +55,7 @@ class PermittedConsumerThread(driver.AIOKafkaConsumerThread):
         if self._consumer is None:
             return
         self._consumer.commit = partial(self._commit_if_allowed, self._consumer.commit)
-        coordinator = self._consumer._coordinator  # noqa: SLF001 - aiokafka tells nowhere else
+        coordinator = coordinator_of(self._consumer)
         if isinstance(coordinator, GroupCoordinator):
             self._taking_up = asyncio.create_task(take_up_errors(coordinator, self._refusals))
 

@@ -27,8 +27,9 @@ from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.protocol.transaction import EndTxnRequest, InitProducerIdRequest
 
 from pipeline.config.definition import Definition
-from pipeline.kafka.admin import AdminClient, administration
+from pipeline.kafka.admin import administration
 from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.internals import AdminClient
 from pipeline.kafka.operations import OPERATIONS, OperationsRequest, operations
 from pipeline.kafka.topics import cursors_topic, subscriptions_topic, tokens_topic
 

@@ -5,7 +5,7 @@ import asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from pipeline.core.errors import BrokerError
-from pipeline.kafka.disconnect import disconnect
+from pipeline.kafka.internals import disconnect
 from tests.support.brokers import TestBroker
 
 

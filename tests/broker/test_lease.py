@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer
 
-from pipeline.kafka.heartbeats import keep_lease_of
+from pipeline.kafka.internals import keep_lease_of
 from tests.support.brokers import TestBroker
 from tests.support.fakes import HandLease
 from tests.support.waiting import eventually

@@ -146,7 +146,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a producer that is broken for good is tried for ever",
-        "pipeline/kafka/cursors.py",
+        "pipeline/kafka/internals.py",
         was="transactions is not None and transactions.state is not TransactionState.READY",
         becomes="transactions is None",
         tests=(f"{CURSORS}test_a_producer_that_can_begin_no_transaction_any_more_is_given_up",),

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from mode import Service
 
 from pipeline.cli.dev.project import SOURCE, Project
-from pipeline.kafka.disconnect import disconnect
+from pipeline.kafka.internals import disconnect
 from pipeline.subscriptions.session import opened_store
 
 HEALTHY: Final = "sub-1"

@@ -20,7 +20,7 @@ from aiokafka.protocol.group import (
 
 from pipeline.core.errors import LeaseEndedError
 from pipeline.core.lease import Lease
-from pipeline.kafka.heartbeats import keep_lease
+from pipeline.kafka.internals import keep_lease
 
 HEARTBEAT = HeartbeatRequest("group", 1, "member")
 SYNC = SyncGroupRequest("group", 1, "member", "", [])

@@ -8,7 +8,7 @@ from aiokafka.errors import NodeNotReadyError
 from aiokafka.protocol.metadata import MetadataRequest_v5
 from aiokafka.structs import BrokerMetadata
 
-from pipeline.kafka.admin import AdminClient
+from pipeline.kafka.internals import AdminClient
 
 
 class Client:

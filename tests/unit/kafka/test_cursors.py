@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.model import Cause, Cursor, Status
-from pipeline.kafka.cursors import BeginSoon
+from pipeline.kafka.internals import BeginSoon
 from pipeline.kafka.row_format import decode, encode
 
 offsets = st.integers(min_value=0, max_value=2**63 - 1)

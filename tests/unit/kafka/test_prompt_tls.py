@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import trustme
 
-from pipeline.kafka.prompt_tls import close_promptly
+from pipeline.kafka.connection import close_promptly
 
 
 class SilentServer:
