@@ -532,8 +532,8 @@ class Lane:
         self._release()
         self.state, self.cause, self.shelved = LaneState.LIVE, None, None
         self.progress.taken_back.clear()
-        self.progress.revision = -1
-        self.progress.floor = self._home.dispatched
+        self.progress.revision, self.progress.floor = -1, self._home.dispatched
+        self.unread.forget(self._home.dispatched)
         self._end_waits()
         return given_up
 

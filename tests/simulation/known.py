@@ -104,6 +104,11 @@ KNOWN = (
     ),
     SKIP_DURING_A_CLAIM,
     Schedule(
+        "a subscription is deleted while its lane is behind, and events of its key go on coming",
+        (*(Arrive("l") for _ in range(5)), Command("l", "delete"), *(Arrive("l") for _ in range(4))),
+        Setting(has_dead_letters=False),
+    ),
+    Schedule(
         "a replay by time is under way when idle lanes are forgotten",
         (Arrive("l"), NEXT_OK, Commit("done"), Replay("l", back=1, by_time=True), Checkpoint(sweep=True), Pass(0.6)),
     ),
