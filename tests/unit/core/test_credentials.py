@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,7 +55,26 @@ def test_they_are_listed_as_they_stand_there() -> None:
     assert query_credentials("https://h/?key=a%2Fb&x=1&sig=c") == ["a%2Fb", "c"]
 
 
-PARTS = st.sampled_from(["key", "sig", "x", "=", "&", ";", "?", "#", "%", "%20", "+", "ü", "a", "/", "********"])
+PARTS = st.sampled_from(["key", "sig", "x", "=", "&", ";", "?", "#", "%", "%20", "+", "2", "ü", "a", "/", "********"])
+
+
+@pytest.mark.parametrize("url", ["https://h/?key=a&key=b&key+2=c", "https://h/?key+2=c&key=a&key=b&key+2=d"])
+def test_a_name_that_looks_like_the_second_of_another_is_a_name_of_its_own(url: str) -> None:
+    names: list[str] = []
+
+    def noted(name: str, value: str) -> str:
+        names.append(name)
+        return value
+
+    change_query_credentials(url, noted)
+    assert len(set(names)) == len(names) == url.count("=")
+
+
+def test_a_long_name_is_not_kept_in_mind() -> None:
+    for name in ("X-" + "a" * 100_000 + "-Token", "X-" + "a" * 100_000):
+        references = sys.getrefcount(name)
+        assert names_credential(name) is name.endswith("-Token")
+        assert sys.getrefcount(name) == references
 
 
 @given(st.lists(PARTS).map("".join))
