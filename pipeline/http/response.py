@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -56,6 +57,8 @@ def retry_after_seconds(value: str | None, now: float) -> float | None:
     if value.isascii() and value.isdigit():
         return float(value) if len(value) <= _LONGEST_DELAY_DIGITS else None
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+        moment = parsedate_to_datetime(value)
+        # Without a zone (asctime's format has none) it is UTC as well, and not what the worker's own zone makes of it.
+        return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now)
     except (ValueError, TypeError, OverflowError, IndexError):
         return None

@@ -1,4 +1,5 @@
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 
 import pytest
 from hypothesis import given
@@ -73,6 +74,25 @@ def test_retry_after_is_found_whatever_its_case() -> None:
 )
 def test_retry_after_is_seconds_from_now_or_nothing(value: str | None, expected: float | None) -> None:
     assert retry_after_seconds(value, NOW) == expected
+
+
+@pytest.fixture
+def far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_from_greenwich")
+@pytest.mark.parametrize(
+    "value",
+    ["Wed Oct 21 07:28:00 2015", "Wed, 21 Oct 2015 07:28:00", "Wed, 21 Oct 2015 07:28:00 -0000"],
+    ids=["asctime", "no zone", "unknown zone"],
+)
+def test_a_date_without_a_zone_is_in_utc_wherever_the_worker_runs(value: str) -> None:
+    assert retry_after_seconds(value, NOW) == 80.0
 
 
 @given(st.text())
