@@ -9,6 +9,7 @@ import binascii
 import codecs
 import html
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
@@ -22,6 +23,11 @@ SHORTEST_BYTES: Final = 4
 """Shorter values are not looked for: they would blacken half of an answer and hide nothing."""
 
 _MASK: Final = MASK.encode()
+_PERCENT: Final = re.compile("%..")
+_KEPT_BY_JAVASCRIPT: Final = "!'()*"
+_UNICODE_ESCAPE: Final = re.compile(r"(?<=\\u)[0-9a-f]{4}")
+_ESCAPED_BY_GO: Final = str.maketrans({sign: f"\\u{ord(sign):04x}" for sign in "<>&"})
+_ESCAPED_BY_DOTNET: Final = "\"&'+<>`"
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
@@ -90,13 +96,40 @@ def _forms(secret: bytes) -> Iterator[bytes]:
         yield from (encoded, encoded.translate(_URL_SAFE))
     for encoded in (base64.b64encode(secret), base64.urlsafe_b64encode(secret)):
         yield from (encoded, encoded.rstrip(b"="))
-    yield from (quote(secret, safe="").encode(), quote_plus(secret).encode())
+    for percent in (quote(secret, safe=""), quote(secret, safe=_KEPT_BY_JAVASCRIPT), quote_plus(secret)):
+        yield from (percent.encode(), _PERCENT.sub(_in_small_letters, percent).encode())
     try:
         text = secret.decode()
     except UnicodeDecodeError:
         return
-    yield from (json.dumps(text)[1:-1].encode(), json.dumps(text, ensure_ascii=False)[1:-1].encode("utf-8", "replace"))
-    yield html.escape(text).encode("utf-8", "replace")
+    for form in (*_json_forms(text), *_html_forms(text)):
+        yield form.encode("utf-8", "replace")
+
+
+def _json_forms(text: str) -> Iterator[str]:
+    """*text* inside of a JSON string, as the libraries of several languages write it."""
+    for written in (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
+        yield from (written, written.replace("/", "\\/"), written.translate(_ESCAPED_BY_GO))
+    # Java, and .NET, which escapes more.
+    for signs in ("", _ESCAPED_BY_DOTNET):
+        escaped = "".join(f"\\u{ord(each):04x}" if each in signs else json.dumps(each)[1:-1] for each in text)
+        yield _UNICODE_ESCAPE.sub(_in_capitals, escaped)
+
+
+def _html_forms(text: str) -> Iterator[str]:
+    """*text* on a page; there are several ways to write quotation marks."""
+    escaped = html.escape(text)
+    yield escaped
+    for apostrophe, quotation_mark in (("&#039;", "&quot;"), ("&#39;", "&quot;"), ("&#39;", "&#34;")):
+        yield escaped.replace("&#x27;", apostrophe).replace("&quot;", quotation_mark)
+
+
+def _in_small_letters(found: re.Match[str]) -> str:
+    return found[0].lower()
+
+
+def _in_capitals(found: re.Match[str]) -> str:
+    return found[0].upper()
 
 
 def without(excerpt: bytes, secrets: Iterable[bytes]) -> bytes:

@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import re
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
@@ -41,10 +42,19 @@ HEADERS = (
     Header("X-Key", "planted/header+1"),
     Header("Authorization", "Basic " + base64.b64encode(b"me:pass-1").decode()),
 )
+SIGNS = "p+/<a&b>='\"!ä"
+
+
+def escaped(secret: str, signs: str, form: str) -> str:
+    """*secret* in JSON, with those *signs* as *form* says."""
+    return "".join(form.format(ord(each)) if each in signs else each for each in json.dumps(secret)[1:-1])
+
+
 TOLD: dict[str, tuple[Subscription, str | None, str]] = {
     "a header": (Subscription("s", 0, "http://h/", headers=HEADERS), None, "planted/header+1"),
     "a password in a header": (Subscription("s", 0, "http://h/", headers=HEADERS), None, "pass-1"),
     "a password": (Subscription("s", 0, "http://h/", auth=BasicAuth("me", 'pä"ss word')), None, 'pä"ss word'),
+    "a password of signs": (Subscription("s", 0, "http://h/", auth=BasicAuth("me", SIGNS)), None, SIGNS),
     "a token": (Subscription("s", 0, "http://h/", auth=TokenAuth("planted-token")), None, "planted-token"),
     "a signing secret": (Subscription("s", 0, "http://h/", signing_secrets=(SIGNING,)), None, SIGNING),
     "a signing key": (Subscription("s", 0, "http://h/", signing_secrets=(SIGNING,)), None, SIGNING[6:]),
@@ -67,6 +77,15 @@ FORMS: dict[str, Callable[[str], str]] = {
     "JSON": lambda secret: json.dumps(secret)[1:-1],
     "JSON in UTF-8": lambda secret: json.dumps(secret, ensure_ascii=False)[1:-1],
     "HTML": html.escape,
+    "percent-encoded in small letters": lambda secret: re.sub("%..", lambda it: it[0].lower(), quote(secret, safe="")),
+    "percent-encoded by JavaScript": lambda secret: quote(secret, safe="!'()*"),
+    "JSON of PHP": lambda secret: json.dumps(secret)[1:-1].replace("/", "\\/"),
+    "JSON of Go": lambda secret: escaped(secret, "<>&", r"\u{:04x}"),
+    "JSON of .NET": lambda secret: re.sub(
+        r"\\u....", lambda it: it[0][:2] + it[0][2:].upper(), escaped(secret.replace('"', "\0"), "<>&'+`", r"\u{:04x}")
+    ).replace("0000", "0022"),
+    "HTML of PHP": lambda secret: html.escape(secret).replace("&#x27;", "&#039;"),
+    "HTML of Go": lambda secret: html.escape(secret).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
 }
 
 
