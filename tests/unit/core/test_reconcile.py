@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from pipeline.core.lane_state import LaneState
 from pipeline.core.model import Qos, ReplayOffset, ReplayTimestamp, Skip, Status, Wish
 from pipeline.core.outcome import Failed, Rejected
+from pipeline.core.waiting import Waiting
 from tests.support.core import Core, paused, resumed, subscription
 from tests.support.fakes import MS_PER_OFFSET
 from tests.support.virtual_time import in_virtual_time, settle
@@ -206,6 +208,22 @@ async def test_a_subscription_that_is_made_again_begins_with_the_events_after_it
     await core.answer(0)
 
     assert core.send.offsets() == [0, 2]
+    await core.end()
+
+
+@in_virtual_time
+async def test_the_events_of_a_deleted_subscription_do_not_count_as_waiting_for_its_successor() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(9)
+    await core.land()
+    assert core.lane().waiting() == Waiting(9, is_exact=True)
+    core.delete("s")
+    core.hear()
+    await core.wish(spec)
+    await core.stream(5)
+    assert core.lane().state is LaneState.BEHIND
+    assert core.lane().waiting() == Waiting(5, is_exact=True)
     await core.end()
 
 
