@@ -99,7 +99,7 @@ class Wishes:
             if isinstance(row, Cursor):
                 self._restore(key, row, log)
             else:
-                self._stop_without_row(key, row)
+                self._stop_without_row(key, row, log)
         for subscription in subscriptions:
             if subscription.resume_from is not None:
                 self.update(subscription.id, subscription)
@@ -131,10 +131,13 @@ class Wishes:
         if subscription is not None:
             self._reconcile(lane, subscription)
 
-    def _stop_without_row(self, key: bytes, row: UnreadableRow) -> None:
+    def _stop_without_row(self, key: bytes, row: UnreadableRow, log: LogBounds | None) -> None:
         """FAILURE instead of a place that nobody knows; what is written now can be read."""
         partition = self._partition
         place = partition.dispatched if row.next is None else row.next
+        found = None if log is None else find_break(place, None, log)
+        if found is not None:
+            place = found.goes_on_at
         lane = self._lane(key, place)
         subscription = None if lane.name is None else self._worker.directory.get(lane.name)
         if subscription is None:
@@ -146,6 +149,8 @@ class Wishes:
             )
             partition.rows.delete(lane)
             return
+        if found is not None:
+            self._worker.telemetry.log_broken(partition.number, found, subscription=lane.name)
         partition.lanes[key] = lane
         self._configure(lane, subscription)
         # What it was told before, it has done or not: a new command is needed in any case.

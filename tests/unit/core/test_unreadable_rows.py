@@ -3,6 +3,7 @@
 import pytest
 
 from pipeline.core.lane_state import LaneState
+from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Cursor, ReplayOffset, Status
 from pipeline.core.rows import UnreadableRow
 from tests.support.core import Core, resumed, subscription
@@ -37,6 +38,35 @@ async def test_its_lane_stops_where_the_row_says_or_at_the_committed_offset(plac
     assert core.telemetry.subscription_failures["cursor"] == 1
     assert core.lane("other").state is LaneState.LIVE
     assert {core.log.records[offset].key for offset in core.pending} == {b"other"}
+    await core.end()
+
+
+@in_virtual_time
+@pytest.mark.parametrize(
+    ("place", "log", "begins_at"),
+    [
+        (10**15, LogBounds(0, 8), 8),
+        (2, LogBounds(3, 8), 3),
+        (6, LogBounds(0, 8, "new", former_id="old"), 0),
+        (6, LogBounds(0, 8, "same", former_id="same"), 6),
+    ],
+)
+async def test_the_place_in_the_row_is_held_against_the_log(place: int, log: LogBounds, begins_at: int) -> None:
+    """From a place beyond its end a resumed lane would pass over every event that comes."""
+    core = Core()
+    core.publish(subscription("s"))
+    core.produce(8)
+    core.committed = 8
+    core.row_topic.unreadable[b"s"] = UnreadableRow("its status is not a text", place)
+    await core.open(log)
+
+    assert (core.lane().state, core.lane().next) == (LaneState.FAILED, begins_at)
+    await core.land()
+    await core.wish(resumed(core.registry.known["s"]))
+    await core.stream()
+    await core.land()
+    await core.read()
+    assert core.pending == [begins_at]
     await core.end()
 
 
