@@ -98,6 +98,8 @@ class DeliveryConsumer(driver.Consumer):
         generation = self.app.consumer_generation_id
         found, active = await self._wait_next_records(HELD_BACK_POLL_SECONDS if self._held_back else timeout)
         records = found or {}
+        # Of this fetch, also if nothing comes of it: in another generation partitions begin elsewhere.
+        out_of_range = self._delivery_thread.take_out_of_range()
         self._fetched = sum(map(len, records.values()))
         if self.should_stop:
             return generation, {}, active
@@ -105,7 +107,7 @@ class DeliveryConsumer(driver.Consumer):
             if records:
                 await self._go_back(records)
             return generation, {}, active
-        for number, offset in self._delivery_thread.take_out_of_range().items():
+        for number, offset in out_of_range.items():
             if number not in self._seeking:
                 self._seeking[number] = asyncio.create_task(self._go_on(number, offset, generation))
         self._pass_over_what_is_no_event(records)
@@ -313,7 +315,8 @@ class DeliveryApp(faust.App):
 
     def learn_topic_id(self, topic_id: str | None) -> None:
         """See `growth.Group`."""
-        if self._consumer is not None and self.log_check.is_another(topic_id):
+        # Without a partition there is nothing to open anew: this worker would join again with every look.
+        if self._consumer is not None and self.dispatcher.assigned and self.log_check.is_another(topic_id):
             self.delivery_consumer.rejoin()
 
     @property

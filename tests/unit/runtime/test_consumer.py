@@ -86,6 +86,30 @@ async def test_what_was_fetched_before_a_rebalance_is_not_handed_out_and_fetched
     assert (set(handed), sought) == ({place}, {})
 
 
+async def test_a_place_that_was_out_of_range_before_a_rebalance_moves_nothing_after_it(consumer: Any) -> None:
+    """The topic was made again, and is by now as long as the place: from there on its first events would be missed."""
+    place = TP(TOPIC, 0)
+    consumer._thread._out_of_range = {0: 1000}
+    assert await fetched(consumer, {}, meanwhile=[1]) == ([], {})
+    handed, _ = await fetched(consumer, {place: [record(place, 0)]})
+    assert handed == [place]
+    assert not consumer._seeking
+
+
+@pytest.mark.parametrize(("assigned", "rejoins"), [(frozenset({0}), 1), (frozenset(), 0)])
+async def test_only_who_has_partitions_joins_again_because_the_topic_is_another(
+    app: DeliveryApp, consumer: Any, assigned: frozenset[int], rejoins: int
+) -> None:
+    """Nothing is compared where there is no partition: such a worker would join again and again."""
+    app.dispatcher.assigned = assigned
+    app.log_check = cast("Any", SimpleNamespace(is_another=lambda topic_id: topic_id == "new"))
+    joined: list[object] = []
+    consumer.rejoin = lambda: joined.append(consumer)
+    app.learn_topic_id("old")
+    app.learn_topic_id("new")
+    assert len(joined) == rejoins
+
+
 class Batches:
     """The stream of the agent."""
 
