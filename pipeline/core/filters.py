@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from pipeline.core.model import Event
+from pipeline.core.record_headers import CLOUD_EVENT_PREFIX
 
 _STRUCTURED: Final = b"application/cloudevents+json"
-_CLOUD_EVENT_PREFIX: Final = "ce_"
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 _CONTENT_TYPE: Final = "content-type"
 _CONTENT_TYPE_ATTRIBUTE: Final = "datacontenttype"
@@ -49,7 +49,7 @@ class View:
             return _texts(body.get(name)) if isinstance(body, dict) else []
         if name == _CONTENT_TYPE_ATTRIBUTE:
             return content_type
-        return self.header(_CLOUD_EVENT_PREFIX + name)[:1]
+        return self.header(CLOUD_EVENT_PREFIX + name)[:1]
 
     def place(self, tokens: tuple[str, ...]) -> list[bytes]:
         """A text, number or truth value in the body (RFC 6901 section 4)."""

@@ -15,11 +15,12 @@ from typing import Final
 
 from pipeline.core.derived_keys import derive_key
 from pipeline.core.model import Event
+from pipeline.core.record_headers import DEAD_LETTER_PREFIX
 
-FIRST_ID: Final = "dlq.webhook-id"
+FIRST_ID: Final = f"{DEAD_LETTER_PREFIX}webhook-id"
 """The record header with the id that an event was first sent with."""
 
-SEAL: Final = "dlq.seal"
+SEAL: Final = f"{DEAD_LETTER_PREFIX}seal"
 """The record header that proves who wrote `FIRST_ID`: `v1,` and an HMAC-SHA256 in base64."""
 
 _VERSION: Final = b"v1,"

@@ -12,6 +12,8 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
+from pipeline.core.record_headers import CLOUD_EVENT_PREFIX
+
 LONGEST_NAME: Final = 256
 """A longer name of a record header is taken for illegal: no server would take it."""
 
@@ -46,13 +48,9 @@ OWN: Final = frozenset(
 _RESERVED: Final = FRAMING | OWN
 _FOLDED: Final = re.compile(r"[^0-9a-z]")
 
-DEAD_LETTER_PREFIX: Final = "dlq."
-"""Headers of a dead letter (docs/design.md, Dead letters). They end with it: a redrive does not send them."""
-
 _NO_ATTRIBUTE: Final = frozenset({"ce-", "ce-datacontenttype"})
 """An attribute without a name, and the one that is `content-type` and nothing else (CloudEvents HTTP binding 3.1.1)."""
 
-_CLOUD_EVENT_PREFIX: Final = "ce_"
 # CloudEvents HTTP binding section 3.1.3.2: space, double quote, percent and what is not visible ASCII are encoded.
 _CLOUD_EVENT_SAFE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 _CLOUD_EVENT_PLAIN: Final = re.compile(rb"[\x21\x23\x24\x26-\x7e]*")
@@ -99,8 +97,8 @@ def record_field(name: str) -> RecordField | None:
 
 @lru_cache(maxsize=1024)  # names repeat from event to event; a thousand of them at their longest are 256 KiB
 def _record_field(name: str) -> RecordField | None:
-    is_cloud_event = name.startswith(_CLOUD_EVENT_PREFIX)
-    sent_as = f"ce-{name.removeprefix(_CLOUD_EVENT_PREFIX)}" if is_cloud_event else name
+    is_cloud_event = name.startswith(CLOUD_EVENT_PREFIX)
+    sent_as = f"ce-{name.removeprefix(CLOUD_EVENT_PREFIX)}" if is_cloud_event else name
     key = sent_as.lower()
     if not is_name(sent_as) or is_reserved(key) or key in CREDENTIALS or key in _NO_ATTRIBUTE:
         return None

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from pipeline.core.clock import Clock
 from pipeline.core.model import Event, Header
+from pipeline.core.record_headers import DEAD_LETTER_PREFIX
 from pipeline.core.webhook_ids import FIRST_ID, WebhookIds
 from pipeline.http import headers as fields
 from pipeline.http.signature import Signer
@@ -101,7 +102,7 @@ class RequestHead:
         """The head with the headers of the event; a first id that is not the one it is sent with is told."""
         lines: dict[str, bytes] = {}
         for name, value in event.headers:
-            if name.startswith(fields.DEAD_LETTER_PREFIX):
+            if name.startswith(DEAD_LETTER_PREFIX):
                 if name == FIRST_ID and value != webhook_id.encode():
                     self.left_out(name)
                 continue

@@ -21,6 +21,7 @@ from pipeline.core.dead_letter import Letter
 from pipeline.core.errors import NotDeadLetteredError
 from pipeline.core.model import Event
 from pipeline.core.outcome import Rejected, ServerError, describe
+from pipeline.core.record_headers import DEAD_LETTER_PREFIX
 from pipeline.core.redaction import shown_url
 from pipeline.core.webhook_ids import SEAL, WebhookIds
 from pipeline.kafka.connection import KafkaConnection
@@ -28,7 +29,6 @@ from pipeline.kafka.internals import disconnect
 
 logger = logging.getLogger(__name__)
 
-HEADER_PREFIX: Final = "dlq."
 PERMANENT_ERRORS: Final = (
     MessageSizeTooLargeError,
     RecordListTooLargeError,
@@ -63,10 +63,10 @@ def headers_of(letter: Letter, ids: WebhookIds) -> list[tuple[str, bytes]]:
         "timestamp": str(event.timestamp),
         "webhook-id": webhook_id,
     }
-    headers = [(name, value) for name, value in event.headers if not name.startswith(HEADER_PREFIX)]
-    headers += [(HEADER_PREFIX + name, fact.encode()) for name, fact in facts.items() if fact is not None]
+    headers = [(name, value) for name, value in event.headers if not name.startswith(DEAD_LETTER_PREFIX)]
+    headers += [(DEAD_LETTER_PREFIX + name, fact.encode()) for name, fact in facts.items() if fact is not None]
     if isinstance(outcome, Rejected | ServerError):
-        headers.append((HEADER_PREFIX + "response", outcome.response))
+        headers.append((DEAD_LETTER_PREFIX + "response", outcome.response))
     seal = ids.seal(event, webhook_id)
     if seal is not None:
         headers.append((SEAL, seal))

@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from pipeline.core.errors import BrokerError
 from pipeline.core.keys import decode_key
 from pipeline.core.model import Event
-from pipeline.kafka.dead_letters import HEADER_PREFIX
+from pipeline.core.record_headers import DEAD_LETTER_PREFIX
 from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.topics import DeadLetterTopic, count_partitions
@@ -50,9 +50,9 @@ class Found:
 def read_facts(letter: Event) -> Found:
     """The facts of a record of the dead-letter topic, whoever wrote it."""
     facts = {
-        name.removeprefix(HEADER_PREFIX): value.decode("utf-8", "replace")
+        name.removeprefix(DEAD_LETTER_PREFIX): value.decode("utf-8", "replace")
         for name, value in letter.headers
-        if name.startswith(HEADER_PREFIX) and value is not None
+        if name.startswith(DEAD_LETTER_PREFIX) and value is not None
     }
     return Found(
         place=f"{letter.topic}-{letter.partition}-{letter.offset}",

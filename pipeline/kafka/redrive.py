@@ -23,8 +23,8 @@ from aiokafka.errors import KafkaError
 
 from pipeline.core.errors import BrokerError
 from pipeline.core.model import Event
+from pipeline.core.record_headers import DEAD_LETTER_PREFIX
 from pipeline.core.webhook_ids import FIRST_ID, SEAL
-from pipeline.kafka.dead_letters import HEADER_PREFIX
 from pipeline.kafka.internals import disconnect
 from pipeline.kafka.letters import Found, LetterReader, opened_letters, read_facts
 from pipeline.kafka.topics import DeadLetterTopic, Source, count_partitions
@@ -105,7 +105,7 @@ def headers_back(letter: Event) -> list[tuple[str, bytes]]:
     return [
         (name, value)
         for name, value in letter.headers
-        if name in {FIRST_ID, SEAL} or not name.startswith(HEADER_PREFIX)
+        if name in {FIRST_ID, SEAL} or not name.startswith(DEAD_LETTER_PREFIX)
     ]
 
 
