@@ -7,7 +7,6 @@ token endpoints obey the same address guard, TLS and proxy rules as callbacks do
 import base64
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
@@ -21,6 +20,7 @@ from pipeline.core.clock import Clock
 from pipeline.core.model import BUSY_STATUSES, ClientAuth, JwtProfileAuth, OAuth2Auth, Subscription
 from pipeline.core.outcome import Failed, TokenRefused, TokenUnavailable
 from pipeline.core.redaction import MASK, mask_cut, shown_host
+from pipeline.http.credentials import is_bearer_token
 from pipeline.http.response import retry_after_seconds
 
 ERROR_CHARACTERS: Final = 300
@@ -31,9 +31,6 @@ LONGEST_LIFETIME_SECONDS: Final = 100 * 366 * 86400.0
 
 UNBELIEVED_LIFETIME_SECONDS: Final = 86400.0
 """How long a token is used whose lifetime is not believed."""
-
-_SENDABLE: Final = re.compile(r"[\x21-\x7e]+")
-"""What can stand after `Bearer `: visible ASCII. RFC 6750's b64token is narrower, but not all issuers keep to it."""
 
 
 class TokenAnswer(Protocol):
@@ -207,7 +204,7 @@ def _bearer_token(fields: Mapping[str, object]) -> str:
     if token_type.lower() != "bearer":
         raise ValueError(f"token_type is {_printable(token_type)!r}, only bearer is supported")
     value = fields["access_token"]
-    if not isinstance(value, str) or not _SENDABLE.fullmatch(value):
+    if not isinstance(value, str) or not is_bearer_token(value):
         raise ValueError("access_token must be a text of visible ASCII characters")
     return value
 

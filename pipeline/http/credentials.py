@@ -8,7 +8,7 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import Auth, BasicAuth, TokenAuth
 
 # RFC 6750's b64token is narrower, but not every issuer keeps to it; whatever could end the line is out.
-_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
+_BEARER_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -41,12 +41,17 @@ def basic_authorization(username: str, password: str, path: str = "auth.basic") 
     return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
 
 
+def is_bearer_token(text: str) -> bool:
+    """Whether *text* can stand behind `Bearer `: visible ASCII, at least one character."""
+    return _BEARER_TOKEN.fullmatch(text) is not None
+
+
 def bearer_authorization(token: str) -> str:
     """A bearer token (RFC 6750 section 2.1).
 
     Raises:
         ConfigurationError: it holds something else than visible ASCII.
     """
-    if not _TOKEN.fullmatch(token):
+    if not is_bearer_token(token):
         raise ConfigurationError("auth.token.value: must be visible ASCII characters without spaces")
     return f"Bearer {token}"

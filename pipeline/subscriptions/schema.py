@@ -15,6 +15,7 @@ from pipeline.config.schema import Name, Secret, StrictModel, problem
 from pipeline.core.credentials import change_query_credentials, names_credential
 from pipeline.core.keys import LONGEST_ID
 from pipeline.core.shown import shown
+from pipeline.http.headers import is_name
 from pipeline.subscriptions.auth_schema import Auth
 from pipeline.subscriptions.fields import check_url, has_controls, instant
 from pipeline.subscriptions.tls_schema import Ssl
@@ -28,7 +29,6 @@ OPTIONS: Final = "configuration.entrypointConfiguration"
 _STATUS_CLASSES: Final = {"3xx", "4xx", "5xx"}
 _STATUS_CODES: Final = range(300, 600)
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
-_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 ENCRYPTED: Final = "enc:"
 """How a secret begins that is encrypted (secrets.py)."""
 
@@ -44,7 +44,7 @@ class Header(StrictModel):
     @field_validator("name")
     @classmethod
     def _is_token(cls, name: str) -> str:
-        if not _TOKEN.fullmatch(name):
+        if not is_name(name):
             raise problem(f"{shown(name)} is not a header name; allowed: letters, digits and !#$%&'*+.^_`|~-")
         return name
 
