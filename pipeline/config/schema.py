@@ -17,6 +17,7 @@ from pipeline.config.model_fields import SecretMark, alias, is_secret, is_url, m
 from pipeline.config.validation_messages import join, sentence
 from pipeline.core.credentials import change_query_credentials
 from pipeline.core.errors import ConfigurationError
+from pipeline.core.redaction import MASKED_FIELD
 
 Secret = Annotated[str, SecretMark(), StringConstraints(min_length=1)]
 """A password, a token, a key."""
@@ -66,9 +67,9 @@ class StrictModel(BaseModel):
         secret = self.secret_fields()
         for name, value in super().__repr_args__():
             if name is not None and name in self.marked_url and isinstance(value, str):
-                yield name, change_query_credentials(value, lambda _name, _value: "********")
+                yield name, change_query_credentials(value, lambda _name, _value: MASKED_FIELD)
             else:
-                yield name, "********" if name in secret and value is not None else value
+                yield name, MASKED_FIELD if name in secret and value is not None else value
 
 
 Model = TypeVar("Model", bound=StrictModel)

@@ -5,6 +5,10 @@ from typing import Final
 from urllib.parse import urlsplit
 
 MASK: Final = "***"
+"""What stands for a credential within a text."""
+
+MASKED_FIELD: Final = "********"
+"""What people see instead of the secret that a field holds; writing it back keeps the secret."""
 
 _NAMES: Final = (
     "(?:password|passwd|passphrase|client_?secret|client_?assertion|access_?token|refresh_?token|id_?token|"

@@ -17,6 +17,7 @@ from pipeline.config.validation_messages import join
 from pipeline.core.credentials import change_query_credentials
 from pipeline.core.encryption import Cipher
 from pipeline.core.errors import ConfigurationError
+from pipeline.core.redaction import MASKED_FIELD
 from pipeline.subscriptions.auth_schema import Auth
 from pipeline.subscriptions.schema import ENCRYPTED, OPTIONS, Header, WireSubscription
 
@@ -24,8 +25,6 @@ PREFIX: Final = f"{ENCRYPTED}v2:"
 UNBOUND_PREFIX: Final = f"{ENCRYPTED}v1:"
 _ROW_PREFIX: Final = b"v2:"
 _OTHERWISE: Final = "with any of WEBHOOKS_SECRET_KEYS, or belongs elsewhere"
-MASK: Final = "********"
-"""What people see instead of a secret; writing it back keeps the secret."""
 
 Change = Callable[[str, str], str]
 """(path of a secret, its value) -> what stands there afterwards."""
@@ -129,12 +128,12 @@ def _context(subscription: WireSubscription, path: str) -> bytes:
 
 
 def mask(subscription: WireSubscription) -> WireSubscription:
-    """The subscription for people's eyes: `MASK` for every secret."""
-    return change_secrets(subscription, lambda _path, _value: MASK)
+    """The subscription for people's eyes: `MASKED_FIELD` for every secret."""
+    return change_secrets(subscription, lambda _path, _value: MASKED_FIELD)
 
 
 def unmask(subscription: WireSubscription, stored: WireSubscription | None) -> WireSubscription:
-    """The subscription with the stored secret wherever `MASK` stands.
+    """The subscription with the stored secret wherever `MASKED_FIELD` stands.
 
     Args:
         subscription: as somebody applies it.
@@ -152,7 +151,7 @@ def unmask(subscription: WireSubscription, stored: WireSubscription | None) -> W
         return value
 
     def unmasked(path: str, value: str) -> str:
-        if value != MASK:
+        if value != MASKED_FIELD:
             return value
         if path not in known:
             raise ConfigurationError(f"{path}: is masked, and no secret is stored there; write the secret itself")

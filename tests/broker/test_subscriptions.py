@@ -15,13 +15,14 @@ from cryptography.fernet import Fernet
 from pipeline.config.definition import Definition
 from pipeline.core.errors import BrokerError, ConfigurationError, UnknownSubscriptionError
 from pipeline.core.model import BasicAuth, ReplayOffset, ReplayTimestamp, Skip, Subscription, Wish
+from pipeline.core.redaction import MASKED_FIELD
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
 from pipeline.subscriptions import registry as registry_module
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.resolve import to_subscription
 from pipeline.subscriptions.schema import WireSubscription
-from pipeline.subscriptions.secrets import MASK, SecretBox
+from pipeline.subscriptions.secrets import SecretBox
 from pipeline.subscriptions.store import SubscriptionStore
 from tests.support.batches import Written, batch
 from tests.support.brokers import TestBroker
@@ -138,7 +139,7 @@ async def test_no_secret_stands_in_the_topic_and_none_is_shown(cluster: Cluster)
         await worker.store.apply(document())
         shown = await worker.store.get("s")
         assert shown["revision"] == 0
-        assert shown["configuration"]["entrypointConfiguration"]["auth"]["basic"]["password"] == MASK
+        assert shown["configuration"]["entrypointConfiguration"]["auth"]["basic"]["password"] == MASKED_FIELD
         assert await worker.store.list() == [shown]
         assert (await worker.store.apply(shown)).what == "unchanged"
     records = await cluster.broker.read(cluster.topic)
