@@ -70,7 +70,7 @@ from pipeline.web.server import BUILT_IN_PAGES_OFF, attach_web, web_options
 
 logger = logging.getLogger(__name__)
 
-COMMIT_SECONDS: Final = 1.0
+COMMIT_INTERVAL_SECONDS: Final = 1.0
 """Between two commits; so much of the traffic may be repeated after a crash."""
 TOKEN_SWEEP_SECONDS: Final = 600.0
 SESSION_SECONDS: Final = 15.0
@@ -281,7 +281,7 @@ def _faust_app(settings: Settings, definition: Definition, access: Access) -> De
         stream_wait_empty=False,
         # The agent drains at once; the windows and lanes are the real bounds.
         stream_buffer_maxsize=32_768,
-        broker_commit_interval=COMMIT_SECONDS,
+        broker_commit_interval=COMMIT_INTERVAL_SECONDS,
         # Faust's own watchdogs know nothing of lanes; /health/live does.
         broker_commit_livelock_soft_timeout=NEVER_SECONDS,
         stream_processing_timeout=NEVER_SECONDS,

@@ -32,7 +32,7 @@ GATHER_SECONDS = 0.003
 two event loops for every few events. The p50 from production to arrival pays for it with a few milliseconds."""
 HELD_BACK_POLL_SECONDS = 0.02
 """How long a fetch waits for others while some partition is held back: so long it may have to wait to flow again."""
-COMMIT_SECONDS = 10.0
+LAST_COMMIT_SECONDS = 10.0
 """How long giving partitions back waits for the last commit; without it events are repeated, none is lost."""
 
 
@@ -274,7 +274,7 @@ class DeliveryConsumer(driver.Consumer):
             seeking.cancel()
         prefixes = await self._dispatcher.drain(numbers, self.app.drain_seconds)
         try:
-            async with asyncio.timeout(COMMIT_SECONDS):
+            async with asyncio.timeout(LAST_COMMIT_SECONDS):
                 await self.commit_prefixes(await self.app.log_check.committable(prefixes))
         except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
             logger.warning("the last commit of partitions %s was not confirmed: %r", sorted(prefixes), error)
