@@ -1,9 +1,10 @@
 """Warns of bearer tokens that end: `auth.type: token` holds what somebody else issued, and nobody renews it. Pure."""
 
-from datetime import UTC, datetime
 from typing import Final
 
 import jwt
+
+from pipeline.core.clock import rfc3339
 
 NEAR_SECONDS: Final = 7 * 86400.0
 """How long before its end a token is worth a warning: time enough to put another one in its place."""
@@ -21,11 +22,8 @@ def expiry_warning(token_value: str, now: float) -> str | None:
     expires_at = _expiry(token_value)
     if expires_at is None or now < expires_at - NEAR_SECONDS:
         return None
-    try:
-        shown = datetime.fromtimestamp(expires_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (OverflowError, ValueError, OSError):
-        return None  # before the year 1 or after 9999: a number, but no time
-    return f"the bearer token {'expired' if expires_at <= now else 'expires'} at {shown}"
+    shown = rfc3339(expires_at)
+    return shown and f"the bearer token {'expired' if expires_at <= now else 'expires'} at {shown}"
 
 
 def _expiry(token_value: str) -> float | None:

@@ -3,7 +3,7 @@
 Names that a v4 definition may hold besides are listed in each model's `without_meaning`; definition.py reports them.
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,7 +16,7 @@ EXPRESSION = "{#"
 
 Milliseconds = Annotated[int, Field(ge=1, le=3_600_000)]
 WebhookType = Literal["webhook", "webhook-advanced"]
-WEBHOOK_TYPES = ("webhook", "webhook-advanced")
+WEBHOOK_TYPES: Final = get_args(WebhookType)
 
 # fmt: off
 _API_PARTS = frozenset({

@@ -6,7 +6,7 @@ The only module that reads the environment. The file is the one that WEBHOOKS_CO
 import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
@@ -20,6 +20,7 @@ from pipeline.config.validation_messages import sentence
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import shown
 from pipeline.kafka.connection import parse_bootstrap_servers
+from pipeline.observability.logs import LogFormat, LogLevel
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -91,10 +92,8 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         10.0, ge=0, le=20, description="How long requests under way are waited for at a stop or a rebalance."
     )
-    log_format: Literal["console", "json"] = Field("console", description="The format of log lines.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
-        "INFO", description="The lowest level that is logged."
-    )
+    log_format: LogFormat = Field("console", description="The format of log lines.")
+    log_level: LogLevel = Field("INFO", description="The lowest level that is logged.")
 
     def __init__(self, **values: Any) -> None:
         try:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 _MACHINE_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -51,9 +51,14 @@ def machine_now() -> float:
 
 def shown_time(moment: float) -> str | None:
     """*moment*, Unix seconds, in RFC 3339; None for 0 and for what is no time: rows and records may say anything."""
-    if not moment:
-        return None
+    return rfc3339(moment) if moment else None
+
+
+def rfc3339(
+    moment: float, precision: Literal["seconds", "milliseconds"] = "seconds", zone: Literal["Z", "+00:00"] = "Z"
+) -> str | None:
+    """*moment*, Unix seconds, in RFC 3339 and UTC, which *zone* writes; None before the year 1 and after 9999."""
     try:
-        return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        return datetime.fromtimestamp(moment, UTC).replace(tzinfo=None).isoformat(timespec=precision) + zone
     except (OverflowError, ValueError, OSError):
         return None

@@ -6,7 +6,6 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
@@ -17,6 +16,7 @@ from aiokafka.errors import (
     RecordListTooLargeError,
 )
 
+from pipeline.core.clock import rfc3339
 from pipeline.core.dead_letter import Letter
 from pipeline.core.errors import NotDeadLetteredError
 from pipeline.core.model import Event
@@ -53,8 +53,8 @@ def headers_of(letter: Letter, ids: WebhookIds) -> list[tuple[str, bytes]]:
         "status": str(outcome.status) if isinstance(outcome, Rejected | ServerError) else None,
         "error": None if outcome is None else describe(outcome),
         "attempts": str(letter.attempts),
-        "first-attempt-at": _rfc3339(letter.first_attempt_at),
-        "last-attempt-at": _rfc3339(letter.last_attempt_at),
+        "first-attempt-at": letter_time(letter.first_attempt_at),
+        "last-attempt-at": letter_time(letter.last_attempt_at),
         "subscription": letter.subscription,
         "url": None if letter.url is None else shown_url(letter.url),
         "topic": event.topic,
@@ -73,8 +73,9 @@ def headers_of(letter: Letter, ids: WebhookIds) -> list[tuple[str, bytes]]:
     return headers
 
 
-def _rfc3339(moment: float | None) -> str | None:
-    return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
+def letter_time(moment: float | None) -> str | None:
+    """*moment*, Unix seconds, as letters have it; None for None, and for a time that no calendar has."""
+    return None if moment is None else rfc3339(moment, "milliseconds", "+00:00")
 
 
 class KafkaDeadLetters:

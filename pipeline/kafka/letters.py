@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from aiokafka import TopicPartition
@@ -14,6 +13,7 @@ from pipeline.core.errors import BrokerError
 from pipeline.core.keys import decode_key
 from pipeline.core.model import Event
 from pipeline.core.record_headers import DEAD_LETTER_PREFIX
+from pipeline.kafka.dead_letters import letter_time
 from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.topics import DeadLetterTopic, count_partitions
@@ -63,15 +63,8 @@ def read_facts(letter: Event) -> Found:
         error=facts.get("error"),
         attempts=facts.get("attempts"),
         webhook_id=facts.get("webhook-id"),
-        at=facts.get("last-attempt-at") or _rfc3339(letter.timestamp),
+        at=facts.get("last-attempt-at") or letter_time(letter.timestamp / 1000),
     )
-
-
-def _rfc3339(milliseconds: int) -> str | None:
-    try:
-        return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
-    except (ValueError, OverflowError, OSError):  # whoever produces sets the time, and a broker takes any from the past
-        return None
 
 
 class LetterReader:

@@ -9,16 +9,17 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
+from pipeline.core.clock import rfc3339
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.redaction import mask_cut
 from pipeline.core.shown import safe
 from pipeline.observability.instruments import LineLimit
 
 LogFormat = Literal["console", "json"]
-LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+LEVELS: Final = get_args(LogLevel)
 OURS: Final = ("pipeline", "agents")
 FRAMEWORKS: Final = ("faust", "mode", "aiokafka", "aiohttp", "asyncio")
 """Loggers that speak of their own insides at INFO, Faust in coloured tables: from WARNING on, except at DEBUG."""
@@ -161,9 +162,8 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, default=str)
 
 
-def _time(record: logging.LogRecord) -> str:
-    """RFC 3339, UTC, milliseconds."""
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _time(record: logging.LogRecord) -> str | None:
+    return rfc3339(record.created, "milliseconds")
 
 
 def _details(record: logging.LogRecord) -> list[str]:
