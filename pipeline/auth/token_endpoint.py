@@ -20,6 +20,7 @@ from pipeline.core.clock import Clock
 from pipeline.core.model import BUSY_STATUSES, ClientAuth, JwtProfileAuth, OAuth2Auth, Subscription
 from pipeline.core.outcome import Failed, TokenRefused, TokenUnavailable
 from pipeline.core.redaction import MASK, mask_cut, shown_host
+from pipeline.core.shown import one_line
 from pipeline.http.credentials import is_bearer_token
 from pipeline.http.response import retry_after_seconds
 
@@ -246,4 +247,4 @@ def _explanation(secrets: Iterable[str], fields: Mapping[str, object]) -> str:
 
 def _printable(text: str) -> str:
     """What the endpoint says, for a sentence: cut first, since it may be long, and without credentials."""
-    return "".join(each if each.isprintable() else " " for each in mask_cut(text, ERROR_CHARACTERS))
+    return one_line(mask_cut(text, ERROR_CHARACTERS))

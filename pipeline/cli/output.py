@@ -29,7 +29,7 @@ def output_option(command: Command) -> Command:
 def as_json(value: object) -> str:
     """*value* on several lines, as a program or a person may read it."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    return "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text)
+    return safe(text, keep="\n", escape=lambda each: json.dumps(each)[1:-1])
 
 
 def as_yaml(value: object) -> str:

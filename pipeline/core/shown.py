@@ -1,7 +1,7 @@
 """How values of unknown quality are shown: without what a terminal obeys; in errors as JSON, cut, or their kind."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 SHOWN_CHARACTERS: Final = 60
@@ -20,7 +20,11 @@ def printable(text: str) -> str:
     return safe(text) if len(text) <= SHOWN_CHARACTERS else f"{safe(text[:SHOWN_CHARACTERS])}…"
 
 
-def safe(text: str, *, keep: str = "") -> str:
+def _as_python(character: str) -> str:
+    return ascii(character)[1:-1]
+
+
+def safe(text: str, *, keep: str = "", escape: Callable[[str], str] = _as_python) -> str:
     r"""*text* with every character escaped that a terminal or a page obeys instead of showing it, whoever wrote it.
 
     Control characters move the cursor, paint, forge lines; format characters turn the direction of what follows around
@@ -29,10 +33,11 @@ def safe(text: str, *, keep: str = "") -> str:
     Args:
         text: for a log line, a command's output, a page.
         keep: characters that may stay, such as the newline where *text* has several lines of our own.
+        escape: what stands for a character; unless given, what Python writes.
     """
     if text.isprintable():
         return text
-    return "".join(each if each.isprintable() or each in keep else ascii(each)[1:-1] for each in text)
+    return "".join(each if each.isprintable() or each in keep else escape(each) for each in text)
 
 
 _KINDS: Final[list[tuple[type | tuple[type, ...], str]]] = [
@@ -43,6 +48,11 @@ _KINDS: Final[list[tuple[type | tuple[type, ...], str]]] = [
     ((list, tuple), "a list"),
     (Mapping, "an object"),
 ]
+
+
+def one_line(text: str) -> str:
+    """*text* with a blank for each of these characters: for a sentence that quotes what somebody else wrote."""
+    return safe(text, escape=lambda _: " ")
 
 
 def kind(value: object) -> str:

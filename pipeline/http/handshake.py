@@ -20,6 +20,7 @@ from typing import Final, Protocol, TypeVar
 from pipeline.core.clock import Clock
 from pipeline.core.model import BUSY_STATUSES, Event, Handshake, Subscription
 from pipeline.core.outcome import Failed, NotPermitted, Outcome
+from pipeline.core.shown import one_line
 from pipeline.http.response import Answer
 
 MAX_REMEMBERED: Final = 50_000
@@ -217,8 +218,7 @@ def _permission(rate: str | None, handshake: Handshake) -> Permission | NotPermi
 
 
 def _shown(text: str) -> str:
-    kept = "".join(character if character.isprintable() else " " for character in text[:_LONGEST_SHOWN])
-    return f'"{kept}"'
+    return f'"{one_line(text[:_LONGEST_SHOWN])}"'
 
 
 def _remember(known: dict[_Key, _Value], key: _Key, value: _Value) -> None:
