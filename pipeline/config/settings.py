@@ -44,12 +44,12 @@ class Settings(BaseSettings):
         "webhooks",
         pattern=r"^[A-Za-z0-9._-]+$",
         max_length=200,
-        description="The name of the application: consumer group, and the beginning of its topics' names.",
+        description="The name of the application: its consumer group, and the prefix of its topics.",
     )
     bootstrap_servers: str | None = Field(
         None,
-        description="Kafka brokers, host:port separated by commas, instead of the source's; "
-        "the dead letters follow if theirs are the same.",
+        description="Kafka brokers, host:port separated by commas, instead of the definition's; "
+        "for dead letters too if theirs are the same.",
     )
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         min_length=1,
@@ -59,23 +59,25 @@ class Settings(BaseSettings):
         (), description="Private networks that callbacks may reach, CIDRs separated by commas; none by default."
     )
     name_servers: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Name servers for callbacks, addresses separated by commas; those of the system by default."
+        (), description="Name servers for callbacks, addresses separated by commas; by default the system's."
     )
     web_bind: str = Field("127.0.0.1", min_length=1, description="The address that the web server listens on.")
     web_port: int = Field(
-        6066, ge=1, le=65535, description="The port of the web server; one of its own for each worker on a host."
+        6066, ge=1, le=65535, description="The port of the web server; each worker on a host needs its own."
     )
     admin_token: SecretStr | None = Field(
-        None, min_length=1, description="The bearer token that may use the API and see the pages."
+        None, min_length=1, description="The bearer token that gives access to the API and the pages."
     )
     admin_jwks: str | None = Field(
-        None, min_length=1, description="The JWK set, a URL or a file, whose keys sign tokens that may use the API."
+        None,
+        min_length=1,
+        description="The JWK set, a URL or a file, whose keys sign tokens that give access to the API.",
     )
     key_store_dir: Path | None = Field(
-        None, description="The folder of the key stores that a subscription may name by path; nothing else is read."
+        None, description="The folder of the key stores that a subscription may name by path; no other file is read."
     )
-    data_dir: Path = Field(Path("data"), description="The folder for local state; it may be lost.")
-    max_in_flight: int = Field(512, ge=1, le=65535, description="Requests under way at a time, for the whole worker.")
+    data_dir: Path = Field(Path("data"), description="The folder for local state; its loss does no harm.")
+    max_in_flight: int = Field(512, ge=1, le=65535, description="Concurrent requests of the whole worker.")
     lane_events: int = Field(1000, ge=1, le=1_000_000, description="Events in memory per subscription and partition.")
     lane_bytes: ByteSize = Field(
         ByteSize(4 * MIB), ge=1024, description="Bytes in memory per subscription and partition; 4MiB works too."
@@ -87,10 +89,10 @@ class Settings(BaseSettings):
         5.0,
         ge=0,
         le=3600,
-        description="How long an event may hold back its partition before its subscription reads alone.",
+        description="How long an event may hold back its partition before its subscription reads the log by itself.",
     )
     drain_seconds: float = Field(
-        10.0, ge=0, le=20, description="How long requests under way are waited for at a stop or a rebalance."
+        10.0, ge=0, le=20, description="How long a stop or a rebalance waits for requests under way."
     )
     log_format: LogFormat = Field("console", description="The format of log lines.")
     log_level: LogLevel = Field("INFO", description="The lowest level that is logged.")

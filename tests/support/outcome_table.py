@@ -1,6 +1,6 @@
-"""What follows from each outcome, asked of the policy itself, and what receivers do: the tables of docs/delivery.md.
+"""The tables of docs/delivery.md: what the policy decides for each outcome, and how misbehaving receivers are handled.
 
-`python -m tests.support.outcome_table` writes both into the file; test_outcome_table.py compares them with it.
+`python -m tests.support.outcome_table` writes both into the document; test_outcome_table.py compares them with it.
 """
 
 from dataclasses import replace
@@ -33,9 +33,9 @@ OUTCOMES: Final[list[tuple[str, Outcome]]] = [
     ("408, 425, 429", Rejected(429)),
     ("410", Rejected(410)),
     ("any other 4xx", Rejected(400)),
-    ("5xx, and what is beyond 599", ServerError(503)),
-    ("not connected: refused, DNS, TLS, proxy, an address that is not allowed", Failed("", may_have_arrived=False)),
-    ("a timeout, an answer that broke off or is not HTTP", Failed("", may_have_arrived=True)),
+    ("5xx, and any status above 599", ServerError(503)),
+    ("no connection: refused, DNS, TLS, proxy, an address that is not allowed", Failed("", may_have_arrived=False)),
+    ("a timeout, an answer that breaks off or is not HTTP", Failed("", may_have_arrived=True)),
     ("the receiver does not permit calls (`handshake`)", NotPermitted("")),
     ("the token endpoint refuses", TokenRefused("")),
     ("the token endpoint is unavailable", TokenUnavailable("")),
@@ -93,11 +93,11 @@ def _again(qos: Qos, outcome: Outcome) -> str:
         case Retry(after_seconds=0.0):
             return "at once"
         case Retry():
-            return "tried again"
+            return "retried"
         case Settle():
             return ""
         case _:
-            return "not tried again"
+            return "not retried"
 
 
 def _end(outcome: Outcome) -> str:
@@ -125,8 +125,8 @@ def _word(decision: Decision) -> str:
 
 
 def tricks() -> str:
-    """What receivers do, and what comes of it, in Markdown."""
-    rows = [("the receiver", "is"), ("---", "---"), *((trick.about, trick.fate) for trick in TRICKS)]
+    """The tricks of receivers and their outcomes, in Markdown."""
+    rows = [("the receiver sends or does", "outcome"), ("---", "---"), *((trick.about, trick.fate) for trick in TRICKS)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -134,7 +134,7 @@ TABLES: Final = {"outcomes": table, "tricks": tricks}
 
 
 def main() -> None:
-    """Write the tables into the README."""
+    """Write the tables into the document."""
     text = README.read_text()
     for name, made in TABLES.items():
         begin, end = BEGIN.format(name), END.format(name)
