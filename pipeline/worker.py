@@ -1,6 +1,7 @@
 """The worker as a process: `webhooks worker`, or `faust -A pipeline.worker worker`.
 
-    settings -> definition -> topics made, topics and rights checked, beginning fixed -> create_app -> Faust runs it
+    patches checked -> settings -> definition -> topics made, topics and rights checked, beginning fixed -> create_app
+    -> Faust runs it
 
 `app` is made when somebody asks this module for it, so importing the module does nothing.
 """
@@ -20,18 +21,26 @@ from pipeline.app import create_app
 from pipeline.config.definition import Definition, load_definition
 from pipeline.config.settings import Settings
 from pipeline.core.errors import ConfigurationError, WebhooksError
+from pipeline.core.patches import check_patches
+from pipeline.http import connection
+from pipeline.kafka import internals, records
 from pipeline.observability.logs import Facts, logging_config
+from pipeline.runtime import consumer
 from pipeline.runtime.allowance import Allowance
 from pipeline.runtime.consumer import DeliveryApp
 from pipeline.runtime.initial_offsets import fix_beginning
 from pipeline.runtime.open_files import raise_limit, shortage
 from pipeline.runtime.preflight import Findings, examine
+from pipeline.web import server
 from pipeline.web.waiting import waiting_pages
 
 logger = logging.getLogger(__name__)
 
 RIGHTS_PAUSE_SECONDS: Final = 2.0
 """Between two looks at the rights, before the worker starts."""
+
+PATCHES: Final = (*records.PATCHES, *internals.PATCHES, *connection.PATCHES, *consumer.PATCHES, *server.PATCHES)
+"""What is changed in libraries; a worker starts only if all of it takes."""
 
 
 class LogWorker(faust.Worker):
@@ -78,7 +87,9 @@ def create_worker_app(settings: Settings, *, with_web: bool = False) -> Delivery
     Raises:
         ConfigurationError: the definition can't be used.
         BrokerError: a broker can't be reached, or a topic is not as it has to be.
+        LibraryError: a change that is made to a library has no effect.
     """
+    check_patches(PATCHES)
     logging.config.dictConfig(logging_config(settings.log_format, settings.log_level))
     definition = load_definition(settings.api, settings.bootstrap_servers, settings.key_store_dir)
     _log_configuration(settings, definition)

@@ -10,6 +10,7 @@ from pipeline.cli.output import say
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
+from pipeline.core.patches import check_patches
 from pipeline.kafka.newest_keys import newest_keys
 from pipeline.runtime.preflight import Findings, examine
 from pipeline.subscriptions.session import opened_registry
@@ -65,7 +66,7 @@ def _covered(definition: Definition, servers: str) -> str:
 @click.command("check")
 @click.option("--create/--no-create", default=True, help="Create the pipeline's own topics where they are missing.")
 def command(*, create: bool) -> None:
-    """Check the definition, the brokers, the topics and the rights.
+    """Check the libraries, the definition, the brokers, the topics and the rights.
 
     Exit code 1 if a worker could not work; a line that begins with "warn" does not change it.
 
@@ -73,7 +74,10 @@ def command(*, create: bool) -> None:
     access tokens must have the right partitions and be compacted. The dead-letter topic must exist and be writable.
     This user must have every right that a worker needs; of one that is missing the kafka-acls command is named.
     """
+    from pipeline.worker import PATCHES  # noqa: PLC0415 - it takes Faust with it, which shell completion need not load
+
     with errors_as_sentences():
+        check_patches(PATCHES)
         settings, definition = configured(level="WARNING")
         findings, sample = asyncio.run(_look(settings, definition, create=create))
     for fact in findings.facts:

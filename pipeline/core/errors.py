@@ -6,6 +6,7 @@ a command, a configuration or a partition.
     WebhooksError
     ├── ConfigurationError        a definition, subscription or setting can't be used: field, value, what is allowed
     ├── UnknownSubscriptionError  no subscription has this id
+    ├── LibraryError              a change that is made to a library has no effect
     ├── BrokerError               a topic or a broker is not as it has to be
     ├── FencedError               another worker owns the partition now: write nothing more for it
     ├── LeaseEndedError           another worker may own the partitions: nothing was sent
@@ -31,6 +32,10 @@ class ConfigurationError(WebhooksError):
 
 class UnknownSubscriptionError(WebhooksError):
     """A command names a subscription that does not exist."""
+
+
+class LibraryError(WebhooksError):
+    """A change that is made to a library has no effect, in the version that is installed (core/patches.py)."""
 
 
 class BrokerError(WebhooksError):

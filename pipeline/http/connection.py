@@ -18,6 +18,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 
+from pipeline.core.patches import Patch, looks_up
 from pipeline.http.destination import Dial
 from pipeline.http.direct import DirectConnector
 from pipeline.http.response import MAX_BODY_BYTES
@@ -284,3 +285,70 @@ class Connector(DirectConnector):
             return await self._connect(self._convert_hosts_to_addr_infos(found))
         except OSError as error:
             raise ClientProxyConnectionError(req.connection_key, error) from error
+
+
+class _Unread(asyncio.Transport):
+    """Stands in for a socket in `_bounds_answers`."""
+
+    is_paused = False
+
+    def pause_reading(self) -> None:
+        self.is_paused = True
+
+
+def _bounds_answers() -> bool:
+    """Have a connection read more of an answer than is wanted, without a socket."""
+    loop = asyncio.new_event_loop()
+    try:
+        wire, transport = Wire(loop, IdleConnections(1)), _Unread()
+        wire.connection_made(transport)
+        wire.begin()
+        wire.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (4 * MAX_BODY_BYTES))
+        wire.data_received(bytes(2 * MAX_BODY_BYTES))
+        return transport.is_paused and wire.exception() is None
+    finally:
+        loop.close()
+
+
+_CONNECTOR: Final = "aiohttp.connector:TCPConnector."
+_STRICT: Final = "bytes on an idle connection pass for the answer to the next request"
+
+PATCHES: Final = (
+    Patch("aiohttp", "ResponseHandler._payload", "the size of an answer is not bounded", _bounds_answers),
+    Patch(
+        "aiohttp",
+        "TCPConnector._factory",
+        _STRICT,
+        looks_up(f"{_CONNECTOR}_create_direct_connection", "_factory"),
+    ),
+    Patch(
+        "aiohttp",
+        "TCPConnector._factory",
+        _STRICT,
+        looks_up(f"{_CONNECTOR}_start_tls_connection", "_factory"),
+    ),
+    Patch(
+        "aiohttp",
+        "TCPConnector._create_connection",
+        "no SOCKS proxy is used",
+        looks_up(f"{_CONNECTOR}connect", "_create_connection"),
+    ),
+    Patch(
+        "aiohttp",
+        "ClientRequest.connection_key",
+        "subscriptions with different proxies share connections",
+        looks_up(f"{_CONNECTOR}connect", "connection_key"),
+    ),
+    Patch(
+        "aiohttp",
+        "TCPConnector._wrap_create_connection",
+        "a name that nobody answers for holds up every new connection",
+        looks_up(f"{_CONNECTOR}_create_direct_connection", "_wrap_create_connection"),
+    ),
+    Patch(
+        "python-socks",
+        "Proxy.connect",
+        "a SOCKS proxy is looked up anew, past the address guard",
+        looks_up("python_socks.async_.asyncio:Proxy._connect", "_forward", "connect"),
+    ),
+)

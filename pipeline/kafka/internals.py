@@ -1,6 +1,7 @@
 """Every patch of aiokafka, and every private name of it, except for its parser (records.py).
 
-aiokafka has no public way to do these things. Each one says what happens without it.
+aiokafka has no public way to do these things. Each one says what happens without it. What would fail in silence is in
+PATCHES, which a worker checks before it starts; tests/meta/test_canary.py pins the names.
 
     AdminClient                     a broker that is down does not end an administrator's request
     disconnect                      a client ends in time although its broker does not answer
@@ -10,21 +11,24 @@ aiokafka has no public way to do these things. Each one says what happens withou
 """
 
 import asyncio
+import contextlib
 import logging
 import random
+from types import SimpleNamespace
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.errors import NodeNotReadyError, NoError, RebalanceInProgressError, for_code
+from aiokafka.errors import ConcurrentTransactions, NodeNotReadyError, NoError, RebalanceInProgressError, for_code
 from aiokafka.producer import sender
 from aiokafka.producer.transaction_manager import TransactionState
 from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
 
 from pipeline.core.errors import BrokerError
 from pipeline.core.lease import Lease
+from pipeline.core.patches import Patch, looks_up
 from pipeline.kafka.records import AIOKafkaConsumer
 
 logger = logging.getLogger(__name__)
@@ -33,6 +37,7 @@ STOP_SECONDS: Final = 3.0
 CANCEL_SECONDS: Final = 0.2
 MARKER_PAUSE_SECONDS: Final = 0.003
 LONGEST_MARKER_PAUSE_SECONDS: Final = 0.1
+LEASE_PROBE_SECONDS: Final = 60.0
 
 
 # ----------------------------------------------------------- administration
@@ -198,3 +203,75 @@ def set_fetch(consumer: AIOKafkaConsumer, *, wait_ms: int, isolation_level: str)
     """
     consumer._fetch_max_wait_ms = wait_ms  # noqa: SLF001 - see above
     consumer._isolation_level = isolation_level  # noqa: SLF001 - see above
+
+
+# ----------------------------------------------------------- whether they took
+
+
+def _renews_lease() -> bool:
+    """Have aiokafka send a heartbeat that is confirmed at once."""
+    coordinator = GroupCoordinator.__new__(GroupCoordinator)
+    coordinator.group_id, coordinator.generation, coordinator.member_id = "", 0, ""
+    lease = Lease(LEASE_PROBE_SECONDS)
+
+    async def confirm(_request: HeartbeatRequest) -> SimpleNamespace:
+        return SimpleNamespace(error_code=NoError.errno)
+
+    coordinator._send_req = confirm  # noqa: SLF001 - see `keep_lease`
+    keep_lease(coordinator, lease)
+    with contextlib.suppress(StopIteration):
+        coordinator._do_heartbeat().send(None)  # noqa: SLF001 - what the heartbeat's task calls; here it waits for nothing
+    return lease.is_held
+
+
+def _begins_soon() -> bool:
+    """Tell aiokafka that the coordinator still ends the last transaction."""
+    transactions = SimpleNamespace(txn_partitions=set())
+    handler = sender.AddPartitionsToTxnHandler(SimpleNamespace(_retry_backoff=1.0, _txn_manager=transactions), [])
+    answer = SimpleNamespace(errors=[("", [(0, ConcurrentTransactions.errno)])])
+    return bool(handler.handle_response(answer) == MARKER_PAUSE_SECONDS)
+
+
+_LEASE: Final = "no lease is renewed and nothing is delivered"
+_CLAIMS: Final = "each claim at at-most-once takes 20 ms"
+
+PATCHES: Final = (
+    Patch("aiokafka", "GroupCoordinator._send_req", _LEASE, _renews_lease),
+    Patch(
+        "aiokafka",
+        "GroupCoordinator._send_req",
+        _LEASE,
+        looks_up("aiokafka.consumer.group_coordinator:CoordinatorGroupRebalance._send_sync_group_request", "_send_req"),
+    ),
+    Patch("aiokafka", "AddPartitionsToTxnHandler", _CLAIMS, _begins_soon),
+    Patch(
+        "aiokafka",
+        "AddPartitionsToTxnHandler",
+        _CLAIMS,
+        looks_up("aiokafka.producer.sender:Sender._do_add_partitions_to_txn", "AddPartitionsToTxnHandler"),
+    ),
+    Patch(
+        "aiokafka",
+        "AIOKafkaAdminClient._send_request",
+        "a worker does not start while one of several brokers is down",
+        looks_up("aiokafka.admin:AIOKafkaAdminClient._get_cluster_metadata", "_send_request"),
+    ),
+    Patch(
+        "aiokafka",
+        "AIOKafkaConsumer._fetch_max_wait_ms",
+        "a busy partition starves the others",
+        looks_up("aiokafka:AIOKafkaConsumer.start", "_fetch_max_wait_ms"),
+    ),
+    Patch(
+        "aiokafka",
+        "AIOKafkaConsumer._isolation_level",
+        "events of aborted transactions are delivered",
+        looks_up("aiokafka:AIOKafkaConsumer.start", "_isolation_level"),
+    ),
+    Patch(
+        "aiokafka",
+        "AIOKafkaProducer._sender",
+        "a worker does not stop while its broker is gone",
+        looks_up("aiokafka:AIOKafkaProducer.stop", "_sender", "_message_accumulator"),
+    ),
+)

@@ -13,16 +13,18 @@ this is imported, for all consumers of the process.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import _DefaultRecordBatchPy, _DefaultRecordPy
 from aiokafka.record.memory_records import MemoryRecords, _MemoryRecordsPy
 from aiokafka.record.util import decode_varint
 
-__all__ = ["AIOKafkaConsumer", "Sieve"]
+from pipeline.core.patches import Patch, looks_up
+
+__all__ = ["PATCHES", "AIOKafkaConsumer", "Sieve"]
 
 _MAGIC_OFFSET = 16
 _FIRST_MAGIC_WITH_HEADERS = 2
@@ -207,3 +209,26 @@ def _read_bytes(buffer: bytearray, pos: int) -> tuple[bytes | None, int]:
 
 fetcher.MemoryRecords = FetchedBatches
 fetcher.PartitionRecords = PartitionRecords
+
+_STRANGE_BATCH: Final = bytes.fromhex(
+    "000000000000000000000040ffffffff025958 4a53000000000000"  # offset, length, epoch, magic, CRC
+    "00000000000000000000000000000000ffffffffffffffffffffffffffff00000001"  # times, producer, count
+    "1c0000000a7375622d31000202ff00"  # one record: key sub-1, header b"\xff" with the value b""
+)
+
+
+def _reads_any_header_name() -> bool:
+    place, batches = TopicPartition("", 0), fetcher.MemoryRecords(_STRANGE_BATCH)
+    records = fetcher.PartitionRecords(
+        place, batches, [], 0, None, None, check_crcs=False, isolation_level=fetcher.READ_UNCOMMITTED
+    )
+    return [record.headers for record in records] == [(("\\xff", b""),)]
+
+
+PATCHES: Final = tuple(
+    Patch("aiokafka", "its parser of records", "a header name that is not UTF-8 stops its partition", takes)
+    for takes in (
+        _reads_any_header_name,
+        looks_up("aiokafka.consumer.fetcher:Fetcher._proc_fetch_request", "MemoryRecords", "PartitionRecords"),
+    )
+)

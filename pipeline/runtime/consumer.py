@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Final, cast
 
 import faust
 from aiokafka.errors import KafkaError
@@ -20,6 +20,7 @@ from faust.types import TP, ConsumerMessage
 
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lease import Lease
+from pipeline.core.patches import Patch, looks_up
 from pipeline.kafka.topics import IsolationLevel
 from pipeline.runtime.consumer_thread import DeliveryConsumerThread, DeliveryRebalanceListener
 from pipeline.runtime.log_check import LogCheck
@@ -349,3 +350,47 @@ class DeliveryApp(faust.App):
             await self.log_check.close()
             # Whatever went wrong: without its own part Faust would wait for ever.
             await super().on_stop()
+
+
+_DRIVER: Final = "faust.transport.drivers.aiokafka:"
+_TAKEN_IN: Final = "Faust takes events in and commits them by its own rules"
+
+PATCHES: Final = (
+    Patch("faust-streaming", "App._new_transport", _TAKEN_IN, looks_up("faust:App.transport", "_new_transport")),
+    Patch(
+        "faust-streaming",
+        "Transport.Consumer",
+        _TAKEN_IN,
+        looks_up("faust.transport.base:Transport.create_consumer", "Consumer"),
+    ),
+    Patch(
+        "faust-streaming",
+        "Consumer._new_consumer_thread",
+        "no lease is renewed and nothing is delivered",
+        looks_up("faust.transport.consumer:ThreadDelegateConsumer.__init__", "_new_consumer_thread"),
+    ),
+    Patch(
+        "faust-streaming",
+        "Consumer.RebalanceListener",
+        "events fetched before a rebalance pass for current",
+        looks_up(f"{_DRIVER}AIOKafkaConsumerThread.__post_init__", "RebalanceListener"),
+    ),
+    Patch(
+        "faust-streaming",
+        "AIOKafkaConsumerThread._create_worker_consumer",
+        "commits do not name the topic, and events of aborted transactions are delivered",
+        looks_up(f"{_DRIVER}AIOKafkaConsumerThread._create_consumer", "_create_worker_consumer"),
+    ),
+    Patch(
+        "faust-streaming",
+        "AIOKafkaConsumerThread._fetch_records",
+        "an offset out of range or a missing right ends the worker",
+        looks_up(f"{_DRIVER}AIOKafkaConsumerThread.getmany", "_fetch_records"),
+    ),
+    Patch(
+        "faust-streaming",
+        "PartitionAssignor._perform_assignment",
+        "tokens and events of a partition get to different workers while topics grow",
+        looks_up("faust.assignor:PartitionAssignor._assign", "_perform_assignment"),
+    ),
+)

@@ -12,6 +12,7 @@ import faust
 from aiohttp import hdrs, web
 
 from pipeline.core.clock import Clock, SystemClock
+from pipeline.core.patches import Patch, looks_up
 from pipeline.observability.prometheus import Metrics
 from pipeline.observability.status import EVERY_LANE, LaneFilter, Reporter
 from pipeline.observability.telemetry import Telemetry
@@ -147,3 +148,28 @@ def _view(show: Page, access: Access) -> Any:
 
     get.__doc__ = show.__doc__
     return get
+
+
+_UNBOUNDED: Final = "connections to the pages are not bounded and take the file descriptors of deliveries"
+
+PATCHES: Final = (
+    Patch(
+        "faust-streaming",
+        "Web._runner",
+        _UNBOUNDED,
+        looks_up("faust.web.drivers.aiohttp:Web._new_transport_tcp", "_runner"),
+    ),
+    Patch("aiohttp", "AppRunner.server", _UNBOUNDED, looks_up("aiohttp.web:TCPSite.start", "server")),
+    Patch(
+        "aiohttp",
+        "RequestHandler._messages",
+        _UNBOUNDED,
+        looks_up("aiohttp.web:RequestHandler.data_received", "_messages"),
+    ),
+    Patch(
+        "aiohttp",
+        "RequestHandler._current_request",
+        _UNBOUNDED,
+        looks_up("aiohttp.web:RequestHandler._handle_request", "_current_request"),
+    ),
+)

@@ -14,6 +14,7 @@ DEAD_LETTER: Final = "tests/broker/test_dead_letter.py::"
 EXPANSION: Final = "tests/broker/test_growth.py::"
 CONSUMER: Final = "tests/unit/runtime/test_consumer.py::"
 MEMBERSHIP: Final = "tests/unit/runtime/test_membership.py::"
+PATCHES: Final = "tests/unit/test_patches.py::"
 SUBSCRIPTIONS: Final = "tests/broker/test_subscriptions.py::"
 TOKENS: Final = "tests/unit/auth/test_token_cache.py::"
 TRANSPORT: Final = "tests/unit/http/test_transport.py::"
@@ -86,6 +87,14 @@ MUTANTS: Final = (
         was="        app.consumer_generation_id += 1\n",
         becomes="",
         tests=(f"{MEMBERSHIP}test_an_assignment_that_the_group_only_confirms_is_a_generation_of_its_own",),
+    ),
+    # ----------------------------------------------------------- worker.py
+    Mutant(
+        "a worker starts although a change that is made to a library has no effect",
+        "pipeline/worker.py",
+        was="    check_patches(PATCHES)\n",
+        becomes="",
+        tests=(f"{PATCHES}test_a_parser_that_is_aiokafkas_own_is_seen",),
     ),
     # ----------------------------------------------------------- kafka/cursors.py
     Mutant(

@@ -18,9 +18,10 @@ from pipeline.cli.dev.project import DEAD_LETTERS, LOOPBACK, PARTITIONS, SOURCE,
 from pipeline.cli.dev.receiver import MODES, REJECT, Receiver
 from pipeline.cli.dev.samples import DOWN, HEALTHY, REJECTED, Samples, sample_subscriptions
 from pipeline.core.errors import ConfigurationError
+from pipeline.core.patches import check_patches
 from pipeline.kafka.topics import cursors_topic, subscriptions_topic, tokens_topic
 from pipeline.observability.logs import logging_config
-from pipeline.worker import LogWorker
+from pipeline.worker import PATCHES, LogWorker
 
 ANY_PORT: Final = 0
 
@@ -52,7 +53,9 @@ def run(*, web_port: int | None, receiver_port: int | None, verbose: bool, say: 
     Raises:
         ConfigurationError: a port is taken.
         BrokerError: the embedded broker did not start.
+        LibraryError: a change that is made to a library has no effect.
     """
+    check_patches(PATCHES)
     if sys.platform != "win32":
         mode.loop.use("uvloop")
     with contextlib.ExitStack() as stack:

@@ -1,0 +1,189 @@
+"""A worker refuses to start where a change that is made to a library has no effect."""
+
+from importlib.metadata import version
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+import aiohttp.connector
+import pytest
+from aiokafka.consumer import fetcher
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import NoError
+from aiokafka.producer import sender
+from aiokafka.record.memory_records import MemoryRecords
+from click.testing import CliRunner
+from cryptography.fernet import Fernet
+
+from pipeline import worker
+from pipeline.cli import check
+from pipeline.config.settings import Settings
+from pipeline.core.errors import LibraryError
+from pipeline.core.patches import Patch, check_patches, looks_up
+from pipeline.http.connection import Wire
+from pipeline.kafka.internals import BeginSoon
+from pipeline.kafka.records import PartitionRecords
+
+LOOKED_AT = {
+    "aiokafka.consumer.fetcher:Fetcher._proc_fetch_request": "its parser of records",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._do_heartbeat": "GroupCoordinator._send_req",
+    "aiokafka.consumer.group_coordinator:CoordinatorGroupRebalance._send_sync_group_request": (
+        "GroupCoordinator._send_req"
+    ),
+    "aiokafka.producer.sender:Sender._do_add_partitions_to_txn": "AddPartitionsToTxnHandler",
+    "aiokafka.admin:AIOKafkaAdminClient._get_cluster_metadata": "AIOKafkaAdminClient._send_request",
+    "aiokafka:AIOKafkaConsumer.start": "AIOKafkaConsumer._isolation_level",
+    "aiokafka:AIOKafkaProducer.stop": "AIOKafkaProducer._sender",
+    "faust:App.transport": "App._new_transport",
+    "faust.transport.base:Transport.create_consumer": "Transport.Consumer",
+    "faust.transport.consumer:ThreadDelegateConsumer.__init__": "Consumer._new_consumer_thread",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.__post_init__": "Consumer.RebalanceListener",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._create_consumer": "_create_worker_consumer",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.getmany": "AIOKafkaConsumerThread._fetch_records",
+    "faust.assignor:PartitionAssignor._assign": "PartitionAssignor._perform_assignment",
+    "faust.web.drivers.aiohttp:Web._new_transport_tcp": "Web._runner",
+    "aiohttp.web:TCPSite.start": "AppRunner.server",
+    "aiohttp.web:RequestHandler.data_received": "RequestHandler._messages",
+    "aiohttp.web:RequestHandler._handle_request": "RequestHandler._current_request",
+    "aiohttp.connector:TCPConnector._create_direct_connection": "TCPConnector._factory",
+    "aiohttp.connector:TCPConnector._start_tls_connection": "TCPConnector._factory",
+    "aiohttp.connector:BaseConnector.connect": "TCPConnector._create_connection",
+    "python_socks.async_.asyncio:Proxy._connect": "Proxy.connect",
+}
+"""A function of a library that goes by a change made here, and the change."""
+
+
+async def elsewhere(*_arguments: Any, **_named: Any) -> None:
+    """What a new version might do: something else."""
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """There is no definition, so a worker that does start gets no further than that."""
+    monkeypatch.setenv("WEBHOOKS_API", str(tmp_path / "api.json"))
+    monkeypatch.setenv("WEBHOOKS_SECRET_KEYS", Fernet.generate_key().decode())
+    return Settings()
+
+
+def refusal(settings: Settings) -> str:
+    """Why a worker does not start."""
+    with pytest.raises(LibraryError) as caught:
+        worker.create_worker_app(settings)
+    return str(caught.value)
+
+
+def test_everything_takes_in_the_versions_that_are_installed() -> None:
+    check_patches(worker.PATCHES)
+
+
+@pytest.mark.parametrize("function", LOOKED_AT)
+def test_a_function_that_goes_another_way_is_seen(
+    function: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, _, name = function.rpartition(".")
+    monkeypatch.setattr(resolve_name(place), name, elsewhere)
+    assert f"{LOOKED_AT[function]} has no effect" in refusal(settings)
+
+
+@pytest.mark.parametrize("function", LOOKED_AT)
+def test_a_function_that_is_gone_is_seen(function: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, _, name = function.rpartition(".")
+    monkeypatch.delattr(resolve_name(place), name)
+    assert f"{LOOKED_AT[function]} has no effect" in refusal(settings)
+
+
+def test_every_check_is_seen_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    for function in LOOKED_AT:
+        place, _, name = function.rpartition(".")
+        monkeypatch.setattr(resolve_name(place), name, elsewhere)
+    monkeypatch.setattr(fetcher, "PartitionRecords", PartitionRecords.__base__)
+    monkeypatch.setattr(sender, "AddPartitionsToTxnHandler", BeginSoon.__base__)
+    monkeypatch.setattr(Wire, "_has_enough", lambda _: False)
+    assert [patch.name for patch in worker.PATCHES if takes(patch)] == []
+
+
+def takes(patch: Patch) -> bool:
+    try:
+        check_patches([patch])
+    except LibraryError:
+        return False
+    return True
+
+
+def test_a_parser_that_is_aiokafkas_own_is_seen(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetcher, "PartitionRecords", PartitionRecords.__base__)
+    said = refusal(settings)
+    assert said.startswith(f"aiokafka {version('aiokafka')}: what is changed at its parser of records has no effect")
+    assert said.endswith(
+        "so a header name that is not UTF-8 stops its partition; install the version that requirements.lock names"
+    )
+    assert "UnicodeDecodeError" in said
+
+
+def test_batches_that_are_aiokafkas_own_are_seen(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetcher, "MemoryRecords", MemoryRecords)
+    assert "its parser of records has no effect" in refusal(settings)
+
+
+def test_heartbeats_that_are_sent_past_the_lease_are_seen(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def beat(coordinator: Any) -> bool:
+        coordinator._send_req  # noqa: B018 - the name is there, and is not called
+        return bool(NoError)
+
+    monkeypatch.setattr(GroupCoordinator, "_do_heartbeat", beat)
+    assert "GroupCoordinator._send_req has no effect, so no lease is renewed" in refusal(settings)
+
+
+def test_transactions_that_begin_as_aiokafka_begins_them_are_seen(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "AddPartitionsToTxnHandler", BeginSoon.__base__)
+    assert "AddPartitionsToTxnHandler has no effect, so each claim at at-most-once takes 20 ms" in refusal(settings)
+
+
+def test_connections_without_a_bound_are_seen(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Wire, "_payload", property(lambda _: None, lambda *_: None), raising=False)
+    assert "ResponseHandler._payload has no effect, so the size of an answer is not bounded" in refusal(settings)
+
+
+def test_connections_of_aiohttps_own_are_seen(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = aiohttp.connector.TCPConnector._create_direct_connection
+
+    async def plain(connector: Any, *arguments: Any, **named: Any) -> Any:
+        return await own(connector, *arguments, **named)
+
+    monkeypatch.setattr(aiohttp.connector.TCPConnector, "_create_direct_connection", plain)
+    assert "TCPConnector._factory has no effect, so bytes on an idle connection" in refusal(settings)
+
+
+def test_what_is_wrong_is_said_at_once_and_in_lines(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetcher, "PartitionRecords", PartitionRecords.__base__)
+    monkeypatch.setattr(sender, "AddPartitionsToTxnHandler", BeginSoon.__base__)
+    assert [line.split(":")[0] for line in refusal(settings).splitlines()] == [f"aiokafka {version('aiokafka')}"] * 2
+
+
+def test_faust_s_own_command_refuses_too(
+    settings: Settings,  # noqa: ARG001 - the environment
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sender, "AddPartitionsToTxnHandler", BeginSoon.__base__)
+    with pytest.raises(SystemExit, match=r"^aiokafka .* has no effect"):
+        worker.app  # noqa: B018 - as `faust -A pipeline.worker` asks for it
+
+
+def test_the_command_check_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "AddPartitionsToTxnHandler", BeginSoon.__base__)
+    result = CliRunner().invoke(check.command)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: aiokafka {version('aiokafka')}: what is changed at AddPartitions")
+
+
+def test_names_in_inner_functions_and_properties_count() -> None:
+    assert looks_up(f"{__name__}:Outer.inner", "upper", "lower")()
+    assert not looks_up(f"{__name__}:Outer.inner", "upper", "title")()
+
+
+class Outer:
+    @property
+    def inner(self) -> list[str]:
+        return [text.upper() for text in map(lambda text: text.lower(), "ab")]  # noqa: C417 - two functions within one
