@@ -4,7 +4,7 @@ server                                what is served
 access                                to whom
 admin_tokens, key_ring, key_source, jwks   signed tokens of operators
 problem, headers                      how answers look
-health, lanes, page, markup           the pages
+health, lanes, page, templates        the pages
 """
 
 from pipeline.web.access import Access

@@ -135,7 +135,7 @@ class Views:
         lanes = await reporter.lanes(wanted)
         asked = await presence(reporter, name) if name else None
         absent = len(await reporter.absent(wanted))
-        text = page(reporter.worker(), lanes, self._telemetry, self._clock.now(), absent=absent, asked=asked)
+        text = await page(reporter.worker(), lanes, self._telemetry, self._clock.now(), absent=absent, asked=asked)
         return web.Response(text=text, content_type="text/html", headers={CONTENT_SECURITY_POLICY: POLICY})
 
 

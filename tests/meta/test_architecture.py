@@ -42,6 +42,7 @@ RULES = {
     r"(aiodns|pycares|aiohttp\.\w*Resolver)\b": "http/resolver.py",
     r"(socket\.get(addrinfo|host\w*|nameinfo)|http\.client|urllib\.request\.(urlopen|build_opener))\b": "",
     r"os\.(environ|getenv)\b": "config/settings.py",
+    r"(jinja2|markupsafe)\b": "web/page.py",
     r"confluent_kafka\b": "cli/dev/embedded_broker.py",
 }
 

@@ -56,13 +56,14 @@ from pipeline.subscriptions.filters import event_filter
 from pipeline.subscriptions.resolve import to_subscription
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.web.access import credentials
-from pipeline.web.markup import tag
+from pipeline.web.page import TEMPLATES
 from tests.unit.subscriptions.test_fuzz import FULL
 
 Reader = Callable[[str], object]
 
 DEFINITION: Final = Definition(name="orders", source=Source(KafkaConnection(("k:9092",)), "events"))
 BOX: Final = SecretBox([base64.urlsafe_b64encode(bytes(32)).decode()])
+PAGE: Final = TEMPLATES.from_string('<p title="{{ text|e }}">{{ text }}</p>')
 IDS: Final = WebhookIds((b"key",))
 
 UNITS: Final = (
@@ -227,7 +228,7 @@ READERS: Final[dict[str, Reader]] = {
     "redaction.shown_url": lambda text: (shown_url(text), shown_host(text), shown_url(f"https://{text}/")),
     "log, console": log_line(ConsoleFormatter()),
     "log, json": log_line(JsonFormatter()),
-    "page": lambda text: tag("p", text, title=text),
+    "page": lambda text: PAGE.render(text=text),
     "sentences.shown": lambda text: (shown(text), join("a", text), nearest(text, ["type", "password"])),
     # Records.
     "key": raw(decode_key),

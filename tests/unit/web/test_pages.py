@@ -28,7 +28,7 @@ from pipeline.observability.status import (
 )
 from pipeline.observability.telemetry import Telemetry
 from pipeline.web import BUILT_IN_PAGES_OFF, Access, attach_web, web_options
-from pipeline.web.page import shares
+from pipeline.web.page import page, shares
 
 ROOT = Path(__file__).parents[3]
 TOKEN = "the-admin-token-ü"
@@ -514,7 +514,7 @@ async def facts_of(client: Client, subscription: str) -> dict[str, str]:
     """What the page's card of a subscription says, sentences that begin with a name among it."""
     async with client.get("/", headers=BEARER) as response:
         text = await response.text()
-    [card] = [card for card in re.findall(r"<article.*?</article>", text) if f"<h3>{subscription} " in card]
+    [card] = [card for card in re.findall(r"<article.*?</article>", text, re.DOTALL) if f"<h3>{subscription} " in card]
     sentences = re.findall(r"<p[^>]*>(last attempt): (.*?)</p>", card)
     return dict([*re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", card), *sentences])
 
@@ -619,6 +619,25 @@ async def test_the_page_is_bounded_however_many_lanes_there_are(client: Client, 
     assert "Failed (1)" in text
     assert "Live (150)" in text
     assert "and 51 more; " in text
+
+
+async def test_a_long_page_leaves_the_event_loop_its_turns(telemetry: Telemetry) -> None:
+    lanes = [replace(LANE, subscription=f"sub-{number}") for number in range(20_000)]
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    text = await page(replace(WORKER, partitions=(PARTITION,) * 2_000), lanes, telemetry, NOW)
+    counting.cancel()
+    await asyncio.gather(counting, return_exceptions=True)
+
+    assert "Live (20000)" in text
+    assert turns > 60
 
 
 BY_DEFAULT = "Kafka's default partitioner puts its events into"
