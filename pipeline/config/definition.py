@@ -122,7 +122,6 @@ def _definition(
             connect_timeout_seconds=http.connect_timeout / 1000,
             read_timeout_seconds=http.read_timeout / 1000,
             idle_timeout_seconds=http.idle_timeout / 1000,
-            max_concurrent_connections=1 if qos.is_ordered else http.max_concurrent_connections,
         ),
         max_concurrent_connections=http.max_concurrent_connections,
         proxy=_proxy(proxy),

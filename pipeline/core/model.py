@@ -171,12 +171,11 @@ class Interrupt:
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """The `http` options of the entrypoint, in seconds."""
+    """The timeouts of the entrypoint's `http` options, in seconds."""
 
     connect_timeout_seconds: float = 3.0
     read_timeout_seconds: float = 10.0
     idle_timeout_seconds: float = 60.0
-    max_concurrent_connections: int = 5
 
 
 class Wish(StrEnum):
@@ -185,7 +184,7 @@ class Wish(StrEnum):
     DELIVER = "deliver"
     PAUSED = "paused"  # by the publisher
     STOPPED = "stopped"  # by the consumer
-    CLOSED = "closed"  # by the publisher, or `endingAt` has passed
+    CLOSED = "closed"  # by the publisher
 
 
 @dataclass(frozen=True, slots=True)

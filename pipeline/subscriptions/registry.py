@@ -169,7 +169,7 @@ class Registry:
     def _read(self, subscription_id: str, value: bytes, revision: int) -> Subscription:
         try:
             plain = self._box.open(_parse(subscription_id, value))
-            return to_subscription(plain, self._definition, revision, self._clock.now())
+            return to_subscription(plain, self._definition, revision)
         except ConfigurationError as error:
             problem = "; ".join(error.problems)
             logger.warning("subscription %s, revision %d, can't be used: %s", subscription_id, revision, problem)

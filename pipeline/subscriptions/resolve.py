@@ -30,24 +30,19 @@ from pipeline.subscriptions.schema import OPTIONS
 from pipeline.subscriptions.tls import tls_options
 
 
-def to_subscription(
-    subscription: wire.WireSubscription, definition: Definition, revision: int, now: float
-) -> Subscription:
+def to_subscription(subscription: wire.WireSubscription, definition: Definition, revision: int) -> Subscription:
     """What the delivery path makes of a subscription.
 
     Args:
         subscription: decrypted.
         definition: gives what the subscription leaves open.
         revision: the offset of its record.
-        now: Unix seconds; a subscription whose `endingAt` has passed is closed.
 
     Raises:
         ConfigurationError: a value can't be used; names the field, never a secret.
     """
     options = subscription.configuration.entrypoint_configuration
     qos = Qos(subscription.qos) if subscription.qos else definition.qos
-    http = _http(options.http, definition, qos)
-    ending_at = instant(subscription.ending_at) if subscription.ending_at else None
     return Subscription(
         id=subscription.id,
         revision=revision,
@@ -63,12 +58,12 @@ def to_subscription(
         filter=None if options.filter is None else event_filter(options.filter, f"{OPTIONS}.filter"),
         handshake=_handshake(options.handshake),
         interrupt=definition.interrupt,
-        http=http,
-        concurrency=http.max_concurrent_connections,
+        http=_http(options.http, definition),
+        concurrency=_concurrency(options.http, definition, qos),
         signing_secrets=_signing_secrets(options.signing),
-        wish=_wish(subscription, ending_at, now),
+        wish=_wish(subscription),
         starting_at=instant(subscription.starting_at) if subscription.starting_at else None,
-        ending_at=ending_at,
+        ending_at=instant(subscription.ending_at) if subscription.ending_at else None,
         resume_from=_resume_from(subscription.resume_from),
     )
 
@@ -104,16 +99,22 @@ def check_limits(subscription: wire.WireSubscription, definition: Definition) ->
         raise ConfigurationError(problems)
 
 
-def _http(options: wire.HttpOptions | None, definition: Definition, qos: Qos) -> HttpLimits:
+def _http(options: wire.HttpOptions | None, definition: Definition) -> HttpLimits:
     limits = definition.http
-    connections = 1 if qos.is_ordered else definition.max_concurrent_connections
     own = options or wire.HttpOptions.model_validate({})
     return HttpLimits(
         connect_timeout_seconds=_lower(own.connect_timeout, limits.connect_timeout_seconds),
         read_timeout_seconds=_lower(own.read_timeout, limits.read_timeout_seconds),
         idle_timeout_seconds=_lower(own.idle_timeout, limits.idle_timeout_seconds),
-        max_concurrent_connections=min(own.max_concurrent_connections or connections, connections),
     )
+
+
+def _concurrency(options: wire.HttpOptions | None, definition: Definition, qos: Qos) -> int:
+    if qos.is_ordered:
+        return 1
+    limit = definition.max_concurrent_connections
+    own = None if options is None else options.max_concurrent_connections
+    return min(own or limit, limit)
 
 
 def _lower(milliseconds: int | None, limit_seconds: float) -> float:
@@ -159,8 +160,8 @@ def _signing_secrets(signing: wire.Signing | None) -> tuple[str, ...]:
     raise ConfigurationError(problems)
 
 
-def _wish(subscription: wire.WireSubscription, ending_at: float | None, now: float) -> Wish:
-    if subscription.status == "CLOSED" or (ending_at is not None and ending_at <= now):
+def _wish(subscription: wire.WireSubscription) -> Wish:
+    if subscription.status == "CLOSED":
         return Wish.CLOSED
     if subscription.status == "PAUSED":
         return Wish.PAUSED

@@ -260,10 +260,9 @@ class SubscriptionStore:
     async def _check(self, subscription: WireSubscription) -> str | None:
         """What should be known of it. Raises: ConfigurationError."""
         check_limits(subscription, self._definition)
-        now = self._clock.now()
-        applied = to_subscription(subscription, self._definition, 0, now)
+        applied = to_subscription(subscription, self._definition, 0)
         await asyncio.to_thread(check_keys, applied)
-        return caution(applied, now)
+        return caution(applied, self._clock.now())
 
     async def _write(self, subscription: WireSubscription) -> int:
         document = to_document(self._box.seal(subscription))

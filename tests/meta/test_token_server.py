@@ -86,7 +86,7 @@ class Bench:
         block = {"issuer": "client-1", "subject": "client-1", "audience": AUDIENCE, "endpoint": endpoint.url, **profile}
         auth = {"type": "jwtProfileOauth2", "jwtProfileOauth2": block}
         document = {"id": "s", "configuration": {"callbackUrl": self.receiver.url, "auth": auth, "ssl": options}}
-        return to_subscription(parse_subscription(document), DEFINITION, 1, SystemClock().now())
+        return to_subscription(parse_subscription(document), DEFINITION, 1)
 
     async def deliver(self, subscription: Subscription, *, renew: bool = False) -> Outcome:
         return await self.send(subscription, Record("t", 0, 0, b"s", b"body"), 1, renew_token=renew)

@@ -128,7 +128,7 @@ def settings_of(**changes: object) -> Reader:
             for step in way[1:] if way[:1] == ["top"] else way:
                 place = place[step]
             place[last] = value(text) if callable(value) else text
-        return to_subscription(parse_subscription(document), DEFINITION, 1, 0.0)
+        return to_subscription(parse_subscription(document), DEFINITION, 1)
 
     return read
 

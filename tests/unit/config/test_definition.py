@@ -73,7 +73,7 @@ def test_the_example_is_read_from_yaml_and_json(tmp_path: Path, document: dict[s
     assert found.name == "orders"
     assert found.qos is Qos.AT_LEAST_ONCE
     assert found.interrupt == Interrupt(on_server_error=False, on_exception=True, on_gone=False)
-    assert found.http == HttpLimits(1.0, 2.0, 3.0, max_concurrent_connections=1)
+    assert found.http == HttpLimits(1.0, 2.0, 3.0)
     assert found.max_concurrent_connections == 7
     assert (found.source.topic, found.source.auto_offset_reset) == ("events", "earliest")
     assert found.source.connection.bootstrap_servers == ("localhost:9092",)
@@ -97,7 +97,7 @@ def test_without_configuration_the_documented_defaults_hold(document: dict[str, 
     found = parse_definition(document)
     assert (found.qos, found.dlq, found.proxy) == (Qos.AUTO, None, None)
     assert found.interrupt == Interrupt(on_server_error=True, on_exception=True, on_gone=False)
-    assert found.http == HttpLimits(3.0, 10.0, 60.0, 5)
+    assert found.http == HttpLimits(3.0, 10.0, 60.0)
     assert found.source.auto_offset_reset == "latest"
 
 

@@ -202,7 +202,7 @@ def judged(document: Any) -> list[str]:
     try:
         read = parse_subscription(document)
         check_limits(read, DEFINITION)
-        assert isinstance(to_subscription(read, DEFINITION, 1, 1_800_000_000.0), Subscription)
+        assert isinstance(to_subscription(read, DEFINITION, 1), Subscription)
         assert PLANTED not in repr(read)
         assert PLANTED not in repr(mask(read))
     except ConfigurationError as error:

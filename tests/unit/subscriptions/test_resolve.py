@@ -34,11 +34,13 @@ from pipeline.core.model import (
     RetryPolicy,
     RetryStrategy,
     Skip,
+    Status,
     Subscription,
     TlsOptions,
     TokenAuth,
     Wish,
 )
+from pipeline.core.reconcile import status_of
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
 from pipeline.subscriptions.envelope import parse_subscription
@@ -50,7 +52,7 @@ DEFINITION = Definition(
     source=Source(KafkaConnection(("k:9092",)), "events"),
     qos=Qos.AT_LEAST_ONCE,
     interrupt=Interrupt(on_gone=True),
-    http=HttpLimits(3.0, 10.0, 60.0, 1),
+    http=HttpLimits(3.0, 10.0, 60.0),
     max_concurrent_connections=5,
     proxy=Proxy("http://proxy:3128"),
 )
@@ -60,7 +62,7 @@ SIGNING = "whsec_" + base64.b64encode(b"k" * 24).decode()
 
 def made(more: dict[str, Any] | None = None, **options: Any) -> Subscription:
     document = {"id": "s", "configuration": {"callbackUrl": "https://example.com", **options}, **(more or {})}
-    return to_subscription(parse_subscription(document), DEFINITION, 7, NOW)
+    return to_subscription(parse_subscription(document), DEFINITION, 7)
 
 
 def problem(**options: Any) -> str:
@@ -78,7 +80,7 @@ def test_what_a_subscription_leaves_open_the_entrypoint_says() -> None:
         proxy=Proxy("http://proxy:3128"),
         retry=RetryPolicy(enabled=True, strategy=RetryStrategy.EXPONENTIAL, max_attempts=3),
         interrupt=Interrupt(on_gone=True),
-        http=HttpLimits(3.0, 10.0, 60.0, 1),
+        http=HttpLimits(3.0, 10.0, 60.0),
         concurrency=1,
     )
 
@@ -92,12 +94,11 @@ def test_concurrency_is_one_for_ordered_levels_and_the_lower_limit_otherwise(
 ) -> None:
     found = made({"qos": qos}, http={"maxConcurrentConnections": asked})
     assert (found.qos, found.concurrency) == (Qos(qos), concurrency)
-    assert found.http.max_concurrent_connections == concurrency
 
 
 def test_timeouts_only_go_down() -> None:
     found = made(http={"readTimeout": 500, "connectTimeout": 9_000})
-    assert found.http == HttpLimits(3.0, 0.5, 60.0, 1)
+    assert found.http == HttpLimits(3.0, 0.5, 60.0)
 
 
 def test_a_limit_above_the_entrypoints_is_refused_when_it_is_applied() -> None:
@@ -192,12 +193,17 @@ def test_a_signing_secret_must_be_one_of_standard_webhooks(secret: str) -> None:
         ({"status": "PAUSED", "consumerStatus": "STOPPED"}, Wish.PAUSED),
         ({"consumerStatus": "STOPPED"}, Wish.STOPPED),
         ({"status": "CLOSED", "consumerStatus": "STOPPED"}, Wish.CLOSED),
-        ({"endingAt": "2026-01-01T00:00:00Z"}, Wish.CLOSED),
-        ({"endingAt": "2026-01-01T00:00:01Z"}, Wish.DELIVER),
     ],
 )
 def test_the_wish_is_what_publisher_and_consumer_say_together(states: dict[str, Any], wish: Wish) -> None:
     assert made(states).wish is wish
+
+
+@pytest.mark.parametrize(
+    ("ending_at", "status"), [("2026-01-01T00:00:00Z", Status.CLOSED), ("2026-01-01T00:00:01Z", Status.STARTED)]
+)
+def test_a_subscription_is_closed_when_its_end_has_come(ending_at: str, status: Status) -> None:
+    assert status_of(made({"endingAt": ending_at}), NOW) is status
 
 
 def test_times_are_unix_seconds() -> None:
@@ -339,7 +345,7 @@ def test_java_key_stores_are_read_from_the_folder_or_out_of_the_subscription(as_
         "keyStore": {**store("keys.jks"), "alias": "signer", "keyPassword": "key-secret"},
     }
     document = {"id": "s", "configuration": {"callbackUrl": "https://example.com", "ssl": ssl}}
-    tls = to_subscription(parse_subscription(document), IN_STORES, 7, NOW).tls
+    tls = to_subscription(parse_subscription(document), IN_STORES, 7).tls
     assert tls.trusted_pem is not None
     assert tls.client_certificate_pem == tls.trusted_pem, "the certificate of the same key"
     assert "PRIVATE KEY" in (tls.client_key_pem or "")
