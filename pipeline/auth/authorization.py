@@ -15,8 +15,8 @@ from pipeline.core.outcome import NotPermitted, Outcome, Rejected
 UNAUTHORIZED = 401
 
 
-class Callback(Protocol):
-    """One attempt over HTTP; never raises (callback/)."""
+class AuthorizedSend(Protocol):
+    """One attempt over HTTP; never raises (http/webhook.py)."""
 
     def __call__(
         self, subscription: Subscription, event: Event, attempt: int, authorization: str | None = None
@@ -27,9 +27,9 @@ class Callback(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Authorized:
-    """A callback that is authorized: composes `Callback` and `TokenCache` into `delivery.Send`."""
+    """A callback that is authorized: composes `AuthorizedSend` and `TokenCache` into `delivery.Send`."""
 
-    callback: Callback
+    callback: AuthorizedSend
     tokens: TokenCache
 
     def __call__(

@@ -45,7 +45,7 @@ class KafkaEndpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class KafkaGroup:
     """An endpoint group; endpoints of other types than kafka are known by name alone."""
 
     name: str
@@ -54,13 +54,13 @@ class Group:
     others: tuple[str, ...] = ()
 
 
-def read_groups(documents: Sequence[object]) -> tuple[list[Group], list[str]]:
+def read_groups(documents: Sequence[object]) -> tuple[list[KafkaGroup], list[str]]:
     """The endpoint groups, and the paths of what means nothing here.
 
     Raises:
         ConfigurationError: one of them can't be used, or a name stands twice.
     """
-    groups: list[Group] = []
+    groups: list[KafkaGroup] = []
     ignored: list[str] = []
     for index, data in enumerate(documents):
         path = f"endpointGroups[{index}]"
@@ -77,12 +77,12 @@ def read_groups(documents: Sequence[object]) -> tuple[list[Group], list[str]]:
             else:
                 others.append(endpoint.name)
                 ignored.append(f"{path}.endpoints[{place}]")
-        groups.append(Group(group.name, path, tuple(endpoints), tuple(others)))
+        groups.append(KafkaGroup(group.name, path, tuple(endpoints), tuple(others)))
     _refuse_same_names(groups)
     return groups, ignored
 
 
-def find_source(groups: Sequence[Group]) -> Source:
+def find_source(groups: Sequence[KafkaGroup]) -> Source:
     """The one endpoint that is read, with its one topic.
 
     Raises:
@@ -102,7 +102,7 @@ def find_source(groups: Sequence[Group]) -> Source:
     return Source(endpoint.connection, topic, consumer.auto_offset_reset, consumer.isolation_level)
 
 
-def find_dead_letters(groups: Sequence[Group], target: str, entrypoint: str, path: str) -> DeadLetterTopic:
+def find_dead_letters(groups: Sequence[KafkaGroup], target: str, entrypoint: str, path: str) -> DeadLetterTopic:
     """The endpoint that `dlq.endpoint` names, by its own name or its group's.
 
     Args:
@@ -197,7 +197,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return result
 
 
-def _refuse_same_names(groups: Sequence[Group]) -> None:
+def _refuse_same_names(groups: Sequence[KafkaGroup]) -> None:
     places: dict[str, str] = {}
     for group in groups:
         # An endpoint may be called like its own group: both lead to the same place.

@@ -7,8 +7,8 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_plus
 
-Change = Callable[[str, str], str]
-"""(name of a parameter, its value as it stands there) -> what stands there afterwards."""
+ValueChange = Callable[[str, str], str]
+"""(name of a parameter or path of a field, its value as it stands there) -> what stands there afterwards."""
 
 _WORDS: Final = frozenset(
     {
@@ -49,7 +49,7 @@ def _is_one(name: str) -> bool:
     return not _WORDS.isdisjoint(words) or "".join(words).endswith(_ENDINGS)
 
 
-def change_query_credentials(url: str, change: Change) -> str:
+def change_query_credentials(url: str, change: ValueChange) -> str:
     """*url* with every credential in its query put through *change*; all else stays, byte by byte.
 
     Of several parameters of one name the second is called `name 2`, and none is called as another one. Names are

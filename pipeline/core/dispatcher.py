@@ -60,7 +60,7 @@ class RowStore(Rows, Protocol):
         ...
 
 
-class Registry(Directory, Protocol):
+class Subscriptions(Directory, Protocol):
     """What the dispatcher needs of the registry."""
 
     def all(self) -> Sequence[Subscription]:
@@ -118,7 +118,7 @@ class Dispatcher:
         *,
         deliver: Delivery,
         rows_of: Callable[[int], RowStore],
-        registry: Registry,
+        registry: Subscriptions,
         reader: Log,
         limits: LaneLimits,
         worker_bytes: int,

@@ -34,8 +34,8 @@ _UNAUTHORIZED: Final = 401
 _SECONDS_PER_MINUTE: Final = 60.0
 
 
-class Receiver(Protocol):
-    """Who is asked, and who is called (callback.Callback)."""
+class AskingCallback(Protocol):
+    """Who is asked, and who is called (webhook.Callback)."""
 
     def __call__(
         self, subscription: Subscription, event: Event, attempt: int, authorization: str | None = None
@@ -51,7 +51,7 @@ class Receiver(Protocol):
 
 
 class Paces(Protocol):
-    """Who keeps to a rate (pacing.Pacing)."""
+    """Who keeps to a rate (core/rate_limit.py)."""
 
     def allow(self, subscription_id: str, per_second: float | None) -> None:
         """The receiver allows so many calls per second; None: as many as one likes."""
@@ -94,7 +94,7 @@ class Permitted:
         clock: tells how old a refusal is.
     """
 
-    def __init__(self, receiver: Receiver, paces: Paces, clock: Clock) -> None:
+    def __init__(self, receiver: AskingCallback, paces: Paces, clock: Clock) -> None:
         self._receiver = receiver
         self._paces = paces
         self._clock = clock

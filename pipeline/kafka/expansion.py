@@ -35,8 +35,8 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS: Final = 10.0
 
 
-class Group(Protocol):
-    """This worker's membership in the group (runtime/consumer.py)."""
+class TopicClients(Protocol):
+    """What this worker's clients know of the source topic (runtime/consumer.py)."""
 
     async def learn_partitions(self, count: int) -> None:
         """See to it that its clients know of so many partitions; no news if they do."""
@@ -59,7 +59,7 @@ class Growth:
     """
 
     def __init__(
-        self, connection: KafkaConnection, source: str, own: Sequence[str], group: Group, clock: Clock
+        self, connection: KafkaConnection, source: str, own: Sequence[str], group: TopicClients, clock: Clock
     ) -> None:
         self._connection = connection
         self._source = source

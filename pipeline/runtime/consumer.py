@@ -197,11 +197,11 @@ class DeliveryConsumer(driver.Consumer):
 
     @property
     def is_out_of_reach(self) -> bool:
-        """See `ownership.Group`."""
+        """See `membership.GroupMember`."""
         return self._delivery_thread.is_out_of_reach
 
     def rejoin(self) -> None:
-        """See `ownership.Group`."""
+        """See `membership.GroupMember`."""
         self._delivery_thread.rejoin()
 
     # --------------------------------------------------------------- offsets go
@@ -309,24 +309,24 @@ class DeliveryApp(faust.App):
         return cast("DeliveryConsumer", self.consumer)
 
     async def learn_partitions(self, count: int) -> None:
-        """See `growth.Group`."""
+        """See `expansion.TopicClients`."""
         if self._consumer is not None:
             topics = [self.dispatcher.topic, *self.tables.changelog_topics]
             await self.delivery_consumer.learn_partitions(topics, count)
 
     def learn_topic_id(self, topic_id: str | None) -> None:
-        """See `growth.Group`."""
+        """See `expansion.TopicClients`."""
         # Without a partition there is nothing to open anew: this worker would join again with every look.
         if self._consumer is not None and self.dispatcher.assigned and self.log_check.is_another(topic_id):
             self.delivery_consumer.rejoin()
 
     @property
     def is_out_of_reach(self) -> bool:
-        """See `ownership.Group`."""
+        """See `membership.GroupMember`."""
         return self._consumer is None or self.delivery_consumer.is_out_of_reach
 
     def rejoin(self) -> None:
-        """See `ownership.Group`."""
+        """See `membership.GroupMember`."""
         if self._consumer is not None:
             self.delivery_consumer.rejoin()
 

@@ -126,7 +126,7 @@ class DeliveryConsumerThread(PermittedConsumerThread):
 
     @property
     def is_out_of_reach(self) -> bool:
-        """See `membership.Group`."""
+        """See `membership.GroupMember`."""
         coordinator = None if self._consumer is None else coordinator_of(self._consumer)
         if coordinator is None:
             return True
@@ -134,7 +134,7 @@ class DeliveryConsumerThread(PermittedConsumerThread):
         return coordinator.coordinator_id is None and not (has_ended(coordinator) or has_error(coordinator))
 
     def rejoin(self) -> None:
-        """See `membership.Group`. Not by `call_thread`: there a commit may be waiting for a broker."""
+        """See `membership.GroupMember`. Not by `call_thread`: there a commit may be waiting for a broker."""
         if self._consumer is not None:
             self.thread_loop.call_soon_threadsafe(coordinator_of(self._consumer).request_rejoin)
 

@@ -27,7 +27,7 @@ HOPELESS_SECONDS: Final = 120.0
 """Longer than partitions may take to be given back, which is the first thing that joining does."""
 
 
-class Group(Protocol):
+class GroupMember(Protocol):
     """This worker's membership in the group (runtime/consumer.py)."""
 
     @property
@@ -48,7 +48,7 @@ class Ownership:
         group: is joined again.
     """
 
-    def __init__(self, orphans: Callable[[], Sequence[int]], group: Group) -> None:
+    def __init__(self, orphans: Callable[[], Sequence[int]], group: GroupMember) -> None:
         self._orphans = orphans
         self._group = group
         self._asked_at: float | None = None

@@ -145,7 +145,7 @@ def _statuses(codes: Sequence[int | str]) -> frozenset[int]:
     return frozenset(statuses)
 
 
-def _handshake(handshake: wire.Handshake | None) -> Handshake | None:
+def _handshake(handshake: wire.WireHandshake | None) -> Handshake | None:
     return None if handshake is None else Handshake(handshake.origin, handshake.rate_per_minute)
 
 

@@ -35,7 +35,7 @@ ENCRYPTED: Final = "enc:"
 _LONGEST_URL: Final = 8192
 
 
-class Header(StrictModel):
+class WireHeader(StrictModel):
     """A header of every call. Whether its value is kept as a secret, its name says."""
 
     name: Name
@@ -111,7 +111,7 @@ class Rate(StrictModel):
         return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-class Handshake(StrictModel):
+class WireHandshake(StrictModel):
     """Ask the receiver for permission before the first delivery (CloudEvents webhooks, section 4)."""
 
     origin: Annotated[str, StringConstraints(min_length=1, max_length=253)]
@@ -139,13 +139,13 @@ class EntrypointConfiguration(StrictModel):
 
     # Longer than a URL may be: the credentials of its query are encrypted in the topic.
     callback_url: Annotated[str, UrlMark(), StringConstraints(min_length=1, max_length=16 * _LONGEST_URL)]
-    headers: list[Header] | None = None
+    headers: list[WireHeader] | None = None
     auth: Auth | None = None
     ssl: Ssl | None = None
     retry: Retry | None = None
     rate: Rate | None = None
     filter: dict[str, Any] | None = None
-    handshake: Handshake | None = None
+    handshake: WireHandshake | None = None
     signing: Signing | None = None
     http: HttpOptions | None = None
 
@@ -166,7 +166,7 @@ class Configuration(StrictModel):
     entrypoint_configuration: EntrypointConfiguration
 
 
-class Skip(StrictModel):
+class WireSkip(StrictModel):
     """One event to pass over."""
 
     partition: Partition
@@ -176,7 +176,7 @@ class Skip(StrictModel):
 class ResumeFrom(StrictModel):
     """Where to go on: past one event, from an offset, or from a time. Exactly one of the three."""
 
-    skip: Skip | None = None
+    skip: WireSkip | None = None
     partition: Partition | None = None
     offset: Offset | None = None
     timestamp: str | None = None

@@ -7,27 +7,24 @@ encrypts, every key decrypts: a new key is put first, and the old one may go whe
 
 import base64
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from pipeline.config.model_fields import alias
 from pipeline.config.schema import StrictModel
 from pipeline.config.validation_messages import join
-from pipeline.core.credentials import change_query_credentials
+from pipeline.core.credentials import ValueChange, change_query_credentials
 from pipeline.core.encryption import Cipher
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.redaction import MASKED_FIELD
 from pipeline.subscriptions.auth_schema import Auth
-from pipeline.subscriptions.schema import ENCRYPTED, OPTIONS, Header, WireSubscription
+from pipeline.subscriptions.schema import ENCRYPTED, OPTIONS, WireHeader, WireSubscription
 
 PREFIX: Final = f"{ENCRYPTED}v2:"
 UNBOUND_PREFIX: Final = f"{ENCRYPTED}v1:"
 _ROW_PREFIX: Final = b"v2:"
 _OTHERWISE: Final = "with any of WEBHOOKS_SECRET_KEYS, or belongs elsewhere"
-
-Change = Callable[[str, str], str]
-"""(path of a secret, its value) -> what stands there afterwards."""
 
 Part = TypeVar("Part", bound=StrictModel)
 
@@ -202,7 +199,7 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
-def change_secrets(model: Part, change: Change, path: str = "") -> Part:
+def change_secrets(model: Part, change: ValueChange, path: str = "") -> Part:
     """A copy of *model* in which every secret, at any depth, has been through *change*."""
     secret = model.secret_fields()
     update: dict[str, Any] = {}
@@ -217,12 +214,12 @@ def change_secrets(model: Part, change: Change, path: str = "") -> Part:
     return model.model_copy(update=update)
 
 
-def _changed_url(url: str, change: Change, path: str) -> str:
+def _changed_url(url: str, change: ValueChange, path: str) -> str:
     """*url* with the credentials of its query changed; their paths are `path?name`."""
     return change_query_credentials(url, lambda name, value: change(f"{path}?{name}", value))
 
 
-def _changed(value: object, change: Change, path: str, *, is_secret: bool) -> object:
+def _changed(value: object, change: ValueChange, path: str, *, is_secret: bool) -> object:
     match value:
         case StrictModel():
             return change_secrets(value, change, path)
@@ -241,7 +238,7 @@ def _steps(items: Sequence[object]) -> Iterator[object]:
     # A header is known by its name: the stored secret is found again when another one is put before it.
     seen: Counter[str] = Counter()
     for number, item in enumerate(items):
-        if isinstance(item, Header):
+        if isinstance(item, WireHeader):
             name = item.name.lower()
             seen[name] += 1
             yield name if seen[name] == 1 else f"{name} {seen[name]}"
