@@ -5,6 +5,5 @@ definition, definition_schema        the API definition
 kafka_endpoints, kafka_security      its connections to Kafka
 documents                            YAML and JSON
 schema, model_fields, validation_messages   strict pydantic models, and one sentence per mistake
-certificates, client_certificates    TLS options
-jks, pkcs12, der, key_files          key stores
+keystores                            key stores and keys, opened
 """

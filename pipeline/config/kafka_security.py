@@ -6,8 +6,8 @@ from typing import Final, Literal, Protocol, get_args
 
 from pydantic import AliasChoices, Field
 
-from pipeline.config.certificates import from_base64, trusted_from_jks, trusted_from_pem, trusted_from_pkcs12
-from pipeline.config.client_certificates import ClientCertificate, client_from_jks, client_from_pem, client_from_pkcs12
+from pipeline.config.keystores.certificates import ClientCertificate, from_base64
+from pipeline.config.keystores.opening import OpenHere, Store
 from pipeline.config.schema import Secret, StrictModel
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import TlsOptions
@@ -126,35 +126,35 @@ def _trusted(store: TrustStore, path: str) -> str | None:
     match store.type:
         case "" | "NONE":
             return None
-        case "JKS":
-            return trusted_from_jks(_store_bytes(store, path), store.password or "", f"{path}.location")
         case "PEM":
-            text = store.certificates or store.content or _text_file(store.location, f"{path}.location")
-            return trusted_from_pem(text, f"{path}.certificates")
-        case "PKCS12":
-            return trusted_from_pkcs12(_store_bytes(store, path), store.password, f"{path}.location")
+            text = (store.certificates or store.content or "").encode() or _read(store.location, f"{path}.location")
+            return OpenHere().trusted(Store("PEM", f"{path}.certificates", text))
+        case kind:
+            return OpenHere().trusted(Store(kind, f"{path}.location", _store_bytes(store, path), store.password))
 
 
 def _client(store: KeyStore, path: str) -> ClientCertificate | None:
     match store.type:
         case "" | "NONE":
             return None
-        case "JKS":
-            return client_from_jks(
-                _store_bytes(store, path),
-                store.password or "",
-                f"{path}.location",
-                key_password=store.key_password,
-                alias=None,
-            )
         case "PEM":
-            whole = store.content or (_text_file(store.location, f"{path}.location") if store.location else None)
-            chain, key = store.certificate_chain or whole, store.key or whole
-            if not chain or not key:
-                raise ConfigurationError(f"{path}: needs certificateChain and key, or a location that holds both")
-            return client_from_pem(chain, key, store.key_password, f"{path}.certificateChain", f"{path}.key")
-        case "PKCS12":
-            return client_from_pkcs12(_store_bytes(store, path), store.password, f"{path}.location")
+            closed = _pem(store, path)
+        case kind:
+            data = _store_bytes(store, path)
+            closed = Store(kind, f"{path}.location", data, store.password, key_password=store.key_password)
+    return OpenHere().client(closed)
+
+
+def _pem(store: KeyStore, path: str) -> Store:
+    whole = (store.content or "").encode()
+    if not whole and store.location:
+        whole = _read(store.location, f"{path}.location")
+    chain, key = (store.certificate_chain or "").encode() or whole, (store.key or "").encode() or whole
+    if not chain or not key:
+        raise ConfigurationError(f"{path}: needs certificateChain and key, or a location that holds both")
+    return Store(
+        "PEM", f"{path}.certificateChain", chain, key=key, key_path=f"{path}.key", key_password=store.key_password
+    )
 
 
 class _Store(Protocol):
@@ -169,13 +169,6 @@ def _store_bytes(store: _Store, path: str) -> bytes:
     if store.content:
         return from_base64(store.content, f"{path}.content")
     return _read(store.location, f"{path}.location")
-
-
-def _text_file(location: str | None, path: str) -> str:
-    try:
-        return _read(location, path).decode()
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{path}: {shown(location)} is not a text file") from None
 
 
 def _read(location: str | None, path: str) -> bytes:

@@ -73,6 +73,11 @@ class Tail:
         return self._has_passed(None) and self._error is None
 
     @property
+    def first_end(self) -> int:
+        """The end that the topic had at the first connection; 0 before."""
+        return self._first_end or 0
+
+    @property
     def last_error(self) -> str | None:
         """What is wrong with the topic or its broker now, a sentence; None when all is well."""
         return self._error

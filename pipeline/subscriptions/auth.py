@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pipeline.config.keystores.opening import Opener
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import Auth, BasicAuth, NoAuth, OAuth2Auth, TokenAuth
 from pipeline.subscriptions import auth_schema as wire
@@ -9,13 +10,14 @@ from pipeline.subscriptions.fields import has_controls
 from pipeline.subscriptions.jwt_profile import jwt_profile
 
 
-def auth_of(auth: wire.Auth | None, path: str, folder: Path | None) -> Auth:
+def auth_of(auth: wire.Auth | None, path: str, folder: Path | None, opener: Opener) -> Auth:
     """The credentials of a subscription.
 
     Args:
         auth: decrypted.
         path: of the block, for errors.
         folder: of the key stores that may be named by their path.
+        opener: of the stores.
 
     Raises:
         ConfigurationError: a value can't be used; names the field, never a secret.
@@ -43,5 +45,5 @@ def auth_of(auth: wire.Auth | None, path: str, folder: Path | None) -> Auth:
             oauth2.client_auth_method,
         )
     if auth.jwt_profile_oauth2 is not None:
-        return jwt_profile(auth.jwt_profile_oauth2, f"{path}.jwtProfileOauth2", folder)
+        return jwt_profile(auth.jwt_profile_oauth2, f"{path}.jwtProfileOauth2", folder, opener)
     return NoAuth()

@@ -10,10 +10,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from pipeline.config.certificates import from_base64
-from pipeline.config.client_certificates import client_from_jks, client_from_pkcs12
-from pipeline.config.key_cost import check_pem_cost
-from pipeline.config.key_files import read_key_file
+from pipeline.config.keystores.certificates import from_base64
+from pipeline.config.keystores.files import read_key_file
+from pipeline.config.keystores.opening import Opener, Store
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import AssertionAlgorithm, JwtProfileAuth
 from pipeline.subscriptions.auth_schema import JwtProfileOAuth2, KeystoreOptions
@@ -42,20 +41,21 @@ class _Key:
     certificates: tuple[str, ...] = ()
 
 
-def jwt_profile(wire: JwtProfileOAuth2, path: str, folder: Path | None) -> JwtProfileAuth:
+def jwt_profile(wire: JwtProfileOAuth2, path: str, folder: Path | None, opener: Opener) -> JwtProfileAuth:
     """The credentials of a subscription.
 
     Args:
         wire: decrypted.
         path: of the block, for errors.
         folder: of the key stores that may be named by their path.
+        opener: of the stores.
 
     Raises:
         ConfigurationError: the key can't be used; names the field, never the key.
     """
     hmac = _HMAC.get(wire.signature_algorithm)
     algorithm: AssertionAlgorithm = "RS256" if hmac is None else hmac[0]
-    found = _rsa(wire, path, folder) if hmac is None else _Key(_secret(wire, path, algorithm, hmac[1]))
+    found = _rsa(wire, path, folder, opener) if hmac is None else _Key(_secret(wire, path, algorithm, hmac[1]))
     return JwtProfileAuth(
         endpoint=wire.endpoint or wire.audience,
         issuer=wire.issuer,
@@ -90,26 +90,34 @@ def _secret(wire: JwtProfileOAuth2, path: str, algorithm: str, shortest: int) ->
     return secret
 
 
-def _rsa(wire: JwtProfileOAuth2, path: str, folder: Path | None) -> _Key:
+def _rsa(wire: JwtProfileOAuth2, path: str, folder: Path | None, opener: Opener) -> _Key:
     if wire.secret_base64_encoded:
         raise ConfigurationError(f"{path}.secretBase64Encoded: is for the secrets of HMAC")
     options = wire.keystore_options or KeystoreOptions()
     field, content = f"{path}.keyContent", wire.key_content
-    if wire.key_source in {"INLINE", "PEM"}:
-        if wire.x509_cert_chain != "NONE":
-            raise ConfigurationError(f"{path}.x509CertChain: is in key stores alone; allowed with PEM: NONE")
-        is_path = wire.key_source == "PEM" and _is_path(content)
-        pem = read_key_file(folder, content, field) if is_path else content.encode()
-        return _Key(_checked(pem, options.key_password, field))
-    data, password = _store(content, field, folder), options.store_password
-    if wire.key_source == "PKCS12":
-        client = client_from_pkcs12(data, password, field, options.alias)
-    elif password is None:
-        raise ConfigurationError(f"{path}.keystoreOptions.storePassword: is required for a JKS store")
-    else:
-        client = client_from_jks(data, password, field, key_password=options.key_password, alias=options.alias)
-    key = _checked(client.key_pem.encode(), None, field)
-    return _Key(key, _x5c(client.certificate_pem) if wire.x509_cert_chain == "X5C" else ())
+    match wire.key_source:
+        case "INLINE" | "PEM":
+            if wire.x509_cert_chain != "NONE":
+                raise ConfigurationError(f"{path}.x509CertChain: is in key stores alone; allowed with PEM: NONE")
+            is_path = wire.key_source == "PEM" and _is_path(content)
+            pem = read_key_file(folder, content, field) if is_path else content.encode(errors="surrogatepass")
+            closed = Store(
+                "PEM",
+                path,
+                key=pem,
+                key_path=field,
+                key_password=options.key_password,
+                unlocked_by="keystoreOptions.keyPassword",
+            )
+            return _Key(_checked(opener.key(closed), field))
+        case kind:
+            data, password = _store(content, field, folder), options.store_password
+            if kind == "JKS" and password is None:
+                raise ConfigurationError(f"{path}.keystoreOptions.storePassword: is required for a JKS store")
+            closed = Store(kind, field, data, password, key_password=options.key_password, alias=options.alias)
+            client = opener.client(closed)
+            key = _checked(client.key_pem, field)
+            return _Key(key, _x5c(client.certificate_pem) if wire.x509_cert_chain == "X5C" else ())
 
 
 def _store(content: str, field: str, folder: Path | None) -> bytes:
@@ -120,25 +128,14 @@ def _is_path(content: str) -> bool:
     return content.startswith("/") and not content.startswith(_JKS_IN_BASE64)
 
 
-def _checked(pem: bytes, password: str | None, field: str) -> bytes:
-    """The key in PEM without a password, if it is one of RSA. Its numbers are judged when it is applied (key_check)."""
-    check_pem_cost(pem, field)
-    try:
-        key = serialization.load_pem_private_key(
-            pem, password.encode() if password else None, unsafe_skip_rsa_key_validation=True
-        )
-    except TypeError:
-        reason = "is encrypted and needs keystoreOptions.keyPassword" if not password else "is not encrypted"
-        raise ConfigurationError(f"{field}: {reason}") from None
-    except Exception:  # noqa: BLE001  # OpenSSL raises its own kinds for curves and ciphers that it doesn't know
-        raise ConfigurationError(f"{field}: is not a PEM private key, or its password is wrong") from None
+def _checked(pem: str, field: str) -> bytes:
+    """The key, if it is one of RSA. Its numbers are judged when it is applied (key_check)."""
+    key = serialization.load_pem_private_key(pem.encode(), None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(key, RSAPrivateKey) or not SHORTEST_RSA_BITS <= key.key_size <= LONGEST_RSA_BITS:
         raise ConfigurationError(
             f"{field}: must be an RSA key of {SHORTEST_RSA_BITS} to {LONGEST_RSA_BITS} bits for RS256"
         )
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    return pem.encode()
 
 
 def _x5c(chain: str) -> tuple[str, ...]:

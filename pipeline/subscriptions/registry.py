@@ -4,7 +4,6 @@ Each record is read, decrypted and turned into a `model.Subscription` once, when
 subscription with a `problem`, for its events must wait, not vanish.
 """
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,12 +11,12 @@ from typing import Any
 
 from pipeline.config.definition import Definition
 from pipeline.core.clock import Clock, SystemClock
-from pipeline.core.errors import ConfigurationError
+from pipeline.core.errors import BrokerError, ConfigurationError
 from pipeline.core.model import Event, Subscription
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.tail import Tail
-from pipeline.subscriptions.envelope import parse_subscription, to_document
-from pipeline.subscriptions.resolve import broken, to_subscription
+from pipeline.subscriptions.envelope import to_document
+from pipeline.subscriptions.record_reader import RecordReader, parse_record
 from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import SecretBox, mask
 
@@ -43,7 +42,7 @@ class Registry:
         topic: `<app>.subscriptions`, one partition.
         box: decrypts the secrets.
         definition: gives what subscriptions leave open.
-        on_change: told of every change, in log order, from the first record on; must not raise.
+        on_change: told of every change, from the first record on, of one subscription in log order; must not raise.
         clock: for `endingAt` and the pauses between attempts.
     """
 
@@ -59,16 +58,17 @@ class Registry:
     ) -> None:
         self._clock = clock or SystemClock()
         self._tail = Tail(connection, topic, self._take, self._clock)
+        self._reader = RecordReader(box, definition, self._keep)
         self._box = box
-        self._definition = definition
         self._on_change = on_change
         self._entries: dict[str, _Entry] = {}
+        self._is_stopped = False
         self._ids: tuple[str, ...] | None = None  # sorted once for all who look, while no id comes or goes
 
     @property
     def is_current(self) -> bool:
-        """Whether the topic has been read, and its broker still answers."""
-        return self._tail.is_current
+        """Whether the topic has been read to the end it had at start, and its broker still answers."""
+        return self._tail.is_current and not self._reader.waits_below(self._tail.first_end)
 
     @property
     def last_error(self) -> str | None:
@@ -81,7 +81,9 @@ class Registry:
 
     async def stop(self) -> None:
         """Stop following; whoever still waits gets a `BrokerError`."""
+        self._is_stopped = True
         await self._tail.stop()
+        await self._reader.close()
 
     async def ready(self) -> None:
         """Return when the topic has been read to the end it had at start.
@@ -90,6 +92,7 @@ class Registry:
             BrokerError: the registry was stopped.
         """
         await self._tail.ready()
+        await self._settle()
 
     async def caught_up(self) -> None:
         """Return when everything that is in the topic now has been read; goes on through broker trouble.
@@ -98,6 +101,7 @@ class Registry:
             BrokerError: the registry was stopped.
         """
         await self._tail.caught_up()
+        await self._settle()
 
     def get(self, subscription_id: str) -> Subscription | None:
         """The subscription's newest revision, None if there is none."""
@@ -121,7 +125,7 @@ class Registry:
             return None
         subscription = entry.subscription
         try:
-            document = to_document(mask(_parse(subscription_id, entry.value)))
+            document = to_document(mask(parse_record(subscription_id, entry.value)))
         except ConfigurationError:
             document = {"id": subscription_id}
         document["revision"] = subscription.revision
@@ -136,7 +140,7 @@ class Registry:
             ConfigurationError: its record can't be read.
         """
         entry = self._entries.get(subscription_id)
-        return entry is None or self._box.is_newest(_parse(subscription_id, entry.value))
+        return entry is None or self._box.is_newest(parse_record(subscription_id, entry.value))
 
     def wire(self, subscription_id: str) -> WireSubscription | None:
         """The subscription as it was applied, secrets in the clear: for the store, which edits it.
@@ -145,7 +149,15 @@ class Registry:
             ConfigurationError: its record can't be read or decrypted.
         """
         entry = self._entries.get(subscription_id)
-        return None if entry is None else self._box.open(_parse(subscription_id, entry.value))
+        return None if entry is None else self._box.open(parse_record(subscription_id, entry.value))
+
+    async def resolve(self, subscription: WireSubscription) -> Subscription:
+        """What would be made of a subscription that is not written yet, its secrets in the clear.
+
+        Raises:
+            ConfigurationError: a value can't be used; names the field, never a secret.
+        """
+        return await self._reader.resolve(subscription)
 
     def _take(self, record: Event) -> None:
         try:
@@ -155,37 +167,21 @@ class Registry:
         if not subscription_id:
             logger.warning("topic %s: the key of record %d is no subscription id", record.topic, record.offset)
             return
-        if record.value is None:
+        self._reader.take(subscription_id, record.value, record.offset)
+
+    def _keep(self, subscription_id: str, value: bytes | None, subscription: Subscription | None) -> None:
+        if value is None or subscription is None:
             if self._entries.pop(subscription_id, None) is not None:
                 self._ids = None
                 self._on_change(subscription_id, None)
             return
-        subscription = self._read(subscription_id, record.value, record.offset)
         if subscription_id not in self._entries:
             self._ids = None
-        self._entries[subscription_id] = _Entry(record.value, subscription)
+        self._entries[subscription_id] = _Entry(value, subscription)
         self._on_change(subscription_id, subscription)
 
-    def _read(self, subscription_id: str, value: bytes, revision: int) -> Subscription:
-        try:
-            plain = self._box.open(_parse(subscription_id, value))
-            return to_subscription(plain, self._definition, revision)
-        except ConfigurationError as error:
-            problem = "; ".join(error.problems)
-            logger.warning("subscription %s, revision %d, can't be used: %s", subscription_id, revision, problem)
-        except Exception as error:
-            # A fault of ours. One record must not end the reading of all that come after it.
-            problem = f"internal error: {type(error).__name__}"
-            logger.exception("subscription %s, revision %d, can't be read", subscription_id, revision)
-        return broken(subscription_id, self._definition, revision, problem)
-
-
-def _parse(subscription_id: str, value: bytes) -> WireSubscription:
-    try:
-        document = json.loads(value)
-    except (ValueError, RecursionError):
-        raise ConfigurationError("the record is not JSON") from None
-    subscription = parse_subscription(document)
-    if subscription.id != subscription_id:
-        raise ConfigurationError(f"id: {subscription.id!r} is not the key of the record, {subscription_id!r}")
-    return subscription
+    async def _settle(self) -> None:
+        """Return when the stores of all that was read are open. Raises: BrokerError, the registry was stopped."""
+        await self._reader.settled()
+        if self._is_stopped:
+            raise BrokerError("the registry of subscriptions was stopped")

@@ -1,8 +1,12 @@
-"""From the wire to the delivery path: a decrypted wire subscription becomes a `model.Subscription`. Pure."""
+"""From the wire to the delivery path: a decrypted wire subscription becomes a `model.Subscription`.
+
+Pure, but for its key stores: they may be files, and to open them takes time.
+"""
 
 from collections.abc import Sequence
 
 from pipeline.config.definition import Definition
+from pipeline.config.keystores.opening import Opener
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import (
     DEFAULT_RETRYABLE_STATUSES,
@@ -30,13 +34,16 @@ from pipeline.subscriptions.schema import OPTIONS
 from pipeline.subscriptions.tls import tls_options
 
 
-def to_subscription(subscription: wire.WireSubscription, definition: Definition, revision: int) -> Subscription:
+def to_subscription(
+    subscription: wire.WireSubscription, definition: Definition, revision: int, opener: Opener
+) -> Subscription:
     """What the delivery path makes of a subscription.
 
     Args:
         subscription: decrypted.
         definition: gives what the subscription leaves open.
         revision: the offset of its record.
+        opener: of key stores.
 
     Raises:
         ConfigurationError: a value can't be used; names the field, never a secret.
@@ -49,8 +56,8 @@ def to_subscription(subscription: wire.WireSubscription, definition: Definition,
         url=options.callback_url,
         qos=qos,
         headers=tuple(Header(header.name, header.value) for header in options.headers or ()),
-        auth=auth_of(options.auth, f"{OPTIONS}.auth", definition.key_store_dir),
-        tls=tls_options(options.ssl, f"{OPTIONS}.ssl", definition.key_store_dir),
+        auth=auth_of(options.auth, f"{OPTIONS}.auth", definition.key_store_dir, opener),
+        tls=tls_options(options.ssl, f"{OPTIONS}.ssl", definition.key_store_dir, opener),
         proxy=definition.proxy,
         use_system_proxy=definition.use_system_proxy,
         retry=_retry(options.retry, qos),
@@ -71,6 +78,15 @@ def to_subscription(subscription: wire.WireSubscription, definition: Definition,
 def broken(subscription_id: str, definition: Definition, revision: int, problem: str) -> Subscription:
     """What stands for a subscription whose record can't be used: its lanes are in FAILURE with *problem*."""
     return Subscription(id=subscription_id, revision=revision, url="", qos=definition.qos, problem=problem)
+
+
+def has_stores(subscription: wire.WireSubscription) -> bool:
+    """Whether `to_subscription` has key stores or keys to open, which takes time."""
+    options = subscription.configuration.entrypoint_configuration
+    ssl, auth = options.ssl, options.auth
+    return (ssl is not None and (ssl.trust_store or ssl.key_store) is not None) or (
+        auth is not None and auth.jwt_profile_oauth2 is not None
+    )
 
 
 def check_limits(subscription: wire.WireSubscription, definition: Definition) -> None:

@@ -22,7 +22,7 @@ from pipeline.subscriptions.advisories import caution
 from pipeline.subscriptions.envelope import parse_subscription, to_document
 from pipeline.subscriptions.key_check import check_keys
 from pipeline.subscriptions.registry import Registry
-from pipeline.subscriptions.resolve import check_limits, to_subscription
+from pipeline.subscriptions.resolve import check_limits
 from pipeline.subscriptions.schema import ResumeFrom, WireSubscription
 from pipeline.subscriptions.secrets import SecretBox, unmask
 
@@ -260,7 +260,7 @@ class SubscriptionStore:
     async def _check(self, subscription: WireSubscription) -> str | None:
         """What should be known of it. Raises: ConfigurationError."""
         check_limits(subscription, self._definition)
-        applied = to_subscription(subscription, self._definition, 0)
+        applied = await self._registry.resolve(subscription)
         await asyncio.to_thread(check_keys, applied)
         return caution(applied, self._clock.now())
 

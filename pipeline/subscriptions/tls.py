@@ -3,32 +3,33 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.config.certificates import from_base64, trusted_from_jks, trusted_from_pem, trusted_from_pkcs12
-from pipeline.config.client_certificates import ClientCertificate, client_from_jks, client_from_pem, client_from_pkcs12
-from pipeline.config.key_files import read_key_file
+from pipeline.config.keystores.certificates import ClientCertificate, from_base64
+from pipeline.config.keystores.files import read_key_file
+from pipeline.config.keystores.opening import Opener, Store
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import TlsOptions
 from pipeline.subscriptions.tls_schema import KeyStore, Ssl, TrustStore
 
 
-def tls_options(ssl: Ssl | None, path: str, folder: Path | None) -> TlsOptions:
+def tls_options(ssl: Ssl | None, path: str, folder: Path | None, opener: Opener) -> TlsOptions:
     """The TLS options of a subscription.
 
     Args:
         ssl: decrypted.
         path: of the block, for errors.
         folder: of the key stores that may be named by their path.
+        opener: of the stores.
 
     Raises:
         ConfigurationError: a store can't be read; names the field, never what it holds.
     """
     if ssl is None:
         return TlsOptions()
-    client = _client(ssl.key_store, f"{path}.keyStore", folder)
+    client = _client(ssl.key_store, f"{path}.keyStore", folder, opener)
     return TlsOptions(
         verify_hostname=ssl.hostname_verifier,
         trust_all=ssl.trust_all,
-        trusted_pem=_trusted(ssl.trust_store, f"{path}.trustStore", folder),
+        trusted_pem=_trusted(ssl.trust_store, f"{path}.trustStore", folder, opener),
         client_certificate_pem=None if client is None else client.certificate_pem,
         client_key_pem=None if client is None else client.key_pem,
     )
@@ -49,11 +50,11 @@ class _Source:
     field: str
     file_field: str
 
-    def text(self, folder: Path | None) -> str:
+    def text(self, folder: Path | None) -> bytes:
         """PEM text."""
         if self._is_file:
-            return read_key_file(folder, self.file or "", self.file_field).decode("latin-1")
-        return self.content or ""
+            return read_key_file(folder, self.file or "", self.file_field)
+        return (self.content or "").encode(errors="surrogatepass")
 
     def data(self, folder: Path | None) -> bytes:
         """A binary store."""
@@ -72,7 +73,7 @@ class _Source:
         return self.content is None
 
 
-def _trusted(store: TrustStore | None, path: str, folder: Path | None) -> str | None:
+def _trusted(store: TrustStore | None, path: str, folder: Path | None, opener: Opener) -> str | None:
     if store is None:
         return None
     source = _Source(store.content, store.path, f"{path}.content", f"{path}.path")
@@ -80,36 +81,44 @@ def _trusted(store: TrustStore | None, path: str, folder: Path | None) -> str | 
         case "" | "NONE":
             return None
         case "PEM":
-            return trusted_from_pem(source.text(folder), source.field)
-        case "PKCS12":
-            return trusted_from_pkcs12(source.data(folder), _password(store.password, path), source.field)
-        case "JKS":
-            return trusted_from_jks(source.data(folder), _password(store.password, path), source.field)
+            return opener.trusted(Store("PEM", source.field, source.text(folder)))
+        case kind:
+            return opener.trusted(Store(kind, source.field, source.data(folder), _password(store.password, path)))
 
 
-def _client(store: KeyStore | None, path: str, folder: Path | None) -> ClientCertificate | None:
+def _client(store: KeyStore | None, path: str, folder: Path | None, opener: Opener) -> ClientCertificate | None:
     if store is None:
         return None
-    source = _Source(store.content, store.path, f"{path}.content", f"{path}.path")
     match store.type:
         case "" | "NONE":
             return None
         case "PEM":
-            certificate = _Source(store.cert_content, store.cert_path, f"{path}.certContent", f"{path}.certPath")
-            key = _Source(store.key_content, store.key_path, f"{path}.keyContent", f"{path}.keyPath")
-            return client_from_pem(
-                certificate.text(folder), key.text(folder), store.key_password, certificate.field, key.field
-            )
-        case "PKCS12":
-            return client_from_pkcs12(source.data(folder), store.password, source.field, store.alias)
-        case "JKS":
-            return client_from_jks(
-                source.data(folder),
-                _password(store.password, path),
+            return opener.client(_pem(store, path, folder))
+        case kind:
+            source = _Source(store.content, store.path, f"{path}.content", f"{path}.path")
+            password = _password(store.password, path) if kind == "JKS" else store.password
+            closed = Store(
+                kind,
                 source.field,
+                source.data(folder),
+                password,
                 key_password=store.key_password,
                 alias=store.alias,
             )
+            return opener.client(closed)
+
+
+def _pem(store: KeyStore, path: str, folder: Path | None) -> Store:
+    certificate = _Source(store.cert_content, store.cert_path, f"{path}.certContent", f"{path}.certPath")
+    key = _Source(store.key_content, store.key_path, f"{path}.keyContent", f"{path}.keyPath")
+    return Store(
+        "PEM",
+        certificate.field,
+        certificate.text(folder),
+        key=key.text(folder),
+        key_path=key.field,
+        key_password=store.key_password,
+    )
 
 
 def _password(password: str | None, path: str) -> str:

@@ -13,9 +13,9 @@ import pytest
 from pipeline.core.errors import ConfigurationError
 from tests.support.brokers import TestBroker
 from tests.support.cluster import Cluster, Worker, cluster
+from tests.support.costly_stores import store
 from tests.support.recorder import Recorder, recording
 from tests.support.waiting import eventually
-from tests.unit.config.test_key_cost import store
 
 HEALTHY = [f"healthy-{number}" for number in range(8)]
 

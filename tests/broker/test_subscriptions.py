@@ -18,7 +18,7 @@ from pipeline.core.model import BasicAuth, ReplayOffset, ReplayTimestamp, Skip, 
 from pipeline.core.redaction import MASKED_FIELD
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
-from pipeline.subscriptions import registry as registry_module
+from pipeline.subscriptions import record_reader
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.resolve import to_subscription
 from pipeline.subscriptions.schema import WireSubscription
@@ -327,7 +327,7 @@ async def test_a_fault_of_ours_costs_one_record_and_the_tail_goes_on(
             raise ZeroDivisionError
         return to_subscription(subscription, *rest)
 
-    monkeypatch.setattr(registry_module, "to_subscription", faulty)
+    monkeypatch.setattr(record_reader, "to_subscription", faulty)
     await cluster.broker.produce(
         cluster.topic, *((name.encode(), json.dumps(document(name)).encode()) for name in ("a", "b"))
     )

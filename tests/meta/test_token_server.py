@@ -20,6 +20,7 @@ from pipeline.auth.token_cache import TokenCache
 from pipeline.auth.token_endpoint import ClientCredentials
 from pipeline.auth.token_request import PostForm
 from pipeline.config.definition import Definition
+from pipeline.config.keystores.opening import OpenHere
 from pipeline.core.clock import SystemClock
 from pipeline.core.model import Record, Subscription
 from pipeline.core.outcome import Delivered, Outcome, TokenRefused, TokenUnavailable
@@ -86,7 +87,7 @@ class Bench:
         block = {"issuer": "client-1", "subject": "client-1", "audience": AUDIENCE, "endpoint": endpoint.url, **profile}
         auth = {"type": "jwtProfileOauth2", "jwtProfileOauth2": block}
         document = {"id": "s", "configuration": {"callbackUrl": self.receiver.url, "auth": auth, "ssl": options}}
-        return to_subscription(parse_subscription(document), DEFINITION, 1)
+        return to_subscription(parse_subscription(document), DEFINITION, 1, OpenHere())
 
     async def deliver(self, subscription: Subscription, *, renew: bool = False) -> Outcome:
         return await self.send(subscription, Record("t", 0, 0, b"s", b"body"), 1, renew_token=renew)

@@ -17,12 +17,19 @@ import pytest
 from pipeline.auth import token_endpoint as oauth2
 from pipeline.auth import token_store as stored
 from pipeline.auth.jwt_expiry import expiry_warning
-from pipeline.config.certificates import trusted_from_jks, trusted_from_pem, trusted_from_pkcs12
-from pipeline.config.client_certificates import client_from_jks, client_from_pem, client_from_pkcs12
 from pipeline.config.definition import Definition
-from pipeline.config.der import elements
 from pipeline.config.kafka_security import Security, connection
-from pipeline.config.pkcs12 import key_bags
+from pipeline.config.keystores.certificates import (
+    client_from_jks,
+    client_from_pem,
+    client_from_pkcs12,
+    trusted_from_jks,
+    trusted_from_pem,
+    trusted_from_pkcs12,
+)
+from pipeline.config.keystores.der import elements
+from pipeline.config.keystores.opening import OpenHere
+from pipeline.config.keystores.pkcs12 import key_bags
 from pipeline.config.schema import read
 from pipeline.config.validation_messages import join, nearest
 from pipeline.core.clock import SystemClock
@@ -128,7 +135,7 @@ def settings_of(**changes: object) -> Reader:
             for step in way[1:] if way[:1] == ["top"] else way:
                 place = place[step]
             place[last] = value(text) if callable(value) else text
-        return to_subscription(parse_subscription(document), DEFINITION, 1)
+        return to_subscription(parse_subscription(document), DEFINITION, 1, OpenHere())
 
     return read
 

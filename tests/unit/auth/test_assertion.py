@@ -13,6 +13,7 @@ from jwt.types import Options
 
 from pipeline.auth import assertion
 from pipeline.auth.assertion import client_assertion
+from pipeline.config.keystores.opening import OpenHere
 from pipeline.config.schema import read
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import JwtProfileAuth
@@ -41,7 +42,7 @@ def block(**changes: Any) -> dict[str, Any]:
 
 def made(folder: Path | None = None, **changes: Any) -> JwtProfileAuth:
     document = {"type": "jwtProfileOauth2", "jwtProfileOauth2": block(**changes)}
-    auth = auth_of(read(Auth, document, P), P, folder)
+    auth = auth_of(read(Auth, document, P), P, folder, OpenHere())
     assert isinstance(auth, JwtProfileAuth)
     return auth
 

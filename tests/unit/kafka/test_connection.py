@@ -184,7 +184,7 @@ def test_an_encrypted_key_needs_its_password(leaf: trustme.LeafCert) -> None:
         serialization.BestAvailableEncryption(b"changeit"),
     ).decode()
     store = {"type": "PEM", "key": encrypted, "certificateChain": leaf.cert_chain_pems[0].bytes().decode()}
-    assert problem({"protocol": "SSL", "ssl": {"keyStore": store}}).endswith("is encrypted and needs a keyPassword")
+    assert problem({"protocol": "SSL", "ssl": {"keyStore": store}}).endswith("is encrypted and needs keyPassword")
     store["keyPassword"] = "wrong"
     assert "or the keyPassword is wrong" in problem({"protocol": "SSL", "ssl": {"keyStore": store}})
     store["keyPassword"] = "changeit"

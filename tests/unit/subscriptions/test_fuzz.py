@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from pipeline.config.definition import Definition
 from pipeline.config.documents import read_document
+from pipeline.config.keystores.opening import OpenHere
 from pipeline.config.validation_messages import join
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import Subscription
@@ -202,7 +203,7 @@ def judged(document: Any) -> list[str]:
     try:
         read = parse_subscription(document)
         check_limits(read, DEFINITION)
-        assert isinstance(to_subscription(read, DEFINITION, 1), Subscription)
+        assert isinstance(to_subscription(read, DEFINITION, 1, OpenHere()), Subscription)
         assert PLANTED not in repr(read)
         assert PLANTED not in repr(mask(read))
     except ConfigurationError as error:

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config.definition import Definition
+from pipeline.config.keystores.opening import OpenHere
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import (
     BasicAuth,
@@ -62,7 +63,7 @@ SIGNING = "whsec_" + base64.b64encode(b"k" * 24).decode()
 
 def made(more: dict[str, Any] | None = None, **options: Any) -> Subscription:
     document = {"id": "s", "configuration": {"callbackUrl": "https://example.com", **options}, **(more or {})}
-    return to_subscription(parse_subscription(document), DEFINITION, 7)
+    return to_subscription(parse_subscription(document), DEFINITION, 7, OpenHere())
 
 
 def problem(**options: Any) -> str:
@@ -345,7 +346,7 @@ def test_java_key_stores_are_read_from_the_folder_or_out_of_the_subscription(as_
         "keyStore": {**store("keys.jks"), "alias": "signer", "keyPassword": "key-secret"},
     }
     document = {"id": "s", "configuration": {"callbackUrl": "https://example.com", "ssl": ssl}}
-    tls = to_subscription(parse_subscription(document), IN_STORES, 7).tls
+    tls = to_subscription(parse_subscription(document), IN_STORES, 7, OpenHere()).tls
     assert tls.trusted_pem is not None
     assert tls.client_certificate_pem == tls.trusted_pem, "the certificate of the same key"
     assert "PRIVATE KEY" in (tls.client_key_pem or "")

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from pipeline.config.der import OCTET_STRING, SEQUENCE, elements
+from pipeline.config.keystores.der import OCTET_STRING, SEQUENCE, elements
 from pipeline.core.errors import ConfigurationError
 
 MAX_ENTRIES: Final = 10_000

@@ -10,12 +10,11 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config.certificates import trusted_from_jks
-from pipeline.config.client_certificates import client_from_jks
-from pipeline.config.jks import MAX_ENTRIES, read_jks, unprotect
+from pipeline.config.keystores.certificates import client_from_jks, trusted_from_jks
+from pipeline.config.keystores.jks import MAX_ENTRIES, read_jks, unprotect
 from pipeline.core.errors import ConfigurationError
 
-STORES = Path(__file__).parents[2] / "keystores"
+STORES = Path(__file__).parents[3] / "keystores"
 KEYS = (STORES / "keys.jks").read_bytes()
 TRUST = (STORES / "trust.jks").read_bytes()
 PASSWORD, KEY_PASSWORD = "store-secret", "key-secret"

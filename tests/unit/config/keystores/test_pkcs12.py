@@ -9,11 +9,11 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key, l
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config.client_certificates import client_from_pkcs12
-from pipeline.config.pkcs12 import key_bags
+from pipeline.config.keystores.certificates import client_from_pkcs12
+from pipeline.config.keystores.pkcs12 import key_bags
 from pipeline.core.errors import ConfigurationError
 
-STORE = (Path(__file__).parents[2] / "keystores" / "two-keys.p12").read_bytes()
+STORE = (Path(__file__).parents[3] / "keystores" / "two-keys.p12").read_bytes()
 PASSWORD = "store-secret"
 F = "keyStore.content"
 

@@ -1,4 +1,4 @@
-"""What stores and keys cost to open is known before they are opened: key_cost.py."""
+"""What stores and keys cost to open is known before they are opened: keystores/cost.py."""
 
 import base64
 import datetime as dt
@@ -20,77 +20,35 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config.certificates import trusted_from_jks, trusted_from_pkcs12
-from pipeline.config.client_certificates import client_from_jks, client_from_pem, client_from_pkcs12
-from pipeline.config.key_cost import MOST_ROUNDS, check_cost, check_pem_cost
+from pipeline.config.keystores.certificates import (
+    client_from_jks,
+    client_from_pem,
+    client_from_pkcs12,
+    trusted_from_jks,
+    trusted_from_pkcs12,
+)
+from pipeline.config.keystores.cost import MOST_ROUNDS, check_cost, check_pem_cost
 from pipeline.core.errors import ConfigurationError
+from tests.support.costly_stores import (
+    PASSWORD,
+    SALT,
+    algorithm,
+    element,
+    encrypted_key,
+    identifier,
+    indefinite,
+    number,
+    pbes2,
+    pbkdf2,
+    scrypt,
+    store,
+)
 
 KEY = ec.generate_private_key(ec.SECP256R1())
-PASSWORD = "store-secret"
-STORES = Path(__file__).parents[2] / "keystores"
-SALT = bytes.fromhex("0408") + b"saltsalt"
+STORES = Path(__file__).parents[3] / "keystores"
 MEGA = 1_048_577
 MEGA_DER = bytes.fromhex("0203100001")
 """MEGA as an INTEGER: the rounds that a store was made with are found by it, and replaced."""
-
-
-def element(tag: int, *parts: bytes) -> bytes:
-    """DER."""
-    content = b"".join(parts)
-    size = len(content)
-    length = bytes([size]) if size < 0x80 else b"\x82" + size.to_bytes(2)
-    return bytes([tag]) + length + content
-
-
-def indefinite(tag: int, *parts: bytes) -> bytes:
-    """BER, as macOS and NSS write stores."""
-    return bytes([tag, 0x80]) + b"".join(parts) + b"\0\0"
-
-
-def number(value: int) -> bytes:
-    """An INTEGER."""
-    return element(2, value.to_bytes(value.bit_length() // 8 + 1))
-
-
-def identifier(digits: str) -> bytes:
-    """An OBJECT IDENTIFIER."""
-    return element(6, bytes.fromhex(digits))
-
-
-def algorithm(digits: str, *parameters: bytes) -> bytes:
-    """AlgorithmIdentifier."""
-    return element(0x30, identifier(digits), *parameters)
-
-
-Wrap = Callable[..., bytes]
-
-
-def store(rounds: int, wrap: Wrap = element) -> bytes:
-    """A PKCS#12 store with nothing in it but a MAC of so many rounds."""
-    data = wrap(0x30, identifier("2a864886f70d010701"), wrap(0xA0, element(4, element(0x30))))
-    digest = element(0x30, algorithm("608648016503040201", b"\5\0"), element(4, bytes(32)))
-    return wrap(0x30, number(3), data, wrap(0x30, digest, SALT, number(rounds)))
-
-
-def encrypted_key(*scheme: bytes) -> bytes:
-    """EncryptedPrivateKeyInfo (RFC 5958 section 3)."""
-    return element(0x30, element(0x30, *scheme), element(4, bytes(64)))
-
-
-def pbes2(derivation: bytes) -> bytes:
-    """RFC 8018 appendix A.4."""
-    cipher = algorithm("60864801650304012a", element(4, bytes(16)))
-    return encrypted_key(identifier("2a864886f70d01050d"), element(0x30, derivation, cipher))
-
-
-def pbkdf2(rounds: int, *more: bytes) -> bytes:
-    """RFC 8018 appendix A.2."""
-    return algorithm("2a864886f70d01050c", element(0x30, SALT, number(rounds), *more))
-
-
-def scrypt(n: int, r: int, p: int) -> bytes:
-    """RFC 7914 section 7."""
-    return algorithm("2b06010401da47040b", element(0x30, SALT, number(n), number(r), number(p)))
 
 
 COSTLY = {

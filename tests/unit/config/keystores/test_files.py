@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.key_files import MAX_BYTES, read_key_file
+from pipeline.config.keystores.files import MAX_BYTES, read_key_file
 from pipeline.core.errors import ConfigurationError
 
 F = "ssl.trustStore.path"

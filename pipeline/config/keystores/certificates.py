@@ -1,31 +1,29 @@
-"""Keys with their certificates from PEM, PKCS#12 (RFC 7292) and JKS, turned into plain PEM.
+"""Certificates, and keys with theirs, from PEM, PKCS#12 (RFC 7292) and JKS, turned into plain PEM.
 
 That a key is a good one is checked apart (subscriptions/key_check.py), for it takes a tenth of a second: whether the
 numbers of an RSA key are primes is asked once, when somebody brings it, and not whenever a worker reads it.
 """
 
+import base64
+import binascii
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import pkcs12
 
-from pipeline.config.certificates import (
-    UNREADABLE,
-    certificates_from_der,
-    certificates_from_pem,
-    is_pkcs12,
-    open_pkcs12,
-    to_pem,
-)
-from pipeline.config.jks import read_jks, unprotect
-from pipeline.config.key_cost import check_cost, check_pem_cost
-from pipeline.config.pkcs12 import key_bags
+from pipeline.config.keystores.cost import check_cost, check_pem_cost
+from pipeline.config.keystores.jks import read_jks, unprotect
+from pipeline.config.keystores.pkcs12 import key_bags
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import shown
+
+UNREADABLE: Final = (ValueError, x509.InvalidVersion, UnsupportedAlgorithm)
+"""What certificates and stores are met with that can't be read."""
 
 LONGEST_CHAIN: Final = 10
 """Certificates that are sent with a key; four are many."""
@@ -39,6 +37,99 @@ class ClientCertificate:
     key_pem: str = field(repr=False)
 
 
+def trusted_from_pem(text: str, path: str) -> str:
+    """The certificates of a PEM trust store.
+
+    Raises:
+        ConfigurationError: it holds none, or one that can't be read; *path* names the field.
+    """
+    return to_pem(certificates_from_pem(text, path))
+
+
+def trusted_from_pkcs12(data: bytes, password: str | None, path: str) -> str:
+    """All certificates of a PKCS#12 trust store, as PEM.
+
+    Raises:
+        ConfigurationError: as for `trusted_from_pem`, or the password is wrong.
+    """
+    store = open_pkcs12(data, password, path)
+    entries = [store.cert, *store.additional_certs]
+    certificates = [entry.certificate for entry in entries if entry is not None]
+    if not certificates:
+        raise ConfigurationError(f"{path}: holds no certificate")
+    return to_pem(certificates)
+
+
+def trusted_from_jks(data: bytes, password: str, path: str) -> str:
+    """All certificates of a JKS trust store, as PEM. One of PKCS#12 is read as well, as Java does it by either name.
+
+    Raises:
+        ConfigurationError: it can't be read, the password is wrong, or it holds no certificate.
+    """
+    if is_pkcs12(data):
+        return trusted_from_pkcs12(data, password, path)
+    certificates = list(read_jks(data, password, path).certificates.values())
+    if not certificates:
+        raise ConfigurationError(f"{path}: holds no trusted certificate")
+    return to_pem(certificates_from_der(certificates, path))
+
+
+def is_pkcs12(data: bytes) -> bool:
+    """Whether a store looks like PKCS#12: it is one DER sequence, which JKS is not."""
+    return data[:1] == b"\x30"
+
+
+def from_base64(text: str, path: str) -> bytes:
+    """The bytes of a binary store that is given as base64 text.
+
+    Raises:
+        ConfigurationError: it is not base64.
+    """
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise ConfigurationError(f"{path}: is not base64") from None
+
+
+def certificates_from_der(certificates: Iterable[bytes], path: str) -> list[x509.Certificate]:
+    """Certificates of a store; raises as `certificates_from_pem`."""
+    try:
+        return [x509.load_der_x509_certificate(certificate) for certificate in certificates]
+    except UNREADABLE:
+        raise ConfigurationError(f"{path}: holds a certificate that can't be read") from None
+
+
+def certificates_from_pem(text: str, path: str) -> list[x509.Certificate]:
+    """Certificates of a text, in its order.
+
+    Raises:
+        ConfigurationError: it holds none, or one that can't be read; *path* names the field.
+    """
+    try:
+        return x509.load_pem_x509_certificates(text.encode())
+    except UNREADABLE:
+        raise ConfigurationError(f"{path}: holds no readable PEM certificate") from None
+
+
+def open_pkcs12(data: bytes, password: str | None, path: str) -> pkcs12.PKCS12KeyAndCertificates:
+    """A store, as far as the library knows it: the first of its keys, and all certificates.
+
+    Raises:
+        ConfigurationError: it can't be read, takes too much work to open, or the password is wrong; *path* names the
+            field.
+    """
+    check_cost(data, path)
+    try:
+        return pkcs12.load_pkcs12(data, password.encode() if password else None)
+    except Exception:  # noqa: BLE001  # as for keys: ciphers that it doesn't know are no ValueError
+        raise ConfigurationError(f"{path}: is not a PKCS12 store, or its password is wrong") from None
+
+
+def to_pem(certificates: Iterable[x509.Certificate]) -> str:
+    """One text."""
+    return "".join(certificate.public_bytes(serialization.Encoding.PEM).decode() for certificate in certificates)
+
+
 def client_from_pem(
     certificate: str, key: str, key_password: str | None, certificate_path: str, key_path: str
 ) -> ClientCertificate:
@@ -48,19 +139,37 @@ def client_from_pem(
         ConfigurationError: one of them can't be read, or they don't belong together.
     """
     chain = certificates_from_pem(certificate, certificate_path)
-    check_pem_cost(key.encode(errors="surrogatepass"), key_path)
+    return _client(chain, _pem_key(key, key_password, key_path, "keyPassword"), key_path)
+
+
+def key_from_pem(key: str, password: str | None, path: str, unlocked_by: str) -> str:
+    """A PEM key, without its password.
+
+    Args:
+        key: may be encrypted.
+        password: of the key.
+        path: the field, for errors.
+        unlocked_by: the field of the password, for errors.
+
+    Raises:
+        ConfigurationError: it can't be read, takes too much work to open, or the password is wrong.
+    """
+    return _plain_pem(_pem_key(key, password, path, unlocked_by))
+
+
+def _pem_key(key: str, password: str | None, path: str, unlocked_by: str) -> object:
+    check_pem_cost(key.encode(errors="surrogatepass"), path)
     try:
-        private_key = serialization.load_pem_private_key(
-            key.encode(), key_password.encode() if key_password else None, unsafe_skip_rsa_key_validation=True
+        return serialization.load_pem_private_key(
+            key.encode(), password.encode() if password else None, unsafe_skip_rsa_key_validation=True
         )
     except TypeError:
-        reason = "is encrypted and needs a keyPassword" if not key_password else "is not encrypted; remove keyPassword"
-        raise ConfigurationError(f"{key_path}: {reason}") from None
+        reason = "is not encrypted; remove" if password else "is encrypted and needs"
+        raise ConfigurationError(f"{path}: {reason} {unlocked_by}") from None
     except (ValueError, UnicodeEncodeError):
-        raise ConfigurationError(f"{key_path}: is not a PEM private key, or the keyPassword is wrong") from None
+        raise ConfigurationError(f"{path}: is not a PEM private key, or the {unlocked_by} is wrong") from None
     except Exception:  # noqa: BLE001  # OpenSSL raises its own kinds for curves and ciphers that it doesn't know
-        raise ConfigurationError(f"{key_path}: holds a kind of key that is not supported") from None
-    return _client(chain, private_key, key_path)
+        raise ConfigurationError(f"{path}: holds a kind of key that is not supported") from None
 
 
 def client_from_pkcs12(data: bytes, password: str | None, path: str, alias: str | None = None) -> ClientCertificate:
@@ -179,10 +288,14 @@ def _client(chain: Sequence[x509.Certificate], key: object, path: str) -> Client
         raise ConfigurationError(f"{path}: holds a certificate for a kind of key that is not supported") from None
     if not belongs:
         raise ConfigurationError(f"{path}: the private key does not belong to the certificate")
-    pem = key.private_bytes(  # type: ignore[attr-defined]  # every key kind has it; they share no base class
+    return ClientCertificate(to_pem(chain), _plain_pem(key))
+
+
+def _plain_pem(key: object) -> str:
+    pem: bytes = key.private_bytes(  # type: ignore[attr-defined]  # every key kind has it; they share no base class
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return ClientCertificate(to_pem(chain), pem.decode())
+    return pem.decode()
 
 
 def _belongs(key: object, certificate: x509.Certificate) -> bool:

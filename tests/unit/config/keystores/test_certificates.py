@@ -5,8 +5,7 @@ import ssl
 import pytest
 import trustme
 
-from pipeline.config.certificates import trusted_from_pem
-from pipeline.config.client_certificates import client_from_pem
+from pipeline.config.keystores.certificates import client_from_pem, trusted_from_pem
 from pipeline.core.errors import ConfigurationError
 
 F = "trustStore.content"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config.der import OCTET_STRING, SEQUENCE, elements
+from pipeline.config.keystores.der import OCTET_STRING, SEQUENCE, elements
 
 
 def encoded(tag: int, content: bytes) -> bytes:

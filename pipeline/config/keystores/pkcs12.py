@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from pipeline.config.der import OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, SET, Element, elements
+from pipeline.config.keystores.der import OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, SET, Element, elements
 
 
 def _oid(last: str) -> bytes:

@@ -1,0 +1,151 @@
+"""Records become subscriptions, in their order; what has key stores to open does so off the event loop.
+
+A record without them is read at once. One with them waits for a thread of its own, which opens one store after the
+other in another process (config/keystores/process.py). The records of other subscriptions go on meanwhile; those of the
+same one wait, too, so that no older revision takes the place of a newer one.
+"""
+
+import asyncio
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from pipeline.config.definition import Definition
+from pipeline.config.keystores.process import StoreProcess
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.model import Subscription
+from pipeline.subscriptions.envelope import parse_subscription
+from pipeline.subscriptions.resolve import broken, has_stores, to_subscription
+from pipeline.subscriptions.schema import WireSubscription
+from pipeline.subscriptions.secrets import SecretBox
+
+logger = logging.getLogger(__name__)
+
+Part = TypeVar("Part")
+
+OnRead = Callable[[str, bytes | None, Subscription | None], None]
+"""(id, value of the record, what was made of it); None and None: the subscription was deleted."""
+
+
+class RecordReader:
+    """Reads the records of a cluster's subscriptions.
+
+    Args:
+        box: decrypts the secrets.
+        definition: gives what subscriptions leave open.
+        on_read: told of every record, those of one subscription in their order; must not raise.
+    """
+
+    def __init__(self, box: SecretBox, definition: Definition, on_read: OnRead) -> None:
+        self._box = box
+        self._definition = definition
+        self._on_read = on_read
+        self._opener = StoreProcess()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="key-stores")
+        # By revision, in their order, which is the thread's.
+        self._waiting: dict[int, asyncio.Future[Subscription | None]] = {}
+        self._waiting_of: Counter[str] = Counter()
+        self._is_closed = False
+
+    def take(self, subscription_id: str, value: bytes | None, revision: int) -> None:
+        """Read a record: at once, or when its stores are open.
+
+        Args:
+            subscription_id: its key.
+            value: None deletes the subscription.
+            revision: its offset.
+        """
+        parsed = (
+            None
+            if value is None
+            else self._guarded(subscription_id, revision, partial(parse_record, subscription_id, value))
+        )
+        is_slow = isinstance(parsed, WireSubscription) and has_stores(parsed)
+        if not is_slow and subscription_id not in self._waiting_of:
+            self._on_read(subscription_id, value, self._read(subscription_id, parsed, revision))
+            return
+        loop = asyncio.get_running_loop()
+        reading = loop.run_in_executor(self._thread, self._read, subscription_id, parsed, revision)
+        self._waiting[revision] = reading
+        self._waiting_of[subscription_id] += 1
+        reading.add_done_callback(partial(self._finish, subscription_id, value, revision))
+
+    def waits_below(self, revision: int) -> bool:
+        """Whether a record before *revision* waits for its stores."""
+        return next(iter(self._waiting), revision) < revision
+
+    async def settled(self) -> None:
+        """Return when all that was taken so far has been read, or the reader was closed."""
+        waiting = list(self._waiting.values())
+        if waiting:
+            await asyncio.wait(waiting)
+
+    async def resolve(self, subscription: WireSubscription) -> Subscription:
+        """What would be made of a subscription that is not written yet; its revision is 0.
+
+        Raises:
+            ConfigurationError: a value can't be used; names the field, never a secret.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._resolve, subscription, 0)
+
+    async def close(self) -> None:
+        """Stop; what waits is not read any more."""
+        self._is_closed = True
+        for reading in list(self._waiting.values()):
+            reading.cancel()
+        await asyncio.to_thread(self._opener.close)
+        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+
+    def _finish(
+        self, subscription_id: str, value: bytes | None, revision: int, reading: "asyncio.Future[Subscription | None]"
+    ) -> None:
+        del self._waiting[revision]
+        self._waiting_of[subscription_id] -= 1
+        if not self._waiting_of[subscription_id]:
+            del self._waiting_of[subscription_id]
+        if not reading.cancelled():
+            self._on_read(subscription_id, value, reading.result())
+
+    def _read(
+        self, subscription_id: str, parsed: WireSubscription | Subscription | None, revision: int
+    ) -> Subscription | None:
+        if not isinstance(parsed, WireSubscription):
+            return parsed
+        return self._guarded(subscription_id, revision, lambda: self._resolve(self._box.open(parsed), revision))
+
+    def _guarded(self, subscription_id: str, revision: int, read: Callable[[], Part]) -> Part | Subscription:
+        """What is read, or what stands for a record that can't be."""
+        try:
+            return read()
+        except ConfigurationError as error:
+            problem = "; ".join(error.problems)
+            if not self._is_closed:
+                logger.warning("subscription %s, revision %d, can't be used: %s", subscription_id, revision, problem)
+        except Exception as error:
+            # A fault of ours. One record must not end the reading of all that come after it.
+            problem = f"internal error: {type(error).__name__}"
+            logger.exception("subscription %s, revision %d, can't be read", subscription_id, revision)
+        return broken(subscription_id, self._definition, revision, problem)
+
+    def _resolve(self, subscription: WireSubscription, revision: int) -> Subscription:
+        return to_subscription(subscription, self._definition, revision, self._opener)
+
+
+def parse_record(subscription_id: str, value: bytes) -> WireSubscription:
+    """A record as it was written, secrets encrypted.
+
+    Raises:
+        ConfigurationError: it is no subscription, or another one than its key says.
+    """
+    try:
+        document = json.loads(value)
+    except (ValueError, RecursionError):
+        raise ConfigurationError("the record is not JSON") from None
+    subscription = parse_subscription(document)
+    if subscription.id != subscription_id:
+        raise ConfigurationError(f"id: {subscription.id!r} is not the key of the record, {subscription_id!r}")
+    return subscription

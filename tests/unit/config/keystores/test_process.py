@@ -1,0 +1,91 @@
+"""Stores of strangers are opened in a process of their own, which one of them may cost its life."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from signal import SIGKILL
+
+import pytest
+
+from pipeline.config.keystores.cost import check_cost
+from pipeline.config.keystores.opening import OpenHere, Store
+from pipeline.config.keystores.process import StoreProcess
+from pipeline.core.errors import ConfigurationError
+from tests.support.costly_stores import PASSWORD, hidden
+
+STORES = Path(__file__).parents[3] / "keystores"
+KEYS = Store("PKCS12", "f", (STORES / "keys.p12").read_bytes(), PASSWORD)
+TRUST = Store("JKS", "f", (STORES / "trust.jks").read_bytes(), PASSWORD)
+
+
+@pytest.fixture
+def opener() -> Iterator[StoreProcess]:
+    opener = StoreProcess()
+    yield opener
+    opener.close()
+
+
+def pid_of(opener: StoreProcess) -> int:
+    """Of the process it has started."""
+    process = opener._process
+    assert process is not None
+    return process.pid
+
+
+def test_it_finds_what_would_be_found_here(opener: StoreProcess) -> None:
+    assert opener.client(KEYS) == OpenHere().client(KEYS)
+    assert opener.trusted(TRUST) == OpenHere().trusted(TRUST)
+    key = Store("PEM", "f", key=opener.client(KEYS).key_pem.encode(), key_path="k")
+    assert opener.key(key) == OpenHere().key(key)
+
+
+@pytest.mark.parametrize("store", [Store("PKCS12", "f", KEYS.data, "wrong"), Store("JKS", "f", b"\xff", "\udc80")])
+def test_it_says_what_would_be_said_here(opener: StoreProcess, store: Store) -> None:
+    with pytest.raises(ConfigurationError) as here:
+        OpenHere().client(store)
+    with pytest.raises(ConfigurationError) as there:
+        opener.client(store)
+    assert there.value.problems == here.value.problems
+
+
+def test_a_store_that_hides_its_rounds_is_refused_and_the_next_one_opened(opener: StoreProcess) -> None:
+    costly = hidden(2**31 - 1)
+    check_cost(costly, "f")
+    with pytest.raises(ConfigurationError, match=r"^f: takes more than 2 s of work to open; allowed: 1000000 rounds"):
+        opener.client(Store("PKCS12", "f", costly, PASSWORD))
+    assert opener.client(KEYS).key_pem
+
+
+def test_a_store_that_hides_few_rounds_is_opened(opener: StoreProcess) -> None:
+    # It has a key, which only lacks its certificate.
+    with pytest.raises(ConfigurationError, match="holds no private key with its certificate"):
+        opener.client(Store("PKCS12", "f", hidden(1), PASSWORD))
+
+
+def test_a_process_that_was_killed_is_started_again(opener: StoreProcess) -> None:
+    opener.trusted(TRUST)
+    former = pid_of(opener)
+    os.kill(former, SIGKILL)
+    assert opener.trusted(TRUST)
+    assert pid_of(opener) != former
+
+
+def test_it_ends_when_the_worker_does(opener: StoreProcess) -> None:
+    opener.trusted(TRUST)
+    process = opener._process
+    assert process is not None
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait() == 0
+
+
+def test_it_has_nothing_of_the_environment(opener: StoreProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEBHOOKS_SECRET_KEYS", "planted")
+    opener.trusted(TRUST)
+    assert b"planted" not in Path(f"/proc/{pid_of(opener)}/environ").read_bytes()
+
+
+def test_nothing_is_opened_any_more_when_it_is_closed(opener: StoreProcess) -> None:
+    opener.close()
+    with pytest.raises(ConfigurationError, match="the process that opens stores was ended"):
+        opener.trusted(TRUST)

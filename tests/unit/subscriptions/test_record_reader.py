@@ -1,0 +1,110 @@
+"""Records that take time to read hold up nobody else, and are overtaken by none of their own subscription."""
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+
+from pipeline.config.definition import Definition
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.model import Subscription
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.topics import Source
+from pipeline.subscriptions.envelope import parse_subscription
+from pipeline.subscriptions.record_reader import RecordReader
+from pipeline.subscriptions.secrets import SecretBox
+from tests.support.costly_stores import PASSWORD, hidden
+
+KEYS = (Path(__file__).parents[2] / "keystores" / "keys.p12").read_bytes()
+TOO_COSTLY = (
+    "configuration.entrypointConfiguration.ssl.keyStore.content: takes more than 2 s of work to open; "
+    "allowed: 1000000 rounds of key derivation in all"
+)
+
+
+class Reading:
+    """A reader, and what it told: (id, revision), without a revision when it was deleted."""
+
+    def __init__(self) -> None:
+        definition = Definition("orders", Source(KafkaConnection(("k:9092",)), "events"))
+        box = SecretBox([Fernet.generate_key().decode()])
+        self.reader = RecordReader(box, definition, self._note)
+        self.told: list[tuple[str, int | None]] = []
+        self.newest: dict[str, Subscription | None] = {}
+
+    def _note(self, subscription_id: str, _value: bytes | None, subscription: Subscription | None) -> None:
+        self.told.append((subscription_id, None if subscription is None else subscription.revision))
+        self.newest[subscription_id] = subscription
+
+
+@pytest.fixture
+async def reading() -> AsyncIterator[Reading]:
+    reading = Reading()
+    yield reading
+    await reading.reader.close()
+
+
+def document(name: str, store: bytes | None = None) -> dict[str, Any]:
+    configuration: dict[str, Any] = {"callbackUrl": "https://example.com"}
+    if store is not None:
+        content = base64.b64encode(store).decode()
+        configuration["ssl"] = {"keyStore": {"type": "PKCS12", "content": content, "password": PASSWORD}}
+    return {"id": name, "configuration": configuration}
+
+
+def record(name: str, store: bytes | None = None) -> bytes:
+    return json.dumps(document(name, store)).encode()
+
+
+async def test_a_record_without_a_store_is_read_at_once(reading: Reading) -> None:
+    reading.reader.take("a", record("a"), 0)
+    reading.reader.take("a", None, 1)
+    assert reading.told == [("a", 0), ("a", None)]
+
+
+async def test_a_costly_store_costs_its_own_revision_alone(reading: Reading) -> None:
+    reading.reader.take("a", record("a", hidden(2**31 - 1)), 0)
+    reading.reader.take("b", record("b"), 1)
+    assert reading.told == [("b", 1)], "read while the store of the other one is being opened"
+    assert reading.reader.waits_below(1)
+    assert not reading.reader.waits_below(0)
+    reading.reader.take("a", record("a"), 2)
+    reading.reader.take("c", record("c", KEYS), 3)
+    await reading.reader.settled()
+    assert reading.told == [("b", 1), ("a", 0), ("a", 2), ("c", 3)]
+    assert not reading.reader.waits_below(4)
+    assert {name: found and found.problem for name, found in reading.newest.items()} == dict.fromkeys("abc")
+    reading.reader.take("a", None, 4)
+    assert reading.told[-1] == ("a", None)
+
+
+async def test_a_deletion_waits_for_the_store_before_it(reading: Reading) -> None:
+    reading.reader.take("a", record("a", KEYS), 0)
+    reading.reader.take("a", None, 1)
+    await reading.reader.settled()
+    assert reading.told == [("a", 0), ("a", None)]
+
+
+async def test_a_costly_store_is_a_problem_and_refused_with_the_same_sentence(reading: Reading) -> None:
+    costly = hidden(2**31 - 1)
+    reading.reader.take("a", record("a", costly), 0)
+    await reading.reader.settled()
+    found = reading.newest["a"]
+    assert found is not None
+    assert found.problem == TOO_COSTLY
+    with pytest.raises(ConfigurationError) as caught:
+        await reading.reader.resolve(parse_subscription(document("a", costly)))
+    assert caught.value.problems == [TOO_COSTLY]
+
+
+async def test_what_waits_when_it_is_closed_is_not_told(reading: Reading, caplog: pytest.LogCaptureFixture) -> None:
+    reading.reader.take("a", record("a", hidden(2**31 - 1)), 0)
+    reading.reader.take("b", record("b", KEYS), 1)
+    await reading.reader.close()
+    await reading.reader.settled()
+    assert reading.told == []
+    assert caplog.records == []
