@@ -13,7 +13,10 @@ place beyond the end then counts as the second.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal, Self
+
+LARGEST_OFFSET: Final = 2**63 - 1
+"""Kafka's offsets are signed numbers of 64 bits."""
 
 BreakKind = Literal["recreated", "truncated", "retention"]
 """What has happened to a log."""
@@ -34,6 +37,11 @@ class LogBounds:
     end: int
     topic_id: str | None = None
     former_id: str | None = None
+
+    @classmethod
+    def unseen(cls, topic_id: str | None) -> Self:
+        """Of a partition that no broker leads now: any place may be in it, and a fetch will tell."""
+        return cls(0, LARGEST_OFFSET, topic_id)
 
 
 @dataclass(frozen=True, slots=True)

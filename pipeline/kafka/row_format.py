@@ -6,10 +6,10 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from pipeline.core.attempts import Attempts, FailedAttempt
+from pipeline.core.log_bounds import LARGEST_OFFSET
 from pipeline.core.model import Cause, Cursor, Status
 from pipeline.core.rows import Row, UnreadableRow
 
-LARGEST_OFFSET: Final = 2**63 - 1
 LONGEST_ROW: Final = 65_536
 """In bytes. Ours are a few hundred; a cause repeats at most a few hundred characters of others' texts."""
 

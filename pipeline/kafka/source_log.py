@@ -12,7 +12,7 @@ from pipeline.core.log_bounds import LogBounds
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import client_of, disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
-from pipeline.kafka.topic_ids import find_topic_id
+from pipeline.kafka.topic_ids import describe_topic
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,11 @@ class SourceLog:
         self._turn = asyncio.Lock()
 
     async def look(self, numbers: Collection[int]) -> dict[int, LogBounds]:
-        """The logs of these partitions. Tries until the brokers answer."""
+        """The logs of these partitions. Tries until the brokers answer.
+
+        Of a partition without a leader nobody can tell: `LogBounds.unseen` stands for its log, so that the others need
+        not wait for it.
+        """
         while True:
             try:
                 found = await self.look_once(numbers)
@@ -66,17 +70,16 @@ class SourceLog:
 
     async def _ask(self, numbers: Collection[int]) -> dict[int, LogBounds]:
         consumer = await self._connected()
-        places = [TopicPartition(self._topic, number) for number in numbers]
         while True:
-            topic_id = await self._id(consumer)
-            begins = await consumer.beginning_offsets(places)
+            topic = await describe_topic(client_of(consumer), self._topic)
+            led = [number for number in numbers if topic.led is None or number in topic.led]
+            places = [TopicPartition(self._topic, number) for number in led]
+            begins = await consumer.beginning_offsets(places) if places else {}
             # Read uncommitted, it is the end of all records: that of what may be read can lie before a place of before.
-            ends = await consumer.end_offsets(places)
-            if await self._id(consumer) == topic_id:
-                return {place.partition: LogBounds(begins[place], ends[place], topic_id) for place in places}
-
-    async def _id(self, consumer: AIOKafkaConsumer) -> str | None:
-        return await find_topic_id(client_of(consumer), self._topic)
+            ends = await consumer.end_offsets(places) if places else {}
+            if (await describe_topic(client_of(consumer), self._topic)).id == topic.id:
+                unseen = dict.fromkeys(numbers, LogBounds.unseen(topic.id))
+                return unseen | {place.partition: LogBounds(begins[place], ends[place], topic.id) for place in places}
 
     async def _connected(self) -> AIOKafkaConsumer:
         if self._consumer is None:

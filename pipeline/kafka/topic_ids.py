@@ -6,6 +6,7 @@ it since 2.8 (https://kafka.apache.org/protocol#The_Messages_Metadata).
 
 import base64
 import logging
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Final
 
@@ -118,8 +119,21 @@ class TopicIdsRequest(Request[TopicIdsRequestV10]):  # type: ignore[misc]  # aio
         )
 
 
-async def find_topic_id(client: AIOKafkaClient, topic: str) -> str | None:
-    """The id of a topic as Kafka's tools show it; None if the broker does not tell it.
+@dataclass(frozen=True, slots=True)
+class TopicNow:
+    """What a broker tells of a topic.
+
+    Attributes:
+        id: as Kafka's tools show it; None if the broker does not tell it.
+        led: the partitions that have a leader; None if the broker is too old to be asked this way.
+    """
+
+    id: str | None = None
+    led: frozenset[int] | None = None
+
+
+async def describe_topic(client: AIOKafkaClient, topic: str) -> TopicNow:
+    """Which topic has this name now, and which of its partitions can be asked for something.
 
     Raises:
         KafkaError: the topic does not exist, or the broker can't be asked.
@@ -128,9 +142,15 @@ async def find_topic_id(client: AIOKafkaClient, topic: str) -> str | None:
     try:
         answer = await client.send(node, TopicIdsRequest(topic))
     except (NotImplementedError, IncompatibleBrokerVersion):
-        return None
-    [(code, _, topic_id, *_)] = answer.topics
+        return TopicNow()
+    [(code, _, topic_id, _, partitions, *_)] = answer.topics
     error = for_code(code)
     if error is not NoError:
         raise error(topic)
-    return None if topic_id == NO_ID else base64.urlsafe_b64encode(topic_id).decode().rstrip("=")
+    known = None if topic_id == NO_ID else base64.urlsafe_b64encode(topic_id).decode().rstrip("=")
+    return TopicNow(known, frozenset(number for _, number, leader, *_ in partitions if leader >= 0))
+
+
+async def find_topic_id(client: AIOKafkaClient, topic: str) -> str | None:
+    """The id alone; see `describe_topic`."""
+    return (await describe_topic(client, topic)).id

@@ -10,7 +10,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
+from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Status
+from pipeline.kafka.source_log import SourceLog
 from tests.support.brokers import TestBroker
 from tests.support.cluster import Cluster, Worker, cluster
 from tests.support.recorder import Recorder, accept, answer
@@ -186,3 +188,18 @@ async def test_events_that_retention_removes_before_they_are_read_are_counted(
     await until_committed(found, 55)
     assert bodies(recorder)[5:] == ["fetched already 0", *(f"new {number}" for number in range(24, 49))]
     assert await counted(worker, 'webhooks_dropped_total{rule="retention"}') == 24
+
+
+async def test_a_partition_that_nobody_leads_keeps_no_other_waiting(
+    kafka: TestBroker, unique_name: Callable[[str], str]
+) -> None:
+    """One that is not there has no leader either, and there is but one broker here, which would take all down."""
+    topic = await kafka.create_topic(unique_name("led"), 1)
+    await kafka.produce(topic, (b"sub-1", b"a"), (b"sub-1", b"b"))
+    log = SourceLog(kafka.connection, topic)
+    try:
+        found = await log.look([0, 1])
+    finally:
+        await log.close()
+    assert found[0].topic_id is not None
+    assert found == {0: LogBounds(0, 2, found[0].topic_id), 1: LogBounds.unseen(found[0].topic_id)}

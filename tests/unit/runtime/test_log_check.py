@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
 from pipeline.core.log_bounds import LogBounds
@@ -18,11 +19,14 @@ class Brokers:
     def __init__(self, **logs: LogBounds) -> None:
         self.logs = {int(name.removeprefix("p")): log for name, log in logs.items()}
         self.exists = True
+        self.trouble: Exception | None = None
 
     async def look(self, numbers: list[int]) -> dict[int, LogBounds]:
         return {number: self.logs[number] for number in numbers}
 
     async def look_once(self, numbers: list[int]) -> dict[int, LogBounds] | None:
+        if self.trouble is not None:
+            raise self.trouble
         return await self.look(numbers) if self.exists else None
 
     async def close(self) -> None:
@@ -111,6 +115,31 @@ async def test_of_a_topic_that_is_gone_nothing_is_committed() -> None:
     assert await check.committable({}) == {}
     await check.close()
     assert await check.committable({0: 9}) == {}
+
+
+@pytest.mark.parametrize("trouble", [TimeoutError(), KafkaConnectionError("no broker")])
+async def test_a_log_that_no_broker_tells_of_keeps_nothing_from_being_committed(trouble: Exception) -> None:
+    brokers = Brokers(p0=LogBounds(0, 9, "a"), p1=LogBounds(0, 9, "a"))
+    check, _ = check_of(brokers)
+    await check.begin({0: Committed(5, "a"), 1: Committed(5, "a")})
+    brokers.logs[1] = LogBounds(0, 3, "a")
+    assert await check.find_place(1, 5) is None
+    brokers.trouble = trouble
+    assert await check.committable({0: 7, 1: 7}) == {0: 7}, "the other was out of range before"
+
+
+async def test_a_partition_that_nobody_leads_goes_on_where_it_was_and_is_committed() -> None:
+    check, telemetry = check_of(Brokers(p0=LogBounds.unseen("a"), p1=LogBounds.unseen("a")))
+    assert (await check.begin({0: Committed(5, "a"), 1: Committed(None)}))[0] == {0: 5, 1: 0}
+    assert await check.find_place(0, 5) == 5
+    assert await check.committable({0: 7}) == {0: 7}
+    assert not telemetry.warnings()
+
+
+async def test_a_partition_that_nobody_leads_is_known_to_be_another_topics() -> None:
+    check, telemetry = check_of(Brokers(p0=LogBounds.unseen("b")))
+    assert (await check.begin({0: Committed(5, "a")}))[0] == {0: 0}
+    assert telemetry.log_breaks["recreated"] == 1
 
 
 @pytest.mark.parametrize(
