@@ -177,6 +177,8 @@ class Lane:
                 self._services.telemetry.dropped(
                     "lane-full", subscription=self.name, partition=event.partition, offset=offset
                 )
+                # It is still in the log: a lane that leaves the stream later reads it there, and nobody counted it.
+                self.unread.forget(offset + 1)
                 return
         else:
             self._hold(offset)

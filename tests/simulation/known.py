@@ -109,6 +109,11 @@ KNOWN = (
         Setting(has_dead_letters=False),
     ),
     Schedule(
+        "a lane without guarantee drops an event, and leaves the stream in the same batch",
+        (*(Arrive("a") for _ in range(3)), Arrive("n"), Arrive("n"), Arrive("nnn"), Arrive("abbbn")),
+        Setting(has_dead_letters=False),
+    ),
+    Schedule(
         "a replay by time is under way when idle lanes are forgotten",
         (Arrive("l"), NEXT_OK, Commit("done"), Replay("l", back=1, by_time=True), Checkpoint(sweep=True), Pass(0.6)),
     ),
