@@ -1,4 +1,15 @@
-"""Connections as we use them: aiohttp's protocol and C parser, with strict rules for the time between two requests."""
+"""Connections as we use them: aiohttp's protocol and C parser, with strict rules for the time between two requests.
+
+aiohttp has no public way to bring a protocol of one's own, so private names of it are used here and in direct.py:
+
+    ResponseHandler  _payload, _buffer, _exception tell how much of an answer has come; without them its size is not
+                     bounded, and a reader of a connection that is closed here is never woken
+    TCPConnector     _factory makes the protocol; without it bytes on an idle connection answer the next request
+                     _create_connection is where a SOCKS proxy comes in; without it there is none
+                     _resolve_host, _get_ssl_context, _wrap_existing_connection, ... do for it what they do for others
+
+Those that would fail in silence are in PATCHES, which a worker checks before it starts.
+"""
 
 import asyncio
 import select

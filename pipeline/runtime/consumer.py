@@ -5,6 +5,14 @@ Faust's own books of acknowledgements are not used for the source topic; what ma
     getmany                one message per partition and fetch; its value is the list of records
     commit                 the windows' prefixes, then whatever else Faust tracks
     on_partitions_revoked  drain, rows, commit, close; then Faust's part
+
+Faust makes its consumer itself, by private methods that are overridden here: transport, consumer, thread
+(consumer_thread.py) and rebalance listener. Where one of them is not called, Faust's own takes its place in silence:
+PATCHES says what would follow. The private names that are only read raise an error where they are gone:
+
+    _wait_next_records, _to_message, _commit   what `getmany` and `commit` are made of
+    _active_partitions, _buffered_partitions   one partition is held back and the others go on
+    Producer._producer                         the tables' producer has to learn of new partitions
 """
 
 import asyncio

@@ -17,6 +17,7 @@ from cryptography.fernet import Fernet
 
 from pipeline import worker
 from pipeline.cli import check
+from pipeline.cli.dev.run import run
 from pipeline.config.settings import Settings
 from pipeline.core.errors import LibraryError
 from pipeline.core.patches import Patch, check_patches, looks_up
@@ -176,6 +177,12 @@ def test_the_command_check_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(check.command)
     assert result.exit_code == 1
     assert result.stderr.startswith(f"Error: aiokafka {version('aiokafka')}: what is changed at AddPartitions")
+
+
+def test_the_command_dev_refuses_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "AddPartitionsToTxnHandler", BeginSoon.__base__)
+    with pytest.raises(LibraryError, match="AddPartitionsToTxnHandler has no effect"):
+        run(web_port=None, receiver_port=None, verbose=False, say=print)
 
 
 def test_names_in_inner_functions_and_properties_count() -> None:
