@@ -15,8 +15,9 @@ Source: CloudEvents 1.0.2, "HTTP 1.1 Web Hooks for Event Delivery", section 4.
 import asyncio
 from collections.abc import Awaitable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
+from pipeline.core.bounded import Bounded
 from pipeline.core.clock import Clock
 from pipeline.core.model import BUSY_STATUSES, Event, Handshake, Subscription
 from pipeline.core.outcome import Failed, NotPermitted, Outcome
@@ -79,9 +80,6 @@ class _Refusal:
     token: str | None = field(repr=False)
 
 
-_Key = TypeVar("_Key", bound=Hashable)
-_Value = TypeVar("_Value")
-
 Verdict = Permission | NotPermitted | Failed
 
 
@@ -98,10 +96,10 @@ class Permitted:
         self._receiver = receiver
         self._paces = paces
         self._clock = clock
-        self._permissions: dict[Hashable, Permission] = {}
+        self._permissions: Bounded[Hashable, Permission] = Bounded(MAX_REMEMBERED)
         self._asking: dict[Hashable, asyncio.Task[Verdict]] = {}
-        self._permitted: dict[str, Subscription] = {}
-        self._refusals: dict[str, _Refusal] = {}
+        self._permitted: Bounded[str, Subscription] = Bounded(MAX_REMEMBERED)
+        self._refusals: Bounded[str, _Refusal] = Bounded(MAX_REMEMBERED)
 
     def __call__(
         self, subscription: Subscription, event: Event, attempt: int, authorization: str | None = None
@@ -127,7 +125,7 @@ class Permitted:
         if not isinstance(verdict, Permission):
             return verdict
         self._paces.allow(subscription.id, verdict.per_second)
-        _remember(self._permitted, subscription.id, subscription)
+        self._permitted[subscription.id] = subscription
         return await self._receiver(subscription, event, attempt, authorization)
 
     def _refusal(self, subscription: Subscription, authorization: str | None) -> NotPermitted | None:
@@ -153,10 +151,10 @@ class Permitted:
         # Whoever waits may be cancelled; the others still want to know.
         verdict = await asyncio.shield(task)
         if isinstance(verdict, Permission):
-            _remember(self._permissions, question, verdict)
+            self._permissions[question] = verdict
         elif isinstance(verdict, NotPermitted):
             token = authorization if verdict.token_refused else None
-            _remember(self._refusals, subscription.id, _Refusal(subscription, verdict, self._clock.now(), token))
+            self._refusals[subscription.id] = _Refusal(subscription, verdict, self._clock.now(), token)
         return verdict
 
     async def _ask(self, subscription: Subscription, handshake: Handshake, authorization: str | None) -> Verdict:
@@ -219,9 +217,3 @@ def _permission(rate: str | None, handshake: Handshake) -> Permission | NotPermi
 
 def _shown(text: str) -> str:
     return f'"{one_line(text[:_LONGEST_SHOWN])}"'
-
-
-def _remember(known: dict[_Key, _Value], key: _Key, value: _Value) -> None:
-    if len(known) >= MAX_REMEMBERED and key not in known:
-        del known[next(iter(known))]
-    known[key] = value

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from pipeline.core.bounded import Bounded
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import TlsOptions
 
@@ -20,8 +21,7 @@ class TlsContexts:
     """
 
     def __init__(self, limit: int = MAX_CONTEXTS) -> None:
-        self._limit = limit
-        self._contexts: dict[TlsOptions, ssl.SSLContext] = {}
+        self._contexts: Bounded[TlsOptions, ssl.SSLContext] = Bounded(limit)
         self._building = asyncio.Lock()
 
     async def get(self, options: TlsOptions) -> ssl.SSLContext:
@@ -34,8 +34,6 @@ class TlsContexts:
             context = self._contexts.get(options)
             if context is None:
                 context = await asyncio.to_thread(tls_context, options)
-                if len(self._contexts) >= self._limit:
-                    del self._contexts[next(iter(self._contexts))]
                 self._contexts[options] = context
             return context
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
+from pipeline.core.bounded import Bounded
 from pipeline.core.clock import Clock
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import Event, HttpLimits, NoAuth, Qos, Subscription
@@ -64,7 +65,7 @@ class Callback:
         self._on_header_left_out = on_header_left_out
         self._ids = ids or WebhookIds()
         self._check = check
-        self._prepared: dict[str, _Prepared] = {}
+        self._prepared: Bounded[str, _Prepared] = Bounded(MAX_PREPARED)
 
     async def __call__(
         self, subscription: Subscription, event: Event, attempt: int, authorization: str | None = None
@@ -140,8 +141,6 @@ class Callback:
             failed = Failed(str(error), may_have_arrived=False)
         secrets = confidences(subscription, static_authorization(subscription.auth))
         prepared = _Prepared(subscription, ready, failed, secrets)
-        if len(self._prepared) >= MAX_PREPARED and subscription.id not in self._prepared:
-            del self._prepared[next(iter(self._prepared))]
         self._prepared[subscription.id] = prepared
         return prepared
 

@@ -1,0 +1,24 @@
+"""A dict of bounded size. Pure."""
+
+from typing import TypeVar
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+class Bounded(dict[Key, Value]):
+    """A dict that forgets its oldest key for each new one beyond *most*; only `[key] = value` keeps to the bound.
+
+    Reading is a dict's own, at its speed. A key that is set again keeps its age.
+    """
+
+    __slots__ = ("_most",)
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def __setitem__(self, key: Key, value: Value) -> None:
+        if len(self) >= self._most and key not in self:
+            del self[next(iter(self))]
+        super().__setitem__(key, value)
