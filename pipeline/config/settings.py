@@ -7,7 +7,6 @@ import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
 from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -19,6 +18,7 @@ from pipeline.config.settings_sources import PREFIX, EnvironmentSource, FileSour
 from pipeline.config.validation_messages import sentence
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import shown
+from pipeline.core.urls import split_url
 from pipeline.kafka.connection import parse_bootstrap_servers
 from pipeline.observability.logs import LogFormat, LogLevel
 
@@ -213,14 +213,10 @@ def _is_name_server(text: str) -> bool:
 
 def _is_trustworthy(url: str) -> bool:
     """Whether what comes from *url* is what its owner published."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
+    parts = split_url(url)
+    if parts is None or not parts.hostname or "@" in parts.netloc:
         return False
-    if not host or "@" in parts.netloc:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
+    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))
 
 
 def _is_loopback(host: str) -> bool:

@@ -2,11 +2,11 @@
 
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import urlsplit
 
 from pipeline.config.definition_schema import EXPRESSION
 from pipeline.config.schema import problem
 from pipeline.core.shown import shown
+from pipeline.core.urls import split_url
 
 _LAST_CONTROL: Final = 0x1F
 _DELETE: Final = 0x7F
@@ -32,12 +32,12 @@ def instant(text: str) -> float:
     raise problem(f"{shown(text)} is not an ISO 8601 time with a zone, such as 2026-01-31T08:00:00Z")
 
 
-def check_url(url: str, credentials_place: str) -> str:
+def check_url(url: str, credentials_field: str) -> str:
     """*url*, if it is an absolute HTTP URL that holds no credentials.
 
     Args:
         url: to judge; it is not repeated in an error, for it may hold some.
-        credentials_place: where credentials belong instead.
+        credentials_field: where credentials belong instead.
 
     Raises:
         PydanticCustomError: it is not one.
@@ -48,14 +48,11 @@ def check_url(url: str, credentials_place: str) -> str:
         raise problem("must not hold blanks, backslashes or control characters")
     if EXPRESSION in url:
         raise problem("holds an expression ({#...}), which is not supported; write the value itself")
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-        url.encode()
-    except ValueError:
-        raise problem("is not a URL: its host or port can't be read") from None
+    parts = split_url(url)
+    if parts is None:
+        raise problem("is not a URL: its host or port can't be read")
     if parts.username is not None or parts.password is not None:
-        raise problem(f"must not hold a user name or password; put credentials into {credentials_place}")
-    if not host or port == 0:
+        raise problem(f"must not hold a user name or password; put credentials into {credentials_field}")
+    if not parts.hostname or parts.port == 0:
         raise problem("must name a host, and a port from 1 to 65535 if any")
     return url

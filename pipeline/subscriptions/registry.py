@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.config.definition import Definition
 from pipeline.core.clock import Clock, SystemClock
 from pipeline.core.errors import BrokerError, ConfigurationError
+from pipeline.core.keys import decode_key
 from pipeline.core.model import Event, Subscription
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.tail import Tail
@@ -43,7 +44,7 @@ class Registry:
         box: decrypts the secrets.
         definition: gives what subscriptions leave open.
         on_change: told of every change, from the first record on, of one subscription in log order; must not raise.
-        clock: for `endingAt` and the pauses between attempts.
+        clock: for the pauses between attempts.
     """
 
     def __init__(
@@ -56,8 +57,7 @@ class Registry:
         *,
         clock: Clock | None = None,
     ) -> None:
-        self._clock = clock or SystemClock()
-        self._tail = Tail(connection, topic, self._take, self._clock)
+        self._tail = Tail(connection, topic, self._take, clock or SystemClock())
         self._reader = RecordReader(box, definition, self._keep)
         self._box = box
         self._on_change = on_change
@@ -160,11 +160,8 @@ class Registry:
         return await self._reader.resolve(subscription)
 
     def _take(self, record: Event) -> None:
-        try:
-            subscription_id = (record.key or b"").decode()
-        except UnicodeDecodeError:
-            subscription_id = ""
-        if not subscription_id:
+        subscription_id = decode_key(record.key or b"")
+        if subscription_id is None:
             logger.warning("topic %s: the key of record %d is no subscription id", record.topic, record.offset)
             return
         self._reader.take(subscription_id, record.value, record.offset)
