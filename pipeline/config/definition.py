@@ -181,18 +181,18 @@ def _read_entrypoints(listener: Listener, path: str) -> tuple[list[tuple[Entrypo
     found: list[tuple[Entrypoint, str]] = []
     ignored: list[str] = []
     for index, data in enumerate(listener.entrypoints):
-        place = f"{path}.entrypoints[{index}]"
-        cleaned, dropped = drop_meaningless(Entrypoint, data, place)
+        entrypoint_path = f"{path}.entrypoints[{index}]"
+        cleaned, dropped = drop_meaningless(Entrypoint, data, entrypoint_path)
         ignored += dropped
-        found.append((read(Entrypoint, cleaned, place), place))
+        found.append((read(Entrypoint, cleaned, entrypoint_path), entrypoint_path))
     return found, ignored
 
 
 def _how_many(found: list[tuple[Entrypoint, str]]) -> str:
     if not found:
         return "must hold one listener of type subscription with an entrypoint of type webhook"
-    places = ", ".join(f"{place} ({entrypoint.type})" for entrypoint, place in found)
-    return f"the webhook entrypoint stands more than once: {places}; allowed: once"
+    paths = ", ".join(f"{path} ({entrypoint.type})" for entrypoint, path in found)
+    return f"the webhook entrypoint stands more than once: {paths}; allowed: once"
 
 
 _OTHER_LISTENERS = {"http", "tcp", "kafka"}

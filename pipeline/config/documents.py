@@ -58,8 +58,8 @@ def parse_documents(text: str, name: str = "document") -> list[object]:
         try:
             return [json.loads(text, object_pairs_hook=_unique)]
         except json.JSONDecodeError as error:
-            place = f"line {error.lineno}, column {error.colno}"
-            not_json = ConfigurationError(f"{name}: {place}: is not JSON: {error.msg}")
+            position = f"line {error.lineno}, column {error.colno}"
+            not_json = ConfigurationError(f"{name}: {position}: is not JSON: {error.msg}")
         except (ValueError, RecursionError):
             pass
     if not_json is not None and name.endswith(".json"):
@@ -68,8 +68,8 @@ def parse_documents(text: str, name: str = "document") -> list[object]:
         return [document for document in yaml.load_all(text, _Loader) if document is not None]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
-        raise ConfigurationError(f"{name}: {place}: {error.problem}") from None
+        position = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
+        raise ConfigurationError(f"{name}: {position}: {error.problem}") from None
     except yaml.YAMLError:
         raise ConfigurationError(f"{name}: holds characters that YAML does not allow") from None
     except (ValueError, RecursionError):
@@ -91,6 +91,6 @@ def read_document(path: Path) -> object:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        # Left to the YAML loader, which names the place.
+        # Left to the YAML loader, which names line and column.
         raise ValueError("a key stands twice")
     return result

@@ -69,14 +69,14 @@ def read_groups(documents: Sequence[object]) -> tuple[list[KafkaGroup], list[str
         group = read(EndpointGroup, cleaned, path)
         endpoints: list[KafkaEndpoint] = []
         others: list[str] = []
-        for place, endpoint in enumerate(group.endpoints):
+        for number, endpoint in enumerate(group.endpoints):
             if endpoint.type.lower() == "kafka":
-                kafka, dropped = _kafka_endpoint(group, endpoint, path, f"{path}.endpoints[{place}]")
+                kafka, dropped = _kafka_endpoint(group, endpoint, path, f"{path}.endpoints[{number}]")
                 endpoints.append(kafka)
                 ignored += dropped
             else:
                 others.append(endpoint.name)
-                ignored.append(f"{path}.endpoints[{place}]")
+                ignored.append(f"{path}.endpoints[{number}]")
         groups.append(KafkaGroup(group.name, path, tuple(endpoints), tuple(others)))
     _refuse_same_names(groups)
     return groups, ignored
@@ -172,11 +172,11 @@ def _shared(group: EndpointGroup, endpoint: Endpoint, group_path: str, path: str
     # Without inheritance the override stands alone, as it does in Gravitee.
     if endpoint.inherit_configuration is not False or endpoint.shared_configuration_override is None:
         sources.insert(0, (group.shared_configuration, f"{group_path}.{SHARED}"))
-    for data, place in sources:
+    for data, data_path in sources:
         if data is None:
             continue
-        cleaned, dropped = drop_meaningless(KafkaShared, data, place)
-        read(KafkaShared, cleaned, place)
+        cleaned, dropped = drop_meaningless(KafkaShared, data, data_path)
+        read(KafkaShared, cleaned, data_path)
         if isinstance(cleaned, Mapping):
             parts.append(cleaned)
         ignored += dropped

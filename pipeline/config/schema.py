@@ -113,15 +113,15 @@ def drop_meaningless(model: type[StrictModel], data: object, path: str = "") -> 
     kept: dict[object, object] = {}
     dropped: list[str] = []
     for key, value in data.items():
-        place = join(path, key)
+        key_path = join(path, key)
         if key in model.without_meaning:
-            dropped.append(place)
+            dropped.append(key_path)
             continue
         part = model.parts.get(str(key))
         if part is None:
             kept[key] = value
             continue
-        kept[key], deeper = _drop_below(part, value, place)
+        kept[key], deeper = _drop_below(part, value, key_path)
         dropped += deeper
     return kept, dropped
 
@@ -130,7 +130,7 @@ def _drop_below(model: type[StrictModel], value: object, path: str) -> tuple[obj
     if not isinstance(value, list):
         return drop_meaningless(model, value, path)
     pairs = [drop_meaningless(model, item, f"{path}[{index}]") for index, item in enumerate(value)]
-    return [kept for kept, _ in pairs], [place for _, dropped in pairs for place in dropped]
+    return [kept for kept, _ in pairs], [each for _, dropped in pairs for each in dropped]
 
 
 def _unpacked(text: str) -> object:

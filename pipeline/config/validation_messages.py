@@ -62,8 +62,8 @@ def sentence(model: type[BaseModel], details: ErrorDetails, path: str = "") -> s
     owner, field = locate(model, location)
     context = details.get("ctx", {})
     if details["type"] == "problem":
-        place = _path(path, (*location, context["field"]) if context["field"] else location)
-        return f"{place}: {context['sentence']}"
+        field_path = _path(path, (*location, context["field"]) if context["field"] else location)
+        return f"{field_path}: {context['sentence']}"
     return f"{_path(path, location)}: {_what(details, owner, field)}"
 
 

@@ -1,10 +1,10 @@
 """Which events a subscription wants: the filter dialects of the CloudEvents Subscriptions API, compiled. Pure.
 
-A filter is made once per revision (subscriptions/filters.py) and asked once per event. Three kinds of places can be
-looked at: attributes of a CloudEvent, headers of the record, and places in a JSON body. Nothing of an event is parsed
-that the filter does not ask for, and the body at most once. What isn't there matches nothing; nothing ever raises.
+A filter is made once per revision (subscriptions/filters.py) and asked once per event. It can look at attributes of a
+CloudEvent, at headers of the record, and through JSON pointers into the body. Nothing of an event is parsed that the
+filter does not ask for, and the body at most once. What isn't there matches nothing; nothing ever raises.
 
-Sources: CloudEvents Subscriptions API 1.0-wip, section 3.2.4 "Filters"; Kafka binding 1.0.2; RFC 6901 for places.
+Sources: CloudEvents Subscriptions API 1.0-wip, section 3.2.4 "Filters"; Kafka binding 1.0.2; RFC 6901 "JSON Pointer".
 """
 
 import json
@@ -51,7 +51,7 @@ class View:
             return content_type
         return self.header(CLOUD_EVENT_PREFIX + name)[:1]
 
-    def place(self, tokens: tuple[str, ...]) -> list[bytes]:
+    def pointed(self, tokens: tuple[str, ...]) -> list[bytes]:
         """A text, number or truth value in the body (RFC 6901 section 4)."""
         value = self.body()
         for token in tokens:
@@ -110,7 +110,7 @@ def _texts(value: Json) -> list[bytes]:
     return []
 
 
-class Place(Protocol):
+class Selector(Protocol):
     """Where in an event something is looked for."""
 
     def found(self, view: View) -> list[bytes]:
@@ -142,13 +142,13 @@ class RecordHeader:
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """A place in a JSON body: the unescaped reference tokens of a JSON pointer."""
+    """A JSON pointer into the body, as its unescaped reference tokens."""
 
     tokens: tuple[str, ...]
 
     def found(self, view: View) -> list[bytes]:
         """What stands there, if it is no object, no list and not null."""
-        return view.place(self.tokens)
+        return view.pointed(self.tokens)
 
 
 class Expression(Protocol):
@@ -161,15 +161,15 @@ class Expression(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """A place holds a text, begins or ends with it."""
+    """What is selected is a text, begins or ends with it."""
 
     dialect: Dialect
-    place: Place
+    selector: Selector
     text: bytes
 
     def matches(self, view: View) -> bool:
         """Whether one of the texts there does."""
-        texts, text = self.place.found(view), self.text
+        texts, text = self.selector.found(view), self.text
         match self.dialect:
             case "exact":
                 return text in texts

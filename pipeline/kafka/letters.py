@@ -87,30 +87,30 @@ class LetterReader:
         Raises:
             BrokerError: a letter that is there did not come.
         """
-        place = TopicPartition(self._topic, number)
-        self._consumer.seek(place, start)
+        partition = TopicPartition(self._topic, number)
+        self._consumer.seek(partition, start)
         position = start
         while position < self.ends[number]:
             try:
                 async with asyncio.timeout(SILENCE_SECONDS):
-                    letters, position = await self._next(place, position)
+                    letters, position = await self._next(partition, position)
             except TimeoutError:
                 raise BrokerError(f"topic {self._topic}: partition {number} can't be read at {position}") from None
             if letters:
                 yield letters
 
-    async def _next(self, place: TopicPartition, before: int) -> tuple[Sequence[Event], int]:
-        """What comes next, and the place behind it, which transaction markers may move as well."""
+    async def _next(self, partition: TopicPartition, before: int) -> tuple[Sequence[Event], int]:
+        """What comes next, and the offset behind it, which transaction markers may move as well."""
         position = before
         letters: Sequence[Event] = ()
         while position == before and not letters:
-            found = await self._consumer.getmany(place, timeout_ms=POLL_MS, max_records=BATCH)
-            letters = [record for record in found.get(place, ()) if record.offset < self.ends[place.partition]]
-            position = await self._consumer.position(place)
+            found = await self._consumer.getmany(partition, timeout_ms=POLL_MS, max_records=BATCH)
+            letters = [record for record in found.get(partition, ()) if record.offset < self.ends[partition.partition]]
+            position = await self._consumer.position(partition)
         return letters, position
 
     async def commit(self, number: int, offset: int) -> None:
-        """Remember *offset* as the place of the reader's group."""
+        """Remember *offset* as the committed offset of the reader's group."""
         await self._consumer.commit({TopicPartition(self._topic, number): offset})
 
 
@@ -120,12 +120,14 @@ async def opened_letters(dlq: DeadLetterTopic, group: str | None = None) -> Asyn
 
     Args:
         dlq: the topic and its cluster.
-        group: whose place `commit` remembers; None: nobody's.
+        group: whose offset `commit` remembers; None: nobody's.
 
     Raises:
         BrokerError: the cluster can't be reached, or the topic does not exist or can't be read.
     """
-    places = [TopicPartition(dlq.topic, number) for number in range(await count_partitions(dlq.connection, dlq.topic))]
+    partitions = [
+        TopicPartition(dlq.topic, number) for number in range(await count_partitions(dlq.connection, dlq.topic))
+    ]
     consumer = AIOKafkaConsumer(
         group_id=group,
         enable_auto_commit=False,
@@ -136,9 +138,9 @@ async def opened_letters(dlq: DeadLetterTopic, group: str | None = None) -> Asyn
     )
     try:
         await consumer.start()
-        consumer.assign(places)
-        ends = await consumer.end_offsets(places)
-        yield LetterReader(dlq.topic, consumer, {place.partition: end for place, end in ends.items()})
+        consumer.assign(partitions)
+        ends = await consumer.end_offsets(partitions)
+        yield LetterReader(dlq.topic, consumer, {each.partition: end for each, end in ends.items()})
     except KafkaError as error:
         raise BrokerError(f"topic {dlq.topic}: {error}") from error
     finally:

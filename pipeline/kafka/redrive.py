@@ -7,8 +7,9 @@ confirmed it. A group's offset in a partition stands behind everything that its 
     <app>.redrive.<id>          runs for one subscription
     <app>.redrive-skipped       runs over what the first kind passes over
 
-A letter has been redriven if it lies before the place of one of the (two) groups it belongs to, so runs of different
-kinds don't repeat each other. Kafka forgets a group nobody uses after offsets.retention.minutes (a week by default).
+A letter has been redriven if it lies before the committed offset of one of the (two) groups it belongs to, so runs of
+different kinds don't repeat each other. Kafka forgets a group nobody uses after offsets.retention.minutes (a week by
+default).
 """
 
 import asyncio
@@ -120,20 +121,20 @@ class Marks:
     Args:
         admin: of the dead-letter cluster, started.
         app: the beginning of the groups' names.
-        places: the partitions of the dead-letter topic.
+        partitions: the partitions of the dead-letter topic.
     """
 
-    def __init__(self, admin: AIOKafkaAdminClient, app: str, places: Iterable[TopicPartition]) -> None:
+    def __init__(self, admin: AIOKafkaAdminClient, app: str, partitions: Iterable[TopicPartition]) -> None:
         self._admin = admin
         self._app = app
-        self._places = list(places)
+        self._partitions = list(partitions)
         self._known: dict[Scope, Mapping[int, int]] = {}
 
     async def of(self, scope: Scope) -> Mapping[int, int]:
         """The next letter of each partition for runs of *scope*; 0 where there was none."""
         if scope not in self._known:
-            offsets = await self._admin.list_consumer_group_offsets(scope.group(self._app), partitions=self._places)
-            self._known[scope] = {place.partition: max(0, found.offset) for place, found in offsets.items()}
+            offsets = await self._admin.list_consumer_group_offsets(scope.group(self._app), partitions=self._partitions)
+            self._known[scope] = {each.partition: max(0, found.offset) for each, found in offsets.items()}
         return self._known[scope]
 
     async def are_past(self, letter: Event, scopes: Iterable[Scope]) -> bool:
@@ -203,10 +204,10 @@ class Redrive:
             await self.producer.send(topic, _value(letter), letter.key, headers=headers_back(letter))
             for letter in letters
         ]
-        places = await asyncio.gather(*sent)
+        written = await asyncio.gather(*sent)
         return {
-            letter.offset: f"{topic}-{place.partition}-{place.offset}"
-            for letter, place in zip(letters, places, strict=True)
+            letter.offset: f"{topic}-{record.partition}-{record.offset}"
+            for letter, record in zip(letters, written, strict=True)
         }
 
 

@@ -21,9 +21,9 @@ from pipeline.core.filters import (
     EventFilter,
     Expression,
     Not,
-    Place,
     Pointer,
     RecordHeader,
+    Selector,
 )
 from pipeline.core.shown import shown
 
@@ -66,17 +66,17 @@ class _Compiler:
         if len(document) != 1:
             raise ConfigurationError(f"{path}: has {len(document)} fields; allowed: exactly one of {_DIALECTS}")
         [(name, value)] = document.items()
-        place = join(path, name)
+        name_path = join(path, name)
         match name:
             case "exact" | "prefix" | "suffix":
-                return self._comparison(name, value, place)
+                return self._comparison(name, value, name_path)
             case "all" | "any":
-                parts = self._parts(value, place, depth)
+                parts = self._parts(value, name_path, depth)
                 return AllOf(parts) if name == "all" else AnyOf(parts)
             case "not":
-                return Not(self.expression(value, place, depth + 1))
+                return Not(self.expression(value, name_path, depth + 1))
             case "sql":
-                raise ConfigurationError(f"{place}: CloudEvents SQL is not supported; allowed: {_DIALECTS}")
+                raise ConfigurationError(f"{name_path}: CloudEvents SQL is not supported; allowed: {_DIALECTS}")
             case _:
                 raise ConfigurationError(f"{path}: {shown(str(name))} is no dialect; allowed: {_DIALECTS}")
 
@@ -102,10 +102,10 @@ def _compare(dialect: Dialect, name: object, text: object, path: str) -> Compare
         raise ConfigurationError(
             f"{join(path, name)}: must be a text; numbers and truth values compare as they are written"
         )
-    return Compare(dialect, _place(name, path), text.encode("utf-8", "surrogatepass"))
+    return Compare(dialect, _selector(name, path), text.encode("utf-8", "surrogatepass"))
 
 
-def _place(name: str, path: str) -> Place:
+def _selector(name: str, path: str) -> Selector:
     if name.startswith("/"):
         if _BAD_ESCAPE.search(name):
             raise ConfigurationError(f"{path}: {shown(name)} holds a ~ that is neither ~0 nor ~1 (RFC 6901)")

@@ -175,9 +175,9 @@ def _moved(wanted: WireSubscription, stored: WireSubscription) -> list[tuple[tup
     if _origin(new.callback_url) != _origin(old.callback_url):
         sent = ("headers", "auth", "callbackUrl?")
         moved.append((tuple(f"{OPTIONS}.{name}" for name in sent), f"{OPTIONS}.callbackUrl"))
-    place, former = _endpoint(new.auth), _endpoint(old.auth)
-    if place is not None and former is not None and _origin(place[1]) != _origin(former[1]):
-        moved.append(((f"{OPTIONS}.auth.oauth2", f"{OPTIONS}.auth.jwtProfileOauth2"), f"{OPTIONS}.auth.{place[0]}"))
+    endpoint, former = _endpoint(new.auth), _endpoint(old.auth)
+    if endpoint is not None and former is not None and _origin(endpoint[1]) != _origin(former[1]):
+        moved.append(((f"{OPTIONS}.auth.oauth2", f"{OPTIONS}.auth.jwtProfileOauth2"), f"{OPTIONS}.auth.{endpoint[0]}"))
     return moved
 
 
@@ -206,11 +206,11 @@ def change_secrets(model: Part, change: ValueChange, path: str = "") -> Part:
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
         if value is not None:
-            place = join(path, alias(name, field))
+            field_path = join(path, alias(name, field))
             if isinstance(value, str) and name in model.marked_url:
-                update[name] = _changed_url(value, change, place)
+                update[name] = _changed_url(value, change, field_path)
             else:
-                update[name] = _changed(value, change, place, is_secret=name in secret)
+                update[name] = _changed(value, change, field_path, is_secret=name in secret)
     return model.model_copy(update=update)
 
 

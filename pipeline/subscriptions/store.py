@@ -222,8 +222,8 @@ class SubscriptionStore:
         self, subscription_id: str, partition: int, offset: int, *, discard_waiting: bool | None = None
     ) -> Change:
         """Go on from an offset of one partition, forward only if that may discard events. Raises as `resume` does."""
-        place: dict[str, object] = {"partition": partition, "offset": offset, "discardWaiting": discard_waiting}
-        return await self._go_on_from(subscription_id, place)
+        where: dict[str, object] = {"partition": partition, "offset": offset, "discardWaiting": discard_waiting}
+        return await self._go_on_from(subscription_id, where)
 
     async def replay_since(
         self, subscription_id: str, timestamp: str, *, discard_waiting: bool | None = None
@@ -231,8 +231,8 @@ class SubscriptionStore:
         """Go on from an ISO 8601 time, in every partition; otherwise as `replay`."""
         return await self._go_on_from(subscription_id, {"timestamp": timestamp, "discardWaiting": discard_waiting})
 
-    async def _go_on_from(self, subscription_id: str, place: dict[str, object]) -> Change:
-        resume_from = read(ResumeFrom, place, "resumeFrom")
+    async def _go_on_from(self, subscription_id: str, where: dict[str, object]) -> Change:
+        resume_from = read(ResumeFrom, where, "resumeFrom")
         return await self._edit(subscription_id, {"resume_from": resume_from}, always=True)
 
     async def _edit(self, subscription_id: str, update: dict[str, object], *, always: bool = False) -> Change:
