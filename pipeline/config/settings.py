@@ -11,10 +11,10 @@ from typing import Annotated, Any, Final
 from cryptography.fernet import Fernet
 from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pipeline.config.schema import problem
-from pipeline.config.settings_sources import PREFIX, EnvironmentSource, FileSource
+from pipeline.config.settings_sources import PREFIX, read_environment, read_file
 from pipeline.config.validation_messages import sentence
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import shown
@@ -116,8 +116,10 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # as above
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then the environment, then the file."""
-        environment = EnvironmentSource(settings_cls, os.environ)
-        return init_settings, environment, FileSource(settings_cls, environment.config_path)
+        fields = settings_cls.model_fields
+        environment, path = read_environment(fields, os.environ)
+        file = {} if path is None else read_file(fields, path)
+        return init_settings, InitSettingsSource(settings_cls, environment), InitSettingsSource(settings_cls, file)
 
     @field_validator("secret_keys", mode="before")
     @classmethod
