@@ -1,13 +1,14 @@
-"""How many connections the pages take, and for how long one may owe a request.
+"""How many connections the pages take, and for how long one may owe a request, or leave an answer unread.
 
-aiohttp bounds neither: whoever opens connections and sends half a request on each would take the file descriptors that
-deliveries need. `GatedRunner` stands in for the runner of Faust's web driver; every connection goes through its gate.
+aiohttp bounds none of it: whoever opens connections and sends half a request on each would take the file descriptors
+that deliveries need; and whoever reads no answers would keep the connections, and with them everybody else out.
+`GatedRunner` stands in for the runner of Faust's web driver; every connection goes through its gate.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from aiohttp import web
@@ -18,7 +19,8 @@ MOST_CONNECTIONS: Final = 128
 """Open at a time; a scraper, some probes and a person or two need ten."""
 
 REQUEST_SECONDS: Final = 10.0
-"""For a whole head from the opening or the last answer, and for a whole body from its head."""
+"""For a whole head from the opening or the last answer, for a whole body from its head, and for an answer that fills
+the buffers to be read on."""
 
 CHECKS: Final = 4
 """A connection is closed after at most REQUEST_SECONDS and one part of so many of them."""
@@ -27,13 +29,14 @@ LOG_SECONDS: Final = 10.0
 
 
 class Gate:
-    """Makes the protocols of a server, and closes the connections that owe a request.
+    """Makes the protocols of a server, and closes the connections that owe something.
 
     Args:
         server: aiohttp's, which makes one protocol for each connection.
-        most: connections at a time. When one more comes, the one that has owed a request for longest makes room; where
-            all are being answered, the new one is closed.
-        request_seconds: how long one may owe a request.
+        most: connections at a time. When one more comes, the one that has owed something for longest makes room, else
+            the oldest that has sent more requests than the one that is being answered; if there is none, the new one is
+            closed.
+        request_seconds: how long one may owe a request, or leave an answer unread.
     """
 
     def __init__(
@@ -51,6 +54,11 @@ class Gate:
         self._closed = 0
         self._spoke_at = -LOG_SECONDS
 
+    @property
+    def connections(self) -> Collection["GatedConnection"]:
+        """Those that are open, the oldest first."""
+        return self._connections
+
     def __call__(self) -> "GatedConnection":
         """The protocol of a new connection."""
         return GatedConnection(self, self._server())
@@ -58,11 +66,11 @@ class Gate:
     def admit(self, connection: "GatedConnection") -> bool:
         """Whether there is room for a connection, if need be in place of another."""
         if len(self._connections) >= self._most:
-            owing = [each for each in self._connections if each.owes_request]
-            if not owing:
+            other = self._least_missed()
+            if other is None:
                 self._count_closed()
                 return False
-            self._close(min(owing, key=lambda each: each.owes_since))
+            self._close(other)
         self._connections[connection] = None
         self._check_soon()
         return True
@@ -74,6 +82,12 @@ class Gate:
             self._check.cancel()
             self._check = None
 
+    def _least_missed(self) -> "GatedConnection | None":
+        owing = {each: since for each in self._connections if (since := each.owes_since()) is not None}
+        if owing:
+            return min(owing, key=owing.__getitem__)
+        return next((each for each in self._connections if each.has_more_requests), None)
+
     def _check_soon(self) -> None:
         if self._check is None:
             self._check = asyncio.get_running_loop().call_later(self._request_seconds / CHECKS, self._close_late)
@@ -82,7 +96,8 @@ class Gate:
         self._check = None
         now = time.monotonic()
         for each in list(self._connections):
-            if each.owes_request and now - each.owes_since >= self._request_seconds:
+            since = each.owes_since()
+            if since is not None and now - since >= self._request_seconds:
                 self._close(each)
         if self._connections:
             self._check_soon()
@@ -99,7 +114,7 @@ class Gate:
         now = time.monotonic()
         if now - self._spoke_at >= LOG_SECONDS:
             logger.warning(
-                "web: closed %d connections without a whole request in %g s, or beyond %d at a time",
+                "web: closed %d connections without a whole request or with an unread answer for %g s, or beyond %d",
                 self._closed,
                 self._request_seconds,
                 self._most,
@@ -108,10 +123,9 @@ class Gate:
 
 
 class GatedConnection(asyncio.Protocol):
-    """One connection: aiohttp's protocol, and since when a request is owed.
+    """One connection: aiohttp's protocol, and since when its peer owes something.
 
     Attributes:
-        owes_since: `time.monotonic()` of the opening, of the last answer, or of the last whole head.
         has_begun: something of the request that is owed has come.
     """
 
@@ -120,20 +134,36 @@ class GatedConnection(asyncio.Protocol):
         self._inner = inner
         self._transport: asyncio.Transport | None = None
         self._is_admitted = False
-        self.owes_since = time.monotonic()
+        self._waits_since = time.monotonic()
+        self._unread_since: float | None = None
         self.has_begun = False
 
     @property
-    def owes_request(self) -> bool:
-        """No request, or one whose body is not complete, is being answered."""
+    def is_unread(self) -> bool:
+        """As much of an answer waits to be read as the buffers take."""
+        return self._unread_since is not None
+
+    @property
+    def has_more_requests(self) -> bool:
+        """Several requests have come, of which one is being answered or the next (RFC 9112 section 9.3.2)."""
+        in_hand = self._inner._current_request is not None  # noqa: SLF001 - aiohttp tells nowhere else
+        return in_hand + len(self._inner._messages) > 1  # noqa: SLF001 - as above
+
+    def owes_since(self) -> float | None:
+        """Since when, by `time.monotonic()`, its peer owes a request, the rest of one, or to read the answer.
+
+        A request is owed from the opening or the last answer, its body from its head. None: nothing is owed.
+        """
+        if self._unread_since is not None:
+            return self._unread_since
         request = self._inner._current_request  # noqa: SLF001 - aiohttp tells nowhere else
         if request is None:
-            return not self._inner._messages  # noqa: SLF001 - as above
+            return None if self._inner._messages else self._waits_since  # noqa: SLF001 - as above
         if request._payload.is_eof():  # noqa: SLF001 - as above
             # Being answered: whatever comes next is owed from then on.
-            self.owes_since, self.has_begun = time.monotonic(), False
-            return False
-        return True
+            self._waits_since, self.has_begun = time.monotonic(), False
+            return None
+        return self._waits_since
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let it in, or close it at once."""
@@ -150,7 +180,7 @@ class GatedConnection(asyncio.Protocol):
             self.has_begun = True
             self._inner.data_received(data)
             if self._inner._messages:  # noqa: SLF001 - a whole head has come
-                self.owes_since = time.monotonic()
+                self._waits_since = time.monotonic()
 
     def eof_received(self) -> None:
         """Nothing more comes."""
@@ -159,10 +189,12 @@ class GatedConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The peer does not read."""
+        self.has_begun, self._unread_since = True, time.monotonic()
         self._inner.pause_writing()
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """It does again, and has read most of what there was."""
+        self._unread_since = None
         self._inner.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -178,13 +210,24 @@ class GatedConnection(asyncio.Protocol):
 
 
 class GatedRunner(web.AppRunner):
-    """An application runner whose sites let connections in through a gate."""
+    """An application runner whose sites let connections in through a gate, one for all of them."""
+
+    _gate: Gate | None = None
 
     @property
     def server(self) -> Any:
         """What a site makes protocols with."""
         server = super().server
-        return None if server is None else self.gate(server)
+        if server is None:
+            self._gate = None
+        elif self._gate is None:
+            self._gate = self.gate(server)
+        return self._gate
+
+    async def cleanup(self) -> None:
+        """Close all, the gate too: when it is set up again it has another server."""
+        await super().cleanup()
+        self._gate = None
 
     def gate(self, server: web.Server) -> Gate:
         """A gate before *server*."""

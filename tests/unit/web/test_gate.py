@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import pytest
 from aiohttp import web
 
-from pipeline.web.gate import Gate, GatedRunner
+from pipeline.web.gate import Gate, GatedConnection, GatedRunner
 
 HALF = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
 WHOLE = HALF + b"\r\n"
+LARGE_BYTES = 16 * 1024 * 1024
+"""More than the sockets of both sides take."""
 HALF_BODY = b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345"
 
 
@@ -21,6 +23,7 @@ class Served:
 
     port: int
     slow: asyncio.Event
+    gate: Gate
 
     async def connect(self, data: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection on which *data* was sent."""
@@ -53,18 +56,24 @@ async def served(*, most: int = 4, request_seconds: float = 3600.0) -> AsyncIter
         await slow.wait()
         return web.Response(text="late")
 
+    async def large(_: web.Request) -> web.Response:
+        return web.Response(body=bytes(LARGE_BYTES))
+
     app = web.Application()
     app.add_routes([web.get("/health/live", live), web.post("/body", body), web.get("/late", late)])
+    app.add_routes([web.get("/large", large)])
+    gates: list[Gate] = []
 
     class Runner(GatedRunner):
         def gate(self, server: web.Server) -> Gate:
-            return Gate(server, most=most, request_seconds=request_seconds)
+            gates.append(Gate(server, most=most, request_seconds=request_seconds))
+            return gates[-1]
 
     runner = Runner(app, access_log=None)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield Served(runner.addresses[0][1], slow)
+        yield Served(runner.addresses[0][1], slow, gates[0])
     finally:
         slow.set()
         await runner.cleanup()
@@ -138,6 +147,62 @@ async def test_nobody_has_to_go_who_is_being_answered() -> None:
             writer.close()
 
 
+LARGE = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def unread(server: Served) -> list[GatedConnection]:
+    """The connections whose answer is not read on."""
+    return [each for each in server.gate.connections if each.is_unread]
+
+
+async def test_who_does_not_read_the_answer_makes_room() -> None:
+    """Else 128 connections, of whoever, would keep everybody out until they go: probes, scrapers, operators."""
+    async with served(most=2) as server, asyncio.timeout(10):
+        writers = [(await server.connect(LARGE))[1] for _ in range(2)]
+        while len(unread(server)) < 2:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+        assert await server.ask() == b"HTTP/1.1 200 OK\r\n"
+        for writer in writers:
+            writer.close()
+
+
+async def test_who_does_not_read_the_answer_is_closed_in_time() -> None:
+    async with served(request_seconds=0.2) as server, asyncio.timeout(10):
+        _, writer = await server.connect(LARGE + WHOLE + WHOLE)
+        while not unread(server):  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+        while server.gate.connections:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+        writer.close()
+
+
+async def test_who_reads_on_is_left_alone() -> None:
+    async with served(request_seconds=3600.0) as server, asyncio.timeout(10):
+        reader, writer = await server.connect(LARGE)
+        while not unread(server):  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+        await reader.readuntil(b"\r\n\r\n")
+        assert await reader.readexactly(LARGE_BYTES) == bytes(LARGE_BYTES)
+        assert not unread(server)
+        writer.write(WHOLE)
+        assert await reader.readuntil(b"live")
+        writer.close()
+
+
+async def test_whoever_asks_for_more_while_being_answered_makes_room() -> None:
+    """No browser and no scraper does; a connection that always has one more request in hand would never go."""
+    async with served(most=2) as server, asyncio.timeout(10):
+        greedy = [await server.connect(LATE + WHOLE) for _ in range(2)]
+        while not all(each.has_more_requests for each in server.gate.connections):  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+        assert await server.ask() == b"HTTP/1.1 200 OK\r\n"
+        await is_closed(greedy[0][0])  # the oldest
+        server.slow.set()
+        assert await greedy[1][0].readuntil(b"live")
+        for _, writer in greedy:
+            writer.close()
+
+
 async def test_a_connection_is_kept_for_the_next_request() -> None:
     async with served() as server:
         reader, writer = await server.connect(WHOLE)
@@ -156,4 +221,6 @@ async def test_what_was_closed_is_logged_once_in_a_while(caplog: pytest.LogCaptu
         for _, writer in halves:
             writer.close()
     lines = [record.getMessage() for record in caplog.records if record.name == "pipeline.web.gate"]
-    assert lines == ["web: closed 1 connections without a whole request in 3600 s, or beyond 2 at a time"]
+    assert lines == [
+        "web: closed 1 connections without a whole request or with an unread answer for 3600 s, or beyond 2"
+    ]
