@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
-from aiohttp import ClientError
+from aiohttp import ClientConnectionError, ClientError
 from aiohttp.abc import AbstractResolver
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EofStream
@@ -224,7 +224,13 @@ class Transport:
         connector = self._proxied if destination.is_proxied else self._straight
         while True:
             # It passes over the kept ones that have been closed meanwhile.
-            connection = await connector.connect(destination.dial, [], destination.connect_timeout)
+            try:
+                connection = await connector.connect(destination.dial, [], destination.connect_timeout)
+            except asyncio.CancelledError:
+                # A connector that is closed cancels its lookups, and with them those who wait for one.
+                if not connector.closed or _is_to_end():
+                    raise
+                raise ClientConnectionError from None
             wire = cast("Wire", connection.protocol)
             if not wire.is_idle or may_reuse(wire):
                 return connection
@@ -284,6 +290,12 @@ def _announces_body(message: "RawResponseMessage") -> bool:
     """Whether a body seems to follow where the head ends the answer (RFC 9112 section 6.3)."""
     headers = message.headers
     return "Transfer-Encoding" in headers or headers.get("Content-Length", "0") != "0"
+
+
+def _is_to_end() -> bool:
+    """Whether it is the running task that was cancelled, and not what it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _log_unexpected(error: Exception) -> None:

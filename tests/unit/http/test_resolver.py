@@ -110,6 +110,26 @@ async def test_a_lookup_has_a_time_limit_of_its_own(monkeypatch: pytest.MonkeyPa
     )
 
 
+async def test_closing_ends_the_attempts_that_wait_for_a_name() -> None:
+    """They are not cancelled: whoever made them has asked for none of that."""
+    async with name_server() as names:
+        async with calling(names) as callback:
+            subscriptions = [Subscription(f"s{n}", 1, "http://slow.example:1/", http=LIMITS) for n in range(3)]
+            calls = [asyncio.ensure_future(callback(each, event(), 1)) for each in subscriptions]
+            await names.until_asked(2)
+        outcomes = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 5)
+    assert outcomes == [Failed("no connection to slow.example:1: ClientConnectionError", may_have_arrived=False)] * 3
+
+
+async def test_who_waits_for_a_name_can_be_cancelled() -> None:
+    async with name_server() as names, calling(names) as callback:
+        call = asyncio.ensure_future(callback(Subscription("s", 1, "http://slow.example:1/", http=LIMITS), event(), 1))
+        await names.until_asked(2)
+        call.cancel()
+        await asyncio.wait([call])
+        assert call.cancelled()
+
+
 async def test_a_name_that_does_not_exist_is_a_sentence() -> None:
     async with name_server({"no.example": []}) as names, calling(names) as callback:
         outcome = await callback(Subscription("s", 1, "http://no.example:1/", http=LIMITS), event(), 1)
