@@ -125,8 +125,11 @@ class RecordReader:
             problem = "; ".join(error.problems)
             if not self._is_closed:
                 logger.warning("subscription %s, revision %d, can't be used: %s", subscription_id, revision, problem)
-        except Exception as error:
-            # A fault of ours. One record must not end the reading of all that come after it.
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            # A fault of ours, or of a library: what panics in Rust (cryptography, pydantic) is no Exception. One record
+            # must not end the reading of all that come after it.
             problem = f"internal error: {type(error).__name__}"
             logger.exception("subscription %s, revision %d, can't be read", subscription_id, revision)
         return broken(subscription_id, self._definition, revision, problem)

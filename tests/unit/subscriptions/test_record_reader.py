@@ -16,6 +16,7 @@ from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
 from pipeline.subscriptions.envelope import parse_subscription
 from pipeline.subscriptions.record_reader import RecordReader
+from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import SecretBox
 from tests.support.costly_stores import PASSWORD, hidden
 
@@ -29,9 +30,9 @@ TOO_COSTLY = (
 class Reading:
     """A reader, and what it told: (id, revision), without a revision when it was deleted."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: type[SecretBox] = SecretBox) -> None:
         definition = Definition("orders", Source(KafkaConnection(("k:9092",)), "events"))
-        box = SecretBox([Fernet.generate_key().decode()])
+        box = kind([Fernet.generate_key().decode()])
         self.reader = RecordReader(box, definition, self._note)
         self.told: list[tuple[str, int | None]] = []
         self.newest: dict[str, Subscription | None] = {}
@@ -99,6 +100,31 @@ async def test_a_costly_store_is_a_problem_and_refused_with_the_same_sentence(re
     with pytest.raises(ConfigurationError) as caught:
         await reading.reader.resolve(parse_subscription(document("a", costly)))
     assert caught.value.problems == [TOO_COSTLY]
+
+
+class Panic(BaseException):
+    """What a library written in Rust raises where it finds a fault of its own: pyo3's is no Exception either."""
+
+
+class PanickingBox(SecretBox):
+    """Of which one subscription shows a fault."""
+
+    def open(self, subscription: WireSubscription) -> WireSubscription:
+        if subscription.id == "bad":
+            raise Panic("called `Option::unwrap()` on a `None` value")
+        return super().open(subscription)
+
+
+@pytest.mark.parametrize("store", [None, KEYS], ids=["at once", "in the thread"])
+async def test_a_panic_over_one_record_ends_nothing(store: bytes | None, caplog: pytest.LogCaptureFixture) -> None:
+    reading = Reading(PanickingBox)
+    for revision, name in enumerate(["good", "bad", "better"]):
+        reading.reader.take(name, record(name, store), revision)
+    await reading.reader.settled()
+    await reading.reader.close()
+    problems = [found and found.problem for found in reading.newest.values()]
+    assert problems == [None, "internal error: Panic", None]
+    assert "subscription bad, revision 1, can't be read" in caplog.text
 
 
 async def test_what_waits_when_it_is_closed_is_not_told(reading: Reading, caplog: pytest.LogCaptureFixture) -> None:
