@@ -63,22 +63,28 @@ def tls_context(options: TlsOptions) -> ssl.SSLContext:
         except (ssl.SSLError, ValueError):
             raise ConfigurationError("ssl.trustStore: holds no readable PEM certificate") from None
     if options.client_certificate_pem is not None:
-        _show_certificate(context, options.client_certificate_pem, options.client_key_pem or "")
-    return context
-
-
-def _show_certificate(context: ssl.SSLContext, certificate: str, key: str) -> None:
-    # OpenSSL's Python face takes files only. The folder is readable by this user alone, and gone right away.
-    with tempfile.TemporaryDirectory(prefix="tls-") as folder:
-        pem = Path(folder, "client.pem")
-        pem.write_text(f"{certificate}\n{key}\n", encoding="utf-8")
         try:
-            # Without a password function OpenSSL would ask for one on the terminal.
-            context.load_cert_chain(pem, password=_no_password)
+            show_certificate(context, options.client_certificate_pem, options.client_key_pem or "")
         except (ssl.SSLError, ValueError):
             raise ConfigurationError(
                 "ssl.keyStore: holds no readable PEM certificate with the private key that belongs to it"
             ) from None
+    return context
+
+
+def show_certificate(context: ssl.SSLContext, certificate_pem: str, key_pem: str) -> None:
+    """Let *context* show a certificate chain, for which it has the private key.
+
+    Raises:
+        ssl.SSLError: one of them can't be read, or they don't belong together.
+        ValueError: the key is encrypted.
+    """
+    # OpenSSL's Python face takes files only. The folder is readable by this user alone, and gone right away.
+    with tempfile.TemporaryDirectory(prefix="tls-") as folder:
+        pem = Path(folder, "client.pem")
+        pem.write_text(f"{certificate_pem}\n{key_pem}\n", encoding="utf-8")
+        # Without a password function OpenSSL would ask for one on the terminal.
+        context.load_cert_chain(pem, password=_no_password)
 
 
 def _no_password() -> str:

@@ -2,7 +2,6 @@
 
 import re
 import ssl
-import tempfile
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import TlsOptions
 from pipeline.core.shown import shown
+from pipeline.http.tls import show_certificate
 
 if TYPE_CHECKING:
     from faust.types.auth import CredentialsArg
@@ -58,7 +58,11 @@ class KafkaConnection:
         tls = self.tls or TlsOptions()
         context = ssl.create_default_context(cadata=tls.trusted_pem)
         if tls.client_certificate_pem and tls.client_key_pem:
-            _load_client_certificate(context, tls.client_certificate_pem, tls.client_key_pem)
+            try:
+                show_certificate(context, tls.client_certificate_pem, tls.client_key_pem)
+            except (ssl.SSLError, ValueError) as error:
+                reason = getattr(error, "reason", None) or error
+                raise ConfigurationError(f"security.ssl.keyStore: refused by OpenSSL: {reason}") from None
         close_promptly(context)
         return context
 
@@ -138,14 +142,3 @@ def parse_bootstrap_servers(text: str, path: str) -> tuple[str, ...]:
 def _is_server(text: str) -> bool:
     match = _SERVER.fullmatch(text)
     return match is not None and 0 < int(match["port"]) <= _LAST_PORT
-
-
-def _load_client_certificate(context: ssl.SSLContext, certificate_pem: str, key_pem: str) -> None:
-    # OpenSSL's Python binding takes keys only from files; this one is readable by its owner alone and goes at once.
-    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
-        file.write(f"{key_pem}\n{certificate_pem}")
-        file.flush()
-        try:
-            context.load_cert_chain(file.name)
-        except ssl.SSLError as error:
-            raise ConfigurationError(f"security.ssl.keyStore: refused by OpenSSL: {error.reason}") from None
