@@ -264,6 +264,8 @@ class Dispatcher:
             rows, found = opened
             partition = Partition(number, position, self, rows)
             self._open[number] = _Open(partition, rows)
+            if log is not None and log.broken is not None:
+                self.telemetry.log_broken(number, log.broken)
             partition.wishes.open(found, self._registry.all(), log)
         finally:
             self._opening.pop(number, None)

@@ -23,28 +23,6 @@ BreakKind = Literal["recreated", "truncated", "retention"]
 
 
 @dataclass(frozen=True, slots=True)
-class LogBounds:
-    """One partition of the source topic, as its brokers tell.
-
-    Attributes:
-        begin: the first offset that is left.
-        end: the offset that the next record gets.
-        topic_id: of the topic it belongs to, None where no broker tells.
-        former_id: of the topic that was last committed to, None if nobody noted it. For rows that name no topic.
-    """
-
-    begin: int
-    end: int
-    topic_id: str | None = None
-    former_id: str | None = None
-
-    @classmethod
-    def unseen(cls, topic_id: str | None) -> Self:
-        """Of a partition that no broker leads now: any place may be in it, and a fetch will tell."""
-        return cls(0, LARGEST_OFFSET, topic_id)
-
-
-@dataclass(frozen=True, slots=True)
 class Break:
     """A place that has lost its meaning.
 
@@ -63,6 +41,30 @@ class Break:
         if self.kind == "recreated":
             return self.goes_on_at  # what retention has already deleted of the new log
         return max(0, self.goes_on_at - self.place)
+
+
+@dataclass(frozen=True, slots=True)
+class LogBounds:
+    """One partition of the source topic, as its brokers tell.
+
+    Attributes:
+        begin: the first offset that is left.
+        end: the offset that the next record gets.
+        topic_id: of the topic it belongs to, None where no broker tells.
+        former_id: of the topic that was last committed to, None if nobody noted it. For rows that name no topic.
+        broken: what had become of the committed offset. Who opens the partition tells of it: not all who try do.
+    """
+
+    begin: int
+    end: int
+    topic_id: str | None = None
+    former_id: str | None = None
+    broken: Break | None = None
+
+    @classmethod
+    def unseen(cls, topic_id: str | None) -> Self:
+        """Of a partition that no broker leads now: any place may be in it, and a fetch will tell."""
+        return cls(0, LARGEST_OFFSET, topic_id)
 
 
 def find_break(place: int, topic_id: str | None, log: LogBounds) -> Break | None:

@@ -78,22 +78,24 @@ class LogCheck:
         logs = await self._source.look(list(committed))
         # Kafka deletes a topic's offsets with it: then only who has read the former one can tell.
         self._is_another = any(self.is_another(log.topic_id) for log in logs.values())
-        self._logs = {number: replace(log, former_id=committed[number].topic_id) for number, log in logs.items()}
         self._suspect.clear()
-        places = {number: self._place(number, committed[number], log) for number, log in self._logs.items()}
+        self._logs, places = {}, {}
+        for number, log in logs.items():
+            place = committed[number]
+            found = None if place.offset is None else find_break(place.offset, place.topic_id, log)
+            self._logs[number] = replace(log, former_id=place.topic_id, broken=found)
+            if place.offset is None:
+                places[number] = self._begin_without_place(number, log)
+            else:
+                places[number] = place.offset if found is None else found.goes_on_at
         return places, self._logs
 
-    def _place(self, number: int, committed: Committed, log: LogBounds) -> int:
-        if committed.offset is None:
-            # A new partition (initial_offsets.py), if not a new topic.
-            if self._is_another:
-                self._telemetry.log_broken(number, Break("recreated", 0, log.begin))
-            return log.begin
-        found = find_break(committed.offset, committed.topic_id, log)
-        if found is None:
-            return committed.offset
-        self._telemetry.log_broken(number, found)
-        return found.goes_on_at
+    def _begin_without_place(self, number: int, log: LogBounds) -> int:
+        """At the beginning of a new partition (initial_offsets.py), if not of a new topic."""
+        if self._is_another:
+            # At once: with the next assignment the topic is the one that is known.
+            self._telemetry.log_broken(number, Break("recreated", 0, log.begin))
+        return log.begin
 
     async def find_place(self, number: int, offset: int) -> int | None:
         """Where to go on after a fetch from *offset* was out of range; None if the partition has to be opened anew."""

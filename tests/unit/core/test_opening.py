@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from pipeline.core.log_bounds import Break, LogBounds
 from pipeline.core.model import Subscription
 from tests.support.core import Core
 from tests.support.fakes import MemoryRegistry
@@ -24,4 +25,15 @@ async def test_a_fault_while_a_partition_is_opened_shows() -> None:
     with pytest.raises(LookupError, match="a fault"):
         await core.open()
     assert not core.dispatcher.has_opened
+    await core.end()
+
+
+@in_virtual_time
+async def test_who_opens_a_partition_tells_what_had_become_of_its_place() -> None:
+    core = Core()
+    core.produce(8)
+    core.committed = 4
+    await core.open(LogBounds(4, 8, "a", broken=Break("retention", 1, 4)))
+    assert core.telemetry.drops["retention"] == 3
+    assert core.telemetry.log_breaks["retention"] == 1
     await core.end()

@@ -1,5 +1,6 @@
 """Where partitions go on, given what was committed and what the brokers tell of the log."""
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -7,7 +8,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
-from pipeline.core.log_bounds import LogBounds
+from pipeline.core.log_bounds import Break, LogBounds
 from pipeline.observability.telemetry import Telemetry
 from pipeline.runtime.consumer import DeliveryConsumer
 from pipeline.runtime.log_check import Committed, LogCheck
@@ -38,12 +39,23 @@ def check_of(brokers: Brokers) -> tuple[LogCheck, Telemetry]:
     return LogCheck(brokers, telemetry), telemetry
 
 
+async def begun(
+    check: LogCheck, telemetry: Telemetry, committed: Mapping[int, Committed]
+) -> tuple[dict[int, int], dict[int, LogBounds]]:
+    """What `LogCheck.begin` says, and told as the dispatcher tells it."""
+    places, logs = await check.begin(committed)
+    for number, log in logs.items():
+        if log.broken is not None:
+            telemetry.log_broken(number, log.broken)
+    return places, logs
+
+
 async def test_each_partition_begins_where_the_group_stands_if_that_is_in_the_log() -> None:
     check, telemetry = check_of(
         Brokers(p0=LogBounds(0, 9, "a"), p1=LogBounds(4, 9, "a"), p2=LogBounds(4, 9, "a"), p3=LogBounds(4, 9, "a"))
     )
-    places, logs = await check.begin(
-        {0: Committed(0, "a"), 1: Committed(None), 2: Committed(1, "a"), 3: Committed(99, "a")}
+    places, logs = await begun(
+        check, telemetry, {0: Committed(0, "a"), 1: Committed(None), 2: Committed(1, "a"), 3: Committed(99, "a")}
     )
     assert places == {0: 0, 1: 4, 2: 4, 3: 9}
     assert {number: log.former_id for number, log in logs.items()} == {0: "a", 1: None, 2: "a", 3: "a"}
@@ -54,7 +66,7 @@ async def test_each_partition_begins_where_the_group_stands_if_that_is_in_the_lo
 
 async def test_a_topic_made_again_is_known_by_the_id_noted_beside_the_offset() -> None:
     check, telemetry = check_of(Brokers(p0=LogBounds(0, 90, "b")))
-    assert (await check.begin({0: Committed(50, "a")}))[0] == {0: 0}
+    assert (await begun(check, telemetry, {0: Committed(50, "a")}))[0] == {0: 0}
     assert telemetry.warnings() == [
         "partition 0: the source topic was deleted and made again; the new one is delivered from its beginning"
     ]
@@ -138,7 +150,7 @@ async def test_a_partition_that_nobody_leads_goes_on_where_it_was_and_is_committ
 
 async def test_a_partition_that_nobody_leads_is_known_to_be_another_topics() -> None:
     check, telemetry = check_of(Brokers(p0=LogBounds.unseen("b")))
-    assert (await check.begin({0: Committed(5, "a")}))[0] == {0: 0}
+    assert (await begun(check, telemetry, {0: Committed(5, "a")}))[0] == {0: 0}
     assert telemetry.log_breaks["recreated"] == 1
 
 
@@ -193,5 +205,13 @@ async def test_all_partitions_are_read_from_where_they_are_opened_also_from_a_co
 
 async def test_a_committed_0_is_a_place_as_any_other_that_retention_can_pass() -> None:
     check, telemetry = check_of(Brokers(p0=LogBounds(4, 9, "a")))
-    assert (await check.begin({0: Committed(0, "a")}))[0] == {0: 4}
+    assert (await begun(check, telemetry, {0: Committed(0, "a")}))[0] == {0: 4}
     assert telemetry.drops["retention"] == 4
+
+
+async def test_what_became_of_a_place_is_not_told_by_who_does_not_open_the_partition() -> None:
+    """A start of several workers is several assignments: the same events would be counted by each that saw one."""
+    check, telemetry = check_of(Brokers(p0=LogBounds(4, 9, "a")))
+    for _ in range(2):
+        assert (await check.begin({0: Committed(1, "a")}))[1][0].broken == Break("retention", 1, 4)
+    assert not telemetry.drops["retention"]
