@@ -7,22 +7,24 @@ token endpoints obey the same address guard, TLS and proxy rules as callbacks do
 import base64
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
-from urllib.parse import quote_plus
+from urllib.parse import quote_plus, unquote_plus
 
 from oauthlib.oauth2 import BackendApplicationClient, MissingTokenError, OAuth2Error
 
 from pipeline.auth.access_token import AccessToken
 from pipeline.auth.assertion import ASSERTION_TYPE, client_assertion
 from pipeline.core.clock import Clock
+from pipeline.core.credentials import query_credentials
 from pipeline.core.model import BUSY_STATUSES, ClientAuth, JwtProfileAuth, OAuth2Auth, Subscription
 from pipeline.core.outcome import Failed, TokenRefused, TokenUnavailable
 from pipeline.core.redaction import MASK, mask_cut, shown_host
 from pipeline.core.shown import one_line
 from pipeline.http.credentials import is_bearer_token
 from pipeline.http.response import retry_after_seconds
+from pipeline.http.response_redaction import in_all_forms, without
 
 ERROR_CHARACTERS: Final = 300
 """How much of an error description is shown."""
@@ -116,15 +118,16 @@ def token_request(auth: ClientAuth, now: float) -> TokenRequest:
         now: Unix seconds.
     """
     scope = " ".join(auth.scopes) or None
+    in_url = [form for value in query_credentials(auth.endpoint) for form in (value, unquote_plus(value))]
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
     if isinstance(auth, JwtProfileAuth):
         assertion = client_assertion(auth, now)
         body = BackendApplicationClient(auth.subject).prepare_request_body(
             scope=scope, client_assertion_type=ASSERTION_TYPE, client_assertion=assertion
         )
-        return TokenRequest(body, headers, (assertion, auth.key.decode("latin-1")))
+        return TokenRequest(body, headers, (assertion, auth.key.decode("latin-1"), *in_url))
     client, basic = BackendApplicationClient(auth.client_id), _basic_credentials(auth)
-    secrets = (auth.client_secret, quote_plus(auth.client_secret), basic)
+    secrets = (auth.client_secret, quote_plus(auth.client_secret), basic, *in_url)
     if auth.client_auth_method == "client_secret_basic":
         headers["Authorization"] = f"Basic {basic}"
         return TokenRequest(client.prepare_request_body(scope=scope), headers, secrets)
@@ -139,7 +142,7 @@ def _basic_credentials(auth: OAuth2Auth) -> str:
 
 
 def read_answer(
-    endpoint: str, secrets: Iterable[str], status: int, body: bytes, asked_at: float
+    endpoint: str, secrets: Collection[str], status: int, body: bytes, asked_at: float
 ) -> AccessToken | TokenRefused | TokenUnavailable:
     """What the answer of a token endpoint means.
 
@@ -194,7 +197,7 @@ def _bearer_token(fields: Mapping[str, object]) -> str:
     read_here = {
         name: _shown(fields[name]) if isinstance(fields[name], dict | list) else fields[name]
         for name in names
-        if fields.get(name) is not None
+        if fields.get(name) is not None and (name != "error" or fields[name])  # an empty error is none
     }
     try:
         token = BackendApplicationClient("").parse_request_body_response(json.dumps(read_here))
@@ -235,14 +238,16 @@ def _number(value: object) -> float | None:
         return None
 
 
-def _explanation(secrets: Iterable[str], fields: Mapping[str, object]) -> str:
+def _explanation(secrets: Collection[str], fields: Mapping[str, object]) -> str:
     """`error: error_description` of an error answer (RFC 6749 section 5.2), without what must not be shown."""
     parts = [_shown(fields[name]) for name in ("error", "error_description") if fields.get(name)]
     text = ": ".join(parts)
-    for secret in secrets:
+    forms = in_all_forms(secret.encode() for secret in secrets)
+    shown = without(text.encode("utf-8", "replace"), forms).decode("utf-8", "replace")
+    for secret in secrets:  # the short ones, too
         if secret:
-            text = text.replace(secret, MASK)
-    return _printable(text)
+            shown = shown.replace(secret, MASK)
+    return _printable(shown)
 
 
 def _printable(text: str) -> str:

@@ -43,7 +43,12 @@ def confidences(subscription: Subscription, authorization: str | None) -> tuple[
     told = set(_secrets(subscription))
     if authorization is not None:
         told |= set(_of_header(authorization))
-    forms = {form for secret in told if len(secret) >= SHORTEST_BYTES for form in _forms(secret)}
+    return in_all_forms(told)
+
+
+def in_all_forms(secrets: Iterable[bytes]) -> tuple[bytes, ...]:
+    """How *secrets* may look in an answer, longest first; those that are too short are left out."""
+    forms = {form for secret in secrets if len(secret) >= SHORTEST_BYTES for form in _forms(secret)}
     return tuple(sorted((form for form in forms if len(form) >= SHORTEST_BYTES), key=len, reverse=True))
 
 

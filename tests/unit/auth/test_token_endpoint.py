@@ -3,9 +3,9 @@
 import base64
 import json
 import math
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, unquote_plus
+from urllib.parse import parse_qs, quote, unquote_plus
 
 import jwt
 import pytest
@@ -261,6 +261,37 @@ async def test_an_error_that_echoes_the_secrets_does_not_show_them(bench: Bench)
     assert answer.error.startswith("invalid_client: ***")
     for hidden in (SECRET, "s3cr3t", headers["Authorization"].split()[1], "other"):
         assert hidden not in answer.error
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda secret: base64.b64encode(secret.encode()).decode(),
+        lambda secret: base64.b64encode(f"x{secret}".encode()).decode()[2:],
+        lambda secret: quote(secret, safe="").lower(),  # which has no other capitals
+        lambda secret: json.dumps(secret)[1:-1],
+    ],
+    ids=["base64", "base64 of more", "percent-encoded", "JSON"],
+)
+def test_an_error_shows_no_secret_in_any_other_form(form: Callable[[str], str]) -> None:
+    auth = OAuth2Auth("https://id.example/token", "c", 'pl/an+ted"sécret')
+    body = json.dumps({"error": "invalid_client", "error_description": f"<{form(auth.client_secret)}>"}).encode()
+    answer = read_answer(auth.endpoint, token_request(auth, NOW).secrets, 400, body, NOW)
+    assert answer == TokenRefused("invalid_client: <***> (HTTP 400 from id.example)")
+
+
+def test_an_error_shows_no_credential_of_the_endpoints_query() -> None:
+    auth = OAuth2Auth("https://id.example/token?api_key=in-the-url%21", "c", "s")
+    body = json.dumps({"error": "no", "error_description": "/token?api_key=in-the-url%21, in-the-url!"}).encode()
+    answer = read_answer(auth.endpoint, token_request(auth, NOW).secrets, 400, body, NOW)
+    assert isinstance(answer, TokenRefused)
+    assert "in-the-url" not in answer.error
+
+
+@pytest.mark.parametrize("error", ["", None, False])
+def test_an_empty_error_beside_a_token_is_none(error: object) -> None:
+    body = json.dumps({"access_token": "T1", "error": error}).encode()
+    assert read_answer(AUTH.endpoint, SECRETS, 200, body, NOW) == AccessToken("T1", NOW)
 
 
 def test_an_error_is_one_short_printable_line() -> None:
