@@ -198,11 +198,11 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 
 
 def _refuse_same_names(groups: Sequence[KafkaGroup]) -> None:
-    places: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for group in groups:
-        # An endpoint may be called like its own group: both lead to the same place.
+        # An endpoint may be called like its own group: both lead to the same topic.
         names = [(group.name, group.path), *((e.name, e.path) for e in group.endpoints if e.name != group.name)]
         for name, path in names:
-            if name in places:
-                raise ConfigurationError(f"{path}.name: {shown(name)} is taken by {places[name]}; names are unique")
-            places[name] = path
+            if name in paths:
+                raise ConfigurationError(f"{path}.name: {shown(name)} is taken by {paths[name]}; names are unique")
+            paths[name] = path

@@ -33,9 +33,9 @@ class Signer:
         """Keys from `whsec_<base64>` (HMAC-SHA256, 24 to 64 bytes) or `whsk_<base64>` (ed25519, a 32-byte seed).
 
         Raises:
-            ConfigurationError: a secret is neither; its text is never shown, only its place in the list.
+            ConfigurationError: a secret is neither; its text is never shown, only its number in the list.
         """
-        return cls(tuple(_key(secret, f"signing.secrets[{place}]") for place, secret in enumerate(secrets)))
+        return cls(tuple(_key(secret, f"signing.secrets[{number}]") for number, secret in enumerate(secrets)))
 
     def signature(self, webhook_id: str, timestamp: int, body: bytes) -> str:
         """The value of `webhook-signature`.

@@ -73,9 +73,9 @@ class DeliveryConsumer(driver.Consumer):
     def _dispatcher(self) -> Dispatcher:
         return self.app.dispatcher
 
-    def _source_partitions(self, places: set[TP]) -> set[int]:
+    def _source_partitions(self, tps: set[TP]) -> set[int]:
         topic = self._dispatcher.topic
-        return {place.partition for place in places if place.topic == topic}
+        return {tp.partition for tp in tps if tp.topic == topic}
 
     # --------------------------------------------------------------- records come
 
@@ -83,20 +83,20 @@ class DeliveryConsumer(driver.Consumer):
         """Fetch; see `faust.transport.consumer.Consumer.getmany`, whose checks are kept."""
         generation, records, active = await self._fetch(timeout)
         topic = self._dispatcher.topic
-        batches = {place: batch for place, batch in records.items() if place.topic == topic}
-        for place, batch in batches.items():
+        batches = {tp: batch for tp, batch in records.items() if tp.topic == topic}
+        for tp, batch in batches.items():
             if not self._is_current(generation):
                 return
-            if batch and self._is_wanted(place, active):
-                self.app.monitor.track_tp_end_offset(place, self.highwater(place))
-                self._handed_out[place.partition] = batch[-1].offset + 1
-                yield place, self._to_batch(place, batch)
-        others = {place: batch for place, batch in records.items() if place.topic != topic}
-        for place, record in self.scheduler.iterate(others):
+            if batch and self._is_wanted(tp, active):
+                self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+                self._handed_out[tp.partition] = batch[-1].offset + 1
+                yield tp, self._to_batch(tp, batch)
+        others = {tp: batch for tp, batch in records.items() if tp.topic != topic}
+        for tp, record in self.scheduler.iterate(others):
             if not self._is_current(generation):
                 return
-            if self._is_wanted(place, active):
-                yield place, self._to_message(place, record)
+            if self._is_wanted(tp, active):
+                yield tp, self._to_message(tp, record)
 
     async def _fetch(self, timeout: float) -> tuple[int, Mapping[TP, list[Any]], set[TP] | None]:  # noqa: ASYNC109 - Faust's own
         """Records by partition, with the generation they are for and what was asked for."""
@@ -133,17 +133,17 @@ class DeliveryConsumer(driver.Consumer):
                 self._dispatcher.pass_over(number, self._handed_out.get(number), position)
 
     async def _go_on(self, number: int, offset: int, generation: int) -> None:
-        """Find the place to go on at after a fetch from *offset* was out of range."""
+        """Find the offset to go on at after a fetch from *offset* was out of range."""
         try:
-            place = await self.app.log_check.find_place(number, offset)
+            goes_on_at = await self.app.log_check.find_place(number, offset)
             if generation != self.app.consumer_generation_id:
                 return
-            if place is None:
+            if goes_on_at is None:
                 self.rejoin()  # and all is compared again
             else:
-                self._handed_out[number] = place
-                await self.seek_wait({TP(self._dispatcher.topic, number): place})
-                self._dispatcher.pass_over(number, offset, place)
+                self._handed_out[number] = goes_on_at
+                await self.seek_wait({TP(self._dispatcher.topic, number): goes_on_at})
+                self._dispatcher.pass_over(number, offset, goes_on_at)
         except Exception as error:  # noqa: BLE001 - the assignment may be gone by now; else the next fetch comes here again
             logger.warning("partition %d does not go on after a fetch that was out of range yet: %r", number, error)
         finally:
@@ -152,8 +152,8 @@ class DeliveryConsumer(driver.Consumer):
     def _is_current(self, generation: int) -> bool:
         return self.flow_active and generation == self.app.consumer_generation_id
 
-    def _is_wanted(self, place: TP, active: set[TP] | None) -> bool:
-        return active is None or place in active or place in self._buffered_partitions
+    def _is_wanted(self, tp: TP, active: set[TP] | None) -> bool:
+        return active is None or tp in active or tp in self._buffered_partitions
 
     async def _go_back(self, records: Mapping[TP, Sequence[Any]]) -> None:
         """Let records be fetched again that came across a rebalance, and are passed over.
@@ -162,12 +162,12 @@ class DeliveryConsumer(driver.Consumer):
         would wait for them for ever.
         """
         try:
-            await self.seek_wait({place: batch[0].offset for place, batch in records.items() if batch})
+            await self.seek_wait({tp: batch[0].offset for tp, batch in records.items() if batch})
         except Exception as error:  # noqa: BLE001 - as Faust does: the assignment may be gone by now
             logger.warning("could not seek back after a rebalance: %r", error)
 
-    def _to_batch(self, place: TP, batch: Sequence[Any]) -> ConsumerMessage:
-        message = self._to_message(place, batch[-1])
+    def _to_batch(self, tp: TP, batch: Sequence[Any]) -> ConsumerMessage:
+        message = self._to_message(tp, batch[-1])
         # Raw codecs hand the value on as it is, so the agent gets the list (agents/deliver.py).
         message.key, message.value, message.headers = None, cast("bytes", batch), None
         return message
@@ -188,15 +188,15 @@ class DeliveryConsumer(driver.Consumer):
 
     def hold_back(self, number: int) -> None:
         """See `dispatcher.Flow`. Pausing the partition would drop what has been fetched (faust.transport.consumer)."""
-        place = TP(self._dispatcher.topic, number)
-        self._held_back.add(place)
-        self.on_buffer_full(place)
+        tp = TP(self._dispatcher.topic, number)
+        self._held_back.add(tp)
+        self.on_buffer_full(tp)
 
     def let_flow(self, number: int) -> None:
         """See `dispatcher.Flow`."""
-        place = TP(self._dispatcher.topic, number)
-        self._held_back.discard(place)
-        self.on_buffer_drop(place)
+        tp = TP(self._dispatcher.topic, number)
+        self._held_back.discard(tp)
+        self.on_buffer_drop(tp)
         self._flowing.set()
 
     async def learn_partitions(self, topics: Iterable[str], count: int) -> None:
@@ -229,7 +229,7 @@ class DeliveryConsumer(driver.Consumer):
             ours = self._source_partitions(self.assignment())
             offsets = {TP(topic, number): offset for number, offset in prefixes.items() if number in ours}
             if offsets and await self._commit(offsets):
-                self._dispatcher.committed({place.partition: offset for place, offset in offsets.items()})
+                self._dispatcher.committed({tp.partition: offset for tp, offset in offsets.items()})
                 self.app.tables.on_commit(offsets)
                 self.app.monitor.on_tp_commit(offsets)
 

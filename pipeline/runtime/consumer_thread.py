@@ -65,16 +65,16 @@ class DeliveryConsumerThread(PermittedConsumerThread):
         """Beside each offset of the source topic stands which topic that is; Faust has no word for it."""
         app = cast("DeliveryApp", self.app)
         topic, check = app.dispatcher.topic, app.log_check
-        notes = {place: check.note(place.partition) if place.topic == topic else "" for place in offsets}
-        await commit({place: OffsetAndMetadata(offsets[place].offset, note) for place, note in notes.items()})
+        notes = {tp: check.note(tp.partition) if tp.topic == topic else "" for tp in offsets}
+        await commit({tp: OffsetAndMetadata(offsets[tp].offset, note) for tp, note in notes.items()})
 
     async def committed(self, topic: str, numbers: Iterable[int]) -> dict[int, Committed]:
         """What the group has committed for these partitions."""
-        places = [TopicPartition(topic, number) for number in numbers]
+        tps = [TopicPartition(topic, number) for number in numbers]
         coordinator = coordinator_of(self._ensure_consumer())  # aiokafka's consumer leaves the metadata out
-        found = await self.call_thread(coordinator.fetch_committed_offsets, places)
+        found = await self.call_thread(coordinator.fetch_committed_offsets, tps)
         nothing = OffsetAndMetadata(-1, "")  # aiokafka leaves out whom the group has no offset of
-        offsets = {place.partition: found.get(place, nothing) for place in places}
+        offsets = {tp.partition: found.get(tp, nothing) for tp in tps}
         return {number: Committed.read(each.offset, each.metadata) for number, each in offsets.items()}
 
     async def _fetch_records(
@@ -88,10 +88,10 @@ class DeliveryConsumerThread(PermittedConsumerThread):
         try:
             return await super()._fetch_records(consumer, active_partitions, timeout, max_records)
         except OffsetOutOfRangeError as error:
-            places: Mapping[TopicPartition, int] = error.args[0]
+            tps: Mapping[TopicPartition, int] = error.args[0]
             topic = cast("DeliveryApp", self.app).dispatcher.topic
-            self._out_of_range |= {place.partition: at for place, at in places.items() if place.topic == topic}
-            others = [place for place in places if place.topic != topic]
+            self._out_of_range |= {tp.partition: at for tp, at in tps.items() if tp.topic == topic}
+            others = [tp for tp in tps if tp.topic != topic]
             if others:  # changelogs
                 await consumer.seek_to_beginning(*others)
         except NoOffsetForPartitionError as error:
@@ -158,5 +158,5 @@ class DeliveryRebalanceListener(driver.ConsumerRebalanceListener):
         """Count it, and go on as Faust does."""
         app = self._thread.app
         app.consumer_generation_id += 1
-        places = {TP(place.topic, place.partition) for place in assigned}
-        await self._thread.on_partitions_assigned(places, app.consumer_generation_id)
+        tps = {TP(tp.topic, tp.partition) for tp in assigned}
+        await self._thread.on_partitions_assigned(tps, app.consumer_generation_id)

@@ -32,8 +32,8 @@ async def presence(reporter: Reporter, subscription: str) -> Presence:
             sentence += f" This worker may not have read it yet: {worker.problem or 'it is starting'}."
         return Presence(subscription, "unknown", sentence)
     if lanes:
-        places = _partitions([lane.partition for lane in lanes])
-        return Presence(subscription, "here", f"This worker delivers it in {places}.")
+        partitions = _partitions([lane.partition for lane in lanes])
+        return Presence(subscription, "here", f"This worker delivers it in {partitions}.")
     if known.state == "elsewhere":
         return Presence(
             subscription,
