@@ -59,11 +59,7 @@ class RecordReader:
             value: None deletes the subscription.
             revision: its offset.
         """
-        parsed = (
-            None
-            if value is None
-            else self._guarded(subscription_id, revision, partial(parse_record, subscription_id, value))
-        )
+        parsed = self._parse(subscription_id, value, revision)
         is_slow = isinstance(parsed, WireSubscription) and has_stores(parsed)
         if not is_slow and subscription_id not in self._waiting_of:
             self._on_read(subscription_id, value, self._read(subscription_id, parsed, revision))
@@ -109,6 +105,13 @@ class RecordReader:
             del self._waiting_of[subscription_id]
         if not reading.cancelled():
             self._on_read(subscription_id, value, reading.result())
+
+    def _parse(
+        self, subscription_id: str, value: bytes | None, revision: int
+    ) -> WireSubscription | Subscription | None:
+        if value is None:
+            return None
+        return self._guarded(subscription_id, revision, partial(parse_record, subscription_id, value))
 
     def _read(
         self, subscription_id: str, parsed: WireSubscription | Subscription | None, revision: int

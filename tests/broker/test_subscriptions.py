@@ -1,10 +1,12 @@
 """The registry and the store on brokers: commands become revisions, every worker follows them."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +32,7 @@ from tests.support.unsound import unsound_rsa_key
 
 KEY = Fernet.generate_key().decode()
 WITHIN_SECONDS = 15.0
+STORES = Path(__file__).parents[1] / "keystores"
 
 
 def document(name: str = "s", **more: Any) -> dict[str, Any]:
@@ -337,6 +340,20 @@ async def test_a_fault_of_ours_costs_one_record_and_the_tail_goes_on(
             "a": "internal error: ZeroDivisionError",
             "b": None,
         }
+
+
+async def test_all_is_read_when_the_stores_are_open(cluster: Cluster) -> None:
+    content = base64.b64encode((STORES / "keys.p12").read_bytes()).decode()
+    wanted = document("a")
+    store = {"type": "PKCS12", "content": content, "password": "store-secret"}
+    wanted["configuration"]["ssl"] = {"keyStore": store}
+    await cluster.broker.produce(cluster.topic, (b"a", json.dumps(wanted).encode()), (b"b", b"{}"))
+    async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
+        await worker.registry.ready()
+        assert worker.registry.is_current
+        [with_store, _] = worker.registry.all()
+        assert with_store.problem is None
+        assert with_store.tls.client_key_pem is not None
 
 
 async def test_records_that_can_not_be_used_become_problems_and_the_tail_goes_on(

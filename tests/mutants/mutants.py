@@ -285,6 +285,20 @@ MUTANTS: Final = (
     ),
     # ----------------------------------------------------------- kafka/tail.py, subscriptions/store.py
     Mutant(
+        "a newer revision overtakes an older one whose store is being opened",
+        "pipeline/subscriptions/record_reader.py",
+        was="if not is_slow and subscription_id not in self._waiting_of:",
+        becomes="if not is_slow:",
+        tests=("tests/unit/subscriptions/test_record_reader.py::test_a_costly_store_costs_its_own_revision_alone",),
+    ),
+    Mutant(
+        "partitions open before the stores of their subscriptions",
+        "pipeline/subscriptions/registry.py",
+        was="await self._tail.ready()\n        await self._settle()",
+        becomes="await self._tail.ready()",
+        tests=("tests/broker/test_subscriptions.py::test_all_is_read_when_the_stores_are_open",),
+    ),
+    Mutant(
         "whoever comes late shares a look-up that is under way",
         "pipeline/kafka/tail.py",
         was=(
