@@ -1,4 +1,8 @@
-"""Elements of DER (X.690 section 8.1), as far as key stores need them: tags of one byte, definite lengths. Pure."""
+"""Elements of DER (X.690 section 8.1), as far as key stores need them: tags of one byte, definite lengths. Pure.
+
+`cryptography.hazmat.asn1` refuses a set that is not sorted as DER wants it; keytool writes such sets when an alias has
+more than some ten characters.
+"""
 
 from dataclasses import dataclass, field
 from typing import Final

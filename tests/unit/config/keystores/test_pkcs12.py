@@ -13,7 +13,8 @@ from pipeline.config.keystores.certificates import client_from_pkcs12
 from pipeline.config.keystores.pkcs12 import key_bags
 from pipeline.core.errors import ConfigurationError
 
-STORE = (Path(__file__).parents[3] / "keystores" / "two-keys.p12").read_bytes()
+STORES = Path(__file__).parents[3] / "keystores"
+STORE = (STORES / "two-keys.p12").read_bytes()
 PASSWORD = "store-secret"
 F = "keyStore.content"
 
@@ -49,6 +50,11 @@ def test_an_alias_that_is_not_there_is_said_with_those_that_are() -> None:
     with pytest.raises(ConfigurationError) as caught:
         client_from_pkcs12(STORE, PASSWORD, F, "nobody")
     assert str(caught.value) == f'{F}: holds no key with the alias "nobody"; its keys: "first", "signer"'
+
+
+def test_attributes_in_the_order_of_keytool_are_read() -> None:
+    bags = key_bags((STORES / "long-alias.p12").read_bytes())
+    assert [bag.alias for bag in bags] == ["first", "a-long-alias-of-a-signing-key"]
 
 
 def test_no_key_is_in_a_repr() -> None:
