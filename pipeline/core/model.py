@@ -220,7 +220,7 @@ class Header:
     """A header that the subscription adds to each call."""
 
     name: str
-    value: str
+    value: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,10 +276,10 @@ class JwtProfileAuth:
         claims: more of them, by name.
     """
 
-    endpoint: str
+    endpoint: str = field(repr=False)
     issuer: str
     subject: str
-    audience: str
+    audience: str = field(repr=False)
     key: bytes = field(repr=False)
     algorithm: AssertionAlgorithm = "RS256"
     lifetime_seconds: int = 30

@@ -33,7 +33,7 @@ class Target:
         proxy_authorization: for a plain HTTP proxy that asks for credentials.
     """
 
-    request_target: str
+    request_target: str = field(repr=False)
     host: str
     proxy_authorization: str | None = field(default=None, repr=False)
 

@@ -1,7 +1,7 @@
 """Calls the callback of a subscription: one attempt of one event, and what came of it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -34,7 +34,7 @@ class _Prepared:
     subscription: Subscription
     ready: tuple[RequestHead, Destination] | None
     failed: Failed
-    secrets: tuple[bytes, ...]
+    secrets: tuple[bytes, ...] = field(repr=False)
 
 
 class Callback:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.clock import Clock, SystemClock
-from pipeline.core.model import Header, Record
+from pipeline.core.model import Header, JwtProfileAuth, Record, Subscription
 from pipeline.core.webhook_ids import FIRST_ID, SEAL, WebhookIds
 from pipeline.http.request import RequestHead, Target, request_head
 from pipeline.http.signature import Signer
@@ -356,3 +356,13 @@ def test_two_requests_in_a_row_are_two_with_an_options_request_between_them_or_n
         ("OPTIONS", b""),
         ("POST", body),
     ]
+
+
+def test_no_repr_shows_a_credential() -> None:
+    """A traceback, a log line or an error may hold any of these."""
+    profile = JwtProfileAuth("https://id/?key=planted", "i", "s", "https://id/?key=planted", b"planted", "HS256")
+    shown = [
+        Target("/hook?key=planted", "h", "planted"),
+        Subscription("s", 1, "https://h/?key=planted", headers=(Header("X-Api-Key", "planted"),), auth=profile),
+    ]
+    assert "planted" not in repr(shown)
