@@ -167,7 +167,7 @@ class Engine(Service):
     async def _watch_ownership(self) -> None:
         async for _ in self.itertimer(CHECK_SECONDS, name="ownership"):
             if not self._ownership.settle():
-                await self.crash(BrokerError("the group is not joined again, although its broker answers"))
+                await self.crash(BrokerError("could not rejoin the group, although its broker answers"))
 
     @Service.task
     async def _keep_tokens(self) -> None:
@@ -383,7 +383,7 @@ async def _missing_rights(settings: Settings, definition: Definition, dispatcher
 
 def _readiness(app: DeliveryApp, registry: Registry) -> str | None:
     if not registry.is_current:
-        return f"the subscriptions are not read: {registry.last_error or 'not yet'}"
+        return f"the subscriptions have not been read: {registry.last_error or 'not yet'}"
     if app.rebalancing:
         return "the group is rebalancing"
     if not app.dispatcher.has_opened:

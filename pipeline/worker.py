@@ -61,7 +61,7 @@ class LogWorker(faust.Worker):
         await self.maybe_start_blockdetection()
         conf = self.app.conf
         where = f"pages at http://{conf.web_bind}:{conf.web_port}/" if conf.web_enabled else "without pages"
-        logger.info("the worker runs, %s", where)
+        logger.info("worker started, %s", where)
 
 
 def _collect_rarely() -> None:
@@ -161,7 +161,7 @@ def _pass_over_stops(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -
 def _log_configuration(settings: Settings, definition: Definition) -> None:
     logger.info(Facts("settings", settings.effective()))
     if definition.ignored:
-        logger.info("the definition says more than is used here: %s", ", ".join(definition.ignored))
+        logger.info("fields of the definition without effect here: %s", ", ".join(definition.ignored))
 
 
 def __getattr__(name: str) -> DeliveryApp:

@@ -144,7 +144,7 @@ class TokenCache:
         try:
             await self._store.sweep(self._clock.now())
         except BrokerError as error:
-            logger.warning("rows of expired tokens stay until the next sweep: %s", error)
+            logger.warning("could not delete expired tokens; the next sweep tries again: %s", error)
 
     async def saved(self) -> None:
         """Return when every token so far has been written, or has failed to be."""
@@ -172,7 +172,7 @@ class TokenCache:
         grant = self._grants.get(auth)
         if grant is None:
             if not isinstance(auth, ClientAuth):
-                raise TypeError(f"there are access tokens for client credentials alone, not for {type(auth).__name__}")
+                raise TypeError(f"access tokens exist only for client credentials, not for {type(auth).__name__}")
             grant = self._grants[auth] = Grant(auth, fingerprint(auth))
         return grant
 
@@ -192,7 +192,7 @@ class TokenCache:
             self._observer.token_fetched("ok")
             return outcome
         if isinstance(outcome, AccessToken) and not outcome.is_good(now):
-            outcome = TokenUnavailable("the token had expired when it arrived")
+            outcome = TokenUnavailable("the token had already expired when it arrived")
         if isinstance(outcome, AccessToken):
             self._observer.token_fetched("ok")
             grant.take(outcome, now)
@@ -229,7 +229,9 @@ class TokenCache:
             await self._store.save(partition, grant.fingerprint, token)
         except BrokerError as error:
             logger.warning(
-                "a token of partition %d will have to be fetched again after a restart: %s", partition, error
+                "could not store a token of partition %d; it will be fetched again after a restart: %s",
+                partition,
+                error,
             )
 
 

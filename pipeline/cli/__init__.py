@@ -1,9 +1,9 @@
-"""`webhooks`: Faust's command line with this application, and commands of our own beside Faust's.
+"""`webhooks`: Faust's command line with this application, and the pipeline's own commands.
 
-main                               which command needs what, and main()
-faust_commands                     Faust's own commands, given the application
+main                               the table of commands, and main()
+faust_commands                     Faust's commands, with the application
 running, output                    settings, logging and errors of the own commands; tables and JSON
-check, send, subscriptions, dlq    own commands
+check, send, subscriptions, dlq    the own commands
 dev                                `webhooks dev`
 """
 

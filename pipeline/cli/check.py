@@ -1,4 +1,4 @@
-"""`webhooks check`: would a worker work here?"""
+"""`webhooks check`: whether a worker would work with these settings."""
 
 import asyncio
 from dataclasses import dataclass
@@ -16,23 +16,23 @@ from pipeline.runtime.preflight import Findings, examine
 from pipeline.subscriptions.session import opened_registry
 
 NEWEST: Final = 100
-"""Events whose keys are looked at."""
+"""The number of events whose keys are examined."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Of how many events the key is the id of a subscription."""
+    """The number of sampled events whose key is the id of a subscription."""
 
     matching: int
     events: int
 
     @property
     def is_sound(self) -> bool:
-        """Whether nothing speaks against the topic: no events, or some that will be delivered."""
+        """Whether the topic looks right: it has no events, or some that will be delivered."""
         return self.matching > 0 or not self.events
 
     def sentence(self, topic: str) -> str:
-        """What was found, for a person."""
+        """The result, as a sentence."""
         if not self.events:
             return f"topic {topic}: has no events yet"
         found = f"topic {topic}: {self.matching} of the newest {self.events} events are for a subscription"
@@ -40,7 +40,7 @@ class Sample:
 
 
 async def _look(settings: Settings, definition: Definition, *, create: bool) -> tuple[Findings, Sample | None]:
-    """What there is, and a sample of the events where they may be read."""
+    """The check, and a sample of the events if they may be read."""
     findings = await examine(definition, settings.app, create=create)
     source = definition.source
     if findings.problems or findings.missing or not findings.is_complete or source.connection.embedded:
@@ -52,7 +52,7 @@ async def _look(settings: Settings, definition: Definition, *, create: bool) -> 
 
 
 def _covered(definition: Definition, servers: str) -> str:
-    """What WEBHOOKS_BOOTSTRAP_SERVERS changes: dead letters go there if their cluster was the source's."""
+    """The effect of WEBHOOKS_BOOTSTRAP_SERVERS: dead letters go there too if their cluster was the source's."""
     found = f"WEBHOOKS_BOOTSTRAP_SERVERS: the source is at {servers}"
     dlq = definition.dlq
     if dlq is None:
@@ -60,19 +60,20 @@ def _covered(definition: Definition, servers: str) -> str:
     if dlq.connection.bootstrap_servers == definition.source.connection.bootstrap_servers:
         return f"{found}, and so are the dead letters"
     where = ",".join(dlq.connection.bootstrap_servers)
-    return f"{found}; the dead letters stay at {where}, for the definition names another cluster for them"
+    return f"{found}; the dead letters stay at {where}, because the definition names another cluster for them"
 
 
 @click.command("check")
-@click.option("--create/--no-create", default=True, help="Create the pipeline's own topics where they are missing.")
+@click.option("--create/--no-create", default=True, help="Create the pipeline's own topics if they are missing.")
 def command(*, create: bool) -> None:
     """Check the libraries, the definition, the brokers, the topics and the rights.
 
-    Exit code 1 if a worker could not work; a line that begins with "warn" does not change it.
+    The exit code is 1 if a worker could not work; lines that begin with "warn" do not change it.
 
     The source topic must exist and not be compacted. <app>.subscriptions, <app>.cursors and the changelog of the
-    access tokens must have the right partitions and be compacted. The dead-letter topic must exist and be writable.
-    This user must have every right that a worker needs; of one that is missing the kafka-acls command is named.
+    access tokens must have the right number of partitions and be compacted. The dead-letter topic must exist and be
+    writable. This user must have every right that a worker needs; for each missing one, the kafka-acls command is
+    printed.
     """
     from pipeline.worker import PATCHES  # noqa: PLC0415 - it takes Faust with it, which shell completion need not load
 

@@ -1,4 +1,4 @@
-"""`webhooks completion`: has a shell complete commands and options."""
+"""`webhooks completion`: completion of commands and options in a shell."""
 
 from typing import Final, Literal
 
@@ -10,7 +10,7 @@ from pipeline.cli.output import say
 Shell = Literal["bash", "zsh", "fish"]
 PROGRAM: Final = "webhooks"
 VARIABLE: Final = "_WEBHOOKS_COMPLETE"
-"""What click's own scripts set to ask a program for completions."""
+"""The variable with which click's scripts ask a program for completions."""
 
 
 @click.command("completion")
@@ -18,8 +18,8 @@ VARIABLE: Final = "_WEBHOOKS_COMPLETE"
 def command(shell: Shell) -> None:
     """Print the completion script of a shell.
 
-    bash: put eval "$(webhooks completion bash)" into ~/.bashrc; zsh likewise into ~/.zshrc. fish: webhooks completion
-    fish > ~/.config/fish/completions/webhooks.fish
+    bash: put eval "$(webhooks completion bash)" into ~/.bashrc. zsh: put eval "$(webhooks completion zsh)" into
+    ~/.zshrc. fish: webhooks completion fish > ~/.config/fish/completions/webhooks.fish
     """
     found = get_completion_class(shell)
     if found is None:

@@ -1,4 +1,4 @@
-"""`webhooks dlq`: look at dead letters, and write them back to the source topic."""
+"""`webhooks dlq`: lists dead letters, and writes them back to the source topic."""
 
 import asyncio
 import dataclasses
@@ -23,19 +23,19 @@ limit_option = click.IntRange(min=1)
 
 @click.group("dlq")
 def command() -> None:
-    """Show dead letters, and redrive them: deliver them again."""
+    """Show dead letters, or redrive them, which delivers them again."""
 
 
 @command.command("list")
 @click.option("--limit", type=limit_option, default=50, show_default=True, metavar="N", help="Show at most N.")
-@click.option("--subscription", metavar="ID", help="Only those of one subscription.")
-@click.option("--reason", type=click.Choice(get_args(Reason)), help="Only those with one reason.")
-@click.option("--since", metavar="TIME", help="Only those written from this time on, e.g. 2026-01-31T12:00:00Z.")
+@click.option("--subscription", metavar="ID", help="Show only dead letters of this subscription.")
+@click.option("--reason", type=click.Choice(get_args(Reason)), help="Show only dead letters with this reason.")
+@click.option("--since", metavar="TIME", help="Show only dead letters written since, e.g. 2026-01-31T12:00:00Z.")
 @output_option
 def list_(limit: int, subscription: str | None, reason: Reason | None, since: str | None, output: Format) -> None:
-    """Show the newest dead letters, the newest last; neither bodies nor the events' own headers.
+    """Show the newest dead letters, without bodies and the events' own headers; the newest is last.
 
-    DEAD-LETTER is where one stands in the dead-letter topic, partition-offset; WEBHOOK-ID names its event.
+    DEAD-LETTER is the position in the dead-letter topic, partition-offset; WEBHOOK-ID identifies the event.
     """
     with errors_as_sentences():
         wanted = Wanted(subscription, reason, None if since is None else _milliseconds(since))
@@ -48,22 +48,22 @@ def list_(limit: int, subscription: str | None, reason: Reason | None, since: st
 
 
 @command.command()
-@click.option("--subscription", metavar="ID", help="Only the letters of one subscription, whatever their reason.")
-@click.option("--skipped", is_flag=True, help="Only the letters that a run without options passes over.")
+@click.option("--subscription", metavar="ID", help="Redrive only this subscription, whatever the reason.")
+@click.option("--skipped", is_flag=True, help="Redrive only dead letters that a run without options skips.")
 @click.option("--limit", type=limit_option, help="Redrive at most N.", metavar="N")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, without doing it.")
 def redrive(*, subscription: str | None, skipped: bool, limit: int | None, dry_run: bool) -> None:
-    """Write dead letters back to the source topic; receivers get them with their first webhook-id.
+    """Write dead letters back to the source topic; receivers get them with their original webhook-id.
 
-    No letter is redriven twice, in whatever order runs with and without options follow each other: consumer groups
-    that begin with <app>.redrive remember the place. (Kafka forgets it when there was no run for a week, or for
-    whatever offsets.retention.minutes says. Two runs at the same time may both redrive a letter.)
+    No dead letter is redriven twice, in any order of runs with and without options: consumer groups with the prefix
+    <app>.redrive store the position. (Kafka deletes it if there is no run for offsets.retention.minutes, a week by
+    default. Two runs at the same time may both redrive a dead letter.)
 
-    A run without options passes over the letters of unknown subscriptions and those without a usable key, for they
+    A run without options skips dead letters of unknown subscriptions and those without a usable key, because they
     would only come back. Create the subscription and name it with --subscription, or use --skipped.
     """
     if subscription is not None and skipped:
-        raise click.UsageError("--subscription redrives skipped letters as well; give only one of the two")
+        raise click.UsageError("--subscription includes skipped dead letters; give only one of the two")
     with errors_as_sentences():
         settings, definition = configured()
         counts = asyncio.run(
@@ -99,7 +99,7 @@ def _milliseconds(time: str) -> int:
     """Milliseconds since the Unix epoch of an RFC 3339 time.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: it is not an RFC 3339 time.
     """
     try:
         return int(instant(time) * 1000)

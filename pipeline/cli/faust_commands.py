@@ -1,6 +1,6 @@
-"""Faust's command line (`worker`, `agents`, `tables`...), given this application when a command of it runs.
+"""Faust's command line (`worker`, `agents`, `tables`...), which gets the application when one of its commands runs.
 
-Nothing is read from the environment before that, so `--help` works everywhere.
+The environment is not read before that, so `--help` works without settings.
 """
 
 import copy
@@ -26,10 +26,10 @@ from pipeline.worker import check_web_port, create_worker_app
 WORKER: Final = "worker"
 
 LEFT_OUT: Final = {"app", "version", "loop"}
-"""Options of Faust's that have one answer here: this application, its version, uvloop."""
+"""Options of Faust with only one possible value here: this application, its version, uvloop."""
 
 HIDDEN_COMMANDS: Final = {"clean-versions", "livecheck", "model", "models"}
-"""Commands of Faust's for what this application has none of."""
+"""Commands of Faust for features that this application does not use."""
 
 HIDDEN_OPTIONS: Final = {
     "blocking_timeout",
@@ -41,20 +41,20 @@ HIDDEN_OPTIONS: Final = {
     "web_transport",
     "workdir",
 }
-"""Options of Faust's that are of no use here, or of little; they are taken all the same."""
+"""Options of Faust that are of little or no use here; they are hidden, but accepted."""
 
 OVERRIDES: Final = {"web_port": "web_port", "web_bind": "web_bind", "datadir": "data_dir", "loglevel": "log_level"}
-"""Options of Faust's, and the setting that each one wins over."""
+"""Options of Faust, and the setting that each one overrides."""
 
 LEVELS: Final = {"CRIT": "CRITICAL", "WARN": "WARNING"}
-"""Faust's names of log levels, where they aren't the usual ones."""
+"""Faust's names of log levels that differ from the usual ones."""
 
 
 def with_faust_commands(own: Mapping[str, click.Command]) -> click.Group:
-    """Faust's umbrella command as a group of its own: with our application, our help and our commands.
+    """A group like Faust's main command, with this application, its help and its commands.
 
     Args:
-        own: the commands that win where Faust has one of the same name.
+        own: the pipeline's commands; they replace commands of Faust with the same name.
     """
     adopted = {name: _adopt(name, command) for name, command in faust_cli.commands.items()}
     group = type(faust_cli)(
@@ -78,7 +78,7 @@ def _umbrella(own: Container[str], /, **options: Any) -> None:
 
 
 def _adopt(name: str, command: click.Command) -> click.Command:
-    """*command* with the application made just before it runs."""
+    """*command*, with the application created just before it runs."""
     adopted = copy.copy(command)
     adopted.hidden = name in HIDDEN_COMMANDS
     adopted.params = [_described(option) for option in command.params]
@@ -97,20 +97,20 @@ def _adopt(name: str, command: click.Command) -> click.Command:
 
 
 def _described(option: click.Parameter) -> click.Parameter:
-    """*option*; where it wins over a setting of ours, named as such instead of with Faust's own default."""
+    """*option*; if it overrides a setting, its help says so instead of showing Faust's default."""
     if not isinstance(option, click.Option):
         return option
     described = copy.copy(option)
     described.hidden = option.name in HIDDEN_OPTIONS
     if option.name not in OVERRIDES:
         return described
-    described.help, described.show_default = f"Instead of WEBHOOKS_{OVERRIDES[option.name].upper()}.", False
+    described.help, described.show_default = f"Overrides WEBHOOKS_{OVERRIDES[option.name].upper()}.", False
     return described
 
 
 def _make_worker(context: click.Context) -> DeliveryApp:
     end_cleanly_on_signals()
-    # The table of Faust's versions is no log line.
+    # Faust's table of versions is not a log line.
     context.ensure_object(State).quiet = True
     if sys.platform != "win32":
         mode.loop.use("uvloop")
@@ -122,13 +122,13 @@ def _make_worker(context: click.Context) -> DeliveryApp:
 
 
 def _make_described(context: click.Context) -> DeliveryApp:
-    """For commands that only look at the application: no broker is asked."""
+    """For commands that only inspect the application, without asking a broker."""
     settings = Settings(**_overrides(context))
     return create_app(settings, load_definition(settings.api, settings.bootstrap_servers, settings.key_store_dir))
 
 
 def _overrides(context: click.Context) -> dict[str, Any]:
-    """The settings that options on the command line speak of."""
+    """The settings that options on the command line override."""
     found: dict[str, Any] = {}
     for place in (context.find_root(), context):
         for option, setting in OVERRIDES.items():
@@ -140,6 +140,6 @@ def _overrides(context: click.Context) -> dict[str, Any]:
 def _value(context: click.Context, place: click.Context, option: str) -> Any:
     if option != "loglevel":
         return place.params[option]
-    # Faust keeps this one in its state, and nothing there stands for its default, WARN.
+    # Faust keeps this option in its state, where its default, WARN, is None.
     level = (context.ensure_object(State).loglevel or "WARN").upper()
     return LEVELS.get(level, level)

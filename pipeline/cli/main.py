@@ -1,4 +1,4 @@
-"""Finds the command. Our own load neither Faust nor the application, so they answer at once."""
+"""Finds the command. The pipeline's own commands load neither Faust nor the application, so they start fast."""
 
 import sys
 from collections.abc import Mapping
@@ -17,19 +17,19 @@ OWN: Final[Mapping[str, str]] = {
     "send": "pipeline.cli.send",
     "subscriptions": "pipeline.cli.subscriptions",
 }
-"""Each command, and the module whose `command` it is."""
+"""Each command, and the module that defines it as `command`."""
 
 
 def main() -> None:
     """The program; ends the process."""
     first = sys.argv[1] if len(sys.argv) > 1 else ""
-    # What a shell asks for completions names its words elsewhere than in the arguments.
+    # A shell that asks for completions passes the words in the environment, not in the arguments.
     group = click.Group(PROGRAM, {first: _own(first)}) if first in OWN else whole_group()
     group.main(prog_name=PROGRAM)
 
 
 def whole_group() -> click.Group:
-    """All commands: Faust's and our own."""
+    """All commands: Faust's and the pipeline's own."""
     module = import_module("pipeline.cli.faust_commands")
     group: click.Group = module.with_faust_commands({name: _own(name) for name in OWN})
     _summarize(group)
@@ -43,7 +43,7 @@ def _own(name: str) -> click.Command:
 
 
 def _summarize(command: click.Command) -> None:
-    """Have each command in a list of commands with its whole first sentence, where click cuts it at 45 characters."""
+    """List each command with its whole first sentence, which click would cut at 45 characters."""
     if command.short_help is None and command.help is not None:
         command.short_help = _first_sentence(command.help)
     if isinstance(command, click.Group):

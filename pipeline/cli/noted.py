@@ -1,4 +1,4 @@
-"""How deliveries fare, as the workers have last noted it in the cursor rows, and as commands show it."""
+"""The delivery state that the workers recorded in the cursor rows, and how commands show it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,14 +13,14 @@ from pipeline.kafka.topics import cursors_topic
 from pipeline.observability.shown import shown_cause, shown_error
 
 Noted = dict[str, list[Row]]
-"""The rows of each subscription id."""
+"""The rows of each subscription, by id."""
 
 NOTHING = "-"
 UNKNOWN = "?"
 
 
 async def read_noted(settings: Settings, definition: Definition, subscription: str | None = None) -> Noted | str:
-    """The rows of one subscription or all; a sentence where they can't be read: what was asked for is shown anyway."""
+    """The rows of one subscription or all; a sentence if they can't be read, so that the rest can be shown."""
     source = definition.source
     keys = None if subscription is None else [subscription.encode()]
     try:
@@ -34,17 +34,17 @@ async def read_noted(settings: Settings, definition: Definition, subscription: s
 
 
 def legend(app: str, noted: Noted | str) -> str:
-    """Where the delivery state comes from."""
+    """Explains the source of the delivery state."""
     if isinstance(noted, str):
-        return f"delivery: not known, the rows of the workers can't be read: {noted}"
+        return f"delivery state unknown: the workers' rows can't be read: {noted}"
     return (
-        f"delivery: what the workers have noted in {cursors_topic(app)}; where nothing is noted, nothing has failed "
-        "or is behind. All else is what was asked for."
+        f"delivery: the state that the workers recorded in {cursors_topic(app)}; without an entry, nothing has failed "
+        "or is behind. All other columns are the desired state."
     )
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """The worst that is noted of a subscription, in a few words."""
+    """The worst state recorded for a subscription, in a few words."""
     if not rows:
         return NOTHING
     worst = min(rows, key=lambda row: (_rank(row.cursor), -(row.waiting_at_most or 0)))
@@ -64,7 +64,7 @@ def _words(row: Row) -> str:
     cursor, waiting = row.cursor, row.waiting_at_most
     if cursor is None:
         return f"UNREADABLE ROW in {row.partition}"
-    state = f"up to {waiting:,} wait" if waiting else "up to date"
+    state = f"up to {waiting:,} waiting" if waiting else "up to date"
     match cursor.status:
         case Status.FAILURE:
             since = None if cursor.cause is None else shown_time(cursor.cause.at)
@@ -78,7 +78,7 @@ def _words(row: Row) -> str:
 
 
 def shown(row: Row) -> dict[str, Any]:
-    """The row as JSON, with the names that `/lanes` has."""
+    """The row as JSON, with the field names of `/lanes`."""
     cursor = row.cursor
     if cursor is None:
         return {"partition": row.partition, "status": None, "problem": "the row can't be read"}

@@ -1,4 +1,4 @@
-"""What the own commands share: settings and definition, quiet logs, and errors as sentences."""
+"""The common part of the own commands: settings and definition, quiet logs, and errors as sentences."""
 
 import contextlib
 import logging.config
@@ -17,7 +17,7 @@ from pipeline.observability.logs import logging_config
 
 @contextlib.contextmanager
 def errors_as_sentences() -> Iterator[None]:
-    """What goes wrong on purpose is said on stderr and makes exit code 1."""
+    """Print expected errors on stderr, and exit with code 1."""
     try:
         yield
     except WebhooksError as error:
@@ -25,12 +25,12 @@ def errors_as_sentences() -> Iterator[None]:
 
 
 def configured(*, level: str = "CRITICAL") -> tuple[Settings, Definition]:
-    """The settings and the definition they name; from now on the log has lines from *level* up.
+    """The settings and the definition that they name; sets the log level to *level*.
 
-    A command says itself what is wrong, once; LOG_LEVEL=DEBUG shows what the clients of Kafka say as well.
+    A command reports an error once; LOG_LEVEL=DEBUG also shows the lines of the Kafka clients.
 
     Raises:
-        ConfigurationError: one of them can't be used.
+        ConfigurationError: settings or definition can't be used.
     """
     settings = Settings()
     logging.config.dictConfig(logging_config(settings.log_format, "DEBUG" if settings.log_level == "DEBUG" else level))
@@ -38,6 +38,6 @@ def configured(*, level: str = "CRITICAL") -> tuple[Settings, Definition]:
 
 
 def end_cleanly_on_signals() -> None:
-    """SIGTERM and SIGINT end the process with exit code 0, as they do once Faust listens to them itself."""
+    """Make SIGTERM and SIGINT end the process with exit code 0, as Faust does once it handles them."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))

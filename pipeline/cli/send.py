@@ -1,4 +1,4 @@
-"""`webhooks send`: one event for a subscription, written to the source topic as any producer would."""
+"""`webhooks send`: writes one event for a subscription to the source topic, as any producer would."""
 
 import asyncio
 import sys
@@ -24,9 +24,9 @@ Headers = list[tuple[str, bytes]]
 @click.argument("body")
 @click.option("-H", "--header", "headers", multiple=True, metavar="NAME:VALUE", help="A record header.")
 def command(subscription: str, body: str, headers: tuple[str, ...]) -> None:
-    """Write one event with the key SUBSCRIPTION and print its webhook-id: topic-partition-offset.
+    """Write one event with the key SUBSCRIPTION, and print its webhook-id: topic-partition-offset.
 
-    BODY is the event itself; @FILE takes it from a file, - from stdin.
+    BODY is the event; @FILE reads it from a file, - from standard input.
     """
     with errors_as_sentences():
         value, pairs = _body(body), [_header(each) for each in headers]
@@ -36,12 +36,12 @@ def command(subscription: str, body: str, headers: tuple[str, ...]) -> None:
 
 
 async def send(source: Source, key: bytes, value: bytes, headers: Headers) -> Record:
-    """Write an event, and return it with its place once every in-sync replica has it.
+    """Write an event, and return it with its partition and offset once every in-sync replica has it.
 
     Raises:
-        BrokerError: the cluster can't be reached, has no such topic or refuses the event.
+        BrokerError: the cluster can't be reached, does not have the topic, or refuses the event.
     """
-    # A broker may create a topic that is only written to.
+    # A write alone might create the topic.
     await count_partitions(source.connection, source.topic)
     producer = AIOKafkaProducer(acks="all", enable_idempotence=True, **source.connection.client_options())
     try:

@@ -1,6 +1,7 @@
-"""Where a subscription stands in each partition, and what a command does there: said before the command is written.
+"""The position of a subscription in each partition, and the effect of a command there, shown before it is written.
 
-By what the workers have noted: a lane that delivers moves on meanwhile, so its numbers are upper bounds.
+The positions are those that the workers recorded. A lane that delivers moves on meanwhile, so the numbers are upper
+bounds.
 """
 
 from dataclasses import dataclass
@@ -22,9 +23,9 @@ class Standing:
     """A subscription in one partition.
 
     Attributes:
-        next: the first offset that is not settled; None where neither a row nor the group says.
-        status: what its row says, None without one.
-        end: of the log.
+        next: the first unsettled offset; None if neither a row nor the group has it.
+        status: the status in its row, None without a row.
+        end: the end of the log.
     """
 
     partition: int
@@ -34,7 +35,7 @@ class Standing:
 
 
 async def standings(settings: Settings, definition: Definition, subscription: str) -> list[Standing]:
-    """Where it stands in each partition of the source topic.
+    """The position in each partition of the source topic.
 
     Raises:
         BrokerError: the cluster can't be asked.
@@ -64,10 +65,10 @@ async def standings(settings: Settings, definition: Definition, subscription: st
 
 
 def refuse_other_than_next(found: list[Standing], partition: int, offset: int) -> None:
-    """A skip is of the next event.
+    """Check that a skip names the next event.
 
     Raises:
-        ConfigurationError: another one is the next.
+        ConfigurationError: another event is the next one.
     """
     each = next((each for each in found if each.partition == partition), None)
     if each is None or each.next is None:
@@ -75,17 +76,18 @@ def refuse_other_than_next(found: list[Standing], partition: int, offset: int) -
     stands_still = each.status is not None and each.status is not Status.STARTED
     if offset < each.next or (stands_still and offset != each.next):
         raise ConfigurationError(
-            f"offset: {offset} is not the next event in partition {partition}; allowed: {each.next}; nothing is changed"
+            f"offset: {offset} is not the next event in partition {partition}; allowed: {each.next}; "
+            "nothing was changed"
         )
 
 
 async def replayed(
     definition: Definition, subscription: str, found: list[Standing], places: dict[int, int | None], *, discards: bool
 ) -> list[str]:
-    """What a replay does in each partition, as sentences; None in *places* is the end of the log.
+    """The effect of a replay in each partition, as sentences; None in *places* is the end of the log.
 
     Raises:
-        ConfigurationError: it would only go forward, over events that wait.
+        ConfigurationError: it would only move forward, over waiting events.
     """
     source, key = definition.source, subscription.encode()
     said, refused = [], 0
@@ -102,8 +104,8 @@ async def replayed(
                 said.append(f"partition {each.partition}: up to {count} events from {each.next} on are discarded")
             elif count:
                 said.append(
-                    f"partition {each.partition}: stays at {each.next}, for up to {count} events wait before {place}; "
-                    "--discard-waiting discards them"
+                    f"partition {each.partition}: stays at {each.next}, because up to {count} events wait before "
+                    f"{place}; --discard-waiting discards them"
                 )
                 refused += 1
     if refused and refused == len(said):

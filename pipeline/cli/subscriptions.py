@@ -30,7 +30,7 @@ COLUMNS = ("ID", "PUBLISHER", "CONSUMER", "DELIVERY", "QOS", "REVISION", "CALLBA
 def command() -> None:
     """Create, change and show subscriptions. Secrets are never shown.
 
-    Each change is a new revision of the subscription, which the workers take up at once; none has to be running.
+    Each change is a new revision of the subscription, which running workers apply at once. Workers need not be running.
     """
 
 
@@ -41,11 +41,11 @@ def command() -> None:
 def apply(files: tuple[str, ...], more: tuple[str, ...], output: Format) -> None:
     """Create or replace the subscriptions in YAML or JSON files, each with one or several documents or a list.
 
-    - is stdin. What is as it was is not written. A masked secret keeps the stored one. If one of the subscriptions
-    can't be used, none is written.
+    - is standard input. Unchanged subscriptions are not written. A masked secret keeps its stored value. If one of the
+    subscriptions can't be used, none is written.
     """
     if not files and not more:
-        raise click.UsageError("name a file; - is stdin")
+        raise click.UsageError("name a file, or - for standard input")
     with errors_as_sentences():
         documents = list(_documents((*files, *more)))
     changes: list[Change] = []
@@ -75,7 +75,7 @@ async def _check_all(store: SubscriptionStore, documents: Sequence[tuple[str, ob
     """Find every mistake before anything is written.
 
     Raises:
-        ConfigurationError: there are some.
+        ConfigurationError: there are mistakes.
     """
     problems: list[str] = []
     for place, document in documents:
@@ -84,13 +84,13 @@ async def _check_all(store: SubscriptionStore, documents: Sequence[tuple[str, ob
         except ConfigurationError as error:
             problems.extend(f"{place}: {problem}" for problem in error.problems)
     if problems:
-        raise ConfigurationError([*problems, f"nothing was written, of {len(documents)} subscriptions"])
+        raise ConfigurationError([*problems, f"none of the {len(documents)} subscriptions was written"])
 
 
 @command.command("list")
 @output_option
 def list_(output: Format) -> None:
-    """Show all subscriptions: what was asked for, and how deliveries fare as the workers have last noted it."""
+    """Show all subscriptions: their desired state, and the delivery state that the workers last recorded."""
     documents, noted = _with_noted(lambda store: store.list())
     if output == "json":
         say(as_json([_with_delivery(each, noted) for each in documents]))
@@ -105,7 +105,7 @@ def list_(output: Format) -> None:
 def get(subscription: str, output: Format) -> None:
     """Show one subscription, as YAML that can be changed and applied again, or as JSON.
 
-    `delivery` says how deliveries fare in each partition where the workers have noted something; to apply ignores it.
+    `delivery` is the state in each partition for which the workers recorded one; apply ignores it.
     """
     document, noted = _with_noted(lambda store: store.get(subscription), subscription)
     document = _with_delivery(document, noted)
@@ -116,12 +116,12 @@ def get(subscription: str, output: Format) -> None:
 
 @command.command()
 @click.argument("subscription", metavar="ID")
-@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @output_option
 def delete(*, subscription: str, yes: bool, output: Format) -> None:
-    """Delete a subscription; from then on its events are dead-lettered as those of an unknown one."""
+    """Delete a subscription; from then on its events are dead-lettered."""
     if not yes:
-        click.confirm(f"Delete {subscription}? Its events are dead-lettered from then on", abort=True, err=True)
+        click.confirm(f"Delete {subscription}? Its events will be dead-lettered", abort=True, err=True)
     _change(lambda store: store.delete(subscription), output)
 
 
@@ -129,7 +129,8 @@ def delete(*, subscription: str, yes: bool, output: Format) -> None:
 def reencrypt() -> None:
     """Encrypt all secrets with the first of WEBHOOKS_SECRET_KEYS, so that another key can be removed.
 
-    Subscriptions whose secrets are so already are not written. The others get a new revision, which clears a FAILURE.
+    Subscriptions that are already encrypted with it are not written. The others get a new revision, which clears a
+    FAILURE.
     """
     problems: list[str] = []
 
@@ -157,7 +158,7 @@ def pause(subscription: str, output: Format) -> None:
 @click.argument("subscription", metavar="ID")
 @output_option
 def resume(subscription: str, output: Format) -> None:
-    """Go on after a pause, a stop or a failure."""
+    """Resume after a pause, a stop or a failure."""
     _change(lambda store: store.resume(subscription), output)
 
 
@@ -165,7 +166,7 @@ def resume(subscription: str, output: Format) -> None:
 @click.argument("subscription", metavar="ID")
 @output_option
 def start(subscription: str, output: Format) -> None:
-    """Go on after a stop or a failure, as the consumer."""
+    """Resume after a stop or a failure, as the consumer."""
     _change(lambda store: store.start(subscription), output)
 
 
@@ -183,7 +184,7 @@ def stop(subscription: str, output: Format) -> None:
 @click.argument("offset", type=click.IntRange(min=0))
 @output_option
 def skip(subscription: str, partition: int, offset: int, output: Format) -> None:
-    """Go on, past the event at OFFSET of PARTITION; if another one is the next there, nothing is passed over."""
+    """Skip the event at OFFSET of PARTITION, if it is the next one there."""
 
     async def refused() -> None:
         refuse_other_than_next(await standings(*configured(), subscription), partition, offset)
@@ -194,12 +195,12 @@ def skip(subscription: str, partition: int, offset: int, output: Format) -> None
 
 @command.command()
 @click.argument("subscription", metavar="ID")
-@click.option("--partition", type=click.IntRange(min=0), help="With --offset: the partition of the source topic.")
+@click.option("--partition", type=click.IntRange(min=0), help="Partition of the source topic, with --offset.")
 @click.option("--offset", type=click.IntRange(min=0), help="Deliver from this offset on.")
 @click.option(
     "--since", metavar="TIME", help="Deliver from this time on, e.g. 2026-01-31T12:00:00Z, in every partition."
 )
-@click.option("--discard-waiting", is_flag=True, help="Go forward, too, and give up the events that wait before.")
+@click.option("--discard-waiting", is_flag=True, help="Also move forward, discarding the waiting events before.")
 @output_option
 def replay(
     *,
@@ -212,7 +213,7 @@ def replay(
 ) -> None:
     """Deliver again from an offset of one partition, or from a time in all of them.
 
-    Where that would be forward, over events that wait, deliveries stay where they are, unless --discard-waiting is set.
+    A replay does not move forward over waiting events, unless --discard-waiting is set.
     """
     discards = discard_waiting or None
     if since is not None and partition is None and offset is None:
@@ -233,7 +234,7 @@ def replay(
             told,
         )
     else:
-        raise click.UsageError("say where to begin: --partition and --offset, or --since alone")
+        raise click.UsageError("name the start: --partition and --offset, or --since alone")
 
 
 def _with_store(work: Callable[[SubscriptionStore], Awaitable[Result]]) -> Result:
@@ -248,7 +249,7 @@ def _with_store(work: Callable[[SubscriptionStore], Awaitable[Result]]) -> Resul
 def _with_noted(
     work: Callable[[SubscriptionStore], Awaitable[Result]], subscription: str | None = None
 ) -> tuple[Result, Noted | str]:
-    """What *work* finds, and how the deliveries of one subscription or all fare."""
+    """The result of *work*, and the recorded delivery state of one subscription or all."""
 
     async def both(store: SubscriptionStore) -> tuple[Result, Noted | str]:
         found = await work(store)
@@ -258,7 +259,7 @@ def _with_noted(
 
 
 def _say_where_from(noted: Noted | str, output: Format) -> None:
-    """On stderr, to leave the output to programs; those that read JSON hear only of what is missing."""
+    """Print the legend on stderr, which leaves stdout to programs; with JSON, only if the state is missing."""
     if output == "table" or isinstance(noted, str):
         say(legend(configured()[0].app, noted), err=True)
 
@@ -270,7 +271,7 @@ def _with_delivery(document: dict[str, Any], noted: Noted | str) -> dict[str, An
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place in the source topic; *is_event*: an event has to be there, and not only its end."""
+    """An offset of the source topic; with *is_event* there must be an event, so the end does not count."""
 
     partition: int
     offset: int
@@ -283,7 +284,7 @@ def _change(
     place: Place | None = None,
     first: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Make the change, and print it; of a *place* it is first asked whether there is one, then comes *first*."""
+    """Make the change, and print it. Before that, check that *place* exists, then run *first*."""
 
     async def checked(store: SubscriptionStore) -> Change:
         if place is not None:
@@ -307,7 +308,7 @@ async def _has_place(place: Place) -> None:
     end = await end_offset(source.connection, source.topic, place.partition)
     last = end - place.is_event
     if place.offset > last:
-        allowed = f"0 to {last}" if last >= 0 else "none, for it has no events"
+        allowed = f"0 to {last}" if last >= 0 else "none, because it has no events"
         raise ConfigurationError(
             f"offset: {place.offset} is not in partition {place.partition} of topic {source.topic}; allowed: {allowed}"
         )
@@ -322,7 +323,7 @@ def _shown(change: Change) -> dict[str, object]:
 
 
 def _documents(files: Iterable[str]) -> Iterable[tuple[str, object]]:
-    """What the files hold, each subscription with the place where it stands."""
+    """The subscriptions in the files, each with its file and position for errors."""
     for name in files:
         found = parse_documents(sys.stdin.read(), "stdin") if name == "-" else read_documents(Path(name))
         documents = [each for document in found for each in (document if isinstance(document, list) else [document])]

@@ -2,7 +2,7 @@
 
 settings, settings_sources           the environment and the settings file
 definition, definition_schema        the API definition
-kafka_endpoints, kafka_security      its connections to Kafka
+kafka_endpoints, kafka_security      the definition's connections to Kafka
 documents                            YAML and JSON
 schema, model_fields, validation_messages   strict pydantic models, and one sentence per mistake
 keystores                            key stores and keys, opened

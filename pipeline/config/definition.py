@@ -1,7 +1,7 @@
-"""The API definition: which topic is read, how its events are delivered, where undeliverable ones go.
+"""The API definition: the source topic, how its events are delivered, and where undeliverable ones go.
 
-`load_definition()` reads the Gravitee v4 subset of the README from YAML or JSON. The result is made of values the rest
-of the pipeline uses; the wire models are in config/definition_schema.py.
+`load_definition()` reads a subset of Gravitee v4 definitions (docs/configuration.md) from YAML or JSON into the values
+that the rest of the pipeline uses. The wire models are in config/definition_schema.py.
 """
 
 from collections.abc import Mapping
@@ -31,16 +31,16 @@ __all__ = ["Definition", "load_definition", "parse_definition"]
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What an API definition says.
+    """The content of an API definition.
 
     Attributes:
-        qos: of subscriptions that name none.
-        http: the entrypoint's limits; one connection at a time for the ordered levels, whatever was configured.
-        max_concurrent_connections: as configured, for subscriptions with a level of their own.
-        proxy: for callbacks and token endpoints; None without one.
-        use_system_proxy: the proxies of the environment are used.
-        key_store_dir: the folder of the key stores that a subscription may name by path; None for none. A setting.
-        ignored: paths of parts that mean nothing here, for one log line.
+        qos: the level of subscriptions that do not name one.
+        http: the entrypoint's limits; one connection for the ordered levels, whatever was configured.
+        max_concurrent_connections: as configured, for subscriptions with their own level.
+        proxy: the proxy for callbacks and token endpoints, if any.
+        use_system_proxy: whether the proxies of the environment are used.
+        key_store_dir: the folder of the key stores that a subscription may name by path, if any. It is a setting.
+        ignored: the paths of fields without effect, for one log line.
     """
 
     name: str
@@ -61,11 +61,11 @@ def load_definition(path: Path, bootstrap_servers: str | None = None, key_store_
 
     Args:
         path: of the file.
-        bootstrap_servers: as for `parse_definition`.
-        key_store_dir: of this process, for the definition.
+        bootstrap_servers: see `parse_definition`.
+        key_store_dir: this process's setting, stored in the definition.
 
     Raises:
-        ConfigurationError: the file can't be read, or as for `parse_definition`.
+        ConfigurationError: the file can't be read; or see `parse_definition`.
     """
     document = read_document(path)
     try:
@@ -75,16 +75,16 @@ def load_definition(path: Path, bootstrap_servers: str | None = None, key_store_
 
 
 def parse_definition(document: object, bootstrap_servers: str | None = None) -> Definition:
-    """The definition that a YAML or JSON document holds.
+    """The definition in a parsed YAML or JSON document.
 
     Args:
         document: plain data.
-        bootstrap_servers: the brokers to use instead of the source's (setting BOOTSTRAP_SERVERS); also for the
-            dead-letter topic where the definition names the same brokers for both.
+        bootstrap_servers: brokers that replace the source's (setting BOOTSTRAP_SERVERS), and those of the dead-letter
+            topic if the definition names the same brokers for both.
 
     Raises:
-        ConfigurationError: a field is missing, unknown, out of range, of the wrong type or of no use; one sentence per
-            mistake that was found, each with the path of the field.
+        ConfigurationError: a field is missing, unknown, out of range, of the wrong type or useless; one sentence per
+            mistake, each with the path of the field.
     """
     if not isinstance(document, Mapping):
         raise ConfigurationError(f"document: must be an object, not {kind(document)}")
@@ -151,7 +151,7 @@ def _relocated(
 
 
 def _find_entrypoint(listeners: list[object]) -> tuple[Entrypoint, str, list[str]]:
-    """The one webhook entrypoint, its path, and the paths of the listeners that don't matter."""
+    """The webhook entrypoint, its path, and the paths of the ignored listeners."""
     found: list[tuple[Entrypoint, str]] = []
     ignored: list[str] = []
     problems: list[str] = []
@@ -192,7 +192,7 @@ def _how_many(found: list[tuple[Entrypoint, str]]) -> str:
     if not found:
         return "must hold one listener of type subscription with an entrypoint of type webhook"
     paths = ", ".join(f"{path} ({entrypoint.type})" for entrypoint, path in found)
-    return f"the webhook entrypoint stands more than once: {paths}; allowed: once"
+    return f"there is more than one webhook entrypoint: {paths}; allowed: once"
 
 
 _OTHER_LISTENERS = {"http", "tcp", "kafka"}

@@ -1,6 +1,6 @@
-"""The wire models of an API definition: the part of a Gravitee v4 message API that has a meaning here.
+"""The wire models of an API definition: the part of a Gravitee v4 message API that has an effect here.
 
-Names that a v4 definition may hold besides are listed in each model's `without_meaning`; definition.py reports them.
+Each model lists the other names of v4 definitions in `without_meaning`; definition.py reports them.
 """
 
 from typing import Annotated, Any, ClassVar, Final, Literal, get_args
@@ -37,14 +37,14 @@ _HTTP_PARTS = frozenset({
 
 
 def refuse_expression(text: str | None) -> str | None:
-    """*text*, unless it holds Gravitee's expression language, which nothing evaluates here."""
+    """*text*, unless it contains Gravitee's expression language, which the pipeline does not evaluate."""
     if text is not None and EXPRESSION in text:
         raise problem("holds an expression ({#...}), which is not supported; write the value itself")
     return text
 
 
 class Api(StrictModel):
-    """The definition itself. Listeners and groups are read one by one, by their type."""
+    """The definition. Its listeners and groups are read one by one, by type."""
 
     without_meaning = _API_PARTS
 
@@ -81,7 +81,7 @@ class Http(StrictModel):
 
 
 class ProxyOptions(StrictModel):
-    """`proxy`: none, the system's, or one of its own."""
+    """`proxy`: none, the system's, or an own one."""
 
     enabled: bool = False
     use_system_proxy: bool = False
@@ -122,7 +122,7 @@ class EntrypointConfiguration(StrictModel):
 
 
 class Dlq(StrictModel):
-    """Where events go that can't be delivered: the name of an endpoint or of a group."""
+    """The endpoint or group that takes undeliverable events, by name."""
 
     endpoint: Name
 
@@ -143,7 +143,7 @@ class Entrypoint(StrictModel):
 
 
 class Listener(StrictModel):
-    """The subscription listener. Its entrypoints are read one by one."""
+    """The subscription listener. Its entrypoints are read one by one, by type."""
 
     without_meaning = frozenset({"servers"})
 
@@ -152,7 +152,7 @@ class Listener(StrictModel):
 
 
 class Topics(StrictModel):
-    """What `consumer` and `producer` have in common."""
+    """The common part of `consumer` and `producer`."""
 
     enabled: bool = False
     topics: list[Name] | None = None
@@ -191,7 +191,7 @@ class Producer(Topics):
 
 
 class KafkaShared(StrictModel):
-    """`sharedConfiguration` of a Kafka group, and what an endpoint overrides of it."""
+    """`sharedConfiguration` of a Kafka group, and the `sharedConfigurationOverride` of an endpoint."""
 
     security: Security | None = None
     consumer: Consumer | None = None
@@ -207,7 +207,7 @@ class KafkaEndpointConfiguration(StrictModel):
 
 
 class Endpoint(StrictModel):
-    """An endpoint; of which type, its configurations tell."""
+    """An endpoint of any type."""
 
     without_meaning = frozenset({"secondary", "services", "tenants", "weight"})
 
@@ -219,7 +219,7 @@ class Endpoint(StrictModel):
 
 
 class EndpointGroup(StrictModel):
-    """Endpoints with what they share."""
+    """A group of endpoints with their shared configuration."""
 
     without_meaning = frozenset({"loadBalancer", "services"})
 

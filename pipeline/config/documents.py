@@ -1,4 +1,4 @@
-"""YAML and JSON files as plain data, without the surprises of YAML 1.1."""
+"""Reads YAML and JSON files as plain data, without the surprises of YAML 1.1."""
 
 import json
 from collections.abc import Hashable
@@ -11,7 +11,7 @@ from pipeline.core.errors import ConfigurationError
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader; times stay text, and a key that stands twice in a mapping is a mistake."""
+    """PyYAML's safe loader, but times stay text and duplicate keys are errors."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[object] = set()
@@ -21,7 +21,7 @@ class _Loader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, Hashable):
                 if key in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", key_node.start_mark)
+                    raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
                 seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -47,14 +47,14 @@ def read_documents(path: Path) -> list[object]:
 
 
 def parse_documents(text: str, name: str = "document") -> list[object]:
-    """Every document of a YAML (or JSON) *text*; *name* is what errors call it.
+    """Every document of a YAML (or JSON) *text*; *name* is its name in errors.
 
     Raises:
-        ConfigurationError: as for `read_documents`.
+        ConfigurationError: see `read_documents`.
     """
     not_json: ConfigurationError | None = None
     if text.lstrip().startswith(("{", "[")):
-        # JSON first: YAML forbids the tabs that it allows.
+        # JSON first, because JSON allows tabs that YAML forbids.
         try:
             return [json.loads(text, object_pairs_hook=_unique)]
         except json.JSONDecodeError as error:
@@ -80,7 +80,7 @@ def read_document(path: Path) -> object:
     """The one document of a YAML (or JSON) file.
 
     Raises:
-        ConfigurationError: as for `read_documents`, and where there is none or more than one.
+        ConfigurationError: there is no document, or more than one; or see `read_documents`.
     """
     documents = read_documents(path)
     if len(documents) != 1:
@@ -92,5 +92,5 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
         # Left to the YAML loader, which names line and column.
-        raise ValueError("a key stands twice")
+        raise ValueError("duplicate key")
     return result

@@ -1,4 +1,4 @@
-"""The endpoint groups of an API definition: which endpoint is the source, and which takes the dead letters."""
+"""The endpoint groups of an API definition; finds the source and the endpoint for dead letters."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ OVERRIDE = "sharedConfigurationOverride"
 
 @dataclass(frozen=True, slots=True)
 class KafkaEndpoint:
-    """An endpoint of type kafka, with what it inherits filled in."""
+    """An endpoint of type kafka, with its inherited values filled in."""
 
     name: str
     path: str
@@ -35,18 +35,18 @@ class KafkaEndpoint:
 
     @property
     def consumes(self) -> bool:
-        """Whether events are read from it."""
+        """Whether events are read from the endpoint."""
         return self.consumer is not None and self.consumer.enabled
 
     @property
     def publishes(self) -> bool:
-        """Whether it takes events."""
+        """Whether events can be written to the endpoint."""
         return self.producer is not None and self.producer.enabled
 
 
 @dataclass(frozen=True, slots=True)
 class KafkaGroup:
-    """An endpoint group; endpoints of other types than kafka are known by name alone."""
+    """An endpoint group; of endpoints that are not of type kafka, only the names are kept."""
 
     name: str
     path: str
@@ -58,7 +58,7 @@ def read_groups(documents: Sequence[object]) -> tuple[list[KafkaGroup], list[str
     """The endpoint groups, and the paths of what means nothing here.
 
     Raises:
-        ConfigurationError: one of them can't be used, or a name stands twice.
+        ConfigurationError: a group can't be used, or a name is not unique.
     """
     groups: list[KafkaGroup] = []
     ignored: list[str] = []
@@ -83,7 +83,7 @@ def read_groups(documents: Sequence[object]) -> tuple[list[KafkaGroup], list[str
 
 
 def find_source(groups: Sequence[KafkaGroup]) -> Source:
-    """The one endpoint that is read, with its one topic.
+    """The source: the only endpoint that is read, with its only topic.
 
     Raises:
         ConfigurationError: there is none, or more than one.
@@ -91,7 +91,7 @@ def find_source(groups: Sequence[KafkaGroup]) -> Source:
     found = [endpoint for group in groups for endpoint in group.endpoints if endpoint.consumes]
     if not found:
         raise ConfigurationError(
-            "endpointGroups: no endpoint of type kafka has consumer.enabled: true; the source topic is read from one"
+            "endpointGroups: no endpoint of type kafka has consumer.enabled: true; the source topic needs one"
         )
     if len(found) > 1:
         names = ", ".join(shown(endpoint.name) for endpoint in found)
@@ -112,7 +112,7 @@ def find_dead_letters(groups: Sequence[KafkaGroup], target: str, entrypoint: str
         path: of the entrypoint.
 
     Raises:
-        ConfigurationError: nothing has that name, or what has it does not publish to one topic.
+        ConfigurationError: no endpoint or group has that name, or it does not publish to exactly one topic.
     """
     known = [name for group in groups for name in (group.name, *(e.name for e in group.endpoints), *group.others)]
     if target not in known:
@@ -125,7 +125,7 @@ def find_dead_letters(groups: Sequence[KafkaGroup], target: str, entrypoint: str
     ]
     if not candidates:
         raise ConfigurationError(
-            _no_target(entrypoint, target, path, "it needs type kafka, producer.enabled: true and producer.topics")
+            _no_target(entrypoint, target, path, "that needs type kafka, producer.enabled: true and producer.topics")
         )
     endpoint = candidates[0]
     topics = endpoint.producer.topics if endpoint.producer else None
@@ -135,7 +135,7 @@ def find_dead_letters(groups: Sequence[KafkaGroup], target: str, entrypoint: str
 def _no_target(entrypoint: str, target: str, path: str, hint: str) -> str:
     return (
         f"{path}.dlq.endpoint: the dlq of the entrypoint {entrypoint} must target an endpoint or group that can "
-        f"publish, and {shown(target)} is none; {hint}"
+        f"publish, not {shown(target)}; {hint}"
     )
 
 
@@ -165,7 +165,7 @@ def _kafka_endpoint(
 
 
 def _shared(group: EndpointGroup, endpoint: Endpoint, group_path: str, path: str) -> tuple[KafkaShared, list[str]]:
-    """What the group says, with the endpoint's own words over it."""
+    """The group's configuration with the endpoint's overrides."""
     parts: list[Mapping[str, Any]] = []
     ignored: list[str] = []
     sources = [(endpoint.shared_configuration_override, f"{path}.{OVERRIDE}")]
@@ -200,7 +200,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 def _refuse_same_names(groups: Sequence[KafkaGroup]) -> None:
     paths: dict[str, str] = {}
     for group in groups:
-        # An endpoint may be called like its own group: both lead to the same topic.
+        # An endpoint may have the name of its own group: both refer to the same topic.
         names = [(group.name, group.path), *((e.name, e.path) for e in group.endpoints if e.name != group.name)]
         for name, path in names:
             if name in paths:

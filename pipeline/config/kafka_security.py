@@ -1,4 +1,4 @@
-"""The `security` block of a Kafka endpoint of an API definition, read into a `KafkaConnection`."""
+"""Reads the `security` block of a Kafka endpoint of an API definition into a `KafkaConnection`."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ _JAAS_MODULES: Final = ("PlainLoginModule", "ScramLoginModule")
 
 
 class TrustStore(StrictModel):
-    """Whom the client trusts."""
+    """The authorities that the client trusts."""
 
     type: StoreType = "JKS"
     location: str | None = None
@@ -31,7 +31,7 @@ class TrustStore(StrictModel):
 
 
 class KeyStore(StrictModel):
-    """What the client shows of itself."""
+    """The client's certificate and key."""
 
     type: StoreType = "JKS"
     location: str | None = None
@@ -50,7 +50,7 @@ class Ssl(StrictModel):
 
 
 class Sasl(StrictModel):
-    """A mechanism with a JAAS line, or with user name and password by themselves."""
+    """A mechanism with a JAAS line, or with user name and password."""
 
     mechanism: str | None = Field(None, validation_alias=AliasChoices("mechanism", "saslMechanism"))
     jaas_config: Secret | None = Field(None, validation_alias=AliasChoices("jaasConfig", "saslJaasConfig"))
@@ -59,7 +59,7 @@ class Sasl(StrictModel):
 
 
 class Security(StrictModel):
-    """How a cluster is reached."""
+    """The protocol of a cluster, with its credentials."""
 
     protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl: Sasl | None = None
@@ -70,8 +70,8 @@ def connection(bootstrap_servers: tuple[str, ...], security: Security | None, pa
     """The connection that an endpoint describes.
 
     Raises:
-        ConfigurationError: a part is missing, can't be read, or is of a kind that is not supported; *path* is where
-            the `security` block stands.
+        ConfigurationError: a part is missing, can't be read, or is not supported; *path* is the path of the
+            `security` block.
     """
     if security is None:
         return KafkaConnection(bootstrap_servers)

@@ -1,4 +1,4 @@
-"""Looking into pydantic models: the alias of a field, where a location leads, what a field is marked with."""
+"""Inspects pydantic models: the alias of a field, the target of a location, the marks of a field."""
 
 from types import UnionType
 from typing import Annotated, Literal, Union, get_args, get_origin
@@ -8,20 +8,20 @@ from pydantic.fields import FieldInfo
 
 
 class SecretMark:
-    """Marks a field whose value no error, log line or repr may hold."""
+    """Marks a field whose value must not appear in errors, log lines or reprs."""
 
 
 class UrlMark:
-    """Marks a field with a URL, whose query may hold credentials."""
+    """Marks a field with a URL, whose query may contain credentials."""
 
 
 def alias(name: str, field: FieldInfo) -> str:
-    """What the field is called outside."""
+    """The name of the field in documents."""
     return field.alias or name
 
 
 def locate(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[type[BaseModel] | None, FieldInfo | None]:
-    """The model in which a location's last name stands, and its field where there is one."""
+    """The model that contains a location's last name, and its field if there is one."""
     owner: type[BaseModel] | None = model
     field: FieldInfo | None = None
     names = [step for step in location if isinstance(step, str)]
@@ -38,7 +38,7 @@ def locate(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[typ
 
 
 def model_in(annotation: object) -> type[BaseModel] | None:
-    """The model that an annotation such as `list[M] | None` speaks of."""
+    """The model in an annotation such as `list[M] | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if get_origin(annotation) in {Union, UnionType, list, Annotated}:
@@ -54,7 +54,7 @@ def literals(annotation: object) -> list[object]:
 
 
 def metadata(field: FieldInfo | None) -> list[object]:
-    """Everything that `Annotated` says of a field, at any depth."""
+    """All `Annotated` metadata of a field, at any depth."""
     return [] if field is None else [*field.metadata, *_annotations(field.annotation)]
 
 

@@ -1,8 +1,8 @@
-"""Where bytes come in: strict models of JSON and YAML, and their mistakes as sentences.
+"""The boundary for data from outside: strict models of JSON and YAML, and mistakes as sentences.
 
-`read()` turns data of unknown quality into a model, or into one sentence per mistake: the path of the field, the value
-(never a secret's), what is allowed, and the nearest known name of an unknown one. definition.py, settings.py
-and subscriptions/schema.py are made of it.
+`read()` turns untrusted data into a model, or into one sentence per mistake: the path of the field, the value (never a
+secret), what is allowed, and for an unknown name the nearest known one. definition.py, settings.py and
+subscriptions/schema.py are built on it.
 """
 
 import json
@@ -30,11 +30,11 @@ class StrictModel(BaseModel):
     """A JSON object: camelCase names, no unknown ones, no conversion of types.
 
     Attributes:
-        without_meaning: names that may stand there but mean nothing to this pipeline; `drop_meaningless()` takes them
-            away before reading, and says so.
+        without_meaning: names that are allowed but have no effect here; `drop_meaningless()` removes and reports them
+            before reading.
         marked_secret: the names of the fields that are marked as secret.
         marked_url: the names of the fields that hold a URL.
-        parts: the models of the fields that hold objects, by the names of the fields outside.
+        parts: the models of the fields that hold objects, by the names of the fields in documents.
     """
 
     model_config = ConfigDict(
@@ -52,7 +52,7 @@ class StrictModel(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        # Once per class: subscriptions are read by the thousand at start.
+        # Once per class, because a start reads thousands of subscriptions.
         fields = cls.model_fields
         cls.marked_secret = frozenset(name for name, field in fields.items() if is_secret(field))
         cls.marked_url = frozenset(name for name, field in fields.items() if is_url(field))
@@ -76,7 +76,7 @@ Model = TypeVar("Model", bound=StrictModel)
 
 
 def problem(sentence: str, field: str | None = None) -> PydanticCustomError:
-    """The error that a validator raises: *sentence*, said of *field* of the object that is being validated."""
+    """The error that a validator raises: *sentence* about *field* of the object that is being validated."""
     return PydanticCustomError("problem", "{sentence}", {"sentence": sentence, "field": field})
 
 
@@ -84,9 +84,9 @@ def read(model: type[Model], data: object, path: str = "") -> Model:
     """*data* as a *model*.
 
     Args:
-        model: what it has to be.
-        data: as JSON or YAML gave it.
-        path: where *data* stands in the document, the beginning of every sentence.
+        model: the model.
+        data: the parsed JSON or YAML.
+        path: the path of *data* in the document, which begins every sentence.
 
     Raises:
         ConfigurationError: one sentence per mistake.
@@ -97,14 +97,14 @@ def read(model: type[Model], data: object, path: str = "") -> Model:
         problems = [sentence(model, details, path) for details in error.errors(include_url=False)]
     except RecursionError:
         problems = [f"{path or 'document'}: is nested too deeply"]
-    # Not chained: pydantic's own text holds the input, and with it the secrets.
+    # Not chained: pydantic's message contains the input, and with it the secrets.
     raise ConfigurationError(problems)
 
 
 def drop_meaningless(model: type[StrictModel], data: object, path: str = "") -> tuple[object, list[str]]:
-    """*data* without the parts that mean nothing here, and the paths of those.
+    """*data* without the fields that have no effect, and the paths of these.
 
-    JSON in a string is unpacked where an object is expected: exported definitions keep their configurations so.
+    JSON in a string is unpacked where an object is expected: exported definitions store configurations this way.
     """
     if isinstance(data, str) and data.lstrip().startswith("{"):
         data = _unpacked(data)

@@ -1,6 +1,6 @@
 """The settings of a process: environment variables with the prefix WEBHOOKS_, or the same names in a YAML file.
 
-The only module that reads the environment. The file is the one that WEBHOOKS_CONFIG names; the environment wins.
+The only module that reads the environment. WEBHOOKS_CONFIG names the file; the environment takes precedence.
 """
 
 import ipaddress
@@ -29,9 +29,9 @@ _LAST_PORT: Final = 65_535
 
 
 class Settings(BaseSettings):
-    """Everything that can be set from outside; checked, frozen.
+    """All settings, validated and frozen.
 
-    `Settings()` reads the environment and the file. Arguments win over both.
+    `Settings()` reads the environment and the file. Arguments take precedence over both.
 
     Raises:
         ConfigurationError: a name is unknown, a value is missing or not allowed; one sentence per mistake.
@@ -111,8 +111,8 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # replaced: it lets unknown names pass
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # there is one file, named on purpose
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # replaced, because it ignores unknown names
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # there is one file, named explicitly
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # as above
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then the environment, then the file."""
@@ -187,7 +187,7 @@ class Settings(BaseSettings):
         return self
 
     def effective(self) -> dict[str, str]:
-        """Every setting by its name, for the log at start; of secrets only whether they are set."""
+        """Every setting by name, for the log at start; for secrets only whether they are set."""
         return {f"{PREFIX}{name.upper()}": _effective(getattr(self, name)) for name in type(self).model_fields}
 
 
@@ -214,7 +214,7 @@ def _is_name_server(text: str) -> bool:
 
 
 def _is_trustworthy(url: str) -> bool:
-    """Whether what comes from *url* is what its owner published."""
+    """Whether the answer from *url* can be trusted to come from its owner."""
     parts = split_url(url)
     if parts is None or not parts.hostname or "@" in parts.netloc:
         return False
@@ -229,7 +229,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _sentence(details: ErrorDetails) -> str:
-    # Fields are called here as they are outside.
+    # Errors name a setting as the environment does.
     name, _, rest = sentence(Settings, details).partition(":")
     return f"{PREFIX}{name.upper()}:{rest}"
 

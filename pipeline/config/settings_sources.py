@@ -1,4 +1,4 @@
-"""Where settings come from: the environment, and the YAML file that WEBHOOKS_CONFIG names."""
+"""The sources of settings: the environment, and the YAML file that WEBHOOKS_CONFIG names."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -14,9 +14,9 @@ PREFIX: Final = "WEBHOOKS_"
 CONFIG: Final = f"{PREFIX}CONFIG"
 
 _FOREIGN: Final = re.compile(
-    # Kubernetes tells every container of every service (a service "webhooks" would be WEBHOOKS_SERVICE_HOST),
+    # Kubernetes sets variables for every service in every container (WEBHOOKS_SERVICE_HOST for a service "webhooks"),
     r"WEBHOOKS_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
-    # and the tests have names of their own.
+    # and the tests have their own names.
     r"|WEBHOOKS_TEST_\w+"
 )
 
@@ -33,7 +33,7 @@ def read_environment(fields: Iterable[str], environ: Mapping[str, str]) -> tuple
     unknown = [name for name in variables if name not in known and not _FOREIGN.fullmatch(name)]
     if unknown:
         raise ConfigurationError([f"{name}: unknown setting; {nearest(name, [*known, CONFIG])}" for name in unknown])
-    # An empty variable is one that is not set: compose files and unit files can't leave one out.
+    # An empty variable counts as not set, because compose files and unit files can't leave one out.
     values = {known[name]: value for name, value in variables.items() if name in known and value != ""}
     return values, Path(path) if path else None
 
@@ -55,7 +55,7 @@ def read_file(fields: Iterable[str], path: Path) -> dict[str, Any]:
         if name not in known:
             problems.append(f"{path}: {key}: unknown setting; {nearest(name, list(known))}")
         elif known[name] in values:
-            problems.append(f"{path}: {key}: stands twice")
+            problems.append(f"{path}: {key}: duplicate key")
         elif value is not None:
             values[known[name]] = value
     if problems:

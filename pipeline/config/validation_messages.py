@@ -1,4 +1,4 @@
-"""The mistakes that pydantic finds, as sentences for people: path, value, what is allowed, the nearest known name."""
+"""Turns pydantic's errors into sentences: path, value, what is allowed, the nearest known name."""
 
 import difflib
 import re
@@ -14,15 +14,15 @@ from pipeline.config.model_fields import alias, is_secret, literals, locate, met
 from pipeline.core.shown import kind, printable, shown
 
 _KEY: Final = "[key]"
-"""What pydantic adds to the location of a name that is wrong itself."""
+"""The suffix that pydantic adds to the location if the name itself is wrong."""
 
 _PLAIN_NAME: Final = re.compile(r"[\w$@/-]+")
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """How to go on after an unknown *name*: the nearest known one, or all of them."""
+    """A hint after an unknown *name*: the nearest known name, or all of them."""
     lowered = {candidate.lower(): candidate for candidate in known}
-    # A name that was not written to its end is nearer to what it begins than any that looks like it.
+    # An incomplete name is nearer to the name that it begins than to any similar one.
     begun = [candidate for candidate in lowered if candidate.startswith(name.lower())]
     close = begun if len(begun) == 1 else difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
     if close:
@@ -54,7 +54,7 @@ _RANGE: Final = {"greater_than", "greater_than_equal", "less_than", "less_than_e
 
 
 def sentence(model: type[BaseModel], details: ErrorDetails, path: str = "") -> str:
-    """One mistake that pydantic found in a *model* at *path*, as a sentence."""
+    """One error that pydantic found in a *model* at *path*, as a sentence."""
     location = details["loc"]
     wrong = details["input"]
     if details["type"] == "string_type" and location[-1:] == (_KEY,) and location[-2] in (wrong, str(wrong)):
@@ -93,7 +93,7 @@ def _why_not(code: str, context: Mapping[str, Any], field: FieldInfo | None) -> 
 
 
 def _wrong(value: object, field: FieldInfo | None, code: str) -> str:
-    # Where an object or a list belongs, a string may be anything, a secret included.
+    # A string in place of an object or a list may be anything, even a secret.
     scalar_expected = code not in {"list_type", "dict_type", "model_type", "model_attributes_type"}
     return shown(value) if scalar_expected and not is_secret(field) else kind(value)
 
@@ -122,7 +122,7 @@ def _path(path: str, location: Iterable[int | str]) -> str:
 
 
 def join(path: str, key: object) -> str:
-    """The path of the field *key* of the object at *path*; a name that is none stands in brackets, as JSON."""
+    """The path of the field *key* of the object at *path*; a key that is not a plain name is in brackets, as JSON."""
     name = str(key) if isinstance(key, (str, int, float)) else kind(key)
     if not _PLAIN_NAME.fullmatch(name):
         return f"{path}[{shown(name)}]"

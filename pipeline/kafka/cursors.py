@@ -143,7 +143,7 @@ class KafkaRows:
 
     def _take(self, rows: dict[bytes, Row], key: bytes | None, value: bytes | None) -> None:
         if key is None:
-            logger.warning("a record of %s has no key, and so is no row", self._place)
+            logger.warning("ignoring a record of %s without a key", self._place)
         elif value is None:
             rows.pop(key, None)
         else:
@@ -190,7 +190,7 @@ class KafkaRows:
                     self._fence(group, error)
                     return
                 if self._lines.passes(str(error)) is not None:
-                    logger.warning("rows of %s are not committed yet: %s", self._place, error)
+                    logger.warning("could not commit rows of %s yet: %s", self._place, error)
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
             else:
                 self._on_written(len(group.rows))
@@ -202,7 +202,7 @@ class KafkaRows:
     async def _commit(self, rows: Mapping[bytes, bytes | None]) -> None:
         producer = self._producer
         if producer is None:
-            raise RuntimeError("rows were put before the store was opened")
+            raise RuntimeError("put() was called before open()")
         if self._connection.embedded:
             await self._send(producer, rows)
             return
@@ -215,7 +215,7 @@ class KafkaRows:
         await asyncio.gather(*sent)
 
     def _fence(self, group: _Group, error: Exception) -> None:
-        logger.warning("%s takes no more rows from here: %r", self._place, error)
+        logger.warning("fenced: Kafka accepts no more rows of %s from this worker: %r", self._place, error)
         self._fenced = True
         group.waiters += self._group.waiters
         self._group = _Group()

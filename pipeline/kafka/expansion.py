@@ -78,7 +78,7 @@ class Growth:
                         await self._look(admin)
                         await self._clock.sleep(LOOK_SECONDS)
             except BrokerError as error:
-                self._say([f"new partitions of {self._source} are not looked for: {error}"])
+                self._say([f"new partitions of {self._source} can't be looked for: {error}"])
             await self._clock.sleep(LOOK_SECONDS)
 
     async def _look(self, admin: AIOKafkaAdminClient) -> None:
@@ -90,7 +90,9 @@ class Growth:
         self._group.learn_topic_id(await find_topic_id(client_of(admin), self._source))
         small = [name for name in self._own if counts.get(name, count) < count]
         problems = await grow(admin, dict.fromkeys(small, count))
-        self._say([f"{each}; new partitions of {self._source} are not delivered until it has" for each in problems])
+        self._say(
+            [f"{each}; new partitions of {self._source} are not delivered until it has them" for each in problems]
+        )
         if problems:
             return
         if not self._known:
@@ -98,7 +100,7 @@ class Growth:
             return  # the group is being joined
         if self._known < count:
             logger.info(
-                "topic %s: has %d partitions now, %d before; the new ones are taken up",
+                "topic %s: now has %d partitions, %d before; delivering the new ones",
                 self._source,
                 count,
                 self._known,
@@ -141,11 +143,11 @@ async def grow(admin: AIOKafkaAdminClient, wanted: Mapping[str, int], *, validat
             return [_refused(name, count, error)]
         else:
             if not validate_only:
-                logger.info("topic %s: has %d partitions now, as many as its source", name, count)
+                logger.info("topic %s: now has %d partitions, as many as its source", name, count)
         if not validate_only:
             await until_led(admin, {name: count})
     return []
 
 
 def _refused(name: str, count: int, error: KafkaError) -> str:
-    return f"topic {name}: must have {count} partitions, as many as its source, and can't be given them: {error}"
+    return f"topic {name}: must have {count} partitions, as many as its source, but they can't be added: {error}"

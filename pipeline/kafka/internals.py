@@ -63,7 +63,7 @@ class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafka has no
             try:
                 return await super()._send_request(request, number)
             except NodeNotReadyError:
-                logger.debug("broker %d can't be asked; the next one is", number)
+                logger.debug("broker %d did not answer; asking the next one", number)
         return await super()._send_request(request, brokers[-1] if brokers else None)
 
 
@@ -82,9 +82,9 @@ async def disconnect(client: Any, seconds: float = STOP_SECONDS) -> None:
         await asyncio.wait([stopping], timeout=seconds)
     finally:
         if stopping.cancel():
-            logger.warning("a client of Kafka is ended although its broker does not answer")
+            logger.warning("closing a Kafka client without waiting for its unresponsive broker")
         elif not stopping.cancelled() and stopping.exception() is not None:
-            logger.warning("a client of Kafka has ended badly: %r", stopping.exception())
+            logger.warning("closing a Kafka client failed: %r", stopping.exception())
         # What follows is what `stop` does last, and does not come to when it is cut off or fails.
         if hasattr(client, "_sender"):
             await _end_sender(client)

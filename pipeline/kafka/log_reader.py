@@ -88,7 +88,7 @@ class Backlog:
                 consumer = await self._connected()
                 found = await consumer.offsets_for_times({place: timestamp_ms})
             except (KafkaError, OSError) as error:
-                logger.warning("offset of a time in %s is not known yet: %r", place, error)
+                logger.warning("could not look up the offset of a time in %s yet: %r", place, error)
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
             else:
                 return None if found[place] is None else int(found[place].offset)
@@ -101,7 +101,7 @@ class Backlog:
                 consumer = await self._connected()
                 return int((await consumer.end_offsets([place]))[place])
             except (KafkaError, OSError) as error:
-                logger.warning("the end of %s is not known yet: %r", place, error)
+                logger.warning("could not look up the end of %s yet: %r", place, error)
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
 
     async def count(self, partition: int, key: bytes, start: int, end: int) -> int:
@@ -111,9 +111,7 @@ class Backlog:
                 async with EventCounter(self._connection, self._topic, self._isolation_level) as counter:
                     return await counter.count(partition, key, start, end)
             except (KafkaError, OSError) as error:
-                logger.warning(
-                    "the events of a stretch of %s-%d are not counted yet: %r", self._topic, partition, error
-                )
+                logger.warning("could not count the events of a range of %s-%d yet: %r", self._topic, partition, error)
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
 
     async def _serve(self) -> None:
@@ -133,12 +131,12 @@ class Backlog:
             async with limit:
                 await self._read(partition)
         except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
-            logger.warning("%s-%d can't be read again yet: %r", self._topic, partition.number, error)
+            logger.warning("could not read %s-%d again yet: %r", self._topic, partition.number, error)
             if limit.expired():
                 await self._disconnect()
             await asyncio.sleep(RETRY_PAUSE_SECONDS)
         except Exception:  # a fault of ours in one partition must not end the service for the others
-            logger.exception("%s-%d can't be read again", self._topic, partition.number)
+            logger.exception("could not read %s-%d again", self._topic, partition.number)
             await asyncio.sleep(RETRY_PAUSE_SECONDS)
 
     async def _read(self, partition: Behind) -> None:

@@ -197,7 +197,7 @@ class EscapingBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka ha
                 raise ValueError("a header without a name")
             headers.append((name.decode("utf-8", "backslashreplace"), header))
         if pos - start != length:
-            raise ValueError(f"a record of {pos - start} bytes says that it has {length}")
+            raise ValueError(f"a record of {pos - start} bytes claims a length of {length}")
         self._pos = pos
         return _DefaultRecordPy(self.base_offset + offset_delta, timestamp, self.timestamp_type, key, value, headers)
 

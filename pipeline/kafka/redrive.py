@@ -78,7 +78,7 @@ def why_passed_over(letter: Found, scope: Scope, source: str) -> str | None:
     if letter.source not in {None, source}:
         return f"it came from topic {letter.source}, not from {source}"
     if is_hopeless(letter) and scope == ALL:
-        return f"{letter.reason or 'its key is no subscription id'}; --skipped or --subscription redrives it"
+        return f"{letter.reason or 'its key is not a subscription id'}; --skipped or --subscription redrives it"
     return None
 
 
@@ -252,6 +252,6 @@ async def _producer(source: Source) -> AsyncIterator[AIOKafkaProducer]:
         await producer.start()
         yield producer
     except KafkaError as error:
-        raise BrokerError(f"topic {source.topic}: {error}; what was not confirmed is redriven next time") from error
+        raise BrokerError(f"topic {source.topic}: {error}; unconfirmed dead letters are redriven next time") from error
     finally:
         await disconnect(producer)

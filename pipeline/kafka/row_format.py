@@ -87,7 +87,7 @@ def _object(value: bytes) -> dict[str, Any]:
 def _status(row: Mapping[str, Any]) -> Status:
     text = _text(row, "status")
     if text not in tuple(Status):
-        raise ValueError(f"its status is none of {', '.join(Status)}")
+        raise ValueError(f"its status is not one of {', '.join(Status)}")
     return Status(text)
 
 
@@ -123,7 +123,7 @@ def _part(row: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
 def _text(row: Mapping[str, Any], name: str) -> str:
     text = row.get(name)
     if not isinstance(text, str):
-        raise ValueError(f"its {name} is not a text")  # noqa: TRY004 - as above
+        raise ValueError(f"its {name} is not a string")  # noqa: TRY004 - as above
     return text
 
 

@@ -150,7 +150,7 @@ class Tail:
             raise BrokerError(self._stopped())
 
     def _stopped(self) -> str:
-        return f"topic {self._place.topic}: is not read any more"
+        return f"topic {self._place.topic}: is no longer being read"
 
     async def _look_up(self) -> int:
         async with self._lookup_turn:
@@ -250,7 +250,7 @@ class Tail:
 
     def _note_health(self) -> None:
         if self._error is not None:
-            logger.info("topic %s: is being read from %d", self._place.topic, self._position)
+            logger.info("topic %s: reading from offset %d", self._place.topic, self._position)
         self._error = None
         self._wake_waiters()
 

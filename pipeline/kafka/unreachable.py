@@ -70,17 +70,21 @@ def describe(error: Exception, connection: KafkaConnection) -> str:  # noqa: PLR
         case UnsupportedSaslMechanismError():
             return f"it does not offer the SASL mechanism {connection.mechanism}"
         case IllegalSaslStateError():
-            return f"it takes no logins there, so its protocol is not {connection.protocol}"
+            return f"it does not accept logins there; its protocol is not {connection.protocol}"
         case ssl.SSLCertVerificationError():
-            return f"its certificate is not trusted ({error.verify_message}); whom to trust: security.ssl.trustStore"
+            return (
+                f"its certificate is not trusted ({error.verify_message}); add its authority to security.ssl.trustStore"
+            )
         case ssl.SSLError():
-            return f"TLS fails ({error.reason or 'no reason given'}), as if its protocol were not {connection.protocol}"
+            return (
+                f"TLS fails ({error.reason or 'no reason given'}); its protocol is probably not {connection.protocol}"
+            )
         case TimeoutError():
             return "it does not answer in time"
         case socket.gaierror():
             return "cannot resolve host"
         case KafkaConnectionError() | ConnectionResetError():
-            return f"it closes the connection at once, as if its protocol were not {connection.protocol}"
+            return f"it closes the connection at once; its protocol is probably not {connection.protocol}"
         case OSError(errno=int(number)):
             return os.strerror(number).lower()
         case _:

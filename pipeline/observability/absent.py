@@ -1,8 +1,9 @@
-"""Subscriptions that have no lane in this worker: nothing of them waits in its partitions.
+"""Subscriptions that have no lane in this worker: none of their events wait in its partitions.
 
-A lane is forgotten when it has nothing to do, and other workers have the other partitions. So such a subscription is
-idle, or it is elsewhere: which of them is told by the partition that Kafka's default partitioner gives to its key. A
-producer may use another one, and a topic that has gained partitions keeps events where they are.
+A worker forgets a lane that has no work, and other workers own the other partitions. Such a subscription is therefore
+idle or elsewhere. The partition that Kafka's default partitioner selects for its key decides which of the two is shown.
+This is a guess: a producer may use another partitioner, and a topic that gained partitions keeps its events in the old
+ones.
 """
 
 import asyncio
@@ -18,29 +19,29 @@ from pipeline.core.redaction import shown_url
 from pipeline.observability.status import EVERY_LANE, Absence, AbsentReport, LaneFilter
 
 IDS_AT_ONCE: Final = 200
-"""After so many the event loop has a turn: there may be a hundred thousand."""
+"""Subscriptions examined before the event loop gets a turn; there may be a hundred thousand."""
 
 
 class Known(Protocol):
-    """The subscriptions that there are (subscriptions/registry.py)."""
+    """All subscriptions (subscriptions/registry.py)."""
 
     def get(self, subscription_id: str) -> Subscription | None:
         """The subscription's newest revision, None if there is none."""
         ...
 
     def ids(self) -> Sequence[str]:
-        """The ids of all of them, in their order."""
+        """The ids of all subscriptions, sorted."""
         ...
 
 
 class Absent:
-    """Looks for subscriptions without a lane.
+    """Finds subscriptions without a lane.
 
     Args:
         dispatcher: the partitions of this worker.
         known: the subscriptions.
-        default_partition: of a subscription id; None while the number of partitions is not known.
-        warning_of: something a person should know of a subscription.
+        default_partition: returns the default partition of a subscription id, None while the topic's size is unknown.
+        warning_of: returns a warning about a subscription for the operator, if any.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Absent:
         self._clock: Clock = dispatcher.clock
 
     async def ids(self, wanted: LaneFilter = EVERY_LANE) -> list[str]:
-        """Those that are asked for, in the order of their ids."""
+        """The subscriptions that match the filter, sorted by id."""
         if wanted.partition is not None:
             return []
         partitions = self._dispatcher.partitions()
@@ -80,7 +81,7 @@ class Absent:
         return "idle" if default_partition is None or default_partition in self._dispatcher.assigned else "elsewhere"
 
     def report(self, name: str) -> AbsentReport | None:
-        """One of them; None where it is gone by now."""
+        """One subscription; None if it no longer exists."""
         subscription = self._known.get(name)
         if subscription is None:
             return None

@@ -1,4 +1,4 @@
-"""Small instruments that observability/telemetry.py is made of: a histogram, a rate and a limit on log lines.
+"""The instruments of observability/telemetry.py: a histogram, a rate and a limit on log lines.
 
 All are used from one event loop and cost well below a microsecond per call.
 """
@@ -10,10 +10,10 @@ from itertools import accumulate
 from typing import Final
 
 Monotonic = Callable[[], float]
-"""Seconds that only ever grow; `time.monotonic` unless a test owns the time."""
+"""Monotonic seconds; `time.monotonic`, or a test's virtual clock."""
 
 SECONDS_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Upper bounds, in seconds, of the buckets that attempts are counted in: from a loopback answer to a long timeout."""
+"""Upper bounds of the attempt buckets, in seconds: from an answer over loopback to a long timeout."""
 
 
 class Histogram:
@@ -38,14 +38,14 @@ class Histogram:
 
 
 class MinuteRate:
-    """How many per second over the last minute, from a ring of one-second counts that turns when it is used."""
+    """The rate per second over the last minute: a ring of one-second counts that advances when it is used."""
 
     WINDOW_SECONDS: Final = 60
     __slots__ = ("_counts", "_monotonic", "_second", "_since")
 
     def __init__(self, monotonic: Monotonic = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._counts = [0] * (self.WINDOW_SECONDS + 1)  # the minute, and the second that is under way
+        self._counts = [0] * (self.WINDOW_SECONDS + 1)  # the minute, and the current second
         self._since = self._second = int(monotonic())
 
     def add(self, count: int) -> None:
@@ -56,7 +56,7 @@ class MinuteRate:
         self._counts[second % len(self._counts)] += count
 
     def per_second(self) -> float:
-        """The mean over the full seconds of the last minute; over those since the start in the first one."""
+        """The mean over the full seconds of the last minute, or since the start if that is less than a minute ago."""
         second = int(self._monotonic())
         self._turn(second)
         elapsed = min(self.WINDOW_SECONDS, second - self._since)
@@ -71,12 +71,12 @@ class MinuteRate:
 
 
 class LineLimit:
-    """Lets one log line per key and interval through and counts what it kept back.
+    """Passes one log line per key and interval, and counts the suppressed ones.
 
     Args:
-        interval_seconds: between two lines of one key.
-        most_keys: keys that are remembered; beyond it the one that spoke longest ago is forgotten.
-        monotonic: the time.
+        interval_seconds: the least time between two lines of one key.
+        most_keys: the number of keys remembered; the key with the oldest line is forgotten first.
+        monotonic: the clock.
     """
 
     __slots__ = ("_interval", "_keys", "_monotonic", "_most_keys")
@@ -90,13 +90,13 @@ class LineLimit:
         self._keys: dict[Hashable, tuple[float, int]] = {}
 
     def passes(self, key: Hashable, count: int = 1) -> int | None:
-        """How many were kept back since the key's last line, if there may be one now; None if there may not."""
+        """The number of lines suppressed since the key's last one, if a line may be written now; otherwise None."""
         now = self._monotonic()
         spoke_at, kept_back = self._keys.get(key, (None, 0))
         if spoke_at is not None and now - spoke_at < self._interval:
             self._keys[key] = (spoke_at, kept_back + count)
             return None
-        self._keys.pop(key, None)  # to the end of the dict: its order is that of the last lines
+        self._keys.pop(key, None)  # reinserted at the end, so that the dict is ordered by last line
         if len(self._keys) >= self._most_keys:
             del self._keys[next(iter(self._keys))]
         self._keys[key] = (now, 0)

@@ -1,7 +1,7 @@
 """Log records: one line each, for people (console) or programs (json), with credentials masked.
 
-`create_app` hands `logging_config(...)` to `faust.App(logging_config=...)`. Modules log sentences through
-`logging.getLogger(__name__)`, or `Facts` where every value matters.
+`create_app` passes `logging_config(...)` to `faust.App(logging_config=...)`. Modules log sentences with
+`logging.getLogger(__name__)`, or `Facts` if programs should read every value.
 """
 
 import json
@@ -22,29 +22,29 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 LEVELS: Final = get_args(LogLevel)
 OURS: Final = ("pipeline", "agents")
 FRAMEWORKS: Final = ("faust", "mode", "aiokafka", "aiohttp", "asyncio")
-"""Loggers that speak of their own insides at INFO, Faust in coloured tables: from WARNING on, except at DEBUG."""
+"""Loggers that report internals at INFO (Faust as coloured tables); set to WARNING unless the level is DEBUG."""
 
 DUMPING: Final = "aiokafka.conn"
-"""The logger that shows every request and answer at DEBUG, logins and events among them: from INFO on, always."""
+"""The logger that writes every request and answer at DEBUG, including logins and events; never below INFO."""
 
 FIELD_CHARACTERS: Final = 1024
-"""How much of a text is written as one field of `Facts`."""
+"""The longest text written as one field of `Facts`."""
 
 MESSAGE_CHARACTERS: Final = 4096
-"""How much of a message is written."""
+"""The longest message written."""
 
 TRACEBACK_CHARACTERS: Final = 16_384
-"""How much of a traceback, and of a stack, is written."""
+"""The longest traceback or stack written."""
 
 _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/+@*#%")
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """A message of a name and values: `logger.info(Facts("delivery.attempted", {"subscription": "s"}))`.
+    """A message with a name and values: `logger.info(Facts("delivery.attempted", {"subscription": "s"}))`.
 
-    As text it is `name key=value ...` on one line; `JsonFormatter` writes every value as a field. Values that are
-    None are left out.
+    Its text is `name key=value ...` on one line; `JsonFormatter` writes each value as a field. Values that are None
+    are left out.
     """
 
     name: str
@@ -54,11 +54,11 @@ class Facts:
         return " ".join((self.name, *(f"{key}={_word(value)}" for key, value in self._known())))
 
     def fields(self) -> dict[str, Any]:
-        """The values that are known."""
+        """The values that are not None."""
         return dict(self._known())
 
     def masked(self) -> "Facts":
-        """The same with credentials masked in every text, and long texts cut."""
+        """The message with credentials masked and long texts cut."""
         return Facts(_shown(self.name), {key: _shown(value) for key, value in self._known()})
 
     def _known(self) -> list[tuple[str, Any]]:
@@ -66,26 +66,26 @@ class Facts:
 
 
 def _shown(value: Any) -> Any:
-    """*value*, if it is a text or will be written as one: cut, and masked; numbers as they are."""
+    """*value* cut and masked if it is, or will be written as, text; numbers unchanged."""
     if value is None or isinstance(value, bool | int | float):
         return value
     return mask_cut(value if isinstance(value, str) else str(value), FIELD_CHARACTERS)
 
 
 def _word(value: object) -> str:
-    """*value* as one word: quoted as JSON is unless it is plain, so that no id can forge a field or a line."""
+    """*value* as one word, quoted like JSON unless it is plain, so that no id can forge a field or a line."""
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     return text if text and _PLAIN.issuperset(text) else json.dumps(text)
 
 
 class MaskCredentials(logging.Filter):
-    """Masks what looks like a credential in message, traceback and stack of every record; lets all records pass.
+    """Masks apparent credentials in message, traceback and stack of every record; passes all records.
 
-    Long texts are cut first: what a stranger writes must not take the event loop, nor fill the log.
+    Long texts are cut first, so that texts from outside can neither block the event loop nor fill the log.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite *record* where need be."""
+        """Rewrite *record* if necessary."""
         if isinstance(record.msg, Facts):
             record.msg = record.msg.masked()
         else:
@@ -101,18 +101,18 @@ class MaskCredentials(logging.Filter):
 
 
 class ThinOut(logging.Filter):
-    """Lets what others' libraries say again and again through once in a while, and says how much was left out.
+    """Thins out repeated lines of libraries, and says how many were suppressed.
 
-    With all brokers away aiokafka alone writes hundreds of lines a second, two or three different ones.
+    While all brokers are unavailable, aiokafka alone writes two or three different lines hundreds of times a second.
 
     Args:
-        limit: how often a line may come.
+        limit: how often a line may be written.
     """
 
     def __init__(self, limit: LineLimit | None = None) -> None:
         super().__init__()
         self._limit = LineLimit() if limit is None else limit
-        self._lock = threading.Lock()  # Faust's consumer runs, and logs, in a thread of its own
+        self._lock = threading.Lock()  # Faust's consumer logs from its own thread
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether *record* is written."""
@@ -122,12 +122,12 @@ class ThinOut(logging.Filter):
         with self._lock:
             left_out = self._limit.passes((record.name, record.levelno, message[:FIELD_CHARACTERS]))
         if left_out:
-            record.msg, record.args = f"{message} ({left_out} more like it were left out)", None
+            record.msg, record.args = f"{message} ({left_out} similar lines suppressed)", None
         return left_out is not None
 
 
 def _message(record: logging.LogRecord) -> str:
-    """The message; where its arguments don't fit, both as they are: a broken log call must not lose a line."""
+    """The message; if its arguments don't fit, the template and the arguments, so that no line is lost."""
     try:
         return record.getMessage()
     except (TypeError, ValueError, KeyError):
@@ -135,10 +135,10 @@ def _message(record: logging.LogRecord) -> str:
 
 
 class ConsoleFormatter(logging.Formatter):
-    """`2026-01-31T12:00:00.000Z INFO    pipeline.core.lane: message`; only a traceback takes further lines."""
+    """`2026-01-31T12:00:00.000Z INFO    pipeline.core.lane: message`; only a traceback adds lines."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One record as text. Control characters are escaped: what others wrote can't paint or forge a line."""
+        """One record as text. Control characters are escaped, so that no text can colour or forge a line."""
         line = f"{_time(record)} {record.levelname:<7} {record.name}: {safe(_message(record))}"
         return "\n".join((line, *(safe(text, keep="\n") for text in _details(record))))
 
@@ -180,16 +180,16 @@ def logging_config(log_format: LogFormat = "console", level: str = "INFO") -> di
 
     Args:
         log_format: WEBHOOKS_LOG_FORMAT.
-        level: WEBHOOKS_LOG_LEVEL; Faust's `--loglevel` changes nothing for the loggers named here.
+        level: WEBHOOKS_LOG_LEVEL; Faust's `--loglevel` does not affect the loggers named here.
 
     Raises:
         ConfigurationError: a value that is not allowed.
     """
     problems = []
     if log_format not in _FORMATTERS:
-        problems.append(f"LOG_FORMAT: {log_format!r} is none of {', '.join(_FORMATTERS)}")
+        problems.append(f"LOG_FORMAT: {log_format!r} is not one of {', '.join(_FORMATTERS)}")
     if level.upper() not in LEVELS:
-        problems.append(f"LOG_LEVEL: {level!r} is none of {', '.join(LEVELS)}")
+        problems.append(f"LOG_LEVEL: {level!r} is not one of {', '.join(LEVELS)}")
     if problems:
         raise ConfigurationError(problems)
     level = level.upper()
@@ -198,11 +198,11 @@ def logging_config(log_format: LogFormat = "console", level: str = "INFO") -> di
         "class": "logging.StreamHandler",
         "stream": "ext://sys.stderr",
         "formatter": "line",
-        # At DEBUG somebody looks for what happens in the libraries, and when.
+        # DEBUG is for finding out what happens in the libraries, and when.
         "filters": ["mask"] if level == "DEBUG" else ["thin-out", "mask"],
     }
-    # Faust's worker turns the root logger to DEBUG and its first handler to `--loglevel` (WARN unless given), for a
-    # spinner. So the loggers that matter don't hang on the root: their lines would be lost, and paid for all the same.
+    # Faust's worker sets the root logger to DEBUG and its first handler to `--loglevel` (WARN by default), for a
+    # spinner. The loggers named here therefore don't propagate to the root: it would format their lines and drop them.
     return {
         "version": 1,
         "disable_existing_loggers": False,

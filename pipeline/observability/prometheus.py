@@ -1,6 +1,6 @@
-"""The metrics of a worker for Prometheus, made of `Telemetry` and `Reporter` at each scrape.
+"""The metrics of a worker for Prometheus, built from `Telemetry` and `Reporter` at each scrape.
 
-Names and labels are part of the contract with dashboards; units are in the names, as Prometheus asks for
+Dashboards depend on names and labels. Names contain the unit, as Prometheus recommends
 (https://prometheus.io/docs/practices/naming/).
 """
 
@@ -18,7 +18,7 @@ from pipeline.observability.telemetry import Telemetry
 
 
 class Metrics:
-    """Everything that `/metrics` shows: this worker and its process."""
+    """The content of `/metrics`: this worker and its process."""
 
     def __init__(self, reporter: Reporter, telemetry: Telemetry) -> None:
         self._reporter = reporter
@@ -28,7 +28,7 @@ class Metrics:
     async def render(self, accept: str) -> tuple[bytes, str]:
         """The exposition and its media type, as the `Accept` header *accept* prefers.
 
-        The live objects are read here, on their event loop; the rest, which also reads /proc, is done in a thread.
+        The live objects are read here, on their event loop. A thread does the rest, which also reads /proc.
         """
         lanes = await self._reporter.lanes()
         families = [*worker_families(self._reporter.worker(), lanes, self._telemetry), _tasks()]
@@ -40,7 +40,7 @@ class Metrics:
 
 
 class Scrape(Collector):
-    """The families of one scrape, followed by those of other collectors."""
+    """The families of one scrape, followed by the families of other collectors."""
 
     def __init__(self, families: Sequence[Metric], others: Iterable[Collector]) -> None:
         self._families = families
@@ -54,7 +54,7 @@ class Scrape(Collector):
 
 
 def worker_families(report: WorkerReport, lanes: Iterable[LaneReport], telemetry: Telemetry) -> Iterator[Metric]:
-    """The metric families of one worker, as it is now."""
+    """The metric families of one worker at this moment."""
     yield from _counters(telemetry)
     yield _latencies(telemetry)
     yield from _worker(report, telemetry)
@@ -69,27 +69,34 @@ def _tasks() -> Metric:
 def _counters(telemetry: Telemetry) -> Iterator[Metric]:
     yield _by_label(
         "webhooks_deliveries",
-        "Events settled for good; filtered: the subscription did not want them.",
+        "Events that ended; filtered: excluded by the subscription's filter.",
         "outcome",
         telemetry.deliveries.items(),
     )
-    yield _by_label(
-        "webhooks_attempts", "Requests to callbacks that have ended.", "outcome", telemetry.attempts.items()
-    )
+    yield _by_label("webhooks_attempts", "Finished requests to callbacks.", "outcome", telemetry.attempts.items())
     yield _by_label("webhooks_dropped", "Events given up without a dead letter.", "rule", telemetry.drops.items())
     yield _by_label(
         "webhooks_log_breaks",
-        "Places that were no place in the log any more, by what had happened to it.",
+        "Positions that are no longer in the log, by cause.",
         "kind",
         telemetry.log_breaks.items(),
     )
-    yield _by_label("webhooks_dead_letters", "Dead letters the broker has.", "reason", telemetry.dead_letters.items())
+    yield _by_label(
+        "webhooks_dead_letters", "Dead letters that the broker confirmed.", "reason", telemetry.dead_letters.items()
+    )
     yield _by_label("webhooks_token_fetches", "Requests to token endpoints.", "result", telemetry.token_fetches.items())
     yield _by_label(
-        "webhooks_subscription_failures", "Subscriptions that failed.", "kind", telemetry.subscription_failures.items()
+        "webhooks_subscription_failures",
+        "Subscriptions that went into FAILURE.",
+        "kind",
+        telemetry.subscription_failures.items(),
     )
     for name, help_text, value in (
-        ("webhooks_dead_letter_failures", "Writes of dead letters to be tried again.", telemetry.dead_letter_failures),
+        (
+            "webhooks_dead_letter_failures",
+            "Failed writes of dead letters, which are retried.",
+            telemetry.dead_letter_failures,
+        ),
         (
             "webhooks_headers_left_out",
             "Headers of records and subscriptions that were not sent.",
@@ -102,7 +109,7 @@ def _counters(telemetry: Telemetry) -> Iterator[Metric]:
             telemetry.withheld_attempts,
         ),
         ("webhooks_commits", "Offset commits.", telemetry.commits),
-        ("webhooks_rebalances", "Assignments that changed.", telemetry.rebalances),
+        ("webhooks_rebalances", "Changes of the assignment.", telemetry.rebalances),
     ):
         yield CounterMetricFamily(name, help_text, value=value)
 
@@ -119,14 +126,14 @@ def _latencies(telemetry: Telemetry) -> Metric:
 
 def _worker(report: WorkerReport, telemetry: Telemetry) -> Iterator[Metric]:
     for name, help_text, value in (
-        ("webhooks_ready", "1 when the worker delivers all it was assigned.", float(report.ready)),
+        ("webhooks_ready", "1 while the worker delivers from every assigned partition.", float(report.ready)),
         (
             "webhooks_lease_held",
-            "1 while events may be sent: the group has confirmed a heartbeat lately.",
+            "1 while events may be sent: the group has recently confirmed a heartbeat.",
             float(report.holds_lease),
         ),
         ("webhooks_in_flight", "Requests to callbacks under way.", telemetry.in_flight),
-        ("webhooks_subscriptions", "Subscriptions that are known.", report.subscriptions),
+        ("webhooks_subscriptions", "Known subscriptions.", report.subscriptions),
         ("webhooks_queued_events", "Events in memory.", report.queued_events),
         ("webhooks_queued_bytes", "Bytes of the events in memory.", report.queued_bytes),
         ("webhooks_assigned_partitions", "Partitions of this worker.", len(report.assigned)),
@@ -137,14 +144,14 @@ def _worker(report: WorkerReport, telemetry: Telemetry) -> Iterator[Metric]:
 def _partitions(partitions: Iterable[PartitionReport]) -> Iterator[Metric]:
     partitions = list(partitions)
     for name, help_text, attribute in (
-        ("webhooks_partition_open", "1 while events are let in.", "is_open"),
+        ("webhooks_partition_open", "1 while the partition accepts events.", "is_open"),
         ("webhooks_committed_offset", "The group's committed offset.", "committed"),
-        ("webhooks_dispatched_offset", "The next offset to be handed out.", "dispatched"),
+        ("webhooks_dispatched_offset", "The next offset to be dispatched.", "dispatched"),
         ("webhooks_end_offset", "The end of the log.", "end"),
-        ("webhooks_unsettled_events", "Events handed out and not settled.", "unsettled"),
+        ("webhooks_unsettled_events", "Events dispatched and not settled.", "unsettled"),
         (
             "webhooks_oldest_unsettled_seconds",
-            "Age of the oldest event that waits; also in lanes that are behind or failed.",
+            "Age of the oldest waiting event, including lanes that are behind or failed.",
             "oldest_unsettled_seconds",
         ),
     ):
@@ -172,18 +179,20 @@ def _lanes(lanes: Iterable[LaneReport], partitions: Iterable[PartitionReport]) -
             at_most[key] += lane.waiting_at_most
             in_flight[key] += lane.in_flight
             furthest[key] = max(furthest.get(key, 0), partition.dispatched - lane.next)
-    yield _gauge("webhooks_lanes", "Subscriptions in partitions.", ("state", "status"), numbers.items())
+    yield _gauge(
+        "webhooks_lanes", "Subscriptions per partition, by state and status.", ("state", "status"), numbers.items()
+    )
     yield _gauge(
         "webhooks_events_waiting",
-        "Events that are not settled, as far as they have been counted.",
+        "Unsettled events that have been counted.",
         ("topic", "partition", "state"),
         known.items(),
     )
     yield _gauge(
         "webhooks_events_waiting_at_most",
-        "An upper bound of the events that are not settled.",
+        "An upper bound of the unsettled events.",
         ("topic", "partition", "state"),
-        # Beside those under way, which may be claimed, all are at different offsets from the furthest lane's place on.
+        # Apart from those in flight, which may be claimed, all have different offsets, from the furthest cursor on.
         ((key, min(number, furthest[key] + in_flight[key])) for key, number in at_most.items()),
     )
 

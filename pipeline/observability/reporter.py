@@ -1,4 +1,4 @@
-"""Turns the live objects of a worker into the plain values of observability/status.py. Reads, never changes."""
+"""Turns the live objects of a worker into the plain values of observability/status.py. It only reads them."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
@@ -23,8 +23,8 @@ from pipeline.observability.status import (
 )
 
 LANES_AT_ONCE: Final = 100
-"""After so many the event loop has a turn: a worker has tens of thousands, and whoever looks at them, often and in
-vain, must not be felt by the receivers."""
+"""Lanes examined before the event loop gets a turn. A worker has tens of thousands of them, and frequent requests for
+the status must not slow down deliveries."""
 
 
 class WorkerReporter:
@@ -33,15 +33,15 @@ class WorkerReporter:
     Args:
         app: the application's name.
         dispatcher: the partitions.
-        readiness: why the worker is not ready, a sentence; None when it is.
-        warnings: what a person should know although the worker works.
-        missing_rights: what this worker may not do in Kafka and has to, a sentence; None where that is nothing.
-        end_of: the end of a partition's log as far as it is known.
+        readiness: returns a sentence that says why the worker is not ready; None when it is.
+        warnings: returns warnings for the operator that don't affect readiness.
+        missing_rights: returns a sentence about the rights that the worker lacks in Kafka; None if it has all.
+        end_of: returns the end of a partition's log, as far as it is known.
         name: host and port of the worker's pages.
         known: the subscriptions.
-        partition_count: of the topic; None while it is not known.
-        default_partition: of a subscription id, as Kafka's default partitioner has it.
-        warning_of: something a person should know of a subscription.
+        partition_count: returns the topic's number of partitions; None while it is not known.
+        default_partition: returns the partition that Kafka's default partitioner selects for a subscription id.
+        warning_of: returns a warning about a subscription for the operator, if any.
     """
 
     def __init__(
@@ -73,14 +73,14 @@ class WorkerReporter:
         self._warnings = warnings
 
     def worker(self) -> WorkerReport:
-        """See `report.Reporter`."""
+        """See `status.Reporter`."""
         dispatcher = self._dispatcher
         problem = self._readiness()
         holds_lease = dispatcher.deliver.lease.is_held
         if dispatcher.has_opened and not holds_lease:
-            # Whatever else does not work while the brokers are away: this is why nothing is sent.
-            problem = "nothing is sent until the group's coordinator confirms a heartbeat again: Kafka does not answer"
-        # Most of what else does not work follows from a right that is missing.
+            # Other things fail too while the brokers are unavailable; this is why nothing is sent.
+            problem = "sending is paused until the group's coordinator confirms a heartbeat: Kafka does not answer"
+        # Most other problems follow from a missing right.
         problem = self._missing_rights() or problem
         opened = dispatcher.partitions()
         closed = sorted(dispatcher.assigned - {partition.number for partition in opened})
@@ -123,13 +123,13 @@ class WorkerReporter:
             unsettled=len(window),
             oldest_unsettled_seconds=max(0.0 if since is None else steady_now() - since, self._oldest_left(partition)),
             lanes=len(lanes),
-            # Without the lease nothing may be done: that is a matter of the brokers, and no restart would mend it.
+            # Without the lease no work is possible. The cause lies with the brokers; a restart would not help.
             has_work=has_work and self._dispatcher.deliver.lease.is_held,
             progressed_at=partition.progressed_at,
         )
 
     def _oldest_left(self, partition: Partition) -> float:
-        """The age of the oldest event that a lane has left to the log; what people have stopped is not waited for."""
+        """The age of the oldest event that a lane has left to the log; stopped and paused lanes do not count."""
         stamps = (
             lane.oldest_ms() for lane in partition.lanes.values() if lane.state in {LaneState.BEHIND, LaneState.FAILED}
         )
@@ -137,7 +137,7 @@ class WorkerReporter:
         return 0.0 if oldest is None else max(0.0, self._dispatcher.clock.now() - oldest / 1000)
 
     def _closed_partition(self, number: int) -> PartitionReport:
-        """Assigned and not open: it has work, which is to be opened, and makes no progress until it is."""
+        """An assigned partition that is not open yet: opening it is its only work until then."""
         return PartitionReport(
             topic=self._dispatcher.topic,
             partition=number,
@@ -153,7 +153,7 @@ class WorkerReporter:
         )
 
     async def lanes(self, wanted: LaneFilter = EVERY_LANE) -> list[LaneReport]:
-        """See `report.Reporter`."""
+        """See `status.Reporter`."""
         reports = []
         looked_at = 0
         for partition in self._dispatcher.partitions():

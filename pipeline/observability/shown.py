@@ -1,4 +1,4 @@
-"""Parts of what is known of a subscription as people and programs see them: without secrets, and cut."""
+"""How parts of a subscription's state are shown: without secrets, and cut to a length."""
 
 from typing import Any, Final
 
@@ -8,11 +8,11 @@ from pipeline.core.model import Cause
 from pipeline.core.redaction import mask_cut
 
 MOST_CHARACTERS: Final = 2048
-"""Of a cause or a warning."""
+"""The longest cause or warning shown."""
 
 
 def shown_text(text: str) -> str:
-    """A cause or a warning, which may repeat what others wrote: credentials masked, and cut."""
+    """A cause or a warning, cut and with credentials masked, because it may repeat text from outside."""
     return mask_cut(text, MOST_CHARACTERS)
 
 

@@ -1,6 +1,6 @@
-"""What a worker says of itself: plain values that the web view, the metrics and `webhooks` commands read.
+"""The status of a worker: plain values for the web view, the metrics and the `webhooks` commands.
 
-Made on request from the live objects (core/dispatcher.py), never kept.
+They are built on request from the live objects (core/dispatcher.py) and not kept.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from pipeline.core.lane_state import Feed
 from pipeline.core.model import Cause
 
 Absence = Literal["idle", "elsewhere"]
-"""Why a subscription has no lane in a worker: it has nothing to do, or another worker has its partition (absent.py)."""
+"""Why a subscription has no lane in a worker: it has no work, or another worker owns its partition (absent.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,18 +20,18 @@ class LaneReport:
 
     Attributes:
         status: "started", "failure", "stopped", "paused" or "closed".
-        next: the first offset that is not settled.
-        waiting: how many events of it are not settled, those under way among them; None where they have not been
-            counted (unread.py).
-        waiting_at_most: as many, or an upper bound: offsets of the partition, shared with other subscriptions.
-        oldest_event_at: the time stamp of the first of them, Unix seconds; None where it is not known.
+        next: the first unsettled offset.
+        waiting: the number of unsettled events, including those in flight; None if they have not been counted
+            (core/unread.py).
+        waiting_at_most: the same number, or an upper bound: offsets of the partition, including other subscriptions'.
+        oldest_event_at: the timestamp of the oldest unsettled event, Unix seconds; None if it is not known.
         queued: events in memory.
         in_flight: requests under way.
-        attempt: tries so far of the event that has been tried most often; of the one at `next`, in ordered levels.
-        first_attempt_at: Unix seconds of the first of them, None when there was none.
-        not_before: Unix seconds of the next try, 0 when it isn't waiting.
-        error: why the last attempt did not deliver its event, while that is tried again.
-        warning: something a person should know, e.g. "the bearer token expired at ...".
+        attempt: the attempts so far of the event with the most attempts; in ordered levels, of the event at `next`.
+        first_attempt_at: Unix seconds of the first of these attempts, None if there was none.
+        not_before: Unix seconds of the next attempt, 0 if the lane is not waiting for one.
+        error: why the last attempt failed, while its event is being retried.
+        warning: a warning for the operator, e.g. "the bearer token expired at ...".
     """
 
     subscription: str
@@ -58,11 +58,11 @@ class LaneReport:
 
 @dataclass(frozen=True, slots=True)
 class AbsentReport:
-    """A subscription that has no lane in this worker: nothing of it waits in the worker's partitions.
+    """A subscription that has no lane in this worker: none of its events wait in the worker's partitions.
 
     Attributes:
-        status: "started", "failure" (it can't be used), "stopped", "paused" or "closed": what people asked for.
-        default_partition: the one that Kafka's default partitioner gives to its key; None where it is not known.
+        status: "started", "failure" (it can't be used), "stopped", "paused" or "closed": the desired state.
+        default_partition: the partition that Kafka's default partitioner selects for its key; None if not known.
         problem: why it can't be used, a sentence.
         warning: see `LaneReport`.
     """
@@ -83,14 +83,14 @@ class PartitionReport:
     """One partition that this worker owns.
 
     Attributes:
-        committed: the last offset that was committed, None before the first commit.
-        dispatched: the next offset that Faust will hand out.
-        end: the end of the log as far as it is known.
-        unsettled: offsets in the window.
-        oldest_unsettled_seconds: how old the oldest event is that waits here: for how long the window has held one, and
-            the age of the first event of each lane that is behind or failed, by its time stamp; 0 where none waits.
-        has_work: there is something to do here, and it may be done.
-        progressed_at: Unix seconds when something last moved here: a batch, a settlement, an attempt, a row.
+        committed: the committed offset, None before the first commit.
+        dispatched: the next offset that Faust will dispatch.
+        end: the end of the log, as far as it is known.
+        unsettled: the number of offsets in the window.
+        oldest_unsettled_seconds: the age of the oldest waiting event: the longest time that the window has held one, or
+            the time since the timestamp of the first event of a lane that is behind or failed; 0 if none waits.
+        has_work: whether there is work that may be done.
+        progressed_at: Unix seconds of the last progress: a batch, a settlement, an attempt, a row.
     """
 
     topic: str
@@ -111,12 +111,12 @@ class WorkerReport:
     """This worker.
 
     Attributes:
-        name: host and port of its pages, to tell it from others.
-        partition_count: how many partitions the topic has; None while that is not known.
-        ready: the registry has been read and every assigned partition is open.
+        name: host and port of its pages, which distinguish it from other workers.
+        partition_count: the number of partitions of the topic; None while it is not known.
+        ready: whether the registry has been read and every assigned partition is open.
         problem: why it is not ready, a sentence.
-        holds_lease: events may be sent, for the group has confirmed a heartbeat lately (core/lease.py).
-        warnings: what a person should know although the worker is ready, a sentence each.
+        holds_lease: whether events may be sent, because the group has recently confirmed a heartbeat (core/lease.py).
+        warnings: warnings for the operator that do not affect readiness, one sentence each.
     """
 
     app: str
@@ -137,7 +137,7 @@ class WorkerReport:
 
 @dataclass(frozen=True, slots=True)
 class LaneFilter:
-    """Which lanes are asked for; None asks for any."""
+    """A filter of lanes; None matches any value."""
 
     subscription: str | None = None
     state: str | None = None
@@ -145,7 +145,7 @@ class LaneFilter:
     partition: int | None = None
 
     def matches(self, subscription: str, state: str, status: str, partition: int) -> bool:
-        """Whether such a lane is one of them."""
+        """Whether a lane with these values matches."""
         return (
             self.subscription in {None, subscription}
             and self.state in {None, state}
@@ -158,23 +158,23 @@ EVERY_LANE: Final = LaneFilter()
 
 
 class Reporter(Protocol):
-    """Whoever can be asked: the dispatcher."""
+    """Answers requests for the status of a worker."""
 
     def worker(self) -> WorkerReport:
         """This worker and its partitions."""
         ...
 
     async def lanes(self, wanted: LaneFilter = EVERY_LANE) -> list[LaneReport]:
-        """The lanes of this worker that are asked for, by subscription, then partition.
+        """The lanes of this worker that match, by subscription, then partition.
 
-        Each as it is when it is looked at: deliveries go on in between.
+        Deliveries continue during the call; each lane is reported as it is when it is read.
         """
         ...
 
     async def absent(self, wanted: LaneFilter = EVERY_LANE) -> list[str]:
-        """The ids of the subscriptions that are asked for and have no lane in this worker, in their order."""
+        """The ids of the subscriptions that match and have no lane in this worker, sorted."""
         ...
 
     def absent_one(self, subscription: str) -> AbsentReport | None:
-        """One of them; None where there is no such subscription."""
+        """A subscription without a lane; None if there is no such subscription."""
         ...

@@ -1,6 +1,6 @@
-"""Notices a source topic whose keys are no ids of subscriptions: its events go to the dead letters, one and all.
+"""Detects a source topic whose keys are not ids of subscriptions, so that all its events become dead letters.
 
-A business topic, keyed by order or customer, say, is the usual reason: nothing fails, and nothing is ever delivered.
+The usual cause is a business topic with, for example, order or customer keys. Nothing fails, but nothing is delivered.
 """
 
 import logging
@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 10.0
 ENOUGH: Final = 10
-"""So many events in a row of which none is for a subscription, are no single mistake."""
+"""Events in a row without a subscription that make a warning: too many for a single mistake."""
 REASONS: Final = ("unknown-subscription", "undecodable")
 
 
@@ -33,22 +33,22 @@ class Strays:
 
     @property
     def warning(self) -> str | None:
-        """What a person should know, a sentence; None while events find their subscriptions."""
+        """A warning for the operator, a sentence; None while events find their subscriptions."""
         if self._in_a_row < ENOUGH:
             return None
         return (
             f"topic {self._topic}: none of the last {self._in_a_row} events was for a subscription; "
-            "the key of an event must be the id of its subscription, and is not"
+            "the key of an event must be the id of its subscription"
         )
 
     def look(self) -> None:
-        """Compare the counters with those of the last look; log the warning if there is more to warn of."""
+        """Compare the counters with the previous ones; log the warning if it has grown."""
         telemetry = self._telemetry
         matched = sum(telemetry.attempts.values()) + telemetry.deliveries["filtered"] + telemetry.in_flight
         seen = sum(telemetry.dead_letters[reason] for reason in REASONS)
         seen += telemetry.drops["unknown-subscription"] + telemetry.drops["undecodable"]
         more = seen - self._seen
-        # Of a mixture it is not known what came last: it is none.
+        # The order within a mixture is not known, so it ends the row.
         self._in_a_row = self._in_a_row + more if matched == self._matched else 0
         self._seen, self._matched = seen, matched
         if more and self.warning is not None:

@@ -1,4 +1,4 @@
-"""What the pipeline tells of its work: counters, latencies, log lines.
+"""The counters, latencies and log lines of deliveries.
 
 Called from the delivery path for every event, hence plain integers here; prometheus.py writes them as text for
 Prometheus when it is asked. One event loop, no locks.
@@ -45,17 +45,17 @@ AttemptOutcome = Literal[
 """How an attempt ended; `failed` is any incomplete exchange that wasn't a timeout."""
 
 TokenResult = Literal["ok", "refused", "unavailable"]
-"""What the token endpoint said."""
+"""The result of a request to a token endpoint."""
 
 LOG_INTERVAL_SECONDS: Final = 10.0
-"""At most one line per kind of trouble and subscription in this time; the next one says how many were kept back."""
+"""The least time between two lines of one kind and subscription; a line says how many were suppressed before it."""
 
 WARNING_SECONDS: Final = 3600.0
-"""For so long a worker says what has happened to a log."""
+"""How long a worker warns about a break in a log."""
 BREAKS: Final[Mapping[BreakKind, str]] = {
-    "recreated": "the source topic was deleted and made again; the new one is delivered from its beginning",
-    "truncated": "a place lay beyond the end of the log; deliveries go on from its end",
-    "retention": "events were deleted before they were delivered; deliveries go on from the beginning of the log",
+    "recreated": "the source topic was deleted and created again; delivering the new one from its beginning",
+    "truncated": "a position was beyond the end of the log; continuing from the end",
+    "retention": "events were deleted before they were delivered; continuing from the beginning of the log",
 }
 
 _Label = TypeVar("_Label", bound=str)
@@ -65,26 +65,26 @@ class Telemetry:
     """The counters of one worker since it started, and the log lines of its deliveries.
 
     Args:
-        ids: says under which id an event was sent.
-        monotonic: the time for rates and for the limit on log lines.
+        ids: returns the webhook-id of an event.
+        monotonic: the clock for rates and for the limit on log lines.
 
     Attributes:
         in_flight: attempts under way.
-        attempts: ended attempts by outcome.
-        attempt_seconds: how long they took.
-        deliveries: settled events by the way they were settled.
+        attempts: finished attempts by outcome.
+        attempt_seconds: their durations.
+        deliveries: settled events by settlement.
         delivered_rate: deliveries per second over the last minute.
         drops: events given up, by rule.
         dead_letters: confirmed dead letters by reason.
-        dead_letter_failures: writes of dead letters that failed and are tried again.
+        dead_letter_failures: failed writes of dead letters, which are retried.
         token_fetches: answers of token endpoints.
         headers_left_out: headers of records and subscriptions that were not sent.
         subscription_failures: subscriptions that went into FAILURE, by kind of cause.
         rows: cursor rows written.
-        withheld_attempts: attempts that wait because no heartbeat was confirmed for too long.
+        withheld_attempts: attempts that waited because the lease had expired.
         commits: offset commits, one per partition and tick.
-        rebalances: assignments that changed.
-        log_breaks: places that were no place in the log any more, by what had happened to it.
+        rebalances: changes of the assignment.
+        log_breaks: positions that are no longer in the log, by cause.
     """
 
     def __init__(self, ids: WebhookIds | None = None, *, monotonic: Monotonic = time.monotonic) -> None:
@@ -114,7 +114,7 @@ class Telemetry:
         self.in_flight += 1
 
     def attempt_abandoned(self) -> None:
-        """The attempt was cancelled: nobody knows how it would have ended."""
+        """The attempt was cancelled; its outcome is unknown."""
         self.in_flight -= 1
 
     def attempted(
@@ -150,7 +150,7 @@ class Telemetry:
         partition: int | None = None,
         offset: int | None = None,
     ) -> None:
-        """*count* events were given up by *rule*; *offset* is that of the (last) one."""
+        """*count* events were given up by *rule*; *offset* is the offset of the last one."""
         self.drops[rule] += count
         facts = {
             "rule": rule,
@@ -162,7 +162,7 @@ class Telemetry:
         self._warn("event.dropped", (rule, subscription), facts, count)
 
     def log_broken(self, partition: int, found: Break, *, subscription: str | None = None) -> None:
-        """A place of the group, or of a subscription's row, in *partition* had lost its meaning."""
+        """A position of the group or of a subscription's row is no longer in the log of *partition*."""
         self.log_breaks[found.kind] += 1
         self._broken_logs[partition, found.kind] = self._monotonic()
         facts = {
@@ -179,18 +179,18 @@ class Telemetry:
             )
 
     def warnings(self) -> list[str]:
-        """What people should know for a while although the worker delivers, as sentences."""
+        """Warnings about recent breaks in the log, one sentence each; the worker delivers nevertheless."""
         since = self._monotonic() - WARNING_SECONDS
         self._broken_logs = {place: at for place, at in self._broken_logs.items() if at > since}
         return [f"partition {partition}: {BREAKS[kind]}" for partition, kind in sorted(self._broken_logs)]
 
     def withheld(self) -> None:
-        """An attempt has to wait until the group confirms a heartbeat, for others may own the partitions meanwhile."""
+        """An attempt waits until the group confirms a heartbeat, because another worker may own the partition."""
         self.withheld_attempts += 1
         self._warn("deliveries.withheld", "lease", {"reason": "the group has confirmed no heartbeat for too long"})
 
     def dead_lettered(self, reason: str, *, subscription: str | None, event: Event) -> None:
-        """The broker has confirmed a dead letter of *event*, which was for the subscription with this id."""
+        """The broker has confirmed the dead letter of *event*, which belonged to the subscription with this id."""
         self.dead_letters[reason] += 1
         facts = {
             "subscription": subscription,
@@ -201,7 +201,7 @@ class Telemetry:
         self._say(logging.INFO, "event.dead-lettered", (reason, subscription), facts)
 
     def dead_letter_failed(self, error: str) -> None:
-        """A dead letter was not taken and is tried again; its lane waits for it."""
+        """The write of a dead letter failed; it is retried, and its lane waits for it."""
         self.dead_letter_failures += 1
         self._warn("dead-letter.failed", "dead-letter", {"error": error})
 
@@ -210,12 +210,12 @@ class Telemetry:
         self.token_fetches[result] += 1
 
     def header_left_out(self, subscription: str, name: str) -> None:
-        """The header *name*, of a record or of the subscription with this id, can't stand in its requests."""
+        """The header *name*, of a record or of the subscription with this id, was left out of a request."""
         self.headers_left_out += 1
         self._warn("header.left-out", subscription, {"subscription": subscription, "header": name})
 
     def subscription_failed(self, subscription: Subscription, partition: int, cause: Cause) -> None:
-        """A subscription went into FAILURE in *partition*: a person has to look at it."""
+        """A subscription went into FAILURE in *partition*; an operator has to act."""
         self.subscription_failures[cause.kind] += 1
         facts = {
             "subscription": subscription.id,
@@ -240,17 +240,17 @@ class Telemetry:
             logger.debug(Facts("offset.committed", {"partition": partition, "offset": offset}))
 
     def not_opened(self, partition: int, error: str) -> None:
-        """A partition of this worker can't be opened yet, for this reason; it is tried again."""
+        """A partition of this worker could not be opened, for this reason; the worker tries again."""
         self._warn("partition.not-opened", partition, {"partition": partition, "error": error})
 
     def rebalanced(self) -> None:
-        """The partitions of this worker were assigned anew."""
+        """The assignment of this worker changed."""
         self.rebalances += 1
 
     def _attempt_facts(
         self, subscription: Subscription, event: Event, attempt: int, outcome: Outcome, seconds: float
     ) -> dict[str, object]:
-        """Every fact of the attempt: no body, no header, no query."""
+        """The facts of the attempt, without body, headers and query."""
         status, error = None, None
         if isinstance(outcome, Delivered | Rejected | ServerError):
             status = outcome.status
@@ -280,7 +280,7 @@ class Telemetry:
 
 
 def outcome_name(outcome: Outcome) -> AttemptOutcome:  # noqa: PLR0911 - one line per outcome
-    """The outcome as the metrics and the log call it."""
+    """The name of the outcome in metrics and log lines."""
     match outcome:
         case Delivered():
             return "delivered"
@@ -299,5 +299,5 @@ def outcome_name(outcome: Outcome) -> AttemptOutcome:  # noqa: PLR0911 - one lin
 
 
 def _zeros(labels: tuple[_Label, ...]) -> dict[_Label, int]:
-    """Every label at 0: a series that is there from the start can be alerted on."""
+    """Every label at 0, so that alerts can use a series from the start."""
     return dict.fromkeys(labels, 0)

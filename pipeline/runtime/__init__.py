@@ -1,7 +1,7 @@
-"""The seat on Faust, and what is checked before a worker sits on it.
+"""The integration with Faust, and the checks before a worker starts.
 
 consumer                             Faust's consumer: batches in, windows' prefixes committed, partitions given back
-assignor, membership                 which partitions are assigned; the group joined again after a fencing
+assignor, membership                 assigns partitions; rejoins the group after fencing
 token_table                          access tokens in a Faust table
-topics, preflight, initial_offsets   the topics, the brokers and the place where a group begins
+topics, preflight, initial_offsets   checks of topics and brokers; the first offsets of a group
 """

@@ -1,7 +1,7 @@
-"""A worker that lacks a right: it says which one, at most once in ten seconds, and goes on when it comes.
+"""A worker without a required right logs that at most every ten seconds, and continues when the right is granted.
 
-start     the worker waits with its topics until it has what it needs (worker.py)
-running   `Allowance` looks every ten seconds; while a right is missing the worker is not ready
+start     the worker waits until it has all required rights (worker.py)
+running   `Allowance` checks every ten seconds; while a right is missing, the worker is not ready
 """
 
 import logging
@@ -19,13 +19,13 @@ LOOK_SECONDS: Final = 10.0
 
 
 class Allowance:
-    """Which rights this worker lacks.
+    """The rights that this worker lacks.
 
     Args:
-        lines: how often a missing right is logged.
+        lines: limits how often a missing right is logged.
 
     Attributes:
-        missing: as of the last look.
+        missing: the missing rights at the last check.
     """
 
     def __init__(self, lines: LineLimit | None = None) -> None:
@@ -33,25 +33,25 @@ class Allowance:
         self.missing: tuple[Right, ...] = ()
 
     async def watch(self, ask: Callable[[], Awaitable[Sequence[Right]]], clock: Clock) -> None:
-        """Run until cancelled: look, and look again.
+        """Check repeatedly until cancelled.
 
         Args:
-            ask: the rights that are missing now; raises BrokerError where no broker tells.
-            clock: for the pause between two looks.
+            ask: returns the missing rights; raises BrokerError if no broker answers.
+            clock: for the pause between two checks.
         """
         while True:
             await clock.sleep(LOOK_SECONDS)
             try:
                 found = await ask()
             except BrokerError as error:
-                logger.debug("the rights are not known: %s", error)  # whoever needs the broker says more of it
+                logger.debug("could not check the rights: %s", error)  # the parts that need the broker report more
             else:
                 self.note(found)
 
     def note(self, missing: Sequence[Right]) -> None:
-        """Take in what is missing now, and log it."""
+        """Store the missing rights, and log them."""
         if self.missing and not missing:
-            logger.info("this worker has every right that it needs again")
+            logger.info("this worker has all required rights again")
         self.missing = tuple(missing)
         for right in missing:
             if self._lines.passes(right) is not None:

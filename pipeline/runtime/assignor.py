@@ -1,8 +1,8 @@
-"""Who gets which partitions: Faust's assignor, for topics that grow one after the other.
+"""Assigns partitions: Faust's assignor, for topics that are expanded one after the other.
 
-Faust gives a worker the same partitions of two topics only while these have equally many: after a growth of the source
-alone it would share them out one by one, and tokens would lie with other workers than their events. Here a partition
-belongs to the group as soon as all topics of the group have it, and not before (kafka/expansion.py).
+Faust assigns the same partitions of two topics to a worker only if both have the same number. If only the source had
+grown, Faust would assign them independently, and tokens would be on other workers than their events. Here, the group
+gets a partition only when all topics of the group have it (kafka/expansion.py).
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ from faust.assignor.partition_assignor import MemberAssignmentMapping, MemberMet
 
 
 class PartitionCounts(Protocol):
-    """What is used of aiokafka's `ClusterMetadata`."""
+    """The part of aiokafka's `ClusterMetadata` that is used here."""
 
     def partitions_for_topic(self, topic: str) -> set[int] | None:
         """The partitions of a topic; None if it is unknown."""
@@ -23,11 +23,11 @@ class PartitionCounts(Protocol):
 
 
 class Levelled:
-    """A cluster whose topics have as many partitions as the smallest of them.
+    """A view of a cluster in which all topics have as many partitions as the smallest one.
 
     Args:
-        cluster: as it is.
-        topics: that the group reads; those that are unknown stay so.
+        cluster: the real cluster.
+        topics: the topics that the group reads; unknown ones stay unknown.
     """
 
     def __init__(self, cluster: PartitionCounts, topics: Iterable[str]) -> None:
@@ -40,7 +40,7 @@ class Levelled:
 
 
 class LevelAssignor(PartitionAssignor):
-    """Faust's assignor over the partitions that all topics of the group have."""
+    """Faust's assignor, restricted to the partitions that all topics of the group have."""
 
     def _perform_assignment(
         self, cluster: PartitionCounts, member_metadata: MemberMetadataMapping
@@ -52,9 +52,10 @@ class LevelAssignor(PartitionAssignor):
 
 
 def _within(metadata: ConsumerProtocolMemberMetadata, count: int) -> ConsumerProtocolMemberMetadata:
-    """A member's application without partitions that its leader does not know of.
+    """A member's metadata without the partitions that the leader does not know.
 
-    A new leader may know of fewer than the last one, until it looks again: Faust then fails at what members have.
+    Until it refreshes its metadata, a new leader may know fewer partitions than the last one; Faust then fails on the
+    members' partitions.
     """
     client = ClientMetadata.loads(metadata.user_data)
     client.assignment = ClientAssignment(

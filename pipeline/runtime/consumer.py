@@ -145,7 +145,7 @@ class DeliveryConsumer(driver.Consumer):
                 await self.seek_wait({TP(self._dispatcher.topic, number): goes_on_at})
                 self._dispatcher.pass_over(number, offset, goes_on_at)
         except Exception as error:  # noqa: BLE001 - the assignment may be gone by now; else the next fetch comes here again
-            logger.warning("partition %d does not go on after a fetch that was out of range yet: %r", number, error)
+            logger.warning("partition %d has not recovered from an out-of-range fetch yet: %r", number, error)
         finally:
             del self._seeking[number]
 

@@ -144,7 +144,7 @@ class DeliveryConsumerThread(PermittedConsumerThread):
         # In a task of its own, for the driver may let a cancellation out that is none.
         await asyncio.wait([leaving], timeout=LEAVE_SECONDS)
         if leaving.cancel() or leaving.cancelled() or leaving.exception() is not None:
-            logger.warning("the group was not left: its broker does not answer")
+            logger.warning("could not leave the group: its broker does not answer")
 
 
 class DeliveryRebalanceListener(driver.ConsumerRebalanceListener):

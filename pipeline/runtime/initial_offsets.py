@@ -1,11 +1,10 @@
-"""Where a group begins with `autoOffsetReset: latest`: fixed before its first worker joins.
+"""The first offsets of a group with `autoOffsetReset: latest`, committed before its first worker joins.
 
-A consumer that has no committed offset for a partition asks `auto.offset.reset`, and can't tell a first start from a
-partition that the topic has gained: with `latest` it would pass over the first events of every new partition (the gap
-that KIP-842 describes). So the end of every partition that is there at the first start is committed, once, by a client
-that is no member. Kafka takes such a commit only while the group has no members: whoever comes second is refused, and
-nobody's place is moved while somebody delivers. From then on a partition without an offset is a new one, and workers
-read it from its beginning.
+A consumer without a committed offset for a partition uses `auto.offset.reset`. It can't tell a first start from a new
+partition of the topic: with `latest` it would skip the first events of every new partition (the gap that KIP-842
+describes). Therefore a client outside the group commits the end of every existing partition once, at the first start.
+Kafka accepts such a commit only while the group has no members: a second client is refused, and no offset moves while a
+worker delivers. From then on, a partition without an offset is new, and workers read it from its beginning.
 """
 
 import logging
@@ -23,12 +22,12 @@ logger = logging.getLogger(__name__)
 
 
 async def fix_beginning(source: Source, group: str, partitions: int) -> None:
-    """Commit the ends of the source topic, if it is to be read from there and the group has no place in it yet.
+    """Commit the ends of the source topic, if it is to be read from there and the group has no offset in it yet.
 
     Args:
         source: the topic.
-        group: the consumer group, by its name.
-        partitions: of the topic, as of now.
+        group: the name of the consumer group.
+        partitions: the current partitions of the topic.
 
     Raises:
         BrokerError: the cluster can't be reached, or does not let this user read the group's offsets or commit any.
@@ -47,7 +46,7 @@ async def _commit_ends(source: Source, group: str, places: list[TopicPartition])
         group_id=group,
         enable_auto_commit=False,
         auto_offset_reset="none",
-        # Of a transaction that is open now nothing has been delivered to anybody yet: what it commits is still to come.
+        # No record of an open transaction has been delivered yet; they count as new events.
         isolation_level=source.isolation_level,
         **source.connection.client_options(),
     )
@@ -56,9 +55,9 @@ async def _commit_ends(source: Source, group: str, places: list[TopicPartition])
         consumer.assign(places)
         await consumer.commit(await consumer.end_offsets(places))
     except CommitFailedError:
-        return  # the group has members: one of them has done this
+        return  # the group has members; one of them has committed
     except (KafkaError, OSError) as error:
         raise BrokerError(unreachable(source.connection, error)) from error
     finally:
         await disconnect(consumer)
-    logger.info("topic %s: events from before now are not delivered, for autoOffsetReset is latest", source.topic)
+    logger.info("topic %s: earlier events are not delivered, because autoOffsetReset is latest", source.topic)

@@ -1,7 +1,7 @@
-"""Holds what was committed against the log: at each assignment, when a fetch is out of range, before the last commit.
+"""Compares committed offsets with the log: at each assignment, when a fetch is out of range, before the last commit.
 
-A committed offset says nothing of the topic that it is a place in, so its id is noted beside it, in the metadata of the
-commit; a cursor row notes it, too (kafka/cursors.py). What follows from a difference, core/log_bounds.py says.
+A committed offset does not identify its topic, so the topic's id is stored in the metadata of the commit, and also in
+each cursor row (kafka/cursors.py). core/log_bounds.py decides what follows from a difference.
 """
 
 import asyncio
@@ -20,18 +20,18 @@ logger = logging.getLogger(__name__)
 LAST_LOOK_SECONDS: Final = 3.0
 """How long the last commit waits for the brokers to tell of the log; part of `consumer.COMMIT_SECONDS`."""
 NOTE: Final = "topic-id="
-"""What the metadata of a commit begins with."""
+"""The prefix of a commit's metadata."""
 
 
 class SourceLog(Protocol):
-    """Whoever asks the brokers (kafka/source_log.py)."""
+    """Asks the brokers (kafka/source_log.py)."""
 
     async def look(self, numbers: list[int]) -> dict[int, LogBounds]:
-        """The logs of these partitions. Tries until the brokers answer."""
+        """The logs of these partitions. Retries until the brokers answer."""
         ...
 
     async def look_once(self, numbers: list[int]) -> dict[int, LogBounds] | None:
-        """The same; None if there is no such topic."""
+        """The logs of these partitions; None if there is no such topic."""
         ...
 
     async def close(self) -> None:
@@ -41,14 +41,14 @@ class SourceLog(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What the group has committed for a partition; *offset* is None where it has nothing."""
+    """The group's commit for a partition; *offset* is None if there is none."""
 
     offset: int | None
     topic_id: str | None = None
 
     @classmethod
     def read(cls, offset: int, metadata: str | None) -> Self:
-        """Of an answer of the group's coordinator, which says -1 for nothing."""
+        """From an answer of the group's coordinator, where -1 means none."""
         noted = metadata.removeprefix(NOTE) if metadata and metadata.startswith(NOTE) else None
         return cls(None if offset < 0 else offset, noted)
 
@@ -58,7 +58,7 @@ class LogCheck:
 
     Args:
         source: asks the brokers.
-        telemetry: is told of what it finds.
+        telemetry: records the breaks found.
     """
 
     def __init__(self, source: SourceLog, telemetry: Telemetry) -> None:
@@ -69,14 +69,14 @@ class LogCheck:
         self._is_another = False
 
     def note(self, number: int) -> str:
-        """What to write beside a committed offset of a partition."""
+        """The metadata to commit with an offset of a partition."""
         log = self._logs.get(number)
         return "" if log is None or log.topic_id is None else f"{NOTE}{log.topic_id}"
 
     async def begin(self, committed: Mapping[int, Committed]) -> tuple[dict[int, int], dict[int, LogBounds]]:
-        """Where to go on in each partition of an assignment, and the logs as they are now."""
+        """The offset at which to continue in each assigned partition, and the current logs."""
         logs = await self._source.look(list(committed))
-        # Kafka deletes a topic's offsets with it: then only who has read the former one can tell.
+        # Kafka deletes a topic's offsets with it; then only a worker that read that topic can tell.
         self._is_another = any(self.is_another(log.topic_id) for log in logs.values())
         self._suspect.clear()
         self._logs, places = {}, {}
@@ -91,19 +91,19 @@ class LogCheck:
         return places, self._logs
 
     def _begin_without_place(self, number: int, log: LogBounds) -> int:
-        """At the beginning of a new partition (initial_offsets.py), if not of a new topic."""
+        """The beginning of a partition without a committed offset: it is new (initial_offsets.py), or its topic is."""
         if self._is_another:
-            # At once: with the next assignment the topic is the one that is known.
+            # Reported now, because at the next assignment this topic is the known one.
             self._telemetry.log_broken(number, Break("recreated", 0, log.begin))
         return log.begin
 
     async def find_place(self, number: int, offset: int) -> int | None:
-        """Where to go on after a fetch from *offset* was out of range; None if the partition has to be opened anew."""
+        """Where to continue after a fetch from *offset* was out of range; None if it has to be opened again."""
         self._suspect.add(number)
         logs = await self._source.look([number])
         found = find_break(offset, self._topic_id(number), logs[number])
         if found is not None and found.kind != "retention":
-            return None  # and told of when that is done
+            return None  # and reported when that is done
         self._suspect.discard(number)
         if found is None:
             return offset
@@ -116,11 +116,11 @@ class LogCheck:
         return topic_id is not None and bool(known) and topic_id not in known
 
     def trusted(self, prefixes: Mapping[int, int]) -> dict[int, int]:
-        """Without the partitions of which a fetch was out of range: their log is not the one it was."""
+        """The offsets without the partitions whose fetch was out of range, because their log has changed."""
         return {number: offset for number, offset in prefixes.items() if number not in self._suspect}
 
     async def committable(self, prefixes: Mapping[int, int]) -> dict[int, int]:
-        """What of this is still a place in the log.
+        """The offsets that are still in the log.
 
         What no broker tells of in time is taken for one: an offset that is not committed is a clean stop that repeats
         events, and what stands beside it lets the next owner see if the topic is another.

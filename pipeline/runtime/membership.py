@@ -1,13 +1,12 @@
-"""Partitions that Kafka has fenced while the group still says that they are ours: who owns them is settled anew.
+"""Rejoins the group when Kafka has fenced partitions that are still assigned to this worker.
 
-A store of rows is fenced by a new owner, or by accident: its producer can begin no transaction any more, for one has
-outlived its timeout, say, or a coordinator was away. Kafka does not tell the two apart (to one whose transaction has
-timed out it answers as to a former owner), and a producer that was simply started again would fence a new owner in
-turn. So the group is asked: a worker that joins it again gives its partitions back, is told which are its own, and
-opens these afresh.
+A row store is fenced by a new owner, or by accident: its producer can't begin another transaction because, for example,
+one exceeded its timeout, or a coordinator was unavailable. Kafka's answer is the same in both cases, and restarting the
+producer would fence a new owner in turn. Only the group knows the owner: a worker that rejoins gives its partitions
+back, is assigned its partitions again, and opens them with new producers.
 
-    fenced ─▶ lost (core/dispatcher.py) ─▶ the group is joined again ─▶ assigned to us: opened, with a new producer
-                                                                └▶ assigned to another, who has fenced us
+    fenced ─▶ lost (core/dispatcher.py) ─▶ rejoin the group ─▶ assigned to this worker: opened, with a new producer
+                                                            └▶ assigned to another worker, which did the fencing
 """
 
 import logging
@@ -19,12 +18,12 @@ from pipeline.core.clock import steady_now
 logger = logging.getLogger(__name__)
 
 CHECK_SECONDS: Final = 1.0
-"""Between two looks; what is lost within it is settled at once."""
+"""Between two checks; partitions lost in between are handled together."""
 JOIN_PAUSE_SECONDS: Final = 30.0
-"""At least so long from one joining to the next: each brings all partitions of the worker to rest, and if it leads the
-group those of all workers, and where writing rows goes on to fail the group has to get to deliver in between."""
+"""The least time between two joins. A join stops deliveries in all partitions of the worker, or of all workers if it
+leads the group. If writing rows keeps failing, the group has to be able to deliver in between."""
 HOPELESS_SECONDS: Final = 120.0
-"""Longer than partitions may take to be given back, which is the first thing that joining does."""
+"""Longer than giving partitions back may take, which is the first step of a join."""
 
 
 class GroupMember(Protocol):
@@ -32,20 +31,20 @@ class GroupMember(Protocol):
 
     @property
     def is_out_of_reach(self) -> bool:
-        """Whether it is still looked for a broker to answer for the group."""
+        """Whether the worker is still looking for the group's coordinator."""
         ...
 
     def rejoin(self) -> None:
-        """Join again as soon as a broker answers for the group; returns at once."""
+        """Rejoin as soon as the group's coordinator answers; returns at once."""
         ...
 
 
 class Ownership:
-    """Has the group joined again while partitions of this worker are lost to it.
+    """Rejoins the group while partitions of this worker are fenced.
 
     Args:
-        orphans: partitions that Kafka has fenced although the group says that they are ours (core/dispatcher.py).
-        group: is joined again.
+        orphans: returns the fenced partitions that are still assigned to this worker (core/dispatcher.py).
+        group: the group to rejoin.
     """
 
     def __init__(self, orphans: Callable[[], Sequence[int]], group: GroupMember) -> None:
@@ -55,10 +54,10 @@ class Ownership:
         self._stuck_since: float | None = None
 
     def settle(self) -> bool:
-        """Look at the partitions, and have the group joined again if need be.
+        """Check the partitions, and rejoin the group if necessary.
 
         Returns:
-            Whether there is hope. There is none where joining again goes unheard although brokers answer.
+            False if rejoining has no effect although the brokers answer.
         """
         orphans = self._orphans()
         now = steady_now()
@@ -66,7 +65,9 @@ class Ownership:
             self._stuck_since = None
             return True
         if self._asked_at is None or now - self._asked_at >= JOIN_PAUSE_SECONDS:
-            logger.warning("partitions %s are ours to the group, and not to their cursors: joining it again", orphans)
+            logger.warning(
+                "fenced on partitions %s that are still assigned to this worker; rejoining the consumer group", orphans
+            )
             self._asked_at = now
             self._group.rejoin()
         if self._stuck_since is None or self._group.is_out_of_reach:

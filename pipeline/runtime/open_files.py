@@ -1,4 +1,4 @@
-"""The limit of open files: raised as far as this user may, and named where it is too low for what a worker opens."""
+"""The limit of open files: raises it as far as allowed, and reports if it is too low for a worker."""
 
 import logging
 import resource
@@ -7,20 +7,20 @@ from typing import Final
 logger = logging.getLogger(__name__)
 
 PER_PARTITION: Final = 2
-"""The transactional producer of its cursors, to its coordinator and to the leader of the rows."""
+"""Per partition: the connections of its cursor producer to the transaction coordinator and to the leader."""
 
 BASE: Final = 200
-"""The pages, the clients of Kafka, certificates, the log."""
+"""Other files: the pages, Kafka clients, certificates, the log."""
 
 
 def raise_limit() -> int:
-    """Raise the soft limit of open files to the hard one; the limit that is in force then."""
+    """Raise the soft limit of open files to the hard one; returns the resulting limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == hard:
         return soft
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (ValueError, OSError) as error:  # macOS has a lower limit of its own, a sandbox may forbid it
+    except (ValueError, OSError) as error:  # macOS has its own lower limit; a sandbox may forbid it
         logger.warning("the limit of open files stays at %d: %s", soft, error)
         return soft
     logger.info("the limit of open files was raised from %d to %d", soft, hard)
@@ -31,9 +31,9 @@ def shortage(limit: int, *, partitions: int, max_in_flight: int) -> str | None:
     """A sentence if *limit* is too low for a worker that owns all partitions; None if it is not.
 
     Args:
-        limit: of open files.
-        partitions: of the source topic.
-        max_in_flight: requests under way; as many connections again may wait for their next one.
+        limit: the limit of open files.
+        partitions: the number of partitions of the source topic.
+        max_in_flight: the most concurrent requests; the same number of connections may be idle.
     """
     needed = BASE + PER_PARTITION * partitions + 2 * max_in_flight
     if limit == resource.RLIM_INFINITY or limit >= needed:

@@ -1,11 +1,11 @@
-"""Faust's consumer thread, which a missing right or another refusal of the group does not bring to a halt.
+"""Faust's consumer thread, which survives a missing right or another refusal of the group.
 
-aiokafka keeps what the group's coordinator refuses (a join without the right to it, say) until somebody asks its
-consumer for records, and does nothing for the group before. Faust asks the fetcher, past the consumer: so the worker
-would hang without a word, and for good. And what Faust does not know it takes for a fault of its own and ends.
+If the group's coordinator refuses a request (a join without the right to it, for example), aiokafka stores the error
+until its consumer is asked for records, and does no group work until then. Faust bypasses the consumer and asks the
+fetcher, so the worker would hang silently and indefinitely. Errors that Faust does not know make it crash.
 
-Here such an error is taken from aiokafka, logged, and the group is joined again, once a second for as long as it takes.
-A fetch or a commit that is not allowed is tried again with the next one. Which right is missing, rights.py finds out.
+This thread takes the error from aiokafka, logs it and rejoins the group, once a second until it succeeds. A fetch or
+commit that was not allowed is retried by the next one. rights.py finds out which right is missing.
 """
 
 import asyncio
@@ -29,27 +29,27 @@ REFUSALS: Final = (GroupAuthorizationFailedError, TopicAuthorizationFailedError)
 
 
 async def take_up_errors(coordinator: GroupCoordinator, lines: LineLimit) -> None:
-    """Run until cancelled, or until the coordinator has ended: take its errors, and have the group joined again."""
+    """Take the coordinator's errors and rejoin the group, until cancelled or until the coordinator has ended."""
     while not has_ended(coordinator):
         try:
             if has_error(coordinator):
                 coordinator.check_errors()
         except KafkaError as error:
             if lines.passes(str(error)) is not None:
-                logger.warning("the group %s does not take this worker: %s", coordinator.group_id, error)
-            # Also for the heartbeat: it has ended, and begins again after a join alone.
+                logger.warning("the group %s rejects this worker: %s", coordinator.group_id, error)
+            # The heartbeat has ended too, and starts again only after a join.
             coordinator.request_rejoin()
         await asyncio.sleep(LOOK_SECONDS)
 
 
 class PermittedConsumerThread(driver.AIOKafkaConsumerThread):
-    """The thread, with the overrides that this takes."""
+    """Faust's thread with the overrides described above."""
 
     _taking_up: "asyncio.Task[None] | None" = None
     _refusals: LineLimit
 
     async def on_start(self) -> None:
-        """Start, and look after the group from then on; in the thread's own loop."""
+        """Start, and begin taking errors; runs in the thread's own loop."""
         self._refusals = LineLimit()
         await super().on_start()
         if self._consumer is None:
@@ -60,7 +60,7 @@ class PermittedConsumerThread(driver.AIOKafkaConsumerThread):
             self._taking_up = asyncio.create_task(take_up_errors(coordinator, self._refusals))
 
     async def on_thread_stop(self) -> None:
-        """End that first: a group that is being left is not joined again."""
+        """Stop taking errors first, so that a group that is being left is not rejoined."""
         if self._taking_up is not None:
             self._taking_up.cancel()
         await super().on_thread_stop()
@@ -68,17 +68,17 @@ class PermittedConsumerThread(driver.AIOKafkaConsumerThread):
     async def _fetch_records(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return await super()._fetch_records(*args, **kwargs)
-        except REFUSALS as error:  # that of the group comes here, too, where a fetch was under way
-            self._say_refused("records are not fetched", error)
+        except REFUSALS as error:  # a fetch under way also raises the group's refusal
+            self._say_refused("can't fetch records", error)
             await asyncio.sleep(FETCH_PAUSE_SECONDS)
             return {}
 
     async def _commit_if_allowed(self, commit: Callable[[Any], Awaitable[None]], offsets: Any) -> None:
-        """Commit. Of the reasons for which it may fail, this is the one that Faust takes for no fault of its own."""
+        """Commit. CommitFailedError is the only failure that Faust does not treat as its own defect."""
         try:
             await commit(offsets)
         except REFUSALS as error:
-            self._say_refused("offsets are not committed", error)
+            self._say_refused("can't commit offsets", error)
             raise CommitFailedError("not allowed, as if the group had already rebalanced") from error
 
     def _say_refused(self, what: str, error: KafkaError) -> None:

@@ -1,6 +1,6 @@
-"""Whether a worker could work here: the definition, the brokers and the topics, each fact and each problem a sentence.
+"""Checks whether a worker could work: definition, brokers and topics. Each fact and each problem is a sentence.
 
-`webhooks check` prints them; a worker asks before it starts (worker.py).
+`webhooks check` prints them; a worker runs the check before it starts (worker.py).
 """
 
 from collections.abc import Container
@@ -16,15 +16,15 @@ from pipeline.runtime.topics import check_topics, ensure_topics
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        facts: what is right.
-        problems: what has to be mended before a worker can start; each begins with the topic it speaks of.
-        missing: rights without which a worker waits.
-        warnings: what a person should know although a worker works.
-        partitions: of the source topic; 0 where it does not exist.
-        is_complete: whether every topic of the pipeline is there.
+        facts: what is in order.
+        problems: what prevents a worker from starting; each sentence begins with its topic.
+        missing: the missing rights; a worker waits for the required ones.
+        warnings: warnings for the operator that do not prevent a start.
+        partitions: the number of partitions of the source topic; 0 if it does not exist.
+        is_complete: whether all topics of the pipeline exist.
     """
 
     facts: tuple[str, ...]
@@ -35,22 +35,22 @@ class Findings:
     is_complete: bool
 
     def raise_problems(self) -> None:
-        """Make the problems and the missing rights an error.
+        """Raise the problems and the missing rights as an error.
 
         Raises:
-            BrokerError: there are some.
+            BrokerError: there is a problem, or a required right is missing.
         """
         if self.problems or self.missing:
             raise BrokerError("\n".join((*self.problems, *map(str, self.missing))))
 
 
 async def examine(definition: Definition, app: str, *, create: bool) -> Findings:
-    """Look at the brokers, the topics and the rights of an application.
+    """Check the brokers, the topics and the rights of an application.
 
     Args:
         definition: names the source and the dead-letter topic.
-        app: the beginning of the names of the pipeline's own topics.
-        create: make the pipeline's own topics where they are missing; else only ask whether that would be allowed.
+        app: the prefix of the pipeline's own topics.
+        create: whether to create missing topics of the pipeline; otherwise only asks whether that would be allowed.
 
     Raises:
         BrokerError: a cluster can't be reached.
@@ -61,7 +61,7 @@ async def examine(definition: Definition, app: str, *, create: bool) -> Findings
     after = await _counts(definition)
     partitions = after.get(definition.source.topic, 0)
     rights = await missing_rights(definition, app, range(max(1, partitions)))
-    # Of a topic that this user may not see, or not make, the missing right says more than what follows from it.
+    # If this user may not see or create a topic, the missing right explains more than its consequences.
     unseen = {right.subject for right in rights.needed}
     facts = [*_of_source(definition, app, before, after, rights), *_of_dead_letters(definition)]
     return Findings(

@@ -1,13 +1,13 @@
-"""What this user may do in Kafka (its ACLs, say), and what a worker needs: which rights are missing, and what mends it.
+"""Finds the rights in Kafka (ACLs) that a worker needs and this user lacks, with the commands that grant them.
 
-`webhooks check` names them (preflight.py), and so does a worker (allowance.py). Nothing is changed by asking:
+`webhooks check` (preflight.py) and a worker (allowance.py) report them. The requests change nothing:
 
-    topics, cluster     the operations that the broker itself names with its metadata (KIP-430)
+    topics, cluster     the operations that the broker lists in its metadata (KIP-430)
     consumer group      a heartbeat of a member that does not exist
     transactional ids   the end of a transaction of a producer that does not exist
-    idempotent writing  a producer id that nobody uses
+    idempotent writing  a request for a producer id that stays unused
 
-A broker judges the right to each of these before it looks at the rest of the request.
+A broker checks the right to each of these before it looks at the rest of the request.
 """
 
 import logging
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 Resource = Literal["topic", "group", "transactional id", "cluster"]
 NOBODY: Final = -1
-"""The producer id, epoch and generation of a request that is only to be judged."""
+"""The producer id, epoch and generation of a request that only tests a right."""
 TRANSACTION_TIMEOUT_MS: Final = 60_000
 OPTIONS: Final = {"topic": "--topic", "group": "--group", "transactional id": "--transactional-id"}
 
@@ -47,9 +47,9 @@ class Right:
     """An operation on a resource of a cluster.
 
     Attributes:
-        operation: as Kafka's protocol guide calls it, e.g. `READ`.
-        name: of the resource; of transactional ids the beginning of them all.
-        purpose: what it is needed for, the end of a sentence.
+        operation: its name in Kafka's protocol guide, e.g. `READ`.
+        name: the name of the resource; for transactional ids, their common prefix.
+        purpose: what it is needed for, as the end of a sentence.
     """
 
     connection: KafkaConnection
@@ -60,7 +60,7 @@ class Right:
 
     @property
     def subject(self) -> str:
-        """The resource, as sentences about it begin."""
+        """The resource, as the beginning of a sentence."""
         return self.resource if self.resource == "cluster" else f"{self.resource} {self.name}"
 
     def __str__(self) -> str:
@@ -68,7 +68,7 @@ class Right:
 
     @property
     def principal(self) -> str:
-        """Who lacks it: known where people log in with a name."""
+        """The user who lacks the right; known if the login has a name."""
         connection = self.connection
         if connection.username is not None:
             return f"User:{connection.username}"
@@ -77,7 +77,7 @@ class Right:
 
     @property
     def grant(self) -> str:
-        """The command that gives it, for somebody who may."""
+        """The command with which an administrator can grant it."""
         principal = self.principal if self.principal.startswith("User:") else "User:NAME"
         words = ["kafka-acls --bootstrap-server", ",".join(self.connection.bootstrap_servers)]
         words += ["--add --allow-principal", principal, "--operation", _spoken(self.operation)]
@@ -91,17 +91,17 @@ class Right:
 
 
 def _spoken(operation: str) -> str:
-    """`DESCRIBE_CONFIGS` as kafka-acls takes it: `DescribeConfigs`."""
+    """`DESCRIBE_CONFIGS` in the spelling of kafka-acls: `DescribeConfigs`."""
     return "".join(word.capitalize() for word in operation.split("_"))
 
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What is missing.
+    """The missing rights.
 
     Attributes:
-        needed: without these a worker does not work.
-        useful: without these something beside it does not.
+        needed: the rights that a worker requires.
+        useful: the rights that only other functions need.
     """
 
     needed: tuple[Right, ...] = ()
@@ -113,8 +113,8 @@ async def missing_rights(definition: Definition, app: str, partitions: Iterable[
 
     Args:
         definition: names the source and the dead-letter topic.
-        app: consumer group, and the beginning of the names of topics and transactional ids.
-        partitions: of the source, whose transactional ids are asked for.
+        app: the consumer group, and the prefix of topics and transactional ids.
+        partitions: the partitions of the source whose transactional ids are checked.
 
     Raises:
         BrokerError: a cluster can't be reached.
@@ -140,11 +140,11 @@ async def missing_rights(definition: Definition, app: str, partitions: Iterable[
 def _of_topics(connection: KafkaConnection, source: str, app: str) -> Iterator[Right]:
     cursors, tokens, subscriptions = cursors_topic(app), tokens_topic(app), subscriptions_topic(app)
     yield Right(connection, "topic", source, "READ", "to read the events")
-    yield Right(connection, "topic", subscriptions, "READ", "to know the subscriptions")
-    yield Right(connection, "topic", cursors, "READ", "to load where subscriptions stand")
-    yield Right(connection, "topic", cursors, "WRITE", "to note where subscriptions stand")
+    yield Right(connection, "topic", subscriptions, "READ", "to read the subscriptions")
+    yield Right(connection, "topic", cursors, "READ", "to load cursors")
+    yield Right(connection, "topic", cursors, "WRITE", "to write cursors")
     yield Right(connection, "topic", tokens, "READ", "to load access tokens")
-    yield Right(connection, "topic", tokens, "WRITE", "to keep access tokens")
+    yield Right(connection, "topic", tokens, "WRITE", "to store access tokens")
     for name in (subscriptions, cursors, tokens):
         yield Right(connection, "topic", name, "CREATE", "to create the topic, which does not exist")
 
@@ -161,8 +161,8 @@ def _beside(connection: KafkaConnection, source: str, app: str) -> Iterator[Righ
 async def _missing_of_topics(admin: AdminClient, wanted: Sequence[Right]) -> list[Right]:
     try:
         answer = await admin.ask(OperationsRequest(list(dict.fromkeys(right.name for right in wanted))))
-    except NotImplementedError:  # aiokafka's word for a broker that speaks no version of a request that it knows
-        logger.info("the rights to topics can't be asked for: the broker is older than Kafka 2.3")
+    except NotImplementedError:  # aiokafka raises this if the broker supports no version of the request that it knows
+        logger.info("can't check the rights to topics: the broker is older than Kafka 2.3")
         return []
     may_create = OPERATIONS["CREATE"] in operations(answer.cluster_authorized_operations)
     found = {topic[1]: (for_code(topic[0]), operations(topic[-1])) for topic in answer.topics}
@@ -170,7 +170,7 @@ async def _missing_of_topics(admin: AdminClient, wanted: Sequence[Right]) -> lis
     for right in wanted:
         error, allowed = found[right.name]
         if right.operation == "CREATE":
-            # Of a topic that this user may not see nobody tells whether it exists: that right is named first.
+            # The broker does not say whether a topic exists that this user may not see, so that right comes first.
             is_missing = (
                 error is UnknownTopicOrPartitionError and not may_create and OPERATIONS["CREATE"] not in allowed
             )
@@ -202,7 +202,7 @@ async def _missing_of_dead_letters(admin: AdminClient, connection: KafkaConnecti
     missing = await _missing_of_topics(admin, [Right(connection, "topic", topic, "WRITE", "to write dead letters")])
     if missing:
         return missing
-    # Since Kafka 3.0 whoever may write to any topic may write there without repeating itself.
+    # Since Kafka 3.0, the right to write to any topic includes idempotent writes.
     answer = await admin.ask(InitProducerIdRequest(None, TRANSACTION_TIMEOUT_MS))
     right = Right(connection, "cluster", "", "IDEMPOTENT_WRITE", "to write dead letters once")
     return [right] if _is(answer, ClusterAuthorizationFailedError) else []

@@ -1,11 +1,11 @@
-"""The Faust table in which access tokens move with their partition and survive a restart.
+"""The Faust table of access tokens, which move with their partition and survive a restart.
 
     app = faust.App(...)
     tokens = StoredTokens(add_token_table(app), box)
 
-Faust's own way of writing to a table needs an event of a stream, whose partition the row then takes. Tokens are fetched
-by any task, for a partition that stands in the key: so this table writes to its changelog itself, and waits for the
-broker. The only module here that knows Faust, which is untyped in places.
+Faust writes a table row within the processing of a stream event, and takes the partition from that event. Any task may
+fetch a token, and the key contains the partition. This table therefore writes to its changelog itself, and waits for
+the broker.
 """
 
 from collections.abc import Sequence
@@ -42,8 +42,8 @@ class TokenTable(faust.Table[bytes, bytes]):
         else:
             self.data[key] = value
         try:
-            # Sent at once, not through Faust's buffer (`send_changelog`): there, a row that can't be sent ends the
-            # worker; here it is an error of this row.
+            # Sent directly, not through Faust's buffer (`send_changelog`), where a row that can't be sent stops the
+            # worker; here it is an error of this row only.
             sent = await self.changelog_topic.send(
                 key=key,
                 value=value,
@@ -53,17 +53,17 @@ class TokenTable(faust.Table[bytes, bytes]):
                 force=True,
             )
             await sent
-        except Exception as error:  # what Faust and its driver raise has no root in common
+        except Exception as error:  # the errors of Faust and its driver have no common base class
             raise BrokerError(f"a row of {self.changelog_topic_name} was not written: {error!r}") from error
 
     def partition_for_key(self, key: bytes) -> int:
-        """The partition that stands in the key, whoever writes the row."""
+        """The partition in the key, regardless of the caller's stream event."""
         return partition_of(key)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
-        """Forget the rows of partitions that are another worker's now.
+        """Forget the rows of partitions that another worker now owns.
 
-        The store does so itself for the rows it read from the changelog, but not for those that were written here.
+        The store does this for the rows that it read from the changelog, but not for those written by this worker.
         """
         ours = {place.partition for place in active_tps | standby_tps}
         for key in self.row_keys():
@@ -85,7 +85,7 @@ def add_token_table(app: faust.App) -> TokenTable:
         name=NAME,
         key_type=bytes,
         value_type=bytes,
-        # In memory: a row that is read back from the changelog is no slower than one from a disk, and has no lock.
+        # In memory: reading rows back from the changelog is as fast as reading a disk, and needs no lock.
         store="memory://",
         help="access tokens of subscriptions, encrypted",
         beacon=app.tables.beacon,

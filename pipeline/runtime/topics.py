@@ -1,12 +1,12 @@
-"""Whether the topics are as the pipeline needs them, before anything is read or delivered.
+"""Checks that the topics are as the pipeline needs them, before anything is read or delivered.
 
-    source                 exists; is not compacted, for compaction would take events away
+    source                 exists; is not compacted, because compaction would remove events
     <app>.subscriptions    one partition, compacted           created if missing
     <app>.cursors          as many as the source, compacted   created if missing, grown if the source has
-    changelogs of tables   as many as the source, compacted   likewise
+    changelogs of tables   as many as the source, compacted   created if missing, grown if the source has
     dead letters           exists and can be written to
 
-What is wrong comes back as sentences; only a broker that can't be reached is an error.
+Problems are returned as sentences; only an unreachable broker is an error.
 """
 
 import logging
@@ -39,14 +39,14 @@ logger = logging.getLogger(__name__)
 POLICY: Final = "cleanup.policy"
 COMPACT: Final = "compact"
 _HAS_THE_RIGHT: Final = {0, 2, 87}
-"""NONE, CORRUPT_MESSAGE, INVALID_RECORD (Kafka protocol guide, error codes): the broker got as far as the records."""
+"""NONE, CORRUPT_MESSAGE, INVALID_RECORD (Kafka protocol guide, error codes): the broker has examined the records."""
 BROKER_DEFAULT: Final = -1
-"""Replication factor: whatever the broker is configured to give."""
+"""Replication factor: the broker's default."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Needed:
-    """A topic of the pipeline's own."""
+    """One of the pipeline's own topics."""
 
     name: str
     partitions: int
@@ -54,15 +54,15 @@ class _Needed:
 
 
 async def ensure_topics(definition: Definition, app: str, changelogs: Sequence[str] = ()) -> list[str]:
-    """Create the pipeline's own topics where they are missing, and say what else is not as it has to be.
+    """Create missing topics of the pipeline, and report all other problems.
 
     Args:
         definition: names the source and the dead-letter topic.
-        app: the beginning of the names of the pipeline's own topics.
-        changelogs: topics of tables, with as many partitions as the source.
+        app: the prefix of the pipeline's own topics.
+        changelogs: the changelog topics of tables, with as many partitions as the source.
 
     Returns:
-        One sentence per problem, each beginning with the topic; empty when all is well.
+        One sentence per problem, beginning with the topic; empty if there is none.
 
     Raises:
         BrokerError: a cluster can't be reached.
@@ -71,7 +71,7 @@ async def ensure_topics(definition: Definition, app: str, changelogs: Sequence[s
 
 
 async def check_topics(definition: Definition, app: str, changelogs: Sequence[str] = ()) -> list[str]:
-    """As `ensure_topics`, but nothing is created: a missing topic is a problem only if it could not be."""
+    """Like `ensure_topics`, but creates nothing: a missing topic is a problem only if it could not be created."""
     return await _examine(definition, app, changelogs, create=False)
 
 
@@ -124,7 +124,7 @@ def _wrong_counts(needed: Iterable[_Needed], found: Mapping[str, int]) -> list[s
 async def _create(admin: AIOKafkaAdminClient, needed: Sequence[_Needed], *, create: bool) -> list[str]:
     if not needed:
         return []
-    # The empty assignment is what lets aiokafka send -1, the broker's own replication factor.
+    # The empty assignment makes aiokafka send -1, the broker's default replication factor.
     topics = [NewTopic(each.name, each.partitions, BROKER_DEFAULT, {}, {POLICY: COMPACT}) for each in needed]
     answer = await admin.create_topics(topics, validate_only=not create)
     problems = []
@@ -161,7 +161,7 @@ async def _policies(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[st
     for answer in await admin.describe_configs(resources):
         for code, message, _type, name, entries in answer.resources:
             if code:
-                # Not being allowed to look is no proof that something is wrong: `rights.py` names the right.
+                # A missing right to look does not prove a problem; rights.py reports it.
                 logger.info("topic %s: its %s can't be read: %s", name, POLICY, message or for_code(code).message)
             for key, value, *_ in entries:
                 if key == POLICY:
@@ -185,8 +185,8 @@ async def _examine_dead_letters(connection: KafkaConnection, topic: str) -> list
 async def _why_not_writable(connection: KafkaConnection, topic: str) -> list[str]:
     """Ask the leader of partition 0 to append nothing.
 
-    A broker judges the right to write before it looks at the records, so INVALID_RECORD says that the right is there,
-    and nothing was written. What only a real record can show (its size, missing replicas) remains open.
+    A broker checks the right to write before it examines the records. INVALID_RECORD therefore means that the right
+    exists, and nothing was written. Only a real record can reveal other problems (its size, missing replicas).
     """
     client = AIOKafkaClient(request_timeout_ms=REQUEST_TIMEOUT_MS, **connection.client_options())
     try:
@@ -206,7 +206,7 @@ async def _why_not_writable(connection: KafkaConnection, topic: str) -> list[str
 
 
 def writable_problems(topic: str, code: int) -> list[str]:
-    """What the answer to an empty write says about the right to write dead letters."""
+    """The problem with writing dead letters that the answer to an empty write reveals, if any."""
     if code in _HAS_THE_RIGHT:
         return []
     error = for_code(code)

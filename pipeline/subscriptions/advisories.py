@@ -3,7 +3,7 @@
 from pipeline.auth.jwt_expiry import expiry_warning
 from pipeline.core.model import ClientAuth, Subscription, TokenAuth
 
-_TRUST_ALL = "any certificate is accepted (ssl.trustAll): whoever is in between can read and change what is sent"
+_TRUST_ALL = "any certificate is accepted (ssl.trustAll): an attacker on the network can read and change requests"
 _ANY_HOST = "a certificate for any host name is accepted (ssl.hostnameVerifier is false)"
 
 

@@ -96,9 +96,9 @@ class JwtProfileOAuth2(StrictModel):
         names = [claim.name for claim in claims or ()]
         for name in names:
             if name in OWN_CLAIMS:
-                raise problem(f"{shown(name)} has a field of its own")
+                raise problem(f"{shown(name)} has its own field")
             if names.count(name) > 1:
-                raise problem(f"{shown(name)} stands there twice")
+                raise problem(f"{shown(name)} is given twice")
         return claims
 
     @model_validator(mode="after")
@@ -107,7 +107,7 @@ class JwtProfileOAuth2(StrictModel):
             try:
                 check_url(self.audience, "keyContent")
             except PydanticCustomError:
-                raise problem("is required where the audience is no URL of a token endpoint", "endpoint") from None
+                raise problem("is required if the audience is not the URL of a token endpoint", "endpoint") from None
         return self
 
 

@@ -45,7 +45,7 @@ def check_url(url: str, credentials_field: str) -> str:
     if not url.startswith(("http://", "https://")):
         raise problem("must begin with http:// or https://")
     if has_controls(url) or " " in url or "\\" in url:
-        raise problem("must not hold blanks, backslashes or control characters")
+        raise problem("must not contain spaces, backslashes or control characters")
     if EXPRESSION in url:
         raise problem("holds an expression ({#...}), which is not supported; write the value itself")
     parts = split_url(url)

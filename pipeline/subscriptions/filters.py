@@ -1,9 +1,9 @@
-"""The `filter` of a subscription, from JSON to what core/filters.py asks of each event.
+"""Parses the `filter` of a subscription into the filters of core/filters.py.
 
 {"exact": {"type": "com.example.paid"}}     an attribute of a CloudEvent
 {"prefix": {"header.region": "eu-"}}        a header of the record
-{"suffix": {"/order/state": "paid"}}        a place in a JSON body, as a JSON pointer
-{"any": [{"exact": ...}, {"not": ...}]}     all, any and not, of other filters
+{"suffix": {"/order/state": "paid"}}        a JSON pointer into the body
+{"any": [{"exact": ...}, {"not": ...}]}     all, any and not combine other filters
 """
 
 import re
@@ -29,12 +29,12 @@ from pipeline.core.shown import shown
 
 MAX_DEPTH: Final = 10
 MAX_COMPARISONS: Final = 100
-"""Of one filter: it is asked for every event."""
+"""The most comparisons in one filter, which runs for every event."""
 
 HEADER_PREFIX: Final = "header."
 
 _DIALECTS: Final = "exact, prefix, suffix, all, any, not"
-# CloudEvents 1.0 section "Naming Conventions": "data" is the name of what is no attribute.
+# CloudEvents 1.0, section "Naming Conventions": "data" is not an attribute.
 _ATTRIBUTE: Final = re.compile(r"(?!data\Z)[a-z0-9]+")
 _BAD_ESCAPE: Final = re.compile(r"~(?![01])")
 
@@ -43,11 +43,11 @@ def event_filter(document: object, path: str) -> EventFilter:
     """The filter that *document* describes.
 
     Args:
-        document: as JSON gave it.
-        path: where it stands, for errors.
+        document: the parsed JSON.
+        path: its path, for errors.
 
     Raises:
-        ConfigurationError: names the place in it, and what is allowed there.
+        ConfigurationError: names the path of the mistake, and what is allowed there.
     """
     return EventFilter(_Compiler().expression(document, path, 1))
 
@@ -78,7 +78,7 @@ class _Compiler:
             case "sql":
                 raise ConfigurationError(f"{name_path}: CloudEvents SQL is not supported; allowed: {_DIALECTS}")
             case _:
-                raise ConfigurationError(f"{path}: {shown(str(name))} is no dialect; allowed: {_DIALECTS}")
+                raise ConfigurationError(f"{path}: unknown operator {shown(str(name))}; allowed: {_DIALECTS}")
 
     def _parts(self, value: object, path: str, depth: int) -> tuple[Expression, ...]:
         if not isinstance(value, list) or not value:
@@ -87,7 +87,7 @@ class _Compiler:
 
     def _comparison(self, dialect: Dialect, value: object, path: str) -> Expression:
         if not isinstance(value, Mapping) or not value:
-            raise ConfigurationError(f"{path}: must be an object with at least one place and its text")
+            raise ConfigurationError(f"{path}: must be an object with at least one key and its text")
         self._comparisons += len(value)
         if self._comparisons > MAX_COMPARISONS:
             raise ConfigurationError(f"{path}: is comparison {self._comparisons}; allowed: {MAX_COMPARISONS}")
@@ -115,7 +115,7 @@ def _selector(name: str, path: str) -> Selector:
         return RecordHeader(header)
     if not _ATTRIBUTE.fullmatch(name):
         raise ConfigurationError(
-            f"{path}: {shown(name)} is no place; allowed: a CloudEvents attribute (small letters and digits), "
-            f"{HEADER_PREFIX}NAME for a record header, /a/b for a place in a JSON body"
+            f"{path}: {shown(name)} is not a valid key; allowed: a CloudEvents attribute (lower-case letters and "
+            f"digits), {HEADER_PREFIX}NAME for a record header, /a/b for a JSON pointer into the body"
         )
     return Attribute(name)

@@ -1,4 +1,4 @@
-"""The `auth.jwtProfileOauth2` block of a subscription: its key is found, opened and judged when it is applied."""
+"""The `auth.jwtProfileOauth2` block of a subscription: finds, opens and checks its key when it is applied."""
 
 import base64
 from dataclasses import dataclass
@@ -27,15 +27,15 @@ _HMAC: Final[dict[str, tuple[AssertionAlgorithm, int]]] = {
     "HMAC_HS384": ("HS384", 48),
     "HMAC_HS512": ("HS512", 64),
 }
-"""By the reference's name: RFC 7518's, and the shortest key in bytes (section 3.2)."""
+"""For each name of the reference, the name in RFC 7518 and the shortest key in bytes (section 3.2)."""
 
-# The first bytes of a JKS store, in base64: no path, although it begins with a slash.
+# The first bytes of a JKS store in base64; not a path, although they begin with a slash.
 _JKS_IN_BASE64: Final = "/u3+7Q"
 
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """What signs, and the chain of certificates for `x5c`, DER in base64."""
+    """The signing key, and the certificate chain for `x5c` (DER in base64)."""
 
     key: bytes
     certificates: tuple[str, ...] = ()
@@ -74,9 +74,9 @@ def jwt_profile(wire: JwtProfileOAuth2, path: str, folder: Path | None, opener: 
 
 def _secret(wire: JwtProfileOAuth2, path: str, algorithm: str, shortest: int) -> bytes:
     if wire.key_source != "INLINE":
-        raise ConfigurationError(f"{path}.keySource: a secret of HMAC is given INLINE")
+        raise ConfigurationError(f"{path}.keySource: must be INLINE for an HMAC secret")
     if wire.x509_cert_chain != "NONE":
-        raise ConfigurationError(f"{path}.x509CertChain: a secret of HMAC has no certificates; allowed: NONE")
+        raise ConfigurationError(f"{path}.x509CertChain: an HMAC secret has no certificates; allowed: NONE")
     field = f"{path}.keyContent"
     secret = from_base64(wire.key_content, field) if wire.secret_base64_encoded else wire.key_content.encode()
     if len(secret) < shortest:
@@ -86,19 +86,19 @@ def _secret(wire: JwtProfileOAuth2, path: str, algorithm: str, shortest: int) ->
     try:
         jwt.get_algorithm_by_name(algorithm).prepare_key(secret)
     except jwt.InvalidKeyError:
-        raise ConfigurationError(f"{field}: is a key or a certificate, which is no secret of HMAC") from None
+        raise ConfigurationError(f"{field}: is a key or a certificate, not an HMAC secret") from None
     return secret
 
 
 def _rsa(wire: JwtProfileOAuth2, path: str, folder: Path | None, opener: Opener) -> _Key:
     if wire.secret_base64_encoded:
-        raise ConfigurationError(f"{path}.secretBase64Encoded: is for the secrets of HMAC")
+        raise ConfigurationError(f"{path}.secretBase64Encoded: is only for HMAC secrets")
     options = wire.keystore_options or KeystoreOptions()
     field, content = f"{path}.keyContent", wire.key_content
     match wire.key_source:
         case "INLINE" | "PEM":
             if wire.x509_cert_chain != "NONE":
-                raise ConfigurationError(f"{path}.x509CertChain: is in key stores alone; allowed with PEM: NONE")
+                raise ConfigurationError(f"{path}.x509CertChain: needs a key store; allowed with PEM: NONE")
             is_path = wire.key_source == "PEM" and _is_path(content)
             pem = read_key_file(folder, content, field) if is_path else content.encode(errors="surrogatepass")
             closed = Store(

@@ -51,4 +51,4 @@ def _check_key(pem: bytes, field: str) -> None:
     try:
         load_pem_private_key(pem, None)
     except ValueError:
-        raise ConfigurationError(f"{field}: holds an RSA key whose numbers don't belong together") from None
+        raise ConfigurationError(f"{field}: holds an inconsistent RSA key") from None

@@ -1,7 +1,7 @@
-"""What subscriptions there are: every worker follows the compacted topic that holds them.
+"""All subscriptions: every worker follows the compacted topic that holds them.
 
-Each record is read, decrypted and turned into a `model.Subscription` once, when it comes. One that can't be becomes a
-subscription with a `problem`, for its events must wait, not vanish.
+Each record is decrypted and turned into a `model.Subscription` once, on arrival. A record that can't be used becomes a
+subscription with a `problem`, because its events must wait rather than vanish.
 """
 
 import logging
@@ -24,12 +24,12 @@ from pipeline.subscriptions.secrets import SecretBox, mask
 logger = logging.getLogger(__name__)
 
 OnChange = Callable[[str, Subscription | None], None]
-"""(id, its newest revision; None: it was deleted)."""
+"""(id, its newest revision; None if it was deleted)."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A record of the topic, and what was made of it."""
+    """A record of the topic, and the subscription made from it."""
 
     value: bytes
     subscription: Subscription
@@ -42,7 +42,7 @@ class Registry:
         connection: of the cluster that holds the topic.
         topic: `<app>.subscriptions`, one partition.
         box: decrypts the secrets.
-        definition: gives what subscriptions leave open.
+        definition: supplies the values that subscriptions leave out.
         on_change: told of every change, from the first record on, of one subscription in log order; must not raise.
         clock: for the pauses between attempts.
     """
@@ -63,7 +63,7 @@ class Registry:
         self._on_change = on_change
         self._entries: dict[str, _Entry] = {}
         self._is_stopped = False
-        self._ids: tuple[str, ...] | None = None  # sorted once for all who look, while no id comes or goes
+        self._ids: tuple[str, ...] | None = None  # sorted once, until an id is added or removed
 
     @property
     def is_current(self) -> bool:
@@ -72,21 +72,21 @@ class Registry:
 
     @property
     def last_error(self) -> str | None:
-        """What is wrong with the topic or its broker now, a sentence; None when all is well."""
+        """The current problem with the topic or its broker, a sentence; None if there is none."""
         return self._tail.last_error
 
     async def start(self) -> None:
-        """Begin to follow the topic, in the background."""
+        """Start following the topic in the background."""
         await self._tail.start()
 
     async def stop(self) -> None:
-        """Stop following; whoever still waits gets a `BrokerError`."""
+        """Stop following; pending waits raise `BrokerError`."""
         self._is_stopped = True
         await self._tail.stop()
         await self._reader.close()
 
     async def ready(self) -> None:
-        """Return when the topic has been read to the end it had at start.
+        """Wait until the topic has been read to the end that it had at the start.
 
         Raises:
             BrokerError: the registry was stopped.
@@ -95,7 +95,7 @@ class Registry:
         await self._settle()
 
     async def caught_up(self) -> None:
-        """Return when everything that is in the topic now has been read; goes on through broker trouble.
+        """Wait until all records that are now in the topic have been read; keeps waiting through broker failures.
 
         Raises:
             BrokerError: the registry was stopped.
@@ -113,13 +113,13 @@ class Registry:
         return [self._entries[name].subscription for name in self.ids()]
 
     def ids(self) -> Sequence[str]:
-        """The ids of all of them, in their order."""
+        """The ids of all subscriptions, sorted."""
         if self._ids is None:
             self._ids = tuple(sorted(self._entries))
         return self._ids
 
     def raw(self, subscription_id: str) -> dict[str, Any] | None:
-        """The subscription as people see it: the wire form with secrets masked, `revision`, and `problem` if any."""
+        """The subscription as it is shown: the wire form with secrets masked, `revision`, and `problem` if any."""
         entry = self._entries.get(subscription_id)
         if entry is None:
             return None
@@ -134,7 +134,7 @@ class Registry:
         return document
 
     def is_newest(self, subscription_id: str) -> bool:
-        """Whether the secrets of its record are encrypted as they would be now; also if it has none, or no record.
+        """Whether the secrets of its record are encrypted with the first key; also true without secrets or a record.
 
         Raises:
             ConfigurationError: its record can't be read.
@@ -143,7 +143,7 @@ class Registry:
         return entry is None or self._box.is_newest(parse_record(subscription_id, entry.value))
 
     def wire(self, subscription_id: str) -> WireSubscription | None:
-        """The subscription as it was applied, secrets in the clear: for the store, which edits it.
+        """The subscription as it was applied, with decrypted secrets; for the store, which edits it.
 
         Raises:
             ConfigurationError: its record can't be read or decrypted.
@@ -162,7 +162,7 @@ class Registry:
     def _take(self, record: Event) -> None:
         subscription_id = decode_key(record.key or b"")
         if subscription_id is None:
-            logger.warning("topic %s: the key of record %d is no subscription id", record.topic, record.offset)
+            logger.warning("topic %s: the key of record %d is not a subscription id", record.topic, record.offset)
             return
         self._reader.take(subscription_id, record.value, record.offset)
 

@@ -37,11 +37,11 @@ from pipeline.subscriptions.tls import tls_options
 def to_subscription(
     subscription: wire.WireSubscription, definition: Definition, revision: int, opener: Opener
 ) -> Subscription:
-    """What the delivery path makes of a subscription.
+    """The subscription as the delivery path uses it.
 
     Args:
         subscription: decrypted.
-        definition: gives what the subscription leaves open.
+        definition: supplies the values that the subscription leaves out.
         revision: the offset of its record.
         opener: of key stores.
 
@@ -76,7 +76,7 @@ def to_subscription(
 
 
 def broken(subscription_id: str, definition: Definition, revision: int, problem: str) -> Subscription:
-    """What stands for a subscription whose record can't be used: its lanes are in FAILURE with *problem*."""
+    """The stand-in for a subscription whose record can't be used: its lanes are in FAILURE with *problem*."""
     return Subscription(id=subscription_id, revision=revision, url="", qos=definition.qos, problem=problem)
 
 
@@ -90,11 +90,11 @@ def has_stores(subscription: wire.WireSubscription) -> bool:
 
 
 def check_limits(subscription: wire.WireSubscription, definition: Definition) -> None:
-    """Whether `http` only lowers what the entrypoint allows.
+    """Check that `http` only lowers the entrypoint's limits.
 
     Raises:
-        ConfigurationError: a limit is above the entrypoint's. (One that was allowed once and no longer is, is lowered
-            in silence by `to_subscription`: a change of the definition breaks no subscription.)
+        ConfigurationError: a limit is above the entrypoint's. (`to_subscription` silently lowers a limit that was
+            allowed earlier and no longer is, so that a change of the definition breaks no subscription.)
     """
     options = subscription.configuration.entrypoint_configuration.http
     if options is None:
@@ -153,7 +153,7 @@ def _retry(retry: wire.Retry | None, qos: Qos) -> RetryPolicy:
 
 
 def _statuses(codes: Sequence[int | str]) -> frozenset[int]:
-    """The statuses that are named one by one or by their class, e.g. `5xx`."""
+    """The statuses, given one by one or as a class, e.g. `5xx`."""
     statuses: set[int] = set()
     for code in codes:
         first = int(code[0]) * 100 if isinstance(code, str) else code

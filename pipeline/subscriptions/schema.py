@@ -1,6 +1,6 @@
 """The wire models of a subscription, strict; envelope.py reads and writes whole documents with them.
 
-Fields that hold secrets may hold them encrypted (secrets.py), so what such a value means is judged in spec.py.
+A secret may be encrypted here (secrets.py), so its value is validated later, in resolve.py.
 """
 
 import re
@@ -30,13 +30,13 @@ _STATUS_CLASSES: Final = {"3xx", "4xx", "5xx"}
 _STATUS_CODES: Final = range(300, 600)
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 ENCRYPTED: Final = "enc:"
-"""How a secret begins that is encrypted (secrets.py)."""
+"""The prefix of an encrypted secret (secrets.py)."""
 
 _LONGEST_URL: Final = 8192
 
 
 class WireHeader(StrictModel):
-    """A header of every call. Whether its value is kept as a secret, its name says."""
+    """A header of every call. Its name decides whether its value is a secret."""
 
     name: Name
     value: Annotated[str, SecretMark()]
@@ -52,15 +52,15 @@ class WireHeader(StrictModel):
     @classmethod
     def _is_field_value(cls, value: str) -> str:
         if has_controls(value.replace("\t", "")):
-            raise problem("holds control characters, which no header may")
+            raise problem("contains control characters, which a header must not")
         try:
             value.encode("latin-1")
         except UnicodeEncodeError:
-            raise problem("holds characters that are not in ISO-8859-1, which no header may") from None
+            raise problem("contains characters outside ISO-8859-1, which a header must not") from None
         return value
 
     def secret_fields(self) -> frozenset[str]:
-        """The value, where the name is one of credentials."""
+        """The value, if the name suggests credentials."""
         return frozenset({"value"}) if names_credential(self.name) else frozenset()
 
 
@@ -72,7 +72,7 @@ def _status(code: object) -> object:
 
 
 class Retry(StrictModel):
-    """When to try again."""
+    """When to retry."""
 
     retry_option: Literal["Retry On Fail", "No Retry"] = "Retry On Fail"
     retry_strategy: Literal["LINEAR", "EXPONENTIAL"] = "EXPONENTIAL"
@@ -100,7 +100,7 @@ class Signing(StrictModel):
 
 
 class Rate(StrictModel):
-    """How fast the callback may be called at most; every attempt counts."""
+    """The maximum rate of calls; every attempt counts."""
 
     events_per_second: Annotated[float, Field(ge=0.001, le=1_000_000)]
     burst: Annotated[int, Field(ge=1, le=1_000_000)] = 1
@@ -126,7 +126,7 @@ class WireHandshake(StrictModel):
 
 
 class HttpOptions(StrictModel):
-    """Lower limits than the entrypoint's; null leaves them."""
+    """Lower limits than the entrypoint's; null keeps the entrypoint's."""
 
     connect_timeout: Milliseconds | None = None
     read_timeout: Milliseconds | None = None
@@ -135,9 +135,9 @@ class HttpOptions(StrictModel):
 
 
 class EntrypointConfiguration(StrictModel):
-    """How one subscriber is called."""
+    """How the receiver is called."""
 
-    # Longer than a URL may be: the credentials of its query are encrypted in the topic.
+    # Longer than a URL may be, because the credentials in its query are encrypted in the topic.
     callback_url: Annotated[str, UrlMark(), StringConstraints(min_length=1, max_length=16 * _LONGEST_URL)]
     headers: list[WireHeader] | None = None
     auth: Auth | None = None
@@ -159,7 +159,7 @@ class EntrypointConfiguration(StrictModel):
 
 
 class Configuration(StrictModel):
-    """The envelope that is written."""
+    """The newer envelope, which is the one written."""
 
     entrypoint_id: WebhookType = "webhook"
     channel: str | None = None
@@ -167,14 +167,14 @@ class Configuration(StrictModel):
 
 
 class WireSkip(StrictModel):
-    """One event to pass over."""
+    """One event to skip."""
 
     partition: Partition
     offset: Offset
 
 
 class ResumeFrom(StrictModel):
-    """Where to go on: past one event, from an offset, or from a time. Exactly one of the three."""
+    """Where to continue: after a skipped event, at an offset, or at a time. Exactly one of the three."""
 
     skip: WireSkip | None = None
     partition: Partition | None = None
@@ -202,9 +202,9 @@ class ResumeFrom(StrictModel):
 
 
 class WireSubscription(StrictModel):
-    """A subscription as people write it and as the topic keeps it."""
+    """A subscription as consumers write it and as the topic holds it."""
 
-    # Shown with a subscription, so they may come back with it; stored nowhere.
+    # Shown with a subscription, so documents may contain them; never stored.
     without_meaning = frozenset({"delivery", "problem", "revision"})
 
     id: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID)]
@@ -221,7 +221,7 @@ class WireSubscription(StrictModel):
     @classmethod
     def _is_a_key(cls, value: str) -> str:
         if has_controls(value) or value != value.strip():
-            raise problem("must not hold control characters, nor blanks at its ends")
+            raise problem("must not contain control characters, or spaces at either end")
         return value
 
     @field_validator("qos", mode="before")

@@ -1,8 +1,8 @@
-"""Secrets at rest: encrypted in the topic, masked for people.
+"""Secrets at rest: encrypted in the topic, masked wherever a subscription is shown.
 
-A secret becomes `enc:v2:` and a ciphertext in URL-safe base64 that opens in its field of its subscription alone
-(core/encryption.py); `enc:v1:`, a Fernet token of an earlier version, opens anywhere and is still read. The first key
-encrypts, every key decrypts: a new key is put first, and the old one may go when nothing is encrypted with it any more.
+A secret becomes `enc:v2:` and a ciphertext in URL-safe base64, bound to its subscription and field
+(core/encryption.py). `enc:v1:`, a Fernet token of an earlier version, is not bound and can still be read. The first key
+encrypts, every key decrypts. A new key is put first; an old one may be removed when no secret is encrypted with it.
 """
 
 import base64
@@ -33,10 +33,10 @@ class SecretBox:
     """Encrypts and decrypts with the keys of SECRET_KEYS.
 
     Args:
-        keys: Fernet keys, the one to encrypt with first.
+        keys: Fernet keys; the first one encrypts.
 
     Raises:
-        ConfigurationError: there is no key, or one of them is none.
+        ConfigurationError: there is no key, or one of them is not a Fernet key.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
@@ -51,14 +51,14 @@ class SecretBox:
         raise ConfigurationError(problem)
 
     def encrypt(self, data: bytes, context: bytes) -> bytes:
-        """*data*, encrypted with the first key, for *context* alone."""
+        """*data*, encrypted with the first key and bound to *context*."""
         return _ROW_PREFIX + self._cipher.encrypt(data, context)
 
     def decrypt(self, token: bytes, context: bytes) -> bytes:
-        """The inverse of `encrypt`, with any of the keys; also of what an earlier version encrypted.
+        """The inverse of `encrypt`, with any of the keys; also decrypts the tokens of an earlier version.
 
         Raises:
-            ConfigurationError: none of the keys fits, the token is damaged, or it belongs to another context.
+            ConfigurationError: no key fits, the token is damaged, or it belongs to another context.
         """
         try:
             if token.startswith(_ROW_PREFIX):
@@ -68,7 +68,7 @@ class SecretBox:
             raise ConfigurationError(f"can't be decrypted {_OTHERWISE}") from None
 
     def seal(self, subscription: WireSubscription) -> WireSubscription:
-        """The subscription with its secrets encrypted, as the topic keeps it. The secrets must be plain."""
+        """The subscription with its secrets encrypted, as the topic holds it. The secrets must be plain."""
 
         def encrypted(path: str, value: str) -> str:
             sealed = self._cipher.encrypt(value.encode(), _context(subscription, path))
@@ -77,7 +77,7 @@ class SecretBox:
         return change_secrets(subscription, encrypted)
 
     def open(self, subscription: WireSubscription) -> WireSubscription:
-        """The subscription with its secrets decrypted; those that are plain stay as they are.
+        """The subscription with its secrets decrypted; plain ones are unchanged.
 
         Raises:
             ConfigurationError: a secret can't be decrypted; names its field and the subscription.
@@ -99,9 +99,9 @@ class SecretBox:
         return change_secrets(subscription, decrypted)
 
     def is_newest(self, subscription: WireSubscription) -> bool:
-        """Whether every secret of the subscription, as the topic keeps it, is as `seal` would encrypt it now.
+        """Whether every secret of the subscription is encrypted as `seal` would encrypt it now.
 
-        One is not that is plain, of a key that is not the first any more, or of an earlier version.
+        False if a secret is plain, encrypted with a key other than the first, or written by an earlier version.
         """
         found: list[bool] = []
 
@@ -115,30 +115,30 @@ class SecretBox:
 
 
 def _from_base64(text: str) -> bytes:
-    """Raises: ValueError, it is not that."""
+    """Raises: ValueError, the key is not a Fernet key."""
     return base64.b64decode(text, altchars=b"-_", validate=True)
 
 
 def _context(subscription: WireSubscription, path: str) -> bytes:
-    """What the secret at *path* belongs to. An id holds no control characters, so the two don't run together."""
+    """The context of the secret at *path*. An id has no control characters, so the separator is unambiguous."""
     return f"subscription\0{subscription.id}\0{path}".encode()
 
 
 def mask(subscription: WireSubscription) -> WireSubscription:
-    """The subscription for people's eyes: `MASKED_FIELD` for every secret."""
+    """The subscription as it is shown: with `MASKED_FIELD` for every secret."""
     return change_secrets(subscription, lambda _path, _value: MASKED_FIELD)
 
 
 def unmask(subscription: WireSubscription, stored: WireSubscription | None) -> WireSubscription:
-    """The subscription with the stored secret wherever `MASKED_FIELD` stands.
+    """The subscription with `MASKED_FIELD` replaced by the stored secret.
 
     Args:
-        subscription: as somebody applies it.
-        stored: what is there so far, decrypted.
+        subscription: the one to apply.
+        stored: the current one, decrypted.
 
     Raises:
-        ConfigurationError: there is no stored secret for a masked field; or it would be sent to another origin than so
-            far: who may edit a subscription must not get to see its secrets by that.
+        ConfigurationError: there is no stored secret for a masked field, or it would be sent to another origin than
+            before. Otherwise a user who may edit a subscription could read its secrets.
     """
     moved = () if stored is None else _moved(subscription, stored)
     known: dict[str, str] = {}
@@ -165,10 +165,10 @@ def unmask(subscription: WireSubscription, stored: WireSubscription | None) -> W
 
 
 def _moved(wanted: WireSubscription, stored: WireSubscription) -> list[tuple[tuple[str, ...], str]]:
-    """Which secrets would be sent elsewhere: the beginnings of their paths, and the field that says where to.
+    """The secrets that would be sent to another origin: the prefix of their paths, and the field that names the origin.
 
-    Keys of signatures and of stores are not sent, so nobody sees them by that; an assertion could be used by whoever
-    gets it, and so could the access token that a callback gets.
+    Signing keys and key stores are never sent, so they can't leak this way. An assertion and an access token can: the
+    receiver could use them.
     """
     new, old = (each.configuration.entrypoint_configuration for each in (wanted, stored))
     moved: list[tuple[tuple[str, ...], str]] = []
@@ -215,7 +215,7 @@ def change_secrets(model: Part, change: ValueChange, path: str = "") -> Part:
 
 
 def _changed_url(url: str, change: ValueChange, path: str) -> str:
-    """*url* with the credentials of its query changed; their paths are `path?name`."""
+    """*url* with *change* applied to the credentials in its query; their paths are `path?name`."""
     return change_query_credentials(url, lambda name, value: change(f"{path}?{name}", value))
 
 
@@ -235,7 +235,7 @@ def _changed(value: object, change: ValueChange, path: str, *, is_secret: bool) 
 
 
 def _steps(items: Sequence[object]) -> Iterator[object]:
-    # A header is known by its name: the stored secret is found again when another one is put before it.
+    # A header is identified by its name, so that its stored secret is found even if its index has changed.
     seen: Counter[str] = Counter()
     for number, item in enumerate(items):
         if isinstance(item, WireHeader):

@@ -1,4 +1,4 @@
-"""The store and the registry it needs, for as long as one command takes."""
+"""The store and its registry, open for the duration of one command."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,18 +14,18 @@ from pipeline.subscriptions.secrets import SecretBox
 from pipeline.subscriptions.store import SubscriptionStore
 
 READ_SECONDS: Final = 30.0
-"""How long a command waits until all subscriptions are read; ten thousand take about two."""
+"""How long a command waits until all subscriptions are read; ten thousand take about two seconds."""
 
 
 @asynccontextmanager
 async def opened_registry(settings: Settings, definition: Definition) -> AsyncIterator[Registry]:
-    """The subscriptions there are; not followed any more at the end.
+    """A registry that has read all subscriptions; stopped at the end.
 
     Raises:
         BrokerError: the cluster can't be reached, or the topic does not exist or can't be read.
     """
     connection, topic = definition.source.connection, subscriptions_topic(settings.app)
-    # A registry waits for a topic for ever, as a worker has to; a command says at once that it is not there.
+    # A registry waits for a missing topic indefinitely, as a worker must; a command reports it at once.
     await count_partitions(connection, topic)
     registry = Registry(connection, topic, _box(settings), definition, lambda _id, _subscription: None)
     await registry.start()
@@ -38,10 +38,10 @@ async def opened_registry(settings: Settings, definition: Definition) -> AsyncIt
 
 @asynccontextmanager
 async def opened_store(settings: Settings, definition: Definition) -> AsyncIterator[SubscriptionStore]:
-    """A store that has read what there is; closed at the end.
+    """A store that has read all subscriptions; closed at the end.
 
     Raises:
-        BrokerError: as for `opened_registry`.
+        BrokerError: the errors of `opened_registry`.
     """
     connection, topic = definition.source.connection, subscriptions_topic(settings.app)
     async with opened_registry(settings, definition) as registry:

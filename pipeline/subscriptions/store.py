@@ -1,7 +1,7 @@
-"""Changes to subscriptions: every one of them is a new record of the compacted topic, and its offset the revision.
+"""Changes to subscriptions: each one is a new record of the compacted topic, whose offset is the revision.
 
-Any process may write; nothing is routed. An edit first reads the topic to its end, so it builds on what was written
-before; of two editors at the same time the last one wins.
+Any process may write; nothing is routed. An edit first reads the topic to its end, so that it builds on all earlier
+records. If two processes edit a subscription at the same time, the later write wins.
 """
 
 import asyncio
@@ -36,8 +36,8 @@ class Change:
     """What a command did.
 
     Attributes:
-        revision: the newest one, written by it or found.
-        caution: what a person should know of the subscription although it works (subscriptions/advisories.py).
+        revision: the newest revision, whether the command wrote it or found it.
+        caution: a warning about a subscription that works (subscriptions/advisories.py).
     """
 
     id: str
@@ -47,14 +47,14 @@ class Change:
 
 
 class SubscriptionStore:
-    """The commands on subscriptions.
+    """Carries out the commands on subscriptions.
 
     Args:
         registry: follows the same topic; started by the caller.
         connection: of the cluster that holds the topic.
         topic: `<app>.subscriptions`.
         box: encrypts the secrets.
-        definition: what a subscription is checked against.
+        definition: subscriptions are checked against it.
         clock: for `endingAt`.
     """
 
@@ -103,7 +103,7 @@ class SubscriptionStore:
             self._producer = None
 
     async def get(self, subscription_id: str) -> dict[str, Any]:
-        """The subscription for people: secrets masked, with its `revision`.
+        """The subscription as it is shown: with secrets masked, and its `revision`.
 
         Raises:
             UnknownSubscriptionError: there is none.
@@ -121,11 +121,11 @@ class SubscriptionStore:
         return [document for document in found if document is not None]
 
     async def apply(self, document: object) -> Change:
-        """Create or replace a subscription. One that is as it was is not written.
+        """Create or replace a subscription. An unchanged one is not written.
 
-        What the document does not say becomes the default, but for `status` and `consumerStatus`, which stay as they
-        are: who applies a file again does not undo a pause. Masked secrets stay as they are, too. A `resumeFrom` that
-        stands in the document as it was stored is no command any more: it was shown, and is shown back.
+        Fields that the document leaves out get their defaults, except for `status` and `consumerStatus`, which keep
+        their values: applying a file again does not undo a pause. Masked secrets keep their values, too. A `resumeFrom`
+        that equals the stored one is not a new command, because `get` shows it as part of the document.
 
         Raises:
             ConfigurationError: it can't be used; one sentence per mistake.
@@ -142,7 +142,7 @@ class SubscriptionStore:
             return Change(wanted.id, revision, "created" if known is None else "updated", caution_of_it)
 
     async def check(self, document: object) -> None:
-        """Find out whether `apply` would take a subscription, and write nothing.
+        """Check whether `apply` would accept a subscription, without writing it.
 
         Raises:
             ConfigurationError: it can't be used; one sentence per mistake.
@@ -152,14 +152,14 @@ class SubscriptionStore:
         await self._checked(wanted)
 
     async def _checked(self, wanted: WireSubscription) -> tuple[WireSubscription, WireSubscription | None, str | None]:
-        """What would be written, what is stored, and what a person should know of it."""
+        """The subscription to write, the stored one, and a warning if any."""
         known = self._registry.get(wanted.id)
         stored = None if known is None else self._readable(wanted.id)
         wanted = unmask(_with_states(wanted, stored), stored)
         return wanted, stored, await self._check(wanted)
 
     async def delete(self, subscription_id: str) -> Change:
-        """Delete a subscription; its rows go, its events are those of an unknown one from then on.
+        """Delete a subscription and its rows; its events then belong to an unknown subscription.
 
         Raises:
             UnknownSubscriptionError: there is none.
@@ -174,7 +174,7 @@ class SubscriptionStore:
     async def reencrypt(self, subscription_id: str) -> Change:
         """Write the subscription again if a secret of it is not encrypted with the first key, bound to its field.
 
-        Nothing that was asked for changes, but it is a new revision: one that clears a FAILURE.
+        The desired state does not change, but the new revision clears a FAILURE.
 
         Raises:
             UnknownSubscriptionError: there is none.
@@ -188,16 +188,16 @@ class SubscriptionStore:
                 raise _unknown(subscription_id)
             if self._registry.is_newest(subscription_id):
                 return Change(subscription_id, known.revision, "unchanged")
-            # What it said about where to go on was for its revision alone.
+            # Its resumeFrom applied to its own revision only.
             revision = await self._write(stored.model_copy(update={"resume_from": None}))
             return Change(subscription_id, revision, "updated")
 
     async def pause(self, subscription_id: str) -> Change:
-        """The publisher's pause. Raises as `resume` does."""
+        """Pause, as the publisher. Raises the errors of `resume`."""
         return await self._edit(subscription_id, {"status": "PAUSED"})
 
     async def resume(self, subscription_id: str) -> Change:
-        """Go on: ends a pause, a stop and a FAILURE. Always a new revision, for that is what clears a FAILURE.
+        """End a pause, a stop or a FAILURE. This is always a new revision, because only that clears a FAILURE.
 
         Raises:
             UnknownSubscriptionError: there is none.
@@ -207,28 +207,28 @@ class SubscriptionStore:
         return await self._edit(subscription_id, {"status": "ACCEPTED", "consumer_status": "STARTED"}, always=True)
 
     async def start(self, subscription_id: str) -> Change:
-        """The consumer's start; a new revision, as `resume`, and raises as it does."""
+        """Start, as the consumer. Always a new revision; raises the errors of `resume`."""
         return await self._edit(subscription_id, {"consumer_status": "STARTED"}, always=True)
 
     async def stop(self, subscription_id: str) -> Change:
-        """The consumer's stop. Raises as `resume` does."""
+        """Stop, as the consumer. Raises the errors of `resume`."""
         return await self._edit(subscription_id, {"consumer_status": "STOPPED"})
 
     async def skip(self, subscription_id: str, partition: int, offset: int) -> Change:
-        """Pass over one event, if it is the next one there. Raises as `resume` does."""
+        """Skip one event, if it is the next one of its partition. Raises the errors of `resume`."""
         return await self._go_on_from(subscription_id, {"skip": {"partition": partition, "offset": offset}})
 
     async def replay(
         self, subscription_id: str, partition: int, offset: int, *, discard_waiting: bool | None = None
     ) -> Change:
-        """Go on from an offset of one partition, forward only if that may discard events. Raises as `resume` does."""
+        """Continue from an offset of a partition; forward only with *discard_waiting*. Raises as `resume` does."""
         where: dict[str, object] = {"partition": partition, "offset": offset, "discardWaiting": discard_waiting}
         return await self._go_on_from(subscription_id, where)
 
     async def replay_since(
         self, subscription_id: str, timestamp: str, *, discard_waiting: bool | None = None
     ) -> Change:
-        """Go on from an ISO 8601 time, in every partition; otherwise as `replay`."""
+        """Continue from an ISO 8601 time, in every partition; otherwise like `replay`."""
         return await self._go_on_from(subscription_id, {"timestamp": timestamp, "discardWaiting": discard_waiting})
 
     async def _go_on_from(self, subscription_id: str, where: dict[str, object]) -> Change:
@@ -245,7 +245,7 @@ class SubscriptionStore:
                 raise ConfigurationError(
                     f"status: {subscription_id!r} is closed; apply it with status ACCEPTED to open it again"
                 )
-            # What an older revision said about where to go on was for that revision alone.
+            # The resumeFrom of an older revision applied to that revision only.
             wanted = stored.model_copy(update={"resume_from": None, **update})
             if not always and _is_same(wanted, stored):
                 return Change(subscription_id, known.revision, "unchanged")
@@ -255,10 +255,10 @@ class SubscriptionStore:
         try:
             return self._registry.wire(subscription_id)
         except ConfigurationError:
-            return None  # its record is broken; what is applied replaces it
+            return None  # its record can't be read; the new one replaces it
 
     async def _check(self, subscription: WireSubscription) -> str | None:
-        """What should be known of it. Raises: ConfigurationError."""
+        """The warning about a subscription, if any. Raises: ConfigurationError."""
         check_limits(subscription, self._definition)
         applied = await self._registry.resolve(subscription)
         await asyncio.to_thread(check_keys, applied)
@@ -291,7 +291,7 @@ def _with_states(wanted: WireSubscription, stored: WireSubscription | None) -> W
 
 
 def _is_same(wanted: WireSubscription, stored: WireSubscription) -> bool:
-    """Whether nothing would change. A command that was carried out is not carried out again by saying it again."""
+    """Whether nothing would change. Applying the same `resumeFrom` again does not repeat the command."""
     if wanted.resume_from is None:
         stored = stored.model_copy(update={"resume_from": None})
     return to_document(wanted) == to_document(stored)

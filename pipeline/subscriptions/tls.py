@@ -1,4 +1,4 @@
-"""The `ssl` block of a subscription: stores of every kind become plain PEM."""
+"""The `ssl` block of a subscription: stores of every type become PEM."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ def tls_options(ssl: Ssl | None, path: str, folder: Path | None, opener: Opener)
         opener: of the stores.
 
     Raises:
-        ConfigurationError: a store can't be read; names the field, never what it holds.
+        ConfigurationError: a store can't be read; names the field, never the content.
     """
     if ssl is None:
         return TlsOptions()
@@ -37,12 +37,12 @@ def tls_options(ssl: Ssl | None, path: str, folder: Path | None, opener: Opener)
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Where a part of a store comes from.
+    """The source of one part of a store.
 
     Attributes:
-        content: given with the subscription.
+        content: the content in the subscription.
         file: the path of a file.
-        field, file_field: the fields they stand in, for errors.
+        field, file_field: the names of these fields, for errors.
     """
 
     content: str | None

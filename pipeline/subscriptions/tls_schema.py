@@ -1,4 +1,4 @@
-"""The wire models of the `ssl` block: whom to trust, and which certificate to show."""
+"""The wire models of the `ssl` block: trusted authorities and the client certificate."""
 
 from typing import Literal
 
@@ -8,9 +8,9 @@ StoreType = Literal["", "NONE", "PEM", "PKCS12", "JKS"]
 
 
 class TrustStore(StrictModel):
-    """Whom to trust besides the well-known authorities.
+    """Trusted authorities in addition to the well-known ones.
 
-    Content: PEM text, PKCS12 or JKS as base64; or the path of such a file in WEBHOOKS_KEY_STORE_DIR.
+    The content is PEM text, or PKCS12 or JKS in base64; the path is that of such a file in WEBHOOKS_KEY_STORE_DIR.
     """
 
     type: StoreType = ""
@@ -38,7 +38,7 @@ class KeyStore(StrictModel):
 
 
 class Ssl(StrictModel):
-    """How the receiver's certificate is judged, and which one is shown to it."""
+    """How the receiver's certificate is verified, and which client certificate it gets."""
 
     hostname_verifier: bool = True
     trust_all: bool = False

@@ -29,7 +29,7 @@ _MISSING: Final = (
     "The admin token is missing or wrong. Send it as `Authorization: Bearer <token>`, or as the password of any user "
     "name; a signed token as `Authorization: Bearer <token>` only."
 )
-_READING_ONLY: Final = "A password is good for reading only. To change something, send `Authorization: Bearer <token>`."
+_READING_ONLY: Final = "A password gives read access only. To change something, send `Authorization: Bearer <token>`."
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,10 @@ _BROKEN: Final = (jwt.InvalidTokenError, ValueError, OverflowError, RecursionErr
 """What pyjwt raises for a token that is not good, and what it lets through for one that was made to break it."""
 
 _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
-    (jwt.MissingRequiredClaimError, "does not say when it ends (exp)"),
-    (jwt.ExpiredSignatureError, "has ended (exp)"),
+    (jwt.MissingRequiredClaimError, "has no expiry (exp)"),
+    (jwt.ExpiredSignatureError, "has expired (exp)"),
     (jwt.ImmatureSignatureError, "is not valid yet (nbf, iat)"),
-    (jwt.InvalidSignatureError, "has a signature that its key did not make"),
+    (jwt.InvalidSignatureError, "has a wrong signature"),
 )
 
 
@@ -58,7 +58,7 @@ class AdminTokens:
         try:
             header = jwt.get_unverified_header(token)
         except _BROKEN:
-            return Doubt("is no JSON Web Token")
+            return Doubt("is not a JSON Web Token")
         algorithm, kid = header.get("alg"), header.get("kid")
         if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
             return Doubt(f"must be signed by one of {', '.join(sorted(ALGORITHMS))}")
@@ -66,7 +66,7 @@ class AdminTokens:
         if key is not None:
             return self._judge(token, key)
         if self._keys.problem is not None:
-            return Doubt("can't be judged: the JWK set can't be read, see the log of the worker", is_temporary=True)
+            return Doubt("can't be verified: the JWK set can't be read; see the worker's log", is_temporary=True)
         return Doubt("is signed by a key that is not in the JWK set")
 
     def _judge(self, token: str, key: jwt.PyJWK) -> Doubt | None:
@@ -81,7 +81,7 @@ class AdminTokens:
         except _BROKEN as error:
             return Doubt(next((reason for kind, reason in _REASONS if isinstance(error, kind)), "is broken"))
         if not self._is_for_us(claims):
-            return Doubt(f"is for somebody else (aud); it must name {self._audience}, or nobody")
+            return Doubt(f"is for another audience (aud); it must name {self._audience}, or none")
         return None
 
     def _is_for_us(self, claims: dict[str, Any]) -> bool:
@@ -98,7 +98,7 @@ def admin_tokens(location: str, audience: str, clock: Clock) -> AdminTokens:
         clock: for the pauses between two readings.
 
     Raises:
-        ConfigurationError: the file can't be read, or is no JWK set.
+        ConfigurationError: the file can't be read, or is not a JWK set.
     """
     keys = None if is_url(location) else read_key_file(location)
     return AdminTokens(KeyRing(reader(location), clock, keys), audience)

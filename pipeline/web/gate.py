@@ -114,7 +114,7 @@ class Gate:
         now = time.monotonic()
         if now - self._spoke_at >= LOG_SECONDS:
             logger.warning(
-                "web: closed %d connections without a whole request or with an unread answer for %g s, or beyond %d",
+                "web: closed %d connections without a complete request or with an unread answer for %g s, or beyond %d",
                 self._closed,
                 self._request_seconds,
                 self._most,

@@ -42,7 +42,7 @@ def parse_key_set(data: bytes) -> KeySet:
     """The keys of a JWK set that can be used here; others, of which sets are full, are passed over.
 
     Raises:
-        ConfigurationError: it is no JWK set, none of its keys can be used, or one of them is private; the sentence
+        ConfigurationError: it is not a JWK set, none of its keys can be used, or one of them is private; the sentence
             lacks its subject, the place of the set.
     """
     if len(data) > LARGEST_BYTES:
@@ -50,17 +50,15 @@ def parse_key_set(data: bytes) -> KeySet:
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
-        raise ConfigurationError("is no JWK set: it is not JSON") from None
+        raise ConfigurationError("is not a JWK set: it is not JSON") from None
     entries = document.get("keys") if isinstance(document, Mapping) else None
     if not isinstance(entries, list):
-        raise ConfigurationError("is no JWK set: it has no list of keys")
+        raise ConfigurationError("is not a JWK set: it has no list of keys")
     if any(isinstance(entry, Mapping) and "d" in entry for entry in entries):
-        raise ConfigurationError("holds a private key; allowed: public keys, for whoever has a private one can sign")
+        raise ConfigurationError("contains a private key; allowed: public keys only")
     keys = tuple(key for entry in entries if (key := _key(entry)) is not None)
     if not keys:
-        raise ConfigurationError(
-            f"holds no key that can be used; allowed: public keys for {', '.join(sorted(ALGORITHMS))}"
-        )
+        raise ConfigurationError(f"contains no usable key; allowed: public keys for {', '.join(sorted(ALGORITHMS))}")
     return KeySet(keys)
 
 

@@ -71,7 +71,9 @@ class KeyRing:
             self._keys = await self._read()
         except ConfigurationError as error:
             self._problem = str(error)
-            logger.warning("%s; %s", error, "the keys of before go on" if self._keys else "no token can be judged")
+            logger.warning(
+                "%s; %s", error, "the previous keys remain valid" if self._keys else "no token can be verified"
+            )
         else:
             self._problem = None
         # Whoever is cancelled above has not asked: the next one does.

@@ -46,7 +46,7 @@ def read_key_file(path: str) -> KeySet:
     """The set in the file at *path*; blocks.
 
     Raises:
-        ConfigurationError: the file can't be read, or is no JWK set.
+        ConfigurationError: the file can't be read, or is not a JWK set.
     """
     with _sentences(path), Path(path).open("rb") as file:
         return parse_key_set(file.read(LARGEST_BYTES + 1))

@@ -60,7 +60,7 @@ def parse_query(query: MultiMapping[str]) -> LaneQuery | list[str]:
 def _choice(query: MultiMapping[str], name: str, allowed: tuple[str, ...], problems: list[str]) -> str | None:
     value = query.get(name)
     if value is not None and value not in allowed:
-        problems.append(f"{name}: {value!r} is none of {', '.join(allowed)}")
+        problems.append(f"{name}: {value!r} is not one of {', '.join(allowed)}")
     return value
 
 

@@ -33,14 +33,14 @@ _TURN: Final = 1000
 """After so many lanes sorted or pieces written the event loop gets its turn."""
 
 LEGEND: Final = {
-    "delivering": "whether events of the partition are taken in; it is being opened otherwise",
-    "committed": "the offset that the consumer group has stored: all before it is done, or kept by a cursor",
-    "handed out": "the next offset that Kafka will hand to this worker",
+    "delivering": "whether the partition accepts events; otherwise it is being opened",
+    "committed": "the committed offset of the consumer group: every earlier event is settled, or tracked by a cursor",
+    "dispatched": "the next offset that this worker will dispatch",
     "log end": "the offset that the next event of the partition will have",
-    "not settled": "events from the committed offset on that are neither delivered nor given up nor kept by a cursor",
-    "oldest waits": "the age of the oldest event that waits, also of subscriptions that are behind or failed",
-    "lanes": "subscriptions that have something to do here, or to remember",
-    "last progress": "since events came, were delivered or were read again",
+    "unsettled": "events after the committed offset that are neither settled nor tracked by a cursor",
+    "oldest waiting": "the age of the oldest waiting event, including subscriptions that are behind or failed",
+    "lanes": "subscriptions with work or state in this partition",
+    "last progress": "the time since events last arrived, were delivered or were read again",
 }
 """The columns of the table of partitions, and what they mean."""
 
@@ -137,7 +137,7 @@ async def page(
 
 async def group_lanes(lanes: Iterable[LaneReport]) -> list[LaneGroup]:
     """Lanes by what a person should look at first; within a group the furthest behind first. `MOST_LANES` are shown."""
-    tones = {"Failed": "bad", "Behind": "slow", "Trying again": "slow", "Stopped": "", "Live": "good"}
+    tones = {"Failed": "bad", "Behind": "slow", "Retrying": "slow", "Stopped": "", "Live": "good"}
     groups: dict[str, list[LaneReport]] = {title: [] for title in tones}
     for number, lane in enumerate(lanes, start=1):
         groups[_title(lane)].append(lane)
@@ -172,7 +172,7 @@ def _title(lane: LaneReport) -> str:
         return "Stopped"
     if lane.state == "behind":
         return "Behind"
-    return "Trying again" if lane.not_before else "Live"
+    return "Retrying" if lane.not_before else "Live"
 
 
 def _numbers(report: WorkerReport, telemetry: Telemetry) -> dict[str, str]:
@@ -221,7 +221,7 @@ def _facts(lane: LaneReport, now: float) -> dict[str, object]:
         "next": f"offset {lane.next}",
         "waiting": _waiting(lane),
         "oldest": _oldest(lane, now),
-        "in memory": f"{lane.queued:,} queued, {lane.in_flight:,} under way" if lane.queued or lane.in_flight else None,
+        "in memory": f"{lane.queued:,} queued, {lane.in_flight:,} in flight" if lane.queued or lane.in_flight else None,
         **(_failing(lane, now) if lane.cause is None else _failed(lane.cause)),
         "QoS": lane.qos or None,
         "callback": shown_url(lane.url) or None,
@@ -236,7 +236,7 @@ def _state(lane: LaneReport) -> str:
         case "stopped", Status.FAILURE:
             return "Failed: resume it, or skip the event"
         case "stopped", Status.PAUSED:
-            return "Paused by the publisher, or not begun yet"
+            return "Paused by the publisher, or not started yet"
         case "stopped", Status.STOPPED:
             return "Stopped by the consumer"
         case "stopped", _:
@@ -244,7 +244,7 @@ def _state(lane: LaneReport) -> str:
         case "behind", _:
             return "Behind: it reads the log by itself"
         case _:
-            return "Live: its events come as Kafka hands them out"
+            return "Live: delivers events as they arrive from Kafka"
 
 
 def _waiting(lane: LaneReport) -> str:

@@ -38,11 +38,11 @@ async def presence(reporter: Reporter, subscription: str) -> Presence:
         return Presence(
             subscription,
             "elsewhere",
-            f"Another worker has it: Kafka's default partitioner puts its events into partition "
+            f"It is on another worker: Kafka's default partitioner puts its events into partition "
             f"{known.default_partition}, and this worker has {_partitions(worker.assigned)}.",
         )
-    state = "" if known.status == Status.STARTED else f" It is {known.status}, as it was asked for."
-    return Presence(subscription, "idle", f"Nothing of it waits in {_its_partitions(worker)}.{state}")
+    state = "" if known.status == Status.STARTED else f" Its desired status is {known.status}."
+    return Presence(subscription, "idle", f"None of its events wait in {_its_partitions(worker)}.{state}")
 
 
 def _its_partitions(worker: WorkerReport) -> str:

@@ -37,7 +37,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         allowed = ", ".join(sorted(error.allowed_methods))
         return problem(
             HTTPStatus.METHOD_NOT_ALLOWED,
-            f"{request.path} answers to {allowed}, not to {request.method}.",
+            f"{request.path} allows {allowed}, not {request.method}.",
             headers={hdrs.ALLOW: allowed},
         )
     except web.HTTPClientError as error:

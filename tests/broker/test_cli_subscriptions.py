@@ -66,7 +66,7 @@ async def test_a_mistake_in_one_names_its_place_and_none_is_written(webhooks: We
     assert (ended.code, ended.out) == (1, "")
     assert "-: sub-1: configuration.callbackURL: unknown field" in ended.err
     assert "-: document 3: id: is required" in ended.err
-    assert ended.err.endswith("nothing was written, of 3 subscriptions\n")
+    assert ended.err.endswith("none of the 3 subscriptions was written\n")
     assert json.loads(await webhooks.done("subscriptions", "list", "--output", "json")) == []
 
 
@@ -78,7 +78,7 @@ async def test_a_subscription_is_deleted_when_that_is_confirmed(webhooks: Webhoo
     confirmed = await webhooks.run("subscriptions", "delete", "sub-1", stdin=b"y\n")
 
     assert [refused.code, unanswered.code, confirmed.code] == [1, 1, 0]
-    assert refused.err.startswith("Delete sub-1? Its events are dead-lettered from then on [y/N]:")
+    assert refused.err.startswith("Delete sub-1? Its events will be dead-lettered [y/N]:")
     assert confirmed.out.strip() == "sub-1 deleted, revision 2"
     assert await webhooks.done("subscriptions", "delete", "sub-2", "--yes") == "sub-2 deleted, revision 3\n"
 
@@ -161,11 +161,11 @@ async def test_what_the_workers_have_noted_is_shown_beside_what_was_asked_for(
     listed = await webhooks.run("subscriptions", "list")
     rows = {row.split()[0]: row for row in listed.out.splitlines()}
     assert "ACCEPTED   STARTED   FAILURE in 0 since 2026-02-02T02:40:00Z (+1)" in rows["failed"]
-    assert "ACCEPTED   STARTED   RETRYING in 0, 2 failed, up to 4 wait" in rows["retrying"]
+    assert "ACCEPTED   STARTED   RETRYING in 0, 2 failed, up to 4 waiting" in rows["retrying"]
     assert "ACCEPTED   STARTED   up to date" in rows["fine"]
     assert "PAUSED, up to date" in rows["paused"]
     assert "deleted" not in rows
-    assert listed.err.startswith(f"delivery: what the workers have noted in {cursors_topic_of(webhooks)}; ")
+    assert listed.err.startswith(f"delivery: the state that the workers recorded in {cursors_topic_of(webhooks)}; ")
 
     document = json.loads(await webhooks.done("subscriptions", "get", "failed", "--output", "json"))
     assert document["delivery"] == [
@@ -223,7 +223,7 @@ async def test_without_the_rows_what_was_asked_for_is_shown(
 
     assert listed.code == 0
     assert listed.out.splitlines()[1].split()[:4] == ["sub-2", "ACCEPTED", "STARTED", "?"]
-    assert listed.err.startswith(f"delivery: not known, the rows of the workers can't be read: topic {name}.cursors: ")
+    assert listed.err.startswith(f"delivery state unknown: the workers' rows can't be read: topic {name}.cursors: ")
     assert document["delivery"] is None
 
 
@@ -299,7 +299,7 @@ async def test_a_place_that_is_not_in_the_log_is_refused(webhooks: Webhooks, bro
     await broker.produce(source_of(webhooks), *[(b"sub-1", b"")] * 3, partition=0)
     for words, allowed in (
         (["skip", "sub-1", "0", "3"], "0 to 2"),
-        (["skip", "sub-1", "1", "0"], "none, for it has no events"),
+        (["skip", "sub-1", "1", "0"], "none, because it has no events"),
         (["replay", "sub-1", "--partition", "0", "--offset", "4"], "0 to 3"),
     ):
         ended = await webhooks.run("subscriptions", *words)
@@ -377,7 +377,9 @@ async def test_a_replay_forward_is_refused_with_the_number_of_events_that_wait_u
 
     refused = await webhooks.run(*forward)
     assert (refused.code, refused.out) == (1, "")
-    assert "partition 0: stays at 2, for up to 3 events wait before 8; --discard-waiting discards them" in refused.err
+    assert (
+        "partition 0: stays at 2, because up to 3 events wait before 8; --discard-waiting discards them" in refused.err
+    )
     done = await webhooks.run(*forward, "--discard-waiting")
     assert (done.code, done.out) == (0, "sub-1 updated, revision 1\n")
     assert "partition 0: up to 3 events from 2 on are discarded" in done.err
@@ -385,4 +387,4 @@ async def test_a_replay_forward_is_refused_with_the_number_of_events_that_wait_u
     assert "partition 0: 1 events from 0 up to 2 are sent again" in back.err
     passed = await webhooks.run("subscriptions", "skip", "sub-1", "0", "1")
     assert (passed.code, passed.out) == (1, "")
-    assert "offset: 1 is not the next event in partition 0; allowed: 2; nothing is changed" in passed.err
+    assert "offset: 1 is not the next event in partition 0; allowed: 2; nothing was changed" in passed.err

@@ -113,7 +113,7 @@ async def test_a_worker_warns_of_a_topic_whose_events_are_for_no_subscription(
 async def test_a_worker_speaks_in_log_lines_and_ends_cleanly(webhooks: Webhooks, number: signal.Signals) -> None:
     port = free_port()
     async with webhooks.start("worker", "--web-port", str(port)) as worker:
-        await worker.line(f"the worker runs, pages at http://127.0.0.1:{port}/")
+        await worker.line(f"worker started, pages at http://127.0.0.1:{port}/")
 
         assert await worker.stop(number) == 0
     assert levels(worker) == {"INFO"}
@@ -122,7 +122,7 @@ async def test_a_worker_speaks_in_log_lines_and_ends_cleanly(webhooks: Webhooks,
 
 async def test_a_worker_logs_its_settings_without_secrets_and_what_it_ignores_once(webhooks: Webhooks) -> None:
     async with webhooks.start("worker", "--without-web") as worker:
-        await worker.line("the worker runs, without pages")
+        await worker.line("worker started, without pages")
         await worker.stop(signal.SIGTERM)
 
     text = "\n".join(worker.output)
@@ -130,15 +130,15 @@ async def test_a_worker_logs_its_settings_without_secrets_and_what_it_ignores_on
     assert "WEBHOOKS_ADMIN_TOKEN=set" in text
     assert webhooks.environment["WEBHOOKS_SECRET_KEYS"] not in text
     assert webhooks.environment["WEBHOOKS_ADMIN_TOKEN"] not in text
-    assert text.count("the definition says more than is used here: plans") == 1
+    assert text.count("fields of the definition without effect here: plans") == 1
 
 
 async def test_two_workers_on_one_host_need_only_ports_of_their_own(webhooks: Webhooks) -> None:
     first, second = str(free_port()), str(free_port())
     by_setting = Webhooks({**webhooks.environment, "WEBHOOKS_WEB_PORT": second})
     async with webhooks.start("worker", "--web-port", first) as one, by_setting.start("worker") as two:
-        await one.line(f"the worker runs, pages at http://127.0.0.1:{first}/")
-        await two.line(f"the worker runs, pages at http://127.0.0.1:{second}/")
+        await one.line(f"worker started, pages at http://127.0.0.1:{first}/")
+        await two.line(f"worker started, pages at http://127.0.0.1:{second}/")
 
         assert await one.stop(signal.SIGTERM) == 0
         assert await two.stop(signal.SIGTERM) == 0

@@ -152,7 +152,7 @@ async def test_a_former_owner_is_refused_and_its_rows_stay_invisible(
         async with opened(kafka, kafka_topic) as owner:
             with pytest.raises(FencedError):
                 await former.put(b"sub-1", Cursor(next=1))
-            assert "takes no more rows from here: ProducerFenced" in caplog.text
+            assert "from this worker: ProducerFenced" in caplog.text
             await owner.put(b"sub-2", Cursor(next=9))
             with pytest.raises(FencedError):
                 await former.put(b"sub-1", None)

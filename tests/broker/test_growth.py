@@ -268,7 +268,7 @@ async def test_a_topic_that_can_not_grow_is_named_and_those_after_it_stay_as_the
     name = await kafka.create_topic(unique_name("after"), 2)
     [problem] = await grow(admin, {f"{name}-missing": 5, name: 5})
     assert problem.startswith(
-        f"topic {name}-missing: must have 5 partitions, as many as its source, and can't be given"
+        f"topic {name}-missing: must have 5 partitions, as many as its source, but they can't be added"
     )
     assert await count_partitions(kafka.connection, name) == 2
 
@@ -328,7 +328,7 @@ async def test_the_group_is_not_told_while_a_topic_of_its_own_can_not_grow(
             for _ in range(3):
                 await looks.get()
         assert group.learned.empty()
-        assert caplog.text.count(f"new partitions of {source} are not delivered until it has") == 1
+        assert caplog.text.count(f"new partitions of {source} are not delivered until it has them") == 1
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)

@@ -164,4 +164,4 @@ async def test_half_sent_requests_to_the_pages_take_no_descriptor_from_deliverie
             for writer in halves:
                 writer.close()
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        assert "connections without a whole request" in worker.output()
+        assert "connections without a complete request" in worker.output()

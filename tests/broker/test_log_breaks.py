@@ -116,7 +116,7 @@ async def test_a_topic_made_again_under_a_running_worker_is_delivered_from_its_b
     await until_committed(found, more)
     assert set(bodies(recorder)[50:]) == {f"new {number}" for number in range(more)}
     assert await counted(worker, 'webhooks_log_breaks_total{kind="recreated"}') >= 1
-    assert "partition 0: the source topic was deleted and made again" in (await warnings(worker))[0]
+    assert "partition 0: the source topic was deleted and created again" in (await warnings(worker))[0]
     assert "log.broken" in worker.output()
 
 
@@ -154,7 +154,7 @@ async def test_an_offset_beyond_the_end_of_the_log_becomes_its_end(found: Cluste
     await until_committed(found, 90)
     assert set(bodies(recorder)) == {f"new {number}" for number in range(10)}
     assert await counted(worker, 'webhooks_log_breaks_total{kind="truncated"}') == 1
-    assert "partition 0: a place lay beyond the end of the log" in (await warnings(worker))[0]
+    assert "partition 0: a position was beyond the end of the log" in (await warnings(worker))[0]
 
 
 async def test_events_that_retention_removed_before_a_start_are_counted(found: Cluster, recorder: Recorder) -> None:

@@ -117,7 +117,7 @@ async def opened_afresh(found: Cluster) -> None:
     """Return when a worker has joined the group again, by which all do, and they own all partitions; none has ended."""
 
     async def has_joined() -> bool:
-        return any("joining it again" in worker.output() for worker in found.workers)
+        return any("rejoining the consumer group" in worker.output() for worker in found.workers)
 
     await eventually(has_joined, within_seconds=30, says=lambda: found.workers[0].output()[-3000:])
     await found.until_ready()

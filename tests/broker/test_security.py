@@ -123,7 +123,7 @@ async def test_a_certificate_of_an_unknown_authority_is_a_sentence(
     assert ended.code == 1
     last = ended.err.splitlines()[-1]
     assert last.startswith(f"Error: Kafka at {secured.address} can't be used: its certificate is not trusted (")
-    assert last.endswith("); whom to trust: security.ssl.trustStore")
+    assert last.endswith("); add its authority to security.ssl.trustStore")
     assert "Traceback" not in ended.err
     assert not has_password(ended.out + ended.err, source)
 
@@ -135,7 +135,7 @@ async def test_a_protocol_that_is_not_the_listeners_is_a_sentence(secured: Secur
         ended = await program(tmp_path, source).run("check")
 
         assert ended.code == 1
-        assert ended.err.splitlines()[-1].endswith(f", as if its protocol were not {protocol}")
+        assert ended.err.splitlines()[-1].endswith(f"; its protocol is probably not {protocol}")
         assert "Traceback" not in ended.err
         assert not has_password(ended.out + ended.err, source)
 

@@ -1,9 +1,9 @@
-"""`webhooks dev`: everything in one process, to see it work before there is a Kafka.
+"""`webhooks dev`: everything in one process, to try the pipeline without a Kafka cluster.
 
 command           the command
-run               an embedded broker, the worker, and what stands around them
+run               runs the embedded broker, the worker, the receiver and the samples
 embedded_broker   a Kafka broker in this process
 receiver          prints each call and misbehaves on command
 samples           three subscriptions and a trickle of events
-project           settings and definition, in a folder that lives as long as the process
+project           settings and definition, in a folder that is removed at the end
 """

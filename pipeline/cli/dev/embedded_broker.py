@@ -1,12 +1,12 @@
 """A Kafka broker inside this process: the mock cluster of librdkafka, for `webhooks dev` and for tests.
 
-librdkafka ships a small in-memory cluster (rdkafka_mock.h) in the same library that the confluent-kafka wheel carries;
-confluent-kafka has no Python calls for it, so it is driven through ctypes. Any client of any process may connect to it.
+librdkafka, which the confluent-kafka wheel contains, has a small in-memory cluster (rdkafka_mock.h). confluent-kafka
+offers no Python API for it, so this module uses ctypes. Clients of any process may connect to it.
 
-What it is not (each was tried with aiokafka 0.14): a group has one member at a time; transactions are accepted and mean
-nothing, and a reader that passes an end-of-transaction marker needs `check_crcs=False`; a partition keeps its newest
-5 MiB; nothing can be described, altered or deleted, and topics come from `create_topic`, not from an admin client; a
-topic that is only asked about appears with four partitions. It proves nothing about rebalances, fencing or retention.
+Its limits (each was tried with aiokafka 0.14): a group has one member at a time; transactions are accepted without
+effect, and a reader needs `check_crcs=False` to pass an end-of-transaction marker; a partition keeps its newest 5 MiB;
+nothing can be described, altered or deleted; topics are created with `create_topic`, not with an admin client; a topic
+that a client only asks about appears with four partitions. It proves nothing about rebalances, fencing or retention.
 """
 
 import ctypes
@@ -18,11 +18,11 @@ from typing import Final, Self
 from pipeline.core.errors import BrokerError
 
 ALL_BROKERS: Final = -1
-"""Stands for every broker where one may be named."""
+"""Means every broker."""
 
 
 class Request(IntEnum):
-    """API keys of the requests that tests let fail (Kafka protocol, "API Keys")."""
+    """API keys of the requests that tests make fail (Kafka protocol, "API Keys")."""
 
     PRODUCE = 0
     FETCH = 1
@@ -38,11 +38,11 @@ class Request(IntEnum):
 
 
 class EmbeddedBroker:
-    """A cluster that lives as long as this object, in threads of librdkafka's own.
+    """A cluster that lives as long as this object, in threads of librdkafka.
 
     Attributes:
-        bootstrap: the addresses of its brokers, `host:port` with commas between them.
-        brokers: how many there are; their ids are 1 and up.
+        bootstrap: the addresses of its brokers, `host:port` separated by commas.
+        brokers: the number of brokers; their ids begin with 1.
 
     Raises:
         BrokerError: confluent-kafka is not installed, or the cluster did not start.
@@ -59,7 +59,7 @@ class EmbeddedBroker:
             self._library.rd_kafka_destroy(self._client)
             raise BrokerError(f"the embedded cluster of {brokers} broker(s) did not start")
         self.bootstrap: str = self._library.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
-        # 3 s by default, as on a real broker: the first join of every group would wait for it.
+        # 3 s by default, as on a real broker; the first join of every group would wait that long.
         self._library.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, 0)
 
     def __repr__(self) -> str:
@@ -74,7 +74,7 @@ class EmbeddedBroker:
         self.close()
 
     def close(self) -> None:
-        """End the cluster and all it holds. Closing twice is harmless."""
+        """Stop the cluster and discard its data. Closing twice is harmless."""
         if self._cluster is not None:
             self._library.rd_kafka_mock_cluster_destroy(self._cluster)
             self._library.rd_kafka_destroy(self._client)
@@ -93,21 +93,21 @@ class EmbeddedBroker:
         self._check(code, f"topic {name}")
 
     def fail_next(self, request: Request, errors: Sequence[int]) -> None:
-        """Answer the next requests of one kind with these Kafka error codes, in their order; 0 lets one pass."""
+        """Answer the next requests of one kind with these Kafka error codes, in this order; 0 lets a request pass."""
         codes = (ctypes.c_int * len(errors))(*errors)
         self._library.rd_kafka_mock_push_request_errors_array(self._running(), request, len(errors), codes)
 
     def delay(self, seconds: float, broker: int = ALL_BROKERS) -> None:
-        """Answer every request *seconds* later from now on; 0 ends it."""
+        """Delay every answer by *seconds* from now on; 0 ends the delay."""
         code = self._library.rd_kafka_mock_broker_set_rtt(self._running(), broker, round(seconds * 1000))
         self._check(code, f"broker {broker}")
 
     def down(self, broker: int = ALL_BROKERS) -> None:
-        """Drop the connections of a broker and refuse new ones. It goes on leading its partitions."""
+        """Drop the connections of a broker and refuse new ones. It still leads its partitions."""
         self._check(self._library.rd_kafka_mock_broker_set_down(self._running(), broker), f"broker {broker}")
 
     def up(self, broker: int = ALL_BROKERS) -> None:
-        """Take connections again, with all the data there was."""
+        """Accept connections again, with all earlier data."""
         self._check(self._library.rd_kafka_mock_broker_set_up(self._running(), broker), f"broker {broker}")
 
     def _running(self) -> int:
@@ -116,10 +116,10 @@ class EmbeddedBroker:
         return self._cluster
 
     def _start_client(self) -> int:
-        """Make the librdkafka client that owns the cluster's threads; it never talks to anyone itself."""
+        """Create the librdkafka client that owns the cluster's threads; it connects to no broker itself."""
         reason = ctypes.create_string_buffer(512)
         configuration = self._library.rd_kafka_conf_new()
-        # A client without a bootstrap server says so on stderr at its default level; from "error" up it may speak.
+        # At its default level, a client without a bootstrap server warns on stderr; only errors are of interest.
         self._library.rd_kafka_conf_set(configuration, b"log_level", b"3", reason, len(reason))
         client: int | None = self._library.rd_kafka_new(_PRODUCER, configuration, reason, len(reason))
         if client is None:
@@ -157,7 +157,7 @@ _SIGNATURES: Final[dict[str, tuple[type | None, list[type]]]] = {
 
 def _load_library() -> ctypes.CDLL:
     try:
-        # Imported here: it is an extra, and only whoever starts an embedded broker needs it.
+        # Imported here because it is an extra, which only the embedded broker needs.
         from confluent_kafka import cimpl  # noqa: PLC0415
     except ImportError as error:
         raise BrokerError(

@@ -1,4 +1,4 @@
-"""Settings and a definition for `webhooks dev`, also as files: so the other commands work beside it."""
+"""Settings and a definition for `webhooks dev`, also written to files for the other commands."""
 
 import dataclasses
 import secrets
@@ -21,7 +21,7 @@ LOOPBACK_NETWORK: Final = "127.0.0.0/8"
 
 
 class DevSettings(Settings):
-    """Settings that come from arguments alone: whatever the environment says is for other workers."""
+    """Settings from arguments only; those in the environment are for other workers."""
 
     @classmethod
     def settings_customise_sources(
@@ -41,7 +41,7 @@ class Project:
     """An application on an embedded broker.
 
     Attributes:
-        config: a file for WEBHOOKS_CONFIG, with which the other commands reach it.
+        config: a file for WEBHOOKS_CONFIG, with which the other commands reach the embedded broker.
     """
 
     settings: Settings
@@ -50,13 +50,13 @@ class Project:
 
 
 def create_project(folder: Path, bootstrap: str, *, web_port: int, log_level: str) -> Project:
-    """Write settings and definition into *folder*, with a key and an admin token made for this run.
+    """Write settings and definition into *folder*, with a new key and admin token.
 
     Args:
-        folder: that nobody else can read.
-        bootstrap: of the embedded broker.
-        web_port: of the pages.
-        log_level: as the setting.
+        folder: a folder that no other user can read.
+        bootstrap: the address of the embedded broker.
+        web_port: the port of the pages.
+        log_level: the setting.
     """
     document = _definition(bootstrap)
     api = folder / "definition.yaml"
@@ -78,7 +78,7 @@ def create_project(folder: Path, bootstrap: str, *, web_port: int, log_level: st
 
 
 def embedded(definition: Definition) -> Definition:
-    """The definition, its clusters marked as what they are."""
+    """The definition, with its clusters marked as embedded."""
     source, dlq = definition.source, definition.dlq
     return dataclasses.replace(
         definition,

@@ -1,4 +1,4 @@
-"""A receiver on loopback that prints a line per call, and answers each subscription as it has been told to.
+"""A receiver on loopback that prints a line per call, and answers each subscription in its configured mode.
 
 curl -X POST 'http://127.0.0.1:PORT/behave?subscription=sub-1&mode=fail'
 """
@@ -40,7 +40,7 @@ class Receiver(Service):
     Args:
         listener: a bound socket.
         say: prints one line.
-        behaviour: the mode of each subscription at the beginning, `ok` where nothing is said.
+        behaviour: the initial mode of each subscription, `ok` by default.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Receiver(Service):
 
     @property
     def address(self) -> str:
-        """Where it listens, `host:port`."""
+        """Its address, `host:port`."""
         host, port = self._listener.getsockname()[:2]
         return f"{host}:{port}"
 
@@ -68,7 +68,7 @@ class Receiver(Service):
         await web.SockSite(self._runner, self._listener).start()
 
     async def on_stop(self) -> None:
-        """Hang up."""
+        """Close."""
         await self._runner.cleanup()
 
     async def _hook(self, request: web.Request) -> web.Response:
@@ -83,7 +83,7 @@ class Receiver(Service):
         return web.Response(status=mode.status)
 
     async def _permit(self, request: web.Request) -> web.Response:
-        """The abuse protection of CloudEvents webhooks: whoever asks is welcome."""
+        """The abuse protection of CloudEvents webhooks: permits every origin."""
         origin = request.headers.get("WebHook-Request-Origin", "*")
         self._say(f"permitted {printable(origin)}")
         headers = {"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": "*", "Allow": "OPTIONS, POST"}

@@ -1,4 +1,4 @@
-"""The composition of `webhooks dev`, and its end."""
+"""Composes, starts and stops the parts of `webhooks dev`."""
 
 import contextlib
 import logging.config
@@ -29,7 +29,7 @@ Say = Callable[[str], None]
 
 
 class DevWorker(LogWorker):
-    """Says where to look once everything runs."""
+    """Prints where to look once everything runs."""
 
     def __init__(self, *services: Any, guide: Callable[[], None], **options: Any) -> None:
         super().__init__(*services, **options)
@@ -45,9 +45,9 @@ def run(*, web_port: int | None, receiver_port: int | None, verbose: bool, say: 
     """Run everything until SIGINT or SIGTERM; ends the process.
 
     Args:
-        web_port: of the pages; None: a free one.
-        receiver_port: None: a free one.
-        verbose: the log has lines from INFO up, else from WARNING.
+        web_port: the port of the pages; None for a free one.
+        receiver_port: the port of the receiver; None for a free one.
+        verbose: whether to log from INFO on; otherwise from WARNING on.
         say: prints one line.
 
     Raises:
@@ -60,7 +60,7 @@ def run(*, web_port: int | None, receiver_port: int | None, verbose: bool, say: 
         mode.loop.use("uvloop")
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(_bound("--receiver-port", receiver_port))
-        # Bound and never listening: whoever connects is refused, and nobody else takes the port.
+        # Bound but not listening: connections are refused, and no other process can take the port.
         nobody = stack.enter_context(_bound("", None))
         with _bound("--web-port", web_port) as pages:
             chosen: int = pages.getsockname()[1]
@@ -75,7 +75,7 @@ def run(*, web_port: int | None, receiver_port: int | None, verbose: bool, say: 
 
 
 def create_topics(broker: EmbeddedBroker, project: Project) -> None:
-    """The topics that a worker and the samples need, which an embedded broker makes itself or not at all."""
+    """The topics that a worker and the samples need; an embedded broker can't create them through an admin client."""
     app = project.settings.app
     broker.create_topic(SOURCE, PARTITIONS)
     broker.create_topic(DEAD_LETTERS, 1)
@@ -93,7 +93,7 @@ def _worker(project: Project, listener: socket.socket, nobody: str, say: Say) ->
     app.worker_init_post_autodiscover()
     return DevWorker(
         app,
-        # Started in this order, then the application; stopped in the reverse order.
+        # Started in this order, followed by the application; stopped in reverse order.
         receiver,
         samples,
         guide=lambda: say(guide(project, receiver.address)),

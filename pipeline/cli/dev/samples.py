@@ -1,4 +1,4 @@
-"""Three subscriptions, one of each fate, and about one event a second for them in turn."""
+"""Three subscriptions (one healthy, one rejecting, one down), and about one event a second for them in turn."""
 
 import itertools
 import json
@@ -21,11 +21,11 @@ RETRY: Final = {"retryOption": "Retry On Fail", "maxAttempts": 3, "initialDelayS
 
 
 def sample_subscriptions(receiver: str, nobody: str) -> list[dict[str, Any]]:
-    """The three, as `webhooks subscriptions apply` takes them.
+    """The three subscriptions, as `webhooks subscriptions apply` takes them.
 
     Args:
         receiver: `host:port` of the receiver.
-        nobody: `host:port` where nobody listens.
+        nobody: `host:port` on which no program listens.
     """
     return [_subscription(HEALTHY, receiver), _subscription(REJECTED, receiver), _subscription(DOWN, nobody)]
 
@@ -42,7 +42,7 @@ class Samples(Service):
     """Applies the subscriptions when it starts, then sends events until it stops.
 
     Args:
-        project: whose broker gets both.
+        project: the application whose broker gets subscriptions and events.
         subscriptions: see `sample_subscriptions`.
     """
 
@@ -53,7 +53,7 @@ class Samples(Service):
         self._producer: AIOKafkaProducer | None = None
 
     async def on_start(self) -> None:
-        """Subscribe, and connect."""
+        """Apply the subscriptions, and connect."""
         async with opened_store(self._project.settings, self._project.definition) as store:
             for subscription in self._subscriptions:
                 await store.apply(subscription)

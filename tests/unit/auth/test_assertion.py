@@ -172,7 +172,7 @@ SHORT_PEM = SHORT_KEY.private_bytes(*PEM, serialization.NoEncryption()).decode()
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"audience": "urn:x"}, ".endpoint: is required where the audience is no URL"),
+        ({"audience": "urn:x"}, ".endpoint: is required if the audience is not the URL"),
         ({"endpoint": "ftp://x"}, ".endpoint: must begin with http:// or https://"),
         ({"expirationTime": 0}, ".expirationTime: 0 is out of range; allowed: 1 to 31536000"),
         ({"expirationTimeUnit": "WEEKS"}, '.expirationTimeUnit: "WEEKS" is not allowed'),
@@ -181,13 +181,13 @@ SHORT_PEM = SHORT_KEY.private_bytes(*PEM, serialization.NoEncryption()).decode()
         ({"keyContent": EC_KEY}, ".keyContent: must be an RSA key of 2048 to 8192 bits"),
         ({"keyContent": SHORT_PEM}, ".keyContent: must be an RSA key of 2048 to 8192 bits"),
         ({"keyContent": LOCKED}, ".keyContent: is encrypted and needs keystoreOptions.keyPassword"),
-        ({"x509CertChain": "X5C"}, ".x509CertChain: is in key stores alone"),
-        ({"secretBase64Encoded": True}, ".secretBase64Encoded: is for the secrets of HMAC"),
+        ({"x509CertChain": "X5C"}, ".x509CertChain: needs a key store"),
+        ({"secretBase64Encoded": True}, ".secretBase64Encoded: is only for HMAC secrets"),
         ({"signatureAlgorithm": "HMAC_HS256", "keyContent": "short"}, ".keyContent: has 5 bytes; HS256 needs 32"),
-        ({"signatureAlgorithm": "HMAC_HS256", "keyContent": SECRET, "keySource": "JKS"}, ".keySource: a secret"),
+        ({"signatureAlgorithm": "HMAC_HS256", "keyContent": SECRET, "keySource": "JKS"}, ".keySource: must be INLINE"),
         (
             {"signatureAlgorithm": "HMAC_HS256", "keyContent": SECRET, "x509CertChain": "X5C"},
-            ".x509CertChain: a secret",
+            ".x509CertChain: an HMAC secret",
         ),
         (
             {"signatureAlgorithm": "HMAC_HS256", "keyContent": "!", "secretBase64Encoded": True},
@@ -195,13 +195,13 @@ SHORT_PEM = SHORT_KEY.private_bytes(*PEM, serialization.NoEncryption()).decode()
         ),
         (
             {"signatureAlgorithm": "HMAC_HS256", "keyContent": INLINE},
-            ".keyContent: is a key or a certificate, which is no secret of HMAC",
+            ".keyContent: is a key or a certificate, not an HMAC secret",
         ),
         ({"keySource": "JKS", "keyContent": "AAAA"}, ".keystoreOptions.storePassword: is required"),
         ({"keySource": "PEM", "keyContent": "/etc/passwd"}, ".keyContent: names a file, which WEBHOOKS_KEY_STORE_DIR"),
         ({"keySource": "PKCS12", "keyContent": "/etc/passwd"}, ".keyContent: names a file, which"),
-        ({"customClaims": [{"name": "exp", "value": "9"}]}, '.customClaims: "exp" has a field of its own'),
-        ({"customClaims": [{"name": "a", "value": "9"}] * 2}, '.customClaims: "a" stands there twice'),
+        ({"customClaims": [{"name": "exp", "value": "9"}]}, '.customClaims: "exp" has its own field'),
+        ({"customClaims": [{"name": "a", "value": "9"}] * 2}, '.customClaims: "a" is given twice'),
         ({"issuer": " "}, ".issuer: "),
     ],
 )

@@ -154,7 +154,7 @@ async def test_a_token_that_arrives_expired_counts_as_none(bench: Bench) -> None
     await turns()
     bench.clock.time += 6.0
     bench.issuer.open.set()
-    assert await asked == TokenUnavailable("the token had expired when it arrived")
+    assert await asked == TokenUnavailable("the token had already expired when it arrived")
     assert bench.tally.results == {"unavailable": 1}
 
 
@@ -303,7 +303,7 @@ async def test_a_fault_of_a_renewal_that_nobody_waits_for_is_logged(
 
 async def test_only_client_credentials_have_access_tokens(bench: Bench) -> None:
     other = Subscription(id="b", revision=1, url="https://example.com", auth=BasicAuth("user", "a-password"))
-    with pytest.raises(TypeError, match="client credentials alone, not for BasicAuth"):
+    with pytest.raises(TypeError, match="only for client credentials, not for BasicAuth"):
         await bench.cache.renewed(other, 0)
 
 

@@ -44,7 +44,7 @@ async def test_applying_nothing_says_what_to_name() -> None:
     ended = await WITHOUT_SETTINGS.run("subscriptions", "apply")
 
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err.endswith("Error: name a file; - is stdin\n")
+    assert ended.err.endswith("Error: name a file, or - for standard input\n")
 
 
 async def test_what_is_of_no_use_here_is_not_offered_and_summaries_are_whole() -> None:

@@ -239,7 +239,7 @@ SOURCE = "endpointGroups[0].endpoints[0]"
         ),
         (
             lambda d: d["listeners"][0]["entrypoints"].append({"type": "webhook"}),
-            f"listeners: the webhook entrypoint stands more than once: {ENTRYPOINT} (webhook-advanced)",
+            f"listeners: there is more than one webhook entrypoint: {ENTRYPOINT} (webhook-advanced)",
         ),
         (
             lambda d: d["listeners"].append({"type": "HTTP", "entrypoints": [{"type": "webhook"}]}),

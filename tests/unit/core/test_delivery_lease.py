@@ -93,8 +93,7 @@ async def test_a_worker_that_waits_for_the_lease_is_not_ready_and_says_why_and_n
 
     report = reporter.worker()
     assert (
-        report.problem
-        == "nothing is sent until the group's coordinator confirms a heartbeat again: Kafka does not answer"
+        report.problem == "sending is paused until the group's coordinator confirms a heartbeat: Kafka does not answer"
     )
     assert not stalls(report, core.dispatcher.clock.now() + 3600.0, 60.0)
     core.lease.confirm()

@@ -57,7 +57,7 @@ async def test_the_place_in_the_row_is_held_against_the_log(place: int, log: Log
     core.publish(subscription("s"))
     core.produce(8)
     core.committed = 8
-    core.row_topic.unreadable[b"s"] = UnreadableRow("its status is not a text", place)
+    core.row_topic.unreadable[b"s"] = UnreadableRow("its status is not a string", place)
     await core.open(log)
 
     assert (core.lane().state, core.lane().next) == (LaneState.FAILED, begins_at)

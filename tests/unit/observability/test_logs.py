@@ -207,8 +207,8 @@ def test_a_wrong_format_and_level_are_named_with_what_is_allowed() -> None:
         logging_config("xml", "LOUD")  # type: ignore[arg-type]  # what a person may have written
 
     assert raised.value.problems == [
-        "LOG_FORMAT: 'xml' is none of console, json",
-        "LOG_LEVEL: 'LOUD' is none of DEBUG, INFO, WARNING, ERROR, CRITICAL",
+        "LOG_FORMAT: 'xml' is not one of console, json",
+        "LOG_LEVEL: 'LOUD' is not one of DEBUG, INFO, WARNING, ERROR, CRITICAL",
     ]
 
 
@@ -241,8 +241,8 @@ def test_a_line_of_a_library_comes_once_in_ten_seconds_and_says_what_was_left_ou
     thinner = ThinOut(LineLimit(10.0, monotonic=watch))
     assert lines_of("aiokafka", *["node 1 is away"] * 25, watch=watch, thinner=thinner) == [
         "node 1 is away",
-        "node 1 is away (9 more like it were left out)",
-        "node 1 is away (9 more like it were left out)",
+        "node 1 is away (9 similar lines suppressed)",
+        "node 1 is away (9 similar lines suppressed)",
     ]
 
 

@@ -42,7 +42,7 @@ def test_that_all_rights_are_there_is_logged_when_one_was_missing(caplog: pytest
     allowance.note([])
     allowance.note([])
 
-    assert caplog.messages == [str(READ_GROUP), "this worker has every right that it needs again"]
+    assert caplog.messages == [str(READ_GROUP), "this worker has all required rights again"]
     assert allowance.problem is None
 
 

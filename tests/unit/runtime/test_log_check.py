@@ -68,7 +68,7 @@ async def test_a_topic_made_again_is_known_by_the_id_noted_beside_the_offset() -
     check, telemetry = check_of(Brokers(p0=LogBounds(0, 90, "b")))
     assert (await begun(check, telemetry, {0: Committed(50, "a")}))[0] == {0: 0}
     assert telemetry.warnings() == [
-        "partition 0: the source topic was deleted and made again; the new one is delivered from its beginning"
+        "partition 0: the source topic was deleted and created again; delivering the new one from its beginning"
     ]
 
 

@@ -50,7 +50,7 @@ def test_what_is_sound_passes() -> None:
 
 
 def test_numbers_that_dont_belong_together_are_refused_wherever_the_key_is_for() -> None:
-    sentence = "holds an RSA key whose numbers don't belong together"
+    sentence = "holds an inconsistent RSA key"
     assert problem(with_key(unsound_rsa_key())) == f"auth.jwtProfileOauth2.keyContent: {sentence}"
     assert problem(with_certificate(b"", unsound_rsa_key())) == f"ssl.keyStore: {sentence}"
 

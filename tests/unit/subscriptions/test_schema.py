@@ -138,7 +138,7 @@ def test_the_three_forms_of_resume_from_are_read(resume: dict[str, Any]) -> None
     [
         (lambda d: d.pop("id"), "id: is required"),
         (lambda d: d.update(id=""), "id: must not be empty"),
-        (lambda d: d.update(id=" x"), "id: must not hold control characters, nor blanks at its ends"),
+        (lambda d: d.update(id=" x"), "id: must not contain control characters, or spaces at either end"),
         (lambda d: d.update(stauts="PAUSED"), "stauts: unknown field; did you mean status?"),
         (lambda d: d.update(status="PENDING"), 'status: "PENDING" is not allowed; allowed: ACCEPTED, PAUSED, CLOSED'),
         (
@@ -163,11 +163,11 @@ def test_the_three_forms_of_resume_from_are_read(resume: dict[str, Any]) -> None
         ),
         (
             lambda d: options(d)["headers"].append({"name": "A", "value": "a\r\nB: c"}),
-            f"{OPTIONS}.headers[1].value: holds control characters",
+            f"{OPTIONS}.headers[1].value: contains control characters",
         ),
         (
             lambda d: options(d)["headers"].append({"name": "A", "value": "€"}),
-            f"{OPTIONS}.headers[1].value: holds characters that are not in ISO-8859-1",
+            f"{OPTIONS}.headers[1].value: contains characters outside ISO-8859-1",
         ),
         (
             lambda d: options(d)["auth"].update(type="jwtProfileOauth2", basic=None),
@@ -258,9 +258,9 @@ def test_a_mistake_is_refused_with_path_value_and_what_is_allowed(change: Any, s
         ("https://[::1/", "is not a URL: its host or port can't be read"),
         ("https://u:hunter2@example.com/", "must not hold a user name or password; put credentials into auth"),
         ("https://u@example.com/", "must not hold a user name or password; put credentials into auth"),
-        ("https://example.com/a b", "must not hold blanks"),
-        ("https://example.com/\r\nX: y", "must not hold blanks, backslashes or control characters"),
-        ("https://good.example\\@evil.example/", "must not hold blanks, backslashes or control characters"),
+        ("https://example.com/a b", "must not contain spaces"),
+        ("https://example.com/\r\nX: y", "must not contain spaces, backslashes or control characters"),
+        ("https://good.example\\@evil.example/", "must not contain spaces, backslashes or control characters"),
         ("https://example.com/{#subscription.id}", "holds an expression"),
     ],
 )

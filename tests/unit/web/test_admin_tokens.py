@@ -104,19 +104,19 @@ async def test_the_clocks_of_issuer_and_worker_may_be_seconds_apart() -> None:
     now = time.time()
 
     assert await reason(judged_by(KEY), KEY.token(exp=now - 3, iat=now + 3, nbf=now + 3)) is None
-    assert await reason(judged_by(KEY), KEY.token(exp=now - 13)) == "has ended (exp)"
+    assert await reason(judged_by(KEY), KEY.token(exp=now - 13)) == "has expired (exp)"
 
 
 @pytest.mark.parametrize(
     ("claims", "sentence"),
     [
-        ({"exp": None}, "does not say when it ends (exp)"),
-        ({"exp": 1_000_000_000}, "has ended (exp)"),
+        ({"exp": None}, "has no expiry (exp)"),
+        ({"exp": 1_000_000_000}, "has expired (exp)"),
         ({"nbf": 9_000_000_000}, "is not valid yet (nbf, iat)"),
         ({"iat": 9_000_000_000}, "is not valid yet (nbf, iat)"),
-        ({"aud": "invoices"}, "is for somebody else (aud); it must name orders, or nobody"),
-        ({"aud": []}, "is for somebody else (aud); it must name orders, or nobody"),
-        ({"aud": {"orders": 1}}, "is for somebody else (aud); it must name orders, or nobody"),
+        ({"aud": "invoices"}, "is for another audience (aud); it must name orders, or none"),
+        ({"aud": []}, "is for another audience (aud); it must name orders, or none"),
+        ({"aud": {"orders": 1}}, "is for another audience (aud); it must name orders, or none"),
         ({"exp": "soon"}, "is broken"),
         ({"exp": float("inf")}, "is broken"),
     ],
@@ -128,7 +128,7 @@ async def test_a_token_with_the_wrong_claims_is_refused(claims: dict[str, Any], 
 async def test_a_token_of_another_key_is_refused() -> None:
     forged = SigningKey("k1", "ES256", OTHER.private)
 
-    assert await reason(judged_by(KEY), forged.token()) == "has a signature that its key did not make"
+    assert await reason(judged_by(KEY), forged.token()) == "has a wrong signature"
     assert await reason(judged_by(KEY), OTHER.token()) == "is signed by a key that is not in the JWK set"
 
 
@@ -136,7 +136,7 @@ async def test_a_token_that_was_changed_is_refused() -> None:
     head, _, signature = KEY.token().split(".")
     changed = f"{head}.{part({'exp': time.time() + 9999})}.{signature}"
 
-    assert await reason(judged_by(KEY), changed) == "has a signature that its key did not make"
+    assert await reason(judged_by(KEY), changed) == "has a wrong signature"
 
 
 async def test_a_token_that_needs_no_private_key_is_refused() -> None:
@@ -163,7 +163,7 @@ async def test_a_token_without_a_key_id_is_good_if_only_one_key_can_be_meant() -
 
 @pytest.mark.parametrize("token", ["opaque", "a.b.c", "..", "\udcff.\udcff.\udcff", "é.é.é"])
 async def test_what_is_no_token_is_refused(token: str) -> None:
-    assert await reason(judged_by(KEY), token) == "is no JSON Web Token"
+    assert await reason(judged_by(KEY), token) == "is not a JSON Web Token"
 
 
 @given(
@@ -203,13 +203,13 @@ def test_keys_that_are_of_no_use_here_are_passed_over() -> None:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"", "is no JWK set: it is not JSON"),
-        (b"\xff", "is no JWK set: it is not JSON"),
-        (b"[" * 100_000, "is no JWK set: it is not JSON"),
-        (b"[]", "is no JWK set: it has no list of keys"),
-        (b'{"keys": {}}', "is no JWK set: it has no list of keys"),
-        (b'{"keys": []}', "holds no key that can be used; allowed: public keys for ES256, "),
-        (key_set({"kty": "EC", "d": "aHVudGVyMg"}), "holds a private key; allowed: public keys"),
+        (b"", "is not a JWK set: it is not JSON"),
+        (b"\xff", "is not a JWK set: it is not JSON"),
+        (b"[" * 100_000, "is not a JWK set: it is not JSON"),
+        (b"[]", "is not a JWK set: it has no list of keys"),
+        (b'{"keys": {}}', "is not a JWK set: it has no list of keys"),
+        (b'{"keys": []}', "contains no usable key; allowed: public keys for ES256, "),
+        (key_set({"kty": "EC", "d": "aHVudGVyMg"}), "contains a private key; allowed: public keys"),
         (b" " * (LARGEST_BYTES + 1), "is larger than 262144 bytes"),
     ],
 )
@@ -274,7 +274,7 @@ async def test_while_the_keys_cannot_be_read_those_of_before_go_on_and_others_ca
 
     assert doubt is not None
     assert doubt.is_temporary
-    assert caplog.messages == [f"WEBHOOKS_ADMIN_JWKS: {server.url} answers 500; the keys of before go on"]
+    assert caplog.messages == [f"WEBHOOKS_ADMIN_JWKS: {server.url} answers 500; the previous keys remain valid"]
 
     server.status = 200
     clock.time += PAUSE_SECONDS
@@ -305,7 +305,7 @@ async def test_what_is_wrong_with_a_url_is_a_sentence(server: KeyServer) -> None
     place = f"WEBHOOKS_ADMIN_JWKS: {server.url}"
 
     server.body = b"<html>"
-    assert await sentence_of(f"{server.url}?key=hunter2") == f"{place} is no JWK set: it is not JSON"
+    assert await sentence_of(f"{server.url}?key=hunter2") == f"{place} is not a JWK set: it is not JSON"
     server.body = b" " * (LARGEST_BYTES + 1)
     assert await sentence_of(server.url) == f"{place} is larger than {LARGEST_BYTES} bytes"
     server.body, server.status, server.headers = key_set(KEY), 302, {"Location": server.url}
@@ -349,7 +349,7 @@ def test_a_file_is_read_at_start(tmp_path: Path, clock: ManualClock) -> None:
         admin_tokens(str(file), APP, clock)
     file.write_bytes(b"{}")
     with pytest.raises(
-        ConfigurationError, match=rf"^WEBHOOKS_ADMIN_JWKS: {file} is no JWK set: it has no list of keys"
+        ConfigurationError, match=rf"^WEBHOOKS_ADMIN_JWKS: {file} is not a JWK set: it has no list of keys"
     ):
         admin_tokens(str(file), APP, clock)
     file.write_bytes(key_set(KEY))
@@ -414,7 +414,7 @@ async def test_a_wrong_token_is_401_and_says_what_is_wrong(client: Client) -> No
     async with client.get("/", headers=bearer(KEY.token(exp=1))) as response:
         assert response.status == 401
         assert response.content_type == "application/problem+json"
-        assert (await response.json())["detail"] == "The token has ended (exp)."
+        assert (await response.json())["detail"] == "The token has expired (exp)."
         assert response.headers.getall("WWW-Authenticate") == ['Bearer realm="webhooks", error="invalid_token"']
 
 
@@ -439,4 +439,4 @@ async def test_while_no_key_can_be_read_the_answer_is_503(client: Client, server
         assert (response.status, response.content_type) == (503, "application/problem+json")
         assert response.headers["Retry-After"] == "30"
         detail = (await response.json())["detail"]
-    assert detail == "The token can't be judged: the JWK set can't be read, see the log of the worker."
+    assert detail == "The token can't be verified: the JWK set can't be read; see the worker's log."

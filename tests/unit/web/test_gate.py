@@ -222,5 +222,5 @@ async def test_what_was_closed_is_logged_once_in_a_while(caplog: pytest.LogCaptu
             writer.close()
     lines = [record.getMessage() for record in caplog.records if record.name == "pipeline.web.gate"]
     assert lines == [
-        "web: closed 1 connections without a whole request or with an unread answer for 3600 s, or beyond 2"
+        "web: closed 1 connections without a complete request or with an unread answer for 3600 s, or beyond 2"
     ]

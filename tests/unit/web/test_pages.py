@@ -551,8 +551,8 @@ async def test_lanes_can_be_filtered_and_paged(
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
-        ("state=dead", "state: 'dead' is none of live, behind, stopped, idle, elsewhere"),
-        ("status=x", "status: 'x' is none of started, failure, stopped, paused, closed"),
+        ("state=dead", "state: 'dead' is not one of live, behind, stopped, idle, elsewhere"),
+        ("status=x", "status: 'x' is not one of started, failure, stopped, paused, closed"),
         ("partition=-1", "partition: '-1' is not a whole number from 0 to 2147483647"),
         ("partition=²", "partition: '²' is not a whole number from 0 to 2147483647"),
         ("limit=0", "limit: '0' is not a whole number from 1 to 1000"),
@@ -647,11 +647,11 @@ BY_DEFAULT = "Kafka's default partitioner puts its events into"
     ("subscription", "where", "sentence"),
     [
         ("sub-1", "here", "This worker delivers it in partition 3."),
-        ("sub-7", "idle", "Nothing of it waits in the partitions of this worker (partition 3)."),
+        ("sub-7", "idle", "None of its events wait in the partitions of this worker (partition 3)."),
         (
             "sub-8",
             "elsewhere",
-            f"Another worker has it: {BY_DEFAULT} partition 1, and this worker has partition 3.",
+            f"It is on another worker: {BY_DEFAULT} partition 1, and this worker has partition 3.",
         ),
         ("sub-9", "unknown", "There is no subscription 'sub-9'."),
     ],
@@ -687,11 +687,11 @@ async def test_a_subscription_that_is_idle_has_the_shape_of_a_lane(client: Clien
 async def test_a_worker_that_has_not_read_all_subscriptions_does_not_deny_one(
     client: Client, reporter: FixedReporter
 ) -> None:
-    reporter.report = replace(WORKER, ready=False, problem="the subscriptions are not read: not yet")
+    reporter.report = replace(WORKER, ready=False, problem="the subscriptions have not been read: not yet")
     async with client.get("/lanes?subscription=sub-9", headers=BEARER) as response:
         asked = (await response.json())["subscription"]
 
-    assert asked["sentence"].endswith("may not have read it yet: the subscriptions are not read: not yet.")
+    assert asked["sentence"].endswith("may not have read it yet: the subscriptions have not been read: not yet.")
 
 
 async def test_the_page_names_its_worker_and_says_whose_partitions_it_shows(client: Client) -> None:
@@ -715,7 +715,7 @@ async def test_the_page_shows_some_of_each_group_however_many_have_failed(
     shown = Counter(re.findall(r"<h3>(\w+)-", text))
 
     assert shown == {"failed": 49, "behind": 50, "live": 1}
-    assert "Idle, or with other workers (1)" in text
+    assert "Idle, or on other workers (1)" in text
 
 
 @pytest.mark.parametrize(
@@ -738,7 +738,7 @@ async def test_the_page_of_a_worker_without_partitions_says_so(client: Client, r
     async with client.get("/", headers=BEARER) as response:
         text = await response.text()
 
-    assert "None is assigned to this worker." in text
+    assert "No partition is assigned to this worker." in text
     assert "Lanes (0)" in text
 
 
