@@ -533,7 +533,6 @@ class Lane:
         self._clear_queue()
         self._release()
         self.state, self.cause, self.shelved = LaneState.LIVE, None, None
-        self.unread.forget(self._home.dispatched)
         self.progress.taken_back.clear()
         self.progress.revision, self.progress.floor = -1, self._home.dispatched
         self.unread.forget(self._home.dispatched)
