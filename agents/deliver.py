@@ -1,6 +1,6 @@
 """The agent of the source topic: one stream event is one fetched batch of one partition (pipeline/runtime/consumer.py).
 
-It never awaits anything but the stream and never raises: it hands over and goes on.
+It awaits only the stream and never raises: it hands each batch over and takes the next one.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -21,7 +21,7 @@ def attach(app: DeliveryApp) -> AgentT[bytes]:
         value_type=bytes,
         key_serializer="raw",
         value_serializer="raw",
-        # Faust keeps no books of this topic: `DeliveryConsumer.commit` knows what may be committed.
+        # Faust does not track acknowledgements of this topic; `DeliveryConsumer.commit` decides what may be committed.
         acks=False,
     )
 

@@ -1,6 +1,6 @@
 """How we sit on Faust: three overrides of its consumer (docs/design.md, On top of Faust).
 
-Faust's own books of acknowledgements are not used for the source topic; what may be committed is what the windows say.
+Faust's tracking of acknowledgements is not used for the source topic; the windows decide what may be committed.
 
     getmany                one message per partition and fetch; its value is the list of records
     commit                 the windows' prefixes, then whatever else Faust tracks
@@ -37,12 +37,12 @@ logger = logging.getLogger(__name__)
 
 SMALL_FETCH_EVENTS = 64
 GATHER_SECONDS = 0.003
-"""After a fetch of fewer events the next one waits for so long: at a low steady rate most of the cost is waking up, in
-two event loops for every few events. The p50 from production to arrival pays for it with a few milliseconds."""
+"""How long the next fetch waits after one with fewer events. At a low steady rate most of the cost is waking up two
+event loops for every few events. The pause adds a few milliseconds to the p50 from production to arrival."""
 HELD_BACK_POLL_SECONDS = 0.02
-"""How long a fetch waits for others while some partition is held back: so long it may have to wait to flow again."""
+"""How long a fetch waits while some partition is paused, which is also the longest delay after it is resumed."""
 LAST_COMMIT_SECONDS = 10.0
-"""How long giving partitions back waits for the last commit; without it events are repeated, none is lost."""
+"""How long giving partitions back waits for the last commit; without that commit events are repeated, none is lost."""
 
 
 class DeliveryConsumer(driver.Consumer):
@@ -99,7 +99,7 @@ class DeliveryConsumer(driver.Consumer):
                 yield tp, self._to_message(tp, record)
 
     async def _fetch(self, timeout: float) -> tuple[int, Mapping[TP, list[Any]], set[TP] | None]:  # noqa: ASYNC109 - Faust's own
-        """Records by partition, with the generation they are for and what was asked for."""
+        """Records by partition, with the generation of the fetch and the partitions asked for."""
         await self._before_fetch()
         if not self.flow_active:
             # Faust waits as well, in the fetch; but only then is it known which generation the fetch is for.
@@ -123,9 +123,9 @@ class DeliveryConsumer(driver.Consumer):
         return generation, records, active
 
     def _pass_over_what_is_no_event(self, records: Mapping[TP, Sequence[Any]]) -> None:
-        """Let partitions go on past markers of transactions, and what was aborted or compacted away, at their end.
+        """Advance partitions past transaction markers and aborted or compacted records at their end.
 
-        No event tells of it: without this the committed offset would stay before it, and the group show a lag.
+        No event comes with them. Otherwise the committed offset would stay before them, and the group would show a lag.
         """
         topic = self._dispatcher.topic
         for number, position in self._delivery_thread.positions(topic).items():
@@ -133,18 +133,18 @@ class DeliveryConsumer(driver.Consumer):
                 self._dispatcher.pass_over(number, self._handed_out.get(number), position)
 
     async def _go_on(self, number: int, offset: int, generation: int) -> None:
-        """Find the offset to go on at after a fetch from *offset* was out of range."""
+        """Find the offset at which to continue after a fetch from *offset* was out of range."""
         try:
             goes_on_at = await self.app.log_check.find_place(number, offset)
             if generation != self.app.consumer_generation_id:
                 return
             if goes_on_at is None:
-                self.rejoin()  # and all is compared again
+                self.rejoin()  # then everything is compared again
             else:
                 self._handed_out[number] = goes_on_at
                 await self.seek_wait({TP(self._dispatcher.topic, number): goes_on_at})
                 self._dispatcher.pass_over(number, offset, goes_on_at)
-        except Exception as error:  # noqa: BLE001 - the assignment may be gone by now; else the next fetch comes here again
+        except Exception as error:  # noqa: BLE001 - the assignment may be gone by now; otherwise the next fetch retries
             logger.warning("partition %d has not recovered from an out-of-range fetch yet: %r", number, error)
         finally:
             del self._seeking[number]
@@ -156,10 +156,10 @@ class DeliveryConsumer(driver.Consumer):
         return active is None or tp in active or tp in self._buffered_partitions
 
     async def _go_back(self, records: Mapping[TP, Sequence[Any]]) -> None:
-        """Let records be fetched again that came across a rebalance, and are passed over.
+        """Seek back to records that were fetched across a rebalance and skipped, so that they are fetched again.
 
-        From where they begin, and not from the committed offset as Faust does: a changelog has none, and its recovery
-        would wait for them for ever.
+        Seeks to their beginning, not to the committed offset as Faust does: a changelog has none, and its recovery
+        would wait for the records indefinitely.
         """
         try:
             await self.seek_wait({tp: batch[0].offset for tp, batch in records.items() if batch})
@@ -168,7 +168,7 @@ class DeliveryConsumer(driver.Consumer):
 
     def _to_batch(self, tp: TP, batch: Sequence[Any]) -> ConsumerMessage:
         message = self._to_message(tp, batch[-1])
-        # Raw codecs hand the value on as it is, so the agent gets the list (agents/deliver.py).
+        # Raw codecs pass the value on unchanged, so the agent gets the list (agents/deliver.py).
         message.key, message.value, message.headers = None, cast("bytes", batch), None
         return message
 
@@ -179,7 +179,7 @@ class DeliveryConsumer(driver.Consumer):
             await asyncio.sleep(GATHER_SECONDS)
 
     async def _some_flow(self) -> None:
-        """Wait while every partition is held back, where Faust would sleep for a second."""
+        """Wait while every partition is paused; Faust would sleep for a second."""
         self._flowing.clear()
         if not self._active_partitions:
             with contextlib.suppress(TimeoutError):
@@ -187,7 +187,7 @@ class DeliveryConsumer(driver.Consumer):
                     await self._flowing.wait()
 
     def hold_back(self, number: int) -> None:
-        """See `dispatcher.Flow`. Pausing the partition would drop what has been fetched (faust.transport.consumer)."""
+        """See `dispatcher.Flow`. Pausing the partition itself would drop fetched records (faust.transport.consumer)."""
         tp = TP(self._dispatcher.topic, number)
         self._held_back.add(tp)
         self.on_buffer_full(tp)
@@ -221,9 +221,9 @@ class DeliveryConsumer(driver.Consumer):
         return await super().commit(topics, start_new_transaction)
 
     async def commit_prefixes(self, prefixes: Mapping[int, int]) -> None:
-        """Commit these offsets of the source topic; those of partitions that are not ours any more are passed over."""
+        """Commit these offsets of the source topic, except those of partitions that this worker no longer owns."""
         if not prefixes:
-            return  # and wait for no commit that is under way: at a stop without a broker it never ends
+            return  # without waiting for a commit under way, which never ends at a stop without a broker
         async with self._prefix_lock:
             topic = self._dispatcher.topic
             ours = self._source_partitions(self.assignment())
@@ -236,15 +236,15 @@ class DeliveryConsumer(driver.Consumer):
     # --------------------------------------------------------------- partitions come and go
 
     async def open_partitions(self) -> None:
-        """After an assignment and the recovery of tables: open what is ours, each at its position."""
+        """After an assignment and the recovery of tables: open the assigned partitions, each at its position."""
         self._opening = opening = asyncio.create_task(self._open_assigned())
         try:
             await asyncio.wait([opening])
         finally:
             opening.cancel()
         if opening.cancelled():
-            # They are given back already. Faust would let the events of an assignment flow that is gone; with the next
-            # assignment, or its end, it cancels this.
+            # The partitions have been given back already. Faust would let events of the old assignment flow; it cancels
+            # this wait at the next assignment, or at its own end.
             await asyncio.Event().wait()
         opening.result()
 
@@ -254,18 +254,18 @@ class DeliveryConsumer(driver.Consumer):
         if not numbers:
             await self._dispatcher.open({})
             return
-        # What is committed, and not the consumer's own position: it may have fetched and passed over events already.
+        # The committed offset, not the consumer's position, which may be past fetched and skipped events.
         committed = await self._delivery_thread.committed(topic, sorted(numbers))
         positions, logs = await self.app.log_check.begin(committed)
         await self.seek_wait({TP(topic, number): position for number, position in positions.items()})
         await self.app.expect_rows(max(numbers) + 1)
         self._handed_out = dict(positions)
         await self._dispatcher.open(positions, logs)
-        # Also where nothing has moved: whoever looks at the group sees all of its partitions from now on.
+        # Even if no offset has moved: from now on, the group shows all of its partitions.
         await self.commit_prefixes(self._dispatcher.prefixes())
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Bring them to rest, note where everybody stands, and only then let go."""
+        """Stop deliveries in these partitions, write all cursors, and only then give the partitions back."""
         self.stop_flow()
         self.app.flow_control.suspend()
         await self.give_back(self._source_partitions(revoked))
@@ -291,13 +291,13 @@ class DeliveryConsumer(driver.Consumer):
 
 
 class DeliveryTransport(driver.Transport):
-    """Faust's aiokafka transport with our consumer."""
+    """Faust's aiokafka transport with `DeliveryConsumer`."""
 
     Consumer: ClassVar[type[driver.Consumer]] = DeliveryConsumer
 
 
 class DeliveryApp(faust.App):
-    """A Faust application whose source topic is taken in by `DeliveryConsumer`.
+    """A Faust application whose source topic is read by `DeliveryConsumer`.
 
     The composition root (app.py) sets what is declared here before the application starts.
     """
@@ -313,7 +313,7 @@ class DeliveryApp(faust.App):
 
     @property
     def delivery_consumer(self) -> DeliveryConsumer:
-        """The consumer, as what it is."""
+        """The consumer, with its real type."""
         return cast("DeliveryConsumer", self.consumer)
 
     async def learn_partitions(self, count: int) -> None:
@@ -324,7 +324,7 @@ class DeliveryApp(faust.App):
 
     def learn_topic_id(self, topic_id: str | None) -> None:
         """See `expansion.TopicClients`."""
-        # Without a partition there is nothing to open anew: this worker would join again with every look.
+        # Without a partition there is nothing to open again: this worker would rejoin at every check.
         if self._consumer is not None and self.dispatcher.assigned and self.log_check.is_another(topic_id):
             self.delivery_consumer.rejoin()
 
@@ -339,16 +339,16 @@ class DeliveryApp(faust.App):
             self.delivery_consumer.rejoin()
 
     async def expect_rows(self, count: int) -> None:
-        """Let the producer of the tables know of so many partitions: it refuses rows of one that it does not know."""
-        producer = cast("driver.Producer", self.producer)._producer  # noqa: SLF001 - Faust keeps it to itself
+        """Tell the producer of the tables the number of partitions: it refuses rows of an unknown partition."""
+        producer = cast("driver.Producer", self.producer)._producer  # noqa: SLF001 - Faust has no public access to it
         if producer is not None:
             found = map(producer.client.cluster.partitions_for_topic, self.tables.changelog_topics)
-            # A topic that it has not written to yet is looked up when it does.
+            # It looks up a topic when it first writes to it.
             if any(known and len(known) < count for known in found):
                 await producer.client.force_metadata_update()
 
     async def on_stop(self) -> None:
-        """SIGTERM: everything comes to rest while the producers are still there, then Faust stops."""
+        """On SIGTERM: all deliveries come to rest while the producers still run, then Faust stops."""
         try:
             if self._consumer is not None:
                 self._consumer.stop_flow()
@@ -356,7 +356,7 @@ class DeliveryApp(faust.App):
                 await self.delivery_consumer.give_back(set(self.dispatcher.assigned))
         finally:
             await self.log_check.close()
-            # Whatever went wrong: without its own part Faust would wait for ever.
+            # Even after an error: without its own part Faust would wait indefinitely.
             await super().on_stop()
 
 

@@ -1,4 +1,4 @@
-"""Faust's consumer thread and its listener, as a worker needs them; `consumer.py` is the rest of the seat on Faust."""
+"""Faust's consumer thread and its rebalance listener, adapted; `consumer.py` has the rest of the integration."""
 
 import asyncio
 import logging
@@ -40,7 +40,7 @@ LEAVE_SECONDS = 5.0
 class DeliveryConsumerThread(PermittedConsumerThread):
     """Faust's consumer thread, whose fetches wait for a shorter time than Faust's 1.5 s, and whose end is bounded.
 
-    It renews the worker's lease whenever the group's coordinator confirms that the worker is a member.
+    It renews the worker's lease whenever the group's coordinator confirms the membership of the worker.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -48,7 +48,7 @@ class DeliveryConsumerThread(PermittedConsumerThread):
         self._out_of_range: dict[int, int] = {}
 
     async def on_start(self) -> None:
-        """Start, and hear of every heartbeat from the first one on; there is none before topics are subscribed to."""
+        """Start, and observe every heartbeat; the first one follows the subscription to topics."""
         await super().on_start()
         if self._consumer is not None:
             keep_lease_of(self._consumer, cast("DeliveryApp", self.app).lease)
@@ -62,7 +62,7 @@ class DeliveryConsumerThread(PermittedConsumerThread):
     async def _commit_with_notes(
         self, commit: Callable[[Mapping[TP, OffsetAndMetadata]], Awaitable[None]], offsets: Mapping[TP, Any]
     ) -> None:
-        """Beside each offset of the source topic stands which topic that is; Faust has no word for it."""
+        """Store the id of the topic with each offset of the source topic, which Faust can't do."""
         app = cast("DeliveryApp", self.app)
         topic, check = app.dispatcher.topic, app.log_check
         notes = {tp: check.note(tp.partition) if tp.topic == topic else "" for tp in offsets}
@@ -73,7 +73,7 @@ class DeliveryConsumerThread(PermittedConsumerThread):
         tps = [TopicPartition(topic, number) for number in numbers]
         coordinator = coordinator_of(self._ensure_consumer())  # aiokafka's consumer leaves the metadata out
         found = await self.call_thread(coordinator.fetch_committed_offsets, tps)
-        nothing = OffsetAndMetadata(-1, "")  # aiokafka leaves out whom the group has no offset of
+        nothing = OffsetAndMetadata(-1, "")  # aiokafka leaves out partitions without an offset
         offsets = {tp.partition: found.get(tp, nothing) for tp in tps}
         return {number: Committed.read(each.offset, each.metadata) for number, each in offsets.items()}
 
@@ -139,7 +139,7 @@ class DeliveryConsumerThread(PermittedConsumerThread):
             self.thread_loop.call_soon_threadsafe(coordinator_of(self._consumer).request_rejoin)
 
     async def on_thread_stop(self) -> None:
-        """Leave the group. Without a broker aiokafka looks for one for ever, or fails: Faust then waits a minute."""
+        """Leave the group. Without a broker aiokafka looks for one indefinitely, or fails, and Faust waits a minute."""
         leaving = asyncio.ensure_future(super().on_thread_stop())
         # In a task of its own, for the driver may let a cancellation out that is none.
         await asyncio.wait([leaving], timeout=LEAVE_SECONDS)
@@ -148,14 +148,14 @@ class DeliveryConsumerThread(PermittedConsumerThread):
 
 
 class DeliveryRebalanceListener(driver.ConsumerRebalanceListener):
-    """Faust's listener, to which every assignment is a generation of its own.
+    """Faust's listener, which counts every assignment as a new generation.
 
-    Kafka's generation stays the same where a member joins again and nothing has changed, and then what was fetched
-    before would pass for current.
+    Kafka's generation stays the same if a member rejoins and nothing has changed; records fetched before that would
+    then look current.
     """
 
     async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
-        """Count it, and go on as Faust does."""
+        """Count the assignment, then do what Faust does."""
         app = self._thread.app
         app.consumer_generation_id += 1
         tps = {TP(tp.topic, tp.partition) for tp in assigned}

@@ -1,4 +1,4 @@
-"""What a person should know of a subscription although it works: for the log and for its status. Pure."""
+"""Warnings about subscriptions that work, for the log and the status. Pure."""
 
 from pipeline.auth.jwt_expiry import expiry_warning
 from pipeline.core.model import ClientAuth, Subscription, TokenAuth
@@ -8,10 +8,10 @@ _ANY_HOST = "a certificate for any host name is accepted (ssl.hostnameVerifier i
 
 
 def caution(subscription: Subscription, now: float) -> str | None:
-    """One line of sentences: a bearer token that has expired or will soon, TLS that verifies nothing; None without any.
+    """Warnings in one line: a bearer token that has expired or soon will, TLS without verification; None without any.
 
     Args:
-        subscription: as it is delivered to.
+        subscription: the subscription.
         now: Unix seconds.
     """
     auth = subscription.auth

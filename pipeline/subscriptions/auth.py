@@ -1,4 +1,4 @@
-"""The `auth` block of a subscription becomes the credentials that the delivery path uses."""
+"""Turns the `auth` block of a subscription into the credentials of the delivery path."""
 
 from pathlib import Path
 

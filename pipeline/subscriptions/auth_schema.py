@@ -1,4 +1,4 @@
-"""The wire models of the `auth` block: how the callback is told who is calling."""
+"""The wire models of the `auth` block: how the pipeline authenticates to the callback."""
 
 from typing import Annotated, Literal
 
@@ -48,14 +48,14 @@ class OAuth2(StrictModel):
 
 
 class CustomClaim(StrictModel):
-    """One more claim of an assertion."""
+    """An additional claim of an assertion."""
 
     name: Name
     value: str
 
 
 class KeystoreOptions(StrictModel):
-    """Which key of a store, and how it is opened."""
+    """The alias and the passwords of a key in a store."""
 
     alias: str | None = None
     store_password: Secret | None = None
@@ -112,7 +112,7 @@ class JwtProfileOAuth2(StrictModel):
 
 
 class Auth(StrictModel):
-    """How the callback is told who is calling; the block that `type` names."""
+    """How the pipeline authenticates to the callback; `type` names the block that applies."""
 
     type: Literal["none", "basic", "token", "oauth2", "jwtProfileOauth2"] = "none"
     basic: Basic | None = None

@@ -1,4 +1,4 @@
-"""The two envelopes of a subscription; both are read, the second is written.
+"""The two envelopes of a subscription; both can be read, and the newer one is written.
 
 {"id": …, "configuration": {"entrypointId": …, "callbackUrl": …}}                            the older, flat one
 {"id": …, "configuration": {"entrypointId": …, "entrypointConfiguration": {"callbackUrl": …}}}     the newer one
@@ -19,7 +19,7 @@ def parse_subscription(document: object) -> WireSubscription:
     """A subscription in either envelope.
 
     Raises:
-        ConfigurationError: one sentence per mistake, each with the path of the field as it was written.
+        ConfigurationError: one sentence per mistake, with the path of the field in its own envelope.
     """
     if not isinstance(document, Mapping):
         raise ConfigurationError(f"subscription: must be an object, not {kind(document)}")

@@ -1,4 +1,4 @@
-"""What the fields of a subscription have to be: times, URLs, text without control characters."""
+"""Checks of a subscription's fields: times, URLs, text without control characters."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -13,7 +13,7 @@ _DELETE: Final = 0x7F
 
 
 def has_controls(text: str) -> bool:
-    """Whether a text holds control characters (RFC 9110 section 5.5 and any URL forbid them); a tab is one too."""
+    """Whether a text has control characters, tabs included; RFC 9110 section 5.5 and URLs forbid them."""
     return any(ord(character) <= _LAST_CONTROL or ord(character) == _DELETE for character in text)
 
 
