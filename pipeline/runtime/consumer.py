@@ -360,45 +360,38 @@ class DeliveryApp(faust.App):
             await super().on_stop()
 
 
-_DRIVER: Final = "faust.transport.drivers.aiokafka:"
+_THREAD: Final = "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread."
 _TAKEN_IN: Final = "Faust takes events in and commits them by its own rules"
 
-PATCHES: Final = (
-    Patch("faust-streaming", "App._new_transport", _TAKEN_IN, looks_up("faust:App.transport", "_new_transport")),
-    Patch(
-        "faust-streaming",
-        "Transport.Consumer",
-        _TAKEN_IN,
-        looks_up("faust.transport.base:Transport.create_consumer", "Consumer"),
-    ),
-    Patch(
-        "faust-streaming",
-        "Consumer._new_consumer_thread",
-        "no lease is renewed and nothing is delivered",
-        looks_up("faust.transport.consumer:ThreadDelegateConsumer.__init__", "_new_consumer_thread"),
-    ),
-    Patch(
-        "faust-streaming",
-        "Consumer.RebalanceListener",
-        "events fetched before a rebalance pass for current",
-        looks_up(f"{_DRIVER}AIOKafkaConsumerThread.__post_init__", "RebalanceListener"),
-    ),
-    Patch(
-        "faust-streaming",
-        "AIOKafkaConsumerThread._create_worker_consumer",
-        "commits do not name the topic, and events of aborted transactions are delivered",
-        looks_up(f"{_DRIVER}AIOKafkaConsumerThread._create_consumer", "_create_worker_consumer"),
-    ),
-    Patch(
-        "faust-streaming",
-        "AIOKafkaConsumerThread._fetch_records",
-        "an offset out of range or a missing right ends the worker",
-        looks_up(f"{_DRIVER}AIOKafkaConsumerThread.getmany", "_fetch_records"),
-    ),
-    Patch(
-        "faust-streaming",
-        "PartitionAssignor._perform_assignment",
-        "tokens and events of a partition get to different workers while topics grow",
-        looks_up("faust.assignor:PartitionAssignor._assign", "_perform_assignment"),
-    ),
+PATCHES: Final = tuple(
+    Patch("faust-streaming", name, without, looks_up(function, name.partition(".")[2]))
+    for name, function, without in (
+        ("App._new_transport", "faust:App.transport", _TAKEN_IN),
+        ("Transport.Consumer", "faust.transport.base:Transport.create_consumer", _TAKEN_IN),
+        (
+            "Consumer._new_consumer_thread",
+            "faust.transport.consumer:ThreadDelegateConsumer.__init__",
+            "no lease is renewed and nothing is delivered",
+        ),
+        (
+            "Consumer.RebalanceListener",
+            f"{_THREAD}__post_init__",
+            "events fetched before a rebalance pass for current",
+        ),
+        (
+            "AIOKafkaConsumerThread._create_worker_consumer",
+            f"{_THREAD}_create_consumer",
+            "commits do not name the topic, and events of aborted transactions are delivered",
+        ),
+        (
+            "AIOKafkaConsumerThread._fetch_records",
+            f"{_THREAD}getmany",
+            "an offset out of range or a missing right ends the worker",
+        ),
+        (
+            "PartitionAssignor._perform_assignment",
+            "faust.assignor:PartitionAssignor._assign",
+            "tokens and events of a partition get to different workers while topics grow",
+        ),
+    )
 )
