@@ -24,7 +24,7 @@ from pipeline.core.redaction import MASK, mask_cut, shown_host
 from pipeline.core.shown import one_line
 from pipeline.http.credentials import is_bearer_token
 from pipeline.http.response import retry_after_seconds
-from pipeline.http.response_redaction import in_all_forms, without
+from pipeline.http.response_redaction import in_all_forms, masked
 
 ERROR_CHARACTERS: Final = 300
 """How much of an error description is shown."""
@@ -243,7 +243,7 @@ def _explanation(secrets: Collection[str], fields: Mapping[str, object]) -> str:
     parts = [_shown(fields[name]) for name in ("error", "error_description") if fields.get(name)]
     text = ": ".join(parts)
     forms = in_all_forms(secret.encode() for secret in secrets)
-    shown = without(text.encode("utf-8", "replace"), forms).decode("utf-8", "replace")
+    shown = masked(text.encode("utf-8", "replace"), forms).decode("utf-8", "replace")
     for secret in secrets:  # the short ones, too
         if secret:
             shown = shown.replace(secret, MASK)

@@ -16,6 +16,7 @@ from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 from pipeline.core.credentials import query_credentials
 from pipeline.core.model import BasicAuth, JwtProfileAuth, OAuth2Auth, Subscription, TokenAuth
+from pipeline.core.outcome import RESPONSE_EXCERPT_BYTES
 from pipeline.core.redaction import MASK
 from pipeline.http.signature import without_prefix
 
@@ -27,7 +28,7 @@ _PERCENT: Final = re.compile("%..")
 _KEPT_BY_JAVASCRIPT: Final = "!'()*"
 _UNICODE_ESCAPE: Final = re.compile(r"(?<=\\u)[0-9a-f]{4}")
 _ESCAPED_BY_GO: Final = str.maketrans({sign: f"\\u{ord(sign):04x}" for sign in "<>&"})
-_ESCAPED_BY_DOTNET: Final = "\"&'+<>`"
+_ESCAPED_BY_DOTNET: Final = str.maketrans({sign: f"\\u{ord(sign):04X}" for sign in "&'+<>`"})
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
@@ -43,7 +44,8 @@ def confidences(subscription: Subscription, authorization: str | None) -> tuple[
     told = set(_secrets(subscription))
     if authorization is not None:
         told |= set(_of_header(authorization))
-    return in_all_forms(told)
+    # An excerpt holds no more of a long one than its beginning.
+    return in_all_forms(whole_characters(secret[:RESPONSE_EXCERPT_BYTES]) for secret in told)
 
 
 def in_all_forms(secrets: Iterable[bytes]) -> tuple[bytes, ...]:
@@ -116,9 +118,8 @@ def _json_forms(text: str) -> Iterator[str]:
     for written in (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
         yield from (written, written.replace("/", "\\/"), written.translate(_ESCAPED_BY_GO))
     # Java, and .NET, which escapes more.
-    for signs in ("", _ESCAPED_BY_DOTNET):
-        escaped = "".join(f"\\u{ord(each):04x}" if each in signs else json.dumps(each)[1:-1] for each in text)
-        yield _UNICODE_ESCAPE.sub(_in_capitals, escaped)
+    escaped = _UNICODE_ESCAPE.sub(_in_capitals, json.dumps(text)[1:-1])
+    yield from (escaped, escaped.replace('\\"', "\\u0022").translate(_ESCAPED_BY_DOTNET))
 
 
 def _html_forms(text: str) -> Iterator[str]:
@@ -137,6 +138,18 @@ def _in_capitals(found: re.Match[str]) -> str:
     return found[0].upper()
 
 
+def masked(text: bytes, secrets: Iterable[bytes]) -> bytes:
+    """*text*, which is whole, with every secret masked.
+
+    Args:
+        text: of an answer.
+        secrets: the longest first.
+    """
+    for secret in secrets:
+        text = text.replace(secret, _MASK)
+    return text
+
+
 def without(excerpt: bytes, secrets: Iterable[bytes]) -> bytes:
     """*excerpt* with every secret masked, and with the beginning of one that its end has cut off.
 
@@ -145,8 +158,7 @@ def without(excerpt: bytes, secrets: Iterable[bytes]) -> bytes:
         secrets: the longest first.
     """
     secrets = tuple(secrets)
-    for secret in secrets:
-        excerpt = excerpt.replace(secret, _MASK)
+    excerpt = masked(excerpt, secrets)
     cut = max((_cut_off(excerpt, secret) for secret in secrets), default=0)
     return excerpt[:-cut] + _MASK if cut else excerpt
 

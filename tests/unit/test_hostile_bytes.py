@@ -37,7 +37,7 @@ from pipeline.core.credentials import names_credential, query_credentials
 from pipeline.core.dead_letter import Letter
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.keys import decode_key
-from pipeline.core.model import Handshake, Record
+from pipeline.core.model import Handshake, Header, Record, Subscription
 from pipeline.core.outcome import Rejected
 from pipeline.core.redaction import mask, shown_host, shown_url
 from pipeline.core.shown import shown
@@ -46,7 +46,7 @@ from pipeline.http import credentials as static
 from pipeline.http import headers as fields
 from pipeline.http import response as answer
 from pipeline.http import response_redaction as echo
-from pipeline.http.destination import parse_url
+from pipeline.http.destination import parse_url, written_target
 from pipeline.http.handshake import verdict_of
 from pipeline.http.request import Target, request_head
 from pipeline.http.signature import Signer
@@ -257,6 +257,16 @@ READERS: Final[dict[str, Reader]] = {
     # Answers of receivers and token endpoints.
     "answer, Retry-After": lambda text: answer.retry_after_seconds(text, 0.0),
     "answer, repeated secrets": raw(lambda body: echo.without(body, (body[:65_536], b"secret"))),
+    "answer, secrets of a subscription": lambda text: echo.confidences(
+        Subscription("s", 1, "https://h/", headers=(Header("X-Key", text),)), None
+    ),
+    "token endpoint, repeated secrets": lambda text: oauth2.read_answer(
+        "https://example.com",
+        [text[:-1] + "x"],
+        400,
+        json.dumps({"error": "no", "error_description": text[:-1]}).encode("utf-8", "surrogatepass"),
+        0.0,
+    ),
     "answer, cut": raw(echo.whole_characters),
     "handshake": lambda text: verdict_of(
         answer.Answer(200, {"WebHook-Allowed-Origin": text, "WebHook-Allowed-Rate": text}), Handshake("a")
@@ -292,6 +302,7 @@ READERS: Final[dict[str, Reader]] = {
     "url, its query": lambda text: query_credentials(f"https://example.com/?{text}"),
     "header name": names_credential,
     "url": lambda text: (check_url(f"https://{text}", "auth"), parse_url(f"https://{text}")),
+    "url, as it is sent": lambda text: written_target(f"https://example.com/{text}?{text}"),
     "url, parsed": lambda text: parse_url(f"https://{text}/{text}"),
     "guard, host": Guard().verdict_on_host,
     "guard, address": Guard().verdict,

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.model import BasicAuth, Header, JwtProfileAuth, OAuth2Auth, Subscription, TokenAuth
+from pipeline.core.outcome import RESPONSE_EXCERPT_BYTES
 from pipeline.http.response_redaction import confidences, whole_characters, without
 
 SECRET = b"planted-secret"
@@ -115,6 +116,15 @@ def test_a_key_of_bytes_is_known() -> None:
     profile = JwtProfileAuth("http://t/", "i", "s", "a", b"planted \xff key of bytes", "HS256")
     secrets = confidences(Subscription("s", 0, "http://h/", auth=profile), None)
     assert without(b"<planted \xff key of bytes>", secrets) == b"<***>"
+
+
+@pytest.mark.parametrize("form", [FORMS["plain"], FORMS["JSON of .NET"], FORMS["percent-encoded"]])
+def test_of_a_long_secret_no_more_is_kept_than_an_excerpt_can_hold(form: Callable[[str], str]) -> None:
+    value = 'é+/"x' * 100_000
+    secrets = confidences(Subscription("s", 0, "http://h/", headers=(Header("X-Key", value),)), None)
+    assert max(map(len, secrets)) <= 6 * RESPONSE_EXCERPT_BYTES
+    excerpt = whole_characters(f"<{form(value)}".encode()[:RESPONSE_EXCERPT_BYTES])
+    assert without(excerpt, secrets) == b"<***"
 
 
 def test_short_values_are_not_looked_for() -> None:
