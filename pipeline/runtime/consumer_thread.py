@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 from aiokafka import TopicPartition
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
@@ -12,6 +12,8 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from pipeline.core.dispatcher import Dispatcher
+from pipeline.core.lease import Lease
 from pipeline.kafka.internals import (
     client_of,
     coordinator_of,
@@ -22,11 +24,9 @@ from pipeline.kafka.internals import (
     set_fetch,
 )
 from pipeline.kafka.records import AIOKafkaConsumer
-from pipeline.runtime.log_check import Committed
+from pipeline.kafka.topics import IsolationLevel
+from pipeline.runtime.log_check import Committed, LogCheck
 from pipeline.runtime.permitted_consumer import PermittedConsumerThread
-
-if TYPE_CHECKING:
-    from pipeline.runtime.consumer import DeliveryApp
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,15 @@ FETCH_WAIT_MS = 100
 fetch was sent has no part in it and waits for its end, so that one busy partition among idle ones would starve."""
 LEAVE_SECONDS = 5.0
 """How long a stop waits for the group; a worker that has not left it counts as dead after the session timeout."""
+
+
+class Seat(Protocol):
+    """What the thread needs of the application (consumer.py)."""
+
+    lease: Lease
+    isolation_level: IsolationLevel
+    log_check: LogCheck
+    dispatcher: Dispatcher
 
 
 class DeliveryConsumerThread(PermittedConsumerThread):
@@ -47,15 +56,19 @@ class DeliveryConsumerThread(PermittedConsumerThread):
         super().__init__(*args, **kwargs)
         self._out_of_range: dict[int, int] = {}
 
+    @property
+    def _seat(self) -> Seat:
+        return cast("Seat", self.app)
+
     async def on_start(self) -> None:
         """Start, and observe every heartbeat; the first one follows the subscription to topics."""
         await super().on_start()
         if self._consumer is not None:
-            keep_lease_of(self._consumer, cast("DeliveryApp", self.app).lease)
+            keep_lease_of(self._consumer, self._seat.lease)
 
     def _create_worker_consumer(self, transport: driver.Transport) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        set_fetch(consumer, wait_ms=FETCH_WAIT_MS, isolation_level=cast("DeliveryApp", self.app).isolation_level)
+        set_fetch(consumer, wait_ms=FETCH_WAIT_MS, isolation_level=self._seat.isolation_level)
         consumer.commit = partial(self._commit_with_notes, consumer.commit)
         return consumer
 
@@ -63,7 +76,7 @@ class DeliveryConsumerThread(PermittedConsumerThread):
         self, commit: Callable[[Mapping[TP, OffsetAndMetadata]], Awaitable[None]], offsets: Mapping[TP, Any]
     ) -> None:
         """Store the id of the topic with each offset of the source topic, which Faust can't do."""
-        app = cast("DeliveryApp", self.app)
+        app = self._seat
         topic, check = app.dispatcher.topic, app.log_check
         notes = {tp: check.note(tp.partition) if tp.topic == topic else "" for tp in offsets}
         await commit({tp: OffsetAndMetadata(offsets[tp].offset, note) for tp, note in notes.items()})
@@ -89,7 +102,7 @@ class DeliveryConsumerThread(PermittedConsumerThread):
             return await super()._fetch_records(consumer, active_partitions, timeout, max_records)
         except OffsetOutOfRangeError as error:
             tps: Mapping[TopicPartition, int] = error.args[0]
-            topic = cast("DeliveryApp", self.app).dispatcher.topic
+            topic = self._seat.dispatcher.topic
             self._out_of_range |= {tp.partition: at for tp, at in tps.items() if tp.topic == topic}
             others = [tp for tp in tps if tp.topic != topic]
             if others:  # changelogs
@@ -107,7 +120,7 @@ class DeliveryConsumerThread(PermittedConsumerThread):
     def highwater(self, tp: TP) -> int:
         """The end of what may be read: with an open transaction it lies before the end of the log."""
         stable = self._ensure_consumer().last_stable_offset(tp)
-        if cast("DeliveryApp", self.app).isolation_level == "read_uncommitted" or stable is None or stable < 0:
+        if self._seat.isolation_level == "read_uncommitted" or stable is None or stable < 0:
             return super().highwater(tp)
         return int(stable)
 
