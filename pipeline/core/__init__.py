@@ -1,13 +1,35 @@
 """The rules and the queues of delivery. No Kafka, HTTP, Faust or pydantic in here.
 
-model, outcome, policy          the values; what can happen in an attempt; what follows from it
-window                          what may be committed of one partition
-lane, in_flight, delivery       a subscription's queue and its states; an event on its way; one attempt to a decision
-partition, reconcile            the lanes of one partition; what people ask for, carried out
-dispatcher                      the partitions of one worker
-ports, observer, dead_letter    what the core asks of others, and what it tells them
-attempts, webhook_ids           what is remembered of failed attempts; the id that an event is sent under
-rate_limit, concurrency, lease  when an attempt may begin
-filters                         which events a subscription wants
-clock, errors, redaction        used by all of them
+What can happen, and what follows:
+
+model                        the values: events, rows, causes, and what is asked for
+outcome, policy              what happened in an attempt; what is done about it
+observer, dead_letter        what the core reports; an event that is given up
+ports                        what a lane asks of its partition, a partition of its worker, a worker of Kafka
+
+The way of one event:
+
+window                       what may be committed of one partition
+lane, lane_state             a subscription's queue in one partition; its states
+progress, unread, waiting    how far a lane has come; what of it is in the log; what waits
+in_flight, attempts          an event on its way; its attempts
+runner, delivery, waits      carries a lane's events; makes one attempt; waits between two
+rate_limit, concurrency      when an attempt may begin
+lease                        until when a worker may believe that its partitions are its own
+filters                      which events a subscription wants
+partition, dispatcher        the lanes of one partition; the partitions of one worker
+reconcile                    what people ask for, carried out
+lane_rows, rows              when cursor rows are written; rows that were read
+log_bounds                   whether an offset still means what it meant when it was noted
+
+Used by all packages:
+
+clock, errors, bounded       time; exceptions; a dict that forgets
+keys, urls, record_headers   record keys, URLs and the names of record headers
+credentials, redaction       which names mean credentials; what is masked
+encryption, derived_keys     secrets at rest
+webhook_ids                  the id that an event is sent under
+shown                        how values of unknown quality are shown
+socks_credentials            what a SOCKS proxy can be shown
+patches                      whether the changes to libraries took effect
 """

@@ -1,10 +1,11 @@
 """Health, metrics and a page for people, on Faust's own web server.
 
-server                                what is served
-access                                to whom
+server, gate                               what is served; how many connections, and for how long
+access                                     to whom
 admin_tokens, key_ring, key_source, jwks   signed tokens of operators
-problem, headers                      how answers look
-health, lanes, page, templates        the pages
+problem, headers                           how answers look
+health, lanes, presence, page              the pages (templates/ has their HTML)
+waiting                                    what is served while a worker waits for its rights
 """
 
 from pipeline.web.access import Access

@@ -169,3 +169,16 @@ print(*{{"aiokafka", "faust", "mode", "aiohttp", "pydantic"}} & set(sys.modules)
 """
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
     assert ended.stdout.split() == []
+
+
+PACKAGES = sorted(path.parent for path in (ROOT / "pipeline").rglob("__init__.py") if path.parent.name != "pipeline")
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.relative_to(ROOT).as_posix())
+def test_a_package_names_its_modules_in_its_first_lines(package: Path) -> None:
+    docstring = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+    columns = [line.split("  ")[0] for line in docstring.splitlines() if "  " in line]
+    named = sorted(name.strip() for column in columns for name in column.split(","))
+    there = [path.stem for path in package.glob("*.py") if path.stem != "__init__"]
+    inner = [path.name for path in package.iterdir() if (path / "__init__.py").exists()]
+    assert named == sorted(there + inner)
