@@ -8,7 +8,7 @@ create_app(settings, definition)
 
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any, Final, cast
@@ -175,7 +175,9 @@ class Engine(Service):
             await self._tokens.sweep()
 
 
-def create_app(settings: Settings, definition: Definition) -> DeliveryApp:
+def create_app(
+    settings: Settings, definition: Definition, former_topics: Mapping[int, str] | None = None
+) -> DeliveryApp:
     """The application of a worker; nothing is connected before it is started.
 
     Call it without a running event loop: Faust reads its entry points from the disk.
@@ -183,6 +185,7 @@ def create_app(settings: Settings, definition: Definition) -> DeliveryApp:
     Args:
         settings: from the environment.
         definition: of the API.
+        former_topics: see `LogCheck`.
 
     Raises:
         ConfigurationError: the file of ADMIN_JWKS can't be used.
@@ -209,7 +212,7 @@ def create_app(settings: Settings, definition: Definition) -> DeliveryApp:
     dead_letters = _dead_letters(definition, telemetry, ids)
     backlog = Backlog(connection, definition.source.topic, definition.source.isolation_level)
     app.isolation_level = definition.source.isolation_level
-    app.log_check = LogCheck(SourceLog(connection, definition.source.topic), telemetry)
+    app.log_check = LogCheck(SourceLog(connection, definition.source.topic), telemetry, former_topics)
     app.drain_seconds = settings.drain_seconds
     app.dispatcher = dispatcher = Dispatcher(
         definition.source.topic,

@@ -94,11 +94,12 @@ def create_worker_app(settings: Settings, *, with_web: bool = False) -> Delivery
     definition = load_definition(settings.api, settings.bootstrap_servers, settings.key_store_dir)
     _log_configuration(settings, definition)
     limit = raise_limit()
-    asyncio.run(_prepare(settings, definition, limit, with_web=with_web))
-    return as_worker(create_app(settings, definition))
+    former_topics = asyncio.run(_prepare(settings, definition, limit, with_web=with_web))
+    return as_worker(create_app(settings, definition, former_topics))
 
 
-async def _prepare(settings: Settings, definition: Definition, limit: int, *, with_web: bool) -> None:
+async def _prepare(settings: Settings, definition: Definition, limit: int, *, with_web: bool) -> dict[int, str]:
+    """See to the surroundings of a worker; returns what `fix_beginning` does."""
     findings = await examine(definition, settings.app, create=True)
     if findings.missing and not findings.problems:
         findings = await _until_allowed(settings, definition, findings, with_web=with_web)
@@ -110,7 +111,7 @@ async def _prepare(settings: Settings, definition: Definition, limit: int, *, wi
     short = shortage(limit, partitions=findings.partitions, max_in_flight=settings.max_in_flight)
     if short is not None:
         logger.warning("%s", short)
-    await fix_beginning(definition.source, settings.app, findings.partitions)
+    return await fix_beginning(definition.source, settings.app, findings.partitions)
 
 
 async def _until_allowed(settings: Settings, definition: Definition, findings: Findings, *, with_web: bool) -> Findings:

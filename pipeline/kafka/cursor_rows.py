@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,10 +14,10 @@ from pipeline.core.errors import BrokerError
 from pipeline.core.model import Cursor
 from pipeline.kafka.admin import unreachable
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.cursors import KEEP_ALIVE_KEY
+from pipeline.kafka.cursors import KEEP_ALIVE_KEY, SOURCE_KEY
 from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer, Sieve
-from pipeline.kafka.row_format import decode
+from pipeline.kafka.row_format import decode, read_topic_id
 from pipeline.kafka.topics import count_partitions
 
 logger = logging.getLogger(__name__)
@@ -53,10 +54,35 @@ async def read_rows(
     Raises:
         BrokerError: the cluster can't be reached, has no such topic, or does not answer in time.
     """
+    async with _reader(connection, topic, None if keys is None else frozenset(keys)) as (consumer, found):
+        values = {place: value for place, value in found.items() if place[0] not in (KEEP_ALIVE_KEY, SOURCE_KEY)}
+        numbers = {partition for _, partition in values}
+        ends = await consumer.end_offsets([TopicPartition(source, number) for number in numbers])
+    return [
+        Row(key, partition, _decoded(value), ends[TopicPartition(source, partition)])
+        for (key, partition), value in sorted(values.items())
+    ]
+
+
+async def read_topic_ids(connection: KafkaConnection, topic: str) -> dict[int, str]:
+    """Of which source topic, by its id, each partition has last been delivered; those of which none is noted left out.
+
+    Raises:
+        BrokerError: as `read_rows`.
+    """
+    async with _reader(connection, topic, frozenset({SOURCE_KEY})) as (_, values):
+        found = {partition: read_topic_id(value) for (_, partition), value in values.items()}
+    return {partition: topic_id for partition, topic_id in found.items() if topic_id is not None}
+
+
+@asynccontextmanager
+async def _reader(
+    connection: KafkaConnection, topic: str, keys: frozenset[bytes] | None
+) -> AsyncIterator[tuple[AIOKafkaConsumer, dict[tuple[bytes, int], bytes]]]:
+    """A consumer, and the newest value of each of the *keys*, or of all, that it has read in each partition."""
     count = await count_partitions(connection, topic)
-    places = [TopicPartition(topic, number) for number in range(count)]
     sieve = Sieve()
-    sieve.keys = None if keys is None else frozenset(keys)
+    sieve.keys = keys
     consumer = AIOKafkaConsumer(
         isolation_level="read_committed",
         enable_auto_commit=False,
@@ -68,21 +94,15 @@ async def read_rows(
     try:
         async with asyncio.timeout(READ_SECONDS):
             await consumer.start()
-            values = await _read(consumer, places)
-            if sieve.keys is not None:
-                values = {place: value for place, value in values.items() if place[0] in sieve.keys}
-            numbers = {partition for _, partition in values}
-            ends = await consumer.end_offsets([TopicPartition(source, number) for number in numbers])
+            values = await _read(consumer, [TopicPartition(topic, number) for number in range(count)])
+            # Some of others get through the sieve, too.
+            yield consumer, {place: value for place, value in values.items() if keys is None or place[0] in keys}
     except TimeoutError:
         raise BrokerError(f"topic {topic}: was not read in {READ_SECONDS:.0f} s") from None
     except (KafkaError, OSError) as error:
         raise BrokerError(unreachable(connection, error)) from error
     finally:
         await disconnect(consumer)
-    return [
-        Row(key, partition, _decoded(value), ends[TopicPartition(source, partition)])
-        for (key, partition), value in sorted(values.items())
-    ]
 
 
 async def _read(consumer: AIOKafkaConsumer, places: list[TopicPartition]) -> dict[tuple[bytes, int], bytes]:
@@ -96,7 +116,7 @@ async def _read(consumer: AIOKafkaConsumer, places: list[TopicPartition]) -> dic
             for record in records:
                 if record.value is None:
                     values.pop((record.key, place.partition), None)
-                elif record.key != KEEP_ALIVE_KEY:
+                else:
                     values[record.key, place.partition] = record.value
         # Markers of transactions are records that are never handed out; the position passes over them.
         left = {place: end for place, end in left.items() if await consumer.position(place) < end}

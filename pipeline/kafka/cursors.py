@@ -31,7 +31,7 @@ from pipeline.core.rows import Row
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import disconnect, is_broken
 from pipeline.kafka.records import AIOKafkaConsumer
-from pipeline.kafka.row_format import encode, read_row
+from pipeline.kafka.row_format import encode, read_row, read_topic_id
 from pipeline.observability.instruments import LineLimit
 
 logger = logging.getLogger(__name__)
@@ -53,6 +53,9 @@ KEEP_ALIVE_SECONDS: Final = 12 * 3600.0
 (`transactional.id.expiration.ms`), and the rows of a partition where nothing went wrong for so long with it."""
 KEEP_ALIVE_KEY: Final = b"\xffkeep-alive"
 """No subscription has it, for it is not UTF-8; its value is always null, so compaction takes it away."""
+SOURCE_KEY: Final = b"\xffsource-topic"
+"""Nor this one; its value is the id of the topic whose events the partition's lanes were last given. Kafka deletes the
+group's offsets with a topic: without it, one that is made again would look like one that was never read."""
 
 
 @dataclass(slots=True)
@@ -92,6 +95,7 @@ class KafkaRows:
         self._group = _Group()
         self._wanted = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
+        self._noted_topic_id: str | None = None
         self._fenced = False
         self._closing = False
         self._lines = LineLimit()
@@ -114,6 +118,9 @@ class KafkaRows:
             raise
         except (KafkaError, OSError) as error:
             raise BrokerError(f"rows of {self._place} can't be loaded: {error}") from error
+        if self.topic_id is not None and self.topic_id != self._noted_topic_id:
+            self._group.rows[SOURCE_KEY] = self.topic_id.encode()
+            self._wanted.set()
         self._writer = asyncio.get_running_loop().create_task(self._write_groups())
         return rows
 
@@ -144,6 +151,8 @@ class KafkaRows:
     def _take(self, rows: dict[bytes, Row], key: bytes | None, value: bytes | None) -> None:
         if key is None:
             logger.warning("ignoring a record of %s without a key", self._place)
+        elif key == SOURCE_KEY:
+            self._noted_topic_id = read_topic_id(value)
         elif value is None:
             rows.pop(key, None)
         else:

@@ -1,6 +1,7 @@
 """Cursor rows as bytes: JSON, every value of it judged, since whoever can write to the topic may have written it."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
@@ -13,6 +14,8 @@ from pipeline.core.rows import Row, UnreadableRow
 LONGEST_ROW: Final = 65_536
 """In bytes. Ours are a few hundred; a cause repeats at most a few hundred characters of others' texts."""
 
+_TOPIC_ID: Final = re.compile(rb"[A-Za-z0-9_-]{22}")
+"""Sixteen bytes in base64url, as Kafka's tools show them."""
 _LATEST: Final = 253_402_300_799.0
 """The last second of the year 9999 (RFC 3339 has no later one), Unix seconds."""
 
@@ -63,6 +66,12 @@ def read_row(value: bytes) -> Row:
         return decode(value)
     except ValueError as error:
         return UnreadableRow(str(error), _place(value))
+
+
+def read_topic_id(value: bytes | None) -> str | None:
+    """The id of a topic as it is noted for a partition; None for what is none, whoever wrote it."""
+    text = b"" if value is None else value
+    return text.decode() if _TOPIC_ID.fullmatch(text) else None
 
 
 def _place(value: bytes) -> int | None:

@@ -5,24 +5,34 @@ partition of the topic: with `latest` it would skip the first events of every ne
 describes). Therefore a client outside the group commits the end of every existing partition once, at the first start.
 Kafka accepts such a commit only while the group has no members: a second client is refused, and no offset moves while a
 worker delivers. From then on, a partition without an offset is new, and workers read it from its beginning.
+
+Kafka deletes the offsets of a topic with it, so a topic that was deleted and created again looks like one that was never
+read. The id that the owners of partitions store beside their rows (kafka/cursors.py) tells them apart: nothing of the new
+topic was delivered, and it is read from its beginning.
 """
 
 import logging
+from collections.abc import Mapping
 
 from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaError
 
 from pipeline.core.errors import BrokerError
-from pipeline.kafka.admin import administration, unreachable
+from pipeline.kafka.admin import administration, partition_counts, unreachable
+from pipeline.kafka.cursor_rows import read_topic_ids
 from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
-from pipeline.kafka.topics import Source
+from pipeline.kafka.source_log import SourceLog
+from pipeline.kafka.topics import Source, cursors_topic
 
 logger = logging.getLogger(__name__)
 
 
-async def fix_beginning(source: Source, group: str, partitions: int) -> None:
+async def fix_beginning(source: Source, group: str, partitions: int) -> dict[int, str]:
     """Commit the ends of the source topic, if it is to be read from there and the group has no offset in it yet.
+
+    Returns:
+        The id of the topic that each partition without an offset was last delivered of, where one is noted.
 
     Args:
         source: the topic.
@@ -32,13 +42,42 @@ async def fix_beginning(source: Source, group: str, partitions: int) -> None:
     Raises:
         BrokerError: the cluster can't be reached, or does not let this user read the group's offsets or commit any.
     """
-    if source.auto_offset_reset != "latest":
-        return
     places = [TopicPartition(source.topic, number) for number in range(partitions)]
     async with administration(source.connection) as admin:
         found = await admin.list_consumer_group_offsets(group, partitions=places)
-    if all(place.offset < 0 for place in found.values()):
-        await _commit_ends(source, group, places)
+    new = [place.partition for place, offset in found.items() if offset.offset < 0]
+    known = await _noted_topic_ids(source, group) if new else {}
+    noted = {number: known[number] for number in new if number in known}
+    if source.auto_offset_reset == "latest" and len(new) == partitions:
+        if not noted:
+            await _commit_ends(source, group, places)
+        elif await _is_of(source, noted):
+            logger.warning(
+                "topic %s: the group %s has lost its offsets: they were deleted, or have expired; what came since is "
+                "not delivered, for autoOffsetReset is latest",
+                source.topic,
+                group,
+            )
+            await _commit_ends(source, group, places)
+    return noted
+
+
+async def _noted_topic_ids(source: Source, app: str) -> dict[int, str]:
+    topic = cursors_topic(app)
+    async with administration(source.connection) as admin:
+        exists = topic in await partition_counts(admin)
+    # The embedded broker has no topic ids.
+    return await read_topic_ids(source.connection, topic) if exists and not source.connection.embedded else {}
+
+
+async def _is_of(source: Source, noted: Mapping[int, str]) -> bool:
+    """Whether the source topic is the one whose id is noted."""
+    log = SourceLog(source.connection, source.topic)
+    try:
+        bounds = await log.look(list(noted))
+    finally:
+        await log.close()
+    return {bound.topic_id for bound in bounds.values()} == set(noted.values())
 
 
 async def _commit_ends(source: Source, group: str, places: list[TopicPartition]) -> None:

@@ -59,11 +59,13 @@ class LogCheck:
     Args:
         source: asks the brokers.
         telemetry: records the breaks found.
+        former: the ids of the topics that partitions without an offset were last delivered of (initial_offsets.py).
     """
 
-    def __init__(self, source: SourceLog, telemetry: Telemetry) -> None:
+    def __init__(self, source: SourceLog, telemetry: Telemetry, former: Mapping[int, str] | None = None) -> None:
         self._source = source
         self._telemetry = telemetry
+        self._former = dict(former or {})
         self._logs: dict[int, LogBounds] = {}
         self._suspect: set[int] = set()
         self._is_another = False
@@ -76,23 +78,23 @@ class LogCheck:
     async def begin(self, committed: Mapping[int, Committed]) -> tuple[dict[int, int], dict[int, LogBounds]]:
         """The offset at which to continue in each assigned partition, and the current logs."""
         logs = await self._source.look(list(committed))
-        # Kafka deletes a topic's offsets with it; then only a worker that read that topic can tell.
+        # Kafka deletes a topic's offsets with it; then only a worker that read that topic can tell, or its stored id.
         self._is_another = any(self.is_another(log.topic_id) for log in logs.values())
         self._suspect.clear()
         self._logs, places = {}, {}
         for number, log in logs.items():
-            place = committed[number]
+            place, former = committed[number], self._former.pop(number, None)
             found = None if place.offset is None else find_break(place.offset, place.topic_id, log)
             self._logs[number] = replace(log, former_id=place.topic_id, broken=found)
             if place.offset is None:
-                places[number] = self._begin_without_place(number, log)
+                places[number] = self._begin_without_place(number, log, former)
             else:
                 places[number] = place.offset if found is None else found.goes_on_at
         return places, self._logs
 
-    def _begin_without_place(self, number: int, log: LogBounds) -> int:
+    def _begin_without_place(self, number: int, log: LogBounds, former: str | None) -> int:
         """The beginning of a partition without a committed offset: it is new (initial_offsets.py), or its topic is."""
-        if self._is_another:
+        if self._is_another or (former is not None and log.topic_id not in {None, former}):
             # Reported now, because at the next assignment this topic is the known one.
             self._telemetry.log_broken(number, Break("recreated", 0, log.begin))
         return log.begin

@@ -2,13 +2,16 @@
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 from aiokafka import AIOKafkaConsumer
 
 from pipeline.core.errors import BrokerError
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.topics import Source
+from pipeline.kafka.cursors import KafkaRows
+from pipeline.kafka.source_log import SourceLog
+from pipeline.kafka.topics import Source, cursors_topic
 from pipeline.runtime.initial_offsets import fix_beginning
 from tests.support.brokers import TestBroker
 
@@ -45,6 +48,41 @@ async def test_with_latest_the_ends_are_committed_at_the_first_start_alone(kafka
     assert await kafka.committed(group, source.topic) == {0: 3, 1: 0}, (
         "a new partition is to be read from its beginning"
     )
+
+
+@pytest.mark.parametrize("reset", ["latest", "earliest"])
+async def test_of_another_topic_than_the_one_that_was_delivered_nothing_is_passed_over(
+    kafka: TestBroker, source: Source, reset: Literal["latest", "earliest"]
+) -> None:
+    group = f"{source.topic}-group"
+    await note(kafka, group, "AAAAAAAAAAAAAAAAAAAAAA")
+    found = await fix_beginning(replace(source, auto_offset_reset=reset), group, 2)
+    assert found == {0: "AAAAAAAAAAAAAAAAAAAAAA"}
+    assert await kafka.committed(group, source.topic) == {}
+
+
+async def test_a_group_that_has_lost_its_offsets_goes_on_at_the_end_and_says_so(
+    kafka: TestBroker, source: Source, caplog: pytest.LogCaptureFixture
+) -> None:
+    group = f"{source.topic}-group"
+    log = SourceLog(kafka.connection, source.topic)
+    bounds = await log.look([0])
+    await log.close()
+    await note(kafka, group, bounds[0].topic_id)
+    await fix_beginning(source, group, 2)
+    assert await kafka.committed(group, source.topic) == {0: 3, 1: 0}
+    assert f"the group {group} has lost its offsets" in caplog.text
+
+
+async def note(kafka: TestBroker, group: str, topic_id: str | None) -> None:
+    """Open partition 0, as its owner does."""
+    topic = await kafka.create_topic(cursors_topic(group), 2, {"cleanup.policy": "compact"})
+    rows = KafkaRows(kafka.connection, topic, 0, on_written=lambda _: None)
+    rows.topic_id = topic_id
+    try:
+        await rows.open()
+    finally:
+        await rows.close()
 
 
 async def test_with_earliest_nothing_is_committed(kafka: TestBroker, source: Source) -> None:

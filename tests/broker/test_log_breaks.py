@@ -49,6 +49,12 @@ async def delete_records(found: Cluster, before: int) -> None:
         await admin.delete_records({TopicPartition(found.topic, 0): RecordsToDelete(before_offset=before)})
 
 
+def begin_at(found: Cluster, reset: str) -> None:
+    """Let workers begin there while the group has no place."""
+    path = Path(found.environment["WEBHOOKS_API"])
+    path.write_text(path.read_text().replace('"autoOffsetReset": "earliest"', f'"autoOffsetReset": "{reset}"'))
+
+
 async def commit(found: Cluster, offset: int) -> None:
     """What `kafka-consumer-groups --reset-offsets` does; no worker may run."""
     consumer = AIOKafkaConsumer(
@@ -141,6 +147,28 @@ async def test_a_topic_made_again_while_nobody_runs_is_delivered_from_its_beginn
     await found.store.resume("failing")
     await recorder.until(lambda: [call.body for call in recorder.of("failing")] == [b"old", b"new"])
     assert not [call for call in recorder.of("sub-1")[10:] if call.body.startswith(b"old")]
+
+
+@pytest.mark.parametrize("reset", ["earliest", "latest"])
+async def test_events_of_a_topic_made_again_while_nobody_runs_do_not_pass_for_those_before_a_first_start(
+    found: Cluster, recorder: Recorder, reset: str
+) -> None:
+    begin_at(found, reset)
+    first = await found.start_worker()
+    await found.until_ready()
+    await found.produce(events(10, "old"), partition=0)
+    await until_committed(found, 10)
+    assert await first.terminate() == 0
+
+    await make_again(found)
+    await found.produce(events(20, "new"), partition=0)
+    second = await found.start_worker()
+    await found.until_ready(second)
+    await until_committed(found, 20)
+    assert bodies(recorder)[10:] == [f"new {number}" for number in range(20)]
+    assert await counted(second, 'webhooks_log_breaks_total{kind="recreated"}') == 1
+    assert "partition 0: the source topic was deleted and made again" in (await warnings(second))[0]
+    assert "log.broken" in second.output()
 
 
 async def test_an_offset_beyond_the_end_of_the_log_becomes_its_end(found: Cluster, recorder: Recorder) -> None:

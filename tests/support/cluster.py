@@ -19,6 +19,7 @@ from cryptography.fernet import Fernet
 
 from pipeline.config.definition import Definition, parse_definition
 from pipeline.core.model import Cursor
+from pipeline.kafka.cursors import SOURCE_KEY
 from pipeline.kafka.row_format import decode
 from pipeline.kafka.topics import cursors_topic, tokens_topic
 from pipeline.runtime.topics import ensure_topics
@@ -214,6 +215,8 @@ class Cluster:
         """The cursor rows as they stand, by partition and subscription."""
         rows: dict[tuple[int, str], Cursor] = {}
         for record in await self.broker.read(f"{self.app}.cursors", committed_only=not self.broker.embedded):
+            if record.key == SOURCE_KEY:
+                continue
             key = (record.partition, (record.key or b"").decode())
             if record.value is None:
                 rows.pop(key, None)

@@ -86,6 +86,22 @@ async def test_a_topic_made_again_is_known_to_who_has_read_the_former_one_where_
     assert not check.is_another("b")
 
 
+async def test_a_topic_made_again_is_known_by_what_was_noted_of_the_former_one_and_said_once() -> None:
+    telemetry = Telemetry()
+    logs = {f"p{number}": LogBounds(0, 20, "b") for number in range(3)}
+    check = LogCheck(Brokers(**logs), telemetry, {0: "a", 1: "b"})
+    committed = {number: Committed(None) for number in range(3)}
+    assert (await check.begin(committed))[0] == (await check.begin(committed))[0] == {0: 0, 1: 0, 2: 0}
+    assert telemetry.log_breaks["recreated"] == 1
+
+
+async def test_what_was_noted_counts_no_more_where_the_new_topic_has_an_offset() -> None:
+    telemetry = Telemetry()
+    check = LogCheck(Brokers(p0=LogBounds(0, 20, "b")), telemetry, {0: "a"})
+    assert (await check.begin({0: Committed(7, "b")}))[0] == {0: 7}
+    assert not any(telemetry.log_breaks.values())
+
+
 async def test_without_ids_nothing_is_noted_and_a_place_in_the_log_is_good() -> None:
     check, telemetry = check_of(Brokers(p0=LogBounds(0, 9)))
     assert (await check.begin({0: Committed(5)}))[0] == {0: 5}
