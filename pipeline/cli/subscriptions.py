@@ -12,12 +12,22 @@ import click
 from pipeline.cli.noted import UNKNOWN, Noted, legend, read_noted, shown, summary
 from pipeline.cli.output import Format, as_json, as_table, as_yaml, output_option, say
 from pipeline.cli.running import configured, errors_as_sentences
-from pipeline.cli.standing import refuse_other_than_next, replayed, standings
+from pipeline.cli.standing import (
+    Account,
+    Standing,
+    Told,
+    account_of_waiting,
+    places_since,
+    refuse_other_than_next,
+    replayed,
+    shown_account,
+)
 from pipeline.config.documents import parse_documents, read_documents
 from pipeline.core.errors import BrokerError, ConfigurationError, WebhooksError
 from pipeline.core.redaction import shown_url
 from pipeline.core.shown import safe
 from pipeline.kafka.topics import count_partitions, end_offset
+from pipeline.subscriptions.resolve import replay_time_ms
 from pipeline.subscriptions.session import opened_store
 from pipeline.subscriptions.store import Change, SubscriptionStore
 
@@ -151,7 +161,7 @@ def reencrypt() -> None:
 @output_option
 def pause(subscription: str, output: Format) -> None:
     """Pause a subscription, as the publisher; its events wait."""
-    _change(lambda store: store.pause(subscription), output)
+    _change(lambda store: store.pause(subscription), output, account=account_of_waiting(subscription))
 
 
 @command.command()
@@ -159,7 +169,7 @@ def pause(subscription: str, output: Format) -> None:
 @output_option
 def resume(subscription: str, output: Format) -> None:
     """Resume after a pause, a stop or a failure."""
-    _change(lambda store: store.resume(subscription), output)
+    _change(lambda store: store.resume(subscription), output, account=account_of_waiting(subscription))
 
 
 @command.command()
@@ -167,7 +177,7 @@ def resume(subscription: str, output: Format) -> None:
 @output_option
 def start(subscription: str, output: Format) -> None:
     """Resume after a stop or a failure, as the consumer."""
-    _change(lambda store: store.start(subscription), output)
+    _change(lambda store: store.start(subscription), output, account=account_of_waiting(subscription))
 
 
 @command.command()
@@ -175,7 +185,7 @@ def start(subscription: str, output: Format) -> None:
 @output_option
 def stop(subscription: str, output: Format) -> None:
     """Stop a subscription, as the consumer; its events wait."""
-    _change(lambda store: store.stop(subscription), output)
+    _change(lambda store: store.stop(subscription), output, account=account_of_waiting(subscription))
 
 
 @command.command()
@@ -186,11 +196,11 @@ def stop(subscription: str, output: Format) -> None:
 def skip(subscription: str, partition: int, offset: int, output: Format) -> None:
     """Skip the event at OFFSET of PARTITION, if it is the next one there."""
 
-    async def refused() -> None:
-        refuse_other_than_next(await standings(*configured(), subscription), partition, offset)
+    async def account(found: list[Standing]) -> list[Told]:
+        return refuse_other_than_next(found, partition, offset)
 
     place = Place(partition, offset, is_event=True)
-    _change(lambda store: store.skip(subscription, partition, offset), output, place, refused)
+    _change(lambda store: store.skip(subscription, partition, offset), output, place, Account(subscription, account))
 
 
 @command.command()
@@ -216,22 +226,24 @@ def replay(
     A replay does not move forward over waiting events, unless --discard-waiting is set.
     """
     discards = discard_waiting or None
+
+    async def account(found: list[Standing]) -> list[Told]:
+        definition = configured()[1]
+        numbers = [each.partition for each in found]
+        places: dict[int, int | None] = {} if partition is None else {partition: offset}
+        if since is not None:
+            places = await places_since(definition, numbers, replay_time_ms(since))
+        return await replayed(definition, subscription, found, places, discards=discard_waiting)
+
+    said = Account(subscription, account, is_said_before=discard_waiting)
     if since is not None and partition is None and offset is None:
-        _change(lambda store: store.replay_since(subscription, since, discard_waiting=discards), output)
+        _change(lambda store: store.replay_since(subscription, since, discard_waiting=discards), output, account=said)
     elif since is None and partition is not None and offset is not None:
-
-        async def told() -> None:
-            settings, definition = configured()
-            found = await standings(settings, definition, subscription)
-            places: dict[int, int | None] = {partition: offset}
-            for line in await replayed(definition, subscription, found, places, discards=discard_waiting):
-                say(line, err=True)
-
         _change(
             lambda store: store.replay(subscription, partition, offset, discard_waiting=discards),
             output,
             Place(partition, offset),
-            told,
+            said,
         )
     else:
         raise click.UsageError("name the start: --partition and --offset, or --since alone")
@@ -282,19 +294,23 @@ def _change(
     work: Callable[[SubscriptionStore], Awaitable[Change]],
     output: Format,
     place: Place | None = None,
-    first: Callable[[], Awaitable[None]] | None = None,
+    account: Account | None = None,
 ) -> None:
-    """Make the change, and print it. Before that, check that *place* exists, then run *first*."""
+    """Make the change, and print it. Before that, check that *place* exists, then give the *account*."""
 
-    async def checked(store: SubscriptionStore) -> Change:
+    async def checked(store: SubscriptionStore) -> tuple[Change, list[Told] | str | None]:
+        if account is not None:
+            await store.get(account.subscription)
         if place is not None:
             await _has_place(place)
-        if first is not None:
-            await first()
-        return await work(store)
+        told = None if account is None else await account.tell(output)
+        return await work(store), told
 
-    change = _with_store(checked)
-    say(as_json(_shown(change)) if output == "json" else _sentence(change))
+    change, told = _with_store(checked)
+    if output == "json":
+        say(as_json({**_shown(change), **shown_account(told)}))
+    else:
+        say(_sentence(change))
 
 
 async def _has_place(place: Place) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from pipeline.config.definition import Definition
 from pipeline.config.keystores.opening import Opener
+from pipeline.config.schema import read
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import (
     DEFAULT_RETRYABLE_STATUSES,
@@ -182,6 +183,16 @@ def _wish(subscription: wire.WireSubscription) -> Wish:
     if subscription.status == "PAUSED":
         return Wish.PAUSED
     return Wish.STOPPED if subscription.consumer_status == "STOPPED" else Wish.DELIVER
+
+
+def replay_time_ms(timestamp: str) -> int:
+    """The time of a replay in Unix milliseconds.
+
+    Raises:
+        ConfigurationError: it is no `timestamp` of a `resumeFrom`.
+    """
+    read(wire.ResumeFrom, {"timestamp": timestamp}, "resumeFrom")
+    return int(instant(timestamp) * 1000)
 
 
 def _resume_from(resume: wire.ResumeFrom | None) -> ResumeFrom | None:

@@ -29,7 +29,11 @@ TWO = {"id": "sub-2", "configuration": {"callbackUrl": "https://example.com/two"
 @pytest.fixture
 async def webhooks(broker: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]) -> Webhooks:
     """An application whose topics exist."""
-    name = unique_name("cli")
+    return await prepared(broker, tmp_path, unique_name("cli"))
+
+
+async def prepared(broker: TestBroker, tmp_path: Path, name: str) -> Webhooks:
+    """An application of this name whose topics exist."""
     await broker.create_topic(f"{name}.subscriptions", 1, {"cleanup.policy": "compact"})
     await broker.create_topic(f"{name}.cursors", 3, {"cleanup.policy": "compact"})
     source = await broker.create_topic(f"{name}-events", 3)
@@ -360,19 +364,108 @@ async def test_an_event_that_can_t_be_sent_is_a_sentence(
         assert ended.err.startswith(f"Error: {sentence}")
 
 
+async def commit(webhooks: Webhooks, broker: TestBroker, offsets: dict[int, int]) -> None:
+    """What workers have committed by now."""
+    places = {TopicPartition(source_of(webhooks), number): offset for number, offset in offsets.items()}
+    consumer = AIOKafkaConsumer(
+        group_id=webhooks.environment["WEBHOOKS_APP"],
+        enable_auto_commit=False,
+        **broker.connection.client_options(),
+    )
+    try:
+        await consumer.start()
+        consumer.assign(list(places))
+        await consumer.commit(places)
+    finally:
+        await consumer.stop()
+
+
+async def test_a_command_says_how_many_events_wait_in_which_partitions(webhooks: Webhooks, broker: TestBroker) -> None:
+    await apply(webhooks, ONE)
+    for partition in range(3):
+        await broker.produce(source_of(webhooks), *[(b"sub-1", b""), (b"sub-2", b"")] * 5, partition=partition)
+    await commit(webhooks, broker, {0: 2, 1: 10, 2: 10})
+    await note(webhooks, broker, (1, "sub-1", FAILED))
+
+    for words in (["pause"], ["resume"], ["stop"], ["start"]):
+        ended = await webhooks.run("subscriptions", *words, "sub-1")
+        assert ended.err.splitlines() == [
+            "partition 0: up to 4 events wait, from 2 on",
+            "partition 1: failure, up to 4 events wait, from 2 on",
+            "partition 2: no event waits",
+        ]
+    ended = await webhooks.run("subscriptions", "pause", "sub-1", "--output", "json")
+    assert ended.err == ""
+    assert json.loads(ended.out)["partitions"] == [
+        {"partition": 0, "status": None, "next": 2, "waitingAtMost": 4},
+        {"partition": 1, "status": "failure", "next": 2, "waitingAtMost": 4},
+        {"partition": 2, "status": None, "next": 10, "waitingAtMost": 0},
+    ]
+
+
+async def test_partitions_that_are_alike_share_a_line(webhooks: Webhooks) -> None:
+    await apply(webhooks, ONE)
+    ended = await webhooks.run("subscriptions", "pause", "sub-1")
+    assert ended.err == "partitions 0-2: where it stands is not known: no worker has begun there\n"
+
+
+async def test_a_replay_since_a_time_says_what_it_does_in_each_partition(
+    kafka: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]
+) -> None:
+    webhooks = await prepared(kafka, tmp_path, unique_name("cli"))
+    await apply(webhooks, ONE)
+    for partition in range(3):
+        await kafka.produce(source_of(webhooks), *[(b"sub-1", b""), (b"sub-2", b"")] * 5, partition=partition)
+    await commit(webhooks, kafka, {0: 2, 1: 10})
+    since = ["subscriptions", "replay", "sub-1", "--since"]
+
+    back = await webhooks.run(*since, "2020-01-31T12:00:00Z")
+    assert back.err.splitlines() == [
+        "partition 0: sends up to 1 event again, from 0 up to 2",
+        "partition 1: sends up to 5 events again, from 0 up to 10",
+        "partition 2: where it stands is not known: no worker has begun there",
+    ]
+    stays = await webhooks.run(*since, "2190-01-31T12:00:00Z")
+    assert stays.err.splitlines()[:2] == [
+        "partition 0: stays at 2, because up to 4 events wait before 10; --discard-waiting discards them",
+        "partition 1: sends no event again",
+    ]
+    discards = await webhooks.run(*since, "2190-01-31T12:00:00Z", "--discard-waiting", "--output", "json")
+    assert discards.err.splitlines()[0] == "partition 0: discards up to 4 events, from 2 up to 10"
+    assert json.loads(discards.out)["partitions"] == [
+        {"partition": 0, "next": 2, "from": 10, "discardedAtMost": 4},
+        {"partition": 1, "next": 10, "from": 10, "sentAgainAtMost": 0},
+        {"partition": 2, "problem": "no worker has begun there"},
+    ]
+
+
+async def test_without_the_rows_a_command_works_and_says_what_it_can_not_tell(
+    broker: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]
+) -> None:
+    name = unique_name("cli")
+    await broker.create_topic(f"{name}.subscriptions", 1, {"cleanup.policy": "compact"})
+    source = await broker.create_topic(f"{name}-events", 2)
+    webhooks = application(tmp_path, name, broker.bootstrap, source=source)
+    await apply(webhooks, TWO)
+    await broker.produce(source, (b"sub-2", b""), partition=0)
+
+    for words in (
+        ["pause", "sub-2"],
+        ["skip", "sub-2", "0", "0"],
+        ["replay", "sub-2", "--partition", "0", "--offset", "0"],
+        ["replay", "sub-2", "--since", "2020-01-31T12:00:00Z", "--discard-waiting"],
+    ):
+        ended = await webhooks.run("subscriptions", *words)
+        assert ended.code == 0
+        assert f"where it stands is not known: topic {name}.cursors: " in ended.err
+
+
 async def test_a_replay_forward_is_refused_with_the_number_of_events_that_wait_unless_they_may_be_discarded(
     webhooks: Webhooks, broker: TestBroker
 ) -> None:
     await apply(webhooks, ONE)
-    source, app = source_of(webhooks), webhooks.environment["WEBHOOKS_APP"]
-    await broker.produce(source, *[(b"sub-1", b""), (b"sub-2", b"")] * 5, partition=0)
-    consumer = AIOKafkaConsumer(group_id=app, enable_auto_commit=False, **broker.connection.client_options())
-    try:
-        await consumer.start()
-        consumer.assign([TopicPartition(source, 0)])
-        await consumer.commit({TopicPartition(source, 0): 2})
-    finally:
-        await consumer.stop()
+    await broker.produce(source_of(webhooks), *[(b"sub-1", b""), (b"sub-2", b"")] * 5, partition=0)
+    await commit(webhooks, broker, {0: 2})
     forward = ["subscriptions", "replay", "sub-1", "--partition", "0", "--offset", "8"]
 
     refused = await webhooks.run(*forward)
@@ -382,9 +475,9 @@ async def test_a_replay_forward_is_refused_with_the_number_of_events_that_wait_u
     )
     done = await webhooks.run(*forward, "--discard-waiting")
     assert (done.code, done.out) == (0, "sub-1 updated, revision 1\n")
-    assert "partition 0: up to 3 events from 2 on are discarded" in done.err
+    assert "partition 0: discards up to 3 events, from 2 up to 8" in done.err
     back = await webhooks.run("subscriptions", "replay", "sub-1", "--partition", "0", "--offset", "0")
-    assert "partition 0: 1 events from 0 up to 2 are sent again" in back.err
+    assert "partition 0: sends up to 1 event again, from 0 up to 2" in back.err
     passed = await webhooks.run("subscriptions", "skip", "sub-1", "0", "1")
     assert (passed.code, passed.out) == (1, "")
     assert "offset: 1 is not the next event in partition 0; allowed: 2; nothing was changed" in passed.err
