@@ -11,6 +11,7 @@ from typing import Protocol
 
 from pipeline.core.lane import UNKNOWN_RULES, Lane
 from pipeline.core.lane_rows import LaneRows
+from pipeline.core.lane_state import LaneState
 from pipeline.core.log_bounds import LogBounds, find_break
 from pipeline.core.model import (
     Cause,
@@ -50,6 +51,21 @@ def status_of(subscription: Subscription, now: float) -> Status:
 def moved(row: Cursor, place: int) -> Cursor:
     """The row of a lane that goes on at another event: the tries of the former one count no more."""
     return Cursor(place, row.status, row.cause, revision=row.revision)
+
+
+def is_next_event(lane: Lane, offset: int, dispatched: int) -> bool | None:
+    """Whether the lane's next event is at *offset*; None where the log alone can tell.
+
+    A lane that has left its events to the log stands at a place where another subscription's event may be.
+    """
+    here = lane.next
+    if lane.state is LaneState.LIVE or not here <= offset < dispatched:
+        return offset == here < dispatched
+    known = [each for each, flight in lane.in_flight.items() if not flight.claimed]
+    known += [event.offset for event in lane.queue]
+    known += [lane.shelved.offset] if lane.shelved is not None else []
+    is_known = here in known or (lane.cause is not None and lane.cause.offset == here)
+    return offset == here if is_known else None
 
 
 class LaneHolder(Home, Protocol):
@@ -246,27 +262,15 @@ class Wishes:
                     return
                 lane.progress.revision = subscription.revision
                 self._go_back(lane, offset)
-            case Skip(partition, offset) if (
-                partition == self._partition.number and lane.next == offset < self._partition.dispatched
-            ):
-                self._worker.telemetry.dropped(
-                    "skipped", subscription=lane.name, partition=self._partition.number, offset=offset
-                )
-                lane.progress.revision = subscription.revision
-                lane.skip(offset)
-            case Skip(partition, offset):
-                if partition == self._partition.number:
-                    logger.warning(
-                        "subscription %s: the event to be skipped, %d of partition %d, is not the next one or has not "
-                        "come yet; the next one is %d; nothing is changed",
-                        lane.name,
-                        offset,
-                        partition,
-                        lane.next,
-                    )
-                lane.progress.revision = subscription.revision
-                self._note(lane, subscription)
-                self._apply_wish(lane, subscription, self._worker.clock.now())
+            case Skip(partition, offset) if partition == self._partition.number:
+                is_next = is_next_event(lane, offset, self._partition.dispatched)
+                if is_next is None:
+                    self._partition.spawn(partial(self._skip_unread, lane, subscription, offset), lane)
+                else:
+                    self._skip(lane, subscription, offset, is_next=is_next)
+                return
+            case Skip():
+                self._pass_by(lane, subscription)
                 return
             case _:
                 lane.progress.revision = subscription.revision
@@ -278,12 +282,46 @@ class Wishes:
         self._note(lane, subscription)
         self._apply_wish(lane, subscription, self._worker.clock.now())
 
+    def _pass_by(self, lane: Lane, subscription: Subscription) -> None:
+        """The command is not about this lane, or can't be carried out: it is noted, and clears no FAILURE."""
+        lane.progress.revision = subscription.revision
+        self._note(lane, subscription)
+        self._apply_wish(lane, subscription, self._worker.clock.now())
+
     def _note(self, lane: Lane, subscription: Subscription) -> None:
         if lane.progress.row is not None:
             self._partition.rows.note(lane.key)
         elif self._is_concerned(subscription):
             # Where the lane stands the committed offset will say; that the command was carried out, only a row can.
             self._partition.rows.write(lane.key)
+
+    # --------------------------------------------------------------- skips
+
+    def _skip(self, lane: Lane, subscription: Subscription, offset: int, *, is_next: bool) -> None:
+        number = self._partition.number
+        if is_next:
+            self._worker.telemetry.dropped("skipped", subscription=lane.name, partition=number, offset=offset)
+            lane.progress.revision = subscription.revision
+            lane.skip(offset)
+            self._take_up(lane, subscription)
+            return
+        logger.warning(
+            "subscription %s: the event to be skipped, %d of partition %d, is not the next one or has not come yet; "
+            "where it stands is %d; nothing is changed",
+            lane.name,
+            offset,
+            number,
+            lane.next,
+        )
+        self._pass_by(lane, subscription)
+
+    async def _skip_unread(self, lane: Lane, subscription: Subscription, offset: int) -> None:
+        """Skip the event if it is the first one that the log has for the lane, wherever those of others are."""
+        reader, number, start = self._worker.reader, self._partition.number, lane.next
+        is_first = await reader.count(number, lane.key, offset, offset + 1) == 1
+        is_first = is_first and not await reader.count(number, lane.key, start, offset)
+        if not self._is_overtaken(lane, subscription):
+            self._skip(lane, subscription, offset, is_next=is_first and lane.next <= offset)
 
     # --------------------------------------------------------------- replays
 

@@ -260,7 +260,7 @@ MUTANTS = (
     Mutant(
         "a skip takes an event with it that is being claimed",
         Wishes,
-        "_reconcile",
+        "_skip",
         was="lane.skip(offset)",
         becomes="lane.move(offset + 1)",
         known=SKIP_DURING_A_CLAIM,

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.core.lane_state import LaneState
-from pipeline.core.model import Qos, ReplayOffset, ReplayTimestamp, Skip, Status, Wish
+from pipeline.core.model import Qos, ReplayOffset, ReplayTimestamp, Skip, Status, Subscription, Wish
 from pipeline.core.outcome import Failed, Rejected
 from pipeline.core.waiting import Waiting
 from tests.support.core import Core, paused, resumed, subscription
@@ -60,6 +60,58 @@ async def test_a_skip_of_what_has_not_come_yet_passes_over_nothing() -> None:
     await core.read()
     assert core.pending == [1]
     assert core.telemetry.drops["skipped"] == 0
+    await core.end()
+
+
+async def with_a_first_unread_event_behind_anothers(spec: Subscription) -> Core:
+    """A lane that is paused at 1, where an event of another subscription is; its own next events are 2 and 3."""
+    core = await Core(spec, subscription("other")).open()
+    await core.stream(1)
+    await core.answer(0)
+    await core.wish(paused(spec))
+    await core.stream(1, "other")
+    await core.stream(2)
+    await core.land()
+    assert (core.lane().next, core.lane().waiting().at_most) == (1, 2)
+    return core
+
+
+@in_virtual_time
+async def test_a_skip_of_another_subscriptions_event_passes_over_nothing() -> None:
+    spec = subscription()
+    core = await with_a_first_unread_event_behind_anothers(spec)
+    await core.wish(replace(paused(spec), resume_from=Skip(0, 1)))
+    await asyncio.sleep(1.1)  # the log is asked what is there
+    await core.land()
+    assert core.telemetry.drops["skipped"] == 0
+    assert (core.lane().next, core.lane().waiting().at_most) == (1, 2)
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_skip_of_the_first_event_in_the_log_passes_over_others_before_it() -> None:
+    spec = subscription()
+    core = await with_a_first_unread_event_behind_anothers(spec)
+    await core.wish(replace(paused(spec), resume_from=Skip(0, 2)))
+    await asyncio.sleep(1.1)  # the log is asked what is there
+    await core.land()
+    assert core.telemetry.drops["skipped"] == 1
+    await core.wish(resumed(spec))
+    await core.read()
+    assert core.pending[-1] == 3
+    assert 2 not in core.send.offsets()
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_skip_of_the_second_event_in_the_log_passes_over_nothing() -> None:
+    spec = subscription()
+    core = await with_a_first_unread_event_behind_anothers(spec)
+    await core.wish(replace(paused(spec), resume_from=Skip(0, 3)))
+    await asyncio.sleep(1.1)  # the log is asked what is there
+    await core.land()
+    assert core.telemetry.drops["skipped"] == 0
+    assert core.lane().next == 1
     await core.end()
 
 
