@@ -122,6 +122,7 @@ class Views:
             "total": len(lanes) + len(absent),
             "limit": query.limit,
             "offset": query.offset,
+            "warnings": list(reporter.worker().warnings),
         }
         if wanted.subscription is not None:
             asked = await presence(reporter, wanted.subscription)

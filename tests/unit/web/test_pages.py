@@ -423,6 +423,8 @@ async def test_a_worker_that_delivers_may_have_something_to_say(client: Client, 
     reporter.report = replace(WORKER, warnings=("partition 3: <odd>",))
     async with client.get("/health/ready") as response:
         assert (response.status, (await response.json())["warnings"]) == (200, ["partition 3: <odd>"])
+    async with client.get("/lanes", headers=BEARER) as response:
+        assert (await response.json())["warnings"] == ["partition 3: <odd>"]
     async with client.get("/", headers=BEARER) as response:
         assert "partition 3: &lt;odd&gt;" in await response.text()
 
