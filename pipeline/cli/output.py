@@ -1,8 +1,10 @@
-"""The output of commands: tables for people, JSON for programs. Pure."""
+"""The output of commands: tables for people, JSON for programs; and their questions."""
 
 import json
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, Literal
 
 import click
 import yaml
@@ -10,6 +12,9 @@ import yaml
 from pipeline.core.shown import safe
 
 Format = Literal["table", "json"]
+
+MANY: Final = 50
+"""So many steps take long enough to show that they go on."""
 
 Command = Callable[..., Any]
 
@@ -50,6 +55,33 @@ def as_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def printable(value: object) -> str:
     """*value* as text that a terminal shows without interpreting it; None is `-`."""
     return "-" if value is None else safe(str(value))
+
+
+def ask(question: str) -> bool:
+    """Ask on stderr and read the answer from stdin: yes or no.
+
+    Raises:
+        Abort: there is no answer.
+    """
+    while True:
+        # click.confirm leaves a blank on stdout, which belongs to the result.
+        click.echo(f"{safe(question)} [y/N]: ", err=True, nl=False)  # noqa: TID251 - here it is escaped
+        answer = sys.stdin.readline()
+        if not answer:
+            raise click.Abort
+        answer = answer.strip().lower()
+        if answer in {"y", "yes"}:
+            return True
+        if answer in {"", "n", "no"}:
+            return False
+
+
+@contextmanager
+def progress(label: str, total: int, *, is_shown: bool = True) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr, if that is a terminal and there is something to wait for; call what it gives with each step."""
+    hidden = not (is_shown and total >= MANY and sys.stderr.isatty())
+    with click.progressbar(length=total, label=label, file=sys.stderr, hidden=hidden) as bar:
+        yield bar.update
 
 
 def say(text: str, *, err: bool = False) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from pipeline.cli.noted import UNKNOWN, Noted, legend, read_noted, shown, summary
-from pipeline.cli.output import Format, as_json, as_table, as_yaml, output_option, say
+from pipeline.cli.output import Format, as_json, as_table, as_yaml, ask, output_option, progress, say
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.cli.standing import (
     Account,
@@ -62,6 +62,17 @@ def apply(files: tuple[str, ...], more: tuple[str, ...], output: Format) -> None
 
     async def apply_all(store: SubscriptionStore) -> None:
         await _check_all(store, documents)
+        # On a terminal the sentences show that it goes on.
+        is_silent = output == "json" or not sys.stdout.isatty()
+        try:
+            with progress("writing", len(documents), is_shown=is_silent) as step:
+                await write_all(store, step)
+        finally:
+            for change in changes:
+                if change.caution is not None:
+                    say(f"{change.id}: {change.caution}", err=True)
+
+    async def write_all(store: SubscriptionStore, step: Callable[[int], None]) -> None:
         for _, document in documents:
             try:
                 change = await store.apply(document)
@@ -71,10 +82,9 @@ def apply(files: tuple[str, ...], more: tuple[str, ...], output: Format) -> None
                     f"{error}\nwritten before that: {len(changes)} of {len(documents)}: {done}"
                 ) from error
             changes.append(change)
+            step(1)
             if output == "table":
                 say(_sentence(change))
-            if change.caution is not None:
-                say(f"{change.id}: {change.caution}", err=True)
 
     _with_store(apply_all)
     if output == "json":
@@ -88,11 +98,13 @@ async def _check_all(store: SubscriptionStore, documents: Sequence[tuple[str, ob
         ConfigurationError: there are mistakes.
     """
     problems: list[str] = []
-    for place, document in documents:
-        try:
-            await store.check(document)
-        except ConfigurationError as error:
-            problems.extend(f"{place}: {problem}" for problem in error.problems)
+    with progress("checking", len(documents)) as step:
+        for place, document in documents:
+            try:
+                await store.check(document)
+            except ConfigurationError as error:
+                problems.extend(f"{place}: {problem}" for problem in error.problems)
+            step(1)
     if problems:
         raise ConfigurationError([*problems, f"none of the {len(documents)} subscriptions was written"])
 
@@ -130,8 +142,8 @@ def get(subscription: str, output: Format) -> None:
 @output_option
 def delete(*, subscription: str, yes: bool, output: Format) -> None:
     """Delete a subscription; from then on its events are dead-lettered."""
-    if not yes:
-        click.confirm(f"Delete {subscription}? Its events will be dead-lettered", abort=True, err=True)
+    if not (yes or ask(f"Delete {subscription}? Its events will be dead-lettered")):
+        raise click.Abort
     _change(lambda store: store.delete(subscription), output)
 
 

@@ -1,13 +1,16 @@
 """What commands print of values that others wrote."""
 
+import io
 import json
+import sys
 
+import click
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cli.output import as_json, as_table, as_yaml, say
+from pipeline.cli.output import MANY, as_json, as_table, as_yaml, ask, progress, say
 from pipeline.cli.running import errors_as_sentences
 from pipeline.core.errors import ConfigurationError
 
@@ -44,3 +47,40 @@ def test_tables_lines_and_errors_show_every_character(capsys: pytest.CaptureFixt
     with pytest.raises(Exception, match="can't be used") as caught, errors_as_sentences():
         raise ConfigurationError([f"{HOSTILE} can't be used", "nor this"])
     assert is_shown(str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"), [("y\n", True), ("what?\nYES\n", True), ("\n", False), ("n\n", False)]
+)
+def test_a_question_leaves_stdout_to_the_result(
+    answers: str, expected: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(answers))
+    assert ask("Delete?") is expected
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "Delete? [y/N]: " * len(answers.splitlines()))
+
+
+def test_a_question_without_an_answer_aborts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    with pytest.raises(click.Abort):
+        ask("Delete?")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stderr", "total", "is_shown"),
+    [(Terminal(), MANY, True), (Terminal(), MANY - 1, False), (io.StringIO(), MANY, False)],
+)
+def test_progress_is_for_terminals_and_long_work(
+    stderr: io.StringIO, total: int, is_shown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stderr)
+    with progress("checking", total) as step:
+        for _ in range(total):
+            step(1)
+    assert ("checking" in stderr.getvalue(), "100%" in stderr.getvalue()) == (is_shown, is_shown)
