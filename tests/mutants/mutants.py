@@ -11,6 +11,8 @@ APP: Final = "tests/unit/test_app.py::"
 BACKLOG: Final = "tests/broker/test_backlog.py::"
 CURSORS: Final = "tests/broker/test_cursors.py::"
 DEAD_LETTER: Final = "tests/broker/test_dead_letter.py::"
+FIRST_START: Final = "tests/broker/test_first_start.py::"
+LOG_BREAKS: Final = "tests/broker/test_log_breaks.py::"
 EXPANSION: Final = "tests/broker/test_growth.py::"
 CONSUMER: Final = "tests/unit/runtime/test_consumer.py::"
 MEMBERSHIP: Final = "tests/unit/runtime/test_membership.py::"
@@ -223,6 +225,78 @@ MUTANTS: Final = (
         was="            if limit.expired():\n                await self._disconnect()\n",
         becomes="",
         tests=(f"{BACKLOG}test_a_consumer_that_does_not_answer_is_replaced",),
+    ),
+    Mutant(
+        "a partition that is forgotten is fetched on",
+        "pipeline/kafka/log_reader.py",
+        was="        self._rest(TopicPartition(self._topic, partition.number))",
+        becomes="        pass",
+        tests=(f"{BACKLOG}test_a_partition_that_wants_nothing_is_not_fetched",),
+    ),
+    Mutant(
+        "a reading has no end of its own",
+        "pipeline/kafka/log_reader.py",
+        was="timeout_ms=POLL_MS, max_records=STRETCH_EVENTS)",
+        becomes="timeout_ms=POLL_MS)",
+        tests=(f"{BACKLOG}test_others_have_their_turn_between_two_stretches",),
+    ),
+    Mutant(
+        "a beginning that retention has moved is not said",
+        "pipeline/kafka/log_reader.py",
+        was="        partition.log_begins_at(begin)",
+        becomes="        consumer.seek(place, begin)",
+        tests=(f"{BACKLOG}test_what_retention_has_deleted_is_said",),
+    ),
+    Mutant(
+        "the log is read as it is written, whatever was aborted",
+        "pipeline/kafka/log_reader.py",
+        was="            isolation_level=self._isolation_level,",
+        becomes='            isolation_level="read_uncommitted",',
+        tests=("tests/broker/test_transactions.py::test_of_three_transactions_the_committed_one_alone_is_delivered",),
+    ),
+    # ----------------------------------------------------------- runtime/log_check.py, runtime/initial_offsets.py
+    Mutant(
+        "a committed offset is not held against the log",
+        "pipeline/runtime/log_check.py",
+        was="        found = find_break(committed.offset, committed.topic_id, log)",
+        becomes="        found = None",
+        tests=(
+            f"{LOG_BREAKS}test_an_offset_beyond_the_end_of_the_log_becomes_its_end",
+            f"{LOG_BREAKS}test_events_that_retention_removed_before_a_start_are_counted",
+        ),
+    ),
+    Mutant(
+        "what is no place in the log is committed at the end",
+        "pipeline/runtime/consumer.py",
+        was="self.commit_prefixes(await self.app.log_check.committable(prefixes))",
+        becomes="self.commit_prefixes(prefixes)",
+        tests=(f"{LOG_BREAKS}test_a_topic_made_again_under_a_running_worker_is_delivered_from_its_beginning",),
+    ),
+    Mutant(
+        "one topic is as good as another of its name",
+        "pipeline/core/log_bounds.py",
+        was="if noted is not None and log.topic_id is not None and noted != log.topic_id:",
+        becomes="if False:",
+        tests=(
+            f"{LOG_BREAKS}test_a_topic_made_again_while_nobody_runs_is_delivered_from_its_beginning_and_its_rows_too",
+        ),
+    ),
+    Mutant(
+        "a topic that was made again passes for one that was never read",
+        "pipeline/runtime/initial_offsets.py",
+        was="        if not noted:\n",
+        becomes="        if True:\n",
+        tests=(
+            f"{FIRST_START}test_of_another_topic_than_the_one_that_was_delivered_nothing_is_passed_over",
+            f"{LOG_BREAKS}test_events_of_a_topic_made_again_while_nobody_runs_do_not_pass_for_those_before_a_first_start",
+        ),
+    ),
+    Mutant(
+        "nobody notes which topic is delivered",
+        "pipeline/kafka/cursors.py",
+        was="            self._group.rows[SOURCE_KEY] = self.topic_id.encode()",
+        becomes="            pass",
+        tests=(f"{CURSORS}test_which_topic_was_delivered_is_noted_once_and_is_no_row",),
     ),
     # ----------------------------------------------------------- runtime/membership.py
     Mutant(
