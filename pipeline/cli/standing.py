@@ -156,12 +156,16 @@ async def _logs(source: Source) -> dict[int, LogBounds]:
 
 async def _committed(source: Source, group: str, numbers: Sequence[int]) -> dict[int, int] | str:
     """The offsets of the group, or why they can't be read."""
+    if not numbers:
+        return {}
     places = [TopicPartition(source.topic, number) for number in numbers]
     try:
         async with administration(source.connection) as admin:
             offsets = await admin.list_consumer_group_offsets(group, partitions=places)
     except BrokerError as error:
         return str(error)
+    if len(offsets) < len(places):
+        return f"the offsets of the group {group} can't be read"
     return {place.partition: found.offset for place, found in offsets.items() if found.offset >= 0}
 
 

@@ -57,6 +57,21 @@ async def limited(secured: SecuredKafka, unique_name: Name, tmp_path: Path) -> A
         yield Limited(found, user, worker_rights(app, found.topic, dlq=f"{app}-dlq"), parse_definition(document))
 
 
+@pytest.mark.parametrize(
+    ("missing", "says"), [("cursors-read", "TopicAuthorizationFailedError"), ("group", "GroupAuthorizationFailedError")]
+)
+async def test_without_the_right_to_know_where_it_stands_a_command_works(
+    limited: Limited, recorder: Recorder, missing: str, says: str
+) -> None:
+    await limited.cluster.subscribe(recorder, "sub-1")
+    await limited.grant_all_but(missing)
+    await limited.user.grant(Grant("topic", f"{limited.cluster.app}.subscriptions", "WRITE"))
+    ended = await Webhooks(limited.cluster.environment).run("subscriptions", "pause", "sub-1")
+    assert (ended.code, ended.out) == (0, "sub-1 updated, revision 1\n"), ended.err
+    assert "partitions 0-1: where it stands is not known: " in ended.err
+    assert says in ended.err
+
+
 async def until_line(worker: Worker, part: str) -> str:
     """The first line of a worker's log with *part*, as soon as there is one."""
     found: list[str] = []
