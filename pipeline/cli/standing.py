@@ -273,7 +273,11 @@ def _replayed(partition: int, here: int, place: int, number: int, *, discards: b
         what = f"discards {_up_to(number)}, from {here} up to {place}" if number else "discards no event"
         return Told(partition, what, {"next": here, "from": place, "discardedAtMost": number})
     wait = f"{_up_to(number)} {'waits' if number == 1 else 'wait'}"
-    what = f", because {wait} before {place}; --discard-waiting discards them" if number else "; no event waits before that"
+    what = (
+        f", because {wait} before {place}; --discard-waiting discards them"
+        if number
+        else "; no event waits before that"
+    )
     return Told(partition, f"stays at {here}{what}", {"next": here, "from": here, "waitingAtMost": number})
 
 

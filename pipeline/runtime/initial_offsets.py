@@ -6,9 +6,9 @@ describes). Therefore a client outside the group commits the end of every existi
 Kafka accepts such a commit only while the group has no members: a second client is refused, and no offset moves while a
 worker delivers. From then on, a partition without an offset is new, and workers read it from its beginning.
 
-Kafka deletes the offsets of a topic with it, so a topic that was deleted and created again looks like one that was never
-read. The id that the owners of partitions store beside their rows (kafka/cursors.py) tells them apart: nothing of the new
-topic was delivered, and it is read from its beginning.
+Kafka deletes the offsets of a topic with it, so a topic that was deleted and created again looks like one that was
+never read. The id that the owners of partitions store beside their rows (kafka/cursors.py) tells them apart: nothing of
+the new topic was delivered, and it is read from its beginning.
 """
 
 import logging

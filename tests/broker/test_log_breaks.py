@@ -167,7 +167,7 @@ async def test_events_of_a_topic_made_again_while_nobody_runs_do_not_pass_for_th
     await until_committed(found, 20)
     assert bodies(recorder)[10:] == [f"new {number}" for number in range(20)]
     assert await counted(second, 'webhooks_log_breaks_total{kind="recreated"}') == 1
-    assert "partition 0: the source topic was deleted and made again" in (await warnings(second))[0]
+    assert "partition 0: the source topic was deleted and created again" in (await warnings(second))[0]
     assert "log.broken" in second.output()
 
 
