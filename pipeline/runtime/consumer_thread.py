@@ -143,7 +143,7 @@ class DeliveryConsumerThread(PermittedConsumerThread):
         coordinator = None if self._consumer is None else coordinator_of(self._consumer)
         if coordinator is None:
             return True
-        # It looks for a broker for ever, except after an error that is one of the group itself.
+        # It looks for a broker indefinitely, except after an error of the group itself.
         return coordinator.coordinator_id is None and not (has_ended(coordinator) or has_error(coordinator))
 
     def rejoin(self) -> None:
