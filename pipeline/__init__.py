@@ -13,6 +13,7 @@ A module imports from its own package or from one below it:
     observability  counters, log lines, the state of lanes
     core           the rules and the queues: no Kafka, HTTP, Faust or pydantic
 
-To follow one event, read core/model, outcome and policy (what can happen, and what follows), then window, lane and
-delivery (what may be committed, a subscription's queue, the way of one event), then partition and dispatcher.
+docs/concepts.md has the words and drawings, docs/design.md the reasons, CONTRIBUTING.md recipes. To follow one event,
+read core/model, outcome and policy (what can happen, and what follows), then window, lane and runner (what may be
+committed, a subscription's queue, the way of one event), then partition and dispatcher.
 """

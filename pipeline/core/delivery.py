@@ -1,7 +1,6 @@
-"""One attempt, from the rate limit to a decision. It knows no lane: `Runner` (runner.py) asks, and acts on the answer.
+"""What a runner needs for one event: the turn by the rate, one attempt, the decision, a dead letter.
 
-rate limit -> slot -> lease -> (at-most-once: claim) -> send -> Outcome -> policy.decide
-    -> Settle | Retry | DeadLetter | Stop | Drop
+It knows no lane. `Runner` (runner.py) puts the parts in order, and acts on the decision.
 """
 
 import time

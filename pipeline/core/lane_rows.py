@@ -19,7 +19,7 @@ from pipeline.core.ports import Rows
 from pipeline.core.progress import Progress
 
 CHECKPOINT_EVENTS: Final = 500
-"""A lane that is behind notes its place at least this often, in events; and with every checkpoint (about a second)."""
+"""A lane that is behind writes its row at once after this many events, without waiting for the checkpoint."""
 IDLE_STRIDE: Final = 10_000
 """A row that is kept for an idle lane follows the stream in steps of this many offsets."""
 LAST_ROWS_SECONDS: Final = 10.0
@@ -154,10 +154,10 @@ class LaneRows:
         if row is not None:
             return not lane.is_released or bool(lane.progress.taken_back) or row_of(lane) != row
         # Ahead of the prefix: some of its events at or after it are settled, and must not be sent again.
-        # Outside the window: rows that land now may let the prefix pass what QoS none has in its queue.
+        # Not in the window, as in QoS none: the prefix may pass its queued events while other rows land.
         return lane.progress.settled_to > prefix or not lane.is_in_window or is_trying(lane) or not lane.is_released
 
 
 def _tell(progress: Progress, row: Cursor, written: "asyncio.Future[None]") -> None:
     if not written.cancelled() and written.exception() is None:
-        progress.is_durable(row)
+        progress.row_landed(row)

@@ -2,9 +2,9 @@
 
     live ──queue over its bound, or an event held too long──▶ behind     the cursor row first, then the window lets go
     live, behind ──failure, or what people ask for──▶ halted             the same, with the cause
-    halted ──resume, skip, replay, an edit──▶ behind                     the cursor moves; nothing else changes
+    halted ──resume, skip, replay, an edit──▶ behind                     FAILURE ends; skip and replay move the cursor
     behind ──skip, replay, an event put back──▶ behind                   the cursor moves, or steps back
-    behind ──read up to where the stream is──▶ live                      one comparison on one event loop
+    behind ──read up to where the stream is──▶ live                      judged in one step, without an await
     any ──the subscription is deleted──▶ live                            nothing is owed any more
 
 halted: failed, stopped (by the consumer), paused (by the publisher), closed.

@@ -5,7 +5,7 @@
 
 So nothing may be sent once the last confirmed heartbeat was *sent* longer ago than that: others may own the partitions,
 and this worker, stopped or cut off, would be the last to hear of it. Heartbeats are confirmed in the thread of Faust's
-consumer (runtime/consumer.py), and attempts are made on the worker's event loop.
+consumer (kafka/internals.py renews the lease there), and attempts are made on the worker's event loop.
 """
 
 import asyncio

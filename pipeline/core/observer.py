@@ -29,7 +29,7 @@ class Observer(Protocol):
         """A request is about to be sent."""
 
     def attempt_abandoned(self) -> None:
-        """The attempt was cancelled; its end is not known."""
+        """The attempt ended without an outcome: it was cancelled, or the lease ended before anything was sent."""
 
     def attempted(
         self, subscription: Subscription, event: Event, attempt: int, outcome: Outcome, seconds: float

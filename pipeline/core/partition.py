@@ -31,8 +31,8 @@ PATIENCE_SECONDS = 1.0
 LAGGING_FACTOR = 3
 """How many times the lag of the quicker lanes (the lower quartile) a lane lags that no longer keeps pace with them."""
 FAIR_STRETCHES = 8
-"""Of so many stretches of the log one is read for the lane that has waited longest, the others for the most backward
-one: it collects the lanes ahead of it, but a long replay would keep them waiting until it gets there."""
+"""One stretch of the log in this many is read for the lane that has waited longest. The others are read for the lane
+that is farthest behind: they serve every lane that they pass, but during a long replay the lanes ahead would wait."""
 
 
 class Partition:
@@ -143,10 +143,11 @@ class Partition:
     def wanted(self) -> Wanted | None:
         """Where the log should be read next, and for whom; None when nobody here has room.
 
-        For the most backward lane with room, or for who has waited longest; and for all that the reading comes by.
+        It begins where the lane that is farthest behind, or the one that has waited longest, reads on; every lane that
+        it passes is served.
         """
         for lane in list(self._behind):
-            # One that has caught up, and whose row is on its way, asks again when that has landed.
+            # A lane that has caught up asks again when its row has landed.
             if not lane.wants_to_read or lane.read_from >= self.dispatched:
                 del self._behind[lane]
         if not self._behind:
@@ -250,7 +251,8 @@ class Partition:
         """Give the partition back: begin nothing, let attempts end, make the rows durable.
 
         Args:
-            seconds: how long attempts in flight may take to end; those that don't are cancelled and count as not made.
+            seconds: how long attempts in flight may take to end. Those that don't are cancelled: their events stay
+                unsettled, and the attempt still counts as a try.
 
         Returns:
             The offset to commit.

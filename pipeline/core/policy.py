@@ -1,6 +1,6 @@
 """What follows from an outcome: one table, pure (docs/design.md, Outcomes and decisions).
 
-The lane acts on the decision; nothing here knows a clock, a queue or a connection. The same table, cell by
+`Runner` (runner.py) acts on the decision; nothing here knows a clock, a queue or a connection. The same table, cell by
 cell, is tests/unit/core/test_policy.py.
 """
 

@@ -21,8 +21,9 @@ class LaneLimits:
     Attributes:
         events: in the queue.
         bytes: in the queue, `EVENT_OVERHEAD_BYTES` per event included.
-        hold_seconds: how long an event may keep the partition's committed offset back; also the wait from which on a
-            lane that is behind gives its events up and reads them again when they are due.
+        hold_seconds: how long an event may keep the partition's committed offset back. A wait at least this long is
+            spent outside of memory: a lane that sends one event at a time goes behind, and reads the event again when
+            it is due.
     """
 
     events: int
@@ -66,7 +67,11 @@ class RowWriter(Protocol):
         ...
 
     def note(self, key: bytes) -> None:
-        """The lane's row is out of date: write it with the next checkpoint."""
+        """The lane's row is out of date.
+
+        The next checkpoint writes or deletes it, if that is needed. A lane that has come far since its last row writes
+        it at once.
+        """
         ...
 
 

@@ -7,11 +7,11 @@ class Progress:
     """The bookkeeping of one lane's cursor. `Lane` alone writes to it.
 
     Attributes:
-        floor: the cursor is never before it; within a revision it steps back for a claim that was not used alone.
-        row: the last row that was written, None where there is none.
+        floor: the cursor is never before it. Within a revision it steps back only when a claim is handed back.
+        row: the last row that was handed to the store, None where there is none.
         revision: of the subscription: the last one whose command was carried out here.
         settled_to: the offset after the last settled one.
-        taken_back: claimed and not sent: no row before these is known to be durable yet.
+        taken_back: offsets whose claim was handed back, until a row at or before them is durable.
     """
 
     __slots__ = ("floor", "revision", "row", "settled_to", "taken_back")
@@ -32,7 +32,7 @@ class Progress:
         self.row = row
         self.floor = row.next
 
-    def is_durable(self, row: Cursor) -> None:
+    def row_landed(self, row: Cursor) -> None:
         """The broker has confirmed the row: what it does not pass is not lost."""
         self.taken_back = {offset for offset in self.taken_back if offset < row.next}
 

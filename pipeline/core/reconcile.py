@@ -115,7 +115,7 @@ class Wishes:
             if isinstance(row, Cursor):
                 self._restore(key, row, log)
             else:
-                self._stop_without_row(key, row, log)
+                self._fail_unreadable(key, row, log)
         for subscription in subscriptions:
             if subscription.resume_from is not None:
                 self.update(subscription.id, subscription)
@@ -147,7 +147,7 @@ class Wishes:
         if subscription is not None:
             self._reconcile(lane, subscription)
 
-    def _stop_without_row(self, key: bytes, row: UnreadableRow, log: LogBounds | None) -> None:
+    def _fail_unreadable(self, key: bytes, row: UnreadableRow, log: LogBounds | None) -> None:
         """FAILURE instead of a place that nobody knows; what is written now can be read."""
         partition = self._partition
         place = partition.dispatched if row.next is None else row.next

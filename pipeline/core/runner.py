@@ -202,7 +202,7 @@ class Runner:
     async def _dead_letter(self, flight: InFlight, reason: Reason, outcome: Outcome | None) -> None:
         lane, delivery = self._lane, self._delivery
         if not delivery.lease.is_held and not await self._awaits_lease(flight):
-            return  # a new owner, if there is one, comes to the same end by itself, and would write it as well
+            return  # the next owner of the partition comes to the same decision and writes the dead letter
         subscription, tries = lane.subscription, flight.tries
         refusal = await delivery.dead_letter(
             Letter(
