@@ -31,9 +31,9 @@ from pipeline.core.delivery import Delivery
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.errors import BrokerError
 from pipeline.core.lease import MARGIN_SECONDS, Lease
-from pipeline.core.model import Subscription
 from pipeline.core.ports import LaneLimits
 from pipeline.core.rate_limit import Pacing
+from pipeline.core.subscription import Subscription
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.http.handshake import Permitted
 from pipeline.http.own_names import own_names

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Final
 
-from pipeline.core.model import ClientAuth, OAuth2Auth
+from pipeline.core.subscription import ClientAuth, OAuth2Auth
 
 MARGIN_SECONDS: Final = 60.0
 """How long before its end a token is renewed, at most."""

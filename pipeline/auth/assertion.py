@@ -6,7 +6,7 @@ from typing import Any, Final
 import jwt
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from pipeline.core.model import JwtProfileAuth
+from pipeline.core.subscription import JwtProfileAuth
 
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.auth.token_cache import TokenCache
-from pipeline.core.model import ClientAuth, Event, Subscription
+from pipeline.core.model import Event
 from pipeline.core.outcome import NotPermitted, Outcome, Rejected
+from pipeline.core.subscription import ClientAuth, Subscription
 
 UNAUTHORIZED = 401
 

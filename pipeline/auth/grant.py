@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pipeline.auth.access_token import AccessToken
-from pipeline.core.model import ClientAuth
 from pipeline.core.outcome import TokenRefused, TokenUnavailable
+from pipeline.core.subscription import ClientAuth
 
 NoToken = TokenRefused | TokenUnavailable
 """Why there is no token."""

@@ -14,9 +14,9 @@ from pipeline.auth.access_token import AccessToken, fingerprint
 from pipeline.auth.grant import Grant, NoToken
 from pipeline.core.clock import Clock
 from pipeline.core.errors import BrokerError
-from pipeline.core.model import Auth, ClientAuth, Subscription
 from pipeline.core.outcome import TokenUnavailable
 from pipeline.core.policy import longest_wait
+from pipeline.core.subscription import Auth, ClientAuth, Subscription
 from pipeline.observability.telemetry import TokenResult
 
 logger = logging.getLogger(__name__)

@@ -18,10 +18,10 @@ from pipeline.auth.access_token import AccessToken
 from pipeline.auth.assertion import ASSERTION_TYPE, client_assertion
 from pipeline.core.clock import Clock
 from pipeline.core.credentials import query_credentials
-from pipeline.core.model import BUSY_STATUSES, ClientAuth, JwtProfileAuth, OAuth2Auth, Subscription
 from pipeline.core.outcome import Failed, TokenRefused, TokenUnavailable
 from pipeline.core.redaction import MASK, mask_cut, shown_host
 from pipeline.core.shown import one_line
+from pipeline.core.subscription import BUSY_STATUSES, ClientAuth, JwtProfileAuth, OAuth2Auth, Subscription
 from pipeline.http.credentials import is_bearer_token
 from pipeline.http.response import retry_after_seconds
 from pipeline.http.response_redaction import in_all_forms, masked

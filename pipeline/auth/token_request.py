@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import Subscription
 from pipeline.core.outcome import Failed
+from pipeline.core.subscription import Subscription
 from pipeline.http import headers as fields
 from pipeline.http.response import MAX_BODY_BYTES, Answer
 from pipeline.http.transport import Transport

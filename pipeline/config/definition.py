@@ -21,8 +21,8 @@ from pipeline.config.documents import read_document
 from pipeline.config.kafka_endpoints import find_dead_letters, find_source, read_groups
 from pipeline.config.schema import drop_meaningless, read
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import HttpLimits, Interrupt, Proxy, Qos
 from pipeline.core.shown import kind, shown
+from pipeline.core.subscription import HttpLimits, Interrupt, Proxy, Qos
 from pipeline.kafka.connection import parse_bootstrap_servers
 from pipeline.kafka.topics import DeadLetterTopic, Source
 

@@ -10,8 +10,8 @@ from pipeline.config.keystores.certificates import ClientCertificate, from_base6
 from pipeline.config.keystores.opening import OpenHere, Store
 from pipeline.config.schema import Secret, StrictModel
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import TlsOptions
 from pipeline.core.shown import shown
+from pipeline.core.subscription import TlsOptions
 from pipeline.kafka.connection import KafkaConnection, Mechanism
 
 StoreType = Literal["", "NONE", "PEM", "PKCS12", "JKS"]

@@ -2,7 +2,7 @@
 
 What can happen, and what follows:
 
-model                        the values: events, rows, causes, and what is asked for
+model, subscription          the values: events, rows, causes; what is asked for
 outcome, policy              what happened in an attempt; what is done about it
 observer, dead_letter        what the core reports; an event that is given up
 ports                        what a lane asks of its partition, a partition of its worker, a worker of Kafka

@@ -15,11 +15,12 @@ from pipeline.core.dead_letter import DeadLetters, Letter
 from pipeline.core.errors import LeaseEndedError, NotDeadLetteredError
 from pipeline.core.in_flight import InFlight
 from pipeline.core.lease import Lease
-from pipeline.core.model import Event, Subscription
+from pipeline.core.model import Event
 from pipeline.core.observer import Observer
 from pipeline.core.outcome import Outcome, describe, status_of
 from pipeline.core.policy import Decision, Rules, decide
 from pipeline.core.rate_limit import Pacing
+from pipeline.core.subscription import Subscription
 
 
 class Send(Protocol):

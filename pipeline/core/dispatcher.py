@@ -16,11 +16,12 @@ from pipeline.core.clock import Clock, steady_now
 from pipeline.core.delivery import Delivery
 from pipeline.core.errors import BrokerError, FencedError
 from pipeline.core.log_bounds import LogBounds
-from pipeline.core.model import Event, Subscription
+from pipeline.core.model import Event
 from pipeline.core.observer import Observer
 from pipeline.core.partition import Partition
 from pipeline.core.ports import Behind, Directory, LaneLimits, Reader, Rows
 from pipeline.core.rows import Row
+from pipeline.core.subscription import Subscription
 
 logger = logging.getLogger(__name__)
 

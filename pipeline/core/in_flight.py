@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from pipeline.core.attempts import Attempts, FailedAttempt
-from pipeline.core.model import Event, Subscription
+from pipeline.core.model import Event
+from pipeline.core.subscription import Subscription
 
 OVERTAKEN = -1
 """The epoch of an event in flight whose result no longer counts."""

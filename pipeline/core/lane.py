@@ -17,10 +17,11 @@ from pipeline.core.errors import FencedError
 from pipeline.core.in_flight import OVERTAKEN, InFlight, Shelved, Tries
 from pipeline.core.keys import decode_key
 from pipeline.core.lane_state import HALTED, TRANSITIONS, LaneState
-from pipeline.core.model import Cause, Cursor, Event, Interrupt, Qos, RetryPolicy, Status, Subscription
+from pipeline.core.model import Cause, Cursor, Event, Status
 from pipeline.core.policy import CauseKind, Rules
 from pipeline.core.ports import Home, LaneServices, RowWriter, size_of
 from pipeline.core.progress import Progress
+from pipeline.core.subscription import Interrupt, Qos, RetryPolicy, Subscription
 from pipeline.core.unread import Unread
 from pipeline.core.waiting import Waiting, oldest_ms
 from pipeline.core.waits import Waits

@@ -3,8 +3,9 @@
 from typing import Literal, Protocol
 
 from pipeline.core.log_bounds import Break
-from pipeline.core.model import Cause, Event, Subscription
+from pipeline.core.model import Cause, Event
 from pipeline.core.outcome import Outcome
+from pipeline.core.subscription import Subscription
 
 Settlement = Literal["delivered", "dead-lettered", "dropped", "skipped", "filtered"]
 """How an event came to be settled."""

@@ -7,7 +7,6 @@ cell, is tests/unit/core/test_policy.py.
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.core.model import Interrupt, Jitter, Qos, RetryPolicy, RetryStrategy
 from pipeline.core.outcome import (
     Delivered,
     Failed,
@@ -18,6 +17,7 @@ from pipeline.core.outcome import (
     TokenRefused,
     TokenUnavailable,
 )
+from pipeline.core.subscription import Interrupt, Jitter, Qos, RetryPolicy, RetryStrategy
 
 RETRY_AFTER_FACTOR = 10
 """`Retry-After` is honoured up to this many times the policy's longest delay."""

@@ -7,8 +7,9 @@ from typing import Protocol
 
 from pipeline.core.clock import Clock
 from pipeline.core.delivery import Delivery
-from pipeline.core.model import Cursor, Event, Subscription
+from pipeline.core.model import Cursor, Event
 from pipeline.core.observer import Observer
+from pipeline.core.subscription import Subscription
 
 EVENT_OVERHEAD_BYTES = 512
 """What an event costs in memory beyond its body, roughly: record, key, headers."""

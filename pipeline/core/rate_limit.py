@@ -11,9 +11,9 @@ times are seconds of any clock that only goes forward. What is kept is a worker'
 from dataclasses import dataclass
 from typing import Final
 
-from pipeline.core.model import BUSY_STATUSES, Rate, Subscription
 from pipeline.core.outcome import Delivered, Outcome, Rejected, ServerError
 from pipeline.core.policy import longest_wait
+from pipeline.core.subscription import BUSY_STATUSES, Rate, Subscription
 
 FIRST_GAP_SECONDS: Final = 0.5
 """Between two calls, after the first time that the receiver was busy; never more than the policy's longest delay."""

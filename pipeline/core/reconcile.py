@@ -13,19 +13,11 @@ from pipeline.core.lane import UNKNOWN_RULES, Lane
 from pipeline.core.lane_rows import LaneRows
 from pipeline.core.lane_state import LaneState
 from pipeline.core.log_bounds import LogBounds, find_break
-from pipeline.core.model import (
-    Cause,
-    Cursor,
-    ReplayOffset,
-    ReplayTimestamp,
-    Skip,
-    Status,
-    Subscription,
-    Wish,
-)
+from pipeline.core.model import Cause, Cursor, Status
 from pipeline.core.policy import Rules
 from pipeline.core.ports import Home, PartitionServices
 from pipeline.core.rows import Row, UnreadableRow
+from pipeline.core.subscription import ReplayOffset, ReplayTimestamp, Skip, Subscription, Wish
 
 logger = logging.getLogger(__name__)
 

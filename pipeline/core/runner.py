@@ -14,10 +14,10 @@ from pipeline.core.delivery import Delivery
 from pipeline.core.errors import FencedError, LeaseEndedError
 from pipeline.core.in_flight import InFlight
 from pipeline.core.lane import Lane
-from pipeline.core.model import Qos, Subscription
 from pipeline.core.observer import DropRule, Settlement
 from pipeline.core.outcome import Delivered, Failed, Outcome, describe, may_have_arrived
 from pipeline.core.policy import DeadLetter, Drop, Reason, Retry, Settle, Stop
+from pipeline.core.subscription import Qos, Subscription
 
 
 class Runner:

@@ -5,7 +5,7 @@ import re
 from typing import Final
 
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import Auth, BasicAuth, TokenAuth
+from pipeline.core.subscription import Auth, BasicAuth, TokenAuth
 
 # RFC 6750's b64token is narrower, but not every issuer keeps to it; whatever could end the line is out.
 _BEARER_TOKEN: Final = re.compile(r"[\x21-\x7e]+")

@@ -14,7 +14,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import HttpLimits
+from pipeline.core.subscription import HttpLimits
 from pipeline.http.credentials import basic_authorization
 from pipeline.http.proxy import ProxyRoute
 from pipeline.http.request import Target

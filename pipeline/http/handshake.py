@@ -19,9 +19,10 @@ from typing import Final, Protocol
 
 from pipeline.core.bounded import Bounded
 from pipeline.core.clock import Clock
-from pipeline.core.model import BUSY_STATUSES, Event, Handshake, Subscription
+from pipeline.core.model import Event
 from pipeline.core.outcome import Failed, NotPermitted, Outcome
 from pipeline.core.shown import one_line
+from pipeline.core.subscription import BUSY_STATUSES, Handshake, Subscription
 from pipeline.http.response import Answer
 
 MAX_REMEMBERED: Final = 50_000

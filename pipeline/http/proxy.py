@@ -11,8 +11,8 @@ from urllib.request import (  # type: ignore[attr-defined]  # proxy_bypass_envir
 from yarl import URL
 
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import Proxy
 from pipeline.core.socks_credentials import credentials_problem
+from pipeline.core.subscription import Proxy
 from pipeline.http.credentials import basic_authorization
 from pipeline.http.socks import DEFAULT_PORT, VERSIONS, SocksProxy
 

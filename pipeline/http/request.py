@@ -10,8 +10,9 @@ from typing import Final
 from urllib.parse import quote
 
 from pipeline.core.clock import Clock
-from pipeline.core.model import Event, Header
+from pipeline.core.model import Event
 from pipeline.core.record_headers import DEAD_LETTER_PREFIX
+from pipeline.core.subscription import Header
 from pipeline.core.webhook_ids import FIRST_ID, WebhookIds
 from pipeline.http import headers as fields
 from pipeline.http.signature import Signer

@@ -15,9 +15,9 @@ from typing import Final
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 from pipeline.core.credentials import query_credentials
-from pipeline.core.model import BasicAuth, JwtProfileAuth, OAuth2Auth, Subscription, TokenAuth
 from pipeline.core.outcome import RESPONSE_EXCERPT_BYTES
 from pipeline.core.redaction import MASK
+from pipeline.core.subscription import BasicAuth, JwtProfileAuth, OAuth2Auth, Subscription, TokenAuth
 from pipeline.http.signature import without_prefix
 
 SHORTEST_BYTES: Final = 4

@@ -8,7 +8,7 @@ from typing import Final
 
 from pipeline.core.bounded import Bounded
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import TlsOptions
+from pipeline.core.subscription import TlsOptions
 
 MAX_CONTEXTS: Final = 1024
 """Distinct options whose contexts are kept. Beyond it the oldest is built anew when it is needed again."""

@@ -17,8 +17,8 @@ from aiohttp.streams import EofStream
 from yarl import URL
 
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import HttpLimits, Proxy, TlsOptions
 from pipeline.core.outcome import Failed
+from pipeline.core.subscription import HttpLimits, Proxy, TlsOptions
 from pipeline.http.connection import Connector, IdleConnections, Wire
 from pipeline.http.destination import Destination, destination, parse_url, written_target
 from pipeline.http.failures import broken, not_connected, not_let_through

@@ -8,8 +8,9 @@ from typing import Final
 from pipeline.core.bounded import Bounded
 from pipeline.core.clock import Clock
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import Event, HttpLimits, NoAuth, Qos, Subscription
+from pipeline.core.model import Event
 from pipeline.core.outcome import RESPONSE_EXCERPT_BYTES, Failed, Outcome
+from pipeline.core.subscription import HttpLimits, NoAuth, Qos, Subscription
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.http.credentials import static_authorization
 from pipeline.http.destination import Destination

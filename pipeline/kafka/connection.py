@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import TlsOptions
 from pipeline.core.shown import shown
+from pipeline.core.subscription import TlsOptions
 from pipeline.http.tls import show_certificate
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.in_flight import NO_TRIES, InFlight, Shelved
 from pipeline.core.lane import Lane
 from pipeline.core.lane_state import LaneState
-from pipeline.core.model import Subscription
 from pipeline.core.partition import Partition
 from pipeline.core.redaction import shown_url
+from pipeline.core.subscription import Subscription
 from pipeline.observability.absent import Absent, Known
 from pipeline.observability.status import (
     EVERY_LANE,

@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeVar, get_args
 
 from pipeline.core.clock import shown_time
 from pipeline.core.log_bounds import Break, BreakKind
-from pipeline.core.model import Cause, Event, Subscription
+from pipeline.core.model import Cause, Event
 from pipeline.core.observer import DropRule, Settlement
 from pipeline.core.outcome import (
     Delivered,
@@ -26,6 +26,7 @@ from pipeline.core.outcome import (
     describe,
 )
 from pipeline.core.redaction import shown_host
+from pipeline.core.subscription import Subscription
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.observability.instruments import Histogram, LineLimit, MinuteRate, Monotonic
 from pipeline.observability.logs import Facts

@@ -1,7 +1,7 @@
 """Warnings about subscriptions that work, for the log and the status. Pure."""
 
 from pipeline.auth.jwt_expiry import expiry_warning
-from pipeline.core.model import ClientAuth, Subscription, TokenAuth
+from pipeline.core.subscription import ClientAuth, Subscription, TokenAuth
 
 _TRUST_ALL = "any certificate is accepted (ssl.trustAll): an attacker on the network can read and change requests"
 _ANY_HOST = "a certificate for any host name is accepted (ssl.hostnameVerifier is false)"

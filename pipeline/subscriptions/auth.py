@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipeline.config.keystores.opening import Opener
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import Auth, BasicAuth, NoAuth, OAuth2Auth, TokenAuth
+from pipeline.core.subscription import Auth, BasicAuth, NoAuth, OAuth2Auth, TokenAuth
 from pipeline.subscriptions import auth_schema as wire
 from pipeline.subscriptions.fields import has_controls
 from pipeline.subscriptions.jwt_profile import jwt_profile

@@ -14,7 +14,7 @@ from pipeline.config.keystores.certificates import from_base64
 from pipeline.config.keystores.files import read_key_file
 from pipeline.config.keystores.opening import Opener, Store
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import AssertionAlgorithm, JwtProfileAuth
+from pipeline.core.subscription import AssertionAlgorithm, JwtProfileAuth
 from pipeline.subscriptions.auth_schema import JwtProfileOAuth2, KeystoreOptions
 from pipeline.subscriptions.key_check import LONGEST_RSA_BITS
 

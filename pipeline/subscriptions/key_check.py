@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import JwtProfileAuth, Subscription
+from pipeline.core.subscription import JwtProfileAuth, Subscription
 from pipeline.http.tls import tls_context
 from pipeline.subscriptions.schema import OPTIONS
 

@@ -17,7 +17,7 @@ from typing import TypeVar
 from pipeline.config.definition import Definition
 from pipeline.config.keystores.process import StoreProcess
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import Subscription
+from pipeline.core.subscription import Subscription
 from pipeline.subscriptions.envelope import parse_subscription
 from pipeline.subscriptions.resolve import broken, has_stores, to_subscription
 from pipeline.subscriptions.schema import WireSubscription

@@ -13,7 +13,8 @@ from pipeline.config.definition import Definition
 from pipeline.core.clock import Clock, SystemClock
 from pipeline.core.errors import BrokerError, ConfigurationError
 from pipeline.core.keys import decode_key
-from pipeline.core.model import Event, Subscription
+from pipeline.core.model import Event
+from pipeline.core.subscription import Subscription
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.tail import Tail
 from pipeline.subscriptions.envelope import to_document

@@ -9,7 +9,7 @@ from pipeline.config.definition import Definition
 from pipeline.config.keystores.opening import Opener
 from pipeline.config.schema import read
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import (
+from pipeline.core.subscription import (
     DEFAULT_RETRYABLE_STATUSES,
     Handshake,
     Header,

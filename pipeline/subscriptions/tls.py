@@ -7,7 +7,7 @@ from pipeline.config.keystores.certificates import ClientCertificate, from_base6
 from pipeline.config.keystores.files import read_key_file
 from pipeline.config.keystores.opening import Opener, Store
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import TlsOptions
+from pipeline.core.subscription import TlsOptions
 from pipeline.subscriptions.tls_schema import KeyStore, Ssl, TrustStore
 
 

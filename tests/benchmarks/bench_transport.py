@@ -20,8 +20,9 @@ import uvloop
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
 from pipeline.core.clock import SystemClock
-from pipeline.core.model import Record, Subscription
+from pipeline.core.model import Record
 from pipeline.core.outcome import Delivered
+from pipeline.core.subscription import Subscription
 from pipeline.http.proxy import SystemProxies
 from pipeline.http.ssrf_guard import Guard
 from pipeline.http.transport import Transport

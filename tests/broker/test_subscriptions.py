@@ -16,8 +16,8 @@ from cryptography.fernet import Fernet
 
 from pipeline.config.definition import Definition
 from pipeline.core.errors import BrokerError, ConfigurationError, UnknownSubscriptionError
-from pipeline.core.model import BasicAuth, ReplayOffset, ReplayTimestamp, Skip, Subscription, Wish
 from pipeline.core.redaction import MASKED_FIELD
+from pipeline.core.subscription import BasicAuth, ReplayOffset, ReplayTimestamp, Skip, Subscription, Wish
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
 from pipeline.subscriptions import record_reader

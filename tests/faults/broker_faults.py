@@ -3,7 +3,7 @@
 import random
 from typing import Final
 
-from pipeline.core.model import Qos
+from pipeline.core.subscription import Qos
 from tests.faults.disk import full
 from tests.faults.fault import INTERRUPTED, Fault
 from tests.faults.stage import SUBSCRIPTIONS, Stage

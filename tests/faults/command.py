@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from pipeline.core.model import Qos
+from pipeline.core.subscription import Qos
 from tests.faults.around import RARE, available
 from tests.faults.backlog import big_backlog, line
 from tests.faults.evidence import calls_of, events_of, letters_of

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from pipeline.core.model import Qos
+from pipeline.core.subscription import Qos
 
 NAMED: Final = 5
 """How many events a verdict names."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pipeline.core.model import Qos
+from pipeline.core.subscription import Qos
 from tests.faults.disk import small_disk
 from tests.faults.evidence import Evidence
 from tests.faults.fault import CLEAN, Fault

@@ -21,7 +21,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # they are pu
     ConfigResource,
 )
 
-from pipeline.core.model import Qos, Status
+from pipeline.core.model import Status
+from pipeline.core.subscription import Qos
 from tests.faults.evidence import Evidence, calls_of, events_of, letters_of
 from tests.faults.ledger import Call
 from tests.faults.load import Load

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pipeline.core.model import Qos
+from pipeline.core.subscription import Qos
 from tests.faults.faults import FAULTS
 
 README: Final = Path(__file__).parent / "README.md"

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.core.model import Qos
+from pipeline.core.subscription import Qos
 from tests.faults.ledger import Call, Event, Promise, Verdict, judge, strangers
 
 ORDERED = [Qos.AT_LEAST_ONCE, Qos.AT_MOST_ONCE]

@@ -2,7 +2,7 @@
 
 from aiokafka.partitioner import DefaultPartitioner
 
-from pipeline.core.model import Qos
+from pipeline.core.subscription import Qos
 from tests.faults.stage import LEVEL_OF, PARTITIONS, SUBSCRIPTIONS
 
 NUMBERS = list(range(PARTITIONS))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline.core.model import Qos
+from pipeline.core.subscription import Qos
 from tests.faults.faults import FAULTS
 from tests.faults.table import FAMILIES, report, summary
 

@@ -22,8 +22,9 @@ from pipeline.auth.token_request import PostForm
 from pipeline.config.definition import Definition
 from pipeline.config.keystores.opening import OpenHere
 from pipeline.core.clock import SystemClock
-from pipeline.core.model import Record, Subscription
+from pipeline.core.model import Record
 from pipeline.core.outcome import Delivered, Outcome, TokenRefused, TokenUnavailable
+from pipeline.core.subscription import Subscription
 from pipeline.http.webhook import Callback
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source

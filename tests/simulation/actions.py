@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 from hypothesis import strategies as st
 
-from pipeline.core.model import Qos
 from pipeline.core.outcome import (
     Delivered,
     Failed,
@@ -17,6 +16,7 @@ from pipeline.core.outcome import (
     TokenRefused,
     TokenUnavailable,
 )
+from pipeline.core.subscription import Qos
 
 OUTCOMES: dict[str, Outcome] = {
     "ok": Delivered(200),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from pipeline.core.model import Qos
+from pipeline.core.subscription import Qos
 from tests.simulation.actions import (
     Action,
     Answer,

@@ -7,8 +7,9 @@ which.
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from pipeline.core.model import Cursor, Qos, ReplayOffset, ReplayTimestamp, Skip, Subscription
+from pipeline.core.model import Cursor
 from pipeline.core.outcome import Delivered, Outcome, may_have_arrived
+from pipeline.core.subscription import Qos, ReplayOffset, ReplayTimestamp, Skip, Subscription
 from tests.support.fakes import RowTopic, SourceLog
 
 

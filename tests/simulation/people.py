@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pipeline.core.model import (
-    Event,
+from pipeline.core.model import Event
+from pipeline.core.subscription import (
     Interrupt,
     Jitter,
     Qos,

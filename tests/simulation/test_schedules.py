@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from pipeline.core.model import Rate
+from pipeline.core.subscription import Rate
 from tests.simulation.actions import Step, schedules
 from tests.simulation.known import KNOWN, Schedule
 from tests.simulation.worker import Setting

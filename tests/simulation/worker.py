@@ -9,12 +9,13 @@ from pipeline.core.dead_letter import Letter
 from pipeline.core.delivery import Delivery
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lane import Lane
-from pipeline.core.model import Event, Qos, Rate, Subscription
+from pipeline.core.model import Event
 from pipeline.core.observer import DropRule
 from pipeline.core.outcome import Outcome
 from pipeline.core.partition import Partition
 from pipeline.core.ports import LaneLimits
 from pipeline.core.rate_limit import Pacing
+from pipeline.core.subscription import Qos, Rate, Subscription
 from pipeline.observability.telemetry import Telemetry
 from tests.simulation.ledger import Ledger, ViolationError
 from tests.support.fakes import (

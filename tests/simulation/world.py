@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from pipeline.core.model import Wish
 from pipeline.core.outcome import Delivered
+from pipeline.core.subscription import Wish
 from tests.simulation.actions import (
     OUTCOMES,
     Action,

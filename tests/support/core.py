@@ -9,11 +9,12 @@ from pipeline.core.delivery import Delivery
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lane import Lane
 from pipeline.core.log_bounds import LogBounds
-from pipeline.core.model import Jitter, Qos, Record, RetryPolicy, Subscription, Wish
+from pipeline.core.model import Record
 from pipeline.core.outcome import Delivered, Outcome
 from pipeline.core.partition import Partition
 from pipeline.core.ports import LaneLimits
 from pipeline.core.rate_limit import Pacing
+from pipeline.core.subscription import Jitter, Qos, RetryPolicy, Subscription, Wish
 from pipeline.kafka.default_partition import default_partition
 from pipeline.observability.reporter import WorkerReporter
 from pipeline.observability.telemetry import Telemetry

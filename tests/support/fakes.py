@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from pipeline.core.dead_letter import Letter
 from pipeline.core.errors import FencedError, LeaseEndedError, NotDeadLetteredError
 from pipeline.core.lease import Lease
-from pipeline.core.model import Cursor, Event, Record, Subscription
+from pipeline.core.model import Cursor, Event, Record
 from pipeline.core.outcome import Outcome
 from pipeline.core.ports import Behind, Wanted
 from pipeline.core.rows import Row, UnreadableRow
+from pipeline.core.subscription import Subscription
 
 TOPIC = "events"
 MS_PER_OFFSET = 1_000

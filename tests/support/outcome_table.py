@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from pipeline.core.model import Interrupt, Qos, RetryPolicy
 from pipeline.core.outcome import (
     Delivered,
     Failed,
@@ -19,6 +18,7 @@ from pipeline.core.outcome import (
     TokenUnavailable,
 )
 from pipeline.core.policy import DeadLetter, Decision, Drop, Retry, Rules, Settle, Stop, decide
+from pipeline.core.subscription import Interrupt, Qos, RetryPolicy
 from tests.support.hostile import TRICKS
 
 README: Final = Path(__file__).parents[2] / "docs" / "delivery.md"

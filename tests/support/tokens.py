@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pipeline.auth.access_token import AccessToken
 from pipeline.auth.grant import NoToken
 from pipeline.core.errors import BrokerError
-from pipeline.core.model import ClientAuth, OAuth2Auth, Subscription
+from pipeline.core.subscription import ClientAuth, OAuth2Auth, Subscription
 from pipeline.observability.telemetry import TokenResult
 
 CREDENTIALS = OAuth2Auth("https://auth.example/token", "a-client", "a-secret", ("events",))

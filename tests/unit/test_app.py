@@ -15,8 +15,9 @@ from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.clock import SystemClock
 from pipeline.core.errors import LeaseEndedError
-from pipeline.core.model import Record, Subscription
+from pipeline.core.model import Record
 from pipeline.core.outcome import Delivered
+from pipeline.core.subscription import Subscription
 from pipeline.http.handshake import Permitted
 from pipeline.http.transport import Transport
 from pipeline.http.webhook import Callback

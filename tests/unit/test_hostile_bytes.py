@@ -37,10 +37,11 @@ from pipeline.core.credentials import names_credential, query_credentials
 from pipeline.core.dead_letter import Letter
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.keys import decode_key
-from pipeline.core.model import Handshake, Header, Record, Subscription
+from pipeline.core.model import Record
 from pipeline.core.outcome import Rejected
 from pipeline.core.redaction import mask, shown_host, shown_url
 from pipeline.core.shown import shown
+from pipeline.core.subscription import Handshake, Header, Subscription
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.http import credentials as static
 from pipeline.http import headers as fields

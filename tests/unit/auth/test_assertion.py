@@ -16,7 +16,7 @@ from pipeline.auth.assertion import client_assertion
 from pipeline.config.keystores.opening import OpenHere
 from pipeline.config.schema import read
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import JwtProfileAuth
+from pipeline.core.subscription import JwtProfileAuth
 from pipeline.subscriptions.auth import auth_of
 from pipeline.subscriptions.auth_schema import Auth
 

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.auth.authorization import Authorized
 from pipeline.auth.token_cache import TokenCache
-from pipeline.core.model import Auth, BasicAuth, Event, NoAuth, Record, Subscription, TokenAuth
+from pipeline.core.model import Event, Record
 from pipeline.core.outcome import (
     Delivered,
     NotPermitted,
@@ -19,6 +19,7 @@ from pipeline.core.outcome import (
     TokenRefused,
     TokenUnavailable,
 )
+from pipeline.core.subscription import Auth, BasicAuth, NoAuth, Subscription, TokenAuth
 from tests.support.tokens import Issuer, ManualClock, MemoryStore, Tally, subscription, turns
 
 EVENT = Record("events", 2, 41, b"s", b"{}")

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline.auth.access_token import AccessToken, fingerprint
 from pipeline.auth.token_cache import TokenCache
-from pipeline.core.model import BasicAuth, JwtProfileAuth, RetryPolicy, Subscription
 from pipeline.core.outcome import TokenRefused, TokenUnavailable
+from pipeline.core.subscription import BasicAuth, JwtProfileAuth, RetryPolicy, Subscription
 from tests.support.tokens import CREDENTIALS, Issuer, ManualClock, MemoryStore, Tally, subscription, turns
 
 S = subscription()

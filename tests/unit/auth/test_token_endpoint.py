@@ -19,8 +19,8 @@ from pipeline.auth.access_token import AccessToken
 from pipeline.auth.assertion import client_assertion
 from pipeline.auth.token_endpoint import ClientCredentials, read_answer, token_request
 from pipeline.auth.token_request import PostForm
-from pipeline.core.model import JwtProfileAuth, OAuth2Auth
 from pipeline.core.outcome import TokenRefused, TokenUnavailable
+from pipeline.core.subscription import JwtProfileAuth, OAuth2Auth
 from tests.support.calling import loopback_transport
 from tests.support.tokens import ManualClock, subscription
 

@@ -5,8 +5,8 @@ from ipaddress import ip_network
 import pytest
 
 from pipeline.auth.token_request import PostForm
-from pipeline.core.model import HttpLimits, Proxy, Subscription
 from pipeline.core.outcome import Failed
+from pipeline.core.subscription import HttpLimits, Proxy, Subscription
 from pipeline.http.proxy import SystemProxies
 from pipeline.http.response import MAX_BODY_BYTES, Answer
 from pipeline.http.ssrf_guard import Guard

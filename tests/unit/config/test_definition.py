@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.config.definition import Definition, load_definition, parse_definition
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import HttpLimits, Interrupt, Proxy, Qos
+from pipeline.core.subscription import HttpLimits, Interrupt, Proxy, Qos
 
 EXAMPLE = """
 name: orders

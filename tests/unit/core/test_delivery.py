@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.core.model import Qos, Status
+from pipeline.core.model import Status
 from pipeline.core.outcome import Delivered, Failed, Outcome, Rejected, ServerError, TokenRefused, TokenUnavailable
+from pipeline.core.subscription import Qos
 from tests.support.core import SLOW, Core, subscription
 from tests.support.virtual_time import in_virtual_time, settle
 

@@ -4,8 +4,8 @@ import asyncio
 from dataclasses import replace
 
 from pipeline.core.errors import LeaseEndedError
-from pipeline.core.model import Qos, Skip
 from pipeline.core.outcome import Failed, Rejected, ServerError
+from pipeline.core.subscription import Qos, Skip
 from pipeline.web.health import stalls
 from tests.support.core import Core, paused, reporter_of, resumed, subscription
 from tests.support.virtual_time import in_virtual_time, settle

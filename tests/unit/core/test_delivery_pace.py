@@ -3,8 +3,9 @@
 import asyncio
 from dataclasses import dataclass
 
-from pipeline.core.model import Cursor, Event, Qos, Rate, ReplayOffset, RetryPolicy, Status
+from pipeline.core.model import Cursor, Event, Status
 from pipeline.core.outcome import Rejected, ServerError
+from pipeline.core.subscription import Qos, Rate, ReplayOffset, RetryPolicy
 from tests.support.core import Core, paused, resumed, subscription
 from tests.support.virtual_time import in_virtual_time, settle
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 import pytest
 
 from pipeline.core.errors import BrokerError
-from pipeline.core.model import Cursor, Qos, Status
+from pipeline.core.model import Cursor, Status
 from pipeline.core.outcome import Failed, Rejected
 from pipeline.core.ports import LaneLimits
 from pipeline.core.rows import Row
+from pipeline.core.subscription import Qos
 from tests.support.core import OK, Core, paused, subscription
 from tests.support.fakes import MemoryRows, RowTopic, VirtualClock
 from tests.support.virtual_time import in_virtual_time, settle

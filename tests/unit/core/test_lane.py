@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.core.model import Qos, ReplayOffset, ReplayTimestamp, Status, Wish
+from pipeline.core.model import Status
 from pipeline.core.outcome import Failed, Rejected, ServerError
 from pipeline.core.ports import LaneLimits
+from pipeline.core.subscription import Qos, ReplayOffset, ReplayTimestamp, Wish
 from tests.support.core import SLOW, Core, paused, resumed, subscription
 from tests.support.virtual_time import in_virtual_time, settle
 

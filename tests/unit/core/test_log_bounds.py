@@ -3,7 +3,8 @@
 import pytest
 
 from pipeline.core.log_bounds import Break, LogBounds, find_break
-from pipeline.core.model import Cursor, Qos, Status
+from pipeline.core.model import Cursor, Status
+from pipeline.core.subscription import Qos
 from tests.support.core import Core, subscription
 from tests.support.virtual_time import in_virtual_time
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from pipeline.core.log_bounds import Break, LogBounds
-from pipeline.core.model import Subscription
+from pipeline.core.subscription import Subscription
 from tests.support.core import Core
 from tests.support.fakes import MemoryRegistry
 from tests.support.virtual_time import in_virtual_time

@@ -3,8 +3,8 @@
 import asyncio
 from dataclasses import replace
 
-from pipeline.core.model import Qos, ReplayTimestamp
 from pipeline.core.outcome import Rejected
+from pipeline.core.subscription import Qos, ReplayTimestamp
 from tests.support.core import Core, paused, resumed, subscription
 from tests.support.virtual_time import in_virtual_time, settle
 

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.model import Interrupt, Jitter, Qos, RetryPolicy, RetryStrategy
 from pipeline.core.outcome import (
     Delivered,
     Failed,
@@ -25,6 +24,7 @@ from pipeline.core.outcome import (
     TokenUnavailable,
 )
 from pipeline.core.policy import DeadLetter, Decision, Drop, Retry, Rules, Settle, Stop, decide, delay
+from pipeline.core.subscription import Interrupt, Jitter, Qos, RetryPolicy, RetryStrategy
 
 RETRY = RetryPolicy(max_attempts=2, initial_delay_seconds=10.0, max_delay_seconds=30.0, jitter=Jitter.NONE)
 

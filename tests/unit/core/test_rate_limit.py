@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core import rate_limit as pacing
-from pipeline.core.model import Handshake, Rate, RetryPolicy, Subscription
 from pipeline.core.outcome import Delivered, Failed, Outcome, Rejected, ServerError
 from pipeline.core.rate_limit import Pacing
+from pipeline.core.subscription import Handshake, Rate, RetryPolicy, Subscription
 
 PLAIN = Subscription(id="s", revision=0, url="https://receiver.example/hook", retry=RetryPolicy(max_delay_seconds=8.0))
 BUSY = [Rejected(429), ServerError(503)]

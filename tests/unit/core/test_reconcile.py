@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from pipeline.core.lane_state import LaneState
-from pipeline.core.model import Qos, ReplayOffset, ReplayTimestamp, Skip, Status, Subscription, Wish
+from pipeline.core.model import Status
 from pipeline.core.outcome import Failed, Rejected
+from pipeline.core.subscription import Qos, ReplayOffset, ReplayTimestamp, Skip, Subscription, Wish
 from pipeline.core.waiting import Waiting
 from tests.support.core import Core, paused, resumed, subscription
 from tests.support.fakes import MS_PER_OFFSET

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from pipeline.core.clock import SystemClock
 from pipeline.core.dead_letter import Letter
-from pipeline.core.model import Record, Subscription
+from pipeline.core.model import Record
 from pipeline.core.outcome import ServerError
+from pipeline.core.subscription import Subscription
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.http.request import Target, request_head
 from pipeline.kafka.dead_letters import headers_of

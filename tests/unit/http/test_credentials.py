@@ -1,7 +1,7 @@
 import pytest
 
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import Auth, BasicAuth, NoAuth, OAuth2Auth, TokenAuth
+from pipeline.core.subscription import Auth, BasicAuth, NoAuth, OAuth2Auth, TokenAuth
 from pipeline.http.credentials import static_authorization
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from pipeline.core.clock import SystemClock
-from pipeline.core.model import BasicAuth, Handshake, Header, HttpLimits, Record, RetryPolicy, Subscription
+from pipeline.core.model import Record
 from pipeline.core.outcome import Delivered, Failed, NotPermitted, Outcome
+from pipeline.core.subscription import BasicAuth, Handshake, Header, HttpLimits, RetryPolicy, Subscription
 from pipeline.http.handshake import REFUSAL_SECONDS, Permitted
 from pipeline.http.webhook import Callback
 from tests.support.calling import loopback_transport

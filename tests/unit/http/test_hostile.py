@@ -11,8 +11,9 @@ from typing import Final
 import pytest
 
 from pipeline.core.clock import SystemClock
-from pipeline.core.model import HttpLimits, Record, Subscription
+from pipeline.core.model import Record
 from pipeline.core.outcome import Delivered, Failed, Outcome, Rejected, ServerError
+from pipeline.core.subscription import HttpLimits, Subscription
 from pipeline.http.transport import Transport
 from pipeline.http.webhook import Callback
 from tests.support.calling import loopback_transport

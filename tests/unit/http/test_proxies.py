@@ -14,8 +14,9 @@ import trustme
 import uvloop
 
 from pipeline.core.clock import SystemClock
-from pipeline.core.model import HttpLimits, Proxy, Record, Subscription, TlsOptions
+from pipeline.core.model import Record
 from pipeline.core.outcome import Delivered, Failed, Outcome, Rejected, ServerError
+from pipeline.core.subscription import HttpLimits, Proxy, Subscription, TlsOptions
 from pipeline.http.transport import Transport
 from pipeline.http.webhook import Callback
 from tests.support.calling import loopback_transport

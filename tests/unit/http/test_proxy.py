@@ -2,7 +2,7 @@ import pytest
 from yarl import URL
 
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import Proxy
+from pipeline.core.subscription import Proxy
 from pipeline.http.proxy import SystemProxies, proxy_route
 from pipeline.http.socks import SocksProxy
 

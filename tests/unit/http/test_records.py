@@ -10,8 +10,9 @@ from typing import Final
 import pytest
 
 from pipeline.core.clock import SystemClock
-from pipeline.core.model import Header, HttpLimits, Record, Subscription
+from pipeline.core.model import Record
 from pipeline.core.outcome import Delivered
+from pipeline.core.subscription import Header, HttpLimits, Subscription
 from pipeline.http.webhook import Callback
 from tests.support.calling import loopback_transport
 from tests.support.receiver import HOST

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.clock import Clock, SystemClock
-from pipeline.core.model import Header, JwtProfileAuth, Record, Subscription
+from pipeline.core.model import Record
+from pipeline.core.subscription import Header, JwtProfileAuth, Subscription
 from pipeline.core.webhook_ids import FIRST_ID, SEAL, WebhookIds
 from pipeline.http.request import RequestHead, Target, request_head
 from pipeline.http.signature import Signer

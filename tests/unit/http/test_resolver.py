@@ -12,8 +12,9 @@ import pytest
 
 from pipeline.auth.token_request import PostForm
 from pipeline.core.clock import SystemClock
-from pipeline.core.model import HttpLimits, Proxy, Record, Subscription
+from pipeline.core.model import Record
 from pipeline.core.outcome import Delivered, Failed
+from pipeline.core.subscription import HttpLimits, Proxy, Subscription
 from pipeline.http import resolver as resolver_module
 from pipeline.http.resolver import NoAnswerError, Resolver
 from pipeline.http.webhook import Callback

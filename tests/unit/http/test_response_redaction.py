@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.model import BasicAuth, Header, JwtProfileAuth, OAuth2Auth, Subscription, TokenAuth
 from pipeline.core.outcome import RESPONSE_EXCERPT_BYTES
+from pipeline.core.subscription import BasicAuth, Header, JwtProfileAuth, OAuth2Auth, Subscription, TokenAuth
 from pipeline.http.response_redaction import confidences, whole_characters, without
 
 SECRET = b"planted-secret"

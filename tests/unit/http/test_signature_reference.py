@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from pipeline.core.clock import SystemClock
-from pipeline.core.model import Record, Subscription
+from pipeline.core.model import Record
 from pipeline.core.outcome import Delivered
+from pipeline.core.subscription import Subscription
 from pipeline.http.webhook import Callback
 from tests.support.calling import loopback_transport
 from tests.support.receiver import Receiver, Request

@@ -18,8 +18,9 @@ from pipeline.auth.access_token import AccessToken
 from pipeline.auth.token_endpoint import ClientCredentials
 from pipeline.auth.token_request import PostForm
 from pipeline.core.clock import SystemClock
-from pipeline.core.model import HttpLimits, OAuth2Auth, Proxy, Record, Subscription, TlsOptions
+from pipeline.core.model import Record
 from pipeline.core.outcome import Delivered, Failed, Outcome
+from pipeline.core.subscription import HttpLimits, OAuth2Auth, Proxy, Subscription, TlsOptions
 from pipeline.http.proxy import SystemProxies
 from pipeline.http.resolver import Resolver
 from pipeline.http.transport import Transport

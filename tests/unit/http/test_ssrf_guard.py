@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from pipeline.auth.token_request import PostForm
 from pipeline.core.clock import SystemClock
-from pipeline.core.model import HttpLimits, Proxy, Record, Subscription
+from pipeline.core.model import Record
 from pipeline.core.outcome import Delivered, Failed, Outcome, Rejected, ServerError
+from pipeline.core.subscription import HttpLimits, Proxy, Subscription
 from pipeline.http.own_names import own_names
 from pipeline.http.proxy import SystemProxies
 from pipeline.http.resolver import Resolver

@@ -13,8 +13,9 @@ import trustme
 
 from pipeline.core.clock import SystemClock
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import HttpLimits, Record, Subscription, TlsOptions
+from pipeline.core.model import Record
 from pipeline.core.outcome import Delivered, Failed, Outcome
+from pipeline.core.subscription import HttpLimits, Subscription, TlsOptions
 from pipeline.http.tls import TlsContexts, tls_context
 from pipeline.http.webhook import Callback
 from tests.support.calling import loopback_transport

@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from pipeline.core.clock import SystemClock
-from pipeline.core.model import HttpLimits, Record, Subscription, TlsOptions
+from pipeline.core.model import Record
 from pipeline.core.outcome import Delivered, Failed, Outcome
+from pipeline.core.subscription import HttpLimits, Subscription, TlsOptions
 from pipeline.http.webhook import Callback
 from tests.support.calling import loopback_transport
 from tests.support.names import Names

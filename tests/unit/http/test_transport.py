@@ -18,8 +18,9 @@ import trustme
 
 from pipeline.core.clock import SystemClock
 from pipeline.core.errors import LeaseEndedError
-from pipeline.core.model import Header, HttpLimits, OAuth2Auth, Proxy, Qos, Record, Subscription, TlsOptions
+from pipeline.core.model import Record
 from pipeline.core.outcome import Delivered, Failed, Outcome, Rejected, ServerError
+from pipeline.core.subscription import Header, HttpLimits, OAuth2Auth, Proxy, Qos, Subscription, TlsOptions
 from pipeline.http.proxy import SystemProxies
 from pipeline.http.ssrf_guard import Guard
 from pipeline.http.transport import MAX_INTERIM_ANSWERS, Transport

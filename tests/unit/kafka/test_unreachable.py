@@ -17,7 +17,7 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
-from pipeline.core.model import TlsOptions
+from pipeline.core.subscription import TlsOptions
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.unreachable import describe, why_unreachable
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from pipeline.core.model import Wish
+from pipeline.core.subscription import Wish
 from pipeline.kafka.default_partition import default_partition
 from pipeline.observability.absent import IDS_AT_ONCE
 from pipeline.observability.status import LaneFilter

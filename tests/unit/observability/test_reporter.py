@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from pipeline.core.attempts import Attempts, FailedAttempt
-from pipeline.core.model import Cause, ReplayOffset, RetryPolicy, Skip, Status
+from pipeline.core.model import Cause, Status
 from pipeline.core.outcome import Failed, ServerError
+from pipeline.core.subscription import ReplayOffset, RetryPolicy, Skip
 from pipeline.observability.reporter import LANES_AT_ONCE
 from pipeline.observability.status import EVERY_LANE, LaneFilter, LaneReport
 from tests.support.core import SLOW, Core, paused, reporter_of, subscription

@@ -2,8 +2,9 @@
 
 import pytest
 
-from pipeline.core.model import Record, Subscription
+from pipeline.core.model import Record
 from pipeline.core.outcome import Delivered
+from pipeline.core.subscription import Subscription
 from pipeline.observability.strays import ENOUGH, Strays
 from pipeline.observability.telemetry import Telemetry
 

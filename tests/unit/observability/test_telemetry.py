@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.core.attempts import Attempts
 from pipeline.core.log_bounds import Break
-from pipeline.core.model import BasicAuth, Cause, Header, Record, Subscription
+from pipeline.core.model import Cause, Record
 from pipeline.core.outcome import (
     Delivered,
     Failed,
@@ -16,6 +16,7 @@ from pipeline.core.outcome import (
     TokenRefused,
     TokenUnavailable,
 )
+from pipeline.core.subscription import BasicAuth, Header, Subscription
 from pipeline.observability.logs import Facts
 from pipeline.observability.telemetry import Telemetry
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from pipeline.core.errors import BrokerError
-from pipeline.core.model import TlsOptions
+from pipeline.core.subscription import TlsOptions
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.observability.instruments import LineLimit
 from pipeline.runtime.allowance import Allowance

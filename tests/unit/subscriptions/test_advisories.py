@@ -5,7 +5,7 @@ from dataclasses import replace
 import jwt
 import pytest
 
-from pipeline.core.model import OAuth2Auth, Subscription, TlsOptions, TokenAuth
+from pipeline.core.subscription import OAuth2Auth, Subscription, TlsOptions, TokenAuth
 from pipeline.subscriptions.advisories import caution
 
 NOW = 1_800_000_000.0

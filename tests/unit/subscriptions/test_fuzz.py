@@ -18,7 +18,7 @@ from pipeline.config.documents import read_document
 from pipeline.config.keystores.opening import OpenHere
 from pipeline.config.validation_messages import join
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import Subscription
+from pipeline.core.subscription import Subscription
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
 from pipeline.subscriptions.envelope import parse_subscription

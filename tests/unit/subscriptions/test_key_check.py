@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
 
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import JwtProfileAuth, Subscription, TlsOptions
+from pipeline.core.subscription import JwtProfileAuth, Subscription, TlsOptions
 from pipeline.subscriptions.key_check import check_keys
 from tests.support.unsound import unsound_rsa_key
 

@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet
 
 from pipeline.config.definition import Definition
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import Subscription
+from pipeline.core.subscription import Subscription
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
 from pipeline.subscriptions.envelope import parse_subscription

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from pipeline.config.definition import Definition
 from pipeline.config.keystores.opening import OpenHere
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import (
+from pipeline.core.model import Status
+from pipeline.core.reconcile import status_of
+from pipeline.core.subscription import (
     BasicAuth,
     Header,
     HttpLimits,
@@ -35,13 +37,11 @@ from pipeline.core.model import (
     RetryPolicy,
     RetryStrategy,
     Skip,
-    Status,
     Subscription,
     TlsOptions,
     TokenAuth,
     Wish,
 )
-from pipeline.core.reconcile import status_of
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
 from pipeline.subscriptions.envelope import parse_subscription

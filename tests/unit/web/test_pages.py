@@ -16,8 +16,9 @@ from aiohttp import ClientSession, encode_basic_auth, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from pipeline.core.attempts import Attempts, FailedAttempt
-from pipeline.core.model import Cause, Record, Subscription
+from pipeline.core.model import Cause, Record
 from pipeline.core.outcome import Delivered
+from pipeline.core.subscription import Subscription
 from pipeline.observability.status import (
     EVERY_LANE,
     AbsentReport,

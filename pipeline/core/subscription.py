@@ -1,0 +1,304 @@
+"""What is asked for: a subscription, as the delivery path uses it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, Literal
+
+from pipeline.core.model import Event
+
+
+class Qos(StrEnum):
+    """The delivery guarantee of a subscription (docs/concepts.md, The four guarantees)."""
+
+    NONE = "none"
+    AUTO = "auto"
+    AT_MOST_ONCE = "at-most-once"
+    AT_LEAST_ONCE = "at-least-once"
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether one event is in flight at a time, so that first deliveries follow the order of the log."""
+        return self in {Qos.AT_MOST_ONCE, Qos.AT_LEAST_ONCE}
+
+
+Filter = Callable[[Event], bool]
+"""Whether a subscription wants an event (core/filters.py); pure, and never raises."""
+
+
+class RetryStrategy(StrEnum):
+    """How the delay between attempts grows."""
+
+    LINEAR = "LINEAR"
+    EXPONENTIAL = "EXPONENTIAL"
+
+
+class Jitter(StrEnum):
+    """How much chance there is in the delay between attempts, so that those who failed together come back apart.
+
+    AROUND draws evenly from half to one and a half times the delay, as the randomization factor of 0.5 of
+    exponential-backoff libraries does, but never beyond the longest delay. FULL draws from 0 to the delay
+    ("full jitter"): less load after a large outage, and tries that may all be over at once.
+    """
+
+    AROUND = "AROUND"
+    FULL = "FULL"
+    NONE = "NONE"
+
+
+BUSY_STATUSES: Final = frozenset({408, 425, 429})
+"""Statuses below 500 that say "not now", of a callback or a token endpoint."""
+
+DEFAULT_RETRYABLE_STATUSES: Final = BUSY_STATUSES | frozenset(range(500, 600))
+"""Statuses that are worth another try unless a subscription says which are."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When to try again.
+
+    Attributes:
+        enabled: False for `retryOption: No Retry`.
+        strategy: LINEAR waits initial, 2 x initial, 3 x initial...; EXPONENTIAL initial, 2 x, 4 x...; both up to the
+            maximum.
+        max_attempts: retries after the first try.
+        initial_delay_seconds: the wait before the first retry.
+        max_delay_seconds: the longest wait between two tries; `Retry-After` may ask for up to ten times as much.
+        jitter: how a wait is drawn from the one above.
+        max_elapsed_seconds: no try begins later than that after the first one; None for no such limit.
+        statuses: those that are worth another try; what is beyond 599 goes with 500.
+    """
+
+    enabled: bool = True
+    strategy: RetryStrategy = RetryStrategy.EXPONENTIAL
+    max_attempts: int = 3
+    initial_delay_seconds: float = 10.0
+    max_delay_seconds: float = 30.0
+    jitter: Jitter = Jitter.AROUND
+    max_elapsed_seconds: float | None = None
+    statuses: frozenset[int] = DEFAULT_RETRYABLE_STATUSES
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How fast a callback may be called at most.
+
+    Attributes:
+        per_second: attempts, in the long run.
+        burst: attempts that may follow each other at once after a rest.
+    """
+
+    per_second: float
+    burst: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """A receiver is asked whether it wants deliveries (http/handshake.py).
+
+    Attributes:
+        origin: who asks, a DNS name.
+        rate_per_minute: how many deliveries are asked for; None asks for no rate.
+    """
+
+    origin: str
+    rate_per_minute: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """What ends the consumption of a subscription although there is a dead-letter topic.
+
+    Source: docs/design.md, Outcomes and decisions.
+    """
+
+    on_server_error: bool = True
+    on_exception: bool = True
+    on_gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """The timeouts of the entrypoint's `http` options, in seconds."""
+
+    connect_timeout_seconds: float = 3.0
+    read_timeout_seconds: float = 10.0
+    idle_timeout_seconds: float = 60.0
+
+
+class Wish(StrEnum):
+    """What publisher and consumer together want of a subscription now."""
+
+    DELIVER = "deliver"
+    PAUSED = "paused"  # by the publisher
+    STOPPED = "stopped"  # by the consumer
+    CLOSED = "closed"  # by the publisher
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """`resumeFrom`: pass over one event, if it is the next one there."""
+
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOffset:
+    """`resumeFrom`: go on from an offset of one partition; forward over events that wait only if it *discards* them."""
+
+    partition: int
+    offset: int
+    discards: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayTimestamp:
+    """`resumeFrom`: go on from a time, in every partition where the subscription has events."""
+
+    timestamp_ms: int
+    discards: bool = False
+
+
+ResumeFrom = Skip | ReplayOffset | ReplayTimestamp
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A header that the subscription adds to each call."""
+
+    name: str
+    value: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NoAuth:
+    """`auth.type: none`."""
+
+
+@dataclass(frozen=True, slots=True)
+class BasicAuth:
+    """`auth.type: basic` (RFC 7617)."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAuth:
+    """`auth.type: token`: a bearer token that somebody else issued (RFC 6750)."""
+
+    value: str = field(repr=False)
+
+
+ClientAuthMethod = Literal["client_secret_post", "client_secret_basic"]
+"""How a client shows its secret to the token endpoint: in the form or by HTTP Basic (RFC 6749 section 2.3.1; the names
+are those of RFC 7591 section 2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class OAuth2Auth:
+    """`auth.type: oauth2`: client credentials (RFC 6749 section 4.4)."""
+
+    endpoint: str = field(repr=False)
+    client_id: str
+    client_secret: str = field(repr=False)
+    scopes: tuple[str, ...] = ()
+    client_auth_method: ClientAuthMethod = "client_secret_post"
+
+
+AssertionAlgorithm = Literal["RS256", "HS256", "HS384", "HS512"]
+"""How a client assertion is signed (RFC 7518 section 3.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class JwtProfileAuth:
+    """`auth.type: jwtProfileOauth2`: client credentials, shown as a signed assertion (RFC 7523 section 2.2).
+
+    Attributes:
+        endpoint: the token endpoint.
+        lifetime_seconds: from `iat` to `exp` of an assertion.
+        key: the secret of HMAC; for RS256 the private key in PEM.
+        key_id: `kid`; *jwt_id*: `jti`, a new one for each assertion where it is None.
+        certificates: `x5c`, DER in base64, leaf first.
+        claims: more of them, by name.
+    """
+
+    endpoint: str = field(repr=False)
+    issuer: str
+    subject: str
+    audience: str = field(repr=False)
+    key: bytes = field(repr=False)
+    algorithm: AssertionAlgorithm = "RS256"
+    lifetime_seconds: int = 30
+    key_id: str | None = None
+    jwt_id: str | None = None
+    certificates: tuple[str, ...] = ()
+    claims: tuple[tuple[str, str], ...] = ()
+    scopes: tuple[str, ...] = ()
+
+
+ClientAuth = OAuth2Auth | JwtProfileAuth
+"""What a token endpoint gives an access token for."""
+
+Auth = NoAuth | BasicAuth | TokenAuth | ClientAuth
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy for callbacks and token endpoints.
+
+    Attributes:
+        url: its scheme is http, https or one of SOCKS (http/socks.VERSIONS). The proxy resolves names.
+    """
+
+    url: str
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsOptions:
+    """How the receiver's certificate is judged, and which one is shown to it."""
+
+    verify_hostname: bool = True
+    trust_all: bool = False
+    trusted_pem: str | None = None
+    client_certificate_pem: str | None = None
+    client_key_pem: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One subscription as the delivery path uses it: checked, decrypted, with the entrypoint's defaults filled in.
+
+    Made once per revision (subscriptions/), shared by every lane of it. Nothing here is parsed per event.
+
+    Attributes:
+        revision: the offset of its record in `<app>.subscriptions`.
+        concurrency: requests in flight at a time; 1 for the ordered levels.
+        problem: why it can't be used (its record is broken), a sentence; its lanes are then in FAILURE with it.
+    """
+
+    id: str
+    revision: int
+    url: str = field(repr=False)
+    qos: Qos = Qos.AUTO
+    headers: tuple[Header, ...] = ()
+    auth: Auth = NoAuth()
+    tls: TlsOptions = TlsOptions()
+    proxy: Proxy | None = None
+    use_system_proxy: bool = False
+    retry: RetryPolicy = RetryPolicy()
+    rate: Rate | None = None
+    filter: Filter | None = None
+    handshake: Handshake | None = None
+    interrupt: Interrupt = Interrupt()
+    http: HttpLimits = HttpLimits()
+    concurrency: int = 1
+    signing_secrets: tuple[str, ...] = field(default=(), repr=False)
+    wish: Wish = Wish.DELIVER
+    starting_at: float | None = None
+    ending_at: float | None = None
+    resume_from: ResumeFrom | None = None
+    problem: str | None = None
