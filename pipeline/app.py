@@ -8,14 +8,13 @@ create_app(settings, definition)
 
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any, Final, cast
 
 import faust
 from faust.types import TP
-from mode import Service
 
 import agents
 from pipeline.auth.authorization import Authorized
@@ -29,7 +28,6 @@ from pipeline.core.clock import Clock, SystemClock
 from pipeline.core.concurrency import Slots
 from pipeline.core.delivery import Delivery
 from pipeline.core.dispatcher import Dispatcher
-from pipeline.core.errors import BrokerError
 from pipeline.core.lease import MARGIN_SECONDS, Lease
 from pipeline.core.ports import LaneLimits
 from pipeline.core.rate_limit import Pacing
@@ -51,14 +49,14 @@ from pipeline.kafka.source_log import SourceLog
 from pipeline.kafka.topics import cursors_topic, subscriptions_topic, tokens_topic
 from pipeline.observability.logs import logging_config
 from pipeline.observability.reporter import WorkerReporter
-from pipeline.observability.strays import LOOK_SECONDS as STRAYS_SECONDS
 from pipeline.observability.strays import Strays
 from pipeline.observability.telemetry import Telemetry
 from pipeline.runtime.allowance import Allowance
 from pipeline.runtime.assignor import LevelAssignor
 from pipeline.runtime.consumer import DeliveryApp
+from pipeline.runtime.engine import Engine
 from pipeline.runtime.log_check import LogCheck
-from pipeline.runtime.membership import CHECK_SECONDS, Ownership
+from pipeline.runtime.membership import Ownership
 from pipeline.runtime.rights import Right, missing_rights
 from pipeline.runtime.token_table import add_token_table
 from pipeline.subscriptions.advisories import caution
@@ -72,107 +70,12 @@ logger = logging.getLogger(__name__)
 
 COMMIT_INTERVAL_SECONDS: Final = 1.0
 """Between two commits; so much of the traffic may be repeated after a crash."""
-TOKEN_SWEEP_SECONDS: Final = 600.0
 SESSION_SECONDS: Final = 15.0
 """After so long without a heartbeat a worker counts as dead, and its partitions go to others."""
 FETCH_BYTES: Final = 1024 * 1024
 FETCH_EVENTS: Final = 1000
 """In one batch: few enough for the event loop, and for a partition to be held back before its lanes are flooded."""
 NEVER_SECONDS: Final = 86_400.0
-
-
-class Engine(Service):
-    """What has a lifetime beside Faust's own parts: first up, last down.
-
-    Args:
-        transport: the HTTP client.
-        permitted: asks receivers over it.
-        registry: the subscriptions.
-        backlog: reads the log again.
-        tokens: access tokens.
-        dead_letters: None without a dead-letter topic.
-        dispatcher: whose checkpoints are kept.
-        growth: of the source topic; None where topics can't grow.
-        ownership: of the partitions.
-        strays: events without a subscription.
-        watch_rights: runs for as long as the worker does (allowance.py).
-    """
-
-    def __init__(
-        self,
-        *,
-        transport: Transport,
-        permitted: Permitted,
-        registry: Registry,
-        backlog: Backlog,
-        tokens: TokenCache,
-        dead_letters: KafkaDeadLetters | None,
-        dispatcher: Dispatcher,
-        growth: Growth | None,
-        ownership: Ownership,
-        strays: Strays,
-        watch_rights: Callable[[], Awaitable[None]],
-        **options: Any,
-    ) -> None:
-        super().__init__(**options)
-        self._transport = transport
-        self._permitted = permitted
-        self._registry = registry
-        self._backlog = backlog
-        self._tokens = tokens
-        self._dead_letters = dead_letters
-        self._dispatcher = dispatcher
-        self._growth = growth
-        self._ownership = ownership
-        self._strays = strays
-        self._watch_allowance = watch_rights
-
-    async def on_start(self) -> None:
-        """Everything is there before the first partition is assigned."""
-        await self._transport.start()
-        await self._registry.start()
-        await self._backlog.start()
-
-    async def on_stop(self) -> None:
-        """The partitions have come to rest by now (`DeliveryApp.on_stop`)."""
-        if not self.started:
-            return  # the worker was told to stop before it came to this
-        await self._backlog.close()
-        await self._registry.stop()
-        await self._tokens.close()
-        if self._dead_letters is not None:
-            await self._dead_letters.close()
-        await self._permitted.close()
-        await self._transport.close()
-
-    @Service.task
-    async def _keep_checkpoints(self) -> None:
-        await self._dispatcher.keep_checkpoints()
-
-    @Service.task
-    async def _watch_growth(self) -> None:
-        if self._growth is not None:
-            await self._growth.watch()
-
-    @Service.task
-    async def _watch_rights(self) -> None:
-        await self._watch_allowance()
-
-    @Service.task
-    async def _watch_strays(self) -> None:
-        async for _ in self.itertimer(STRAYS_SECONDS, name="strays"):
-            self._strays.look()
-
-    @Service.task
-    async def _watch_ownership(self) -> None:
-        async for _ in self.itertimer(CHECK_SECONDS, name="ownership"):
-            if not self._ownership.settle():
-                await self.crash(BrokerError("could not rejoin the group, although its broker answers"))
-
-    @Service.task
-    async def _keep_tokens(self) -> None:
-        async for _ in self.itertimer(TOKEN_SWEEP_SECONDS, name="tokens"):
-            await self._tokens.sweep()
 
 
 def create_app(

@@ -7,5 +7,6 @@ log_check                            committed offsets and rows compared with th
 token_table                          access tokens in a Faust table
 topics, preflight, initial_offsets   the topics, the brokers and the place where a group begins
 rights, allowance                    every right that a worker needs; what a worker does without one
+engine                               what has a lifetime beside Faust's own parts
 open_files                           the limit of open files
 """

@@ -1,0 +1,117 @@
+"""What has a lifetime beside Faust's parts: starts before partitions are assigned, ends when they are given back."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+from mode import Service
+
+from pipeline.auth.token_cache import TokenCache
+from pipeline.core.dispatcher import Dispatcher
+from pipeline.core.errors import BrokerError
+from pipeline.http.handshake import Permitted
+from pipeline.http.transport import Transport
+from pipeline.kafka.dead_letters import KafkaDeadLetters
+from pipeline.kafka.expansion import Growth
+from pipeline.kafka.log_reader import Backlog
+from pipeline.observability.strays import LOOK_SECONDS as STRAYS_SECONDS
+from pipeline.observability.strays import Strays
+from pipeline.runtime.membership import CHECK_SECONDS, Ownership
+from pipeline.subscriptions.registry import Registry
+
+TOKEN_SWEEP_SECONDS: Final = 600.0
+
+
+class Engine(Service):
+    """What has a lifetime beside Faust's own parts: first up, last down.
+
+    Args:
+        transport: the HTTP client.
+        permitted: asks receivers over it.
+        registry: the subscriptions.
+        backlog: reads the log again.
+        tokens: access tokens.
+        dead_letters: None without a dead-letter topic.
+        dispatcher: whose checkpoints are kept.
+        growth: of the source topic; None where topics can't grow.
+        ownership: of the partitions.
+        strays: events without a subscription.
+        watch_rights: runs for as long as the worker does (allowance.py).
+    """
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        permitted: Permitted,
+        registry: Registry,
+        backlog: Backlog,
+        tokens: TokenCache,
+        dead_letters: KafkaDeadLetters | None,
+        dispatcher: Dispatcher,
+        growth: Growth | None,
+        ownership: Ownership,
+        strays: Strays,
+        watch_rights: Callable[[], Awaitable[None]],
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self._closing = AsyncExitStack()
+        self._transport = transport
+        self._permitted = permitted
+        self._registry = registry
+        self._backlog = backlog
+        self._tokens = tokens
+        self._dead_letters = dead_letters
+        self._dispatcher = dispatcher
+        self._growth = growth
+        self._ownership = ownership
+        self._strays = strays
+        self._watch_allowance = watch_rights
+
+    async def on_start(self) -> None:
+        """Start what the first partition needs; it is closed in the opposite order."""
+        closing = self._closing
+        await self._transport.start()
+        closing.push_async_callback(self._transport.close)
+        closing.push_async_callback(self._permitted.close)
+        if self._dead_letters is not None:
+            closing.push_async_callback(self._dead_letters.close)
+        closing.push_async_callback(self._tokens.close)
+        await self._registry.start()
+        closing.push_async_callback(self._registry.stop)
+        await self._backlog.start()
+        closing.push_async_callback(self._backlog.close)
+
+    async def on_stop(self) -> None:
+        """Close what was started. The partitions have come to rest by now (`DeliveryApp.on_stop`)."""
+        await self._closing.aclose()
+
+    @Service.task
+    async def _keep_checkpoints(self) -> None:
+        await self._dispatcher.keep_checkpoints()
+
+    @Service.task
+    async def _watch_growth(self) -> None:
+        if self._growth is not None:
+            await self._growth.watch()
+
+    @Service.task
+    async def _watch_rights(self) -> None:
+        await self._watch_allowance()
+
+    @Service.task
+    async def _watch_strays(self) -> None:
+        async for _ in self.itertimer(STRAYS_SECONDS, name="strays"):
+            self._strays.look()
+
+    @Service.task
+    async def _watch_ownership(self) -> None:
+        async for _ in self.itertimer(CHECK_SECONDS, name="ownership"):
+            if not self._ownership.settle():
+                await self.crash(BrokerError("could not rejoin the group, although its broker answers"))
+
+    @Service.task
+    async def _keep_tokens(self) -> None:
+        async for _ in self.itertimer(TOKEN_SWEEP_SECONDS, name="tokens"):
+            await self._tokens.sweep()
