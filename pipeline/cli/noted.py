@@ -39,7 +39,7 @@ def legend(app: str, noted: Noted | str) -> str:
         return f"delivery state unknown: the workers' rows can't be read: {noted}"
     return (
         f"delivery: the state that the workers recorded in {cursors_topic(app)}; without an entry, nothing has failed "
-        "or is behind. All other columns are the desired state."
+        "or is behind; (+N): so are N other partitions. All other columns are the desired state."
     )
 
 
@@ -63,14 +63,14 @@ def _rank(cursor: Cursor | None) -> int:
 def _words(row: Row) -> str:
     cursor, waiting = row.cursor, row.waiting_at_most
     if cursor is None:
-        return f"UNREADABLE ROW in {row.partition}"
+        return f"UNREADABLE ROW in partition {row.partition}"
     state = f"up to {waiting:,} waiting" if waiting else "up to date"
     match cursor.status:
         case Status.FAILURE:
             since = None if cursor.cause is None else shown_time(cursor.cause.at)
-            return f"FAILURE in {row.partition}" + ("" if since is None else f" since {since}")
+            return f"FAILURE in partition {row.partition}" + ("" if since is None else f" since {since}")
         case Status.STARTED if cursor.attempt:
-            return f"RETRYING in {row.partition}, {cursor.attempt} failed, {state}"
+            return f"RETRYING in partition {row.partition}, failed attempts: {cursor.attempt}, {state}"
         case Status.STARTED:
             return state
         case status:

@@ -263,6 +263,7 @@ class DeliveryConsumer(driver.Consumer):
         await self._dispatcher.open(positions, logs)
         # Even if no offset has moved: from now on, the group shows all of its partitions.
         await self.commit_prefixes(self._dispatcher.prefixes())
+        logger.info("assigned partitions %s of %s", sorted(numbers), topic)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Stop deliveries in these partitions, write all cursors, and only then give the partitions back."""
@@ -287,6 +288,9 @@ class DeliveryConsumer(driver.Consumer):
                 await self.commit_prefixes(await self.app.log_check.committable(prefixes))
         except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
             logger.warning("the last commit of partitions %s was not confirmed: %r", sorted(prefixes), error)
+        else:
+            if prefixes:
+                logger.info("gave back partitions %s: drained and committed", sorted(prefixes))
         await self._dispatcher.close(numbers)
 
 

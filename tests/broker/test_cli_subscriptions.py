@@ -164,8 +164,8 @@ async def test_what_the_workers_have_noted_is_shown_beside_what_was_asked_for(
 
     listed = await webhooks.run("subscriptions", "list")
     rows = {row.split()[0]: row for row in listed.out.splitlines()}
-    assert "ACCEPTED   STARTED   FAILURE in 0 since 2026-02-02T02:40:00Z (+1)" in rows["failed"]
-    assert "ACCEPTED   STARTED   RETRYING in 0, 2 failed, up to 4 waiting" in rows["retrying"]
+    assert "ACCEPTED   STARTED   FAILURE in partition 0 since 2026-02-02T02:40:00Z (+1)" in rows["failed"]
+    assert "ACCEPTED   STARTED   RETRYING in partition 0, failed attempts: 2, up to 4 waiting" in rows["retrying"]
     assert "ACCEPTED   STARTED   up to date" in rows["fine"]
     assert "PAUSED, up to date" in rows["paused"]
     assert "deleted" not in rows
@@ -209,8 +209,8 @@ async def test_a_row_that_can_t_be_read_hides_no_other(webhooks: Webhooks, broke
 
     rows = {row.split()[0]: row for row in (await webhooks.done("subscriptions", "list")).splitlines()}
 
-    assert "UNREADABLE ROW in 0" in rows["broken"]
-    assert "FAILURE in 0" in rows["failed"]
+    assert "UNREADABLE ROW in partition 0" in rows["broken"]
+    assert "FAILURE in partition 0" in rows["failed"]
 
 
 async def test_without_the_rows_what_was_asked_for_is_shown(
