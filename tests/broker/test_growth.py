@@ -82,7 +82,7 @@ async def until_committed(found: Cluster) -> None:
 
 def says_growth(worker: Worker, found: Cluster) -> int:
     """How often its log tells what happened."""
-    return worker.output().count(f"topic {found.topic}: has {AFTER} partitions now, {BEFORE} before")
+    return worker.output().count(f"topic {found.topic}: now has {AFTER} partitions, {BEFORE} before")
 
 
 @pytest.mark.parametrize("qos", ["at-least-once", "at-most-once"])
