@@ -286,11 +286,10 @@ class DeliveryConsumer(driver.Consumer):
         try:
             async with asyncio.timeout(LAST_COMMIT_SECONDS):
                 await self.commit_prefixes(await self.app.log_check.committable(prefixes))
-        except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
-            logger.warning("the last commit of partitions %s was not confirmed: %r", sorted(prefixes), error)
-        else:
             if prefixes:
                 logger.info("gave back partitions %s: drained and committed", sorted(prefixes))
+        except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
+            logger.warning("the last commit of partitions %s was not confirmed: %r", sorted(prefixes), error)
         await self._dispatcher.close(numbers)
 
 
