@@ -107,6 +107,7 @@ class DeliveryConsumer(driver.Consumer):
         generation = self.app.consumer_generation_id
         found, active = await self._wait_next_records(HELD_BACK_POLL_SECONDS if self._held_back else timeout)
         records = found or {}
+        self._delivery_thread.claim()
         # Of this fetch, also if nothing comes of it: in another generation partitions begin elsewhere.
         out_of_range = self._delivery_thread.take_out_of_range()
         self._fetched = sum(map(len, records.values()))
@@ -123,10 +124,7 @@ class DeliveryConsumer(driver.Consumer):
         return generation, records, active
 
     def _pass_over_what_is_no_event(self, records: Mapping[TP, Sequence[Any]]) -> None:
-        """Advance partitions past transaction markers and aborted or compacted records at their end.
-
-        No event comes with them. Otherwise the committed offset would stay before them, and the group would show a lag.
-        """
+        """Advance partitions past markers and aborted or compacted records, which bring no event: no lag is shown."""
         topic = self._dispatcher.topic
         for number, position in self._delivery_thread.positions(topic).items():
             if TP(topic, number) not in records:

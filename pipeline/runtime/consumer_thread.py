@@ -55,6 +55,8 @@ class DeliveryConsumerThread(PermittedConsumerThread):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._out_of_range: dict[int, int] = {}
+        self._one_fetch = asyncio.Lock()
+        self._unclaimed: dict[TP, int] = {}
 
     @property
     def _seat(self) -> Seat:
@@ -98,6 +100,31 @@ class DeliveryConsumerThread(PermittedConsumerThread):
         max_records: int | None = None,
     ) -> Any:
         """As Faust's. Where a place is out of range, `find_place` says what follows, and not `auto.offset.reset`."""
+        async with self._one_fetch:
+            self._fetch_unclaimed_again(consumer)
+            records = await self._fetch_in_range(consumer, active_partitions, timeout, max_records)
+            self._unclaimed = {tp: batch[0].offset for tp, batch in records.items() if batch}
+            return records
+
+    def claim(self) -> None:
+        """What the last fetch brought has arrived in the worker's event loop."""
+        self._unclaimed = {}
+
+    def _fetch_unclaimed_again(self, consumer: Any) -> None:
+        """Seek back to records that nobody took: Faust gives up on a fetch under way when it restarts its fetcher."""
+        unclaimed, self._unclaimed = self._unclaimed, {}
+        for tp, offset in unclaimed.items():
+            position = positions(consumer, tp.topic).get(tp.partition)
+            if position is not None and offset < position:
+                consumer.seek(TopicPartition(tp.topic, tp.partition), offset)
+
+    async def _fetch_in_range(
+        self,
+        consumer: Any,
+        active_partitions: set[TP],
+        timeout: float | None,  # noqa: ASYNC109 - Faust's own signature
+        max_records: int | None,
+    ) -> Any:
         try:
             return await super()._fetch_records(consumer, active_partitions, timeout, max_records)
         except OffsetOutOfRangeError as error:

@@ -1,0 +1,90 @@
+"""The consumer's thread: what a fetch has brought reaches the worker, or is fetched again."""
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from faust.types import TP
+
+from pipeline.runtime import consumer_thread
+from pipeline.runtime.consumer_thread import DeliveryConsumerThread
+from pipeline.runtime.permitted_consumer import PermittedConsumerThread
+
+SOURCE = TP("events", 5)
+
+
+class _Log:
+    """One partition with endless records, two per fetch; fetches wait until they are let go."""
+
+    def __init__(self) -> None:
+        self.position = 0
+        self.gates: asyncio.Queue[asyncio.Event] = asyncio.Queue()
+
+    def seek(self, _: object, offset: int) -> None:
+        self.position = offset
+
+    async def fetch(self, *_: object) -> dict[TP, list[Any]]:
+        gate = asyncio.Event()
+        self.gates.put_nowait(gate)
+        await gate.wait()
+        first, self.position = self.position, self.position + 2
+        return {SOURCE: [SimpleNamespace(offset=first), SimpleNamespace(offset=first + 1)]}
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> _Log:
+    log = _Log()
+    monkeypatch.setattr(PermittedConsumerThread, "_fetch_records", lambda _, *arguments: log.fetch(*arguments))
+    monkeypatch.setattr(consumer_thread, "positions", lambda *_: {5: log.position})
+    return log
+
+
+@pytest.fixture
+def fetch(log: _Log) -> Callable[[], "asyncio.Task[Any]"]:
+    thread = DeliveryConsumerThread.__new__(DeliveryConsumerThread)
+    thread._one_fetch, thread._unclaimed = asyncio.Lock(), {}
+
+    async def fetched(*, claimed: bool) -> list[int]:
+        records = await thread._fetch_records(log, {SOURCE})
+        if claimed:
+            thread.claim()
+        return [record.offset for record in records[SOURCE]]
+
+    def start(*, claimed: bool = True) -> "asyncio.Task[Any]":
+        return asyncio.create_task(fetched(claimed=claimed))
+
+    return start
+
+
+async def let_one_go(log: _Log) -> None:
+    (await log.gates.get()).set()
+
+
+async def test_what_was_fetched_and_not_taken_is_fetched_again(log: _Log, fetch: Callable[..., Any]) -> None:
+    given_up, following = fetch(claimed=False), fetch()
+    await let_one_go(log)
+    await let_one_go(log)
+    assert await given_up == [0, 1]
+    assert await following == [0, 1]
+
+
+async def test_what_was_taken_is_not_fetched_again(log: _Log, fetch: Callable[..., Any]) -> None:
+    first = fetch()
+    await let_one_go(log)
+    assert await first == [0, 1]
+    second = fetch()
+    await let_one_go(log)
+    assert await second == [2, 3]
+
+
+async def test_nothing_is_passed_over_for_what_was_not_taken(log: _Log, fetch: Callable[..., Any]) -> None:
+    log.position = 8
+    given_up = fetch(claimed=False)
+    await let_one_go(log)
+    assert await given_up == [8, 9]
+    log.position = 4  # where the partition was opened since
+    following = fetch()
+    await let_one_go(log)
+    assert await following == [4, 5]
