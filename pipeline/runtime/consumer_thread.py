@@ -99,7 +99,7 @@ class DeliveryConsumerThread(PermittedConsumerThread):
         timeout: float | None = None,  # noqa: ASYNC109 - Faust's own signature
         max_records: int | None = None,
     ) -> Any:
-        """As Faust's. Where a place is out of range, `find_place` says what follows, and not `auto.offset.reset`."""
+        """As Faust does, but one fetch at a time, and again what the one before brought and nobody took."""
         async with self._one_fetch:
             self._fetch_unclaimed_again(consumer)
             records = await self._fetch_in_range(consumer, active_partitions, timeout, max_records)
@@ -125,6 +125,7 @@ class DeliveryConsumerThread(PermittedConsumerThread):
         timeout: float | None,  # noqa: ASYNC109 - Faust's own signature
         max_records: int | None,
     ) -> Any:
+        """If an offset is out of range, `LogCheck.find_place` decides what follows, and not `auto.offset.reset`."""
         try:
             return await super()._fetch_records(consumer, active_partitions, timeout, max_records)
         except OffsetOutOfRangeError as error:
