@@ -1,7 +1,7 @@
 """The composition root: the only place that knows everybody.
 
 create_app(settings, definition)
-    Engine        what has a lifetime: transport, registry, backlog, tokens, dead letters, the checkpoint, growth
+    Engine        what has a lifetime: transport, registry, log reader, tokens, dead letters, the checkpoint, expansion
     Dispatcher    partitions, lanes, windows
     DeliveryApp   Faust: group membership, the agent, the token table, the web view, the command line
 """
@@ -43,8 +43,8 @@ from pipeline.http.webhook import Callback
 from pipeline.kafka.cursors import KafkaRows
 from pipeline.kafka.dead_letters import KafkaDeadLetters
 from pipeline.kafka.default_partition import default_partition
-from pipeline.kafka.expansion import Growth
-from pipeline.kafka.log_reader import Backlog
+from pipeline.kafka.expansion import PartitionExpansion
+from pipeline.kafka.log_reader import LogReader
 from pipeline.kafka.source_log import SourceLog
 from pipeline.kafka.topics import cursors_topic, subscriptions_topic, tokens_topic
 from pipeline.observability.logs import logging_config
@@ -113,7 +113,7 @@ def create_app(
     permitted = Permitted(_callback(transport, clock, telemetry, ids, lease), pacing, clock)
     tokens = _tokens(app, transport, box, clock=clock, telemetry=telemetry)
     dead_letters = _dead_letters(definition, telemetry, ids)
-    backlog = Backlog(connection, definition.source.topic, definition.source.isolation_level)
+    log_reader = LogReader(connection, definition.source.topic, definition.source.isolation_level)
     app.isolation_level = definition.source.isolation_level
     app.log_check = LogCheck(SourceLog(connection, definition.source.topic), telemetry, former_topics)
     app.drain_seconds = settings.drain_seconds
@@ -132,7 +132,7 @@ def create_app(
         ),
         rows_of=partial(KafkaRows, connection, cursors_topic(settings.app), on_written=telemetry.rows_written),
         registry=registry,
-        reader=backlog,
+        reader=log_reader,
         limits=LaneLimits(settings.lane_events, settings.lane_bytes, settings.hold_seconds),
         worker_bytes=settings.worker_bytes,
         on_closed=tokens.release,
@@ -142,11 +142,11 @@ def create_app(
             transport=transport,
             permitted=permitted,
             registry=registry,
-            backlog=backlog,
+            log_reader=log_reader,
             tokens=tokens,
             dead_letters=dead_letters,
             dispatcher=dispatcher,
-            growth=_growth(app, settings, definition, clock),
+            expansion=_expansion(app, settings, definition, clock),
             ownership=Ownership(dispatcher.orphans, app),
             strays=strays,
             watch_rights=partial(allowance.watch, partial(_missing_rights, settings, definition, dispatcher), clock),
@@ -261,11 +261,11 @@ def _dead_letters(definition: Definition, telemetry: Telemetry, ids: WebhookIds)
     return KafkaDeadLetters(dlq.connection, dlq.topic, telemetry.dead_letter_failed, ids)
 
 
-def _growth(app: DeliveryApp, settings: Settings, definition: Definition, clock: Clock) -> Growth | None:
+def _expansion(app: DeliveryApp, settings: Settings, definition: Definition, clock: Clock) -> PartitionExpansion | None:
     source = definition.source
     if source.connection.embedded:
         return None
-    return Growth(
+    return PartitionExpansion(
         source.connection, source.topic, (cursors_topic(settings.app), tokens_topic(settings.app)), app, clock
     )
 

@@ -1,4 +1,4 @@
-"""A cluster as an administrator sees it: connected, and how many partitions its topics have."""
+"""An admin client of a cluster, and how many partitions its topics have."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -23,7 +23,7 @@ async def administration(connection: KafkaConnection) -> AsyncIterator[AdminClie
     """A connected client.
 
     Raises:
-        BrokerError: the cluster can't be reached, or something that was asked of the client failed.
+        BrokerError: the cluster can't be reached, or a request of the client failed.
     """
     admin = AdminClient(request_timeout_ms=REQUEST_TIMEOUT_MS, **connection.client_options())
     try:
@@ -46,11 +46,11 @@ async def _start(admin: AIOKafkaAdminClient, connection: KafkaConnection) -> Non
 
 
 async def partition_counts(admin: AIOKafkaAdminClient, names: Iterable[str] | None = None) -> dict[str, int]:
-    """How many partitions topics have; left out are those that don't exist or have a partition without a leader.
+    """The number of partitions of each topic, without topics that don't exist or have a partition without a leader.
 
     Args:
         admin: connected.
-        names: topics that exist, for a broker may create one because somebody asks about it; None for all there are.
+        names: existing topics, because a broker may create a topic that it is asked about; None: all topics.
     """
     described: list[dict[str, Any]] = await admin.describe_topics(None if names is None else list(names))
     return {
@@ -61,17 +61,17 @@ async def partition_counts(admin: AIOKafkaAdminClient, names: Iterable[str] | No
 
 
 async def until_led(admin: AIOKafkaAdminClient, wanted: Mapping[str, int]) -> None:
-    """Return when topics have so many partitions, each with a leader.
+    """Wait until each topic has at least the *wanted* number of partitions, and each partition a leader.
 
     Raises:
-        BrokerError: they have not in time.
+        BrokerError: that took too long.
     """
     try:
         async with asyncio.timeout(LEADER_SECONDS):
             while not _are_led(wanted, await partition_counts(admin)):  # noqa: ASYNC110  # the broker sends no notice
                 await asyncio.sleep(LEADER_PAUSE_SECONDS)
     except TimeoutError:
-        raise BrokerError(f"topics {', '.join(sorted(wanted))}: were created and have no leaders yet") from None
+        raise BrokerError(f"topics {', '.join(sorted(wanted))}: created, but without leaders so far") from None
 
 
 def _are_led(wanted: Mapping[str, int], found: Mapping[str, int]) -> bool:
@@ -79,7 +79,7 @@ def _are_led(wanted: Mapping[str, int], found: Mapping[str, int]) -> bool:
 
 
 def unreachable(connection: KafkaConnection, error: Exception) -> str:
-    """A sentence for an error of a client of this cluster."""
+    """The message for an error of a client of this cluster."""
     return _unusable(connection, str(error) or type(error).__name__)
 
 

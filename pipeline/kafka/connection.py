@@ -1,4 +1,4 @@
-"""How a Kafka cluster is reached: one value, from which every client takes its options."""
+"""How to connect to a Kafka cluster: one value, from which every client takes its options."""
 
 import re
 import ssl
@@ -27,10 +27,10 @@ class KafkaConnection:
 
     Attributes:
         bootstrap_servers: `host:port` of one or more brokers.
-        mechanism: of SASL; None without it.
+        mechanism: the SASL mechanism; None without SASL.
         tls: trusted certificates and the client's own, for SSL and SASL_SSL; None: the system's certificates.
-        embedded: librdkafka's in-memory cluster: it has no transactions, no topic creation and no configurations of
-            topics, and its control records carry a wrong CRC (readers set `check_crcs=False`).
+        embedded: librdkafka's in-memory cluster. It has no transactions, no topic creation and no topic configuration,
+            and its control records carry a wrong CRC (readers set `check_crcs=False`).
     """
 
     bootstrap_servers: tuple[str, ...]
@@ -48,7 +48,7 @@ class KafkaConnection:
 
     @cached_property  # reading the system's certificates takes 20 ms; a worker makes dozens of clients
     def ssl_context(self) -> ssl.SSLContext | None:
-        """The context for TLS, made once; None without TLS. Reads files when it is made: use it first at start.
+        """The TLS context, made once; None without TLS. Making it reads files, so use it first at start-up.
 
         Raises:
             ConfigurationError: OpenSSL refuses the client's certificate or key.
@@ -96,11 +96,11 @@ class KafkaConnection:
 
 
 class PromptSSLObject(ssl.SSLObject):
-    """Says `close_notify` and does not wait for the other side to say it too (RFC 8446 section 6.1).
+    """Sends `close_notify` without waiting for the peer's (RFC 8446 section 6.1).
 
-    A client of Kafka closes connections while answers are on their way, and a broker does not answer its notice. Both
-    event loops wait for that answer: for half a second as a rule, and where uvloop misses the end of the connection for
-    30 seconds (`ssl_shutdown_timeout`), which aiokafka's `stop()` then takes as well.
+    A Kafka client closes connections while answers are on their way, and a broker does not answer the notice. asyncio
+    and uvloop wait for that answer, usually for half a second. uvloop waits for 30 seconds (`ssl_shutdown_timeout`) if
+    it misses the end of the connection, and so does aiokafka's `stop()`.
     """
 
     def unwrap(self) -> None:
@@ -112,7 +112,7 @@ class PromptSSLObject(ssl.SSLObject):
 
 
 def close_promptly(context: ssl.SSLContext) -> None:
-    """Make the connections of asyncio and uvloop that are made from now on with *context* end at once."""
+    """Make all new connections of asyncio and uvloop that use *context* close without waiting for the peer."""
     context.sslobject_class = PromptSSLObject
 
 
@@ -120,8 +120,8 @@ def parse_bootstrap_servers(text: str, path: str) -> tuple[str, ...]:
     """The brokers of a comma-separated list.
 
     Args:
-        text: `host:port`, or several; blanks around them don't matter.
-        path: the field, for errors.
+        text: one or more `host:port`; blanks around them are ignored.
+        path: of the field, for errors.
 
     Raises:
         ConfigurationError: the list is empty, or an entry is not host:port.

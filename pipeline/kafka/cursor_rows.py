@@ -1,4 +1,4 @@
-"""Reads the cursor rows of all partitions, as anyone may who owns none of them: nothing is fenced, nothing written."""
+"""Reads the cursor rows of all partitions for commands. It fences nothing and writes nothing."""
 
 import asyncio
 import logging
@@ -28,11 +28,11 @@ POLL_MS: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What the owner of a partition has last noted of a subscription there.
+    """The newest cursor row of a subscription in a partition.
 
     Attributes:
-        cursor: the row; None where it can't be read.
-        end: the end of the partition of the source topic.
+        cursor: the row; None if it can't be read.
+        end: the end of the source topic's partition.
     """
 
     key: bytes
@@ -42,20 +42,20 @@ class Row:
 
     @property
     def waiting_at_most(self) -> int | None:
-        """So many offsets lie from the row to the end, other subscriptions' among them."""
+        """The number of offsets between the row and the end; some may belong to other subscriptions."""
         return None if self.cursor is None else max(0, self.end - self.cursor.next)
 
 
 async def read_rows(
     connection: KafkaConnection, topic: str, source: str, keys: Iterable[bytes] | None = None
 ) -> list[Row]:
-    """The rows of *topic* as they are committed now, those of *keys* or all, by key and partition.
+    """The committed rows of *topic*, of *keys* or all, sorted by key and partition.
 
     Raises:
         BrokerError: the cluster can't be reached, has no such topic, or does not answer in time.
     """
     async with _reader(connection, topic, None if keys is None else frozenset(keys)) as (consumer, found):
-        values = {place: value for place, value in found.items() if place[0] not in (KEEP_ALIVE_KEY, SOURCE_KEY)}
+        values = {at: value for at, value in found.items() if at[0] not in (KEEP_ALIVE_KEY, SOURCE_KEY)}
         numbers = {partition for _, partition in values}
         ends = await consumer.end_offsets([TopicPartition(source, number) for number in numbers])
     return [
@@ -65,10 +65,10 @@ async def read_rows(
 
 
 async def read_topic_ids(connection: KafkaConnection, topic: str) -> dict[int, str]:
-    """Of which source topic, by its id, each partition has last been delivered; those of which none is noted left out.
+    """The id of the source topic that each partition was last delivered from, without partitions that have none noted.
 
     Raises:
-        BrokerError: as `read_rows`.
+        BrokerError: as for `read_rows`.
     """
     async with _reader(connection, topic, frozenset({SOURCE_KEY})) as (_, values):
         found = {partition: read_topic_id(value) for (_, partition), value in values.items()}
@@ -79,7 +79,7 @@ async def read_topic_ids(connection: KafkaConnection, topic: str) -> dict[int, s
 async def _reader(
     connection: KafkaConnection, topic: str, keys: frozenset[bytes] | None
 ) -> AsyncIterator[tuple[AIOKafkaConsumer, dict[tuple[bytes, int], bytes]]]:
-    """A consumer, and the newest value of each of the *keys*, or of all, that it has read in each partition."""
+    """A consumer, and the newest value of each key in each partition; of all keys if *keys* is None."""
     count = await count_partitions(connection, topic)
     sieve = Sieve()
     sieve.keys = keys
@@ -95,31 +95,31 @@ async def _reader(
         async with asyncio.timeout(READ_SECONDS):
             await consumer.start()
             values = await _read(consumer, [TopicPartition(topic, number) for number in range(count)])
-            # Some of others get through the sieve, too.
-            yield consumer, {place: value for place, value in values.items() if keys is None or place[0] in keys}
+            # The sieve lets some records with other keys through.
+            yield consumer, {at: value for at, value in values.items() if keys is None or at[0] in keys}
     except TimeoutError:
-        raise BrokerError(f"topic {topic}: was not read in {READ_SECONDS:.0f} s") from None
+        raise BrokerError(f"topic {topic}: could not be read within {READ_SECONDS:.0f} s") from None
     except (KafkaError, OSError) as error:
         raise BrokerError(unreachable(connection, error)) from error
     finally:
         await disconnect(consumer)
 
 
-async def _read(consumer: AIOKafkaConsumer, places: list[TopicPartition]) -> dict[tuple[bytes, int], bytes]:
-    """The newest value of each key in each partition; what was deleted is left out."""
-    consumer.assign(places)
-    await consumer.seek_to_beginning(*places)
-    left = await consumer.end_offsets(places)
+async def _read(consumer: AIOKafkaConsumer, tps: list[TopicPartition]) -> dict[tuple[bytes, int], bytes]:
+    """The newest value of each key in each partition, without deleted keys."""
+    consumer.assign(tps)
+    await consumer.seek_to_beginning(*tps)
+    left = await consumer.end_offsets(tps)
     values: dict[tuple[bytes, int], bytes] = {}
     while left:
-        for place, records in (await consumer.getmany(*left, timeout_ms=POLL_MS)).items():
+        for tp, records in (await consumer.getmany(*left, timeout_ms=POLL_MS)).items():
             for record in records:
                 if record.value is None:
-                    values.pop((record.key, place.partition), None)
+                    values.pop((record.key, tp.partition), None)
                 else:
-                    values[record.key, place.partition] = record.value
-        # Markers of transactions are records that are never handed out; the position passes over them.
-        left = {place: end for place, end in left.items() if await consumer.position(place) < end}
+                    values[record.key, tp.partition] = record.value
+        # Transaction markers are never handed out, but the position moves past them.
+        left = {tp: end for tp, end in left.items() if await consumer.position(tp) < end}
     return values
 
 

@@ -1,11 +1,11 @@
 """The fenced store of one partition's cursor rows (docs/design.md, Fenced cursor rows).
 
-Opening starts a producer with `transactional_id = <app>.cursors.<partition>`: Kafka then refuses every further write of
-the partition's former owner and aborts what it had open. Only after that are the rows read, so nobody can still change
-them. Rows wait for the next group commit: begin, send all, commit, resolve the waiters.
+Opening starts a producer with `transactional_id = <app>.cursors.<partition>`. From then on Kafka refuses all writes of
+the partition's former owner and aborts its open transaction. Only then are the rows read, so the former owner can't
+change them any more. Rows are written by group commit: begin, send all, commit, resolve the waiters.
 
     put ─▶ pending {key: row} ─▶ one transaction ─▶ confirmed
-              newest row of a key wins, all its waiters are resolved
+              the newest row of a key wins; all its waiters are resolved
 """
 
 import asyncio
@@ -43,24 +43,24 @@ FENCED_ERRORS: Final = (
     InvalidTxnState,
     OutOfOrderSequenceNumber,
 )
-"""After these the producer can't go on, and a new one would fence whoever owns the partition now."""
+"""After one of these the producer is unusable, and a new one would fence the partition's current owner."""
 RETRY_PAUSE_SECONDS: Final = 0.5
 CLOSE_SECONDS: Final = 2.0
 ABORT_SECONDS: Final = 1.0
 REQUEST_TIMEOUT_MS: Final = 30_000
 KEEP_ALIVE_SECONDS: Final = 12 * 3600.0
-"""So often at least a transaction is made. Kafka forgets a transactional id that was not used for seven days
-(`transactional.id.expiration.ms`), and the rows of a partition where nothing went wrong for so long with it."""
+"""The longest time without a transaction. Kafka forgets a transactional id that was unused for seven days
+(`transactional.id.expiration.ms`), and a partition without trouble needs no rows."""
 KEEP_ALIVE_KEY: Final = b"\xffkeep-alive"
-"""No subscription has it, for it is not UTF-8; its value is always null, so compaction takes it away."""
+"""Not UTF-8, so no subscription has this key. Its value is always null, so compaction removes it."""
 SOURCE_KEY: Final = b"\xffsource-topic"
-"""Nor this one; its value is the id of the topic whose events the partition's lanes were last given. Kafka deletes the
-group's offsets with a topic: without it, one that is made again would look like one that was never read."""
+"""Not UTF-8 either. Its value is the id of the topic whose events the partition's lanes got last. Kafka deletes the
+group's offsets together with a topic: without this row, a recreated topic would look like one that was never read."""
 
 
 @dataclass(slots=True)
 class _Group:
-    """Rows that are to be committed together."""
+    """Rows to be committed together."""
 
     rows: dict[bytes, bytes | None] = field(default_factory=dict)
     waiters: list["asyncio.Future[None]"] = field(default_factory=list)
@@ -73,7 +73,7 @@ class KafkaRows:
         connection: of the source's cluster.
         topic: `<app>.cursors`.
         partition: of the source, and of this topic.
-        on_written: told how many rows each group commit has made durable.
+        on_written: called after each group commit with the number of rows.
         keep_alive_seconds: see `KEEP_ALIVE_SECONDS`.
     """
 
@@ -88,7 +88,7 @@ class KafkaRows:
     ) -> None:
         self.topic_id: str | None = None
         self._connection = connection
-        self._place = TopicPartition(topic, partition)
+        self._tp = TopicPartition(topic, partition)
         self._on_written = on_written
         self._keep_alive_seconds = keep_alive_seconds
         self._producer: AIOKafkaProducer | None = None
@@ -104,8 +104,8 @@ class KafkaRows:
         """Fence the former owner, then load the rows; see `dispatcher.RowStore.open`."""
         embedded = self._connection.embedded
         producer = AIOKafkaProducer(
-            # The mock cluster neither fences nor hides what isn't committed: there rows are written plainly.
-            transactional_id=None if embedded else f"{self._place.topic}.{self._place.partition}",
+            # The mock cluster neither fences nor hides uncommitted records, so rows are written without transactions.
+            transactional_id=None if embedded else f"{self._tp.topic}.{self._tp.partition}",
             acks="all",
             request_timeout_ms=REQUEST_TIMEOUT_MS,
             **self._connection.client_options(),
@@ -117,7 +117,7 @@ class KafkaRows:
         except FENCED_ERRORS:
             raise
         except (KafkaError, OSError) as error:
-            raise BrokerError(f"rows of {self._place} can't be loaded: {error}") from error
+            raise BrokerError(f"rows of {self._tp} can't be loaded: {error}") from error
         if self.topic_id is not None and self.topic_id != self._noted_topic_id:
             self._group.rows[SOURCE_KEY] = self.topic_id.encode()
             self._wanted.set()
@@ -135,14 +135,14 @@ class KafkaRows:
         rows: dict[bytes, Row] = {}
         await consumer.start()
         try:
-            place = self._place
-            consumer.assign([place])
-            await consumer.seek_to_beginning(place)
-            end = (await consumer.end_offsets([place]))[place]
-            # Markers of transactions are records that nobody hands out; the position passes over them.
-            while await consumer.position(place) < end:
-                found = await consumer.getmany(place, timeout_ms=200)
-                for record in found.get(place, ()):
+            tp = self._tp
+            consumer.assign([tp])
+            await consumer.seek_to_beginning(tp)
+            end = (await consumer.end_offsets([tp]))[tp]
+            # Transaction markers are never handed out, but the position moves past them.
+            while await consumer.position(tp) < end:
+                found = await consumer.getmany(tp, timeout_ms=200)
+                for record in found.get(tp, ()):
                     self._take(rows, record.key, record.value)
         finally:
             await disconnect(consumer)
@@ -150,7 +150,7 @@ class KafkaRows:
 
     def _take(self, rows: dict[bytes, Row], key: bytes | None, value: bytes | None) -> None:
         if key is None:
-            logger.warning("ignoring a record of %s without a key", self._place)
+            logger.warning("ignoring a record of %s without a key", self._tp)
         elif key == SOURCE_KEY:
             self._noted_topic_id = read_topic_id(value)
         elif value is None:
@@ -162,9 +162,8 @@ class KafkaRows:
         """See `partition.Rows.put`."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._fenced:
-            waiter.set_exception(FencedError(f"{self._place} has another owner"))
-            # Whoever does not wait for a row learns of the fencing from the row store itself.
-            waiter.exception()
+            waiter.set_exception(FencedError(f"{self._tp} has another owner"))
+            waiter.exception()  # retrieved, so asyncio does not complain about callers that don't await the row
             return waiter
         self._group.rows[key] = None if cursor is None else encode(replace(cursor, topic_id=self.topic_id))
         self._group.waiters.append(waiter)
@@ -185,7 +184,7 @@ class KafkaRows:
                     await self._write(group)
             finally:
                 for waiter in group.waiters:
-                    waiter.cancel()  # those that were cut off; the others are done
+                    waiter.cancel()  # no effect on those that are done
 
     async def _write(self, group: _Group) -> None:
         while True:
@@ -199,7 +198,7 @@ class KafkaRows:
                     self._fence(group, error)
                     return
                 if self._lines.passes(str(error)) is not None:
-                    logger.warning("could not commit rows of %s yet: %s", self._place, error)
+                    logger.warning("could not commit rows of %s yet: %s", self._tp, error)
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
             else:
                 self._on_written(len(group.rows))
@@ -219,22 +218,22 @@ class KafkaRows:
             await self._send(producer, rows)
 
     async def _send(self, producer: AIOKafkaProducer, rows: Mapping[bytes, bytes | None]) -> None:
-        topic, partition = self._place
+        topic, partition = self._tp
         sent = [await producer.send(topic, value, key, partition=partition) for key, value in rows.items()]
         await asyncio.gather(*sent)
 
     def _fence(self, group: _Group, error: Exception) -> None:
-        logger.warning("fenced: Kafka accepts no more rows of %s from this worker: %r", self._place, error)
+        logger.warning("fenced: Kafka accepts no more rows of %s from this worker: %r", self._tp, error)
         self._fenced = True
         group.waiters += self._group.waiters
         self._group = _Group()
         for waiter in group.waiters:
             if not waiter.done():
-                waiter.set_exception(FencedError(f"{self._place} takes no more rows from here: {error!r}"))
+                waiter.set_exception(FencedError(f"Kafka accepts no more rows of {self._tp} from here: {error!r}"))
                 waiter.exception()
 
     async def close(self) -> None:
-        """Let the transaction under way end, cancel the rows that wait, disconnect."""
+        """Wait for the open transaction to end, cancel the waiting rows, disconnect."""
         self._closing = True
         self._wanted.set()
         writer, self._writer = self._writer, None
@@ -249,7 +248,7 @@ class KafkaRows:
 
 
 async def _end(writer: "asyncio.Task[None]") -> None:
-    """Cancel it: its transaction first, then the wait for the broker to abort that, which a new owner does as well."""
+    """Cancel the transaction, then the wait for the broker to abort it: a new owner's producer aborts it anyway."""
     while not writer.done():
         writer.cancel()
         await asyncio.wait([writer], timeout=ABORT_SECONDS)

@@ -1,6 +1,6 @@
-"""Dead letters: what the receiver rejects is written to another topic, and counts only once the broker has it.
+"""Writes rejected events to the dead-letter topic. A letter counts only when the broker has confirmed it.
 
-`Delivery` (core/delivery.py) calls it; the record's shape: docs/design.md, Dead letters.
+Called by `Delivery` (core/delivery.py). The format of the record: docs/design.md, Dead letters.
 """
 
 import asyncio
@@ -39,11 +39,11 @@ LONGEST_PAUSE_SECONDS: Final = 10.0
 
 
 def headers_of(letter: Letter, ids: WebhookIds) -> list[tuple[str, bytes]]:
-    """The record's own headers, unchanged, and the `dlq.*` headers (those of an earlier death are replaced).
+    """The record's own headers, unchanged, and the `dlq.*` headers, which replace those of an earlier dead letter.
 
     Args:
-        letter: what is given up.
-        ids: says which id the event has, and seals it for a redrive.
+        letter: to be written.
+        ids: finds the webhook-id of the event and seals it for a redrive.
     """
     event = letter.event
     webhook_id = ids.of(event)
@@ -74,18 +74,18 @@ def headers_of(letter: Letter, ids: WebhookIds) -> list[tuple[str, bytes]]:
 
 
 def letter_time(moment: float | None) -> str | None:
-    """*moment*, Unix seconds, as letters have it; None for None, and for a time that no calendar has."""
+    """*moment*, Unix seconds, as RFC 3339; None for None and for a time beyond the calendar."""
     return None if moment is None else rfc3339(moment, "milliseconds", "+00:00")
 
 
 class KafkaDeadLetters:
-    """The dead-letter topic, on its own cluster if need be.
+    """The dead-letter topic; it may be on another cluster than the source.
 
     Args:
         connection: of the cluster.
-        topic: that gets the letters.
-        on_failure: told of each write that failed and is tried again.
-        ids: says which id an event has, and seals it for a redrive.
+        topic: the dead-letter topic.
+        on_failure: called with the error of each failed write, which is then tried again.
+        ids: finds the webhook-id of an event and seals it for a redrive.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class KafkaDeadLetters:
     async def put(self, letter: Letter) -> None:
         """Write one letter; see `DeadLetters.put`.
 
-        A broker that is down, or does not allow it, is tried again for as long as it takes.
+        While the broker is down or refuses the write for lack of rights, tries again without a limit.
         """
         headers = headers_of(letter, self._ids)
         pause = FIRST_PAUSE_SECONDS
@@ -120,25 +120,25 @@ class KafkaDeadLetters:
     async def _send(self, event: Event, headers: Sequence[tuple[str, bytes]]) -> None:
         producer = await self._started()
         try:
-            # A record without key and value is what aiokafka can't write: it gets an empty one.
+            # aiokafka can't write a record that has neither key nor value, so the value becomes empty.
             value = b"" if event.key is None and event.value is None else event.value
             await producer.send_and_wait(self.topic, value, event.key, headers=headers)
         except KafkaError as error:
             if not error.retriable:
-                # It has counted the letter that the broker did not take, and whatever it sends there from now on is
-                # refused as out of order.
+                # The producer has counted the refused letter in its sequence numbers. Everything that it sends to this
+                # partition from now on would be refused as out of order.
                 await self._replace(producer)
             raise
 
     async def _replace(self, producer: AIOKafkaProducer) -> None:
-        """The next letter gets a new producer; what is under way in this one may end."""
+        """Have the next letter start a new producer. Sends under way in this one may finish."""
         if self._producer is not producer:
             return
         self._producer = None
         await disconnect(producer)
 
     async def _started(self) -> AIOKafkaProducer:
-        """The producer, started at the first letter: a dead-letter cluster that is down must not stop a worker."""
+        """The producer. It starts with the first letter, so a worker starts while the dead-letter cluster is down."""
         async with self._starting:
             if self._producer is None:
                 producer = AIOKafkaProducer(

@@ -1,4 +1,4 @@
-"""Where the events of a key are, as far as anybody but their producer can say."""
+"""The partition that a key's events are in, if their producer uses Kafka's default partitioner."""
 
 from functools import lru_cache
 
@@ -8,10 +8,10 @@ _POSITIVE = 0x7FFFFFFF
 
 
 def default_partition(subscription_id: str, partitions: int) -> int:
-    """The partition that Kafka's default partitioner gives to a key, of a topic with *partitions* of them."""
+    """The partition that Kafka's default partitioner gives to a key in a topic with *partitions* partitions."""
     return _hash(subscription_id) % partitions
 
 
-@lru_cache(maxsize=131_072)  # a few microseconds each, and whoever lists a hundred thousand lists them again
+@lru_cache(maxsize=131_072)  # a few microseconds each; a page that lists 100,000 subscriptions is shown repeatedly
 def _hash(subscription_id: str) -> int:
     return int(murmur2(subscription_id.encode())) & _POSITIVE

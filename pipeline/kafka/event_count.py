@@ -1,4 +1,4 @@
-"""Counts the events of one subscription in a stretch of the log, without handing out those of others."""
+"""Counts the events of one subscription in a range of the log, without building records of other subscriptions."""
 
 from typing import Any, Final, Self
 
@@ -14,7 +14,7 @@ POLL_MS: Final = 200
 
 
 class EventCounter:
-    """A consumer of its own for as long as it is entered.
+    """A context manager that holds a separate consumer.
 
     Args:
         connection: of the source's cluster.
@@ -47,28 +47,28 @@ class EventCounter:
 
     async def offset_at(self, partition: int, timestamp_ms: int) -> int | None:
         """The first offset at or after a time; None if there is none. Raises as `count` does."""
-        place = TopicPartition(self._topic, partition)
-        found = (await self._consumer.offsets_for_times({place: timestamp_ms}))[place]
+        tp = TopicPartition(self._topic, partition)
+        found = (await self._consumer.offsets_for_times({tp: timestamp_ms}))[tp]
         return None if found is None else int(found.offset)
 
     async def count(self, partition: int, key: bytes, start: int, end: int) -> int:
-        """How many events with this key there are from *start* up to *end*, as far as they may be read.
+        """The number of readable events with this key from *start* up to *end* (exclusive).
 
         Raises:
             KafkaError: the brokers can't be asked.
         """
-        place, consumer = TopicPartition(self._topic, partition), self._consumer
+        tp, consumer = TopicPartition(self._topic, partition), self._consumer
         self._sieve.keys = frozenset({key})
-        consumer.assign([place])
-        consumer.seek(place, max(start, (await consumer.beginning_offsets([place]))[place]))
-        end = min(end, (await consumer.end_offsets([place]))[place])
+        consumer.assign([tp])
+        consumer.seek(tp, max(start, (await consumer.beginning_offsets([tp]))[tp]))
+        end = min(end, (await consumer.end_offsets([tp]))[tp])
         found = 0
-        while await consumer.position(place) < end:
+        while await consumer.position(tp) < end:
             try:
-                records: dict[TopicPartition, list[Any]] = await consumer.getmany(place, timeout_ms=POLL_MS)
+                records: dict[TopicPartition, list[Any]] = await consumer.getmany(tp, timeout_ms=POLL_MS)
             except OffsetOutOfRangeError:
-                consumer.seek(place, (await consumer.beginning_offsets([place]))[place])
+                consumer.seek(tp, (await consumer.beginning_offsets([tp]))[tp])
                 continue
-            # Some of others get through the sieve, too.
-            found += sum((record.key or b"") == key and record.offset < end for record in records.get(place, ()))
+            # The sieve lets some records with other keys through.
+            found += sum((record.key or b"") == key and record.offset < end for record in records.get(tp, ()))
         return found

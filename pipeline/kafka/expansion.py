@@ -1,18 +1,18 @@
-"""The source topic gains partitions while workers run: the pipeline's own topics gain them too, then the group.
+"""Partition expansion: the source topic gains partitions while workers run, and the pipeline's topics follow.
 
-    source grows ─▶ every worker sees it: grow <app>.cursors, then the changelogs ─▶ the group's clients look again
-                 ─▶ its leader sees more partitions of all of them ─▶ one rebalance (runtime/assignor.py)
-                 ─▶ they are opened
+    source grows ─▶ every worker sees it: grow <app>.cursors, then the changelogs ─▶ refresh the clients' metadata
+                 ─▶ the group's leader sees the new partitions of all topics ─▶ one rebalance (runtime/assignor.py)
+                 ─▶ the new partitions are opened
 
-Growing in place, and no restart, because nothing in a worker depends on the number: what it has per partition is made
-when a partition is opened. It is safe at any moment of it, whoever dies, because of two rules:
+No restart is needed: everything that belongs to a partition is made when the partition is opened. A worker may die at
+any step without harm, because of two rules:
 
 - A partition of the source is assigned only when all topics of the group have it (runtime/assignor.py), and the
-  changelogs grow last: so who is assigned a partition finds the place of its rows.
-- Where the group begins is fixed before anybody is in it (runtime/initial_offsets.py): so a partition without a
-  committed offset is a new one and is delivered from its beginning, whatever `autoOffsetReset` says.
+  changelogs grow last. So the new owner finds the partition's topic for cursor rows ready.
+- The group's initial offsets are committed before the first member joins (runtime/initial_offsets.py). So a partition
+  without a committed offset is new, and is delivered from its beginning whatever `autoOffsetReset` says.
 
-All workers do the same at the same time; the broker refuses all but the first. A worker that starts does it, too
+All workers do this at the same time, and the broker refuses all but the first. A worker that starts does it too
 (runtime/topics.py).
 """
 
@@ -36,41 +36,41 @@ LOOK_SECONDS: Final = 10.0
 
 
 class TopicClients(Protocol):
-    """What this worker's clients know of the source topic (runtime/consumer.py)."""
+    """This worker's Kafka clients, which have to learn of changes to the source topic (runtime/consumer.py)."""
 
     async def learn_partitions(self, count: int) -> None:
-        """See to it that its clients know of so many partitions; no news if they do."""
+        """Refresh the clients' metadata unless they know *count* partitions already."""
         ...
 
     def learn_topic_id(self, topic_id: str | None) -> None:
-        """The source topic has this id now; None if no broker tells."""
+        """Note the present id of the source topic; None if the brokers don't tell it."""
         ...
 
 
-class Growth:
-    """Looks for new partitions of the source topic.
+class PartitionExpansion:
+    """Looks for new partitions of the source topic, and gives them to the pipeline's own topics.
 
     Args:
         connection: of the source's cluster.
         source: the source topic.
         own: topics with as many partitions as the source, in the order in which they have to grow.
-        group: told when they have.
+        clients: told when they have grown.
         clock: for the pause between two looks.
     """
 
     def __init__(
-        self, connection: KafkaConnection, source: str, own: Sequence[str], group: TopicClients, clock: Clock
+        self, connection: KafkaConnection, source: str, own: Sequence[str], clients: TopicClients, clock: Clock
     ) -> None:
         self._connection = connection
         self._source = source
         self._own = own
-        self._group = group
+        self._clients = clients
         self._clock = clock
         self._known = 0
-        self._said: Sequence[str] = ()
+        self._reported: Sequence[str] = ()
 
     async def watch(self) -> None:
-        """Run for ever: look, and try again what did not succeed."""
+        """Look again and again, until cancelled. What fails is tried again."""
         while True:
             try:
                 async with administration(self._connection) as admin:
@@ -78,7 +78,7 @@ class Growth:
                         await self._look(admin)
                         await self._clock.sleep(LOOK_SECONDS)
             except BrokerError as error:
-                self._say([f"new partitions of {self._source} can't be looked for: {error}"])
+                self._report([f"can't look for new partitions of {self._source}: {error}"])
             await self._clock.sleep(LOOK_SECONDS)
 
     async def _look(self, admin: AIOKafkaAdminClient) -> None:
@@ -86,18 +86,18 @@ class Growth:
         count = counts.get(self._source)
         if count is None:
             return  # some partition has no leader at the moment
-        # Deleted and made again in between, it may be too long already for a fetch to be out of range.
-        self._group.learn_topic_id(await find_topic_id(client_of(admin), self._source))
+        # A topic that was deleted and recreated may be so long by now that no fetch is out of range.
+        self._clients.learn_topic_id(await find_topic_id(client_of(admin), self._source))
         small = [name for name in self._own if counts.get(name, count) < count]
         problems = await grow(admin, dict.fromkeys(small, count))
-        self._say(
+        self._report(
             [f"{each}; new partitions of {self._source} are not delivered until it has them" for each in problems]
         )
         if problems:
             return
         if not self._known:
             self._known = count
-            return  # the group is being joined
+            return  # the first look: the clients are about to join and learn the number by themselves
         if self._known < count:
             logger.info(
                 "topic %s: now has %d partitions, %d before; delivering the new ones",
@@ -106,26 +106,26 @@ class Growth:
                 self._known,
             )
         self._known = count
-        await self._group.learn_partitions(count)
+        await self._clients.learn_partitions(count)
 
-    def _say(self, problems: Sequence[str]) -> None:
-        """Log what is wrong, once for as long as it stays so."""
+    def _report(self, problems: Sequence[str]) -> None:
+        """Log each problem when it appears, not each time it is seen."""
         for problem in problems:
-            if problem not in self._said:
+            if problem not in self._reported:
                 logger.error("%s", problem)
-        self._said = problems
+        self._reported = problems
 
 
 async def grow(admin: AIOKafkaAdminClient, wanted: Mapping[str, int], *, validate_only: bool = False) -> list[str]:
-    """Give topics more partitions, one after the other, and stop where one can't have them.
+    """Add partitions to topics, one topic after the other, and stop at the first that the brokers refuse.
 
     Args:
         admin: connected.
-        wanted: how many partitions each has to have at least.
+        wanted: how many partitions each topic needs at least.
         validate_only: only ask whether it would be possible.
 
     Returns:
-        One sentence, beginning with the topic, if one can't have them.
+        Empty, or one sentence that begins with the refused topic.
 
     Raises:
         BrokerError: new partitions get no leaders.
@@ -134,7 +134,7 @@ async def grow(admin: AIOKafkaAdminClient, wanted: Mapping[str, int], *, validat
         try:
             await admin.create_partitions({name: NewPartitions(count)}, validate_only=validate_only)
         except InvalidPartitionsError as error:
-            # Another worker was faster, of which not every broker knows yet. Any other reason shows in the number.
+            # Usually another worker was faster, and not every broker knows yet. Otherwise the number stays too low.
             try:
                 await until_led(admin, {name: count})
             except BrokerError:

@@ -1,13 +1,13 @@
-"""Every patch of aiokafka, and every private name of it, except for its parser (records.py).
+"""Every patch and every private name of aiokafka that the pipeline uses, except for the record parser (records.py).
 
-aiokafka has no public way to do these things. Each one says what happens without it. What would fail in silence is in
-PATCHES, which a worker checks before it starts; tests/meta/test_canary.py pins the names.
+aiokafka has no public way to do these things. Each one says what happens without it. Those that would fail silently are
+in PATCHES, which a worker checks before it starts; tests/meta/test_canary.py pins the names.
 
-    AdminClient                     a broker that is down does not end an administrator's request
-    disconnect                      a client ends in time although its broker does not answer
+    AdminClient                     an admin request survives a broker that is down
+    disconnect                      a client closes in time although its broker does not answer
     keep_lease                      a confirmed heartbeat renews the lease
     BeginSoon                       a transaction begins soon after the last one has ended
-    client_of, coordinator_of, ...  what aiokafka's objects know and do not tell
+    client_of, coordinator_of, ...  state that aiokafka's objects hide
 """
 
 import asyncio
@@ -56,7 +56,7 @@ class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafka has no
     async def _send_request(self, request: Any, node_id: int | None = None) -> Any:
         if node_id is not None:
             return await super()._send_request(request, node_id)
-        # Known at least as long as the client: a broker that is down may be among them.
+        # From the client's metadata, so a broker that is down may be among them.
         brokers = [broker.nodeId for broker in self._client.cluster.brokers()]
         random.shuffle(brokers)
         for number in brokers[:-1]:
@@ -71,11 +71,11 @@ class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafka has no
 
 
 async def disconnect(client: Any, seconds: float = STOP_SECONDS) -> None:
-    """Stop an aiokafka producer or consumer; what is not confirmed after so many seconds stays unconfirmed.
+    """Stop an aiokafka producer or consumer. Records that are not confirmed after so many seconds stay unconfirmed.
 
-    aiokafka's producer waits at its end until what is under way has been confirmed: without a broker it waits
-    indefinitely, and a worker that was told to stop would wait with it. Its consumer lets the cancellation of a fetch
-    out that has just failed, and the caller would take that for a cancellation of its own.
+    aiokafka's producer waits in `stop()` until everything under way is confirmed. Without a broker it waits
+    indefinitely, and a worker that was told to stop would wait with it. The consumer's `stop()` may raise the
+    CancelledError of a fetch, which the caller would take for its own.
     """
     stopping = asyncio.ensure_future(client.stop())
     try:
@@ -85,19 +85,19 @@ async def disconnect(client: Any, seconds: float = STOP_SECONDS) -> None:
             logger.warning("closing a Kafka client without waiting for its unresponsive broker")
         elif not stopping.cancelled() and stopping.exception() is not None:
             logger.warning("closing a Kafka client failed: %r", stopping.exception())
-        # What follows is what `stop` does last, and does not come to when it is cut off or fails.
+        # The last steps of `stop`, which it skips when it is cancelled or fails.
         if hasattr(client, "_sender"):
             await _end_sender(client)
         await client_of(client).close()
 
 
 async def _end_sender(producer: Any) -> None:
-    sending = producer._sender and producer._sender.sender_task  # noqa: SLF001 - it has no other end than a confirmation
+    sending = producer._sender and producer._sender.sender_task  # noqa: SLF001 - only confirmations end it otherwise
     if sending is None or sending.done():
         return
-    producer._message_accumulator.fail_all(BrokerError("the broker did not answer in time"))  # noqa: SLF001 - likewise
+    producer._message_accumulator.fail_all(BrokerError("the broker did not answer in time"))  # noqa: SLF001 - as above
     while not sending.done():
-        sending.cancel()  # and with each turn one of the requests that it waits for
+        sending.cancel()  # each turn cancels one of the requests that it waits for
         await asyncio.wait([sending], timeout=CANCEL_SECONDS)
 
 
@@ -105,44 +105,44 @@ async def _end_sender(producer: Any) -> None:
 
 
 def keep_lease_of(consumer: AIOKafkaConsumer, lease: Lease) -> None:
-    """Renew *lease* by what the coordinator of the consumer's group confirms; a consumer in no group has none."""
+    """Renew *lease* whenever the coordinator of the consumer's group confirms; without a group, do nothing."""
     coordinator = coordinator_of(consumer)
     if isinstance(coordinator, GroupCoordinator):
         keep_lease(coordinator, lease)
 
 
 def keep_lease(coordinator: Any, lease: Lease) -> None:
-    """Renew *lease* by what a coordinator of aiokafka confirms, as of the moment at which the request was sent.
+    """Renew *lease* with each confirmed heartbeat or sync, as of the moment at which the request was sent.
 
     aiokafka has no hook for it. Without it the lease (core/lease.py) ends, and nothing is sent any more.
     """
-    send = coordinator._send_req  # noqa: SLF001 - every request to the group goes by here
+    send = coordinator._send_req  # noqa: SLF001 - sends every request to the group
 
     async def send_and_renew(request: Any) -> Any:
         sent_at = lease.now()
         response = await send(request)
         if isinstance(request, HeartbeatRequest | SyncGroupRequest):
             error = for_code(response.error_code)
-            # A group that is about to rebalance waits for its members: until they join again they keep what they have.
+            # A group that is about to rebalance waits for its members, who keep their partitions until they rejoin.
             if error is NoError or (error is RebalanceInProgressError and isinstance(request, HeartbeatRequest)):
                 lease.renew(sent_at)
         return response
 
-    coordinator._send_req = send_and_renew  # noqa: SLF001 - likewise
+    coordinator._send_req = send_and_renew  # noqa: SLF001 - as above
 
 
 # ----------------------------------------------------------- transactions
 
 
 class BeginSoon(sender.AddPartitionsToTxnHandler):  # type: ignore[misc]  # aiokafka has no types
-    """Begins a transaction, and tries again while the coordinator still ends the last one: soon, then less often.
+    """Begins a transaction. While the coordinator is still ending the last one, tries again soon, then less often.
 
-    That takes it a few milliseconds as a rule, and longer while a broker is away. aiokafka waits for 20 each time, most
-    of the time that a claim takes at at-most-once; it has no option for it.
+    Ending one usually takes a few milliseconds, and longer while a broker is away. aiokafka always waits for 20 ms,
+    which is most of the time of an at-most-once claim, and has no option for it.
     """
 
     def handle_response(self, resp: Any) -> float | None:
-        """As aiokafka's: how long to wait before it is tried again, None if it need not be."""
+        """The seconds to wait before trying again; None if there is no need."""
         pause: float | None = super().handle_response(resp)
         is_still_ending = pause == sender.BACKOFF_OVERRIDE
         tries = getattr(self._sender, "marker_tries", 0) if is_still_ending else 0
@@ -154,58 +154,58 @@ sender.AddPartitionsToTxnHandler = BeginSoon
 
 
 def is_broken(producer: AIOKafkaProducer) -> bool:
-    """Whether a producer between two transactions can begin no other one, whatever error brought it there.
+    """Whether a producer that is in no transaction can't begin another one, because of an earlier error.
 
-    aiokafka shows it nowhere. Without it the rows of a partition would be tried again and again.
+    aiokafka has no public way to tell. Without this check the rows of a partition would be tried again and again.
     """
     transactions = producer._txn_manager  # noqa: SLF001 - see above
     return transactions is not None and transactions.state is not TransactionState.READY
 
 
-# ----------------------------------------------------------- what clients know
+# ----------------------------------------------------------- the state of clients
 
 
 def client_of(owner: Any) -> AIOKafkaClient:
-    """The connections of a producer, a consumer or an administrator; consumers and administrators hide them."""
+    """The network client of a producer, a consumer or an admin client; the latter two hide it."""
     return owner.client if hasattr(owner, "client") else owner._client  # noqa: SLF001 - see above
 
 
 def coordinator_of(consumer: AIOKafkaConsumer) -> Any:
-    """What a consumer keeps its membership in the group with; None before it starts."""
-    return consumer._coordinator  # noqa: SLF001 - only it tells the metadata of commits, and can join again
+    """The object that keeps a consumer's membership in its group; None before it starts."""
+    return consumer._coordinator  # noqa: SLF001 - only it knows the metadata of commits, and can rejoin
 
 
 def has_ended(coordinator: GroupCoordinator) -> bool:
-    """Whether the coordinator does nothing for the group any more."""
-    return bool(coordinator._coordination_task.done())  # noqa: SLF001 - aiokafka tells nowhere else
+    """Whether the coordinator has stopped taking part in the group."""
+    return bool(coordinator._coordination_task.done())  # noqa: SLF001 - there is no public way to tell
 
 
 def has_error(coordinator: GroupCoordinator) -> bool:
-    """Whether the group has refused something; the coordinator keeps it until `check_errors` raises it."""
-    return coordinator._pending_exception is not None  # noqa: SLF001 - `check_errors` forgets what it tells
+    """Whether the coordinator holds an error of the group, which `check_errors` will raise."""
+    return coordinator._pending_exception is not None  # noqa: SLF001 - `check_errors` clears the error that it raises
 
 
 def positions(consumer: AIOKafkaConsumer, topic: str) -> dict[int, int]:
-    """Where the next fetch of each partition of a topic begins; nothing moves it but a fetch."""
-    subscription = consumer._subscription.subscription  # noqa: SLF001 - aiokafka tells only by a coroutine
+    """The offset at which the next fetch of each partition of a topic begins."""
+    subscription = consumer._subscription.subscription  # noqa: SLF001 - the public way is a coroutine
     assignment = None if subscription is None else subscription.assignment
     if assignment is None:
         return {}
-    states = {place.partition: assignment.state_value(place) for place in assignment.tps if place.topic == topic}
+    states = {tp.partition: assignment.state_value(tp) for tp in assignment.tps if tp.topic == topic}
     return {number: state.position for number, state in states.items() if state.has_valid_position}
 
 
 def set_fetch(consumer: AIOKafkaConsumer, *, wait_ms: int, isolation_level: str) -> None:
-    """Set how long a broker may keep an empty fetch, and what may be read; before the consumer starts.
+    """Set how long a broker may hold an empty fetch, and the isolation level. Call it before the consumer starts.
 
-    Both are arguments of the consumer, but Faust makes it and passes neither on. Without them a busy partition starves
+    Both are arguments of the consumer, but Faust creates it and passes neither. Without them a busy partition starves
     others, and events of aborted transactions are delivered.
     """
     consumer._fetch_max_wait_ms = wait_ms  # noqa: SLF001 - see above
     consumer._isolation_level = isolation_level  # noqa: SLF001 - see above
 
 
-# ----------------------------------------------------------- whether they took
+# ----------------------------------------------------------- whether the patches took effect
 
 
 def _renews_lease() -> bool:
@@ -220,12 +220,12 @@ def _renews_lease() -> bool:
     coordinator._send_req = confirm  # noqa: SLF001 - see `keep_lease`
     keep_lease(coordinator, lease)
     with contextlib.suppress(StopIteration):
-        coordinator._do_heartbeat().send(None)  # noqa: SLF001 - what the heartbeat's task calls; here it waits for nothing
+        coordinator._do_heartbeat().send(None)  # noqa: SLF001 - called by the heartbeat task; here it never suspends
     return lease.is_held
 
 
 def _begins_soon() -> bool:
-    """Tell aiokafka that the coordinator still ends the last transaction."""
+    """Have aiokafka handle the answer of a coordinator that is still ending the last transaction."""
     transactions = SimpleNamespace(txn_partitions=set())
     handler = sender.AddPartitionsToTxnHandler(SimpleNamespace(_retry_backoff=1.0, _txn_manager=transactions), [])
     answer = SimpleNamespace(errors=[("", [(0, ConcurrentTransactions.errno)])])
@@ -233,7 +233,7 @@ def _begins_soon() -> bool:
 
 
 _LEASE: Final = "no lease is renewed and nothing is delivered"
-_CLAIMS: Final = "each claim at at-most-once takes 20 ms"
+_CLAIMS: Final = "each at-most-once claim takes 20 ms"
 
 PATCHES: Final = (
     Patch("aiokafka", "GroupCoordinator._send_req", _LEASE, _renews_lease),

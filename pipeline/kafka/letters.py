@@ -1,4 +1,4 @@
-"""Dead letters as they lie in their topic: what their headers say, and reading them (interface: dead_letters.py)."""
+"""Reads the dead-letter topic: the letters, and the facts in their headers (written by dead_letters.py)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -20,20 +20,20 @@ from pipeline.kafka.topics import DeadLetterTopic, count_partitions
 
 POLL_MS: Final = 500
 BATCH: Final = 200
-"""Letters per reading, and so per commit of a redrive."""
+"""Letters per read, and so per commit of a redrive."""
 SILENCE_SECONDS: Final = 30.0
-"""A consumer hides that its broker is gone; after so long without a letter that is there, it is."""
+"""A consumer hides that its broker is gone. It counts as gone after so long without a letter that the log contains."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is known of a dead letter; neither its value nor a header of the event's own.
+    """The facts about a dead letter, without the event's value and headers.
 
     Attributes:
         place: `<topic>-<partition>-<offset>` in the dead-letter topic.
-        subscription: its key; None where that is no subscription id.
+        subscription: its key; None if that is not a subscription id.
         source: the topic it came from.
-        at: RFC 3339, of the last attempt, or when it was written; None for a time that no calendar has.
+        at: time of the last attempt, or else of the record, in RFC 3339; None for a time beyond the calendar.
     """
 
     place: str
@@ -48,7 +48,7 @@ class Found:
 
 
 def read_facts(letter: Event) -> Found:
-    """The facts of a record of the dead-letter topic, whoever wrote it."""
+    """The facts in the headers of any record of the dead-letter topic."""
     facts = {
         name.removeprefix(DEAD_LETTER_PREFIX): value.decode("utf-8", "replace")
         for name, value in letter.headers
@@ -71,9 +71,9 @@ class LetterReader:
     """Reads the dead-letter topic up to the end it had when reading began.
 
     Args:
-        topic: where dead letters go.
-        consumer: assigned to every partition, and started.
-        ends: where reading ends, by partition.
+        topic: the dead-letter topic.
+        consumer: started, and assigned to every partition.
+        ends: by partition, the offset at which reading ends.
     """
 
     def __init__(self, topic: str, consumer: AIOKafkaConsumer, ends: Mapping[int, int]) -> None:
@@ -82,10 +82,10 @@ class LetterReader:
         self.ends = ends
 
     async def batches(self, number: int, start: int) -> AsyncIterator[Sequence[Event]]:
-        """The letters of partition *number* from *start* on (or from the first there still is), in their order.
+        """The letters of partition *number* in log order, from *start* or the first that still exists.
 
         Raises:
-            BrokerError: a letter that is there did not come.
+            BrokerError: the brokers did not deliver a letter in time.
         """
         partition = TopicPartition(self._topic, number)
         self._consumer.seek(partition, start)
@@ -100,7 +100,7 @@ class LetterReader:
                 yield letters
 
     async def _next(self, partition: TopicPartition, before: int) -> tuple[Sequence[Event], int]:
-        """What comes next, and the offset behind it, which transaction markers may move as well."""
+        """The next letters, and the position after them. There may be none if only transaction markers follow."""
         position = before
         letters: Sequence[Event] = ()
         while position == before and not letters:
@@ -110,7 +110,7 @@ class LetterReader:
         return letters, position
 
     async def commit(self, number: int, offset: int) -> None:
-        """Remember *offset* as the committed offset of the reader's group."""
+        """Commit *offset* for the reader's group."""
         await self._consumer.commit({TopicPartition(self._topic, number): offset})
 
 
@@ -120,7 +120,7 @@ async def opened_letters(dlq: DeadLetterTopic, group: str | None = None) -> Asyn
 
     Args:
         dlq: the topic and its cluster.
-        group: whose offset `commit` remembers; None: nobody's.
+        group: for which `commit` commits; None for a reader that does not commit.
 
     Raises:
         BrokerError: the cluster can't be reached, or the topic does not exist or can't be read.
@@ -149,10 +149,10 @@ async def opened_letters(dlq: DeadLetterTopic, group: str | None = None) -> Asyn
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which letters are asked for; None asks for any.
+    """A filter of letters; None matches any.
 
     Attributes:
-        since: when it was written at the earliest, milliseconds since the Unix epoch.
+        since: the earliest timestamp of the letter, milliseconds since the Unix epoch.
     """
 
     subscription: str | None = None
@@ -160,7 +160,7 @@ class Wanted:
     since: int | None = None
 
     def matches(self, letter: Event, facts: Found) -> bool:
-        """Whether a letter is one of them."""
+        """Whether a letter passes the filter."""
         return (
             self.subscription in {None, facts.subscription}
             and self.reason in {None, facts.reason}
@@ -172,7 +172,7 @@ ANY: Final = Wanted()
 
 
 async def newest(dlq: DeadLetterTopic, limit: int, wanted: Wanted = ANY) -> list[Found]:
-    """The newest *limit* letters of those that are wanted, the oldest of them first.
+    """The newest *limit* letters that pass the filter, oldest first.
 
     Raises:
         BrokerError: as for `opened_letters`.
@@ -180,7 +180,7 @@ async def newest(dlq: DeadLetterTopic, limit: int, wanted: Wanted = ANY) -> list
     found: list[tuple[int, int, int, Found]] = []
     async with opened_letters(dlq) as reader:
         for number, end in reader.ends.items():
-            # What a letter says only the letter says: if some are wanted, all have to be looked at.
+            # There is no index: a filter has to look at every letter.
             start = max(0, end - limit) if wanted == ANY else 0
             async for batch in reader.batches(number, start):
                 facts = ((each, read_facts(each)) for each in batch)

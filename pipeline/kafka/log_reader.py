@@ -1,8 +1,8 @@
 """Reads the log again for lanes that are behind: one plain consumer per worker, fed only where there is room.
 
-It always reads where the most backward lane with room stands, and every lane that the stretch covers gets its share
-(docs/design.md, The log reader), so lanes that fell behind together are served by one reading. Events that nobody waits
-for are passed over before anything is made of them: of a partition with many subscriptions few may be behind.
+Each read begins at the cursor of a lane that has room, usually the one furthest back, and every lane that the stretch
+covers gets its events (docs/design.md, The log reader). So one read serves all lanes that fell behind together. Events
+that no lane waits for are skipped before they become objects: few of a partition's subscriptions may be behind.
 """
 
 import asyncio
@@ -22,22 +22,22 @@ from pipeline.kafka.topics import IsolationLevel
 logger = logging.getLogger(__name__)
 
 STRETCH_EVENTS: Final = 250
-"""Events per reading: enough to be quick, few enough to keep the event loop free for deliveries (some 0.4 ms)."""
+"""Events per read: enough to be fast, few enough to keep the event loop free for deliveries (about 0.4 ms)."""
 BREATH_SECONDS: Final = 0.001
-"""After each reading, while events come from the stream: theirs have a few steps to go, and would wait at each."""
+"""The pause after each read while the stream delivers events: each step of their delivery needs the event loop."""
 FETCH_BYTES: Final = 256 * 1024
-"""Per request: an answer is gone through in one go. A single event may be larger, and is fetched all the same."""
+"""Per request: a response is parsed without a break. A single event may be larger, and is fetched all the same."""
 FETCH_WAIT_MS: Final = 50
-"""What is wanted is there already. A request at the end of the log, made ahead, must not hold up the next one."""
+"""The events wanted are in the log already. A prefetch at the end of the log must not hold up the next request."""
 POLL_MS: Final = 200
-"""So long a reading goes on that finds nothing but others' events."""
+"""The longest one poll runs if it finds only events of other subscriptions."""
 RETRY_PAUSE_SECONDS: Final = 1.0
 READ_SECONDS: Final = 60.0
-"""So long one reading may take, with all brokers away for a while: then another consumer is made."""
+"""The longest one read may take, even with all brokers away. After that the consumer is replaced."""
 
 
-class Backlog:
-    """The reading service of a worker.
+class LogReader:
+    """The log reader of a worker.
 
     Args:
         connection: of the source's cluster.
@@ -59,7 +59,7 @@ class Backlog:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to serve; the consumer connects at the first wish."""
+        """Start serving. The consumer connects when a lane first wants events."""
         self._task = asyncio.get_running_loop().create_task(self._serve())
 
     async def close(self) -> None:
@@ -71,41 +71,41 @@ class Backlog:
         await self._disconnect()
 
     def wake(self, partition: Behind) -> None:
-        """A lane of the partition wants events."""
+        """Note that a lane of the partition wants events."""
         self._wanting[partition] = None
         self._wanted.set()
 
     def forget(self, partition: Behind) -> None:
-        """The partition is closed."""
+        """Read no more of a partition that is being closed."""
         self._wanting.pop(partition, None)
         self._rest(TopicPartition(self._topic, partition.number))
 
     async def offset_at(self, partition: int, timestamp_ms: int) -> int | None:
-        """The first offset at or after a time; None if there is none. Tries until the broker answers."""
-        place = TopicPartition(self._topic, partition)
+        """The first offset at or after a time; None if there is none. Retries until a broker answers."""
+        tp = TopicPartition(self._topic, partition)
         while True:
             try:
                 consumer = await self._connected()
-                found = await consumer.offsets_for_times({place: timestamp_ms})
+                found = await consumer.offsets_for_times({tp: timestamp_ms})
             except (KafkaError, OSError) as error:
-                logger.warning("could not look up the offset of a time in %s yet: %r", place, error)
+                logger.warning("could not look up the offset of a time in %s yet: %r", tp, error)
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
             else:
-                return None if found[place] is None else int(found[place].offset)
+                return None if found[tp] is None else int(found[tp].offset)
 
     async def end_of(self, partition: int) -> int:
-        """The end of the log, as far as it may be read. Tries until the broker answers."""
-        place = TopicPartition(self._topic, partition)
+        """The end of the readable log. Retries until a broker answers."""
+        tp = TopicPartition(self._topic, partition)
         while True:
             try:
                 consumer = await self._connected()
-                return int((await consumer.end_offsets([place]))[place])
+                return int((await consumer.end_offsets([tp]))[tp])
             except (KafkaError, OSError) as error:
-                logger.warning("could not look up the end of %s yet: %r", place, error)
+                logger.warning("could not look up the end of %s yet: %r", tp, error)
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
 
     async def count(self, partition: int, key: bytes, start: int, end: int) -> int:
-        """How many events with this key the log has from *start* up to *end*. Tries until the broker answers."""
+        """The number of events with this key from *start* up to *end* (exclusive). Retries until a broker answers."""
         while True:
             try:
                 async with EventCounter(self._connection, self._topic, self._isolation_level) as counter:
@@ -120,7 +120,7 @@ class Backlog:
             self._wanted.clear()
             for partition in list(self._wanting):
                 await self._read_guarded(partition)
-                # What the consumer has at hand it gives without a wait: nobody else would have a turn before its end.
+                # A consumer with fetched records returns them without suspending, which would starve all other tasks.
                 await asyncio.sleep(BREATH_SECONDS if partition.is_streaming else 0)
             if self._wanting:
                 self._wanted.set()
@@ -135,57 +135,57 @@ class Backlog:
             if limit.expired():
                 await self._disconnect()
             await asyncio.sleep(RETRY_PAUSE_SECONDS)
-        except Exception:  # a fault of ours in one partition must not end the service for the others
+        except Exception:  # a bug in one partition must not stop reading for the others
             logger.exception("could not read %s-%d again", self._topic, partition.number)
             await asyncio.sleep(RETRY_PAUSE_SECONDS)
 
     async def _read(self, partition: Behind) -> None:
         wanted = partition.wanted()
-        place = TopicPartition(self._topic, partition.number)
+        tp = TopicPartition(self._topic, partition.number)
         if wanted is None:
             self._wanting.pop(partition, None)
-            self._rest(place)
+            self._rest(tp)
             return
         consumer = await self._connected()
-        self._assign(consumer, place, wanted.place)
-        if await consumer.position(place) != wanted.place:
-            consumer.seek(place, wanted.place)
+        self._assign(consumer, tp, wanted.place)
+        if await consumer.position(tp) != wanted.place:
+            consumer.seek(tp, wanted.place)
         self._sieve.keys = wanted.keys
         try:
-            found = await consumer.getmany(place, timeout_ms=POLL_MS, max_records=STRETCH_EVENTS)
+            found = await consumer.getmany(tp, timeout_ms=POLL_MS, max_records=STRETCH_EVENTS)
         except OffsetOutOfRangeError:
-            await self._find_beginning(consumer, place, partition, wanted.place)
+            await self._find_beginning(consumer, tp, partition, wanted.place)
             return
-        # Beyond the last event lies what was passed over: others' events, markers, what was compacted away.
-        partition.feed(wanted, await consumer.position(place), found.get(place, ()))
+        # The position may be beyond the last event: skipped events, transaction markers and compacted records follow.
+        partition.feed(wanted, await consumer.position(tp), found.get(tp, ()))
 
     async def _find_beginning(
-        self, consumer: AIOKafkaConsumer, place: TopicPartition, partition: Behind, start: int
+        self, consumer: AIOKafkaConsumer, tp: TopicPartition, partition: Behind, start: int
     ) -> None:
-        begin = (await consumer.beginning_offsets([place]))[place]
+        begin = (await consumer.beginning_offsets([tp]))[tp]
         if begin <= start:
-            raise KafkaError(f"offset {start} is beyond the end of {place}")
+            raise KafkaError(f"offset {start} is beyond the end of {tp}")
         partition.log_begins_at(begin)
 
-    def _assign(self, consumer: AIOKafkaConsumer, place: TopicPartition, start: int) -> None:
-        """Fetch for all partitions that want events, each from where it will be read."""
-        if place in consumer.assignment():
-            consumer.resume(place)
+    def _assign(self, consumer: AIOKafkaConsumer, tp: TopicPartition, start: int) -> None:
+        """Fetch for all partitions that want events, each from the offset at which its next read begins."""
+        if tp in consumer.assignment():
+            consumer.resume(tp)
             return
-        places = {place: start}
+        starts = {tp: start}
         for partition in self._wanting:
             wanted = partition.wanted()
             if wanted is not None:
-                places.setdefault(TopicPartition(self._topic, partition.number), wanted.place)
-        # None without its place: in no group there is nobody to ask for it, and aiokafka would wait for it for ever.
-        consumer.assign(set(places))
-        for each, offset in places.items():
+                starts.setdefault(TopicPartition(self._topic, partition.number), wanted.place)
+        # Each one needs a position: without a group there is no committed offset, and aiokafka would wait indefinitely.
+        consumer.assign(set(starts))
+        for each, offset in starts.items():
             consumer.seek(each, offset)
 
-    def _rest(self, place: TopicPartition) -> None:
-        """Fetch no more of it, or the brokers would be asked for the end of its log again and again."""
-        if self._consumer is not None and place in self._consumer.assignment():
-            self._consumer.pause(place)
+    def _rest(self, tp: TopicPartition) -> None:
+        """Pause its fetches, which would ask the brokers for the end of the log again and again."""
+        if self._consumer is not None and tp in self._consumer.assignment():
+            self._consumer.pause(tp)
 
     async def _connected(self) -> AIOKafkaConsumer:
         async with self._connecting:

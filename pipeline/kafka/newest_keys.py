@@ -1,4 +1,4 @@
-"""The keys of the newest records of a topic: enough to tell whether they are what somebody expects."""
+"""Reads the keys of a topic's newest records, to check that they are subscription ids."""
 
 import asyncio
 from typing import Final
@@ -17,7 +17,7 @@ POLL_MS: Final = 500
 
 
 async def newest_keys(connection: KafkaConnection, topic: str, partitions: int, count: int) -> list[bytes | None]:
-    """The keys of about the newest *count* records, as many of each partition; fewer where the log is shorter.
+    """The keys of about the newest *count* records, equally many from each partition; fewer if its log is shorter.
 
     Raises:
         BrokerError: the records can't be read in time.
@@ -28,29 +28,29 @@ async def newest_keys(connection: KafkaConnection, topic: str, partitions: int, 
         isolation_level="read_committed",
         **connection.client_options(),
     )
-    places = [TopicPartition(topic, number) for number in range(partitions)]
+    tps = [TopicPartition(topic, number) for number in range(partitions)]
     try:
         async with asyncio.timeout(READ_SECONDS):
             await consumer.start()
-            return await _read(consumer, places, max(1, count // partitions))
+            return await _read(consumer, tps, max(1, count // partitions))
     except TimeoutError:
-        raise BrokerError(f"topic {topic}: was not read in {READ_SECONDS:.0f} s") from None
+        raise BrokerError(f"topic {topic}: could not be read within {READ_SECONDS:.0f} s") from None
     except (KafkaError, OSError) as error:
         raise BrokerError(unreachable(connection, error)) from error
     finally:
         await disconnect(consumer)
 
 
-async def _read(consumer: AIOKafkaConsumer, places: list[TopicPartition], each: int) -> list[bytes | None]:
-    consumer.assign(places)
-    begins = await consumer.beginning_offsets(places)
-    ends = await consumer.end_offsets(places)
-    for place in places:
-        consumer.seek(place, max(begins[place], ends[place] - each))
+async def _read(consumer: AIOKafkaConsumer, tps: list[TopicPartition], each: int) -> list[bytes | None]:
+    consumer.assign(tps)
+    begins = await consumer.beginning_offsets(tps)
+    ends = await consumer.end_offsets(tps)
+    for tp in tps:
+        consumer.seek(tp, max(begins[tp], ends[tp] - each))
     keys: list[bytes | None] = []
-    for place in places:
-        # Markers of transactions are no records; the position passes over them.
-        while await consumer.position(place) < ends[place]:
-            found = await consumer.getmany(place, timeout_ms=POLL_MS)
-            keys += [record.key for record in found.get(place, ()) if record.offset < ends[place]]
+    for tp in tps:
+        # Transaction markers are never handed out, but the position moves past them.
+        while await consumer.position(tp) < ends[tp]:
+            found = await consumer.getmany(tp, timeout_ms=POLL_MS)
+            keys += [record.key for record in found.get(tp, ()) if record.offset < ends[tp]]
     return keys

@@ -1,6 +1,6 @@
-"""What a broker says a client may do: the authorized operations of topics and of the cluster (KIP-430).
+"""The operations that a broker allows a client on topics and on the cluster (KIP-430).
 
-aiokafka speaks metadata up to version 5; these operations came with version 8 (Kafka 2.3).
+aiokafka supports Metadata up to version 5; version 8 (Kafka 2.3) added the authorized operations.
 """
 
 from typing import Final
@@ -20,18 +20,18 @@ OPERATIONS: Final = {
     "ALTER_CONFIGS": 11,
     "IDEMPOTENT_WRITE": 12,
 }
-"""Each operation and its number, which is its bit in an answer (Kafka's `AclOperation`)."""
+"""The number of each operation (Kafka's `AclOperation`), which is also its bit in an answer."""
 UNKNOWN: Final = -(2**31)
-"""The broker does not tell."""
+"""The answer of a broker that does not tell."""
 
 
 def operations(bits: int) -> frozenset[int]:
-    """The numbers of the operations of an answer; all of them where the broker does not tell."""
+    """The numbers of the operations in an answer; all of them if the broker does not tell."""
     return frozenset(number for number in OPERATIONS.values() if bits == UNKNOWN or bits >> number & 1)
 
 
 class MetadataResponse_v8(Response):  # type: ignore[misc]  # aiokafka has no types  # noqa: N801 - as aiokafka names them
-    """Metadata with the operations that the client may perform."""
+    """Metadata response, version 8: with the operations that the client may perform."""
 
     API_KEY = 3
     API_VERSION = 8
@@ -69,7 +69,7 @@ class MetadataResponse_v8(Response):  # type: ignore[misc]  # aiokafka has no ty
 
 
 class MetadataRequest_v8(RequestStruct):  # type: ignore[misc]  # as above  # noqa: N801 - as above
-    """Metadata of named topics; none is created by asking."""
+    """Metadata request, version 8. Asking creates no topic."""
 
     API_KEY = 3
     API_VERSION = 8
@@ -83,7 +83,7 @@ class MetadataRequest_v8(RequestStruct):  # type: ignore[misc]  # as above  # no
 
 
 class OperationsRequest(Request[MetadataRequest_v8]):  # type: ignore[misc]  # as above
-    """Asks what the client may do with topics and with the cluster."""
+    """Asks which operations the client may perform on topics and on the cluster."""
 
     API_KEY = 3
 

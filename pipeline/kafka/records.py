@@ -1,15 +1,15 @@
-r"""aiokafka's consumer, which reads every record that a broker takes.
+r"""aiokafka's consumer, patched to read every record that a broker accepts.
 
-The name of a record header is bytes to Kafka. Java's clients write UTF-8, others write what they are told to; brokers
-look at no name, and Java's consumer replaces what it can't decode. aiokafka raises instead, with every fetch that holds
-the record: its partition would stand still for as long as the log keeps it.
+To Kafka the name of a record header is bytes. Java clients write UTF-8, other clients write any bytes, and brokers do
+not check. Java's consumer replaces what it can't decode. aiokafka raises instead, at every fetch that contains the
+record, so the partition would stand still until the log deletes it.
 
-Here a batch that aiokafka's parser gives up is parsed again, by a slower one that writes such names with escapes, as
-`x-\xff`. That is no name of an HTTP field, so it is left out of calls as others are (http/headers.py); and it is
-text that can be logged, and written to the dead letters and back. All other batches cost what they did.
+Here a batch that aiokafka's parser rejects is parsed again, by a slower parser that escapes such names, as in `x-\xff`.
+An escaped name is not a valid HTTP field name, so the header is not sent (http/headers.py), but it can be logged and
+written to a dead letter. All other batches cost no more than before.
 
-Faust makes its consumer itself, and aiokafka's fetcher looks its parser up in its own module: there it is replaced when
-this is imported, for all consumers of the process.
+Faust creates its consumer itself, and aiokafka's fetcher looks up its parser in its own module. So importing this
+module replaces the parser there, for all consumers of the process.
 """
 
 from collections.abc import Iterator
@@ -28,19 +28,19 @@ __all__ = ["PATCHES", "AIOKafkaConsumer", "Sieve"]
 
 _MAGIC_OFFSET = 16
 _FIRST_MAGIC_WITH_HEADERS = 2
-"""In batches of an older format there is no name to decode."""
+"""Batches of an older format have no headers."""
 PASSED_OVER_AT_ONCE = 64
-"""Of so many records that are passed over in a batch the last one is handed out all the same."""
+"""The last of this many skipped records of a batch is handed out anyway."""
 
 
 class Sieve:
-    """Lets a consumer pass over records by their keys, at a fifth of what it costs to hand them out.
+    """Makes a consumer skip records by their keys, at a fifth of the cost of handing them out.
 
-    It is given to the consumer as `key_deserializer`, for that is what aiokafka hands on to where records are made.
-    `keys` may be changed between two calls of the consumer; what it has passed over counts as read.
+    Pass it to the consumer as `key_deserializer`, which aiokafka hands on to the code that creates records. `keys` may
+    be changed between two calls of the consumer. Skipped records count as read.
 
     Attributes:
-        keys: of the records that are wanted, b"" for those without a key; None for all records.
+        keys: of the records to hand out, b"" for records without a key; None for all records.
     """
 
     __slots__ = ("keys",)
@@ -49,15 +49,16 @@ class Sieve:
         self.keys: frozenset[bytes] | None = None
 
     def __call__(self, key: bytes | None) -> bytes | None:
-        """The key as it is: some records get by unsifted (`RepeatableBatches`)."""
+        """The key unchanged: `RepeatableBatches` does not sift its records."""
         return key
 
 
 class SiftedBatch:
-    """A batch that hands out what its sieve lets through; for the rest it is the batch that it is made of.
+    """Wraps a batch and hands out the records that its sieve lets through.
 
-    Its last record always gets through: a consumer that has nothing to hand out tells nobody how far it has come. So
-    does one of many that are passed over: for how long a consumer goes on is bounded by what it may hand out at once.
+    The last record always gets through, because a consumer's position moves only with a record that is handed out. So
+    does one in `PASSED_OVER_AT_ONCE`: the only limit on how long one call of a consumer runs is the number of records
+    that it may hand out.
     """
 
     __slots__ = ("_batch", "_sieve")
@@ -75,7 +76,7 @@ class SiftedBatch:
     def __iter__(self) -> Iterator[Any]:
         sieve, held_back, passed_over = self._sieve, None, 0
         for record in self._batch:
-            # Asked for each record: between two of them others may have come to be wanted.
+            # Looked up for each record: the wanted keys may have changed since the last one.
             keys = sieve.keys
             if keys is None or (record.key or b"") in keys:
                 held_back = None
@@ -91,7 +92,7 @@ class SiftedBatch:
 
 
 class FetchedBatches(MemoryRecords):  # type: ignore[misc]  # aiokafka has no types
-    """What a fetch has brought of one partition, as aiokafka parses it; its bytes are kept for a second look."""
+    """The fetched batches of one partition, parsed by aiokafka. Keeps the bytes, so they can be parsed again."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -99,17 +100,17 @@ class FetchedBatches(MemoryRecords):  # type: ignore[misc]  # aiokafka has no ty
         self.sieve: Sieve | None = None
 
     def next_batch(self) -> Any:
-        """As aiokafka's; sifted if there is a sieve."""
+        """The next batch, sifted if there is a sieve."""
         batch = super().next_batch()
         return batch if self.sieve is None else SiftedBatch(batch, self.sieve)
 
 
 class RepeatableBatches:
-    """The same, of which a batch can be had once more, to be parsed here.
+    """Fetched batches of which the last one can be repeated, parsed by `EscapingBatch`.
 
     Args:
-        data: what the fetch has brought.
-        position: the place in the log that its consumer has come to; the batch with it counts as handed out.
+        data: the fetched bytes.
+        position: the consumer's next offset; the batch that contains it counts as handed out.
     """
 
     def __init__(self, data: bytes, position: int) -> None:
@@ -121,15 +122,15 @@ class RepeatableBatches:
             pass
 
     def has_next(self) -> bool:
-        """As aiokafka's."""
+        """Whether there is another batch."""
         return self._repeated is not None or bool(self._batches.has_next())
 
     def next_batch(self) -> Any:
-        """As aiokafka's, and parsed by aiokafka unless it is a repeated one."""
+        """The next batch, parsed by aiokafka unless it is a repeated one."""
         if self._repeated is not None:
             batch, self._repeated = self._repeated, None
             return batch
-        data = self._batches._next_slice  # noqa: SLF001 - it is what `next_batch` takes
+        data = self._batches._next_slice  # noqa: SLF001 - the bytes that `next_batch` parses
         batch = self._batches.next_batch()
         self._bytes, self._is_repeated = data, False
         return batch
@@ -143,7 +144,7 @@ class RepeatableBatches:
 
 
 class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka has no types
-    """aiokafka's, which goes on with the same record when its batch could not be parsed."""
+    """aiokafka's iterator, which resumes at the same record with another parser if its batch could not be parsed."""
 
     _records: Any
     _records_iterator: Any
@@ -155,7 +156,7 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aioka
 
     def __next__(self) -> Any:
         while True:
-            # As aiokafka's: it is called for each record, and costs nothing more until something is raised.
+            # Called for each record; like aiokafka's method, and as fast unless parsing raises.
             try:
                 return next(self._records_iterator)
             except StopIteration:
@@ -166,23 +167,23 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aioka
                     self._records = RepeatableBatches(self._records.data, self.next_fetch_offset)
                 if not self._records.repeat():
                     raise
-                # It passes over the records of the batch that have been handed out.
+                # This skips the records of the batch that were handed out before.
                 self._records_iterator = self._unpack_records()
 
 
 class EscapingBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka has no types
-    """A batch parsed in Python, with names that need not be UTF-8."""
+    """A batch parsed in Python, whose header names need not be UTF-8."""
 
     _pos: int
 
     def _read_msg(self) -> _DefaultRecordPy:
-        # See https://kafka.apache.org/documentation/#record. A ValueError or IndexError here means: not a record.
+        # See https://kafka.apache.org/documentation/#record. A ValueError or IndexError means that it is not a record.
         buffer = self._buffer
         length, start = decode_varint(buffer, self._pos)
         if not 0 < length <= len(buffer) - start:
             raise ValueError(f"a record of {length} bytes does not fit into its batch")
-        # The attributes are one byte, of which no bit is in use. (aiokafka reads a varint: it gives up where the
-        # highest bit is set.)
+        # The attributes are one byte with all bits unused. (aiokafka reads a varint and fails if the highest bit is
+        # set.)
         delta, pos = decode_varint(buffer, start + 1)
         timestamp = self.max_timestamp if self.timestamp_type == self.LOG_APPEND_TIME else self.first_timestamp + delta
         offset_delta, pos = decode_varint(buffer, pos)
@@ -218,15 +219,15 @@ _STRANGE_BATCH: Final = bytes.fromhex(
 
 
 def _reads_any_header_name() -> bool:
-    place, batches = TopicPartition("", 0), fetcher.MemoryRecords(_STRANGE_BATCH)
+    tp, batches = TopicPartition("", 0), fetcher.MemoryRecords(_STRANGE_BATCH)
     records = fetcher.PartitionRecords(
-        place, batches, [], 0, None, None, check_crcs=False, isolation_level=fetcher.READ_UNCOMMITTED
+        tp, batches, [], 0, None, None, check_crcs=False, isolation_level=fetcher.READ_UNCOMMITTED
     )
     return [record.headers for record in records] == [(("\\xff", b""),)]
 
 
 PATCHES: Final = tuple(
-    Patch("aiokafka", "its parser of records", "a header name that is not UTF-8 stops its partition", takes)
+    Patch("aiokafka", "its record parser", "a header name that is not UTF-8 stops its partition", takes)
     for takes in (
         _reads_any_header_name,
         looks_up("aiokafka.consumer.fetcher:Fetcher._proc_fetch_request", "MemoryRecords", "PartitionRecords"),

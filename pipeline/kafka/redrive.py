@@ -1,15 +1,15 @@
-"""Writes dead letters back to the source topic, each at most once, however often it is asked.
+"""Writes dead letters back to the source topic, each at most once, no matter how often a redrive runs.
 
-How far it came, consumer groups of the dead-letter cluster remember; a letter counts when the source's brokers have
-confirmed it. A group's offset in a partition stands behind everything that its runs have gone through:
+Consumer groups of the dead-letter cluster record the progress. A letter counts when the source's brokers have confirmed
+it. A group's committed offset in a partition is the first letter that its runs have not handled:
 
-    <app>.redrive               runs over all letters; they pass over those that would only come back
+    <app>.redrive               runs over all letters, which skip those that would only come back
     <app>.redrive.<id>          runs for one subscription
-    <app>.redrive-skipped       runs over what the first kind passes over
+    <app>.redrive-skipped       runs over the letters that the first kind skips
 
-A letter has been redriven if it lies before the committed offset of one of the (two) groups it belongs to, so runs of
-different kinds don't repeat each other. Kafka forgets a group nobody uses after offsets.retention.minutes (a week by
-default).
+Each letter belongs to at most two groups. It has been redriven if it lies before the committed offset of either one, so
+runs of different kinds don't repeat each other. Kafka forgets an unused group after offsets.retention.minutes (a week
+by default).
 """
 
 import asyncio
@@ -31,25 +31,25 @@ from pipeline.kafka.letters import Found, LetterReader, opened_letters, read_fac
 from pipeline.kafka.topics import DeadLetterTopic, Source, count_partitions
 
 HOPELESS: Final = {"unknown-subscription", "undecodable"}
-"""Reasons that a redrive does not change by itself: somebody has to create the subscription first."""
+"""Reasons that a redrive alone does not remove: the subscription has to be created first."""
 
 LARGEST_REQUEST_BYTES: Final = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which letters a run is about.
+    """The letters that a run handles.
 
     Attributes:
-        subscription: those of one subscription, whatever their reason; None: of all.
-        skipped: only those that a run over all passes over.
+        subscription: only those of this subscription, whatever their reason; None: those of all.
+        skipped: only those that a run over all letters skips.
     """
 
     subscription: str | None = None
     skipped: bool = False
 
     def group(self, app: str) -> str:
-        """The group that remembers how far the runs of this kind came."""
+        """The consumer group that records the progress of runs of this kind."""
         if self.subscription is not None:
             return f"{app}.redrive.{self.subscription}"
         return f"{app}.redrive-skipped" if self.skipped else f"{app}.redrive"
@@ -61,11 +61,11 @@ SKIPPED: Final = Scope(skipped=True)
 
 @dataclass(frozen=True, slots=True)
 class Redriven:
-    """One letter and what became of it.
+    """The result for one letter.
 
     Attributes:
-        place: `<topic>-<partition>-<offset>` in the source topic; None where it was not written.
-        why_not: why it was passed over, a sentence; None for one that was written (or would be, in a dry run).
+        place: `<topic>-<partition>-<offset>` in the source topic; None if it was not written.
+        why_not: why it was skipped, a sentence; None if it was written (or would be, in a dry run).
     """
 
     letter: Found
@@ -74,7 +74,7 @@ class Redriven:
 
 
 def why_passed_over(letter: Found, scope: Scope, source: str) -> str | None:
-    """Why a run of this scope does not redrive a letter; None if it does. Pure."""
+    """Why a run of this scope skips a letter; None if it redrives it. Pure."""
     if letter.source not in {None, source}:
         return f"it came from topic {letter.source}, not from {source}"
     if is_hopeless(letter) and scope == ALL:
@@ -83,26 +83,26 @@ def why_passed_over(letter: Found, scope: Scope, source: str) -> str | None:
 
 
 def is_hopeless(letter: Found) -> bool:
-    """Whether a run over all letters passes over this one."""
+    """Whether a run over all letters skips this one."""
     return letter.subscription is None or letter.reason in HOPELESS
 
 
 def is_in(letter: Found, scope: Scope) -> bool:
-    """Whether a run of this scope is about the letter at all."""
+    """Whether the letter belongs to this scope at all."""
     if scope.subscription is not None:
         return letter.subscription == scope.subscription
     return is_hopeless(letter) if scope.skipped else True
 
 
 def rivals(letter: Found, scope: Scope) -> list[Scope]:
-    """The scopes of other runs that redrive this letter too."""
+    """The other scopes whose runs redrive this letter too."""
     wide = SKIPPED if is_hopeless(letter) else ALL
     narrow = [Scope(letter.subscription)] if letter.subscription is not None else []
     return [each for each in (wide, *narrow) if each != scope]
 
 
 def headers_back(letter: Event) -> list[tuple[str, bytes]]:
-    """The event's own headers, the id that it was first sent with, and its seal, which the worker judges."""
+    """The event's own headers, its first webhook-id, and the seal of that id, which the worker verifies."""
     return [
         (name, value)
         for name, value in letter.headers
@@ -111,16 +111,16 @@ def headers_back(letter: Event) -> list[tuple[str, bytes]]:
 
 
 def _value(letter: Event) -> bytes | None:
-    # A record without key and value is what aiokafka can't write: it gets an empty one.
+    # aiokafka can't write a record that has neither key nor value, so the value becomes empty.
     return b"" if letter.key is None and letter.value is None else letter.value
 
 
 class Marks:
-    """How far the runs of each scope came, looked up once per scope.
+    """The progress of each scope's runs, looked up once per scope.
 
     Args:
         admin: of the dead-letter cluster, started.
-        app: the beginning of the groups' names.
+        app: the prefix of the groups' names.
         partitions: the partitions of the dead-letter topic.
     """
 
@@ -131,14 +131,14 @@ class Marks:
         self._known: dict[Scope, Mapping[int, int]] = {}
 
     async def of(self, scope: Scope) -> Mapping[int, int]:
-        """The next letter of each partition for runs of *scope*; 0 where there was none."""
+        """By partition, the offset of the next letter for runs of *scope*; 0 if there was no run."""
         if scope not in self._known:
             offsets = await self._admin.list_consumer_group_offsets(scope.group(self._app), partitions=self._partitions)
             self._known[scope] = {each.partition: max(0, found.offset) for each, found in offsets.items()}
         return self._known[scope]
 
     async def are_past(self, letter: Event, scopes: Iterable[Scope]) -> bool:
-        """Whether the runs of one of these scopes have gone through *letter*."""
+        """Whether a run of one of these scopes has handled *letter*."""
         for scope in scopes:
             if letter.offset < (await self.of(scope)).get(letter.partition, 0):
                 return True
@@ -150,8 +150,8 @@ class Redrive:
     """One run.
 
     Attributes:
-        producer: of the source's cluster; None in a dry run, which writes and remembers nothing.
-        limit: how many letters it writes at most; None: all.
+        producer: of the source's cluster; None in a dry run, which writes and commits nothing.
+        limit: the largest number of letters to write; None: no limit.
     """
 
     reader: LetterReader
@@ -162,7 +162,7 @@ class Redrive:
     limit: int | None
 
     async def run(self) -> AsyncIterator[Redriven]:
-        """Go through the letters from where the last run of this scope ended; each is given when it is safe."""
+        """Go through the letters from the end of the last run of this scope; yield each when it is confirmed."""
         left = self.limit
         starts = await self.marks.of(self.scope)
         for number in self.reader.ends:
@@ -181,7 +181,7 @@ class Redrive:
     async def _choose(
         self, batch: Sequence[Event], left: int | None
     ) -> tuple[Sequence[Event], list[tuple[Event, Redriven]]]:
-        """As much of *batch* as the limit allows, and those of it that the run has something to do or to say about."""
+        """As much of *batch* as the limit allows, and the letters in it that the run redrives or reports as skipped."""
         results: list[tuple[Event, Redriven]] = []
         for index, letter in enumerate(batch):
             if left == 0:
@@ -196,7 +196,7 @@ class Redrive:
         return batch, results
 
     async def _write(self, letters: Sequence[Event]) -> dict[int, str]:
-        """Write letters to the source; where each one is now, by its offset, once all are confirmed."""
+        """Write letters to the source topic, wait for all confirmations; the new place of each, by its old offset."""
         if self.producer is None:
             return {}
         topic = self.source.topic

@@ -1,4 +1,4 @@
-"""Cursor rows as bytes: JSON, every value of it judged, since whoever can write to the topic may have written it."""
+"""Cursor rows as JSON. Reading validates every value, because anyone with access to the topic may have written it."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from pipeline.core.model import Cause, Cursor, Status
 from pipeline.core.rows import Row, UnreadableRow
 
 LONGEST_ROW: Final = 65_536
-"""In bytes. Ours are a few hundred; a cause repeats at most a few hundred characters of others' texts."""
+"""In bytes. Rows of workers have a few hundred; a cause quotes at most a few hundred characters of other texts."""
 
 _TOPIC_ID: Final = re.compile(rb"[A-Za-z0-9_-]{22}")
 """Sixteen bytes in base64url, as Kafka's tools show them."""
@@ -21,7 +21,7 @@ _LATEST: Final = 253_402_300_799.0
 
 
 def encode(cursor: Cursor) -> bytes:
-    """The row's value: JSON, fields that say nothing left out."""
+    """The row's value: JSON, without empty fields."""
     row: dict[str, Any] = {"next": cursor.next, "status": cursor.status.value, "revision": cursor.revision}
     if cursor.attempt:
         row |= {"attempt": cursor.attempt, "firstAttemptAt": cursor.first_attempt_at, "notBefore": cursor.not_before}
@@ -40,10 +40,10 @@ def encode(cursor: Cursor) -> bytes:
 
 
 def decode(value: bytes) -> Cursor:
-    """The inverse of `encode`. Fields it does not know are passed over, so that an older worker reads a newer row.
+    """The inverse of `encode`. Ignores unknown fields, so an older worker can read a newer row.
 
     Raises:
-        ValueError: it is no row; says which value can't be used.
+        ValueError: it is not a row; names the invalid value.
     """
     row = _object(value)
     return Cursor(
@@ -65,16 +65,16 @@ def read_row(value: bytes) -> Row:
     try:
         return decode(value)
     except ValueError as error:
-        return UnreadableRow(str(error), _place(value))
+        return UnreadableRow(str(error), _next_offset(value))
 
 
 def read_topic_id(value: bytes | None) -> str | None:
-    """The id of a topic as it is noted for a partition; None for what is none, whoever wrote it."""
+    """The topic id noted for a partition; None if *value* is not a topic id."""
     text = b"" if value is None else value
     return text.decode() if _TOPIC_ID.fullmatch(text) else None
 
 
-def _place(value: bytes) -> int | None:
+def _next_offset(value: bytes) -> int | None:
     try:
         return _whole(_object(value), "next", LARGEST_OFFSET)
     except ValueError:

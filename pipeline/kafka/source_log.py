@@ -1,4 +1,4 @@
-"""What the brokers tell of the source topic: which topic it is, and where each partition begins and ends."""
+"""Asks the brokers for the source topic's id, and where each partition begins and ends."""
 
 import asyncio
 import logging
@@ -17,12 +17,12 @@ from pipeline.kafka.topic_ids import describe_topic
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 10.0
-"""So long the brokers may take for an answer: then they are asked anew."""
+"""How long the brokers have to answer; after that they are asked again."""
 RETRY_PAUSE_SECONDS: Final = 0.5
 
 
 class SourceLog:
-    """The source topic, as it is now.
+    """The source topic's present state.
 
     Args:
         connection: of its cluster.
@@ -36,10 +36,9 @@ class SourceLog:
         self._turn = asyncio.Lock()
 
     async def look(self, numbers: Collection[int]) -> dict[int, LogBounds]:
-        """The logs of these partitions. Tries until the brokers answer.
+        """The bounds of these partitions' logs. Retries until the brokers answer.
 
-        Of a partition without a leader nobody can tell: `LogBounds.unseen` stands for its log, so that the others need
-        not wait for it.
+        The bounds of a partition without a leader are unknown. It gets `LogBounds.unseen`, so the others need not wait.
         """
         while True:
             try:
@@ -49,11 +48,11 @@ class SourceLog:
             else:
                 if found is not None:
                     return found
-                logger.warning("topic %s: does not exist now", self._topic)
+                logger.warning("topic %s: does not exist at the moment", self._topic)
             await asyncio.sleep(RETRY_PAUSE_SECONDS)
 
     async def look_once(self, numbers: Collection[int]) -> dict[int, LogBounds] | None:
-        """The same; None if there is no such topic.
+        """The same with a single try; None if the topic does not exist.
 
         Raises:
             KafkaError, OSError: the brokers can't be asked.
@@ -65,7 +64,7 @@ class SourceLog:
             except UnknownTopicOrPartitionError:
                 return None
             except BaseException:
-                await self.close()  # whatever it waited for, the next one waits for nothing of it
+                await self.close()  # the next look-up gets a new connection
                 raise
 
     async def _ask(self, numbers: Collection[int]) -> dict[int, LogBounds]:
@@ -73,13 +72,13 @@ class SourceLog:
         while True:
             topic = await describe_topic(client_of(consumer), self._topic)
             led = [number for number in numbers if topic.led is None or number in topic.led]
-            places = [TopicPartition(self._topic, number) for number in led]
-            begins = await consumer.beginning_offsets(places) if places else {}
-            # Read uncommitted, it is the end of all records: that of what may be read can lie before a place of before.
-            ends = await consumer.end_offsets(places) if places else {}
+            tps = [TopicPartition(self._topic, number) for number in led]
+            begins = await consumer.beginning_offsets(tps) if tps else {}
+            # Read uncommitted, so the end of all records. The end of the readable ones may be before a known offset.
+            ends = await consumer.end_offsets(tps) if tps else {}
             if (await describe_topic(client_of(consumer), self._topic)).id == topic.id:
                 unseen = dict.fromkeys(numbers, LogBounds.unseen(topic.id))
-                return unseen | {place.partition: LogBounds(begins[place], ends[place], topic.id) for place in places}
+                return unseen | {tp.partition: LogBounds(begins[tp], ends[tp], topic.id) for tp in tps}
 
     async def _connected(self) -> AIOKafkaConsumer:
         if self._consumer is None:

@@ -1,6 +1,6 @@
-"""Follows a topic of one partition from its beginning, and can tell when it has read everything there is.
+"""Follows a topic with one partition from its beginning, and knows when it has read everything.
 
-Plain aiokafka, no group: every worker reads all of it. Whatever happens to the broker, it goes on trying.
+A plain aiokafka consumer without a group: every worker reads the whole topic. It retries all broker errors.
 """
 
 import asyncio
@@ -23,12 +23,12 @@ logger = logging.getLogger(__name__)
 POLL_MS: Final = 1_000
 KAFKA_WAIT_MS: Final = 500
 EMBEDDED_WAIT_MS: Final = 50
-"""How long a broker may hold a fetch. Kafka answers as soon as there is a record, the embedded one when time is up."""
+"""How long a broker may hold a fetch. Kafka answers as soon as there is a record; the embedded one waits that long."""
 BATCH: Final = 100
-"""Records per turn of the event loop: reading thousands of subscriptions at start must not hold it."""
+"""Records per turn of the event loop: reading thousands of subscriptions at start-up must not block it."""
 REQUEST_TIMEOUT_MS: Final = 10_000
 PROBE_SECONDS: Final = 10.0
-"""How often an idle tail asks the broker whether it is still there."""
+"""How often an idle tail checks that the broker still answers."""
 FIRST_PAUSE_SECONDS: Final = 0.25
 LONGEST_PAUSE_SECONDS: Final = 5.0
 
@@ -53,13 +53,13 @@ class Tail:
         clock: Clock | None = None,
     ) -> None:
         self._connection = connection
-        self._place = TopicPartition(topic, 0)
+        self._tp = TopicPartition(topic, 0)
         self._on_record = on_record
         self._clock = clock or SystemClock()
         self._position = 0
         self._first_end: int | None = None
         self._error: str | None = "has not been read yet"
-        # Until which position somebody waits; None: until the end that the topic had at the first connection.
+        # The position that each waiter waits for; None: the end that the topic had at the first connection.
         self._waiters: list[tuple[int | None, asyncio.Future[None]]] = []
         self._scout: AIOKafkaConsumer | None = None
         self._lookup: asyncio.Task[int] | None = None
@@ -79,7 +79,7 @@ class Tail:
 
     @property
     def last_error(self) -> str | None:
-        """What is wrong with the topic or its broker now, a sentence; None when all is well."""
+        """The present problem with the topic or its broker, a sentence; None if there is none."""
         return self._error
 
     async def start(self) -> None:
@@ -87,7 +87,7 @@ class Tail:
         self._spawn(self._keep_following())
 
     async def stop(self) -> None:
-        """Stop reading; whoever still waits gets a `BrokerError`."""
+        """Stop reading. Callers that still wait get a `BrokerError`."""
         self._is_stopped = True
         tasks = list(self._tasks)
         for task in tasks:
@@ -106,7 +106,7 @@ class Tail:
         await self._passed(None)
 
     async def caught_up(self) -> None:
-        """Return when the topic has been read past the end that it has now. Callers share one look-up of it.
+        """Return when the topic has been read up to its present end. Concurrent callers share one look-up of the end.
 
         Raises:
             BrokerError: the tail was stopped.
@@ -150,11 +150,11 @@ class Tail:
             raise BrokerError(self._stopped())
 
     def _stopped(self) -> str:
-        return f"topic {self._place.topic}: is no longer being read"
+        return f"topic {self._tp.topic}: is no longer being read"
 
     async def _look_up(self) -> int:
         async with self._lookup_turn:
-            # Whoever comes from here on has seen a later state of the topic, and needs a look-up of its own.
+            # A caller from here on may have seen a later state of the topic, so it needs another look-up.
             self._lookup = None
             while True:
                 try:
@@ -166,8 +166,8 @@ class Tail:
     async def _end(self) -> int:
         if self._scout is None:
             raise BrokerError(self._error or "is not connected")
-        ends: dict[TopicPartition, int] = await self._scout.end_offsets([self._place])
-        return ends[self._place]
+        ends: dict[TopicPartition, int] = await self._scout.end_offsets([self._tp])
+        return ends[self._tp]
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -187,12 +187,10 @@ class Tail:
         try:
             await _started(reader)
             await _started(scout)
-            if self._place.topic not in await scout.topics():
-                raise BrokerError(
-                    "does not exist, or this user may not see it"
-                )  # the same retry as for every other trouble
-            reader.assign([self._place])
-            reader.seek(self._place, self._position)
+            if self._tp.topic not in await scout.topics():
+                raise BrokerError("does not exist, or this user may not see it")  # retried like any other error
+            reader.assign([self._tp])
+            reader.seek(self._tp, self._position)
             self._scout = scout
             end = await self._end()
             self._first_end = end if self._first_end is None else self._first_end
@@ -206,17 +204,17 @@ class Tail:
     async def _read(self, reader: AIOKafkaConsumer) -> None:
         probed_at = self._clock.now()
         while True:
-            found = await reader.getmany(self._place, timeout_ms=POLL_MS, max_records=BATCH)
-            for record in found.get(self._place, ()):
+            found = await reader.getmany(self._tp, timeout_ms=POLL_MS, max_records=BATCH)
+            for record in found.get(self._tp, ()):
                 self._position = record.offset + 1
                 self._on_record(record)
-            # Past what compaction took away and past control records too.
-            self._position = await reader.position(self._place)
+            # Moves past compacted records and transaction markers too.
+            self._position = await reader.position(self._tp)
             self._wake_waiters()
             if found:
                 await asyncio.sleep(0)
             elif self._clock.now() - probed_at >= PROBE_SECONDS:
-                # A consumer hides that its broker is gone; a look-up doesn't.
+                # A consumer hides that its broker is gone; a look-up does not.
                 probed_at = self._clock.now()
                 await self._probe()
 
@@ -229,7 +227,7 @@ class Tail:
             self._note_health()
 
     def _consumer(self) -> AIOKafkaConsumer:
-        # Two of them read the topic: a broker answers one connection in order, and a look-up would wait behind a fetch.
+        # There are two: a broker answers the requests of a connection in order, so a look-up would wait behind a fetch.
         return AIOKafkaConsumer(
             group_id=None,
             enable_auto_commit=False,
@@ -237,20 +235,20 @@ class Tail:
             isolation_level="read_committed",
             request_timeout_ms=REQUEST_TIMEOUT_MS,
             fetch_max_wait_ms=EMBEDDED_WAIT_MS if self._connection.embedded else KAFKA_WAIT_MS,
-            # Whatever is in the log counts; the embedded broker's control records carry a wrong CRC.
+            # The embedded broker's control records carry a wrong CRC.
             check_crcs=not self._connection.embedded,
             **self._connection.client_options(),
         )
 
     def _note_trouble(self, error: Exception) -> None:
-        text = f"topic {self._place.topic}: {str(error) or type(error).__name__}"
+        text = f"topic {self._tp.topic}: {str(error) or type(error).__name__}"
         if text != self._error and not self._is_stopped:
             logger.warning("%s; trying again", text)
         self._error = text
 
     def _note_health(self) -> None:
         if self._error is not None:
-            logger.info("topic %s: reading from offset %d", self._place.topic, self._position)
+            logger.info("topic %s: reading from offset %d", self._tp.topic, self._position)
         self._error = None
         self._wake_waiters()
 
@@ -262,7 +260,7 @@ class Tail:
 
 
 async def _started(consumer: AIOKafkaConsumer) -> None:
-    """Start *consumer*, to the end even when cancelled: half-way, aiokafka leaves a connection behind."""
+    """Start *consumer*. Finish even when cancelled: an interrupted start leaks a connection."""
     starting = asyncio.ensure_future(consumer.start())
     try:
         await asyncio.shield(starting)

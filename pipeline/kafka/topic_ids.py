@@ -1,7 +1,7 @@
-"""Which topic it is that has a name now: the id that a broker gives to each one that is created (KIP-516).
+"""Looks up the id of a topic, which tells a recreated topic from the old one of the same name (KIP-516).
 
-aiokafka 0.14 speaks Metadata up to version 5, which knows topics by name alone. Version 10 tells their ids; Kafka has
-it since 2.8 (https://kafka.apache.org/protocol#The_Messages_Metadata).
+aiokafka 0.14 supports Metadata up to version 5, which has only names. Version 10, since Kafka 2.8, has the ids
+(https://kafka.apache.org/protocol#The_Messages_Metadata).
 """
 
 import base64
@@ -19,7 +19,7 @@ from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16,
 logger = logging.getLogger(__name__)
 
 NO_ID: Final = bytes(16)
-"""What stands for a topic that has none, or whose id is not known."""
+"""In place of the id of a topic that has none or whose id is unknown."""
 
 
 class Uuid(AbstractType[bytes]):  # type: ignore[misc]  # aiokafka has no types
@@ -27,12 +27,12 @@ class Uuid(AbstractType[bytes]):  # type: ignore[misc]  # aiokafka has no types
 
     @classmethod
     def encode(cls, value: bytes) -> bytes:
-        """As they are."""
+        """Unchanged."""
         return value
 
     @classmethod
     def decode(cls, data: BytesIO) -> bytes:
-        """As they are."""
+        """Unchanged."""
         return data.read(16)
 
 
@@ -101,7 +101,7 @@ class TopicIdsRequestV10(RequestStruct):  # type: ignore[misc]  # aiokafka has n
 
 
 class TopicIdsRequest(Request[TopicIdsRequestV10]):  # type: ignore[misc]  # aiokafka has no types
-    """Asks about one topic, and creates none."""
+    """Asks about one topic without creating it."""
 
     API_KEY = 3
 
@@ -121,11 +121,11 @@ class TopicIdsRequest(Request[TopicIdsRequestV10]):  # type: ignore[misc]  # aio
 
 @dataclass(frozen=True, slots=True)
 class TopicNow:
-    """What a broker tells of a topic.
+    """A broker's description of a topic.
 
     Attributes:
         id: as Kafka's tools show it; None if the broker does not tell it.
-        led: the partitions that have a leader; None if the broker is too old to be asked this way.
+        led: the partitions that have a leader; None if the broker is too old for this request.
     """
 
     id: str | None = None
@@ -133,10 +133,10 @@ class TopicNow:
 
 
 async def describe_topic(client: AIOKafkaClient, topic: str) -> TopicNow:
-    """Which topic has this name now, and which of its partitions can be asked for something.
+    """The id of the topic that has this name now, and its partitions that have a leader.
 
     Raises:
-        KafkaError: the topic does not exist, or the broker can't be asked.
+        KafkaError: the topic does not exist, or the request failed.
     """
     node = client.get_random_node()
     try:
@@ -152,5 +152,5 @@ async def describe_topic(client: AIOKafkaClient, topic: str) -> TopicNow:
 
 
 async def find_topic_id(client: AIOKafkaClient, topic: str) -> str | None:
-    """The id alone; see `describe_topic`."""
+    """Only the id; see `describe_topic`."""
     return (await describe_topic(client, topic)).id

@@ -1,4 +1,4 @@
-"""The topics of an application: their names, and how many partitions and events they have."""
+"""The topics of an application: their names, partition counts and end offsets."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -17,12 +17,12 @@ IsolationLevel = Literal["read_committed", "read_uncommitted"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The topic that is read.
+    """The topic that holds the events.
 
     Attributes:
-        auto_offset_reset: from where, when the group has no place in it yet.
-        isolation_level: whether records of transactions are read when these are committed, or as they come. Those of
-            aborted ones are read only as they come.
+        auto_offset_reset: where the group begins on its first start.
+        isolation_level: `read_committed`: records of a transaction are read once it is committed, and never if it is
+            aborted. `read_uncommitted`: they are read at once.
     """
 
     connection: KafkaConnection
@@ -33,7 +33,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterTopic:
-    """The topic for events that can't be delivered; it may be on another cluster than the source."""
+    """The topic of undeliverable events; it may be on another cluster than the source."""
 
     connection: KafkaConnection
     topic: str
@@ -50,12 +50,12 @@ def cursors_topic(app: str) -> str:
 
 
 def tokens_topic(app: str) -> str:
-    """The name of the changelog of an application's access tokens: the one that Faust gives to the table `tokens`."""
+    """The name that Faust gives to the changelog of an application's table `tokens`, which holds access tokens."""
     return f"{app}-tokens-changelog"
 
 
 async def count_partitions(connection: KafkaConnection, topic: str) -> int:
-    """How many partitions a topic has.
+    """The number of partitions of a topic.
 
     Raises:
         BrokerError: the cluster can't be reached, or has no such topic.
@@ -71,13 +71,13 @@ async def end_offset(connection: KafkaConnection, topic: str, partition: int) ->
     """The offset that the next event of a partition will have.
 
     Raises:
-        BrokerError: the cluster can't be reached, or does not say.
+        BrokerError: the cluster can't be reached, or refuses.
     """
     consumer = AIOKafkaConsumer(enable_auto_commit=False, **connection.client_options())
-    place = TopicPartition(topic, partition)
+    tp = TopicPartition(topic, partition)
     try:
         await consumer.start()
-        return int((await consumer.end_offsets([place]))[place])
+        return int((await consumer.end_offsets([tp]))[tp])
     except (KafkaError, OSError) as error:
         raise BrokerError(unreachable(connection, error)) from error
     finally:
@@ -85,5 +85,5 @@ async def end_offset(connection: KafkaConnection, topic: str, partition: int) ->
 
 
 def missing(connection: KafkaConnection, topic: str) -> str:
-    """A sentence about a topic that the brokers do not name."""
+    """The message for a topic that is not in the cluster's metadata."""
     return f"topic {topic}: does not exist on {','.join(connection.bootstrap_servers)}, or this user may not see it"

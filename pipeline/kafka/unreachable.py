@@ -1,4 +1,4 @@
-"""Why a cluster can't be reached. aiokafka tells the reason only to its log: here it is asked for once more."""
+"""Finds out why a cluster can't be reached, by connecting once more: aiokafka only logs the reason."""
 
 import asyncio
 import os
@@ -24,14 +24,14 @@ REQUEST_TIMEOUT_SECONDS: Final = 10.0
 async def why_unreachable(
     connection: KafkaConnection, *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS
 ) -> str | None:
-    """What stands in the way of connections to the brokers that are asked first, by broker if there are several.
+    """The reasons why the bootstrap servers can't be reached, one for each if there are several.
 
     Args:
         connection: to the cluster.
         timeout_seconds: how long a broker has for each answer.
 
     Returns:
-        A sentence without passwords; None if they all answer now.
+        A sentence without passwords; None if all of them answer now.
     """
     servers = connection.bootstrap_servers
     found = await asyncio.gather(*(_reason(connection, server, timeout_seconds) for server in servers))
@@ -48,7 +48,7 @@ async def _reason(connection: KafkaConnection, server: str, timeout_seconds: flo
     try:
         found = await create_conn(host.strip("[]"), int(port), request_timeout_ms=timeout_seconds * 1000, **options)
         try:
-            # Whoever skips the login is let down only at the first real question.
+            # A broker refuses a client that skipped the login only at its first request.
             await found.send(MetadataRequest([]))
         finally:
             found.close()
@@ -58,15 +58,15 @@ async def _reason(connection: KafkaConnection, server: str, timeout_seconds: flo
 
 
 def describe(error: Exception, connection: KafkaConnection) -> str:  # noqa: PLR0911 - one for each kind of failure
-    """What a connection attempt ended with, for a person who can change the `security` block of the definition.
+    """Why a connection attempt failed, for operators who can change the `security` block of the definition.
 
     Args:
-        error: as `aiokafka.conn.create_conn` raises it: a KafkaError or an OSError (which TLS errors and timeouts are).
-        connection: that was tried.
+        error: as `aiokafka.conn.create_conn` raises it: a KafkaError or an OSError (such as TLS errors and timeouts).
+        connection: the attempted one.
     """
     match error:
         case SaslAuthenticationFailed():
-            return f"it refuses the login of {connection.username} by {connection.mechanism}"
+            return f"it refuses the login of {connection.username} with {connection.mechanism}"
         case UnsupportedSaslMechanismError():
             return f"it does not offer the SASL mechanism {connection.mechanism}"
         case IllegalSaslStateError():

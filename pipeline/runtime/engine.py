@@ -12,8 +12,8 @@ from pipeline.core.errors import BrokerError
 from pipeline.http.handshake import Permitted
 from pipeline.http.transport import Transport
 from pipeline.kafka.dead_letters import KafkaDeadLetters
-from pipeline.kafka.expansion import Growth
-from pipeline.kafka.log_reader import Backlog
+from pipeline.kafka.expansion import PartitionExpansion
+from pipeline.kafka.log_reader import LogReader
 from pipeline.observability.strays import LOOK_SECONDS as STRAYS_SECONDS
 from pipeline.observability.strays import Strays
 from pipeline.runtime.membership import CHECK_SECONDS, Ownership
@@ -29,11 +29,11 @@ class Engine(Service):
         transport: the HTTP client.
         permitted: asks receivers over it.
         registry: the subscriptions.
-        backlog: reads the log again.
+        log_reader: reads the source topic again for lanes that are behind.
         tokens: access tokens.
         dead_letters: None without a dead-letter topic.
         dispatcher: whose checkpoints are kept.
-        growth: of the source topic; None where topics can't grow.
+        expansion: watches the source topic for new partitions; None if topics can't grow.
         ownership: of the partitions.
         strays: events without a subscription.
         watch_rights: runs for as long as the worker does (allowance.py).
@@ -45,11 +45,11 @@ class Engine(Service):
         transport: Transport,
         permitted: Permitted,
         registry: Registry,
-        backlog: Backlog,
+        log_reader: LogReader,
         tokens: TokenCache,
         dead_letters: KafkaDeadLetters | None,
         dispatcher: Dispatcher,
-        growth: Growth | None,
+        expansion: PartitionExpansion | None,
         ownership: Ownership,
         strays: Strays,
         watch_rights: Callable[[], Awaitable[None]],
@@ -60,11 +60,11 @@ class Engine(Service):
         self._transport = transport
         self._permitted = permitted
         self._registry = registry
-        self._backlog = backlog
+        self._log_reader = log_reader
         self._tokens = tokens
         self._dead_letters = dead_letters
         self._dispatcher = dispatcher
-        self._growth = growth
+        self._expansion = expansion
         self._ownership = ownership
         self._strays = strays
         self._watch_allowance = watch_rights
@@ -80,8 +80,8 @@ class Engine(Service):
         closing.push_async_callback(self._tokens.close)
         await self._registry.start()
         closing.push_async_callback(self._registry.stop)
-        await self._backlog.start()
-        closing.push_async_callback(self._backlog.close)
+        await self._log_reader.start()
+        closing.push_async_callback(self._log_reader.close)
 
     async def on_stop(self) -> None:
         """Close what was started. The partitions have come to rest by now (`DeliveryApp.on_stop`)."""
@@ -92,9 +92,9 @@ class Engine(Service):
         await self._dispatcher.keep_checkpoints()
 
     @Service.task
-    async def _watch_growth(self) -> None:
-        if self._growth is not None:
-            await self._growth.watch()
+    async def _watch_for_partitions(self) -> None:
+        if self._expansion is not None:
+            await self._expansion.watch()
 
     @Service.task
     async def _watch_rights(self) -> None:

@@ -62,5 +62,5 @@ async def _read(registry: Registry, topic: str) -> None:
         async with asyncio.timeout(READ_SECONDS):
             await registry.ready()
     except TimeoutError:
-        reason = registry.last_error or f"topic {topic}: was not read in {READ_SECONDS:.0f} s"
+        reason = registry.last_error or f"topic {topic}: could not be read within {READ_SECONDS:.0f} s"
         raise BrokerError(reason) from None

@@ -15,7 +15,7 @@ from aiokafka.protocol.fetch import FetchRequest
 from pipeline.core.model import Event
 from pipeline.core.ports import Wanted
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.log_reader import Backlog
+from pipeline.kafka.log_reader import LogReader
 from tests.support.batches import Written, batch
 from tests.support.brokers import TestBroker
 from tests.support.waiting import eventually
@@ -53,8 +53,8 @@ class Reading:
 
 
 @asynccontextmanager
-async def serving(broker: TestBroker, topic: str) -> AsyncIterator[Backlog]:
-    backlog = Backlog(KafkaConnection((broker.bootstrap,), embedded=broker.embedded), topic)
+async def serving(broker: TestBroker, topic: str) -> AsyncIterator[LogReader]:
+    backlog = LogReader(KafkaConnection((broker.bootstrap,), embedded=broker.embedded), topic)
     await backlog.start()
     try:
         yield backlog

@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from pipeline.core.clock import SystemClock
 from pipeline.core.model import Status
 from pipeline.kafka.admin import administration
-from pipeline.kafka.expansion import Growth, grow
+from pipeline.kafka.expansion import PartitionExpansion, grow
 from pipeline.kafka.topics import count_partitions, cursors_topic, tokens_topic
 from pipeline.runtime.topics import check_topics
 from tests.support.brokers import TestBroker
@@ -290,7 +290,7 @@ async def test_the_group_is_told_when_all_of_its_topics_have_grown(
     for topic in (source, *own):
         await kafka.create_topic(topic, 2)
     group = Noting()
-    watching = asyncio.create_task(Growth(kafka.connection, source, own, group, QuickClock()).watch())
+    watching = asyncio.create_task(PartitionExpansion(kafka.connection, source, own, group, QuickClock()).watch())
     try:
         async with asyncio.timeout(20):
             assert await group.learned.get() == 2
@@ -322,7 +322,7 @@ async def test_the_group_is_not_told_while_a_topic_of_its_own_can_not_grow(
 
     monkeypatch.setattr("pipeline.kafka.expansion.grow", refused)
     group = Noting()
-    watching = asyncio.create_task(Growth(kafka.connection, source, [own], group, QuickClock()).watch())
+    watching = asyncio.create_task(PartitionExpansion(kafka.connection, source, [own], group, QuickClock()).watch())
     try:
         async with asyncio.timeout(20):
             for _ in range(3):

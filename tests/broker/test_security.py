@@ -102,7 +102,7 @@ async def test_a_wrong_password_is_a_sentence_without_it(
 
     assert ended.code == 1
     assert ended.err.splitlines()[-1] == (
-        f"Error: Kafka at {secured.address} can't be used: it refuses the login of {secured.username} by {mechanism}"
+        f"Error: Kafka at {secured.address} can't be used: it refuses the login of {secured.username} with {mechanism}"
     )
     assert "Traceback" not in ended.err
     assert not has_password(ended.out + ended.err, source)

@@ -109,8 +109,8 @@ MUTANTS: Final = (
     Mutant(
         "partitions share a transactional id",
         "pipeline/kafka/cursors.py",
-        was='f"{self._place.topic}.{self._place.partition}"',
-        becomes="self._place.topic",
+        was='f"{self._tp.topic}.{self._tp.partition}"',
+        becomes="self._tp.topic",
         tests=(f"{CURSORS}test_partitions_of_one_worker_do_not_fence_each_other",),
     ),
     Mutant(
@@ -123,8 +123,8 @@ MUTANTS: Final = (
     Mutant(
         "rows are loaded as far as the first fetch goes",
         "pipeline/kafka/cursors.py",
-        was="while await consumer.position(place) < end:",
-        becomes="if await consumer.position(place) < end:",
+        was="while await consumer.position(tp) < end:",
+        becomes="if await consumer.position(tp) < end:",
         tests=(f"{CURSORS}test_the_next_owner_finds_the_newest_row_of_each_subscription",),
     ),
     Mutant(
@@ -180,21 +180,21 @@ MUTANTS: Final = (
     Mutant(
         "a reading passes over an event",
         "pipeline/kafka/log_reader.py",
-        was="consumer.seek(place, wanted.place)",
-        becomes="consumer.seek(place, wanted.place + 1)",
+        was="consumer.seek(tp, wanted.place)",
+        becomes="consumer.seek(tp, wanted.place + 1)",
         tests=(f"{BACKLOG}test_it_can_go_back",),
     ),
     Mutant(
         "partitions are assigned without their place",
         "pipeline/kafka/log_reader.py",
         was="            consumer.seek(each, offset)",
-        becomes="            if each == place:\n                consumer.seek(each, offset)",
+        becomes="            if each == tp:\n                consumer.seek(each, offset)",
         tests=(f"{BACKLOG}test_partitions_are_read_in_turn",),
     ),
     Mutant(
         "a partition that rested is not fetched again",
         "pipeline/kafka/log_reader.py",
-        was="            consumer.resume(place)\n            return",
+        was="            consumer.resume(tp)\n            return",
         becomes="            return",
         tests=(f"{BACKLOG}test_it_can_go_back",),
     ),
@@ -208,8 +208,8 @@ MUTANTS: Final = (
     Mutant(
         "a reading ends with its last event",
         "pipeline/kafka/log_reader.py",
-        was="await consumer.position(place), found.get(place, ())",
-        becomes="max((each.offset + 1 for each in found.get(place, ())), default=wanted.place), found.get(place, ())",
+        was="await consumer.position(tp), found.get(tp, ())",
+        becomes="max((each.offset + 1 for each in found.get(tp, ())), default=wanted.place), found.get(tp, ())",
         tests=(f"{BACKLOG}test_a_log_that_ends_with_a_marker_is_read_to_its_end",),
     ),
     Mutant(
@@ -244,7 +244,7 @@ MUTANTS: Final = (
         "a beginning that retention has moved is not said",
         "pipeline/kafka/log_reader.py",
         was="        partition.log_begins_at(begin)",
-        becomes="        consumer.seek(place, begin)",
+        becomes="        consumer.seek(tp, begin)",
         tests=(f"{BACKLOG}test_what_retention_has_deleted_is_said",),
     ),
     Mutant(
@@ -390,14 +390,14 @@ MUTANTS: Final = (
     Mutant(
         "after a failure everything is read again",
         "pipeline/kafka/tail.py",
-        was="reader.seek(self._place, self._position)",
-        becomes="reader.seek(self._place, 0)",
+        was="reader.seek(self._tp, self._position)",
+        becomes="reader.seek(self._tp, 0)",
         tests=(f"{SUBSCRIPTIONS}test_a_reading_that_fails_goes_on_where_it_was",),
     ),
     Mutant(
         "places without a record are waited for",
         "pipeline/kafka/tail.py",
-        was="            self._position = await reader.position(self._place)\n",
+        was="            self._position = await reader.position(self._tp)\n",
         becomes="",
         tests=(f"{SUBSCRIPTIONS}test_places_that_compaction_and_transactions_left_empty_are_passed_over",),
     ),

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 from cryptography.fernet import Fernet
 
-from pipeline.app import SESSION_SECONDS, _growth, create_app
+from pipeline.app import SESSION_SECONDS, _expansion, create_app
 from pipeline.auth.authorization import Authorized
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
@@ -100,10 +100,10 @@ def test_a_partition_that_is_closed_takes_its_tokens_with_it(app: DeliveryApp) -
 
 def test_what_a_group_sees_last_grows_last(app: DeliveryApp, settings: Settings) -> None:
     """A partition is assigned when all topics of the group have it: by then it has a place for its rows."""
-    growth = _growth(app, settings, DEFINITION, SystemClock())
-    assert growth is not None
-    assert list(growth._own) == [f"{settings.app}.cursors", f"{settings.app}-tokens-changelog"]
-    assert set(growth._own) - {f"{settings.app}.cursors"} == app.tables.changelog_topics
+    expansion = _expansion(app, settings, DEFINITION, SystemClock())
+    assert expansion is not None
+    assert list(expansion._own) == [f"{settings.app}.cursors", f"{settings.app}-tokens-changelog"]
+    assert set(expansion._own) - {f"{settings.app}.cursors"} == app.tables.changelog_topics
 
 
 def test_aiokafka_never_chooses_a_place_in_the_log_by_itself(app: DeliveryApp) -> None:

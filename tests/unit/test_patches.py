@@ -26,7 +26,7 @@ from pipeline.kafka.internals import BeginSoon
 from pipeline.kafka.records import PartitionRecords
 
 LOOKED_AT = {
-    "aiokafka.consumer.fetcher:Fetcher._proc_fetch_request": "its parser of records",
+    "aiokafka.consumer.fetcher:Fetcher._proc_fetch_request": "its record parser",
     "aiokafka.consumer.group_coordinator:GroupCoordinator._do_heartbeat": "GroupCoordinator._send_req",
     "aiokafka.consumer.group_coordinator:CoordinatorGroupRebalance._send_sync_group_request": (
         "GroupCoordinator._send_req"
@@ -114,7 +114,7 @@ def takes(patch: Patch) -> bool:
 def test_a_parser_that_is_aiokafkas_own_is_seen(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetcher, "PartitionRecords", PartitionRecords.__base__)
     said = refusal(settings)
-    assert said.startswith(f"aiokafka {version('aiokafka')}: what is changed at its parser of records has no effect")
+    assert said.startswith(f"aiokafka {version('aiokafka')}: what is changed at its record parser has no effect")
     assert said.endswith(
         "so a header name that is not UTF-8 stops its partition; install the version that requirements.lock names"
     )
@@ -123,7 +123,7 @@ def test_a_parser_that_is_aiokafkas_own_is_seen(settings: Settings, monkeypatch:
 
 def test_batches_that_are_aiokafkas_own_are_seen(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetcher, "MemoryRecords", MemoryRecords)
-    assert "its parser of records has no effect" in refusal(settings)
+    assert "its record parser has no effect" in refusal(settings)
 
 
 def test_heartbeats_that_are_sent_past_the_lease_are_seen(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,7 +132,7 @@ async def test_with_several_brokers_each_is_named_with_its_own_reason() -> None:
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (SaslAuthenticationFailed("wrong: hunter2"), "it refuses the login of me by SCRAM-SHA-512"),
+        (SaslAuthenticationFailed("wrong: hunter2"), "it refuses the login of me with SCRAM-SHA-512"),
         (UnsupportedSaslMechanismError("x"), "it does not offer the SASL mechanism SCRAM-SHA-512"),
         (IllegalSaslStateError("x"), "it does not accept logins there; its protocol is not SASL_SSL"),
         (socket.gaierror(socket.EAI_NONAME, "x"), "cannot resolve host"),
