@@ -139,7 +139,7 @@ def test_transactions_that_begin_as_aiokafka_begins_them_are_seen(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender, "AddPartitionsToTxnHandler", BeginSoon.__base__)
-    assert "AddPartitionsToTxnHandler has no effect, so each claim at at-most-once takes 20 ms" in refusal(settings)
+    assert "AddPartitionsToTxnHandler has no effect, so each at-most-once claim takes 20 ms" in refusal(settings)
 
 
 def test_connections_without_a_bound_are_seen(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
