@@ -1,10 +1,10 @@
-"""Who the pipeline is to a callback: an `Authorization` for each attempt.
+"""The `Authorization` of each attempt, and the OAuth 2.0 access tokens for it.
 
-authorization                what the delivery path calls
+authorization                called by the delivery path
 token_cache                  the access tokens of a worker
 access_token, grant          their values
-token_endpoint               how one is got
-assertion, token_request     what is sent for it
-token_store                  how one is written down, encrypted
-jwt_expiry                   a warning for tokens that others issued
+token_endpoint               gets a token
+assertion, token_request     the request for one
+token_store                  stores tokens, encrypted
+jwt_expiry                   warns before a configured bearer token expires
 """

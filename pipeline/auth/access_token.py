@@ -1,4 +1,4 @@
-"""An access token as the pipeline keeps it, and what names the credentials it was got with. Pure."""
+"""An access token, and the fingerprint of the credentials that it was obtained with. Pure."""
 
 import hashlib
 import json
@@ -9,10 +9,10 @@ from typing import Final
 from pipeline.core.subscription import ClientAuth, OAuth2Auth
 
 MARGIN_SECONDS: Final = 60.0
-"""How long before its end a token is renewed, at most."""
+"""A token is renewed at most this long before it expires."""
 
 MARGIN_SHARE: Final = 0.1
-"""The same for tokens that live so short that a minute would be most of it, as a share of their lifetime."""
+"""The same for short-lived tokens, as a share of their lifetime. The smaller of the two margins applies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,10 @@ class AccessToken:
     """A bearer token of a token endpoint (RFC 6749 section 5.1).
 
     Attributes:
-        value: what stands after `Bearer `.
-        obtained_at: when it was asked for, Unix seconds.
-        expires_at: Unix seconds, *obtained_at* for one that is used once; None if the endpoint didn't say, and then it
-            is good until a callback answers 401.
+        value: the part after `Bearer `.
+        obtained_at: when it was requested, Unix seconds.
+        expires_at: Unix seconds; equal to *obtained_at* for a token that is used once. None if the endpoint didn't say:
+            then it is valid until a callback answers 401.
     """
 
     value: str = field(repr=False)
@@ -37,7 +37,7 @@ class AccessToken:
 
     @property
     def renew_at(self) -> float | None:
-        """From when on a new one should be got, Unix seconds; None if it isn't known to expire."""
+        """When to get a new one, Unix seconds; None if the expiry is unknown."""
         if self.expires_at is None:
             return None
         lifetime = self.expires_at - self.obtained_at
@@ -45,7 +45,7 @@ class AccessToken:
 
     @property
     def is_for_once(self) -> bool:
-        """Whether its lifetime is 0: who waited for it may send it, and nobody keeps it."""
+        """Whether its lifetime is 0: it may be sent by those who waited for it, and is not kept."""
         return self.expires_at == self.obtained_at
 
     def is_good(self, now: float) -> bool:
@@ -54,13 +54,13 @@ class AccessToken:
 
 
 def fingerprint(auth: ClientAuth) -> bytes:
-    """32 bytes that name these credentials without telling them: SHA-256 over all that the token endpoint is told.
+    """Identifies these credentials without revealing them: SHA-256 (32 bytes) of everything sent to the token endpoint.
 
-    The parts are joined as JSON, so that no two sets of credentials run together to the same text. The secret or key is
-    one of them: a token that was got with another one is not found again.
+    The parts are joined as JSON, so that different credentials can't give the same text. The secret or key is among
+    them, so a changed secret gives another fingerprint.
     """
     if isinstance(auth, OAuth2Auth):
-        # As it always was: rows of earlier versions are found again.
+        # Must not change, or the rows of earlier versions are not found.
         parts = [auth.endpoint, auth.client_id, auth.client_secret, auth.scopes, auth.client_auth_method]
         return _digest(parts)
     told = [getattr(auth, each.name) for each in fields(auth) if each.name != "key"]

@@ -1,4 +1,4 @@
-"""Client assertions: JWTs by which a client shows who it is (RFC 7523 sections 2.2 and 3), signed by pyjwt."""
+"""Client assertions: JWTs that authenticate a client (RFC 7523 sections 2.2 and 3), signed by pyjwt."""
 
 import uuid
 from typing import Any, Final
@@ -11,14 +11,14 @@ from pipeline.core.subscription import JwtProfileAuth
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 OWN_CLAIMS: Final = frozenset({"iss", "sub", "aud", "exp", "iat", "jti"})
-"""What `JwtProfileAuth.claims` can't say."""
+"""Claims that `JwtProfileAuth.claims` can't set."""
 
 
 def client_assertion(auth: JwtProfileAuth, now: float) -> str:
     """A new assertion.
 
     Args:
-        auth: whose key fits its algorithm.
+        auth: with a key that fits its algorithm.
         now: Unix seconds.
     """
     issued_at = int(now)
@@ -29,7 +29,7 @@ def client_assertion(auth: JwtProfileAuth, now: float) -> str:
         "aud": auth.audience,
         "iat": issued_at,
         "exp": issued_at + auth.lifetime_seconds,
-        # Strict servers take each `jti` once; one that is configured is for those that expect it.
+        # Strict servers accept each `jti` once. A configured one is for servers that expect a fixed value.
         "jti": auth.jwt_id or str(uuid.uuid4()),
     }
     headers: dict[str, object] = {}
@@ -43,6 +43,6 @@ def client_assertion(auth: JwtProfileAuth, now: float) -> str:
 def _signing_key(auth: JwtProfileAuth) -> Any:
     if auth.algorithm != "RS256":
         return auth.key
-    # It was judged when it was applied (subscriptions/key_check.py). To judge it for each assertion would hold
-    # the event loop for 30 ms with 2048 bits and for 200 ms with 4096; to sign takes 1 ms.
+    # The key was validated when it was applied (subscriptions/key_check.py). Validating it for each assertion would
+    # block the event loop for 30 ms with 2048 bits and for 200 ms with 4096. Signing takes 1 ms.
     return load_pem_private_key(auth.key, None, unsafe_skip_rsa_key_validation=True)

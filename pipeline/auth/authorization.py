@@ -1,7 +1,6 @@
-"""Puts `Authorization` on an attempt: what the delivery path calls to send an event (delivery.Send).
+"""Adds `Authorization` to an attempt. The delivery path calls it to send an event (`core.delivery.Send`).
 
-Only OAuth 2.0 needs anything here; for the other kinds the callback has the header in its prepared request, and they
-pay one comparison.
+Only OAuth 2.0 needs it. The prepared request contains the header of all other kinds, which cost one comparison here.
 """
 
 from collections.abc import Awaitable
@@ -22,13 +21,13 @@ class AuthorizedSend(Protocol):
     def __call__(
         self, subscription: Subscription, event: Event, attempt: int, authorization: str | None = None
     ) -> Awaitable[Outcome]:
-        """What happened."""
+        """The outcome."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Authorized:
-    """A callback that is authorized: composes `AuthorizedSend` and `TokenCache` into `delivery.Send`."""
+    """Sends with authorization: composes `AuthorizedSend` and `TokenCache` into `core.delivery.Send`."""
 
     callback: AuthorizedSend
     tokens: TokenCache
@@ -36,7 +35,7 @@ class Authorized:
     def __call__(
         self, subscription: Subscription, event: Event, attempt: int, *, renew_token: bool = False
     ) -> Awaitable[Outcome]:
-        """What happened in the attempt. *renew_token*: the last one was answered 401, so not that token again."""
+        """The outcome. *renew_token*: get a new token, because the last attempt was answered 401."""
         if isinstance(subscription.auth, ClientAuth):
             return self._send_with_token(subscription, event, attempt, renew_token=renew_token)
         return self.callback(subscription, event, attempt)
@@ -57,6 +56,6 @@ class Authorized:
         elif isinstance(outcome, NotPermitted) and outcome.token_refused:
             tokens.reject(subscription, authorization)
             if not renew_token:
-                # The event was not sent: at every level it may be tried at once with another token.
+                # The event was not sent, so every level allows another try at once with a new token.
                 return await self._send_with_token(subscription, event, attempt, renew_token=True)
         return outcome

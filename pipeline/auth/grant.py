@@ -1,4 +1,4 @@
-"""What a worker knows of one set of client credentials: its token, and what became of the last try to get one. Pure."""
+"""The state of one set of client credentials: its token, and the result of the last request for one. Pure."""
 
 import asyncio
 from dataclasses import dataclass, field, replace
@@ -12,9 +12,8 @@ NoToken = TokenRefused | TokenUnavailable
 """Why there is no token."""
 
 COOL_DOWN_SECONDS: Final = 1.0
-"""How long one answer of a token endpoint does for all who ask: after a failure, and after the renewal of a token that
-a callback did not accept. So a thousand lanes don't hammer an endpoint that is down, nor does a callback that accepts
-no token at all."""
+"""How long the answer of a token endpoint serves all lanes, after a failure and after the renewal of a rejected token.
+So a thousand lanes don't hammer an endpoint that is down, or the endpoint of a callback that rejects every token."""
 
 _NEVER: Final = float("-inf")
 _ALWAYS: Final = float("inf")
@@ -22,17 +21,16 @@ _ALWAYS: Final = float("inf")
 
 @dataclass(slots=True, eq=False)
 class Grant:
-    """One set of credentials: the token they got, shared by all lanes of the worker that have them.
+    """One set of credentials and its token, shared by all lanes of the worker that have these credentials.
 
     Attributes:
-        fingerprint: names the credentials in the store (access_token.fingerprint).
-        token: the newest one, also when it has expired or was not accepted.
+        fingerprint: identifies the credentials in the store (access_token.fingerprint).
+        token: the newest one, even if it has expired or was rejected.
         authorization: `Authorization` with that token.
-        renew_at, ends_at: until when it can be used without a thought, and at all; Unix seconds. Two comparisons are
-            all that an event costs here.
+        renew_at, ends_at: when to renew it, and when to stop using it; Unix seconds. An event costs two comparisons.
         partitions: those whose row in the store is kept up to date with the token.
-        flight: the request that is under way.
-        failure: why the last one brought nothing; None if it did.
+        request: to the token endpoint, under way.
+        failure: why the last request gave no token; None if it gave one.
         was_used: since the last sweep.
     """
 
@@ -43,7 +41,7 @@ class Grant:
     renew_at: float = _NEVER
     ends_at: float = _NEVER
     partitions: set[int] = field(default_factory=set)
-    flight: "asyncio.Task[AccessToken | NoToken] | None" = None
+    request: "asyncio.Task[AccessToken | NoToken] | None" = None
     failure: NoToken | None = None
     was_used: bool = True
     _failed_at: float = _NEVER
@@ -62,18 +60,18 @@ class Grant:
         self._is_rejected = False
 
     def reject(self, authorization: str) -> None:
-        """A callback did not accept *authorization*; if that is still the token in use, get another one."""
+        """Note that a callback rejected *authorization*. If its token is still in use, it will be renewed."""
         if authorization == self.authorization:
             self._is_rejected = True
             self.renew_at = self.ends_at = _NEVER
 
     def fail(self, failure: NoToken, now: float) -> None:
-        """The token endpoint gave no token."""
+        """Note that the token endpoint gave no token."""
         self.failure = failure
         self._failed_at = now
 
     def usable(self, now: float) -> AccessToken | None:
-        """The token, if it can be sent: it has not expired, and was not rejected, or has only just been renewed."""
+        """The token if it can be sent: it has not expired, and was not rejected or has just been renewed."""
         token = self.token
         if token is None or not token.is_good(now):
             return None
@@ -82,11 +80,11 @@ class Grant:
         return token
 
     def recent_failure(self, now: float, longest_wait_seconds: float) -> NoToken | None:
-        """The failure, while it still speaks for the next one who asks.
+        """The last failure, as long as it answers further requests.
 
         Args:
             now: Unix seconds.
-            longest_wait_seconds: the bound that the policy of who asks sets to a `Retry-After`.
+            longest_wait_seconds: the caller's bound for a `Retry-After`.
         """
         failure = self.failure
         if isinstance(failure, TokenUnavailable) and failure.retry_after_seconds is not None:
@@ -96,12 +94,12 @@ class Grant:
         return failure if _is_recent(self._failed_at, now) else None
 
     def prefers(self, stored: AccessToken, now: float) -> bool:
-        """Whether the *stored* token, another worker's perhaps, is better than the one in use."""
+        """Whether the *stored* token, perhaps of another worker, is better than the one in use."""
         if not stored.is_good(now):
             return False
         return self.token is None or (stored.value != self.token.value and stored.obtained_at > self.token.obtained_at)
 
 
 def _is_recent(moment: float, now: float) -> bool:
-    # A clock that was set back makes nothing recent.
+    # If the clock was set back, nothing is recent.
     return 0.0 <= now - moment < COOL_DOWN_SECONDS

@@ -1,4 +1,4 @@
-"""Warns of bearer tokens that end: `auth.type: token` holds what somebody else issued, and nobody renews it. Pure."""
+"""Warns of bearer tokens that expire: the pipeline can't renew the token of `auth.type: token`. Pure."""
 
 from typing import Final
 
@@ -7,13 +7,13 @@ import jwt
 from pipeline.core.clock import rfc3339
 
 NEAR_SECONDS: Final = 7 * 86400.0
-"""How long before its end a token is worth a warning: time enough to put another one in its place."""
+"""How long before its expiry a token is warned of: enough time to replace it."""
 
 
 def expiry_warning(token_value: str, now: float) -> str | None:
     """A sentence if the token is a JWT whose `exp` (RFC 7519 section 4.1.4) has passed or is near, else None.
 
-    The signature is not verified: the token is its receiver's to judge, and opaque ones are as good.
+    The signature is not verified: that is up to the receiver.
 
     Args:
         token_value: the bearer token; never part of the answer.

@@ -1,8 +1,8 @@
-"""The access tokens of a worker: read for every event, fetched once for however many lanes ask.
+"""The access tokens of a worker: looked up for every event, fetched once no matter how many lanes ask.
 
-A token belongs to a set of credentials, its rows to the partitions that use it: so it is shared within a worker, and
-moves to another with any of its partitions. What goes wrong is an outcome, never an exception. Called by authorize.py;
-pure asyncio, the store is a Faust table (stored.py, table.py) behind a protocol.
+A token belongs to a set of credentials, its rows to the partitions that use it. So it is shared within a worker, and
+moves to another worker with any of its partitions. Failures are outcomes, never exceptions. Called by authorization.py.
+Pure asyncio: the store is a protocol, implemented by a Faust table (token_store.py, runtime/token_table.py).
 """
 
 import asyncio
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class FetchToken(Protocol):
-    """Asks a token endpoint (oauth2.ClientCredentials)."""
+    """Asks a token endpoint (`token_endpoint.ClientCredentials`)."""
 
     async def __call__(self, subscription: Subscription, auth: ClientAuth) -> AccessToken | NoToken:
         """A token for *auth*, the auth of *subscription*, or why there is none."""
@@ -31,22 +31,22 @@ class FetchToken(Protocol):
 
 
 class TokenStore(Protocol):
-    """Where tokens survive a restart: rows by partition and fingerprint (stored.StoredTokens)."""
+    """Keeps tokens over restarts, as rows by partition and fingerprint (`token_store.StoredTokens`)."""
 
     def load(self, partition: int, fingerprint: bytes) -> AccessToken | None:
-        """The token of that row, expired or not; None if there is no row that can be read."""
+        """The token of that row, expired or not; None if there is no readable row."""
         ...
 
     async def save(self, partition: int, fingerprint: bytes, token: AccessToken) -> None:
         """Write the row and return when it is durable.
 
         Raises:
-            BrokerError: it is not.
+            BrokerError: it could not be made durable.
         """
         ...
 
     async def sweep(self, now: float) -> int:
-        """Delete the rows of tokens that have expired at *now*, Unix seconds; how many.
+        """Delete the rows of tokens that have expired at *now*, Unix seconds; return how many.
 
         Raises:
             BrokerError: not all of them could be deleted.
@@ -55,10 +55,10 @@ class TokenStore(Protocol):
 
 
 class Observer(Protocol):
-    """Who counts what token endpoints say (telemetry.Telemetry)."""
+    """Counts the answers of token endpoints (`telemetry.Telemetry`)."""
 
     def token_fetched(self, result: TokenResult) -> None:
-        """A token endpoint was asked."""
+        """Count an answer of a token endpoint."""
         ...
 
 
@@ -67,7 +67,7 @@ class TokenCache:
 
     Args:
         fetch: asks the token endpoint; bounds its own time.
-        store: keeps tokens over restarts and moves of partitions. That it fails costs a fetch later on, no event.
+        store: keeps tokens when the worker restarts or a partition moves. Its failure costs a fetch later, no event.
     """
 
     def __init__(self, fetch: FetchToken, store: TokenStore, clock: Clock, observer: Observer) -> None:
@@ -79,9 +79,9 @@ class TokenCache:
         self._saves: set[asyncio.Task[None]] = set()
 
     def cached(self, subscription: Subscription, partition: int) -> str | None:
-        """`Authorization` for a request, if it can be had without waiting; None if `renewed` has to be asked.
+        """`Authorization` for a request if it is available without waiting; None: call `renewed`.
 
-        Near the end of a token's life this starts the renewal and goes on with the old one until it expires.
+        Shortly before a token expires this starts its renewal, and returns the old one until then.
         """
         grant = self._grants.get(subscription.auth)
         if grant is None or partition not in grant.partitions:
@@ -92,14 +92,14 @@ class TokenCache:
             return grant.authorization
         if now >= grant.ends_at:
             return None
-        if grant.flight is None and grant.recent_failure(now, longest_wait(subscription.retry)) is None:
-            self._start_flight(grant, subscription)
+        if grant.request is None and grant.recent_failure(now, longest_wait(subscription.retry)) is None:
+            self._start_request(grant, subscription)
         return grant.authorization
 
     async def renewed(self, subscription: Subscription, partition: int) -> str | NoToken:
-        """`Authorization` with a token that is good now, fetched if need be; or why there is none.
+        """`Authorization` with a valid token, fetched if need be; or why there is none.
 
-        All who ask for the same credentials at a time wait for one fetch, which goes on if one of them is cancelled.
+        Concurrent callers with the same credentials share one fetch, which continues if one of them is cancelled.
 
         Raises:
             TypeError: the auth of *subscription* is not OAuth 2.0.
@@ -111,34 +111,34 @@ class TokenCache:
         if grant.usable(now) is not None:
             return grant.authorization
         failure = grant.recent_failure(now, longest_wait(subscription.retry))
-        if grant.flight is None and failure is not None:
+        if grant.request is None and failure is not None:
             return failure
-        outcome = await asyncio.shield(grant.flight or self._start_flight(grant, subscription))
+        outcome = await asyncio.shield(grant.request or self._start_request(grant, subscription))
         return outcome.authorization if isinstance(outcome, AccessToken) else outcome
 
     def reject(self, subscription: Subscription, authorization: str) -> None:
-        """A callback answered 401 to *authorization*: the next one who asks for it gets a new token.
+        """Note that a callback answered 401 to *authorization*; the next caller gets a new token.
 
-        If the token has been replaced in the meantime this says nothing about the new one, and nothing happens.
+        Does nothing if the token has been replaced in the meantime.
         """
         grant = self._grants.get(subscription.auth)
         if grant is not None:
             grant.reject(authorization)
 
     def release(self, partition: int) -> None:
-        """The partition was given back: its rows are another worker's now, its tokens are forgotten unless shared."""
+        """Forget the tokens of a partition that was given back, except those that other partitions share."""
         for auth, grant in list(self._grants.items()):
             grant.partitions.discard(partition)
-            if not grant.partitions and grant.flight is None:
+            if not grant.partitions and grant.request is None:
                 del self._grants[auth]
 
     async def sweep(self) -> None:
-        """Forget what nobody has used since the last sweep, and delete the rows of expired tokens.
+        """Forget tokens that were not used since the last sweep, and delete the rows of expired ones.
 
-        Nothing is lost by it: a token that is good and asked for again is read from its row.
+        A forgotten token that is still valid is read from its row when it is needed again.
         """
         for auth, grant in list(self._grants.items()):
-            if not grant.was_used and grant.flight is None:
+            if not grant.was_used and grant.request is None:
                 del self._grants[auth]
             grant.was_used = False
         try:
@@ -147,16 +147,16 @@ class TokenCache:
             logger.warning("could not delete expired tokens; the next sweep tries again: %s", error)
 
     async def saved(self) -> None:
-        """Return when every token so far has been written, or has failed to be."""
+        """Return when the writes of all tokens so far have succeeded or failed."""
         while self._saves:
             await asyncio.wait(self._saves)
 
     async def close(self, *, wait_seconds: float = 5.0) -> None:
-        """End the requests under way, and give the last rows *wait_seconds* to become durable."""
-        flights = [grant.flight for grant in self._grants.values() if grant.flight is not None]
-        for flight in flights:
-            flight.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
+        """Cancel the requests under way, and give the last rows *wait_seconds* to become durable."""
+        requests = [grant.request for grant in self._grants.values() if grant.request is not None]
+        for request in requests:
+            request.cancel()
+        await asyncio.gather(*requests, return_exceptions=True)
         if not self._saves:
             return
         _, late = await asyncio.wait(self._saves, timeout=wait_seconds)
@@ -164,7 +164,7 @@ class TokenCache:
             save.cancel()
         await asyncio.gather(*late, return_exceptions=True)
         if late:
-            logger.warning("%d tokens were not written in time; they will be fetched again", len(late))
+            logger.warning("%d tokens could not be stored in time; they will be fetched again", len(late))
 
     # --------------------------------------------------------------- fetching
 
@@ -176,17 +176,17 @@ class TokenCache:
             grant = self._grants[auth] = Grant(auth, fingerprint(auth))
         return grant
 
-    def _start_flight(self, grant: Grant, subscription: Subscription) -> "asyncio.Task[AccessToken | NoToken]":
-        flight = asyncio.create_task(self._fly(grant, subscription), name=f"token for {subscription.id}")
-        flight.add_done_callback(partial(_report_fault, subscription.id))
-        grant.flight = flight
-        return flight
+    def _start_request(self, grant: Grant, subscription: Subscription) -> "asyncio.Task[AccessToken | NoToken]":
+        request = asyncio.create_task(self._request(grant, subscription), name=f"token for {subscription.id}")
+        request.add_done_callback(partial(_report_fault, subscription.id))
+        grant.request = request
+        return request
 
-    async def _fly(self, grant: Grant, subscription: Subscription) -> AccessToken | NoToken:
+    async def _request(self, grant: Grant, subscription: Subscription) -> AccessToken | NoToken:
         try:
             outcome = await self._fetch(subscription, grant.auth)
         finally:
-            grant.flight = None
+            grant.request = None
         now = self._clock.now()
         if isinstance(outcome, AccessToken) and outcome.is_for_once:
             self._observer.token_fetched("ok")
@@ -206,7 +206,7 @@ class TokenCache:
     # --------------------------------------------------------------- rows
 
     def _join(self, grant: Grant, partition: int, now: float) -> None:
-        """The partition uses these credentials from now on: its row tells of a token, or is told of ours."""
+        """Let a partition use these credentials: take the token of its row, or write the present one into it."""
         if partition in grant.partitions:
             return
         grant.partitions.add(partition)
@@ -219,7 +219,7 @@ class TokenCache:
             self._save(grant, partition, token)
 
     def _save(self, grant: Grant, partition: int, token: AccessToken) -> None:
-        # Beside the delivery, not in its way: what is lost with a row is one request to the token endpoint.
+        # In the background, so deliveries don't wait: a lost row costs one request to the token endpoint.
         task = asyncio.create_task(self._write(grant, partition, token), name=f"token row of partition {partition}")
         self._saves.add(task)
         task.add_done_callback(self._saves.discard)
@@ -235,7 +235,7 @@ class TokenCache:
             )
 
 
-def _report_fault(subscription: str, flight: "asyncio.Task[AccessToken | NoToken]") -> None:
-    # Nobody may be waiting for a renewal ahead of time: its faults are ours, and must not go unseen.
-    if not flight.cancelled() and (fault := flight.exception()) is not None:
+def _report_fault(subscription: str, request: "asyncio.Task[AccessToken | NoToken]") -> None:
+    # An early renewal may have no waiter, so its unexpected exceptions are logged here.
+    if not request.cancelled() and (fault := request.exception()) is not None:
         logger.error("the request for a token of subscription %r failed", subscription, exc_info=fault)

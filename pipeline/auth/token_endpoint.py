@@ -1,7 +1,7 @@
-"""How an access token is got: the client credentials grant (RFC 6749 section 4.4), spoken by oauthlib.
+"""Gets an access token by the client credentials grant (RFC 6749 section 4.4), with oauthlib.
 
-Called by tokens.py, once for however many lanes ask. The HTTP exchange is injected (http/ owns the one client), so
-token endpoints obey the same address guard, TLS and proxy rules as callbacks do.
+Called by token_cache.py, once no matter how many lanes ask. The HTTP exchange is injected, so the address guard, TLS
+and proxy rules of callbacks apply to token endpoints too.
 """
 
 import base64
@@ -30,10 +30,10 @@ ERROR_CHARACTERS: Final = 300
 """How much of an error description is shown."""
 
 LONGEST_LIFETIME_SECONDS: Final = 100 * 366 * 86400.0
-"""No token lives for a century: a longer lifetime is not believed."""
+"""A longer lifetime is implausible."""
 
 UNBELIEVED_LIFETIME_SECONDS: Final = 86400.0
-"""How long a token is used whose lifetime is not believed."""
+"""How long a token with an implausible lifetime is used."""
 
 
 class TokenAnswer(Protocol):
@@ -46,12 +46,12 @@ class TokenAnswer(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Names without regard to case; of a repeated name the first."""
+        """By case-insensitive name; of repeated headers, the first."""
         ...
 
     @property
     def body(self) -> bytes:
-        """The body, up to the bound of the exchange."""
+        """The body, up to the size limit of the exchange."""
         ...
 
 
@@ -61,10 +61,10 @@ class PostForm(Protocol):
     async def __call__(
         self, subscription: Subscription, url: str, body: str, headers: Mapping[str, str]
     ) -> TokenAnswer | Failed:
-        """POST *body* to *url* under the TLS, proxy and time limits of *subscription*; redirects are not followed.
+        """POST *body* to *url* with the TLS options, proxy and timeouts of *subscription*, without following redirects.
 
         Returns:
-            The answer, whatever its status; or `Failed`, a sentence without secrets, if there was no complete one.
+            The answer, whatever its status; or `Failed`, a sentence without secrets, if there was no complete answer.
         """
         ...
 
@@ -74,8 +74,8 @@ class TokenRequest:
     """A request for a token.
 
     Attributes:
-        body: a form, encoded.
-        secrets: what must not be shown of it, whoever repeats it.
+        body: an encoded form.
+        secrets: parts of it that must not be shown, even if the endpoint echoes them.
     """
 
     body: str = field(repr=False)
@@ -85,7 +85,7 @@ class TokenRequest:
 
 @dataclass(frozen=True, slots=True)
 class ClientCredentials:
-    """Asks token endpoints for access tokens; never raises for what an endpoint does."""
+    """Asks token endpoints for access tokens. Never raises because of an endpoint's answer."""
 
     post_form: PostForm
     clock: Clock
@@ -94,7 +94,7 @@ class ClientCredentials:
         self, subscription: Subscription, auth: ClientAuth
     ) -> AccessToken | TokenRefused | TokenUnavailable:
         """A token for *auth*, which is the auth of *subscription*; or why there is none."""
-        # The lifetime counts from the answer: counted from the question it ends a little too early, never too late.
+        # The lifetime really begins with the answer. Counted from the request it ends a little early, never too late.
         asked_at = self.clock.now()
         request = token_request(auth, asked_at)
         answer = await self.post_form(subscription, auth.endpoint, request.body, request.headers)
@@ -111,7 +111,7 @@ class ClientCredentials:
 def token_request(auth: ClientAuth, now: float) -> TokenRequest:
     """The request for a token (RFC 6749 section 4.4.2).
 
-    The client shows who it is in the form, by HTTP Basic (section 2.3.1) or by an assertion (RFC 7523 section 2.2).
+    The client authenticates in the form, by HTTP Basic (section 2.3.1) or by an assertion (RFC 7523 section 2.2).
 
     Args:
         auth: the credentials.
@@ -136,7 +136,7 @@ def token_request(auth: ClientAuth, now: float) -> TokenRequest:
 
 
 def _basic_credentials(auth: OAuth2Auth) -> str:
-    # Both parts are form-encoded first (RFC 6749 section 2.3.1), so a colon in the id is no delimiter.
+    # Both parts are form-encoded first (RFC 6749 section 2.3.1), so a colon in the id is not a delimiter.
     pair = f"{quote_plus(auth.client_id)}:{quote_plus(auth.client_secret)}"
     return base64.b64encode(pair.encode("ascii")).decode("ascii")
 
@@ -144,15 +144,15 @@ def _basic_credentials(auth: OAuth2Auth) -> str:
 def read_answer(
     endpoint: str, secrets: Collection[str], status: int, body: bytes, asked_at: float
 ) -> AccessToken | TokenRefused | TokenUnavailable:
-    """What the answer of a token endpoint means.
+    """The meaning of a token endpoint's answer.
 
     Args:
-        endpoint: that was asked.
-        secrets: are taken out of whatever the endpoint says.
-        status: the HTTP status. 5xx is unavailable, and so is what asks to come back later (408, 425, 429);
-            anything else that isn't a usable token is a refusal.
+        endpoint: its URL.
+        secrets: are masked in messages of the endpoint.
+        status: the HTTP status. 408, 425, 429 and 5xx mean unavailable; anything else that isn't a usable token is a
+            refusal.
         body: the answer's body.
-        asked_at: when it was asked, Unix seconds.
+        asked_at: when the request was sent, Unix seconds.
     """
     ending = f"HTTP {status} from {shown_host(endpoint)}"
     fields = _fields(body)
@@ -171,7 +171,7 @@ def read_answer(
 
 
 def _fields(body: bytes) -> dict[str, object]:
-    """The members of a JSON object; none for any other body."""
+    """The members of a JSON object; empty for any other body."""
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError):
@@ -180,7 +180,7 @@ def _fields(body: bytes) -> dict[str, object]:
 
 
 def _shown(value: object) -> str:
-    """*value* as text; RFC 6749 section 5 knows texts and numbers alone."""
+    """*value* as text; RFC 6749 section 5 has only strings and numbers."""
     return "(nested)" if isinstance(value, dict | list) else str(value)
 
 
@@ -191,30 +191,30 @@ def _bearer_token(fields: Mapping[str, object]) -> str:
         OAuth2Error: the answer is an error after all.
         ValueError: the answer has no token that can be sent as a bearer token.
     """
-    # Of the granted scopes nothing follows here, while oauthlib warns when they differ from those asked for; and to it
-    # a lifetime of 0 is "not given", and an infinite one a crash.
+    # Scope and lifetime are kept from oauthlib: it warns if the granted scopes differ from the requested ones, takes a
+    # lifetime of 0 for none, and crashes on an infinite one.
     names = ("access_token", "token_type", "error")
     read_here = {
         name: _shown(fields[name]) if isinstance(fields[name], dict | list) else fields[name]
         for name in names
-        if fields.get(name) is not None and (name != "error" or fields[name])  # an empty error is none
+        if fields.get(name) is not None and (name != "error" or fields[name])  # an empty error is not an error
     }
     try:
         token = BackendApplicationClient("").parse_request_body_response(json.dumps(read_here))
     except MissingTokenError as error:
         raise ValueError("access_token is missing") from error
-    # No type is taken for bearer, as other clients do: nothing else is in use.
+    # A missing type counts as bearer, as in other clients.
     token_type = str(token.get("token_type", "bearer"))
     if token_type.lower() != "bearer":
         raise ValueError(f"token_type is {_printable(token_type)!r}, only bearer is supported")
     value = fields["access_token"]
     if not isinstance(value, str) or not is_bearer_token(value):
-        raise ValueError("access_token must be a text of visible ASCII characters")
+        raise ValueError("access_token must be a string of visible ASCII characters")
     return value
 
 
 def _lifetime_seconds(value: object) -> float | None:
-    """`expires_in`: a number of seconds, or a text of one. 0 is a token that is used once, and so is less than that.
+    """`expires_in`: seconds, as a number or a string. 0 or less is a token that is used once.
 
     Raises:
         ValueError: it is something else.
@@ -232,24 +232,24 @@ def _number(value: object) -> float | None:
         return None
     try:
         return float(value)
-    except OverflowError:  # a whole number of more than 308 digits
+    except OverflowError:  # an integer with more than 308 digits
         return math.inf if isinstance(value, int) and value > 0 else -math.inf
     except ValueError:
         return None
 
 
 def _explanation(secrets: Collection[str], fields: Mapping[str, object]) -> str:
-    """`error: error_description` of an error answer (RFC 6749 section 5.2), without what must not be shown."""
+    """`error: error_description` of an error answer (RFC 6749 section 5.2), with all secrets masked."""
     parts = [_shown(fields[name]) for name in ("error", "error_description") if fields.get(name)]
     text = ": ".join(parts)
     forms = in_all_forms(secret.encode() for secret in secrets)
     shown = masked(text.encode("utf-8", "replace"), forms).decode("utf-8", "replace")
-    for secret in secrets:  # the short ones, too
+    for secret in secrets:  # `masked` leaves short ones
         if secret:
             shown = shown.replace(secret, MASK)
     return _printable(shown)
 
 
 def _printable(text: str) -> str:
-    """What the endpoint says, for a sentence: cut first, since it may be long, and without credentials."""
+    """Text of an endpoint for use in a message: without credentials, cut to length, on one line."""
     return one_line(mask_cut(text, ERROR_CHARACTERS))

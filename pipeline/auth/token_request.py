@@ -1,4 +1,4 @@
-"""Posts forms to token endpoints, under the rules that callbacks obey: guard, TLS, proxy, timeouts, bounds."""
+"""Posts forms to token endpoints under the same rules as callbacks: guard, TLS, proxy, timeouts, size limits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pipeline.http.transport import Transport
 
 @dataclass(frozen=True, slots=True)
 class PostForm:
-    """The exchange with a token endpoint (auth/token_endpoint.py asks for it)."""
+    """The HTTP exchange with a token endpoint; implements `token_endpoint.PostForm`."""
 
     transport: Transport
     user_agent: str
@@ -21,13 +21,13 @@ class PostForm:
     async def __call__(
         self, subscription: Subscription, url: str, body: str, headers: Mapping[str, str]
     ) -> Answer | Failed:
-        """POST *body* to *url*; redirects are not followed, and it never raises, except when it is cancelled.
+        """POST *body* to *url* without following redirects. Never raises, except when cancelled.
 
         Args:
-            subscription: its TLS options, proxy and timeouts hold for the endpoint, too.
+            subscription: whose TLS options, proxy and timeouts apply to the endpoint too.
             url: http or https.
-            body: a form, encoded.
-            headers: sent besides the framing, which they can't set.
+            body: an encoded form.
+            headers: may not contain framing headers.
         """
         try:
             destination = await self.transport.destination(

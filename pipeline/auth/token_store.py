@@ -1,10 +1,10 @@
-"""Access tokens as rows that survive a restart: coded, encrypted, and bound to their place. Knows no Kafka.
+"""Access tokens as encrypted rows that survive a restart. Knows no Kafka.
 
     key    partition (4 bytes, big-endian) + fingerprint of the credentials (32 bytes)
-    value  box(JSON of the token, with the fingerprint once more), for that key alone
+    value  box(JSON of the token, with the fingerprint again), bound to that key
 
-Whoever can write to the topic, but has no key, can't give one subscription the token of another by copying a row. (The
-fingerprint inside says the same of rows that an earlier version wrote.)
+The binding keeps somebody who can write to the topic, but has no encryption key, from giving one subscription the token
+of another by copying a row. (In rows of earlier versions the fingerprint inside does the same.)
 """
 
 import asyncio
@@ -21,54 +21,54 @@ logger = logging.getLogger(__name__)
 PARTITION_BYTES: Final = 4
 
 UNDATED_SECONDS: Final = 30 * 86400.0
-"""How long the row of a token is kept that isn't known to expire. In memory it goes on for as long as it is used."""
+"""How long the row of a token without a known expiry is kept. In memory it stays for as long as it is used."""
 
 
 class Box(Protocol):
-    """Authenticated encryption (subscriptions/secrets.SecretBox)."""
+    """Authenticated encryption (`subscriptions.secrets.SecretBox`)."""
 
     def encrypt(self, data: bytes, context: bytes) -> bytes:
-        """*data*, unreadable, and bound to *context*."""
+        """*data*, encrypted and bound to *context*."""
         ...
 
     def decrypt(self, data: bytes, context: bytes) -> bytes:
-        """What was encrypted.
+        """The data that was encrypted.
 
         Raises:
-            Exception: no key fits, or another context; any class, none of ours is named here.
+            Exception: no key fits, or the context is another one. The class is up to the implementation.
         """
         ...
 
 
 class Rows(Protocol):
-    """Where the rows are (table.TokenTable)."""
+    """The storage of the rows (`runtime.token_table.TokenTable`)."""
 
     def row(self, key: bytes) -> bytes | None:
-        """The row's value, if there is one and its partition is ours."""
+        """The row's value; None if there is none, or this worker does not own its partition."""
         ...
 
     def row_keys(self) -> Sequence[bytes]:
-        """The keys of all rows there are now."""
+        """The keys of all present rows."""
         ...
 
     async def write(self, key: bytes, value: bytes | None) -> None:
-        """Write the row, or delete it; return when that is durable.
+        """Write the row, or delete it if *value* is None; return when that is durable.
 
         Raises:
-            BrokerError: it is not.
+            BrokerError: it could not be made durable.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTokens:
-    """A `tokens.TokenStore` over rows of bytes."""
+    """A `token_cache.TokenStore` over rows of bytes."""
 
     rows: Rows
     box: Box
 
     def load(self, partition: int, fingerprint: bytes) -> AccessToken | None:
-        """The token of that row; None if there is none, or none that can be read: it will be overwritten."""
+        """The token of that row; None if there is no readable row."""
         key = row_key(partition, fingerprint)
         value = self.rows.row(key)
         return None if value is None else self._read(key, value)
@@ -77,22 +77,22 @@ class StoredTokens:
         """Write the row and return when it is durable.
 
         Raises:
-            BrokerError: it is not.
+            BrokerError: it could not be made durable.
         """
         key = row_key(partition, fingerprint)
         await self.rows.write(key, self.box.encrypt(encode(fingerprint, token), _context(key)))
 
     async def sweep(self, now: float) -> int:
-        """Delete the rows of tokens that have expired at *now*, Unix seconds; how many.
+        """Delete the rows of tokens that have expired at *now*, Unix seconds; return how many.
 
-        Rows that can't be read stay: a worker with the wrong keys must not delete what others can read.
+        Unreadable rows stay: a worker with the wrong keys must not delete rows that others can read.
 
         Raises:
             BrokerError: not all of them could be deleted.
         """
         deleted = 0
         for key in self.rows.row_keys():
-            await asyncio.sleep(0)  # a decryption takes some 50 us, and there may be thousands
+            await asyncio.sleep(0)  # a decryption takes about 50 us, and there may be thousands
             value = self.rows.row(key)
             token = None if value is None else self._read(key, value)
             if token is not None and now >= _useless_at(token):
@@ -103,13 +103,13 @@ class StoredTokens:
     def _read(self, key: bytes, value: bytes) -> AccessToken | None:
         try:
             return decode(key[PARTITION_BYTES:], self.box.decrypt(value, _context(key)))
-        except Exception as error:  # noqa: BLE001 - the box's errors are its own; whatever it is, the token is fetched anew
+        except Exception as error:  # noqa: BLE001 - the box may raise anything; the token is then fetched again
             logger.info("a token row of partition %d can't be read: %s", partition_of(key), type(error).__name__)
             return None
 
 
 def _context(key: bytes) -> bytes:
-    """What a row belongs to."""
+    """The encryption context of a row."""
     return b"token\0" + key
 
 
@@ -119,7 +119,7 @@ def row_key(partition: int, fingerprint: bytes) -> bytes:
 
 
 def partition_of(key: bytes) -> int:
-    """The partition that a row speaks of and lies in."""
+    """The partition of a row."""
     return int.from_bytes(key[:PARTITION_BYTES], "big")
 
 
@@ -139,7 +139,7 @@ def decode(fingerprint: bytes, data: bytes) -> AccessToken:
     """The token of a decrypted row.
 
     Raises:
-        ValueError, KeyError, TypeError: it isn't one, or was written for other credentials.
+        ValueError, KeyError, TypeError: it is not a token row, or was written for other credentials.
     """
     row = json.loads(data)
     if row["fingerprint"] != fingerprint.hex():

@@ -1,11 +1,11 @@
 """Health, metrics and a page for people, on Faust's own web server.
 
-server, gate                               what is served; how many connections, and for how long
-access                                     to whom
-admin_tokens, key_ring, key_source, jwks   signed tokens of operators
-problem, headers                           how answers look
+server, gate                               the routes; limits on connections and their time
+access                                     who may see them
+admin_tokens, key_ring, key_source, jwks   operators' signed tokens
+problem, headers                           error format and common headers
 health, lanes, presence, page              the pages (templates/ has their HTML)
-waiting                                    what is served while a worker waits for its rights
+waiting                                    health checks while a worker waits for its rights
 """
 
 from pipeline.web.access import Access

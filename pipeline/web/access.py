@@ -1,4 +1,4 @@
-"""Who may see the web view: whoever has the admin token or one that a trusted key has signed. Health is open to all."""
+"""Access to the web view: with the admin token, or a token signed by a trusted key. Health checks are open to all."""
 
 import base64
 import binascii
@@ -11,46 +11,46 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from multidict import CIMultiDict
 
-from pipeline.web.admin_tokens import AdminTokens, Doubt
+from pipeline.web.admin_tokens import AdminTokens, TokenProblem
 from pipeline.web.key_ring import PAUSE_SECONDS
 from pipeline.web.problem import problem
 
 OPEN_PATHS: Final = frozenset({"/health/live", "/health/ready"})
-"""Asked by orchestrators, which have no token; they say nothing of subscriptions."""
+"""Requested by orchestrators, which have no token. They tell nothing about subscriptions."""
 
 READING: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
 _CLOSED: Final = (
     "This page is closed because no admin token is set. Set WEBHOOKS_ADMIN_TOKEN for the worker and send it as "
-    "`Authorization: Bearer <token>`, or as the password that a browser asks for; or set WEBHOOKS_ADMIN_JWKS and "
+    "`Authorization: Bearer <token>`, or as the password when a browser asks for one; or set WEBHOOKS_ADMIN_JWKS and "
     "send a token that is signed by one of its keys."
 )
 _MISSING: Final = (
-    "The admin token is missing or wrong. Send it as `Authorization: Bearer <token>`, or as the password of any user "
-    "name; a signed token as `Authorization: Bearer <token>` only."
+    "The admin token is missing or wrong. Send it as `Authorization: Bearer <token>`, or as the password with any user "
+    "name. Send a signed token as `Authorization: Bearer <token>` only."
 )
 _READING_ONLY: Final = "A password gives read access only. To change something, send `Authorization: Bearer <token>`."
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The rule of access.
+    """The access rules.
 
-    Programs send `Authorization: Bearer <token>` (RFC 6750): the admin token, or one that a trusted key has signed.
-    Browsers ask for a name and a password (RFC 7617): any name, the admin token as the password. As a browser adds
-    those to requests that other sites make it send, they are good for reading only.
+    Programs send `Authorization: Bearer <token>` (RFC 6750) with the admin token or one signed by a trusted key.
+    Browsers ask for a name and a password (RFC 7617): any name, and the admin token as the password. A browser also
+    adds these to requests that other sites make it send, so they give read access only.
 
     Attributes:
-        admin_token: WEBHOOKS_ADMIN_TOKEN; None or empty: no admin token opens anything.
-        tokens: judges signed tokens (WEBHOOKS_ADMIN_JWKS); None: none is accepted. Without both, all but `OPEN_PATHS`
-            is closed.
+        admin_token: WEBHOOKS_ADMIN_TOKEN; None or empty: there is no admin token.
+        tokens: verifies signed tokens (WEBHOOKS_ADMIN_JWKS); None: no signed token is accepted. Without either, only
+            `OPEN_PATHS` are open.
     """
 
     admin_token: str | None = field(default=None, repr=False)
     tokens: AdminTokens | None = None
 
     async def refusal(self, request: web.Request) -> web.Response | None:
-        """The answer to a request that may not pass; None for one that may."""
+        """The answer to a request without access; None if it has access."""
         if request.path in OPEN_PATHS:
             return None
         if not self.admin_token and self.tokens is None:
@@ -60,7 +60,7 @@ class Access:
             is_allowed = scheme != "basic" or request.method in READING
             return None if is_allowed else problem(HTTPStatus.FORBIDDEN, _READING_ONLY)
         if self.tokens is not None and scheme == "bearer" and shown:
-            return self._answer(await self.tokens.doubt(shown))
+            return self._answer(await self.tokens.problem_with(shown))
         return self._unauthorized(_MISSING)
 
     def _is_admin_token(self, shown: str | None) -> bool:
@@ -68,11 +68,11 @@ class Access:
             return False
         return hmac.compare_digest(_bytes(shown), _bytes(self.admin_token))
 
-    def _answer(self, doubt: Doubt | None) -> web.Response | None:
-        if doubt is None:
+    def _answer(self, found: TokenProblem | None) -> web.Response | None:
+        if found is None:
             return None
-        detail = f"The token {doubt.reason}."
-        if doubt.is_temporary:
+        detail = f"The token {found.reason}."
+        if found.is_temporary:
             return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={hdrs.RETRY_AFTER: f"{PAUSE_SECONDS:.0f}"})
         return self._unauthorized(detail, ', error="invalid_token"')
 
@@ -85,7 +85,7 @@ class Access:
 
 
 def credentials(authorization: str) -> tuple[str, str | None]:
-    """The scheme in lower case, and the token that the header shows; None where it shows none."""
+    """The scheme in lower case, and the token in the header; None if there is no token."""
     scheme, _, value = authorization.strip().partition(" ")
     scheme, value = scheme.lower(), value.strip()
     if scheme == "bearer":
@@ -100,12 +100,12 @@ def credentials(authorization: str) -> tuple[str, str | None]:
 
 
 def _bytes(text: str) -> bytes:
-    """As it came over the wire: aiohttp reads header bytes that are no UTF-8 as surrogates."""
+    """The bytes that were received: aiohttp reads header bytes that are not UTF-8 as surrogates."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def guard(access: Access) -> Middleware:
-    """The aiohttp middleware that applies *access* to every request, whether or not there is a page at its path."""
+    """An aiohttp middleware that applies *access* to every request, even if there is no page at its path."""
 
     @web.middleware
     async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:

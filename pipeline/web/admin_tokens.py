@@ -1,8 +1,8 @@
-"""Bearer tokens that somebody else issued for the web view: JSON Web Tokens (RFC 7519) signed by a key of a JWK set.
+"""Verifies bearer tokens for the web view: JSON Web Tokens (RFC 7519) signed by a key of a JWK set.
 
-A token is good if a known public key has signed it (`ALGORITHMS`: no shared keys, no `none`), it says when it ends
-(`exp`) and has not, and it is not from the future (`nbf`, `iat`). One that says whom it is for (`aud`) must name the
-application. What else it says is not looked at: whoever has the key decides who is an administrator.
+A token is valid if a known public key signed it (`ALGORITHMS`: no shared keys, no `none`), it has an expiry (`exp`) and
+has not expired, and it is not from the future (`nbf`, `iat`). If it has an audience (`aud`), that must name the
+application. Other claims are ignored: the owner of the key decides who is an administrator.
 """
 
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from pipeline.web.key_ring import KeyRing
 from pipeline.web.key_source import is_url, read_key_file, reader
 
 LEEWAY_SECONDS: Final = 10.0
-"""How far the clocks of issuer and worker may be apart."""
+"""How far apart the clocks of issuer and worker may be."""
 
 _BROKEN: Final = (jwt.InvalidTokenError, ValueError, OverflowError, RecursionError)
-"""What pyjwt raises for a token that is not good, and what it lets through for one that was made to break it."""
+"""pyjwt raises the first for invalid tokens; malicious tokens can make it raise the others."""
 
 _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (jwt.MissingRequiredClaimError, "has no expiry (exp)"),
@@ -30,11 +30,12 @@ _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
-    """Why a token is not accepted: a sentence that follows "the token".
+class TokenProblem:
+    """Why a token is not accepted.
 
     Attributes:
-        is_temporary: the keys can't be read now; the token may be good.
+        reason: completes a sentence that begins with "The token".
+        is_temporary: the keys can't be read at the moment, so the token may be valid.
     """
 
     reason: str
@@ -42,10 +43,10 @@ class Doubt:
 
 
 class AdminTokens:
-    """Judges tokens.
+    """Verifies tokens.
 
     Args:
-        keys: that may sign.
+        keys: the trusted keys.
         audience: the name of the application.
     """
 
@@ -53,23 +54,23 @@ class AdminTokens:
         self._keys = keys
         self._audience = audience
 
-    async def doubt(self, token: str) -> Doubt | None:
+    async def problem_with(self, token: str) -> TokenProblem | None:
         """Why *token* is not accepted; None if it is."""
         try:
             header = jwt.get_unverified_header(token)
         except _BROKEN:
-            return Doubt("is not a JSON Web Token")
+            return TokenProblem("is not a JSON Web Token")
         algorithm, kid = header.get("alg"), header.get("kid")
         if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
-            return Doubt(f"must be signed by one of {', '.join(sorted(ALGORITHMS))}")
+            return TokenProblem(f"must be signed by one of {', '.join(sorted(ALGORITHMS))}")
         key = await self._keys.find(kid, algorithm)
         if key is not None:
-            return self._judge(token, key)
+            return self._verify(token, key)
         if self._keys.problem is not None:
-            return Doubt("can't be verified: the JWK set can't be read; see the worker's log", is_temporary=True)
-        return Doubt("is signed by a key that is not in the JWK set")
+            return TokenProblem("can't be verified: the JWK set can't be read; see the worker's log", is_temporary=True)
+        return TokenProblem("is signed by a key that is not in the JWK set")
 
-    def _judge(self, token: str, key: jwt.PyJWK) -> Doubt | None:
+    def _verify(self, token: str, key: jwt.PyJWK) -> TokenProblem | None:
         try:
             claims = jwt.decode(
                 token,
@@ -79,23 +80,23 @@ class AdminTokens:
                 options={"require": ["exp"], "verify_aud": False},
             )
         except _BROKEN as error:
-            return Doubt(next((reason for kind, reason in _REASONS if isinstance(error, kind)), "is broken"))
-        if not self._is_for_us(claims):
-            return Doubt(f"is for another audience (aud); it must name {self._audience}, or none")
+            return TokenProblem(next((reason for kind, reason in _REASONS if isinstance(error, kind)), "is malformed"))
+        if not self._is_for_this_audience(claims):
+            return TokenProblem(f"is for another audience (aud); allowed: {self._audience}, or no aud")
         return None
 
-    def _is_for_us(self, claims: dict[str, Any]) -> bool:
+    def _is_for_this_audience(self, claims: dict[str, Any]) -> bool:
         audience = claims.get("aud")
         return audience is None or self._audience in (audience if isinstance(audience, list) else [audience])
 
 
 def admin_tokens(location: str, audience: str, clock: Clock) -> AdminTokens:
-    """What judges tokens by the JWK set at *location*. A file is read now, a URL when the first token is shown.
+    """Verifies tokens with the JWK set at *location*. A file is read now, a URL when the first token arrives.
 
     Args:
         location: WEBHOOKS_ADMIN_JWKS.
         audience: the name of the application.
-        clock: for the pauses between two readings.
+        clock: for the pauses between two reads.
 
     Raises:
         ConfigurationError: the file can't be read, or is not a JWK set.

@@ -1,8 +1,8 @@
-"""How many connections the pages take, and for how long one may owe a request, or leave an answer unread.
+"""Limits the connections to the pages, and the time of each for sending a request and for reading an answer.
 
-aiohttp bounds none of it: whoever opens connections and sends half a request on each would take the file descriptors
-that deliveries need; and whoever reads no answers would keep the connections, and with them everybody else out.
-`GatedRunner` stands in for the runner of Faust's web driver; every connection goes through its gate.
+aiohttp has no such limits. A client that sends half a request on each of many connections would use up the file
+descriptors that deliveries need, and clients that don't read their answers would lock out all others. `GatedRunner`
+replaces the runner of Faust's web driver, so every connection passes its gate.
 """
 
 import asyncio
@@ -16,27 +16,26 @@ from aiohttp import web
 logger = logging.getLogger(__name__)
 
 MOST_CONNECTIONS: Final = 128
-"""Open at a time; a scraper, some probes and a person or two need ten."""
+"""Open at a time. A scraper, some probes and a few people need about ten."""
 
 REQUEST_SECONDS: Final = 10.0
-"""For a whole head from the opening or the last answer, for a whole body from its head, and for an answer that fills
-the buffers to be read on."""
+"""The longest time from the opening or the last answer to a complete head, from there to a complete body, and without
+reading while an answer fills the buffers."""
 
 CHECKS: Final = 4
-"""A connection is closed after at most REQUEST_SECONDS and one part of so many of them."""
+"""Checks per REQUEST_SECONDS, so a connection is closed at most a quarter of that time late."""
 
 LOG_SECONDS: Final = 10.0
 
 
 class Gate:
-    """Makes the protocols of a server, and closes the connections that owe something.
+    """Makes the protocols of a server, and closes connections whose client is overdue.
 
     Args:
         server: aiohttp's, which makes one protocol for each connection.
-        most: connections at a time. When one more comes, the one that has owed something for longest makes room, else
-            the oldest that has sent more requests than the one that is being answered; if there is none, the new one is
-            closed.
-        request_seconds: how long one may owe a request, or leave an answer unread.
+        most: connections at a time. When another one opens, it replaces the connection that has been waiting for its
+            client for longest, or else the oldest with pipelined requests. If there is neither, the new one is closed.
+        request_seconds: how long a client may take for a request, or leave an answer unread.
     """
 
     def __init__(
@@ -52,11 +51,11 @@ class Gate:
         self._connections: dict[GatedConnection, None] = {}
         self._check: asyncio.TimerHandle | None = None
         self._closed = 0
-        self._spoke_at = -LOG_SECONDS
+        self._logged_at = -LOG_SECONDS
 
     @property
     def connections(self) -> Collection["GatedConnection"]:
-        """Those that are open, the oldest first."""
+        """The open ones, oldest first."""
         return self._connections
 
     def __call__(self) -> "GatedConnection":
@@ -64,9 +63,9 @@ class Gate:
         return GatedConnection(self, self._server())
 
     def admit(self, connection: "GatedConnection") -> bool:
-        """Whether there is room for a connection, if need be in place of another."""
+        """Register a connection, closing another one if need be; False if there is no room."""
         if len(self._connections) >= self._most:
-            other = self._least_missed()
+            other = self._to_replace()
             if other is None:
                 self._count_closed()
                 return False
@@ -76,13 +75,13 @@ class Gate:
         return True
 
     def forget(self, connection: "GatedConnection") -> None:
-        """The connection is closed."""
+        """Remove a closed connection."""
         self._connections.pop(connection, None)
         if not self._connections and self._check is not None:
             self._check.cancel()
             self._check = None
 
-    def _least_missed(self) -> "GatedConnection | None":
+    def _to_replace(self) -> "GatedConnection | None":
         owing = {each: since for each in self._connections if (since := each.owes_since()) is not None}
         if owing:
             return min(owing, key=owing.__getitem__)
@@ -109,24 +108,24 @@ class Gate:
         connection.abort()
 
     def _count_closed(self) -> None:
-        """One that has sent nothing since its last answer is idle, and not worth a word."""
+        """Count a connection that was closed while in use, and log the count now and then."""
         self._closed += 1
         now = time.monotonic()
-        if now - self._spoke_at >= LOG_SECONDS:
+        if now - self._logged_at >= LOG_SECONDS:
             logger.warning(
                 "web: closed %d connections without a complete request or with an unread answer for %g s, or beyond %d",
                 self._closed,
                 self._request_seconds,
                 self._most,
             )
-            self._closed, self._spoke_at = 0, now
+            self._closed, self._logged_at = 0, now
 
 
 class GatedConnection(asyncio.Protocol):
-    """One connection: aiohttp's protocol, and since when its peer owes something.
+    """One connection: aiohttp's protocol, and since when it has been waiting for its client.
 
     Attributes:
-        has_begun: something of the request that is owed has come.
+        has_begun: the client has sent a part of the next request, or left an answer unread. Otherwise it is idle.
     """
 
     def __init__(self, gate: Gate, inner: web.RequestHandler) -> None:
@@ -140,34 +139,35 @@ class GatedConnection(asyncio.Protocol):
 
     @property
     def is_unread(self) -> bool:
-        """As much of an answer waits to be read as the buffers take."""
+        """Whether an unread answer fills the buffers."""
         return self._unread_since is not None
 
     @property
     def has_more_requests(self) -> bool:
-        """Several requests have come, of which one is being answered or the next (RFC 9112 section 9.3.2)."""
-        in_hand = self._inner._current_request is not None  # noqa: SLF001 - aiohttp tells nowhere else
+        """Whether pipelined requests wait behind the present one (RFC 9112 section 9.3.2)."""
+        in_hand = self._inner._current_request is not None  # noqa: SLF001 - there is no public way to tell
         return in_hand + len(self._inner._messages) > 1  # noqa: SLF001 - as above
 
     def owes_since(self) -> float | None:
-        """Since when, by `time.monotonic()`, its peer owes a request, the rest of one, or to read the answer.
+        """Since when, by `time.monotonic()`, it has been waiting for its client; None if it is not.
 
-        A request is owed from the opening or the last answer, its body from its head. None: nothing is owed.
+        It waits for a request since the opening or the last answer, for the body since the head, and for the client to
+        read an answer since the buffers are full.
         """
         if self._unread_since is not None:
             return self._unread_since
-        request = self._inner._current_request  # noqa: SLF001 - aiohttp tells nowhere else
+        request = self._inner._current_request  # noqa: SLF001 - there is no public way to tell
         if request is None:
             return None if self._inner._messages else self._waits_since  # noqa: SLF001 - as above
         if request._payload.is_eof():  # noqa: SLF001 - as above
-            # Being answered: whatever comes next is owed from then on.
+            # It is being answered. The wait for the next request begins when the answer ends.
             self._waits_since, self.has_begun = time.monotonic(), False
             return None
         return self._waits_since
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Let it in, or close it at once."""
-        self._transport = transport  # type: ignore[assignment]  # a server's are of this kind
+        """Admit the connection, or close it at once."""
+        self._transport = transport  # type: ignore[assignment]  # servers have this kind
         self._is_admitted = self._gate.admit(self)
         if self._is_admitted:
             self._inner.connection_made(transport)
@@ -175,48 +175,48 @@ class GatedConnection(asyncio.Protocol):
             self.abort()
 
     def data_received(self, data: bytes) -> None:
-        """A piece of a request, or of several."""
+        """Pass received bytes on."""
         if self._is_admitted:
             self.has_begun = True
             self._inner.data_received(data)
-            if self._inner._messages:  # noqa: SLF001 - a whole head has come
+            if self._inner._messages:  # noqa: SLF001 - a complete head has arrived
                 self._waits_since = time.monotonic()
 
     def eof_received(self) -> None:
-        """Nothing more comes."""
+        """Pass the end of the stream on."""
         if self._is_admitted:
             self._inner.eof_received()
 
     def pause_writing(self) -> None:
-        """The peer does not read."""
+        """Note that the client does not read its answer."""
         self.has_begun, self._unread_since = True, time.monotonic()
         self._inner.pause_writing()
 
     def resume_writing(self) -> None:
-        """It does again, and has read most of what there was."""
+        """Note that the client reads again and has read most of the answer."""
         self._unread_since = None
         self._inner.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is closed, by whomever."""
+        """Remove the closed connection."""
         self._gate.forget(self)
         if self._is_admitted:
             self._inner.connection_lost(exc)
 
     def abort(self) -> None:
-        """Close it without another word."""
+        """Close it without sending anything more."""
         if self._transport is not None:
             self._transport.abort()
 
 
 class GatedRunner(web.AppRunner):
-    """An application runner whose sites let connections in through a gate, one for all of them."""
+    """An application runner whose sites share one gate for their connections."""
 
     _gate: Gate | None = None
 
     @property
     def server(self) -> Any:
-        """What a site makes protocols with."""
+        """The gate; sites call it to make the protocol of a connection."""
         server = super().server
         if server is None:
             self._gate = None
@@ -225,7 +225,7 @@ class GatedRunner(web.AppRunner):
         return self._gate
 
     async def cleanup(self) -> None:
-        """Close all, the gate too: when it is set up again it has another server."""
+        """Close everything. The gate goes too, because a new set-up has another server."""
         await super().cleanup()
         self._gate = None
 

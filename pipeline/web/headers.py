@@ -1,4 +1,4 @@
-"""Headers that every answer of the web view carries: nothing is cached, framed, guessed at or fetched elsewhere."""
+"""Security headers of every answer of the web view: no caching, framing, sniffing or loading from elsewhere."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -8,7 +8,7 @@ from aiohttp.typedefs import Handler
 
 CONTENT_SECURITY_POLICY: Final = "Content-Security-Policy"
 CLOSED_POLICY: Final = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-"""Nothing may be loaded or run. A page that needs more names it itself."""
+"""Nothing may be loaded or run. A page that needs more sets its own policy."""
 
 SAFE_HEADERS: Final[Mapping[str, str]] = {
     CONTENT_SECURITY_POLICY: CLOSED_POLICY,

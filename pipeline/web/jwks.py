@@ -1,4 +1,4 @@
-"""A JSON Web Key Set (RFC 7517): the public keys whose owners may sign tokens for the web view. Pure."""
+"""A JSON Web Key Set (RFC 7517): the public keys that verify tokens for the web view. Pure."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from pipeline.core.errors import ConfigurationError
 ALGORITHMS: Final = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 )
-"""Signatures with a key pair (RFC 7518 section 3.1, RFC 8037). With a shared key, whoever can verify can sign."""
+"""Signatures with a key pair (RFC 7518 section 3.1, RFC 8037). A shared key that can verify could also sign."""
 
 LARGEST_BYTES: Final = 256 * 1024
 
@@ -23,7 +23,7 @@ SMALLEST_RSA_BITS: Final = 2048
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
-    """Public keys, each for one algorithm: its `alg`, else RS256, the ES algorithm of its curve, or EdDSA."""
+    """Public keys, each for one algorithm: its `alg`, or else RS256, the ES algorithm of its curve, or EdDSA."""
 
     keys: tuple[jwt.PyJWK, ...] = ()
 
@@ -31,7 +31,7 @@ class KeySet:
         """The key of a signature.
 
         Args:
-            kid: as the token names it (RFC 7515 section 4.1.4); None finds the only key of the algorithm.
+            kid: the key id in the token (RFC 7515 section 4.1.4); None finds the only key of the algorithm.
             algorithm: of the signature.
         """
         found = [key for key in self.keys if key.algorithm_name == algorithm and kid in {None, key.key_id}]
@@ -39,11 +39,11 @@ class KeySet:
 
 
 def parse_key_set(data: bytes) -> KeySet:
-    """The keys of a JWK set that can be used here; others, of which sets are full, are passed over.
+    """The usable keys of a JWK set. Others, which are common in such sets, are skipped.
 
     Raises:
-        ConfigurationError: it is not a JWK set, none of its keys can be used, or one of them is private; the sentence
-            lacks its subject, the place of the set.
+        ConfigurationError: it is not a JWK set, none of its keys can be used, or one of them is private. The message
+            has no subject; the caller adds the file or URL.
     """
     if len(data) > LARGEST_BYTES:
         raise ConfigurationError(f"is larger than {LARGEST_BYTES} bytes")

@@ -1,4 +1,4 @@
-"""The keys that sign admin tokens, as they are now: read off the event loop, kept, and read again when need be."""
+"""The present keys for signed admin tokens: read off the event loop, cached, and read again when needed."""
 
 import asyncio
 import logging
@@ -15,18 +15,18 @@ from pipeline.web.key_source import ReadKeys
 logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS: Final = 30.0
-"""Between two readings: tokens with keys that nobody knows must not become a flood of requests."""
+"""The shortest time between two reads, so that tokens with unknown keys can't cause a flood of requests."""
 MAX_AGE_SECONDS: Final = 600.0
-"""After so long the set is read again, so that a key that was withdrawn is soon of no use."""
+"""The set is read again after this time, so a withdrawn key soon stops working."""
 
 
 class KeyRing:
-    """The newest set that could be read.
+    """The newest key set that could be read.
 
     Args:
         read: reads the set.
         clock: for the pauses.
-        keys: what was read at start; None where nothing was.
+        keys: read at start-up; None if they were not.
     """
 
     def __init__(self, read: ReadKeys, clock: Clock, keys: KeySet | None = None) -> None:
@@ -39,13 +39,13 @@ class KeyRing:
 
     @property
     def problem(self) -> str | None:
-        """Why the last reading failed; None if it did not."""
+        """Why the last read failed; None if it did not."""
         return self._problem
 
     async def find(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
-        """The key of a signature (`KeySet.find`). An unknown one, and the age of the set, are reasons to read again.
+        """The key of a signature (`KeySet.find`). Reads the set again if the key is unknown or the set is too old.
 
-        None while `problem` is set says nothing of the key.
+        If `problem` is set, None does not mean that the key is unknown.
         """
         if self._keys is None or self._clock.now() - self._read_at >= MAX_AGE_SECONDS:
             await self._refresh()
@@ -58,7 +58,7 @@ class KeyRing:
         return None if self._keys is None else self._keys.find(kid, algorithm)
 
     async def _refresh(self) -> bool:
-        """Read the set, unless that was tried a moment ago; who comes meanwhile waits. Whether somebody has read it."""
+        """Read the set unless that was just tried. Concurrent callers share one read. Whether there was one."""
         before = self._read_at
         async with self._reading:
             if self._read_at == before and self._clock.now() - self._read_at >= PAUSE_SECONDS:
@@ -76,5 +76,5 @@ class KeyRing:
             )
         else:
             self._problem = None
-        # Whoever is cancelled above has not asked: the next one does.
+        # Only set here, so after a cancelled read the next caller tries again.
         self._read_at = asked_at

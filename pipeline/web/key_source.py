@@ -1,4 +1,4 @@
-"""Where the JWK set of WEBHOOKS_ADMIN_JWKS is: a file or a URL."""
+"""Reads the JWK set of WEBHOOKS_ADMIN_JWKS from a file or a URL."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -22,7 +22,7 @@ URL_SECONDS: Final = 5.0
 SETTING: Final = "WEBHOOKS_ADMIN_JWKS"
 
 ReadKeys = Callable[[], Awaitable[KeySet]]
-"""Reads the set; raises ConfigurationError with a sentence."""
+"""Reads the set; raises ConfigurationError."""
 
 
 def is_url(location: str) -> bool:
@@ -31,11 +31,11 @@ def is_url(location: str) -> bool:
 
 
 def reader(location: str, timeout_seconds: float = URL_SECONDS) -> ReadKeys:
-    """What reads the set at *location*, a URL or a path that the settings have let pass.
+    """A function that reads the set at *location*.
 
     Args:
-        location: of the set.
-        timeout_seconds: how long a URL has for its whole answer, with the lookup of its name.
+        location: a URL or a path, validated by the settings.
+        timeout_seconds: for the whole answer of a URL, including the name lookup.
     """
     if is_url(location):
         return partial(_keys_of_url, location, timeout_seconds)
@@ -60,7 +60,7 @@ async def _keys_of_url(url: str, timeout_seconds: float) -> KeySet:
 
 @contextmanager
 def _sentences(name: str) -> Iterator[None]:
-    """Whatever goes wrong is a sentence about *name*, the place of the set as it is shown."""
+    """Turn all errors into a ConfigurationError about *name*, the location of the set without secrets."""
     try:
         yield
     except ConfigurationError as error:
@@ -70,7 +70,7 @@ def _sentences(name: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Without the texts of aiohttp, which may hold the URL, and the proxy with its credentials."""
+    """The cause without aiohttp's messages, which may contain the URL or the proxy's credentials."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", error)
@@ -86,7 +86,7 @@ async def _read_url(url: str, timeout_seconds: float) -> bytes:
                 cookie_jar=DummyCookieJar(),
                 timeout=ClientTimeout(total=timeout_seconds),
             ) as session,
-            # A key is trusted because of the URL it came from: another URL is an error.
+            # Keys are trusted because of their URL, so a redirect is an error.
             session.get(url, allow_redirects=False, proxy=_proxy(url)) as response,
         ):
             if not 200 <= response.status < 300:  # noqa: PLR2004 - the successes of RFC 9110
@@ -101,5 +101,5 @@ async def _read_url(url: str, timeout_seconds: float) -> bytes:
 
 
 def _proxy(url: str) -> str | None:
-    """That of the environment. Plain HTTP goes to loopback alone, which is no proxy's business."""
+    """The proxy of the environment. Plain HTTP is allowed to loopback only, so it needs none."""
     return None if url.lower().startswith("http:") else SystemProxies.from_environment().for_url(URL(url))

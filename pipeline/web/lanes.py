@@ -1,4 +1,4 @@
-"""The lanes of a worker as JSON: which are asked for, and how one is shown. Pure."""
+"""The lanes of a worker as JSON: parses the query and formats the lanes. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ LARGEST: Final = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class LaneQuery:
-    """Which page of which lanes is asked for.
+    """The requested page of the requested lanes.
 
     Attributes:
-        limit: how many at most.
-        offset: how many are passed over first.
+        limit: the size of the page.
+        offset: the number of matching lanes before the page.
     """
 
     wanted: LaneFilter = EVERY_LANE
@@ -35,13 +35,13 @@ class LaneQuery:
     offset: int = 0
 
     def page(self, lanes: Sequence[LaneReport], absent: Sequence[str]) -> tuple[Sequence[LaneReport], Sequence[str]]:
-        """Of all that match, lanes first, those to be shown."""
+        """The part of the matching lanes, then of the absent subscriptions, that is on the page."""
         end, before = self.offset + self.limit, len(lanes)
         return lanes[self.offset : end], absent[max(0, self.offset - before) : max(0, end - before)]
 
 
 def parse_query(query: MultiMapping[str]) -> LaneQuery | list[str]:
-    """The query, or a sentence for each parameter that can't be used."""
+    """The query, or a sentence for each invalid parameter."""
     problems = [f"{name}: unknown; allowed are {', '.join(PARAMETERS)}" for name in sorted({*query} - {*PARAMETERS})]
     problems += [f"{name}: given more than once" for name in PARAMETERS if len(query.getall(name, [])) > 1]
     parsed = LaneQuery(
@@ -77,7 +77,7 @@ def _integer(query: MultiMapping[str], name: str, bounds: tuple[int, int], probl
 
 
 def shown_lane(lane: LaneReport) -> dict[str, Any]:
-    """The lane as JSON, without a secret: times in RFC 3339, null for what there is not."""
+    """The lane as JSON without secrets: times in RFC 3339, null for missing values."""
     return {
         "subscription": lane.subscription,
         "partition": lane.partition,

@@ -1,8 +1,7 @@
-"""The page for people: this worker, its partitions, its lanes, those in trouble first. No script in it.
+"""The HTML page: this worker, its partitions, and its lanes, those in trouble first. It contains no script.
 
-What it says is worked out here, how it looks is in templates/. Text is escaped twice: for HTML, and so that it can't
-turn the direction of the page around (core/shown.py). Attributes are escaped for HTML alone (`|e`): a form gives back
-what was put in.
+This module computes the content; templates/ has the layout. Text is escaped for HTML, and so that it can't reverse the
+text direction of the page (core/shown.py). Attributes are escaped for HTML only (`|e`), so a form keeps its input.
 """
 
 import asyncio
@@ -27,10 +26,10 @@ from pipeline.web.headers import CLOSED_POLICY
 from pipeline.web.presence import Presence
 
 MOST_LANES: Final = 100
-"""Lanes on the page; the rest is at `/lanes`."""
+"""The most lanes on the page; the rest is at `/lanes`."""
 
 _TURN: Final = 1000
-"""After so many lanes sorted or pieces written the event loop gets its turn."""
+"""The number of lanes or template pieces processed before the event loop gets a turn."""
 
 LEGEND: Final = {
     "delivering": "whether the partition accepts events; otherwise it is being opened",
@@ -42,7 +41,7 @@ LEGEND: Final = {
     "lanes": "subscriptions with work or state in this partition",
     "last progress": "the time since events last arrived, were delivered or were read again",
 }
-"""The columns of the table of partitions, and what they mean."""
+"""The columns of the partitions table and their meanings."""
 
 
 def _shown(value: object) -> Markup:
@@ -71,7 +70,7 @@ POLICY: Final = "; ".join(
         f"style-src 'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'",
     )
 ).replace("form-action 'none'", "form-action 'self'")
-"""The content security policy of the page: the one style sheet in it, named by its hash, and its form; nothing else."""
+"""The content security policy of the page: allows only its style sheet, by hash, and its form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +78,9 @@ class LaneGroup:
     """Lanes under one heading.
 
     Attributes:
-        tone: the class of their colour.
-        lanes: those that are shown.
-        left: how many are not.
+        tone: the CSS class of their colour.
+        lanes: those shown.
+        left: how many are not shown.
     """
 
     title: str
@@ -104,15 +103,15 @@ async def page(
     absent: int = 0,
     asked: Presence | None = None,
 ) -> str:
-    """The whole document; the event loop gets its turn meanwhile.
+    """The whole document. Gives the event loop its turn in between.
 
     Args:
         report: the worker.
         lanes: those to show.
         telemetry: the counters.
-        now: as of then, Unix seconds.
+        now: the time of the report, Unix seconds.
         absent: how many subscriptions have no lane here.
-        asked: the one subscription that is asked for, if one is.
+        asked: the requested subscription; None for all.
     """
     pieces = _PAGE.generate(
         title=f"{report.app}, topic {report.topic}",
@@ -136,7 +135,7 @@ async def page(
 
 
 async def group_lanes(lanes: Iterable[LaneReport]) -> list[LaneGroup]:
-    """Lanes by what a person should look at first; within a group the furthest behind first. `MOST_LANES` are shown."""
+    """Lanes in groups, the most urgent group and the lane with the most waiting events first; at most `MOST_LANES`."""
     tones = {"Failed": "bad", "Behind": "slow", "Retrying": "slow", "Stopped": "", "Live": "good"}
     groups: dict[str, list[LaneReport]] = {title: [] for title in tones}
     for number, lane in enumerate(lanes, start=1):
@@ -153,7 +152,7 @@ async def group_lanes(lanes: Iterable[LaneReport]) -> list[LaneGroup]:
 
 
 async def _first(lanes: Sequence[LaneReport], most: int) -> list[LaneReport]:
-    """The *most* that are furthest behind."""
+    """The *most* lanes with the largest number of waiting events."""
     first: list[LaneReport] = []
     for start in range(0, len(lanes), _TURN):
         first = sorted((*first, *lanes[start : start + _TURN]), key=_by_waiting)[:most]
@@ -190,7 +189,7 @@ def _numbers(report: WorkerReport, telemetry: Telemetry) -> dict[str, str]:
 
 
 def _partitions(partitions: Sequence[PartitionReport], now: float) -> Iterator[tuple[object, ...]]:
-    """The rows of the table: the number of the partition, then as `LEGEND` says."""
+    """The rows of the table: the number of the partition, then the columns of `LEGEND`."""
     for row in partitions:
         yield (
             row.partition,
@@ -206,7 +205,7 @@ def _partitions(partitions: Sequence[PartitionReport], now: float) -> Iterator[t
 
 
 def shares(wanted: Sequence[int], room: int) -> list[int]:
-    """How much of *room* each gets: an equal share, and what others leave of theirs."""
+    """Divide *room* fairly: everyone gets an equal share, plus what others don't need of theirs."""
     given = [0] * len(wanted)
     for left, number in enumerate(sorted(range(len(wanted)), key=wanted.__getitem__)):
         given[number] = min(wanted[number], room // (len(wanted) - left))
@@ -215,7 +214,7 @@ def shares(wanted: Sequence[int], room: int) -> list[int]:
 
 
 def _facts(lane: LaneReport, now: float) -> dict[str, object]:
-    """What the card of a lane lists."""
+    """The facts on the card of a lane."""
     facts = {
         "state": _state(lane),
         "next": f"offset {lane.next}",
@@ -231,7 +230,7 @@ def _facts(lane: LaneReport, now: float) -> dict[str, object]:
 
 
 def _state(lane: LaneReport) -> str:
-    """One sentence for what `/lanes` calls state and status."""
+    """State and status (as in `/lanes`) in one sentence."""
     match lane.state, lane.status:
         case "stopped", Status.FAILURE:
             return "Failed: resume it, or skip the event"
@@ -259,7 +258,7 @@ def _oldest(lane: LaneReport, now: float) -> str | None:
 
 
 def _failing(lane: LaneReport, now: float) -> dict[str, object]:
-    """What is known of the attempts of an event that is tried again."""
+    """The facts about the attempts of an event that is being retried."""
     error, since = lane.error, lane.first_attempt_at
     return {
         "attempts": lane.attempt or None,
@@ -270,7 +269,7 @@ def _failing(lane: LaneReport, now: float) -> dict[str, object]:
 
 
 def _failed(cause: Cause) -> dict[str, object]:
-    """What is known of the attempts that led to a FAILURE."""
+    """The facts about the attempts that led to a FAILURE."""
     attempts = cause.attempts
     return {
         "attempts": None if attempts is None else attempts.count,

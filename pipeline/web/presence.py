@@ -1,4 +1,4 @@
-"""What a worker answers about one subscription: it has it, it has nothing of it to do, another one has it, none has."""
+"""Where a subscription is, as seen from one worker: here, idle, on another worker, or unknown."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,8 +12,8 @@ class Presence:
     """Where a subscription is, as seen from one worker.
 
     Attributes:
-        where: "here": it has lanes in this worker; "unknown": there is no such subscription; others as `Absence`.
-        sentence: the same for people.
+        where: "here": it has lanes in this worker; "unknown": there is no such subscription; others: see `Absence`.
+        sentence: the same as a sentence for people.
     """
 
     subscription: str
@@ -38,11 +38,11 @@ async def presence(reporter: Reporter, subscription: str) -> Presence:
         return Presence(
             subscription,
             "elsewhere",
-            f"It is on another worker: Kafka's default partitioner puts its events into partition "
+            f"It is on another worker: Kafka's default partitioner assigns its events to partition "
             f"{known.default_partition}, and this worker has {_partitions(worker.assigned)}.",
         )
     state = "" if known.status == Status.STARTED else f" Its desired status is {known.status}."
-    return Presence(subscription, "idle", f"None of its events wait in {_its_partitions(worker)}.{state}")
+    return Presence(subscription, "idle", f"None of its events are waiting in {_its_partitions(worker)}.{state}")
 
 
 def _its_partitions(worker: WorkerReport) -> str:

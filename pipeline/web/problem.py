@@ -28,7 +28,7 @@ def problem(
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn whatever a handler raises into a problem; what nobody expected is logged and not told."""
+    """Turn every exception of a handler into a problem. Unexpected ones are logged and not shown."""
     try:
         return await handler(request)
     except web.HTTPNotFound:
@@ -44,6 +44,6 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return problem(HTTPStatus(error.status), error.reason)
     except web.HTTPException:
         raise
-    except Exception:  # the edge: a page that fails must not answer with a traceback
+    except Exception:  # the outermost handler: a page that fails must not answer with a traceback
         logger.exception("%s %s failed", request.method, request.path)
-        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The worker could not answer; its log says why.")
+        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The worker could not answer; see its log.")

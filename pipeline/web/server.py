@@ -1,7 +1,7 @@
-"""Puts the pages on Faust's web server.
+"""Registers the pages on Faust's web server.
 
-Faust has no access control of its own and serves tables, routing and statistics to anybody, so both are ruled here:
-`create_app` passes `web_options(...)` and `BUILT_IN_PAGES_OFF` to `faust.App` and then calls `attach_web`.
+Faust has no access control and serves tables, routing and statistics to everyone. So `create_app` passes
+`web_options(...)` and `BUILT_IN_PAGES_OFF` to `faust.App` and then calls `attach_web`.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,7 +19,7 @@ from pipeline.observability.telemetry import Telemetry
 from pipeline.web.access import Access, guard
 from pipeline.web.gate import GatedRunner
 from pipeline.web.headers import CONTENT_SECURITY_POLICY, safe_headers
-from pipeline.web.health import health, hindrances, stalls
+from pipeline.web.health import health, not_live_reasons, not_ready_reasons
 from pipeline.web.lanes import parse_query, shown_absent, shown_lane
 from pipeline.web.page import POLICY, page
 from pipeline.web.presence import presence
@@ -32,7 +32,7 @@ BUILT_IN_PAGES_OFF: Final[Mapping[str, Any]] = {
     "web_stats_enabled": False,  # / and /assignment: the sensors
     "web_metrics_enabled": False,  # /performance
 }
-"""Settings of `faust.App` that turn its own pages off. Without statistics it serves a bare `/`; ours comes first."""
+"""Settings of `faust.App` that turn its pages off. It still serves a bare `/`, but the index page takes priority."""
 
 LARGEST_REQUEST_BYTES: Final = 1024 * 1024
 STALLED_AFTER_SECONDS: Final = 60.0
@@ -57,15 +57,15 @@ def attach_web(
     clock: Clock | None = None,
     stalled_after_seconds: float = STALLED_AFTER_SECONDS,
 ) -> None:
-    """Register the pages. They read live objects, so the web server has to run on the app's own loop (the default).
+    """Register the pages. They read live objects, so the web server has to run on the app's event loop (the default).
 
     Args:
-        app: made with `web_options`, which rules the paths that are not registered here.
-        reporter: what the worker says of itself.
+        app: made with `web_options`, which guards all other paths.
+        reporter: the state of the worker.
         telemetry: the counters.
-        access: as given to `web_options`: these pages ask for it even in an app that was made without them.
-        clock: the machine's unless given.
-        stalled_after_seconds: a partition with work that has not moved for this long makes the worker not live.
+        access: as given to `web_options`. The pages check it themselves too, in case the app was made without.
+        clock: the system clock by default.
+        stalled_after_seconds: a partition with work but no progress for this long makes the worker not live.
     """
     views = Views(reporter, telemetry, clock or SystemClock(), stalled_after_seconds)
     pages: Mapping[str, Page] = {
@@ -78,11 +78,11 @@ def attach_web(
     for path, show in pages.items():
         app.page(path, name=f"webhooks:{show.__name__}")(_view(show, access))
     driver: Any = app.web
-    driver._runner = GatedRunner(driver.web_app, access_log=None)  # noqa: SLF001 - as the driver makes its own
+    driver._runner = GatedRunner(driver.web_app, access_log=None)  # noqa: SLF001 - the driver creates it the same way
 
 
 class Views:
-    """What each page answers."""
+    """The handlers of the pages."""
 
     def __init__(self, reporter: Reporter, telemetry: Telemetry, clock: Clock, stalled_after_seconds: float) -> None:
         self._reporter = reporter
@@ -92,13 +92,13 @@ class Views:
         self._metrics = Metrics(reporter, telemetry)
 
     async def live(self, _request: web.Request) -> web.Response:
-        """Whether the worker moves."""
-        return health("live", stalls(self._reporter.worker(), self._clock.now(), self._stalled_after_seconds))
+        """Whether the worker makes progress."""
+        return health("live", not_live_reasons(self._reporter.worker(), self._clock.now(), self._stalled_after_seconds))
 
     async def ready(self, _request: web.Request) -> web.Response:
-        """Whether the worker delivers all it was assigned."""
+        """Whether the worker delivers all of its partitions."""
         report = self._reporter.worker()
-        return health("ready", hindrances(report), report.warnings)
+        return health("ready", not_ready_reasons(report), report.warnings)
 
     async def metrics(self, request: web.Request) -> web.Response:
         """Metrics for Prometheus."""
@@ -130,7 +130,7 @@ class Views:
         return web.json_response(answer)
 
     async def index(self, request: web.Request) -> web.Response:
-        """The page for people; `?subscription=ID` shows that one alone."""
+        """The HTML page; `?subscription=ID` shows only that subscription."""
         reporter, name = self._reporter, request.query.get("subscription", "").strip()
         wanted = LaneFilter(subscription=name) if name else EVERY_LANE
         lanes = await reporter.lanes(wanted)
@@ -141,7 +141,7 @@ class Views:
 
 
 def _view(show: Page, access: Access) -> Any:
-    """*show* as Faust wants a page: a coroutine function that is given the view first."""
+    """*show* as a page for Faust: a coroutine function whose first argument is the view."""
 
     async def get(_view: faust.web.View, request: web.Request) -> web.Response:
         refusal = await access.refusal(request)
@@ -151,7 +151,7 @@ def _view(show: Page, access: Access) -> Any:
     return get
 
 
-_UNBOUNDED: Final = "connections to the pages are not bounded and take the file descriptors of deliveries"
+_UNBOUNDED: Final = "connections to the pages are not limited and can use up the file descriptors of deliveries"
 
 PATCHES: Final = (
     Patch(

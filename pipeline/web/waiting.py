@@ -1,4 +1,4 @@
-"""The health of a worker that waits at its start, before Faust and its web server run: live, and not ready."""
+"""Health checks of a worker that waits at start-up, before Faust's web server runs: live but not ready."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,8 +17,8 @@ async def waiting_pages(host: str, port: int, reason: Callable[[], str | None]) 
 
     Args:
         host: the address to listen on.
-        port: likewise.
-        reason: what the worker waits for, a sentence.
+        port: the port to listen on.
+        reason: what the worker is waiting for, a sentence.
 
     Raises:
         OSError: the address can't be bound.

@@ -156,7 +156,7 @@ MUTANTS: Final = (
         tests=(f"{CURSORS}test_rows_that_wait_behind_those_that_are_fenced_are_refused_too",),
     ),
     Mutant(
-        "a producer that is broken for good is tried for ever",
+        "a broken producer is tried again indefinitely",
         "pipeline/kafka/internals.py",
         was="transactions is not None and transactions.state is not TransactionState.READY",
         becomes="transactions is None",
@@ -431,7 +431,7 @@ MUTANTS: Final = (
     ),
     # ----------------------------------------------------------- auth/token_cache.py
     Mutant(
-        "tokens of a partition that was given back go on",
+        "tokens of a released partition stay in use",
         "pipeline/auth/token_cache.py",
         was="            grant.partitions.discard(partition)\n",
         becomes="",
@@ -445,24 +445,24 @@ MUTANTS: Final = (
         tests=(f"{TOKENS}test_a_renewal_updates_the_rows_of_all_partitions",),
     ),
     Mutant(
-        "who is cancelled ends the fetch of all",
+        "a cancelled lane ends the fetch for all",
         "pipeline/auth/token_cache.py",
-        was="await asyncio.shield(grant.flight or self._start_flight(grant, subscription))",
-        becomes="await (grant.flight or self._start_flight(grant, subscription))",
+        was="await asyncio.shield(grant.request or self._start_request(grant, subscription))",
+        becomes="await (grant.request or self._start_request(grant, subscription))",
         tests=(f"{TOKENS}test_a_lane_that_is_cancelled_does_not_end_the_fetch_of_the_others",),
     ),
     Mutant(
-        "everybody fetches a token of his own",
+        "each lane fetches its own token",
         "pipeline/auth/token_cache.py",
-        was="grant.flight or self._start_flight(grant, subscription)",
-        becomes="self._start_flight(grant, subscription)",
+        was="grant.request or self._start_request(grant, subscription)",
+        becomes="self._start_request(grant, subscription)",
         tests=(f"{TOKENS}test_a_thousand_lanes_wait_for_one_fetch",),
     ),
     Mutant(
-        "a fetch with a fault is waited for by all who come",
+        "a failed fetch stays registered",
         "pipeline/auth/token_cache.py",
-        was="        finally:\n            grant.flight = None",
-        becomes="        finally:\n            pass\n        grant.flight = None",
+        was="        finally:\n            grant.request = None",
+        becomes="        finally:\n            pass\n        grant.request = None",
         tests=(f"{TOKENS}test_after_a_fault_of_a_fetch_the_next_one_who_asks_gets_another",),
     ),
     Mutant(

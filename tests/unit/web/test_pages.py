@@ -391,7 +391,7 @@ async def test_a_worker_is_live_unless_an_open_partition_with_work_stands_still(
     else:
         body = await problem_of(client, "/health/live", 503)
         assert body["live"] is False
-        assert body["reasons"] == ["partition 3 has work and has not moved for 61 s"]
+        assert body["reasons"] == ["partition 3 has work and has made no progress for 61 s"]
 
 
 async def test_a_warning_is_in_the_health_and_on_the_page_and_leaves_the_worker_ready(
@@ -643,14 +643,14 @@ async def test_a_long_page_leaves_the_event_loop_its_turns(telemetry: Telemetry)
     assert turns > 60
 
 
-BY_DEFAULT = "Kafka's default partitioner puts its events into"
+BY_DEFAULT = "Kafka's default partitioner assigns its events to"
 
 
 @pytest.mark.parametrize(
     ("subscription", "where", "sentence"),
     [
         ("sub-1", "here", "This worker delivers it in partition 3."),
-        ("sub-7", "idle", "None of its events wait in the partitions of this worker (partition 3)."),
+        ("sub-7", "idle", "None of its events are waiting in the partitions of this worker (partition 3)."),
         (
             "sub-8",
             "elsewhere",
