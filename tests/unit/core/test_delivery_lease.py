@@ -6,7 +6,7 @@ from dataclasses import replace
 from pipeline.core.errors import LeaseEndedError
 from pipeline.core.outcome import Failed, Rejected, ServerError
 from pipeline.core.subscription import Qos, Skip
-from pipeline.web.health import stalls
+from pipeline.web.health import not_live_reasons
 from tests.support.core import Core, paused, reporter_of, resumed, subscription
 from tests.support.virtual_time import in_virtual_time, settle
 
@@ -95,10 +95,10 @@ async def test_a_worker_that_waits_for_the_lease_is_not_ready_and_says_why_and_n
     assert (
         report.problem == "sending is paused until the group's coordinator confirms a heartbeat: Kafka does not answer"
     )
-    assert not stalls(report, core.dispatcher.clock.now() + 3600.0, 60.0)
+    assert not not_live_reasons(report, core.dispatcher.clock.now() + 3600.0, 60.0)
     core.lease.confirm()
     assert reporter.worker().ready
-    assert stalls(reporter.worker(), core.dispatcher.clock.now() + 3600.0, 60.0)
+    assert not_live_reasons(reporter.worker(), core.dispatcher.clock.now() + 3600.0, 60.0)
     await core.end()
 
 
