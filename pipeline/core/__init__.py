@@ -10,8 +10,12 @@ ports                        what a lane asks of its partition, a partition of i
 The way of one event:
 
 window                       what may be committed of one partition
-lane, lane_state             a subscription's queue in one partition; its states
-progress, unread, waiting    how far a lane has come; what of it is in the log; what waits
+lane, lane_state             a subscription in one partition; its states
+lane_events                  where a lane's events are, of these parts:
+lane_queue, queue_memory       in memory; what the queues of a worker take
+held_offsets, unread           held by the window; left to the log
+progress                       how far the lane has come
+waiting                      how many events of a lane wait, and since when
 in_flight, attempts          an event on its way; its attempts
 runner, delivery, waits      carries a lane's events; makes one attempt; waits between two
 rate_limit, concurrency      when an attempt may begin

@@ -20,6 +20,7 @@ from pipeline.core.model import Event
 from pipeline.core.observer import Observer
 from pipeline.core.partition import Partition
 from pipeline.core.ports import Behind, Directory, LaneLimits, Reader, Rows
+from pipeline.core.queue_memory import QueueMemory
 from pipeline.core.rows import Row
 from pipeline.core.subscription import Subscription
 
@@ -137,10 +138,9 @@ class Dispatcher:
         self.assigned: frozenset[int] = frozenset()
         self.assigned_at = self.clock.now()
         self.has_opened = False
-        self.queued_bytes = 0
+        self.memory = QueueMemory(worker_bytes)
         self._rows_of = rows_of
         self._registry = registry
-        self._worker_bytes = worker_bytes
         self._on_closed = on_closed
         self._open: dict[int, _Open] = {}
         self._opening: dict[int, asyncio.Task[None]] = {}
@@ -159,7 +159,7 @@ class Dispatcher:
             return
         self._streamed_at = steady_now()
         found.partition.dispatch(events)
-        if self.queued_bytes > self._worker_bytes:
+        if self.memory.is_over_its_bound:
             self._relieve()
 
     def pass_over(self, number: int, handed_out: int | None, end: int) -> None:
@@ -172,25 +172,16 @@ class Dispatcher:
             found.partition.pass_over(end)
 
     @property
-    def is_crowded(self) -> bool:
-        """See `ports.PartitionServices`."""
-        return self.queued_bytes >= self._worker_bytes
-
-    @property
     def is_streaming(self) -> bool:
         """See `ports.PartitionServices`."""
         return steady_now() - self._streamed_at < STREAMING_SECONDS
 
-    def account(self, size: int) -> None:
-        """See `ports.PartitionServices`."""
-        self.queued_bytes += size
-
     def _relieve(self) -> None:
         """The worker's bound is reached: the largest lanes go behind, until half of it is free."""
-        lanes = [lane for entry in self._open.values() for lane in entry.partition.lanes.values() if lane.queue]
-        lanes.sort(key=lambda lane: lane.queued_bytes, reverse=True)
+        lanes = [lane for entry in self._open.values() for lane in entry.partition.lanes.values() if lane.events.queue]
+        lanes.sort(key=lambda lane: lane.events.queue.bytes, reverse=True)
         for lane in lanes:
-            if 2 * self.queued_bytes <= self._worker_bytes:
+            if self.memory.is_half_free:
                 return
             lane.go_behind()
 

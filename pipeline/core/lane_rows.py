@@ -17,6 +17,7 @@ from pipeline.core.lane_state import LaneState
 from pipeline.core.model import Cursor
 from pipeline.core.ports import Rows
 from pipeline.core.progress import Progress
+from pipeline.core.waiting import oldest_ms
 
 CHECKPOINT_EVENTS: Final = 500
 """A lane that is behind writes its row at once after this many events, without waiting for the checkpoint."""
@@ -29,7 +30,7 @@ LAST_ROWS_SECONDS: Final = 10.0
 def row_of(lane: Lane) -> Cursor:
     """The row as it has to be written now. Within a revision `next` never goes back (invariant I5)."""
     place = lane.next
-    row = Cursor(place, lane.status, lane.cause, revision=lane.progress.revision, event_ms=lane.oldest_ms())
+    row = Cursor(place, lane.status, lane.cause, revision=lane.events.progress.revision, event_ms=oldest_ms(lane))
     first = _first(lane, place)
     if first is None:
         return row
@@ -44,16 +45,16 @@ def row_of(lane: Lane) -> Cursor:
 
 
 def _first(lane: Lane, place: int) -> InFlight | Shelved | None:
-    flight = lane.in_flight.get(place)
+    flight = lane.events.in_flight.get(place)
     if flight is not None and not flight.claimed:
         return flight
-    return lane.shelved if lane.shelved is not None and lane.shelved.offset == place else None
+    return lane.events.shelved if lane.events.shelved is not None and lane.events.shelved.offset == place else None
 
 
 def is_trying(lane: Lane) -> bool:
     """Its first event has been tried without success: the row has to tell how often."""
-    return lane.shelved is not None or any(
-        flight.tries.made > 1 or flight.not_before for flight in lane.in_flight.values()
+    return lane.events.shelved is not None or any(
+        flight.tries.made > 1 or flight.not_before for flight in lane.events.in_flight.values()
     )
 
 
@@ -77,16 +78,16 @@ class LaneRows:
         lane = self._lanes[key]
         self._noted.pop(lane, None)
         row = row_of(lane)
-        lane.progress.wrote(row)
+        lane.events.progress.row_sent(row)
         written = self._put(key, row)
-        if lane.progress.taken_back:
-            written.add_done_callback(partial(_tell, lane.progress, row))
+        if lane.events.progress.taken_back:
+            written.add_done_callback(partial(_tell, lane.events.progress, row))
         return written
 
     def note(self, key: bytes) -> None:
         """See `ports.RowWriter`."""
         lane = self._lanes[key]
-        row = lane.progress.row
+        row = lane.events.progress.row
         if row is not None and lane.state is LaneState.BEHIND and lane.next - row.next >= CHECKPOINT_EVENTS:
             self.write(key)
         else:
@@ -95,7 +96,7 @@ class LaneRows:
     def delete(self, lane: Lane) -> None:
         """The lane needs no row any more."""
         self._noted.pop(lane, None)
-        lane.progress.row = None
+        lane.events.progress.row_deleted()
         self._put(lane.key, None)
 
     def forget(self, lane: Lane) -> None:
@@ -118,7 +119,7 @@ class LaneRows:
             self._refresh_one(lane, committed)
 
     def _refresh_one(self, lane: Lane, committed: int | None) -> None:
-        row = lane.progress.row
+        row = lane.events.progress.row
         if lane.is_in_window and not is_trying(lane):
             if row is None:
                 return
@@ -137,7 +138,7 @@ class LaneRows:
 
     def _is_stale(self, lane: Lane, row: Cursor) -> bool:
         current = row_of(lane)
-        has_followed = lane.progress.settled_to <= row.next
+        has_followed = lane.events.progress.settled_to <= row.next
         if lane.is_idle and has_followed and current.next - row.next < IDLE_STRIDE:
             # Only the stream's place has moved, which all lanes share: a restart would read that stretch in vain.
             current = replace(current, next=row.next)
@@ -150,12 +151,12 @@ class LaneRows:
             await asyncio.wait(rows, timeout=LAST_ROWS_SECONDS)
 
     def _needs_row(self, lane: Lane, prefix: int) -> bool:
-        row = lane.progress.row
-        if row is not None:
-            return not lane.is_released or bool(lane.progress.taken_back) or row_of(lane) != row
+        progress, awaits_row = lane.events.progress, lane.events.held.awaits_row
+        if progress.row is not None:
+            return awaits_row or bool(progress.taken_back) or row_of(lane) != progress.row
         # Ahead of the prefix: some of its events at or after it are settled, and must not be sent again.
         # Not in the window, as in QoS none: the prefix may pass its queued events while other rows land.
-        return lane.progress.settled_to > prefix or not lane.is_in_window or is_trying(lane) or not lane.is_released
+        return progress.settled_to > prefix or not lane.is_in_window or is_trying(lane) or awaits_row
 
 
 def _tell(progress: Progress, row: Cursor, written: "asyncio.Future[None]") -> None:

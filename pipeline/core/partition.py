@@ -96,10 +96,6 @@ class Partition:
         """The next offset that the stream will hand out."""
         return self.window.dispatched
 
-    def hand_out(self, offset: int) -> None:
-        """See `ports.Home`."""
-        self.window.add(offset)
-
     def let_go(self, offset: int) -> None:
         """See `ports.Home`."""
         self.window.settle(offset)
@@ -218,14 +214,14 @@ class Partition:
         if self.is_held_back:
             too_old = max(too_old, min(self.window.handed_out_before(now - patience), self._pace()))
         for lane in list(self.lanes.values()):
-            first = lane.first_windowed()
+            first = lane.events.held.first
             if first is not None and first < too_old:
                 lane.go_behind()
 
     def _pace(self) -> int:
         """The offset that all lanes of the window have passed which keep pace with the quicker ones."""
         head, dispatched = self.window.committable, self.dispatched
-        firsts = [(lane.first_windowed(), lane.progress.settled_to) for lane in self.lanes.values()]
+        firsts = [(lane.events.held.first, lane.events.progress.settled_to) for lane in self.lanes.values()]
         lags = sorted(
             0 if first is None else dispatched - first
             for first, settled in firsts
@@ -239,8 +235,10 @@ class Partition:
         if committed is None:
             return
         for lane in list(self.lanes.values()):
-            has_command = lane.subscription is not None and lane.progress.revision < lane.subscription.revision
-            if lane.is_idle and lane.progress.row is None and lane.progress.settled_to <= committed and not has_command:
+            progress = lane.events.progress
+            has_command = lane.subscription is not None and progress.revision < lane.subscription.revision
+            has_come_further = progress.row is not None or progress.settled_to > committed
+            if lane.is_idle and not (has_come_further or has_command):
                 del self.lanes[lane.key]
                 self.rows.forget(lane)
                 self.wishes.forget_times(lane)
@@ -271,15 +269,15 @@ class Partition:
     def _count_cut_off(self) -> None:
         """At-most-once can't send again what it had claimed: whatever was cut off now may be lost, and must be seen."""
         for lane in self.lanes.values():
-            for flight in lane.in_flight.values():
+            for flight in lane.events.in_flight.values():
                 if flight.claimed:
                     self._count_given_up(lane, flight.offset)
 
     def _count_taken_back(self) -> None:
         """Nor can anybody send what was claimed and not sent, if no row says so."""
         for lane in self.lanes.values():
-            for offset in lane.progress.taken_back:
-                flight = lane.in_flight.get(offset)
+            for offset in lane.events.progress.taken_back:
+                flight = lane.events.in_flight.get(offset)
                 if flight is None or not flight.claimed:  # one that is claimed anew is counted as such
                     self._count_given_up(lane, offset)
 

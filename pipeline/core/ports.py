@@ -9,10 +9,9 @@ from pipeline.core.clock import Clock
 from pipeline.core.delivery import Delivery
 from pipeline.core.model import Cursor, Event
 from pipeline.core.observer import Observer
+from pipeline.core.queue_memory import QueueMemory
 from pipeline.core.subscription import Subscription
-
-EVENT_OVERHEAD_BYTES = 512
-"""What an event costs in memory beyond its body, roughly: record, key, headers."""
+from pipeline.core.window import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +20,7 @@ class LaneLimits:
 
     Attributes:
         events: in the queue.
-        bytes: in the queue, `EVENT_OVERHEAD_BYTES` per event included.
+        bytes: in the queue, as `queue_memory.size_of` counts them.
         hold_seconds: how long an event may keep the partition's committed offset back. A wait at least this long is
             spent outside of memory: a lane that sends one event at a time goes behind, and reads the event again when
             it is due.
@@ -51,12 +50,8 @@ class LaneServices(Protocol):
         ...
 
     @property
-    def is_crowded(self) -> bool:
-        """The queues of the worker hold as much as they may."""
-        ...
-
-    def account(self, size: int) -> None:
-        """So many bytes more (or less) are queued."""
+    def memory(self) -> QueueMemory:
+        """What all queues take."""
         ...
 
 
@@ -89,8 +84,9 @@ class Home(Protocol):
         """The partition is being given back: begin nothing new."""
         ...
 
-    def hand_out(self, offset: int) -> None:
-        """The window holds the offset from now on."""
+    @property
+    def window(self) -> Window:
+        """Lanes add the offsets that it has to hold."""
         ...
 
     def let_go(self, offset: int) -> None:
@@ -104,12 +100,6 @@ class Home(Protocol):
     def start_runner(self, key: bytes) -> None:
         """One more runner carries events of the lane, as a task of the partition."""
         ...
-
-
-def size_of(event: Event) -> int:
-    """What an event costs in memory, roughly."""
-    value = event.value
-    return EVENT_OVERHEAD_BYTES if value is None else EVENT_OVERHEAD_BYTES + len(value)
 
 
 class Rows(Protocol):

@@ -4,7 +4,7 @@ from pipeline.core.model import Cursor
 
 
 class Progress:
-    """The bookkeeping of one lane's cursor. `Lane` alone writes to it.
+    """The bookkeeping of one lane's cursor. `Lane` alone writes to it, and `LaneRows` tells it of rows.
 
     Attributes:
         floor: the cursor is never before it. Within a revision it steps back only when a claim is handed back.
@@ -27,14 +27,23 @@ class Progress:
         """Take up a row that the former owner left."""
         self.row, self.revision, self.floor = row, row.revision, row.next
 
-    def wrote(self, row: Cursor) -> None:
+    def row_sent(self, row: Cursor) -> None:
         """The row is on its way: from now on the cursor is never before it."""
         self.row = row
         self.floor = row.next
 
+    def row_deleted(self) -> None:
+        """The committed offset says enough."""
+        self.row = None
+
     def row_landed(self, row: Cursor) -> None:
         """The broker has confirmed the row: what it does not pass is not lost."""
         self.taken_back = {offset for offset in self.taken_back if offset < row.next}
+
+    def abandon(self, position: int) -> None:
+        """The subscription was deleted; a new one of its name would begin at *position*."""
+        self.taken_back.clear()
+        self.revision, self.floor = -1, position
 
     def settle(self, offset: int) -> None:
         """The event at *offset* is done, or claimed by a durable row."""

@@ -53,9 +53,8 @@ def is_next_event(lane: Lane, offset: int, dispatched: int) -> bool | None:
     here = lane.next
     if lane.state is LaneState.LIVE or not here <= offset < dispatched:
         return offset == here < dispatched
-    known = [each for each, flight in lane.in_flight.items() if not flight.claimed]
-    known += [event.offset for event in lane.queue]
-    known += [lane.shelved.offset] if lane.shelved is not None else []
+    known = [*lane.events.unclaimed(), *(event.offset for event in lane.events.queue)]
+    known += [lane.events.shelved.offset] if lane.events.shelved is not None else []
     is_known = here in known or (lane.cause is not None and lane.cause.offset == here)
     return offset == here if is_known else None
 
@@ -162,7 +161,7 @@ class Wishes:
         partition.lanes[key] = lane
         self._configure(lane, subscription)
         # What it was told before, it has done or not: a new command is needed in any case.
-        lane.progress.revision = subscription.revision
+        lane.note_revision(subscription.revision)
         since = "where it stood is not known" if row.next is None else "how it stood is not known"
         message = (
             f"its cursor row can't be read: {row.reason}; {since}: it waits at {place}, from where a resume goes on; "
@@ -180,7 +179,7 @@ class Wishes:
         self._configure(lane, subscription)
         if subscription is not None:
             # Commands that concern this partition were carried out when it was opened or when they came.
-            lane.progress.revision = subscription.revision
+            lane.note_revision(subscription.revision)
             self._apply_wish(lane, subscription, self._worker.clock.now())
         return lane
 
@@ -226,18 +225,18 @@ class Wishes:
         given_up = lane.abandon()
         if given_up:
             self._worker.telemetry.dropped("unknown-subscription", given_up, subscription=lane.name)
-        if lane.progress.row is not None:
+        if lane.events.progress.row is not None:
             logger.info(
                 "subscription %s was deleted at %d of partition %d",
                 lane.name,
-                lane.progress.row.next,
+                lane.events.progress.row.next,
                 self._partition.number,
             )
             self._partition.rows.delete(lane)
 
     def _reconcile(self, lane: Lane, subscription: Subscription) -> None:
         """Apply a revision that the row has not noted yet: once."""
-        if subscription.revision <= lane.progress.revision:
+        if subscription.revision <= lane.events.progress.revision:
             self._apply_wish(lane, subscription, self._worker.clock.now())
             return
         match subscription.resume_from:
@@ -252,7 +251,7 @@ class Wishes:
                 if discards and offset > lane.next:
                     self._partition.spawn(partial(self._discard_to, lane, subscription, offset), lane)
                     return
-                lane.progress.revision = subscription.revision
+                lane.note_revision(subscription.revision)
                 self._go_back(lane, offset)
             case Skip(partition, offset) if partition == self._partition.number:
                 is_next = is_next_event(lane, offset, self._partition.dispatched)
@@ -265,7 +264,7 @@ class Wishes:
                 self._pass_by(lane, subscription)
                 return
             case _:
-                lane.progress.revision = subscription.revision
+                lane.note_revision(subscription.revision)
         self._take_up(lane, subscription)
 
     def _take_up(self, lane: Lane, subscription: Subscription) -> None:
@@ -276,12 +275,12 @@ class Wishes:
 
     def _pass_by(self, lane: Lane, subscription: Subscription) -> None:
         """The command is not about this lane, or can't be carried out: it is noted, and clears no FAILURE."""
-        lane.progress.revision = subscription.revision
+        lane.note_revision(subscription.revision)
         self._note(lane, subscription)
         self._apply_wish(lane, subscription, self._worker.clock.now())
 
     def _note(self, lane: Lane, subscription: Subscription) -> None:
-        if lane.progress.row is not None:
+        if lane.events.progress.row is not None:
             self._partition.rows.note(lane.key)
         elif self._is_concerned(subscription):
             # Where the lane stands the committed offset will say; that the command was carried out, only a row can.
@@ -293,7 +292,7 @@ class Wishes:
         number = self._partition.number
         if is_next:
             self._worker.telemetry.dropped("skipped", subscription=lane.name, partition=number, offset=offset)
-            lane.progress.revision = subscription.revision
+            lane.note_revision(subscription.revision)
             lane.skip(offset)
             self._take_up(lane, subscription)
             return
@@ -332,7 +331,7 @@ class Wishes:
             number,
             place,
         )
-        if place < max([lane.progress.settled_to, *(offset + 1 for offset in lane.in_flight)]):
+        if place < max([lane.events.progress.settled_to, *(offset + 1 for offset in lane.events.in_flight)]):
             lane.move(here)  # several at a time: some from there on were sent before what waits, and are wanted again
 
     async def _replay_from(
@@ -345,7 +344,7 @@ class Wishes:
         if discards and (place is None or place > lane.next):
             await self._discard_to(lane, subscription, end if place is None else place)
         elif not self._is_overtaken(lane, subscription):
-            lane.progress.revision = subscription.revision
+            lane.note_revision(subscription.revision)
             # What has come since the command, and is settled by now, has been delivered as the time wants it.
             if place is not None and (place < here or lane.next < here):
                 self._go_back(lane, place)
@@ -357,7 +356,7 @@ class Wishes:
         end = await reader.end_of(number)
         if self._is_overtaken(lane, subscription):
             return
-        lane.progress.revision = subscription.revision
+        lane.note_revision(subscription.revision)
         start, place = lane.next, min(place, end)
         if place > start:
             logger.warning(
@@ -379,7 +378,7 @@ class Wishes:
 
     def _is_overtaken(self, lane: Lane, subscription: Subscription) -> bool:
         """Whether a command must not be carried out any more: it was, or it is another one's turn."""
-        is_done = lane.progress.revision >= subscription.revision  # the revision was heard of twice
+        is_done = lane.events.progress.revision >= subscription.revision  # the revision was heard of twice
         return is_done or lane.subscription is not subscription or self._partition.is_draining
 
     def _apply_wish(self, lane: Lane, subscription: Subscription, now: float) -> None:

@@ -15,7 +15,7 @@ from pipeline.core.errors import FencedError, LeaseEndedError
 from pipeline.core.in_flight import InFlight
 from pipeline.core.lane import Lane
 from pipeline.core.observer import DropRule, Settlement
-from pipeline.core.outcome import Delivered, Failed, Outcome, describe, may_have_arrived
+from pipeline.core.outcome import Delivered, Outcome, describe, may_have_arrived
 from pipeline.core.policy import DeadLetter, Drop, Reason, Retry, Settle, Stop
 from pipeline.core.subscription import Qos, Subscription
 
@@ -40,7 +40,7 @@ class Runner:
                     raise
                 except Exception as error:
                     # A fault of ours: the partition logs it; the event must not stay in flight.
-                    if lane.in_flight.get(flight.offset) is flight:
+                    if lane.events.in_flight.get(flight.offset) is flight:
                         lane.fail(flight, "exception", f"internal error: {type(error).__name__}", has_arrived=True)
                     raise
         finally:
@@ -135,7 +135,7 @@ class Runner:
                     return None
                 delivery.lease.check()
             outcome = await delivery.attempt(subscription, flight)
-            lane.is_suspect = isinstance(outcome, Failed) and outcome.timed_out
+            lane.saw(outcome)
             return outcome
         finally:
             slots.release(suspect=suspect)
@@ -156,14 +156,14 @@ class Runner:
         """Keep the event, which was not sent, until the lease is held; whether this runner then goes on with it."""
         lane, lease = self._lane, self._delivery.lease
         lane.hand_back_claim(flight)
-        while flight.epoch == lane.epoch and lane.is_delivering and not lease.is_held:
+        while flight.epoch == lane.events.epoch and lane.is_delivering and not lease.is_held:
             await lane.waits.until_held(lease)
         return lane.may_go_on(flight)
 
     async def _awaits_lease(self, flight: InFlight) -> bool:
         """Keep the event, which is to be dead-lettered, until the lease is held; False if it never is."""
         lane, lease = self._lane, self._delivery.lease
-        while flight.epoch == lane.epoch and not lane.is_draining and not lease.is_held:
+        while flight.epoch == lane.events.epoch and not lane.is_draining and not lease.is_held:
             await lane.waits.until_held(lease)
         return lane.is_current(flight) and lease.is_held
 

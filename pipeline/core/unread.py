@@ -14,17 +14,24 @@ from pipeline.core.model import Event
 
 
 class Unread:
-    """The unread events of one lane. `Lane` alone writes to it, and tells it where it will read on.
+    """The unread events of one lane. `Lane` alone changes it.
 
     Attributes:
+        read_from: where the log is read next.
+        counted_from: from here on each event was counted when it came.
         count: of the events from `counted_from` on.
         first_ms: the time stamp of the first unread event, or of one before it; None where neither is known.
     """
 
-    __slots__ = ("_first", "count", "counted_from", "first_ms")
+    __slots__ = ("_first", "count", "counted_from", "first_ms", "read_from")
 
     def __init__(self, start: int) -> None:
+        self.read_from = start
         self.forget(start)
+
+    def __repr__(self) -> str:
+        """As `<Unread read_from=40 at most 5>`."""
+        return f"<Unread read_from={self.read_from} {'' if self.is_exact else 'at most '}{self.at_most}>"
 
     def forget(self, counted_from: int, first_ms: int | None = None) -> None:
         """Of what lies before *counted_from* nothing is known; of what comes from there on, nothing has come."""
@@ -33,41 +40,43 @@ class Unread:
         self.first_ms = first_ms
         self._first: int | None = None
 
-    def at_most(self, read_from: int) -> int:
+    @property
+    def at_most(self) -> int:
         """There are no more than so many."""
-        return self.count + max(0, self.counted_from - read_from)
+        return self.count + max(0, self.counted_from - self.read_from)
 
-    def is_exact(self, read_from: int) -> bool:
+    @property
+    def is_exact(self) -> bool:
         """There are no fewer either."""
-        return self.counted_from <= read_from
+        return self.counted_from <= self.read_from
 
-    def came(self, event: Event, read_from: int) -> None:
+    def came(self, event: Event) -> None:
         """The stream has brought an event, which the lane leaves to the log."""
-        if event.offset >= read_from:
-            if not self.at_most(read_from):
+        if event.offset >= self.read_from:
+            if not self.at_most:
                 self._begin_with(event)
             self.count += 1
 
-    def left(self, events: Iterable[Event], read_from: int) -> None:
-        """These, the next ones, leave memory and will be read from *read_from* on."""
-        left = [event for event in events if event.offset >= read_from]
+    def left(self, events: Iterable[Event]) -> None:
+        """These, the next ones, leave memory and will be read from `read_from` on."""
+        left = [event for event in events if event.offset >= self.read_from]
         if left:
             self._begin_with(left[0])
         self.count += sum(event.offset >= self.counted_from for event in left)
 
-    def stepped_back(self, event: Event, read_from: int, *, passes_others: bool) -> None:
-        """An event leaves memory that comes before what was to be read, from *read_from* on.
+    def stepped_back(self, event: Event, *, passes_others: bool) -> None:
+        """An event leaves memory, and reading goes on from it if that is before `read_from`.
 
         Args:
             event: it.
-            read_from: where the lane was to be read.
             passes_others: events in between are settled or under way; they may be read again, and nobody counted them.
         """
         self._begin_with(event)
-        if passes_others and event.offset < read_from:
-            self.counted_from = max(self.counted_from, read_from)
+        if passes_others and event.offset < self.read_from:
+            self.counted_from = max(self.counted_from, self.read_from)
         elif event.offset >= self.counted_from:
             self.count += 1
+        self.read_from = min(self.read_from, event.offset)
 
     def was_read(self, event: Event) -> None:
         """The event is in memory now."""

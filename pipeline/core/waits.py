@@ -42,6 +42,11 @@ class Waits:
         for sleeper in self._sleepers:
             _wake(sleeper)
 
+    def end(self) -> None:
+        """End all of them."""
+        self.end_timer()
+        self.wake()
+
     @property
     def is_timed(self) -> bool:
         """An event in the log is not due yet."""
@@ -49,7 +54,11 @@ class Waits:
 
     def set_timer(self, seconds: float, when_due: Callable[[], None]) -> None:
         """Call *when_due* after *seconds*."""
-        self._timer = asyncio.get_running_loop().call_later(seconds, when_due)
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._due, when_due)
+
+    def _due(self, when_due: Callable[[], None]) -> None:
+        self._timer = None
+        when_due()
 
     def end_timer(self) -> None:
         """The event is due, or due no more."""

@@ -5,7 +5,7 @@
                  ^ committable: the first unsettled offset; `dispatched` when there is none
 
 Only unsettled offsets are kept. What is settled at sight never enters, so a lane with a million events behind its
-cursor costs nothing here. `Partition` alone writes to a window.
+cursor costs nothing here. Lanes add to a window (held_offsets.py); `Partition` does the rest.
 """
 
 from collections import deque

@@ -12,6 +12,7 @@ from pipeline.core.lane_state import LaneState
 from pipeline.core.partition import Partition
 from pipeline.core.redaction import shown_url
 from pipeline.core.subscription import Subscription
+from pipeline.core.waiting import oldest_ms, waiting_in
 from pipeline.observability.absent import Absent, Known
 from pipeline.observability.status import (
     EVERY_LANE,
@@ -100,8 +101,8 @@ class WorkerReporter:
                 *(self._closed_partition(number) for number in closed),
             ),
             subscriptions=len(self._known.ids()),
-            queued_events=sum(len(lane.queue) for lane in _lanes(opened)),
-            queued_bytes=dispatcher.queued_bytes,
+            queued_events=sum(len(lane.events.queue) for lane in _lanes(opened)),
+            queued_bytes=dispatcher.memory.used,
             in_flight=dispatcher.deliver.slots.taken,
             warnings=tuple(self._warnings()),
         )
@@ -131,7 +132,7 @@ class WorkerReporter:
     def _oldest_left(self, partition: Partition) -> float:
         """The age of the oldest event that a lane has left to the log; stopped and paused lanes do not count."""
         stamps = (
-            lane.oldest_ms() for lane in partition.lanes.values() if lane.state in {LaneState.BEHIND, LaneState.FAILED}
+            oldest_ms(lane) for lane in partition.lanes.values() if lane.state in {LaneState.BEHIND, LaneState.FAILED}
         )
         oldest = min((stamp for stamp in stamps if stamp is not None), default=None)
         return 0.0 if oldest is None else max(0.0, self._dispatcher.clock.now() - oldest / 1000)
@@ -179,10 +180,10 @@ class WorkerReporter:
 
     def _lane(self, partition: Partition, lane: Lane) -> LaneReport:
         subscription = lane.subscription
-        waiting, oldest = lane.waiting(), lane.oldest_ms()
-        tried: list[InFlight | Shelved] = [*lane.in_flight.values()]
-        if lane.shelved is not None:
-            tried.append(lane.shelved)
+        events, waiting, oldest = lane.events, waiting_in(lane), oldest_ms(lane)
+        tried: list[InFlight | Shelved] = [*events.in_flight.values()]
+        if events.shelved is not None:
+            tried.append(events.shelved)
         most = max((each.tries for each in tried), key=lambda tries: tries.made, default=NO_TRIES)
         errors = [each.tries.error for each in tried if each.tries.error is not None]
         return LaneReport(
@@ -194,15 +195,15 @@ class WorkerReporter:
             waiting=waiting.at_most if waiting.is_exact else None,
             waiting_at_most=waiting.at_most,
             oldest_event_at=None if oldest is None else oldest / 1000,
-            queued=len(lane.queue),
-            queued_bytes=lane.queued_bytes,
-            in_flight=len(lane.in_flight),
+            queued=len(events.queue),
+            queued_bytes=events.queue.bytes,
+            in_flight=len(events.in_flight),
             attempt=most.made,
             first_attempt_at=most.first_at,
             not_before=min((each.not_before for each in tried if each.not_before), default=0.0),
             error=max(errors, key=lambda error: error.at, default=None),
             cause=lane.cause,
-            revision=lane.progress.revision,
+            revision=events.progress.revision,
             qos="" if subscription is None else subscription.qos.value,
             url="" if subscription is None else shown_url(subscription.url),
             warning=None if subscription is None else self._warning_of(subscription),

@@ -9,11 +9,13 @@ from typing import Any
 
 from pipeline.core.delivery import Delivery
 from pipeline.core.lane import Lane
+from pipeline.core.lane_events import LaneEvents
 from pipeline.core.lane_rows import LaneRows
 from pipeline.core.lease import Lease
 from pipeline.core.partition import Partition
 from pipeline.core.reconcile import Wishes
 from pipeline.core.runner import Runner
+from pipeline.core.unread import Unread
 from pipeline.core.window import Window
 from tests.simulation.actions import (
     CASTS,
@@ -85,7 +87,7 @@ MUTANTS = (
         Lane,
         "_write_row",
         was="row.add_done_callback(self._row_landed)",
-        becomes="row.add_done_callback(self._row_landed); self._release()",
+        becomes="row.add_done_callback(self._row_landed); self.events.held.release()",
         casts=("l", "b"),
         only=(Arrive, Answer, Commit, Checkpoint),
     ),
@@ -105,10 +107,10 @@ MUTANTS = (
     ),
     Mutant(
         "a lane that goes live passes over an offset",
-        Lane,
-        "join_stream",
-        was="max(self.progress.floor, self.next)",
-        becomes="max(self.progress.floor, self.next) + 1",
+        LaneEvents,
+        "end_reading",
+        was="self.next(self.unread.read_from)",
+        becomes="self.next(self.unread.read_from) + 1",
     ),
     Mutant(
         "the backlog hands over what the stream will bring",
@@ -128,13 +130,13 @@ MUTANTS = (
     ),
     Mutant(
         "a completion from before a replay settles",
-        Lane,
-        "move",
+        LaneEvents,
+        "_forget_flights",
         was="self.epoch += 1",
         becomes="pass",
         kind="commands",
     ),
-    Mutant("a row goes back", Lane, "next", was="max(self.progress.floor, min(", becomes="max(0, min("),
+    Mutant("a row goes back", LaneEvents, "next", was="max(self.progress.floor, min(", becomes="max(0, min("),
     Mutant(
         "a dead letter counts before it is confirmed",
         Delivery,
@@ -184,16 +186,16 @@ MUTANTS = (
     Mutant("a failed event is not kept", Lane, "_halt", was="if kept is not None", becomes="if False"),
     Mutant(
         "an event that is put back is not read again",
-        Lane,
-        "_keep",
-        was="min(self.read_from, flight.offset)",
+        Unread,
+        "stepped_back",
+        was="min(self.read_from, event.offset)",
         becomes="self.read_from",
         casts=("l",),
         only=(Arrive, Answer, Rows, Pass),
     ),
     Mutant(
         "an event in flight is read again",
-        Lane,
+        LaneEvents,
         "feed",
         was=" or event.offset in self.in_flight",
         becomes="",
@@ -203,7 +205,7 @@ MUTANTS = (
         "a replay is carried out once more after a restart",
         Wishes,
         "_reconcile",
-        was="subscription.revision <= lane.progress.revision",
+        was="subscription.revision <= lane.events.progress.revision",
         becomes="False",
         kind="commands",
         casts=("l",),
@@ -220,8 +222,8 @@ MUTANTS = (
     ),
     Mutant(
         "a claim that a stop cuts off is kept",
-        Lane,
-        "claim",
+        LaneEvents,
+        "unclaim",
         was="self.progress.unclaim(flight.offset)",
         becomes="pass",
         kind="stops",
@@ -249,8 +251,8 @@ MUTANTS = (
     ),
     Mutant(
         "an event that was claimed, and waits for the lease, is not handed back by a clean stop",
-        Lane,
-        "hand_back_claim",
+        LaneEvents,
+        "take_back_claim",
         was="self.progress.take_back(flight.offset)",
         becomes="pass",
         kind="stops",

@@ -16,6 +16,7 @@ from pipeline.core.partition import Partition
 from pipeline.core.ports import LaneLimits
 from pipeline.core.rate_limit import Pacing
 from pipeline.core.subscription import Qos, Rate, Subscription
+from pipeline.core.waiting import waiting_in
 from pipeline.observability.telemetry import Telemetry
 from tests.simulation.ledger import Ledger, ViolationError
 from tests.support.fakes import (
@@ -299,9 +300,9 @@ class Worker:
             if lane.subscription is not None and lane.subscription.qos.is_ordered:
                 self._check_one_in_flight(lane)
             self._check_waiting(lane)
-        queued = sum(lane.queued_bytes for lane in self.lanes)
-        if self.partition is not None and queued != self.dispatcher.queued_bytes:
-            raise ViolationError(f"{self.dispatcher.queued_bytes} bytes are booked, {queued} are queued")
+        queued = sum(lane.events.queue.bytes for lane in self.lanes)
+        if self.partition is not None and queued != self.dispatcher.memory.used:
+            raise ViolationError(f"{self.dispatcher.memory.used} bytes are booked, {queued} are queued")
 
     def _check_one_in_flight(self, lane: Lane) -> None:
         pending = [attempt for attempt in self.receiver.pending if attempt.subscription.id == lane.name]
@@ -310,14 +311,14 @@ class Worker:
 
     def _check_waiting(self, lane: Lane) -> None:
         """What the lane says of the number of its events that wait holds."""
-        waiting = len(lane.queue) + len(lane.in_flight)
+        waiting = len(lane.events.queue) + len(lane.events.in_flight)
         if lane.state.feed != "live" and self.partition is not None:
             waiting += sum(
-                record.key == lane.key and record.offset not in lane.in_flight
+                record.key == lane.key and record.offset not in lane.events.in_flight
                 for record in self.ledger.log.records
                 if lane.read_from <= record.offset < self.partition.dispatched
             )
-        told = lane.waiting()
+        told = waiting_in(lane)
         if told.at_most < waiting or (told.is_exact and told.at_most > waiting):
             raise ViolationError(f"{lane.name}: {waiting} events wait, and it is said: {told}")
 

@@ -311,21 +311,16 @@ class World:
         await self._settle(20)
 
     def _check_counters(self, owner: Worker) -> None:
-        if owner.slots.taken or owner.telemetry.in_flight or owner.dispatcher.queued_bytes:
+        if owner.slots.taken or owner.telemetry.in_flight or owner.dispatcher.memory.used:
             raise ViolationError(
                 f"at rest, yet {owner.slots.taken} slots, {owner.telemetry.in_flight} attempts and "
-                f"{owner.dispatcher.queued_bytes} bytes are booked"
+                f"{owner.dispatcher.memory.used} bytes are booked"
             )
 
     def _describe(self) -> str:
         owner = self.owner
         if owner is None:
             return "no worker"
-        lanes = [
-            f"{lane.name}: {lane.state} {lane.status.value} next {lane.next} read {lane.read_from} queue "
-            f"{len(lane.queue)} flights {sorted(lane.in_flight)} windowed {lane.windowed} runners {lane._runners}"
-            for lane in owner.lanes
-        ]
         partition = owner.partition
         window = None if partition is None else (partition.window.committable, partition.dispatched)
-        return f"window {window}, committed {self.ledger.committed}, position {owner.position}; " + "; ".join(lanes)
+        return f"window {window}, committed {self.ledger.committed}, position {owner.position}; {owner.lanes}"

@@ -28,7 +28,7 @@ async def test_events_of_a_lane_are_sent_one_at_a_time_and_in_order() -> None:
         await core.answer(offset, Delivered(204))
 
     assert core.telemetry.deliveries["delivered"] == 3
-    assert core.lane().progress.row is None, "a lane that keeps up costs no row"
+    assert core.lane().events.progress.row is None, "a lane that keeps up costs no row"
     await core.end()
 
 

@@ -70,11 +70,11 @@ async def test_waiting_ends_with_a_pause_and_with_a_drain() -> None:
     await core.stream(2)
     await core.wish(paused(subscription()))
     await core.land()
-    assert core.lane().in_flight == {}
+    assert core.lane().events.in_flight == {}
 
     await core.wish(resumed(subscription()))
     await core.read()
-    assert [*core.lane().in_flight] == [0]
+    assert [*core.lane().events.in_flight] == [0]
     await core.stop()
 
     following = await Core(before=core).open()

@@ -345,9 +345,9 @@ async def test_when_the_worker_is_full_its_largest_lanes_go_behind() -> None:
 
     assert core.lane("big").state.feed == "behind"
     assert core.lane("small").state.feed == "live"
-    assert 2 * core.dispatcher.queued_bytes <= 6_000
+    assert 2 * core.dispatcher.memory.used <= 6_000
     await core.end()
-    assert core.dispatcher.queued_bytes == 0
+    assert core.dispatcher.memory.used == 0
 
 
 @in_virtual_time

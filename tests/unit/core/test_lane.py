@@ -24,8 +24,8 @@ async def test_live_to_behind_the_window_holds_until_the_row_has_landed() -> Non
     await core.stream(1)
     await core.stream(5)
     lane = core.lane()
-    assert (lane.state.feed, lane.next, len(lane.queue), lane.windowed) == ("behind", 0, 0, 6)
-    assert core.dispatcher.queued_bytes == 0
+    assert (lane.state.feed, lane.next, len(lane.events.queue), len(lane.events.held)) == ("behind", 0, 0, 6)
+    assert core.dispatcher.memory.used == 0
     await core.stream(1)  # comes while the row is on its way
     assert core.prefix == 0
     await core.land()
@@ -63,7 +63,7 @@ async def test_a_lane_that_is_behind_reads_no_more_than_it_may_hold() -> None:
     await core.land()
     for _ in range(5):
         await core.read()
-        assert len(core.lane().queue) <= 4
+        assert len(core.lane().events.queue) <= 4
 
     assert core.lane().state.feed == "behind"
     assert core.pending == [0]
@@ -126,7 +126,7 @@ async def test_a_row_is_deleted_once_the_lane_is_live_and_the_commit_has_caught_
     await core.land()
 
     assert core.row_topic.rows == {}
-    assert core.lane().progress.row is None
+    assert core.lane().events.progress.row is None
     await core.end()
 
 
@@ -164,7 +164,7 @@ async def test_an_event_in_flight_is_not_sent_again_when_a_failed_lane_is_resume
     for offset in (1, 2, 0):
         await core.answer(offset)
     assert core.lane().status is Status.STARTED
-    assert core.lane().in_flight == {}
+    assert core.lane().events.in_flight == {}
     assert core.lane().next == 3
     await core.end()
 
@@ -319,10 +319,10 @@ async def test_a_replay_by_time_that_was_not_carried_out_is_carried_out_once_aft
     moves = 0
     lane, move = core.lane(), core.lane().move
 
-    def counted(place: int) -> None:
+    def counted(offset: int) -> None:
         nonlocal moves
         moves += 1
-        move(place)
+        move(offset)
 
     lane.move = counted  # type: ignore[method-assign] # counts how often it is moved
     await asyncio.sleep(2.0)
@@ -336,7 +336,7 @@ async def test_a_clean_stop_keeps_the_wait_between_two_tries() -> None:
     core = await Core(subscription()).open()
     await core.stream(1)
     await core.answer(0, BROKEN)
-    due = core.lane().in_flight[0].not_before
+    due = core.lane().events.in_flight[0].not_before
     drain = asyncio.create_task(core.stop())
     await settle()
     await core.land()
@@ -426,7 +426,7 @@ async def test_a_wait_longer_than_the_hold_costs_a_row_and_no_held_offset(qos: Q
     await core.land()
 
     lane = core.lane()
-    assert (lane.state.feed, lane.next, lane.windowed, len(lane.queue), lane.in_flight) == ("behind", 0, 0, 0, {})
+    assert (lane.state.feed, lane.next, lane.events.is_empty) == ("behind", 0, True)
     assert core.prefix == 3
     assert core.row_topic.rows[b"s"].attempt == 1
     assert core.pending == []

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from pipeline.core.model import Status
 from pipeline.core.partition import FAIR_STRETCHES, PATIENCE_SECONDS, PRESSURE_EVENTS
-from pipeline.core.ports import EVENT_OVERHEAD_BYTES, LaneLimits
+from pipeline.core.ports import LaneLimits
+from pipeline.core.queue_memory import EVENT_OVERHEAD_BYTES
 from tests.support.core import Core, subscription
 from tests.support.virtual_time import in_virtual_time
 
@@ -108,7 +109,7 @@ WORKER_BYTES = 10_000
 
 
 def queued(core: Core) -> int:
-    return sum(lane.queued_bytes for lane in core.partition.lanes.values())
+    return sum(lane.events.queue.bytes for lane in core.partition.lanes.values())
 
 
 async def lagging(*, but: str = "") -> Core:
@@ -132,7 +133,7 @@ async def answer_some(core: Core, name: str) -> None:
 @in_virtual_time
 async def test_lanes_that_are_behind_keep_to_the_memory_of_the_worker() -> None:
     core = await lagging()
-    assert queued(core) == core.dispatcher.queued_bytes
+    assert queued(core) == core.dispatcher.memory.used
     assert queued(core) <= WORKER_BYTES + len(NAMES) * EVENT_OVERHEAD_BYTES
     await core.end()
 
@@ -140,7 +141,7 @@ async def test_lanes_that_are_behind_keep_to_the_memory_of_the_worker() -> None:
 @in_virtual_time
 async def test_a_worker_that_is_full_of_events_for_hung_receivers_serves_the_others() -> None:
     core = await lagging(but="sub-5")
-    assert core.dispatcher.is_crowded
+    assert core.dispatcher.memory.is_full
     assert len([attempt for attempt in core.send.made if attempt.subscription.id == "sub-5"]) == 50
     await core.end()
 

@@ -9,7 +9,7 @@ from pipeline.core.lane_state import LaneState
 from pipeline.core.model import Status
 from pipeline.core.outcome import Failed, Rejected
 from pipeline.core.subscription import Qos, ReplayOffset, ReplayTimestamp, Skip, Subscription, Wish
-from pipeline.core.waiting import Waiting
+from pipeline.core.waiting import Waiting, waiting_in
 from tests.support.core import Core, paused, resumed, subscription
 from tests.support.fakes import MS_PER_OFFSET
 from tests.support.virtual_time import in_virtual_time, settle
@@ -73,7 +73,7 @@ async def with_a_first_unread_event_behind_anothers(spec: Subscription) -> Core:
     await core.stream(1, "other")
     await core.stream(2)
     await core.land()
-    assert (core.lane().next, core.lane().waiting().at_most) == (1, 2)
+    assert (core.lane().next, waiting_in(core.lane()).at_most) == (1, 2)
     return core
 
 
@@ -85,7 +85,7 @@ async def test_a_skip_of_another_subscriptions_event_passes_over_nothing() -> No
     await asyncio.sleep(1.1)  # the log is asked what is there
     await core.land()
     assert core.telemetry.drops["skipped"] == 0
-    assert (core.lane().next, core.lane().waiting().at_most) == (1, 2)
+    assert (core.lane().next, waiting_in(core.lane()).at_most) == (1, 2)
     await core.end()
 
 
@@ -270,13 +270,13 @@ async def test_the_events_of_a_deleted_subscription_do_not_count_as_waiting_for_
     core = await Core(spec).open()
     await core.stream(9)
     await core.land()
-    assert core.lane().waiting() == Waiting(9, is_exact=True)
+    assert waiting_in(core.lane()) == Waiting(9, is_exact=True)
     core.delete("s")
     core.hear()
     await core.wish(spec)
     await core.stream(5)
     assert core.lane().state is LaneState.BEHIND
-    assert core.lane().waiting() == Waiting(5, is_exact=True)
+    assert waiting_in(core.lane()) == Waiting(5, is_exact=True)
     await core.end()
 
 
@@ -375,7 +375,7 @@ async def test_a_replay_forward_that_discards_says_and_counts_what_it_discards(
     assert [offset for offset in core.pending if offset not in {2, 3, 4}] == [5], "what comes later is delivered"
     assert core.telemetry.drops["discarded"] == 2
     assert "discards its events from 0 up to 5 of partition 0" in caplog.text
-    assert core.lane().progress.revision == core.registry.known["s"].revision
+    assert core.lane().events.progress.revision == core.registry.known["s"].revision
     await core.end()
 
 
@@ -542,7 +542,7 @@ async def test_a_replay_by_time_repeats_nothing_in_a_partition_that_is_new() -> 
     await core.answer(2)
 
     assert core.send.offsets() == [0, 1, 2]
-    assert core.lane().progress.revision == 1
+    assert core.lane().events.progress.revision == 1
     await core.end()
 
 

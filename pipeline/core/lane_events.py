@@ -1,0 +1,244 @@
+"""Where the events of one lane are. What is done with them, and when, is decided in lane.py.
+
+In the order of offsets:
+
+    in flight (being sent, or waiting for another try)  ≤  queue  ≤  beyond: the log from `unread.read_from` on, or,
+                                                                     of a lane that is live, what the stream brings next
+
+`next`, the cursor, is the first of them. An event that came from the stream is also held by the partition's window,
+until it is settled or the row that covers it is durable.
+"""
+
+from collections.abc import Iterable
+
+from pipeline.core.held_offsets import HeldOffsets
+from pipeline.core.in_flight import OVERTAKEN, InFlight, Shelved, Tries
+from pipeline.core.lane_queue import LaneQueue
+from pipeline.core.model import Cursor, Event
+from pipeline.core.ports import Home, LaneServices
+from pipeline.core.progress import Progress
+from pipeline.core.unread import Unread
+
+
+class LaneEvents:
+    """The events of one lane. `Lane` alone changes them; others may look.
+
+    Args:
+        home: the lane's partition.
+        services: what all lanes of the worker share.
+        start: the offset before which nothing of the lane is unsettled.
+
+    Attributes:
+        queue: what no runner has taken.
+        in_flight: what runners have taken, by offset.
+        unread: what is in the log and not in memory; no meaning while the lane is live.
+        held: what the window holds.
+        progress: what is settled.
+        shelved: the tries of the next event, which is not in memory.
+        epoch: grows when a command moves the cursor; what is in flight from before counts no more.
+    """
+
+    __slots__ = ("_home", "epoch", "held", "in_flight", "progress", "queue", "shelved", "unread")
+
+    def __init__(self, home: Home, services: LaneServices, start: int) -> None:
+        self._home = home
+        self.queue = LaneQueue(services.limits, services.memory)
+        self.in_flight: dict[int, InFlight] = {}
+        self.unread = Unread(start)
+        self.held = HeldOffsets(home)
+        self.progress = Progress(start)
+        self.shelved: Shelved | None = None
+        self.epoch = 0
+
+    def __repr__(self) -> str:
+        """As `<LaneEvents in_flight=[40] queued=2 read_from=45 held=3>`."""
+        return (
+            f"<LaneEvents in_flight={[*self.in_flight]} queued={len(self.queue)} read_from={self.unread.read_from} "
+            f"held={len(self.held)}>"
+        )
+
+    # --------------------------------------------------------------- where they are
+
+    def next(self, beyond: int) -> int:
+        """The first offset that is not settled; what is not in memory begins at *beyond*.
+
+        At-most-once: an event that is claimed counts as settled.
+        """
+        return max(self.progress.floor, min([self._after_flights(beyond), *self.unclaimed()]))
+
+    def _after_flights(self, beyond: int) -> int:
+        first = self.queue.first
+        return beyond if first is None else first.offset
+
+    def unclaimed(self) -> list[int]:
+        """The offsets in flight that at-most-once has not claimed."""
+        return [offset for offset, flight in self.in_flight.items() if not flight.claimed]
+
+    @property
+    def is_empty(self) -> bool:
+        """None is in memory, and the window holds none."""
+        return not (self.queue or self.in_flight or self.held)
+
+    # --------------------------------------------------------------- from the stream or the log into the queue
+
+    def pass_by(self, event: Event) -> None:
+        """The stream has brought an event for a lane that reads the log."""
+        # The durable cursor is at or before it, so it is settled; but a row still under way has to land first.
+        if self.held.awaits_row:
+            self.held.add(event.offset)
+        self.unread.came(event)
+
+    def feed(self, events: Iterable[Event], end: int) -> None:
+        """The events of a stretch of the log that reaches from `unread.read_from`, or before it, to *end*."""
+        for event in events:
+            # Auto: of several in flight, one was put back and is read again; the others are still under way.
+            if event.offset < self.unread.read_from or event.offset in self.in_flight:
+                continue
+            if self.queue.is_full or self.queue.is_rationed:
+                self.unread.read_from = event.offset
+                return
+            self.queue.append(event)
+            self.unread.was_read(event)
+        self.unread.read_from = max(self.unread.read_from, end)
+
+    def end_reading(self) -> None:
+        """All before the stream's next event has been read, and the stream brings the others."""
+        self.progress.floor = self.next(self.unread.read_from)
+        self.unread.forget(self.unread.read_from)
+
+    # --------------------------------------------------------------- from the queue to a runner, and settled
+
+    def take(self) -> InFlight | None:
+        """Move the first event of the queue to those in flight; None if there is none."""
+        event = self.queue.popleft()
+        if event is None:
+            return None
+        offset = event.offset
+        flight = InFlight(event, offset, self.epoch)
+        if self.shelved is not None:
+            if self.shelved.offset == offset:
+                flight.tries = self.shelved.tries
+            self.shelved = None
+        self.in_flight[offset] = flight
+        return flight
+
+    def is_current(self, flight: InFlight) -> bool:
+        """Whether what becomes of the event counts. If a command has moved the cursor since, it is forgotten."""
+        if flight.epoch == self.epoch:
+            return True
+        if self.in_flight.get(flight.offset) is flight:
+            del self.in_flight[flight.offset]
+        return False
+
+    def settle(self, offset: int) -> None:
+        """The event in flight at *offset* is done."""
+        del self.in_flight[offset]
+        self.held.let_go(offset)
+        self.progress.settle(offset)
+
+    def claimed(self, offset: int) -> None:
+        """A durable row has passed the event at *offset*, which is in flight."""
+        self.held.let_go(offset)
+        self.progress.claim(offset)
+
+    def unclaim(self, flight: InFlight) -> None:
+        """The row that was to pass the event is not known to be durable, and the event was not sent."""
+        if self.in_flight.get(flight.offset) is flight:
+            flight.claimed = False
+            self.progress.unclaim(flight.offset)
+
+    def take_back_claim(self, flight: InFlight) -> bool:
+        """The event was claimed and provably not sent: the cursor steps back to it. Whether there was a claim."""
+        if not flight.claimed or flight.epoch != self.epoch:
+            return False
+        flight.claimed = False
+        self.progress.take_back(flight.offset)
+        return True
+
+    # --------------------------------------------------------------- back to the log
+
+    def empty_queue(self, beyond: int) -> None:
+        """What is queued is left to the log, where reading goes on: never before the cursor."""
+        self.unread.read_from = max(self.progress.floor, self._after_flights(beyond))
+        self.unread.left(self.queue)
+        self.queue.clear()
+
+    def put_back(self, flight: InFlight) -> None:
+        """The event leaves memory and will be read again, after the tries that it has had."""
+        self.remove(flight)
+        self.keep(flight)
+        if self.shelved is None or flight.offset < self.shelved.offset:
+            self.shelved = flight.shelved()
+
+    def remove(self, flight: InFlight) -> None:
+        """The event is in flight no more; it is to be kept, or was given up."""
+        del self.in_flight[flight.offset]
+
+    def keep(self, flight: InFlight) -> None:
+        """An event that was in flight will be read again, before all that was to be read."""
+        passes_others = bool(self.in_flight) or self.progress.settled_to > flight.offset
+        self.unread.stepped_back(flight.event, passes_others=passes_others)
+
+    def forget_tries(self) -> None:
+        """The next event begins anew, although it was tried."""
+        self.shelved = None
+
+    # --------------------------------------------------------------- commands: the queue is empty
+
+    def move(self, offset: int) -> None:
+        """Go on from *offset*, before or after the cursor; what is in flight counts no more."""
+        self._forget_flights()
+        self.unread.forget(self._home.dispatched)
+        self._go_on_from(offset)
+
+    def skip(self, offset: int) -> None:
+        """Pass over the event at *offset*, which is the next one; what is in flight goes on."""
+        skipped = self.in_flight.pop(offset, None)
+        if skipped is not None:
+            skipped.epoch = OVERTAKEN
+        else:
+            self.unread.skipped(offset, self._home.dispatched)
+        if self.shelved is not None and self.shelved.offset == offset:
+            self.shelved = None
+        self._go_on_from(max(self.unread.read_from, offset + 1))
+
+    def _go_on_from(self, offset: int) -> None:
+        self.progress.taken_back.clear()
+        self.unread.read_from = offset
+        self.progress.floor = min([offset, *self.unclaimed()])
+
+    def skip_to(self, offset: int) -> None:
+        """The log begins at *offset* now: there is nothing to be read before it."""
+        self.unread.read_from = max(self.unread.read_from, offset)
+        self.unread.forget(self._home.dispatched)
+
+    # --------------------------------------------------------------- the beginning and the end
+
+    def restore(self, row: Cursor, position: int) -> None:
+        """Take up a row after the partition was opened at *position*."""
+        self.progress.restore(row)
+        self.unread.read_from = row.next
+        self.unread.forget(position, row.event_ms)
+        if row.attempt:
+            tries = Tries(row.attempt, row.first_attempt_at, error=row.error)
+            self.shelved = Shelved(row.next, tries, row.not_before)
+
+    def abandon(self) -> int:
+        """None of them is owed any more. Returns how many were in memory."""
+        given_up = len(self.queue) + len(self.in_flight)
+        self._forget_flights()
+        self.queue.clear()
+        self.held.release()
+        self.progress.abandon(self._home.dispatched)
+        self.unread.forget(self._home.dispatched)
+        return given_up
+
+    def _forget_flights(self) -> None:
+        self.epoch += 1
+        self.in_flight.clear()
+        self.shelved = None
+
+    def close(self) -> None:
+        """The partition is closed: nothing that is in flight counts. It stays, for what is reported of it."""
+        self.epoch += 1
+        self.queue.clear()

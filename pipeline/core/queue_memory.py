@@ -1,0 +1,50 @@
+"""The memory that queued events take. Pure."""
+
+from typing import Final
+
+from pipeline.core.model import Event
+
+EVENT_OVERHEAD_BYTES: Final = 512
+"""What an event costs in memory beyond its body, roughly: record, key, headers."""
+
+
+def size_of(event: Event) -> int:
+    """What an event costs in memory, roughly."""
+    value = event.value
+    return EVENT_OVERHEAD_BYTES if value is None else EVENT_OVERHEAD_BYTES + len(value)
+
+
+class QueueMemory:
+    """What all queues of a worker take together. Each queue writes to it.
+
+    Args:
+        bound: how many bytes they may take.
+
+    Attributes:
+        used: how many bytes they take.
+    """
+
+    __slots__ = ("_bound", "used")
+
+    def __init__(self, bound: int) -> None:
+        self._bound = bound
+        self.used = 0
+
+    def __repr__(self) -> str:
+        """As `<QueueMemory 1,040 of 268,435,456 bytes>`."""
+        return f"<QueueMemory {self.used:,} of {self._bound:,} bytes>"
+
+    @property
+    def is_full(self) -> bool:
+        """The queues hold as much as they may."""
+        return self.used >= self._bound
+
+    @property
+    def is_over_its_bound(self) -> bool:
+        """They hold more."""
+        return self.used > self._bound
+
+    @property
+    def is_half_free(self) -> bool:
+        """They could hold as much again."""
+        return 2 * self.used <= self._bound
