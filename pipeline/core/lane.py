@@ -288,12 +288,13 @@ class Lane:
                 passed it already.
         """
         observer, partition = self._services.telemetry, flight.event.partition
-        self.events.remove(flight)
         if flight.claimed and has_arrived:
             observer.settled("dropped")
             observer.dropped("given-up", subscription=self.name, partition=partition, offset=flight.offset)
         else:
+            # While it is in flight: a row that is written at once must not pass it.
             self.hand_back_claim(flight)
+        self.events.remove(flight)
         cause = Cause(kind, message, flight.offset, self._services.clock.now(), flight.tries.summary())
         self._halt(LaneState.FAILED, cause, None if flight.claimed else flight)
         if self.subscription is not None:

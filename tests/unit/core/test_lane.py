@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from pipeline.core.lane_rows import CHECKPOINT_EVENTS
 from pipeline.core.model import Status
 from pipeline.core.outcome import Failed, Rejected, ServerError
 from pipeline.core.ports import LaneLimits
 from pipeline.core.subscription import Qos, ReplayOffset, ReplayTimestamp, Wish
-from tests.support.core import SLOW, Core, paused, resumed, subscription
+from tests.support.core import QUICK, SLOW, Core, paused, resumed, subscription
 from tests.support.virtual_time import in_virtual_time, settle
 
 BROKEN = Failed("broken off", may_have_arrived=True)
@@ -262,6 +263,27 @@ async def test_a_claim_that_a_stop_cuts_off_is_withdrawn() -> None:
     await drain
 
     assert core.send.made == []
+    assert core.row_topic.rows[b"s"].next == 0
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_failure_keeps_an_unsent_claim_however_far_the_log_was_read_since() -> None:
+    spec = subscription(qos=Qos.AT_MOST_ONCE, retry=replace(QUICK, enabled=False))
+    core = await Core(spec, subscription("other", qos=Qos.NONE)).open()
+    paused_spec = await core.wish(paused(spec))
+    await core.stream(1)
+    await core.stream(2 * CHECKPOINT_EVENTS, "other")
+    await core.wish(resumed(paused_spec))
+    await core.read(1)
+    await core.land()
+    assert 0 in core.pending
+
+    await core.read(CHECKPOINT_EVENTS + 10)
+    await core.answer(0, Failed("connection refused", may_have_arrived=False))
+    await core.land()
+
+    assert core.lane().status is Status.FAILURE
     assert core.row_topic.rows[b"s"].next == 0
     await core.end()
 
