@@ -45,7 +45,7 @@ async def _look(settings: Settings, definition: Definition, *, create: bool) -> 
     source = definition.source
     if findings.problems or findings.missing or not findings.is_complete or source.connection.embedded:
         return findings, None
-    keys = await newest_keys(source.connection, source.topic, findings.partitions, NEWEST)
+    keys = await newest_keys(source.connection, source.topic, NEWEST)
     async with opened_registry(settings, definition) as registry:
         ids = {subscription.id.encode() for subscription in registry.all()}
     return findings, Sample(sum(key in ids for key in keys), len(keys))

@@ -11,7 +11,7 @@ from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.config.definition import Definition
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.policy import Reason
-from pipeline.kafka.letters import Found, Wanted, newest
+from pipeline.kafka.letters import Found, Wanted, newest, opened_letters
 from pipeline.kafka.redrive import Redriven, Scope, opened_redrive
 from pipeline.kafka.topics import DeadLetterTopic
 from pipeline.subscriptions.fields import instant
@@ -40,11 +40,18 @@ def list_(limit: int, subscription: str | None, reason: Reason | None, since: st
     with errors_as_sentences():
         wanted = Wanted(subscription, reason, None if since is None else _milliseconds(since))
         _, definition = configured()
-        letters = asyncio.run(newest(_dead_letters(definition), limit, wanted))
+        letters = asyncio.run(_newest(_dead_letters(definition), limit, wanted))
     if output == "json":
         say(as_json([dataclasses.asdict(letter) for letter in letters]))
     else:
         say(as_table(COLUMNS, [_row(letter) for letter in letters]))
+
+
+async def _newest(dlq: DeadLetterTopic, limit: int, wanted: Wanted) -> list[Found]:
+    async with opened_letters(dlq) as reader:
+        for trouble in reader.troubles:
+            say(trouble, err=True)
+        return await newest(reader, limit, wanted)
 
 
 @command.command()
@@ -78,6 +85,8 @@ async def _redrive(
     redriven = skipped = 0
     dlq = _dead_letters(definition)
     async with opened_redrive(definition.source, dlq, app, scope, limit=limit, dry_run=dry_run) as run:
+        for trouble in run.reader.troubles:
+            say(trouble, err=True)
         async for result in run.run():
             say(_line(result, dry_run=dry_run))
             redriven += result.why_not is None

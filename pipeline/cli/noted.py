@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.cli.output import say
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.clock import shown_time
@@ -27,8 +28,10 @@ async def read_noted(settings: Settings, definition: Definition, subscription: s
         rows = await read_rows(source.connection, cursors_topic(settings.app), source.topic, keys)
     except BrokerError as error:
         return str(error)
+    for trouble in rows.troubles:
+        say(trouble, err=True)
     noted: Noted = {}
-    for row in rows:
+    for row in rows.found:
         noted.setdefault(row.key.decode(errors="replace"), []).append(row)
     return noted
 
@@ -64,7 +67,7 @@ def _words(row: Row) -> str:
     cursor, waiting = row.cursor, row.waiting_at_most
     if cursor is None:
         return f"UNREADABLE ROW in partition {row.partition}"
-    state = f"up to {waiting:,} waiting" if waiting else "up to date"
+    state = f"up to {waiting:,} waiting" if waiting else "up to date" if waiting == 0 else "waiting: not known"
     match cursor.status:
         case Status.FAILURE:
             since = None if cursor.cause is None else shown_time(cursor.cause.at)

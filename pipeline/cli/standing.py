@@ -21,10 +21,10 @@ from pipeline.config.settings import Settings
 from pipeline.core.errors import BrokerError, ConfigurationError
 from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Status
-from pipeline.kafka.admin import administration, partition_counts, unreachable
+from pipeline.kafka.admin import administration, find_partitions, partition_counts, unreachable
 from pipeline.kafka.event_count import EventCounter
 from pipeline.kafka.source_log import SourceLog
-from pipeline.kafka.topics import Source
+from pipeline.kafka.topics import Source, cursors_topic
 
 COUNT_SECONDS: Final = 5.0
 """How long events are counted. What is left then is told as offsets, with others' events: still an upper bound."""
@@ -118,7 +118,7 @@ async def standings(settings: Settings, definition: Definition, subscription: st
     """
     source = definition.source
     noted = await read_noted(settings, definition, subscription)
-    logs = await _logs(source)
+    unseen, logs = await _unseen(source, cursors_topic(settings.app)), await _logs(source)
     if isinstance(noted, str):
         return [Standing(number, None, None, log.end, noted) for number, log in logs.items()]
     rows = {row.partition: row.cursor for row in noted.get(subscription, [])}
@@ -126,7 +126,9 @@ async def standings(settings: Settings, definition: Definition, subscription: st
     committed = await _committed(source, settings.app, without)
     found = []
     for number, log in logs.items():
-        if number in rows:
+        if number in unseen:
+            found.append(Standing(number, None, None, log.end, unseen[number]))
+        elif number in rows:
             row = rows[number]
             found.append(
                 Standing(number, None, None, log.end, "its row can't be read")
@@ -140,6 +142,18 @@ async def standings(settings: Settings, definition: Definition, subscription: st
         else:
             found.append(Standing(number, None, None, log.end, "no worker has begun there"))
     return found
+
+
+async def _unseen(source: Source, rows: str) -> dict[int, str]:
+    """The partitions of which nobody can tell the end or the rows, and why."""
+    async with administration(source.connection) as admin:
+        found = await find_partitions(admin)
+    return {
+        number: f"partition {number} of topic {name} has no leader"
+        for name in (rows, source.topic)
+        if name in found
+        for number in found[name].leaderless
+    }
 
 
 async def _logs(source: Source) -> dict[int, LogBounds]:

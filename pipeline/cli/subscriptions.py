@@ -26,7 +26,7 @@ from pipeline.config.documents import parse_documents, read_documents
 from pipeline.core.errors import BrokerError, ConfigurationError, WebhooksError
 from pipeline.core.redaction import shown_url
 from pipeline.core.shown import safe
-from pipeline.kafka.topics import count_partitions, end_offset
+from pipeline.kafka.topics import end_offset, partitions_of
 from pipeline.subscriptions.resolve import replay_time_ms
 from pipeline.subscriptions.session import opened_store
 from pipeline.subscriptions.store import Change, SubscriptionStore
@@ -241,10 +241,11 @@ def replay(
 
     async def account(found: list[Standing]) -> list[Told]:
         definition = configured()[1]
-        numbers = [each.partition for each in found]
         places: dict[int, int | None] = {} if partition is None else {partition: offset}
         if since is not None:
-            places = await places_since(definition, numbers, replay_time_ms(since))
+            known = [each.partition for each in found if each.next is not None]
+            places = dict.fromkeys(each.partition for each in found)
+            places |= await places_since(definition, known, replay_time_ms(since))
         return await replayed(definition, subscription, found, places, discards=discard_waiting)
 
     said = Account(subscription, account, is_said_before=discard_waiting)
@@ -328,11 +329,13 @@ def _change(
 async def _has_place(place: Place) -> None:
     _, definition = configured()
     source = definition.source
-    count = await count_partitions(source.connection, source.topic)
-    if place.partition >= count:
+    found = await partitions_of(source.connection, source.topic)
+    if place.partition >= found.count:
         raise ConfigurationError(
-            f"partition: {place.partition} is not in topic {source.topic}; allowed: 0 to {count - 1}"
+            f"partition: {place.partition} is not in topic {source.topic}; allowed: 0 to {found.count - 1}"
         )
+    if place.partition in found.leaderless:
+        raise BrokerError(f"topic {source.topic}: partition {place.partition} has no leader; nothing was changed")
     end = await end_offset(source.connection, source.topic, place.partition)
     last = end - place.is_event
     if place.offset > last:

@@ -1,8 +1,9 @@
-"""An admin client of a cluster, and how many partitions its topics have."""
+"""An admin client of a cluster, the partitions of its topics, and which of them have no leader."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -16,6 +17,34 @@ from pipeline.kafka.unreachable import why_unreachable
 REQUEST_TIMEOUT_MS: Final = 10_000
 LEADER_SECONDS: Final = 10.0
 LEADER_PAUSE_SECONDS: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Partitions:
+    """The partitions of a topic.
+
+    Attributes:
+        count: how many there are.
+        leaderless: those that no broker leads now: all their replicas are down. Nothing can be asked of them.
+    """
+
+    count: int
+    leaderless: frozenset[int] = frozenset()
+
+    @property
+    def led(self) -> list[int]:
+        """Those that can be read and written."""
+        return [number for number in range(self.count) if number not in self.leaderless]
+
+    def troubles(self, topic: str) -> list[str]:
+        """A sentence about those without a leader, beginning with the topic; none if there are none."""
+        if not self.leaderless:
+            return []
+        numbers = ", ".join(map(str, sorted(self.leaderless)))
+        which, have, them = ("partition", "has", "it") if len(self.leaderless) == 1 else ("partitions", "have", "them")
+        return [
+            f"topic {topic}: {which} {numbers} {have} no leader; what is in {them} waits until a broker leads {them}"
+        ]
 
 
 @asynccontextmanager
@@ -45,8 +74,8 @@ async def _start(admin: AIOKafkaAdminClient, connection: KafkaConnection) -> Non
         raise BrokerError(_unusable(connection, reason)) from error
 
 
-async def partition_counts(admin: AIOKafkaAdminClient, names: Iterable[str] | None = None) -> dict[str, int]:
-    """The number of partitions of each topic, without topics that don't exist or have a partition without a leader.
+async def find_partitions(admin: AIOKafkaAdminClient, names: Iterable[str] | None = None) -> dict[str, Partitions]:
+    """The partitions of topics; those that don't exist, or that this user may not see, are left out.
 
     Args:
         admin: connected.
@@ -54,28 +83,36 @@ async def partition_counts(admin: AIOKafkaAdminClient, names: Iterable[str] | No
     """
     described: list[dict[str, Any]] = await admin.describe_topics(None if names is None else list(names))
     return {
-        each["topic"]: len(each["partitions"])
+        each["topic"]: Partitions(
+            len(each["partitions"]),
+            frozenset(partition["partition"] for partition in each["partitions"] if partition["leader"] < 0),
+        )
         for each in described
-        if not each["error_code"] and all(partition["leader"] >= 0 for partition in each["partitions"])
+        if not each["error_code"]
     }
 
 
-async def until_led(admin: AIOKafkaAdminClient, wanted: Mapping[str, int]) -> None:
-    """Wait until each topic has at least the *wanted* number of partitions, and each partition a leader.
+async def partition_counts(admin: AIOKafkaAdminClient, names: Iterable[str] | None = None) -> dict[str, int]:
+    """The number of partitions of each topic; see `find_partitions`."""
+    return {name: found.count for name, found in (await find_partitions(admin, names)).items()}
+
+
+async def until_led(admin: AIOKafkaAdminClient, wanted: Mapping[str, range]) -> None:
+    """Wait until each topic has the *wanted* partitions, each with a leader.
 
     Raises:
         BrokerError: that took too long.
     """
     try:
         async with asyncio.timeout(LEADER_SECONDS):
-            while not _are_led(wanted, await partition_counts(admin)):  # noqa: ASYNC110  # the broker sends no notice
+            while not _are_led(wanted, await find_partitions(admin)):  # noqa: ASYNC110  # the broker sends no notice
                 await asyncio.sleep(LEADER_PAUSE_SECONDS)
     except TimeoutError:
         raise BrokerError(f"topics {', '.join(sorted(wanted))}: created, but without leaders so far") from None
 
 
-def _are_led(wanted: Mapping[str, int], found: Mapping[str, int]) -> bool:
-    return all(found.get(name, 0) >= count for name, count in wanted.items())
+def _are_led(wanted: Mapping[str, range], found: Mapping[str, Partitions]) -> bool:
+    return all(name in found and set(numbers) <= set(found[name].led) for name, numbers in wanted.items())
 
 
 def unreachable(connection: KafkaConnection, error: Exception) -> str:

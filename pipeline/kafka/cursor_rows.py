@@ -12,13 +12,13 @@ from aiokafka.errors import KafkaError
 
 from pipeline.core.errors import BrokerError
 from pipeline.core.model import Cursor
-from pipeline.kafka.admin import unreachable
+from pipeline.kafka.admin import Partitions, unreachable
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.cursors import KEEP_ALIVE_KEY, SOURCE_KEY
 from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer, Sieve
 from pipeline.kafka.row_format import decode, read_topic_id
-from pipeline.kafka.topics import count_partitions
+from pipeline.kafka.topics import partitions_of
 
 logger = logging.getLogger(__name__)
 
@@ -32,36 +32,44 @@ class Row:
 
     Attributes:
         cursor: the row; None if it can't be read.
-        end: the end of the source topic's partition.
+        end: the end of the source topic's partition; None while that has no leader.
     """
 
     key: bytes
     partition: int
     cursor: Cursor | None
-    end: int
+    end: int | None
 
     @property
     def waiting_at_most(self) -> int | None:
         """The number of offsets between the row and the end; some may belong to other subscriptions."""
-        return None if self.cursor is None else max(0, self.end - self.cursor.next)
+        return None if self.cursor is None or self.end is None else max(0, self.end - self.cursor.next)
 
 
-async def read_rows(
-    connection: KafkaConnection, topic: str, source: str, keys: Iterable[bytes] | None = None
-) -> list[Row]:
-    """The committed rows of *topic*, of *keys* or all, sorted by key and partition.
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows, sorted by key and partition, and a sentence for partitions without a leader, whose rows can't be read."""
+
+    found: list[Row]
+    troubles: list[str]
+
+
+async def read_rows(connection: KafkaConnection, topic: str, source: str, keys: Iterable[bytes] | None = None) -> Rows:
+    """The committed rows of *topic*, of *keys* or all.
 
     Raises:
         BrokerError: the cluster can't be reached, has no such topic, or does not answer in time.
     """
-    async with _reader(connection, topic, None if keys is None else frozenset(keys)) as (consumer, found):
+    own, theirs = await partitions_of(connection, topic), await partitions_of(connection, source)
+    async with _reader(connection, topic, own, None if keys is None else frozenset(keys)) as (consumer, found):
         values = {at: value for at, value in found.items() if at[0] not in (KEEP_ALIVE_KEY, SOURCE_KEY)}
-        numbers = {partition for _, partition in values}
-        ends = await consumer.end_offsets([TopicPartition(source, number) for number in numbers])
-    return [
-        Row(key, partition, _decoded(value), ends[TopicPartition(source, partition)])
+        numbers = {partition for _, partition in values}.intersection(theirs.led)
+        ends = await consumer.end_offsets([TopicPartition(source, number) for number in numbers]) if numbers else {}
+    rows = [
+        Row(key, partition, _decoded(value), ends.get(TopicPartition(source, partition)))
         for (key, partition), value in sorted(values.items())
     ]
+    return Rows(rows, [*own.troubles(topic), *theirs.troubles(source)])
 
 
 async def read_topic_ids(connection: KafkaConnection, topic: str) -> dict[int, str]:
@@ -70,17 +78,17 @@ async def read_topic_ids(connection: KafkaConnection, topic: str) -> dict[int, s
     Raises:
         BrokerError: as for `read_rows`.
     """
-    async with _reader(connection, topic, frozenset({SOURCE_KEY})) as (_, values):
+    found_there = await partitions_of(connection, topic)
+    async with _reader(connection, topic, found_there, frozenset({SOURCE_KEY})) as (_, values):
         found = {partition: read_topic_id(value) for (_, partition), value in values.items()}
     return {partition: topic_id for partition, topic_id in found.items() if topic_id is not None}
 
 
 @asynccontextmanager
 async def _reader(
-    connection: KafkaConnection, topic: str, keys: frozenset[bytes] | None
+    connection: KafkaConnection, topic: str, partitions: Partitions, keys: frozenset[bytes] | None
 ) -> AsyncIterator[tuple[AIOKafkaConsumer, dict[tuple[bytes, int], bytes]]]:
     """A consumer, and the newest value of each key in each partition; of all keys if *keys* is None."""
-    count = await count_partitions(connection, topic)
     sieve = Sieve()
     sieve.keys = keys
     consumer = AIOKafkaConsumer(
@@ -94,7 +102,7 @@ async def _reader(
     try:
         async with asyncio.timeout(READ_SECONDS):
             await consumer.start()
-            values = await _read(consumer, [TopicPartition(topic, number) for number in range(count)])
+            values = await _read(consumer, [TopicPartition(topic, number) for number in partitions.led])
             # The sieve lets some records with other keys through.
             yield consumer, {at: value for at, value in values.items() if keys is None or at[0] in keys}
     except TimeoutError:

@@ -25,7 +25,7 @@ from aiokafka.errors import InvalidPartitionsError, KafkaError
 
 from pipeline.core.clock import Clock
 from pipeline.core.errors import BrokerError
-from pipeline.kafka.admin import administration, partition_counts, until_led
+from pipeline.kafka.admin import administration, find_partitions, partition_counts, until_led
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import client_of
 from pipeline.kafka.topic_ids import find_topic_id
@@ -48,7 +48,7 @@ class TopicClients(Protocol):
 
 
 class PartitionExpansion:
-    """Looks for new partitions of the source topic, and gives them to the pipeline's own topics.
+    """Gives new partitions of the source topic to the pipeline's own topics too, and logs which have no leader.
 
     Args:
         connection: of the source's cluster.
@@ -82,16 +82,19 @@ class PartitionExpansion:
             await self._clock.sleep(LOOK_SECONDS)
 
     async def _look(self, admin: AIOKafkaAdminClient) -> None:
-        counts = await partition_counts(admin, [self._source, *self._own])
+        found = await find_partitions(admin, [self._source, *self._own])
+        counts = {name: partitions.count for name, partitions in found.items()}
         count = counts.get(self._source)
         if count is None:
-            return  # some partition has no leader at the moment
+            return  # deleted, and not recreated yet
         # A topic that was deleted and recreated may be so long by now that no fetch is out of range.
         self._clients.learn_topic_id(await find_topic_id(client_of(admin), self._source))
         small = [name for name in self._own if counts.get(name, count) < count]
         problems = await grow(admin, dict.fromkeys(small, count))
+        troubles = [trouble for name, partitions in found.items() for trouble in partitions.troubles(name)]
         self._report(
             [f"{each}; new partitions of {self._source} are not delivered until it has them" for each in problems]
+            + troubles
         )
         if problems:
             return
@@ -130,13 +133,16 @@ async def grow(admin: AIOKafkaAdminClient, wanted: Mapping[str, int], *, validat
     Raises:
         BrokerError: new partitions get no leaders.
     """
+    before = await partition_counts(admin, wanted) if wanted else {}
     for name, count in wanted.items():
+        # Don't wait for the old ones: they may have no leader for long.
+        new = range(before.get(name, 0), count)
         try:
             await admin.create_partitions({name: NewPartitions(count)}, validate_only=validate_only)
         except InvalidPartitionsError as error:
             # Usually another worker was faster, and not every broker knows yet. Otherwise the number stays too low.
             try:
-                await until_led(admin, {name: count})
+                await until_led(admin, {name: new})
             except BrokerError:
                 return [_refused(name, count, error)]
         except KafkaError as error:
@@ -145,7 +151,7 @@ async def grow(admin: AIOKafkaAdminClient, wanted: Mapping[str, int], *, validat
             if not validate_only:
                 logger.info("topic %s: now has %d partitions, as many as its source", name, count)
         if not validate_only:
-            await until_led(admin, {name: count})
+            await until_led(admin, {name: new})
     return []
 
 

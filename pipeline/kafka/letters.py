@@ -16,7 +16,7 @@ from pipeline.core.record_headers import DEAD_LETTER_PREFIX
 from pipeline.kafka.dead_letters import letter_time
 from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
-from pipeline.kafka.topics import DeadLetterTopic, count_partitions
+from pipeline.kafka.topics import DeadLetterTopic, partitions_of
 
 POLL_MS: Final = 500
 BATCH: Final = 200
@@ -72,14 +72,18 @@ class LetterReader:
 
     Args:
         topic: the dead-letter topic.
-        consumer: started, and assigned to every partition.
+        consumer: started, and assigned to every partition that has a leader.
         ends: by partition, the offset at which reading ends.
+        troubles: sentences about the partitions that can't be read now.
     """
 
-    def __init__(self, topic: str, consumer: AIOKafkaConsumer, ends: Mapping[int, int]) -> None:
+    def __init__(
+        self, topic: str, consumer: AIOKafkaConsumer, ends: Mapping[int, int], troubles: Sequence[str] = ()
+    ) -> None:
         self._topic = topic
         self._consumer = consumer
         self.ends = ends
+        self.troubles = troubles
 
     async def batches(self, number: int, start: int) -> AsyncIterator[Sequence[Event]]:
         """The letters of partition *number* in log order, from *start* or the first that still exists.
@@ -116,7 +120,7 @@ class LetterReader:
 
 @asynccontextmanager
 async def opened_letters(dlq: DeadLetterTopic, group: str | None = None) -> AsyncIterator[LetterReader]:
-    """A reader of all partitions.
+    """A reader of all partitions that have a leader.
 
     Args:
         dlq: the topic and its cluster.
@@ -125,9 +129,8 @@ async def opened_letters(dlq: DeadLetterTopic, group: str | None = None) -> Asyn
     Raises:
         BrokerError: the cluster can't be reached, or the topic does not exist or can't be read.
     """
-    partitions = [
-        TopicPartition(dlq.topic, number) for number in range(await count_partitions(dlq.connection, dlq.topic))
-    ]
+    found = await partitions_of(dlq.connection, dlq.topic)
+    partitions = [TopicPartition(dlq.topic, number) for number in found.led]
     consumer = AIOKafkaConsumer(
         group_id=group,
         enable_auto_commit=False,
@@ -139,8 +142,9 @@ async def opened_letters(dlq: DeadLetterTopic, group: str | None = None) -> Asyn
     try:
         await consumer.start()
         consumer.assign(partitions)
-        ends = await consumer.end_offsets(partitions)
-        yield LetterReader(dlq.topic, consumer, {each.partition: end for each, end in ends.items()})
+        ends = await consumer.end_offsets(partitions) if partitions else {}
+        troubles = found.troubles(dlq.topic)
+        yield LetterReader(dlq.topic, consumer, {each.partition: end for each, end in ends.items()}, troubles)
     except KafkaError as error:
         raise BrokerError(f"topic {dlq.topic}: {error}") from error
     finally:
@@ -171,23 +175,22 @@ class Wanted:
 ANY: Final = Wanted()
 
 
-async def newest(dlq: DeadLetterTopic, limit: int, wanted: Wanted = ANY) -> list[Found]:
+async def newest(reader: LetterReader, limit: int, wanted: Wanted = ANY) -> list[Found]:
     """The newest *limit* letters that pass the filter, oldest first.
 
     Raises:
-        BrokerError: as for `opened_letters`.
+        BrokerError: as for `LetterReader.batches`.
     """
     found: list[tuple[int, int, int, Found]] = []
-    async with opened_letters(dlq) as reader:
-        for number, end in reader.ends.items():
-            # There is no index: a filter has to look at every letter.
-            start = max(0, end - limit) if wanted == ANY else 0
-            async for batch in reader.batches(number, start):
-                facts = ((each, read_facts(each)) for each in batch)
-                found += [
-                    (letter.timestamp, number, letter.offset, fact)
-                    for letter, fact in facts
-                    if wanted.matches(letter, fact)
-                ]
-                found = sorted(found, key=lambda each: each[:3])[-limit:]
+    for number, end in reader.ends.items():
+        # There is no index: a filter has to look at every letter.
+        start = max(0, end - limit) if wanted == ANY else 0
+        async for batch in reader.batches(number, start):
+            facts = ((each, read_facts(each)) for each in batch)
+            found += [
+                (letter.timestamp, number, letter.offset, fact)
+                for letter, fact in facts
+                if wanted.matches(letter, fact)
+            ]
+            found = sorted(found, key=lambda each: each[:3])[-limit:]
     return [each for *_, each in found]

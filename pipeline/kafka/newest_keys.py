@@ -11,28 +11,32 @@ from pipeline.kafka.admin import unreachable
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
+from pipeline.kafka.topics import partitions_of
 
 READ_SECONDS: Final = 10.0
 POLL_MS: Final = 500
 
 
-async def newest_keys(connection: KafkaConnection, topic: str, partitions: int, count: int) -> list[bytes | None]:
+async def newest_keys(connection: KafkaConnection, topic: str, count: int) -> list[bytes | None]:
     """The keys of about the newest *count* records, equally many from each partition; fewer if its log is shorter.
+
+    Partitions without a leader are left out.
 
     Raises:
         BrokerError: the records can't be read in time.
     """
+    led = (await partitions_of(connection, topic)).led
     consumer = AIOKafkaConsumer(
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
         **connection.client_options(),
     )
-    tps = [TopicPartition(topic, number) for number in range(partitions)]
+    tps = [TopicPartition(topic, number) for number in led]
     try:
         async with asyncio.timeout(READ_SECONDS):
             await consumer.start()
-            return await _read(consumer, tps, max(1, count // partitions))
+            return await _read(consumer, tps, max(1, count // len(tps))) if tps else []
     except TimeoutError:
         raise BrokerError(f"topic {topic}: could not be read within {READ_SECONDS:.0f} s") from None
     except (KafkaError, OSError) as error:

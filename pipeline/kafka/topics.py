@@ -7,7 +7,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from pipeline.core.errors import BrokerError
-from pipeline.kafka.admin import administration, partition_counts, unreachable
+from pipeline.kafka.admin import Partitions, administration, find_partitions, unreachable
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
@@ -54,17 +54,22 @@ def tokens_topic(app: str) -> str:
     return f"{app}-tokens-changelog"
 
 
-async def count_partitions(connection: KafkaConnection, topic: str) -> int:
-    """The number of partitions of a topic.
+async def partitions_of(connection: KafkaConnection, topic: str) -> Partitions:
+    """The partitions of a topic.
 
     Raises:
         BrokerError: the cluster can't be reached, or has no such topic.
     """
     async with administration(connection) as admin:
-        partitions = (await partition_counts(admin)).get(topic)
-    if partitions is None:
+        found = (await find_partitions(admin)).get(topic)
+    if found is None:
         raise BrokerError(missing(connection, topic))
-    return partitions
+    return found
+
+
+async def count_partitions(connection: KafkaConnection, topic: str) -> int:
+    """How many partitions a topic has, with a leader or without. Raises as `partitions_of` does."""
+    return (await partitions_of(connection, topic)).count
 
 
 async def end_offset(connection: KafkaConnection, topic: str, partition: int) -> int:

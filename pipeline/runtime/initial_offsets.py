@@ -18,7 +18,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaError
 
 from pipeline.core.errors import BrokerError
-from pipeline.kafka.admin import administration, partition_counts, unreachable
+from pipeline.kafka.admin import administration, find_partitions, unreachable
 from pipeline.kafka.cursor_rows import read_topic_ids
 from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
@@ -49,6 +49,7 @@ async def fix_beginning(source: Source, group: str, partitions: int) -> dict[int
     known = await _noted_topic_ids(source, group) if new else {}
     noted = {number: known[number] for number in new if number in known}
     if source.auto_offset_reset == "latest" and len(new) == partitions:
+        await _refuse_without_leaders(source, group)
         if not noted:
             await _commit_ends(source, group, places)
         elif await _is_of(source, noted):
@@ -62,10 +63,29 @@ async def fix_beginning(source: Source, group: str, partitions: int) -> dict[int
     return noted
 
 
+async def _refuse_without_leaders(source: Source, group: str) -> None:
+    """Nobody tells the end of a partition without a leader: one without an offset would be read from its beginning.
+
+    Raises:
+        BrokerError: names it.
+    """
+    async with administration(source.connection) as admin:
+        found = await find_partitions(admin)
+    troubles = [
+        trouble
+        for name in (source.topic, cursors_topic(group))
+        if name in found
+        for trouble in found[name].troubles(name)
+    ]
+    if troubles:
+        why = "the first worker starts when each has one, for with autoOffsetReset latest it begins at their ends"
+        raise BrokerError("\n".join((*troubles, f"topic {source.topic}: {why}")))
+
+
 async def _noted_topic_ids(source: Source, app: str) -> dict[int, str]:
     topic = cursors_topic(app)
     async with administration(source.connection) as admin:
-        exists = topic in await partition_counts(admin)
+        exists = topic in await find_partitions(admin)
     # The embedded broker has no topic ids.
     return await read_topic_ids(source.connection, topic) if exists and not source.connection.embedded else {}
 

@@ -3,13 +3,14 @@
 `webhooks check` prints them; a worker runs the check before it starts (worker.py).
 """
 
-from collections.abc import Container
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from pipeline.config.definition import Definition
 from pipeline.core.errors import BrokerError
-from pipeline.kafka.admin import administration, partition_counts
-from pipeline.kafka.topics import cursors_topic, subscriptions_topic, tokens_topic
+from pipeline.kafka.admin import Partitions, administration, find_partitions
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.topics import DeadLetterTopic, cursors_topic, subscriptions_topic, tokens_topic
 from pipeline.runtime.rights import Right, Rights, missing_rights
 from pipeline.runtime.topics import check_topics, ensure_topics
 
@@ -55,32 +56,41 @@ async def examine(definition: Definition, app: str, *, create: bool) -> Findings
     Raises:
         BrokerError: a cluster can't be reached.
     """
-    before = await _counts(definition)
+    source, dlq = definition.source, definition.dlq
+    before = await _topics(source.connection)
     look = ensure_topics if create else check_topics
     problems = await look(definition, app, [tokens_topic(app)])
-    after = await _counts(definition)
-    partitions = after.get(definition.source.topic, 0)
+    after = await _topics(source.connection)
+    of_dead_letters = {} if dlq is None else await _topics(dlq.connection)
+    partitions = after[source.topic].count if source.topic in after else 0
     rights = await missing_rights(definition, app, range(max(1, partitions)))
     # If this user may not see or create a topic, the missing right explains more than its consequences.
     unseen = {right.subject for right in rights.needed}
-    facts = [*_of_source(definition, app, before, after, rights), *_of_dead_letters(definition)]
+    facts = [*_of_source(definition, app, before, after, rights), *_of_dead_letters(dlq, of_dead_letters)]
+    leaderless = _leaderless((source.topic, *_own_topics(app)), after)
+    if dlq is not None:
+        leaderless += _leaderless([dlq.topic], of_dead_letters)
     return Findings(
         facts=tuple(fact for fact in facts if _subject(fact) not in {*unseen, *map(_subject, problems)}),
         problems=tuple(problem for problem in problems if _subject(problem) not in unseen),
         missing=rights.needed,
-        warnings=tuple(map(str, rights.useful)),
+        warnings=(*map(str, rights.useful), *leaderless),
         partitions=partitions,
         is_complete=all(name in after for name in _own_topics(app)),
     )
 
 
-async def _counts(definition: Definition) -> dict[str, int]:
-    async with administration(definition.source.connection) as admin:
-        return await partition_counts(admin)
+async def _topics(connection: KafkaConnection) -> dict[str, Partitions]:
+    async with administration(connection) as admin:
+        return await find_partitions(admin)
+
+
+def _leaderless(names: Iterable[str], found: Mapping[str, Partitions]) -> list[str]:
+    return [trouble for name in names if name in found for trouble in found[name].troubles(name)]
 
 
 def _of_source(
-    definition: Definition, app: str, before: Container[str], after: dict[str, int], rights: Rights
+    definition: Definition, app: str, before: Container[str], after: Mapping[str, Partitions], rights: Rights
 ) -> list[str]:
     source = definition.source
     facts = [
@@ -88,7 +98,7 @@ def _of_source(
         f"Kafka at {','.join(source.connection.bootstrap_servers)}: reachable",
     ]
     if source.topic in after:
-        facts.append(f"topic {source.topic}: exists, {_partitions(after[source.topic])}")
+        facts.append(f"topic {source.topic}: exists, {_partitions(after[source.topic].count)}")
         unread = {right.name for right in rights.useful if right.operation == "DESCRIBE_CONFIGS"}
         facts += [
             f"topic {name}: {_state(name, before, after)}{'' if name in unread else ', compacted'}"
@@ -97,20 +107,21 @@ def _of_source(
     return facts
 
 
-def _of_dead_letters(definition: Definition) -> list[str]:
-    if definition.dlq is None:
+def _of_dead_letters(dlq: DeadLetterTopic | None, found: Mapping[str, Partitions]) -> list[str]:
+    if dlq is None:
         return ["no dead-letter topic: an event that would go there puts its subscription into FAILURE instead"]
-    return [f"topic {definition.dlq.topic}: exists, dead letters can be written"]
+    can_be_written = dlq.topic in found and bool(found[dlq.topic].led)
+    return [f"topic {dlq.topic}: exists{', dead letters can be written' if can_be_written else ''}"]
 
 
 def _own_topics(app: str) -> tuple[str, ...]:
     return subscriptions_topic(app), cursors_topic(app), tokens_topic(app)
 
 
-def _state(name: str, before: Container[str], after: dict[str, int]) -> str:
+def _state(name: str, before: Container[str], after: Mapping[str, Partitions]) -> str:
     if name not in after:
         return "does not exist and may be created"
-    return f"{'exists' if name in before else 'created'}, {_partitions(after[name])}"
+    return f"{'exists' if name in before else 'created'}, {_partitions(after[name].count)}"
 
 
 def _partitions(count: int) -> str:

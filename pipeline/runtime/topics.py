@@ -136,7 +136,7 @@ async def _create(admin: AIOKafkaAdminClient, needed: Sequence[_Needed], *, crea
         elif create:
             logger.info("topic %s: created", name)
     if create and not problems:
-        await until_led(admin, {each.name: each.partitions for each in needed})
+        await until_led(admin, {each.name: range(each.partitions) for each in needed})
     return problems
 
 
@@ -183,7 +183,7 @@ async def _examine_dead_letters(connection: KafkaConnection, topic: str) -> list
 
 
 async def _why_not_writable(connection: KafkaConnection, topic: str) -> list[str]:
-    """Ask the leader of partition 0 to append nothing.
+    """Ask the leader of some partition to append nothing.
 
     A broker checks the right to write before it examines the records. INVALID_RECORD therefore means that the right
     exists, and nothing was written. Only a real record can reveal other problems (its size, missing replicas).
@@ -192,10 +192,12 @@ async def _why_not_writable(connection: KafkaConnection, topic: str) -> list[str
     try:
         await client.bootstrap()
         await client.set_topics([topic])
-        leader = client.cluster.leader_for_partition(TopicPartition(topic, 0))
-        if leader is None or leader < 0:
-            return [f"topic {topic}: partition 0 has no leader; dead letters could not be written"]
-        request = ProduceRequest(None, -1, REQUEST_TIMEOUT_MS, [(topic, [(0, b"")])])
+        led = client.cluster.available_partitions_for_topic(topic)
+        if not led:
+            return []  # who could say it is away; preflight.py warns of that
+        number = min(led)
+        leader = client.cluster.leader_for_partition(TopicPartition(topic, number))
+        request = ProduceRequest(None, -1, REQUEST_TIMEOUT_MS, [(topic, [(number, b"")])])
         answer = await client.send(leader, request)
         code = answer.topics[0][1][0][1]
     except (KafkaError, OSError) as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from pipeline.kafka.letters import newest
+from pipeline.kafka.letters import newest, opened_letters
 from pipeline.kafka.redrive import ALL, opened_redrive
 from pipeline.kafka.topics import Source
 from pipeline.runtime.initial_offsets import fix_beginning
@@ -137,7 +137,8 @@ async def test_a_dead_letter_of_an_aborted_transaction_is_none(
         await aborts.abort_transaction()
         await kafka.produce(dlq.topic, (b"sub-1", b"a letter"))
 
-        assert [letter.place for letter in await newest(dlq, 10)] == [f"{dlq.topic}-0-2"]
+        async with opened_letters(dlq) as reader:
+            assert [letter.place for letter in await newest(reader, 10)] == [f"{dlq.topic}-0-2"]
         async with opened_redrive(found.definition.source, dlq, name, ALL, limit=None, dry_run=False) as redrive:
             assert [letter.letter.place async for letter in redrive.run()] == [f"{dlq.topic}-0-2"]
         assert [record.value for record in await kafka.read(found.topic)] == [b"a letter"]

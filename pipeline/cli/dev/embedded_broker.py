@@ -19,6 +19,8 @@ from pipeline.core.errors import BrokerError
 
 ALL_BROKERS: Final = -1
 """Means every broker."""
+NOBODY: Final = -1
+"""Means no broker."""
 
 
 class Request(IntEnum):
@@ -92,6 +94,13 @@ class EmbeddedBroker:
         code = self._library.rd_kafka_mock_topic_create(self._running(), name.encode(), partitions, replicas)
         self._check(code, f"topic {name}")
 
+    def lead(self, topic: str, partition: int, broker: int | None) -> None:
+        """Let a broker lead a partition; with None nobody does. Its events stay."""
+        code = self._library.rd_kafka_mock_partition_set_leader(
+            self._running(), topic.encode(), partition, NOBODY if broker is None else broker
+        )
+        self._check(code, f"{topic}-{partition}")
+
     def fail_next(self, request: Request, errors: Sequence[int]) -> None:
         """Answer the next requests of one kind with these Kafka error codes, in this order; 0 lets a request pass."""
         codes = (ctypes.c_int * len(errors))(*errors)
@@ -147,6 +156,10 @@ _SIGNATURES: Final[dict[str, tuple[type | None, list[type]]]] = {
     "rd_kafka_mock_cluster_destroy": (None, [_HANDLE]),
     "rd_kafka_mock_cluster_bootstraps": (ctypes.c_char_p, [_HANDLE]),
     "rd_kafka_mock_topic_create": (ctypes.c_int, [_HANDLE, ctypes.c_char_p, ctypes.c_int, ctypes.c_int]),
+    "rd_kafka_mock_partition_set_leader": (
+        ctypes.c_int,
+        [_HANDLE, ctypes.c_char_p, ctypes.c_int32, ctypes.c_int32],
+    ),
     "rd_kafka_mock_group_initial_rebalance_delay_ms": (None, [_HANDLE, ctypes.c_int32]),
     "rd_kafka_mock_push_request_errors_array": (None, [_HANDLE, ctypes.c_int16, ctypes.c_size_t, _HANDLE]),
     "rd_kafka_mock_broker_set_rtt": (ctypes.c_int, [_HANDLE, ctypes.c_int32, ctypes.c_int]),

@@ -1,0 +1,99 @@
+"""A partition without a leader: its events wait, and everything else goes on. Only an unknown topic is a refusal."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from cryptography.fernet import Fernet
+
+from pipeline.cli.standing import standings
+from pipeline.config.definition import Definition
+from pipeline.config.settings import Settings
+from pipeline.core.errors import BrokerError
+from pipeline.kafka.cursor_rows import read_rows
+from pipeline.kafka.letters import newest, opened_letters
+from pipeline.kafka.newest_keys import newest_keys
+from pipeline.kafka.topics import DeadLetterTopic, Source, count_partitions
+from pipeline.runtime.initial_offsets import fix_beginning
+from pipeline.runtime.preflight import examine
+from pipeline.runtime.topics import ensure_topics
+from tests.support.brokers import TestBroker
+
+
+@pytest.fixture
+async def definition(embedded: TestBroker, unique_name: Callable[[str], str]) -> Definition:
+    """Topics of three partitions, each with one that nobody leads."""
+    assert embedded.mock is not None
+    app = unique_name("app")
+    source, dlq = f"{app}.events", f"{app}.dlq"
+    for name in (source, dlq, f"{app}.cursors", f"{app}-tokens-changelog"):
+        await embedded.create_topic(name, 3)
+    await embedded.create_topic(f"{app}.subscriptions", 1)
+    for name in (source, dlq):
+        embedded.mock.lead(name, 1, None)
+    return Definition(app, Source(embedded.connection, source), DeadLetterTopic(embedded.connection, dlq))
+
+
+async def test_a_topic_whose_partition_has_no_leader_exists(embedded: TestBroker, definition: Definition) -> None:
+    assert await count_partitions(embedded.connection, definition.source.topic) == 3
+    assert await ensure_topics(definition, definition.name, [f"{definition.name}-tokens-changelog"]) == []
+
+
+async def test_a_worker_is_told_which_partitions_have_no_leader(definition: Definition) -> None:
+    findings = await examine(definition, definition.name, create=True)
+    assert findings.problems == ()
+    assert findings.partitions == 3
+    assert findings.warnings == (
+        f"topic {definition.source.topic}: partition 1 has no leader; what is in it waits until a broker leads it",
+        f"topic {definition.name}.dlq: partition 1 has no leader; what is in it waits until a broker leads it",
+    )
+
+
+async def test_dead_letters_of_the_other_partitions_are_read(embedded: TestBroker, definition: Definition) -> None:
+    dlq = definition.dlq
+    assert dlq is not None
+    await embedded.produce(dlq.topic, (b"sub-1", b"a"), partition=2)
+    async with opened_letters(dlq) as reader:
+        assert [letter.place for letter in await newest(reader, 10)] == [f"{dlq.topic}-2-0"]
+        assert reader.troubles == [
+            f"topic {dlq.topic}: partition 1 has no leader; what is in it waits until a broker leads it"
+        ]
+
+
+async def test_keys_and_rows_of_the_other_partitions_are_read(embedded: TestBroker, definition: Definition) -> None:
+    source, cursors = definition.source, f"{definition.name}.cursors"
+    row = b'{"next":3,"status":"started"}'
+    for number in range(3):
+        await embedded.produce(cursors, (b"sub-1", row), partition=number)
+    assert embedded.mock is not None
+    embedded.mock.lead(cursors, 0, None)
+    await embedded.produce(source.topic, (b"sub-1", b"a"), partition=2)
+
+    assert await newest_keys(source.connection, source.topic, 10) == [b"sub-1"]
+    rows = await read_rows(source.connection, cursors, source.topic)
+    assert [(each.partition, each.end, each.waiting_at_most) for each in rows.found] == [(1, None, None), (2, 1, 0)]
+    assert [trouble.split(";")[0] for trouble in rows.troubles] == [
+        f"topic {cursors}: partition 0 has no leader",
+        f"topic {source.topic}: partition 1 has no leader",
+    ]
+
+
+async def test_where_a_subscription_stands_is_said_of_the_other_partitions(
+    definition: Definition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEBHOOKS_SECRET_KEYS", Fernet.generate_key().decode())
+    monkeypatch.setenv("WEBHOOKS_API", "api.json")
+    settings = Settings(app=definition.name)
+    found = await standings(settings, definition, "sub-1")
+    assert [(each.partition, each.unknown) for each in found] == [
+        (0, "no worker has begun there"),
+        (1, f"partition 1 of topic {definition.source.topic} has no leader"),
+        (2, "no worker has begun there"),
+    ]
+
+
+async def test_a_first_worker_that_begins_at_the_ends_needs_them_all(definition: Definition) -> None:
+    topic = definition.source.topic
+    with pytest.raises(BrokerError, match=rf"^topic {topic}: partition 1 has no leader; .*\ntopic {topic}: the first"):
+        await fix_beginning(replace(definition.source, auto_offset_reset="latest"), definition.name, 3)
+    assert await fix_beginning(replace(definition.source, auto_offset_reset="earliest"), definition.name, 3) == {}
