@@ -24,9 +24,10 @@ from pipeline.core.errors import ConfigurationError, WebhooksError
 from pipeline.core.patches import check_patches
 from pipeline.http import connection
 from pipeline.kafka import internals, records
+from pipeline.observability.instruments import LineLimit
 from pipeline.observability.logs import Facts, logging_config
 from pipeline.runtime import consumer
-from pipeline.runtime.allowance import Allowance
+from pipeline.runtime.allowance import LOOK_SECONDS, Allowance
 from pipeline.runtime.consumer import DeliveryApp
 from pipeline.runtime.initial_offsets import fix_beginning
 from pipeline.runtime.open_files import raise_limit, shortage
@@ -36,8 +37,8 @@ from pipeline.web.waiting import waiting_pages
 
 logger = logging.getLogger(__name__)
 
-RIGHTS_PAUSE_SECONDS: Final = 2.0
-"""Between two looks at the rights, before the worker starts."""
+LOOK_PAUSE_SECONDS: Final = 2.0
+"""Between two looks at what the worker waits for before it starts."""
 
 PATCHES: Final = (*records.PATCHES, *internals.PATCHES, *connection.PATCHES, *consumer.PATCHES, *server.PATCHES)
 """What is changed in libraries; a worker starts only if all of it takes."""
@@ -101,8 +102,8 @@ def create_worker_app(settings: Settings, *, with_web: bool = False) -> Delivery
 async def _prepare(settings: Settings, definition: Definition, limit: int, *, with_web: bool) -> dict[int, str]:
     """See to the surroundings of a worker; returns what `fix_beginning` does."""
     findings = await examine(definition, settings.app, create=True)
-    if findings.missing and not findings.problems:
-        findings = await _until_allowed(settings, definition, findings, with_web=with_web)
+    if _waits(findings):
+        findings = await _until_possible(settings, definition, findings, with_web=with_web)
     findings.raise_problems()
     for fact in findings.facts:
         logger.info("%s", fact)
@@ -114,16 +115,29 @@ async def _prepare(settings: Settings, definition: Definition, limit: int, *, wi
     return await fix_beginning(definition.source, settings.app, findings.partitions)
 
 
-async def _until_allowed(settings: Settings, definition: Definition, findings: Findings, *, with_web: bool) -> Findings:
-    """Wait for the rights that a worker needs; what is found when it has them, or when something else is wrong."""
-    allowance = Allowance()
+def _waits(findings: Findings) -> bool:
+    return bool(findings.missing or findings.awaited) and not findings.problems
+
+
+async def _until_possible(
+    settings: Settings, definition: Definition, findings: Findings, *, with_web: bool
+) -> Findings:
+    """Wait for rights and leaders that a worker needs; the findings when they are there, or when something is wrong."""
+    allowance, lines = Allowance(), LineLimit(LOOK_SECONDS)
+
+    def reason() -> str | None:
+        return "; ".join(filter(None, (allowance.problem, *findings.awaited))) or None
+
     async with contextlib.AsyncExitStack() as stack:
         if with_web:
-            pages = waiting_pages(settings.web_bind, settings.web_port, lambda: allowance.problem)
+            pages = waiting_pages(settings.web_bind, settings.web_port, reason)
             await stack.enter_async_context(pages)
-        while findings.missing and not findings.problems:
+        while _waits(findings):
             allowance.note(findings.missing)
-            await asyncio.sleep(RIGHTS_PAUSE_SECONDS)
+            for trouble in findings.awaited:
+                if lines.passes(trouble) is not None:
+                    logger.warning("%s; this worker waits for that", trouble)
+            await asyncio.sleep(LOOK_PAUSE_SECONDS)
             findings = await examine(definition, settings.app, create=True)
     allowance.note(findings.missing)
     return findings

@@ -24,6 +24,8 @@ class Findings:
         problems: what prevents a worker from starting; each sentence begins with its topic.
         missing: the missing rights; a worker waits for the required ones.
         warnings: warnings for the operator that do not prevent a start.
+        awaited: what a worker waits for before it starts: Faust reads the tokens of all partitions before any event,
+            and is stuck if it begins while one of them has no leader.
         partitions: the number of partitions of the source topic; 0 if it does not exist.
         is_complete: whether all topics of the pipeline exist.
     """
@@ -32,6 +34,7 @@ class Findings:
     problems: tuple[str, ...]
     missing: tuple[Right, ...]
     warnings: tuple[str, ...]
+    awaited: tuple[str, ...]
     partitions: int
     is_complete: bool
 
@@ -75,6 +78,7 @@ async def examine(definition: Definition, app: str, *, create: bool) -> Findings
         problems=tuple(problem for problem in problems if _subject(problem) not in unseen),
         missing=rights.needed,
         warnings=(*map(str, rights.useful), *leaderless),
+        awaited=tuple(_leaderless([tokens_topic(app)], after)),
         partitions=partitions,
         is_complete=all(name in after for name in _own_topics(app)),
     )

@@ -1,8 +1,12 @@
 """A partition without a leader: its events wait, and everything else goes on. Only an unknown topic is a refusal."""
 
+import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
+import aiohttp
 import pytest
 from cryptography.fernet import Fernet
 
@@ -17,7 +21,10 @@ from pipeline.kafka.topics import DeadLetterTopic, Source, count_partitions
 from pipeline.runtime.initial_offsets import fix_beginning
 from pipeline.runtime.preflight import examine
 from pipeline.runtime.topics import ensure_topics
+from pipeline.worker import _until_possible
 from tests.support.brokers import TestBroker
+from tests.support.cluster import definition_document, free_port
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -97,3 +104,33 @@ async def test_a_first_worker_that_begins_at_the_ends_needs_them_all(definition:
     with pytest.raises(BrokerError, match=rf"^topic {topic}: partition 1 has no leader; .*\ntopic {topic}: the first"):
         await fix_beginning(replace(definition.source, auto_offset_reset="latest"), definition.name, 3)
     assert await fix_beginning(replace(definition.source, auto_offset_reset="earliest"), definition.name, 3) == {}
+
+
+async def test_a_worker_waits_for_the_leaders_of_its_tokens(
+    embedded: TestBroker, definition: Definition, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Faust reads them before any event, and is stuck if it begins while one of them has no leader."""
+    assert embedded.mock is not None
+    app, tokens, port = definition.name, f"{definition.name}-tokens-changelog", free_port()
+    document = definition_document(embedded, definition.source.topic, dlq=f"{app}.dlq", entrypoint={})
+    (tmp_path / "api.json").write_text(json.dumps(document))
+    monkeypatch.setenv("WEBHOOKS_SECRET_KEYS", Fernet.generate_key().decode())
+    settings = Settings(app=app, api=tmp_path / "api.json", web_port=port)
+    embedded.mock.lead(tokens, 1, None)
+    found = await examine(definition, app, create=True)
+    waiting = asyncio.create_task(_until_possible(settings, definition, found, with_web=True))
+
+    async def says_why() -> bool:
+        try:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"http://127.0.0.1:{port}/health/ready") as answer,
+            ):
+                return f"topic {tokens}: partition 1 has no leader" in (await answer.json())["detail"]
+        except aiohttp.ClientError:
+            return False
+
+    await eventually(says_why, within_seconds=20, says=lambda: "no answer")
+    assert not waiting.done()
+    embedded.mock.lead(tokens, 1, 1)
+    assert (await waiting).awaited == ()
