@@ -91,12 +91,16 @@ class DeliveryConsumer(driver.Consumer):
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 self._handed_out[tp.partition] = batch[-1].offset + 1
                 yield tp, self._to_batch(tp, batch)
+            # Only now: Faust may cancel the yield, and dispatching a batch twice does no harm.
+            self._delivery_thread.claim(tp)
         others = {tp: batch for tp, batch in records.items() if tp.topic != topic}
         for tp, record in self.scheduler.iterate(others):
             if not self._is_current(generation):
                 return
             if self._is_wanted(tp, active):
                 yield tp, self._to_message(tp, record)
+        for tp in others:
+            self._delivery_thread.claim(tp)
 
     async def _fetch(self, timeout: float) -> tuple[int, Mapping[TP, list[Any]], set[TP] | None]:  # noqa: ASYNC109 - Faust's own
         """Records by partition, with the generation of the fetch and the partitions asked for."""
@@ -107,15 +111,12 @@ class DeliveryConsumer(driver.Consumer):
         generation = self.app.consumer_generation_id
         found, active = await self._wait_next_records(HELD_BACK_POLL_SECONDS if self._held_back else timeout)
         records = found or {}
-        self._delivery_thread.claim()
         # Of this fetch, also if nothing comes of it: in another generation partitions begin elsewhere.
         out_of_range = self._delivery_thread.take_out_of_range()
         self._fetched = sum(map(len, records.values()))
         if self.should_stop:
             return generation, {}, active
         if not self._is_current(generation):
-            if records:
-                await self._go_back(records)
             return generation, {}, active
         for number, offset in out_of_range.items():
             if number not in self._seeking:
@@ -152,17 +153,6 @@ class DeliveryConsumer(driver.Consumer):
 
     def _is_wanted(self, tp: TP, active: set[TP] | None) -> bool:
         return active is None or tp in active or tp in self._buffered_partitions
-
-    async def _go_back(self, records: Mapping[TP, Sequence[Any]]) -> None:
-        """Seek back to records that were fetched across a rebalance and skipped, so that they are fetched again.
-
-        Seeks to their beginning, not to the committed offset as Faust does: a changelog has none, and its recovery
-        would wait for the records indefinitely.
-        """
-        try:
-            await self.seek_wait({tp: batch[0].offset for tp, batch in records.items() if batch})
-        except Exception as error:  # noqa: BLE001 - as Faust does: the assignment may be gone by now
-            logger.warning("could not seek back after a rebalance: %r", error)
 
     def _to_batch(self, tp: TP, batch: Sequence[Any]) -> ConsumerMessage:
         message = self._to_message(tp, batch[-1])

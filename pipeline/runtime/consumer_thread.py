@@ -99,19 +99,23 @@ class DeliveryConsumerThread(PermittedConsumerThread):
         timeout: float | None = None,  # noqa: ASYNC109 - Faust's own signature
         max_records: int | None = None,
     ) -> Any:
-        """As Faust does, but one fetch at a time, and again what the one before brought and nobody took."""
+        """As Faust does, but one fetch at a time, and starting over from every batch that was not claimed."""
         async with self._one_fetch:
-            self._fetch_unclaimed_again(consumer)
+            self._seek_to_unclaimed(consumer)
             records = await self._fetch_in_range(consumer, active_partitions, timeout, max_records)
             self._unclaimed = {tp: batch[0].offset for tp, batch in records.items() if batch}
             return records
 
-    def claim(self) -> None:
-        """What the last fetch brought has arrived in the worker's event loop."""
-        self._unclaimed = {}
+    def claim(self, tp: TP) -> None:
+        """The partition's batch of the last fetch has reached the stream."""
+        self._unclaimed.pop(tp, None)
 
-    def _fetch_unclaimed_again(self, consumer: Any) -> None:
-        """Seek back to records that nobody took: Faust gives up on a fetch under way when it restarts its fetcher."""
+    def _seek_to_unclaimed(self, consumer: Any) -> None:
+        """Seek back to the batches that the last fetch returned and that did not reach the stream.
+
+        The position is past them. Faust abandons a fetch, or what it has returned, when it restarts its fetcher or
+        when the partitions are assigned anew meanwhile.
+        """
         unclaimed, self._unclaimed = self._unclaimed, {}
         for tp, offset in unclaimed.items():
             position = positions(consumer, tp.topic).get(tp.partition)

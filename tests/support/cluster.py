@@ -127,13 +127,19 @@ class Cluster:
         return self.definition.source.topic
 
     async def start_worker(
-        self, *, group: int | None = None, environment: Mapping[str, str] | None = None, **settings: str
+        self,
+        *,
+        group: int | None = None,
+        environment: Mapping[str, str] | None = None,
+        program: str | None = None,
+        **settings: str,
     ) -> Worker:
         """Start a worker process; it is not ready yet.
 
         Args:
             group: the id of the group that it runs as.
             environment: more of it, as it is.
+            program: a module beside this one that runs a worker in its own way.
             settings: more WEBHOOKS_ settings, without the prefix.
         """
         port = free_port()
@@ -144,15 +150,17 @@ class Cluster:
         variables |= {"WEBHOOKS_WEB_PORT": str(port), "WEBHOOKS_DATA_DIR": str(self.folder / f"data-{number}")}
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
-                *self._command(), env=variables, stdout=output, stderr=output, group=group
+                *self._command(program), env=variables, stdout=output, stderr=output, group=group
             )
         worker = Worker(process, port, log)
         self.workers.append(worker)
         return worker
 
-    def _command(self) -> list[str]:
-        if self.broker.embedded:
-            return [sys.executable, str(Path(__file__).with_name("embedded_worker.py"))]
+    def _command(self, program: str | None) -> list[str]:
+        if program is None and self.broker.embedded:
+            program = "embedded_worker.py"
+        if program is not None:
+            return [sys.executable, str(Path(__file__).with_name(program))]
         return [str(Path(sys.executable).with_name("webhooks")), "worker"]
 
     async def until_ready(self, *workers: Worker) -> None:

@@ -1,6 +1,6 @@
 """What comes across a rebalance: batches that were fetched for an assignment that is gone, and those who ask for it."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +14,9 @@ from agents import deliver
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lease import Lease
 from pipeline.core.model import Event
+from pipeline.runtime import consumer_thread
 from pipeline.runtime.consumer import DeliveryApp
+from pipeline.runtime.permitted_consumer import PermittedConsumerThread
 
 TOPIC = "events"
 
@@ -53,45 +55,87 @@ async def consumer(app: DeliveryApp) -> AsyncIterator[Any]:
     found._thread.thread_loop.close()  # its thread was not started
 
 
-async def fetched(
-    consumer: Any, records: Mapping[TP, Sequence[Any]], *, meanwhile: Iterable[int] = ()
-) -> tuple[list[TP], dict[TP, int]]:
-    """What a fetch hands out, and where it seeks to; *meanwhile* are the generations that came during the fetch."""
-    app = consumer.app
-    sought: dict[TP, int] = {}
+@dataclass
+class Log:
+    """Kafka's consumer, whose fetches bring the same records again and again."""
+
+    records: Mapping[TP, Sequence[Any]] = field(default_factory=dict)
+    sought: dict[TP, int] = field(default_factory=dict)
+
+    def seek(self, tp: TP, offset: int) -> None:
+        self.sought[TP(*tp)] = offset
+
+    def positions(self, topic: str) -> dict[int, int]:
+        return {tp.partition: batch[-1].offset + 1 for tp, batch in self.records.items() if tp.topic == topic}
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Log:
+    found = Log()
+
+    async def fetch(*_: object) -> Mapping[TP, Sequence[Any]]:
+        return found.records
+
+    monkeypatch.setattr(PermittedConsumerThread, "_fetch_records", fetch)
+    monkeypatch.setattr(consumer_thread, "positions", lambda _, topic: found.positions(topic))
+    return found
+
+
+def fetch(
+    consumer: Any, log: Log, records: Mapping[TP, Sequence[Any]], *, meanwhile: Iterable[int] = ()
+) -> AsyncGenerator[tuple[TP, object]]:
+    """What a fetch of these records yields; *meanwhile* are the generations that come during the fetch."""
+    log.records = records
+    log.sought.clear()
 
     async def wait_next_records(_timeout: float) -> tuple[Mapping[TP, Sequence[Any]], set[TP]]:
+        found = await consumer._thread._fetch_records(log, set(records))
         for generation in meanwhile:
-            app.consumer_generation_id = generation
-        return records, set(records)
-
-    async def seek_wait(places: Mapping[TP, int]) -> None:
-        sought.update(places)
+            consumer.app.consumer_generation_id = generation
+        return found, set(records)
 
     consumer._wait_next_records = wait_next_records
-    consumer.seek_wait = seek_wait
-    consumer.highwater = lambda _place: 100
+    consumer.highwater = lambda _: 100
     consumer.resume_flow()
-    return [place async for place, _ in consumer.getmany(1.0)], sought
+    return cast("AsyncGenerator[tuple[TP, object]]", consumer.getmany(1.0))
+
+
+async def fetched(
+    consumer: Any, log: Log, records: Mapping[TP, Sequence[Any]], *, meanwhile: Iterable[int] = ()
+) -> tuple[list[TP], dict[TP, int]]:
+    """What reaches the stream, and to where the fetch has seeked before."""
+    return [tp async for tp, _ in fetch(consumer, log, records, meanwhile=meanwhile)], log.sought
 
 
 @pytest.mark.parametrize("topic", [TOPIC, "a-changelog"])
-async def test_what_was_fetched_before_a_rebalance_is_not_handed_out_and_fetched_again(
-    consumer: Any, topic: str
-) -> None:
-    place = TP(topic, 0)
-    records = {place: [record(place, 7), record(place, 8)]}
-    assert await fetched(consumer, records, meanwhile=[1]) == ([], {place: 7})
-    handed, sought = await fetched(consumer, records)
-    assert (set(handed), sought) == ({place}, {})
+async def test_a_fetch_across_a_rebalance_is_dropped_and_repeated(consumer: Any, log: Log, topic: str) -> None:
+    tp = TP(topic, 0)
+    records = {tp: [record(tp, 7), record(tp, 8)]}
+    assert await fetched(consumer, log, records, meanwhile=[1]) == ([], {})
+    yielded, sought = await fetched(consumer, log, records)
+    assert (set(yielded), sought) == ({tp}, {tp: 7})
+    assert (await fetched(consumer, log, records))[1] == {}
 
 
-async def test_a_place_that_was_out_of_range_before_a_rebalance_moves_nothing_after_it(consumer: Any) -> None:
+@pytest.mark.parametrize("topic", [TOPIC, "a-changelog"])
+async def test_batches_that_were_not_yielded_are_fetched_again(consumer: Any, log: Log, topic: str) -> None:
+    """Faust may be cancelled in the middle of what a fetch has returned."""
+    first, second = TP(topic, 0), TP(topic, 1)
+    records = {first: [record(first, 3)], second: [record(second, 5)]}
+    abandoned = fetch(consumer, log, records)
+    await anext(abandoned)
+    await abandoned.aclose()
+    yielded, sought = await fetched(consumer, log, records)
+    assert set(yielded) == {first, second}
+    assert sought == {first: 3, second: 5}
+
+
+async def test_a_place_that_was_out_of_range_before_a_rebalance_moves_nothing_after_it(consumer: Any, log: Log) -> None:
     """The topic was made again, and is by now as long as the place: from there on its first events would be missed."""
     place = TP(TOPIC, 0)
     consumer._thread._out_of_range = {0: 1000}
-    assert await fetched(consumer, {}, meanwhile=[1]) == ([], {})
-    handed, _ = await fetched(consumer, {place: [record(place, 0)]})
+    assert await fetched(consumer, log, {}, meanwhile=[1]) == ([], {})
+    handed, _ = await fetched(consumer, log, {place: [record(place, 0)]})
     assert handed == [place]
     assert not consumer._seeking
 

@@ -49,7 +49,7 @@ def fetch(log: _Log) -> Callable[[], "asyncio.Task[Any]"]:
     async def fetched(*, claimed: bool) -> list[int]:
         records = await thread._fetch_records(log, {SOURCE})
         if claimed:
-            thread.claim()
+            thread.claim(SOURCE)
         return [record.offset for record in records[SOURCE]]
 
     def start(*, claimed: bool = True) -> "asyncio.Task[Any]":

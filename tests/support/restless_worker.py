@@ -1,0 +1,32 @@
+"""`webhooks worker` whose fetcher is stopped and started all the time, as Faust does around a rebalance."""
+
+import asyncio
+import sys
+
+from mode.loop import use
+
+from pipeline.app import create_app
+from pipeline.config.definition import load_definition
+from pipeline.config.settings import Settings
+
+
+def main() -> None:
+    """Run a worker on the settings of the environment."""
+    use("uvloop")
+    settings = Settings()
+    app = create_app(settings, load_definition(settings.api))
+
+    async def restart_the_fetcher() -> None:
+        while not app.should_stop:
+            await asyncio.sleep(0.02)
+            if not app.rebalancing:
+                await app._stop_fetcher()
+                await app._fetcher.maybe_start()
+
+    app.task(restart_the_fetcher)
+    sys.argv = ["webhooks", "worker"]
+    app.main()
+
+
+if __name__ == "__main__":
+    main()
