@@ -30,7 +30,7 @@ from pipeline.core.delivery import Delivery
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lease import MARGIN_SECONDS, Lease
 from pipeline.core.ports import LaneLimits
-from pipeline.core.rate_limit import Pacing
+from pipeline.core.rate_limit import RateLimits
 from pipeline.core.subscription import Subscription
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.http.handshake import Permitted
@@ -41,7 +41,7 @@ from pipeline.http.ssrf_guard import Guard
 from pipeline.http.transport import Transport
 from pipeline.http.webhook import Callback
 from pipeline.kafka.cursors import KafkaRows
-from pipeline.kafka.dead_letters import KafkaDeadLetters
+from pipeline.kafka.dead_letters import KafkaDeadLetterWriter
 from pipeline.kafka.default_partition import default_partition
 from pipeline.kafka.expansion import PartitionExpansion
 from pipeline.kafka.log_reader import LogReader
@@ -74,7 +74,7 @@ SESSION_SECONDS: Final = 15.0
 """After so long without a heartbeat a worker counts as dead, and its partitions go to others."""
 FETCH_BYTES: Final = 1024 * 1024
 FETCH_EVENTS: Final = 1000
-"""In one batch: few enough for the event loop, and for a partition to be held back before its lanes are flooded."""
+"""In one batch: few enough for the event loop, and for a partition to be paused before its lanes are flooded."""
 NEVER_SECONDS: Final = 86_400.0
 
 
@@ -108,9 +108,9 @@ def create_app(
         connection, subscriptions_topic(settings.app), box, definition, partial(_subscription_changed, app), clock=clock
     )
     transport = _transport(settings, definition)
-    pacing = Pacing()
+    rate_limits = RateLimits()
     app.lease = lease = Lease(SESSION_SECONDS - MARGIN_SECONDS)
-    permitted = Permitted(_callback(transport, clock, telemetry, ids, lease), pacing, clock)
+    permitted = Permitted(_callback(transport, clock, telemetry, ids, lease), rate_limits, clock)
     tokens = _tokens(app, transport, box, clock=clock, telemetry=telemetry)
     dead_letters = _dead_letters(definition, telemetry, ids)
     log_reader = LogReader(connection, definition.source.topic, definition.source.isolation_level)
@@ -127,7 +127,7 @@ def create_app(
             lease=lease,
             clock=clock,
             telemetry=telemetry,
-            pacing=pacing,
+            rate_limits=rate_limits,
             chance=random.random,
         ),
         rows_of=partial(KafkaRows, connection, cursors_topic(settings.app), on_written=telemetry.rows_written),
@@ -254,11 +254,11 @@ def _tokens(app: faust.App, transport: Transport, box: SecretBox, *, clock: Cloc
     return TokenCache(fetch, StoredTokens(add_token_table(app), box), clock, telemetry)
 
 
-def _dead_letters(definition: Definition, telemetry: Telemetry, ids: WebhookIds) -> KafkaDeadLetters | None:
+def _dead_letters(definition: Definition, telemetry: Telemetry, ids: WebhookIds) -> KafkaDeadLetterWriter | None:
     dlq = definition.dlq
     if dlq is None:
         return None
-    return KafkaDeadLetters(dlq.connection, dlq.topic, telemetry.dead_letter_failed, ids)
+    return KafkaDeadLetterWriter(dlq.connection, dlq.topic, telemetry.dead_letter_failed, ids)
 
 
 def _expansion(app: DeliveryApp, settings: Settings, definition: Definition, clock: Clock) -> PartitionExpansion | None:

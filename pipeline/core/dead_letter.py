@@ -9,7 +9,7 @@ from pipeline.core.policy import Reason
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetterRecord:
     """An event that is given up, and what is known of it.
 
     Attributes:
@@ -29,10 +29,10 @@ class Letter:
     url: str | None = None
 
 
-class DeadLetters(Protocol):
+class DeadLetterWriter(Protocol):
     """Where dead letters go."""
 
-    async def put(self, letter: Letter) -> None:
+    async def put(self, letter: DeadLetterRecord) -> None:
         """Return once the broker has confirmed the letter; until then keep trying.
 
         Raises:

@@ -11,7 +11,7 @@ from typing import Protocol
 from pipeline.core.attempts import FailedAttempt
 from pipeline.core.clock import Clock, steady_now
 from pipeline.core.concurrency import Slots
-from pipeline.core.dead_letter import DeadLetters, Letter
+from pipeline.core.dead_letter import DeadLetterRecord, DeadLetterWriter
 from pipeline.core.errors import LeaseEndedError, NotDeadLetteredError
 from pipeline.core.in_flight import InFlight
 from pipeline.core.lease import Lease
@@ -19,7 +19,7 @@ from pipeline.core.model import Event
 from pipeline.core.observer import Observer
 from pipeline.core.outcome import Outcome, describe, status_of
 from pipeline.core.policy import Decision, Rules, decide
-from pipeline.core.rate_limit import Pacing
+from pipeline.core.rate_limit import RateLimits
 from pipeline.core.subscription import Subscription
 
 
@@ -53,18 +53,18 @@ class Delivery:
     """
 
     send: Send
-    dead_letters: DeadLetters | None
+    dead_letters: DeadLetterWriter | None
     registry: CaughtUp
     slots: Slots
     lease: Lease
     clock: Clock
     telemetry: Observer
-    pacing: Pacing
+    rate_limits: RateLimits
     chance: Callable[[], float]
 
     def seconds_until_turn(self, subscription: Subscription) -> float:
         """How long the subscription's rate limits keep it waiting; 0 takes the turn."""
-        return self.pacing.turn(subscription, steady_now())
+        return self.rate_limits.turn(subscription, steady_now())
 
     async def attempt(self, subscription: Subscription, flight: InFlight) -> Outcome:
         """Send the event once; its tries count the attempt as soon as it begins.
@@ -86,10 +86,10 @@ class Delivery:
             observer.attempt_abandoned()
             raise
         observer.attempted(subscription, flight.event, tries.made, outcome, time.perf_counter() - began)
-        self.pacing.saw(subscription, outcome, steady_now())
+        self.rate_limits.saw(subscription, outcome, steady_now())
         return outcome
 
-    def judge(self, rules: Rules, flight: InFlight, outcome: Outcome) -> Decision:
+    def decide(self, rules: Rules, flight: InFlight, outcome: Outcome) -> Decision:
         """What to do after an attempt that did not deliver the event; its tries say why it didn't."""
         now, tries = self.clock.now(), flight.tries
         flight.tries = tries._replace(error=FailedAttempt(describe(outcome), now, status_of(outcome)))
@@ -102,7 +102,7 @@ class Delivery:
             chance=self.chance(),
         )
 
-    async def dead_letter(self, letter: Letter) -> str | None:
+    async def dead_letter(self, letter: DeadLetterRecord) -> str | None:
         """Write a dead letter; None once the broker has confirmed it, else why it will never be taken."""
         if self.dead_letters is None:
             raise RuntimeError("the policy asked for a dead letter although there is no dead-letter topic")

@@ -36,7 +36,7 @@ OPEN_PAUSE_SECONDS = 1.0
 STREAMING_SECONDS = 1.0
 """So long after its last batch the stream counts as bringing events."""
 PRESSURE_CHECK_SECONDS = 0.25
-"""How often the partitions that are held back are looked at."""
+"""How often the partitions that are paused are looked at."""
 
 
 class RowStore(Rows, Protocol):
@@ -85,12 +85,12 @@ class Log(Reader, Protocol):
 class Flow(Protocol):
     """Faust's valve per partition (runtime/consumer.py)."""
 
-    def hold_back(self, number: int) -> None:
-        """Hand out no more events of the partition for now."""
+    def pause(self, number: int) -> None:
+        """Dispatch no more events of the partition for now."""
         ...
 
-    def let_flow(self, number: int) -> None:
-        """Go on."""
+    def resume(self, number: int) -> None:
+        """Dispatch its events again."""
         ...
 
 
@@ -162,13 +162,13 @@ class Dispatcher:
         if self.memory.is_over_its_bound:
             self._relieve()
 
-    def pass_over(self, number: int, handed_out: int | None, end: int) -> None:
-        """There is no event from *handed_out* on, the end of the last batch, up to *end*.
+    def pass_over(self, number: int, batch_end: int | None, end: int) -> None:
+        """There is no event from *batch_end* on, the end of the last batch, up to *end*.
 
         Nothing happens while that batch is still on its way here.
         """
         found = self._open.get(number)
-        if found is not None and handed_out is not None and found.partition.dispatched == handed_out < end:
+        if found is not None and batch_end is not None and found.partition.dispatched == batch_end < end:
             found.partition.pass_over(end)
 
     @property
@@ -185,15 +185,15 @@ class Dispatcher:
                 return
             lane.go_behind()
 
-    def hold_back(self, number: int) -> None:
+    def pause(self, number: int) -> None:
         """See `ports.PartitionServices`."""
         if self.flow is not None:
-            self.flow.hold_back(number)
+            self.flow.pause(number)
 
-    def let_flow(self, number: int) -> None:
+    def resume(self, number: int) -> None:
         """See `ports.PartitionServices`."""
         if self.flow is not None:
-            self.flow.let_flow(number)
+            self.flow.resume(number)
 
     def is_open(self, number: int) -> bool:
         """Whether events of the partition may be dispatched."""
@@ -258,7 +258,7 @@ class Dispatcher:
             self._open[number] = _Open(partition, rows)
             if log is not None and log.broken is not None:
                 self.telemetry.log_broken(number, log.broken)
-            partition.wishes.open(found, self._registry.all(), log)
+            partition.reconciler.open(found, self._registry.all(), log)
         finally:
             self._opening.pop(number, None)
 
@@ -350,12 +350,12 @@ class Dispatcher:
                 entry.partition.sweep()
 
     def relieve_pressed(self) -> None:
-        """In partitions that are held back, whoever lags goes behind, so that the others can go on."""
+        """In partitions that are paused, the lanes that lag fall behind, so that the others can go on."""
         for entry in list(self._open.values()):
-            if entry.partition.is_held_back:
+            if entry.partition.is_paused:
                 entry.partition.end_holding(steady_now())
 
     def on_subscription(self, subscription_id: str, subscription: Subscription | None) -> None:
         """The registry has read a change."""
         for entry in list(self._open.values()):
-            entry.partition.wishes.update(subscription_id, subscription)
+            entry.partition.reconciler.update(subscription_id, subscription)

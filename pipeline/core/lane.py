@@ -24,7 +24,7 @@ UNKNOWN_RULES = Rules(Qos.AT_LEAST_ONCE, RetryPolicy(), Interrupt(), has_dead_le
 
 
 class Lane:
-    """One subscription's place in one partition. Others may read its attributes; it alone writes them.
+    """One subscription in one partition. Others may read its attributes; it alone writes them.
 
     Args:
         key: the record key, the id in UTF-8; any other bytes for events that name no subscription.
@@ -160,7 +160,7 @@ class Lane:
         self.join_stream()
 
     def join_stream(self) -> None:
-        """Go live if everything before the stream's place has been read."""
+        """Go live if everything before `dispatched` has been read."""
         caught_up = not self.events.held.awaits_row and self.read_from >= self._home.dispatched
         if caught_up and self.wants_to_read:
             self.events.end_reading()
@@ -197,7 +197,7 @@ class Lane:
         return self.events.is_current(flight)
 
     def may_go_on(self, flight: InFlight) -> bool:
-        """Whether the event may still be sent, after a wait of any kind. It is put back where the lane was stopped."""
+        """Whether the event may still be sent after a wait. If the lane is halted, it returns to the log."""
         if not self.events.is_current(flight):
             return False
         if self._home.is_draining:
@@ -205,11 +205,11 @@ class Lane:
             return False
         flight.not_before = 0.0
         if self.state.is_halted:
-            self.events.put_back(flight)
+            self.events.return_to_log(flight)
             return False
         if self._runners > self._concurrency and min(self.events.in_flight) < flight.offset:
             # Fewer at a time since an edit, and an ordered level has to end with the earlier ones first.
-            self._step_back(flight)
+            self._return_to_log(flight)
             return False
         return True
 
@@ -231,13 +231,13 @@ class Lane:
             await self._rows.write(self.key)
         except (asyncio.CancelledError, FencedError):
             # The partition is given back and the row is not in sight. Nothing was sent, so nothing need be lost.
-            self.events.unclaim(flight)
+            self.events.withdraw_claim(flight)
             raise
         self.events.claimed(flight.offset)
 
     def hand_back_claim(self, flight: InFlight) -> None:
         """The event was claimed and provably not sent: the cursor steps back to it."""
-        if self.events.take_back_claim(flight):
+        if self.events.hand_back_claim(flight):
             self._rows.note(self.key)
 
     def back_off(self, flight: InFlight, seconds: float) -> None:
@@ -255,12 +255,12 @@ class Lane:
         """Wait *seconds* at the cost of a row and a timer: no memory, no held offset."""
         flight.not_before = self._services.clock.now() + seconds
         self._wait_until(flight.not_before)
-        self._step_back(flight)
+        self._return_to_log(flight)
 
-    def _step_back(self, flight: InFlight) -> None:
+    def _return_to_log(self, flight: InFlight) -> None:
         self._leave_stream()
         self._enter(LaneState.BEHIND)
-        self.events.put_back(flight)
+        self.events.return_to_log(flight)
         self._write_row()
 
     def _wait_until(self, moment: float) -> None:

@@ -91,7 +91,7 @@ class LaneEvents:
     def feed(self, events: Iterable[Event], end: int) -> None:
         """The events of a stretch of the log that reaches from `unread.read_from`, or before it, to *end*."""
         for event in events:
-            # Auto: of several in flight, one was put back and is read again; the others are still under way.
+            # Auto: of several in flight, one has returned to the log and is read again; the others are still under way.
             if event.offset < self.unread.read_from or event.offset in self.in_flight:
                 continue
             if self.queue.is_full or self.queue.is_rationed:
@@ -141,21 +141,21 @@ class LaneEvents:
         self.held.let_go(offset)
         self.progress.claim(offset)
 
-    def unclaim(self, flight: InFlight) -> None:
+    def withdraw_claim(self, flight: InFlight) -> None:
         """The row that was to pass the event is not known to be durable, and the event was not sent."""
         if self.in_flight.get(flight.offset) is flight:
             flight.claimed = False
-            self.progress.unclaim(flight.offset)
+            self.progress.withdraw(flight.offset)
 
-    def take_back_claim(self, flight: InFlight) -> bool:
+    def hand_back_claim(self, flight: InFlight) -> bool:
         """The event was claimed and provably not sent: the cursor steps back to it. Whether there was a claim."""
         if not flight.claimed or flight.epoch != self.epoch:
             return False
         flight.claimed = False
-        self.progress.take_back(flight.offset)
+        self.progress.hand_back(flight.offset)
         return True
 
-    # --------------------------------------------------------------- back to the log
+    # --------------------------------------------------------------- to the log
 
     def empty_queue(self, beyond: int) -> None:
         """What is queued is left to the log, where reading goes on: never before the cursor."""
@@ -163,7 +163,7 @@ class LaneEvents:
         self.unread.left(self.queue)
         self.queue.clear()
 
-    def put_back(self, flight: InFlight) -> None:
+    def return_to_log(self, flight: InFlight) -> None:
         """The event leaves memory and will be read again, after the tries that it has had."""
         self.remove(flight)
         self.keep(flight)
@@ -177,7 +177,7 @@ class LaneEvents:
     def keep(self, flight: InFlight) -> None:
         """An event that was in flight will be read again, before all that was to be read."""
         passes_others = bool(self.in_flight) or self.progress.settled_to > flight.offset
-        self.unread.stepped_back(flight.event, passes_others=passes_others)
+        self.unread.returned(flight.event, passes_others=passes_others)
 
     def forget_tries(self) -> None:
         """The next event begins anew, although it was tried."""
@@ -203,7 +203,7 @@ class LaneEvents:
         self._go_on_from(max(self.unread.read_from, offset + 1))
 
     def _go_on_from(self, offset: int) -> None:
-        self.progress.taken_back.clear()
+        self.progress.handed_back.clear()
         self.unread.read_from = offset
         self.progress.floor = min([offset, *self.unclaimed()])
 

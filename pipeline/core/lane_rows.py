@@ -28,10 +28,10 @@ LAST_ROWS_SECONDS: Final = 10.0
 
 
 def row_of(lane: Lane) -> Cursor:
-    """The row as it has to be written now. Within a revision `next` never goes back (invariant I5)."""
-    place = lane.next
-    row = Cursor(place, lane.status, lane.cause, revision=lane.events.progress.revision, event_ms=oldest_ms(lane))
-    first = _first(lane, place)
+    """The row as it has to be written now. Within a revision `next` never decreases (invariant I5)."""
+    cursor = lane.next
+    row = Cursor(cursor, lane.status, lane.cause, revision=lane.events.progress.revision, event_ms=oldest_ms(lane))
+    first = _first(lane, cursor)
     if first is None:
         return row
     tries = first.tries
@@ -44,11 +44,11 @@ def row_of(lane: Lane) -> Cursor:
     )
 
 
-def _first(lane: Lane, place: int) -> InFlight | Shelved | None:
-    flight = lane.events.in_flight.get(place)
+def _first(lane: Lane, cursor: int) -> InFlight | Shelved | None:
+    flight = lane.events.in_flight.get(cursor)
     if flight is not None and not flight.claimed:
         return flight
-    return lane.events.shelved if lane.events.shelved is not None and lane.events.shelved.offset == place else None
+    return lane.events.shelved if lane.events.shelved is not None and lane.events.shelved.offset == cursor else None
 
 
 def is_trying(lane: Lane) -> bool:
@@ -80,7 +80,7 @@ class LaneRows:
         row = row_of(lane)
         lane.events.progress.row_sent(row)
         written = self._put(key, row)
-        if lane.events.progress.taken_back:
+        if lane.events.progress.handed_back:
             written.add_done_callback(partial(_tell, lane.events.progress, row))
         return written
 
@@ -140,7 +140,7 @@ class LaneRows:
         current = row_of(lane)
         has_followed = lane.events.progress.settled_to <= row.next
         if lane.is_idle and has_followed and current.next - row.next < IDLE_STRIDE:
-            # Only the stream's place has moved, which all lanes share: a restart would read that stretch in vain.
+            # Only `dispatched` has moved, which all lanes share: a restart would read that stretch in vain.
             current = replace(current, next=row.next)
         return current != row
 
@@ -153,7 +153,7 @@ class LaneRows:
     def _needs_row(self, lane: Lane, prefix: int) -> bool:
         progress, awaits_row = lane.events.progress, lane.events.held.awaits_row
         if progress.row is not None:
-            return awaits_row or bool(progress.taken_back) or row_of(lane) != progress.row
+            return awaits_row or bool(progress.handed_back) or row_of(lane) != progress.row
         # Ahead of the prefix: some of its events at or after it are settled, and must not be sent again.
         # Not in the window, as in QoS none: the prefix may pass its queued events while other rows land.
         return progress.settled_to > prefix or not lane.is_in_window or is_trying(lane) or awaits_row

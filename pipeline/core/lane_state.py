@@ -3,7 +3,7 @@
     live ──queue over its bound, or an event held too long──▶ behind     the cursor row first, then the window lets go
     live, behind ──failure, or what people ask for──▶ halted             the same, with the cause
     halted ──resume, skip, replay, an edit──▶ behind                     FAILURE ends; skip and replay move the cursor
-    behind ──skip, replay, an event put back──▶ behind                   the cursor moves, or steps back
+    behind ──skip, replay, an event returns to the log──▶ behind         the cursor moves; the event is read again
     behind ──read up to where the stream is──▶ live                      judged in one step, without an await
     any ──the subscription is deleted──▶ live                            nothing is owed any more
 
@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 from pipeline.core.model import Status
 
-Feed = Literal["live", "behind", "stopped"]
+Feed = Literal["live", "behind", "halted"]
 """Where a lane's events come from: from the stream, from the log read again, from nowhere."""
 
 
@@ -30,15 +30,15 @@ class LaneState(Enum):
 
     LIVE = "live", Status.STARTED
     BEHIND = "behind", Status.STARTED
-    FAILED = "stopped", Status.FAILURE
-    STOPPED = "stopped", Status.STOPPED
-    PAUSED = "stopped", Status.PAUSED
-    CLOSED = "stopped", Status.CLOSED
+    FAILED = "halted", Status.FAILURE
+    STOPPED = "halted", Status.STOPPED
+    PAUSED = "halted", Status.PAUSED
+    CLOSED = "halted", Status.CLOSED
 
     def __init__(self, feed: Feed, status: Status) -> None:
         self.feed = feed
         self.status = status
-        self.is_halted = feed == "stopped"
+        self.is_halted = feed == "halted"
 
 
 HALTED: Final = {state.status: state for state in LaneState if state.is_halted}

@@ -1,15 +1,15 @@
-"""Whether a place in a partition of the source topic still means what it meant when it was noted. Pure.
+"""Whether an offset in a partition of the source topic still means what it meant when it was noted. Pure.
 
 A log changes under whoever reads it: retention deletes its beginning, an unclean election its end, and a topic that is
 deleted and made again is another one under the same name. Then a committed offset and the cursor rows point nowhere, or
 at other events. What follows:
 
     the topic was made again      go on from the beginning of the new log: nothing of it was delivered
-    the place is beyond the end   go on from the end: what was before the place has been delivered
+    the offset is beyond the end  go on from the end: what was before the offset has been delivered
     retention has passed it       go on from the beginning of the log: what was before that can't be delivered any more
 
-A broker that does not tell the ids of its topics (before Kafka 2.8, and the embedded one) leaves the first unseen: a
-place beyond the end then counts as the second.
+A broker that does not tell the ids of its topics (before Kafka 2.8, and the embedded one) leaves the first unseen: an
+offset beyond the end then counts as the second.
 """
 
 from dataclasses import dataclass
@@ -24,15 +24,15 @@ BreakKind = Literal["recreated", "truncated", "retention"]
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """A place that has lost its meaning.
+    """An offset that has lost its meaning.
 
     Attributes:
-        place: the place.
-        goes_on_at: the offset that takes its place.
+        offset: it.
+        goes_on_at: the offset to go on from instead.
     """
 
     kind: BreakKind
-    place: int
+    offset: int
     goes_on_at: int
 
     @property
@@ -40,7 +40,7 @@ class Break:
         """How many offsets were deleted before anybody read them: an upper bound of the events there."""
         if self.kind == "recreated":
             return self.goes_on_at  # what retention has already deleted of the new log
-        return max(0, self.goes_on_at - self.place)
+        return max(0, self.goes_on_at - self.offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +63,23 @@ class LogBounds:
 
     @classmethod
     def unseen(cls, topic_id: str | None) -> Self:
-        """Of a partition that no broker leads now: any place may be in it, and a fetch will tell."""
+        """Of a partition that no broker leads now: any offset may be in it, and a fetch will tell."""
         return cls(0, LARGEST_OFFSET, topic_id)
 
 
-def find_break(place: int, topic_id: str | None, log: LogBounds) -> Break | None:
-    """What has happened to a place since it was noted; None if it is still good.
+def find_break(offset: int, topic_id: str | None, log: LogBounds) -> Break | None:
+    """What has happened to an offset since it was noted; None if it is still good.
 
     Args:
-        place: an offset, before which everything is settled.
+        offset: before which everything is settled.
         topic_id: the topic it was noted for, None if nobody knows.
         log: as it is now.
     """
     noted = topic_id or log.former_id
     if noted is not None and log.topic_id is not None and noted != log.topic_id:
-        return Break("recreated", place, log.begin)
-    if place > log.end:
-        return Break("truncated", place, log.end)
-    if place < log.begin:
-        return Break("retention", place, log.begin)
+        return Break("recreated", offset, log.begin)
+    if offset > log.end:
+        return Break("truncated", offset, log.end)
+    if offset < log.begin:
+        return Break("retention", offset, log.begin)
     return None

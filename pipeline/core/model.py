@@ -102,7 +102,7 @@ class Cursor:
         revision: the newest revision of the spec whose commands have been applied here.
         error, event_ms: why the event at `next` was not delivered so far, and its time stamp, if they are known. They
             change with `attempt` and `next`, and alone they are no reason for a row.
-        topic_id: of the topic that `next` is a place in, None if that is not known; noted by the store of the rows.
+        topic_id: of the topic that `next` is an offset of, None if that is not known; noted by the store of the rows.
     """
 
     next: int

@@ -55,7 +55,7 @@ class Observer(Protocol):
         """*count* events were given up by *rule*; *offset* is that of the (last) one."""
 
     def log_broken(self, partition: int, found: Break, *, subscription: str | None = None) -> None:
-        """A place of the group, or of a subscription's row, in *partition* had lost its meaning."""
+        """An offset of the group, or of a subscription's row, in *partition* had lost its meaning."""
 
     def dead_lettered(self, reason: str, *, subscription: str | None, event: Event) -> None:
         """The broker has confirmed a dead letter of *event*, which was for the subscription with this id."""

@@ -15,7 +15,7 @@ from pipeline.core.lane import Lane
 from pipeline.core.lane_rows import LaneRows
 from pipeline.core.model import Cause, Event, Status
 from pipeline.core.ports import PartitionServices, Rows, Wanted
-from pipeline.core.reconcile import Wishes
+from pipeline.core.reconcile import Reconciler
 from pipeline.core.runner import Runner
 from pipeline.core.window import Window
 
@@ -27,7 +27,7 @@ PRESSURE_EVENTS = 4_000
 A topic that is full would otherwise flood every lane, and each would leave the stream and read the log a second time.
 """
 PATIENCE_SECONDS = 1.0
-"""While a partition is held back, a lane that holds an event for so long and lags far behind the others goes behind."""
+"""While a partition is paused, a lane that holds an event for so long and lags far behind the others goes behind."""
 LAGGING_FACTOR = 3
 """How many times the lag of the quicker lanes (the lower quartile) a lane lags that no longer keeps pace with them."""
 FAIR_STRETCHES = 8
@@ -51,14 +51,14 @@ class Partition:
         self.lanes: dict[bytes, Lane] = {}
         self.committed: int | None = None
         self.is_draining = False
-        self.is_held_back = False
+        self.is_paused = False
         self.progressed_at = worker.clock.now()
         self._worker = worker
         self.rows = LaneRows(rows, self.lanes, partial(worker.lost, self))
         self._runners: set[asyncio.Task[None]] = set()
         self._behind: dict[Lane, None] = {}  # whoever has waited longest comes first
         self._stretches = 0
-        self.wishes = Wishes(self, worker)
+        self.reconciler = Reconciler(self, worker)
 
     # --------------------------------------------------------------- the stream
 
@@ -76,14 +76,14 @@ class Partition:
             key = event.key or b""
             lane = lanes.get(key)
             if lane is None:
-                lane = self.wishes.new_lane(key, event.offset)
+                lane = self.reconciler.new_lane(key, event.offset)
             lane.offer(event)
         # Last, for a lane that leaves the stream in the middle of a batch reads on from `dispatched`.
         self.progressed_at = self._worker.clock.now()
         self.window.advance(events[-1].offset + 1, steady_now())
-        if not self.is_held_back and len(self.window) > PRESSURE_EVENTS:
-            self.is_held_back = True
-            self._worker.hold_back(self.number)
+        if not self.is_paused and len(self.window) > PRESSURE_EVENTS:
+            self.is_paused = True
+            self._worker.pause(self.number)
 
     def pass_over(self, end: int) -> None:
         """The stream has no event before *end*."""
@@ -93,15 +93,15 @@ class Partition:
 
     @property
     def dispatched(self) -> int:
-        """The next offset that the stream will hand out."""
+        """The offset after the last one that was dispatched."""
         return self.window.dispatched
 
     def let_go(self, offset: int) -> None:
         """See `ports.Home`."""
         self.window.settle(offset)
-        if self.is_held_back and 2 * len(self.window) <= PRESSURE_EVENTS:
-            self.is_held_back = False
-            self._worker.let_flow(self.number)
+        if self.is_paused and 2 * len(self.window) <= PRESSURE_EVENTS:
+            self.is_paused = False
+            self._worker.resume(self.number)
 
     def start_runner(self, key: bytes) -> None:
         """See `ports.Home`."""
@@ -149,19 +149,19 @@ class Partition:
         if not self._behind:
             return None
         if self._stretches % FAIR_STRETCHES == 0:
-            place = next(iter(self._behind)).read_from
+            start = next(iter(self._behind)).read_from
         else:
-            place = min(lane.read_from for lane in self._behind)
-        return Wanted(place, frozenset(lane.key for lane in self._behind))
+            start = min(lane.read_from for lane in self._behind)
+        return Wanted(start, frozenset(lane.key for lane in self._behind))
 
     def feed(self, wanted: Wanted, end: int, events: Sequence[Event]) -> None:
-        """A stretch of the log, from the wanted place up to *end*: give each lane its events.
+        """A stretch of the log, from the wanted offset up to *end*: give each lane its events.
 
         Never goes beyond what was dispatched, and gives nothing to a lane that has come to want events since: what is
         there of it may have been left out.
         """
         self._stretches += 1
-        start, end = wanted.place, min(end, self.dispatched)
+        start, end = wanted.start, min(end, self.dispatched)
         fed: dict[bytes, list[Event]] = {}
         lanes = [
             lane
@@ -200,19 +200,19 @@ class Partition:
         if self.is_draining:
             return
         self.end_holding(steady_now())
-        self.wishes.keep_time(self._worker.clock.now())
+        self.reconciler.keep_time(self._worker.clock.now())
         self.rows.refresh(self.committed)
 
     def end_holding(self, now: float) -> None:
         """Whoever has held an event in the window for too long goes behind."""
         limit = self._worker.limits.hold_seconds
-        patience = min(limit, PATIENCE_SECONDS) if self.is_held_back else limit
+        patience = min(limit, PATIENCE_SECONDS) if self.is_paused else limit
         since = self.window.oldest_since()
         if since is None or since > now - patience:
             return
-        too_old = self.window.handed_out_before(now - limit)
-        if self.is_held_back:
-            too_old = max(too_old, min(self.window.handed_out_before(now - patience), self._pace()))
+        too_old = self.window.dispatched_before(now - limit)
+        if self.is_paused:
+            too_old = max(too_old, min(self.window.dispatched_before(now - patience), self._pace()))
         for lane in list(self.lanes.values()):
             first = lane.events.held.first
             if first is not None and first < too_old:
@@ -241,7 +241,7 @@ class Partition:
             if lane.is_idle and not (has_come_further or has_command):
                 del self.lanes[lane.key]
                 self.rows.forget(lane)
-                self.wishes.forget_times(lane)
+                self.reconciler.forget_times(lane)
 
     # --------------------------------------------------------------- the end
 
@@ -263,7 +263,7 @@ class Partition:
         await _cancel_all(self._runners)
         self._count_cut_off()
         await self.rows.write_last(self.window.committable)
-        self._count_taken_back()
+        self._count_handed_back()
         return self.window.committable
 
     def _count_cut_off(self) -> None:
@@ -273,10 +273,10 @@ class Partition:
                 if flight.claimed:
                     self._count_given_up(lane, flight.offset)
 
-    def _count_taken_back(self) -> None:
+    def _count_handed_back(self) -> None:
         """Nor can anybody send what was claimed and not sent, if no row says so."""
         for lane in self.lanes.values():
-            for offset in lane.events.progress.taken_back:
+            for offset in lane.events.progress.handed_back:
                 flight = lane.events.in_flight.get(offset)
                 if flight is None or not flight.claimed:  # one that is claimed anew is counted as such
                     self._count_given_up(lane, offset)
@@ -289,7 +289,7 @@ class Partition:
         if not self.is_draining:
             self.is_draining = True
             self._count_cut_off()
-            self._count_taken_back()
+            self._count_handed_back()
         for lane in self.lanes.values():
             lane.close()
         await _cancel_all(self._runners)

@@ -169,7 +169,7 @@ def delay(retry: RetryPolicy, attempt: int, outcome: Outcome, chance: float = 1.
     """Seconds before the attempt after *attempt* (from 1).
 
     LINEAR: initial, 2 x initial, 3 x ...; EXPONENTIAL: initial, 2 x, 4 x ...; never above the maximum. Jitter makes a
-    span of it, in which *chance* is the place. `Retry-After` may ask for more, up to `longest_wait`, never for less.
+    span of it, and *chance* a point in the span. `Retry-After` may ask for more, up to `longest_wait`, never for less.
     """
     # A float power overflows beyond 2**1023; no delay gets anywhere near 2**63 seconds.
     growth = attempt if retry.strategy is RetryStrategy.LINEAR else 2.0 ** min(attempt - 1, 63)

@@ -76,7 +76,7 @@ class Home(Protocol):
 
     @property
     def dispatched(self) -> int:
-        """The next offset that the stream will hand out."""
+        """The offset after the last one that was dispatched to the lanes."""
         ...
 
     @property
@@ -115,11 +115,11 @@ class Wanted:
     """What is wanted of the log.
 
     Attributes:
-        place: the offset to read from.
+        start: the offset to read from.
         keys: whose events; b"" is for those without a key. All others can be left out.
     """
 
-    place: int
+    start: int
     keys: frozenset[bytes]
 
 
@@ -141,7 +141,7 @@ class Behind(Protocol):
         ...
 
     def feed(self, wanted: Wanted, end: int, events: Sequence[Event]) -> None:
-        """The events that are wanted of its log, from the wanted place up to *end*; others may be among them."""
+        """The events that are wanted of its log, from the wanted offset up to *end*; others may be among them."""
         ...
 
     def log_begins_at(self, offset: int) -> None:
@@ -214,10 +214,10 @@ class PartitionServices(LaneServices, Protocol):
         """Another worker owns the partition: Kafka has refused a row of it."""
         ...
 
-    def hold_back(self, number: int) -> None:
+    def pause(self, number: int) -> None:
         """The partition takes no more events for now."""
         ...
 
-    def let_flow(self, number: int) -> None:
-        """It does again."""
+    def resume(self, number: int) -> None:
+        """The partition takes events again."""
         ...

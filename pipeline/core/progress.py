@@ -1,4 +1,4 @@
-"""How far a lane has come: what is settled, what its row says, and which claims were taken back. Pure."""
+"""How far a lane has come: what is settled, what its row says, and which claims were handed back. Pure."""
 
 from pipeline.core.model import Cursor
 
@@ -11,17 +11,17 @@ class Progress:
         row: the last row that was handed to the store, None where there is none.
         revision: of the subscription: the last one whose command was carried out here.
         settled_to: the offset after the last settled one.
-        taken_back: offsets whose claim was handed back, until a row at or before them is durable.
+        handed_back: offsets whose claim was handed back, until a row at or before them is durable.
     """
 
-    __slots__ = ("floor", "revision", "row", "settled_to", "taken_back")
+    __slots__ = ("floor", "handed_back", "revision", "row", "settled_to")
 
     def __init__(self, start: int) -> None:
         self.floor = start
         self.row: Cursor | None = None
         self.revision = -1
         self.settled_to = 0
-        self.taken_back: set[int] = set()
+        self.handed_back: set[int] = set()
 
     def restore(self, row: Cursor) -> None:
         """Take up a row that the former owner left."""
@@ -38,11 +38,11 @@ class Progress:
 
     def row_landed(self, row: Cursor) -> None:
         """The broker has confirmed the row: what it does not pass is not lost."""
-        self.taken_back = {offset for offset in self.taken_back if offset < row.next}
+        self.handed_back = {offset for offset in self.handed_back if offset < row.next}
 
     def abandon(self, position: int) -> None:
         """The subscription was deleted; a new one of its name would begin at *position*."""
-        self.taken_back.clear()
+        self.handed_back.clear()
         self.revision, self.floor = -1, position
 
     def settle(self, offset: int) -> None:
@@ -53,13 +53,13 @@ class Progress:
     def claim(self, offset: int) -> None:
         """A durable row passes *offset*: at-most-once counts it as settled."""
         self.settle(offset)
-        self.taken_back.discard(offset)
+        self.handed_back.discard(offset)
 
-    def unclaim(self, offset: int) -> None:
+    def withdraw(self, offset: int) -> None:
         """The event provably was not sent, so the cursor may step back to it."""
         self.floor = offset
 
-    def take_back(self, offset: int) -> None:
+    def hand_back(self, offset: int) -> None:
         """The same for a claim that is durable: until a row before it is, the next owner would pass the event over."""
-        self.unclaim(offset)
-        self.taken_back.add(offset)
+        self.withdraw(offset)
+        self.handed_back.add(offset)

@@ -81,7 +81,7 @@ class _Pace:
         self.tokens = max(0.0, self.tokens - 1.0)
 
 
-class Pacing:
+class RateLimits:
     """The paces of a worker's subscriptions; those that nothing slows down cost one look into a dictionary."""
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """What people wish of a subscription, carried out in one partition (docs/design.md, Commands).
 
 A command is a revision of the spec; the owner of a partition applies a revision that the cursor row has not noted yet,
-once, and notes it. `Partition` owns one `Wishes`; the dispatcher calls it for every change of the registry.
+once, and notes it. `Partition` owns one `Reconciler`; the dispatcher calls it for every change of the registry.
 """
 
 import logging
@@ -40,15 +40,15 @@ def status_of(subscription: Subscription, now: float) -> Status:
             return Status.PAUSED if waits else Status.STARTED
 
 
-def moved(row: Cursor, place: int) -> Cursor:
+def moved(row: Cursor, offset: int) -> Cursor:
     """The row of a lane that goes on at another event: the tries of the former one count no more."""
-    return Cursor(place, row.status, row.cause, revision=row.revision)
+    return Cursor(offset, row.status, row.cause, revision=row.revision)
 
 
 def is_next_event(lane: Lane, offset: int, dispatched: int) -> bool | None:
     """Whether the lane's next event is at *offset*; None where the log alone can tell.
 
-    A lane that has left its events to the log stands at a place where another subscription's event may be.
+    A lane that has left its events to the log stands at an offset where another subscription's event may be.
     """
     here = lane.next
     if lane.state is LaneState.LIVE or not here <= offset < dispatched:
@@ -71,7 +71,7 @@ class LaneHolder(Home, Protocol):
         ...
 
 
-class Wishes:
+class Reconciler:
     """Brings the lanes of a partition to what their subscriptions say.
 
     Args:
@@ -100,7 +100,7 @@ class Wishes:
     ) -> None:
         """Take up the rows that the former owner left, and the commands it has not carried out.
 
-        A row whose place has lost its meaning is given one in the *log*, where that is known.
+        A row whose offset has lost its meaning is given one in the *log*, where that is known.
         """
         for key, row in rows.items():
             if isinstance(row, Cursor):
@@ -119,7 +119,7 @@ class Wishes:
         subscription = None if lane.name is None else self._worker.directory.get(lane.name)
         if subscription is None and row.revision >= 0:
             logger.warning(
-                "subscription %s was deleted: its place %d in partition %d is forgotten",
+                "subscription %s was deleted: its cursor %d in partition %d is forgotten",
                 lane.name,
                 row.next,
                 self._partition.number,
@@ -139,13 +139,13 @@ class Wishes:
             self._reconcile(lane, subscription)
 
     def _fail_unreadable(self, key: bytes, row: UnreadableRow, log: LogBounds | None) -> None:
-        """FAILURE instead of a place that nobody knows; what is written now can be read."""
+        """FAILURE instead of a cursor that nobody knows; what is written now can be read."""
         partition = self._partition
-        place = partition.dispatched if row.next is None else row.next
-        found = None if log is None else find_break(place, None, log)
+        offset = partition.dispatched if row.next is None else row.next
+        found = None if log is None else find_break(offset, None, log)
         if found is not None:
-            place = found.goes_on_at
-        lane = self._lane(key, place)
+            offset = found.goes_on_at
+        lane = self._lane(key, offset)
         subscription = None if lane.name is None else self._worker.directory.get(lane.name)
         if subscription is None:
             logger.warning(
@@ -164,11 +164,11 @@ class Wishes:
         lane.note_revision(subscription.revision)
         since = "where it stood is not known" if row.next is None else "how it stood is not known"
         message = (
-            f"its cursor row can't be read: {row.reason}; {since}: it waits at {place}, from where a resume goes on; "
+            f"its cursor row can't be read: {row.reason}; {since}: it waits at {offset}, from where a resume goes on; "
             "replay what was before that, if need be"
         )
         cause = Cause("cursor", message, None, self._worker.clock.now())
-        lane.move(place)
+        lane.move(offset)
         lane.stop(Status.FAILURE, cause)
         self._worker.telemetry.subscription_failed(subscription, partition.number, cause)
 
@@ -241,7 +241,7 @@ class Wishes:
             return
         match subscription.resume_from:
             case ReplayTimestamp(timestamp_ms, discards):
-                # The revision is noted when the place is known: a crash before that leaves the command to be applied.
+                # The revision is noted when the offset is known: a crash before that leaves the command to be applied.
                 here = self._partition.dispatched
                 self._partition.spawn(
                     partial(self._replay_from, lane, subscription, timestamp_ms, here, discards), lane
@@ -252,7 +252,7 @@ class Wishes:
                     self._partition.spawn(partial(self._discard_to, lane, subscription, offset), lane)
                     return
                 lane.note_revision(subscription.revision)
-                self._go_back(lane, offset)
+                self._replay(lane, offset)
             case Skip(partition, offset) if partition == self._partition.number:
                 is_next = is_next_event(lane, offset, self._partition.dispatched)
                 if is_next is None:
@@ -316,12 +316,12 @@ class Wishes:
 
     # --------------------------------------------------------------- replays
 
-    def _go_back(self, lane: Lane, place: int) -> None:
-        """Deliver again from *place* on; events that wait before it are never passed over."""
+    def _replay(self, lane: Lane, offset: int) -> None:
+        """Deliver again from *offset* on; events that wait before it are never passed over."""
         here, number = lane.next, self._partition.number
-        if place <= here:
-            logger.info("subscription %s: goes back to %d of partition %d from %d", lane.name, place, number, here)
-            lane.move(place)
+        if offset <= here:
+            logger.info("subscription %s: goes back to %d of partition %d from %d", lane.name, offset, number, here)
+            lane.move(offset)
             return
         logger.warning(
             "subscription %s: stays at %d of partition %d: to go on from %d would discard the events that wait before "
@@ -329,9 +329,9 @@ class Wishes:
             lane.name,
             here,
             number,
-            place,
+            offset,
         )
-        if place < max([lane.events.progress.settled_to, *(offset + 1 for offset in lane.events.in_flight)]):
+        if offset < max([lane.events.progress.settled_to, *(offset + 1 for offset in lane.events.in_flight)]):
             lane.move(here)  # several at a time: some from there on were sent before what waits, and are wanted again
 
     async def _replay_from(
@@ -340,41 +340,41 @@ class Wishes:
         """Go on from a time; *here* is where the stream was when the command came, whatever it brings meanwhile."""
         reader, number = self._worker.reader, self._partition.number
         end = await reader.end_of(number) if discards else here
-        place = await reader.offset_at(number, timestamp_ms)
-        if discards and (place is None or place > lane.next):
-            await self._discard_to(lane, subscription, end if place is None else place)
+        offset = await reader.offset_at(number, timestamp_ms)
+        if discards and (offset is None or offset > lane.next):
+            await self._discard_to(lane, subscription, end if offset is None else offset)
         elif not self._is_overtaken(lane, subscription):
             lane.note_revision(subscription.revision)
             # What has come since the command, and is settled by now, has been delivered as the time wants it.
-            if place is not None and (place < here or lane.next < here):
-                self._go_back(lane, place)
+            if offset is not None and (offset < here or lane.next < here):
+                self._replay(lane, offset)
             self._take_up(lane, subscription)
 
-    async def _discard_to(self, lane: Lane, subscription: Subscription, place: int) -> None:
-        """Go on from *place*, or the end of the log, and pass over what waits before it, as the command says."""
+    async def _discard_to(self, lane: Lane, subscription: Subscription, offset: int) -> None:
+        """Go on from *offset*, or the end of the log, and pass over what waits before it, as the command says."""
         reader, number = self._worker.reader, self._partition.number
         end = await reader.end_of(number)
         if self._is_overtaken(lane, subscription):
             return
         lane.note_revision(subscription.revision)
-        start, place = lane.next, min(place, end)
-        if place > start:
+        start, offset = lane.next, min(offset, end)
+        if offset > start:
             logger.warning(
                 "subscription %s: discards its events from %d up to %d of partition %d, as the command says",
                 lane.name,
                 start,
-                place,
+                offset,
                 number,
             )
-            lane.move(place)
+            lane.move(offset)
         self._take_up(lane, subscription)
-        if place > start:
-            discarded = place - start  # an upper bound, if there is no time to count
+        if offset > start:
+            discarded = offset - start  # an upper bound, if there is no time to count
             try:
-                discarded = await reader.count(number, lane.key, start, place)
+                discarded = await reader.count(number, lane.key, start, offset)
             finally:
                 telemetry = self._worker.telemetry
-                telemetry.dropped("discarded", discarded, subscription=lane.name, partition=number, offset=place - 1)
+                telemetry.dropped("discarded", discarded, subscription=lane.name, partition=number, offset=offset - 1)
 
     def _is_overtaken(self, lane: Lane, subscription: Subscription) -> bool:
         """Whether a command must not be carried out any more: it was, or it is another one's turn."""

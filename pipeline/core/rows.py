@@ -14,7 +14,7 @@ class UnreadableRow:
 
     Attributes:
         reason: what is wrong with it, a short sentence.
-        next: its place, if that much can be read.
+        next: its cursor, if that much can be read.
     """
 
     reason: str

@@ -9,7 +9,7 @@ have ended the event's time here.
 
 import asyncio
 
-from pipeline.core.dead_letter import Letter
+from pipeline.core.dead_letter import DeadLetterRecord
 from pipeline.core.delivery import Delivery
 from pipeline.core.errors import FencedError, LeaseEndedError
 from pipeline.core.in_flight import InFlight
@@ -47,7 +47,7 @@ class Runner:
             lane.runner_ended()
 
     async def _carry(self, flight: InFlight) -> None:
-        """Deliver the event as far as it goes now: until it is settled, put back or stops its lane."""
+        """Deliver the event as far as it goes now: until it is settled, returns to the log or stops its lane."""
         lane = self._lane
         if lane.subscription is None and not await self._becomes_known(flight):
             return
@@ -172,7 +172,7 @@ class Runner:
     async def _act_on(self, flight: InFlight, outcome: Outcome) -> bool:
         """Act on an outcome that isn't a delivery; whether there is another attempt to make now."""
         lane = self._lane
-        match self._delivery.judge(lane.rules, flight, outcome):
+        match self._delivery.decide(lane.rules, flight, outcome):
             case Settle():
                 lane.settle(flight)
             case Retry(after_seconds, renew_token):
@@ -205,7 +205,7 @@ class Runner:
             return  # the next owner of the partition comes to the same decision and writes the dead letter
         subscription, tries = lane.subscription, flight.tries
         refusal = await delivery.dead_letter(
-            Letter(
+            DeadLetterRecord(
                 event=flight.event,
                 reason=reason,
                 outcome=outcome,

@@ -64,7 +64,7 @@ class Unread:
             self._begin_with(left[0])
         self.count += sum(event.offset >= self.counted_from for event in left)
 
-    def stepped_back(self, event: Event, *, passes_others: bool) -> None:
+    def returned(self, event: Event, *, passes_others: bool) -> None:
         """An event leaves memory, and reading goes on from it if that is before `read_from`.
 
         Args:

@@ -1,7 +1,7 @@
 """What may be committed of one partition. Pure: no clock, no I/O.
 
-    log      40 41 42 43 44 45 46 47        47 is the next offset that Faust will hand out: `dispatched`
-    window      41    43    45              handed out and not settled
+    log      40 41 42 43 44 45 46 47        47 is `dispatched`: the offset after the last one given to the lanes
+    window      41    43    45              dispatched and not settled
                  ^ committable: the first unsettled offset; `dispatched` when there is none
 
 Only unsettled offsets are kept. What is settled at sight never enters, so a lane with a million events behind its
@@ -38,7 +38,7 @@ class Window:
         return self._unsettled[0] if self._unsettled else self.dispatched
 
     def advance(self, dispatched: int, now: float) -> None:
-        """A batch was handed out: *dispatched* is the offset after its last record, and greater than before."""
+        """A batch was dispatched: *dispatched* is the offset after its last record, and greater than before."""
         if dispatched <= self.dispatched:
             raise ValueError(f"dispatched may only grow: {self.dispatched} -> {dispatched}")
         head = self._unsettled[0] if self._unsettled else dispatched
@@ -52,7 +52,7 @@ class Window:
             batches.popleft()
 
     def add(self, offset: int) -> None:
-        """The offset is handed out and not settled. Offsets come in growing order."""
+        """The offset is dispatched and not settled. Offsets come in growing order."""
         self._unsettled.append(offset)
 
     def settle(self, offset: int) -> None:
@@ -67,14 +67,14 @@ class Window:
             settled.remove(unsettled.popleft())
 
     def oldest_since(self) -> float | None:
-        """When the oldest unsettled offset was handed out; None for an empty window."""
+        """When the oldest unsettled offset was dispatched; None for an empty window."""
         if not self._unsettled:
             return None
         self._pass_over(self._unsettled[0])
         return self._batches[0][1]
 
-    def handed_out_before(self, moment: float) -> int:
-        """The offset below which everything was handed out before *moment*; 0 when nothing was."""
+    def dispatched_before(self, moment: float) -> int:
+        """The offset below which everything was dispatched before *moment*; 0 when nothing was."""
         end = 0
         for batch_end, came in self._batches:
             if came >= moment:

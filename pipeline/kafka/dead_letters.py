@@ -17,7 +17,7 @@ from aiokafka.errors import (
 )
 
 from pipeline.core.clock import rfc3339
-from pipeline.core.dead_letter import Letter
+from pipeline.core.dead_letter import DeadLetterRecord
 from pipeline.core.errors import NotDeadLetteredError
 from pipeline.core.model import Event
 from pipeline.core.outcome import Rejected, ServerError, describe
@@ -38,7 +38,7 @@ FIRST_PAUSE_SECONDS: Final = 0.2
 LONGEST_PAUSE_SECONDS: Final = 10.0
 
 
-def headers_of(letter: Letter, ids: WebhookIds) -> list[tuple[str, bytes]]:
+def headers_of(letter: DeadLetterRecord, ids: WebhookIds) -> list[tuple[str, bytes]]:
     """The record's own headers, unchanged, and the `dlq.*` headers, which replace those of an earlier dead letter.
 
     Args:
@@ -78,7 +78,7 @@ def letter_time(moment: float | None) -> str | None:
     return None if moment is None else rfc3339(moment, "milliseconds", "+00:00")
 
 
-class KafkaDeadLetters:
+class KafkaDeadLetterWriter:
     """The dead-letter topic; it may be on another cluster than the source.
 
     Args:
@@ -98,8 +98,8 @@ class KafkaDeadLetters:
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
 
-    async def put(self, letter: Letter) -> None:
-        """Write one letter; see `DeadLetters.put`.
+    async def put(self, letter: DeadLetterRecord) -> None:
+        """Write one letter; see `DeadLetterWriter.put`.
 
         While the broker is down or refuses the write for lack of rights, tries again without a limit.
         """

@@ -147,14 +147,14 @@ class LogReader:
             self._rest(tp)
             return
         consumer = await self._connected()
-        self._assign(consumer, tp, wanted.place)
-        if await consumer.position(tp) != wanted.place:
-            consumer.seek(tp, wanted.place)
+        self._assign(consumer, tp, wanted.start)
+        if await consumer.position(tp) != wanted.start:
+            consumer.seek(tp, wanted.start)
         self._sieve.keys = wanted.keys
         try:
             found = await consumer.getmany(tp, timeout_ms=POLL_MS, max_records=STRETCH_EVENTS)
         except OffsetOutOfRangeError:
-            await self._find_beginning(consumer, tp, partition, wanted.place)
+            await self._find_beginning(consumer, tp, partition, wanted.start)
             return
         # The position may be beyond the last event: skipped events, transaction markers and compacted records follow.
         partition.feed(wanted, await consumer.position(tp), found.get(tp, ()))
@@ -176,7 +176,7 @@ class LogReader:
         for partition in self._wanting:
             wanted = partition.wanted()
             if wanted is not None:
-                starts.setdefault(TopicPartition(self._topic, partition.number), wanted.place)
+                starts.setdefault(TopicPartition(self._topic, partition.number), wanted.start)
         # Each one needs a position: without a group there is no committed offset, and aiokafka would wait indefinitely.
         consumer.assign(set(starts))
         for each, offset in starts.items():

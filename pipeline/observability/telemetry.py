@@ -170,7 +170,7 @@ class Telemetry:
             "kind": found.kind,
             "subscription": subscription,
             "partition": partition,
-            "place": found.place,
+            "offset": found.offset,
             "goes_on_at": found.goes_on_at,
         }
         self._warn("log.broken", ("log", found.kind, subscription, partition), facts)

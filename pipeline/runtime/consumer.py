@@ -11,7 +11,7 @@ Faust makes its consumer itself, by private methods that are overridden here: tr
 PATCHES says what would follow. The private names that are only read raise an error where they are gone:
 
     _wait_next_records, _to_message, _commit   what `getmany` and `commit` are made of
-    _active_partitions, _buffered_partitions   one partition is held back and the others go on
+    _active_partitions, _buffered_partitions   one partition is paused and the others go on
     Producer._producer                         the tables' producer has to learn of new partitions
 """
 
@@ -39,7 +39,7 @@ SMALL_FETCH_EVENTS = 64
 GATHER_SECONDS = 0.003
 """How long the next fetch waits after one with fewer events. At a low steady rate most of the cost is waking up two
 event loops for every few events. The pause adds a few milliseconds to the p50 from production to arrival."""
-HELD_BACK_POLL_SECONDS = 0.02
+PAUSED_POLL_SECONDS = 0.02
 """How long a fetch waits while some partition is paused, which is also the longest delay after it is resumed."""
 LAST_COMMIT_SECONDS = 10.0
 """How long giving partitions back waits for the last commit; without that commit events are repeated, none is lost."""
@@ -54,7 +54,7 @@ class DeliveryConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._prefix_lock = asyncio.Lock()
-        self._held_back: set[TP] = set()
+        self._paused_sources: set[TP] = set()
         self._flowing = asyncio.Event()
         self._opening: asyncio.Task[None] | None = None
         self._fetched = 0
@@ -109,7 +109,7 @@ class DeliveryConsumer(driver.Consumer):
             # Faust waits as well, in the fetch; but only then is it known which generation the fetch is for.
             await self.wait(cast("Any", self.can_resume_flow))
         generation = self.app.consumer_generation_id
-        found, active = await self._wait_next_records(HELD_BACK_POLL_SECONDS if self._held_back else timeout)
+        found, active = await self._wait_next_records(PAUSED_POLL_SECONDS if self._paused_sources else timeout)
         records = found or {}
         # Of this fetch, also if nothing comes of it: in another generation partitions begin elsewhere.
         out_of_range = self._delivery_thread.take_out_of_range()
@@ -161,7 +161,7 @@ class DeliveryConsumer(driver.Consumer):
         return message
 
     async def _before_fetch(self) -> None:
-        if self._held_back:
+        if self._paused_sources:
             await self._some_flow()
         if 0 < self._fetched < SMALL_FETCH_EVENTS:
             await asyncio.sleep(GATHER_SECONDS)
@@ -174,16 +174,16 @@ class DeliveryConsumer(driver.Consumer):
                 async with asyncio.timeout(1.0):
                     await self._flowing.wait()
 
-    def hold_back(self, number: int) -> None:
+    def pause(self, number: int) -> None:
         """See `dispatcher.Flow`. Pausing the partition itself would drop fetched records (faust.transport.consumer)."""
         tp = TP(self._dispatcher.topic, number)
-        self._held_back.add(tp)
+        self._paused_sources.add(tp)
         self.on_buffer_full(tp)
 
-    def let_flow(self, number: int) -> None:
+    def resume(self, number: int) -> None:
         """See `dispatcher.Flow`."""
         tp = TP(self._dispatcher.topic, number)
-        self._held_back.discard(tp)
+        self._paused_sources.discard(tp)
         self.on_buffer_drop(tp)
         self._flowing.set()
 
@@ -258,8 +258,8 @@ class DeliveryConsumer(driver.Consumer):
         self.stop_flow()
         self.app.flow_control.suspend()
         await self.give_back(self._source_partitions(revoked))
-        self._buffered_partitions -= self._held_back
-        self._held_back.clear()
+        self._buffered_partitions -= self._paused_sources
+        self._paused_sources.clear()
         self._flowing.set()
         await super().on_partitions_revoked(revoked)
 

@@ -11,7 +11,7 @@ from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.errors import BrokerError
 from pipeline.http.handshake import Permitted
 from pipeline.http.transport import Transport
-from pipeline.kafka.dead_letters import KafkaDeadLetters
+from pipeline.kafka.dead_letters import KafkaDeadLetterWriter
 from pipeline.kafka.expansion import PartitionExpansion
 from pipeline.kafka.log_reader import LogReader
 from pipeline.observability.strays import LOOK_SECONDS as STRAYS_SECONDS
@@ -47,7 +47,7 @@ class Engine(Service):
         registry: Registry,
         log_reader: LogReader,
         tokens: TokenCache,
-        dead_letters: KafkaDeadLetters | None,
+        dead_letters: KafkaDeadLetterWriter | None,
         dispatcher: Dispatcher,
         expansion: PartitionExpansion | None,
         ownership: Ownership,

@@ -167,7 +167,7 @@ def _by_waiting(lane: LaneReport) -> tuple[int, str]:
 def _title(lane: LaneReport) -> str:
     if lane.status == Status.FAILURE:
         return "Failed"
-    if lane.state == "stopped":
+    if lane.state == "halted":
         return "Stopped"
     if lane.state == "behind":
         return "Behind"
@@ -232,13 +232,13 @@ def _facts(lane: LaneReport, now: float) -> dict[str, object]:
 def _state(lane: LaneReport) -> str:
     """State and status (as in `/lanes`) in one sentence."""
     match lane.state, lane.status:
-        case "stopped", Status.FAILURE:
+        case "halted", Status.FAILURE:
             return "Failed: resume it, or skip the event"
-        case "stopped", Status.PAUSED:
+        case "halted", Status.PAUSED:
             return "Paused by the publisher, or not started yet"
-        case "stopped", Status.STOPPED:
+        case "halted", Status.STOPPED:
             return "Stopped by the consumer"
-        case "stopped", _:
+        case "halted", _:
             return "Closed"
         case "behind", _:
             return "Behind: it reads the log by itself"

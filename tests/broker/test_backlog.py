@@ -40,8 +40,8 @@ class Reading:
         return Wanted(self.place, self.keys) if self.place < self.stop else None
 
     def feed(self, wanted: Wanted, end: int, events: Sequence[Event]) -> None:
-        assert wanted.place == self.place, "a stretch begins where it was asked for"
-        assert all(wanted.place <= event.offset < end for event in events)
+        assert wanted.start == self.place, "a stretch begins where it was asked for"
+        assert all(wanted.start <= event.offset < end for event in events)
         self.turns_when_fed.append(self.turns)
         self.read += [event.offset for event in events]
         self.place = end

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.dead_letter import Letter
+from pipeline.core.dead_letter import DeadLetterRecord
 from pipeline.core.model import Record
 from pipeline.core.outcome import Rejected
 from pipeline.core.policy import Reason
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.dead_letters import KafkaDeadLetters
+from pipeline.kafka.dead_letters import KafkaDeadLetterWriter
 from tests.support.batches import Written, batch
 from tests.support.brokers import TestBroker
 from tests.support.program import Webhooks, application
@@ -44,13 +44,13 @@ class Bury:
         self._number = 0
 
     async def __call__(self, *deaths: Died, source: str | None = None) -> None:
-        letters = KafkaDeadLetters(self._connection, self._dlq, pytest.fail)
+        letters = KafkaDeadLetterWriter(self._connection, self._dlq, pytest.fail)
         for subscription, reason in deaths:
             key = None if subscription is None else subscription.encode()
             headers = [("content-type", b"text/x"), ("authorization", b"not-for-your-eyes")]
             event = Record(source or self._source, 0, self._number, key, b"body %d" % self._number, headers)
             outcome = Rejected(404, b"no") if reason == "rejected" else None
-            await letters.put(Letter(event, reason, outcome, attempts=1, subscription=subscription))
+            await letters.put(DeadLetterRecord(event, reason, outcome, attempts=1, subscription=subscription))
             self._number += 1
         await letters.close()
 

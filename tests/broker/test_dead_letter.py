@@ -7,19 +7,19 @@ from contextlib import asynccontextmanager
 import pytest
 
 from pipeline.cli.dev.embedded_broker import Request
-from pipeline.core.dead_letter import Letter
+from pipeline.core.dead_letter import DeadLetterRecord
 from pipeline.core.errors import NotDeadLetteredError
 from pipeline.core.model import Record
 from pipeline.core.outcome import Failed, Rejected
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.dead_letters import KafkaDeadLetters, headers_of
+from pipeline.kafka.dead_letters import KafkaDeadLetterWriter, headers_of
 from tests.support.brokers import TestBroker
 
 EVENT = Record(
     "events", 3, 41, b"sub-1", b'{"n": 1}', [("content-type", b"text/plain"), ("n", b"\xff\x00")], 1_700_000_000_123
 )
-LETTER = Letter(
+LETTER = DeadLetterRecord(
     event=EVENT,
     reason="rejected",
     outcome=Rejected(422, b"no such customer"),
@@ -33,9 +33,9 @@ REQUEST_TIMED_OUT = 7
 
 
 @asynccontextmanager
-async def writing(broker: TestBroker, topic: str, failures: list[str]) -> AsyncIterator[KafkaDeadLetters]:
+async def writing(broker: TestBroker, topic: str, failures: list[str]) -> AsyncIterator[KafkaDeadLetterWriter]:
     connection = KafkaConnection((broker.bootstrap,), embedded=broker.embedded)
-    letters = KafkaDeadLetters(connection, topic, failures.append)
+    letters = KafkaDeadLetterWriter(connection, topic, failures.append)
     try:
         yield letters
     finally:
@@ -83,7 +83,7 @@ async def test_a_write_that_fails_is_tried_again_until_it_is_confirmed(
 
 async def test_a_broker_that_is_down_is_waited_for(unique_name: Callable[[str], str]) -> None:
     failures: list[str] = []
-    nowhere = KafkaDeadLetters(KafkaConnection(("127.0.0.1:9",)), unique_name("dlq"), failures.append)
+    nowhere = KafkaDeadLetterWriter(KafkaConnection(("127.0.0.1:9",)), unique_name("dlq"), failures.append)
     waiting = asyncio.create_task(nowhere.put(LETTER))
     async with asyncio.timeout(20):
         while len(failures) < 2:  # noqa: ASYNC110 - the failures are a list, which rings no bell
@@ -99,7 +99,7 @@ async def test_what_the_broker_never_takes_is_said_at_once(
     kafka: TestBroker, unique_name: Callable[[str], str]
 ) -> None:
     topic = await kafka.create_topic(unique_name("dlq"), config={"max.message.bytes": "2000"})
-    large = Letter(event=Record("events", 0, 1, b"sub-1", bytes(5000)), reason="rejected")
+    large = DeadLetterRecord(event=Record("events", 0, 1, b"sub-1", bytes(5000)), reason="rejected")
     async with writing(kafka, topic, []) as letters:
         with pytest.raises(NotDeadLetteredError, match=topic):
             await asyncio.wait_for(letters.put(large), 20)
@@ -111,7 +111,7 @@ async def test_a_letter_that_is_refused_does_not_hold_up_those_after_it(
     kafka: TestBroker, unique_name: Callable[[str], str]
 ) -> None:
     topic = await kafka.create_topic(unique_name("dlq"), config={"max.message.bytes": "2000"})
-    large = Letter(event=Record("events", 0, 1, b"sub-1", bytes(5000)), reason="rejected")
+    large = DeadLetterRecord(event=Record("events", 0, 1, b"sub-1", bytes(5000)), reason="rejected")
     failures: list[str] = []
     async with writing(kafka, topic, failures) as letters:
         await letters.put(LETTER)  # the broker knows the producer now, and counts what it sends
@@ -127,7 +127,7 @@ async def test_an_event_without_key_and_value_is_dead_lettered(
 ) -> None:
     topic = await broker.create_topic(unique_name("dlq"))
     async with writing(broker, topic, []) as letters:
-        await letters.put(Letter(event=Record("events", 0, 1, None, None), reason="undecodable"))
+        await letters.put(DeadLetterRecord(event=Record("events", 0, 1, None, None), reason="undecodable"))
     (record,) = await broker.read(topic)
     assert (record.key, record.value) == (None, b"")
 
@@ -135,7 +135,8 @@ async def test_an_event_without_key_and_value_is_dead_lettered(
 def test_a_letter_that_died_before_tells_its_last_end() -> None:
     again = Record("events", 0, 99, b"sub-1", b"", [("dlq.status", b"400"), ("x", b"1")])
     headers = headers_of(
-        Letter(event=again, reason="exception", outcome=Failed("no route", may_have_arrived=False)), WebhookIds()
+        DeadLetterRecord(event=again, reason="exception", outcome=Failed("no route", may_have_arrived=False)),
+        WebhookIds(),
     )
     assert ("x", b"1") in headers
     assert [value for name, value in headers if name == "dlq.status"] == []
@@ -143,7 +144,7 @@ def test_a_letter_that_died_before_tells_its_last_end() -> None:
 
 def test_a_header_without_a_value_is_passed_on() -> None:
     event = Record("events", 3, 41, b"sub-1", b"", [("dlq.webhook-id", b""), ("x", b"")])
-    headers = headers_of(Letter(event=event, reason="rejected"), WebhookIds())
+    headers = headers_of(DeadLetterRecord(event=event, reason="rejected"), WebhookIds())
     assert ("x", b"") in headers
     assert ("dlq.webhook-id", b"events-3-41") in headers
 

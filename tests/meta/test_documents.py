@@ -93,7 +93,7 @@ def test_what_is_missing_is_found() -> None:
 
 def test_the_states_of_a_lane_are_as_in_the_code() -> None:
     row = re.compile(r"^\| `([A-Z]+)` \| (.+?) \| `(\w+)` \|", re.MULTILINE)
-    feeds = {"the stream": "live", "the log, read again": "behind", "nowhere": "stopped"}
+    feeds = {"the stream": "live", "the log, read again": "behind", "nowhere": "halted"}
 
     drawn = {name: (feeds[feed], status) for name, feed, status in row.findall((ROOT / "docs/concepts.md").read_text())}
 

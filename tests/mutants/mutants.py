@@ -187,8 +187,8 @@ MUTANTS: Final = (
     Mutant(
         "a reading passes over an event",
         "pipeline/kafka/log_reader.py",
-        was="consumer.seek(tp, wanted.place)",
-        becomes="consumer.seek(tp, wanted.place + 1)",
+        was="consumer.seek(tp, wanted.start)",
+        becomes="consumer.seek(tp, wanted.start + 1)",
         tests=(f"{BACKLOG}test_it_can_go_back",),
     ),
     Mutant(
@@ -216,7 +216,7 @@ MUTANTS: Final = (
         "a reading ends with its last event",
         "pipeline/kafka/log_reader.py",
         was="await consumer.position(tp), found.get(tp, ())",
-        becomes="max((each.offset + 1 for each in found.get(tp, ())), default=wanted.place), found.get(tp, ())",
+        becomes="max((each.offset + 1 for each in found.get(tp, ())), default=wanted.start), found.get(tp, ())",
         tests=(f"{BACKLOG}test_a_log_that_ends_with_a_marker_is_read_to_its_end",),
     ),
     Mutant(

@@ -13,7 +13,7 @@ from pipeline.core.lane_events import LaneEvents
 from pipeline.core.lane_rows import LaneRows
 from pipeline.core.lease import Lease
 from pipeline.core.partition import Partition
-from pipeline.core.reconcile import Wishes
+from pipeline.core.reconcile import Reconciler
 from pipeline.core.runner import Runner
 from pipeline.core.unread import Unread
 from pipeline.core.window import Window
@@ -116,8 +116,8 @@ MUTANTS = (
         "the backlog hands over what the stream will bring",
         Partition,
         "feed",
-        was="start, end = wanted.place, min(end, self.dispatched)",
-        becomes="start = wanted.place",
+        was="start, end = wanted.start, min(end, self.dispatched)",
+        becomes="start = wanted.start",
         known=LOG_AHEAD_OF_STREAM,
     ),
     Mutant(
@@ -187,7 +187,7 @@ MUTANTS = (
     Mutant(
         "an event that is put back is not read again",
         Unread,
-        "stepped_back",
+        "returned",
         was="min(self.read_from, event.offset)",
         becomes="self.read_from",
         casts=("l",),
@@ -203,7 +203,7 @@ MUTANTS = (
     ),
     Mutant(
         "a replay is carried out once more after a restart",
-        Wishes,
+        Reconciler,
         "_reconcile",
         was="subscription.revision <= lane.events.progress.revision",
         becomes="False",
@@ -223,8 +223,8 @@ MUTANTS = (
     Mutant(
         "a claim that a stop cuts off is kept",
         LaneEvents,
-        "unclaim",
-        was="self.progress.unclaim(flight.offset)",
+        "withdraw_claim",
+        was="self.progress.withdraw(flight.offset)",
         becomes="pass",
         kind="stops",
         casts=("a",),
@@ -252,8 +252,8 @@ MUTANTS = (
     Mutant(
         "an event that was claimed, and waits for the lease, is not handed back by a clean stop",
         LaneEvents,
-        "take_back_claim",
-        was="self.progress.take_back(flight.offset)",
+        "hand_back_claim",
+        was="self.progress.hand_back(flight.offset)",
         becomes="pass",
         kind="stops",
         casts=("a",),
@@ -261,7 +261,7 @@ MUTANTS = (
     ),
     Mutant(
         "a skip takes an event with it that is being claimed",
-        Wishes,
+        Reconciler,
         "_skip",
         was="lane.skip(offset)",
         becomes="lane.move(offset + 1)",

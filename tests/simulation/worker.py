@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.core.concurrency import Slots
-from pipeline.core.dead_letter import Letter
+from pipeline.core.dead_letter import DeadLetterRecord
 from pipeline.core.delivery import Delivery
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lane import Lane
@@ -14,7 +14,7 @@ from pipeline.core.observer import DropRule
 from pipeline.core.outcome import Outcome
 from pipeline.core.partition import Partition
 from pipeline.core.ports import LaneLimits
-from pipeline.core.rate_limit import Pacing
+from pipeline.core.rate_limit import RateLimits
 from pipeline.core.subscription import Qos, Rate, Subscription
 from pipeline.core.waiting import waiting_in
 from pipeline.observability.telemetry import Telemetry
@@ -67,7 +67,7 @@ class _Letters(RecordingDeadLetters):
         super().__init__()
         self._worker = worker
 
-    async def put(self, letter: Letter) -> None:
+    async def put(self, letter: DeadLetterRecord) -> None:
         worker = self._worker
         place = ((letter.event.key or b"").decode(), letter.event.offset)
         if not worker.is_owner:
@@ -153,7 +153,7 @@ class Worker:
             lease=self.lease,
             clock=VirtualClock(),
             telemetry=self.telemetry,
-            pacing=Pacing(),
+            rate_limits=RateLimits(),
             chance=lambda: 1.0,
         )
         self.dispatcher = Dispatcher(
@@ -182,7 +182,7 @@ class Worker:
             self.problems.append(f"{name}: {offset} is sent while it is in flight")
         lane = None if self.partition is None else self.partition.lanes.get(event.key or b"")
         # At-most-once keeps the promise of its claim.
-        if lane is not None and lane.state.feed == "stopped" and subscription.qos is not Qos.AT_MOST_ONCE:
+        if lane is not None and lane.state.feed == "halted" and subscription.qos is not Qos.AT_MOST_ONCE:
             self.problems.append(f"{name}: {offset} is sent although the lane is {lane.status}")
 
     # ----------------------------------------------------------- life

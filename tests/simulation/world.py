@@ -259,7 +259,7 @@ class World:
                 break
             await self._round()
         for spec in list(self.people.specs.values()):
-            failed = any(lane.name == spec.id and lane.state.feed == "stopped" for lane in self._started().lanes)
+            failed = any(lane.name == spec.id and lane.state.feed == "halted" for lane in self._started().lanes)
             if failed or spec.wish is not Wish.DELIVER:
                 self.people.resume(spec.id)
         self._hear()

@@ -13,7 +13,7 @@ from pipeline.core.model import Record
 from pipeline.core.outcome import Delivered, Outcome
 from pipeline.core.partition import Partition
 from pipeline.core.ports import LaneLimits
-from pipeline.core.rate_limit import Pacing
+from pipeline.core.rate_limit import RateLimits
 from pipeline.core.subscription import Jitter, Qos, RetryPolicy, Subscription, Wish
 from pipeline.kafka.default_partition import default_partition
 from pipeline.observability.reporter import WorkerReporter
@@ -88,7 +88,7 @@ class Core:
                 lease=self.lease,
                 clock=VirtualClock(),
                 telemetry=self.telemetry,
-                pacing=Pacing(),
+                rate_limits=RateLimits(),
                 chance=chance,
             ),
             rows_of=self._rows_of,
@@ -138,10 +138,10 @@ class Core:
         return [self.log.append(name.encode()) for _ in range(count)]
 
     async def stream(self, count: int = 1, name: str = "s") -> None:
-        """Produce so many events and hand them out as one batch."""
-        await self.hand_out(self.produce(count, name))
+        """Produce so many events and dispatch them as one batch."""
+        await self.dispatch(self.produce(count, name))
 
-    async def hand_out(self, batch: Sequence[Record]) -> None:
+    async def dispatch(self, batch: Sequence[Record]) -> None:
         self.position = batch[-1].offset + 1
         self.dispatcher.dispatch(0, batch)
         await settle()

@@ -5,7 +5,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pipeline.core.dead_letter import Letter
+from pipeline.core.dead_letter import DeadLetterRecord
 from pipeline.core.errors import FencedError, LeaseEndedError, NotDeadLetteredError
 from pipeline.core.lease import Lease
 from pipeline.core.model import Cursor, Event, Record
@@ -239,11 +239,11 @@ class MemoryReader:
         if wanted is None:
             self.wanting.pop(partition, None)
             return None
-        if wanted.place < self.log.begin:
+        if wanted.start < self.log.begin:
             partition.log_begins_at(self.log.begin)
             return None
-        events = self.log.read(wanted.place, count)
-        end = events[-1].offset + 1 if events else max(wanted.place, self.log.end)
+        events = self.log.read(wanted.start, count)
+        end = events[-1].offset + 1 if events else max(wanted.start, self.log.end)
         return Stretch(partition, wanted, end, [event for event in events if (event.key or b"") in wanted.keys])
 
     def serve(self, count: int = 100) -> None:
@@ -314,14 +314,14 @@ class MemoryRegistry:
 
 
 class RecordingDeadLetters:
-    """`DeadLetters` that are confirmed or refused by hand, or at once with *at_once*."""
+    """`DeadLetterWriter` that are confirmed or refused by hand, or at once with *at_once*."""
 
     def __init__(self, *, at_once: bool = False) -> None:
         self.at_once = at_once
-        self.confirmed: list[Letter] = []
-        self.pending: list[tuple[Letter, asyncio.Future[bool]]] = []
+        self.confirmed: list[DeadLetterRecord] = []
+        self.pending: list[tuple[DeadLetterRecord, asyncio.Future[bool]]] = []
 
-    async def put(self, letter: Letter) -> None:
+    async def put(self, letter: DeadLetterRecord) -> None:
         if not self.at_once:
             answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
             entry = (letter, answer)

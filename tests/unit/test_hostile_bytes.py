@@ -34,7 +34,7 @@ from pipeline.config.schema import read
 from pipeline.config.validation_messages import join, nearest
 from pipeline.core.clock import SystemClock
 from pipeline.core.credentials import names_credential, query_credentials
-from pipeline.core.dead_letter import Letter
+from pipeline.core.dead_letter import DeadLetterRecord
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.keys import decode_key
 from pipeline.core.model import Record
@@ -252,7 +252,7 @@ READERS: Final[dict[str, Reader]] = {
     ),
     "filter, header": lambda text: event_filter({"suffix": {"header.x": "1"}}, "filter")(record(text)),
     "dead letter": lambda text: headers_of(
-        Letter(record(text), "rejected", Rejected(400, text.encode("utf-8", "surrogatepass"))), IDS
+        DeadLetterRecord(record(text), "rejected", Rejected(400, text.encode("utf-8", "surrogatepass"))), IDS
     ),
     "dead letter, read": lambda text: read_facts(record(text)),
     # Answers of receivers and token endpoints.

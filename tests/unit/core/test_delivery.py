@@ -98,7 +98,7 @@ async def test_credentials_that_are_refused_stop_the_lane_and_dead_letter_nothin
 @in_virtual_time
 async def test_a_dead_letter_holds_its_lane_until_it_is_confirmed_and_nobody_else() -> None:
     core = await Core(subscription("s"), subscription("t"), dead_letters=True).open()
-    await core.hand_out([*core.produce(2, "s"), *core.produce(1, "t")])
+    await core.dispatch([*core.produce(2, "s"), *core.produce(1, "t")])
     await core.answer(0, Rejected(400, b"no"))
     await core.answer(2)
     assert core.pending == []
@@ -135,7 +135,7 @@ async def test_a_dead_letter_that_is_never_taken_stops_the_lane_and_keeps_the_ev
 async def test_an_event_that_names_no_subscription_is_dead_lettered_and_never_sent(key: str | bytes | None) -> None:
     core = await Core(dead_letters=True).open()
     record = core.log.append(key.encode() if isinstance(key, str) else key)
-    await core.hand_out([record])
+    await core.dispatch([record])
     [(letter, _)] = core.letters.pending
     assert letter.reason == ("unknown-subscription" if key == "nobody" else "undecodable")
     assert core.prefix == 0
@@ -227,7 +227,7 @@ async def test_at_most_once_tries_again_what_provably_was_not_sent_with_a_new_cl
 @in_virtual_time
 async def test_claims_of_several_lanes_are_made_durable_together() -> None:
     core = await Core(*(subscription(name, qos=Qos.AT_MOST_ONCE) for name in "abc")).open()
-    await core.hand_out([*core.produce(1, "a"), *core.produce(1, "b"), *core.produce(1, "c")])
+    await core.dispatch([*core.produce(1, "a"), *core.produce(1, "b"), *core.produce(1, "c")])
     assert len(core.rows.pending) == 3
     await core.land()
 

@@ -146,7 +146,7 @@ async def test_one_that_was_claimed_is_left_to_the_next_owner_by_a_clean_revoke(
     assert core.telemetry.drops["given-up"] == 0
 
     following = await Core(before=core).open()
-    await following.hand_out(following.log.read(following.committed, 10))
+    await following.dispatch(following.log.read(following.committed, 10))
     await following.read()
     await following.land()
     assert following.pending == [0]
@@ -167,7 +167,7 @@ async def test_one_that_was_claimed_is_neither_sent_nor_forgotten_by_a_former_ow
 
 
 @in_virtual_time
-async def test_one_that_was_taken_back_is_given_up_where_the_next_owner_has_passed_it_over() -> None:
+async def test_one_that_was_handed_back_is_given_up_where_the_next_owner_has_passed_it_over() -> None:
     core = await claimed_without_lease()
     following = await Core(before=core).open()
     stopping = asyncio.create_task(core.stop())
@@ -194,7 +194,7 @@ async def test_so_is_one_whose_receiver_was_not_reached() -> None:
 
 
 @in_virtual_time
-async def test_one_that_was_taken_back_in_a_row_that_has_landed_is_not() -> None:
+async def test_one_that_was_handed_back_in_a_row_that_has_landed_is_not() -> None:
     core = await claimed_without_lease()
     await core.checkpoint()
     await core.land()
@@ -208,7 +208,7 @@ async def test_one_that_was_taken_back_in_a_row_that_has_landed_is_not() -> None
 
 
 @in_virtual_time
-async def test_one_that_was_taken_back_is_the_next_one_to_be_skipped() -> None:
+async def test_one_that_was_handed_back_is_the_next_one_to_be_skipped() -> None:
     core = await claimed_without_lease()
     assert core.lane().next == 0
     await core.wish(replace(AT_MOST_ONCE, resume_from=Skip(0, 0)))
@@ -263,6 +263,6 @@ async def test_a_dead_letter_of_a_partition_that_is_given_back_is_left_to_the_ne
         assert core.letters.pending == []
         assert core.telemetry.drops["given-up"] == given_up
         following = await Core(before=core).open()
-        await following.hand_out(following.log.read(0, 10))
+        await following.dispatch(following.log.read(0, 10))
         assert len(following.pending) == 1 - given_up, "at-most-once can't send it again"
         await following.end()

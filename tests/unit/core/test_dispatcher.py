@@ -34,7 +34,7 @@ async def stopped(core: Core) -> None:
 @in_virtual_time
 async def test_what_is_committed_follows_the_first_event_that_is_not_settled() -> None:
     core = await Core(subscription("s"), subscription("t")).open()
-    await core.hand_out([*core.produce(1, "s"), *core.produce(2, "t")])
+    await core.dispatch([*core.produce(1, "s"), *core.produce(2, "t")])
     assert core.dispatcher.prefixes() == {0: 0}
 
     await core.answer(1)
@@ -68,7 +68,7 @@ async def test_what_is_no_event_is_passed_over_once_the_batch_before_it_has_come
     core.dispatcher.pass_over(0, None, 5)
     assert core.prefix == 0, "the batch that ends at 2 is still on its way"
 
-    await core.hand_out(batch)
+    await core.dispatch(batch)
     core.dispatcher.pass_over(0, 2, 2)
     core.dispatcher.pass_over(0, 2, 5)
     assert (core.prefix, core.partition.dispatched) == (0, 5)
@@ -82,8 +82,8 @@ async def test_what_is_no_event_is_passed_over_once_the_batch_before_it_has_come
 async def test_a_batch_that_is_handed_out_again_is_delivered_once() -> None:
     core = await Core(subscription()).open()
     batch = core.produce(2)
-    await core.hand_out(batch)
-    await core.hand_out([*batch, *core.produce(1)])
+    await core.dispatch(batch)
+    await core.dispatch([*batch, *core.produce(1)])
     for offset in range(3):
         await core.answer(offset)
 
@@ -114,7 +114,7 @@ async def test_events_of_a_partition_that_is_not_open_are_left_to_its_next_owner
         (Cursor(1), "behind", [1]),
         (Cursor(2), "live", [2]),
         (Cursor(3), "live", [3]),
-        (Cursor(1, Status.FAILURE), "stopped", []),
+        (Cursor(1, Status.FAILURE), "halted", []),
         (Cursor(9, Status.PAUSED), "live", [9]),
     ],
     ids=["no row", "before the position", "at it", "after it", "failed", "paused by a revision that is gone"],
@@ -164,7 +164,7 @@ async def test_a_revision_nobody_has_carried_out_is_carried_out_on_opening() -> 
     await before.end()
     before.publish(spec)
     core = await Core(before=before).open()
-    await core.hand_out(core.log.read(0, 100))
+    await core.dispatch(core.log.read(0, 100))
 
     assert core.lane().status is Status.STARTED
     assert core.pending == [0]
@@ -232,7 +232,7 @@ async def test_a_partition_that_is_revoked_while_it_is_opened_is_not_open_afterw
 async def test_a_clean_stop_repeats_and_loses_nothing(qos: Qos) -> None:
     spec = subscription(qos=qos, concurrency=1)
     first = await Core(subscription("held"), spec).open()
-    await first.hand_out([*first.produce(1, "held"), *first.produce(3, "s")])
+    await first.dispatch([*first.produce(1, "held"), *first.produce(3, "s")])
     for offset in (1, 2):
         await first.land()
         await first.answer(offset)
@@ -245,7 +245,7 @@ async def test_a_clean_stop_repeats_and_loses_nothing(qos: Qos) -> None:
     assert first.send.offsets() == [0, 1, 2, 3]
 
     second = await Core(before=first).open()
-    await second.hand_out(second.log.read(second.committed, 100))
+    await second.dispatch(second.log.read(second.committed, 100))
     await second.read()
     assert second.committed == 0, "held back by the other lane"
     assert second.pending == [0]
@@ -261,7 +261,7 @@ async def test_a_stop_cuts_off_what_does_not_end_and_leaves_it_to_the_next_owner
     assert asyncio.get_running_loop().time() - began < 10.0
 
     second = await Core(before=first).open()
-    await second.hand_out(second.log.read(second.committed, 100))
+    await second.dispatch(second.log.read(second.committed, 100))
     assert second.pending == [0]
     await second.end()
 
@@ -307,7 +307,7 @@ async def test_a_former_owner_closes_itself_and_sends_nothing_more() -> None:
     await former.dispatcher.close([0])
     assert former.dispatcher.orphans() == []
 
-    await owner.hand_out(owner.log.read(0, 100))
+    await owner.dispatch(owner.log.read(0, 100))
     await owner.land()
     assert owner.pending == [0]
     assert owner.row_topic.rows[b"s"].next == 1
@@ -341,7 +341,7 @@ async def test_an_answer_that_comes_after_the_partition_was_closed_settles_nothi
 async def test_when_the_worker_is_full_its_largest_lanes_go_behind() -> None:
     limits = LaneLimits(events=100, bytes=1_000_000, hold_seconds=5.0)
     core = await Core(subscription("big"), subscription("small"), limits=limits, worker_bytes=6_000).open()
-    await core.hand_out([*core.produce(2, "small"), *core.produce(12, "big")])
+    await core.dispatch([*core.produce(2, "small"), *core.produce(12, "big")])
 
     assert core.lane("big").state.feed == "behind"
     assert core.lane("small").state.feed == "live"
@@ -353,7 +353,7 @@ async def test_when_the_worker_is_full_its_largest_lanes_go_behind() -> None:
 @in_virtual_time
 async def test_an_event_that_is_held_too_long_lets_the_others_be_committed() -> None:
     core = await Core(subscription("slow"), subscription("quick")).open()
-    await core.hand_out([*core.produce(1, "slow"), *core.produce(1, "quick")])
+    await core.dispatch([*core.produce(1, "slow"), *core.produce(1, "quick")])
     await core.answer(1)
     await asyncio.sleep(4.9)
     await core.checkpoint()

@@ -82,7 +82,7 @@ async def test_the_backlog_is_not_handed_over_beyond_what_the_stream_has_brought
         await core.answer(offset)
     assert core.lane().state.feed == "live"
     assert core.pending == []
-    await core.hand_out(late)
+    await core.dispatch(late)
     await core.answer(6)
 
     assert core.send.offsets() == list(range(8))

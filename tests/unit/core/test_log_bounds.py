@@ -80,7 +80,7 @@ async def test_an_at_most_once_row_of_a_topic_made_again_hides_nothing_of_it() -
     left = await before(Cursor(20, revision=0, topic_id="a"))
     left.committed = 0
     core = await Core(subscription(qos=Qos.AT_MOST_ONCE), before=left).open(LogBounds(0, 20, "b"))
-    await core.hand_out(core.log.read(0, 1))
+    await core.dispatch(core.log.read(0, 1))
     await core.land()
     assert core.pending == [0]
     await core.end()

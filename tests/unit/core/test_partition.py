@@ -43,7 +43,7 @@ async def test_an_idle_lane_without_a_row_is_forgotten_once_its_events_are_commi
 @in_virtual_time
 async def test_what_qos_none_has_in_its_queue_survives_a_stop_that_lets_the_prefix_pass_it() -> None:
     core = await Core(subscription(), subscription("n", qos=Qos.NONE, concurrency=1)).open()
-    await core.hand_out([*core.produce(1), *core.produce(2, "n")])
+    await core.dispatch([*core.produce(1), *core.produce(2, "n")])
     stopping = asyncio.create_task(core.dispatcher.drain([0], 8.0))
     await settle()
     await core.answer(0, Rejected(400))  # the row of this failure lets the prefix pass the others
@@ -60,7 +60,7 @@ async def test_who_comes_to_want_events_while_the_log_is_read_is_not_fed_by_that
     core = await Core(subscription("a"), subscription("b")).open()
     for name in ("a", "b"):
         await core.wish(paused(subscription(name)))
-    await core.hand_out([*core.produce(1, "a"), *core.produce(1, "b"), *core.produce(1, "a"), *core.produce(1, "b")])
+    await core.dispatch([*core.produce(1, "a"), *core.produce(1, "b"), *core.produce(1, "a"), *core.produce(1, "b")])
     await core.land()
     await core.wish(resumed(subscription("a")))
     stretch = core.reader.fetch(core.partition, 100)

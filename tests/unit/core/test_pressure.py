@@ -1,4 +1,4 @@
-"""A partition that is ahead of its lanes: held back, not flooded; and lanes that don't keep pace let it go on."""
+"""A partition that is ahead of its lanes: paused, not flooded; and lanes that don't keep pace let it go on."""
 
 import asyncio
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ class Valve:
     def __init__(self) -> None:
         self.held: set[int] = set()
 
-    def hold_back(self, number: int) -> None:
+    def pause(self, number: int) -> None:
         self.held.add(number)
 
-    def let_flow(self, number: int) -> None:
+    def resume(self, number: int) -> None:
         self.held.discard(number)
 
 
@@ -31,7 +31,7 @@ async def flooded(count: int, names: Sequence[str] = NAMES) -> tuple[Core, Valve
     """A worker that has just been handed so many events, of all subscriptions in turn, and answers none yet."""
     core = await Core(*map(subscription, NAMES), limits=ROOMY, slots=100).open()
     core.dispatcher.flow = valve = Valve()
-    await core.hand_out([core.log.append(names[number % len(names)].encode()) for number in range(count)])
+    await core.dispatch([core.log.append(names[number % len(names)].encode()) for number in range(count)])
     return core, valve
 
 
@@ -43,7 +43,7 @@ async def answer_all(core: Core, but: str = "") -> None:
 
 
 @in_virtual_time
-async def test_a_partition_is_held_back_when_it_is_ahead_and_flows_again_when_half_is_settled() -> None:
+async def test_a_partition_is_paused_when_it_is_ahead_and_resumed_when_half_is_settled() -> None:
     core, valve = await flooded(PRESSURE_EVENTS + 1)
     assert valve.held == {0}
     while len(core.partition.window) * 2 > PRESSURE_EVENTS:
@@ -54,7 +54,7 @@ async def test_a_partition_is_held_back_when_it_is_ahead_and_flows_again_when_ha
 
 
 @in_virtual_time
-async def test_below_that_nothing_is_held_back() -> None:
+async def test_below_that_nothing_is_paused() -> None:
     core, valve = await flooded(PRESSURE_EVENTS)
     assert valve.held == set()
     await core.end()
@@ -73,7 +73,7 @@ async def test_lanes_that_keep_pace_stay_live_however_long_their_queue_is() -> N
 
 @in_virtual_time
 async def test_the_lane_that_does_not_answer_goes_behind_and_the_others_go_on() -> None:
-    # More than half of the window is of a receiver that hangs: whatever the others do, it would stay held back.
+    # More than half of the window is of a receiver that hangs: whatever the others do, it would stay paused.
     core, valve = await flooded(PRESSURE_EVENTS + 1, [*NAMES, *["sub-0"] * len(NAMES)])
     await answer_all(core, but="sub-0")
     assert valve.held == {0}
@@ -115,7 +115,7 @@ def queued(core: Core) -> int:
 async def lagging(*, but: str = "") -> Core:
     """Lanes that are behind with far more than the worker may hold; all of them but one have receivers that hang."""
     core = await Core(*map(subscription, NAMES), limits=ROOMY, slots=100, worker_bytes=WORKER_BYTES).open()
-    await core.hand_out([core.log.append(name.encode()) for _ in range(50) for name in NAMES])
+    await core.dispatch([core.log.append(name.encode()) for _ in range(50) for name in NAMES])
     for lane in list(core.partition.lanes.values()):
         lane.go_behind()
     await core.land()
@@ -149,7 +149,7 @@ async def test_a_worker_that_is_full_of_events_for_hung_receivers_serves_the_oth
 @in_virtual_time
 async def test_a_long_replay_does_not_keep_other_lanes_waiting_for_the_log() -> None:
     core = await Core(*map(subscription, NAMES), limits=ROOMY).open()
-    await core.hand_out([core.log.append(b"sub-0") for _ in range(10_000)] + [core.log.append(b"sub-1")])
+    await core.dispatch([core.log.append(b"sub-0") for _ in range(10_000)] + [core.log.append(b"sub-1")])
     for lane in list(core.partition.lanes.values()):
         lane.stop(Status.PAUSED)
     await core.land()

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core import rate_limit as pacing
+from pipeline.core import rate_limit as rate_limits
 from pipeline.core.outcome import Delivered, Failed, Outcome, Rejected, ServerError
-from pipeline.core.rate_limit import Pacing
+from pipeline.core.rate_limit import RateLimits
 from pipeline.core.subscription import Handshake, Rate, RetryPolicy, Subscription
 
 PLAIN = Subscription(id="s", revision=0, url="https://receiver.example/hook", retry=RetryPolicy(max_delay_seconds=8.0))
@@ -19,7 +19,7 @@ def paced(per_second: float, burst: int = 1) -> Subscription:
     return replace(PLAIN, rate=Rate(per_second, burst))
 
 
-def calls(pace: Pacing, subscription: Subscription, now: float, until: float) -> list[float]:
+def calls(pace: RateLimits, subscription: Subscription, now: float, until: float) -> list[float]:
     """When a caller who never tires gets its turns."""
     made = []
     while now < until:
@@ -31,18 +31,18 @@ def calls(pace: Pacing, subscription: Subscription, now: float, until: float) ->
 
 
 def test_a_subscription_without_a_rate_is_never_held_back_and_leaves_nothing_behind() -> None:
-    pace = Pacing()
+    pace = RateLimits()
     assert [pace.turn(PLAIN, 5.0) for _ in range(1000)] == [0.0] * 1000
     pace.saw(PLAIN, Delivered(200), 5.0)
     assert not pace._paces
 
 
 def test_a_rate_spaces_the_calls() -> None:
-    assert calls(Pacing(), paced(2.0), 100.0, 102.1) == pytest.approx([100.0, 100.5, 101.0, 101.5, 102.0])
+    assert calls(RateLimits(), paced(2.0), 100.0, 102.1) == pytest.approx([100.0, 100.5, 101.0, 101.5, 102.0])
 
 
 def test_a_burst_may_follow_a_rest() -> None:
-    pace, subscription = Pacing(), paced(1.0, burst=3)
+    pace, subscription = RateLimits(), paced(1.0, burst=3)
     assert [pace.turn(subscription, 0.0) for _ in range(4)] == [0.0, 0.0, 0.0, 1.0]
     assert [pace.turn(subscription, 60.0) for _ in range(4)] == [0.0, 0.0, 0.0, 1.0], "a rest saves up no more"
 
@@ -53,7 +53,7 @@ def test_a_burst_may_follow_a_rest() -> None:
     st.lists(st.floats(0, 10), min_size=1, max_size=200),
 )
 def test_no_schedule_gets_more_than_rate_and_burst_allow(per_second: float, burst: int, steps: list[float]) -> None:
-    pace, subscription, now, taken = Pacing(), paced(per_second, burst), 0.0, 0
+    pace, subscription, now, taken = RateLimits(), paced(per_second, burst), 0.0, 0
     for step in steps:
         now += step
         while not pace.turn(subscription, now):
@@ -63,14 +63,14 @@ def test_no_schedule_gets_more_than_rate_and_burst_allow(per_second: float, burs
 
 @given(st.floats(0.01, 1000), st.integers(1, 50), st.floats(0, 1e6))
 def test_whoever_waits_as_long_as_told_gets_the_turn(per_second: float, burst: int, now: float) -> None:
-    pace, subscription = Pacing(), paced(per_second, burst)
+    pace, subscription = RateLimits(), paced(per_second, burst)
     while not (wait := pace.turn(subscription, now)):
         pass
     assert pace.turn(subscription, now + wait + 1e-6) == 0.0
 
 
 def test_an_edit_of_the_rate_holds_from_the_next_call_on() -> None:
-    pace = Pacing()
+    pace = RateLimits()
     assert pace.turn(paced(0.1), 0.0) == 0.0
     assert pace.turn(paced(0.1), 0.0) == 10.0
     assert pace.turn(paced(100.0), 0.0) == 0.0
@@ -78,7 +78,7 @@ def test_an_edit_of_the_rate_holds_from_the_next_call_on() -> None:
 
 
 def test_what_the_receiver_allows_is_a_limit_and_the_lower_one_counts() -> None:
-    pace = Pacing()
+    pace = RateLimits()
     asking = replace(PLAIN, handshake=Handshake("me"))
     pace.allow("s", 2.0)
     assert calls(pace, asking, 0.0, 1.6) == pytest.approx([0.0, 0.5, 1.0, 1.5])
@@ -91,7 +91,7 @@ def test_what_the_receiver_allows_is_a_limit_and_the_lower_one_counts() -> None:
 
 @pytest.mark.parametrize("busy", BUSY, ids=["429", "503"])
 def test_a_busy_receiver_is_approached_again_slowly_and_faster_with_each_success(busy: Outcome) -> None:
-    pace, now, gaps = Pacing(), 0.0, []
+    pace, now, gaps = RateLimits(), 0.0, []
     assert pace.turn(PLAIN, now) == 0.0
     pace.saw(PLAIN, busy, now)
     for _ in range(30):
@@ -102,14 +102,14 @@ def test_a_busy_receiver_is_approached_again_slowly_and_faster_with_each_success
             assert pace.turn(PLAIN, now) == 0.0
         pace.saw(PLAIN, Delivered(200), now)
 
-    assert gaps[0] == pytest.approx(pacing.FIRST_GAP_SECONDS)
+    assert gaps[0] == pytest.approx(rate_limits.FIRST_GAP_SECONDS)
     assert gaps == sorted(gaps, reverse=True)
     assert gaps[-1] == 0.0, "in the end nothing slows it down"
     assert not pace._paces
 
 
 def test_a_receiver_that_turns_events_down_is_not_busy_any_more() -> None:
-    pace, now = Pacing(), 0.0
+    pace, now = RateLimits(), 0.0
     pace.saw(PLAIN, ServerError(503), now)
     for _ in range(30):
         now += pace.turn(PLAIN, now)
@@ -120,7 +120,7 @@ def test_a_receiver_that_turns_events_down_is_not_busy_any_more() -> None:
 
 @pytest.mark.parametrize("outcome", [ServerError(500), Rejected(408), Failed("silent", may_have_arrived=True)])
 def test_what_may_be_trouble_leaves_the_gap_as_it_is(outcome: Outcome) -> None:
-    pace = Pacing()
+    pace = RateLimits()
     pace.saw(PLAIN, ServerError(503), 0.0)
     assert pace.turn(PLAIN, 0.5) == 0.0
     pace.saw(PLAIN, outcome, 0.5)
@@ -128,9 +128,9 @@ def test_what_may_be_trouble_leaves_the_gap_as_it_is(outcome: Outcome) -> None:
 
 
 def test_the_last_success_of_a_slow_start_does_not_end_what_retry_after_asked_for() -> None:
-    pace, now = Pacing(), 0.0
+    pace, now = RateLimits(), 0.0
     pace.saw(PLAIN, ServerError(503), now)
-    while pace._paces["s"].gap > 2 * pacing.NO_GAP_SECONDS:
+    while pace._paces["s"].gap > 2 * rate_limits.NO_GAP_SECONDS:
         pace.saw(PLAIN, Delivered(200), now)
     pace.saw(PLAIN, Rejected(429, b"", 60.0), now)
     for _ in range(3):
@@ -139,7 +139,7 @@ def test_the_last_success_of_a_slow_start_does_not_end_what_retry_after_asked_fo
 
 
 def test_while_it_stays_busy_the_gap_doubles_up_to_the_longest_delay() -> None:
-    pace, now, gaps = Pacing(), 0.0, []
+    pace, now, gaps = RateLimits(), 0.0, []
     for _ in range(8):
         now += pace.turn(PLAIN, now)
         gaps.append(pace.turn(PLAIN, now))
@@ -149,7 +149,7 @@ def test_while_it_stays_busy_the_gap_doubles_up_to_the_longest_delay() -> None:
 
 
 def test_several_busy_answers_at_once_are_one_sign() -> None:
-    pace = Pacing()
+    pace = RateLimits()
     for _ in range(20):
         pace.turn(PLAIN, 3.0)
     for _ in range(20):
@@ -158,7 +158,7 @@ def test_several_busy_answers_at_once_are_one_sign() -> None:
 
 
 def test_retry_after_holds_the_whole_subscription_back_and_no_longer_than_the_policy_allows() -> None:
-    pace = Pacing()
+    pace = RateLimits()
     pace.saw(PLAIN, Rejected(429, b"", 5.0), 100.0)
     assert pace.turn(PLAIN, 101.0) == pytest.approx(4.0)
     assert pace.turn(PLAIN, 105.0) == 0.0
@@ -168,28 +168,28 @@ def test_retry_after_holds_the_whole_subscription_back_and_no_longer_than_the_po
 
 @pytest.mark.parametrize("outcome", [Rejected(400), ServerError(500), Rejected(408)])
 def test_other_answers_slow_nothing_down(outcome: Outcome) -> None:
-    pace = Pacing()
+    pace = RateLimits()
     pace.saw(PLAIN, outcome, 1.0)
     assert pace.turn(PLAIN, 1.0) == 0.0
 
 
 def test_a_clock_that_is_set_back_stops_nobody_for_longer_than_a_gap() -> None:
-    pace, subscription = Pacing(), paced(1.0)
+    pace, subscription = RateLimits(), paced(1.0)
     assert pace.turn(subscription, 1000.0) == 0.0
     assert pace.turn(subscription, 10.0) == pytest.approx(1.0)
 
 
 def test_the_paces_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pacing, "MAX_PACES", 3)
-    pace = Pacing()
+    monkeypatch.setattr(rate_limits, "MAX_PACES", 3)
+    pace = RateLimits()
     for number in range(10):
         pace.turn(replace(paced(1.0), id=f"s{number}"), 0.0)
     assert len(pace._paces) == 3
 
 
 def test_a_rate_that_a_receiver_allowed_is_never_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pacing, "MAX_PACES", 3)
-    pace, asking = Pacing(), replace(PLAIN, handshake=Handshake("me"))
+    monkeypatch.setattr(rate_limits, "MAX_PACES", 3)
+    pace, asking = RateLimits(), replace(PLAIN, handshake=Handshake("me"))
     pace.allow("s", 1.0)
     for number in range(10):
         pace.turn(replace(paced(1.0), id=f"s{number}"), 0.0)

@@ -159,7 +159,7 @@ async def test_a_pause_sends_nothing_more_and_a_resume_goes_on_where_it_was() ->
     await core.land()
     await core.stream(1)
 
-    assert (core.lane().state.feed, core.lane().status, core.lane().next) == ("stopped", Status.PAUSED, 1)
+    assert (core.lane().state.feed, core.lane().status, core.lane().next) == ("halted", Status.PAUSED, 1)
     assert core.prefix == 4, "the row covers what the stream brings"
     assert core.pending == []
     await core.wish(resumed(spec))
@@ -363,7 +363,7 @@ async def test_a_replay_forward_that_discards_says_and_counts_what_it_discards(
 ) -> None:
     spec = subscription()
     core = await Core(spec).open()
-    await core.hand_out([*core.produce(2), *core.produce(3, "other")])
+    await core.dispatch([*core.produce(2), *core.produce(3, "other")])
     await core.answer(0, Rejected(400))
     await core.land()
     await core.wish(replace(spec, resume_from=wanted))
@@ -482,7 +482,7 @@ async def test_a_pause_found_on_opening_does_not_move_a_cursor_back_that_is_ahea
     core = await Core(before=first).open()
     await core.land()
     await core.wish(resumed(spec))
-    await core.hand_out(core.log.read(0, 100))
+    await core.dispatch(core.log.read(0, 100))
     await core.read()
     await core.land()
     assert core.send.made == []
@@ -534,7 +534,7 @@ async def test_a_replay_by_time_repeats_nothing_in_a_partition_that_is_new() -> 
     core.publish(replace(subscription(), resume_from=ReplayTimestamp(0)))
     batch = core.produce(3)
     await core.open()
-    await core.hand_out(batch)
+    await core.dispatch(batch)
     await core.answer(0)
     await asyncio.sleep(1.0)
     await core.land()
@@ -554,7 +554,7 @@ async def test_a_replay_by_time_that_moves_nothing_is_noted_and_not_carried_out_
     await core.open()
     await asyncio.sleep(1.0)
     await core.land()
-    await core.hand_out(batch)
+    await core.dispatch(batch)
     await core.answer(0)
     await core.answer(1)
     await core.stop()

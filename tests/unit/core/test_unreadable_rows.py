@@ -28,7 +28,7 @@ async def opened(row: UnreadableRow, *, revision: int = 1) -> Core:
 @pytest.mark.parametrize(("place", "begins_at"), [(None, 4), (2, 2), (6, 6)])
 async def test_its_lane_stops_where_the_row_says_or_at_the_committed_offset(place: int | None, begins_at: int) -> None:
     core = await opened(UnreadableRow("it is not JSON", place))
-    await core.hand_out(core.log.read(4, 4))
+    await core.dispatch(core.log.read(4, 4))
 
     lane = core.lane()
     assert (lane.state, lane.next) == (LaneState.FAILED, begins_at)
@@ -74,7 +74,7 @@ async def test_the_place_in_the_row_is_held_against_the_log(place: int, log: Log
 @in_virtual_time
 async def test_nothing_of_it_is_committed_before_a_row_that_can_be_read_is_durable() -> None:
     core = await opened(UnreadableRow("it is not JSON"))
-    await core.hand_out(core.log.read(4, 4))
+    await core.dispatch(core.log.read(4, 4))
     for offset in (5, 7):
         await core.answer(offset)
     assert core.prefix == 4
@@ -90,7 +90,7 @@ async def test_nothing_of_it_is_committed_before_a_row_that_can_be_read_is_durab
 @in_virtual_time
 async def test_a_resume_goes_on_from_there() -> None:
     core = await opened(UnreadableRow("it is not JSON"))
-    await core.hand_out(core.log.read(4, 4))
+    await core.dispatch(core.log.read(4, 4))
     await core.land()
     await core.wish(resumed(core.registry.known["s"]))
     await core.land()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.clock import SystemClock
-from pipeline.core.dead_letter import Letter
+from pipeline.core.dead_letter import DeadLetterRecord
 from pipeline.core.model import Record
 from pipeline.core.outcome import ServerError
 from pipeline.core.subscription import Subscription
@@ -27,7 +27,7 @@ EVENT = Record("events", 3, 41, b"sub-1", b"body", [("content-type", b"text/x")]
 
 def redriven(event: Record, ids: WebhookIds = IDS, offset: int = 99) -> Record:
     """*event* after it was dead-lettered and written to the source again."""
-    letter = Record("letters", 0, 7, event.key, event.value, headers_of(Letter(event, "rejected"), ids))
+    letter = Record("letters", 0, 7, event.key, event.value, headers_of(DeadLetterRecord(event, "rejected"), ids))
     return replace(event, offset=offset, headers=headers_back(letter))
 
 
@@ -70,7 +70,9 @@ def logged_id(event: Record, ids: WebhookIds = IDS) -> object:
 
 def lettered_id(event: Record, ids: WebhookIds = IDS) -> str:
     """The id that a dead letter of the event has."""
-    (value,) = [value for name, value in headers_of(Letter(event, "rejected"), ids) if name == "dlq.webhook-id"]
+    (value,) = [
+        value for name, value in headers_of(DeadLetterRecord(event, "rejected"), ids) if name == "dlq.webhook-id"
+    ]
     return value.decode()
 
 
@@ -129,7 +131,7 @@ def test_without_keys_no_first_id_counts_and_nothing_is_sealed() -> None:
     nobody = WebhookIds()
 
     assert nobody.of(redriven(EVENT)) == "events-3-99"
-    assert [name for name, _ in headers_of(Letter(EVENT, "rejected"), nobody)][-1] == "dlq.webhook-id"
+    assert [name for name, _ in headers_of(DeadLetterRecord(EVENT, "rejected"), nobody)][-1] == "dlq.webhook-id"
 
 
 def test_the_keys_are_neither_shown_nor_the_secret_keys_themselves() -> None:

@@ -61,12 +61,12 @@ def test_the_age_is_that_of_the_batch_of_the_oldest_unsettled_offset() -> None:
     assert made.oldest_since() is None
 
 
-def test_batches_handed_out_before_a_moment_end_at_an_offset() -> None:
+def test_batches_dispatched_before_a_moment_end_at_an_offset() -> None:
     made = window(0, ([0], 2, 100.0), ([2], 3, 110.0), ([3], 9, 120.0))
-    assert made.handed_out_before(100.0) == 0
-    assert made.handed_out_before(100.1) == 2
-    assert made.handed_out_before(120.0) == 3
-    assert made.handed_out_before(999.0) == 9
+    assert made.dispatched_before(100.0) == 0
+    assert made.dispatched_before(100.1) == 2
+    assert made.dispatched_before(120.0) == 3
+    assert made.dispatched_before(999.0) == 9
 
 
 Batches = st.lists(st.lists(st.booleans(), min_size=1, max_size=5), max_size=12)

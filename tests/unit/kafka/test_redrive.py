@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.core.dead_letter import Letter
+from pipeline.core.dead_letter import DeadLetterRecord
 from pipeline.core.model import Record
 from pipeline.core.outcome import Rejected
 from pipeline.core.webhook_ids import WebhookIds
@@ -22,7 +22,9 @@ def found(subscription: str | None = "sub-1", reason: str = "rejected", source: 
 
 def buried(event: Record = EVENT) -> Record:
     """The event as a dead letter."""
-    letter = Letter(event, "rejected", Rejected(404, b"not here"), 2, 1.0, 2.0, "sub-1", "https://example.com/?key=1")
+    letter = DeadLetterRecord(
+        event, "rejected", Rejected(404, b"not here"), 2, 1.0, 2.0, "sub-1", "https://example.com/?key=1"
+    )
     return Record("letters", 0, 7, event.key, event.value, headers_of(letter, IDS), 3_000)
 
 

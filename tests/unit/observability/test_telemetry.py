@@ -262,7 +262,7 @@ def test_what_has_happened_to_a_log_is_counted_logged_and_said_for_an_hour(
     telemetry.log_broken(0, Break("truncated", 1000, 80))
     assert telemetry.log_breaks == {"recreated": 0, "truncated": 1, "retention": 1}
     assert telemetry.drops["retention"] == 21
-    broken = {"kind": "retention", "subscription": "s", "partition": 3, "place": 9, "goes_on_at": 30}
+    broken = {"kind": "retention", "subscription": "s", "partition": 3, "offset": 9, "goes_on_at": 30}
     dropped = {"rule": "retention", "subscription": "s", "partition": 3, "offset": 29, "count": 21}
     assert [facts(record) for record in log.records][:2] == [("log.broken", broken), ("event.dropped", dropped)]
     said = telemetry.warnings()

@@ -59,7 +59,7 @@ LANE = LaneReport(
 FAILED = replace(
     LANE,
     subscription="sub-2",
-    state="stopped",
+    state="halted",
     status="failure",
     waiting=12,
     waiting_at_most=12,
@@ -448,7 +448,7 @@ async def test_lanes_are_json_without_secrets(client: Client, reporter: FixedRep
         {
             "subscription": "sub-2",
             "partition": 3,
-            "state": "stopped",
+            "state": "halted",
             "status": "failure",
             "next": 41,
             "waiting": 12,
@@ -554,7 +554,7 @@ async def test_lanes_can_be_filtered_and_paged(
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
-        ("state=dead", "state: 'dead' is not one of live, behind, stopped, idle, elsewhere"),
+        ("state=dead", "state: 'dead' is not one of live, behind, halted, idle, elsewhere"),
         ("status=x", "status: 'x' is not one of started, failure, stopped, paused, closed"),
         ("partition=-1", "partition: '-1' is not a whole number from 0 to 2147483647"),
         ("partition=²", "partition: '²' is not a whole number from 0 to 2147483647"),
@@ -773,7 +773,7 @@ async def test_metrics_are_prometheus_text(client: Client, telemetry: Telemetry)
         "webhooks_in_flight 1.0",
         'webhooks_lanes{state="behind",status="started"} 1.0',
         'webhooks_lanes{state="live",status="started"} 1.0',
-        'webhooks_lanes{state="stopped",status="failure"} 1.0',
+        'webhooks_lanes{state="halted",status="failure"} 1.0',
         'webhooks_events_waiting{partition="3",state="behind",topic="events"} 3.0',
         'webhooks_events_waiting_at_most{partition="3",state="behind",topic="events"} 3.0',
         'webhooks_events_waiting{partition="3",state="live",topic="events"} 3.0',
