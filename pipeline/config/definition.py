@@ -190,7 +190,7 @@ def _read_entrypoints(listener: Listener, path: str) -> tuple[list[tuple[Entrypo
 
 def _how_many(found: list[tuple[Entrypoint, str]]) -> str:
     if not found:
-        return "must hold one listener of type subscription with an entrypoint of type webhook"
+        return "must contain one listener of type subscription with an entrypoint of type webhook"
     paths = ", ".join(f"{path} ({entrypoint.type})" for entrypoint, path in found)
     return f"there is more than one webhook entrypoint: {paths}; allowed: once"
 

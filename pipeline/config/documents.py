@@ -84,7 +84,7 @@ def read_document(path: Path) -> object:
     """
     documents = read_documents(path)
     if len(documents) != 1:
-        raise ConfigurationError(f"{path}: holds {len(documents)} documents; exactly one is allowed")
+        raise ConfigurationError(f"{path}: contains {len(documents)} documents; exactly one is allowed")
     return documents[0]
 
 

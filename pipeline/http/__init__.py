@@ -1,13 +1,13 @@
 """One attempt over HTTP: a subscription and an event in, an `Outcome` out.
 
-webhook                              what the delivery path calls
-request, headers, credentials        the bytes that are sent
+webhook                              called by the delivery path
+request, headers, credentials        the bytes of a request
 signature                            Standard Webhooks
-destination, proxy, socks, tls       where they go
-ssrf_guard, own_names                where they may go; the names of this host
-resolver, direct                     names looked up, sockets connected, without threads
-transport, connection                the one HTTP client
-response, response_redaction         what came back; what of it is masked
-failures                             what went wrong
-handshake                            asking a receiver for permission first
+destination, proxy, socks, tls       where a request goes
+ssrf_guard, own_names                the addresses it may go to; the names of this host
+resolver, direct                     name lookups and connections without threads
+transport, connection                the HTTP client
+response, response_redaction         the answer; secrets masked in it
+failures                             why there is no answer
+handshake                            asks a receiver for permission first
 """

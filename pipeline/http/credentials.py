@@ -1,4 +1,4 @@
-"""`Authorization` for the kinds of auth whose header never changes: made once per subscription. Pure."""
+"""`Authorization` for auth types whose header never changes: computed once per subscription. Pure."""
 
 import base64
 import re
@@ -7,16 +7,16 @@ from typing import Final
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.subscription import Auth, BasicAuth, TokenAuth
 
-# RFC 6750's b64token is narrower, but not every issuer keeps to it; whatever could end the line is out.
+# RFC 6750's b64token is narrower, but not every issuer keeps to it. Nothing that could end the line is allowed.
 _BEARER_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def static_authorization(auth: Auth) -> str | None:
-    """The value of `Authorization` for *auth*; None where there is none or it changes with time (OAuth 2.0).
+    """The value of `Authorization` for *auth*; None if there is none or it changes with time (OAuth 2.0).
 
     Raises:
-        ConfigurationError: the credentials can't stand in a header; they are not shown.
+        ConfigurationError: the credentials are not a valid header value; the error does not show them.
     """
     match auth:
         case BasicAuth(username, password):
@@ -31,18 +31,18 @@ def basic_authorization(username: str, password: str, path: str = "auth.basic") 
     """Basic credentials in UTF-8 (RFC 7617 section 2.1).
 
     Raises:
-        ConfigurationError: the user name holds a colon, or one of them a control character.
+        ConfigurationError: the user name contains a colon, or one of them a control character.
     """
     if ":" in username:
-        raise ConfigurationError(f"{path}.username: can't hold a colon (RFC 7617 section 2)")
+        raise ConfigurationError(f"{path}.username: must not contain a colon (RFC 7617 section 2)")
     for name, text in (("username", username), ("password", password)):
         if _CONTROL.search(text):
-            raise ConfigurationError(f"{path}.{name}: can't hold control characters (RFC 7617 section 2)")
+            raise ConfigurationError(f"{path}.{name}: must not contain control characters (RFC 7617 section 2)")
     return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
 
 
 def is_bearer_token(text: str) -> bool:
-    """Whether *text* can stand behind `Bearer `: visible ASCII, at least one character."""
+    """Whether *text* may follow `Bearer `: one or more visible ASCII characters."""
     return _BEARER_TOKEN.fullmatch(text) is not None
 
 
@@ -50,7 +50,7 @@ def bearer_authorization(token: str) -> str:
     """A bearer token (RFC 6750 section 2.1).
 
     Raises:
-        ConfigurationError: it holds something else than visible ASCII.
+        ConfigurationError: it is empty or contains something other than visible ASCII.
     """
     if not is_bearer_token(token):
         raise ConfigurationError("auth.token.value: must be visible ASCII characters without spaces")

@@ -1,4 +1,4 @@
-"""Where the requests of a subscription go, worked out once: the target in the request, and what to connect to."""
+"""Where the requests of a subscription go, computed once: the request target, and what to connect to."""
 
 import re
 from asyncio import AbstractEventLoop
@@ -22,29 +22,29 @@ from pipeline.http.socks import SocksProxy
 
 _SCHEMES: Final = ("http", "https")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%(25)?[A-Za-z0-9._~-]+)?")
-"""A name, in its form for DNS, or an IPv6 address with or without a zone: it stands in lines of the request."""
+"""A name as in DNS, or an IPv6 address with or without a zone: safe in the lines of a request."""
 _STRAY_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _KEPT: Final = "!#$%&'()*+,-./:;=?@[]_~"
-"""Beside letters and digits: what RFC 3986 allows in path and query, and brackets, which are sent as they are."""
+"""Sent unencoded besides letters and digits: what RFC 3986 allows in path and query, and brackets."""
 
 
 class Dial(ClientRequest):
-    """What aiohttp's connector needs to know to connect; never sent. Its key names the pool of connections.
+    """Tells aiohttp's connector where to connect; never sent. Its key identifies the connection pool.
 
     Attributes:
-        socks: the SOCKS proxy to go through, of which aiohttp knows nothing (connection.Connector).
-        idle_seconds: how long a connection may wait for its next request.
+        socks: the SOCKS proxy to use, which aiohttp does not support (connection.Connector).
+        idle_seconds: how long a connection may be idle.
     """
 
     socks: SocksProxy | None = None
     idle_seconds: float = 0.0
 
     @cached_property
-    def connection_key(self) -> ConnectionKey:  # a property there, worked out on every access
+    def connection_key(self) -> ConnectionKey:  # in aiohttp a property, computed on every access
         """Host, port, TLS, proxy and idle timeout: requests with the same key share connections."""
         key = super().connection_key
         socks = self.socks
-        # aiohttp's key is a named tuple that takes what it is given; whoever goes by other credentials shares nothing.
+        # With the SOCKS proxy, its credentials and the idle timeout in the key, only equal ones share connections.
         if socks is None:
             return key._replace(proxy_headers_hash=hash((key.proxy_headers_hash, self.idle_seconds)))
         return key._replace(
@@ -55,17 +55,17 @@ class Dial(ClientRequest):
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """One URL, by one way, under one set of options; every request of a subscription goes there.
+    """A URL with its route and options. All requests of a subscription go there.
 
     Attributes:
-        where: host and port, for sentences.
-        dial: what the connector takes.
-        target: what the request says.
+        where: host and port, for messages.
+        dial: the connector's argument.
+        target: the first lines of the request.
         url_authorization: Basic credentials from the URL's userinfo.
-        connect_timeout: for name, TCP, TLS and proxy tunnel together.
+        connect_timeout: for name lookup, TCP, TLS and proxy tunnel together.
         read_timeout_seconds: from the first byte sent to the last byte of the answer.
-        is_proxied: a proxy is on the way.
-        is_forwarded: the proxy reads the request and answers in the receiver's name, instead of passing bytes on.
+        is_proxied: the route includes a proxy.
+        is_forwarded: the proxy reads the request and sends its own, instead of forwarding bytes.
     """
 
     where: str
@@ -83,26 +83,27 @@ def parse_url(text: str) -> URL:
     """The URL of a callback or a token endpoint.
 
     Raises:
-        ConfigurationError: it is not http or https, or has no host; it is not shown, for it may hold secrets.
+        ConfigurationError: it is not http or https, or has no host. The error does not show it: it may contain secrets.
     """
     try:
         url = URL(text)
         if url.scheme not in _SCHEMES or not url.host or not url.port:
             raise ConfigurationError(f"the URL has the scheme {url.scheme!r}, must be http or https, and needs a host")
         if _HOST.fullmatch(url.raw_host or "") is None:
-            raise ConfigurationError("the URL has a host that is no name and no address")
+            raise ConfigurationError("the host in the URL is neither a name nor an address")
     except ValueError:
         raise ConfigurationError("the URL can't be read") from None
     return url
 
 
 def written_target(text: str) -> str:
-    """Path and query of a URL that `parse_url` has read, as they are written.
+    """Path and query of a URL that `parse_url` accepted, as they were written.
 
-    A receiver may tell `%2F` from `/`, or sign what it was given; only what can't stand in a request is encoded.
+    A receiver may distinguish `%2F` from `/`, or verify a signature of the URL. So only characters that are invalid in
+    a request are encoded.
 
     Raises:
-        ConfigurationError: there is half of a character in it.
+        ConfigurationError: it contains a lone surrogate.
     """
     url = URL(text, encoded=True)
     has_empty_query = not url.raw_query_string and text.partition("#")[0].endswith("?")
@@ -122,18 +123,18 @@ def destination(
     limits: HttpLimits,
     loop: AbstractEventLoop,
 ) -> Destination:
-    """Work out the destination for *url*.
+    """The destination for *url*.
 
     Args:
         url: from `parse_url`.
         target: from `written_target`.
-        tls: for https, and for a proxy that is spoken to in TLS.
-        proxy: the way there; None is straight.
+        tls: for https, and for an https proxy.
+        proxy: None for a direct connection.
         limits: the timeouts.
         loop: the running event loop.
 
     Raises:
-        ConfigurationError: the userinfo can't stand in a header.
+        ConfigurationError: the userinfo is not a valid header value.
     """
     bare = url.with_user(None).with_fragment(None)
     where = f"{bare.host_subcomponent}:{bare.port}"
@@ -165,7 +166,7 @@ def destination(
 
 
 def _server_hostname(url: URL) -> str | None:
-    """The name in the certificate, where it is not the host as it stands: none ends in a dot (RFC 6066 section 3)."""
+    """The name for TLS if it differs from the host: it has no trailing dot (RFC 6066 section 3)."""
     host = url.raw_host or ""
     return host.rstrip(".") if host.endswith(".") else None
 

@@ -1,7 +1,7 @@
-"""Connects sockets to addresses without asking the event loop for them.
+"""Connects sockets without `loop.sock_connect`.
 
-`loop.sock_connect` of uvloop looks up what it is given, numeric addresses too, in the few threads that libuv has for
-`getaddrinfo`: two names that nobody answers for keep all of them, and every new connection of the process waits.
+uvloop's `sock_connect` passes even numeric addresses to `getaddrinfo`, in libuv's few threads. Two names whose servers
+don't answer occupy all of these, and then every new connection of the process waits.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ from aiohttp.client_proto import ResponseHandler
 
 
 class DirectConnector(TCPConnector):
-    """aiohttp's connector; where that connects a socket, the address is taken as it is."""
+    """aiohttp's connector, which connects sockets to numeric addresses without a lookup."""
 
     async def _connect(self, addresses: Sequence[AddrInfoType]) -> socket.socket:
-        """A socket that is connected to one of *addresses*, tried as RFC 8305 says. Raises OSError: none has let it."""
+        """A socket connected to one of *addresses*, tried in the order of RFC 8305. Raises OSError: all failed."""
         return await start_connection(
             addresses,
             happy_eyeballs_delay=self._happy_eyeballs_delay,
@@ -48,10 +48,10 @@ class DirectConnector(TCPConnector):
 
 
 class _Connects:
-    """The one method of an event loop that aiohappyeyeballs calls."""
+    """An event loop with only the one method that aiohappyeyeballs calls."""
 
     async def sock_connect(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
-        """Connect *sock*, which does not block, to *address*, which is numeric. Raises OSError: it was not let."""
+        """Connect the non-blocking *sock* to the numeric *address*. Raises OSError: it failed."""
         try:
             sock.connect(address)
         except BlockingIOError:

@@ -1,7 +1,7 @@
-"""Why there is no complete answer, as `Failed`: sentences with host and port, never with a query, a header or a token.
+"""Why there is no complete answer, as `Failed`. Messages name host and port, never a query, a header or a token.
 
-What the receiver sent is not quoted: it may be an echo of our own request. Who reads a sentence may be a stranger to
-the network that the worker is in, so a proxy is "the proxy", without its host, port or addresses. Pure.
+They don't quote the receiver, which may echo the request. They may be read by people who should not know the worker's
+network, so a proxy is only "the proxy", without its host, port or addresses. Pure.
 """
 
 import errno
@@ -27,14 +27,14 @@ _CERTIFICATE_ALERTS: Final = (
     "ALERT_UNKNOWN_CA",
     "ALERT_UNSUPPORTED_CERTIFICATE",
 )
-"""Alerts by which a server ends a TLS 1.3 handshake that looks complete to the client already (RFC 8446 section
-4.4.2.4): the request that was written after it never leaves the server's TLS layer."""
+"""Alerts with which a server ends a TLS 1.3 handshake that already looks complete to the client (RFC 8446 section
+4.4.2.4). A request written after it never leaves the server's TLS layer."""
 
 _PROXY: Final = "the proxy"
 
 
 def not_connected(destination: Destination, error: Exception) -> Failed:
-    """*error* came up before there was a connection: nothing was sent."""
+    """The failure for an *error* before there was a connection: nothing was sent."""
     timed_out = isinstance(error, TimeoutError) or _is_unanswered_lookup(error)
     return Failed(_why_not_connected(destination, error), may_have_arrived=False, timed_out=timed_out)
 
@@ -52,9 +52,9 @@ def _why_not_connected(destination: Destination, error: Exception) -> str:
         case aiohttp.ClientConnectorError():
             return _no_socket(destination, error)
         case aiohttp.InvalidURL():
-            return f"{where} is no host name and no address in its usual notation"
+            return f"{where} is neither a host name nor an address in its usual notation"
         case UnicodeError():
-            return f"the host of {where} is no host name"
+            return f"the host of {where} is not a host name"
         case _ if destination.is_proxied:
             return _no_way_through(destination, error)
         case _:
@@ -83,7 +83,7 @@ def _refused(error: OSError, peer: str) -> str:
     if error.errno == errno.ECONNREFUSED:
         return f"connection refused by {peer}"
     if error.errno is None and isinstance(error, ConnectionError):
-        return f"{peer} closed the connection in the TLS handshake"  # asyncio's own words for that have no number
+        return f"{peer} closed the connection during the TLS handshake"  # asyncio's error for that has no errno
     return f"no connection to {peer}: {error.strerror or type(error).__name__}"
 
 
@@ -98,20 +98,20 @@ def _no_way_through(destination: Destination, error: Exception) -> str:
         case aiohttp.ClientResponseError():
             return f"the answer of {proxy} to CONNECT {where} is not valid HTTP"
         case aiohttp.ServerDisconnectedError() | OSError():
-            return f"{proxy} ended the connection before it had answered to CONNECT {where}"
+            return f"{proxy} closed the connection before it answered CONNECT {where}"
         case _:
             return f"no connection to {where} through {proxy}: {type(error).__name__}"
 
 
 def _shaken_with(destination: Destination, error: aiohttp.ClientConnectorError) -> str:
-    """Who was at the other end of a TLS handshake: a proxy may be spoken to in TLS, and the receiver through it."""
+    """The peer of a TLS handshake: an https proxy, or the receiver, perhaps through a proxy."""
     is_receiver = (error.host, error.port) == (destination.dial.host, destination.dial.port)
     return destination.where if is_receiver else _PROXY
 
 
 def _certificate_problem(peer: str, error: Exception) -> str:
     problem = str(getattr(error, "verify_message", "") or "it does not fit the host name")
-    # OpenSSL names the host or the address that the certificate does not fit.
+    # OpenSSL's message names the host or the address, which must not be shown for a proxy.
     return problem.partition(", certificate is not valid for ")[0] if peer == _PROXY else problem
 
 
@@ -121,20 +121,20 @@ def _tls_reason(error: BaseException) -> str:
 
 
 def not_let_through() -> Failed:
-    """The proxy answered 407 (RFC 9110 section 15.5.8), which says nothing of the event.
+    """The failure for a 407 of the proxy (RFC 9110 section 15.5.8), which says nothing about the event.
 
-    That it was the proxy is what the status means, and no proof: a receiver behind it could say so too.
+    The status means that it came from the proxy, but does not prove it: a receiver could send it too.
     """
     return Failed(f"{_PROXY} answered 407 and wants other credentials", may_have_arrived=True)
 
 
 def broken(destination: Destination, error: Exception, *, expired: bool, answer_begun: bool) -> Failed:
-    """*error* came up after the request was written: nobody knows how far it got.
+    """The failure for an *error* after the request was written: it may have arrived.
 
     Args:
-        destination: where the request went.
-        error: what the connection said.
-        expired: it was we who gave up waiting.
+        destination: of the request.
+        error: raised by the connection.
+        expired: the read timeout has expired.
         answer_begun: the head of the answer had been read.
     """
     where = destination.where
@@ -155,12 +155,12 @@ def _how_it_broke(where: str, error: Exception, *, answer_begun: bool) -> str:  
                 return f"the head of the answer of {where} is larger than allowed"
             return f"the answer of {where} is not valid HTTP ({type(error.__cause__ or error).__name__})"
         case aiohttp.ClientPayloadError():
-            return f"the answer of {where} broke off or is not valid HTTP"
+            return f"the answer of {where} is incomplete or not valid HTTP"
         case aiohttp.ServerDisconnectedError() | EofStream():
             begun = answer_begun or not isinstance(getattr(error, "message", ""), str)
             return f"{where} closed the connection {'in the middle of its answer' if begun else 'without an answer'}"
         case OSError() if error.errno in {errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED}:
-            return f"{where} reset the connection before it had answered"
+            return f"{where} reset the connection before it answered"
         case OSError():
             return f"the connection to {where} broke: {error.strerror or type(error).__name__}"
         case _:

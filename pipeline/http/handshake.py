@@ -1,13 +1,13 @@
-"""Asks a receiver whether it wants deliveries, before the first one: the abuse protection of CloudEvents webhooks.
+"""Asks a receiver for permission before the first delivery: the abuse protection of CloudEvents webhooks.
 
     OPTIONS /hook                                   200
     WebHook-Request-Origin: events.example.com      WebHook-Allowed-Origin: events.example.com
     WebHook-Request-Rate: 120                       WebHook-Allowed-Rate: 100
 
-The origin stands in every request to the callback, deliveries too (webhook.py).
+Every request to the callback contains the origin, deliveries too (webhook.py).
 A worker asks once for all subscriptions with the same question, and keeps a permission for as long as it runs. It asks
-again after an edit of what the question is made of, after a failure, and after a refusal when the subscription is
-resumed. The asynchronous form (WebHook-Request-Callback) is not offered.
+again if an edit changes the question, after a failure, and when a refused subscription is resumed. The asynchronous
+form (WebHook-Request-Callback) is not supported.
 
 Source: CloudEvents 1.0.2, "HTTP 1.1 Web Hooks for Event Delivery", section 4.
 """
@@ -26,10 +26,10 @@ from pipeline.core.subscription import BUSY_STATUSES, Handshake, Subscription
 from pipeline.http.response import Answer
 
 MAX_REMEMBERED: Final = 50_000
-"""Permissions that are kept in mind; beyond it the oldest is asked for again."""
+"""The most permissions kept; beyond that the oldest is asked for again."""
 
 REFUSAL_SECONDS: Final = 60.0
-"""How long a refusal does for all events of a revision: at QoS none one event follows the other."""
+"""How long a refusal applies to all events of a revision: with QoS none, one event follows the other at once."""
 
 _LONGEST_SHOWN: Final = 100
 _UNAUTHORIZED: Final = 401
@@ -37,7 +37,7 @@ _SECONDS_PER_MINUTE: Final = 60.0
 
 
 class AskingCallback(Protocol):
-    """Who is asked, and who is called (webhook.Callback)."""
+    """A callback that can be asked for permission (webhook.Callback)."""
 
     def __call__(
         self, subscription: Subscription, event: Event, attempt: int, authorization: str | None = None
@@ -48,31 +48,32 @@ class AskingCallback(Protocol):
     async def ask(
         self, subscription: Subscription, fields: Mapping[str, str], authorization: str | None
     ) -> Answer | Failed:
-        """An OPTIONS request with *fields*, and the credentials of an attempt."""
+        """The answer to an OPTIONS request with the headers *fields* and the credentials of an attempt."""
         ...
 
 
 class Paces(Protocol):
-    """Who keeps to a rate (core/rate_limit.py)."""
+    """Limits the rate of calls (core/rate_limit.py)."""
 
     def allow(self, subscription_id: str, per_second: float | None) -> None:
-        """The receiver allows so many calls per second; None: as many as one likes."""
+        """Set the calls per second that the receiver allows; None: no limit."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """The receiver wants deliveries: so many per second; None is as many as one likes."""
+    """The receiver allows this many deliveries per second; None: without a limit."""
 
     per_second: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """What a revision of a subscription was answered, in Unix seconds.
+    """A refusal, and the revision of the subscription that got it.
 
     Attributes:
-        token: that went with the question, if the answer speaks of it alone.
+        at: Unix seconds.
+        token: sent with the question, if the refusal is about the token only.
     """
 
     subscription: Subscription
@@ -85,12 +86,12 @@ Verdict = Permission | NotPermitted | Failed
 
 
 class Permitted:
-    """A callback that asks for permission where a subscription wants it to; as the callback, it never raises.
+    """A callback that asks for permission first if the subscription has a handshake. Never raises, like the callback.
 
     Args:
         receiver: is asked, and called.
-        paces: is told which rate was allowed.
-        clock: tells how old a refusal is.
+        paces: told the allowed rate.
+        clock: for the age of a refusal.
     """
 
     def __init__(self, receiver: AskingCallback, paces: Paces, clock: Clock) -> None:
@@ -105,13 +106,13 @@ class Permitted:
     def __call__(
         self, subscription: Subscription, event: Event, attempt: int, authorization: str | None = None
     ) -> Awaitable[Outcome]:
-        """What happened in the attempt; for one that was not permitted, NotPermitted, and nothing was sent."""
+        """The outcome; `NotPermitted` if nothing was sent for lack of permission."""
         if subscription.handshake is None or self._permitted.get(subscription.id) is subscription:
             return self._receiver(subscription, event, attempt, authorization)
         return self._call(subscription, subscription.handshake, event, attempt, authorization)
 
     async def close(self) -> None:
-        """End the questions under way."""
+        """Cancel the questions under way."""
         asking = list(self._asking.values())
         for task in asking:
             task.cancel()
@@ -135,7 +136,7 @@ class Permitted:
             return None
         if refusal.token is not None and refusal.token != authorization:
             return None
-        # A clock that was set back makes nothing recent.
+        # If the clock was set back, nothing is recent.
         return refusal.answer if 0.0 <= self._clock.now() - refusal.at < REFUSAL_SECONDS else None
 
     async def _verdict(self, subscription: Subscription, handshake: Handshake, authorization: str | None) -> Verdict:
@@ -149,7 +150,7 @@ class Permitted:
             )
             self._asking[question] = task
             task.add_done_callback(lambda _task: self._asking.pop(question, None))
-        # Whoever waits may be cancelled; the others still want to know.
+        # One waiter may be cancelled; the others still need the answer.
         verdict = await asyncio.shield(task)
         if isinstance(verdict, Permission):
             self._permissions[question] = verdict
@@ -168,7 +169,7 @@ class Permitted:
 
 
 def _question(subscription: Subscription) -> Hashable:
-    """All that the question is made of, and the way it takes: where these are equal, so is the answer."""
+    """Everything that the question and its route depend on: if these are equal, so is the answer."""
     return (
         subscription.url,
         subscription.handshake,
@@ -181,18 +182,18 @@ def _question(subscription: Subscription) -> Hashable:
 
 
 def verdict_of(answer: Answer, handshake: Handshake, *, token_used: bool = False) -> Verdict:
-    """What the answer to an OPTIONS request says about deliveries.
+    """The meaning of the answer to an OPTIONS request.
 
-    What is no answer at all, 408, 425, 429 and 5xx say nothing: somebody will ask again.
+    408, 425, 429 and 5xx decide nothing; the next attempt asks again.
 
     Args:
         answer: of the receiver.
-        handshake: what it was asked.
-        token_used: an OAuth2 access token went with the question, which a 401 then speaks about.
+        handshake: the question.
+        token_used: an OAuth2 access token was sent with the question, so a 401 is about the token.
     """
     status = answer.status
     if status in BUSY_STATUSES or status >= 500:  # noqa: PLR2004 - server errors
-        return Failed(f"the callback answered {status} when it was asked for permission", may_have_arrived=False)
+        return Failed(f"the callback answered {status} when asked for permission", may_have_arrived=False)
     if not 200 <= status < 300:  # noqa: PLR2004 - the successes of RFC 9110
         return NotPermitted(f"it answered {status} to OPTIONS", token_refused=token_used and status == _UNAUTHORIZED)
     allowed = answer.headers.get("WebHook-Allowed-Origin")
@@ -206,7 +207,7 @@ def verdict_of(answer: Answer, handshake: Handshake, *, token_used: bool = False
 def _permission(rate: str | None, handshake: Handshake) -> Permission | NotPermitted:
     asked = handshake.rate_per_minute
     if rate is None:
-        # It has to answer a question for a rate; where it doesn't, the rate that was asked for is as far as one may go.
+        # If a rate was asked for, the receiver has to answer with one. If it does not, the requested rate is the limit.
         return Permission(None if asked is None else asked / _SECONDS_PER_MINUTE)
     text = rate.strip()
     if text == "*":

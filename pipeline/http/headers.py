@@ -1,9 +1,9 @@
-"""Which header fields may stand in a request, and which may come from where. Pure.
+"""Which header fields a request may contain, and who may set them. Pure.
 
 Sources: RFC 9110 section 5; docs/design.md, The request.
 
-Values may hold obs-text, the bytes 0x80 to 0xFF: it is part of the grammar, and text in UTF-8 gets through by it.
-Everything that could end a line or a message early is refused.
+Values may contain obs-text, the bytes 0x80 to 0xFF: the grammar allows it, and UTF-8 needs it. Everything that could
+end a line or a message early is refused.
 """
 
 import re
@@ -15,26 +15,26 @@ from urllib.parse import quote
 from pipeline.core.record_headers import CLOUD_EVENT_PREFIX
 
 LONGEST_NAME: Final = 256
-"""A longer name of a record header is taken for illegal: no server would take it."""
+"""A record header with a longer name is not sent: no server would accept it."""
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 
 FRAMING: Final = frozenset(
     {
-        # What says where the request goes, where it ends and how the connection goes on.
+        # Where the request goes, where it ends, and what happens to the connection.
         *("host", "content-length", "transfer-encoding", "trailer", "expect"),
         # Hop by hop (RFC 9110 section 7.6.1).
         *("connection", "keep-alive", "proxy-connection", "te", "upgrade", "http2-settings"),
         *("proxy-authenticate", "proxy-authorization", "proxy-authentication-info"),
-        # CGI hands it to programs as HTTP_PROXY, which HTTP clients take for the proxy to use (CVE-2016-5385).
+        # CGI passes it on as HTTP_PROXY, which HTTP clients take for the proxy to use (CVE-2016-5385).
         "proxy",
     }
 )
 """Fields that only the client itself may write."""
 
 CREDENTIALS: Final = frozenset({"authorization", "cookie"})
-"""Fields that say who is calling: never from a record, from a subscription only where its `auth` is none."""
+"""Fields that authenticate the caller: never set by a record, and by a subscription only if its `auth` is none."""
 
 OWN: Final = frozenset(
     {
@@ -43,27 +43,27 @@ OWN: Final = frozenset(
         *("webhook-request-origin", "webhook-request-rate", "webhook-request-callback"),
     }
 )
-"""Fields whose meaning is ours: a receiver can rely on nobody else having written them."""
+"""Fields of the pipeline: a receiver can rely on nobody else having set them."""
 
 _RESERVED: Final = FRAMING | OWN
 _FOLDED: Final = re.compile(r"[^0-9a-z]")
 
 _NO_ATTRIBUTE: Final = frozenset({"ce-", "ce-datacontenttype"})
-"""An attribute without a name, and the one that is `content-type` and nothing else (CloudEvents HTTP binding 3.1.1)."""
+"""An attribute without a name, and the one that is sent as `content-type` (CloudEvents HTTP binding 3.1.1)."""
 
-# CloudEvents HTTP binding section 3.1.3.2: space, double quote, percent and what is not visible ASCII are encoded.
+# CloudEvents HTTP binding section 3.1.3.2: space, double quote, percent and everything but visible ASCII is encoded.
 _CLOUD_EVENT_SAFE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 _CLOUD_EVENT_PLAIN: Final = re.compile(rb"[\x21\x23\x24\x26-\x7e]*")
 
 
 @dataclass(frozen=True, slots=True)
 class RecordField:
-    """A record header by its name: what it is called in the request.
+    """How a record header is sent, by its name.
 
     Attributes:
-        key: the name in lower case, for names are compared without regard to case.
+        key: the name in lower case, for comparisons.
         start: the line up to the value.
-        is_cloud_event: it came in the Kafka binding of CloudEvents and its value is encoded as the HTTP binding wants.
+        is_cloud_event: an attribute of CloudEvents' Kafka binding, whose value is encoded for the HTTP binding.
     """
 
     key: str
@@ -72,20 +72,20 @@ class RecordField:
 
 
 def is_name(name: str) -> bool:
-    """Whether *name* is a token, as the name of a field has to be (RFC 9110 section 5.1)."""
+    """Whether *name* is a token, and so a valid field name (RFC 9110 section 5.1)."""
     return _TOKEN.fullmatch(name) is not None
 
 
 def is_value(value: bytes) -> bool:
-    """Whether *value* can stand in a field: no CR, LF, NUL or other control character but the tab."""
+    """Whether *value* is a valid field value: no CR, LF, NUL or other control character except the tab."""
     return _VALUE.fullmatch(value) is not None
 
 
 def is_reserved(name: str) -> bool:
-    """Whether only the client may write a field called *name*, or one that a server may take for it.
+    """Whether only the client may set a field called *name*, or one that a server may take for it.
 
-    CGI and what follows it (WSGI, Rack, PHP) hand fields to programs under names in which `-` and `_`, in some servers
-    every character but letters and digits, have become the same: `webhook_id` is read as `webhook-id`.
+    CGI and its successors (WSGI, Rack, PHP) don't distinguish `-` from `_` in names, and some servers only keep letters
+    and digits: `webhook_id` is read as `webhook-id`.
     """
     return _FOLDED.sub("-", name.lower()) in _RESERVED
 
@@ -95,7 +95,7 @@ def record_field(name: str) -> RecordField | None:
     return _record_field(name) if len(name) <= LONGEST_NAME else None
 
 
-@lru_cache(maxsize=1024)  # names repeat from event to event; a thousand of them at their longest are 256 KiB
+@lru_cache(maxsize=1024)  # names repeat from event to event; a thousand of the longest take 256 KiB
 def _record_field(name: str) -> RecordField | None:
     is_cloud_event = name.startswith(CLOUD_EVENT_PREFIX)
     sent_as = f"ce-{name.removeprefix(CLOUD_EVENT_PREFIX)}" if is_cloud_event else name
@@ -106,7 +106,7 @@ def _record_field(name: str) -> RecordField | None:
 
 
 def record_line(field: RecordField, value: bytes | None) -> bytes | None:
-    """The whole line of a record header, with its end; None if *value* can't stand in HTTP (or is null)."""
+    """The line of a record header with its CRLF; None if *value* is null or not a valid field value."""
     if value is None:
         return None
     if field.is_cloud_event and _CLOUD_EVENT_PLAIN.fullmatch(value) is None:

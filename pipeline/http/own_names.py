@@ -1,4 +1,4 @@
-"""What this host is called: a proxy that is asked for one of these names may lead back to it."""
+"""The names of this host: through a proxy on the same host, such a name leads back to it."""
 
 import ipaddress
 import socket
@@ -11,10 +11,10 @@ RESOLV_CONF: Final = Path("/etc/resolv.conf")
 
 
 def own_names(hosts_file: Path = HOSTS_FILE, resolv_conf: Path = RESOLV_CONF) -> frozenset[str]:
-    """The names of this host, in small letters; nothing is looked up, so that nobody has to answer.
+    """The names of this host in lower case, without any lookup.
 
-    They are its host name, whatever the hosts file calls loopback or names beside the host name, and the first label
-    of the host name in each search domain.
+    They are its host name, the first label of it in each search domain, and from the hosts file all names of loopback
+    addresses and of lines with a name of this host.
 
     Args:
         hosts_file: as in hosts(5).

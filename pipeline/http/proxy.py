@@ -1,4 +1,4 @@
-"""Which way a URL is reached: straight, or through which HTTP or SOCKS proxy."""
+"""Chooses the route to a URL: direct, or through an HTTP or SOCKS proxy."""
 
 import re
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class ProxyRoute:
-    """A proxy as a connection needs it.
+    """A proxy, ready to connect through.
 
     Attributes:
         url: without userinfo.
@@ -42,23 +42,23 @@ class SystemProxies:
 
     @classmethod
     def from_environment(cls) -> "SystemProxies":
-        """What the environment says now, or the system's settings where the environment says nothing."""
+        """The proxies of the environment, or else of the system's settings."""
         return cls(getproxies())
 
     def for_url(self, url: URL) -> str | None:
-        """The proxy for *url*; None where it is to be reached straight."""
+        """The proxy for *url*; None for a direct connection."""
         named = self.by_scheme.get(url.scheme) or self.by_scheme.get("all")
         if named is None or proxy_bypass_environment(url.host or "", dict(self.by_scheme)):
             return None
-        # `http_proxy=proxy:3128` is common.
+        # A value without a scheme, as in `http_proxy=proxy:3128`, is common.
         return named if _SCHEME.match(named) else f"http://{named}"
 
 
 def proxy_route(proxy: Proxy | None, system: SystemProxies | None, url: URL) -> ProxyRoute | None:
-    """The way to *url*: the named proxy, else the system's, else straight (None).
+    """The route to *url*: the given proxy, or else the system's, or else a direct connection (None).
 
     Raises:
-        ConfigurationError: the proxy's URL can't be used.
+        ConfigurationError: the proxy's URL is invalid.
     """
     if proxy is not None:
         return _route(proxy.url, proxy.username, proxy.password)

@@ -1,7 +1,7 @@
-"""The bytes of a request: a head built once per subscription, filled in once per event. Pure but for the clock.
+"""The bytes of a request: a head built once per subscription and completed for each event. Pure except for the clock.
 
-Strongest first (docs/design.md, The request): framing and Authorization, our own fields, record headers, subscription
-headers, defaults. Names are compared without regard to case; of several fields of one name the first is sent.
+In order of precedence (docs/design.md, The request): framing and Authorization, the pipeline's own fields, record
+headers, subscription headers, defaults. Names are case-insensitive; of several fields with one name the first is sent.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from pipeline.http import headers as fields
 from pipeline.http.signature import Signer
 
 HeaderLeftOut = Callable[[str], None]
-"""Told the name of each record or subscription header that was not sent."""
+"""Called with the name of each record or subscription header that is not sent."""
 
 _VISIBLE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 _DEFAULTS: Final[Mapping[str, bytes]] = {"content-type": b"content-type: application/json\r\n"}
@@ -26,12 +26,12 @@ _DEFAULTS: Final[Mapping[str, bytes]] = {"content-type": b"content-type: applica
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the first lines of a request say.
+    """The parts of a request that name its target.
 
     Attributes:
         request_target: origin-form, or absolute-form for a plain HTTP proxy (RFC 9112 section 3.2), percent-encoded.
         host: the value of `Host`.
-        proxy_authorization: for a plain HTTP proxy that asks for credentials.
+        proxy_authorization: for a plain HTTP proxy with credentials.
     """
 
     request_target: str = field(repr=False)
@@ -41,14 +41,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """What the requests of one subscription have in common; made by `request_head`.
+    """The common part of all requests of one subscription; made by `request_head`.
 
     Attributes:
         start: the lines that nothing overrides.
-        weaker: by lower-case name the lines that a record header of the same name replaces.
-        plain: *start* and all of *weaker*, for the events without headers.
+        weaker: by lower-case name, the lines that a record header with the same name replaces.
+        plain: *start* and all of *weaker*, for events without headers.
         signer: signs each attempt; None without signing secrets.
-        ids: says which id an event is sent with.
+        ids: finds the webhook-id of an event.
     """
 
     start: bytes = field(repr=False)
@@ -63,12 +63,12 @@ class RequestHead:
         """The whole request for one attempt.
 
         Args:
-            event: its topic name is one that Kafka allows.
+            event: with a topic name that Kafka allows.
             attempt: 1, 2, ...
-            authorization: the value of `Authorization` where it is not the same for every event.
+            authorization: the value of `Authorization` if it differs between events.
 
         Raises:
-            ValueError: *authorization* can't stand in a header.
+            ValueError: *authorization* is not a valid header value.
         """
         body = event.value or b""
         webhook_id = self.ids.of(event)
@@ -83,14 +83,14 @@ class RequestHead:
         return head + f"{own}content-length: {len(body)}\r\n\r\n".encode("latin-1") + body
 
     def options(self, more: Mapping[str, str], authorization: str | None = None) -> bytes:
-        """An OPTIONS request to the same target, with what the subscription says of itself and of who is calling.
+        """An OPTIONS request to the same target, with the subscription's headers and credentials.
 
         Args:
-            more: fields of the request; their names are tokens.
+            more: further fields, with valid names.
             authorization: as for `request`.
 
         Raises:
-            ValueError: a value can't stand in a header.
+            ValueError: a value is not a valid header value.
         """
         kept = [line for key, line in self.weaker.items() if not key.startswith("content-")]
         own = "".join(f"{name}: {_checked(value)}\r\n" for name, value in more.items())
@@ -100,7 +100,7 @@ class RequestHead:
         return b"".join([start, *kept, own.encode("latin-1"), b"content-length: 0\r\n\r\n"])
 
     def _with_record_headers(self, event: Event, webhook_id: str) -> bytes:
-        """The head with the headers of the event; a first id that is not the one it is sent with is told."""
+        """The head with the headers of the event. A first id that is not used is reported as left out."""
         lines: dict[str, bytes] = {}
         for name, value in event.headers:
             if name.startswith(DEAD_LETTER_PREFIX):
@@ -138,16 +138,16 @@ def request_head(
 
     Args:
         target: where the request goes.
-        subscription_id: the value of `webhook-subscription`, percent-encoded where it is not visible ASCII.
-        headers: the subscription's; those that can't stand in HTTP or are not theirs to set are left out and told.
-        authorization: the value of `Authorization` where it is the same for every event.
-        takes_credentials: whether *headers* may set Authorization and Cookie: where the subscription's auth is none.
-        user_agent: sent unless a header says otherwise.
+        subscription_id: the value of `webhook-subscription`; characters other than visible ASCII are percent-encoded.
+        headers: the subscription's. Invalid and reserved ones are left out and reported.
+        authorization: the value of `Authorization` if it is the same for every event.
+        takes_credentials: whether *headers* may set Authorization and Cookie, which needs the auth type none.
+        user_agent: sent unless a header overrides it.
         signer: signs each attempt.
         clock: gives the time of each attempt.
-        left_out: told of each header that is not sent.
-        ids: says which id an event is sent with.
-        origin: the value of `WebHook-Request-Origin`, where permission is asked for (CloudEvents webhooks 4.1.2).
+        left_out: called for each header that is not sent.
+        ids: finds the webhook-id of an event.
+        origin: the value of `WebHook-Request-Origin` for subscriptions with a handshake (CloudEvents webhooks 4.1.2).
     """
     weaker: dict[str, bytes] = {}
     for header in headers:
@@ -186,12 +186,12 @@ def _subscription_line(header: Header, *, takes_credentials: bool) -> bytes | No
         return None
     if key in fields.CREDENTIALS and not takes_credentials:
         return None
-    # As UTF-8, like record headers: both are opaque bytes to HTTP.
+    # In UTF-8, like record headers: to HTTP both are opaque bytes.
     value = header.value.encode("utf-8", "surrogatepass").strip(b" \t")
     return b"%b: %b\r\n" % (header.name.encode("ascii"), value) if fields.is_value(value) else None
 
 
 def _checked(authorization: str) -> str:
     if not authorization.isascii() or not fields.is_value(authorization.encode("ascii")):
-        raise ValueError("the access token can't stand in a header")
+        raise ValueError("the access token is not a valid header value")
     return authorization

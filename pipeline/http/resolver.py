@@ -1,12 +1,11 @@
-"""Names to addresses, by c-ares: the hosts file and DNS, without a thread for each lookup.
+"""Resolves host names with c-ares: the hosts file and DNS, without a thread for each lookup.
 
-The event loop's own `getaddrinfo` waits in one of a few threads; some names whose servers never answer keep them all,
-and nobody else is connected meanwhile. c-ares asks over sockets, with a time limit of its own. It reads the hosts file,
-`/etc/resolv.conf` and the order in `/etc/nsswitch.conf`; other sources of names (mDNS, LDAP) are not asked. `localhost`
-and the names below it are loopback, whatever DNS says (RFC 6761 section 6.3).
+The event loop's `getaddrinfo` runs in one of a few threads. A few names whose servers never answer occupy them all, and
+no other connection can be made meanwhile. c-ares uses sockets and its own time limit. It reads the hosts file,
+`/etc/resolv.conf` and the order in `/etc/nsswitch.conf`, but no other sources of names (mDNS, LDAP). `localhost` and
+names below it are loopback, whatever DNS says (RFC 6761 section 6.3).
 
-What is found says nothing about where callbacks may connect to: the guard judges the address of each socket
-(ssrf_guard.py).
+The resolver does not decide where callbacks may connect to: the guard checks each socket's address (ssrf_guard.py).
 """
 
 import asyncio
@@ -19,29 +18,29 @@ from aiohttp import AsyncResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 QUERY_SECONDS: Final = 1.5
-"""How long a name server has for its answer to the first try; the next tries have longer."""
+"""How long a name server has to answer the first try; later tries allow more."""
 TRIES: Final = 3
 LOOKUP_SECONDS: Final = 5.0
-"""How long a lookup takes at most, with all tries, name servers and search domains."""
+"""The longest a lookup takes, with all tries, name servers and search domains."""
 
 _FULL_LOCALHOST: Final = re.compile(r"(.*\.)?localhost\.", re.IGNORECASE)
-"""With the dot that ends a full name: c-ares would ask the name servers for it."""
+"""With the trailing dot of a fully qualified name, for which c-ares would ask the name servers."""
 
 
 class NoAnswerError(OSError):
-    """The name servers have not answered in time."""
+    """The name servers did not answer in time."""
 
     def __init__(self) -> None:
         super().__init__(None, f"no answer from the name servers within {LOOKUP_SECONDS:g} s")
 
 
 class Resolver(AbstractResolver):
-    """Looks names up; make it on the running event loop.
+    """Looks up names. Create it on the running event loop.
 
-    However many ask for a name at a time, it is looked up once. A lookup goes on when they have given up.
+    Concurrent callers share one lookup of a name, which continues if they are cancelled.
 
     Args:
-        name_servers: addresses, each with `:port` if it isn't 53, that are asked instead of those of the system.
+        name_servers: addresses to ask instead of the system's, each with `:port` unless it is 53.
     """
 
     def __init__(self, name_servers: Sequence[str] = ()) -> None:
@@ -54,8 +53,8 @@ class Resolver(AbstractResolver):
         """The addresses of *host*.
 
         Raises:
-            NoAnswerError: nobody has answered in time.
-            OSError: there is no such name, or the name servers failed; its `strerror` says which.
+            NoAnswerError: no name server answered in time.
+            OSError: the name does not exist, or the name servers failed; its `strerror` says which.
         """
         key = host, family
         lookup = self._lookups.get(key)
@@ -77,10 +76,10 @@ class Resolver(AbstractResolver):
     def _end(self, key: tuple[str, socket.AddressFamily], lookup: "asyncio.Task[list[ResolveResult]]") -> None:
         self._lookups.pop(key, None)
         if not lookup.cancelled():
-            lookup.exception()  # read by nobody where all have given up
+            lookup.exception()  # retrieved, in case all callers were cancelled
 
     async def close(self) -> None:
-        """End the lookups under way."""
+        """Cancel the lookups under way and close."""
         lookups = list(self._lookups.values())
         for lookup in lookups:
             lookup.cancel()

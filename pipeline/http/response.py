@@ -1,4 +1,4 @@
-"""A complete answer, and what it means for the event. Pure."""
+"""A complete answer, and its outcome for the event. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,18 +9,18 @@ from typing import Final
 from pipeline.core.outcome import Delivered, Outcome, Rejected, ServerError
 
 MAX_BODY_BYTES: Final = 65_536
-"""How much of an answer's body is read; beyond it the connection is closed instead of drained."""
+"""How much of an answer's body is read. If there is more, the connection is closed instead of drained."""
 
-_LONGEST_DELAY_DIGITS: Final = 10  # three hundred years; longer numbers are no delay
+_LONGEST_DELAY_DIGITS: Final = 10  # three hundred years; longer numbers are ignored
 
 
 @dataclass(slots=True)
 class Answer:
-    """A complete answer of any status. Not frozen: one is made per event, and that would be a twentieth of its time.
+    """A complete answer of any status. Not frozen, because one is made per event and freezing costs 5 % of its time.
 
     Attributes:
-        headers: names without regard to case; of a repeated name the first.
-        body: as it came, not decompressed, at most what was asked for.
+        headers: by case-insensitive name; of repeated headers, the first.
+        body: as received, not decompressed, at most as long as requested.
     """
 
     status: int
@@ -32,10 +32,10 @@ _DELIVERED: Final = {status: Delivered(status) for status in range(200, 300)}
 
 
 def judge(answer: Answer, now: float, *, token_used: bool = False) -> Outcome:
-    """The outcome that *answer* is.
+    """The outcome of *answer*.
 
     Args:
-        answer: its body is the excerpt to keep.
+        answer: with the excerpt to keep as its body.
         now: Unix seconds, for a Retry-After that is a date.
         token_used: the request carried an OAuth 2.0 access token.
     """
@@ -58,7 +58,7 @@ def retry_after_seconds(value: str | None, now: float) -> float | None:
         return float(value) if len(value) <= _LONGEST_DELAY_DIGITS else None
     try:
         moment = parsedate_to_datetime(value)
-        # Without a zone (asctime's format has none) it is UTC as well, and not what the worker's own zone makes of it.
+        # Without a zone, as in asctime's format, it is UTC, not the worker's local time.
         return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now)
     except (ValueError, TypeError, OverflowError, IndexError):
         return None

@@ -1,7 +1,7 @@
-"""Takes out of an answer what the pipeline itself had told the receiver in confidence. Pure.
+"""Masks the secrets of a request in its answer. Pure.
 
-A receiver that repeats the request in its error page would put our credentials into dead letters and causes: as they
-are, or in what carried or shows them, base64, percent-encoding, JSON or HTML.
+A receiver that repeats the request in its error page would put credentials into dead letters and causes: verbatim, or
+in base64, percent-encoding, JSON or HTML.
 """
 
 import base64
@@ -21,7 +21,7 @@ from pipeline.core.subscription import BasicAuth, JwtProfileAuth, OAuth2Auth, Su
 from pipeline.http.signature import without_prefix
 
 SHORTEST_BYTES: Final = 4
-"""Shorter values are not looked for: they would blacken half of an answer and hide nothing."""
+"""Shorter values are not masked: that would mask half of an answer and hide nothing."""
 
 _MASK: Final = MASK.encode()
 _PERCENT: Final = re.compile("%..")
@@ -32,24 +32,24 @@ _ESCAPED_BY_DOTNET: Final = str.maketrans({sign: f"\\u{ord(sign):04X}" for sign 
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
-def confidences(subscription: Subscription, authorization: str | None) -> tuple[bytes, ...]:
-    """What must not come back, longest first.
+def secrets_of(subscription: Subscription, authorization: str | None) -> tuple[bytes, ...]:
+    """All forms of the secrets that an answer must not show, longest first.
 
     Credentials, signing secrets, the values of the subscription's headers, and the credentials in its URL's query.
 
     Args:
         subscription: whose callback is called.
-        authorization: the value of `Authorization` that is sent, if one is.
+        authorization: the value of `Authorization` in the request; None without one.
     """
     told = set(_secrets(subscription))
     if authorization is not None:
         told |= set(_of_header(authorization))
-    # An excerpt holds no more of a long one than its beginning.
+    # An excerpt contains only the beginning of a long secret.
     return in_all_forms(whole_characters(secret[:RESPONSE_EXCERPT_BYTES]) for secret in told)
 
 
 def in_all_forms(secrets: Iterable[bytes]) -> tuple[bytes, ...]:
-    """How *secrets* may look in an answer, longest first; those that are too short are left out."""
+    """The forms that *secrets* may take in an answer, longest first, without those that are too short."""
     forms = {form for secret in secrets if len(secret) >= SHORTEST_BYTES for form in _forms(secret)}
     return tuple(sorted((form for form in forms if len(form) >= SHORTEST_BYTES), key=len, reverse=True))
 
@@ -76,7 +76,7 @@ def _secrets(subscription: Subscription) -> Iterator[bytes]:
 
 
 def _of_header(value: str) -> Iterator[bytes]:
-    """The value, without its scheme, and what Basic (RFC 7617) has made of a password."""
+    """The value, the same without its scheme, and the parts of Basic credentials (RFC 7617)."""
     scheme, _, credentials = value.partition(" ")
     yield value.encode()
     yield credentials.encode()
@@ -86,7 +86,7 @@ def _of_header(value: str) -> Iterator[bytes]:
 
 
 def _decoded(text: str) -> Iterator[bytes]:
-    """*text*, and the bytes that it is in base64."""
+    """*text*, and the bytes that it encodes if it is base64."""
     yield text.encode()
     try:
         yield base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
@@ -95,10 +95,10 @@ def _decoded(text: str) -> Iterator[bytes]:
 
 
 def _forms(secret: bytes) -> Iterator[bytes]:
-    """How *secret* may look in an answer."""
+    """The forms that *secret* may take in an answer."""
     yield secret
     for shift, start in enumerate((0, 2, 3)):
-        # In base64 it looks differently by where it begins in what was encoded. What depends on its neighbours is cut.
+        # Its base64 depends on its position in the encoded text. Characters that depend on its neighbours are cut off.
         encoded = base64.b64encode(bytes(shift) + secret)[start : (shift + len(secret)) * 8 // 6]
         yield from (encoded, encoded.translate(_URL_SAFE))
     for encoded in (base64.b64encode(secret), base64.urlsafe_b64encode(secret)):
@@ -114,16 +114,16 @@ def _forms(secret: bytes) -> Iterator[bytes]:
 
 
 def _json_forms(text: str) -> Iterator[str]:
-    """*text* inside of a JSON string, as the libraries of several languages write it."""
+    """*text* inside a JSON string, as the libraries of several languages write it."""
     for written in (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
         yield from (written, written.replace("/", "\\/"), written.translate(_ESCAPED_BY_GO))
-    # Java, and .NET, which escapes more.
+    # Java, and .NET, which escapes more characters.
     escaped = _UNICODE_ESCAPE.sub(_in_capitals, json.dumps(text)[1:-1])
     yield from (escaped, escaped.replace('\\"', "\\u0022").translate(_ESCAPED_BY_DOTNET))
 
 
 def _html_forms(text: str) -> Iterator[str]:
-    """*text* on a page; there are several ways to write quotation marks."""
+    """*text* in HTML; there are several ways to escape quotation marks."""
     escaped = html.escape(text)
     yield escaped
     for apostrophe, quotation_mark in (("&#039;", "&quot;"), ("&#39;", "&quot;"), ("&#39;", "&#34;")):
@@ -139,23 +139,23 @@ def _in_capitals(found: re.Match[str]) -> str:
 
 
 def masked(text: bytes, secrets: Iterable[bytes]) -> bytes:
-    """*text*, which is whole, with every secret masked.
+    """A complete *text* with every secret masked.
 
     Args:
         text: of an answer.
-        secrets: the longest first.
+        secrets: longest first.
     """
     for secret in secrets:
         text = text.replace(secret, _MASK)
     return text
 
 
-def without(excerpt: bytes, secrets: Iterable[bytes]) -> bytes:
-    """*excerpt* with every secret masked, and with the beginning of one that its end has cut off.
+def masked_excerpt(excerpt: bytes, secrets: Iterable[bytes]) -> bytes:
+    """*excerpt* with every secret masked, even one that is cut off at its end.
 
     Args:
-        excerpt: of an answer.
-        secrets: the longest first.
+        excerpt: the beginning of an answer.
+        secrets: longest first.
     """
     secrets = tuple(secrets)
     excerpt = masked(excerpt, secrets)
@@ -164,7 +164,7 @@ def without(excerpt: bytes, secrets: Iterable[bytes]) -> bytes:
 
 
 def _cut_off(excerpt: bytes, secret: bytes) -> int:
-    """The length of the longest beginning of *secret* with which *excerpt* ends; 0 if it is a short one."""
+    """The length of the longest prefix of *secret* that *excerpt* ends with; 0 if that is too short."""
     tail = excerpt[-SHORTEST_BYTES:]
     end = min(len(secret), len(excerpt))
     while len(tail) == SHORTEST_BYTES and (place := secret.rfind(tail, 0, end)) >= 0:
@@ -176,7 +176,7 @@ def _cut_off(excerpt: bytes, secret: bytes) -> int:
 
 
 def whole_characters(excerpt: bytes) -> bytes:
-    """*excerpt* of a longer text without the beginning of a character at its end; what is not UTF-8 stays as it is."""
+    """*excerpt* without an incomplete UTF-8 character at its end; unchanged if it is not UTF-8."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         decoder.decode(excerpt)

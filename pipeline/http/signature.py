@@ -1,4 +1,4 @@
-"""Signatures of Standard Webhooks 1.0 (standardwebhooks.com, section "Signature scheme"). Pure."""
+"""Signatures as in Standard Webhooks 1.0 (standardwebhooks.com, section "Signature scheme"). Pure."""
 
 import base64
 import binascii
@@ -19,12 +19,12 @@ MAX_SECRET_BYTES: Final = 64
 _SEED_BYTES: Final = 32
 
 Sign = Callable[[bytes], str]
-"""Signed content in, one signature with its version out."""
+"""Maps the content to one signature with its version."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """The keys of one subscription, decoded once. Several of them give several signatures, for rotation."""
+    """The keys of one subscription, decoded once. Each key gives a signature, so keys can be rotated."""
 
     keys: tuple[Sign, ...] = field(repr=False)
 
@@ -33,7 +33,7 @@ class Signer:
         """Keys from `whsec_<base64>` (HMAC-SHA256, 24 to 64 bytes) or `whsk_<base64>` (ed25519, a 32-byte seed).
 
         Raises:
-            ConfigurationError: a secret is neither; its text is never shown, only its number in the list.
+            ConfigurationError: a secret is neither. The error shows only its index, never its text.
         """
         return cls(tuple(_key(secret, f"signing.secrets[{number}]") for number, secret in enumerate(secrets)))
 
@@ -43,14 +43,14 @@ class Signer:
         Args:
             webhook_id: the value of `webhook-id`.
             timestamp: the value of `webhook-timestamp`, Unix seconds of this attempt.
-            body: the body as it is sent.
+            body: as sent.
         """
         content = b"%b.%d.%b" % (webhook_id.encode("latin-1"), timestamp, body)
         return " ".join([sign(content) for sign in self.keys])
 
 
 def without_prefix(secret: str) -> str:
-    """The base64 of a secret of Standard Webhooks."""
+    """The base64 part of a Standard Webhooks secret."""
     return secret.removeprefix(ED25519_PREFIX).removeprefix(HMAC_PREFIX)
 
 
@@ -64,7 +64,7 @@ def _key(secret: str, path: str) -> Sign:
 
 def _decoded(text: str, path: str) -> bytes:
     try:
-        # Not everybody pads.
+        # The padding is often missing.
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise ConfigurationError(f"{path}: must be base64 after its prefix") from None
@@ -73,7 +73,7 @@ def _decoded(text: str, path: str) -> bytes:
 def _hmac_sha256(key: bytes, path: str) -> Sign:
     if not MIN_SECRET_BYTES <= len(key) <= MAX_SECRET_BYTES:
         raise ConfigurationError(
-            f"{path}: holds {len(key)} bytes, must hold {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} (in base64)"
+            f"{path}: has {len(key)} bytes, must have {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} (in base64)"
         )
 
     def sign(content: bytes) -> str:
@@ -83,9 +83,9 @@ def _hmac_sha256(key: bytes, path: str) -> Sign:
 
 
 def _ed25519(seed: bytes, path: str) -> Sign:
-    # Some tools write the seed and the public key behind it, as libsodium keeps them.
+    # Some tools append the public key to the seed, as libsodium does.
     if len(seed) not in {_SEED_BYTES, 2 * _SEED_BYTES}:
-        raise ConfigurationError(f"{path}: holds {len(seed)} bytes, must hold 32 or 64 (in base64)")
+        raise ConfigurationError(f"{path}: has {len(seed)} bytes, must have 32 or 64 (in base64)")
     private_key = Ed25519PrivateKey.from_private_bytes(seed[:_SEED_BYTES])
     if seed[_SEED_BYTES:] not in {b"", private_key.public_key().public_bytes_raw()}:
         raise ConfigurationError(f"{path}: its public key, the second 32 bytes, does not belong to its seed")

@@ -1,6 +1,6 @@
-"""The way through a SOCKS proxy: it connects a socket on to the receiver (SOCKS4a; SOCKS5, RFC 1928 and RFC 1929).
+"""Connects to the receiver through a SOCKS proxy (SOCKS4a; SOCKS5, RFC 1928 and RFC 1929), with python-socks.
 
-Names are resolved by the proxy, as HTTP proxies do it. The protocol is spoken by python-socks.
+The proxy resolves names, as HTTP proxies do.
 """
 
 import os
@@ -12,13 +12,13 @@ from python_socks import ProxyError, ProxyType
 from python_socks.async_.asyncio import Proxy
 
 VERSIONS: Final = {"socks4": 4, "socks4a": 4, "socks5": 5, "socks5h": 5}
-"""By the scheme of a proxy's URL. Those that name the side that resolves are no different here: it is the proxy."""
+"""By the scheme of the proxy's URL. With every scheme the proxy resolves names."""
 
 DEFAULT_PORT: Final = 1080
 
 _TYPES: Final = {4: ProxyType.SOCKS4, 5: ProxyType.SOCKS5}
 _NO_LIMIT_SECONDS: Final = 86_400.0
-"""The connect timeout of whoever asks is the limit."""
+"""The caller's connect timeout is the real limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class SocksProxy:
 
     Attributes:
         version: 4 or 5.
-        username: of SOCKS5 with *password*; of SOCKS4 the user id, alone.
+        username: for SOCKS5 with *password*; for SOCKS4 the user id, without a password.
     """
 
     version: int
@@ -38,11 +38,11 @@ class SocksProxy:
 
 
 class SocksError(ConnectionError):
-    """The proxy was reached and gave no connection; nothing was sent to the receiver.
+    """The proxy was reached but gave no connection; nothing was sent to the receiver.
 
     Attributes:
-        reason: why, without credentials and without what the proxy sent.
-        is_refusal: it has understood, and does not want or could not.
+        reason: why, without credentials and without text of the proxy.
+        is_refusal: the proxy answered that it refuses or failed to connect.
     """
 
     def __init__(self, reason: str, *, is_refusal: bool = False) -> None:
@@ -52,13 +52,13 @@ class SocksError(ConnectionError):
 
 
 async def connect_on(proxy: SocksProxy, sock: socket.socket, host: str, port: int) -> None:
-    """Have *proxy* connect *sock*, which is connected to it, on to *host* and *port*; the caller sets the time limit.
+    """Have *proxy*, to which *sock* is connected, connect on to *host* and *port*. The caller sets the time limit.
 
-    Whatever is raised, a cancellation too, the socket is closed then.
+    Any exception, including a cancellation, closes the socket.
 
     Raises:
-        SocksError: it refuses, goes away, or answers something else than SOCKS.
-        UnicodeError: *host* is no host name.
+        SocksError: the proxy refuses, closes the connection, or does not speak SOCKS.
+        UnicodeError: *host* is not a host name.
     """
     client = Proxy(
         _TYPES[proxy.version],
@@ -84,13 +84,13 @@ async def connect_on(proxy: SocksProxy, sock: socket.socket, host: str, port: in
 
 
 class _Connected(Proxy):
-    """A socket for python-socks to go on from; left alone, it tries one address of the proxy and looks it up anew."""
+    """A connected socket for python-socks, which would look up the proxy again and try only one of its addresses."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
 
     async def connect(self, *_args: Any, **_options: Any) -> socket.socket:
-        """The socket, whatever is asked for."""
+        """The socket; all arguments are ignored."""
         return self._sock
 
 

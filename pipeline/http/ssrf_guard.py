@@ -1,7 +1,7 @@
-"""Where callbacks may connect to: nowhere inside, unless it was opened (server-side request forgery, CWE-918).
+"""Where callbacks may connect to: not to internal addresses, unless allowed (server-side request forgery, CWE-918).
 
-The verdict is about the address that a socket is about to be connected to (`guarded_socket`), after name resolution
-and whatever notation was used, so nothing can change between the check and its use.
+The guard checks the address that a socket is about to connect to (`guarded_socket`), after name resolution and whatever
+the notation, so nothing can change between check and use.
 """
 
 import errno
@@ -20,7 +20,7 @@ _REFUSED: Final = (
     ("10.0.0.0/8", "the private network"),
     ("100.64.0.0/10", "the shared network"),
     ("127.0.0.0/8", "the loopback network"),
-    # The addresses of cloud metadata services are parts of the networks after them, but worth their own name.
+    # Addresses of cloud metadata services lie in the networks that follow them, but get their own name.
     ("169.254.169.254/32", "the metadata address"),
     ("169.254.0.0/16", "the link-local network"),
     # A public address, but within Azure everyone's own host: DNS, health probes, secrets of the virtual machine.
@@ -39,7 +39,7 @@ _REFUSED: Final = (
     ("224.0.0.0/4", "the multicast network"),
     ("255.255.255.255/32", "the broadcast address"),
     ("240.0.0.0/4", "the reserved network"),
-    # What is outside of 2000::/3 is not global unicast (RFC 4291 section 2.4); the known parts by their names.
+    # Addresses outside 2000::/3 are not global unicast (RFC 4291 section 2.4); known parts get their name.
     ("::/128", "the unspecified address"),
     ("::1/128", "the loopback address"),
     ("::ffff:0:0/96", "the IPv4-mapped network"),
@@ -53,7 +53,7 @@ _REFUSED: Final = (
     ("fe80::/10", "the link-local network"),
     ("fec0::/10", "the site-local network"),
     ("ff00::/8", "the multicast network"),
-    # The parts of 2000::/3 that are not for everyone.
+    # The special-purpose parts of 2000::/3.
     ("2001::/32", "the Teredo network"),
     ("2001::/23", "the protocol-assignment network"),
     ("2001:db8::/32", "the documentation network"),
@@ -66,25 +66,25 @@ _NAT64: Final = IPv6Network("64:ff9b::/96")
 _LOOPBACK: Final = "127.0.0.1"
 _LOW_32_BITS: Final = 0xFFFF_FFFF
 
-# Whoever still reads the notations of inet_aton takes a host whose last part is a number for an address, and nothing
-# else is one (WHATWG URL Standard, "ends in a number").
+# Software that still supports the notations of inet_aton takes a host for an address if its last part is a number
+# (WHATWG URL Standard, "ends in a number").
 _ENDS_IN_A_NUMBER: Final = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)\.?", re.IGNORECASE)
-# RFC 6761 section 6.3, and what hosts files of Linux distributions call loopback.
+# RFC 6761 section 6.3, and the loopback names in the hosts files of Linux distributions.
 _LOOPBACK_NAME: Final = re.compile(
     r"(.*\.)?localhost|localhost[46]?(\.localdomain[46]?)?|ip6-(localhost|loopback)", re.IGNORECASE
 )
 
 
 class Guard:
-    """Judges addresses.
+    """Checks addresses.
 
     Args:
-        allowed_networks: opened all the same: `ALLOW_PRIVATE_NETWORKS`. An IPv4 network opens its IPv4-mapped form too,
-            which is the same address to the machine; no other form that holds an IPv4 address.
-        own_names: of this host, in small letters.
+        allowed_networks: exceptions: `ALLOW_PRIVATE_NETWORKS`. An IPv4 network also allows its IPv4-mapped form, which
+            is the same address to the machine, but no other form that contains an IPv4 address.
+        own_names: of this host, in lower case.
 
-    An address of NAT64's well-known prefix (RFC 6052) reaches the IPv4 address in it and nothing else, so it is as good
-    as that one: hosts without IPv4 are given such addresses for all receivers without IPv6.
+    An address of NAT64's well-known prefix (RFC 6052) reaches only the IPv4 address in it, so it gets the same verdict.
+    Hosts without IPv4 get such addresses for all receivers without IPv6.
     """
 
     def __init__(self, allowed_networks: Iterable[Network] = (), own_names: Container[str] = ()) -> None:
@@ -93,10 +93,10 @@ class Guard:
         self._refused = [(ip_network(network), name) for network, name in _REFUSED]
 
     def verdict(self, address: str) -> str | None:
-        """None if callbacks may connect to *address*, else a sentence why not.
+        """Why callbacks may not connect to *address*, a sentence; None if they may.
 
         Args:
-            address: an address as a socket takes it, without a port; an IPv6 zone is passed over.
+            address: as for a socket, without a port; an IPv6 zone is ignored.
         """
         bare = address.partition("%")[0]
         try:
@@ -111,24 +111,24 @@ class Guard:
             if parsed in network:
                 return f"{bare} is in {name} {network}; WEBHOOKS_ALLOW_PRIVATE_NETWORKS can open it"
         if parsed.version == 6 and parsed not in _GLOBAL_UNICAST:  # noqa: PLR2004 - the version of IP
-            return f"{bare} is outside of global unicast {_GLOBAL_UNICAST}; WEBHOOKS_ALLOW_PRIVATE_NETWORKS can open it"
+            return f"{bare} is outside global unicast {_GLOBAL_UNICAST}; WEBHOOKS_ALLOW_PRIVATE_NETWORKS can open it"
         return None
 
     def verdict_on_host(self, host: str) -> str | None:
-        """None if somebody else, a proxy, may be asked to connect to *host*, else a sentence why not.
+        """Why a proxy may not be asked to connect to *host*, a sentence; None if it may.
 
         Args:
-            host: of a URL. Whatever could be taken for an address is judged as one, in its usual notation alone. What
-                other names lead to is not known here, except for those of the loopback network and of this host.
+            host: of a URL. Whatever looks like an address must be one in its usual notation. The addresses of other
+                names are unknown here, except for loopback names and names of this host.
         """
         if ":" in host or _ENDS_IN_A_NUMBER.fullmatch(host):
             return self.verdict(host)
         name = host.lower().removesuffix(".")
         if _LOOPBACK_NAME.fullmatch(name):
             verdict = self.verdict(_LOOPBACK)
-            return verdict and f"{host} is a name of the loopback network: {verdict}"
+            return verdict and f"{host} is a loopback name: {verdict}"
         if name in self._own_names and self.verdict(_LOOPBACK) is not None:
-            return f"{host} is a name of the host that the worker runs on"
+            return f"{host} is a name of the worker's host"
         return None
 
     def _is_public(self, address: IPv4Address) -> bool:
@@ -140,7 +140,7 @@ class Guard:
 
 
 class RefusedAddressError(OSError):
-    """The guard does not let a socket connect there. Its text is the verdict."""
+    """The guard refuses an address. The text is the verdict."""
 
     def __init__(self, verdict: str) -> None:
         super().__init__(errno.EACCES, verdict)
@@ -148,13 +148,13 @@ class RefusedAddressError(OSError):
 
 
 AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
-"""Family, type, protocol, canonical name, socket address: as `socket.getaddrinfo` gives them."""
+"""Family, type, protocol, canonical name, socket address, as from `socket.getaddrinfo`."""
 
 
 def guarded_socket(guard: Guard) -> Callable[[AddressInfo], socket.socket]:
-    """A socket factory for aiohttp's connector, which asks it for a socket right before it connects to the address.
+    """A socket factory for aiohttp's connector, which calls it right before it connects to an address.
 
-    The factory raises RefusedAddressError where *guard* refuses.
+    The factory raises RefusedAddressError if *guard* refuses the address.
     """
 
     def new_socket(address_info: AddressInfo) -> socket.socket:

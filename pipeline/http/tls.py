@@ -1,4 +1,4 @@
-"""How a receiver's certificate is judged and which one is shown to it: `TlsOptions` as an SSLContext."""
+"""Turns `TlsOptions` into an SSLContext: which certificates are trusted, and which one the client presents."""
 
 import asyncio
 import ssl
@@ -11,11 +11,11 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.subscription import TlsOptions
 
 MAX_CONTEXTS: Final = 1024
-"""Distinct options whose contexts are kept. Beyond it the oldest is built anew when it is needed again."""
+"""The most contexts kept. Beyond that the oldest is dropped, and built again when needed."""
 
 
 class TlsContexts:
-    """One context for each distinct options value: building one reads every trusted root of the system.
+    """One context for each distinct options value, because building one reads every trusted root of the system.
 
     Connections are pooled by context, so subscriptions with the same options share them.
     """
@@ -39,9 +39,9 @@ class TlsContexts:
 
 
 def tls_context(options: TlsOptions) -> ssl.SSLContext:
-    """A client context: TLS 1.2 or newer, the system's roots and those of the options. Blocks while files are read.
+    """A client context: TLS 1.2 or newer, the system's roots and those of the options. Reads files, so it blocks.
 
-    Any certificate of a trust store is trusted as it is, a receiver's own or an intermediate one too, as Java does it.
+    Like Java, it trusts any certificate of a trust store directly, even a receiver's own or an intermediate one.
 
     Raises:
         ConfigurationError: a certificate or key can't be read, or they don't belong together.
@@ -49,9 +49,9 @@ def tls_context(options: TlsOptions) -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    # A name in the subject is no name of the receiver (RFC 9110 section 4.3.4).
+    # The common name in the subject does not identify the receiver (RFC 9110 section 4.3.4).
     context.hostname_checks_common_name = False
-    # Python 3.13 changed both defaults: what is trusted should not depend on it.
+    # Python 3.13 changed both defaults, and trust should not depend on the version.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.check_hostname = options.verify_hostname and not options.trust_all
@@ -61,25 +61,25 @@ def tls_context(options: TlsOptions) -> ssl.SSLContext:
         try:
             context.load_verify_locations(cadata=options.trusted_pem)
         except (ssl.SSLError, ValueError):
-            raise ConfigurationError("ssl.trustStore: holds no readable PEM certificate") from None
+            raise ConfigurationError("ssl.trustStore: contains no readable PEM certificate") from None
     if options.client_certificate_pem is not None:
         try:
             show_certificate(context, options.client_certificate_pem, options.client_key_pem or "")
         except (ssl.SSLError, ValueError):
             raise ConfigurationError(
-                "ssl.keyStore: holds no readable PEM certificate with the private key that belongs to it"
+                "ssl.keyStore: contains no readable PEM certificate with the private key that belongs to it"
             ) from None
     return context
 
 
 def show_certificate(context: ssl.SSLContext, certificate_pem: str, key_pem: str) -> None:
-    """Let *context* show a certificate chain, for which it has the private key.
+    """Let *context* present a certificate chain, with its private key.
 
     Raises:
         ssl.SSLError: one of them can't be read, or they don't belong together.
         ValueError: the key is encrypted.
     """
-    # OpenSSL's Python face takes files only. The folder is readable by this user alone, and gone right away.
+    # Python's ssl module only takes files. Only this user can read the folder, which is deleted right away.
     with tempfile.TemporaryDirectory(prefix="tls-") as folder:
         pem = Path(folder, "client.pem")
         pem.write_text(f"{certificate_pem}\n{key_pem}\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Calls the callback of a subscription: one attempt of one event, and what came of it."""
+"""Calls the callback of a subscription: one attempt for one event, and its outcome."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,21 +16,21 @@ from pipeline.http.credentials import static_authorization
 from pipeline.http.destination import Destination
 from pipeline.http.request import RequestHead, request_head
 from pipeline.http.response import Answer, judge
-from pipeline.http.response_redaction import confidences, whole_characters, without
+from pipeline.http.response_redaction import masked_excerpt, secrets_of, whole_characters
 from pipeline.http.signature import Signer
 from pipeline.http.transport import Transport
 
 MAX_PREPARED: Final = 10_000
-"""Subscriptions whose head and destination are kept; beyond it the oldest is prepared anew when it is needed again."""
+"""The most subscriptions whose head and destination are kept. Beyond that the oldest is prepared again when needed."""
 
 AT_MOST_ONCE_IDLE_SECONDS: Final = 1.0
-"""How long a connection may wait for its next request at at-most-once, which can't repeat one that the receiver's end
-of the connection has crossed: servers close idle ones after 2 s (gunicorn), 5 s (Node, Apache, uvicorn) or longer."""
+"""How long an at-most-once connection may be idle. A request that crosses the receiver's close can't be repeated at
+this level. Servers close idle connections after 2 s (gunicorn), 5 s (Node, Apache, uvicorn) or later."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """What is worked out once for a revision of a subscription: head and destination, or why it can't be called."""
+    """Computed once for a revision of a subscription: head and destination, or why it can't be called."""
 
     subscription: Subscription
     ready: tuple[RequestHead, Destination] | None
@@ -39,15 +39,15 @@ class _Prepared:
 
 
 class Callback:
-    """One attempt over HTTP; never raises, except when it is cancelled, and what *check* does.
+    """One attempt over HTTP. Raises nothing except a cancellation and the exceptions of *check*.
 
     Args:
-        transport: started and closed by whoever made it.
+        transport: started and closed by its creator.
         clock: for signatures, and for a Retry-After that is a date.
         user_agent: "name/version".
-        on_header_left_out: told the id of the subscription and the name of each header that can't be sent.
-        ids: says which id an event is sent with; without one no record can choose it.
-        check: called as late as can be before an event is sent, which then is not if it raises.
+        on_header_left_out: called with the subscription id and the name of each header that can't be sent.
+        ids: finds the webhook-id of an event; by default records can't choose it.
+        check: called as late as possible before an event is sent; if it raises, the event is not sent.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class Callback:
     async def __call__(
         self, subscription: Subscription, event: Event, attempt: int, authorization: str | None = None
     ) -> Outcome:
-        """What happened to *event*.
+        """The outcome of the attempt.
 
         Args:
-            subscription: as long as it is the same object, nothing of it is looked at again.
-            event: what is sent.
+            subscription: prepared again only if it is another object than last time.
+            event: to be sent.
             attempt: 1, 2, ...
             authorization: the value of `Authorization` from an OAuth 2.0 access token.
         """
@@ -99,20 +99,20 @@ class Callback:
         )
         if isinstance(answer, Failed):
             return answer
-        if answer.body and not 200 <= answer.status < 300:  # noqa: PLR2004 - nobody reads the body of a success
-            secrets = prepared.secrets if authorization is None else confidences(subscription, authorization)
+        if answer.body and not 200 <= answer.status < 300:  # noqa: PLR2004 - the body of a success is not used
+            secrets = prepared.secrets if authorization is None else secrets_of(subscription, authorization)
             is_cut = len(answer.body) >= RESPONSE_EXCERPT_BYTES
-            answer.body = without(whole_characters(answer.body) if is_cut else answer.body, secrets)
+            answer.body = masked_excerpt(whole_characters(answer.body) if is_cut else answer.body, secrets)
         return judge(answer, self._clock.now(), token_used=authorization is not None)
 
     async def ask(
         self, subscription: Subscription, fields: Mapping[str, str], authorization: str | None = None
     ) -> Answer | Failed:
-        """The answer to an OPTIONS request with *fields*; nothing of an event is sent (handshake.py).
+        """The answer to an OPTIONS request, which contains nothing of an event (handshake.py).
 
         Args:
             subscription: whose callback is asked, with its credentials and headers.
-            fields: more of them.
+            fields: additional headers.
             authorization: as for an attempt.
         """
         prepared = await self._prepare(subscription)
@@ -124,7 +124,7 @@ class Callback:
         except ValueError as error:
             return Failed(str(error), may_have_arrived=False)
         answer = await self._transport.exchange(destination, request, keep=0, keep_of_success=0, repeatable=True)
-        # Whatever became of the question, the event was not sent.
+        # Whatever happened to the question, the event was not sent.
         return replace(answer, may_have_arrived=False) if isinstance(answer, Failed) else answer
 
     async def _prepare(self, subscription: Subscription) -> _Prepared:
@@ -140,7 +140,7 @@ class Callback:
             ready = self._head(subscription, destination), destination
         except ConfigurationError as error:
             failed = Failed(str(error), may_have_arrived=False)
-        secrets = confidences(subscription, static_authorization(subscription.auth))
+        secrets = secrets_of(subscription, static_authorization(subscription.auth))
         prepared = _Prepared(subscription, ready, failed, secrets)
         self._prepared[subscription.id] = prepared
         return prepared

@@ -154,7 +154,7 @@ class EntrypointConfiguration(StrictModel):
     def _is_url(cls, url: str) -> str:
         length = len(change_query_credentials(url, lambda _, value: "" if value.startswith(ENCRYPTED) else value))
         if length > _LONGEST_URL:
-            raise problem(f"holds {length} characters; allowed: 1 to {_LONGEST_URL}")
+            raise problem(f"has {length} characters; allowed: 1 to {_LONGEST_URL}")
         return check_url(url, "auth")
 
 

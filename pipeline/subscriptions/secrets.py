@@ -41,7 +41,7 @@ class SecretBox:
 
     def __init__(self, keys: Sequence[str]) -> None:
         if not keys:
-            raise ConfigurationError("SECRET_KEYS: must hold at least one Fernet key")
+            raise ConfigurationError("SECRET_KEYS: must contain at least one Fernet key")
         try:
             self._cipher = Cipher(keys)
         except ValueError:

@@ -257,8 +257,8 @@ READERS: Final[dict[str, Reader]] = {
     "dead letter, read": lambda text: read_facts(record(text)),
     # Answers of receivers and token endpoints.
     "answer, Retry-After": lambda text: answer.retry_after_seconds(text, 0.0),
-    "answer, repeated secrets": raw(lambda body: echo.without(body, (body[:65_536], b"secret"))),
-    "answer, secrets of a subscription": lambda text: echo.confidences(
+    "answer, repeated secrets": raw(lambda body: echo.masked_excerpt(body, (body[:65_536], b"secret"))),
+    "answer, secrets of a subscription": lambda text: echo.secrets_of(
         Subscription("s", 1, "https://h/", headers=(Header("X-Key", text),)), None
     ),
     "token endpoint, repeated secrets": lambda text: oauth2.read_answer(

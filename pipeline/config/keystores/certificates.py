@@ -108,7 +108,7 @@ def certificates_from_pem(text: str, path: str) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(text.encode())
     except UNREADABLE:
-        raise ConfigurationError(f"{path}: holds no readable PEM certificate") from None
+        raise ConfigurationError(f"{path}: contains no readable PEM certificate") from None
 
 
 def open_pkcs12(data: bytes, password: str | None, path: str) -> pkcs12.PKCS12KeyAndCertificates:

@@ -80,7 +80,7 @@ def _entries(reader: "_Reader", version: int, path: str) -> JavaKeyStore:
     certificates: dict[str, bytes] = {}
     count = reader.number(4)
     if count > MAX_ENTRIES:
-        raise ConfigurationError(f"{path}: holds {count} entries; allowed: {MAX_ENTRIES}")
+        raise ConfigurationError(f"{path}: contains {count} entries; allowed: {MAX_ENTRIES}")
     for _ in range(count):
         tag = reader.number(4)
         alias = reader.text().lower()

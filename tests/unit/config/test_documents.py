@@ -52,5 +52,5 @@ def test_a_missing_file_and_one_with_two_documents_are_named(tmp_path: Path) -> 
         read_document(tmp_path / "none.yaml")
     file = tmp_path / "two.yaml"
     file.write_text("a: 1\n---\na: 2\n")
-    with pytest.raises(ConfigurationError, match="holds 2 documents; exactly one is allowed"):
+    with pytest.raises(ConfigurationError, match="contains 2 documents; exactly one is allowed"):
         read_document(file)

@@ -138,7 +138,7 @@ async def test_garbage_in_answer_to_connect_is_said_and_not_quoted(bench: Bench,
     outcome, proxy = await bench.connect(raw(says, then_close=True))
     assert failed(outcome) in {
         f"the answer of the proxy to CONNECT {HOST}:9 is not valid HTTP",
-        f"the proxy ended the connection before it had answered to CONNECT {HOST}:9",
+        f"the proxy closed the connection before it answered CONNECT {HOST}:9",
     }
     await proxy.until(lambda it: it.open_connections == 0)
 
@@ -146,7 +146,7 @@ async def test_garbage_in_answer_to_connect_is_said_and_not_quoted(bench: Bench,
 @pytest.mark.parametrize("end", [hang_up, reset, raw(b"HTTP/1.1 200", then_close=True)])
 async def test_a_proxy_that_goes_before_it_has_answered_is_said(bench: Bench, end: Behaviour) -> None:
     outcome, _ = await bench.connect(end)
-    assert failed(outcome) == f"the proxy ended the connection before it had answered to CONNECT {HOST}:9"
+    assert failed(outcome) == f"the proxy closed the connection before it answered CONNECT {HOST}:9"
 
 
 @pytest.mark.parametrize(

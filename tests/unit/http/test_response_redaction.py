@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.outcome import RESPONSE_EXCERPT_BYTES
 from pipeline.core.subscription import BasicAuth, Header, JwtProfileAuth, OAuth2Auth, Subscription, TokenAuth
-from pipeline.http.response_redaction import confidences, whole_characters, without
+from pipeline.http.response_redaction import masked_excerpt, secrets_of, whole_characters
 
 SECRET = b"planted-secret"
 
@@ -29,12 +29,12 @@ SECRET = b"planted-secret"
     ],
 )
 def test_secrets_are_masked_even_where_the_excerpt_cuts_them_off(excerpt: bytes, expected: bytes) -> None:
-    assert without(excerpt, (SECRET,)) == expected
+    assert masked_excerpt(excerpt, (SECRET,)) == expected
 
 
 @given(st.binary(max_size=50), st.binary(max_size=50))
 def test_no_secret_remains_whatever_surrounds_it(before: bytes, after: bytes) -> None:
-    assert SECRET not in without(before + SECRET + after, (SECRET,))
+    assert SECRET not in masked_excerpt(before + SECRET + after, (SECRET,))
 
 
 KEY = bytes(range(200, 232))
@@ -95,7 +95,7 @@ FORMS: dict[str, Callable[[str], str]] = {
 def test_what_the_receiver_was_told_does_not_come_back_in_any_form(
     subscription: Subscription, authorization: str | None, secret: str, form: Callable[[str], str]
 ) -> None:
-    shown = without(f"<{form(secret)}>".encode(), confidences(subscription, authorization))
+    shown = masked_excerpt(f"<{form(secret)}>".encode(), secrets_of(subscription, authorization))
     assert shown.strip(b"<=>") == b"***"
 
 
@@ -105,31 +105,31 @@ def test_a_request_that_comes_back_in_base64_shows_no_secret(
 ) -> None:
     """Wherever the secret begins in it, no four characters in a row are left of what is the secret's alone."""
     profile = JwtProfileAuth("http://t/", "i", "s", "a", secret, "HS256")
-    secrets = confidences(Subscription("s", 0, "http://h/", auth=profile), None)
+    secrets = secrets_of(Subscription("s", 0, "http://h/", auth=profile), None)
     encode = base64.urlsafe_b64encode if is_url_safe else base64.b64encode
     begin, end = -(-len(before) * 8 // 6), (len(before) + len(secret)) * 8 // 6
     own = encode(before + secret + after)[begin:end]
-    assert own not in without(encode(before + secret + after), secrets)
+    assert own not in masked_excerpt(encode(before + secret + after), secrets)
 
 
 def test_a_key_of_bytes_is_known() -> None:
     profile = JwtProfileAuth("http://t/", "i", "s", "a", b"planted \xff key of bytes", "HS256")
-    secrets = confidences(Subscription("s", 0, "http://h/", auth=profile), None)
-    assert without(b"<planted \xff key of bytes>", secrets) == b"<***>"
+    secrets = secrets_of(Subscription("s", 0, "http://h/", auth=profile), None)
+    assert masked_excerpt(b"<planted \xff key of bytes>", secrets) == b"<***>"
 
 
 @pytest.mark.parametrize("form", [FORMS["plain"], FORMS["JSON of .NET"], FORMS["percent-encoded"]])
 def test_of_a_long_secret_no_more_is_kept_than_an_excerpt_can_hold(form: Callable[[str], str]) -> None:
     value = 'é+/"x' * 100_000
-    secrets = confidences(Subscription("s", 0, "http://h/", headers=(Header("X-Key", value),)), None)
+    secrets = secrets_of(Subscription("s", 0, "http://h/", headers=(Header("X-Key", value),)), None)
     assert max(map(len, secrets)) <= 6 * RESPONSE_EXCERPT_BYTES
     excerpt = whole_characters(f"<{form(value)}".encode()[:RESPONSE_EXCERPT_BYTES])
-    assert without(excerpt, secrets) == b"<***"
+    assert masked_excerpt(excerpt, secrets) == b"<***"
 
 
 def test_short_values_are_not_looked_for() -> None:
     headers = (Header("X-Short", "abc"),)
-    assert without(b"abc", confidences(Subscription("s", 0, "http://h/", headers=headers), None)) == b"abc"
+    assert masked_excerpt(b"abc", secrets_of(Subscription("s", 0, "http://h/", headers=headers), None)) == b"abc"
 
 
 @pytest.mark.parametrize(

@@ -48,14 +48,14 @@ def test_bodies_that_differ_are_signed_differently(body: bytes, other: bytes) ->
     ("secret", "problem"),
     [
         ("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "must begin with whsec_ or whsk_"),
-        ("whsec_", "holds 0 bytes, must hold 24 to 64"),
+        ("whsec_", "has 0 bytes, must have 24 to 64"),
         ("whsec_?secret?", "must be base64"),
         ("whsec_ünicode-secret", "must be base64"),
-        (encoded("whsec_", b"x" * 23), "holds 23 bytes"),
-        (encoded("whsec_", b"x" * 65), "holds 65 bytes"),
+        (encoded("whsec_", b"x" * 23), "has 23 bytes"),
+        (encoded("whsec_", b"x" * 65), "has 65 bytes"),
         ("whsec_MfKQ9", "must be base64"),
         (encoded("whsk_", SEED + bytes(32)), "its public key, the second 32 bytes, does not belong to its seed"),
-        (encoded("whsk_", b"x" * 31), "holds 31 bytes, must hold 32 or 64"),
+        (encoded("whsk_", b"x" * 31), "has 31 bytes, must have 32 or 64"),
     ],
 )
 def test_a_secret_that_cant_be_used_is_named_by_its_place_and_not_shown(secret: str, problem: str) -> None:

@@ -278,7 +278,7 @@ async def test_a_host_that_is_no_name_is_no_fault_of_the_proxy(bench: Bench, sch
     async with SocksProxy(refuses=True) as server:
         error = failed(await bench.call(f"http://{name}:9", Proxy(server.url(scheme))))
     if len(name) == 64 or scheme == "socks5":
-        assert error == f"the host of {name}:9 is no host name"
+        assert error == f"the host of {name}:9 is not a host name"
     else:
         assert "refused the connection" in error, "SOCKS4a sets names no length"
 

@@ -60,7 +60,7 @@ REFUSED = {
     "the 6to4 network": ["2002:7f00:1::", "2002:a9fe:a9fe::1", "2002:808:808::1"],
     "the Teredo network": ["2001:0:53aa:64c::1", "2001::1"],
     "the discard-only network": ["100::1"],
-    "outside of global unicast": [
+    "outside global unicast": [
         "1::1",
         "4000::1",
         "5f00::1",
@@ -289,7 +289,7 @@ async def test_odd_notations_reach_nothing(host: str) -> None:
         outcome = await call(callback, f"http://{host}:1/")
         assert isinstance(outcome, Failed)
         assert not outcome.may_have_arrived
-        assert any(word in outcome.error for word in (" is in ", "notation", "resolved", "no name", "be read"))
+        assert any(word in outcome.error for word in (" is in ", "notation", "resolved", "neither a name", "be read"))
 
 
 @pytest.mark.parametrize("kind", ["http", "socks4", "socks5"])
@@ -303,7 +303,7 @@ async def test_behind_a_proxy_they_are_judged_as_they_stand_and_the_proxy_is_not
                 outcome = await call(callback, f"{scheme}://{host}:1/", through)
                 assert isinstance(outcome, Failed)
                 assert not outcome.may_have_arrived
-                assert any(word in outcome.error for word in (" is in ", "not an address", "no name", "be read"))
+                assert any(word in outcome.error for word in (" is in ", "not an address", "neither a name", "be read"))
         with pytest.raises(BlockingIOError):
             proxy.accept()
 
@@ -319,14 +319,14 @@ LOOPBACK_NAMES = [
 def test_a_name_of_loopback_is_refused_behind_a_proxy(name: str, form: Callable[[str], str]) -> None:
     verdict = Guard().verdict_on_host(form(name))
     assert verdict is not None
-    assert verdict.startswith(f"{form(name)} is a name of the loopback network: 127.0.0.1 is in ")
+    assert verdict.startswith(f"{form(name)} is a loopback name: 127.0.0.1 is in ")
     assert Guard([ip_network("127.0.0.0/8")]).verdict_on_host(form(name)) is None
 
 
 @pytest.mark.parametrize("host", ["worker-1", "WORKER-1.", "worker-1.webhooks.example"])
 def test_a_name_of_this_host_is_refused_behind_a_proxy(host: str) -> None:
     names = frozenset({"worker-1", "worker-1.webhooks.example"})
-    assert Guard((), names).verdict_on_host(host) == f"{host} is a name of the host that the worker runs on"
+    assert Guard((), names).verdict_on_host(host) == f"{host} is a name of the worker's host"
     assert Guard([ip_network("127.0.0.0/8")], names).verdict_on_host(host) is None
     assert Guard((), names).verdict_on_host(f"other-{host}") is None
 

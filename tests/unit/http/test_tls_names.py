@@ -239,7 +239,7 @@ async def test_older_versions_than_tls_1_2_are_refused_even_where_all_is_trusted
         outcome = await bench.call(receiver, options)
         assert isinstance(outcome, Failed)
         assert not outcome.may_have_arrived
-        assert outcome.error == f"{HOST}:{receiver.port} closed the connection in the TLS handshake"
+        assert outcome.error == f"{HOST}:{receiver.port} closed the connection during the TLS handshake"
     assert receiver.requests == []
 
 

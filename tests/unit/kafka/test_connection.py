@@ -108,7 +108,7 @@ def test_scram_may_be_spelled_as_the_documentation_does() -> None:
         ),
         (
             {"protocol": "SSL", "ssl": {"trustStore": {"type": "PEM", "certificates": "x"}}},
-            "security.ssl.trustStore.certificates: holds no readable PEM certificate",
+            "security.ssl.trustStore.certificates: contains no readable PEM certificate",
         ),
         ({"protocl": "SSL"}, "security.protocl: unknown field; did you mean protocol?"),
     ],

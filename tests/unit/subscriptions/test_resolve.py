@@ -276,7 +276,7 @@ def test_pkcs12_stores_become_pem(ca: trustme.CA) -> None:
     [
         ({"trustStore": {"type": "PEM"}}, "ssl.trustStore.content: is required for this type of store"),
         ({"trustStore": {"type": "PKCS12", "content": "AA=="}}, "ssl.trustStore.password: is required for this type"),
-        ({"trustStore": {"type": "PEM", "content": "x"}}, "ssl.trustStore.content: holds no readable PEM certificate"),
+        ({"trustStore": {"type": "PEM", "content": "x"}}, "ssl.trustStore.content: contains no readable PEM"),
         ({"keyStore": {"type": "PEM", "certContent": PEM}}, "ssl.keyStore.keyContent: is required for this type"),
         ({"trustStore": {"type": "JKS", "content": "AA==", "password": "p"}}, "ssl.trustStore.content: is not a JKS"),
         ({"trustStore": {"type": "JKS", "content": "AA=="}}, "ssl.trustStore.password: is required for this type"),

@@ -279,5 +279,5 @@ def test_a_url_of_secrets_of_any_length_that_is_allowed_can_be_stored() -> None:
     box, plain = SecretBox([OLD]), parse_subscription(document)
     assert box.open(parse_subscription(to_document(box.seal(plain)))) == plain
     document["configuration"]["callbackUrl"] = "https://h/?key=" + "k" * 8192
-    with pytest.raises(ConfigurationError, match=r"callbackUrl: holds 8207 characters; allowed: 1 to 8192"):
+    with pytest.raises(ConfigurationError, match=r"callbackUrl: has 8207 characters; allowed: 1 to 8192"):
         parse_subscription(document)

@@ -79,7 +79,7 @@ def test_what_cant_be_used_is_said() -> None:
 
 def test_no_count_is_believed() -> None:
     head = struct.pack(">II", 0xFEEDFEED, 2)
-    assert f"holds {MAX_ENTRIES + 1} entries" in sentence(signed(head + struct.pack(">I", MAX_ENTRIES + 1)))
+    assert f"contains {MAX_ENTRIES + 1} entries" in sentence(signed(head + struct.pack(">I", MAX_ENTRIES + 1)))
     assert "ends too early" in sentence(signed(head + struct.pack(">I", 5)))
     entry = struct.pack(">IIH", 1, 1, 0) + bytes(8) + struct.pack(">II", 0, 2**32 - 1)
     assert "a chain of 4294967295 certificates" in sentence(signed(head + entry))
