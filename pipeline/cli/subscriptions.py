@@ -359,7 +359,7 @@ def _documents(files: Iterable[str]) -> Iterable[tuple[str, object]]:
         found = parse_documents(sys.stdin.read(), "stdin") if name == "-" else read_documents(Path(name))
         documents = [each for document in found for each in (document if isinstance(document, list) else [document])]
         if not documents:
-            raise ConfigurationError(f"{name}: holds no subscription")
+            raise ConfigurationError(f"{name}: contains no subscription")
         for number, document in enumerate(documents, 1):
             yield f"{name}: {_name(document, number)}", document
 

@@ -1,9 +1,9 @@
-"""What operators write, and key material.
+"""Configuration by operators, and key material.
 
 settings, settings_sources                  the environment and the settings file
 definition, definition_schema               the API definition
 kafka_endpoints, kafka_security             its connections to Kafka
 documents                                   YAML and JSON
 schema, model_fields, validation_messages   strict pydantic models, and one sentence per mistake
-keystores                                   key stores and keys, opened
+keystores                                   opens key stores and keys
 """

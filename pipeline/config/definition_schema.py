@@ -39,7 +39,7 @@ _HTTP_PARTS = frozenset({
 def refuse_expression(text: str | None) -> str | None:
     """*text*, unless it contains Gravitee's expression language, which the pipeline does not evaluate."""
     if text is not None and EXPRESSION in text:
-        raise problem("holds an expression ({#...}), which is not supported; write the value itself")
+        raise problem("contains an expression ({#...}), which is not supported; write the value itself")
     return text
 
 
@@ -81,7 +81,7 @@ class Http(StrictModel):
 
 
 class ProxyOptions(StrictModel):
-    """`proxy`: none, the system's, or an own one."""
+    """`proxy`: none, the system's, or a proxy of its own."""
 
     enabled: bool = False
     use_system_proxy: bool = False

@@ -71,7 +71,7 @@ def parse_documents(text: str, name: str = "document") -> list[object]:
         position = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
         raise ConfigurationError(f"{name}: {position}: {error.problem}") from None
     except yaml.YAMLError:
-        raise ConfigurationError(f"{name}: holds characters that YAML does not allow") from None
+        raise ConfigurationError(f"{name}: contains characters that YAML does not allow") from None
     except (ValueError, RecursionError):
         raise ConfigurationError(f"{name}: is not valid YAML") from None
 

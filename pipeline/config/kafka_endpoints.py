@@ -55,7 +55,7 @@ class KafkaGroup:
 
 
 def read_groups(documents: Sequence[object]) -> tuple[list[KafkaGroup], list[str]]:
-    """The endpoint groups, and the paths of what means nothing here.
+    """The endpoint groups, and the paths of the fields without effect.
 
     Raises:
         ConfigurationError: a group can't be used, or a name is not unique.

@@ -90,7 +90,7 @@ def _login(sasl: Sasl, path: str) -> tuple[Mechanism, str, str]:
     username = sasl.username or options.get("username")
     password = sasl.password or options.get("password")
     if not username or not password:
-        raise ConfigurationError(f"{path}: needs username and password, or a jaasConfig that holds both")
+        raise ConfigurationError(f"{path}: needs username and password, or a jaasConfig that contains both")
     return mechanism, username, password
 
 
@@ -151,7 +151,7 @@ def _pem(store: KeyStore, path: str) -> Store:
         whole = _read(store.location, f"{path}.location")
     chain, key = (store.certificate_chain or "").encode() or whole, (store.key or "").encode() or whole
     if not chain or not key:
-        raise ConfigurationError(f"{path}: needs certificateChain and key, or a location that holds both")
+        raise ConfigurationError(f"{path}: needs certificateChain and key, or a location that contains both")
     return Store(
         "PEM", f"{path}.certificateChain", chain, key=key, key_path=f"{path}.key", key_password=store.key_password
     )

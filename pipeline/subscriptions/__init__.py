@@ -1,11 +1,11 @@
-"""Subscriptions: read, kept, followed and changed.
+"""Reads, stores, follows and changes subscriptions.
 
-schema, envelope, fields             the documents, strictly read
-auth_schema, auth, jwt_profile       who the pipeline is to a receiver
-tls_schema, tls, key_check           whom it trusts; whether keys are any good
-filters                              which events are wanted, compiled
-resolve, advisories                  what the delivery path uses; what people should know
-secrets                              encrypted at rest, masked for people
-registry, record_reader              what every worker knows of them, read from their topic
-store, session                       what commands write; a store for the time of one command
+schema, envelope, fields             the documents and their strict validation
+auth_schema, auth, jwt_profile       authentication to the receiver
+tls_schema, tls, key_check           trusted certificates and client keys; validation of keys
+filters                              compiles filters
+resolve, advisories                  turns documents into values of the delivery path; warnings
+secrets                              encrypts secrets at rest, masks them for people
+registry, record_reader              follow the subscriptions' topic in every worker
+store, session                       writes changes; a store for the duration of one command
 """

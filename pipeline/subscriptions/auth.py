@@ -16,8 +16,8 @@ def auth_of(auth: wire.Auth | None, path: str, folder: Path | None, opener: Open
     Args:
         auth: decrypted.
         path: of the block, for errors.
-        folder: of the key stores that may be named by their path.
-        opener: of the stores.
+        folder: of the key stores that may be named by path.
+        opener: opens key stores.
 
     Raises:
         ConfigurationError: a value can't be used; names the field, never a secret.
@@ -26,7 +26,7 @@ def auth_of(auth: wire.Auth | None, path: str, folder: Path | None, opener: Open
         return NoAuth()
     if auth.basic is not None:
         if has_controls(auth.basic.password):
-            raise ConfigurationError(f"{path}.basic.password: must not hold control characters")
+            raise ConfigurationError(f"{path}.basic.password: must not contain control characters")
         return BasicAuth(auth.basic.username, auth.basic.password)
     if auth.token is not None:
         value = auth.token.value

@@ -22,7 +22,7 @@ class Basic(StrictModel):
     @classmethod
     def _has_no_colon(cls, username: str) -> str:
         if ":" in username or has_controls(username):
-            raise problem("must not hold a colon or control characters (RFC 7617)")
+            raise problem("must not contain a colon or control characters (RFC 7617)")
         return username
 
 
@@ -65,7 +65,7 @@ class KeystoreOptions(StrictModel):
 class JwtProfileOAuth2(StrictModel):
     """Client credentials with a signed assertion (RFC 7523 section 2.2).
 
-    `endpoint` and `scopes` are additions to the reference, where the audience is the token endpoint as well.
+    `endpoint` and `scopes` are additions to the reference, where the audience is also the token endpoint.
     """
 
     issuer: Name
@@ -92,7 +92,7 @@ class JwtProfileOAuth2(StrictModel):
 
     @field_validator("custom_claims")
     @classmethod
-    def _are_theirs_to_say(cls, claims: list[CustomClaim] | None) -> list[CustomClaim] | None:
+    def _are_unreserved_and_unique(cls, claims: list[CustomClaim] | None) -> list[CustomClaim] | None:
         names = [claim.name for claim in claims or ()]
         for name in names:
             if name in OWN_CLAIMS:

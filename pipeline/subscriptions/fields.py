@@ -21,7 +21,7 @@ def instant(text: str) -> float:
     """Unix seconds of an ISO 8601 time with its zone.
 
     Raises:
-        PydanticCustomError: it is not one.
+        PydanticCustomError: it is not such a time.
     """
     try:
         time = datetime.fromisoformat(text)
@@ -33,26 +33,26 @@ def instant(text: str) -> float:
 
 
 def check_url(url: str, credentials_field: str) -> str:
-    """*url*, if it is an absolute HTTP URL that holds no credentials.
+    """*url*, if it is an absolute HTTP URL without credentials.
 
     Args:
-        url: to judge; it is not repeated in an error, for it may hold some.
-        credentials_field: where credentials belong instead.
+        url: not shown in errors, because it may contain credentials.
+        credentials_field: the field where credentials belong instead.
 
     Raises:
-        PydanticCustomError: it is not one.
+        PydanticCustomError: it is not such a URL.
     """
     if not url.startswith(("http://", "https://")):
         raise problem("must begin with http:// or https://")
     if has_controls(url) or " " in url or "\\" in url:
         raise problem("must not contain spaces, backslashes or control characters")
     if EXPRESSION in url:
-        raise problem("holds an expression ({#...}), which is not supported; write the value itself")
+        raise problem("contains an expression ({#...}), which is not supported; write the value itself")
     parts = split_url(url)
     if parts is None:
         raise problem("is not a URL: its host or port can't be read")
     if parts.username is not None or parts.password is not None:
-        raise problem(f"must not hold a user name or password; put credentials into {credentials_field}")
+        raise problem(f"must not contain a user name or password; put credentials into {credentials_field}")
     if not parts.hostname or parts.port == 0:
         raise problem("must name a host, and a port from 1 to 65535 if any")
     return url

@@ -87,7 +87,7 @@ class _Compiler:
 
     def _comparison(self, dialect: Dialect, value: object, path: str) -> Expression:
         if not isinstance(value, Mapping) or not value:
-            raise ConfigurationError(f"{path}: must be an object with at least one key and its text")
+            raise ConfigurationError(f"{path}: must be an object with at least one key and its string")
         self._comparisons += len(value)
         if self._comparisons > MAX_COMPARISONS:
             raise ConfigurationError(f"{path}: is comparison {self._comparisons}; allowed: {MAX_COMPARISONS}")
@@ -97,10 +97,10 @@ class _Compiler:
 
 def _compare(dialect: Dialect, name: object, text: object, path: str) -> Compare:
     if not isinstance(name, str):
-        raise ConfigurationError(f"{path}: {shown(str(name))} must be a text")
+        raise ConfigurationError(f"{path}: {shown(str(name))} must be a string")
     if not isinstance(text, str):
         raise ConfigurationError(
-            f"{join(path, name)}: must be a text; numbers and truth values compare as they are written"
+            f"{join(path, name)}: must be a string; numbers and booleans are compared as they are written in JSON"
         )
     return Compare(dialect, _selector(name, path), text.encode("utf-8", "surrogatepass"))
 
@@ -108,7 +108,7 @@ def _compare(dialect: Dialect, name: object, text: object, path: str) -> Compare
 def _selector(name: str, path: str) -> Selector:
     if name.startswith("/"):
         if _BAD_ESCAPE.search(name):
-            raise ConfigurationError(f"{path}: {shown(name)} holds a ~ that is neither ~0 nor ~1 (RFC 6901)")
+            raise ConfigurationError(f"{path}: {shown(name)} contains a ~ that is neither ~0 nor ~1 (RFC 6901)")
         return Pointer(tuple(token.replace("~1", "/").replace("~0", "~") for token in name[1:].split("/")))
     header = name.removeprefix(HEADER_PREFIX)
     if header != name and header:

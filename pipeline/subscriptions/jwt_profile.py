@@ -47,8 +47,8 @@ def jwt_profile(wire: JwtProfileOAuth2, path: str, folder: Path | None, opener: 
     Args:
         wire: decrypted.
         path: of the block, for errors.
-        folder: of the key stores that may be named by their path.
-        opener: of the stores.
+        folder: of the key stores that may be named by path.
+        opener: opens key stores.
 
     Raises:
         ConfigurationError: the key can't be used; names the field, never the key.
@@ -81,7 +81,7 @@ def _secret(wire: JwtProfileOAuth2, path: str, algorithm: str, shortest: int) ->
     secret = from_base64(wire.key_content, field) if wire.secret_base64_encoded else wire.key_content.encode()
     if len(secret) < shortest:
         raise ConfigurationError(
-            f"{field}: has {len(secret)} bytes; {algorithm} needs {shortest} at least (RFC 7518 section 3.2)"
+            f"{field}: has {len(secret)} bytes; {algorithm} needs at least {shortest} (RFC 7518 section 3.2)"
         )
     try:
         jwt.get_algorithm_by_name(algorithm).prepare_key(secret)
@@ -129,7 +129,7 @@ def _is_path(content: str) -> bool:
 
 
 def _checked(pem: str, field: str) -> bytes:
-    """The key, if it is one of RSA. Its numbers are judged when it is applied (key_check)."""
+    """The key, if it is an RSA key. Its numbers are validated when it is applied (key_check)."""
     key = serialization.load_pem_private_key(pem.encode(), None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(key, RSAPrivateKey) or not SHORTEST_RSA_BITS <= key.key_size <= LONGEST_RSA_BITS:
         raise ConfigurationError(
@@ -139,7 +139,7 @@ def _checked(pem: str, field: str) -> bytes:
 
 
 def _x5c(chain: str) -> tuple[str, ...]:
-    """RFC 7515 section 4.1.6."""
+    """The chain for the `x5c` header (RFC 7515 section 4.1.6)."""
     return tuple(
         base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode()
         for certificate in x509.load_pem_x509_certificates(chain.encode())

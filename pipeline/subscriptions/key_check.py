@@ -1,7 +1,7 @@
-"""Whether the keys of a subscription are any good: asked when it is applied, and not whenever a worker reads it.
+"""Validates the keys of a subscription when it is applied, but not when a worker reads it.
 
-To judge the numbers of an RSA key takes 30 ms with 2048 bits and 200 ms with 4096; a worker that starts reads thousands
-of subscriptions before it delivers.
+Validating the numbers of an RSA key takes 30 ms with 2048 bits and 200 ms with 4096. A worker reads thousands of
+subscriptions at start-up, before it delivers.
 """
 
 from typing import Final
@@ -15,14 +15,14 @@ from pipeline.http.tls import tls_context
 from pipeline.subscriptions.schema import OPTIONS
 
 LONGEST_RSA_BITS: Final = 8192
-"""To judge a key of so many takes a second or two, and longer with their third power beyond."""
+"""Validating such a key takes one or two seconds; the time grows with the cube of the length."""
 
 
 def check_keys(subscription: Subscription) -> None:
-    """Whether the subscription's private keys are sound, and TLS takes its stores. Blocks for up to seconds.
+    """Check that the subscription's private keys are valid, and that TLS accepts its stores. Blocks for up to seconds.
 
     Raises:
-        ConfigurationError: one is not; names the field, never what it holds.
+        ConfigurationError: one of them is not; names the field, never its content.
     """
     auth = subscription.auth
     if isinstance(auth, JwtProfileAuth) and auth.algorithm == "RS256":
@@ -42,13 +42,13 @@ def check_keys(subscription: Subscription) -> None:
 
 
 def _check_key(pem: bytes, field: str) -> None:
-    # How many bits, has to be known first.
+    # Loaded without validation first, which would take too long for a key with too many bits.
     key = load_pem_private_key(pem, None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(key, RSAPrivateKey):
         return
     if key.key_size > LONGEST_RSA_BITS:
-        raise ConfigurationError(f"{field}: holds an RSA key of {key.key_size} bits; allowed: {LONGEST_RSA_BITS}")
+        raise ConfigurationError(f"{field}: contains an RSA key of {key.key_size} bits; allowed: {LONGEST_RSA_BITS}")
     try:
         load_pem_private_key(pem, None)
     except ValueError:
-        raise ConfigurationError(f"{field}: holds an inconsistent RSA key") from None
+        raise ConfigurationError(f"{field}: contains an inconsistent RSA key") from None

@@ -1,8 +1,8 @@
-"""Records become subscriptions, in their order; what has key stores to open does so off the event loop.
+"""Turns records into subscriptions, in order, and opens key stores off the event loop.
 
-A record without them is read at once. One with them waits for a thread of its own, which opens one store after the
-other in another process (config/keystores/process.py). The records of other subscriptions go on meanwhile; those of the
-same one wait, too, so that no older revision takes the place of a newer one.
+A record without key stores is read at once. One with key stores waits for a thread, which opens one store after the
+other in another process (config/keystores/process.py). Meanwhile the records of other subscriptions are read. Records
+of the same subscription wait, so that no older revision replaces a newer one.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 Part = TypeVar("Part")
 
 OnRead = Callable[[str, bytes | None, Subscription | None], None]
-"""(id, value of the record, what was made of it); None and None: the subscription was deleted."""
+"""(id, value of the record, the subscription); None and None if the subscription was deleted."""
 
 
 class RecordReader:
@@ -36,8 +36,8 @@ class RecordReader:
 
     Args:
         box: decrypts the secrets.
-        definition: gives what subscriptions leave open.
-        on_read: told of every record, those of one subscription in their order; must not raise.
+        definition: supplies the values that subscriptions leave out.
+        on_read: called for every record, in log order for each subscription; must not raise.
     """
 
     def __init__(self, box: SecretBox, definition: Definition, on_read: OnRead) -> None:
@@ -46,18 +46,18 @@ class RecordReader:
         self._on_read = on_read
         self._opener = StoreProcess()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="key-stores")
-        # By revision, in their order, which is the thread's.
+        # By revision, in the order in which the thread handles them.
         self._waiting: dict[int, asyncio.Future[Subscription | None]] = {}
         self._waiting_of: Counter[str] = Counter()
         self._is_closed = False
 
     def take(self, subscription_id: str, value: bytes | None, revision: int) -> None:
-        """Read a record: at once, or when its stores are open.
+        """Read a record, at once or when its stores are open.
 
         Args:
-            subscription_id: its key.
-            value: None deletes the subscription.
-            revision: its offset.
+            subscription_id: the key of the record.
+            value: of the record; None deletes the subscription.
+            revision: the offset of the record.
         """
         parsed = self._parse(subscription_id, value, revision)
         is_slow = isinstance(parsed, WireSubscription) and has_stores(parsed)
@@ -71,17 +71,17 @@ class RecordReader:
         reading.add_done_callback(partial(self._finish, subscription_id, value, revision))
 
     def waits_below(self, revision: int) -> bool:
-        """Whether a record before *revision* waits for its stores."""
+        """Whether a record before *revision* is still waiting for its stores."""
         return next(iter(self._waiting), revision) < revision
 
     async def settled(self) -> None:
-        """Return when all that was taken so far has been read, or the reader was closed."""
+        """Return when all records so far have been read, or the reader was closed."""
         waiting = list(self._waiting.values())
         if waiting:
             await asyncio.wait(waiting)
 
     async def resolve(self, subscription: WireSubscription) -> Subscription:
-        """What would be made of a subscription that is not written yet; its revision is 0.
+        """The result for a subscription that is not written yet, with revision 0.
 
         Raises:
             ConfigurationError: a value can't be used; names the field, never a secret.
@@ -89,7 +89,7 @@ class RecordReader:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._resolve, subscription, 0)
 
     async def close(self) -> None:
-        """Stop; what waits is not read any more."""
+        """Stop. Waiting records are not read any more."""
         self._is_closed = True
         for reading in list(self._waiting.values()):
             reading.cancel()
@@ -121,7 +121,7 @@ class RecordReader:
         return self._guarded(subscription_id, revision, lambda: self._resolve(self._box.open(parsed), revision))
 
     def _guarded(self, subscription_id: str, revision: int, read: Callable[[], Part]) -> Part | Subscription:
-        """What is read, or what stands for a record that can't be."""
+        """The result of *read*, or a stand-in for a record that can't be read."""
         try:
             return read()
         except ConfigurationError as error:
@@ -131,8 +131,8 @@ class RecordReader:
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
-            # A fault of ours, or of a library: what panics in Rust (cryptography, pydantic) is no Exception. One record
-            # must not end the reading of all that come after it.
+            # A bug, here or in a library: a panic in Rust (cryptography, pydantic) is not an Exception. One record must
+            # not stop the reading of all later ones.
             problem = f"internal error: {type(error).__name__}"
             logger.exception("subscription %s, revision %d, can't be read", subscription_id, revision)
         return broken(subscription_id, self._definition, revision, problem)
@@ -142,10 +142,10 @@ class RecordReader:
 
 
 def parse_record(subscription_id: str, value: bytes) -> WireSubscription:
-    """A record as it was written, secrets encrypted.
+    """A record as it was written, with encrypted secrets.
 
     Raises:
-        ConfigurationError: it is no subscription, or another one than its key says.
+        ConfigurationError: it is not a subscription, or its id differs from the record's key.
     """
     try:
         document = json.loads(value)

@@ -44,7 +44,7 @@ class Registry:
         topic: `<app>.subscriptions`, one partition.
         box: decrypts the secrets.
         definition: supplies the values that subscriptions leave out.
-        on_change: told of every change, from the first record on, of one subscription in log order; must not raise.
+        on_change: called for every change from the first record on, in log order for each subscription; must not raise.
         clock: for the pauses between attempts.
     """
 
@@ -153,7 +153,7 @@ class Registry:
         return None if entry is None else self._box.open(parse_record(subscription_id, entry.value))
 
     async def resolve(self, subscription: WireSubscription) -> Subscription:
-        """What would be made of a subscription that is not written yet, its secrets in the clear.
+        """The result for a subscription that is not written yet, with plain secrets.
 
         Raises:
             ConfigurationError: a value can't be used; names the field, never a secret.
@@ -179,7 +179,7 @@ class Registry:
         self._on_change(subscription_id, subscription)
 
     async def _settle(self) -> None:
-        """Return when the stores of all that was read are open. Raises: BrokerError, the registry was stopped."""
+        """Return when all records so far have been read. Raises: BrokerError, the registry was stopped."""
         await self._reader.settled()
         if self._is_stopped:
             raise BrokerError("the registry of subscriptions was stopped")

@@ -1,6 +1,6 @@
-"""From the wire to the delivery path: a decrypted wire subscription becomes a `model.Subscription`.
+"""Turns a decrypted wire subscription into the `core.subscription.Subscription` of the delivery path.
 
-Pure, but for its key stores: they may be files, and to open them takes time.
+Pure, except for key stores: they may be files, and opening them takes time.
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ def to_subscription(
         subscription: decrypted.
         definition: supplies the values that the subscription leaves out.
         revision: the offset of its record.
-        opener: of key stores.
+        opener: opens key stores.
 
     Raises:
         ConfigurationError: a value can't be used; names the field, never a secret.
@@ -189,7 +189,7 @@ def replay_time_ms(timestamp: str) -> int:
     """The time of a replay in Unix milliseconds.
 
     Raises:
-        ConfigurationError: it is no `timestamp` of a `resumeFrom`.
+        ConfigurationError: it is not a valid `timestamp` of a `resumeFrom`.
     """
     read(wire.ResumeFrom, {"timestamp": timestamp}, "resumeFrom")
     return int(instant(timestamp) * 1000)

@@ -52,11 +52,11 @@ class WireHeader(StrictModel):
     @classmethod
     def _is_field_value(cls, value: str) -> str:
         if has_controls(value.replace("\t", "")):
-            raise problem("contains control characters, which a header must not")
+            raise problem("must not contain control characters")
         try:
             value.encode("latin-1")
         except UnicodeEncodeError:
-            raise problem("contains characters outside ISO-8859-1, which a header must not") from None
+            raise problem("must not contain characters outside ISO-8859-1") from None
         return value
 
     def secret_fields(self) -> frozenset[str]:
@@ -197,7 +197,7 @@ class ResumeFrom(StrictModel):
         if sum(forms) != 1 or is_half:
             raise problem('allowed: {"skip": {"partition", "offset"}}, {"partition", "offset"} or {"timestamp"}')
         if self.skip is not None and self.discard_waiting:
-            raise problem("is allowed with an offset or a timestamp; a skip passes over one event", "discardWaiting")
+            raise problem("is only allowed with an offset or a timestamp; a skip skips one event", "discardWaiting")
         return self
 
 

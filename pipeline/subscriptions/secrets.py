@@ -45,7 +45,7 @@ class SecretBox:
         try:
             self._cipher = Cipher(keys)
         except ValueError:
-            problem = "SECRET_KEYS: holds something that is not a Fernet key (32 bytes in URL-safe base64)"
+            problem = "SECRET_KEYS: contains something that is not a Fernet key (32 bytes in URL-safe base64)"
         else:
             return
         raise ConfigurationError(problem)
@@ -115,7 +115,7 @@ class SecretBox:
 
 
 def _from_base64(text: str) -> bytes:
-    """Raises: ValueError, the key is not a Fernet key."""
+    """Raises: ValueError, it is not URL-safe base64."""
     return base64.b64decode(text, altchars=b"-_", validate=True)
 
 

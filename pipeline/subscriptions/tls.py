@@ -17,8 +17,8 @@ def tls_options(ssl: Ssl | None, path: str, folder: Path | None, opener: Opener)
     Args:
         ssl: decrypted.
         path: of the block, for errors.
-        folder: of the key stores that may be named by their path.
-        opener: of the stores.
+        folder: of the key stores that may be named by path.
+        opener: opens key stores.
 
     Raises:
         ConfigurationError: a store can't be read; names the field, never the content.

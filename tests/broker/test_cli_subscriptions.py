@@ -94,7 +94,7 @@ async def test_a_file_without_a_subscription_is_an_error(webhooks: Webhooks, tmp
     missing = await webhooks.run("subscriptions", "apply", "-f", str(tmp_path / "missing.yaml"))
 
     assert (empty.code, missing.code) == (1, 1)
-    assert empty.err.endswith("empty.yaml: holds no subscription\n")
+    assert empty.err.endswith("empty.yaml: contains no subscription\n")
     assert missing.err.endswith("missing.yaml: can't be read: No such file or directory\n")
 
 

@@ -272,7 +272,7 @@ async def test_a_key_is_judged_before_it_is_written(cluster: Cluster) -> None:
     }
     auth = {"type": "jwtProfileOauth2", "jwtProfileOauth2": profile}
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
-        with pytest.raises(ConfigurationError, match=r"keyContent: holds an inconsistent RSA key"):
+        with pytest.raises(ConfigurationError, match=r"keyContent: contains an inconsistent RSA key"):
             await worker.store.apply({"id": "s", "configuration": {"callbackUrl": "https://e", "auth": auth}})
     assert await cluster.broker.read(cluster.topic) == []
 

@@ -1,9 +1,9 @@
-"""Key stores and keys as people hand them in, opened and turned into plain PEM.
+"""Opens key stores and keys, and turns them into plain PEM.
 
-opening            a store by its type; what opens it here
-process, __main__  what opens it in a process of its own, for stores of strangers
+opening            a store of any type, and how to open it in this process
+process, __main__  opens untrusted stores in a separate process
 certificates       certificates and keys from PEM, PKCS12 and JKS
-cost               what a store costs to open, known before it is opened
+cost               how much work a store takes, found out before it is opened
 pkcs12, jks, der   the formats
 files              stores on the worker's disk
 """

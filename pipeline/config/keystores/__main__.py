@@ -1,4 +1,4 @@
-"""The process that opens stores (process.py): a line in, a line out, until there are no more."""
+"""The process that opens stores (process.py): reads a line, writes a line, until the input ends."""
 
 import math
 import resource
@@ -10,12 +10,12 @@ from pipeline.config.keystores.process import CPU_SECONDS, decode_request, encod
 from pipeline.core.errors import ConfigurationError
 
 MEMORY_BYTES: Final = 512 * 1024 * 1024
-"""scrypt (RFC 7914) takes as much as a store says."""
+"""Without a limit, scrypt (RFC 7914) takes as much memory as a store asks for."""
 
 
 def main() -> None:
     """Answer until the worker ends."""
-    # A core dump would hold passwords.
+    # A core dump would contain passwords.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     for line in sys.stdin.buffer:
@@ -25,7 +25,7 @@ def main() -> None:
 
 
 def _limit_work() -> None:
-    """From now on; the kernel ends the process (SIGXCPU) when it goes on for longer."""
+    """Limit the CPU time from now on; the kernel kills the process with SIGXCPU when it is used up."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     soft = math.ceil(used.ru_utime + used.ru_stime) + CPU_SECONDS
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))

@@ -1,7 +1,7 @@
-"""Certificates, and keys with theirs, from PEM, PKCS#12 (RFC 7292) and JKS, turned into plain PEM.
+"""Reads certificates, and keys with their certificates, from PEM, PKCS#12 (RFC 7292) and JKS as plain PEM.
 
-That a key is a good one is checked apart (subscriptions/key_check.py), for it takes a tenth of a second: whether the
-numbers of an RSA key are primes is asked once, when somebody brings it, and not whenever a worker reads it.
+Validating an RSA key, whose numbers must be primes, takes a tenth of a second. So subscriptions/key_check.py does it
+once, when the key is applied, and workers that read it don't.
 """
 
 import base64
@@ -23,10 +23,10 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import shown
 
 UNREADABLE: Final = (ValueError, x509.InvalidVersion, UnsupportedAlgorithm)
-"""What certificates and stores are met with that can't be read."""
+"""The errors for unreadable certificates and stores."""
 
 LONGEST_CHAIN: Final = 10
-"""Certificates that are sent with a key; four are many."""
+"""The most certificates sent with a key; four are already unusual."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def trusted_from_pem(text: str, path: str) -> str:
     """The certificates of a PEM trust store.
 
     Raises:
-        ConfigurationError: it holds none, or one that can't be read; *path* names the field.
+        ConfigurationError: it contains none, or an unreadable one; *path* is the path of the field.
     """
     return to_pem(certificates_from_pem(text, path))
 
@@ -56,21 +56,21 @@ def trusted_from_pkcs12(data: bytes, password: str | None, path: str) -> str:
     entries = [store.cert, *store.additional_certs]
     certificates = [entry.certificate for entry in entries if entry is not None]
     if not certificates:
-        raise ConfigurationError(f"{path}: holds no certificate")
+        raise ConfigurationError(f"{path}: contains no certificate")
     return to_pem(certificates)
 
 
 def trusted_from_jks(data: bytes, password: str, path: str) -> str:
-    """All certificates of a JKS trust store, as PEM. One of PKCS#12 is read as well, as Java does it by either name.
+    """All certificates of a JKS trust store, as PEM. Like Java, it also reads PKCS#12 stores.
 
     Raises:
-        ConfigurationError: it can't be read, the password is wrong, or it holds no certificate.
+        ConfigurationError: it can't be read, the password is wrong, or it contains no certificate.
     """
     if is_pkcs12(data):
         return trusted_from_pkcs12(data, password, path)
     certificates = list(read_jks(data, password, path).certificates.values())
     if not certificates:
-        raise ConfigurationError(f"{path}: holds no trusted certificate")
+        raise ConfigurationError(f"{path}: contains no trusted certificate")
     return to_pem(certificates_from_der(certificates, path))
 
 
@@ -92,18 +92,18 @@ def from_base64(text: str, path: str) -> bytes:
 
 
 def certificates_from_der(certificates: Iterable[bytes], path: str) -> list[x509.Certificate]:
-    """Certificates of a store; raises as `certificates_from_pem`."""
+    """The certificates of a store. Raises the errors of `certificates_from_pem`."""
     try:
         return [x509.load_der_x509_certificate(certificate) for certificate in certificates]
     except UNREADABLE:
-        raise ConfigurationError(f"{path}: holds a certificate that can't be read") from None
+        raise ConfigurationError(f"{path}: contains a certificate that can't be read") from None
 
 
 def certificates_from_pem(text: str, path: str) -> list[x509.Certificate]:
-    """Certificates of a text, in its order.
+    """The certificates in a text, in its order.
 
     Raises:
-        ConfigurationError: it holds none, or one that can't be read; *path* names the field.
+        ConfigurationError: it contains none, or an unreadable one; *path* is the path of the field.
     """
     try:
         return x509.load_pem_x509_certificates(text.encode())
@@ -112,28 +112,28 @@ def certificates_from_pem(text: str, path: str) -> list[x509.Certificate]:
 
 
 def open_pkcs12(data: bytes, password: str | None, path: str) -> pkcs12.PKCS12KeyAndCertificates:
-    """A store, as far as the library knows it: the first of its keys, and all certificates.
+    """A store as the library reads it: its first key, and all certificates.
 
     Raises:
-        ConfigurationError: it can't be read, takes too much work to open, or the password is wrong; *path* names the
-            field.
+        ConfigurationError: it can't be read, takes too much work to open, or the password is wrong; *path* is the path
+            of the field.
     """
     check_cost(data, path)
     try:
         return pkcs12.load_pkcs12(data, password.encode() if password else None)
-    except Exception:  # noqa: BLE001  # as for keys: ciphers that it doesn't know are no ValueError
+    except Exception:  # noqa: BLE001  # OpenSSL raises its own errors for unknown ciphers
         raise ConfigurationError(f"{path}: is not a PKCS12 store, or its password is wrong") from None
 
 
 def to_pem(certificates: Iterable[x509.Certificate]) -> str:
-    """One text."""
+    """The certificates in one text."""
     return "".join(certificate.public_bytes(serialization.Encoding.PEM).decode() for certificate in certificates)
 
 
 def client_from_pem(
     certificate: str, key: str, key_password: str | None, certificate_path: str, key_path: str
 ) -> ClientCertificate:
-    """A PEM certificate chain and its PEM key, which may be encrypted.
+    """A PEM certificate chain, and its possibly encrypted PEM key.
 
     Raises:
         ConfigurationError: one of them can't be read, or they don't belong together.
@@ -143,12 +143,12 @@ def client_from_pem(
 
 
 def key_from_pem(key: str, password: str | None, path: str, unlocked_by: str) -> str:
-    """A PEM key, without its password.
+    """A PEM key, unencrypted.
 
     Args:
         key: may be encrypted.
         password: of the key.
-        path: the field, for errors.
+        path: of the field, for errors.
         unlocked_by: the field of the password, for errors.
 
     Raises:
@@ -168,8 +168,8 @@ def _pem_key(key: str, password: str | None, path: str, unlocked_by: str) -> obj
         raise ConfigurationError(f"{path}: {reason} {unlocked_by}") from None
     except (ValueError, UnicodeEncodeError):
         raise ConfigurationError(f"{path}: is not a PEM private key, or the {unlocked_by} is wrong") from None
-    except Exception:  # noqa: BLE001  # OpenSSL raises its own kinds for curves and ciphers that it doesn't know
-        raise ConfigurationError(f"{path}: holds a kind of key that is not supported") from None
+    except Exception:  # noqa: BLE001  # OpenSSL raises its own errors for unknown curves and ciphers
+        raise ConfigurationError(f"{path}: contains an unsupported type of key") from None
 
 
 def client_from_pkcs12(data: bytes, password: str | None, path: str, alias: str | None = None) -> ClientCertificate:
@@ -178,15 +178,15 @@ def client_from_pkcs12(data: bytes, password: str | None, path: str, alias: str 
     Args:
         data: the store.
         password: of the store and of the key in it.
-        path: the field, for errors.
-        alias: of the key, without regard to case; the first key where there is none.
+        path: of the field, for errors.
+        alias: of the key, case-insensitive; None: the first key.
 
     Raises:
         ConfigurationError: it can't be read, the password is wrong, a part is missing, or there is no such key.
     """
     store = open_pkcs12(data, password, path)
     if store.key is None or store.cert is None:
-        raise ConfigurationError(f"{path}: holds no private key with its certificate")
+        raise ConfigurationError(f"{path}: contains no private key with its certificate")
     certificates = [store.cert.certificate, *(entry.certificate for entry in store.additional_certs)]
     first = (store.cert.friendly_name or b"").decode("utf-8", "replace")
     if not alias or alias.lower() == first.lower():
@@ -198,14 +198,14 @@ def client_from_pkcs12(data: bytes, password: str | None, path: str, alias: str 
 def client_from_jks(
     data: bytes, password: str, path: str, *, key_password: str | None, alias: str | None
 ) -> ClientCertificate:
-    """The key and the certificate chain of a JKS key store; of one of PKCS#12 as well, as Java does it by either name.
+    """The key and the certificate chain of a JKS key store. Like Java, it also reads PKCS#12 stores.
 
     Args:
         data: the store.
         password: of the store.
-        path: the field, for errors.
-        key_password: of the key; the store's where there is none.
-        alias: of the key, without regard to case; the first key where there is none.
+        path: of the field, for errors.
+        key_password: of the key; None: the store's password.
+        alias: of the key, case-insensitive; None: the first key.
 
     Raises:
         ConfigurationError: it can't be read, a password is wrong, or there is no such key.
@@ -218,7 +218,7 @@ def client_from_jks(
     if key is None:
         raise _unknown_alias(path, alias or "", keys)
     if not key.chain:
-        raise ConfigurationError(f"{path}: holds the key {shown(name)} without its certificate")
+        raise ConfigurationError(f"{path}: contains the key {shown(name)} without its certificate")
     private_key = _der_key(unprotect(key, key_password or password, path), path)
     return _client(certificates_from_der(key.chain, path), private_key, path)
 
@@ -227,7 +227,7 @@ def _named_key(data: bytes, password: str | None, path: str, alias: str) -> obje
     try:
         keys = key_bags(data)
     except ValueError:
-        raise ConfigurationError(f"{path}: is not DER, so that its keys have no names; remove the alias") from None
+        raise ConfigurationError(f"{path}: is not DER, so its keys can't be found by alias; remove the alias") from None
     for bag in keys:
         if bag.alias.lower() == alias.lower():
             return _der_key(bag.key, path, password)
@@ -236,22 +236,22 @@ def _named_key(data: bytes, password: str | None, path: str, alias: str) -> obje
 
 def _own(key: object, certificates: Iterable[x509.Certificate], path: str, alias: str) -> x509.Certificate:
     for certificate in certificates:
-        with suppress(*UNREADABLE):  # another key's
+        with suppress(*UNREADABLE):  # the certificate of another key
             if _belongs(key, certificate):
                 return certificate
-    raise ConfigurationError(f"{path}: holds the key {shown(alias)} without its certificate")
+    raise ConfigurationError(f"{path}: contains the key {shown(alias)} without its certificate")
 
 
 def _unknown_alias(path: str, alias: str, known: Iterable[str]) -> ConfigurationError:
     names = ", ".join(map(shown, known)) or "none"
-    return ConfigurationError(f"{path}: holds no key with the alias {shown(alias)}; its keys: {names}")
+    return ConfigurationError(f"{path}: contains no key with the alias {shown(alias)}; its keys: {names}")
 
 
 def _chain(leaf: x509.Certificate, certificates: Iterable[x509.Certificate]) -> list[x509.Certificate]:
-    """*leaf*, then each one's issuer (RFC 8446 section 4.4.2), as far as they are there.
+    """*leaf*, then the issuer of each (RFC 8446 section 4.4.2), as far as *certificates* contains them.
 
-    No longer than what is sent in practice: a store of a thousand certificates of one name would have every one's
-    signature checked against every other.
+    The length is limited, because in a store of a thousand certificates with the same name, every signature would be
+    checked against every certificate.
     """
     chain, rest = [leaf], [certificate for certificate in certificates if certificate != leaf]
     while len(chain) < LONGEST_CHAIN:
@@ -277,22 +277,22 @@ def _der_key(data: bytes, path: str, password: str | None = None) -> object:
         return serialization.load_der_private_key(
             data, password.encode() if password else None, unsafe_skip_rsa_key_validation=True
         )
-    except Exception:  # noqa: BLE001  # OpenSSL raises its own kinds for curves and ciphers that it doesn't know
-        raise ConfigurationError(f"{path}: holds a kind of key that is not supported") from None
+    except Exception:  # noqa: BLE001  # OpenSSL raises its own errors for unknown curves and ciphers
+        raise ConfigurationError(f"{path}: contains an unsupported type of key") from None
 
 
 def _client(chain: Sequence[x509.Certificate], key: object, path: str) -> ClientCertificate:
     try:
         belongs = _belongs(key, chain[0])
     except UNREADABLE:
-        raise ConfigurationError(f"{path}: holds a certificate for a kind of key that is not supported") from None
+        raise ConfigurationError(f"{path}: contains a certificate for an unsupported type of key") from None
     if not belongs:
         raise ConfigurationError(f"{path}: the private key does not belong to the certificate")
     return ClientCertificate(to_pem(chain), _plain_pem(key))
 
 
 def _plain_pem(key: object) -> str:
-    pem: bytes = key.private_bytes(  # type: ignore[attr-defined]  # every key kind has it; they share no base class
+    pem: bytes = key.private_bytes(  # type: ignore[attr-defined]  # every key type has it; they share no base class
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return pem.decode()

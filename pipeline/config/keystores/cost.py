@@ -1,12 +1,12 @@
-"""How much work it takes to open a key store or an encrypted key, found out before any of it is done. Pure.
+"""Finds out how much work it takes to open a key store or an encrypted key, before it is opened. Pure.
 
-PKCS#12 (RFC 7292), PKCS#8 (RFC 5958) and OpenSSH keys say how many rounds of a hash their password goes through; a
-thousand bytes can ask for two thousand million. The library that derives the keys holds the interpreter meanwhile:
-neither the event loop nor a heartbeat goes on.
+PKCS#12 (RFC 7292), PKCS#8 (RFC 5958) and OpenSSH keys contain the number of hash rounds for their password; a thousand
+bytes can ask for two billion. The library that derives the keys holds the interpreter lock, so neither the event loop
+nor heartbeats run meanwhile.
 
-In ASN.1 every such number follows its salt: PBKDF2 and PBES1 (RFC 8018 appendix A), the PBE and the MAC of PKCS#12.
-scrypt (RFC 7914 section 7) has three numbers there. All that OpenSSL would read is gone through, BER as well as DER,
-and what can't be read ends the search where it ends OpenSSL's.
+In ASN.1 each such number follows its salt: in PBKDF2 and PBES1 (RFC 8018 appendix A), and in the PBE and the MAC of
+PKCS#12. scrypt (RFC 7914 section 7) has three numbers there. The search covers everything that OpenSSL would read, in
+BER and DER, and stops at unreadable data where OpenSSL stops too.
 """
 
 import base64
@@ -17,10 +17,10 @@ from typing import Final
 from pipeline.core.errors import ConfigurationError
 
 MOST_ROUNDS: Final = 1_000_000
-"""All derivations of one store together; half a second. Java asks for 10,000 each, OpenSSL for 2,048."""
+"""For all derivations of one store together: half a second. Java uses 10,000 rounds each, OpenSSL 2,048."""
 
 _DEEPEST: Final = 40
-"""OpenSSL goes 30 levels deep."""
+"""Levels of nesting. OpenSSL reads 30."""
 
 _INTEGER: Final = 0x02
 _OCTET_STRING: Final = 0x04
@@ -36,23 +36,23 @@ _PEM_BEGIN: Final = b"-----BEGIN "
 _PEM_END: Final = b"-----END "
 _OPENSSH: Final = b"openssh-key-v1\0"
 _BCRYPT_ROUNDS: Final = 8192
-"""What a round of bcrypt weighs against one of a hash: some milliseconds."""
+"""Hash rounds that one round of bcrypt counts as: it takes some milliseconds."""
 
 _Element = tuple[int, bytes]
-"""Tag (of one byte; 0x1F in the low bits for all longer ones), content."""
+"""Tag, content. The tag is its first byte; longer tags have 0x1F in the low bits."""
 
 
 def check_cost(data: bytes, path: str) -> None:
-    """Whether a store, or a key in DER, is opened with little work.
+    """Check that opening a store, or a key in DER, takes little work.
 
     Raises:
-        ConfigurationError: it is not; *path* names the field.
+        ConfigurationError: it takes too much; *path* is the path of the field.
     """
     _check(_rounds(data), path)
 
 
 def check_pem_cost(text: bytes, path: str) -> None:
-    """The same of all private keys of a PEM text."""
+    """The same check for all private keys in a PEM text."""
     _check(sum(_rounds_of_block(block) for block in _pem_blocks(text)), path)
 
 
@@ -62,7 +62,7 @@ def _check(rounds: int, path: str) -> None:
 
 
 def _rounds(data: bytes) -> int:
-    """The sum over everything in *data* that looks like a salt and its number."""
+    """The sum of all numbers of rounds in *data*: everything that looks like a salt and a number."""
     total = 0
     waiting = [(data, 0)]
     while waiting:
@@ -80,7 +80,7 @@ def _rounds(data: bytes) -> int:
 
 
 def _held(tag: int, inner: bytes, depth: int) -> bytes:
-    """The elements in an element, and in an octet string that holds a sequence."""
+    """The encoded elements inside an element, or inside an octet string that contains a sequence."""
     if tag & ~_CONSTRUCTED == _OCTET_STRING:
         octets = _joined(inner, depth) if tag & _CONSTRUCTED else inner
         return octets if octets[:1] == bytes([_SEQUENCE]) else b""
@@ -88,7 +88,7 @@ def _held(tag: int, inner: bytes, depth: int) -> bytes:
 
 
 def _joined(data: bytes, depth: int) -> bytes:
-    """The octets of a string in segments (X.690 section 8.7.3)."""
+    """The octets of a segmented string (X.690 section 8.7.3)."""
     pieces = (
         _joined(inner, depth + 1) if tag & _CONSTRUCTED and depth < _DEEPEST else inner
         for tag, inner in _elements(data)
@@ -97,7 +97,7 @@ def _joined(data: bytes, depth: int) -> bytes:
 
 
 def _number_of_rounds(content: bytes) -> int:
-    """Libraries take at most 64 bits, and do nothing for a negative number, which is a large one here."""
+    """0 if it has more than 64 bits, which libraries reject. A negative number counts as a large one."""
     digits = content.lstrip(b"\0")
     return int.from_bytes(digits) if len(digits) <= _LONGEST_NUMBER else 0
 
@@ -111,7 +111,7 @@ def _scrypt_cost(parameters: bytes) -> int:
 
 
 def _elements(data: bytes) -> Iterator[_Element]:
-    """The elements of *data* as far as they can be read."""
+    """The readable elements of *data*."""
     position = 0
     while (found := _element(data, position)) is not None:
         tag, content, position = found
@@ -119,7 +119,7 @@ def _elements(data: bytes) -> Iterator[_Element]:
 
 
 def _element(data: bytes, position: int) -> tuple[int, bytes, int] | None:
-    """Tag, content, and where the next one begins."""
+    """Tag, content, and the position of the next element."""
     head = _head(data, position)
     if head is None:
         return None
@@ -131,7 +131,7 @@ def _element(data: bytes, position: int) -> tuple[int, bytes, int] | None:
 
 
 def _head(data: bytes, position: int) -> tuple[int, int, int | None] | None:
-    """Tag, where the content begins, and its length; None for one that is not definite."""
+    """Tag, position of the content, and its length, which is None if it is indefinite."""
     if position + 2 > len(data):
         return None
     tag, position = data[position], position + 1
@@ -151,7 +151,10 @@ def _head(data: bytes, position: int) -> tuple[int, int, int | None] | None:
 
 
 def _indefinite_end(data: bytes, position: int) -> int:
-    """Behind the end-of-contents octets (X.690 section 8.1.5) of what begins at *position*; else the end of all."""
+    """The position after the end-of-contents octets (X.690 section 8.1.5) of the content at *position*.
+
+    If they are missing, the position that makes the content reach to the end of *data*.
+    """
     open_ones = 1
     while (head := _head(data, position)) is not None:
         tag, start, length = head
@@ -167,7 +170,7 @@ def _indefinite_end(data: bytes, position: int) -> int:
 
 
 def _pem_blocks(text: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The label and the bytes of every block (RFC 7468; headers as in RFC 1421 are passed over)."""
+    """The label and the bytes of every block (RFC 7468), without headers (RFC 1421)."""
     for part in text.split(_PEM_BEGIN)[1:]:
         label, _, rest = part.partition(b"-----")
         body = rest.partition(_PEM_END)[0]
@@ -188,7 +191,7 @@ def _rounds_of_block(block: tuple[bytes, bytes]) -> int:
 
 
 def _openssh_rounds(data: bytes) -> int:
-    """Of the bcrypt that protects an OpenSSH key (PROTOCOL.key): cipher, kdf, options {salt, rounds}."""
+    """The cost of the bcrypt of an OpenSSH key (PROTOCOL.key): cipher, kdf, options {salt, rounds}."""
     position = len(_OPENSSH)
     texts = []
     for _ in range(3):

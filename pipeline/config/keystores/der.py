@@ -1,7 +1,7 @@
-"""Elements of DER (X.690 section 8.1), as far as key stores need them: tags of one byte, definite lengths. Pure.
+"""Reads DER elements (X.690 section 8.1) with one-byte tags and definite lengths, which key stores use. Pure.
 
-`cryptography.hazmat.asn1` refuses a set that is not sorted as DER wants it; keytool writes such sets when an alias has
-more than some ten characters.
+`cryptography.hazmat.asn1` rejects sets that are not sorted as DER requires; keytool writes such sets if an alias has
+more than about ten characters.
 """
 
 from dataclasses import dataclass, field
@@ -21,8 +21,8 @@ class Element:
     """One element.
 
     Attributes:
-        content: what it holds.
-        encoded: all of it, with tag and length.
+        content: without tag and length.
+        encoded: with tag and length.
     """
 
     tag: int
@@ -30,10 +30,10 @@ class Element:
     encoded: bytes = field(repr=False)
 
     def holding(self, tag: int) -> "list[Element]":
-        """The elements in it, if it has *tag*.
+        """The elements inside, if this one has *tag*.
 
         Raises:
-            ValueError: it has another one, or holds something else.
+            ValueError: it has another tag, or does not contain elements.
         """
         if self.tag != tag:
             raise ValueError("another element was expected")
@@ -44,7 +44,7 @@ def elements(data: bytes) -> list[Element]:
     """All elements, one after the other.
 
     Raises:
-        ValueError: it is not DER, or one of them ends too early.
+        ValueError: it is not DER, or an element is cut off.
     """
     found: list[Element] = []
     position = 0
@@ -57,7 +57,7 @@ def elements(data: bytes) -> list[Element]:
 
 def _element(data: bytes, position: int) -> Element:
     if position + 2 > len(data) or data[position] & _LONG_TAG == _LONG_TAG:
-        raise ValueError("no element that is known")
+        raise ValueError("unknown element")
     length, start = data[position + 1], position + 2
     if length == _LONG_LENGTH:
         raise ValueError("the length is not definite")
@@ -66,5 +66,5 @@ def _element(data: bytes, position: int) -> Element:
         length, start = int.from_bytes(data[start : start + size]), start + size
     end = start + length
     if end > len(data):
-        raise ValueError("the element ends too early")
+        raise ValueError("the element is cut off")
     return Element(data[position], data[start:end], data[position:end])

@@ -1,6 +1,6 @@
-"""Key stores on the worker's disk, which a subscription may name by path: those of one folder, and nothing else.
+"""Reads key stores that a subscription names by path, from one folder only.
 
-A subscription is written by whoever may edit it, so a path in one must not become a way to look around on the machine.
+Everybody who may edit a subscription can write a path, so paths must not reveal anything about the worker's disk.
 """
 
 import stat
@@ -12,7 +12,7 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import shown
 
 MAX_BYTES: Final = 1024 * 1024
-"""Of a key store: larger ones don't exist."""
+"""The largest key store that is read."""
 
 SETTING: Final = "WEBHOOKS_KEY_STORE_DIR"
 
@@ -21,13 +21,13 @@ def read_key_file(folder: Path | None, path: str, field: str) -> bytes:
     """The content of a key store.
 
     Args:
-        folder: the only one that is read from, with the folders in it; None reads nothing.
-        path: relative to it, or absolute.
-        field: that names the path, for errors.
+        folder: the allowed folder, with its subfolders; None allows no file.
+        path: absolute, or relative to *folder*.
+        field: the path of the field that names the file, for errors.
 
     Raises:
-        ConfigurationError: the file is not in the folder, can't be read, or is too large. What is outside of the folder
-            is not even looked at.
+        ConfigurationError: the file is not in the folder, can't be read, or is too large. Files outside the folder are
+            not accessed at all.
     """
     if folder is None:
         raise ConfigurationError(f"{field}: names a file, which {SETTING} has to allow; or put the store into content")
@@ -40,15 +40,15 @@ def read_key_file(folder: Path | None, path: str, field: str) -> bytes:
             raise ConfigurationError(f"{field}: {shown(path)} is not a file of at most {MAX_BYTES} bytes")
         with found.open("rb") as file:
             return file.read(MAX_BYTES)
-    except (OSError, ValueError, RuntimeError) as error:  # pathlib finds a ring of links with a RuntimeError
-        reason = getattr(error, "strerror", None) or "is no path"
+    except (OSError, ValueError, RuntimeError) as error:  # pathlib raises RuntimeError for a loop of links
+        reason = getattr(error, "strerror", None) or "it is not a valid path"
         raise ConfigurationError(f"{field}: {shown(path)} can't be read: {reason}") from None
 
 
 def _inside(folder: Path, path: str) -> Path | None:
-    """The file, all links followed; None if it is not in *folder*."""
+    """The file with all links resolved; None if it is not in *folder*."""
     root = folder.resolve(strict=True)
-    # By its letters first: a path that only passes through the outside would tell of the links there.
+    # First without resolving links: a path that leads outside and back would reveal links outside.
     named = Path(normpath(folder.absolute() / path))
     if not any(named.is_relative_to(each) for each in (Path(normpath(folder.absolute())), root)):
         return None

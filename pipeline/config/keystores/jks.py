@@ -1,11 +1,11 @@
-"""Java key stores of the type JKS: trusted certificates, and private keys with their chains. Pure.
+"""Reads Java key stores of type JKS: trusted certificates, and private keys with their chains. Pure.
 
     magic FEEDFEED, version 1 or 2, number of entries
     entry: tag (1 private key, 2 trusted certificate), alias, time, key and chain or certificate
-    SHA-1 over the password, "Mighty Aphrodite" and all of it
+    SHA-1 over the password, "Mighty Aphrodite" and everything before
 
-The format is Sun's, of `sun.security.provider.JavaKeyStore`; its keys are protected by `KeyProtector`, a stream of
-SHA-1 digests. Both are weak; what matters here is to read them, and never to believe a length that stands in them.
+The format is that of `sun.security.provider.JavaKeyStore`. Its keys are encrypted by `KeyProtector` with a stream of
+SHA-1 digests. Both are weak, but here they only have to be read, without trusting any length in them.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _WHITENER: Final = b"Mighty Aphrodite"
 _DIGEST_BYTES: Final = 20
 _PRIVATE_KEY: Final = 1
 _TRUSTED_CERTIFICATE: Final = 2
-# 1.3.6.1.4.1.42.2.17.1.1, Sun's key protector, as it stands in an EncryptedPrivateKeyInfo (RFC 5208 section 6).
+# 1.3.6.1.4.1.42.2.17.1.1, Sun's key protector, as in an EncryptedPrivateKeyInfo (RFC 5208 section 6).
 _KEY_PROTECTOR: Final = bytes.fromhex("060a2b060104012a02110101")
 
 
@@ -34,7 +34,7 @@ class ProtectedKey:
     """A private key entry.
 
     Attributes:
-        protected: the encrypted key; `unprotect` opens it.
+        protected: the encrypted key; `unprotect` decrypts it.
         chain: certificates in DER, leaf first.
     """
 
@@ -44,7 +44,7 @@ class ProtectedKey:
 
 @dataclass(frozen=True, slots=True)
 class JavaKeyStore:
-    """What a store holds, by alias in lower case, in the order of the store: Java tells no case apart."""
+    """The entries of a store by alias in lower case, because Java ignores case; in the order of the store."""
 
     keys: Mapping[str, ProtectedKey]
     certificates: Mapping[str, bytes]
@@ -59,12 +59,12 @@ def read_jks(data: bytes, password: str, path: str) -> JavaKeyStore:
         path: of the field, for errors.
 
     Raises:
-        ConfigurationError: it is no such store, it is damaged, or the password is another one.
+        ConfigurationError: it is not a JKS store, it is damaged, or the password is wrong.
     """
     reader = _Reader(data, path)
     magic = reader.number(4)
     if magic == _JCEKS_MAGIC:
-        raise ConfigurationError(f"{path}: is a store of the type JCEKS; allowed: JKS, PKCS12, PEM")
+        raise ConfigurationError(f"{path}: is a store of type JCEKS; allowed: JKS, PKCS12, PEM")
     version = reader.number(4)
     if magic != _MAGIC or version not in {1, 2}:
         raise ConfigurationError(f"{path}: is not a JKS store")
@@ -94,7 +94,7 @@ def _entries(reader: "_Reader", version: int, path: str) -> JavaKeyStore:
         elif tag == _TRUSTED_CERTIFICATE:
             certificates[alias] = reader.certificate(version)
         else:
-            raise ConfigurationError(f"{path}: holds an entry of the kind {tag}, which JKS does not know")
+            raise ConfigurationError(f"{path}: contains an entry of the unknown type {tag}")
     return JavaKeyStore(keys, certificates)
 
 
@@ -107,11 +107,11 @@ def unprotect(key: ProtectedKey, password: str, path: str) -> bytes:
         path: of the field, for errors.
 
     Raises:
-        ConfigurationError: the password is another one, or the key is protected by other means.
+        ConfigurationError: the password is wrong, or the key is encrypted in another way.
     """
     protected = _protected_octets(key.protected)
     if protected is None or len(protected) < 2 * _DIGEST_BYTES:
-        raise ConfigurationError(f"{path}: holds a key that is not protected as JKS does it")
+        raise ConfigurationError(f"{path}: contains a key that is not encrypted as JKS keys are")
     secret = _utf16(password)
     salt, sealed, check = protected[:_DIGEST_BYTES], protected[_DIGEST_BYTES:-_DIGEST_BYTES], protected[-_DIGEST_BYTES:]
     stream, block = bytearray(), salt
@@ -125,7 +125,7 @@ def unprotect(key: ProtectedKey, password: str, path: str) -> bytes:
 
 
 def _protected_octets(data: bytes) -> bytes | None:
-    """What stands in EncryptedPrivateKeyInfo: SEQUENCE { SEQUENCE { algorithm, NULL }, OCTET STRING }."""
+    """The octets of an EncryptedPrivateKeyInfo: SEQUENCE { SEQUENCE { algorithm, NULL }, OCTET STRING }."""
     try:
         [info] = elements(data)
         algorithm, octets = info.holding(SEQUENCE)
@@ -141,7 +141,7 @@ def _utf16(password: str) -> bytes:
 
 
 class _Reader:
-    """Numbers and blocks, big-endian; never beyond the end."""
+    """Reads numbers and blocks, big-endian, never beyond the end."""
 
     def __init__(self, data: bytes, path: str, position: int = 0) -> None:
         self._data = data
@@ -151,7 +151,7 @@ class _Reader:
     def take(self, size: int) -> bytes:
         end = self.position + size
         if end > len(self._data):
-            raise ConfigurationError(f"{self._path}: is not a JKS store, or ends too early")
+            raise ConfigurationError(f"{self._path}: is not a JKS store, or is cut off")
         taken = self._data[self.position : end]
         self.position = end
         return taken
@@ -163,12 +163,12 @@ class _Reader:
         return self.take(self.number(4))
 
     def text(self) -> str:
-        # Modified UTF-8 differs from UTF-8 in what no alias holds.
+        # Modified UTF-8 differs from UTF-8 only in characters that no alias contains.
         return self.take(self.number(2)).decode("utf-8", "replace")
 
     def certificate(self, version: int) -> bytes:
         if version > 1:
             kind = self.text()
             if kind != "X.509":
-                raise ConfigurationError(f"{self._path}: holds a certificate that is not X.509")
+                raise ConfigurationError(f"{self._path}: contains a certificate that is not X.509")
         return self.block()

@@ -1,4 +1,4 @@
-"""A key store by its type, wherever it comes from: the API definition, a subscription's `ssl` or its assertions."""
+"""A key store of any type, from the API definition, or from the `ssl` or `auth` block of a subscription."""
 
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -19,17 +19,17 @@ StoreType = Literal["PEM", "PKCS12", "JKS"]
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A store that is still closed.
+    """An unopened store.
 
     Attributes:
-        path: of the field that holds it, for errors.
-        data: the store; of PEM the certificates, or nothing where a key alone is wanted.
+        path: of the field with the store, for errors.
+        data: the store; for PEM the certificates, or empty if only a key is needed.
         password: of the store.
-        key: of PEM, which keeps it apart.
-        key_path: of its field.
-        key_password: of the key; the store's where there is none.
-        unlocked_by: the field of the key's password, for errors.
-        alias: of the key, without regard to case; the first key where there is none.
+        key: the private key; only for PEM, which has it in a separate text.
+        key_path: of the field with the key.
+        key_password: of the key; None: the store's password.
+        unlocked_by: the field with the key's password, for errors.
+        alias: of the key, case-insensitive; None: the first key.
     """
 
     type: StoreType
@@ -44,34 +44,34 @@ class Store:
 
 
 class Opener(Protocol):
-    """Opens stores. Blocks meanwhile."""
+    """Opens stores. The methods block."""
 
     def trusted(self, store: Store) -> str:
         """The certificates of a trust store, as PEM.
 
         Raises:
-            ConfigurationError: it can't be read, takes too much work to open, holds none, or the password is wrong;
-                names the field, never what it holds.
+            ConfigurationError: it can't be read, takes too much work to open, contains no certificate, or the password
+                is wrong. Names the field, never its content.
         """
         ...
 
     def client(self, store: Store) -> ClientCertificate:
-        """A key with its certificate chain. Raises as `trusted`; also if there is no such key."""
+        """A key with its certificate chain. Raises the errors of `trusted`, also if there is no such key."""
         ...
 
     def key(self, store: Store) -> str:
-        """The private key of a PEM text, without its password. Raises as `trusted`."""
+        """The private key in a PEM text, unencrypted. Raises the errors of `trusted`."""
         ...
 
 
 class OpenHere:
-    """Opens stores in this process: the operator's own, and any store in the process that does nothing else.
+    """Opens stores in this process: stores of operators, or any store inside the separate process (process.py).
 
-    The library that derives their keys holds the interpreter, and cost.py sees only what is not encrypted itself.
+    The library that derives their keys holds the interpreter lock, and cost.py can't see encrypted costs.
     """
 
     def trusted(self, store: Store) -> str:
-        """As `Opener` says."""
+        """See `Opener`."""
         match store.type:
             case "PEM":
                 return trusted_from_pem(_text(store.data), store.path)
@@ -81,7 +81,7 @@ class OpenHere:
                 return trusted_from_jks(store.data, store.password or "", store.path)
 
     def client(self, store: Store) -> ClientCertificate:
-        """As `Opener` says."""
+        """See `Opener`."""
         match store.type:
             case "PEM":
                 return client_from_pem(
@@ -99,10 +99,10 @@ class OpenHere:
                 )
 
     def key(self, store: Store) -> str:
-        """As `Opener` says."""
+        """See `Opener`."""
         return key_from_pem(_text(store.key), store.key_password, store.key_path, store.unlocked_by)
 
 
 def _text(data: bytes) -> str:
-    # What counts in PEM is ASCII; whatever stands around it may be of any encoding.
+    # The PEM blocks are ASCII; text around them may have any encoding.
     return data.decode("latin-1")

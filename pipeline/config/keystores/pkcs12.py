@@ -1,10 +1,10 @@
-"""The private keys of a PKCS#12 store by their names (RFC 7292). Pure.
+"""Finds the private keys of a PKCS#12 store by their names (RFC 7292). Pure.
 
     PFX: version, safes, MAC
-    safes: of which those with keys are plain data; the keys in them are encrypted one by one
-    a bag: kind, key, attributes, among them the friendly name, which is Java's alias
+    safes: those with keys are plain data, in which each key is encrypted
+    a bag: type, key, attributes; one of these is the friendly name, which is Java's alias
 
-The library that opens such stores knows the first key alone; it does open any key that is found here.
+The library that opens such stores only returns the first key, but it can open any key found here.
 """
 
 from collections.abc import Iterable, Iterator
@@ -30,7 +30,7 @@ class KeyBag:
     """A private key of a store.
 
     Attributes:
-        alias: its friendly name, empty where it has none.
+        alias: its friendly name; empty if it has none.
         key: PKCS#8 in DER, encrypted or not.
     """
 
@@ -41,10 +41,10 @@ class KeyBag:
 def key_bags(data: bytes) -> list[KeyBag]:
     """The private keys of a store whose MAC has been checked, in its order.
 
-    Not those in safes that are encrypted as a whole, which neither Java nor OpenSSL writes.
+    Keys in safes that are encrypted as a whole are not found; neither Java nor OpenSSL writes those.
 
     Raises:
-        ValueError: it is no PKCS#12 in DER.
+        ValueError: it is not PKCS#12 in DER.
     """
     [store] = elements(data)
     return [
@@ -70,13 +70,13 @@ def _key(bag: Element) -> KeyBag | None:
 
 
 def _plain(infos: Iterable[Element]) -> Iterator[bytes]:
-    """What stands in each ContentInfo that is plain data (RFC 5652 section 3)."""
+    """The content of each ContentInfo that is plain data (RFC 5652 section 3)."""
     for info in infos:
         kind, *content = info.holding(SEQUENCE)
         if kind.tag == OBJECT_IDENTIFIER and kind.content == _DATA and content:
             [octets] = content[0].holding(_EXPLICIT)
             if octets.tag != OCTET_STRING:
-                raise ValueError("data is no octet string")
+                raise ValueError("data is not an octet string")
             yield octets.content
 
 

@@ -1,12 +1,13 @@
-"""Opens stores of strangers in a process of its own, which may be held and killed without harm.
+"""Opens untrusted stores in a separate process, which may be blocked and killed without harm.
 
-To derive a key takes as long as the store says, and the library holds the interpreter meanwhile. cost.py refuses what
-says so openly; a store can hide it inside of what is encrypted. So that process gets a limit of CPU time and of memory.
+A store determines how long its key derivation takes, and the library holds the interpreter lock meanwhile. cost.py
+refuses expensive stores, but a store can hide the cost in its encrypted part. So the process has limits on CPU time and
+memory.
 
-    worker    one line of JSON: what is wanted, and the store
-    process   one line of JSON: what was found, or the problems
+    worker    one line of JSON: the request and the store
+    process   one line of JSON: the result, or the problems
 
-A store goes through pipes alone. The process ends when the worker's end of them closes, however the worker ends.
+Stores pass through pipes only. The process ends when the worker's end of the pipes closes, however the worker ends.
 """
 
 import base64
@@ -27,17 +28,17 @@ from pipeline.config.keystores.opening import Store
 from pipeline.core.errors import ConfigurationError
 
 CPU_SECONDS: Final = 2
-"""For one store. The most rounds that cost.py allows take half a second."""
+"""For one store. The largest number of rounds that cost.py allows takes half a second."""
 WALL_SECONDS: Final = 60.0
-"""For one store, and a process that gets no CPU time."""
+"""For one store, in case the process gets no CPU time."""
 
 _COMMAND: Final = (sys.executable, "-P", "-W", "ignore", "-m", "pipeline.config.keystores")
 
 
 class StoreProcess:
-    """An `Opener`: the process is started when it is first needed, and again when a store has cost its life.
+    """An `Opener`. Starts the process when it is first needed, and again after a store made it exceed its limits.
 
-    One store at a time; any thread may call, and waits for its turn.
+    Thread-safe; opens one store at a time.
     """
 
     def __init__(self) -> None:
@@ -46,22 +47,22 @@ class StoreProcess:
         self._is_closed = False
 
     def trusted(self, store: Store) -> str:
-        """As `Opener` says."""
+        """See `Opener`."""
         [pem] = self._ask("trusted", store)
         return pem
 
     def client(self, store: Store) -> ClientCertificate:
-        """As `Opener` says."""
+        """See `Opener`."""
         certificate, key = self._ask("client", store)
         return ClientCertificate(certificate, key)
 
     def key(self, store: Store) -> str:
-        """As `Opener` says."""
+        """See `Opener`."""
         [pem] = self._ask("key", store)
         return pem
 
     def close(self) -> None:
-        """End the process; whoever still waits for it gets a `ConfigurationError`."""
+        """Kill the process. Callers that still wait for it get a `ConfigurationError`."""
         self._is_closed = True
         process = self._process
         if process is not None:
@@ -72,7 +73,7 @@ class StoreProcess:
     def _ask(self, want: str, store: Store) -> Sequence[str]:
         path = store.key_path or store.path
         with self._turn:
-            # A process may be killed for reasons of the machine's, which say nothing of this store.
+            # The system may kill the process for reasons that have nothing to do with this store.
             for _ in range(2):
                 if self._is_closed:
                     break
@@ -84,13 +85,13 @@ class StoreProcess:
                         f"{path}: takes more than {CPU_SECONDS} s of work to open; "
                         f"allowed: {MOST_ROUNDS} rounds of key derivation in all"
                     )
-        raise ConfigurationError(f"{path}: could not be opened: the process that opens stores was ended")
+        raise ConfigurationError(f"{path}: could not be opened: the process that opens stores was killed")
 
     def _running(self) -> "subprocess.Popen[bytes]":
         if self._process is None:
-            # The same modules, and nothing else of the environment: it holds the keys of all secrets. A session of its
-            # own, for Ctrl-C in a terminal is the worker's.
-            self._process = subprocess.Popen(  # noqa: S603  # nothing in it is a stranger's
+            # Only the module path of the environment, which also contains the keys of all secrets. A separate session,
+            # so that Ctrl-C in a terminal only reaches the worker.
+            self._process = subprocess.Popen(  # noqa: S603  # the command contains no untrusted input
                 _COMMAND,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -100,19 +101,19 @@ class StoreProcess:
         return self._process
 
     def _end(self) -> int | None:
-        """Returns how it ended; None if there was none."""
+        """Kill the process; return its exit status, None if there was no process."""
         process, self._process = self._process, None
         if process is None:
             return None
         process.kill()
         for pipe in (process.stdin, process.stdout):
-            with suppress(OSError):  # what it did not take any more
+            with suppress(OSError):  # unread input
                 pipe and pipe.close()
         return process.wait()
 
 
 def encode_request(want: str, store: Store) -> bytes:
-    """One line: which method of `Opener` is called, and with what."""
+    """One line: the method of `Opener`, and its argument."""
     values = {
         name: base64.b64encode(value).decode() if isinstance(value, bytes) else value
         for name, value in asdict(store).items()
@@ -130,12 +131,12 @@ def decode_request(line: bytes) -> tuple[str, Store]:
 
 
 def encode_answer(found: Sequence[str], problems: Sequence[str]) -> bytes:
-    """One line: what was found, or why nothing was."""
+    """One line: the result, or the problems."""
     return json.dumps({"found": found, "problems": problems}).encode() + b"\n"
 
 
 def _decode_answer(line: bytes) -> Sequence[str]:
-    """Raises: ConfigurationError, with the problems."""
+    """The result. Raises: ConfigurationError, with the problems."""
     answer = json.loads(line)
     if answer["problems"]:
         raise ConfigurationError(answer["problems"])
@@ -144,7 +145,7 @@ def _decode_answer(line: bytes) -> Sequence[str]:
 
 
 def _exchange(process: "subprocess.Popen[bytes]", request: bytes) -> tuple[bytes, bool]:
-    """The answer, empty or cut off if the process ended; and whether it was ended here because it took too long."""
+    """The answer, empty or cut off if the process ended; and whether it was killed here because it took too long."""
     late = threading.Event()
 
     def end() -> None:

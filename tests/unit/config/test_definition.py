@@ -263,7 +263,7 @@ SOURCE = "endpointGroups[0].endpoints[0]"
         ),
         (
             lambda d: shared(d, 0)["consumer"].update(topics=["{#request.header}"]),
-            f"{SOURCE}.sharedConfigurationOverride.consumer.topics: holds an expression",
+            f"{SOURCE}.sharedConfigurationOverride.consumer.topics: contains an expression",
         ),
         (
             lambda d: shared(d, 0)["consumer"].update(autoOffsetReset="none"),

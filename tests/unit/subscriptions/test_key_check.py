@@ -50,7 +50,7 @@ def test_what_is_sound_passes() -> None:
 
 
 def test_numbers_that_dont_belong_together_are_refused_wherever_the_key_is_for() -> None:
-    sentence = "holds an inconsistent RSA key"
+    sentence = "contains an inconsistent RSA key"
     assert problem(with_key(unsound_rsa_key())) == f"auth.jwtProfileOauth2.keyContent: {sentence}"
     assert problem(with_certificate(b"", unsound_rsa_key())) == f"ssl.keyStore: {sentence}"
 
@@ -59,7 +59,7 @@ def test_a_key_that_would_take_minutes_to_judge_is_not_judged() -> None:
     odd, too = (1 << 4500) + 1, (1 << 4500) + 3  # no primes, which is not asked either
     numbers = rsa.RSAPrivateNumbers(odd, too, 5, 5, 5, 5, rsa.RSAPublicNumbers(65537, odd * too))
     long = numbers.private_key(unsafe_skip_rsa_key_validation=True)
-    assert problem(with_certificate(b"", pem(long))) == "ssl.keyStore: holds an RSA key of 9001 bits; allowed: 8192"
+    assert problem(with_certificate(b"", pem(long))) == "ssl.keyStore: contains an RSA key of 9001 bits; allowed: 8192"
 
 
 def test_a_certificate_that_tls_can_not_show_is_refused() -> None:

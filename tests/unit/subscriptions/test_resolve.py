@@ -264,7 +264,7 @@ def test_pkcs12_stores_become_pem(ca: trustme.CA) -> None:
     assert found.trusted_pem == found.client_certificate_pem == leaf.cert_chain_pems[0].bytes().decode()
     path = "configuration.entrypointConfiguration.ssl.keyStore.content"
     assert problem(ssl={"keyStore": {**block, "alias": "you"}}) == (
-        f'{path}: holds no key with the alias "you"; its keys: "Me"'
+        f'{path}: contains no key with the alias "you"; its keys: "Me"'
     )
     wrong = copy.deepcopy(block) | {"password": "hunter2"}
     assert problem(ssl={"keyStore": wrong}) == f"{path}: is not a PKCS12 store, or its password is wrong"

@@ -163,11 +163,11 @@ def test_the_three_forms_of_resume_from_are_read(resume: dict[str, Any]) -> None
         ),
         (
             lambda d: options(d)["headers"].append({"name": "A", "value": "a\r\nB: c"}),
-            f"{OPTIONS}.headers[1].value: contains control characters",
+            f"{OPTIONS}.headers[1].value: must not contain control characters",
         ),
         (
             lambda d: options(d)["headers"].append({"name": "A", "value": "€"}),
-            f"{OPTIONS}.headers[1].value: contains characters outside ISO-8859-1",
+            f"{OPTIONS}.headers[1].value: must not contain characters outside ISO-8859-1",
         ),
         (
             lambda d: options(d)["auth"].update(type="jwtProfileOauth2", basic=None),
@@ -181,7 +181,7 @@ def test_the_three_forms_of_resume_from_are_read(resume: dict[str, Any]) -> None
         (lambda d: options(d).update(auth="Bearer hunter2"), f"{OPTIONS}.auth: must be an object, not a string"),
         (
             lambda d: options(d)["auth"]["basic"].update(username="a:b"),
-            f"{OPTIONS}.auth.basic.username: must not hold a colon",
+            f"{OPTIONS}.auth.basic.username: must not contain a colon",
         ),
         (
             lambda d: options(d)["ssl"].update(trustStore={"type": "BKS", "content": "x"}),
@@ -256,12 +256,12 @@ def test_a_mistake_is_refused_with_path_value_and_what_is_allowed(change: Any, s
         ("https://example.com:0/", "must name a host, and a port from 1 to 65535"),
         ("https://example.com:70000/", "is not a URL: its host or port can't be read"),
         ("https://[::1/", "is not a URL: its host or port can't be read"),
-        ("https://u:hunter2@example.com/", "must not hold a user name or password; put credentials into auth"),
-        ("https://u@example.com/", "must not hold a user name or password; put credentials into auth"),
+        ("https://u:hunter2@example.com/", "must not contain a user name or password; put credentials into auth"),
+        ("https://u@example.com/", "must not contain a user name or password; put credentials into auth"),
         ("https://example.com/a b", "must not contain spaces"),
         ("https://example.com/\r\nX: y", "must not contain spaces, backslashes or control characters"),
         ("https://good.example\\@evil.example/", "must not contain spaces, backslashes or control characters"),
-        ("https://example.com/{#subscription.id}", "holds an expression"),
+        ("https://example.com/{#subscription.id}", "contains an expression"),
     ],
 )
 def test_a_callback_url_that_can_not_be_called_is_refused_and_not_repeated(url: str, sentence: str) -> None:

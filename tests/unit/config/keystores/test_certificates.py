@@ -31,5 +31,5 @@ def test_a_certificate_of_a_version_that_does_not_exist_is_refused(leaf: trustme
 
 def test_a_certificate_for_an_unknown_kind_of_key_is_refused(leaf: trustme.LeafCert) -> None:
     certificate = changed(leaf, EC_KEY, EC_KEY[:-1] + b"\x7f")
-    with pytest.raises(ConfigurationError, match=f"^{F}: holds a certificate for a kind of key that is not supported$"):
+    with pytest.raises(ConfigurationError, match=f"^{F}: contains a certificate for an unsupported type of key$"):
         client_from_pem(certificate, leaf.private_key_pem.bytes().decode(), None, "certContent", F)

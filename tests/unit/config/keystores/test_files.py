@@ -54,7 +54,7 @@ def test_what_is_no_small_file_is_refused(folder: Path) -> None:
     assert "is not a file of at most" in refused(folder, "big")
     assert "is not a file of at most" in refused(folder, "deep")
     assert "No such file" in refused(folder, "nothing-there")
-    assert "is no path" in refused(folder, "nul\0byte")
+    assert "is not a valid path" in refused(folder, "nul\0byte")
 
 
 def test_a_path_through_a_link_tells_nothing_of_its_target(folder: Path) -> None:

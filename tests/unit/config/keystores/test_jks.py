@@ -64,26 +64,26 @@ def test_a_store_of_pkcs12_that_goes_by_the_name_of_jks_is_read() -> None:
 def test_what_cant_be_used_is_said() -> None:
     assert "is damaged, or its password is wrong" in sentence(KEYS, "another")
     assert "is damaged, or its password is wrong" in sentence(KEYS[:-30] + b"\0" + KEYS[-29:])
-    assert "is of the type JCEKS" in sentence((STORES / "keys.jceks").read_bytes()).replace("a store ", "")
+    assert "is of type JCEKS" in sentence((STORES / "keys.jceks").read_bytes()).replace("a store ", "")
     assert "is not a JKS store" in sentence((STORES / "keys.p12").read_bytes())
     assert "is not a JKS store" in sentence(b"")
     with pytest.raises(ConfigurationError, match="the password of the key is wrong"):
         client_from_jks(KEYS, PASSWORD, F, key_password=None, alias="signer")
-    with pytest.raises(ConfigurationError, match='holds no key with the alias "nobody"; its keys: "other", "signer"'):
+    with pytest.raises(ConfigurationError, match='no key with the alias "nobody"; its keys: "other", "signer"'):
         client_from_jks(KEYS, PASSWORD, F, key_password=None, alias="nobody")
-    with pytest.raises(ConfigurationError, match="holds no key"):
+    with pytest.raises(ConfigurationError, match="contains no key"):
         client_from_jks(TRUST, PASSWORD, F, key_password=None, alias=None)
-    with pytest.raises(ConfigurationError, match="holds no trusted certificate"):
+    with pytest.raises(ConfigurationError, match="contains no trusted certificate"):
         trusted_from_jks(KEYS, PASSWORD, F)
 
 
 def test_no_count_is_believed() -> None:
     head = struct.pack(">II", 0xFEEDFEED, 2)
     assert f"contains {MAX_ENTRIES + 1} entries" in sentence(signed(head + struct.pack(">I", MAX_ENTRIES + 1)))
-    assert "ends too early" in sentence(signed(head + struct.pack(">I", 5)))
+    assert "is cut off" in sentence(signed(head + struct.pack(">I", 5)))
     entry = struct.pack(">IIH", 1, 1, 0) + bytes(8) + struct.pack(">II", 0, 2**32 - 1)
     assert "a chain of 4294967295 certificates" in sentence(signed(head + entry))
-    assert "an entry of the kind 9" in sentence(signed(head + struct.pack(">IIH", 1, 9, 0) + bytes(8)))
+    assert "an entry of the unknown type 9" in sentence(signed(head + struct.pack(">IIH", 1, 9, 0) + bytes(8)))
 
 
 @given(st.integers(0, len(KEYS)))

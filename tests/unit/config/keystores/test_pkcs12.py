@@ -49,7 +49,7 @@ def test_without_an_alias_it_is_the_first_key(alias: str | None) -> None:
 def test_an_alias_that_is_not_there_is_said_with_those_that_are() -> None:
     with pytest.raises(ConfigurationError) as caught:
         client_from_pkcs12(STORE, PASSWORD, F, "nobody")
-    assert str(caught.value) == f'{F}: holds no key with the alias "nobody"; its keys: "first", "signer"'
+    assert str(caught.value) == f'{F}: contains no key with the alias "nobody"; its keys: "first", "signer"'
 
 
 def test_attributes_in_the_order_of_keytool_are_read() -> None:

@@ -58,7 +58,7 @@ def test_a_store_that_hides_its_rounds_is_refused_and_the_next_one_opened(opener
 
 def test_a_store_that_hides_few_rounds_is_opened(opener: StoreProcess) -> None:
     # It has a key, which only lacks its certificate.
-    with pytest.raises(ConfigurationError, match="holds no private key with its certificate"):
+    with pytest.raises(ConfigurationError, match="contains no private key with its certificate"):
         opener.client(Store("PKCS12", "f", hidden(1), PASSWORD))
 
 
@@ -87,5 +87,5 @@ def test_it_has_nothing_of_the_environment(opener: StoreProcess, monkeypatch: py
 
 def test_nothing_is_opened_any_more_when_it_is_closed(opener: StoreProcess) -> None:
     opener.close()
-    with pytest.raises(ConfigurationError, match="the process that opens stores was ended"):
+    with pytest.raises(ConfigurationError, match="the process that opens stores was killed"):
         opener.trusted(TRUST)
