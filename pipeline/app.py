@@ -160,6 +160,7 @@ def create_app(
         dispatcher,
         readiness=partial(_readiness, app, registry),
         missing_rights=lambda: allowance.problem,
+        stopping=lambda: "the worker is stopping: it drains its partitions" if app.should_stop else None,
         warnings=lambda: [*filter(None, [strays.warning]), *telemetry.warnings()],
         end_of=partial(_end_of, app),
         name=lambda: f"{app.conf.web_host}:{app.conf.web_port}",

@@ -37,6 +37,7 @@ class WorkerReporter:
         readiness: returns a sentence that says why the worker is not ready; None when it is.
         warnings: returns warnings for the operator that don't affect readiness.
         missing_rights: returns a sentence about the rights that the worker lacks in Kafka; None if it has all.
+        stopping: returns a sentence while the worker stops; None before.
         end_of: returns the end of a partition's log, as far as it is known.
         name: host and port of the worker's pages.
         known: the subscriptions.
@@ -58,6 +59,7 @@ class WorkerReporter:
         default_partition: Callable[[str, int], int],
         warning_of: Callable[[Subscription], str | None],
         missing_rights: Callable[[], str | None] = lambda: None,
+        stopping: Callable[[], str | None] = lambda: None,
         warnings: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self._app = app
@@ -71,6 +73,7 @@ class WorkerReporter:
         self._warning_of = warning_of
         self._absent = Absent(dispatcher, known, self._home_of, warning_of)
         self._missing_rights = missing_rights
+        self._stopping = stopping
         self._warnings = warnings
 
     def worker(self) -> WorkerReport:
@@ -81,8 +84,8 @@ class WorkerReporter:
         if dispatcher.has_opened and not holds_lease:
             # Other things fail too while the brokers are unavailable; this is why nothing is sent.
             problem = "sending is paused until the group's coordinator confirms a heartbeat: Kafka does not answer"
-        # Most other problems follow from a missing right.
-        problem = self._missing_rights() or problem
+        # Most other problems follow from the stop, or from a missing right.
+        problem = self._stopping() or self._missing_rights() or problem
         opened = dispatcher.partitions()
         closed = sorted(dispatcher.assigned - {partition.number for partition in opened})
         if problem is None and closed:

@@ -1,13 +1,17 @@
 """A worker ends when it is told to, whatever its broker does."""
 
+import asyncio
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from tests.support.brokers import TestBroker
 from tests.support.cluster import cluster
-from tests.support.recorder import recording
+from tests.support.recorder import Call, recording
+from tests.support.waiting import eventually
 
 STOP_SECONDS = 50.0
 """Less than service managers wait: 60 s in deploy/."""
@@ -27,3 +31,33 @@ async def test_a_worker_stops_although_its_broker_is_gone(
         embedded.mock.down()
         assert await worker.terminate(STOP_SECONDS) == 0
         embedded.mock.up()
+
+
+async def test_a_worker_that_drains_is_live_and_not_ready(
+    embedded: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    answered = asyncio.Event()
+
+    async def answer_late(_: Call) -> web.Response:
+        await answered.wait()
+        return web.Response()
+
+    async with recording() as recorder, cluster(embedded, unique_name("drain"), tmp_path) as found:
+        recorder.behaviours["sub-1"] = answer_late
+        await found.subscribe(recorder, "sub-1")
+        worker = await found.start_worker(drain_seconds="20")
+        await found.until_ready()
+        await found.produce([("sub-1", b"one")])
+        await recorder.until_events(1)
+        worker.send_signal(signal.SIGTERM)
+
+        async def is_not_ready() -> bool:
+            return not await worker.is_ready()
+
+        await eventually(is_not_ready, within_seconds=15, says=worker.output)
+        assert (await worker.get("/health/ready"))["reasons"] == ["the worker is stopping: it drains its partitions"]
+        assert (await worker.get("/health/live"))["live"]
+        answered.set()
+        async with asyncio.timeout(STOP_SECONDS):
+            assert await worker.process.wait() == 0
+        assert recorder.repeated() == {}
