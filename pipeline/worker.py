@@ -20,7 +20,7 @@ from faust.tables.recovery import ServiceStopped
 from pipeline.app import create_app
 from pipeline.config.definition import Definition, load_definition
 from pipeline.config.settings import Settings
-from pipeline.core.errors import ConfigurationError, WebhooksError
+from pipeline.core.errors import WebhooksError
 from pipeline.core.patches import check_patches
 from pipeline.http import connection
 from pipeline.kafka import internals, records
@@ -33,6 +33,7 @@ from pipeline.runtime.initial_offsets import fix_beginning
 from pipeline.runtime.open_files import raise_limit, shortage
 from pipeline.runtime.preflight import Findings, examine
 from pipeline.web import server
+from pipeline.web.binding import explained
 from pipeline.web.waiting import waiting_pages
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,14 @@ class LogWorker(faust.Worker):
     def __init__(self, *services: Any, **options: Any) -> None:
         super().__init__(*services, **{**options, "quiet": True})
         self.spinner = None
+
+    async def start(self) -> None:
+        """Run until the worker stops; an error of its configuration that only shows now is one line."""
+        try:
+            await super().start()
+        except WebhooksError as error:
+            logger.error("%s", error)  # noqa: TRY400 - it is no fault of the code
+            raise SystemExit(1) from None
 
     async def on_first_start(self) -> None:
         """Before anything else starts."""
@@ -158,13 +167,8 @@ def check_web_port(settings: Settings) -> None:
     family = socket.AF_INET6 if ":" in settings.web_bind else socket.AF_INET
     with socket.socket(family) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+        with explained(settings.web_bind, settings.web_port):
             listener.bind((settings.web_bind, settings.web_port))
-        except OSError as error:
-            where = f"{settings.web_bind}:{settings.web_port}"
-            raise ConfigurationError(
-                f"WEBHOOKS_WEB_PORT: {where} can't be bound: {error.strerror}; choose another, or --without-web"
-            ) from None
 
 
 def _pass_over_stops(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ Faust has no access control and serves tables, routing and statistics to everyon
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from pipeline.observability.prometheus import Metrics
 from pipeline.observability.status import EVERY_LANE, LaneFilter, Reporter
 from pipeline.observability.telemetry import Telemetry
 from pipeline.web.access import Access, guard
+from pipeline.web.binding import explained
 from pipeline.web.gate import GatedRunner
 from pipeline.web.headers import CONTENT_SECURITY_POLICY, safe_headers
 from pipeline.web.health import health, not_live_reasons, not_ready_reasons
@@ -79,6 +81,13 @@ def attach_web(
         app.page(path, name=f"webhooks:{show.__name__}")(_view(show, access))
     driver: Any = app.web
     driver._runner = GatedRunner(driver.web_app, access_log=None)  # noqa: SLF001 - the driver creates it the same way
+    driver.start_server = partial(_start_server, driver.start_server, app)
+
+
+async def _start_server(start: Callable[[], Awaitable[None]], app: faust.App) -> None:
+    """As the driver does; another worker may have taken the port since it was checked (worker.py)."""
+    with explained(str(app.conf.web_bind), int(app.conf.web_port)):
+        await start()
 
 
 class Views:

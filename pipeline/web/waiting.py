@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from pipeline.web.binding import explained
 from pipeline.web.gate import GatedRunner
 from pipeline.web.headers import safe_headers
 from pipeline.web.health import health
@@ -21,7 +22,7 @@ async def waiting_pages(host: str, port: int, reason: Callable[[], str | None]) 
         reason: what the worker is waiting for, a sentence.
 
     Raises:
-        OSError: the address can't be bound.
+        ConfigurationError: the address can't be bound.
     """
 
     async def live(_request: web.Request) -> web.Response:
@@ -36,7 +37,8 @@ async def waiting_pages(host: str, port: int, reason: Callable[[], str | None]) 
     runner = GatedRunner(app, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        with explained(host, port):
+            await web.TCPSite(runner, host, port).start()
         yield
     finally:
         await runner.cleanup()

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
+from pipeline.cli.dev.run import _bound
+from pipeline.core.errors import ConfigurationError
 from tests.support.program import Running, Webhooks
 
 RECEIVED = re.compile(r"received (sub-\d) events-\d-\d+ attempt (\d+) -> (\d{3})")
@@ -127,6 +129,13 @@ async def test_a_port_that_is_taken_is_a_sentence() -> None:
             ended = await Webhooks({}).run("dev", option, port)
             assert ended.code == 1
             assert ended.err == f"Error: {option}: 127.0.0.1:{port} can't be bound: Address already in use\n"
+
+
+def test_of_two_that_start_at_the_same_moment_one_gets_the_receivers_port() -> None:
+    with _bound("--receiver-port", None, listens=True) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=f"^--receiver-port: 127.0.0.1:{port} can't be bound"):
+            _bound("--receiver-port", port, listens=True)
 
 
 async def test_settings_for_other_workers_are_no_concern_of_it() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,3 +62,18 @@ async def test_a_worker_that_drains_is_live_and_not_ready(
         async with asyncio.timeout(STOP_SECONDS):
             assert await worker.process.wait() == 0
         assert recorder.repeated() == {}
+
+
+async def test_a_port_that_is_taken_during_the_start_is_one_line(
+    embedded: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`webhooks worker` looks at the port first; this one does not, as if another worker took it just afterwards."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr("tests.support.cluster.free_port", lambda: port)
+        async with cluster(embedded, unique_name("port"), tmp_path) as found:
+            worker = await found.start_worker()
+            async with asyncio.timeout(STOP_SECONDS):
+                assert await worker.process.wait() == 1
+    assert f"WEBHOOKS_WEB_PORT: 127.0.0.1:{port} can't be bound: address already in use; use another" in worker.output()
+    assert "Traceback" not in worker.output()

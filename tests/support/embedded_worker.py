@@ -8,6 +8,7 @@ from pipeline.app import create_app
 from pipeline.cli.dev.project import embedded
 from pipeline.config.definition import load_definition
 from pipeline.config.settings import Settings
+from pipeline.worker import as_worker
 
 
 def main() -> None:
@@ -16,7 +17,7 @@ def main() -> None:
     settings = Settings()
     definition = embedded(load_definition(settings.api))
     sys.argv = ["webhooks", "worker"]
-    create_app(settings, definition).main()
+    as_worker(create_app(settings, definition)).main()
 
 
 if __name__ == "__main__":

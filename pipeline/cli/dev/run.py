@@ -59,7 +59,7 @@ def run(*, web_port: int | None, receiver_port: int | None, verbose: bool, say: 
     if sys.platform != "win32":
         mode.loop.use("uvloop")
     with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(_bound("--receiver-port", receiver_port))
+        listener = stack.enter_context(_bound("--receiver-port", receiver_port, listens=True))
         # Bound but not listening: connections are refused, and no other process can take the port.
         nobody = stack.enter_context(_bound("", None))
         with _bound("--web-port", web_port) as pages:
@@ -119,11 +119,13 @@ def guide(project: Project, receiver: str) -> str:
     )
 
 
-def _bound(option: str, port: int | None) -> socket.socket:
+def _bound(option: str, port: int | None, *, listens: bool = False) -> socket.socket:
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((LOOPBACK, ANY_PORT if port is None else port))
+        if listens:
+            listener.listen()  # two sockets can be bound to a port (SO_REUSEADDR) until one of them listens
     except OSError as error:
         listener.close()
         raise ConfigurationError(f"{option}: {LOOPBACK}:{port} can't be bound: {error.strerror}") from None

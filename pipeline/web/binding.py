@@ -1,0 +1,33 @@
+"""Why the address of the pages can't be bound, as an error that names the setting to change."""
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipeline.core.errors import ConfigurationError
+
+
+@contextmanager
+def explained(host: str, port: int) -> Iterator[None]:
+    """Explain errors of binding this address.
+
+    Raises:
+        ConfigurationError: instead of the OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(_problem(host, port, error)) from None
+
+
+def _problem(host: str, port: int, error: OSError) -> str:
+    where = f"{f'[{host}]' if ':' in host else host}:{port}"
+    if isinstance(error, socket.gaierror):
+        return f"WEBHOOKS_WEB_BIND: {where} can't be bound: cannot resolve host; use an address of this machine"
+    reason = str(error) if error.errno is None else os.strerror(error.errno).lower()
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"WEBHOOKS_WEB_BIND: {where} can't be bound: {reason}; use an address of this machine"
+    allowed = "a port from 1024 on" if error.errno == errno.EACCES else "another port"
+    return f"WEBHOOKS_WEB_PORT: {where} can't be bound: {reason}; use {allowed} (--web-port), or --without-web"
