@@ -8,13 +8,14 @@ import click
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from pipeline.cli.output import say
+from pipeline.cli.output import Format, as_json, output_option, printable, say
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.core.errors import BrokerError, ConfigurationError
 from pipeline.core.model import Record
 from pipeline.core.webhook_ids import own_id
 from pipeline.kafka.internals import disconnect
-from pipeline.kafka.topics import Source, count_partitions
+from pipeline.kafka.newest_values import read_newest
+from pipeline.kafka.topics import Source, count_partitions, partitions_of, subscriptions_topic
 
 Headers = list[tuple[str, bytes]]
 
@@ -23,16 +24,44 @@ Headers = list[tuple[str, bytes]]
 @click.argument("subscription")
 @click.argument("body")
 @click.option("-H", "--header", "headers", multiple=True, metavar="NAME:VALUE", help="A record header.")
-def command(subscription: str, body: str, headers: tuple[str, ...]) -> None:
+@output_option
+def command(subscription: str, body: str, headers: tuple[str, ...], output: Format) -> None:
     """Write one event with the key SUBSCRIPTION, and print its webhook-id: topic-partition-offset.
 
-    BODY is the event; @FILE reads it from a file, - from standard input.
+    BODY is the event; @FILE reads it from a file, - from standard input. An event for an unknown subscription is
+    written too, with a warning on stderr: workers dead-letter it unless the subscription is applied first.
     """
     with errors_as_sentences():
         value, pairs = _body(body), [_header(each) for each in headers]
-        _, definition = configured()
-        written = asyncio.run(send(definition.source, subscription.encode(), value, pairs))
-    say(own_id(written))
+        settings, definition = configured()
+        written, known = asyncio.run(_send(settings.app, definition.source, subscription.encode(), value, pairs))
+    if isinstance(known, str):
+        say(f"whether there is a subscription {printable(subscription)} is not known: {known}", err=True)
+    elif not known:
+        say(
+            f"there is no subscription {printable(subscription)} in {subscriptions_topic(settings.app)}; the event was "
+            "written, and is dead-lettered unless the subscription is applied before a worker reads it",
+            err=True,
+        )
+    if output == "json":
+        is_known = None if isinstance(known, str) else known
+        say(as_json({"webhookId": own_id(written), "subscription": subscription, "subscriptionExists": is_known}))
+    else:
+        say(own_id(written))
+
+
+async def _send(app: str, source: Source, key: bytes, value: bytes, headers: Headers) -> tuple[Record, bool | str]:
+    """The event, and whether its subscription exists, or why that is not known."""
+    written = await send(source, key, value, headers)
+    topic = subscriptions_topic(app)
+    try:
+        partitions = await partitions_of(source.connection, topic)
+        if partitions.leaderless:
+            return written, partitions.troubles(topic)[0]
+        async with read_newest(source.connection, topic, partitions, frozenset({key})) as (_, found):
+            return written, bool(found)
+    except BrokerError as error:
+        return written, str(error)
 
 
 async def send(source: Source, key: bytes, value: bytes, headers: Headers) -> Record:

@@ -6,6 +6,7 @@ topics, admin, unreachable           names and sizes of topics; administration; 
 operations                           the operations that the brokers allow
 source_log, topic_ids                the bounds of the source topic's log; the topic's id
 event_count, newest_keys             counts one subscription's events; reads the keys of the newest events
+newest_values                        reads the newest value of each key of a compacted topic
 cursors, cursor_rows, row_format     the fenced store of cursor rows; reading them for commands; their bytes
 log_reader, tail                     reads the log again for lanes that are behind; follows a compacted topic
 expansion                            new partitions of the source topic

@@ -350,6 +350,25 @@ async def test_an_event_is_sent_with_key_body_and_headers(
     assert records[0].headers == (("content-type", b"text/x"), ("empty", b""))
 
 
+async def test_an_event_for_an_unknown_subscription_is_sent_with_a_warning(
+    webhooks: Webhooks, broker: TestBroker
+) -> None:
+    topic = source_of(webhooks)
+    await apply(webhooks, ONE, TWO)
+    await webhooks.done("subscriptions", "delete", "sub-2", "--yes")
+
+    known = await webhooks.run("send", "sub-1", "body")
+    unknown = await webhooks.run("send", "sub-2", "body")
+    for_programs = [await webhooks.run("send", each, "body", "-o", "json") for each in ("sub-1", "sub-2")]
+
+    assert (known.code, known.err) == (0, "")
+    assert unknown.code == 0
+    assert unknown.out.startswith(f"{topic}-")
+    assert unknown.err.startswith(f"there is no subscription sub-2 in {topic.removesuffix('-events')}.subscriptions; ")
+    assert [json.loads(each.out)["subscriptionExists"] for each in for_programs] == [True, False]
+    assert len(await broker.read(topic)) == 4
+
+
 async def test_an_event_that_can_t_be_sent_is_a_sentence(
     webhooks: Webhooks, broker: TestBroker, tmp_path: Path
 ) -> None:

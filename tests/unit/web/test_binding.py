@@ -9,6 +9,8 @@ import pytest
 from pipeline.core.errors import ConfigurationError
 from pipeline.web.binding import explained
 
+OR_NONE = "(--web-port), or --without-web"
+
 
 def test_a_port_that_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -16,8 +18,7 @@ def test_a_port_that_is_taken() -> None:
         with pytest.raises(ConfigurationError) as raised, explained("127.0.0.1", port):
             socket.create_server(("127.0.0.1", port))
     assert str(raised.value) == (
-        f"WEBHOOKS_WEB_PORT: 127.0.0.1:{port} can't be bound: address already in use; use another port (--web-port), "
-        "or --without-web"
+        f"WEBHOOKS_WEB_PORT: 127.0.0.1:{port} can't be bound: address already in use; use another port {OR_NONE}"
     )
 
 
@@ -40,8 +41,7 @@ def test_an_address_of_another_machine() -> None:
         (
             "::1",
             PermissionError(errno.EACCES, "while attempting to bind"),
-            "WEBHOOKS_WEB_PORT: [::1]:80 can't be bound: permission denied; use a port from 1024 on (--web-port), or "
-            + "--without-web",
+            f"WEBHOOKS_WEB_PORT: [::1]:80 can't be bound: permission denied; use a port from 1024 on {OR_NONE}",
         ),
         (
             "nowhere",

@@ -1,0 +1,75 @@
+"""Reads a compacted topic once, up to its present end: the newest value of each key."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from pipeline.core.errors import BrokerError
+from pipeline.kafka.admin import Partitions, unreachable
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.internals import disconnect
+from pipeline.kafka.records import AIOKafkaConsumer, Sieve
+
+READ_SECONDS: Final = 30.0
+POLL_MS: Final = 200
+
+
+@asynccontextmanager
+async def read_newest(
+    connection: KafkaConnection, topic: str, partitions: Partitions, keys: frozenset[bytes] | None
+) -> AsyncIterator[tuple[AIOKafkaConsumer, dict[tuple[bytes, int], bytes]]]:
+    """A started consumer, and the newest value of each key in each partition; deleted keys are left out.
+
+    Args:
+        connection: of the topic's cluster.
+        topic: the topic.
+        partitions: of the topic; those without a leader are left out.
+        keys: the keys to look for; None for all.
+
+    Raises:
+        BrokerError: the cluster can't be reached, or does not answer in time.
+    """
+    sieve = Sieve()
+    sieve.keys = keys
+    consumer = AIOKafkaConsumer(
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        key_deserializer=sieve,
+        check_crcs=not connection.embedded,
+        **connection.client_options(),
+    )
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            await consumer.start()
+            values = await _read(consumer, [TopicPartition(topic, number) for number in partitions.led])
+            # The sieve lets some records with other keys through.
+            yield consumer, {at: value for at, value in values.items() if keys is None or at[0] in keys}
+    except TimeoutError:
+        raise BrokerError(f"topic {topic}: could not be read within {READ_SECONDS:.0f} s") from None
+    except (KafkaError, OSError) as error:
+        raise BrokerError(unreachable(connection, error)) from error
+    finally:
+        await disconnect(consumer)
+
+
+async def _read(consumer: AIOKafkaConsumer, tps: list[TopicPartition]) -> dict[tuple[bytes, int], bytes]:
+    """The newest value of each key in each partition, without deleted keys."""
+    consumer.assign(tps)
+    await consumer.seek_to_beginning(*tps)
+    left = await consumer.end_offsets(tps)
+    values: dict[tuple[bytes, int], bytes] = {}
+    while left:
+        for tp, records in (await consumer.getmany(*left, timeout_ms=POLL_MS)).items():
+            for record in records:
+                if record.value is None:
+                    values.pop((record.key, tp.partition), None)
+                else:
+                    values[record.key, tp.partition] = record.value
+        # Transaction markers are never handed out, but the position moves past them.
+        left = {tp: end for tp, end in left.items() if await consumer.position(tp) < end}
+    return values
