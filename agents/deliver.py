@@ -14,7 +14,7 @@ from pipeline.runtime.consumer import DeliveryApp
 
 def attach(app: DeliveryApp) -> AgentT[bytes]:
     """Register the agent for the application's source topic."""
-    dispatcher = app.dispatcher
+    dispatcher = app.seat.dispatcher
     source = app.topic(
         dispatcher.topic,
         key_type=bytes,

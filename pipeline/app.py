@@ -54,6 +54,7 @@ from pipeline.observability.telemetry import Telemetry
 from pipeline.runtime.allowance import Allowance
 from pipeline.runtime.assignor import LevelAssignor
 from pipeline.runtime.consumer import DeliveryApp
+from pipeline.runtime.consumer_thread import Seat
 from pipeline.runtime.engine import Engine
 from pipeline.runtime.log_check import LogCheck
 from pipeline.runtime.membership import Ownership
@@ -104,20 +105,15 @@ def create_app(
     app = _faust_app(settings, definition, access)
     box = SecretBox(secret_keys)
 
-    registry = Registry(
-        connection, subscriptions_topic(settings.app), box, definition, partial(_subscription_changed, app), clock=clock
-    )
+    registry = Registry(connection, subscriptions_topic(settings.app), box, definition, clock=clock)
     transport = _transport(settings, definition)
     rate_limits = RateLimits()
-    app.lease = lease = Lease(SESSION_SECONDS - MARGIN_SECONDS)
+    lease = Lease(SESSION_SECONDS - MARGIN_SECONDS)
     permitted = Permitted(_callback(transport, clock, telemetry, ids, lease), rate_limits, clock)
     tokens = _tokens(app, transport, box, clock=clock, telemetry=telemetry)
     dead_letters = _dead_letters(definition, telemetry, ids)
     log_reader = LogReader(connection, definition.source.topic, definition.source.isolation_level)
-    app.isolation_level = definition.source.isolation_level
-    app.log_check = LogCheck(SourceLog(connection, definition.source.topic), telemetry, former_topics)
-    app.drain_seconds = settings.drain_seconds
-    app.dispatcher = dispatcher = Dispatcher(
+    dispatcher = Dispatcher(
         definition.source.topic,
         deliver=Delivery(
             send=Authorized(permitted, tokens),
@@ -137,11 +133,14 @@ def create_app(
         worker_bytes=settings.worker_bytes,
         on_closed=tokens.release,
     )
+    log_check = LogCheck(SourceLog(connection, definition.source.topic), telemetry, former_topics)
+    app.take(Seat(dispatcher, log_check, lease, definition.source.isolation_level, settings.drain_seconds))
     app.add_dependency(
         Engine(
             transport=transport,
             permitted=permitted,
             registry=registry,
+            on_change=partial(_subscription_changed, dispatcher),
             log_reader=log_reader,
             tokens=tokens,
             dead_letters=dead_letters,
@@ -276,8 +275,8 @@ async def _open_partitions(app: DeliveryApp, **_: Any) -> None:
     await app.delivery_consumer.open_partitions()
 
 
-def _subscription_changed(app: DeliveryApp, subscription_id: str, subscription: Subscription | None) -> None:
-    app.dispatcher.on_subscription(subscription_id, subscription)
+def _subscription_changed(dispatcher: Dispatcher, subscription_id: str, subscription: Subscription | None) -> None:
+    dispatcher.on_subscription(subscription_id, subscription)
     warning = None if subscription is None else caution(subscription, SystemClock().now())
     if warning is not None:
         logger.warning("subscription %s: %s", subscription_id, warning)
@@ -293,20 +292,20 @@ def _readiness(app: DeliveryApp, registry: Registry) -> str | None:
         return f"the subscriptions have not been read: {registry.last_error or 'not yet'}"
     if app.rebalancing:
         return "the group is rebalancing"
-    if not app.dispatcher.has_opened:
+    if not app.seat.dispatcher.has_opened:
         return "no partitions have been assigned yet"
     return None
 
 
 def _partition_count(app: DeliveryApp) -> int | None:
     try:
-        return app.consumer.topic_partitions(app.dispatcher.topic)
+        return app.consumer.topic_partitions(app.seat.dispatcher.topic)
     except Exception:  # noqa: BLE001 - the driver raises various things before the group is joined
         return None
 
 
 def _end_of(app: DeliveryApp, partition: int) -> int | None:
     try:
-        return app.consumer.highwater(TP(app.dispatcher.topic, partition))
+        return app.consumer.highwater(TP(app.seat.dispatcher.topic, partition))
     except Exception:  # noqa: BLE001 - the driver raises various things for a partition that was just revoked
         return None

@@ -27,11 +27,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from pipeline.core.dispatcher import Dispatcher
-from pipeline.core.lease import Lease
 from pipeline.core.patches import Patch, looks_up
-from pipeline.kafka.topics import IsolationLevel
-from pipeline.runtime.consumer_thread import DeliveryConsumerThread, DeliveryRebalanceListener
-from pipeline.runtime.log_check import LogCheck
+from pipeline.runtime.consumer_thread import DeliveryConsumerThread, DeliveryRebalanceListener, Seat
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +67,12 @@ class DeliveryConsumer(driver.Consumer):
         return cast("DeliveryConsumerThread", self._thread)
 
     @property
+    def _seat(self) -> Seat:
+        return self.app.seat
+
+    @property
     def _dispatcher(self) -> Dispatcher:
-        return self.app.dispatcher
+        return self._seat.dispatcher
 
     def _source_partitions(self, tps: set[TP]) -> set[int]:
         topic = self._dispatcher.topic
@@ -134,7 +135,7 @@ class DeliveryConsumer(driver.Consumer):
     async def _go_on(self, number: int, offset: int, generation: int) -> None:
         """Find the offset at which to continue after a fetch from *offset* was out of range."""
         try:
-            goes_on_at = await self.app.log_check.find_place(number, offset)
+            goes_on_at = await self._seat.log_check.find_place(number, offset)
             if generation != self.app.consumer_generation_id:
                 return
             if goes_on_at is None:
@@ -205,7 +206,7 @@ class DeliveryConsumer(driver.Consumer):
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Commit the windows' prefixes, then what else Faust tracks."""
         if not self.app.client_only:
-            await self.commit_prefixes(self.app.log_check.trusted(self._dispatcher.prefixes()))
+            await self.commit_prefixes(self._seat.log_check.trusted(self._dispatcher.prefixes()))
         return await super().commit(topics, start_new_transaction)
 
     async def commit_prefixes(self, prefixes: Mapping[int, int]) -> None:
@@ -244,7 +245,7 @@ class DeliveryConsumer(driver.Consumer):
             return
         # The committed offset, not the consumer's position, which may be past fetched and skipped events.
         committed = await self._delivery_thread.committed(topic, sorted(numbers))
-        positions, logs = await self.app.log_check.begin(committed)
+        positions, logs = await self._seat.log_check.begin(committed)
         await self.seek_wait({TP(topic, number): position for number, position in positions.items()})
         await self.app.expect_rows(max(numbers) + 1)
         self._handed_out = dict(positions)
@@ -270,10 +271,10 @@ class DeliveryConsumer(driver.Consumer):
             await asyncio.wait([self._opening])
         for seeking in self._seeking.values():
             seeking.cancel()
-        prefixes = await self._dispatcher.drain(numbers, self.app.drain_seconds)
+        prefixes = await self._dispatcher.drain(numbers, self._seat.drain_seconds)
         try:
             async with asyncio.timeout(LAST_COMMIT_SECONDS):
-                await self.commit_prefixes(await self.app.log_check.committable(prefixes))
+                await self.commit_prefixes(await self._seat.log_check.committable(prefixes))
             if prefixes:
                 logger.info("gave back partitions %s: drained and committed", sorted(prefixes))
         except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
@@ -290,14 +291,25 @@ class DeliveryTransport(driver.Transport):
 class DeliveryApp(faust.App):
     """A Faust application whose source topic is read by `DeliveryConsumer`.
 
-    The composition root (app.py) sets what is declared here before the application starts.
+    Its tables are needed to build what its consumer needs. So it is made first, and takes its seat before it starts.
     """
 
-    isolation_level: IsolationLevel
-    log_check: LogCheck
-    dispatcher: Dispatcher
-    lease: Lease
-    drain_seconds: float
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._seat: Seat | None = None
+
+    def take(self, seat: Seat) -> None:
+        """Deliver by these parts: once, before the start."""
+        if self._seat is not None:
+            raise RuntimeError("the application has its seat already")
+        self._seat = seat
+
+    @property
+    def seat(self) -> Seat:
+        """What its consumer needs of the pipeline."""
+        if self._seat is None:
+            raise RuntimeError("the application has no seat yet")
+        return self._seat
 
     def _new_transport(self) -> DeliveryTransport:
         return DeliveryTransport(self.conf.broker_consumer, self)
@@ -310,13 +322,13 @@ class DeliveryApp(faust.App):
     async def learn_partitions(self, count: int) -> None:
         """See `expansion.TopicClients`."""
         if self._consumer is not None:
-            topics = [self.dispatcher.topic, *self.tables.changelog_topics]
+            topics = [self.seat.dispatcher.topic, *self.tables.changelog_topics]
             await self.delivery_consumer.learn_partitions(topics, count)
 
     def learn_topic_id(self, topic_id: str | None) -> None:
         """See `expansion.TopicClients`."""
         # Without a partition there is nothing to open again: this worker would rejoin at every check.
-        if self._consumer is not None and self.dispatcher.assigned and self.log_check.is_another(topic_id):
+        if self._consumer is not None and self.seat.dispatcher.assigned and self.seat.log_check.is_another(topic_id):
             self.delivery_consumer.rejoin()
 
     @property
@@ -344,9 +356,9 @@ class DeliveryApp(faust.App):
             if self._consumer is not None:
                 self._consumer.stop_flow()
                 self.flow_control.suspend()
-                await self.delivery_consumer.give_back(set(self.dispatcher.assigned))
+                await self.delivery_consumer.give_back(set(self.seat.dispatcher.assigned))
         finally:
-            await self.log_check.close()
+            await self.seat.log_check.close()
             # Even after an error: without its own part Faust would wait indefinitely.
             await super().on_stop()
 

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from aiokafka import TopicPartition
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
@@ -37,13 +38,23 @@ LEAVE_SECONDS = 5.0
 """How long a stop waits for the group; a worker that has not left it counts as dead after the session timeout."""
 
 
-class Seat(Protocol):
-    """What the thread needs of the application (consumer.py)."""
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """What Faust's parts need of the pipeline.
 
+    Attributes:
+        dispatcher: of the partitions that are assigned to this worker.
+        log_check: holds committed offsets against the log.
+        lease: renewed by heartbeats.
+        isolation_level: of the source topic.
+        drain_seconds: how long requests under way may take to end before a partition is given back.
+    """
+
+    dispatcher: Dispatcher
+    log_check: LogCheck
     lease: Lease
     isolation_level: IsolationLevel
-    log_check: LogCheck
-    dispatcher: Dispatcher
+    drain_seconds: float
 
 
 class DeliveryConsumerThread(PermittedConsumerThread):
@@ -60,7 +71,7 @@ class DeliveryConsumerThread(PermittedConsumerThread):
 
     @property
     def _seat(self) -> Seat:
-        return cast("Seat", self.app)
+        return cast("Seat", cast("Any", self.app).seat)
 
     async def on_start(self) -> None:
         """Start, and observe every heartbeat; the first one follows the subscription to topics."""

@@ -17,7 +17,7 @@ from pipeline.kafka.log_reader import LogReader
 from pipeline.observability.strays import LOOK_SECONDS as STRAYS_SECONDS
 from pipeline.observability.strays import Strays
 from pipeline.runtime.membership import CHECK_SECONDS, Ownership
-from pipeline.subscriptions.registry import Registry
+from pipeline.subscriptions.registry import OnChange, Registry
 
 TOKEN_SWEEP_SECONDS: Final = 600.0
 
@@ -29,6 +29,7 @@ class Engine(Service):
         transport: the HTTP client.
         permitted: asks receivers over it.
         registry: the subscriptions.
+        on_change: told of every change of one.
         log_reader: reads the source topic again for lanes that are behind.
         tokens: access tokens.
         dead_letters: None without a dead-letter topic.
@@ -45,6 +46,7 @@ class Engine(Service):
         transport: Transport,
         permitted: Permitted,
         registry: Registry,
+        on_change: OnChange,
         log_reader: LogReader,
         tokens: TokenCache,
         dead_letters: KafkaDeadLetterWriter | None,
@@ -60,6 +62,7 @@ class Engine(Service):
         self._transport = transport
         self._permitted = permitted
         self._registry = registry
+        self._on_change = on_change
         self._log_reader = log_reader
         self._tokens = tokens
         self._dead_letters = dead_letters
@@ -78,7 +81,7 @@ class Engine(Service):
         if self._dead_letters is not None:
             closing.push_async_callback(self._dead_letters.close)
         closing.push_async_callback(self._tokens.close)
-        await self._registry.start()
+        await self._registry.start(self._on_change)
         closing.push_async_callback(self._registry.stop)
         await self._log_reader.start()
         closing.push_async_callback(self._log_reader.close)

@@ -28,6 +28,10 @@ OnChange = Callable[[str, Subscription | None], None]
 """(id, its newest revision; None if it was deleted)."""
 
 
+def _unheard(_id: str, _subscription: Subscription | None) -> None:
+    """Of a registry that is only read."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
     """A record of the topic, and the subscription made from it."""
@@ -44,7 +48,6 @@ class Registry:
         topic: `<app>.subscriptions`, one partition.
         box: decrypts the secrets.
         definition: supplies the values that subscriptions leave out.
-        on_change: called for every change from the first record on, in log order for each subscription; must not raise.
         clock: for the pauses between attempts.
     """
 
@@ -54,14 +57,13 @@ class Registry:
         topic: str,
         box: SecretBox,
         definition: Definition,
-        on_change: OnChange,
         *,
         clock: Clock | None = None,
     ) -> None:
         self._tail = Tail(connection, topic, self._take, clock or SystemClock())
         self._reader = RecordReader(box, definition, self._keep)
         self._box = box
-        self._on_change = on_change
+        self._on_change: OnChange = _unheard
         self._entries: dict[str, _Entry] = {}
         self._is_stopped = False
         self._ids: tuple[str, ...] | None = None  # sorted once, until an id is added or removed
@@ -76,8 +78,14 @@ class Registry:
         """The current problem with the topic or its broker, a sentence; None if there is none."""
         return self._tail.last_error
 
-    async def start(self) -> None:
-        """Start following the topic in the background."""
+    async def start(self, on_change: OnChange = _unheard) -> None:
+        """Start following the topic in the background.
+
+        Args:
+            on_change: called for every change from the first record on, in log order for each subscription; must not
+                raise.
+        """
+        self._on_change = on_change
         await self._tail.start()
 
     async def stop(self) -> None:

@@ -27,7 +27,7 @@ async def opened_registry(settings: Settings, definition: Definition) -> AsyncIt
     connection, topic = definition.source.connection, subscriptions_topic(settings.app)
     # A registry waits for a missing topic indefinitely, as a worker must; a command reports it at once.
     await count_partitions(connection, topic)
-    registry = Registry(connection, topic, _box(settings), definition, lambda _id, _subscription: None)
+    registry = Registry(connection, topic, _box(settings), definition)
     await registry.start()
     try:
         await _read(registry, topic)

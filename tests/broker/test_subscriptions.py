@@ -65,11 +65,9 @@ class Cluster:
         definition = Definition("orders", Source(self.connection, "events"))
         box = SecretBox(keys or (KEY,))
         changes: list[tuple[str, Subscription | None]] = []
-        registry = Registry(
-            self.connection, self.topic, box, definition, lambda name, found: changes.append((name, found))
-        )
+        registry = Registry(self.connection, self.topic, box, definition)
         store = SubscriptionStore(registry, self.connection, self.topic, box, definition)
-        await registry.start()
+        await registry.start(lambda name, found: changes.append((name, found)))
         await store.open()
         try:
             yield Worker(registry, store, changes)

@@ -338,7 +338,7 @@ async def cluster(
     connection = broker.connection
     box = SecretBox([key])
     async with AsyncExitStack() as stack:
-        registry = Registry(connection, f"{app}.subscriptions", box, definition, lambda _id, _subscription: None)
+        registry = Registry(connection, f"{app}.subscriptions", box, definition)
         await registry.start()
         stack.push_async_callback(registry.stop)
         await registry.ready()

@@ -55,7 +55,7 @@ class Sending:
 
 
 def sending(app: DeliveryApp) -> Sending:
-    authorized = cast("Authorized", app.dispatcher.deliver.send)
+    authorized = cast("Authorized", app.seat.dispatcher.deliver.send)
     permitted = cast("Permitted", authorized.callback)
     return Sending(authorized, cast("Callback", permitted._receiver)._transport)
 
@@ -73,7 +73,7 @@ def test_nothing_is_written_to_a_receiver_without_the_lease(app: DeliveryApp) ->
                 with pytest.raises(LeaseEndedError):
                     await found.authorized(subscription, event, 1)
                 assert receiver.requests == []
-                app.lease.renew(app.lease.now())
+                app.seat.lease.renew(app.seat.lease.now())
                 assert await found.authorized(subscription, event, 1) == Delivered(200)
         finally:
             await found.transport.close()
@@ -82,20 +82,20 @@ def test_nothing_is_written_to_a_receiver_without_the_lease(app: DeliveryApp) ->
 
 
 def test_the_lease_ends_before_the_session_does(app: DeliveryApp) -> None:
-    now = app.lease.now()
+    now = app.seat.lease.now()
     assert app.conf.broker_session_timeout == SESSION_SECONDS
-    app.lease.renew(now - SESSION_SECONDS)
-    assert not app.lease.is_held
-    app.lease.renew(now - 2 * app.conf.broker_heartbeat_interval)
-    assert app.lease.is_held, "one heartbeat may be late"
+    app.seat.lease.renew(now - SESSION_SECONDS)
+    assert not app.seat.lease.is_held
+    app.seat.lease.renew(now - 2 * app.conf.broker_heartbeat_interval)
+    assert app.seat.lease.is_held, "one heartbeat may be late"
 
 
 def test_everything_that_sends_goes_by_the_lease_that_heartbeats_renew(app: DeliveryApp) -> None:
-    assert app.dispatcher.deliver.lease is app.lease
+    assert app.seat.dispatcher.deliver.lease is app.seat.lease
 
 
 def test_a_partition_that_is_closed_takes_its_tokens_with_it(app: DeliveryApp) -> None:
-    assert app.dispatcher._on_closed == sending(app).authorized.tokens.release
+    assert app.seat.dispatcher._on_closed == sending(app).authorized.tokens.release
 
 
 def test_what_a_group_sees_last_grows_last(app: DeliveryApp, settings: Settings) -> None:

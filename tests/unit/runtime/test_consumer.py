@@ -16,6 +16,8 @@ from pipeline.core.lease import Lease
 from pipeline.core.model import Event
 from pipeline.runtime import consumer_thread
 from pipeline.runtime.consumer import DeliveryApp
+from pipeline.runtime.consumer_thread import Seat
+from pipeline.runtime.log_check import LogCheck
 from pipeline.runtime.permitted_consumer import PermittedConsumerThread
 
 TOPIC = "events"
@@ -38,9 +40,8 @@ class Handing:
 def app(tmp_path: Path) -> DeliveryApp:
     """Nothing of it is started."""
     made = DeliveryApp("intake", broker="kafka://127.0.0.1:1", store="memory://", datadir=tmp_path)
-    made.dispatcher = cast("Dispatcher", Handing())
-    made.lease = Lease(15.0)
-    made.drain_seconds = 1.0
+    check = cast("LogCheck", SimpleNamespace(is_another=lambda topic_id: topic_id == "new"))
+    made.take(Seat(cast("Dispatcher", Handing()), check, Lease(15.0), "read_committed", drain_seconds=1.0))
     return made
 
 
@@ -145,8 +146,7 @@ async def test_only_who_has_partitions_joins_again_because_the_topic_is_another(
     app: DeliveryApp, consumer: Any, assigned: frozenset[int], rejoins: int
 ) -> None:
     """Nothing is compared where there is no partition: such a worker would join again and again."""
-    app.dispatcher.assigned = assigned
-    app.log_check = cast("Any", SimpleNamespace(is_another=lambda topic_id: topic_id == "new"))
+    app.seat.dispatcher.assigned = assigned
     joined: list[object] = []
     consumer.rejoin = lambda: joined.append(consumer)
     app.learn_topic_id("old")
@@ -179,4 +179,4 @@ async def test_a_batch_of_an_earlier_generation_is_not_handed_over(app: Delivery
     app.consumer_generation_id = 3
     async for _ in agent.fun(Batches(batch(2, 0), batch(3, 1))):
         pass
-    assert cast("Handing", app.dispatcher).handed == [(1, [])]
+    assert cast("Handing", app.seat.dispatcher).handed == [(1, [])]

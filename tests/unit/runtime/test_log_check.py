@@ -197,10 +197,12 @@ async def test_all_partitions_are_read_from_where_they_are_opened_also_from_a_co
     brokers = Brokers(p0=LogBounds(0, 9, "a"), p1=LogBounds(2, 9, "a"), p2=LogBounds(0, 9, "a"))
     consumer = cast("Any", object.__new__(DeliveryConsumer))
     consumer.app = SimpleNamespace(
-        log_check=check_of(brokers)[0],
         expect_rows=lambda count: note("rows", count),
-        dispatcher=SimpleNamespace(
-            topic="events", open=lambda places, _logs: note("open", places), prefixes=lambda: {2: 7}
+        seat=SimpleNamespace(
+            log_check=check_of(brokers)[0],
+            dispatcher=SimpleNamespace(
+                topic="events", open=lambda places, _logs: note("open", places), prefixes=lambda: {2: 7}
+            ),
         ),
     )
     consumer._thread = SimpleNamespace(committed=committed)
