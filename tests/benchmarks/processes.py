@@ -58,6 +58,11 @@ class Child:
         """The end of its log."""
         return "\n".join(self._log.read_text("utf-8", errors="replace").splitlines()[-TAIL_LINES:])
 
+    async def kill(self) -> None:
+        """Kill it, as a crash would."""
+        self._process.kill()
+        await self._process.wait()
+
     async def stop(self) -> None:
         """Ask it to end, and wait until it has.
 

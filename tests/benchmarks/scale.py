@@ -17,6 +17,7 @@ class Scale:
         isolated_seconds: how long a steady load lasts for them.
         waiting: how many events wait for one receiver, at each of the two looks at the memory.
         waiting_per_second: how fast they are produced.
+        crashed_events: in the topic when a worker is killed in the middle of them.
     """
 
     pairs: int
@@ -28,6 +29,7 @@ class Scale:
     isolated_seconds: float
     waiting: tuple[int, int]
     waiting_per_second: float
+    crashed_events: int
 
 
 FULL = Scale(
@@ -40,6 +42,7 @@ FULL = Scale(
     isolated_seconds=10.0,
     waiting=(100_000, 1_000_000),
     waiting_per_second=10_000.0,
+    crashed_events=20_000,
 )
 
 QUICK = Scale(
@@ -52,4 +55,5 @@ QUICK = Scale(
     isolated_seconds=4.0,
     waiting=(10_000, 50_000),
     waiting_per_second=5_000.0,
+    crashed_events=6_000,
 )

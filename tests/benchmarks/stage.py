@@ -117,6 +117,12 @@ class Stage:
     async def worker(self, topic: str, receiver: Receiver, pipeline: Pipeline | None = None) -> AsyncIterator[Child]:
         """One worker, from the beginning of *topic* to *receiver*."""
         pipeline = pipeline or Pipeline()
+        await self.prepare(topic, receiver, pipeline)
+        async with self.start(pipeline) as child:
+            yield child
+
+    async def prepare(self, topic: str, receiver: Receiver, pipeline: Pipeline) -> None:
+        """Make what workers of *pipeline* need to deliver *topic* to *receiver*."""
         app = pipeline.app
         await asyncio.gather(
             self._topic(f"{app}.subscriptions", 1, COMPACTED),
@@ -126,20 +132,26 @@ class Stage:
         urls = dict.fromkeys(pipeline.subscriptions, receiver.url) | dict(pipeline.elsewhere)
         records = [_subscription(number, url) for number, url in urls.items()]
         await self.broker.produce(f"{app}.subscriptions", *records)
-        definition = self._folder / f"{app}.json"
-        definition.write_text(json.dumps(_definition(self.broker.bootstrap, topic, pipeline)), "utf-8")
+        self._definition_of(pipeline).write_text(
+            json.dumps(_definition(self.broker.bootstrap, topic, pipeline)), "utf-8"
+        )
+
+    def _definition_of(self, pipeline: Pipeline) -> Path:
+        return self._folder / f"{pipeline.app}.json"
+
+    def start(self, pipeline: Pipeline) -> AbstractAsyncContextManager[Child]:
+        """One more worker of *pipeline*, which is prepared."""
         environment = {
-            "WEBHOOKS_API": str(definition),
-            "WEBHOOKS_APP": app,
+            "WEBHOOKS_API": str(self._definition_of(pipeline)),
+            "WEBHOOKS_APP": pipeline.app,
             "WEBHOOKS_SECRET_KEYS": Fernet.generate_key().decode(),
             "WEBHOOKS_ALLOW_PRIVATE_NETWORKS": "127.0.0.0/8",
-            "WEBHOOKS_DATA_DIR": str(self._folder / app),
+            "WEBHOOKS_DATA_DIR": str(self._folder / pipeline.app),
             "WEBHOOKS_WEB_PORT": str(_free_port()),
             **pipeline.settings,
         }
         module = "tests.benchmarks.worker_process"
-        async with running(module, "worker", log=self._log("worker"), environment=environment) as child:
-            yield child
+        return running(module, "worker", log=self._log("worker"), environment=environment)
 
 
 def _free_port() -> int:
