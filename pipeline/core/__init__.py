@@ -9,7 +9,7 @@ ports                        what a lane asks of its partition, a partition of i
 
 The way of one event:
 
-window                       what may be committed of one partition
+window, ahead                what may be committed of one partition; what is settled beyond that
 lane, lane_state             a subscription in one partition; its states
 lane_events                  where a lane's events are, of these parts:
 lane_queue, queue_memory       in memory; what the queues of a worker take

@@ -210,8 +210,13 @@ class Dispatcher:
         return {
             number: entry.partition.window.committable
             for number, entry in self._open.items()
-            if entry.partition.window.committable != entry.partition.committed
+            if entry.partition.window.committable != entry.partition.committed or entry.partition.window.has_news
         }
+
+    def ahead_of(self, number: int, offset: int) -> int:
+        """What is settled beyond an *offset* of `prefixes`, as bits (ahead.py): it is committed with it."""
+        entry = self._open.get(number)
+        return 0 if entry is None else entry.partition.window.ahead_of(offset)
 
     def committed(self, offsets: Mapping[int, int]) -> None:
         """The broker has confirmed these."""
@@ -254,7 +259,7 @@ class Dispatcher:
             if opened is None:
                 return
             rows, found = opened
-            partition = Partition(number, position, self, rows)
+            partition = Partition(number, position, self, rows, 0 if log is None else log.ahead)
             self._open[number] = _Open(partition, rows)
             if log is not None and log.broken is not None:
                 self.telemetry.log_broken(number, log.broken)

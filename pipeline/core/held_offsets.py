@@ -46,6 +46,12 @@ class HeldOffsets:
         self._window.add(offset)
         self._offsets[offset] = None
 
+    def settle(self, offset: int) -> None:
+        """The event at *offset* is done: the window need not hold it any more, if it does."""
+        if offset in self._offsets:
+            del self._offsets[offset]
+            self._home.settle(offset)
+
     def let_go(self, offset: int) -> None:
         """The window need not hold *offset* any more, if it does."""
         if offset in self._offsets:

@@ -138,6 +138,19 @@ class Lane:
             self._start_runner()
 
     @property
+    def trusts_notes(self) -> bool:
+        """Whether what the former owner has noted as settled is so. A row knows better, as does a command to come."""
+        progress, subscription = self.events.progress, self.subscription
+        awaits_command = subscription is not None and progress.revision < subscription.revision
+        return progress.row is None and not awaits_command
+
+    def pass_over(self, offset: int) -> None:
+        """The former owner has settled an event of the stream."""
+        self.events.progress.settle(offset)
+        # It is still in the log: if the lane leaves the stream before it, it is read there, and nobody counted it.
+        self.events.unread.forget(offset + 1)
+
+    @property
     def wants_to_read(self) -> bool:
         """Behind, due, and with room."""
         return (

@@ -133,7 +133,7 @@ class LaneEvents:
     def settle(self, offset: int) -> None:
         """The event in flight at *offset* is done."""
         del self.in_flight[offset]
-        self.held.let_go(offset)
+        self.held.settle(offset)
         self.progress.settle(offset)
 
     def claimed(self, offset: int) -> None:

@@ -53,6 +53,7 @@ class LogBounds:
         topic_id: of the topic it belongs to, None where no broker tells.
         former_id: of the topic that was last committed to, None if nobody noted it. For rows that name no topic.
         broken: what had become of the committed offset. Who opens the partition tells of it: not all who try do.
+        ahead: what is settled beyond the committed offset, as bits (ahead.py).
     """
 
     begin: int
@@ -60,6 +61,7 @@ class LogBounds:
     topic_id: str | None = None
     former_id: str | None = None
     broken: Break | None = None
+    ahead: int = 0
 
     @classmethod
     def unseen(cls, topic_id: str | None) -> Self:

@@ -43,11 +43,12 @@ class Partition:
         position: where the stream begins: the committed offset, or the beginning of a new partition.
         worker: what all partitions share.
         rows: the store of its cursor rows.
+        ahead: what the former owner has settled from *position* on, as bits (ahead.py).
     """
 
-    def __init__(self, number: int, position: int, worker: PartitionServices, rows: Rows) -> None:
+    def __init__(self, number: int, position: int, worker: PartitionServices, rows: Rows, ahead: int = 0) -> None:
         self.number = number
-        self.window = Window(position)
+        self.window = Window(position, ahead)
         self.lanes: dict[bytes, Lane] = {}
         self.committed: int | None = None
         self.is_draining = False
@@ -71,13 +72,16 @@ class Partition:
             events = [event for event in events if event.offset >= first]
             if not events:
                 return
-        lanes = self.lanes
+        lanes, noted_to = self.lanes, self.window.noted_to
         for event in events:
             key = event.key or b""
             lane = lanes.get(key)
             if lane is None:
                 lane = self.reconciler.new_lane(key, event.offset)
-            lane.offer(event)
+            if event.offset < noted_to and self.window.is_noted(event.offset) and lane.trusts_notes:
+                lane.pass_over(event.offset)
+            else:
+                lane.offer(event)
         # Last, for a lane that leaves the stream in the middle of a batch reads on from `dispatched`.
         self.progressed_at = self._worker.clock.now()
         self.window.advance(events[-1].offset + 1, steady_now())
@@ -96,9 +100,17 @@ class Partition:
         """The offset after the last one that was dispatched."""
         return self.window.dispatched
 
-    def let_go(self, offset: int) -> None:
+    def settle(self, offset: int) -> None:
         """See `ports.Home`."""
         self.window.settle(offset)
+        self._ease()
+
+    def let_go(self, offset: int) -> None:
+        """See `ports.Home`."""
+        self.window.let_go(offset)
+        self._ease()
+
+    def _ease(self) -> None:
         if self.is_paused and 2 * len(self.window) <= PRESSURE_EVENTS:
             self.is_paused = False
             self._worker.resume(self.number)
@@ -201,7 +213,9 @@ class Partition:
             return
         self.end_holding(steady_now())
         self.reconciler.keep_time(self._worker.clock.now())
-        self.rows.refresh(self.committed)
+        # A row has to outlive the former owner's note, which knows of no replay.
+        is_past_note = self.committed is not None and self.committed >= self.window.noted_to
+        self.rows.refresh(self.committed if is_past_note else None)
 
     def end_holding(self, now: float) -> None:
         """Whoever has held an event in the window for too long goes behind."""

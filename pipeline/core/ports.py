@@ -89,8 +89,12 @@ class Home(Protocol):
         """Lanes add the offsets that it has to hold."""
         ...
 
+    def settle(self, offset: int) -> None:
+        """The event at the offset is done, and the window held it."""
+        ...
+
     def let_go(self, offset: int) -> None:
-        """The window need not hold the offset any more."""
+        """A durable row keeps the event at the offset: the window need not hold it any more."""
         ...
 
     def wants_events(self, key: bytes) -> None:

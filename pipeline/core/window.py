@@ -6,9 +6,14 @@
 
 Only unsettled offsets are kept. What is settled at sight never enters, so a lane with a million events behind its
 cursor costs nothing here. Lanes add to a window (held_offsets.py); `Partition` does the rest.
+
+An offset leaves the window settled, or let go because a durable cursor row keeps its event. Those that are settled
+while one before them is not are noted with the commit (ahead.py), and the next owner does not send them again.
 """
 
 from collections import deque
+
+from pipeline.core.ahead import REACH
 
 
 class Window:
@@ -16,21 +21,32 @@ class Window:
 
     Args:
         start: the offset at which the partition was opened.
+        ahead: the former owner's note of what is settled from there on.
+
+    Attributes:
+        dispatched: the offset after the last one that was dispatched.
+        noted_to: what the former owner has noted lies before this offset.
+        has_news: the note would say more than the last one that was asked for.
     """
 
-    __slots__ = ("_batches", "_settled", "_unsettled", "dispatched")
+    __slots__ = ("_ahead", "_batches", "_origin", "_passed", "_unsettled", "dispatched", "has_news", "noted_to")
 
-    def __init__(self, start: int) -> None:
+    def __init__(self, start: int, ahead: int = 0) -> None:
         self.dispatched = start
+        self.noted_to = start + ahead.bit_length()
+        self.has_news = False
         self._unsettled: deque[int] = deque()
-        # Offsets that are settled but stand behind an unsettled one; they leave with it.
-        self._settled: set[int] = set()
+        # Offsets that have left but stand behind an unsettled one, which takes them along when it leaves.
+        self._passed: set[int] = set()
+        # Those of them that are settled, as bits: bit n stands for the offset `_origin + n`.
+        self._origin = start
+        self._ahead = ahead
         # (end of batch, when it came): tells the age of any offset without a time stamp per event.
         self._batches: deque[tuple[int, float]] = deque()
 
     def __len__(self) -> int:
         """How many offsets are not settled."""
-        return len(self._unsettled) - len(self._settled)
+        return len(self._unsettled) - len(self._passed)
 
     @property
     def committable(self) -> int:
@@ -57,14 +73,39 @@ class Window:
 
     def settle(self, offset: int) -> None:
         """The offset is settled: once, and only one that was added."""
+        if offset - self._origin >= REACH:
+            self._forget_passed()
+        place = offset - self._origin
+        if place < REACH and offset != self._unsettled[0]:
+            self._ahead |= 1 << place
+            self.has_news = True
+        self.let_go(offset)
+
+    def let_go(self, offset: int) -> None:
+        """The offset leaves, settled or kept by a cursor row: once, and only one that was added."""
         unsettled = self._unsettled
         if unsettled[0] != offset:
-            self._settled.add(offset)
+            self._passed.add(offset)
             return
         unsettled.popleft()
-        settled = self._settled
-        while settled and unsettled[0] in settled:
-            settled.remove(unsettled.popleft())
+        passed = self._passed
+        while passed and unsettled[0] in passed:
+            passed.remove(unsettled.popleft())
+
+    def _forget_passed(self) -> None:
+        head = self.committable
+        self._ahead >>= head - self._origin
+        self._origin = head
+
+    def ahead_of(self, offset: int) -> int:
+        """What is settled from *offset* on, which was committable a moment ago, as bits."""
+        self._forget_passed()
+        self.has_news = False
+        return self._ahead << (self._origin - offset)
+
+    def is_noted(self, offset: int) -> bool:
+        """Whether the former owner has settled an offset, before `noted_to`, that was not dispatched yet."""
+        return bool(self._ahead >> (offset - self._origin) & 1)
 
     def oldest_since(self) -> float | None:
         """When the oldest unsettled offset was dispatched; None for an empty window."""

@@ -217,7 +217,7 @@ class DeliveryConsumer(driver.Consumer):
             topic = self._dispatcher.topic
             ours = self._source_partitions(self.assignment())
             offsets = {TP(topic, number): offset for number, offset in prefixes.items() if number in ours}
-            if offsets and await self._commit(offsets):
+            if offsets and await self._delivery_thread.commit_noted(offsets):
                 self._dispatcher.committed({tp.partition: offset for tp, offset in offsets.items()})
                 self.app.tables.on_commit(offsets)
                 self.app.monitor.on_tp_commit(offsets)

@@ -8,7 +8,12 @@ from functools import partial
 from typing import Any, cast
 
 from aiokafka import TopicPartition
-from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import (
+    InvalidCommitOffsetSizeError,
+    NoOffsetForPartitionError,
+    OffsetMetadataTooLargeError,
+    OffsetOutOfRangeError,
+)
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -26,7 +31,7 @@ from pipeline.kafka.internals import (
 )
 from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.topics import IsolationLevel
-from pipeline.runtime.log_check import Committed, LogCheck
+from pipeline.runtime.log_check import Committed, LogCheck, without_settled
 from pipeline.runtime.permitted_consumer import PermittedConsumerThread
 
 logger = logging.getLogger(__name__)
@@ -68,6 +73,7 @@ class DeliveryConsumerThread(PermittedConsumerThread):
         self._out_of_range: dict[int, int] = {}
         self._one_fetch = asyncio.Lock()
         self._unclaimed: dict[TP, int] = {}
+        self._is_settled_refused = False
 
     @property
     def _seat(self) -> Seat:
@@ -85,14 +91,38 @@ class DeliveryConsumerThread(PermittedConsumerThread):
         consumer.commit = partial(self._commit_with_notes, consumer.commit)
         return consumer
 
+    def commit_noted(self, offsets: Mapping[TP, int]) -> Awaitable[bool]:
+        """Commit offsets of the source topic, each with the topic's id and a note of what is settled beyond it."""
+        dispatcher, check = self._seat.dispatcher, self._seat.log_check
+        noted = {
+            tp: OffsetAndMetadata(offset, check.note(tp.partition, offset, dispatcher.ahead_of(tp.partition, offset)))
+            for tp, offset in offsets.items()
+        }
+        # Faust takes each of them for an offset, and adds metadata of its own: none.
+        return self.commit(cast("Mapping[TP, int]", noted))
+
     async def _commit_with_notes(
         self, commit: Callable[[Mapping[TP, OffsetAndMetadata]], Awaitable[None]], offsets: Mapping[TP, Any]
     ) -> None:
-        """Store the id of the topic with each offset of the source topic, which Faust can't do."""
-        app = self._seat
-        topic, check = app.dispatcher.topic, app.log_check
-        notes = {tp: check.note(tp.partition) if tp.topic == topic else "" for tp in offsets}
-        await commit({tp: OffsetAndMetadata(offsets[tp].offset, note) for tp, note in notes.items()})
+        """Commit what `commit_noted` was given; without the notes if the broker refuses them."""
+        given = {tp: each.offset for tp, each in offsets.items()}
+        noted = {
+            tp: each if isinstance(each, OffsetAndMetadata) else OffsetAndMetadata(each, "")
+            for tp, each in given.items()
+        }
+        if not self._is_settled_refused:
+            try:
+                await commit(noted)
+            except (OffsetMetadataTooLargeError, InvalidCommitOffsetSizeError) as error:
+                self._is_settled_refused = True
+                logger.warning(
+                    "offsets are committed without a note of what is settled beyond them, and more is repeated after a "
+                    "crash: the broker takes no metadata of that size (offset.metadata.max.bytes): %r",
+                    error,
+                )
+            else:
+                return
+        await commit({tp: each._replace(metadata=without_settled(each.metadata)) for tp, each in noted.items()})
 
     async def committed(self, topic: str, numbers: Iterable[int]) -> dict[int, Committed]:
         """What the group has committed for these partitions."""

@@ -2,6 +2,12 @@
 
 A committed offset does not identify its topic, so the topic's id is stored in the metadata of the commit, and also in
 each cursor row (kafka/cursors.py). core/log_bounds.py decides what follows from a difference.
+
+The same metadata says what is settled beyond the offset (core/ahead.py). Workers of before that note know `topic-id=`
+at the beginning alone; with the note before it they take the id for unknown, and the note for none:
+
+    topic-id=5u7...
+    settled=1:40:eAGTAgAAGwAb;topic-id=5u7...
 """
 
 import asyncio
@@ -12,15 +18,22 @@ from typing import Final, Protocol, Self
 
 from aiokafka.errors import KafkaError
 
-from pipeline.core.log_bounds import Break, LogBounds, find_break
+from pipeline.core.ahead import pack, unpack
+from pipeline.core.log_bounds import LARGEST_OFFSET, Break, LogBounds, find_break
 from pipeline.observability.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
 LAST_LOOK_SECONDS: Final = 3.0
 """How long the last commit waits for the brokers to tell of the log; part of `consumer.COMMIT_SECONDS`."""
-NOTE: Final = "topic-id="
-"""The prefix of a commit's metadata."""
+TOPIC_ID: Final = "topic-id="
+SETTLED: Final = "settled="
+"""What the fields of a commit's metadata begin with; a semicolon stands between them."""
+
+
+def without_settled(metadata: str) -> str:
+    """The metadata of a commit that says nothing of what is settled beyond its offset."""
+    return metadata.partition(";")[2] if metadata.startswith(SETTLED) else metadata
 
 
 class SourceLog(Protocol):
@@ -41,16 +54,28 @@ class SourceLog(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """The group's commit for a partition; *offset* is None if there is none."""
+    """The group's commit for a partition.
+
+    Attributes:
+        offset: None if there is none.
+        topic_id: of the topic, None if it is not known.
+        settled: the note of what is settled beyond the offset, None if there is none.
+    """
 
     offset: int | None
     topic_id: str | None = None
+    settled: str | None = None
 
     @classmethod
     def read(cls, offset: int, metadata: str | None) -> Self:
         """From an answer of the group's coordinator, where -1 means none."""
-        noted = metadata.removeprefix(NOTE) if metadata and metadata.startswith(NOTE) else None
-        return cls(None if offset < 0 else offset, noted)
+        topic_id = settled = None
+        for field in (metadata or "").split(";"):
+            if field.startswith(TOPIC_ID):
+                topic_id = field.removeprefix(TOPIC_ID)
+            elif field.startswith(SETTLED):
+                settled = field.removeprefix(SETTLED)
+        return cls(None if offset < 0 else offset, topic_id, settled)
 
 
 class LogCheck:
@@ -70,10 +95,16 @@ class LogCheck:
         self._suspect: set[int] = set()
         self._is_another = False
 
-    def note(self, number: int) -> str:
-        """The metadata to commit with an offset of a partition."""
+    def note(self, number: int, offset: int = 0, ahead: int = 0) -> str:
+        """The metadata to commit with an *offset* of a partition, *ahead* of which so much is settled (core/ahead.py).
+
+        Without the topic's id nobody could tell if the events ahead are those of another topic of that name.
+        """
         log = self._logs.get(number)
-        return "" if log is None or log.topic_id is None else f"{NOTE}{log.topic_id}"
+        if log is None or log.topic_id is None:
+            return ""
+        topic_id = f"{TOPIC_ID}{log.topic_id}"
+        return f"{SETTLED}{pack(offset, ahead)};{topic_id}" if ahead else topic_id
 
     async def begin(self, committed: Mapping[int, Committed]) -> tuple[dict[int, int], dict[int, LogBounds]]:
         """The offset at which to continue in each assigned partition, and the current logs."""
@@ -85,7 +116,8 @@ class LogCheck:
         for number, log in logs.items():
             place, former = committed[number], self._former.pop(number, None)
             found = None if place.offset is None else find_break(place.offset, place.topic_id, log)
-            self._logs[number] = replace(log, former_id=place.topic_id, broken=found)
+            ahead = 0 if found is not None else _settled_ahead(number, place, log)
+            self._logs[number] = replace(log, former_id=place.topic_id, broken=found, ahead=ahead)
             if place.offset is None:
                 places[number] = self._begin_without_place(number, log, former)
             else:
@@ -150,3 +182,28 @@ class LogCheck:
     async def close(self) -> None:
         """Disconnect."""
         await self._source.close()
+
+
+def _settled_ahead(number: int, place: Committed, log: LogBounds) -> int:
+    """What the former owner has settled beyond its last commit; nothing, if its note is not good for this log."""
+    if place.offset is None or place.settled is None:
+        return 0
+    ahead, problem = 0, None
+    try:
+        ahead = unpack(place.settled, place.offset)
+    except ValueError as error:
+        problem = str(error)
+    if place.topic_id is None or place.topic_id != log.topic_id:
+        problem = f"it is of the topic with the id {place.topic_id}, not {log.topic_id}"
+    elif not place.offset + ahead.bit_length() <= log.end < LARGEST_OFFSET:
+        problem = "the log is not known to reach so far"
+    if problem is None:
+        logger.info("partition %d: of the events from %d on %d are settled", number, place.offset, ahead.bit_count())
+        return ahead
+    logger.warning(
+        "partition %d: the note of what is settled beyond the offset %d is not used, and events may be repeated: %s",
+        number,
+        place.offset,
+        problem,
+    )
+    return 0

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from pipeline.core.ahead import unpack
 from pipeline.core.model import Status
+from pipeline.runtime.log_check import Committed
 from tests.support.brokers import TestBroker
 from tests.support.cluster import Cluster, cluster
-from tests.support.recorder import Call, Recorder, accept, answer
+from tests.support.recorder import Call, Recorder, accept, answer, hang
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -176,3 +179,28 @@ async def test_no_event_is_lost_when_faust_restarts_its_fetcher(
         for name in names:
             assert [call.body for call in recorder.of(name)] == [b"%d" % number for number in range(100)]
         assert await worker.terminate() == 0
+
+
+@pytest.mark.parametrize("qos", ["at-least-once", "auto"])
+async def test_what_was_settled_beyond_the_committed_offset_is_not_repeated_after_kill_9(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder, qos: str
+) -> None:
+    recorder.behaviours["slow"] = hang
+    settings = {"HOLD_SECONDS": "600"}
+    async with cluster(kafka, unique_name("crash"), tmp_path, qos=qos, settings=settings) as found:
+        await found.subscribe(recorder, "slow", "sub-1")
+        worker = await found.start_worker()
+        await found.until_ready(worker)
+        await found.produce([("slow", b""), *(("sub-1", b"%d" % number) for number in range(200))], partition=0)
+
+        async def all_is_noted() -> bool:
+            commit = (await kafka.commits(found.app, found.topic)).get(0)
+            read = Committed(None) if commit is None else Committed.read(commit.offset, commit.metadata)
+            return read.settled is not None and unpack(read.settled, read.offset or 0).bit_count() == 200
+
+        await eventually(all_is_noted, within_seconds=30, says=lambda: str(recorder.counts()))
+        await worker.kill()
+        await found.produce([("sub-1", b"last")], partition=0)
+        await found.until_ready(await found.start_worker())
+        await recorder.until(lambda: len(recorder.of("slow")) == 2 and len(recorder.of("sub-1")) == 201)
+        assert len(recorder.repeated()) == 1, "the one that was in flight"

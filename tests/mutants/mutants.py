@@ -15,6 +15,8 @@ FIRST_START: Final = "tests/broker/test_first_start.py::"
 LOG_BREAKS: Final = "tests/broker/test_log_breaks.py::"
 EXPANSION: Final = "tests/broker/test_growth.py::"
 CONSUMER: Final = "tests/unit/runtime/test_consumer.py::"
+CONSUMER_THREAD: Final = "tests/unit/runtime/test_consumer_thread.py::"
+LOG_CHECK: Final = "tests/unit/runtime/test_log_check.py::"
 MEMBERSHIP: Final = "tests/unit/runtime/test_membership.py::"
 PATCHES: Final = "tests/unit/test_patches.py::"
 SUBSCRIPTIONS: Final = "tests/broker/test_subscriptions.py::"
@@ -294,6 +296,36 @@ MUTANTS: Final = (
         was="            self._group.rows[SOURCE_KEY] = self.topic_id.encode()",
         becomes="            pass",
         tests=(f"{CURSORS}test_which_topic_was_delivered_is_noted_once_and_is_no_row",),
+    ),
+    Mutant(
+        "what was settled of a former topic is passed over in the one that has its name",
+        "pipeline/runtime/log_check.py",
+        was="    if place.topic_id is None or place.topic_id != log.topic_id:",
+        becomes="    if False:",
+        tests=(f"{LOG_CHECK}test_a_note_that_is_not_of_this_offset_and_log_is_not_used_and_that_is_said",),
+    ),
+    Mutant(
+        "what was settled counts although the place has lost its meaning",
+        "pipeline/runtime/log_check.py",
+        was="0 if found is not None else _settled_ahead(",
+        becomes="_settled_ahead(",
+        tests=(f"{LOG_CHECK}test_a_note_of_a_former_topic_or_of_a_place_that_has_lost_its_meaning_is_not_used",),
+    ),
+    Mutant(
+        "a note is applied to another offset than its own",
+        "pipeline/core/ahead.py",
+        was="if base != str(offset):",
+        becomes="if False:",
+        tests=(f"{LOG_CHECK}test_a_note_that_is_not_of_this_offset_and_log_is_not_used_and_that_is_said",),
+    ),
+    Mutant(
+        "a note that a broker refuses is committed again and again",
+        "pipeline/runtime/consumer_thread.py",
+        was="                self._is_settled_refused = True\n",
+        becomes="",
+        tests=(
+            f"{CONSUMER_THREAD}test_where_a_broker_takes_no_note_offsets_are_committed_without_and_that_is_said_once",
+        ),
     ),
     # ----------------------------------------------------------- runtime/membership.py
     Mutant(

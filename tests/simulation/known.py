@@ -20,6 +20,7 @@ from tests.simulation.actions import (
     Rows,
     Step,
     Stop,
+    Stream,
     TakeOver,
 )
 from tests.simulation.worker import Setting
@@ -93,7 +94,39 @@ LOG_AHEAD_OF_STREAM = Schedule(
     ),
 )
 SKIP_DURING_A_CLAIM = Schedule("a skip comes while an event is being claimed", (Arrive("aa"), Command("a", "skip")))
+NOTED = (Arrive("lbbb"), Answer(1, "ok"), Answer(1, "ok"), Answer(1, "ok"), Commit("done"))
+"""The first event is in flight, and the others are noted as settled with the commit."""
+REPLAYED_OVER_A_NOTE = Schedule(
+    "a replay goes back over what is noted as settled, and its owner dies when the row is durable",
+    (*NOTED, Replay("b", back=2), ALL_ROWS, Crash(), Stream(8), Stream(8)),
+)
+REPLAY_BY_TIME_OVER_A_NOTE = Schedule(
+    "a replay by time from what is noted as settled is heard of by the next owner alone",
+    (*NOTED, Replay("b", back=2, by_time=True, late=True), Crash(), Stream(8), Stream(8)),
+)
+CRASH_AFTER_A_REPLAY_OVER_A_NOTE = Schedule(
+    "a replay of what is noted as settled is carried out before the stream has come there, and its owner dies as well",
+    (
+        *NOTED,
+        Crash(),
+        Stream(1),
+        Stream(1),
+        Replay("b", back=2),
+        ALL_ROWS,
+        Command("b", "resume"),
+        NEXT_OK,
+        Commit("done"),
+        Checkpoint(),
+        ALL_ROWS,
+        Crash(),
+        Stream(8),
+        Stream(8),
+    ),
+)
 KNOWN = (
+    REPLAYED_OVER_A_NOTE,
+    REPLAY_BY_TIME_OVER_A_NOTE,
+    CRASH_AFTER_A_REPLAY_OVER_A_NOTE,
     RESUMED_WITH_OTHERS_IN_FLIGHT,
     ROW_DELETED_UNDER_A_HELD_PREFIX,
     LOG_AHEAD_OF_STREAM,

@@ -5,8 +5,9 @@ which.
 """
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from pipeline.core.ahead import unpack
 from pipeline.core.model import Cursor
 from pipeline.core.outcome import Delivered, Outcome, may_have_arrived
 from pipeline.core.subscription import Qos, ReplayOffset, ReplayTimestamp, Skip, Subscription
@@ -36,11 +37,16 @@ Place = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Events that a replay wants sent again: from *place* to *end*, by *revision* or a later one."""
+    """Events that a replay wants sent again: from *place* to *end*, by *revision* or a later one.
+
+    Attributes:
+        is_noted: a durable row has said that the replay was carried out; it may be gone by now.
+    """
 
     revision: int
     place: int
     end: int
+    is_noted: bool = False
 
 
 @dataclass(slots=True)
@@ -48,7 +54,7 @@ class Ledger:
     """What durable things there are, and what has happened.
 
     Attributes:
-        committed: the committed offset of the partition.
+        committed: the committed offset of the partition; *ahead*: what its note says is settled from there on, as bits.
         sent: the requests of each event, in order.
         settled: events that are delivered, confirmed as dead letters, or given up by a rule and counted.
         excused: events below this offset may be lost: commands, deletions, edits of the QoS.
@@ -68,6 +74,7 @@ class Ledger:
     log: SourceLog
     rows: RowTopic
     committed: int = 0
+    ahead: int = 0
     sent: dict[Place, list[Sent]] = field(default_factory=lambda: defaultdict(list))
     settled: set[Place] = field(default_factory=set)
     excused: dict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -119,15 +126,10 @@ class Ledger:
 
     def _observe_replay(self, name: str, subscription: Subscription | None) -> None:
         demand = self.replays.get(name)
-        row = self.rows.rows.get(name.encode())
         if subscription is None:
             self.replays.pop(name, None)
             return
-        if (
-            demand is not None
-            and subscription.revision > demand.revision
-            and (row is None or row.revision < demand.revision)
-        ):
+        if demand is not None and subscription.revision > demand.revision and not demand.is_noted:
             # Nobody has noted the replay yet, and the newer revision does not ask for one.
             del self.replays[name]
         match subscription.resume_from:
@@ -202,6 +204,9 @@ class Ledger:
         """Told before a row becomes durable: within a revision none goes back (I5), but for one event unclaimed."""
         old = self.rows.rows.get(key)
         name = key.decode()
+        demand = self.replays.get(name)
+        if demand is not None and row is not None and row.revision >= demand.revision:
+            self.replays[name] = replace(demand, is_noted=True)
         if old is None or row is None or row.revision != old.revision or row.next >= old.next:
             return
         between = [record for record in self.log.read(row.next, old.next - row.next) if record.key == key]
@@ -211,10 +216,25 @@ class Ledger:
         if name not in self.deleted and self.log.begin <= row.next:
             raise ViolationError(f"the row of {name} goes back from {old.next} to {row.next}")
 
+    def commit(self, offset: int, note: str) -> None:
+        """An offset becomes durable, with its note. Raises: ViolationError."""
+        if offset < self.committed:
+            raise ViolationError(f"the committed offset goes back to {offset} from {self.committed}")
+        self.committed, self.ahead = offset, unpack(note, offset)
+        for record in self.log.read(offset, self.ahead.bit_length()):
+            place = ((record.key or b"").decode(), record.offset)
+            if self._is_noted(record.offset) and place not in self.settled and not self.is_excused(place):
+                raise ViolationError(f"{place} is noted as settled with the offset {offset}, and is not")
+
+    def _is_noted(self, offset: int) -> bool:
+        return offset >= self.committed and bool(self.ahead >> (offset - self.committed) & 1)
+
     def would_be_sent_again(self, name: str, offset: int) -> bool:
         """Whether a worker that took over now would send the event."""
         row = self.rows.rows.get(name.encode())
-        return offset >= (self.committed if row is None else row.next)
+        if row is not None:
+            return offset >= row.next
+        return offset >= self.committed and not self._is_noted(offset)
 
     def check_nothing_is_lost(self) -> None:
         """I1 and I3: what isn't done would be found again if every worker died now."""

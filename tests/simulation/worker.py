@@ -1,14 +1,16 @@
 """A worker of the simulation: the real core over fakes. What it knows dies with it."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from pipeline.core.ahead import pack
 from pipeline.core.concurrency import Slots
 from pipeline.core.dead_letter import DeadLetterRecord
 from pipeline.core.delivery import Delivery
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lane import Lane
+from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Event
 from pipeline.core.observer import DropRule
 from pipeline.core.outcome import Outcome
@@ -191,7 +193,9 @@ class Worker:
         names = {name for name, _ in self.registry.read()}
         for name in sorted(names):
             self.ledger.observe(name, self.registry.get(name))
-        self._tasks.append(asyncio.get_running_loop().create_task(self.dispatcher.open({0: self.position})))
+        log = replace(LogBounds.unseen(None), ahead=self.ledger.ahead)
+        opening = self.dispatcher.open({0: self.position}, {0: log})
+        self._tasks.append(asyncio.get_running_loop().create_task(opening))
 
     def stop(self) -> None:
         """Begin a clean stop."""
@@ -263,9 +267,7 @@ class Worker:
 
     def commit(self, offsets: dict[int, int], *, is_heard: bool = True) -> None:
         if self.is_owner and 0 in offsets:
-            if offsets[0] < self.ledger.committed:
-                raise ViolationError(f"the committed offset goes back to {offsets[0]} from {self.ledger.committed}")
-            self.ledger.committed = offsets[0]
+            self.ledger.commit(offsets[0], pack(offsets[0], self.dispatcher.ahead_of(0, offsets[0])))
             if is_heard:
                 self.dispatcher.committed(offsets)
 

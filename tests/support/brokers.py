@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.errors import NoError, NotLeaderForPartitionError, for_code
 from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.cli.dev.embedded_broker import EmbeddedBroker
 from pipeline.config.kafka_security import Security, connection
@@ -155,6 +156,10 @@ class TestBroker:
 
     async def committed(self, group: str, topic: str) -> dict[int, int]:
         """The offsets that a consumer group has committed, by partition; one without an offset is left out."""
+        return {number: found.offset for number, found in (await self.commits(group, topic)).items()}
+
+    async def commits(self, group: str, topic: str) -> dict[int, OffsetAndMetadata]:
+        """The same with their metadata."""
         admin = AIOKafkaAdminClient(**self.connection.client_options())
         try:
             await admin.start()
@@ -163,7 +168,7 @@ class TestBroker:
             offsets = await admin.list_consumer_group_offsets(group, partitions=places)
         finally:
             await admin.close()
-        return {tp.partition: found.offset for tp, found in offsets.items() if found.offset >= 0}
+        return {tp.partition: found for tp, found in offsets.items() if found.offset >= 0}
 
     @asynccontextmanager
     async def _reader(self, topic: str, *, committed_only: bool = False) -> AsyncIterator[AIOKafkaConsumer]:

@@ -67,6 +67,7 @@ class Core:
         self.log: SourceLog = SourceLog() if before is None else before.log
         self.row_topic: RowTopic = RowTopic() if before is None else before.row_topic
         self.committed: int = 0 if before is None else before.committed
+        self.ahead: int = 0 if before is None else before.ahead
         self.registry: MemoryRegistry = MemoryRegistry(None if before is None else before.registry.changes)
         self.send = ScriptedSend()
         self.letters = RecordingDeadLetters()
@@ -130,7 +131,8 @@ class Core:
     async def open(self, log: LogBounds | None = None) -> "Core":
         """Take the partition, at the committed offset; with a *log*, rows are held against it."""
         self.registry.read()
-        await self.dispatcher.open({0: self.committed}, {} if log is None else {0: log})
+        bounds = replace(LogBounds.unseen(None) if log is None else log, ahead=self.ahead)
+        await self.dispatcher.open({0: self.committed}, {0: bounds})
         await settle()
         return self
 
@@ -168,7 +170,8 @@ class Core:
 
     def commit(self) -> None:
         offsets = self.dispatcher.prefixes()
-        self.committed = offsets.get(0, self.committed)
+        if offsets:
+            self.committed, self.ahead = offsets[0], self.dispatcher.ahead_of(0, offsets[0])
         self.dispatcher.committed(offsets)
 
     async def stop(self) -> None:

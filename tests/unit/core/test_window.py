@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.ahead import REACH
 from pipeline.core.window import Window
 
 
@@ -38,6 +39,57 @@ def test_the_first_unsettled_offset_holds_the_rest_back() -> None:
     made.settle(41)
     assert made.committable == 47
     assert len(made) == 0
+
+
+def test_what_is_settled_behind_an_unsettled_offset_is_noted() -> None:
+    made = window(40, ([41, 43, 44, 46], 47, 0.0))
+    assert (made.ahead_of(41), made.has_news) == (0, False)
+    made.settle(43)
+    made.let_go(44)
+    made.settle(46)
+    assert made.has_news
+    assert made.ahead_of(41) == 0b100100, "43 and 46; a row keeps the event at 44"
+    assert not made.has_news
+    made.settle(41)
+    assert made.committable == 47
+    assert made.ahead_of(47) == 0
+    assert made.ahead_of(41) == 0, "all of it lies before what may be committed now"
+
+
+def test_a_note_is_of_the_offset_that_is_committed_wherever_the_window_is_by_now() -> None:
+    made = window(0, ([0, 1, 2, 3], 4, 0.0))
+    made.settle(3)
+    made.settle(0)
+    made.settle(1)
+    assert made.committable == 2
+    assert (made.ahead_of(1), made.ahead_of(2)) == (0b100, 0b10)
+
+
+def test_what_lies_too_far_ahead_is_not_noted_and_does_no_harm() -> None:
+    made = window(0, (list(range(REACH + 10)), REACH + 10, 0.0))
+    made.settle(REACH)
+    assert made.ahead_of(0) == 0
+    made.settle(0)
+    made.settle(REACH + 1)
+    made.settle(REACH + 2)
+    assert made.committable == 1
+    assert made.ahead_of(1) == 0, "these are too far ahead as well"
+    for offset in range(1, 5):
+        made.settle(offset)
+    made.settle(REACH + 3)
+    assert made.ahead_of(5) == 1 << REACH - 2
+
+
+def test_a_window_that_begins_with_a_note_keeps_it_until_it_is_past_it() -> None:
+    made = Window(40, 0b1101)
+    assert (made.noted_to, made.has_news) == (44, False)
+    assert [made.is_noted(offset) for offset in range(40, 44)] == [True, False, True, True]
+    made.add(41)
+    made.advance(43, 0.0)
+    assert made.ahead_of(41) == 0b110
+    made.settle(41)
+    assert made.committable == 43
+    assert made.ahead_of(43) == 0b1
 
 
 def test_gaps_in_the_log_hold_nothing_back() -> None:
@@ -77,6 +129,7 @@ def test_it_agrees_with_a_model_of_every_offset(batches: list[list[bool]], order
     made, now, offset = Window(start), 0.0, start
     came: dict[int, float] = {}
     unsettled: list[int] = []
+    noted: set[int] = set()
     for batch in batches:
         for is_held in batch:
             came[offset] = now
@@ -87,8 +140,12 @@ def test_it_agrees_with_a_model_of_every_offset(batches: list[list[bool]], order
         made.advance(offset, now)
         now += 1.0
         order.shuffle(unsettled)
-        for settled in unsettled[: len(unsettled) // 2]:
-            made.settle(settled)
+        for place, settled in enumerate(unsettled[: len(unsettled) // 2]):
+            if place % 3:
+                made.settle(settled)
+                noted.add(settled)
+            else:
+                made.let_go(settled)
         del unsettled[: len(unsettled) // 2]
 
         oldest = min(unsettled, default=None)
@@ -96,3 +153,8 @@ def test_it_agrees_with_a_model_of_every_offset(batches: list[list[bool]], order
         assert len(made) == len(unsettled)
         assert made.oldest_since() == (None if oldest is None else came[oldest])
         assert made.dispatched == offset
+        head = made.committable
+        ahead = made.ahead_of(head)
+        assert {head + place for place in range(ahead.bit_length()) if ahead >> place & 1} == {
+            each for each in noted if each >= head
+        }

@@ -1,13 +1,16 @@
 """The consumer's thread: what a fetch has brought reaches the worker, or is fetched again."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import OffsetMetadataTooLargeError
+from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 
+from pipeline.core.ahead import pack
 from pipeline.runtime import consumer_thread
 from pipeline.runtime.consumer_thread import DeliveryConsumerThread
 from pipeline.runtime.permitted_consumer import PermittedConsumerThread
@@ -88,3 +91,49 @@ async def test_nothing_is_passed_over_for_what_was_not_taken(log: _Log, fetch: C
     following = fetch()
     await let_one_go(log)
     assert await following == [4, 5]
+
+
+NOTE = f"settled={pack(4, 0b11010)};topic-id=a"
+
+
+class _Broker:
+    """Takes commits whose metadata is not too long."""
+
+    def __init__(self, longest: int) -> None:
+        self.longest = longest
+        self.asked: list[OffsetAndMetadata] = []
+
+    async def commit(self, offsets: Mapping[TP, OffsetAndMetadata]) -> None:
+        self.asked += offsets.values()
+        if any(len(each.metadata) > self.longest for each in offsets.values()):
+            raise OffsetMetadataTooLargeError
+
+
+def committing() -> DeliveryConsumerThread:
+    thread = DeliveryConsumerThread.__new__(DeliveryConsumerThread)
+    thread._is_settled_refused = False
+    return thread
+
+
+def wrapped(offset: object) -> dict[TP, OffsetAndMetadata]:
+    """As Faust hands offsets over: it adds metadata of its own, none."""
+    return {SOURCE: OffsetAndMetadata(offset, "")}
+
+
+async def test_offsets_are_committed_with_their_metadata_and_those_of_faust_with_none() -> None:
+    broker, thread = _Broker(4096), committing()
+    await thread._commit_with_notes(broker.commit, wrapped(OffsetAndMetadata(4, NOTE)))
+    await thread._commit_with_notes(broker.commit, wrapped(7))
+    assert broker.asked == [OffsetAndMetadata(4, NOTE), OffsetAndMetadata(7, "")]
+
+
+async def test_where_a_broker_takes_no_note_offsets_are_committed_without_and_that_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broker, thread = _Broker(20), committing()
+    for _ in range(2):
+        await thread._commit_with_notes(broker.commit, wrapped(OffsetAndMetadata(4, NOTE)))
+    plain = OffsetAndMetadata(4, "topic-id=a")
+    assert broker.asked == [OffsetAndMetadata(4, NOTE), plain, plain]
+    assert len(caplog.records) == 1
+    assert "offset.metadata.max.bytes" in caplog.text

@@ -8,6 +8,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
+from pipeline.core.ahead import pack
 from pipeline.core.log_bounds import Break, LogBounds
 from pipeline.observability.telemetry import Telemetry
 from pipeline.runtime.consumer import DeliveryConsumer
@@ -178,10 +179,66 @@ async def test_a_partition_that_nobody_leads_is_known_to_be_another_topics() -> 
         (7, "", Committed(7)),
         (7, None, Committed(7)),
         (7, "somebody's own", Committed(7)),
+        (7, "settled=1:7:eAGTAgAAGwAb;topic-id=a", Committed(7, "a", "1:7:eAGTAgAAGwAb")),
+        (7, "settled=whatever", Committed(7, None, "whatever")),
     ],
 )
 def test_the_note_beside_an_offset_is_read(offset: int, metadata: str | None, committed: Committed) -> None:
     assert Committed.read(offset, metadata) == committed
+
+
+async def ahead_after(metadata: str, log: LogBounds, offset: int = 4) -> int:
+    """What is taken for settled ahead of a committed offset with this metadata."""
+    check, _ = check_of(Brokers(p0=log))
+    _, logs = await check.begin({0: Committed.read(offset, metadata)})
+    return logs[0].ahead
+
+
+async def test_what_is_settled_beyond_an_offset_is_committed_with_it_and_found_again() -> None:
+    check, _ = check_of(Brokers(p0=LogBounds(0, 9, "a")))
+    await check.begin({0: Committed(4, "a")})
+    assert check.note(0, 4, 0) == "topic-id=a", "as workers write it that know of no note"
+    metadata = check.note(0, 4, 0b11010)
+    assert metadata.endswith(";topic-id=a")
+    assert await ahead_after(metadata, LogBounds(0, 9, "a")) == 0b11010
+
+
+async def test_without_the_id_of_the_topic_nothing_is_noted() -> None:
+    check, _ = check_of(Brokers(p0=LogBounds(0, 9)))
+    await check.begin({0: Committed(4)})
+    assert check.note(0, 4, 0b11010) == ""
+
+
+NOTE = f"settled={pack(4, 0b11010)}"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "log", "offset", "problem"),
+    [
+        (f"{NOTE};topic-id=a", LogBounds(0, 9, "a"), 5, "it belongs to the offset '4'"),
+        (f"{NOTE};topic-id=b", LogBounds(0, 9), 4, "it is of the topic with the id b, not None"),
+        (NOTE, LogBounds(0, 9, "a"), 4, "it is of the topic with the id None, not a"),
+        (NOTE, LogBounds(0, 9), 4, "it is of the topic with the id None, not None"),
+        (f"{NOTE};topic-id=a", LogBounds(0, 8, "a"), 4, "the log is not known to reach so far"),
+        (f"{NOTE};topic-id=a", LogBounds.unseen("a"), 4, "the log is not known to reach so far"),
+        ("settled=2:4:new;topic-id=a", LogBounds(0, 9, "a"), 4, "its version is '2', allowed: '1'"),
+        (f"{NOTE[:-2]};topic-id=a", LogBounds(0, 9, "a"), 4, ""),
+    ],
+)
+async def test_a_note_that_is_not_of_this_offset_and_log_is_not_used_and_that_is_said(
+    metadata: str, log: LogBounds, offset: int, problem: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await ahead_after(metadata, log, offset) == 0
+    [warning] = [record.getMessage() for record in caplog.records]
+    assert warning.startswith(f"partition 0: the note of what is settled beyond the offset {offset} is not used")
+    assert problem in warning
+
+
+async def test_a_note_of_a_former_topic_or_of_a_place_that_has_lost_its_meaning_is_not_used() -> None:
+    metadata = f"{NOTE};topic-id=a"
+    assert await ahead_after(metadata, LogBounds(0, 90, "b")) == 0, "made again"
+    assert await ahead_after(metadata, LogBounds(6, 90, "a")) == 0, "retention"
+    assert await ahead_after(metadata, LogBounds(0, 3, "a")) == 0, "truncated"
 
 
 async def test_all_partitions_are_read_from_where_they_are_opened_also_from_a_committed_0_and_a_new_one() -> None:

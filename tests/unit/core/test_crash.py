@@ -1,0 +1,153 @@
+"""After a crash: what the last commit's note says is settled is not sent again, and nothing else is passed over."""
+
+from dataclasses import replace
+
+from pipeline.core.subscription import Qos, ReplayOffset, ReplayTimestamp
+from tests.support.core import Core, resumed, subscription
+from tests.support.fakes import MS_PER_OFFSET
+from tests.support.virtual_time import in_virtual_time
+
+
+async def crashed(*, commits: bool = True) -> Core:
+    """0 is in flight to a slow receiver; 1 to 3, of another subscription, are settled; 4 is in flight."""
+    core = await Core(subscription("slow"), subscription("s")).open()
+    await core.dispatch([*core.produce(1, "slow"), *core.produce(4)])
+    for offset in (1, 2, 3):
+        await core.answer(offset)
+    if commits:
+        core.commit()
+    await core.end()
+    return core
+
+
+async def following(core: Core) -> Core:
+    """The next owner, which has read as much as the former one."""
+    found = await Core(before=core).open()
+    await found.dispatch(found.log.read(found.committed, 100))
+    return found
+
+
+async def sent_of_s(core: Core) -> list[int]:
+    """Answer whatever is sent to the subscription that is not slow: which events these are."""
+    sent = []
+    while pending := [offset for offset in core.pending if offset]:
+        sent += pending
+        for offset in pending:
+            await core.answer(offset)
+        await core.land()
+        await core.read()
+    return sent
+
+
+@in_virtual_time
+async def test_what_was_settled_beyond_the_committed_offset_is_not_sent_again() -> None:
+    core = await following(await crashed())
+    assert core.pending == [0, 4]
+    await core.end()
+
+
+@in_virtual_time
+async def test_what_was_settled_after_the_last_commit_is_sent_again() -> None:
+    core = await following(await crashed(commits=False))
+    assert core.pending == [0, 1]
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_note_is_news_to_be_committed_although_the_offset_is_the_same() -> None:
+    core = await Core(subscription("slow"), subscription("s")).open()
+    await core.dispatch([*core.produce(1, "slow"), *core.produce(1)])
+    core.commit()
+    assert core.dispatcher.prefixes() == {}
+    await core.answer(1)
+    assert core.dispatcher.prefixes() == {0: 0}
+    core.commit()
+    assert core.ahead == 0b10
+    assert core.dispatcher.prefixes() == {}, "at rest nothing is committed"
+    await core.end()
+
+
+@in_virtual_time
+async def test_the_next_crash_finds_the_note_whatever_was_read_since() -> None:
+    second = await Core(before=await crashed()).open()
+    second.commit()
+    assert second.ahead == 0b1110, "none of it was read yet"
+    await second.dispatch(second.log.read(0, 2))
+    second.commit()
+    await second.end()
+    third = await following(second)
+    assert third.pending == [0, 4]
+    await third.answer(0)
+    third.commit()
+    assert (third.committed, third.ahead) == (4, 0)
+    await third.end()
+
+
+@in_virtual_time
+async def test_a_clean_stop_leaves_a_row_of_what_was_passed_over() -> None:
+    core = await following(await crashed())
+    await core.stop()
+    core.ahead = 0  # as where a broker takes no notes
+    last = await following(core)
+    assert last.pending == [0, 4]
+    await last.end()
+
+
+@in_virtual_time
+async def test_what_a_row_keeps_is_not_noted_as_settled() -> None:
+    core = await Core(subscription("slow"), subscription("s")).open()
+    await core.dispatch([*core.produce(1, "slow"), *core.produce(2)])
+    core.lane().go_behind()
+    await core.land()
+    core.commit()
+    assert core.ahead == 0
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_replay_that_the_former_owner_did_not_carry_out_sends_what_is_noted() -> None:
+    core = await crashed()
+    core.publish(replace(subscription("s"), resume_from=ReplayOffset(0, 2)))
+    found = await following(core)
+    assert await sent_of_s(found) == [1, 2, 3, 4]
+    await found.end()
+
+
+@in_virtual_time
+async def test_a_replay_by_time_that_waits_for_its_offset_sends_what_is_noted() -> None:
+    core = await crashed()
+    core.publish(replace(subscription("s"), resume_from=ReplayTimestamp(1 * MS_PER_OFFSET)))
+    found = await following(core)
+    assert await sent_of_s(found) == [1, 2, 3, 4]
+    await found.end()
+
+
+@in_virtual_time
+async def test_a_replay_that_was_carried_out_sends_what_is_noted_also_after_the_next_crash() -> None:
+    core = await crashed()
+    core.publish(replace(subscription("s"), resume_from=ReplayOffset(0, 2)))
+    second = await Core(before=core).open()
+    await second.land()
+    second.publish(resumed(subscription("s")))
+    second.hear()
+    second.commit()
+    await second.checkpoint()
+    await second.land()
+    await second.end()
+    assert second.ahead == 0b1110
+    third = await following(second)
+    assert await sent_of_s(third) == [1, 2, 3, 4]
+    await third.end()
+
+
+@in_virtual_time
+async def test_several_at_a_time_leave_gaps_that_are_filled() -> None:
+    core = await Core(subscription("s", Qos.AUTO)).open()
+    await core.stream(4)
+    for offset in (1, 3):
+        await core.answer(offset)
+    core.commit()
+    await core.end()
+    found = await following(core)
+    assert found.pending == [0, 2]
+    await found.end()
