@@ -8,6 +8,7 @@ create_app(settings, definition)
 
 import logging
 import random
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -125,6 +126,7 @@ def create_app(
             telemetry=telemetry,
             rate_limits=rate_limits,
             chance=random.random,
+            steady=time.monotonic,
         ),
         rows_of=partial(KafkaRows, connection, cursors_topic(settings.app), on_written=telemetry.rows_written),
         registry=registry,

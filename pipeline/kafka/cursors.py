@@ -121,7 +121,8 @@ class KafkaRows:
         if self.topic_id is not None and self.topic_id != self._noted_topic_id:
             self._group.rows[SOURCE_KEY] = self.topic_id.encode()
             self._wanted.set()
-        self._writer = asyncio.get_running_loop().create_task(self._write_groups())
+        self._loop = asyncio.get_running_loop()
+        self._writer = self._loop.create_task(self._write_groups())
         return rows
 
     async def _load(self) -> dict[bytes, Row]:
@@ -160,7 +161,7 @@ class KafkaRows:
 
     def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":
         """See `partition.Rows.put`."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[None] = self._loop.create_future()
         if self._fenced:
             waiter.set_exception(FencedError(f"{self._tp} has another owner"))
             waiter.exception()  # retrieved, so asyncio does not complain about callers that don't await the row

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline.core.ahead import pack
+from pipeline.core.clock import steady_now
 from pipeline.core.concurrency import Slots
 from pipeline.core.dead_letter import DeadLetterRecord
 from pipeline.core.delivery import Delivery
@@ -157,6 +158,7 @@ class Worker:
             telemetry=self.telemetry,
             rate_limits=RateLimits(),
             chance=lambda: 1.0,
+            steady=steady_now,
         )
         self.dispatcher = Dispatcher(
             "events",

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pipeline.core.clock import steady_now
 from pipeline.core.concurrency import Slots
 from pipeline.core.delivery import Delivery
 from pipeline.core.dispatcher import Dispatcher
@@ -91,6 +92,7 @@ class Core:
                 telemetry=self.telemetry,
                 rate_limits=RateLimits(),
                 chance=chance,
+                steady=steady_now,
             ),
             rows_of=self._rows_of,
             registry=self.registry,
