@@ -6,7 +6,7 @@ signature                            Standard Webhooks
 destination, proxy, socks, tls       where a request goes
 ssrf_guard, own_names                the addresses it may go to; the names of this host
 resolver, direct                     name lookups and connections without threads
-transport, connection                the HTTP client
+transport, connection, burst         the HTTP client
 response, response_redaction         the answer; secrets masked in it
 failures                             why there is no answer
 handshake                            asks a receiver for permission first

@@ -19,6 +19,7 @@ from yarl import URL
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.outcome import Failed
 from pipeline.core.subscription import HttpLimits, Proxy, TlsOptions
+from pipeline.http.burst import Burst
 from pipeline.http.connection import Connector, IdleConnections, Wire
 from pipeline.http.destination import Destination, destination, parse_url, written_target
 from pipeline.http.failures import broken, not_connected, not_let_through
@@ -96,6 +97,7 @@ class Transport:
     async def start(self) -> None:
         """Be ready for exchanges on the running event loop."""
         self._loop = asyncio.get_running_loop()
+        self._burst = Burst(self._loop)
         self._resolver = self._make_resolver()
         self._straight = self._connector(guarded=True)
         self._proxied = self._connector(guarded=False)
@@ -160,6 +162,8 @@ class Transport:
             check: called when there is a connection; nothing is sent, or nothing once more, if it raises.
         """
         may_reuse = _any if repeatable else Wire.is_fit
+        # First: what has to be looked at right before a request is written, the connection and *check*, comes after it.
+        await self._burst.begins()
         answer = await self._once(destination, request, keep, keep_of_success, check, may_reuse=may_reuse)
         if isinstance(answer, _Stale) and repeatable:
             logger.debug("%s; sent once more on a new one", answer.failed.error)

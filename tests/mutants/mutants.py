@@ -21,6 +21,7 @@ MEMBERSHIP: Final = "tests/unit/runtime/test_membership.py::"
 PATCHES: Final = "tests/unit/test_patches.py::"
 SUBSCRIPTIONS: Final = "tests/broker/test_subscriptions.py::"
 TOKENS: Final = "tests/unit/auth/test_token_cache.py::"
+BURST: Final = "tests/unit/http/test_burst.py::"
 TRANSPORT: Final = "tests/unit/http/test_transport.py::"
 
 EDIT: Final = "update: dict[str, object], *, always: bool = False) -> Change:\n"
@@ -511,7 +512,29 @@ MUTANTS: Final = (
         becomes="        return",
         tests=(f"{TOKENS}test_closing_waits_for_a_row_that_is_being_written",),
     ),
+    # ----------------------------------------------------------- http/burst.py
+    Mutant(
+        "one request that is cancelled before its burst keeps the others from theirs",
+        "pipeline/http/burst.py",
+        was="            if not turn.done():\n                turn",
+        becomes="            turn",
+        tests=(f"{BURST}test_one_that_is_cancelled_leaves_the_others_their_turn",),
+    ),
     # ----------------------------------------------------------- http/transport.py
+    Mutant(
+        "requests are written as soon as they are made",
+        "pipeline/http/transport.py",
+        was="        await self._burst.begins()\n",
+        becomes="",
+        tests=(f"{BURST}test_one_that_is_cancelled_leaves_the_others_their_turn",),
+    ),
+    Mutant(
+        "a burst is waited for after the last look at the lease",
+        "pipeline/http/transport.py",
+        was="        await self._burst.begins()\n",
+        becomes="        check = check and check()\n        await self._burst.begins()\n",
+        tests=(f"{BURST}test_a_lease_that_ends_while_a_request_waits_for_its_burst_keeps_it_from_being_written",),
+    ),
     Mutant(
         "nobody is asked before a request is written",
         "pipeline/http/transport.py",
