@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+from collections.abc import Callable
 from typing import get_args
 
 import click
@@ -9,14 +10,17 @@ import click
 from pipeline.cli.output import Format, as_json, as_table, output_option, printable, say
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.config.definition import Definition
-from pipeline.core.errors import ConfigurationError
+from pipeline.core.errors import BrokerError, ConfigurationError
 from pipeline.core.policy import Reason
 from pipeline.kafka.letters import Found, Wanted, newest, opened_letters
-from pipeline.kafka.redrive import Redriven, Scope, opened_redrive
+from pipeline.kafka.redrive import Redriven, Scope, opened_redrive, redriven_among
 from pipeline.kafka.topics import DeadLetterTopic
 from pipeline.subscriptions.fields import instant
 
-COLUMNS = ("DEAD-LETTER", "WHEN", "SUBSCRIPTION", "REASON", "STATUS", "ATTEMPTS", "WEBHOOK-ID", "ERROR")
+COLUMNS = ("DEAD-LETTER", "WHEN", "SUBSCRIPTION", "REASON", "STATUS", "REDRIVEN", "ATTEMPTS", "WEBHOOK-ID", "ERROR")
+
+Redrives = Callable[[Found], bool | None]
+"""Whether a letter was redriven; None if that is not known."""
 
 limit_option = click.IntRange(min=1)
 
@@ -35,23 +39,31 @@ def command() -> None:
 def list_(limit: int, subscription: str | None, reason: Reason | None, since: str | None, output: Format) -> None:
     """Show the newest dead letters, without bodies and the events' own headers; the newest is last.
 
-    DEAD-LETTER is the position in the dead-letter topic, partition-offset; WEBHOOK-ID identifies the event.
+    DEAD-LETTER is the position in the dead-letter topic, partition-offset; WEBHOOK-ID identifies the event. REDRIVEN is
+    "yes" for those that `redrive` has written back, as far as Kafka remembers its runs.
     """
     with errors_as_sentences():
         wanted = Wanted(subscription, reason, None if since is None else _milliseconds(since))
-        _, definition = configured()
-        letters = asyncio.run(_newest(_dead_letters(definition), limit, wanted))
+        settings, definition = configured()
+        letters, redriven = asyncio.run(_newest(definition, settings.app, limit, wanted))
     if output == "json":
-        say(as_json([dataclasses.asdict(letter) for letter in letters]))
+        say(as_json([{**dataclasses.asdict(letter), "redriven": redriven(letter)} for letter in letters]))
     else:
-        say(as_table(COLUMNS, [_row(letter) for letter in letters]))
+        say(as_table(COLUMNS, [_row(letter, redriven(letter)) for letter in letters]))
 
 
-async def _newest(dlq: DeadLetterTopic, limit: int, wanted: Wanted) -> list[Found]:
+async def _newest(definition: Definition, app: str, limit: int, wanted: Wanted) -> tuple[list[Found], Redrives]:
+    dlq = _dead_letters(definition)
     async with opened_letters(dlq) as reader:
         for trouble in reader.troubles:
             say(trouble, err=True)
-        return await newest(reader, limit, wanted)
+        letters = await newest(reader, limit, wanted)
+        try:
+            places = await redriven_among(reader, letters, definition.source, dlq, app)
+        except BrokerError as error:
+            say(str(error), err=True)
+            return letters, lambda _: None
+    return letters, lambda letter: letter.place in places
 
 
 @command.command()
@@ -122,13 +134,14 @@ def _dead_letters(definition: Definition) -> DeadLetterTopic:
     return definition.dlq
 
 
-def _row(letter: Found) -> tuple[object, ...]:
+def _row(letter: Found, redriven: bool | None) -> tuple[object, ...]:
     return (
         letter.place,
         letter.at,
         letter.subscription,
         letter.reason,
         letter.status,
+        "?" if redriven is None else "yes" if redriven else None,
         letter.attempts,
         letter.webhook_id,
         letter.error,

@@ -94,11 +94,10 @@ def is_in(letter: Found, scope: Scope) -> bool:
     return is_hopeless(letter) if scope.skipped else True
 
 
-def rivals(letter: Found, scope: Scope) -> list[Scope]:
-    """The other scopes whose runs redrive this letter too."""
+def scopes_of(letter: Found) -> list[Scope]:
+    """The scopes whose runs redrive this letter."""
     wide = SKIPPED if is_hopeless(letter) else ALL
-    narrow = [Scope(letter.subscription)] if letter.subscription is not None else []
-    return [each for each in (wide, *narrow) if each != scope]
+    return [wide] if letter.subscription is None else [wide, Scope(letter.subscription)]
 
 
 def headers_back(letter: Event) -> list[tuple[str, bytes]]:
@@ -132,15 +131,22 @@ class Marks:
 
     async def of(self, scope: Scope) -> Mapping[int, int]:
         """By partition, the offset of the next letter for runs of *scope*; 0 if there was no run."""
+        if not self._partitions:
+            return {}
         if scope not in self._known:
-            offsets = await self._admin.list_consumer_group_offsets(scope.group(self._app), partitions=self._partitions)
+            group = scope.group(self._app)
+            offsets = await self._admin.list_consumer_group_offsets(group, partitions=self._partitions)
+            if len(offsets) < len(self._partitions):
+                # aiokafka passes over the error of a group, and everything would be redriven again.
+                raise BrokerError(f"group {group}: its offsets can't be read")
             self._known[scope] = {each.partition: max(0, found.offset) for each, found in offsets.items()}
         return self._known[scope]
 
-    async def are_past(self, letter: Event, scopes: Iterable[Scope]) -> bool:
+    async def are_past(self, letter: Found, scopes: Iterable[Scope]) -> bool:
         """Whether a run of one of these scopes has handled *letter*."""
+        _, number, offset = letter.place.rsplit("-", 2)
         for scope in scopes:
-            if letter.offset < (await self.of(scope)).get(letter.partition, 0):
+            if int(offset) < (await self.of(scope)).get(int(number), 0):
                 return True
         return False
 
@@ -187,13 +193,17 @@ class Redrive:
             if left == 0:
                 return batch[:index], results
             facts = read_facts(letter)
-            if not is_in(facts, self.scope) or await self.marks.are_past(letter, rivals(facts, self.scope)):
+            if not is_in(facts, self.scope) or await self._is_done(facts):
                 continue
             why_not = why_passed_over(facts, self.scope, self.source.topic)
             results.append((letter, Redriven(facts, why_not=why_not)))
             if left is not None and why_not is None:
                 left -= 1
         return batch, results
+
+    async def _is_done(self, letter: Found) -> bool:
+        """Whether runs of another scope have redriven it."""
+        return await self.marks.are_past(letter, [each for each in scopes_of(letter) if each != self.scope])
 
     async def _write(self, letters: Sequence[Event]) -> dict[int, str]:
         """Write letters to the source topic, wait for all confirmations; the new place of each, by its old offset."""
@@ -228,6 +238,28 @@ async def opened_redrive(
     ):
         marks = Marks(admin, app, [TopicPartition(dlq.topic, number) for number in reader.ends])
         yield Redrive(reader, marks, None if dry_run else producer, source, scope, limit)
+
+
+async def redriven_among(
+    reader: LetterReader, letters: Sequence[Found], source: Source, dlq: DeadLetterTopic, app: str
+) -> set[str]:
+    """The places of those letters that have been redriven.
+
+    No time is known: the groups record how far runs have come, not when they came past a letter.
+
+    Raises:
+        BrokerError: the groups' offsets can't be read.
+    """
+    found = set()
+    try:
+        async with _admin(dlq) as admin:
+            marks = Marks(admin, app, [TopicPartition(dlq.topic, number) for number in reader.ends])
+            for letter in letters:
+                if letter.source in {None, source.topic} and await marks.are_past(letter, scopes_of(letter)):
+                    found.add(letter.place)
+    except KafkaError as error:
+        raise BrokerError(f"topic {dlq.topic}: which of its letters were redriven is not known: {error}") from error
+    return found
 
 
 @asynccontextmanager

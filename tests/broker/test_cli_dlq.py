@@ -115,6 +115,29 @@ async def test_letters_go_back_as_they_were_and_only_once(webhooks: Webhooks, br
     assert f" sub-1 -> {record.topic}-{record.partition}-{record.offset}\n" in first
 
 
+async def test_letters_that_were_redriven_are_marked(webhooks: Webhooks, bury: Bury) -> None:
+    await bury(("sub-1", "rejected"), ("sub-9", "unknown-subscription"), ("sub-2", "rejected"))
+    await bury(("sub-1", "rejected"), source="another-topic")
+
+    async def marked() -> list[str]:
+        listed = json.loads(await webhooks.done("dlq", "list", "-o", "json"))
+        return sorted(letter["subscription"] for letter in listed if letter["redriven"])
+
+    assert await marked() == []
+    await webhooks.done("dlq", "redrive", "--subscription", "sub-2")
+    assert await marked() == ["sub-2"]
+    await webhooks.done("dlq", "redrive")
+    assert await marked() == ["sub-1", "sub-2"]
+    await webhooks.done("dlq", "redrive", "--skipped")
+    assert await marked() == ["sub-1", "sub-2", "sub-9"]
+    header, *rows = (await webhooks.done("dlq", "list")).splitlines()
+    assert header.split()[5] == "REDRIVEN"
+    assert sorted((row.split()[2], row.split()[5]) for row in rows if " sub-1 " not in row) == [
+        ("sub-2", "yes"),
+        ("sub-9", "yes"),
+    ]
+
+
 async def test_a_letter_with_a_header_name_that_is_no_text_is_listed_and_goes_back(
     webhooks: Webhooks, broker: TestBroker
 ) -> None:
