@@ -291,6 +291,7 @@ class Reconciler:
     def _skip(self, lane: Lane, subscription: Subscription, offset: int, *, is_next: bool) -> None:
         number = self._partition.number
         if is_next:
+            self._worker.telemetry.settled("skipped")
             self._worker.telemetry.dropped("skipped", subscription=lane.name, partition=number, offset=offset)
             lane.note_revision(subscription.revision)
             lane.skip(offset)
