@@ -201,7 +201,7 @@ class Partition:
                     offset - lane.read_from,
                     subscription=lane.name,
                     partition=self.number,
-                    offset=lane.read_from,
+                    offset=offset - 1,
                 )
                 lane.skip_to(offset)
 

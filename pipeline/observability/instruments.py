@@ -1,4 +1,4 @@
-"""The instruments of observability/telemetry.py: a histogram, a rate and a limit on log lines.
+"""The instruments of observability/telemetry.py: a histogram, a rate, offsets counted once, a limit on log lines.
 
 All are used from one event loop and cost well below a microsecond per call.
 """
@@ -68,6 +68,37 @@ class MinuteRate:
         for passed in range(max(self._second + 1, second - size + 1), second + 1):
             self._counts[passed % size] = 0
         self._second = second
+
+
+class OffsetRanges:
+    """Offsets of one partition, of which each counts once, whoever names it and however often.
+
+    Args:
+        most: the number of ranges remembered. Beyond it the gap between the two lowest counts as counted: the sum may
+            then be too low, never too high.
+    """
+
+    __slots__ = ("_most", "_ranges")
+
+    def __init__(self, most: int = 64) -> None:
+        self._most = most
+        self._ranges: list[tuple[int, int]] = []
+
+    def __len__(self) -> int:
+        return len(self._ranges)
+
+    def add(self, start: int, end: int) -> int:
+        """Count the offsets from *start* up to *end*: the number of those that were not counted before."""
+        if end <= start:
+            return 0
+        apart = [each for each in self._ranges if each[1] < start or end < each[0]]
+        touching = [each for each in self._ranges if each not in apart]
+        known = sum(max(0, min(high, end) - max(low, start)) for low, high in touching)
+        merged = (min([start, *(low for low, _ in touching)]), max([end, *(high for _, high in touching)]))
+        self._ranges = sorted([*apart, merged])
+        if len(self._ranges) > self._most:
+            self._ranges[:2] = [(self._ranges[0][0], self._ranges[1][1])]
+        return end - start - known
 
 
 class LineLimit:

@@ -74,7 +74,13 @@ def _counters(telemetry: Telemetry) -> Iterator[Metric]:
         telemetry.deliveries.items(),
     )
     yield _by_label("webhooks_attempts", "Finished requests to callbacks.", "outcome", telemetry.attempts.items())
-    yield _by_label("webhooks_dropped", "Events given up without a dead letter.", "rule", telemetry.drops.items())
+    yield _by_label(
+        "webhooks_dropped",
+        "Events given up without a dead letter; retention: offsets deleted before they were delivered, each counted "
+        "once per partition, an upper bound of the events.",
+        "rule",
+        telemetry.drops.items(),
+    )
     yield _by_label(
         "webhooks_log_breaks",
         "Positions that are no longer in the log, by cause.",

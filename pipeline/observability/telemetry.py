@@ -6,7 +6,7 @@ Prometheus when it is asked. One event loop, no locks.
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Final, Literal, TypeVar, get_args
 
@@ -28,7 +28,7 @@ from pipeline.core.outcome import (
 from pipeline.core.redaction import shown_host
 from pipeline.core.subscription import Subscription
 from pipeline.core.webhook_ids import WebhookIds
-from pipeline.observability.instruments import Histogram, LineLimit, MinuteRate, Monotonic
+from pipeline.observability.instruments import Histogram, LineLimit, MinuteRate, Monotonic, OffsetRanges
 from pipeline.observability.logs import Facts
 
 logger = logging.getLogger(__name__)
@@ -106,6 +106,7 @@ class Telemetry:
         self.commits = 0
         self.rebalances = 0
         self.log_breaks: dict[BreakKind, int] = _zeros(get_args(BreakKind))
+        self._deleted: defaultdict[int, OffsetRanges] = defaultdict(OffsetRanges)
         self._broken_logs: dict[tuple[int, BreakKind], float] = {}
         self._monotonic = monotonic
         self._lines = LineLimit(LOG_INTERVAL_SECONDS, monotonic=monotonic)
@@ -151,8 +152,15 @@ class Telemetry:
         partition: int | None = None,
         offset: int | None = None,
     ) -> None:
-        """*count* events were given up by *rule*; *offset* is the offset of the last one."""
-        self.drops[rule] += count
+        """*count* events were given up by *rule*; *offset* is the offset of the last one.
+
+        What retention deleted is told once for the group and once for each row that pointed there: each offset counts
+        once. The log lines have the number of each.
+        """
+        if rule == "retention" and partition is not None and offset is not None:
+            self.drops[rule] += self._deleted[partition].add(offset + 1 - count, offset + 1)
+        else:
+            self.drops[rule] += count
         facts = {
             "rule": rule,
             "subscription": subscription,
@@ -166,6 +174,8 @@ class Telemetry:
         """A position of the group or of a subscription's row is no longer in the log of *partition*."""
         self.log_breaks[found.kind] += 1
         self._broken_logs[partition, found.kind] = self._monotonic()
+        if found.kind == "recreated" and subscription is None:
+            self._deleted.pop(partition, None)  # those were offsets of the former topic
         facts = {
             "kind": found.kind,
             "subscription": subscription,

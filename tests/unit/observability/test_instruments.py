@@ -1,6 +1,9 @@
 """Histogram, rate and limit on log lines: observability/instruments.py."""
 
-from pipeline.observability.instruments import Histogram, LineLimit, MinuteRate
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.observability.instruments import Histogram, LineLimit, MinuteRate, OffsetRanges
 
 
 class Watch:
@@ -85,3 +88,24 @@ def test_the_limit_remembers_a_bounded_number_of_keys() -> None:
     assert limit.passes("c") is None
     assert limit.passes("b") is None
     assert limit.passes("a") == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40))))
+def test_each_offset_is_new_once(ranges: list[tuple[int, int]]) -> None:
+    seen: set[int] = set()
+    counted = OffsetRanges()
+    for start, end in ranges:
+        found = set(range(start, end))
+        assert counted.add(start, end) == len(found - seen)
+        seen |= found
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 4))))
+def test_few_ranges_are_kept_and_no_offset_is_new_twice(ranges: list[tuple[int, int]]) -> None:
+    counted = OffsetRanges(most=2)
+    seen: set[int] = set()
+    for start, size in ranges:
+        found = set(range(start, start + size))
+        assert counted.add(start, start + size) <= len(found - seen)
+        assert len(counted) <= 2
+        seen |= found

@@ -255,6 +255,21 @@ def test_the_rest_is_counted(telemetry: Telemetry, watch: Watch) -> None:
     assert (telemetry.rows, telemetry.commits, telemetry.rebalances) == (4, 1, 1)
 
 
+def test_what_retention_deleted_is_counted_once_for_the_group_and_the_rows(telemetry: Telemetry) -> None:
+    telemetry.log_broken(3, Break("retention", 9, 30))
+    telemetry.log_broken(3, Break("retention", 4, 30), subscription="behind")
+    telemetry.dropped("retention", 10, subscription="farther behind", partition=3, offset=29)
+    telemetry.log_broken(1, Break("retention", 9, 30))
+    assert telemetry.drops["retention"] == 26 + 21
+
+
+def test_the_offsets_of_a_new_topic_are_others(telemetry: Telemetry) -> None:
+    telemetry.log_broken(3, Break("retention", 0, 30))
+    telemetry.log_broken(3, Break("recreated", 40, 5))
+    telemetry.log_broken(3, Break("recreated", 35, 5), subscription="behind")
+    assert telemetry.drops["retention"] == 30 + 5
+
+
 def test_what_has_happened_to_a_log_is_counted_logged_and_said_for_an_hour(
     telemetry: Telemetry, watch: Watch, log: pytest.LogCaptureFixture
 ) -> None:
