@@ -8,7 +8,7 @@ from pipeline.core.outcome import Rejected
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.kafka.dead_letters import headers_of
 from pipeline.kafka.letters import Found, read_facts
-from pipeline.kafka.redrive import ALL, SKIPPED, Scope, headers_back, is_in, rivals, why_passed_over
+from pipeline.kafka.redrive import ALL, SKIPPED, Scope, headers_back, is_in, scopes_of, why_passed_over
 
 IDS = WebhookIds((b"key",))
 ONE = Scope("sub-1")
@@ -120,7 +120,7 @@ def test_a_run_speaks_only_of_the_letters_it_is_about(letter: Found, scope: Scop
     ],
 )
 def test_every_other_run_that_writes_the_letter_is_asked(letter: Found, scope: Scope, others: list[Scope]) -> None:
-    assert rivals(letter, scope) == others
+    assert [each for each in scopes_of(letter) if each != scope] == others
 
 
 def test_the_groups_of_the_scopes_differ() -> None:
