@@ -1,7 +1,7 @@
-"""The composition root: the only place that knows everybody.
+"""The composition root: the only module that knows all parts.
 
 create_app(settings, definition)
-    Engine        what has a lifetime: transport, registry, log reader, tokens, dead letters, the checkpoint, expansion
+    Engine        parts to start and stop: transport, registry, log reader, tokens, dead letters, checkpoint, expansion
     Dispatcher    partitions, lanes, windows
     DeliveryApp   Faust: group membership, the agent, the token table, the web view, the command line
 """
@@ -50,18 +50,18 @@ from pipeline.kafka.source_log import SourceLog
 from pipeline.kafka.topics import cursors_topic, subscriptions_topic, tokens_topic
 from pipeline.observability.logs import logging_config
 from pipeline.observability.reporter import WorkerReporter
-from pipeline.observability.strays import Strays
 from pipeline.observability.telemetry import Telemetry
-from pipeline.runtime.allowance import Allowance
+from pipeline.observability.unmatched import UnmatchedEvents
 from pipeline.runtime.assignor import LevelAssignor
 from pipeline.runtime.consumer import DeliveryApp
 from pipeline.runtime.consumer_thread import Seat
 from pipeline.runtime.engine import Engine
 from pipeline.runtime.log_check import LogCheck
-from pipeline.runtime.membership import Ownership
+from pipeline.runtime.membership import Membership
 from pipeline.runtime.rights import Right, missing_rights
+from pipeline.runtime.rights_watch import RightsWatch
 from pipeline.runtime.token_table import add_token_table
-from pipeline.subscriptions.advisories import caution
+from pipeline.subscriptions.advisories import advisory
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.web.access import Access
@@ -71,21 +71,21 @@ from pipeline.web.server import BUILT_IN_PAGES_OFF, attach_web, web_options
 logger = logging.getLogger(__name__)
 
 COMMIT_INTERVAL_SECONDS: Final = 1.0
-"""Between two commits; so much of the traffic may be repeated after a crash."""
+"""Between two commits. A crash may repeat the deliveries of this time."""
 SESSION_SECONDS: Final = 15.0
-"""After so long without a heartbeat a worker counts as dead, and its partitions go to others."""
+"""A worker without a heartbeat for this long counts as dead, and its partitions are assigned to others."""
 FETCH_BYTES: Final = 1024 * 1024
 FETCH_EVENTS: Final = 1000
-"""In one batch: few enough for the event loop, and for a partition to be paused before its lanes are flooded."""
+"""In one batch: few enough for the event loop, and so that a partition can be paused before its lanes are flooded."""
 NEVER_SECONDS: Final = 86_400.0
 
 
 def create_app(
     settings: Settings, definition: Definition, former_topics: Mapping[int, str] | None = None
 ) -> DeliveryApp:
-    """The application of a worker; nothing is connected before it is started.
+    """The application of a worker. It connects to nothing until it is started.
 
-    Call it without a running event loop: Faust reads its entry points from the disk.
+    Call it without a running event loop, because Faust reads its entry points from the disk.
 
     Args:
         settings: from the environment.
@@ -100,8 +100,8 @@ def create_app(
     secret_keys = [key.get_secret_value() for key in settings.secret_keys]
     ids = WebhookIds.from_secret_keys(secret_keys)
     telemetry = Telemetry(ids)
-    allowance = Allowance()
-    strays = Strays(definition.source.topic, telemetry)
+    rights = RightsWatch()
+    unmatched = UnmatchedEvents(definition.source.topic, telemetry)
     access = _access(settings, clock)
     app = _faust_app(settings, definition, access)
     box = SecretBox(secret_keys)
@@ -148,27 +148,27 @@ def create_app(
             dead_letters=dead_letters,
             dispatcher=dispatcher,
             expansion=_expansion(app, settings, definition, clock),
-            ownership=Ownership(dispatcher.orphans, app),
-            strays=strays,
-            watch_rights=partial(allowance.watch, partial(_missing_rights, settings, definition, dispatcher), clock),
+            membership=Membership(dispatcher.orphans, app),
+            unmatched=unmatched,
+            watch_rights=partial(rights.watch, partial(_missing_rights, settings, definition, dispatcher), clock),
         )
     )
-    # Faust's signals are typed for senders of every kind; this one is the application.
+    # Faust types its signals for any sender; this one is sent by the application.
     app.on_rebalance_complete.connect(cast("Any", _open_partitions), weak=False)
     agents.attach(app)
     reporter = WorkerReporter(
         settings.app,
         dispatcher,
         readiness=partial(_readiness, app, registry),
-        missing_rights=lambda: allowance.problem,
+        missing_rights=lambda: rights.problem,
         stopping=lambda: "the worker is stopping: it drains its partitions" if app.should_stop else None,
-        warnings=lambda: [*filter(None, [strays.warning]), *telemetry.warnings()],
+        warnings=lambda: [*filter(None, [unmatched.warning]), *telemetry.warnings()],
         end_of=partial(_end_of, app),
         name=lambda: f"{app.conf.web_host}:{app.conf.web_port}",
         known=registry,
         partition_count=partial(_partition_count, app),
         default_partition=default_partition,
-        warning_of=lambda subscription: caution(subscription, clock.now()),
+        warning_of=lambda subscription: advisory(subscription, clock.now()),
     )
     attach_web(app, reporter=reporter, telemetry=telemetry, access=access)
     return app
@@ -185,12 +185,12 @@ def _faust_app(settings: Settings, definition: Definition, access: Access) -> De
         value_serializer="raw",
         store="memory://",
         datadir=settings.data_dir,
-        # The drain of runtime/consumer.py is bounded; Faust's wait for acknowledgements is not.
+        # The drain in runtime/consumer.py has a time limit; Faust's wait for acknowledgements has none.
         stream_wait_empty=False,
-        # The agent drains at once; the windows and lanes are the real bounds.
+        # The agent empties the buffer at once; windows and lanes are the real limits.
         stream_buffer_maxsize=32_768,
         broker_commit_interval=COMMIT_INTERVAL_SECONDS,
-        # Faust's own watchdogs know nothing of lanes; /health/live does.
+        # Faust's watchdogs don't know lanes; /health/live replaces them.
         broker_commit_livelock_soft_timeout=NEVER_SECONDS,
         stream_processing_timeout=NEVER_SECONDS,
         broker_max_poll_interval=NEVER_SECONDS,
@@ -199,15 +199,15 @@ def _faust_app(settings: Settings, definition: Definition, access: Access) -> De
         broker_heartbeat_interval=3.0,
         broker_request_timeout=40.0,
         broker_rebalance_timeout=60.0,
-        # The definition's word counts at the first start alone (runtime/initial_offsets.py). Later a partition
-        # without an offset is a new one; what follows from a place that is not in the log, runtime/log_check.py says.
+        # The definition's autoOffsetReset applies to the first start only (runtime/initial_offsets.py). Later, a
+        # partition without an offset is new, and runtime/log_check.py handles offsets that are not in the log.
         consumer_auto_offset_reset="none",
         consumer_max_fetch_size=FETCH_BYTES,
         producer_request_timeout=30.0,
         PartitionAssignor=LevelAssignor,
         table_standby_replicas=0,
         topic_disable_leader=True,
-        # Topics are checked and made by runtime/topics.py, with the right cleanup policies.
+        # runtime/topics.py checks and creates topics, with the right cleanup policies.
         topic_allow_declare=False,
         web_bind=settings.web_bind,
         web_port=settings.web_port,
@@ -273,13 +273,13 @@ def _expansion(app: DeliveryApp, settings: Settings, definition: Definition, clo
 
 
 async def _open_partitions(app: DeliveryApp, **_: Any) -> None:
-    """Faust has recovered its tables after an assignment, and has not let the stream flow yet."""
+    """Open the partitions: after an assignment, Faust has recovered its tables but not resumed the stream yet."""
     await app.delivery_consumer.open_partitions()
 
 
 def _subscription_changed(dispatcher: Dispatcher, subscription_id: str, subscription: Subscription | None) -> None:
     dispatcher.on_subscription(subscription_id, subscription)
-    warning = None if subscription is None else caution(subscription, SystemClock().now())
+    warning = None if subscription is None else advisory(subscription, SystemClock().now())
     if warning is not None:
         logger.warning("subscription %s: %s", subscription_id, warning)
 
@@ -302,12 +302,12 @@ def _readiness(app: DeliveryApp, registry: Registry) -> str | None:
 def _partition_count(app: DeliveryApp) -> int | None:
     try:
         return app.consumer.topic_partitions(app.seat.dispatcher.topic)
-    except Exception:  # noqa: BLE001 - the driver raises various things before the group is joined
+    except Exception:  # noqa: BLE001 - the driver raises various errors before the group is joined
         return None
 
 
 def _end_of(app: DeliveryApp, partition: int) -> int | None:
     try:
         return app.consumer.highwater(TP(app.seat.dispatcher.topic, partition))
-    except Exception:  # noqa: BLE001 - the driver raises various things for a partition that was just revoked
+    except Exception:  # noqa: BLE001 - the driver raises various errors for a partition that was just revoked
         return None

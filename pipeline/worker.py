@@ -1,9 +1,9 @@
 """The worker as a process: `webhooks worker`, or `faust -A pipeline.worker worker`.
 
-    patches checked -> settings -> definition -> topics made, topics and rights checked, beginning fixed -> create_app
-    -> Faust runs it
+    check patches -> settings -> definition -> create and check topics, check rights, commit initial offsets
+    -> create_app -> Faust runs it
 
-`app` is made when somebody asks this module for it, so importing the module does nothing.
+`app` is created when it is first looked up in this module, so importing the module has no effect.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ from pipeline.kafka import internals, records
 from pipeline.observability.instruments import LineLimit
 from pipeline.observability.logs import Facts, logging_config
 from pipeline.runtime import consumer
-from pipeline.runtime.allowance import LOOK_SECONDS, Allowance
 from pipeline.runtime.consumer import DeliveryApp
 from pipeline.runtime.initial_offsets import fix_beginning
 from pipeline.runtime.open_files import raise_limit, shortage
 from pipeline.runtime.preflight import Findings, examine
+from pipeline.runtime.rights_watch import LOOK_SECONDS, RightsWatch
 from pipeline.web import server
 from pipeline.web.binding import explained
 from pipeline.web.waiting import waiting_pages
@@ -39,14 +39,14 @@ from pipeline.web.waiting import waiting_pages
 logger = logging.getLogger(__name__)
 
 LOOK_PAUSE_SECONDS: Final = 2.0
-"""Between two looks at what the worker waits for before it starts."""
+"""Between two checks of what the worker waits for before it starts."""
 
 PATCHES: Final = (*records.PATCHES, *internals.PATCHES, *connection.PATCHES, *consumer.PATCHES, *server.PATCHES)
-"""What is changed in libraries; a worker starts only if all of it takes."""
+"""The patches of libraries; a worker starts only if all of them take effect."""
 
 
 class LogWorker(faust.Worker):
-    """Faust's worker that speaks through the log alone: no banner, no spinner, no escape codes."""
+    """Faust's worker, which writes to the log only: no banner, no spinner, no escape codes."""
 
     def __init__(self, *services: Any, **options: Any) -> None:
         super().__init__(*services, **{**options, "quiet": True})
@@ -61,12 +61,12 @@ class LogWorker(faust.Worker):
             raise SystemExit(1) from None
 
     async def on_first_start(self) -> None:
-        """Before anything else starts."""
-        self.loop.set_exception_handler(_pass_over_stops)
+        """Install the exception handler before anything else starts."""
+        self.loop.set_exception_handler(_ignore_stopped_recovery)
         await super().on_first_start()
 
     async def on_startup_finished(self) -> None:
-        """Everything runs."""
+        """Tune the garbage collector and log the address of the pages."""
         _collect_rarely()
         await self.maybe_start_blockdetection()
         conf = self.app.conf
@@ -75,10 +75,10 @@ class LogWorker(faust.Worker):
 
 
 def _collect_rarely() -> None:
-    """Keep the garbage collector from looking at all that stays, again and again.
+    """Keep the garbage collector from scanning long-lived objects again and again.
 
-    Deliveries make no cycles. With Python's own thresholds 3.5 % of the time went into looking for some, in pauses up
-    to 46 ms with 100,000 events queued.
+    Deliveries create no reference cycles. With Python's default thresholds, the search for cycles took 3.5 % of the
+    time, in pauses of up to 46 ms with 100,000 queued events.
     """
     gc.collect()
     gc.freeze()
@@ -86,9 +86,9 @@ def _collect_rarely() -> None:
 
 
 def create_worker_app(settings: Settings, *, with_web: bool = False) -> DeliveryApp:
-    """The application of a worker whose surroundings are as they have to be; topics that may be missing are made.
+    """Check that a worker can run, create missing topics of the pipeline, and create the worker's application.
 
-    Call it without a running event loop. While this user lacks a right that a worker needs, it does not return.
+    Call it without a running event loop. It does not return while this user lacks a right that a worker needs.
 
     Args:
         settings: from the environment.
@@ -96,8 +96,8 @@ def create_worker_app(settings: Settings, *, with_web: bool = False) -> Delivery
 
     Raises:
         ConfigurationError: the definition can't be used.
-        BrokerError: a broker can't be reached, or a topic is not as it has to be.
-        LibraryError: a change that is made to a library has no effect.
+        BrokerError: a broker can't be reached, or a topic is not as required.
+        LibraryError: a patch of a library has no effect.
     """
     check_patches(PATCHES)
     logging.config.dictConfig(logging_config(settings.log_format, settings.log_level))
@@ -109,7 +109,7 @@ def create_worker_app(settings: Settings, *, with_web: bool = False) -> Delivery
 
 
 async def _prepare(settings: Settings, definition: Definition, limit: int, *, with_web: bool) -> dict[int, str]:
-    """See to the surroundings of a worker; returns what `fix_beginning` does."""
+    """Check topics and rights, and commit initial offsets; returns the result of `fix_beginning`."""
     findings = await examine(definition, settings.app, create=True)
     if _waits(findings):
         findings = await _until_possible(settings, definition, findings, with_web=with_web)
@@ -131,35 +131,35 @@ def _waits(findings: Findings) -> bool:
 async def _until_possible(
     settings: Settings, definition: Definition, findings: Findings, *, with_web: bool
 ) -> Findings:
-    """Wait for rights and leaders that a worker needs; the findings when they are there, or when something is wrong."""
-    allowance, lines = Allowance(), LineLimit(LOOK_SECONDS)
+    """Wait for the rights and leaders that a worker needs; returns when they exist, or if there is another problem."""
+    rights, lines = RightsWatch(), LineLimit(LOOK_SECONDS)
 
     def reason() -> str | None:
-        return "; ".join(filter(None, (allowance.problem, *findings.awaited))) or None
+        return "; ".join(filter(None, (rights.problem, *findings.awaited))) or None
 
     async with contextlib.AsyncExitStack() as stack:
         if with_web:
             pages = waiting_pages(settings.web_bind, settings.web_port, reason)
             await stack.enter_async_context(pages)
         while _waits(findings):
-            allowance.note(findings.missing)
-            for trouble in findings.awaited:
-                if lines.passes(trouble) is not None:
-                    logger.warning("%s; this worker waits for that", trouble)
+            rights.note(findings.missing)
+            for problem in findings.awaited:
+                if lines.passes(problem) is not None:
+                    logger.warning("%s; waiting for that before the start", problem)
             await asyncio.sleep(LOOK_PAUSE_SECONDS)
             findings = await examine(definition, settings.app, create=True)
-    allowance.note(findings.missing)
+    rights.note(findings.missing)
     return findings
 
 
 def as_worker(app: DeliveryApp) -> DeliveryApp:
-    """*app*, run by `LogWorker` wherever Faust runs it."""
+    """*app*, which Faust will run with `LogWorker`."""
     app.conf.Worker = LogWorker  # type: ignore[assignment]  # Faust types the setting by its reader's result
     return app
 
 
 def check_web_port(settings: Settings) -> None:
-    """Find out before anything starts whether the pages could be served.
+    """Check before anything starts that the pages can be served.
 
     Raises:
         ConfigurationError: the address can't be bound.
@@ -171,8 +171,8 @@ def check_web_port(settings: Settings) -> None:
             listener.bind((settings.web_bind, settings.web_port))
 
 
-def _pass_over_stops(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Faust ends a recovery that is told to stop with an exception in a task that nobody asks: no news."""
+def _ignore_stopped_recovery(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Ignore the exception with which Faust ends a recovery that is told to stop, in a task that nothing awaits."""
     if not isinstance(context.get("exception"), ServiceStopped):
         loop.default_exception_handler(context)
 

@@ -1,11 +1,11 @@
-"""`webhooks`: Faust's command line with this application, and commands of our own beside Faust's.
+"""`webhooks`: the pipeline's commands, and Faust's command line for this application.
 
-main                               which command needs what, and main()
-faust_commands                     Faust's own commands, given the application
-running, output                    settings, logging and errors of the own commands; tables and JSON
-check, send, subscriptions, dlq    own commands
-standing, noted                    where a subscription stands, and what the workers have noted of it
-completion                         completion of a shell
+main                               main(), which loads only the modules that a command needs
+faust_commands                     Faust's commands with this application
+running, output                    settings, logging and errors of commands; tables and JSON
+check, send, subscriptions, dlq    the pipeline's commands
+positions, noted                   a subscription's positions; the delivery state that workers recorded
+completion                         shell completion
 dev                                `webhooks dev`
 """
 

@@ -75,7 +75,7 @@ def command(*, create: bool) -> None:
     writable. This user must have every right that a worker needs; for each missing one, the kafka-acls command is
     printed.
     """
-    from pipeline.worker import PATCHES  # noqa: PLC0415 - it takes Faust with it, which shell completion need not load
+    from pipeline.worker import PATCHES  # noqa: PLC0415 - this loads Faust, which shell completion does not need
 
     with errors_as_sentences():
         check_patches(PATCHES)

@@ -71,7 +71,7 @@ def with_faust_commands(own: Mapping[str, click.Command]) -> click.Group:
 def _umbrella(own: Container[str], /, **options: Any) -> None:
     name = click.get_current_context().invoked_subcommand
     if options["json"] and name in own:
-        raise click.UsageError(f"--json is for Faust's commands; those of {name} that print a table take --output json")
+        raise click.UsageError(f"--json is for Faust's commands; use --output json with commands of {name}")
     callback = faust_cli.callback
     if callback is not None:
         callback(app=None, loop="uvloop", **options)
@@ -130,16 +130,16 @@ def _make_described(context: click.Context) -> DeliveryApp:
 def _overrides(context: click.Context) -> dict[str, Any]:
     """The settings that options on the command line override."""
     found: dict[str, Any] = {}
-    for place in (context.find_root(), context):
+    for level in (context.find_root(), context):
         for option, setting in OVERRIDES.items():
-            if place.get_parameter_source(option) is ParameterSource.COMMANDLINE:
-                found[setting] = _value(context, place, option)
+            if level.get_parameter_source(option) is ParameterSource.COMMANDLINE:
+                found[setting] = _value(context, level, option)
     return found
 
 
-def _value(context: click.Context, place: click.Context, option: str) -> Any:
+def _value(context: click.Context, level: click.Context, option: str) -> Any:
     if option != "loglevel":
-        return place.params[option]
+        return level.params[option]
     # Faust keeps this option in its state, where its default, WARN, is None.
-    level = (context.ensure_object(State).loglevel or "WARN").upper()
-    return LEVELS.get(level, level)
+    name = (context.ensure_object(State).loglevel or "WARN").upper()
+    return LEVELS.get(name, name)

@@ -42,7 +42,7 @@ def legend(app: str, noted: Noted | str) -> str:
         return f"delivery state unknown: the workers' rows can't be read: {noted}"
     return (
         f"delivery: the state that the workers recorded in {cursors_topic(app)}; without an entry, nothing has failed "
-        "or is behind; (+N): so are N other partitions. All other columns are the desired state."
+        "or is behind; (+N): also recorded in N other partitions. All other columns are the desired state."
     )
 
 

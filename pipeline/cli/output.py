@@ -1,4 +1,4 @@
-"""The output of commands: tables for people, JSON for programs; and their questions."""
+"""The output of commands: tables for people, JSON for programs, questions, progress."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ from pipeline.core.shown import safe
 Format = Literal["table", "json"]
 
 MANY: Final = 50
-"""So many steps take long enough to show that they go on."""
+"""The number of steps from which progress is shown."""
 
 Command = Callable[..., Any]
 
@@ -64,8 +64,8 @@ def ask(question: str) -> bool:
         Abort: there is no answer.
     """
     while True:
-        # click.confirm leaves a blank on stdout, which belongs to the result.
-        click.echo(f"{safe(question)} [y/N]: ", err=True, nl=False)  # noqa: TID251 - here it is escaped
+        # click.confirm writes a blank to stdout, which is for the result only.
+        click.echo(f"{safe(question)} [y/N]: ", err=True, nl=False)  # noqa: TID251 - the text is escaped here
         answer = sys.stdin.readline()
         if not answer:
             raise click.Abort
@@ -78,12 +78,12 @@ def ask(question: str) -> bool:
 
 @contextmanager
 def progress(label: str, total: int, *, is_shown: bool = True) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr, if that is a terminal and there is something to wait for; call what it gives with each step."""
+    """A progress bar on stderr, if that is a terminal and there are many steps. Yields a function that counts steps."""
     hidden = not (is_shown and total >= MANY and sys.stderr.isatty())
     with click.progressbar(length=total, label=label, file=sys.stderr, hidden=hidden) as bar:
         yield bar.update
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print *text*, of one or several lines, with control characters escaped."""
+    """Print *text*, which may have several lines, with control characters escaped."""
     click.echo(safe(text, keep="\n"), err=err)  # noqa: TID251 - the text is escaped here

@@ -1,4 +1,4 @@
-"""The common part of the own commands: settings and definition, quiet logs, and errors as sentences."""
+"""The common part of the pipeline's commands: settings and definition, quiet logs, and errors as sentences."""
 
 import contextlib
 import logging.config

@@ -11,17 +11,17 @@ import click
 
 from pipeline.cli.noted import UNKNOWN, Noted, legend, read_noted, shown, summary
 from pipeline.cli.output import Format, as_json, as_table, as_yaml, ask, output_option, progress, say
-from pipeline.cli.running import configured, errors_as_sentences
-from pipeline.cli.standing import (
-    Account,
-    Standing,
-    Told,
-    account_of_waiting,
-    places_since,
-    refuse_other_than_next,
-    replayed,
-    shown_account,
+from pipeline.cli.positions import (
+    Effect,
+    Position,
+    Preview,
+    effect_of_skip,
+    effects_of_replay,
+    offsets_since,
+    preview_as_json,
+    preview_of_waiting,
 )
+from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.config.documents import parse_documents, read_documents
 from pipeline.core.errors import BrokerError, ConfigurationError, WebhooksError
 from pipeline.core.redaction import shown_url
@@ -62,15 +62,15 @@ def apply(files: tuple[str, ...], more: tuple[str, ...], output: Format) -> None
 
     async def apply_all(store: SubscriptionStore) -> None:
         await _check_all(store, documents)
-        # On a terminal the sentences show that it goes on.
+        # On a terminal the sentences already show progress.
         is_silent = output == "json" or not sys.stdout.isatty()
         try:
             with progress("writing", len(documents), is_shown=is_silent) as step:
                 await write_all(store, step)
         finally:
             for change in changes:
-                if change.caution is not None:
-                    say(f"{change.id}: {change.caution}", err=True)
+                if change.advisory is not None:
+                    say(f"{change.id}: {change.advisory}", err=True)
 
     async def write_all(store: SubscriptionStore, step: Callable[[int], None]) -> None:
         for _, document in documents:
@@ -99,11 +99,11 @@ async def _check_all(store: SubscriptionStore, documents: Sequence[tuple[str, ob
     """
     problems: list[str] = []
     with progress("checking", len(documents)) as step:
-        for place, document in documents:
+        for origin, document in documents:
             try:
                 await store.check(document)
             except ConfigurationError as error:
-                problems.extend(f"{place}: {problem}" for problem in error.problems)
+                problems.extend(f"{origin}: {problem}" for problem in error.problems)
             step(1)
     if problems:
         raise ConfigurationError([*problems, f"none of the {len(documents)} subscriptions was written"])
@@ -173,7 +173,7 @@ def reencrypt() -> None:
 @output_option
 def pause(subscription: str, output: Format) -> None:
     """Pause a subscription, as the publisher; its events wait."""
-    _change(lambda store: store.pause(subscription), output, account=account_of_waiting(subscription))
+    _change(lambda store: store.pause(subscription), output, preview=preview_of_waiting(subscription))
 
 
 @command.command()
@@ -181,7 +181,7 @@ def pause(subscription: str, output: Format) -> None:
 @output_option
 def resume(subscription: str, output: Format) -> None:
     """Resume after a pause, a stop or a failure."""
-    _change(lambda store: store.resume(subscription), output, account=account_of_waiting(subscription))
+    _change(lambda store: store.resume(subscription), output, preview=preview_of_waiting(subscription))
 
 
 @command.command()
@@ -189,7 +189,7 @@ def resume(subscription: str, output: Format) -> None:
 @output_option
 def start(subscription: str, output: Format) -> None:
     """Resume after a stop or a failure, as the consumer."""
-    _change(lambda store: store.start(subscription), output, account=account_of_waiting(subscription))
+    _change(lambda store: store.start(subscription), output, preview=preview_of_waiting(subscription))
 
 
 @command.command()
@@ -197,7 +197,7 @@ def start(subscription: str, output: Format) -> None:
 @output_option
 def stop(subscription: str, output: Format) -> None:
     """Stop a subscription, as the consumer; its events wait."""
-    _change(lambda store: store.stop(subscription), output, account=account_of_waiting(subscription))
+    _change(lambda store: store.stop(subscription), output, preview=preview_of_waiting(subscription))
 
 
 @command.command()
@@ -208,11 +208,11 @@ def stop(subscription: str, output: Format) -> None:
 def skip(subscription: str, partition: int, offset: int, output: Format) -> None:
     """Skip the event at OFFSET of PARTITION, if it is the next one there."""
 
-    async def account(found: list[Standing]) -> list[Told]:
-        return refuse_other_than_next(found, partition, offset)
+    async def effects(found: list[Position]) -> list[Effect]:
+        return effect_of_skip(found, partition, offset)
 
-    place = Place(partition, offset, is_event=True)
-    _change(lambda store: store.skip(subscription, partition, offset), output, place, Account(subscription, account))
+    target = SourceOffset(partition, offset, is_event=True)
+    _change(lambda store: store.skip(subscription, partition, offset), output, target, Preview(subscription, effects))
 
 
 @command.command()
@@ -222,7 +222,7 @@ def skip(subscription: str, partition: int, offset: int, output: Format) -> None
 @click.option(
     "--since", metavar="TIME", help="Deliver from this time on, e.g. 2026-01-31T12:00:00Z, in every partition."
 )
-@click.option("--discard-waiting", is_flag=True, help="Also move forward, discarding the waiting events before.")
+@click.option("--discard-waiting", is_flag=True, help="Also move forward, and discard the waiting events in between.")
 @output_option
 def replay(
     *,
@@ -237,29 +237,33 @@ def replay(
 
     A replay does not move forward over waiting events, unless --discard-waiting is set.
     """
-    discards = discard_waiting or None
+    discards = discard_waiting or None  # None is left out of the document
 
-    async def account(found: list[Standing]) -> list[Told]:
+    async def effects(found: list[Position]) -> list[Effect]:
         definition = configured()[1]
-        places: dict[int, int | None] = {} if partition is None else {partition: offset}
+        offsets: dict[int, int | None] = {} if partition is None else {partition: offset}
         if since is not None:
             known = [each.partition for each in found if each.next is not None]
-            places = dict.fromkeys(each.partition for each in found)
-            places |= await places_since(definition, known, replay_time_ms(since))
-        return await replayed(definition, subscription, found, places, discards=discard_waiting)
+            offsets = dict.fromkeys(each.partition for each in found)
+            offsets |= await offsets_since(definition, known, replay_time_ms(since))
+        return await effects_of_replay(definition, subscription, found, offsets, discards=discard_waiting)
 
-    said = Account(subscription, account, is_said_before=discard_waiting)
+    shown_first = Preview(subscription, effects, is_always_shown=discard_waiting)
     if since is not None and partition is None and offset is None:
-        _change(lambda store: store.replay_since(subscription, since, discard_waiting=discards), output, account=said)
+        _change(
+            lambda store: store.replay_since(subscription, since, discard_waiting=discards),
+            output,
+            preview=shown_first,
+        )
     elif since is None and partition is not None and offset is not None:
         _change(
             lambda store: store.replay(subscription, partition, offset, discard_waiting=discards),
             output,
-            Place(partition, offset),
-            said,
+            SourceOffset(partition, offset),
+            shown_first,
         )
     else:
-        raise click.UsageError("name the start: --partition and --offset, or --since alone")
+        raise click.UsageError("name the start: either --partition and --offset, or --since")
 
 
 def _with_store(work: Callable[[SubscriptionStore], Awaitable[Result]]) -> Result:
@@ -295,7 +299,7 @@ def _with_delivery(document: dict[str, Any], noted: Noted | str) -> dict[str, An
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SourceOffset:
     """An offset of the source topic; with *is_event* there must be an event, so the end does not count."""
 
     partition: int
@@ -306,42 +310,43 @@ class Place:
 def _change(
     work: Callable[[SubscriptionStore], Awaitable[Change]],
     output: Format,
-    place: Place | None = None,
-    account: Account | None = None,
+    target: SourceOffset | None = None,
+    preview: Preview | None = None,
 ) -> None:
-    """Make the change, and print it. Before that, check that *place* exists, then give the *account*."""
+    """Make the change, and print it. Before that, check that *target* exists, then show the *preview*."""
 
-    async def checked(store: SubscriptionStore) -> tuple[Change, list[Told] | str | None]:
-        if account is not None:
-            await store.get(account.subscription)
-        if place is not None:
-            await _has_place(place)
-        told = None if account is None else await account.tell(output)
-        return await work(store), told
+    async def checked(store: SubscriptionStore) -> tuple[Change, list[Effect] | str | None]:
+        if preview is not None:
+            await store.get(preview.subscription)
+        if target is not None:
+            await _check_exists(target)
+        effects = None if preview is None else await preview.show(output)
+        return await work(store), effects
 
-    change, told = _with_store(checked)
+    change, effects = _with_store(checked)
     if output == "json":
-        say(as_json({**_shown(change), **shown_account(told)}))
+        say(as_json({**_shown(change), **preview_as_json(effects)}))
     else:
         say(_sentence(change))
 
 
-async def _has_place(place: Place) -> None:
+async def _check_exists(target: SourceOffset) -> None:
     _, definition = configured()
     source = definition.source
     found = await partitions_of(source.connection, source.topic)
-    if place.partition >= found.count:
+    if target.partition >= found.count:
         raise ConfigurationError(
-            f"partition: {place.partition} is not in topic {source.topic}; allowed: 0 to {found.count - 1}"
+            f"partition: {target.partition} is not in topic {source.topic}; allowed: 0 to {found.count - 1}"
         )
-    if place.partition in found.leaderless:
-        raise BrokerError(f"topic {source.topic}: partition {place.partition} has no leader; nothing was changed")
-    end = await end_offset(source.connection, source.topic, place.partition)
-    last = end - place.is_event
-    if place.offset > last:
+    if target.partition in found.leaderless:
+        raise BrokerError(f"topic {source.topic}: partition {target.partition} has no leader; nothing was changed")
+    end = await end_offset(source.connection, source.topic, target.partition)
+    last = end - target.is_event
+    if target.offset > last:
         allowed = f"0 to {last}" if last >= 0 else "none, because it has no events"
         raise ConfigurationError(
-            f"offset: {place.offset} is not in partition {place.partition} of topic {source.topic}; allowed: {allowed}"
+            f"offset: {target.offset} is not in partition {target.partition} of topic {source.topic}; "
+            f"allowed: {allowed}"
         )
 
 

@@ -1,10 +1,10 @@
-"""What the pipeline says of itself.
+"""Metrics, log lines and status.
 
-telemetry, instruments   counters and latencies, counted in the delivery path
-prometheus               the same as text for Prometheus
-logs                     the format of log lines, and what they leave out
+telemetry, instruments   counters and latencies, updated in the delivery path
+prometheus               writes them for Prometheus
+logs                     formats log lines, and masks credentials in them
 status, reporter         the state of this worker's lanes and partitions
 absent                   subscriptions without a lane here
-strays                   events that are for no subscription
-shown                    numbers and sentences for people
+unmatched                detects events whose keys are not subscription ids
+shown                    formats causes and errors for people
 """

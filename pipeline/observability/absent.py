@@ -1,4 +1,4 @@
-"""Subscriptions that have no lane in this worker: none of their events wait in its partitions.
+"""Subscriptions that have no lane in this worker: none of their events are waiting in its partitions.
 
 A worker forgets a lane that has no work, and other workers own the other partitions. Such a subscription is therefore
 idle or elsewhere. The partition that Kafka's default partitioner selects for its key decides which of the two is shown.

@@ -123,12 +123,12 @@ class LineLimit:
     def passes(self, key: Hashable, count: int = 1) -> int | None:
         """The number of lines suppressed since the key's last one, if a line may be written now; otherwise None."""
         now = self._monotonic()
-        spoke_at, kept_back = self._keys.get(key, (None, 0))
-        if spoke_at is not None and now - spoke_at < self._interval:
-            self._keys[key] = (spoke_at, kept_back + count)
+        last_at, suppressed = self._keys.get(key, (None, 0))
+        if last_at is not None and now - last_at < self._interval:
+            self._keys[key] = (last_at, suppressed + count)
             return None
         self._keys.pop(key, None)  # reinserted at the end, so that the dict is ordered by last line
         if len(self._keys) >= self._most_keys:
             del self._keys[next(iter(self._keys))]
         self._keys[key] = (now, 0)
-        return kept_back
+        return suppressed

@@ -20,7 +20,7 @@ from pipeline.observability.instruments import LineLimit
 LogFormat = Literal["console", "json"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 LEVELS: Final = get_args(LogLevel)
-OURS: Final = ("pipeline", "agents")
+OWN: Final = ("pipeline", "agents")
 FRAMEWORKS: Final = ("faust", "mode", "aiokafka", "aiohttp", "asyncio")
 """Loggers that report internals at INFO (Faust as coloured tables); set to WARNING unless the level is DEBUG."""
 
@@ -116,7 +116,7 @@ class ThinOut(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether *record* is written."""
-        if record.name.partition(".")[0] in OURS:
+        if record.name.partition(".")[0] in OWN:
             return True
         message = _message(record)
         with self._lock:
@@ -213,8 +213,8 @@ def logging_config(log_format: LogFormat = "console", level: str = "INFO") -> di
         "loggers": {
             DUMPING: {"level": "INFO" if level == "DEBUG" else quiet},
             **{
-                name: {"level": level if name in OURS else quiet, "handlers": ["stderr"], "propagate": False}
-                for name in (*OURS, *FRAMEWORKS)
+                name: {"level": level if name in OWN else quiet, "handlers": ["stderr"], "propagate": False}
+                for name in (*OWN, *FRAMEWORKS)
             },
         },
     }

@@ -58,7 +58,7 @@ class LaneReport:
 
 @dataclass(frozen=True, slots=True)
 class AbsentReport:
-    """A subscription that has no lane in this worker: none of its events wait in the worker's partitions.
+    """A subscription that has no lane in this worker: none of its events are waiting in the worker's partitions.
 
     Attributes:
         status: "started", "failure" (it can't be used), "stopped", "paused" or "closed": the desired state.

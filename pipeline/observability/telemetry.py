@@ -1,7 +1,7 @@
 """The counters, latencies and log lines of deliveries.
 
-Called from the delivery path for every event, hence plain integers here; prometheus.py writes them as text for
-Prometheus when it is asked. One event loop, no locks.
+Called from the delivery path for every event, so the counters are plain integers, which prometheus.py converts at each
+scrape. One event loop, no locks.
 """
 
 import logging
@@ -132,10 +132,10 @@ class Telemetry:
                 logger.debug(Facts("delivery.attempted", facts))
             return
         self.attempts[outcome_name(outcome)] += 1
-        kept_back = self._lines.passes(("attempted", subscription.id))
-        if kept_back is not None:
+        suppressed = self._lines.passes(("attempted", subscription.id))
+        if suppressed is not None:
             facts = self._attempt_facts(subscription, event, attempt, outcome, seconds)
-            logger.info(Facts("delivery.attempted", {**facts, "suppressed": kept_back or None}))
+            logger.info(Facts("delivery.attempted", {**facts, "suppressed": suppressed or None}))
 
     def settled(self, how: Settlement, count: int = 1) -> None:
         """*count* events are done for good."""
@@ -192,7 +192,7 @@ class Telemetry:
     def warnings(self) -> list[str]:
         """Warnings about recent breaks in the log, one sentence each; the worker delivers nevertheless."""
         since = self._monotonic() - WARNING_SECONDS
-        self._broken_logs = {place: at for place, at in self._broken_logs.items() if at > since}
+        self._broken_logs = {found: at for found, at in self._broken_logs.items() if at > since}
         return [f"partition {partition}: {BREAKS[kind]}" for partition, kind in sorted(self._broken_logs)]
 
     def withheld(self) -> None:
@@ -209,7 +209,7 @@ class Telemetry:
             "partition": event.partition,
             "offset": event.offset,
         }
-        self._say(logging.INFO, "event.dead-lettered", (reason, subscription), facts)
+        self._log(logging.INFO, "event.dead-lettered", (reason, subscription), facts)
 
     def dead_letter_failed(self, error: str) -> None:
         """The write of a dead letter failed; it is retried, and its lane waits for it."""
@@ -282,12 +282,12 @@ class Telemetry:
         }
 
     def _warn(self, name: str, key: object, facts: Mapping[str, object], count: int = 1) -> None:
-        self._say(logging.WARNING, name, key, facts, count)
+        self._log(logging.WARNING, name, key, facts, count)
 
-    def _say(self, level: int, name: str, key: object, facts: Mapping[str, object], count: int = 1) -> None:
-        kept_back = self._lines.passes((name, key), count)
-        if kept_back is not None:
-            logger.log(level, Facts(name, {**facts, "suppressed": kept_back or None}))
+    def _log(self, level: int, name: str, key: object, facts: Mapping[str, object], count: int = 1) -> None:
+        suppressed = self._lines.passes((name, key), count)
+        if suppressed is not None:
+            logger.log(level, Facts(name, {**facts, "suppressed": suppressed or None}))
 
 
 def outcome_name(outcome: Outcome) -> AttemptOutcome:  # noqa: PLR0911 - one line per outcome

@@ -1,12 +1,12 @@
-"""The seat on Faust, and what is checked before a worker sits on it.
+"""The integration with Faust, and the checks before a worker starts.
 
-consumer, consumer_thread            Faust's consumer: batches in, offsets committed, partitions given back
-permitted_consumer                   goes on when a right is refused, and granted again
-assignor, membership                 which partitions are assigned; the group joined again after a fencing
-log_check                            committed offsets and rows compared with the log
+consumer, consumer_thread            Faust's consumer: hands out batches, commits offsets, gives partitions back
+retrying_consumer                    retries what the brokers refuse for lack of rights
+assignor, membership                 assigns partitions; rejoins the group after a fencing
+log_check                            compares committed offsets and rows with the log
 token_table                          access tokens in a Faust table
-topics, preflight, initial_offsets   the topics, the brokers and the place where a group begins
-rights, allowance                    every right that a worker needs; what a worker does without one
-engine                               what has a lifetime beside Faust's own parts
+topics, preflight, initial_offsets   checks topics and brokers; commits a group's first offsets
+rights, rights_watch                 finds missing rights; reports them while a worker runs
+engine                               starts and stops the parts of a worker that are not Faust's
 open_files                           the limit of open files
 """

@@ -135,7 +135,7 @@ class DeliveryConsumer(driver.Consumer):
     async def _go_on(self, number: int, offset: int, generation: int) -> None:
         """Find the offset at which to continue after a fetch from *offset* was out of range."""
         try:
-            goes_on_at = await self._seat.log_check.find_place(number, offset)
+            goes_on_at = await self._seat.log_check.find_offset(number, offset)
             if generation != self.app.consumer_generation_id:
                 return
             if goes_on_at is None:

@@ -32,7 +32,7 @@ from pipeline.kafka.internals import (
 from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.topics import IsolationLevel
 from pipeline.runtime.log_check import Committed, LogCheck, without_settled
-from pipeline.runtime.permitted_consumer import PermittedConsumerThread
+from pipeline.runtime.retrying_consumer import RetryingConsumerThread
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Seat:
     drain_seconds: float
 
 
-class DeliveryConsumerThread(PermittedConsumerThread):
+class DeliveryConsumerThread(RetryingConsumerThread):
     """Faust's consumer thread, whose fetches wait for a shorter time than Faust's 1.5 s, and whose end is bounded.
 
     It renews the worker's lease whenever the group's coordinator confirms the membership of the worker.
@@ -170,7 +170,7 @@ class DeliveryConsumerThread(PermittedConsumerThread):
         timeout: float | None,  # noqa: ASYNC109 - Faust's own signature
         max_records: int | None,
     ) -> Any:
-        """If an offset is out of range, `LogCheck.find_place` decides what follows, and not `auto.offset.reset`."""
+        """If an offset is out of range, `LogCheck.find_offset` decides what follows, and not `auto.offset.reset`."""
         try:
             return await super()._fetch_records(consumer, active_partitions, timeout, max_records)
         except OffsetOutOfRangeError as error:

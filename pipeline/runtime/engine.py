@@ -1,4 +1,4 @@
-"""What has a lifetime beside Faust's parts: starts before partitions are assigned, ends when they are given back."""
+"""Starts the parts of a worker that are not Faust's before partitions are assigned; stops them when they are closed."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -14,30 +14,30 @@ from pipeline.http.transport import Transport
 from pipeline.kafka.dead_letters import KafkaDeadLetterWriter
 from pipeline.kafka.expansion import PartitionExpansion
 from pipeline.kafka.log_reader import LogReader
-from pipeline.observability.strays import LOOK_SECONDS as STRAYS_SECONDS
-from pipeline.observability.strays import Strays
-from pipeline.runtime.membership import CHECK_SECONDS, Ownership
+from pipeline.observability.unmatched import LOOK_SECONDS as UNMATCHED_SECONDS
+from pipeline.observability.unmatched import UnmatchedEvents
+from pipeline.runtime.membership import CHECK_SECONDS, Membership
 from pipeline.subscriptions.registry import OnChange, Registry
 
 TOKEN_SWEEP_SECONDS: Final = 600.0
 
 
 class Engine(Service):
-    """What has a lifetime beside Faust's own parts: first up, last down.
+    """The parts of a worker that are not Faust's, as one service: the first to start, the last to stop.
 
     Args:
         transport: the HTTP client.
-        permitted: asks receivers over it.
+        permitted: asks receivers for permission.
         registry: the subscriptions.
         on_change: told of every change of one.
         log_reader: reads the source topic again for lanes that are behind.
         tokens: access tokens.
         dead_letters: None without a dead-letter topic.
-        dispatcher: whose checkpoints are kept.
+        dispatcher: its checkpoints run here.
         expansion: watches the source topic for new partitions; None if topics can't grow.
-        ownership: of the partitions.
-        strays: events without a subscription.
-        watch_rights: runs for as long as the worker does (allowance.py).
+        membership: rejoins the group after a fencing.
+        unmatched: watches for events without a subscription.
+        watch_rights: runs for as long as the worker does (rights_watch.py).
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class Engine(Service):
         dead_letters: KafkaDeadLetterWriter | None,
         dispatcher: Dispatcher,
         expansion: PartitionExpansion | None,
-        ownership: Ownership,
-        strays: Strays,
+        membership: Membership,
+        unmatched: UnmatchedEvents,
         watch_rights: Callable[[], Awaitable[None]],
         **options: Any,
     ) -> None:
@@ -68,12 +68,12 @@ class Engine(Service):
         self._dead_letters = dead_letters
         self._dispatcher = dispatcher
         self._expansion = expansion
-        self._ownership = ownership
-        self._strays = strays
-        self._watch_allowance = watch_rights
+        self._membership = membership
+        self._unmatched = unmatched
+        self._run_rights_watch = watch_rights
 
     async def on_start(self) -> None:
-        """Start what the first partition needs; it is closed in the opposite order."""
+        """Start everything that the first partition needs. It is closed in reverse order."""
         closing = self._closing
         await self._transport.start()
         closing.push_async_callback(self._transport.close)
@@ -87,7 +87,7 @@ class Engine(Service):
         closing.push_async_callback(self._log_reader.close)
 
     async def on_stop(self) -> None:
-        """Close what was started. The partitions have come to rest by now (`DeliveryApp.on_stop`)."""
+        """Close everything. The partitions have been drained and closed before (`DeliveryApp.on_stop`)."""
         await self._closing.aclose()
 
     @Service.task
@@ -101,17 +101,17 @@ class Engine(Service):
 
     @Service.task
     async def _watch_rights(self) -> None:
-        await self._watch_allowance()
+        await self._run_rights_watch()
 
     @Service.task
-    async def _watch_strays(self) -> None:
-        async for _ in self.itertimer(STRAYS_SECONDS, name="strays"):
-            self._strays.look()
+    async def _watch_unmatched(self) -> None:
+        async for _ in self.itertimer(UNMATCHED_SECONDS, name="unmatched"):
+            self._unmatched.look()
 
     @Service.task
-    async def _watch_ownership(self) -> None:
-        async for _ in self.itertimer(CHECK_SECONDS, name="ownership"):
-            if not self._ownership.settle():
+    async def _watch_membership(self) -> None:
+        async for _ in self.itertimer(CHECK_SECONDS, name="membership"):
+            if not self._membership.settle():
                 await self.crash(BrokerError("could not rejoin the group, although its broker answers"))
 
     @Service.task

@@ -29,10 +29,10 @@ logger = logging.getLogger(__name__)
 
 
 async def fix_beginning(source: Source, group: str, partitions: int) -> dict[int, str]:
-    """Commit the ends of the source topic, if it is to be read from there and the group has no offset in it yet.
+    """Commit the ends of the source topic if `autoOffsetReset` is latest and the group has no offset in it yet.
 
     Returns:
-        The id of the topic that each partition without an offset was last delivered of, where one is noted.
+        By partition without an offset, the noted id of the topic that it was last delivered from, if there is one.
 
     Args:
         source: the topic.
@@ -42,24 +42,24 @@ async def fix_beginning(source: Source, group: str, partitions: int) -> dict[int
     Raises:
         BrokerError: the cluster can't be reached, or does not let this user read the group's offsets or commit any.
     """
-    places = [TopicPartition(source.topic, number) for number in range(partitions)]
+    tps = [TopicPartition(source.topic, number) for number in range(partitions)]
     async with administration(source.connection) as admin:
-        found = await admin.list_consumer_group_offsets(group, partitions=places)
-    new = [place.partition for place, offset in found.items() if offset.offset < 0]
+        found = await admin.list_consumer_group_offsets(group, partitions=tps)
+    new = [tp.partition for tp, offset in found.items() if offset.offset < 0]
     known = await _noted_topic_ids(source, group) if new else {}
     noted = {number: known[number] for number in new if number in known}
     if source.auto_offset_reset == "latest" and len(new) == partitions:
         await _refuse_without_leaders(source, group)
         if not noted:
-            await _commit_ends(source, group, places)
+            await _commit_ends(source, group, tps)
         elif await _is_of(source, noted):
             logger.warning(
-                "topic %s: the group %s has lost its offsets: they were deleted, or have expired; what came since is "
-                "not delivered, for autoOffsetReset is latest",
+                "topic %s: the offsets of the group %s were deleted or have expired; newer events are not delivered, "
+                "because autoOffsetReset is latest",
                 source.topic,
                 group,
             )
-            await _commit_ends(source, group, places)
+            await _commit_ends(source, group, tps)
     return noted
 
 
@@ -100,7 +100,7 @@ async def _is_of(source: Source, noted: Mapping[int, str]) -> bool:
     return {bound.topic_id for bound in bounds.values()} == set(noted.values())
 
 
-async def _commit_ends(source: Source, group: str, places: list[TopicPartition]) -> None:
+async def _commit_ends(source: Source, group: str, tps: list[TopicPartition]) -> None:
     consumer = AIOKafkaConsumer(
         group_id=group,
         enable_auto_commit=False,
@@ -111,8 +111,8 @@ async def _commit_ends(source: Source, group: str, places: list[TopicPartition])
     )
     try:
         await consumer.start()
-        consumer.assign(places)
-        await consumer.commit(await consumer.end_offsets(places))
+        consumer.assign(tps)
+        await consumer.commit(await consumer.end_offsets(tps))
     except CommitFailedError:
         return  # the group has members; one of them has committed
     except (KafkaError, OSError) as error:

@@ -84,7 +84,7 @@ class LogCheck:
     Args:
         source: asks the brokers.
         telemetry: records the breaks found.
-        former: the ids of the topics that partitions without an offset were last delivered of (initial_offsets.py).
+        former: the ids of the topics that partitions without an offset were last delivered from (initial_offsets.py).
     """
 
     def __init__(self, source: SourceLog, telemetry: Telemetry, former: Mapping[int, str] | None = None) -> None:
@@ -112,32 +112,32 @@ class LogCheck:
         # Kafka deletes a topic's offsets with it; then only a worker that read that topic can tell, or its stored id.
         self._is_another = any(self.is_another(log.topic_id) for log in logs.values())
         self._suspect.clear()
-        self._logs, places = {}, {}
+        self._logs, starts = {}, {}
         for number, log in logs.items():
-            place, former = committed[number], self._former.pop(number, None)
-            found = None if place.offset is None else find_break(place.offset, place.topic_id, log)
-            ahead = 0 if found is not None else _settled_ahead(number, place, log)
-            self._logs[number] = replace(log, former_id=place.topic_id, broken=found, ahead=ahead)
-            if place.offset is None:
-                places[number] = self._begin_without_place(number, log, former)
+            commit, former = committed[number], self._former.pop(number, None)
+            found = None if commit.offset is None else find_break(commit.offset, commit.topic_id, log)
+            ahead = 0 if found is not None else _settled_ahead(number, commit, log)
+            self._logs[number] = replace(log, former_id=commit.topic_id, broken=found, ahead=ahead)
+            if commit.offset is None:
+                starts[number] = self._begin_without_offset(number, log, former)
             else:
-                places[number] = place.offset if found is None else found.goes_on_at
-        return places, self._logs
+                starts[number] = commit.offset if found is None else found.goes_on_at
+        return starts, self._logs
 
-    def _begin_without_place(self, number: int, log: LogBounds, former: str | None) -> int:
+    def _begin_without_offset(self, number: int, log: LogBounds, former: str | None) -> int:
         """The beginning of a partition without a committed offset: it is new (initial_offsets.py), or its topic is."""
         if self._is_another or (former is not None and log.topic_id not in {None, former}):
             # Reported now, because at the next assignment this topic is the known one.
             self._telemetry.log_broken(number, Break("recreated", 0, log.begin))
         return log.begin
 
-    async def find_place(self, number: int, offset: int) -> int | None:
+    async def find_offset(self, number: int, offset: int) -> int | None:
         """Where to continue after a fetch from *offset* was out of range; None if it has to be opened again."""
         self._suspect.add(number)
         logs = await self._source.look([number])
         found = find_break(offset, self._topic_id(number), logs[number])
         if found is not None and found.kind != "retention":
-            return None  # and reported when that is done
+            return None  # opening it again reports the break
         self._suspect.discard(number)
         if found is None:
             return offset
@@ -156,8 +156,8 @@ class LogCheck:
     async def committable(self, prefixes: Mapping[int, int]) -> dict[int, int]:
         """The offsets that are still in the log.
 
-        What no broker tells of in time is taken for one: an offset that is not committed is a clean stop that repeats
-        events, and what stands beside it lets the next owner see if the topic is another.
+        If the brokers don't answer in time, all but the suspect ones. Without a commit, a clean stop would repeat
+        events, and the id in the commit lets the next owner see whether the topic was recreated.
         """
         if not prefixes:
             return {}
@@ -165,10 +165,10 @@ class LogCheck:
             async with asyncio.timeout(LAST_LOOK_SECONDS):
                 logs = await self._source.look_once(list(prefixes))
         except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
-            logger.warning("offsets are committed that were not held against the log: %r", error)
+            logger.warning("committing offsets without comparing them with the log: %r", error)
             return self.trusted(prefixes)
         if logs is None:
-            return {}  # there is no such topic any more
+            return {}  # the topic no longer exists
         return {
             number: offset
             for number, offset in prefixes.items()

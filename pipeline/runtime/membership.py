@@ -39,7 +39,7 @@ class GroupMember(Protocol):
         ...
 
 
-class Ownership:
+class Membership:
     """Rejoins the group while partitions of this worker are fenced.
 
     Args:

@@ -1,6 +1,6 @@
 """Finds the rights in Kafka (ACLs) that a worker needs and this user lacks, with the commands that grant them.
 
-`webhooks check` (preflight.py) and a worker (allowance.py) report them. The requests change nothing:
+`webhooks check` (preflight.py) and a worker (rights_watch.py) report them. The requests change nothing:
 
     topics, cluster     the operations that the broker lists in its metadata (KIP-430)
     consumer group      a heartbeat of a member that does not exist
@@ -36,8 +36,8 @@ from pipeline.kafka.topics import cursors_topic, subscriptions_topic, tokens_top
 logger = logging.getLogger(__name__)
 
 Resource = Literal["topic", "group", "transactional id", "cluster"]
-NOBODY: Final = -1
-"""The producer id, epoch and generation of a request that only tests a right."""
+NO_MEMBER: Final = -1
+"""The producer id, epoch and generation in a request that only tests a right."""
 TRANSACTION_TIMEOUT_MS: Final = 60_000
 OPTIONS: Final = {"topic": "--topic", "group": "--group", "transactional id": "--transactional-id"}
 
@@ -182,7 +182,7 @@ async def _missing_of_topics(admin: AdminClient, wanted: Sequence[Right]) -> lis
 
 
 async def _missing_of_group(admin: AdminClient, connection: KafkaConnection, app: str) -> list[Right]:
-    answer = await admin.ask(HeartbeatRequest(app, NOBODY, ""))
+    answer = await admin.ask(HeartbeatRequest(app, NO_MEMBER, ""))
     right = Right(connection, "group", app, "READ", "to join the consumer group and to commit offsets")
     return [right] if _is(answer, GroupAuthorizationFailedError) else []
 
@@ -192,7 +192,7 @@ async def _missing_of_transactions(
 ) -> list[Right]:
     prefix = f"{cursors_topic(app)}."
     for number in partitions:
-        answer = await admin.ask(EndTxnRequest(f"{prefix}{number}", NOBODY, NOBODY, transaction_result=False))
+        answer = await admin.ask(EndTxnRequest(f"{prefix}{number}", NO_MEMBER, NO_MEMBER, transaction_result=False))
         if _is(answer, TransactionalIdAuthorizationFailed):
             return [Right(connection, "transactional id", prefix, "WRITE", "to write cursors as their only owner")]
     return []

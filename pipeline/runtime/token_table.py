@@ -21,18 +21,18 @@ NAME: Final = "tokens"
 
 
 class TokenTable(faust.Table[bytes, bytes]):
-    """`stored.Rows` over a Faust table with raw bytes for keys and values."""
+    """`token_store.Rows` over a Faust table with raw bytes for keys and values."""
 
     def row(self, key: bytes) -> bytes | None:
-        """See `stored.Rows.row`."""
+        """See `token_store.Rows.row`."""
         return cast("bytes | None", self.data.get(key))
 
     def row_keys(self) -> Sequence[bytes]:
-        """See `stored.Rows.row_keys`."""
+        """See `token_store.Rows.row_keys`."""
         return list(self.data)
 
     async def write(self, key: bytes, value: bytes | None) -> None:
-        """See `stored.Rows.write`.
+        """See `token_store.Rows.write`.
 
         Raises:
             BrokerError: the row is not durable.
@@ -65,9 +65,9 @@ class TokenTable(faust.Table[bytes, bytes]):
 
         The store does this for the rows that it read from the changelog, but not for those written by this worker.
         """
-        ours = {place.partition for place in active_tps | standby_tps}
+        owned = {tp.partition for tp in active_tps | standby_tps}
         for key in self.row_keys():
-            if partition_of(key) not in ours:
+            if partition_of(key) not in owned:
                 self.data.pop(key, None)
         await super().on_recovery_completed(active_tps, standby_tps)
 

@@ -7,7 +7,7 @@ _TRUST_ALL = "any certificate is accepted (ssl.trustAll): an attacker on the net
 _ANY_HOST = "a certificate for any host name is accepted (ssl.hostnameVerifier is false)"
 
 
-def caution(subscription: Subscription, now: float) -> str | None:
+def advisory(subscription: Subscription, now: float) -> str | None:
     """Warnings in one line: a bearer token that has expired or soon will, TLS without verification; None without any.
 
     Args:

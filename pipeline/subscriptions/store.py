@@ -18,7 +18,7 @@ from pipeline.config.schema import read
 from pipeline.core.clock import Clock, SystemClock
 from pipeline.core.errors import BrokerError, ConfigurationError, UnknownSubscriptionError
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.subscriptions.advisories import caution
+from pipeline.subscriptions.advisories import advisory
 from pipeline.subscriptions.envelope import parse_subscription, to_document
 from pipeline.subscriptions.key_check import check_keys
 from pipeline.subscriptions.registry import Registry
@@ -37,13 +37,13 @@ class Change:
 
     Attributes:
         revision: the newest revision, whether the command wrote it or found it.
-        caution: a warning about a subscription that works (subscriptions/advisories.py).
+        advisory: a warning about a subscription that works (subscriptions/advisories.py).
     """
 
     id: str
     revision: int
     what: Literal["created", "updated", "unchanged", "deleted"]
-    caution: str | None = None
+    advisory: str | None = None
 
 
 class SubscriptionStore:
@@ -135,11 +135,11 @@ class SubscriptionStore:
         async with self._turn:
             await self._registry.caught_up()
             known = self._registry.get(wanted.id)
-            wanted, stored, caution_of_it = await self._checked(wanted)
+            wanted, stored, warning = await self._checked(wanted)
             if known is not None and stored is not None and _is_same(wanted, stored):
-                return Change(wanted.id, known.revision, "unchanged", caution_of_it)
+                return Change(wanted.id, known.revision, "unchanged", warning)
             revision = await self._write(_without_old_command(wanted, stored))
-            return Change(wanted.id, revision, "created" if known is None else "updated", caution_of_it)
+            return Change(wanted.id, revision, "created" if known is None else "updated", warning)
 
     async def check(self, document: object) -> None:
         """Check whether `apply` would accept a subscription, without writing it.
@@ -262,7 +262,7 @@ class SubscriptionStore:
         check_limits(subscription, self._definition)
         applied = await self._registry.resolve(subscription)
         await asyncio.to_thread(check_keys, applied)
-        return caution(applied, self._clock.now())
+        return advisory(applied, self._clock.now())
 
     async def _write(self, subscription: WireSubscription) -> int:
         document = to_document(self._box.seal(subscription))

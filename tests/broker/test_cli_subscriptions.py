@@ -409,9 +409,9 @@ async def test_a_command_says_how_many_events_wait_in_which_partitions(webhooks:
     for words in (["pause"], ["resume"], ["stop"], ["start"]):
         ended = await webhooks.run("subscriptions", *words, "sub-1")
         assert ended.err.splitlines() == [
-            "partition 0: up to 4 events wait, from 2 on",
-            "partition 1: failure, up to 4 events wait, from 2 on",
-            "partition 2: no event waits",
+            "partition 0: up to 4 events waiting, from 2 on",
+            "partition 1: failure, up to 4 events waiting, from 2 on",
+            "partition 2: no event waiting",
         ]
     ended = await webhooks.run("subscriptions", "pause", "sub-1", "--output", "json")
     assert ended.err == ""
@@ -425,7 +425,7 @@ async def test_a_command_says_how_many_events_wait_in_which_partitions(webhooks:
 async def test_partitions_that_are_alike_share_a_line(webhooks: Webhooks) -> None:
     await apply(webhooks, ONE)
     ended = await webhooks.run("subscriptions", "pause", "sub-1")
-    assert ended.err == "partitions 0-2: where it stands is not known: no worker has begun there\n"
+    assert ended.err == "partitions 0-2: the position is unknown: no worker has started there yet\n"
 
 
 async def test_a_replay_since_a_time_says_what_it_does_in_each_partition(
@@ -442,11 +442,11 @@ async def test_a_replay_since_a_time_says_what_it_does_in_each_partition(
     assert back.err.splitlines() == [
         "partition 0: sends up to 1 event again, from 0 up to 2",
         "partition 1: sends up to 5 events again, from 0 up to 10",
-        "partition 2: where it stands is not known: no worker has begun there",
+        "partition 2: the position is unknown: no worker has started there yet",
     ]
     stays = await webhooks.run(*since, "2190-01-31T12:00:00Z")
     assert stays.err.splitlines()[:2] == [
-        "partition 0: stays at 2, because up to 4 events wait before 10; --discard-waiting discards them",
+        "partition 0: stays at 2, because of up to 4 events waiting before 10; --discard-waiting discards them",
         "partition 1: sends no event again",
     ]
     discards = await webhooks.run(*since, "2190-01-31T12:00:00Z", "--discard-waiting", "--output", "json")
@@ -454,7 +454,7 @@ async def test_a_replay_since_a_time_says_what_it_does_in_each_partition(
     assert json.loads(discards.out)["partitions"] == [
         {"partition": 0, "next": 2, "from": 10, "discardedAtMost": 4},
         {"partition": 1, "next": 10, "from": 10, "sentAgainAtMost": 0},
-        {"partition": 2, "problem": "no worker has begun there"},
+        {"partition": 2, "problem": "no worker has started there yet"},
     ]
 
 
@@ -476,7 +476,7 @@ async def test_without_the_rows_a_command_works_and_says_what_it_can_not_tell(
     ):
         ended = await webhooks.run("subscriptions", *words)
         assert ended.code == 0
-        assert f"where it stands is not known: topic {name}.cursors: " in ended.err
+        assert f"the position is unknown: topic {name}.cursors: " in ended.err
 
 
 async def test_a_replay_forward_is_refused_with_the_number_of_events_that_wait_unless_they_may_be_discarded(
@@ -490,7 +490,8 @@ async def test_a_replay_forward_is_refused_with_the_number_of_events_that_wait_u
     refused = await webhooks.run(*forward)
     assert (refused.code, refused.out) == (1, "")
     assert (
-        "partition 0: stays at 2, because up to 3 events wait before 8; --discard-waiting discards them" in refused.err
+        "partition 0: stays at 2, because of up to 3 events waiting before 8; --discard-waiting discards them"
+        in refused.err
     )
     done = await webhooks.run(*forward, "--discard-waiting")
     assert (done.code, done.out) == (0, "sub-1 updated, revision 1\n")

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from cryptography.fernet import Fernet
 
-from pipeline.cli.standing import standings
+from pipeline.cli.positions import find_positions
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.errors import BrokerError
@@ -91,11 +91,11 @@ async def test_where_a_subscription_stands_is_said_of_the_other_partitions(
     monkeypatch.setenv("WEBHOOKS_SECRET_KEYS", Fernet.generate_key().decode())
     monkeypatch.setenv("WEBHOOKS_API", "api.json")
     settings = Settings(app=definition.name)
-    found = await standings(settings, definition, "sub-1")
+    found = await find_positions(settings, definition, "sub-1")
     assert [(each.partition, each.unknown) for each in found] == [
-        (0, "no worker has begun there"),
+        (0, "no worker has started there yet"),
         (1, f"partition 1 of topic {definition.source.topic} has no leader"),
-        (2, "no worker has begun there"),
+        (2, "no worker has started there yet"),
     ]
 
 

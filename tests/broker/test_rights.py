@@ -68,7 +68,7 @@ async def test_without_the_right_to_know_where_it_stands_a_command_works(
     await limited.user.grant(Grant("topic", f"{limited.cluster.app}.subscriptions", "WRITE"))
     ended = await Webhooks(limited.cluster.environment).run("subscriptions", "pause", "sub-1")
     assert (ended.code, ended.out) == (0, "sub-1 updated, revision 1\n"), ended.err
-    assert "partitions 0-1: where it stands is not known: " in ended.err
+    assert "partitions 0-1: the position is unknown: " in ended.err
     assert says in ended.err
 
 

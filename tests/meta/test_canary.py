@@ -125,7 +125,7 @@ USED: Final = {
         ),
         "faust.transport.drivers.aiokafka:ConsumerRebalanceListener._thread": HELD,
     },
-    "pipeline/runtime/permitted_consumer.py": {
+    "pipeline/runtime/retrying_consumer.py": {
         "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._consumer": HELD,
         "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._fetch_records": (
             "(self, consumer, active_partitions, timeout=None, max_records=None)"

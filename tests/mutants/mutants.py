@@ -266,9 +266,9 @@ MUTANTS: Final = (
     ),
     # ----------------------------------------------------------- runtime/log_check.py, runtime/initial_offsets.py
     Mutant(
-        "a committed offset is not held against the log",
+        "a committed offset is not compared with the log",
         "pipeline/runtime/log_check.py",
-        was="found = None if place.offset is None else find_break(place.offset, place.topic_id, log)",
+        was="found = None if commit.offset is None else find_break(commit.offset, commit.topic_id, log)",
         becomes="found = None",
         tests=(f"{LOG_BREAKS}test_an_offset_beyond_the_end_of_the_log_becomes_its_end",),
     ),

@@ -25,7 +25,7 @@ def sample_subscriptions(receiver: str, nobody: str) -> list[dict[str, Any]]:
 
     Args:
         receiver: `host:port` of the receiver.
-        nobody: `host:port` on which no program listens.
+        nobody: `host:port` where no program listens.
     """
     return [_subscription(HEALTHY, receiver), _subscription(REJECTED, receiver), _subscription(DOWN, nobody)]
 

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.core.errors import ConfigurationError
 from pipeline.observability.instruments import LineLimit
-from pipeline.observability.logs import DUMPING, FRAMEWORKS, OURS, Facts, LogFormat, ThinOut, logging_config
+from pipeline.observability.logs import DUMPING, FRAMEWORKS, OWN, Facts, LogFormat, ThinOut, logging_config
 
 
 class Log:
@@ -50,7 +50,7 @@ def log_failure(log: Log, message: str) -> None:
 
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in (None, *OURS, *FRAMEWORKS)]
+    loggers = [logging.getLogger(name) for name in (None, *OWN, *FRAMEWORKS)]
     before = [(logger.level, list(logger.handlers), logger.propagate) for logger in loggers]
     yield
     for logger, (level, handlers, propagate) in zip(loggers, before, strict=True):

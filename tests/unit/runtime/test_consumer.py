@@ -18,7 +18,7 @@ from pipeline.runtime import consumer_thread
 from pipeline.runtime.consumer import DeliveryApp
 from pipeline.runtime.consumer_thread import Seat
 from pipeline.runtime.log_check import LogCheck
-from pipeline.runtime.permitted_consumer import PermittedConsumerThread
+from pipeline.runtime.retrying_consumer import RetryingConsumerThread
 
 TOPIC = "events"
 
@@ -77,7 +77,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     async def fetch(*_: object) -> Mapping[TP, Sequence[Any]]:
         return found.records
 
-    monkeypatch.setattr(PermittedConsumerThread, "_fetch_records", fetch)
+    monkeypatch.setattr(RetryingConsumerThread, "_fetch_records", fetch)
     monkeypatch.setattr(consumer_thread, "positions", lambda _, topic: found.positions(topic))
     return found
 

@@ -13,7 +13,7 @@ from faust.types import TP
 from pipeline.core.ahead import pack
 from pipeline.runtime import consumer_thread
 from pipeline.runtime.consumer_thread import DeliveryConsumerThread
-from pipeline.runtime.permitted_consumer import PermittedConsumerThread
+from pipeline.runtime.retrying_consumer import RetryingConsumerThread
 
 SOURCE = TP("events", 5)
 
@@ -39,7 +39,7 @@ class _Log:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> _Log:
     log = _Log()
-    monkeypatch.setattr(PermittedConsumerThread, "_fetch_records", lambda _, *arguments: log.fetch(*arguments))
+    monkeypatch.setattr(RetryingConsumerThread, "_fetch_records", lambda _, *arguments: log.fetch(*arguments))
     monkeypatch.setattr(consumer_thread, "positions", lambda *_: {5: log.position})
     return log
 

@@ -115,9 +115,9 @@ async def test_a_fetch_out_of_range_goes_on_behind_what_retention_deleted() -> N
     brokers = Brokers(p0=LogBounds(0, 9, "a"))
     check, telemetry = check_of(brokers)
     await check.begin({0: Committed(5, "a")})
-    assert await check.find_place(0, 5) == 5, "it is in range again"
+    assert await check.find_offset(0, 5) == 5, "it is in range again"
     brokers.logs[0] = LogBounds(7, 9, "a")
-    assert await check.find_place(0, 5) == 7
+    assert await check.find_offset(0, 5) == 7
     assert telemetry.drops["retention"] == 2
     assert check.trusted({0: 5}) == {0: 5}
 
@@ -128,7 +128,7 @@ async def test_a_log_that_is_another_is_opened_anew_and_not_committed_to_before(
     check, _ = check_of(brokers)
     await check.begin({0: Committed(5, "a"), 1: Committed(5, "a")})
     brokers.logs[0] = log
-    assert await check.find_place(0, 5) is None
+    assert await check.find_offset(0, 5) is None
     assert check.trusted({0: 5, 1: 6}) == {1: 6}
     assert await check.committable({0: 5, 1: 6}) == {1: 6}
     await check.begin({0: Committed(5, "a"), 1: Committed(6, "a")})
@@ -152,7 +152,7 @@ async def test_a_log_that_no_broker_tells_of_keeps_nothing_from_being_committed(
     check, _ = check_of(brokers)
     await check.begin({0: Committed(5, "a"), 1: Committed(5, "a")})
     brokers.logs[1] = LogBounds(0, 3, "a")
-    assert await check.find_place(1, 5) is None
+    assert await check.find_offset(1, 5) is None
     brokers.trouble = trouble
     assert await check.committable({0: 7, 1: 7}) == {0: 7}, "the other was out of range before"
 
@@ -160,7 +160,7 @@ async def test_a_log_that_no_broker_tells_of_keeps_nothing_from_being_committed(
 async def test_a_partition_that_nobody_leads_goes_on_where_it_was_and_is_committed() -> None:
     check, telemetry = check_of(Brokers(p0=LogBounds.unseen("a"), p1=LogBounds.unseen("a")))
     assert (await check.begin({0: Committed(5, "a"), 1: Committed(None)}))[0] == {0: 5, 1: 0}
-    assert await check.find_place(0, 5) == 5
+    assert await check.find_offset(0, 5) == 5
     assert await check.committable({0: 7}) == {0: 7}
     assert not telemetry.warnings()
 

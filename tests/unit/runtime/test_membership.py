@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from pipeline.core.clock import steady_now
-from pipeline.runtime import membership as ownership
+from pipeline.runtime import membership
 from pipeline.runtime.consumer_thread import DeliveryRebalanceListener
-from pipeline.runtime.membership import HOPELESS_SECONDS, JOIN_PAUSE_SECONDS, Ownership
+from pipeline.runtime.membership import HOPELESS_SECONDS, JOIN_PAUSE_SECONDS, Membership
 from tests.support.virtual_time import in_virtual_time
 
 
@@ -20,12 +20,12 @@ class _Group:
         self.asked_at.append(steady_now())
 
 
-async def watched(owned: Ownership, seconds: float) -> bool:
+async def watched(owned: Membership, seconds: float) -> bool:
     """Look once a second for so long: whether there is still hope."""
     end = steady_now() + seconds
     hope = owned.settle()
     while hope and steady_now() < end:
-        await asyncio.sleep(ownership.CHECK_SECONDS)
+        await asyncio.sleep(membership.CHECK_SECONDS)
         hope = owned.settle()
     return hope
 
@@ -33,14 +33,14 @@ async def watched(owned: Ownership, seconds: float) -> bool:
 @in_virtual_time
 async def test_the_group_is_left_alone_while_every_partition_takes_its_rows() -> None:
     group = _Group()
-    assert await watched(Ownership(list, group), 2 * HOPELESS_SECONDS)
+    assert await watched(Membership(list, group), 2 * HOPELESS_SECONDS)
     assert group.asked_at == []
 
 
 @in_virtual_time
 async def test_the_group_is_joined_again_at_once_and_then_only_after_a_pause() -> None:
     group, orphans, began = _Group(), [3], steady_now()
-    owned = Ownership(lambda: orphans, group)
+    owned = Membership(lambda: orphans, group)
     assert await watched(owned, 1.0)
     orphans.clear()  # they were given back
     assert await watched(owned, 2.0)
@@ -52,17 +52,17 @@ async def test_the_group_is_joined_again_at_once_and_then_only_after_a_pause() -
 @in_virtual_time
 async def test_there_is_hope_for_as_long_as_no_broker_answers_for_the_group() -> None:
     group = _Group(is_out_of_reach=True)
-    owned = Ownership(lambda: [3], group)
+    owned = Membership(lambda: [3], group)
     assert await watched(owned, 10 * HOPELESS_SECONDS)
     group.is_out_of_reach = False
-    assert await watched(owned, HOPELESS_SECONDS - 2 * ownership.CHECK_SECONDS), "they may take long to be given back"
+    assert await watched(owned, HOPELESS_SECONDS - 2 * membership.CHECK_SECONDS), "they may take long to be given back"
     assert not await watched(owned, HOPELESS_SECONDS)
 
 
 @in_virtual_time
 async def test_hope_is_renewed_whenever_the_group_has_been_joined_again() -> None:
     group, orphans = _Group(), [3]
-    owned = Ownership(lambda: orphans, group)
+    owned = Membership(lambda: orphans, group)
     for _ in range(5):
         assert await watched(owned, HOPELESS_SECONDS / 2)
         orphans.clear()

@@ -6,7 +6,7 @@ import jwt
 import pytest
 
 from pipeline.core.subscription import OAuth2Auth, Subscription, TlsOptions, TokenAuth
-from pipeline.subscriptions.advisories import caution
+from pipeline.subscriptions.advisories import advisory
 
 NOW = 1_800_000_000.0
 SECURE = Subscription(id="s", revision=0, url="https://receiver.example/hook")
@@ -14,7 +14,7 @@ TRUST_ALL = TlsOptions(trust_all=True)
 
 
 def test_there_is_nothing_to_say_of_a_receiver_whose_certificate_is_judged() -> None:
-    assert caution(SECURE, NOW) is None
+    assert advisory(SECURE, NOW) is None
 
 
 @pytest.mark.parametrize(
@@ -22,21 +22,21 @@ def test_there_is_nothing_to_say_of_a_receiver_whose_certificate_is_judged() -> 
     [(TRUST_ALL, "ssl.trustAll"), (TlsOptions(verify_hostname=False), "ssl.hostnameVerifier")],
 )
 def test_unverified_tls_is_said(tls: TlsOptions, word: str) -> None:
-    assert word in (caution(replace(SECURE, tls=tls), NOW) or "")
+    assert word in (advisory(replace(SECURE, tls=tls), NOW) or "")
 
 
 def test_without_tls_there_is_nothing_to_verify() -> None:
-    assert caution(replace(SECURE, url="http://receiver.example", tls=TRUST_ALL), NOW) is None
+    assert advisory(replace(SECURE, url="http://receiver.example", tls=TRUST_ALL), NOW) is None
 
 
 def test_a_token_endpoint_counts_as_well() -> None:
     auth = OAuth2Auth("https://id.example/token", "id", "hidden")
-    said = caution(replace(SECURE, url="http://receiver.example", tls=TRUST_ALL, auth=auth), NOW)
+    said = advisory(replace(SECURE, url="http://receiver.example", tls=TRUST_ALL, auth=auth), NOW)
     assert "ssl.trustAll" in (said or "")
 
 
-def test_several_cautions_stand_in_one_line() -> None:
-    said = caution(
+def test_several_advisories_are_in_one_line() -> None:
+    said = advisory(
         replace(SECURE, tls=TRUST_ALL, auth=TokenAuth(jwt.encode({"exp": NOW - 1}, "k" * 32, algorithm="HS256"))), NOW
     )
     assert "expired" in (said or "")

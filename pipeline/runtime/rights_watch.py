@@ -1,7 +1,7 @@
 """A worker without a required right logs that at most every ten seconds, and continues when the right is granted.
 
 start     the worker waits until it has all required rights (worker.py)
-running   `Allowance` checks every ten seconds; while a right is missing, the worker is not ready
+running   `RightsWatch` checks every ten seconds; while a right is missing, the worker is not ready
 """
 
 import logging
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS: Final = 10.0
 
 
-class Allowance:
+class RightsWatch:
     """The rights that this worker lacks.
 
     Args:

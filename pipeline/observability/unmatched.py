@@ -16,7 +16,7 @@ ENOUGH: Final = 10
 REASONS: Final = ("unknown-subscription", "undecodable")
 
 
-class Strays:
+class UnmatchedEvents:
     """Counts events without a subscription since the last one that had one.
 
     Args:
@@ -48,7 +48,7 @@ class Strays:
         seen = sum(telemetry.dead_letters[reason] for reason in REASONS)
         seen += telemetry.drops["unknown-subscription"] + telemetry.drops["undecodable"]
         more = seen - self._seen
-        # The order within a mixture is not known, so it ends the row.
+        # If both kinds occurred since the last look, their order is unknown, so the row ends.
         self._in_a_row = self._in_a_row + more if matched == self._matched else 0
         self._seen, self._matched = seen, matched
         if more and self.warning is not None:

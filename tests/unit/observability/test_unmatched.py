@@ -5,8 +5,8 @@ import pytest
 from pipeline.core.model import Record
 from pipeline.core.outcome import Delivered
 from pipeline.core.subscription import Subscription
-from pipeline.observability.strays import ENOUGH, Strays
 from pipeline.observability.telemetry import Telemetry
+from pipeline.observability.unmatched import ENOUGH, UnmatchedEvents
 
 STRAY = Record("orders", 0, 7, b"order-7", b"{}")
 
@@ -22,46 +22,46 @@ def delivered(telemetry: Telemetry) -> None:
     telemetry.attempted(Subscription("s", 1, "http://h/"), STRAY, 1, Delivered(200), 0.1)
 
 
-def test_some_strays_are_no_matter(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_few_unmatched_events_give_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     telemetry = Telemetry()
-    strays = Strays("orders", telemetry)
+    unmatched = UnmatchedEvents("orders", telemetry)
 
     stray(telemetry, ENOUGH - 1)
-    strays.look()
+    unmatched.look()
 
-    assert strays.warning is None
+    assert unmatched.warning is None
     assert caplog.messages == []
 
 
-def test_a_topic_of_strays_alone_is_a_warning_that_is_logged_while_more_of_them_come(
+def test_a_topic_without_matches_is_warned_of_while_more_events_arrive(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     telemetry = Telemetry()
-    strays = Strays("orders", telemetry)
+    unmatched = UnmatchedEvents("orders", telemetry)
 
     stray(telemetry, ENOUGH - 2)
-    strays.look()
+    unmatched.look()
     stray(telemetry, 2)
-    strays.look()
-    strays.look()
+    unmatched.look()
+    unmatched.look()
 
-    assert caplog.messages == [strays.warning]
-    assert strays.warning == (
+    assert caplog.messages == [unmatched.warning]
+    assert unmatched.warning == (
         f"topic orders: none of the last {ENOUGH} events was for a subscription; "
         "the key of an event must be the id of its subscription"
     )
     stray(telemetry, 1)
-    strays.look()
-    assert caplog.messages[1:] == [strays.warning]
+    unmatched.look()
+    assert caplog.messages[1:] == [unmatched.warning]
 
 
 @pytest.mark.parametrize("how", ["an attempt", "one under way", "a filter"])
 def test_an_event_of_a_subscription_ends_the_warning(how: str) -> None:
     telemetry = Telemetry()
-    strays = Strays("orders", telemetry)
+    unmatched = UnmatchedEvents("orders", telemetry)
     stray(telemetry, ENOUGH)
-    strays.look()
-    assert strays.warning is not None
+    unmatched.look()
+    assert unmatched.warning is not None
 
     stray(telemetry, ENOUGH)
     if how == "an attempt":
@@ -70,17 +70,17 @@ def test_an_event_of_a_subscription_ends_the_warning(how: str) -> None:
         telemetry.attempt_started()
     else:
         telemetry.settled("filtered")
-    strays.look()
+    unmatched.look()
 
-    assert strays.warning is None
+    assert unmatched.warning is None
 
 
-def test_strays_without_a_dead_letter_topic_count_too() -> None:
+def test_unmatched_events_without_a_dead_letter_topic_count_too() -> None:
     telemetry = Telemetry()
-    strays = Strays("orders", telemetry)
+    unmatched = UnmatchedEvents("orders", telemetry)
     telemetry.dropped("unknown-subscription", ENOUGH - 1)
     telemetry.dropped("undecodable")
 
-    strays.look()
+    unmatched.look()
 
-    assert strays.warning is not None
+    assert unmatched.warning is not None

@@ -10,8 +10,8 @@ from pipeline.core.errors import BrokerError
 from pipeline.core.subscription import TlsOptions
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.observability.instruments import LineLimit
-from pipeline.runtime.allowance import Allowance
 from pipeline.runtime.rights import Right
+from pipeline.runtime.rights_watch import RightsWatch
 from tests.support.fakes import VirtualClock
 from tests.support.virtual_time import in_virtual_time
 
@@ -22,39 +22,39 @@ WRITE_ROWS = Right(PLAIN, "topic", "app.cursors", "WRITE", "to note")
 
 def test_a_missing_right_is_logged_once_in_ten_seconds(caplog: pytest.LogCaptureFixture) -> None:
     moments = iter([0.0, 0.0, 2.0, 2.0, 9.9, 9.9, 10.0])
-    allowance = Allowance(LineLimit(10.0, monotonic=lambda: next(moments)))
+    rights = RightsWatch(LineLimit(10.0, monotonic=lambda: next(moments)))
 
     for _ in range(3):
-        allowance.note([READ_GROUP, WRITE_ROWS])
+        rights.note([READ_GROUP, WRITE_ROWS])
     assert caplog.messages == [str(READ_GROUP), str(WRITE_ROWS)]
-    allowance.note([WRITE_ROWS])
+    rights.note([WRITE_ROWS])
 
     assert caplog.messages[2:] == [str(WRITE_ROWS)]
-    assert allowance.problem == str(WRITE_ROWS)
+    assert rights.problem == str(WRITE_ROWS)
 
 
 def test_that_all_rights_are_there_is_logged_when_one_was_missing(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    allowance = Allowance()
+    rights = RightsWatch()
 
-    allowance.note([])
-    allowance.note([READ_GROUP])
-    allowance.note([])
-    allowance.note([])
+    rights.note([])
+    rights.note([READ_GROUP])
+    rights.note([])
+    rights.note([])
 
     assert caplog.messages == [str(READ_GROUP), "this worker has all required rights again"]
-    assert allowance.problem is None
+    assert rights.problem is None
 
 
 @in_virtual_time
 async def test_what_no_broker_tells_stays_as_it_was() -> None:
     answers: list[Sequence[Right] | BrokerError] = [[READ_GROUP], BrokerError("away"), []]
     seen: list[tuple[Right, ...]] = []
-    allowance = Allowance()
+    rights = RightsWatch()
 
     async def ask() -> Sequence[Right]:
         await asyncio.sleep(0)
-        seen.append(allowance.missing)
+        seen.append(rights.missing)
         if not answers:
             raise asyncio.CancelledError
         answer = answers.pop(0)
@@ -63,7 +63,7 @@ async def test_what_no_broker_tells_stays_as_it_was() -> None:
         return answer
 
     with pytest.raises(asyncio.CancelledError):
-        await allowance.watch(ask, VirtualClock())
+        await rights.watch(ask, VirtualClock())
 
     assert seen == [(), (READ_GROUP,), (READ_GROUP,), ()]
 

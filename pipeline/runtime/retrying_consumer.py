@@ -42,7 +42,7 @@ async def take_up_errors(coordinator: GroupCoordinator, lines: LineLimit) -> Non
         await asyncio.sleep(LOOK_SECONDS)
 
 
-class PermittedConsumerThread(driver.AIOKafkaConsumerThread):
+class RetryingConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's thread with the overrides described above."""
 
     _taking_up: "asyncio.Task[None] | None" = None
