@@ -21,7 +21,7 @@ def attach(app: DeliveryApp) -> AgentT[bytes]:
         value_type=bytes,
         key_serializer="raw",
         value_serializer="raw",
-        # Faust does not track acknowledgements of this topic; `DeliveryConsumer.commit` decides what may be committed.
+        # Faust does not track acknowledgements of this topic; the windows say what may be committed.
         acks=False,
     )
 

@@ -70,8 +70,6 @@ from pipeline.web.server import BUILT_IN_PAGES_OFF, attach_web, web_options
 
 logger = logging.getLogger(__name__)
 
-COMMIT_INTERVAL_SECONDS: Final = 1.0
-"""Between two commits. A crash may repeat the deliveries of this time."""
 SESSION_SECONDS: Final = 15.0
 """A worker without a heartbeat for this long counts as dead, and its partitions are assigned to others."""
 FETCH_BYTES: Final = 1024 * 1024
@@ -189,7 +187,8 @@ def _faust_app(settings: Settings, definition: Definition, access: Access) -> De
         stream_wait_empty=False,
         # The agent empties the buffer at once; windows and lanes are the real limits.
         stream_buffer_maxsize=32_768,
-        broker_commit_interval=COMMIT_INTERVAL_SECONDS,
+        # Of what Faust tracks; the source topic is committed by runtime/consumer.py.
+        broker_commit_interval=1.0,
         # Faust's watchdogs don't know lanes; /health/live replaces them.
         broker_commit_livelock_soft_timeout=NEVER_SECONDS,
         stream_processing_timeout=NEVER_SECONDS,

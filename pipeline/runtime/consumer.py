@@ -1,16 +1,16 @@
-"""How we sit on Faust: three overrides of its consumer (docs/design.md, On top of Faust).
+"""How we sit on Faust: what its consumer does otherwise here (docs/design.md, On top of Faust).
 
 Faust's tracking of acknowledgements is not used for the source topic; the windows decide what may be committed.
 
     getmany                one message per partition and fetch; its value is the list of records
-    commit                 the windows' prefixes, then whatever else Faust tracks
+    _keep_committing       the windows' prefixes; Faust commits whatever else it tracks
     on_partitions_revoked  drain, rows, commit, close; then Faust's part
 
 Faust makes its consumer itself, by private methods that are overridden here: transport, consumer, thread
 (consumer_thread.py) and rebalance listener. Where one of them is not called, Faust's own takes its place in silence:
 PATCHES says what would follow. The private names that are only read raise an error where they are gone:
 
-    _wait_next_records, _to_message, _commit   what `getmany` and `commit` are made of
+    _wait_next_records, _to_message            what `getmany` is made of
     _active_partitions, _buffered_partitions   one partition is paused and the others go on
     Producer._producer                         the tables' producer has to learn of new partitions
 """
@@ -38,12 +38,15 @@ GATHER_SECONDS = 0.003
 event loops for every few events. The pause adds a few milliseconds to the p50 from production to arrival."""
 PAUSED_POLL_SECONDS = 0.02
 """How long a fetch waits while some partition is paused, which is also the longest delay after it is resumed."""
+COMMIT_SECONDS = 0.05
+"""Between two commits while there is something to commit; so much of the traffic may be repeated after a crash."""
+COMMIT_RETRY_SECONDS = 1.0
 LAST_COMMIT_SECONDS = 10.0
 """How long giving partitions back waits for the last commit; without that commit events are repeated, none is lost."""
 
 
 class DeliveryConsumer(driver.Consumer):
-    """Faust's consumer with the three overrides."""
+    """Faust's consumer with what is listed above."""
 
     RebalanceListener: ClassVar[type[driver.ConsumerRebalanceListener]] = DeliveryRebalanceListener
     app: "DeliveryApp"
@@ -203,24 +206,25 @@ class DeliveryConsumer(driver.Consumer):
 
     # --------------------------------------------------------------- offsets go
 
-    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
-        """Commit the windows' prefixes, then what else Faust tracks."""
-        if not self.app.client_only:
-            await self.commit_prefixes(self._seat.log_check.trusted(self._dispatcher.prefixes()))
-        return await super().commit(topics, start_new_transaction)
+    @faust.Service.task
+    async def _keep_committing(self) -> None:
+        while not self.should_stop:
+            is_done = await self.commit_prefixes(self._seat.log_check.trusted(self._dispatcher.prefixes()))
+            await asyncio.sleep(COMMIT_SECONDS if is_done else COMMIT_RETRY_SECONDS)
 
-    async def commit_prefixes(self, prefixes: Mapping[int, int]) -> None:
+    async def commit_prefixes(self, prefixes: Mapping[int, int]) -> bool:
         """Commit these offsets of the source topic, except those of partitions that this worker no longer owns."""
         if not prefixes:
-            return  # without waiting for a commit under way, which never ends at a stop without a broker
+            return True  # without waiting for a commit under way, which never ends at a stop without a broker
         async with self._prefix_lock:
-            topic = self._dispatcher.topic
-            ours = self._source_partitions(self.assignment())
-            offsets = {TP(topic, number): offset for number, offset in prefixes.items() if number in ours}
-            if offsets and await self._delivery_thread.commit_noted(offsets):
-                self._dispatcher.committed({tp.partition: offset for tp, offset in offsets.items()})
-                self.app.tables.on_commit(offsets)
-                self.app.monitor.on_tp_commit(offsets)
+            ours = self._source_partitions(self.assignment()).intersection(prefixes)
+            offsets = {TP(self._dispatcher.topic, number): prefixes[number] for number in ours}
+            if not (offsets and await self._delivery_thread.commit_noted(offsets)):
+                return False
+            self._dispatcher.committed({tp.partition: offset for tp, offset in offsets.items()})
+            self.app.tables.on_commit(offsets)
+            self.app.monitor.on_tp_commit(offsets)
+            return True
 
     # --------------------------------------------------------------- partitions come and go
 
@@ -376,11 +380,7 @@ PATCHES: Final = tuple(
             "faust.transport.consumer:ThreadDelegateConsumer.__init__",
             "no lease is renewed and nothing is delivered",
         ),
-        (
-            "Consumer.RebalanceListener",
-            f"{_THREAD}__post_init__",
-            "events fetched before a rebalance pass for current",
-        ),
+        ("Consumer.RebalanceListener", f"{_THREAD}__post_init__", "events from before a rebalance pass for current"),
         (
             "AIOKafkaConsumerThread._create_worker_consumer",
             f"{_THREAD}_create_consumer",

@@ -1,0 +1,111 @@
+"""Offsets are committed soon, one commit at a time, and only while there is something to commit."""
+
+import asyncio
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, cast
+
+from faust.types import TP
+
+from pipeline.runtime.consumer import COMMIT_RETRY_SECONDS, COMMIT_SECONDS, DeliveryConsumer
+from tests.support.virtual_time import in_virtual_time
+
+ALL = {TP("events", 0), TP("events", 1), TP("changelog", 0)}
+
+
+class Group:
+    """The windows, and the group's coordinator, which takes its time to confirm a commit."""
+
+    topic = "events"
+
+    def __init__(self) -> None:
+        self.windows: dict[int, int] = {}
+        self.confirmed: list[Mapping[TP, int]] = []
+        self.asked_at: list[float] = []
+        self.under_way = self.most_under_way = 0
+        self.is_refusing = False
+        self.seconds = 0.0
+
+    def prefixes(self) -> dict[int, int]:
+        return dict(self.windows)
+
+    def committed(self, offsets: Mapping[int, int]) -> None:
+        self.windows = {number: at for number, at in self.windows.items() if at != offsets.get(number)}
+
+    async def commit_noted(self, offsets: Mapping[TP, int]) -> bool:
+        self.asked_at.append(asyncio.get_running_loop().time())
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        await asyncio.sleep(self.seconds)
+        self.under_way -= 1
+        if not self.is_refusing:
+            self.confirmed.append(offsets)
+        return not self.is_refusing
+
+
+def committing(group: Group) -> "asyncio.Task[None]":
+    return asyncio.get_running_loop().create_task(
+        cast("Any", DeliveryConsumer._keep_committing).fun(consumer_of(group))
+    )
+
+
+def consumer_of(group: Group) -> Any:
+    consumer = cast("Any", object.__new__(DeliveryConsumer))
+    consumer._stopped = consumer._crashed = asyncio.Event()
+    consumer._prefix_lock = asyncio.Lock()
+    consumer._thread = group
+    nothing = SimpleNamespace(on_commit=lambda _: None, on_tp_commit=lambda _: None)
+    check = SimpleNamespace(trusted=lambda prefixes: prefixes)
+    consumer.app = SimpleNamespace(
+        seat=SimpleNamespace(dispatcher=group, log_check=check), tables=nothing, monitor=nothing
+    )
+    consumer.assignment = lambda: ALL
+    return consumer
+
+
+@in_virtual_time
+async def test_what_there_is_to_commit_is_committed_soon_and_at_rest_nothing_is() -> None:
+    group = Group()
+    task = committing(group)
+    await asyncio.sleep(1.0)
+    group.windows = {0: 7}
+    await asyncio.sleep(2 * COMMIT_SECONDS)
+    assert group.confirmed == [{TP("events", 0): 7}]
+    await asyncio.sleep(100.0)
+    assert len(group.asked_at) == 1
+    task.cancel()
+
+
+@in_virtual_time
+async def test_while_a_commit_is_under_way_none_is_begun() -> None:
+    group = Group()
+    group.seconds, group.windows = 10 * COMMIT_SECONDS, {0: 7}
+    consumer = consumer_of(group)
+    task = asyncio.get_running_loop().create_task(cast("Any", DeliveryConsumer._keep_committing).fun(consumer))
+    await asyncio.sleep(2 * COMMIT_SECONDS)
+    group.windows = {0: 8, 1: 9}
+    await consumer.commit_prefixes(group.prefixes())  # as a partition is given back
+    assert (group.most_under_way, len(group.confirmed)) == (1, 2)
+    task.cancel()
+
+
+@in_virtual_time
+async def test_a_commit_that_is_refused_is_tried_again_after_a_pause() -> None:
+    group = Group()
+    group.is_refusing, group.windows = True, {0: 7}
+    task = committing(group)
+    await asyncio.sleep(3.5 * COMMIT_RETRY_SECONDS)
+    assert len(group.asked_at) == 4
+    group.is_refusing = False
+    await asyncio.sleep(COMMIT_RETRY_SECONDS)
+    assert group.confirmed == [{TP("events", 0): 7}]
+    task.cancel()
+
+
+@in_virtual_time
+async def test_partitions_that_this_worker_owns_no_more_are_not_committed() -> None:
+    group = Group()
+    consumer = consumer_of(group)
+    assert not await consumer.commit_prefixes({5: 7})
+    assert await consumer.commit_prefixes({1: 4, 5: 7})
+    assert group.confirmed == [{TP("events", 1): 4}]
