@@ -70,8 +70,8 @@ from pipeline.web.server import BUILT_IN_PAGES_OFF, attach_web, web_options
 
 logger = logging.getLogger(__name__)
 
-SESSION_SECONDS: Final = 15.0
-"""A worker without a heartbeat for this long counts as dead, and its partitions are assigned to others."""
+HEARTBEATS: Final = 3
+"""In a session: one of them may be late, and the lease is still held."""
 FETCH_BYTES: Final = 1024 * 1024
 FETCH_EVENTS: Final = 1000
 """In one batch: few enough for the event loop, and so that a partition can be paused before its lanes are flooded."""
@@ -107,7 +107,7 @@ def create_app(
     registry = Registry(connection, subscriptions_topic(settings.app), box, definition, clock=clock)
     transport = _transport(settings, definition)
     rate_limits = RateLimits()
-    lease = Lease(SESSION_SECONDS - MARGIN_SECONDS)
+    lease = Lease(settings.session_seconds - MARGIN_SECONDS)
     permitted = Permitted(_callback(transport, clock, telemetry, ids, lease), rate_limits, clock)
     tokens = _tokens(app, transport, box, clock=clock, telemetry=telemetry)
     dead_letters = _dead_letters(definition, telemetry, ids)
@@ -194,8 +194,8 @@ def _faust_app(settings: Settings, definition: Definition, access: Access) -> De
         stream_processing_timeout=NEVER_SECONDS,
         broker_max_poll_interval=NEVER_SECONDS,
         broker_max_poll_records=FETCH_EVENTS,
-        broker_session_timeout=SESSION_SECONDS,
-        broker_heartbeat_interval=3.0,
+        broker_session_timeout=settings.session_seconds,
+        broker_heartbeat_interval=settings.session_seconds / HEARTBEATS,
         broker_request_timeout=40.0,
         broker_rebalance_timeout=60.0,
         # The definition's autoOffsetReset applies to the first start only (runtime/initial_offsets.py). Later, a

@@ -94,6 +94,13 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         10.0, ge=0, le=20, description="How long a stop or a rebalance waits for requests under way."
     )
+    session_seconds: float = Field(
+        6.0,
+        ge=3,
+        le=40,
+        description="How long a worker may give no sign of life before its partitions go to others; "
+        "brokers have bounds of their own (group.min.session.timeout.ms).",
+    )
     log_format: LogFormat = Field("console", description="The format of log lines.")
     log_level: LogLevel = Field("INFO", description="The lowest level that is logged.")
 

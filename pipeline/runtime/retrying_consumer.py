@@ -15,7 +15,13 @@ from functools import partial
 from typing import Any, Final
 
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.errors import CommitFailedError, GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
+from aiokafka.errors import (
+    CommitFailedError,
+    GroupAuthorizationFailedError,
+    InvalidSessionTimeoutError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
 from faust.transport.drivers import aiokafka as driver
 
 from pipeline.kafka.internals import coordinator_of, has_ended, has_error
@@ -25,6 +31,10 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 1.0
 FETCH_PAUSE_SECONDS: Final = 0.5
+SESSION_REFUSED: Final = (
+    "its brokers do not allow a session of WEBHOOKS_SESSION_SECONDS: allowed is from group.min.session.timeout.ms to "
+    "group.max.session.timeout.ms"
+)
 REFUSALS: Final = (GroupAuthorizationFailedError, TopicAuthorizationFailedError)
 
 
@@ -35,8 +45,9 @@ async def take_up_errors(coordinator: GroupCoordinator, lines: LineLimit) -> Non
             if has_error(coordinator):
                 coordinator.check_errors()
         except KafkaError as error:
-            if lines.passes(str(error)) is not None:
-                logger.warning("the group %s rejects this worker: %s", coordinator.group_id, error)
+            reason = SESSION_REFUSED if isinstance(error, InvalidSessionTimeoutError) else str(error)
+            if lines.passes(reason) is not None:
+                logger.warning("the group %s rejects this worker: %s", coordinator.group_id, reason)
             # The heartbeat has ended too, and starts again only after a join.
             coordinator.request_rejoin()
         await asyncio.sleep(LOOK_SECONDS)

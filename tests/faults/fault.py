@@ -9,7 +9,7 @@ from tests.faults.ledger import Promise
 from tests.faults.stage import Stage
 
 SESSION_SECONDS: Final = 15.0
-"""After so long without a heartbeat the group counts a worker as dead (pipeline/app.py)."""
+"""The group counts a worker as dead before that (WEBHOOKS_SESSION_SECONDS)."""
 
 Do = Callable[[Stage, random.Random], Coroutine[None, None, None]]
 

@@ -46,7 +46,7 @@ MUTANTS: Final = (
     Mutant(
         "the lease never ends",
         "pipeline/app.py",
-        was="Lease(SESSION_SECONDS - MARGIN_SECONDS)",
+        was="Lease(settings.session_seconds - MARGIN_SECONDS)",
         becomes="Lease(NEVER_SECONDS)",
         tests=(f"{APP}test_the_lease_ends_before_the_session_does",),
     ),

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 from cryptography.fernet import Fernet
 
-from pipeline.app import SESSION_SECONDS, _expansion, create_app
+from pipeline.app import _expansion, create_app
 from pipeline.auth.authorization import Authorized
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
@@ -81,12 +81,14 @@ def test_nothing_is_written_to_a_receiver_without_the_lease(app: DeliveryApp) ->
     asyncio.run(attempt())
 
 
-def test_the_lease_ends_before_the_session_does(app: DeliveryApp) -> None:
+@pytest.mark.parametrize("seconds", [3.0, 6.0, 40.0])
+def test_the_lease_ends_before_the_session_does(settings: Settings, seconds: float) -> None:
+    app = create_app(settings.model_copy(update={"session_seconds": seconds}), DEFINITION)
     now = app.seat.lease.now()
-    assert app.conf.broker_session_timeout == SESSION_SECONDS
-    app.seat.lease.renew(now - SESSION_SECONDS)
+    assert app.conf.broker_session_timeout == seconds
+    app.seat.lease.renew(now - seconds)
     assert not app.seat.lease.is_held
-    app.seat.lease.renew(now - 2 * app.conf.broker_heartbeat_interval)
+    app.seat.lease.renew(now - 1.9 * app.conf.broker_heartbeat_interval)
     assert app.seat.lease.is_held, "one heartbeat may be late"
 
 

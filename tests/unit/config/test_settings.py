@@ -31,7 +31,7 @@ def test_defaults_are_those_of_the_documentation() -> None:
     assert (settings.app, settings.web_bind, settings.web_port) == ("webhooks", "127.0.0.1", 6066)
     assert (settings.max_in_flight, settings.lane_events) == (512, 1000)
     assert (settings.lane_bytes, settings.worker_bytes) == (4 * 1024**2, 256 * 1024**2)
-    assert (settings.hold_seconds, settings.drain_seconds) == (5.0, 10.0)
+    assert (settings.hold_seconds, settings.drain_seconds, settings.session_seconds) == (5.0, 10.0, 6.0)
     assert settings.allow_private_networks == ()
     assert settings.name_servers == ()
 
@@ -74,6 +74,7 @@ def test_an_empty_variable_is_not_set(environment: pytest.MonkeyPatch) -> None:
         ("WEB_PORT", "70000", 'WEBHOOKS_WEB_PORT: "70000" is out of range; allowed: 1 to 65535'),
         ("MAX_IN_FLIGHT", "many", 'WEBHOOKS_MAX_IN_FLIGHT: must be a whole number, not "many"'),
         ("HOLD_SECONDS", "-1", 'WEBHOOKS_HOLD_SECONDS: "-1" is out of range; allowed: 0 to 3600'),
+        ("SESSION_SECONDS", "2", 'WEBHOOKS_SESSION_SECONDS: "2" is out of range; allowed: 3 to 40'),
         ("LOG_FORMAT", "xml", 'WEBHOOKS_LOG_FORMAT: "xml" is not allowed; allowed: console, json'),
         ("MAX_INFLIGHT", "1", "WEBHOOKS_MAX_INFLIGHT: unknown setting; did you mean WEBHOOKS_MAX_IN_FLIGHT?"),
         ("LANE_BYTES", "1GiB", "WEBHOOKS_LANE_BYTES: 1073741824 is more than WORKER_BYTES, 268435456"),
