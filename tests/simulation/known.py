@@ -93,6 +93,11 @@ LOG_AHEAD_OF_STREAM = Schedule(
         NEXT_OK,
     ),
 )
+CREATED_UNHEARD = Schedule(
+    "a subscription is made, and the worker gets its first event before it has heard of it",
+    (Command("l", "create", late=True), Arrive("l")),
+    Setting(is_empty=True),
+)
 SKIP_DURING_A_CLAIM = Schedule("a skip comes while an event is being claimed", (Arrive("aa"), Command("a", "skip")))
 NOTED = (Arrive("lbbb"), Answer(1, "ok"), Answer(1, "ok"), Answer(1, "ok"), Commit("done"))
 """The first event is in flight, and the others are noted as settled with the commit."""
@@ -136,6 +141,7 @@ KNOWN = (
         (Arrive("a"), Stop(), Pass(8.2), ALL_ROWS),
     ),
     SKIP_DURING_A_CLAIM,
+    CREATED_UNHEARD,
     Schedule(
         "a subscription is deleted while its lane is behind, and events of its key go on coming",
         (*(Arrive("l") for _ in range(5)), Command("l", "delete"), *(Arrive("l") for _ in range(4))),

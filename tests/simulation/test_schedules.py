@@ -20,7 +20,8 @@ from tests.support.virtual_time import run
 
 EXAMPLES = int(os.environ.get("SIMULATION_EXAMPLES", "300"))
 
-pytestmark = pytest.mark.timeout(600)
+# A schedule without end ends by its count of turns, on any machine.
+pytestmark = pytest.mark.timeout(0)
 
 many = settings(
     max_examples=EXAMPLES,

@@ -12,18 +12,26 @@ TURNS = 20
 """How many turns of the loop `settle` gives; the longest chain of callbacks in the core takes about ten."""
 
 
+TURNS_AT_MOST = 200_000
+"""How many turns one `run` may take; a schedule of the simulation takes fewer than two thousand."""
+
+
 class DeadlockError(RuntimeError):
-    """Every task waits, and no timer will ever wake one."""
+    """Every task waits, and no timer will ever wake one; or they go on and on."""
 
 
 class _JumpingSelector(selectors.SelectSelector):
     """Passes the time instead of waiting for sockets, of which there are none."""
 
     now = 1_000.0
+    turns = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             raise DeadlockError("every task waits, and no timer is set")
+        self.turns += 1
+        if self.turns == TURNS_AT_MOST:
+            raise DeadlockError(f"no end after {TURNS_AT_MOST} turns of the loop")
         self.now += max(0.0, timeout)
         return []
 
@@ -38,6 +46,12 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Virtual seconds."""
         return self._jumping.now
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to run beside the caller until time passes."""
+        timers = self._scheduled  # type: ignore[attr-defined] # the standard loop keeps both where nothing public shows them
+        return not self._ready and not (timers and timers[0].when() <= self.time() + self._clock_resolution)  # type: ignore[attr-defined] # so too
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
@@ -65,9 +79,12 @@ def in_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[
 
 
 async def settle(turns: int = TURNS) -> None:
-    """Let everything happen that can happen without time passing."""
+    """Let everything happen that can happen without time passing, in so many turns of the loop at most."""
+    loop = asyncio.get_running_loop()
     for _ in range(turns):
         await asyncio.sleep(0)
+        if isinstance(loop, VirtualTimeLoop) and loop.is_settled:
+            return
 
 
 async def within(awaitable: Awaitable[None], seconds: float = 60.0) -> None:
