@@ -1,5 +1,6 @@
 # make dev      a worker, a broker and a receiver on this machine: events arrive in the terminal
-# make test     the tests; a real Kafka comes from WEBHOOKS_TEST_KAFKA or from Docker, and is skipped without both
+# make test     the tests, one process for each core (JOBS=0: in one); a real Kafka comes from WEBHOOKS_TEST_KAFKA or from
+#               Docker, and is skipped without both
 # make check    formatting, lint, types
 # make format   mend what can be mended
 # make mutants  faults planted in the source, each of which has to be found; ARGS picks (tests/mutants/__main__.py)
@@ -12,6 +13,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+JOBS ?= auto
 
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
@@ -24,7 +26,7 @@ dev: $(RUNTIME)
 	$(BIN)/webhooks dev $(ARGS)
 
 test: $(TOOLS)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses $(JOBS) $(ARGS)
 
 check: $(TOOLS)
 	$(BIN)/ruff format --check
