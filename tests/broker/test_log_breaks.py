@@ -218,6 +218,28 @@ async def test_events_that_retention_removes_before_they_are_read_are_counted(
     assert await counted(worker, 'webhooks_dropped_total{rule="retention"}') == 24
 
 
+async def test_the_last_commit_of_a_worker_is_not_of_a_former_topic_also_without_ids(
+    found: Cluster, recorder: Recorder
+) -> None:
+    """The next worker could not tell, and would go on from the end of the new log."""
+    worker = await found.start_worker(program="nameless_worker.py")
+    await found.until_ready()
+    await found.produce(events(5, "old"), partition=0)
+    await until_committed(found, 5)
+    worker.send_signal(signal.SIGSTOP)
+    try:
+        await make_again(found)
+        await found.produce(events(3, "new"), partition=0)
+        worker.send_signal(signal.SIGTERM)
+    finally:
+        worker.send_signal(signal.SIGCONT)
+    assert await worker.terminate() == 0
+    await found.start_worker(program="nameless_worker.py")
+    # Without the id of the topic, an event of the new one has the webhook-id of one of the former.
+    await recorder.until(lambda: len(recorder.calls) >= 8)
+    assert bodies(recorder)[5:] == ["new 0", "new 1", "new 2"]
+
+
 async def test_a_partition_that_nobody_leads_keeps_no_other_waiting(
     kafka: TestBroker, unique_name: Callable[[str], str]
 ) -> None:

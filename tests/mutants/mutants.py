@@ -273,6 +273,13 @@ MUTANTS: Final = (
         tests=(f"{LOG_BREAKS}test_an_offset_beyond_the_end_of_the_log_becomes_its_end",),
     ),
     Mutant(
+        "the last commit is not held against the log",
+        "pipeline/runtime/consumer.py",
+        was="await self.commit_prefixes(await self._seat.log_check.committable(prefixes))",
+        becomes="await self.commit_prefixes(prefixes)",
+        tests=(f"{LOG_BREAKS}test_the_last_commit_of_a_worker_is_not_of_a_former_topic_also_without_ids",),
+    ),
+    Mutant(
         "one topic is as good as another of its name",
         "pipeline/core/log_bounds.py",
         was="if noted is not None and log.topic_id is not None and noted != log.topic_id:",
