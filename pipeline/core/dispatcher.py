@@ -218,13 +218,16 @@ class Dispatcher:
         entry = self._open.get(number)
         return 0 if entry is None else entry.partition.window.ahead_of(offset)
 
-    def committed(self, offsets: Mapping[int, int]) -> None:
-        """The broker has confirmed these."""
+    def committed(self, offsets: Mapping[int, int]) -> int:
+        """The broker has confirmed these. Returns by how many offsets they have advanced."""
+        advanced = 0
         for number, offset in offsets.items():
             entry = self._open.get(number)
             if entry is not None:
-                entry.partition.committed = offset
+                former, entry.partition.committed = entry.partition.committed, offset
+                advanced += 0 if former is None else offset - former
             self.telemetry.committed(number, offset)
+        return advanced
 
     # --------------------------------------------------------------- opening
 

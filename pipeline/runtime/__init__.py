@@ -3,6 +3,7 @@
 consumer, consumer_thread            Faust's consumer: hands out batches, commits offsets, gives partitions back
 retrying_consumer                    retries what the brokers refuse for lack of rights
 assignor, membership                 assigns partitions; rejoins the group after a fencing
+commit_pace                          how long to wait between two commits
 log_check                            compares committed offsets and rows with the log
 token_table                          access tokens in a Faust table
 topics, preflight, initial_offsets   checks topics and brokers; commits a group's first offsets

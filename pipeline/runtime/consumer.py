@@ -28,6 +28,7 @@ from faust.types import TP, ConsumerMessage
 
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.patches import Patch, looks_up
+from pipeline.runtime.commit_pace import LONGEST_SECONDS, pause_after
 from pipeline.runtime.consumer_thread import DeliveryConsumerThread, DeliveryRebalanceListener, Seat
 
 logger = logging.getLogger(__name__)
@@ -38,9 +39,6 @@ GATHER_SECONDS = 0.003
 event loops for every few events. The pause adds a few milliseconds to the p50 from production to arrival."""
 PAUSED_POLL_SECONDS = 0.02
 """How long a fetch waits while some partition is paused, which is also the longest delay after it is resumed."""
-COMMIT_SECONDS = 0.05
-"""Between two commits while there is something to commit; so much of the traffic may be repeated after a crash."""
-COMMIT_RETRY_SECONDS = 1.0
 LAST_COMMIT_SECONDS = 10.0
 """How long giving partitions back waits for the last commit; without that commit events are repeated, none is lost."""
 
@@ -208,23 +206,24 @@ class DeliveryConsumer(driver.Consumer):
 
     @faust.Service.task
     async def _keep_committing(self) -> None:
+        pause = LONGEST_SECONDS
         while not self.should_stop:
-            is_done = await self.commit_prefixes(self._seat.log_check.trusted(self._dispatcher.prefixes()))
-            await asyncio.sleep(COMMIT_SECONDS if is_done else COMMIT_RETRY_SECONDS)
+            await asyncio.sleep(pause)
+            advanced = await self.commit_prefixes(self._seat.log_check.trusted(self._dispatcher.prefixes()))
+            pause = pause_after(advanced, pause)
 
-    async def commit_prefixes(self, prefixes: Mapping[int, int]) -> bool:
-        """Commit these offsets of the source topic, except those of partitions that this worker no longer owns."""
+    async def commit_prefixes(self, prefixes: Mapping[int, int]) -> int | None:
+        """Commit offsets of partitions that this worker still owns; by how many they advance, None if not confirmed."""
         if not prefixes:
-            return True  # without waiting for a commit under way, which never ends at a stop without a broker
+            return 0  # without waiting for a commit under way, which never ends at a stop without a broker
         async with self._prefix_lock:
             ours = self._source_partitions(self.assignment()).intersection(prefixes)
             offsets = {TP(self._dispatcher.topic, number): prefixes[number] for number in ours}
             if not (offsets and await self._delivery_thread.commit_noted(offsets)):
-                return False
-            self._dispatcher.committed({tp.partition: offset for tp, offset in offsets.items()})
+                return None
             self.app.tables.on_commit(offsets)
             self.app.monitor.on_tp_commit(offsets)
-            return True
+            return self._dispatcher.committed({tp.partition: offset for tp, offset in offsets.items()})
 
     # --------------------------------------------------------------- partitions come and go
 

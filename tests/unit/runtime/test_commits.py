@@ -7,7 +7,8 @@ from typing import Any, cast
 
 from faust.types import TP
 
-from pipeline.runtime.consumer import COMMIT_RETRY_SECONDS, COMMIT_SECONDS, DeliveryConsumer
+from pipeline.runtime.commit_pace import EVENTS, LONGEST_SECONDS, RETRY_SECONDS, SHORTEST_SECONDS, pause_after
+from pipeline.runtime.consumer import DeliveryConsumer
 from tests.support.virtual_time import in_virtual_time
 
 ALL = {TP("events", 0), TP("events", 1), TP("changelog", 0)}
@@ -29,8 +30,9 @@ class Group:
     def prefixes(self) -> dict[int, int]:
         return dict(self.windows)
 
-    def committed(self, offsets: Mapping[int, int]) -> None:
+    def committed(self, offsets: Mapping[int, int]) -> int:
         self.windows = {number: at for number, at in self.windows.items() if at != offsets.get(number)}
+        return 1
 
     async def commit_noted(self, offsets: Mapping[TP, int]) -> bool:
         self.asked_at.append(asyncio.get_running_loop().time())
@@ -69,7 +71,7 @@ async def test_what_there_is_to_commit_is_committed_soon_and_at_rest_nothing_is(
     task = committing(group)
     await asyncio.sleep(1.0)
     group.windows = {0: 7}
-    await asyncio.sleep(2 * COMMIT_SECONDS)
+    await asyncio.sleep(2 * LONGEST_SECONDS)
     assert group.confirmed == [{TP("events", 0): 7}]
     await asyncio.sleep(100.0)
     assert len(group.asked_at) == 1
@@ -79,10 +81,10 @@ async def test_what_there_is_to_commit_is_committed_soon_and_at_rest_nothing_is(
 @in_virtual_time
 async def test_while_a_commit_is_under_way_none_is_begun() -> None:
     group = Group()
-    group.seconds, group.windows = 10 * COMMIT_SECONDS, {0: 7}
+    group.seconds, group.windows = 10 * LONGEST_SECONDS, {0: 7}
     consumer = consumer_of(group)
     task = asyncio.get_running_loop().create_task(cast("Any", DeliveryConsumer._keep_committing).fun(consumer))
-    await asyncio.sleep(2 * COMMIT_SECONDS)
+    await asyncio.sleep(2 * LONGEST_SECONDS)
     group.windows = {0: 8, 1: 9}
     await consumer.commit_prefixes(group.prefixes())  # as a partition is given back
     assert (group.most_under_way, len(group.confirmed)) == (1, 2)
@@ -94,10 +96,10 @@ async def test_a_commit_that_is_refused_is_tried_again_after_a_pause() -> None:
     group = Group()
     group.is_refusing, group.windows = True, {0: 7}
     task = committing(group)
-    await asyncio.sleep(3.5 * COMMIT_RETRY_SECONDS)
+    await asyncio.sleep(LONGEST_SECONDS + 3.5 * RETRY_SECONDS)
     assert len(group.asked_at) == 4
     group.is_refusing = False
-    await asyncio.sleep(COMMIT_RETRY_SECONDS)
+    await asyncio.sleep(RETRY_SECONDS)
     assert group.confirmed == [{TP("events", 0): 7}]
     task.cancel()
 
@@ -106,6 +108,28 @@ async def test_a_commit_that_is_refused_is_tried_again_after_a_pause() -> None:
 async def test_partitions_that_this_worker_owns_no_more_are_not_committed() -> None:
     group = Group()
     consumer = consumer_of(group)
-    assert not await consumer.commit_prefixes({5: 7})
-    assert await consumer.commit_prefixes({1: 4, 5: 7})
+    assert await consumer.commit_prefixes({}) == 0
+    assert await consumer.commit_prefixes({5: 7}) is None
+    assert await consumer.commit_prefixes({1: 4, 5: 7}) == 1
     assert group.confirmed == [{TP("events", 1): 4}]
+
+
+def test_commits_cover_about_as_many_events_at_any_rate() -> None:
+    pauses = {}
+    for per_second in (0, 100, 1_000, 3_000, 100_000):
+        pause = LONGEST_SECONDS
+        for _ in range(10):
+            pause = pause_after(round(per_second * pause), pause)
+        pauses[per_second] = round(pause, 3)
+    assert pauses == {
+        0: LONGEST_SECONDS,
+        100: LONGEST_SECONDS,
+        1_000: EVENTS / 1_000,
+        3_000: round(EVENTS / 3_000, 3),
+        100_000: SHORTEST_SECONDS,
+    }
+
+
+def test_after_a_commit_that_was_not_confirmed_the_pace_is_found_again() -> None:
+    assert pause_after(None, SHORTEST_SECONDS) == RETRY_SECONDS
+    assert pause_after(3_000, RETRY_SECONDS) == EVENTS / 3_000
