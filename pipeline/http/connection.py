@@ -5,7 +5,7 @@ aiohttp has no public way to bring a protocol of one's own, so private names of 
     ResponseHandler  _payload, _buffer, _exception tell how much of an answer has come; without them its size is not
                      bounded, and a reader of a connection that is closed here is never woken
     TCPConnector     _factory makes the protocol; without it bytes on an idle connection answer the next request
-                     _create_connection is where a SOCKS proxy comes in; without it there is none
+                     _create_connection makes a connection without the pool around it
                      _resolve_host, _get_ssl_context, _wrap_existing_connection, ... do for it what they do for others
 
 Those that would fail in silence are in PATCHES, which a worker checks before it starts.
@@ -14,10 +14,12 @@ Those that would fail in silence are in PATCHES, which a worker checks before it
 import asyncio
 import select
 import socket
+from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import (
+    ClientConnectionError,
     ClientConnectorDNSError,
     ClientProxyConnectionError,
     ClientRequest,
@@ -26,6 +28,7 @@ from aiohttp import (
     StreamReader,
 )
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 
@@ -54,45 +57,67 @@ _SAYS_SOMETHING: Final = select.POLLIN | getattr(select, "POLLRDHUP", 0)
 
 
 class IdleConnections:
-    """The connections that wait for their next request, oldest first: at most *limit*, the oldest is closed beyond it.
-
-    aiohttp bounds connections in use; the idle ones, one per host at the least, would be bounded by nothing.
-    """
+    """The connections that wait for their next request: at most *limit*, the oldest is closed beyond it."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        # The oldest first, in both.
         self._parked: dict[Wire, None] = {}
+        self._by_key: dict[ConnectionKey, dict[Wire, None]] = {}
 
     def __len__(self) -> int:
         return len(self._parked)
+
+    def __iter__(self) -> "Iterator[Wire]":
+        return iter(self._parked)
 
     def add(self, wire: "Wire", seconds: float) -> None:
         """*wire* has been given back; it may wait for *seconds*."""
         wire.park(seconds)
         self._parked[wire] = None
+        self._by_key.setdefault(wire.key, {})[wire] = None
         if len(self._parked) > self._limit:
             oldest = next(iter(self._parked))
             self.discard(oldest)
             oldest.close()
 
+    def take(self, key: ConnectionKey) -> "Wire | None":
+        """The one of *key* that was used last."""
+        alike = self._by_key.get(key)
+        if alike is None:
+            return None
+        wire = next(reversed(alike))
+        self.discard(wire)
+        return wire
+
     def discard(self, wire: "Wire") -> None:
         """*wire* is taken again, or gone."""
-        wire.is_idle = False
-        self._parked.pop(wire, None)
+        if wire.is_idle:
+            wire.is_idle = False
+            del self._parked[wire]
+            alike = self._by_key[wire.key]
+            del alike[wire]
+            if not alike:
+                del self._by_key[wire.key]
 
 
 class Wire(ResponseHandler):
     """One connection.
 
     Attributes:
+        key: those with the same one go to the same place by the same way.
         is_idle: it waits for its next request.
+        is_reused: it has been idle before.
         expired: it was aborted because the answer took too long.
     """
+
+    key: ConnectionKey
 
     def __init__(self, loop: asyncio.AbstractEventLoop, idle: IdleConnections) -> None:
         super().__init__(loop)
         self._idle = idle
         self.is_idle = False
+        self.is_reused = False
         self.expired = False
         self._idle_since = self._idle_seconds = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -108,7 +133,7 @@ class Wire(ResponseHandler):
 
     def park(self, seconds: float) -> None:
         """It waits for its next request, *seconds* at most."""
-        self.is_idle = True
+        self.is_idle = self.is_reused = True
         self._idle_since, self._idle_seconds = self._loop.time(), seconds
         if self._idle_timer is None:
             # One timer serves many waits: making one per request would cost more than the rest of this.
@@ -256,12 +281,26 @@ def _wake(payload: StreamReader | None, error: BaseException) -> None:
 
 
 class Connector(DirectConnector):
-    """A connector whose connections are `Wire`s; keywords are those of aiohttp's."""
+    """A connector whose connections are `Wire`s; keywords are those of aiohttp's.
+
+    Of aiohttp's own pool nothing is used: it bounds no idle connections, and to give one back and take it again costs
+    a tenth of a delivery.
+    """
 
     def __init__(self, *, idle: IdleConnections, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(loop=loop, **options)
         # aiohttp has no public place for it. That it is heeded is tested: an idle connection that speaks is closed.
         self._factory = partial(Wire, loop=loop, idle=idle)  # type: ignore[assignment]  # a Wire is a ResponseHandler
+
+    async def open(self, dial: Dial, timeout: ClientTimeout) -> Wire:  # noqa: ASYNC109 - aiohttp's kind of timeout
+        """A new connection, within `timeout.connect`. Raises what aiohttp does where there is none."""
+        async with asyncio.timeout(timeout.connect):
+            wire = cast("Wire", await self._create_connection(dial, [], timeout))
+        if self.closed:
+            wire.close()
+            raise ClientConnectionError
+        wire.key = dial.connection_key
+        return wire
 
     async def _create_connection(
         self,
@@ -337,18 +376,6 @@ PATCHES: Final = (
         "TCPConnector._factory",
         _STRICT,
         looks_up(f"{_CONNECTOR}_start_tls_connection", "_factory"),
-    ),
-    Patch(
-        "aiohttp",
-        "TCPConnector._create_connection",
-        "no SOCKS proxy is used",
-        looks_up(f"{_CONNECTOR}connect", "_create_connection"),
-    ),
-    Patch(
-        "aiohttp",
-        "ClientRequest.connection_key",
-        "subscriptions with different proxies share connections",
-        looks_up(f"{_CONNECTOR}connect", "connection_key"),
     ),
     Patch(
         "aiohttp",

@@ -7,8 +7,8 @@ else that happens to an event: the bytes of a request are made by request.py, an
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import ClientConnectionError, ClientError
 from aiohttp.abc import AbstractResolver
@@ -30,7 +30,6 @@ from pipeline.http.ssrf_guard import Guard, guarded_socket
 from pipeline.http.tls import TlsContexts
 
 if TYPE_CHECKING:
-    from aiohttp.connector import Connection
     from aiohttp.http import RawResponseMessage
     from aiohttp.streams import StreamReader
 
@@ -92,12 +91,14 @@ class Transport:
         self._system_proxies = system_proxies
         self._make_resolver = resolver
         self._idle = IdleConnections(max_in_flight)
+        self._in_use: set[Wire] = set()
         self._contexts = TlsContexts()
 
     async def start(self) -> None:
         """Be ready for exchanges on the running event loop."""
         self._loop = asyncio.get_running_loop()
         self._burst = Burst(self._loop)
+        self._free = asyncio.Semaphore(self._limit)
         self._resolver = self._make_resolver()
         self._straight = self._connector(guarded=True)
         self._proxied = self._connector(guarded=False)
@@ -106,14 +107,16 @@ class Transport:
         """Close every connection. Exchanges under way end as `Failed`."""
         await self._straight.close()
         await self._proxied.close()
+        wires = [*self._in_use, *self._idle]
+        for wire in wires:
+            wire.abort()
+        await asyncio.gather(*(wire.closed for wire in wires if wire.closed is not None), return_exceptions=True)
         await self._resolver.close()
 
     def _connector(self, *, guarded: bool) -> Connector:
         return Connector(
             idle=self._idle,
             loop=self._loop,
-            limit=self._limit,
-            keepalive_timeout=self._idle_timeout_seconds,
             socket_factory=guarded_socket(self._guard) if guarded else None,
             resolver=self._resolver,
         )
@@ -135,6 +138,8 @@ class Transport:
                 raise ConfigurationError(verdict)
         context = await self._contexts.get(tls) if _needs_tls(parsed, route) else None
         target = written_target(url)
+        idle_seconds = min(limits.idle_timeout_seconds, self._idle_timeout_seconds)
+        limits = replace(limits, idle_timeout_seconds=idle_seconds)
         return destination(parsed, target=target, tls=context, proxy=route, limits=limits, loop=self._loop)
 
     async def exchange(
@@ -181,16 +186,15 @@ class Transport:
         may_reuse: Callable[[Wire], bool],
     ) -> "Answer | Failed | _Stale":
         try:
-            connection = await self._connection(destination, may_reuse)
+            wire = await self._connection(destination, may_reuse)
         except Exception as error:  # noqa: BLE001 - whatever it was, nothing has been sent
             _log_unexpected(error)
             return not_connected(destination, error)
-        wire = cast("Wire", connection.protocol)
-        transport, is_reused = wire.transport, wire.is_idle
+        transport = wire.transport
         if transport is None:
-            connection.close()
+            self._give_back(wire, None)
             return not_connected(destination, ConnectionResetError())
-        self._take(connection, wire, check)
+        self._take(wire, check)
         timer = self._loop.call_later(destination.read_timeout_seconds, wire.expire)
         message, is_clean = None, False
         try:
@@ -214,51 +218,68 @@ class Transport:
         except Exception as error:  # noqa: BLE001 - whatever it was, the request may have arrived
             _log_unexpected(error)
             failed = broken(destination, error, expired=wire.expired, answer_begun=message is not None)
-            is_stale = is_reused and wire.was_cut_off_unanswered and failed.may_have_arrived
+            is_stale = wire.is_reused and wire.was_cut_off_unanswered and failed.may_have_arrived
             return _Stale(failed) if is_stale else failed
         finally:
             timer.cancel()
-            self._give_back(connection, wire, destination.dial.idle_seconds if is_clean else None)
+            self._give_back(wire, destination.dial.idle_seconds if is_clean else None)
         if message.code == _PROXY_AUTHENTICATION_REQUIRED and destination.is_forwarded:
             return not_let_through()
         return Answer(message.code, message.headers, body)
 
-    async def _connection(self, destination: Destination, may_reuse: Callable[[Wire], bool]) -> "Connection":
-        """A kept one that *may_reuse* lets pass, else a new one."""
-        connector = self._proxied if destination.is_proxied else self._straight
-        while True:
-            # It passes over the kept ones that have been closed meanwhile.
-            try:
-                connection = await connector.connect(destination.dial, [], destination.connect_timeout)
-            except asyncio.CancelledError:
-                # A connector that is closed cancels its lookups, and with them those who wait for one.
-                if not connector.closed or _is_to_end():
-                    raise
-                raise ClientConnectionError from None
-            wire = cast("Wire", connection.protocol)
-            if not wire.is_idle or may_reuse(wire):
-                return connection
-            self._idle.discard(wire)
-            self._give_back(connection, wire, None)
+    async def _connection(self, destination: Destination, may_reuse: Callable[[Wire], bool]) -> Wire:
+        """A kept one that *may_reuse* lets pass, else a new one; it is in use until it is given back."""
+        if self._free.locked():
+            async with asyncio.timeout(destination.connect_timeout_seconds):
+                await self._free.acquire()
+        else:
+            await self._free.acquire()
+        try:
+            wire = self._kept(destination, may_reuse)
+            if wire is None:
+                wire = await self._new(destination)
+        except BaseException:
+            self._free.release()
+            raise
+        self._in_use.add(wire)
+        return wire
 
-    def _take(self, connection: "Connection", wire: Wire, check: Callable[[], None] | None) -> None:
-        self._idle.discard(wire)
+    def _kept(self, destination: Destination, may_reuse: Callable[[Wire], bool]) -> Wire | None:
+        while (wire := self._idle.take(destination.dial.connection_key)) is not None:
+            # One may be closing, and nobody has been told yet.
+            if wire.is_connected() and may_reuse(wire):
+                return wire
+            wire.abort()
+        return None
+
+    async def _new(self, destination: Destination) -> Wire:
+        connector = self._proxied if destination.is_proxied else self._straight
+        try:
+            return await connector.open(destination.dial, destination.connect_timeout)
+        except asyncio.CancelledError:
+            # A connector that is closed cancels its lookups, and with them those who wait for one.
+            if not connector.closed or _is_to_end():
+                raise
+            raise ClientConnectionError from None
+
+    def _take(self, wire: Wire, check: Callable[[], None] | None) -> None:
         if check is not None:
             try:
                 check()
             except BaseException:
-                self._give_back(connection, wire, None)
+                self._give_back(wire, None)
                 raise
         wire.begin()
 
-    def _give_back(self, connection: "Connection", wire: Wire, idle_seconds: float | None) -> None:
+    def _give_back(self, wire: Wire, idle_seconds: float | None) -> None:
+        """*wire* is not in use any more; None: it can't be used again."""
+        self._in_use.discard(wire)
+        self._free.release()
         if idle_seconds is None:
-            if wire.transport is not None:
-                wire.transport.abort()
-            connection.close()
-            return
-        connection.release()
-        if wire.transport is not None:
+            wire.abort()
+        elif wire.should_close:
+            wire.close()
+        else:
             self._idle.add(wire, idle_seconds)
 
 

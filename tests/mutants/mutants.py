@@ -545,16 +545,23 @@ MUTANTS: Final = (
     Mutant(
         "nobody is asked before a request is written",
         "pipeline/http/transport.py",
-        was="self._take(connection, wire, check)",
-        becomes="self._take(connection, wire, None)",
+        was="self._take(wire, check)",
+        becomes="self._take(wire, None)",
         tests=(f"{TRANSPORT}test_an_event_that_may_not_be_sent_any_more_is_not_although_there_is_a_connection",),
     ),
     Mutant(
         "a connection that got no request is not given back",
         "pipeline/http/transport.py",
-        was="                self._give_back(connection, wire, None)\n                raise",
+        was="                self._give_back(wire, None)\n                raise",
         becomes="                raise",
         tests=(f"{TRANSPORT}test_an_event_that_may_not_be_sent_any_more_is_not_although_there_is_a_connection",),
+    ),
+    Mutant(
+        "a connection that was not made counts for ever",
+        "pipeline/http/transport.py",
+        was="            self._free.release()\n            raise",
+        becomes="            raise",
+        tests=(f"{TRANSPORT}test_a_connection_that_was_not_made_counts_no_longer",),
     ),
     Mutant(
         "a connection with half a request is used again",
@@ -572,9 +579,9 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a connection in use counts as idle",
-        "pipeline/http/transport.py",
-        was="        self._idle.discard(wire)\n        if check",
-        becomes="        if check",
+        "pipeline/http/connection.py",
+        was="        self.discard(wire)\n        return wire",
+        becomes="        return wire",
         tests=(f"{TRANSPORT}test_a_connection_is_used_again",),
     ),
     Mutant(

@@ -48,7 +48,6 @@ LOOKED_AT = {
     "aiohttp.web:RequestHandler._handle_request": "RequestHandler._current_request",
     "aiohttp.connector:TCPConnector._create_direct_connection": "TCPConnector._factory",
     "aiohttp.connector:TCPConnector._start_tls_connection": "TCPConnector._factory",
-    "aiohttp.connector:BaseConnector.connect": "TCPConnector._create_connection",
     "python_socks.async_.asyncio:Proxy._connect": "Proxy.connect",
 }
 """A function of a library that goes by a change made here, and the change."""

@@ -177,6 +177,7 @@ async def test_an_event_that_may_not_be_sent_any_more_is_not_although_there_is_a
         with pytest.raises(LeaseEndedError):
             await late(subscription, event(), 1)
     assert len(receiver.requests) == 2
+    await receiver.until(lambda it: it.open_connections == 0)
 
 
 async def test_a_null_value_is_sent_as_an_empty_body(any_route: Bench) -> None:
@@ -739,6 +740,32 @@ async def test_no_more_connections_than_allowed_are_in_use() -> None:
         assert receiver.connections == 3
 
 
+async def test_a_connection_that_was_not_made_counts_no_longer() -> None:
+    async with AsyncExitStack() as stack:
+        it = await bench("straight", stack, limit=1)
+        gone, there = await it.receiver(), await it.receiver()
+        refused, subscription = await it.subscription(gone), await it.subscription(there)
+        await gone.stop()
+        for _ in range(2):
+            assert isinstance(await it.callback(refused, event(), 1), Failed)
+        assert await it.callback(replace(subscription, id="sub-2"), event(), 1) == Delivered(200)
+
+
+async def test_waiting_for_a_connection_that_does_not_get_free_ends_and_nothing_has_arrived() -> None:
+    async with AsyncExitStack() as stack:
+        it = await bench("straight", stack, limit=1)
+        receiver = await it.receiver(held(answer(200)))
+        subscription = await it.subscription(receiver, replace(LIMITS, connect_timeout_seconds=0.1))
+        first = asyncio.ensure_future(it.callback(subscription, event(), 1))
+        await receiver.until(lambda it: len(it.requests) == 1)
+        outcome = await it.callback(subscription, event(), 1)
+        where = f"127.0.0.1:{receiver.port}"
+        assert outcome == Failed(f"no connection to {where} within 0.1 s", may_have_arrived=False, timed_out=True)
+        receiver.release()
+        assert await first == Delivered(200)
+        assert await it.callback(subscription, event(), 1) == Delivered(200)
+
+
 @pytest.mark.parametrize(
     "start", [b"", b"HTTP/1.1 200 OK\r\n\r\nhalf", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"]
 )
@@ -779,7 +806,7 @@ async def test_closing_the_transport_ends_the_attempts_under_way(straight: Bench
     receiver = await straight.receiver(stalled(start))
     call = asyncio.ensure_future(straight.callback(await straight.subscription(receiver), event(), 1))
     await receiver.until(lambda it: len(it.requests) == 1)
-    [wire] = straight.transport._straight._acquired
+    [wire] = straight.transport._in_use
     async with asyncio.timeout(5):
         # The rest of the body is waited for: no event of ours tells.
         while start and (wire._payload is None or wire._payload._waiter is None):  # noqa: ASYNC110
