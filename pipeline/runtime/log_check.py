@@ -111,17 +111,19 @@ class LogCheck:
         logs = await self._source.look(list(committed))
         # Kafka deletes a topic's offsets with it; then only a worker that read that topic can tell, or its stored id.
         self._is_another = any(self.is_another(log.topic_id) for log in logs.values())
-        self._suspect.clear()
         self._logs, starts = {}, {}
         for number, log in logs.items():
             commit, former = committed[number], self._former.pop(number, None)
             found = None if commit.offset is None else find_break(commit.offset, commit.topic_id, log)
-            ahead = 0 if found is not None else _settled_ahead(number, commit, log)
+            # After a fetch that was out of range, other events may be at the noted offsets, if the log has grown since.
+            is_same = found is None and number not in self._suspect
+            ahead = _settled_ahead(number, commit, log) if is_same else 0
             self._logs[number] = replace(log, former_id=commit.topic_id, broken=found, ahead=ahead)
             if commit.offset is None:
                 starts[number] = self._begin_without_offset(number, log, former)
             else:
                 starts[number] = commit.offset if found is None else found.goes_on_at
+        self._suspect.clear()
         return starts, self._logs
 
     def _begin_without_offset(self, number: int, log: LogBounds, former: str | None) -> int:

@@ -315,9 +315,12 @@ MUTANTS: Final = (
     Mutant(
         "what was settled counts although the place has lost its meaning",
         "pipeline/runtime/log_check.py",
-        was="0 if found is not None else _settled_ahead(",
-        becomes="_settled_ahead(",
-        tests=(f"{LOG_CHECK}test_a_note_of_a_former_topic_or_of_a_place_that_has_lost_its_meaning_is_not_used",),
+        was="is_same = found is None and number not in self._suspect",
+        becomes="is_same = True",
+        tests=(
+            f"{LOG_CHECK}test_a_note_of_a_former_topic_or_of_a_place_that_has_lost_its_meaning_is_not_used",
+            f"{LOG_CHECK}test_a_note_is_not_used_after_a_fetch_was_out_of_range_however_far_the_log_reaches_by_now",
+        ),
     ),
     Mutant(
         "a note is applied to another offset than its own",

@@ -241,6 +241,18 @@ async def test_a_note_of_a_former_topic_or_of_a_place_that_has_lost_its_meaning_
     assert await ahead_after(metadata, LogBounds(0, 3, "a")) == 0, "truncated"
 
 
+async def test_a_note_is_not_used_after_a_fetch_was_out_of_range_however_far_the_log_reaches_by_now() -> None:
+    brokers = Brokers(p0=LogBounds(0, 9, "a"))
+    check, _ = check_of(brokers)
+    committed = Committed.read(4, f"{NOTE};topic-id=a")
+    assert (await check.begin({0: committed}))[1][0].ahead == 0b11010
+    brokers.logs[0] = LogBounds(0, 6, "a")
+    assert await check.find_offset(0, 9) is None, "cut off: opened again"
+    brokers.logs[0] = LogBounds(0, 20, "a")
+    assert (await check.begin({0: committed}))[1][0].ahead == 0
+    assert (await check.begin({0: committed}))[1][0].ahead == 0b11010, "its own commits have come since"
+
+
 async def test_all_partitions_are_read_from_where_they_are_opened_also_from_a_committed_0_and_a_new_one() -> None:
     """Wherever the consumer has come to meanwhile: it may have fetched events and passed them over."""
     calls: list[tuple[str, object]] = []
