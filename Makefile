@@ -1,14 +1,14 @@
 # make dev      a worker, a broker and a receiver on this machine: events arrive in the terminal
-# make test     the tests, one process for each core (JOBS=0: in one); a real Kafka comes from WEBHOOKS_TEST_KAFKA or from
-#               Docker, and is skipped without both
+# make test     the tests, one process for each core (JOBS=0: in one); tests that need a real Kafka use WEBHOOKS_TEST_KAFKA or
+#               Docker, and are skipped without either
 # make check    formatting, lint, types
-# make format   mend what can be mended
-# make mutants  faults planted in the source, each of which has to be found; ARGS picks (tests/mutants/__main__.py)
+# make format   fix formatting and lint, as far as that works automatically
+# make mutants  plant faults in the source, each of which a test must find; ARGS picks (tests/mutants/__main__.py)
 # make bench    the benchmarks
-# make faults   a cluster broken on purpose, every fault alone; ARGS picks (tests/faults/README.md)
-# make soak     an hour of faults, and what the workers use meanwhile
+# make faults   break a cluster on purpose, one fault at a time; ARGS picks (tests/faults/README.md)
+# make soak     an hour of faults, and the resources that workers use meanwhile
 # make lock     resolve the dependencies again
-# make clean    remove what these made
+# make clean    remove everything that these targets created
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -51,10 +51,10 @@ soak: $(TOOLS)
 
 $(RUNTIME): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "Python 3.11 or newer is needed and $(PYTHON) is older or missing; say which to use: make PYTHON=python3.12"; \
+	  echo "$(PYTHON) is missing or older than Python 3.11; name another one: make PYTHON=python3.12"; \
 	  exit 1; }
-	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
-	@echo "installing what requirements.lock names into $(VENV): half a minute the first time"
+	@test -x $(BIN)/python || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing the packages in requirements.lock into $(VENV): half a minute the first time"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
@@ -65,7 +65,7 @@ $(TOOLS): $(RUNTIME) requirements-dev.lock
 	@touch $@
 
 # One resolution for every Python and platform, so that all of them run the same versions. PIP_FIND_LINKS and a
-# configured index are left out: a lock file names versions and hashes, never a place.
+# configured index are left out: a lock file contains versions and hashes, but no index.
 COMPILE = env -u UV_FIND_LINKS -u PIP_FIND_LINKS build/lock/bin/uv pip compile --quiet --upgrade \
   --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
   --custom-compile-command "make lock"

@@ -23,7 +23,7 @@ def topic(argument: str) -> NewTopic:
 
 
 async def create(bootstrap: str, topics: list[NewTopic]) -> list[str]:
-    """Create what is missing and return a sentence for whatever is not as it should be."""
+    """Create missing topics, and return a sentence for each problem."""
     problems: list[str] = []
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     try:
@@ -34,7 +34,7 @@ async def create(bootstrap: str, topics: list[NewTopic]) -> list[str]:
         asked = {new.name: new.num_partitions for new in topics}
         for found in await admin.describe_topics(list(asked)):
             name, partitions = found["topic"], len(found["partitions"])
-            # None yet: it was created a moment ago.
+            # 0 if the topic has just been created.
             if partitions not in {0, asked[name]}:
                 problems.append(f"{name}: has {partitions} partitions, not {asked[name]}")
     finally:
@@ -43,7 +43,7 @@ async def create(bootstrap: str, topics: list[NewTopic]) -> list[str]:
 
 
 def main() -> None:
-    """Create them, and say on stderr what was wrong."""
+    """Create the topics, and print problems on stderr."""
     parser = argparse.ArgumentParser(description="Create topics that do not exist yet, each with one replica.")
     parser.add_argument("bootstrap", metavar="BOOTSTRAP")
     parser.add_argument("topics", metavar="NAME:PARTITIONS", nargs="+", type=topic)

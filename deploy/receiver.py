@@ -40,20 +40,20 @@ class Receiver(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _print(self, status: int, body: bytes) -> None:
-        # repr(): what a sender wrote can't move the cursor of a terminal.
+        # repr() escapes control characters, so text of the sender can't move the terminal's cursor.
         told = {name: self.headers.get(f"webhook-{name}", "-") for name in ("subscription", "id", "attempt")}
         facts = " ".join(f"{name}={value!r}" for name, value in told.items())
         print(f"{status} POST {self.path!r} {facts} {len(body)} bytes {body[:SHOWN_BYTES]!r}", flush=True)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name is the library's
-        """Print nothing of the library's own: one line per event is enough."""
+        """Suppress the library's log lines: one line per event is enough."""
 
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8080
-    address = ("0.0.0.0", port)  # noqa: S104  # it is asked from other containers
+    address = ("0.0.0.0", port)  # noqa: S104  # other containers connect to it
     with ThreadingHTTPServer(address, Receiver) as server:
         print(f"receiving on port {server.server_port}", flush=True)
         server.serve_forever()
