@@ -57,7 +57,7 @@ class LogWorker(faust.Worker):
         try:
             await super().start()
         except WebhooksError as error:
-            logger.error("%s", error)  # noqa: TRY400 - it is no fault of the code
+            logger.error("%s", error)  # noqa: TRY400 - it is not a bug, so there is no traceback
             raise SystemExit(1) from None
 
     async def on_first_start(self) -> None:

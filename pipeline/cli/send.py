@@ -36,7 +36,7 @@ def command(subscription: str, body: str, headers: tuple[str, ...], output: Form
         settings, definition = configured()
         written, known = asyncio.run(_send(settings.app, definition.source, subscription.encode(), value, pairs))
     if isinstance(known, str):
-        say(f"whether there is a subscription {printable(subscription)} is not known: {known}", err=True)
+        say(f"can't find out whether the subscription {printable(subscription)} exists: {known}", err=True)
     elif not known:
         say(
             f"there is no subscription {printable(subscription)} in {subscriptions_topic(settings.app)}; the event was "
@@ -51,7 +51,7 @@ def command(subscription: str, body: str, headers: tuple[str, ...], output: Form
 
 
 async def _send(app: str, source: Source, key: bytes, value: bytes, headers: Headers) -> tuple[Record, bool | str]:
-    """The event, and whether its subscription exists, or why that is not known."""
+    """The event, and whether its subscription exists, or why that is unknown."""
     written = await send(source, key, value, headers)
     topic = subscriptions_topic(app)
     try:

@@ -98,8 +98,8 @@ class Settings(BaseSettings):
         6.0,
         ge=3,
         le=40,
-        description="How long a worker may give no sign of life before its partitions go to others; "
-        "brokers have bounds of their own (group.min.session.timeout.ms).",
+        description="How long a worker may be silent before its partitions are assigned to others; "
+        "brokers have their own limits (group.min.session.timeout.ms).",
     )
     log_format: LogFormat = Field("console", description="The format of log lines.")
     log_level: LogLevel = Field("INFO", description="The lowest level that is logged.")

@@ -25,7 +25,7 @@ def read_environment(fields: Iterable[str], environ: Mapping[str, str]) -> tuple
     """The variables with the prefix: their values by the names of *fields*, and the file that WEBHOOKS_CONFIG names.
 
     Raises:
-        ConfigurationError: there are variables with the prefix that are no settings.
+        ConfigurationError: a variable with the prefix is not a setting.
     """
     variables = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
     path = variables.pop(CONFIG, "")
@@ -39,10 +39,10 @@ def read_environment(fields: Iterable[str], environ: Mapping[str, str]) -> tuple
 
 
 def read_file(fields: Iterable[str], path: Path) -> dict[str, Any]:
-    """The values in the YAML file by the names of *fields*; there they stand in any case, with or without the prefix.
+    """The values in the YAML file by the names of *fields*. Its keys may have any case, and the prefix or not.
 
     Raises:
-        ConfigurationError: it can't be read, or holds what is no setting, or one twice.
+        ConfigurationError: it can't be read, or contains an unknown or duplicate setting.
     """
     document = read_document(path)
     if not isinstance(document, Mapping):

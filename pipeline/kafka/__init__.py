@@ -1,4 +1,4 @@
-"""Everything that speaks to Kafka through aiokafka; nothing of Faust.
+"""Everything that uses Kafka through aiokafka, without Faust.
 
 connection                           how clients connect
 records, internals                   patches of aiokafka: its record parser; everything else

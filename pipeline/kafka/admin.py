@@ -25,7 +25,7 @@ class Partitions:
 
     Attributes:
         count: how many there are.
-        leaderless: those that no broker leads now: all their replicas are down. Nothing can be asked of them.
+        leaderless: those without a leader, because all their replicas are down. They can be neither read nor written.
     """
 
     count: int
@@ -33,17 +33,17 @@ class Partitions:
 
     @property
     def led(self) -> list[int]:
-        """Those that can be read and written."""
+        """Those with a leader, which can be read and written."""
         return [number for number in range(self.count) if number not in self.leaderless]
 
     def troubles(self, topic: str) -> list[str]:
-        """A sentence about those without a leader, beginning with the topic; none if there are none."""
+        """A sentence that begins with the topic and names the partitions without a leader; empty if all have one."""
         if not self.leaderless:
             return []
         numbers = ", ".join(map(str, sorted(self.leaderless)))
         which, have, them = ("partition", "has", "it") if len(self.leaderless) == 1 else ("partitions", "have", "them")
         return [
-            f"topic {topic}: {which} {numbers} {have} no leader; what is in {them} waits until a broker leads {them}"
+            f"topic {topic}: {which} {numbers} {have} no leader; the records in {them} wait until a broker leads {them}"
         ]
 
 

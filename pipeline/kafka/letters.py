@@ -22,7 +22,7 @@ POLL_MS: Final = 500
 BATCH: Final = 200
 """Letters per read, and so per commit of a redrive."""
 SILENCE_SECONDS: Final = 30.0
-"""A consumer hides that its broker is gone. It counts as gone after so long without a letter that the log contains."""
+"""A consumer hides that its broker is gone. So it counts as gone if an existing letter does not arrive in this time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class LetterReader:
         topic: the dead-letter topic.
         consumer: started, and assigned to every partition that has a leader.
         ends: by partition, the offset at which reading ends.
-        troubles: sentences about the partitions that can't be read now.
+        troubles: sentences about partitions that can't be read at the moment.
     """
 
     def __init__(

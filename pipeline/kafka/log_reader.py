@@ -26,7 +26,7 @@ STRETCH_EVENTS: Final = 250
 BREATH_SECONDS: Final = 0.001
 """The pause after each read while the stream delivers events: each step of their delivery needs the event loop."""
 FETCH_BYTES: Final = 256 * 1024
-"""Per request: a response is parsed without a break. A single event may be larger, and is fetched all the same."""
+"""Per request: a response is parsed without a break. A larger event is still fetched."""
 FETCH_WAIT_MS: Final = 50
 """The events wanted are in the log already. A prefetch at the end of the log must not hold up the next request."""
 POLL_MS: Final = 200

@@ -137,7 +137,7 @@ class Marks:
             group = scope.group(self._app)
             offsets = await self._admin.list_consumer_group_offsets(group, partitions=self._partitions)
             if len(offsets) < len(self._partitions):
-                # aiokafka passes over the error of a group, and everything would be redriven again.
+                # aiokafka ignores the error of a group. Without this check, everything would be redriven again.
                 raise BrokerError(f"group {group}: its offsets can't be read")
             self._known[scope] = {each.partition: max(0, found.offset) for each, found in offsets.items()}
         return self._known[scope]
@@ -202,7 +202,7 @@ class Redrive:
         return batch, results
 
     async def _is_done(self, letter: Found) -> bool:
-        """Whether runs of another scope have redriven it."""
+        """Whether a run of another scope has redriven the letter."""
         return await self.marks.are_past(letter, [each for each in scopes_of(letter) if each != self.scope])
 
     async def _write(self, letters: Sequence[Event]) -> dict[int, str]:
@@ -243,9 +243,9 @@ async def opened_redrive(
 async def redriven_among(
     reader: LetterReader, letters: Sequence[Found], source: Source, dlq: DeadLetterTopic, app: str
 ) -> set[str]:
-    """The places of those letters that have been redriven.
+    """The places of the letters that have been redriven.
 
-    No time is known: the groups record how far runs have come, not when they came past a letter.
+    The time is unknown: the groups record the progress of runs, but not when they handled a letter.
 
     Raises:
         BrokerError: the groups' offsets can't be read.
@@ -258,7 +258,7 @@ async def redriven_among(
                 if letter.source in {None, source.topic} and await marks.are_past(letter, scopes_of(letter)):
                     found.add(letter.place)
     except KafkaError as error:
-        raise BrokerError(f"topic {dlq.topic}: which of its letters were redriven is not known: {error}") from error
+        raise BrokerError(f"topic {dlq.topic}: can't find out which letters were redriven: {error}") from error
     return found
 
 

@@ -68,7 +68,7 @@ async def partitions_of(connection: KafkaConnection, topic: str) -> Partitions:
 
 
 async def count_partitions(connection: KafkaConnection, topic: str) -> int:
-    """How many partitions a topic has, with a leader or without. Raises as `partitions_of` does."""
+    """The number of partitions of a topic, with or without a leader. Raises the errors of `partitions_of`."""
     return (await partitions_of(connection, topic)).count
 
 

@@ -71,11 +71,11 @@ class MinuteRate:
 
 
 class OffsetRanges:
-    """Offsets of one partition, of which each counts once, whoever names it and however often.
+    """Counts each offset of one partition once, no matter how often it is added.
 
     Args:
-        most: the number of ranges remembered. Beyond it the gap between the two lowest counts as counted: the sum may
-            then be too low, never too high.
+        most: the number of ranges remembered. Beyond it, the gap between the two lowest ranges counts as added, so the
+            sum may be too low, but never too high.
     """
 
     __slots__ = ("_most", "_ranges")
@@ -88,7 +88,7 @@ class OffsetRanges:
         return len(self._ranges)
 
     def add(self, start: int, end: int) -> int:
-        """Count the offsets from *start* up to *end*: the number of those that were not counted before."""
+        """Add the offsets from *start* up to *end* (exclusive); returns how many of them are new."""
         if end <= start:
             return 0
         apart = [each for each in self._ranges if each[1] < start or end < each[0]]

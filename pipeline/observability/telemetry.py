@@ -154,8 +154,8 @@ class Telemetry:
     ) -> None:
         """*count* events were given up by *rule*; *offset* is the offset of the last one.
 
-        What retention deleted is told once for the group and once for each row that pointed there: each offset counts
-        once. The log lines have the number of each.
+        Offsets deleted by retention are reported for the group and for each row that pointed there, but each one is
+        counted once. The log lines have the numbers of each report.
         """
         if rule == "retention" and partition is not None and offset is not None:
             self.drops[rule] += self._deleted[partition].add(offset + 1 - count, offset + 1)

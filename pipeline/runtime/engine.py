@@ -29,7 +29,7 @@ class Engine(Service):
         transport: the HTTP client.
         permitted: asks receivers for permission.
         registry: the subscriptions.
-        on_change: told of every change of one.
+        on_change: called for every change of a subscription.
         log_reader: reads the source topic again for lanes that are behind.
         tokens: access tokens.
         dead_letters: None without a dead-letter topic.

@@ -64,10 +64,10 @@ async def fix_beginning(source: Source, group: str, partitions: int) -> dict[int
 
 
 async def _refuse_without_leaders(source: Source, group: str) -> None:
-    """Nobody tells the end of a partition without a leader: one without an offset would be read from its beginning.
+    """Check that all partitions have leaders: without a known end, a partition would be read from its beginning.
 
     Raises:
-        BrokerError: names it.
+        BrokerError: a partition has no leader.
     """
     async with administration(source.connection) as admin:
         found = await find_partitions(admin)
@@ -78,7 +78,7 @@ async def _refuse_without_leaders(source: Source, group: str) -> None:
         for trouble in found[name].troubles(name)
     ]
     if troubles:
-        why = "the first worker starts when each has one, for with autoOffsetReset latest it begins at their ends"
+        why = "the first worker needs all leaders, because with autoOffsetReset latest it begins at the ends"
         raise BrokerError("\n".join((*troubles, f"topic {source.topic}: {why}")))
 
 

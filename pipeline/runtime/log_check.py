@@ -1,10 +1,10 @@
 """Compares committed offsets with the log: at each assignment, when a fetch is out of range, before the last commit.
 
 A committed offset does not identify its topic, so the topic's id is stored in the metadata of the commit, and also in
-each cursor row (kafka/cursors.py). core/log_bounds.py decides what follows from a difference.
+each cursor row (kafka/cursors.py). core/log_bounds.py decides what to do about a difference.
 
-The same metadata says what is settled beyond the offset (core/ahead.py). Workers of before that note know `topic-id=`
-at the beginning alone; with the note before it they take the id for unknown, and the note for none:
+The same metadata contains a note of the events settled beyond the offset (core/ahead.py). Workers of versions without
+notes only read `topic-id=` at the beginning. If a note precedes it, they don't know the id, and ignore the note:
 
     topic-id=5u7...
     settled=1:40:eAGTAgAAGwAb;topic-id=5u7...
@@ -25,14 +25,14 @@ from pipeline.observability.telemetry import Telemetry
 logger = logging.getLogger(__name__)
 
 LAST_LOOK_SECONDS: Final = 3.0
-"""How long the last commit waits for the brokers to tell of the log; part of `consumer.COMMIT_SECONDS`."""
+"""How long the last commit waits for the bounds of the log; part of `consumer.LAST_COMMIT_SECONDS`."""
 TOPIC_ID: Final = "topic-id="
 SETTLED: Final = "settled="
-"""What the fields of a commit's metadata begin with; a semicolon stands between them."""
+"""The prefixes of the fields of a commit's metadata, which are separated by a semicolon."""
 
 
 def without_settled(metadata: str) -> str:
-    """The metadata of a commit that says nothing of what is settled beyond its offset."""
+    """The metadata of a commit without the note of what is settled beyond the offset."""
     return metadata.partition(";")[2] if metadata.startswith(SETTLED) else metadata
 
 
@@ -96,9 +96,9 @@ class LogCheck:
         self._is_another = False
 
     def note(self, number: int, offset: int = 0, ahead: int = 0) -> str:
-        """The metadata to commit with an *offset* of a partition, *ahead* of which so much is settled (core/ahead.py).
+        """The metadata to commit with an *offset* of a partition; *ahead*: the settled events after it (core/ahead.py).
 
-        Without the topic's id nobody could tell if the events ahead are those of another topic of that name.
+        There is no note without the topic's id, because the note could then be applied to another topic of that name.
         """
         log = self._logs.get(number)
         if log is None or log.topic_id is None:
@@ -186,26 +186,26 @@ class LogCheck:
         await self._source.close()
 
 
-def _settled_ahead(number: int, place: Committed, log: LogBounds) -> int:
-    """What the former owner has settled beyond its last commit; nothing, if its note is not good for this log."""
-    if place.offset is None or place.settled is None:
+def _settled_ahead(number: int, commit: Committed, log: LogBounds) -> int:
+    """The events that the former owner settled beyond its last commit; 0 if its note does not fit this log."""
+    if commit.offset is None or commit.settled is None:
         return 0
     ahead, problem = 0, None
     try:
-        ahead = unpack(place.settled, place.offset)
+        ahead = unpack(commit.settled, commit.offset)
     except ValueError as error:
         problem = str(error)
-    if place.topic_id is None or place.topic_id != log.topic_id:
-        problem = f"it is of the topic with the id {place.topic_id}, not {log.topic_id}"
-    elif not place.offset + ahead.bit_length() <= log.end < LARGEST_OFFSET:
-        problem = "the log is not known to reach so far"
+    if commit.topic_id is None or commit.topic_id != log.topic_id:
+        problem = f"it is of the topic with the id {commit.topic_id}, not {log.topic_id}"
+    elif not commit.offset + ahead.bit_length() <= log.end < LARGEST_OFFSET:
+        problem = "the end of the log is unknown or before the end of the note"
     if problem is None:
-        logger.info("partition %d: of the events from %d on %d are settled", number, place.offset, ahead.bit_count())
+        logger.info("partition %d: of the events from %d on, %d are settled", number, commit.offset, ahead.bit_count())
         return ahead
     logger.warning(
-        "partition %d: the note of what is settled beyond the offset %d is not used, and events may be repeated: %s",
+        "partition %d: ignoring the note of events settled beyond the offset %d; events may be repeated: %s",
         number,
-        place.offset,
+        commit.offset,
         problem,
     )
     return 0

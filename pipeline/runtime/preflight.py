@@ -20,12 +20,12 @@ class Findings:
     """The result of a check.
 
     Attributes:
-        facts: what is in order.
-        problems: what prevents a worker from starting; each sentence begins with its topic.
+        facts: everything that is in order.
+        problems: the reasons why a worker can't start; each sentence begins with its topic.
         missing: the missing rights; a worker waits for the required ones.
         warnings: warnings for the operator that do not prevent a start.
-        awaited: what a worker waits for before it starts: Faust reads the tokens of all partitions before any event,
-            and is stuck if it begins while one of them has no leader.
+        awaited: partitions without a leader that a worker waits for before it starts: Faust reads the tokens of all
+            partitions before any event, and gets stuck if one of them has no leader at the start.
         partitions: the number of partitions of the source topic; 0 if it does not exist.
         is_complete: whether all topics of the pipeline exist.
     """

@@ -51,8 +51,8 @@ async def test_a_worker_is_told_which_partitions_have_no_leader(definition: Defi
     assert findings.problems == ()
     assert findings.partitions == 3
     assert findings.warnings == (
-        f"topic {definition.source.topic}: partition 1 has no leader; what is in it waits until a broker leads it",
-        f"topic {definition.name}.dlq: partition 1 has no leader; what is in it waits until a broker leads it",
+        f"topic {definition.source.topic}: partition 1 has no leader; the records in it wait until a broker leads it",
+        f"topic {definition.name}.dlq: partition 1 has no leader; the records in it wait until a broker leads it",
     )
 
 
@@ -63,7 +63,7 @@ async def test_dead_letters_of_the_other_partitions_are_read(embedded: TestBroke
     async with opened_letters(dlq) as reader:
         assert [letter.place for letter in await newest(reader, 10)] == [f"{dlq.topic}-2-0"]
         assert reader.troubles == [
-            f"topic {dlq.topic}: partition 1 has no leader; what is in it waits until a broker leads it"
+            f"topic {dlq.topic}: partition 1 has no leader; the records in it wait until a broker leads it"
         ]
 
 

@@ -308,7 +308,7 @@ MUTANTS: Final = (
     Mutant(
         "what was settled of a former topic is passed over in the one that has its name",
         "pipeline/runtime/log_check.py",
-        was="    if place.topic_id is None or place.topic_id != log.topic_id:",
+        was="    if commit.topic_id is None or commit.topic_id != log.topic_id:",
         becomes="    if False:",
         tests=(f"{LOG_CHECK}test_a_note_that_is_not_of_this_offset_and_log_is_not_used_and_that_is_said",),
     ),

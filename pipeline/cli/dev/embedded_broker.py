@@ -95,7 +95,7 @@ class EmbeddedBroker:
         self._check(code, f"topic {name}")
 
     def lead(self, topic: str, partition: int, broker: int | None) -> None:
-        """Let a broker lead a partition; with None nobody does. Its events stay."""
+        """Let a broker lead a partition; with None it has no leader. Its events stay."""
         code = self._library.rd_kafka_mock_partition_set_leader(
             self._running(), topic.encode(), partition, NOBODY if broker is None else broker
         )

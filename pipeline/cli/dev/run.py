@@ -106,13 +106,13 @@ def guide(project: Project, receiver: str) -> str:
     settings = project.settings
     token = "" if settings.admin_token is None else settings.admin_token.get_secret_value()
     look = f"http://dev:{token}@{LOOPBACK}:{settings.web_port}/"
-    fates = f"{HEALTHY} is well, {REJECTED} rejects (see {DEAD_LETTERS}), {DOWN} is down and soon in FAILURE"
+    states = f"{HEALTHY} is healthy, {REJECTED} rejects (see {DEAD_LETTERS}), {DOWN} is down and soon in FAILURE"
     behave = f"curl -X POST 'http://{receiver}/behave?subscription={HEALTHY}&mode=fail'"
     programs = sysconfig.get_path("scripts")
     others = f"webhooks subscriptions list, webhooks send {HEALTHY} '{{}}', webhooks dlq list"
     return "\n".join(
         [
-            f"look: {look}  {fates}",
+            f"look: {look}  {states}",
             f"try:  {behave}  or mode={'|'.join(MODES)}; Ctrl-C ends everything",
             f"more: export WEBHOOKS_CONFIG={project.config} PATH={programs}:$PATH  in another terminal, then {others}",
         ]

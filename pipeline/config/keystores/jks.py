@@ -89,7 +89,7 @@ def _entries(reader: "_Reader", version: int, path: str) -> JavaKeyStore:
             protected = reader.block()
             length = reader.number(4)
             if length > MAX_ENTRIES:
-                raise ConfigurationError(f"{path}: holds a chain of {length} certificates; allowed: {MAX_ENTRIES}")
+                raise ConfigurationError(f"{path}: contains a chain of {length} certificates; allowed: {MAX_ENTRIES}")
             keys[alias] = ProtectedKey(protected, tuple(reader.certificate(version) for _ in range(length)))
         elif tag == _TRUSTED_CERTIFICATE:
             certificates[alias] = reader.certificate(version)

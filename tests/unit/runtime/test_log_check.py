@@ -219,8 +219,8 @@ NOTE = f"settled={pack(4, 0b11010)}"
         (f"{NOTE};topic-id=b", LogBounds(0, 9), 4, "it is of the topic with the id b, not None"),
         (NOTE, LogBounds(0, 9, "a"), 4, "it is of the topic with the id None, not a"),
         (NOTE, LogBounds(0, 9), 4, "it is of the topic with the id None, not None"),
-        (f"{NOTE};topic-id=a", LogBounds(0, 8, "a"), 4, "the log is not known to reach so far"),
-        (f"{NOTE};topic-id=a", LogBounds.unseen("a"), 4, "the log is not known to reach so far"),
+        (f"{NOTE};topic-id=a", LogBounds(0, 8, "a"), 4, "the end of the log is unknown or before the end of the note"),
+        (f"{NOTE};topic-id=a", LogBounds.unseen("a"), 4, "the end of the log is unknown or before the end of the note"),
         ("settled=2:4:new;topic-id=a", LogBounds(0, 9, "a"), 4, "its version is '2', allowed: '1'"),
         (f"{NOTE[:-2]};topic-id=a", LogBounds(0, 9, "a"), 4, ""),
     ],
@@ -230,7 +230,7 @@ async def test_a_note_that_is_not_of_this_offset_and_log_is_not_used_and_that_is
 ) -> None:
     assert await ahead_after(metadata, log, offset) == 0
     [warning] = [record.getMessage() for record in caplog.records]
-    assert warning.startswith(f"partition 0: the note of what is settled beyond the offset {offset} is not used")
+    assert warning.startswith(f"partition 0: ignoring the note of events settled beyond the offset {offset}")
     assert problem in warning
 
 
