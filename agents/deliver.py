@@ -1,9 +1,9 @@
-"""The agent of the source topic: one stream event is one fetched batch of one partition (pipeline/runtime/consumer.py).
+"""The agent of the source topic: one stream event is what one fetch has returned (pipeline/runtime/consumer.py).
 
-It awaits only the stream and never raises: it hands each batch over and takes the next one.
+It awaits only the stream and never raises: it dispatches the batch of each partition and takes the next event.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import cast
 
 from faust.types import AgentT, StreamT
@@ -26,12 +26,12 @@ def attach(app: DeliveryApp) -> AgentT[bytes]:
     )
 
     @app.agent(source, name="deliver")
-    async def deliver(batches: StreamT[bytes]) -> AsyncIterator[object]:
+    async def deliver(fetches: StreamT[bytes]) -> AsyncIterator[object]:
         """Hand each batch of the source topic to the lanes of its subscriptions."""
-        async for batch in batches.events():
-            message = batch.message
-            if message.generation_id == app.consumer_generation_id:
-                dispatcher.dispatch(message.partition, cast("Sequence[Event]", batch.value))
+        async for fetch in fetches.events():
+            if fetch.message.generation_id == app.consumer_generation_id:
+                for number, events in cast("Mapping[int, Sequence[Event]]", fetch.value).items():
+                    dispatcher.dispatch(number, events)
             yield None
 
     return deliver

@@ -4,8 +4,9 @@
                        when it got the request, which was not before it was sent
 
 So nothing may be sent once the last confirmed heartbeat was *sent* longer ago than that: others may own the partitions,
-and this worker, stopped or cut off, would be the last to hear of it. Heartbeats are confirmed in the thread of Faust's
-consumer (kafka/internals.py renews the lease there), and attempts are made on the worker's event loop.
+and this worker, stopped or cut off, would be the last to hear of it. A confirmed heartbeat renews the lease
+(kafka/internals.py). Heartbeats and attempts share the worker's event loop: if it was blocked, the lease has ended by
+the clock before anything is sent.
 """
 
 import asyncio

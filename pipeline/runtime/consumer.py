@@ -2,7 +2,8 @@
 
 Faust's tracking of acknowledgements is not used for the source topic; the windows decide what may be committed.
 
-    getmany                one message per partition and fetch; its value is the list of records
+    getmany                one message for all records of the source topic that a fetch returns
+    _drain_messages        the loop from fetch to stream, without tasks
     _keep_committing       the windows' prefixes; Faust commits whatever else it tracks
     on_partitions_revoked  drain, rows, commit, close; then Faust's part
 
@@ -25,6 +26,7 @@ import faust
 from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
+from mode import ServiceT
 
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.patches import Patch, looks_up
@@ -33,10 +35,12 @@ from pipeline.runtime.consumer_thread import DeliveryConsumerThread, DeliveryReb
 
 logger = logging.getLogger(__name__)
 
+FETCH_SECONDS = 1.0
+"""How long a fetch waits that finds nothing, as in Faust."""
 SMALL_FETCH_EVENTS = 64
 GATHER_SECONDS = 0.003
-"""How long the next fetch waits after one with fewer events. At a low steady rate most of the cost is waking up two
-event loops for every few events. The pause adds a few milliseconds to the p50 from production to arrival."""
+"""How long the next fetch waits after one with fewer events. At a low steady rate most of the cost is a fetch for every
+few events. The pause adds a few milliseconds to the p50 from production to arrival."""
 PAUSED_POLL_SECONDS = 0.02
 """How long a fetch waits while some partition is paused, which is also the longest delay after it is resumed."""
 LAST_COMMIT_SECONDS = 10.0
@@ -81,26 +85,48 @@ class DeliveryConsumer(driver.Consumer):
 
     # --------------------------------------------------------------- records come
 
+    async def _drain_messages(self, fetcher: ServiceT) -> None:
+        """Faust's loop from fetch to stream, which would make four tasks for each message."""
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                async for _, message in self.getmany(FETCH_SECONDS):
+                    await self.callback(message)
+        except BaseException as error:
+            ends = isinstance(error, (asyncio.CancelledError, *self.consumer_stopped_errors))
+            if not (ends and self.app.should_stop):
+                raise
+
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - Faust's own signature
-        """Fetch; see `faust.transport.consumer.Consumer.getmany`, whose checks are kept."""
+        """Fetch; see `faust.transport.consumer.Consumer.getmany`, whose checks are kept.
+
+        What a fetch returns of the source topic is one message, whose value is the batches by partition number.
+        """
         generation, records, active = await self._fetch(timeout)
         topic = self._dispatcher.topic
-        batches = {tp: batch for tp, batch in records.items() if tp.topic == topic}
-        for tp, batch in batches.items():
-            if not self._is_current(generation):
-                return
-            if batch and self._is_wanted(tp, active):
+        if not self._is_current(generation):
+            return
+        batches: dict[int, Sequence[Any]] = {}
+        message = None
+        for tp, batch in records.items():
+            if tp.topic == topic and batch and self._is_wanted(tp, active):
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 self._handed_out[tp.partition] = batch[-1].offset + 1
-                yield tp, self._to_batch(tp, batch)
+                batches[tp.partition] = batch
+                message = message or self._to_message(tp, batch[-1])
+        if message is not None:
+            # Raw codecs pass the value on unchanged, so the agent gets the batches (agents/deliver.py).
+            message.key, message.value, message.headers = None, cast("bytes", batches), None
+            yield message.tp, message
             # Only now: Faust may cancel the yield, and dispatching a batch twice does no harm.
-            self._delivery_thread.claim(tp)
+            for number in batches:
+                self._delivery_thread.claim(TP(topic, number))
         others = {tp: batch for tp, batch in records.items() if tp.topic != topic}
         for tp, record in self.scheduler.iterate(others):
             if not self._is_current(generation):
                 return
-            if self._is_wanted(tp, active):
+            if self._is_wanted(tp, active) and record.offset >= (self._read_offset[tp] or 0):
                 yield tp, self._to_message(tp, record)
+                self._read_offset[tp] = record.offset
         for tp in others:
             self._delivery_thread.claim(tp)
 
@@ -155,12 +181,6 @@ class DeliveryConsumer(driver.Consumer):
 
     def _is_wanted(self, tp: TP, active: set[TP] | None) -> bool:
         return active is None or tp in active or tp in self._buffered_partitions
-
-    def _to_batch(self, tp: TP, batch: Sequence[Any]) -> ConsumerMessage:
-        message = self._to_message(tp, batch[-1])
-        # Raw codecs pass the value on unchanged, so the agent gets the list (agents/deliver.py).
-        message.key, message.value, message.headers = None, cast("bytes", batch), None
-        return message
 
     async def _before_fetch(self) -> None:
         if self._paused_sources:

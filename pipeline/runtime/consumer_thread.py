@@ -1,4 +1,9 @@
-"""Faust's consumer thread and its rebalance listener, adapted; `consumer.py` has the rest of the integration."""
+"""Faust's consumer thread and its rebalance listener, adapted; `consumer.py` has the rest of the integration.
+
+The "thread" is a task of the worker's own event loop: a fetch then costs no hop to another loop and back, and what
+the worker cancels is cancelled. Heartbeats are sent by the same loop, so a loop that is blocked for longer than the
+session timeout costs the worker its partitions; the lease (core/lease.py) ends before that.
+"""
 
 import asyncio
 import logging
@@ -17,6 +22,8 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode.threads import WorkerThread
+from mode.utils.futures import maybe_async
 
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lease import Lease
@@ -29,7 +36,6 @@ from pipeline.kafka.internals import (
     positions,
     set_fetch,
 )
-from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.topics import IsolationLevel
 from pipeline.runtime.log_check import Committed, LogCheck, without_settled
 from pipeline.runtime.retrying_consumer import RetryingConsumerThread
@@ -62,22 +68,47 @@ class Seat:
     drain_seconds: float
 
 
+class _Task:
+    """What Faust takes for the thread."""
+
+    def __init__(self, service: "DeliveryConsumerThread") -> None:
+        self._service = service
+        self._serving: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._serving = asyncio.get_running_loop().create_task(self._service._serve())  # noqa: SLF001 - as mode's thread does
+        # The service passes its errors on itself.
+        self._serving.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    def stop(self) -> None:
+        """Nothing is left to do: the service has waited for its end."""
+
+
 class DeliveryConsumerThread(RetryingConsumerThread):
     """Faust's consumer thread, whose fetches wait for a shorter time than Faust's 1.5 s, and whose end is bounded.
 
     It renews the worker's lease whenever the group's coordinator confirms the membership of the worker.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: Any, loop: asyncio.AbstractEventLoop, **kwargs: Any) -> None:
+        super().__init__(*args, loop=loop, thread_loop=loop, Worker=cast("type[WorkerThread]", _Task), **kwargs)
         self._out_of_range: dict[int, int] = {}
-        self._one_fetch = asyncio.Lock()
         self._unclaimed: dict[TP, int] = {}
         self._is_settled_refused = False
 
     @property
     def _seat(self) -> Seat:
         return cast("Seat", cast("Any", self.app).seat)
+
+    async def call_thread(self, fun: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+        """Call it here and now; a thread of its own would have a queue for this."""
+        return await maybe_async(fun(*args, **kwargs))
+
+    async def on_thread_started(self) -> None:
+        """Do not start the queue."""
+
+    async def _gather_remaining_tasks(self) -> None:
+        """Leave all tasks of the loop alone; a thread's loop would have none but its own."""
 
     async def on_start(self) -> None:
         """Start, and observe every heartbeat; the first one follows the subscription to topics."""
@@ -128,7 +159,7 @@ class DeliveryConsumerThread(RetryingConsumerThread):
         """What the group has committed for these partitions."""
         tps = [TopicPartition(topic, number) for number in numbers]
         coordinator = coordinator_of(self._ensure_consumer())  # aiokafka's consumer leaves the metadata out
-        found = await self.call_thread(coordinator.fetch_committed_offsets, tps)
+        found = await coordinator.fetch_committed_offsets(tps)
         nothing = OffsetAndMetadata(-1, "")  # aiokafka leaves out partitions without an offset
         offsets = {tp.partition: found.get(tp, nothing) for tp in tps}
         return {number: Committed.read(each.offset, each.metadata) for number, each in offsets.items()}
@@ -140,12 +171,11 @@ class DeliveryConsumerThread(RetryingConsumerThread):
         timeout: float | None = None,  # noqa: ASYNC109 - Faust's own signature
         max_records: int | None = None,
     ) -> Any:
-        """As Faust does, but one fetch at a time, and starting over from every batch that was not claimed."""
-        async with self._one_fetch:
-            self._seek_to_unclaimed(consumer)
-            records = await self._fetch_in_range(consumer, active_partitions, timeout, max_records)
-            self._unclaimed = {tp: batch[0].offset for tp, batch in records.items() if batch}
-            return records
+        """As Faust does, but starting over from every batch that was not claimed."""
+        self._seek_to_unclaimed(consumer)
+        records = await self._fetch_in_range(consumer, active_partitions, timeout, max_records)
+        self._unclaimed = {tp: batch[0].offset for tp, batch in records.items() if batch}
+        return records
 
     def claim(self, tp: TP) -> None:
         """The partition's batch of the last fetch has reached the stream."""
@@ -203,11 +233,8 @@ class DeliveryConsumerThread(RetryingConsumerThread):
 
     async def learn_partitions(self, topics: Iterable[str], count: int) -> None:
         """Read the cluster's metadata again if it shows fewer partitions of a topic, so that a leader rebalances."""
-        if self._consumer is not None:  # else it reads them when it starts
-            await self.call_thread(self._learn_partitions, self._consumer, topics, count)
-
-    async def _learn_partitions(self, consumer: AIOKafkaConsumer, topics: Iterable[str], count: int) -> None:
-        if any(len(consumer.partitions_for_topic(topic) or ()) < count for topic in topics):
+        consumer = self._consumer  # it reads the metadata when it starts, too
+        if consumer is not None and any(len(consumer.partitions_for_topic(topic) or ()) < count for topic in topics):
             await client_of(consumer).force_metadata_update()
 
     @property
@@ -220,9 +247,9 @@ class DeliveryConsumerThread(RetryingConsumerThread):
         return coordinator.coordinator_id is None and not (has_ended(coordinator) or has_error(coordinator))
 
     def rejoin(self) -> None:
-        """See `membership.GroupMember`. Not by `call_thread`: there a commit may be waiting for a broker."""
+        """See `membership.GroupMember`."""
         if self._consumer is not None:
-            self.thread_loop.call_soon_threadsafe(coordinator_of(self._consumer).request_rejoin)
+            coordinator_of(self._consumer).request_rejoin()
 
     async def on_thread_stop(self) -> None:
         """Leave the group. Without a broker aiokafka looks for one indefinitely, or fails, and Faust waits a minute."""

@@ -115,7 +115,7 @@ def oauth2(server: TokenServer) -> dict[str, object]:
 
 async def test_an_access_token_is_fetched_once_and_survives_a_restart(lone: Cluster, recorder: Recorder) -> None:
     async with issuing() as server:
-        names = [f"sub-{number}" for number in range(4)]
+        names = [f"sub-{number}" for number in range(8)]
         await lone.subscribe(recorder, *names, endpoint=oauth2(server))
         await lone.produce([(name, b"a") for name in names])
         await recorder.until_events(8)
@@ -132,7 +132,7 @@ async def test_an_access_token_moves_with_its_partitions_as_workers_join_and_lea
     lone: Cluster, recorder: Recorder
 ) -> None:
     """A worker that stays has to recover its tokens at every rebalance: what it fetches across one must not be lost."""
-    names = [f"sub-{number}" for number in range(4)]
+    names = [f"sub-{number}" for number in range(8)]
     events = [(name, b"") for name in names]
     async with issuing() as server:
         await lone.subscribe(recorder, *names, endpoint=oauth2(server))

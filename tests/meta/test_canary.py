@@ -107,7 +107,8 @@ USED: Final = {
     "pipeline/runtime/consumer.py": {
         "faust.transport.consumer:Consumer._active_partitions": HELD,
         "faust.transport.consumer:Consumer._buffered_partitions": HELD,
-        "faust.transport.consumer:ThreadDelegateConsumer._commit": "(self, offsets)",
+        "faust.transport.consumer:Consumer._drain_messages": "(self, fetcher)",
+        "faust.transport.consumer:Consumer._read_offset": HELD,
         "faust.transport.drivers.aiokafka:Consumer._new_consumer_thread": "(self)",
         "faust.transport.consumer:ThreadDelegateConsumer._thread": HELD,
         "faust.transport.drivers.aiokafka:Consumer._to_message": "(self, tp, record)",
@@ -124,6 +125,8 @@ USED: Final = {
             "(self, consumer, active_partitions, timeout=None, max_records=None)"
         ),
         "faust.transport.drivers.aiokafka:ConsumerRebalanceListener._thread": HELD,
+        "mode.threads:ServiceThread._gather_remaining_tasks": "(self)",
+        "mode.threads:ServiceThread._serve": "(self)",
     },
     "pipeline/runtime/retrying_consumer.py": {
         "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._consumer": HELD,

@@ -32,7 +32,7 @@ MUTANTS: Final = (
     Mutant(
         "batches of an earlier generation are handed over",
         "agents/deliver.py",
-        was="if message.generation_id == app.consumer_generation_id:",
+        was="if fetch.message.generation_id == app.consumer_generation_id:",
         becomes="if True:",
         tests=(f"{CONSUMER}test_a_batch_of_an_earlier_generation_is_not_handed_over",),
     ),
@@ -82,7 +82,7 @@ MUTANTS: Final = (
     Mutant(
         "what was fetched before a rebalance is passed over",
         "pipeline/runtime/consumer_thread.py",
-        was="            self._seek_to_unclaimed(consumer)\n",
+        was="        self._seek_to_unclaimed(consumer)\n",
         becomes="",
         tests=(f"{CONSUMER}test_a_fetch_across_a_rebalance_is_dropped_and_repeated",),
     ),

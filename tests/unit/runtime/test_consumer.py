@@ -50,10 +50,8 @@ def record(place: TP, offset: int) -> Any:
 
 
 @pytest.fixture
-async def consumer(app: DeliveryApp) -> AsyncIterator[Any]:
-    found = cast("Any", app.consumer)
-    yield found
-    found._thread.thread_loop.close()  # its thread was not started
+async def consumer(app: DeliveryApp) -> Any:
+    return app.consumer
 
 
 @dataclass
@@ -104,8 +102,11 @@ def fetch(
 async def fetched(
     consumer: Any, log: Log, records: Mapping[TP, Sequence[Any]], *, meanwhile: Iterable[int] = ()
 ) -> tuple[list[TP], dict[TP, int]]:
-    """What reaches the stream, and to where the fetch has seeked before."""
-    return [tp async for tp, _ in fetch(consumer, log, records, meanwhile=meanwhile)], log.sought
+    """Of which partitions records reach the stream, and to where the fetch has seeked before."""
+    tps: list[TP] = []
+    async for tp, message in fetch(consumer, log, records, meanwhile=meanwhile):
+        tps += [TP(TOPIC, number) for number in cast("Any", message).value] if tp.topic == TOPIC else [tp]
+    return tps, log.sought
 
 
 @pytest.mark.parametrize("topic", [TOPIC, "a-changelog"])
@@ -154,19 +155,19 @@ async def test_only_who_has_partitions_joins_again_because_the_topic_is_another(
     assert len(joined) == rejoins
 
 
-class Batches:
+class Fetches:
     """The stream of the agent."""
 
-    def __init__(self, *batches: Any) -> None:
-        self._batches = batches
+    def __init__(self, *fetches: Any) -> None:
+        self._fetches = fetches
 
     async def events(self) -> AsyncIterator[Any]:
-        for batch in self._batches:
-            yield batch
+        for each in self._fetches:
+            yield each
 
 
-def batch(generation: int, partition: int) -> Any:
-    return SimpleNamespace(value=[], message=SimpleNamespace(generation_id=generation, partition=partition))
+def fetch_of(generation: int, *partitions: int) -> Any:
+    return SimpleNamespace(value=dict.fromkeys(partitions, ()), message=SimpleNamespace(generation_id=generation))
 
 
 @pytest.fixture
@@ -177,6 +178,6 @@ def agent(app: DeliveryApp) -> Any:
 async def test_a_batch_of_an_earlier_generation_is_not_handed_over(app: DeliveryApp, agent: Any) -> None:
     """It begins behind what the partition, opened again at its committed offset, has still to read."""
     app.consumer_generation_id = 3
-    async for _ in agent.fun(Batches(batch(2, 0), batch(3, 1))):
+    async for _ in agent.fun(Fetches(fetch_of(2, 0), fetch_of(3, 1, 2))):
         pass
-    assert cast("Handing", app.seat.dispatcher).handed == [(1, [])]
+    assert cast("Handing", app.seat.dispatcher).handed == [(1, ()), (2, ())]

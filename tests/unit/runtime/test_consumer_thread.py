@@ -47,7 +47,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> _Log:
 @pytest.fixture
 def fetch(log: _Log) -> Callable[[], "asyncio.Task[Any]"]:
     thread = DeliveryConsumerThread.__new__(DeliveryConsumerThread)
-    thread._one_fetch, thread._unclaimed = asyncio.Lock(), {}
+    thread._unclaimed = {}
 
     async def fetched(*, claimed: bool) -> list[int]:
         records = await thread._fetch_records(log, {SOURCE})
@@ -65,15 +65,16 @@ async def let_one_go(log: _Log) -> None:
     (await log.gates.get()).set()
 
 
-async def test_what_was_fetched_and_not_taken_is_fetched_again(log: _Log, fetch: Callable[..., Any]) -> None:
-    given_up, following = fetch(claimed=False), fetch()
+async def test_what_was_fetched_and_not_claimed_is_fetched_again(log: _Log, fetch: Callable[..., Any]) -> None:
+    abandoned = fetch(claimed=False)
     await let_one_go(log)
+    assert await abandoned == [0, 1]
+    following = fetch()
     await let_one_go(log)
-    assert await given_up == [0, 1]
     assert await following == [0, 1]
 
 
-async def test_what_was_taken_is_not_fetched_again(log: _Log, fetch: Callable[..., Any]) -> None:
+async def test_what_was_claimed_is_not_fetched_again(log: _Log, fetch: Callable[..., Any]) -> None:
     first = fetch()
     await let_one_go(log)
     assert await first == [0, 1]
@@ -82,7 +83,7 @@ async def test_what_was_taken_is_not_fetched_again(log: _Log, fetch: Callable[..
     assert await second == [2, 3]
 
 
-async def test_nothing_is_passed_over_for_what_was_not_taken(log: _Log, fetch: Callable[..., Any]) -> None:
+async def test_nothing_is_passed_over_for_what_was_not_claimed(log: _Log, fetch: Callable[..., Any]) -> None:
     log.position = 8
     given_up = fetch(claimed=False)
     await let_one_go(log)
