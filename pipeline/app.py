@@ -129,7 +129,9 @@ def create_app(
         rows_of=partial(KafkaRows, connection, cursors_topic(settings.app), on_written=telemetry.rows_written),
         registry=registry,
         reader=log_reader,
-        limits=LaneLimits(settings.lane_events, settings.lane_bytes, settings.hold_seconds),
+        limits=LaneLimits(
+            settings.lane_events, settings.lane_bytes, settings.hold_seconds, claim_events=settings.claim_events
+        ),
         worker_bytes=settings.worker_bytes,
         on_closed=tokens.release,
     )

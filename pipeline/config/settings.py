@@ -91,6 +91,12 @@ class Settings(BaseSettings):
         le=3600,
         description="How long an event may hold back its partition before its subscription reads the log by itself.",
     )
+    claim_events: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="At-most-once: events of a subscription claimed at a time, and lost at most by a killed worker.",
+    )
     drain_seconds: float = Field(
         10.0, ge=0, le=20, description="How long a stop or a rebalance waits for requests under way."
     )

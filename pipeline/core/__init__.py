@@ -14,7 +14,7 @@ lane, lane_state             a subscription in one partition; its states
 lane_events                  where a lane's events are, of these parts:
 lane_queue, queue_memory       in memory; what the queues of a worker take
 held_offsets, unread           held by the window; left to the log
-progress                       how far the lane has come
+progress, claims               how far the lane has come; what at-most-once has passed before it is sent
 waiting                      how many events of a lane wait, and since when
 in_flight, attempts          an event on its way; its attempts
 runner, delivery, waits      carries a lane's events; makes one attempt; waits between two

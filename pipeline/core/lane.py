@@ -7,20 +7,17 @@ subscription says, and by what people ask for. Runners (runner.py) take events a
 import asyncio
 from collections.abc import Sequence
 
-from pipeline.core.errors import FencedError
+from pipeline.core.claims import Claims
 from pipeline.core.in_flight import InFlight
 from pipeline.core.keys import decode_key
 from pipeline.core.lane_events import LaneEvents
 from pipeline.core.lane_state import HALTED, TRANSITIONS, LaneState
 from pipeline.core.model import Cause, Cursor, Event, Status
 from pipeline.core.outcome import Failed, Outcome
-from pipeline.core.policy import CauseKind, Rules
+from pipeline.core.policy import UNKNOWN_RULES, CauseKind, Rules
 from pipeline.core.ports import Home, LaneServices, RowWriter
-from pipeline.core.subscription import Interrupt, Qos, RetryPolicy, Subscription
+from pipeline.core.subscription import Qos, Subscription
 from pipeline.core.waits import Waits
-
-UNKNOWN_RULES = Rules(Qos.AT_LEAST_ONCE, RetryPolicy(), Interrupt(), has_dead_letters=True)
-"""For a key that names no subscription: its events are given up in order, never sent."""
 
 
 class Lane:
@@ -46,11 +43,11 @@ class Lane:
         self.cause: Cause | None = None
         self.is_suspect = False
         self.events = LaneEvents(home, services, start)
+        self.claims = Claims(key, self.events, rows, services.limits.claim_events)
         self.waits = Waits()
         self._home = home
         self._rows = rows
         self._services = services
-        self._limits = services.limits
         self._awaited: asyncio.Future[None] | None = None
         self._runners = 0
         self._concurrency = 1
@@ -237,38 +234,21 @@ class Lane:
         if events.progress.row is not None:
             self._rows.note(self.key)
 
-    async def claim(self, flight: InFlight) -> None:
-        """At-most-once: move the durable cursor past the event, before it is sent (invariant I3)."""
-        flight.claimed = True
-        try:
-            await self._rows.write(self.key)
-        except (asyncio.CancelledError, FencedError):
-            # The partition is given back and the row is not in sight. Nothing was sent, so nothing need be lost.
-            self.events.withdraw_claim(flight)
-            raise
-        self.events.claimed(flight.offset)
-
-    def hand_back_claim(self, flight: InFlight) -> None:
-        """The event was claimed and provably not sent: the cursor steps back to it."""
-        if self.events.hand_back_claim(flight):
-            self._rows.note(self.key)
-
     def back_off(self, flight: InFlight, seconds: float) -> None:
         """The event is to be tried again, in *seconds*."""
-        self.hand_back_claim(flight)
+        self.claims.hand_back(flight)
         if seconds > 0:
             flight.not_before = self._services.clock.now() + seconds
             self._rows.note(self.key)
 
-    def shelves(self, seconds: float) -> bool:
-        """Whether a wait of *seconds* is spent outside of memory."""
-        return self._concurrency == 1 and seconds >= self._limits.hold_seconds
-
-    def shelve(self, flight: InFlight, seconds: float) -> None:
-        """Wait *seconds* at the cost of a row and a timer: no memory, no held offset."""
+    def shelve(self, flight: InFlight, seconds: float) -> bool:
+        """Spend a long wait of *seconds* at the cost of a row and a timer: no memory, no held offset. Whether it is."""
+        if self._concurrency > 1 or seconds < self._services.limits.hold_seconds:
+            return False
         flight.not_before = self._services.clock.now() + seconds
         self._wait_until(flight.not_before)
         self._return_to_log(flight)
+        return True
 
     def _return_to_log(self, flight: InFlight) -> None:
         self._leave_stream()
@@ -297,8 +277,7 @@ class Lane:
             flight: the event at fault.
             kind: what kind of thing went wrong.
             message: a sentence, without secrets.
-            has_arrived: the receiver may have seen the event. At-most-once then can't send it again: the cursor has
-                passed it already.
+            has_arrived: the receiver may have seen the event, so at-most-once can't send it again.
         """
         observer, partition = self._services.telemetry, flight.event.partition
         if flight.claimed and has_arrived:
@@ -306,7 +285,7 @@ class Lane:
             observer.dropped("given-up", subscription=self.name, partition=partition, offset=flight.offset)
         else:
             # While it is in flight: a row that is written at once must not pass it.
-            self.hand_back_claim(flight)
+            self.claims.hand_back(flight)
         self.events.remove(flight)
         cause = Cause(kind, message, flight.offset, self._services.clock.now(), flight.tries.summary())
         self._halt(LaneState.FAILED, cause, None if flight.claimed else flight)
@@ -329,6 +308,7 @@ class Lane:
 
     def _leave_stream(self) -> None:
         """The queue is given up; reading will begin where it began, and never before the cursor."""
+        self.claims.hand_back_ahead()
         self.events.empty_queue(self._beyond)
         if self.state is LaneState.LIVE:
             self.events.held.await_row()
@@ -353,6 +333,8 @@ class Lane:
         self.rules = rules
         self._concurrency = 1 if subscription is None else max(1, subscription.concurrency)
         self._settled_at_receipt = rules.qos is Qos.NONE
+        if rules.qos is not Qos.AT_MOST_ONCE:
+            self.claims.hand_back_ahead()
 
     def note_revision(self, revision: int) -> None:
         """The command of this revision is carried out here; the next row will say so."""

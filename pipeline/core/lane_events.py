@@ -21,7 +21,7 @@ from pipeline.core.unread import Unread
 
 
 class LaneEvents:
-    """The events of one lane. `Lane` alone changes them; others may look.
+    """The events of one lane. `Lane` and its `Claims` alone change them; others may look.
 
     Args:
         home: the lane's partition.
@@ -64,7 +64,8 @@ class LaneEvents:
 
         At-most-once: an event that is claimed counts as settled.
         """
-        return max(self.progress.floor, min([self._after_flights(beyond), *self.unclaimed()]))
+        after_flights = max(self._after_flights(beyond), self.progress.claimed_to)
+        return max(self.progress.floor, min([after_flights, *self.unclaimed()]))
 
     def _after_flights(self, beyond: int) -> int:
         first = self.queue.first
@@ -141,20 +142,6 @@ class LaneEvents:
         self.held.let_go(offset)
         self.progress.claim(offset)
 
-    def withdraw_claim(self, flight: InFlight) -> None:
-        """The row that was to pass the event is not known to be durable, and the event was not sent."""
-        if self.in_flight.get(flight.offset) is flight:
-            flight.claimed = False
-            self.progress.withdraw(flight.offset)
-
-    def hand_back_claim(self, flight: InFlight) -> bool:
-        """The event was claimed and provably not sent: the cursor steps back to it. Whether there was a claim."""
-        if not flight.claimed or flight.epoch != self.epoch:
-            return False
-        flight.claimed = False
-        self.progress.hand_back(flight.offset)
-        return True
-
     # --------------------------------------------------------------- to the log
 
     def empty_queue(self, beyond: int) -> None:
@@ -203,9 +190,8 @@ class LaneEvents:
         self._go_on_from(max(self.unread.read_from, offset + 1))
 
     def _go_on_from(self, offset: int) -> None:
-        self.progress.handed_back.clear()
         self.unread.read_from = offset
-        self.progress.floor = min([offset, *self.unclaimed()])
+        self.progress.go_on_from(min([offset, *self.unclaimed()]))
 
     def skip_to(self, offset: int) -> None:
         """The log begins at *offset* now: there is nothing to be read before it."""

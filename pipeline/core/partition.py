@@ -275,6 +275,8 @@ class Partition:
         if self._runners:
             await asyncio.wait(self._runners, timeout=seconds)
         await _cancel_all(self._runners)
+        for lane in self.lanes.values():
+            lane.claims.hand_back_ahead()
         self._count_cut_off()
         await self.rows.write_last(self.window.committable)
         self._count_handed_back()
@@ -302,6 +304,8 @@ class Partition:
         """End all work at once; nothing that is still under way counts. What is durable stays as it is."""
         if not self.is_draining:
             self.is_draining = True
+            for lane in self.lanes.values():
+                lane.claims.hand_back_ahead()  # for the count; no row will say so
             self._count_cut_off()
             self._count_handed_back()
         for lane in self.lanes.values():

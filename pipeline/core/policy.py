@@ -5,7 +5,7 @@ cell, is tests/unit/core/test_policy.py.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from pipeline.core.outcome import (
     Delivered,
@@ -81,6 +81,10 @@ class Rules:
     retry: RetryPolicy
     interrupt: Interrupt
     has_dead_letters: bool
+
+
+UNKNOWN_RULES: Final = Rules(Qos.AT_LEAST_ONCE, RetryPolicy(), Interrupt(), has_dead_letters=True)
+"""For a key that names no subscription: its events are given up in order, never sent."""
 
 
 def decide(

@@ -24,11 +24,13 @@ class LaneLimits:
         hold_seconds: how long an event may keep the partition's committed offset back. A wait at least this long is
             spent outside of memory: a lane that sends one event at a time goes behind, and reads the event again when
             it is due.
+        claim_events: at-most-once: how many events one row claims. A crash loses no more of a lane.
     """
 
     events: int
     bytes: int
     hold_seconds: float
+    claim_events: int = 1
 
 
 class LaneServices(Protocol):

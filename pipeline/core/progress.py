@@ -12,9 +12,10 @@ class Progress:
         revision: of the subscription: the last one whose command was carried out here.
         settled_to: the offset after the last settled one.
         handed_back: offsets whose claim was handed back, until a row at or before them is durable.
+        claimed_to: an event before it that is not sent yet was claimed together with an earlier one. 0 if none was.
     """
 
-    __slots__ = ("floor", "handed_back", "revision", "row", "settled_to")
+    __slots__ = ("claimed_to", "floor", "handed_back", "revision", "row", "settled_to")
 
     def __init__(self, start: int) -> None:
         self.floor = start
@@ -22,6 +23,7 @@ class Progress:
         self.revision = -1
         self.settled_to = 0
         self.handed_back: set[int] = set()
+        self.claimed_to = 0
 
     def restore(self, row: Cursor) -> None:
         """Take up a row that the former owner left."""
@@ -42,8 +44,14 @@ class Progress:
 
     def abandon(self, position: int) -> None:
         """The subscription was deleted; a new one of its name would begin at *position*."""
+        self.go_on_from(position)
+        self.revision = -1
+
+    def go_on_from(self, offset: int) -> None:
+        """A command moves the cursor, whatever was claimed."""
         self.handed_back.clear()
-        self.revision, self.floor = -1, position
+        self.claimed_to = 0
+        self.floor = offset
 
     def settle(self, offset: int) -> None:
         """The event at *offset* is done, or claimed by a durable row."""
@@ -56,10 +64,11 @@ class Progress:
         self.handed_back.discard(offset)
 
     def withdraw(self, offset: int) -> None:
-        """The event provably was not sent, so the cursor may step back to it."""
+        """The claim of *offset*, and of what was claimed with it, is not durable: the cursor may step back to it."""
+        self.claimed_to = 0
         self.floor = offset
 
-    def hand_back(self, offset: int) -> None:
-        """The same for a claim that is durable: until a row before it is, the next owner would pass the event over."""
-        self.withdraw(offset)
-        self.handed_back.add(offset)
+    def hand_back(self, offsets: list[int]) -> None:
+        """The same for claims that are durable: until a row before them is, the next owner would pass them over."""
+        self.withdraw(min(offsets))
+        self.handed_back.update(offsets)

@@ -9,12 +9,12 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
-from pipeline.core.lane import UNKNOWN_RULES, Lane
+from pipeline.core.lane import Lane
 from pipeline.core.lane_rows import LaneRows
 from pipeline.core.lane_state import LaneState
 from pipeline.core.log_bounds import LogBounds, find_break
 from pipeline.core.model import Cause, Cursor, Status
-from pipeline.core.policy import Rules
+from pipeline.core.policy import UNKNOWN_RULES, Rules
 from pipeline.core.ports import Home, PartitionServices
 from pipeline.core.rows import Row, UnreadableRow
 from pipeline.core.subscription import ReplayOffset, ReplayTimestamp, Skip, Subscription, Wish

@@ -130,7 +130,7 @@ class Runner:
             delivery.lease.check()
             if subscription.qos is Qos.AT_MOST_ONCE:
                 # The slot first: a claim is a promise to send, which must not be kept waiting behind other lanes.
-                await lane.claim(flight)
+                await lane.claims.claim(flight)
                 if not lane.is_current(flight):
                     return None
                 delivery.lease.check()
@@ -146,8 +146,7 @@ class Runner:
         """Let *seconds* pass, a long time outside of memory; whether this runner then goes on with the event."""
         lane = self._lane
         if lane.is_delivering:
-            if lane.shelves(seconds):
-                lane.shelve(flight, seconds)
+            if lane.shelve(flight, seconds):
                 return False
             await lane.waits.sleep(seconds)
         return lane.may_go_on(flight)
@@ -155,7 +154,7 @@ class Runner:
     async def _regain_lease(self, flight: InFlight) -> bool:
         """Keep the event, which was not sent, until the lease is held; whether this runner then goes on with it."""
         lane, lease = self._lane, self._delivery.lease
-        lane.hand_back_claim(flight)
+        lane.claims.hand_back(flight)
         while flight.epoch == lane.events.epoch and lane.is_delivering and not lease.is_held:
             await lane.waits.until_held(lease)
         return lane.may_go_on(flight)

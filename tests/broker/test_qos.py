@@ -24,10 +24,14 @@ pytestmark = pytest.mark.timeout(180)
 
 @asynccontextmanager
 async def loaded(
-    kafka: TestBroker, name: str, folder: Path, qos: str, *, workers: int = 2
+    kafka: TestBroker, name: str, folder: Path, qos: str, *, workers: int = 2, claim_events: int = 1
 ) -> AsyncIterator[tuple[Cluster, Recorder]]:
     """Workers that deliver a load which is still being produced."""
-    async with recording() as recorder, cluster(kafka, name, folder, partitions=PARTITIONS, qos=qos) as found:
+    settings = {"CLAIM_EVENTS": str(claim_events)}
+    async with (
+        recording() as recorder,
+        cluster(kafka, name, folder, partitions=PARTITIONS, qos=qos, settings=settings) as found,
+    ):
         await found.subscribe(recorder, *SUBSCRIPTIONS)
         for _ in range(workers):
             await found.start_worker()
@@ -58,14 +62,14 @@ async def settled(found: Cluster) -> None:
     await eventually(is_settled, within_seconds=60, says=lambda: f"{state} of {ends}")
 
 
-async def comes_to_an_end_at_most_once(found: Cluster, recorder: Recorder) -> None:
-    """Nothing repeated, in order, and at most one event of each subscription lost."""
-    await recorder.until_events(EVENTS - len(SUBSCRIPTIONS), within_seconds=90)
+async def comes_to_an_end_at_most_once(found: Cluster, recorder: Recorder, claim_events: int = 1) -> None:
+    """Nothing repeated, in order, and no more of each subscription lost than is claimed at a time."""
+    await recorder.until_events(EVENTS - claim_events * len(SUBSCRIPTIONS), within_seconds=90)
     await settled(found)
     assert not recorder.repeated()
     assert not recorder.out_of_order()
     lost = {name: EVENTS // 20 - len(offsets) for name, offsets in recorder.first_arrivals().items()}
-    assert all(count <= 1 for count in lost.values()), lost
+    assert all(count <= claim_events for count in lost.values()), lost
 
 
 async def test_at_least_once_loses_nothing_and_keeps_order_over_kill_9(
@@ -85,6 +89,15 @@ async def test_at_most_once_repeats_nothing_and_loses_one_a_subscription_at_most
         await recorder.until_events(EVENTS // 6)
         await found.workers[0].kill()
         await comes_to_an_end_at_most_once(found, recorder)
+
+
+async def test_at_most_once_that_claims_ten_loses_ten_a_subscription_at_most_over_kill_9(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    async with loaded(kafka, unique_name("kill"), tmp_path, "at-most-once", claim_events=10) as (found, recorder):
+        await recorder.until_events(EVENTS // 6)
+        await found.workers[0].kill()
+        await comes_to_an_end_at_most_once(found, recorder, 10)
 
 
 async def test_a_worker_that_was_frozen_for_longer_than_its_session_repeats_nothing_and_works_on(
@@ -149,11 +162,13 @@ async def test_workers_that_were_fenced_by_accident_go_on_and_at_most_once_repea
         await comes_to_an_end_at_most_once(found, recorder)
 
 
-@pytest.mark.parametrize("qos", ["at-least-once", "at-most-once"])
+@pytest.mark.parametrize(
+    ("qos", "claim_events"), [("at-least-once", 1), ("at-most-once", 1), ("at-most-once", 10)], ids=str
+)
 async def test_a_rolling_restart_loses_and_repeats_nothing(
-    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, qos: str
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, qos: str, claim_events: int
 ) -> None:
-    async with loaded(kafka, unique_name("rolling"), tmp_path, qos) as (found, recorder):
+    async with loaded(kafka, unique_name("rolling"), tmp_path, qos, claim_events=claim_events) as (found, recorder):
         first, second = found.workers
         await recorder.until_events(EVENTS // 8)
         assert await first.terminate() == 0

@@ -54,6 +54,7 @@ class Ledger:
     """What durable things there are, and what has happened.
 
     Attributes:
+        claim_events: how many events of a lane at-most-once may claim at a time, and a crash may lose.
         committed: the committed offset of the partition; *ahead*: what its note says is settled from there on, as bits.
         sent: the requests of each event, in order.
         settled: events that are delivered, confirmed as dead letters, or given up by a rule and counted.
@@ -73,6 +74,7 @@ class Ledger:
 
     log: SourceLog
     rows: RowTopic
+    claim_events: int = 1
     committed: int = 0
     ahead: int = 0
     sent: dict[Place, list[Sent]] = field(default_factory=lambda: defaultdict(list))
@@ -201,7 +203,7 @@ class Ledger:
     # ----------------------------------------------------------- what is durable
 
     def row_written(self, key: bytes, row: Cursor | None) -> None:
-        """Told before a row becomes durable: within a revision none goes back (I5), but for one event unclaimed."""
+        """Told before a row becomes durable: within a revision none goes back (I5), but for events unclaimed."""
         old = self.rows.rows.get(key)
         name = key.decode()
         demand = self.replays.get(name)
@@ -211,7 +213,7 @@ class Ledger:
             return
         between = [record for record in self.log.read(row.next, old.next - row.next) if record.key == key]
         between = [record for record in between if record.offset < old.next]
-        if Qos.AT_MOST_ONCE in self.levels[name] and len(between) <= 1:
+        if Qos.AT_MOST_ONCE in self.levels[name] and len(between) <= self.claim_events:
             return
         if name not in self.deleted and self.log.begin <= row.next:
             raise ViolationError(f"the row of {name} goes back from {old.next} to {row.next}")
@@ -267,7 +269,7 @@ class Ledger:
                 missing[name] += 1
         self._check_replays(known)
         for name, count in missing.items():
-            if known[name].qos is Qos.AT_MOST_ONCE and count > self.incidents:
+            if known[name].qos is Qos.AT_MOST_ONCE and count > self.incidents * self.claim_events:
                 raise ViolationError(f"{name}: at-most-once lost {count} events in {self.incidents} crashes")
             if not self.incidents:
                 raise ViolationError(f"{name}: {count} events were lost although every stop was clean")

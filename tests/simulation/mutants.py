@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.core.claims import Claims
 from pipeline.core.delivery import Delivery
 from pipeline.core.lane import Lane
 from pipeline.core.lane_events import LaneEvents
@@ -99,10 +100,10 @@ MUTANTS = (
     ),
     Mutant(
         "at-most-once sends before its claim is durable",
-        Lane,
-        "claim",
-        was="await self._rows.write(self.key)",
-        becomes="self._rows.write(self.key)",
+        Claims,
+        "_claim_from",
+        was="await self._rows.write(self._key)",
+        becomes="self._rows.write(self._key)",
     ),
     Mutant(
         "a lane goes live one offset too early",
@@ -243,13 +244,43 @@ MUTANTS = (
     ),
     Mutant(
         "a claim that a stop cuts off is kept",
-        LaneEvents,
-        "withdraw_claim",
-        was="self.progress.withdraw(flight.offset)",
+        Claims,
+        "_claim_from",
+        was="self.hand_back(flight)",
         becomes="pass",
         kind="stops",
         casts=("a",),
         only=(Arrive, Rows, Pass, Stop),
+    ),
+    Mutant(
+        "what was claimed ahead is not handed back by a clean stop",
+        Partition,
+        "drain",
+        was="lane.claims.hand_back_ahead()",
+        becomes="pass",
+        kind="stops",
+        casts=("a",),
+        only=(Arrive, Rows, Answer, Pass, Stop),
+        setting=Setting(claim_events=3),
+    ),
+    Mutant(
+        "what was claimed ahead is kept when the lane leaves the stream",
+        Lane,
+        "_leave_stream",
+        was="self.claims.hand_back_ahead()",
+        becomes="pass",
+        kind="stops",
+        casts=("a",),
+        setting=Setting(claim_events=3),
+    ),
+    Mutant(
+        "more is claimed than a crash may lose",
+        Claims,
+        "_claim_from",
+        was="self._count - 1",
+        becomes="self._count + 1",
+        casts=("a",),
+        only=(Arrive, Rows, TakeOver),
     ),
     Mutant(
         "a former owner sends",
@@ -272,10 +303,10 @@ MUTANTS = (
     ),
     Mutant(
         "an event that was claimed, and waits for the lease, is not handed back by a clean stop",
-        LaneEvents,
-        "hand_back_claim",
-        was="self.progress.hand_back(flight.offset)",
-        becomes="pass",
+        Claims,
+        "hand_back",
+        was="self._step_back([flight.offset, *self._ahead()])",
+        becomes="self._events.progress.claimed_to = 0",
         kind="stops",
         casts=("a",),
         only=(Arrive, Rows, Stop, Lapse),

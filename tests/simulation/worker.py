@@ -120,6 +120,7 @@ class Setting:
     Attributes:
         rate: of every subscription.
         picks: every third event is one that its subscription does not want.
+        claim_events: at-most-once: how many events one row may claim.
     """
 
     has_dead_letters: bool = True
@@ -127,6 +128,7 @@ class Setting:
     is_empty: bool = False
     rate: Rate | None = None
     picks: bool = False
+    claim_events: int = 1
 
 
 class Worker:
@@ -166,7 +168,7 @@ class Worker:
             rows_of=self._rows_of,
             registry=self.registry,
             reader=self.reader,
-            limits=LIMITS,
+            limits=replace(LIMITS, claim_events=setting.claim_events),
             worker_bytes=WORKER_BYTES,
             on_closed=lambda _number: None,
         )

@@ -29,7 +29,7 @@ def problems() -> list[str]:
 def test_defaults_are_those_of_the_documentation() -> None:
     settings = Settings()
     assert (settings.app, settings.web_bind, settings.web_port) == ("webhooks", "127.0.0.1", 6066)
-    assert (settings.max_in_flight, settings.lane_events) == (512, 1000)
+    assert (settings.max_in_flight, settings.lane_events, settings.claim_events) == (512, 1000, 1)
     assert (settings.lane_bytes, settings.worker_bytes) == (4 * 1024**2, 256 * 1024**2)
     assert (settings.hold_seconds, settings.drain_seconds, settings.session_seconds) == (5.0, 10.0, 6.0)
     assert settings.allow_private_networks == ()

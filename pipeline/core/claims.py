@@ -1,0 +1,87 @@
+"""The claims of a lane: at-most-once moves the durable cursor past an event before the event is sent (invariant I3).
+
+    queue   40 41 42 43 44          one row claims 40 to 42: a crash from now on may lose them, and repeats none
+            ^     ^ claimed_to: 43
+            in flight
+
+A claim is handed back for what provably was not sent: the cursor steps back to it.
+"""
+
+import asyncio
+from itertools import islice, takewhile
+
+from pipeline.core.errors import FencedError
+from pipeline.core.in_flight import InFlight
+from pipeline.core.lane_events import LaneEvents
+from pipeline.core.ports import RowWriter
+
+
+class Claims:
+    """The claims of one lane.
+
+    Args:
+        key: of the lane.
+        events: of the lane.
+        rows: writes the row.
+        count: how many events a row may claim.
+    """
+
+    __slots__ = ("_count", "_events", "_key", "_rows")
+
+    def __init__(self, key: bytes, events: LaneEvents, rows: RowWriter, count: int) -> None:
+        self._key = key
+        self._events = events
+        self._rows = rows
+        self._count = count
+
+    def __repr__(self) -> str:
+        """As `<Claims to 43, handed back [40]>`."""
+        progress = self._events.progress
+        return f"<Claims to {progress.claimed_to}, handed back {sorted(progress.handed_back)}>"
+
+    async def claim(self, flight: InFlight) -> None:
+        """Return when a durable row has passed the event. The row passes the next ones of the queue as well."""
+        flight.claimed = True
+        if flight.offset >= self._events.progress.claimed_to:
+            await self._claim_from(flight)
+        self._events.claimed(flight.offset)
+
+    async def _claim_from(self, flight: InFlight) -> None:
+        last = flight.offset
+        for event in islice(self._events.queue, self._count - 1):
+            last = event.offset
+        self._events.progress.claimed_to = last + 1
+        try:
+            await self._rows.write(self._key)
+        except FencedError:
+            self._withdraw(flight)
+            raise
+        except asyncio.CancelledError:
+            # The partition is given back, and whether the row is durable is not known. Nothing was sent.
+            self.hand_back(flight)
+            raise
+
+    def _withdraw(self, flight: InFlight) -> None:
+        if self._events.in_flight.get(flight.offset) is flight:
+            flight.claimed = False
+            self._events.progress.withdraw(flight.offset)
+
+    def hand_back(self, flight: InFlight) -> None:
+        """The event was not sent. If it was claimed, the cursor steps back to it, and to what was claimed with it."""
+        if flight.claimed and flight.epoch == self._events.epoch:
+            flight.claimed = False
+            self._step_back([flight.offset, *self._ahead()])
+
+    def hand_back_ahead(self) -> None:
+        """What was claimed together with an earlier event will not be sent now."""
+        if ahead := self._ahead():
+            self._step_back(ahead)
+
+    def _ahead(self) -> list[int]:
+        claimed_to = self._events.progress.claimed_to
+        queued = takewhile(claimed_to.__gt__, (event.offset for event in self._events.queue))
+        return [*(offset for offset in self._events.unclaimed() if offset < claimed_to), *queued]
+
+    def _step_back(self, offsets: list[int]) -> None:
+        self._events.progress.hand_back(offsets)
+        self._rows.note(self._key)

@@ -1,0 +1,151 @@
+"""At-most-once with several events claimed by one row: what is not sent is handed back, whatever comes in between."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from pipeline.core.model import Status
+from pipeline.core.outcome import Failed
+from pipeline.core.ports import LaneLimits
+from pipeline.core.subscription import Qos
+from tests.support.core import QUICK, Core, paused, subscription
+from tests.support.virtual_time import in_virtual_time, settle
+
+AT_MOST_ONCE = subscription(qos=Qos.AT_MOST_ONCE)
+THREE = LaneLimits(events=10, bytes=1_000_000, hold_seconds=5.0, claim_events=3)
+
+
+async def claimed(events: int = 5) -> Core:
+    """Three of five events are claimed, and the first of them is sent."""
+    core = await Core(AT_MOST_ONCE, limits=THREE).open()
+    await core.stream(events)
+    await core.land()
+    assert core.row_topic.rows[b"s"].next == min(3, events)
+    assert core.pending == [0]
+    return core
+
+
+async def stopped(core: Core) -> None:
+    stopping = asyncio.create_task(core.stop())
+    await settle()
+    for attempt in list(core.send.pending):
+        await core.answer(attempt.offset)
+    await core.land()
+    await stopping
+
+
+@in_virtual_time
+async def test_what_is_claimed_is_sent_without_another_row() -> None:
+    core = await claimed()
+    await core.answer(0)
+    assert core.pending == [1]
+    await core.answer(1)
+    assert core.pending == [2]
+    await core.answer(2)
+    assert core.pending == [], "the fourth has to be claimed"
+    await core.land()
+    assert core.pending == [3]
+    assert core.row_topic.rows[b"s"].next == 5
+    await core.end()
+
+
+@in_virtual_time
+async def test_the_committed_offset_passes_no_event_that_is_claimed_and_not_sent() -> None:
+    core = await claimed()
+    assert core.prefix == 1
+    await core.answer(0)
+    assert core.prefix == 2
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_crash_loses_as_many_as_were_claimed_and_repeats_none() -> None:
+    core = await claimed()
+    following = await Core(before=core, limits=THREE).open()
+    await following.dispatch(following.log.read(following.committed, 10))
+    await following.land()
+    assert following.pending == [3]
+    await following.end()
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_clean_stop_hands_back_what_was_not_sent() -> None:
+    core = await claimed()
+    await stopped(core)
+    assert core.row_topic.rows[b"s"].next == 1
+    assert core.telemetry.drops["given-up"] == 0
+
+
+@in_virtual_time
+async def test_a_stop_hands_back_what_waits_for_a_slot() -> None:
+    core = await Core(AT_MOST_ONCE, subscription("other"), limits=THREE, slots=1).open()
+    await core.stream(3)
+    await core.land()
+    await core.stream(1, "other")
+    await core.answer(0)
+    assert [attempt.subscription.id for attempt in core.send.pending] == ["other"], "the second event waits for a slot"
+
+    stopping = asyncio.create_task(core.stop())
+    await asyncio.sleep(9.0)
+    await core.land()
+    await stopping
+
+    assert core.row_topic.rows[b"s"].next == 1
+    assert core.telemetry.drops["given-up"] == 0
+
+
+@in_virtual_time
+async def test_a_pause_hands_back_what_was_not_sent() -> None:
+    core = await claimed()
+    await core.wish(paused(AT_MOST_ONCE))
+    await core.land()
+    assert core.row_topic.rows[b"s"].next == 1
+    await core.end()
+
+
+@in_virtual_time
+async def test_an_event_that_was_not_sent_is_handed_back_with_those_behind_it() -> None:
+    core = await claimed()
+    await core.answer(0, Failed("connection refused", may_have_arrived=False))
+    await core.checkpoint()
+    await core.land()
+    assert core.row_topic.rows[b"s"].next == 0
+
+    await asyncio.sleep(1.0)
+    await core.land()
+    assert (core.row_topic.rows[b"s"].next, core.pending) == (3, [0])
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_failure_keeps_what_was_claimed_behind_the_event() -> None:
+    core = await Core(replace(AT_MOST_ONCE, retry=replace(QUICK, enabled=False)), limits=THREE).open()
+    await core.stream(5)
+    await core.land()
+    await core.answer(0, Failed("broken off", may_have_arrived=True))
+    await core.land()
+    assert core.lane().status is Status.FAILURE
+    assert core.row_topic.rows[b"s"].next == 1
+    await core.end()
+
+
+@pytest.mark.parametrize("qos", [Qos.AT_LEAST_ONCE, Qos.AUTO])
+@in_virtual_time
+async def test_another_level_takes_over_no_claim(qos: Qos) -> None:
+    core = await claimed()
+    await core.wish(replace(AT_MOST_ONCE, qos=qos))
+    await core.checkpoint()
+    await core.land()
+    assert core.row_topic.rows[b"s"].next == 1
+    await core.end()
+
+
+@in_virtual_time
+async def test_what_was_claimed_and_not_sent_is_counted_where_another_worker_has_passed_it_over() -> None:
+    core = await claimed()
+    following = await Core(before=core, limits=THREE).open()
+    await stopped(core)
+    assert core.telemetry.drops["given-up"] == 2
+    await following.end()
