@@ -35,6 +35,7 @@ class StrictModel(BaseModel):
         marked_secret: the names of the fields that are marked as secret.
         marked_url: the names of the fields that hold a URL.
         parts: the models of the fields that hold objects, by the names of the fields in documents.
+        holding: the names of the fields that hold objects, here.
     """
 
     model_config = ConfigDict(
@@ -49,6 +50,7 @@ class StrictModel(BaseModel):
     marked_secret: ClassVar[frozenset[str]] = frozenset()
     marked_url: ClassVar[frozenset[str]] = frozenset()
     parts: ClassVar[Mapping[str, "type[StrictModel]"]] = {}
+    holding: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
@@ -58,6 +60,7 @@ class StrictModel(BaseModel):
         cls.marked_url = frozenset(name for name, field in fields.items() if is_url(field))
         models = {alias(name, field): model_in(field.annotation) for name, field in fields.items()}
         cls.parts = {name: model for name, model in models.items() if model and issubclass(model, StrictModel)}
+        cls.holding = frozenset(name for name, field in fields.items() if alias(name, field) in cls.parts)
 
     def secret_fields(self) -> frozenset[str]:
         """The names of the fields of this object that hold a secret."""
@@ -113,15 +116,14 @@ def drop_meaningless(model: type[StrictModel], data: object, path: str = "") -> 
     kept: dict[object, object] = {}
     dropped: list[str] = []
     for key, value in data.items():
-        key_path = join(path, key)
         if key in model.without_meaning:
-            dropped.append(key_path)
+            dropped.append(join(path, key))
             continue
         part = model.parts.get(str(key))
         if part is None:
             kept[key] = value
             continue
-        kept[key], deeper = _drop_below(part, value, key_path)
+        kept[key], deeper = _drop_below(part, value, join(path, key))
         dropped += deeper
     return kept, dropped
 

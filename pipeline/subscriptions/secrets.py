@@ -204,14 +204,17 @@ def change_secrets(model: Part, change: ValueChange, path: str = "") -> Part:
     secret = model.secret_fields()
     update: dict[str, Any] = {}
     for name, field in type(model).model_fields.items():
+        is_url, is_secret = name in model.marked_url, name in secret
+        if not (is_url or is_secret or name in model.holding):
+            continue
         value = getattr(model, name)
         if value is not None:
             field_path = join(path, alias(name, field))
-            if isinstance(value, str) and name in model.marked_url:
+            if is_url and isinstance(value, str):
                 update[name] = _changed_url(value, change, field_path)
             else:
-                update[name] = _changed(value, change, field_path, is_secret=name in secret)
-    return model.model_copy(update=update)
+                update[name] = _changed(value, change, field_path, is_secret=is_secret)
+    return model.model_copy(update=update) if update else model
 
 
 def _changed_url(url: str, change: ValueChange, path: str) -> str:
