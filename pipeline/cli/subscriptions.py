@@ -73,18 +73,15 @@ def apply(files: tuple[str, ...], more: tuple[str, ...], output: Format) -> None
                     say(f"{change.id}: {change.advisory}", err=True)
 
     async def write_all(store: SubscriptionStore, step: Callable[[int], None]) -> None:
-        for _, document in documents:
-            try:
-                change = await store.apply(document)
-            except WebhooksError as error:
-                done = ", ".join(each.id for each in changes) or "none"
-                raise BrokerError(
-                    f"{error}\nwritten before that: {len(changes)} of {len(documents)}: {done}"
-                ) from error
-            changes.append(change)
-            step(1)
-            if output == "table":
-                say(_sentence(change))
+        try:
+            async for change in store.apply_all(document for _, document in documents):
+                changes.append(change)
+                step(1)
+                if output == "table":
+                    say(_sentence(change))
+        except WebhooksError as error:
+            done = ", ".join(each.id for each in changes) or "none"
+            raise BrokerError(f"{error}\nwritten before that: {len(changes)} of {len(documents)}: {done}") from error
 
     _with_store(apply_all)
     if output == "json":

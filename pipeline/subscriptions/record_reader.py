@@ -86,6 +86,8 @@ class RecordReader:
         Raises:
             ConfigurationError: a value can't be used; names the field, never a secret.
         """
+        if not has_stores(subscription):
+            return self._resolve(subscription, 0)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._resolve, subscription, 0)
 
     async def close(self) -> None:

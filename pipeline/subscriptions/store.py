@@ -7,8 +7,9 @@ records. If two processes edit a subscription at the same time, the later write 
 import asyncio
 import json
 import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -22,13 +23,17 @@ from pipeline.subscriptions.advisories import advisory
 from pipeline.subscriptions.envelope import parse_subscription, to_document
 from pipeline.subscriptions.key_check import check_keys
 from pipeline.subscriptions.registry import Registry
-from pipeline.subscriptions.resolve import check_limits
+from pipeline.subscriptions.resolve import check_limits, has_stores
 from pipeline.subscriptions.schema import ResumeFrom, WireSubscription
 from pipeline.subscriptions.secrets import SecretBox, unmask
 
 logger = logging.getLogger(__name__)
 
-REQUEST_TIMEOUT_MS = 10_000
+REQUEST_TIMEOUT_MS: Final = 10_000
+TOGETHER: Final = 500
+"""So many subscriptions are written at a time: one alone waits for a broker, and for what it wrote to be read again."""
+BATCH_BYTES: Final = 256 * 1024
+"""Of one request to the broker; a subscription takes a kilobyte, or several with its keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,7 @@ class SubscriptionStore:
             acks="all",
             enable_idempotence=True,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
+            max_batch_size=BATCH_BYTES,
             **self._connection.client_options(),
         )
         try:
@@ -131,25 +137,53 @@ class SubscriptionStore:
             ConfigurationError: it can't be used; one sentence per mistake.
             BrokerError: it could not be written.
         """
-        wanted = parse_subscription(document)
-        async with self._turn:
-            await self._registry.caught_up()
-            known = self._registry.get(wanted.id)
-            wanted, stored, warning = await self._checked(wanted)
-            if known is not None and stored is not None and _is_same(wanted, stored):
+        [change] = [change async for change in self.apply_all([document])]
+        return change
+
+    async def apply_all(self, documents: Iterable[object]) -> AsyncIterator[Change]:
+        """Apply subscriptions in their order, as `apply` does, with up to `TOGETHER` writes under way.
+
+        Yields each change once the broker has confirmed it. If one fails, later ones of those under way may have been
+        written all the same. Raises the errors of `apply`.
+        """
+        for batch in _batches(map(parse_subscription, documents)):
+            async with self._turn:
+                outcomes = await self._apply_together(batch)
+            for outcome in outcomes:
+                if isinstance(outcome, BrokerError):
+                    raise outcome
+                yield outcome
+
+    async def _apply_together(self, batch: Sequence[WireSubscription]) -> Sequence[Change | BrokerError]:
+        """Apply subscriptions with different ids; all of them are checked before one is written."""
+        await self._registry.caught_up()
+        prepared = [await self._prepare(wanted) for wanted in batch]
+        return await asyncio.gather(*(carry_out() for carry_out in prepared))
+
+    async def _prepare(self, wanted: WireSubscription) -> Callable[[], Awaitable[Change | BrokerError]]:
+        known = self._registry.get(wanted.id)
+        wanted, stored, warning = await self._checked(wanted)
+        is_same = known is not None and stored is not None and _is_same(wanted, stored)
+
+        async def carry_out() -> Change | BrokerError:
+            if known is not None and is_same:
                 return Change(wanted.id, known.revision, "unchanged", warning)
-            revision = await self._write(_without_old_command(wanted, stored))
+            try:
+                revision = await self._write(_without_old_command(wanted, stored))
+            except BrokerError as error:
+                return error
             return Change(wanted.id, revision, "created" if known is None else "updated", warning)
 
+        return carry_out
+
     async def check(self, document: object) -> None:
-        """Check whether `apply` would accept a subscription, without writing it.
+        """Check whether `apply` would accept a subscription, without writing it; by what has been read so far.
 
         Raises:
             ConfigurationError: it can't be used; one sentence per mistake.
         """
-        wanted = parse_subscription(document)
-        await self._registry.caught_up()
-        await self._checked(wanted)
+        await asyncio.sleep(0)  # the one wait for most of them: whoever checks many must let others go on
+        await self._checked(parse_subscription(document))
 
     async def _checked(self, wanted: WireSubscription) -> tuple[WireSubscription, WireSubscription | None, str | None]:
         """The subscription to write, the stored one, and a warning if any."""
@@ -261,7 +295,8 @@ class SubscriptionStore:
         """The warning about a subscription, if any. Raises: ConfigurationError."""
         check_limits(subscription, self._definition)
         applied = await self._registry.resolve(subscription)
-        await asyncio.to_thread(check_keys, applied)
+        if has_stores(subscription):
+            await asyncio.to_thread(check_keys, applied)
         return advisory(applied, self._clock.now())
 
     async def _write(self, subscription: WireSubscription) -> int:
@@ -281,6 +316,18 @@ class SubscriptionStore:
         revision: int = written.offset
         logger.info("subscription %s: revision %d %s", subscription_id, revision, "written" if value else "deletes it")
         return revision
+
+
+def _batches(subscriptions: Iterable[WireSubscription]) -> Iterator[list[WireSubscription]]:
+    """Up to `TOGETHER` subscriptions each; one that comes a second time begins a new batch, to build on the first."""
+    batch: dict[str, WireSubscription] = {}
+    for subscription in subscriptions:
+        if subscription.id in batch or len(batch) >= TOGETHER:
+            yield list(batch.values())
+            batch = {}
+        batch[subscription.id] = subscription
+    if batch:
+        yield list(batch.values())
 
 
 def _with_states(wanted: WireSubscription, stored: WireSubscription | None) -> WireSubscription:

@@ -20,7 +20,7 @@ from pipeline.core.redaction import MASKED_FIELD
 from pipeline.core.subscription import BasicAuth, ReplayOffset, ReplayTimestamp, Skip, Subscription, Wish
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
-from pipeline.subscriptions import record_reader
+from pipeline.subscriptions import record_reader, store
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.resolve import to_subscription
 from pipeline.subscriptions.schema import WireSubscription
@@ -37,7 +37,7 @@ STORES = Path(__file__).parents[1] / "keystores"
 
 def document(name: str = "s", **more: Any) -> dict[str, Any]:
     auth = {"type": "basic", "basic": {"username": "u", "password": "hunter2"}}
-    return {"id": name, "configuration": {"callbackUrl": "https://example.com", "auth": auth}, **more}
+    return {"id": name, "configuration": {"callbackUrl": "https://example.com", "auth": auth}} | more
 
 
 @dataclass
@@ -158,6 +158,35 @@ async def test_applying_what_is_there_writes_nothing(cluster: Cluster) -> None:
         changed = await worker.store.apply(document(qos="none"))
         assert (changed.what, changed.revision) == ("updated", 1)
     assert len(await cluster.broker.read(cluster.topic)) == 2
+
+
+async def test_many_that_are_applied_together_are_written_in_their_order(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "TOGETHER", 3)
+    async with cluster.worker() as one:
+        await one.store.apply(document("b"))
+        again = document("a", status="PAUSED")
+        documents = [document("a"), document("b"), document("c"), document("d"), again, document("a"), document("e")]
+        changes = [change async for change in one.store.apply_all(documents)]
+    assert [(change.id, change.what, change.revision) for change in changes] == [
+        ("a", "created", 1),
+        ("b", "unchanged", 0),
+        ("c", "created", 2),
+        ("d", "created", 3),
+        ("a", "updated", 4),
+        ("a", "unchanged", 4),
+        ("e", "created", 5),
+    ]
+
+
+async def test_of_those_that_are_applied_together_none_is_written_if_one_is_refused(cluster: Cluster) -> None:
+    async with cluster.worker() as one:
+        masked = {"type": "basic", "basic": {"username": "u", "password": MASKED_FIELD}}
+        refused = document("b", configuration={"callbackUrl": "https://example.com", "auth": masked})
+        with pytest.raises(ConfigurationError, match="is masked, and no secret is stored there"):
+            await anext(one.store.apply_all([document("a"), refused, document("c")]))
+        assert await one.store.list() == []
 
 
 async def test_applying_a_file_again_does_not_undo_a_pause(cluster: Cluster) -> None:
