@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 from pipeline.config.model_fields import alias
 from pipeline.config.schema import StrictModel
-from pipeline.config.validation_messages import join
 from pipeline.core.credentials import ValueChange, change_query_credentials
 from pipeline.core.encryption import Cipher
 from pipeline.core.errors import ConfigurationError
@@ -200,7 +199,7 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 
 def change_secrets(model: Part, change: ValueChange, path: str = "") -> Part:
-    """A copy of *model* in which every secret, at any depth, has been through *change*."""
+    """*model* in which every secret, at any depth, has been through *change*; itself if that changes none."""
     secret = model.secret_fields()
     update: dict[str, Any] = {}
     for name, field in type(model).model_fields.items():
@@ -208,12 +207,16 @@ def change_secrets(model: Part, change: ValueChange, path: str = "") -> Part:
         if not (is_url or is_secret or name in model.holding):
             continue
         value = getattr(model, name)
-        if value is not None:
-            field_path = join(path, alias(name, field))
-            if is_url and isinstance(value, str):
-                update[name] = _changed_url(value, change, field_path)
-            else:
-                update[name] = _changed(value, change, field_path, is_secret=is_secret)
+        if value is None:
+            continue
+        # The names of these fields are plain ones, unlike those that `validation_messages.join` has to expect.
+        field_path = f"{path}.{alias(name, field)}" if path else alias(name, field)
+        if is_url and isinstance(value, str):
+            changed: object = _changed_url(value, change, field_path)
+        else:
+            changed = _changed(value, change, field_path, is_secret=is_secret)
+        if changed is not value:
+            update[name] = changed
     return model.model_copy(update=update) if update else model
 
 
@@ -227,10 +230,11 @@ def _changed(value: object, change: ValueChange, path: str, *, is_secret: bool) 
         case StrictModel():
             return change_secrets(value, change, path)
         case list():
-            return [
+            items = [
                 _changed(item, change, f"{path}[{step}]", is_secret=is_secret)
                 for item, step in zip(value, _steps(value), strict=True)
             ]
+            return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
         case str() if is_secret:
             return change(path, value)
         case _:
