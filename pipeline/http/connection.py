@@ -129,6 +129,7 @@ class Wire(ResponseHandler):
         """A request is about to be written."""
         self._received_bytes = 0
         self._payload = None
+        # A new parser, for the last one may have begun with what came after its answer, and would go on with that.
         self._parse_from_here()
 
     def park(self, seconds: float) -> None:

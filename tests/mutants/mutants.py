@@ -522,6 +522,14 @@ MUTANTS: Final = (
         becomes="        return",
         tests=(f"{TOKENS}test_closing_waits_for_a_row_that_is_being_written",),
     ),
+    # ----------------------------------------------------------- http/connection.py
+    Mutant(
+        "a parser goes on with what came after the answer to an earlier request",
+        "pipeline/http/connection.py",
+        was="        self._parse_from_here()\n\n    def park",
+        becomes="        if self._parser is None:\n            self._parse_from_here()\n\n    def park",
+        tests=(f"{TRANSPORT}test_what_follows_an_answer_in_its_packet_is_no_part_of_the_next_one",),
+    ),
     # ----------------------------------------------------------- http/burst.py
     Mutant(
         "one request that is cancelled before its burst keeps the others from theirs",

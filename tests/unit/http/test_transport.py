@@ -494,6 +494,28 @@ async def test_a_second_answer_in_the_same_packet_is_not_the_answer_to_the_next_
     assert receiver.connections == 2
 
 
+@pytest.mark.parametrize("stray", [b"HTTP/1.1 500 -\r\nContent-Length: 9\r\nX: ", b"HTTP/1.1 5", b"\r\n"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        OK,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 204 -\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 103 -\r\nLink: a\r\n\r\n" + OK,
+    ],
+)
+async def test_what_follows_an_answer_in_its_packet_is_no_part_of_the_next_one(
+    straight: Bench, first: bytes, stray: bytes
+) -> None:
+    receiver = await straight.receiver(raw(first + stray), answer(201), answer(202))
+    subscription = await straight.subscription(receiver)
+    outcome = await straight.callback(subscription, event(), 1)
+    assert isinstance(outcome, Delivered)
+    assert await straight.callback(subscription, event(), 1) == Delivered(201)
+    assert await straight.callback(subscription, event(), 1) == Delivered(202)
+
+
 async def test_the_bounds_of_an_answer_are_those_of_a_first_one_on_a_kept_connection(straight: Bench) -> None:
     receiver = await straight.receiver(
         answer(500, b"body"), endless(b"HTTP/1.1 200 OK\r\n", b"X: " + b"y" * 500 + b"\r\n")
