@@ -33,7 +33,7 @@ class Slots:
         return self._taken
 
     def try_acquire(self, *, suspect: bool) -> bool:
-        """Take a slot if one is free and nobody waits for it."""
+        """Take a slot if one is free and no lane waits for one."""
         if self._taken >= self._limit or self._trusted:
             return False
         if suspect:
@@ -62,7 +62,7 @@ class Slots:
             raise
 
     def release(self, *, suspect: bool) -> None:
-        """Give a slot back; whoever waits gets it."""
+        """Free a slot, or pass it to the next lane in line."""
         self._taken -= 1
         if suspect:
             self._taken_by_suspects -= 1

@@ -34,9 +34,9 @@ SHORTEST_PAUSE_SECONDS = 0.01
 SWEEP_CHECKPOINTS = 30
 OPEN_PAUSE_SECONDS = 1.0
 STREAMING_SECONDS = 1.0
-"""So long after its last batch the stream counts as bringing events."""
+"""How long after its last batch the stream still counts as bringing events."""
 PRESSURE_CHECK_SECONDS = 0.25
-"""How often the partitions that are paused are looked at."""
+"""How often the paused partitions are checked."""
 
 
 class RowStore(Rows, Protocol):
@@ -75,7 +75,7 @@ class Subscriptions(Directory, Protocol):
 
 
 class Log(Reader, Protocol):
-    """What the dispatcher needs of the backlog service."""
+    """What the dispatcher needs of the log reader."""
 
     def forget(self, partition: Behind) -> None:
         """The partition is closed."""
@@ -111,7 +111,7 @@ class Dispatcher:
         reader: re-reads the log.
         limits: of each lane.
         worker_bytes: how much all queues together may hold.
-        on_closed: told of each partition that is not ours any more.
+        on_closed: called with each partition that this worker no longer owns.
     """
 
     def __init__(
@@ -152,10 +152,10 @@ class Dispatcher:
     # --------------------------------------------------------------- the stream
 
     def dispatch(self, number: int, events: Sequence[Event]) -> None:
-        """Hand a batch of one partition to its lanes; without I/O, never raises for an event."""
+        """Dispatch a batch of one partition to its lanes. Does no I/O, and never raises because of an event."""
         found = self._open.get(number)
         if found is None:
-            # Revoked while the batch was on its way: the next owner reads it again, for it was not committed.
+            # Revoked while the batch was on its way: it was not committed, so the next owner reads it again.
             return
         self._streamed_at = steady_now()
         found.partition.dispatch(events)
@@ -177,7 +177,7 @@ class Dispatcher:
         return steady_now() - self._streamed_at < STREAMING_SECONDS
 
     def _relieve(self) -> None:
-        """The worker's bound is reached: the largest lanes go behind, until half of it is free."""
+        """The queues are full: make the largest lanes fall behind until half of the memory is free."""
         lanes = [lane for entry in self._open.values() for lane in entry.partition.lanes.values() if lane.events.queue]
         lanes.sort(key=lambda lane: lane.events.queue.bytes, reverse=True)
         for lane in lanes:
@@ -287,7 +287,7 @@ class Dispatcher:
                 await rows.close()
                 self.telemetry.not_opened(number, str(error))
                 await self.clock.sleep(OPEN_PAUSE_SECONDS)
-            except Exception:  # whatever the trouble is: an owned partition has to be opened
+            except Exception:  # whatever went wrong, an owned partition has to be opened
                 logger.exception("partition %d can't be opened yet", number)
                 await rows.close()
                 await self.clock.sleep(OPEN_PAUSE_SECONDS)
@@ -295,7 +295,7 @@ class Dispatcher:
     # --------------------------------------------------------------- closing
 
     async def drain(self, numbers: Iterable[int], seconds: float) -> dict[int, int]:
-        """Bring partitions to rest; what may be committed of them. They take no more events from now on."""
+        """Bring partitions to rest: they take no more events. Returns what may be committed of them."""
         numbers = list(numbers)
         opening = [task for number, task in self._opening.items() if number in numbers]
         for task in opening:
@@ -332,13 +332,13 @@ class Dispatcher:
         task.add_done_callback(self._lost.discard)
 
     def orphans(self) -> list[int]:
-        """Partitions that Kafka has fenced although the group still says that they are ours (runtime/membership.py)."""
+        """Partitions that Kafka has fenced although they are still assigned to this worker (runtime/membership.py)."""
         return sorted(self._fenced & self.assigned)
 
     # --------------------------------------------------------------- time and subscriptions
 
     async def keep_checkpoints(self) -> None:
-        """Run for ever: holds are ended, rows refreshed, idle lanes forgotten."""
+        """Run until cancelled: end holds, refresh rows, forget idle lanes."""
         pause = max(SHORTEST_PAUSE_SECONDS, min(CHECKPOINT_SECONDS, self.limits.hold_seconds / HOLD_CHECKS))
         due = steady_now() + pause
         while True:
@@ -358,7 +358,7 @@ class Dispatcher:
                 entry.partition.sweep()
 
     def relieve_pressed(self) -> None:
-        """In partitions that are paused, the lanes that lag fall behind, so that the others can go on."""
+        """In partitions that are paused, make the lanes that lag fall behind, so that the others can go on."""
         for entry in list(self._open.values()):
             if entry.partition.is_paused:
                 entry.partition.end_holding(steady_now())

@@ -15,7 +15,7 @@ a command, a configuration or a partition.
 
 
 class WebhooksError(Exception):
-    """The root: whatever the pipeline raises on purpose. Its text is a sentence for a person."""
+    """The base of all errors that the pipeline raises on purpose. The text is a sentence for a person."""
 
 
 class ConfigurationError(WebhooksError):

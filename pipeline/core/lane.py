@@ -1,7 +1,7 @@
-"""A lane: the queue of one subscription in one partition. Its states are in lane_state.py.
+"""A lane: one subscription in one partition. Its states are in lane_state.py.
 
-Where its events are is kept by lane_events.py. A lane decides what is done with them: by its state, by what the
-subscription says, and by what people ask for. Runners (runner.py) take events and say what became of them.
+LaneEvents (lane_events.py) keeps track of where its events are. The lane decides what happens to them: by its state,
+its subscription, and the commands of people. Runners (runner.py) take events and report what became of them.
 """
 
 import asyncio
@@ -123,7 +123,7 @@ class Lane:
                 self._services.telemetry.dropped(
                     "lane-full", subscription=self.name, partition=event.partition, offset=offset
                 )
-                # It is still in the log: a lane that leaves the stream later reads it there, and nobody counted it.
+                # It is still in the log, where a lane that leaves the stream later reads it, and it was not counted.
                 events.unread.forget(offset + 1)
                 return
         else:
@@ -144,7 +144,7 @@ class Lane:
     def pass_over(self, offset: int) -> None:
         """The former owner has settled an event of the stream."""
         self.events.progress.settle(offset)
-        # It is still in the log: if the lane leaves the stream before it, it is read there, and nobody counted it.
+        # It is still in the log, where a lane that leaves the stream before it reads it, and it was not counted.
         self.events.unread.forget(offset + 1)
 
     @property
@@ -194,7 +194,7 @@ class Lane:
         self._runners -= 1
 
     def take(self) -> InFlight | None:
-        """The next event, for a runner; None where there is none, or it must not be sent now."""
+        """The next event, for a runner. None if there is none, or if it must not be sent now."""
         if self.state.is_halted or self._home.is_draining or self._runners > self._concurrency:
             return None
         flight = self.events.take()
@@ -203,7 +203,7 @@ class Lane:
         return flight
 
     def is_current(self, flight: InFlight) -> bool:
-        """Whether what becomes of the event counts; not if a command has moved the cursor since it was taken."""
+        """Whether the result of the event still counts. It does not if a command has moved the cursor since."""
         return self.events.is_current(flight)
 
     def may_go_on(self, flight: InFlight) -> bool:
@@ -211,14 +211,14 @@ class Lane:
         if not self.events.is_current(flight):
             return False
         if self._home.is_draining:
-            # It stays in flight: its row then tells how often it was tried, and when it is due.
+            # It stays in flight, so that the row says how often it was tried and when it is due.
             return False
         flight.not_before = 0.0
         if self.state.is_halted:
             self.events.return_to_log(flight)
             return False
         if self._runners > self._concurrency and min(self.events.in_flight) < flight.offset:
-            # Fewer at a time since an edit, and an ordered level has to end with the earlier ones first.
+            # An edit allows fewer at a time, and an ordered level has to finish the earlier ones first.
             self._return_to_log(flight)
             return False
         return True
@@ -242,7 +242,7 @@ class Lane:
             self._rows.note(self.key)
 
     def shelve(self, flight: InFlight, seconds: float) -> bool:
-        """Spend a long wait of *seconds* at the cost of a row and a timer: no memory, no held offset. Whether it is."""
+        """Spend a long wait outside of memory, at the cost of a row and a timer. Returns False if the wait is short."""
         if self._concurrency > 1 or seconds < self._services.limits.hold_seconds:
             return False
         flight.not_before = self._services.clock.now() + seconds
@@ -264,7 +264,7 @@ class Lane:
     # --------------------------------------------------------------- it leaves the stream
 
     def go_behind(self) -> None:
-        """Stop holding events: what is queued will be read from the log again."""
+        """Leave the stream: what is queued will be read from the log again."""
         if self.state is LaneState.LIVE:
             self._leave_stream()
             self._enter(LaneState.BEHIND)
@@ -284,7 +284,7 @@ class Lane:
             observer.settled("dropped")
             observer.dropped("given-up", subscription=self.name, partition=partition, offset=flight.offset)
         else:
-            # While it is in flight: a row that is written at once must not pass it.
+            # While the event is still in flight, so that a row that is written at once does not pass it.
             self.claims.hand_back(flight)
         self.events.remove(flight)
         cause = Cause(kind, message, flight.offset, self._services.clock.now(), flight.tries.summary())
@@ -293,7 +293,7 @@ class Lane:
             observer.subscription_failed(self.subscription, partition, cause)
 
     def stop(self, status: Status, cause: Cause | None = None) -> None:
-        """No deliveries are wanted; what is being sent may still arrive."""
+        """Stop delivering. Requests under way may still arrive."""
         if self.status is not status:
             self._halt(HALTED[status], cause, None)
 
@@ -307,7 +307,7 @@ class Lane:
         self._write_row()
 
     def _leave_stream(self) -> None:
-        """The queue is given up; reading will begin where it began, and never before the cursor."""
+        """Leave the queue to the log. Reading begins with its first event, and never before the cursor."""
         self.claims.hand_back_ahead()
         self.events.empty_queue(self._beyond)
         if self.state is LaneState.LIVE:
@@ -318,7 +318,7 @@ class Lane:
         row.add_done_callback(self._row_landed)
 
     def _row_landed(self, row: "asyncio.Future[None]") -> None:
-        # An older row than the last one may have been deleted since.
+        # Only the last row counts: an older one may have been deleted since.
         if row is not self._awaited or row.cancelled() or row.exception() is not None:
             return  # fenced or closed: the next owner begins at the committed offset
         if self.events.held.awaits_row:
@@ -337,11 +337,11 @@ class Lane:
             self.claims.hand_back_ahead()
 
     def note_revision(self, revision: int) -> None:
-        """The command of this revision is carried out here; the next row will say so."""
+        """The command of this revision was carried out here. The next row says so."""
         self.events.progress.revision = revision
 
     def resume(self) -> None:
-        """Go on from the cursor, at once: FAILURE is cleared, waits are over."""
+        """Go on from the cursor at once: clear FAILURE, end all waits."""
         self.waits.end()
         if self.state.is_halted:
             self._enter(LaneState.BEHIND)
@@ -349,13 +349,13 @@ class Lane:
         self._read_on()
 
     def move(self, offset: int) -> None:
-        """Go on from *offset*, before or after the cursor; FAILURE is cleared, what is under way counts no more."""
+        """Go on from *offset*, before or after the cursor. Clears FAILURE; results of what is in flight don't count."""
         self._leave_stream()
         self.events.move(offset)
         self._start_over()
 
     def skip(self, offset: int) -> None:
-        """Pass over the event at *offset*, which is the next one; FAILURE is cleared, what is under way goes on."""
+        """Pass over the event at *offset*, the next one. Clears FAILURE; what is in flight goes on."""
         self._leave_stream()
         self.events.skip(offset)
         self._start_over()
@@ -367,7 +367,7 @@ class Lane:
         self._write_row()
 
     def abandon(self) -> int:
-        """The subscription is deleted: its events are owed to nobody. Returns how many were in memory."""
+        """The subscription was deleted, and its events with it. Returns how many were in memory."""
         given_up = self.events.abandon()
         self.state, self.cause = LaneState.LIVE, None
         self.waits.end()
@@ -386,6 +386,6 @@ class Lane:
             self._read_on()
 
     def close(self) -> None:
-        """The partition is closed: nothing that is still under way counts."""
+        """The partition is closed: results of what is in flight no longer count."""
         self.events.close()
         self.waits.end()

@@ -1,4 +1,4 @@
-"""Where the events of one lane are. What is done with them, and when, is decided in lane.py.
+"""Where the events of one lane are. What happens to them is decided in lane.py.
 
 In the order of offsets:
 
@@ -77,7 +77,7 @@ class LaneEvents:
 
     @property
     def is_empty(self) -> bool:
-        """None is in memory, and the window holds none."""
+        """No event is in memory, and the window holds none."""
         return not (self.queue or self.in_flight or self.held)
 
     # --------------------------------------------------------------- from the stream or the log into the queue
@@ -124,7 +124,7 @@ class LaneEvents:
         return flight
 
     def is_current(self, flight: InFlight) -> bool:
-        """Whether what becomes of the event counts. If a command has moved the cursor since, it is forgotten."""
+        """Whether the result of the event counts. If a command has moved the cursor since, the event is forgotten."""
         if flight.epoch == self.epoch:
             return True
         if self.in_flight.get(flight.offset) is flight:
@@ -151,14 +151,14 @@ class LaneEvents:
         self.queue.clear()
 
     def return_to_log(self, flight: InFlight) -> None:
-        """The event leaves memory and will be read again, after the tries that it has had."""
+        """The event leaves memory and will be read again. Its tries are remembered."""
         self.remove(flight)
         self.keep(flight)
         if self.shelved is None or flight.offset < self.shelved.offset:
             self.shelved = flight.shelved()
 
     def remove(self, flight: InFlight) -> None:
-        """The event is in flight no more; it is to be kept, or was given up."""
+        """The event is no longer in flight: it is kept, or was given up."""
         del self.in_flight[flight.offset]
 
     def keep(self, flight: InFlight) -> None:
@@ -167,7 +167,7 @@ class LaneEvents:
         self.unread.returned(flight.event, passes_others=passes_others)
 
     def forget_tries(self) -> None:
-        """The next event begins anew, although it was tried."""
+        """The next event starts over, whatever it was tried."""
         self.shelved = None
 
     # --------------------------------------------------------------- commands: the queue is empty
@@ -210,7 +210,7 @@ class LaneEvents:
             self.shelved = Shelved(row.next, tries, row.not_before)
 
     def abandon(self) -> int:
-        """None of them is owed any more. Returns how many were in memory."""
+        """Forget all of them. Returns how many were in memory."""
         given_up = len(self.queue) + len(self.in_flight)
         self._forget_flights()
         self.queue.clear()
@@ -225,6 +225,6 @@ class LaneEvents:
         self.shelved = None
 
     def close(self) -> None:
-        """The partition is closed: nothing that is in flight counts. It stays, for what is reported of it."""
+        """The partition is closed: results of what is in flight no longer count, but it stays to be counted."""
         self.epoch += 1
         self.queue.clear()

@@ -4,7 +4,7 @@
     live, behind ──failure, or what people ask for──▶ halted             the same, with the cause
     halted ──resume, skip, replay, an edit──▶ behind                     FAILURE ends; skip and replay move the cursor
     behind ──skip, replay, an event returns to the log──▶ behind         the cursor moves; the event is read again
-    behind ──read up to where the stream is──▶ live                      judged in one step, without an await
+    behind ──read up to where the stream is──▶ live                      decided in one step, without an await
     any ──the subscription is deleted──▶ live                            nothing is owed any more
 
 halted: failed, stopped (by the consumer), paused (by the publisher), closed.
@@ -25,7 +25,7 @@ class LaneState(Enum):
     Attributes:
         feed: where its events come from.
         status: what cursor rows and people are told.
-        is_halted: nothing is delivered until somebody asks for it.
+        is_halted: nothing is delivered until a person asks for it.
     """
 
     LIVE = "live", Status.STARTED
@@ -49,4 +49,4 @@ TRANSITIONS: Final = {
     LaneState.BEHIND: {LaneState.LIVE, LaneState.BEHIND, *HALTED.values()},
     **{state: {LaneState.BEHIND, *HALTED.values()} for state in HALTED.values()},
 }
-"""What may follow each state. A deleted subscription's lane begins anew as live, whatever it was."""
+"""What may follow each state. The lane of a deleted subscription starts over as live, whatever it was."""

@@ -19,7 +19,7 @@ from pipeline.core.clock import machine_now
 from pipeline.core.errors import LeaseEndedError
 
 MARGIN_SECONDS: Final = 1.0
-"""The lease ends so long before the session does: for the way of a request, and for clocks that differ in pace."""
+"""How long before the session the lease ends: allows for the time of a request, and for clocks that drift."""
 
 
 class Lease:
@@ -39,7 +39,7 @@ class Lease:
 
     @property
     def is_held(self) -> bool:
-        """Whether the partitions are ours for certain."""
+        """Whether this worker certainly owns its partitions."""
         return self.now() < self._until
 
     def check(self) -> None:

@@ -1,6 +1,6 @@
 """Whether an offset in a partition of the source topic still means what it meant when it was noted. Pure.
 
-A log changes under whoever reads it: retention deletes its beginning, an unclean election its end, and a topic that is
+A log changes while it is read: retention deletes its beginning, an unclean election its end, and a topic that is
 deleted and made again is another one under the same name. Then a committed offset and the cursor rows point nowhere, or
 at other events. What follows:
 
@@ -37,7 +37,7 @@ class Break:
 
     @property
     def lost(self) -> int:
-        """How many offsets were deleted before anybody read them: an upper bound of the events there."""
+        """How many offsets were deleted before they were read: an upper bound of the events lost."""
         if self.kind == "recreated":
             return self.goes_on_at  # what retention has already deleted of the new log
         return max(0, self.goes_on_at - self.offset)
@@ -51,7 +51,7 @@ class LogBounds:
         begin: the first offset that is left.
         end: the offset that the next record gets.
         topic_id: of the topic it belongs to, None where no broker tells.
-        former_id: of the topic that was last committed to, None if nobody noted it. For rows that name no topic.
+        former_id: of the topic that was last committed to, None if it was not noted. For rows that name no topic.
         broken: what had become of the committed offset. Who opens the partition tells of it: not all who try do.
         ahead: what is settled beyond the committed offset, as bits (ahead.py).
     """
@@ -74,7 +74,7 @@ def find_break(offset: int, topic_id: str | None, log: LogBounds) -> Break | Non
 
     Args:
         offset: before which everything is settled.
-        topic_id: the topic it was noted for, None if nobody knows.
+        topic_id: the topic it was noted for; None if unknown.
         log: as it is now.
     """
     noted = topic_id or log.former_id

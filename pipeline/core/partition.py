@@ -27,9 +27,9 @@ PRESSURE_EVENTS = 4_000
 A topic that is full would otherwise flood every lane, and each would leave the stream and read the log a second time.
 """
 PATIENCE_SECONDS = 1.0
-"""While a partition is paused, a lane that holds an event for so long and lags far behind the others goes behind."""
+"""While a partition is paused, a lane falls behind if it holds an event this long and lags far behind the others."""
 LAGGING_FACTOR = 3
-"""How many times the lag of the quicker lanes (the lower quartile) a lane lags that no longer keeps pace with them."""
+"""A lane no longer keeps pace if it lags more than this many times as far as the quicker lanes (lower quartile)."""
 FAIR_STRETCHES = 8
 """One stretch of the log in this many is read for the lane that has waited longest. The others are read for the lane
 that is farthest behind: they serve every lane that they pass, but during a long replay the lanes ahead would wait."""
@@ -57,14 +57,14 @@ class Partition:
         self._worker = worker
         self.rows = LaneRows(rows, self.lanes, partial(worker.lost, self))
         self._runners: set[asyncio.Task[None]] = set()
-        self._behind: dict[Lane, None] = {}  # whoever has waited longest comes first
+        self._behind: dict[Lane, None] = {}  # the one that has waited longest comes first
         self._stretches = 0
         self.reconciler = Reconciler(self, worker)
 
     # --------------------------------------------------------------- the stream
 
     def dispatch(self, events: Sequence[Event]) -> None:
-        """Hand a batch to its lanes: in order, at once, without I/O."""
+        """Dispatch a batch to its lanes: in order, at once, without I/O."""
         if self.is_draining:
             return
         first = self.window.dispatched
@@ -82,7 +82,7 @@ class Partition:
                 lane.pass_over(event.offset)
             else:
                 lane.offer(event)
-        # Last, for a lane that leaves the stream in the middle of a batch reads on from `dispatched`.
+        # Last, because a lane that leaves the stream in the middle of a batch reads on from the old `dispatched`.
         self.progressed_at = self._worker.clock.now()
         self.window.advance(events[-1].offset + 1, steady_now())
         if not self.is_paused and len(self.window) > PRESSURE_EVENTS:
@@ -131,7 +131,7 @@ class Partition:
             await work()
         except FencedError:
             self._worker.lost(self)
-        except Exception as error:  # the one place: a fault of ours must show, and must not end the worker
+        except Exception as error:  # the one place: a bug must show, and must not end the worker
             logger.exception("lane %r of partition %d", lane.name, self.number)
             message = f"internal error: {type(error).__name__}"
             lane.stop(Status.FAILURE, Cause("exception", message, lane.next, self._worker.clock.now()))
@@ -149,7 +149,7 @@ class Partition:
         return self._worker.is_streaming
 
     def wanted(self) -> Wanted | None:
-        """Where the log should be read next, and for whom; None when nobody here has room.
+        """Where the log should be read next, and for whom; None if no lane has room.
 
         It begins where the lane that is farthest behind, or the one that has waited longest, reads on; every lane that
         it passes is served.
@@ -193,7 +193,7 @@ class Partition:
             self.progressed_at = self._worker.clock.now()
 
     def log_begins_at(self, offset: int) -> None:
-        """Retention has deleted everything before *offset*: whoever was to read there has lost events."""
+        """Retention has deleted everything before *offset*: lanes that had to read there have lost events."""
         for lane in self._behind:
             if lane.read_from < offset:
                 self._worker.telemetry.dropped(
@@ -208,7 +208,7 @@ class Partition:
     # --------------------------------------------------------------- the checkpoint
 
     def checkpoint(self) -> None:
-        """About once a second: whoever holds the window too long goes behind, rows that are out of date are written."""
+        """About once a second: end holding, begin and end what has a time, write rows that are out of date."""
         if self.is_draining:
             return
         self.end_holding(steady_now())
@@ -218,7 +218,7 @@ class Partition:
         self.rows.refresh(self.committed if is_past_note else None)
 
     def end_holding(self, now: float) -> None:
-        """Whoever has held an event in the window for too long goes behind."""
+        """Make lanes fall behind that have held an event in the window for too long."""
         limit = self._worker.limits.hold_seconds
         patience = min(limit, PATIENCE_SECONDS) if self.is_paused else limit
         since = self.window.oldest_since()
@@ -233,7 +233,7 @@ class Partition:
                 lane.go_behind()
 
     def _pace(self) -> int:
-        """The offset that all lanes of the window have passed which keep pace with the quicker ones."""
+        """The offset that every lane has passed that keeps pace with the quicker ones."""
         head, dispatched = self.window.committable, self.dispatched
         firsts = [(lane.events.held.first, lane.events.progress.settled_to) for lane in self.lanes.values()]
         lags = sorted(
@@ -283,14 +283,14 @@ class Partition:
         return self.window.committable
 
     def _count_cut_off(self) -> None:
-        """At-most-once can't send again what it had claimed: whatever was cut off now may be lost, and must be seen."""
+        """At-most-once can't send a claimed event again: one that was cut off may be lost, so it is counted."""
         for lane in self.lanes.values():
             for flight in lane.events.in_flight.values():
                 if flight.claimed:
                     self._count_given_up(lane, flight.offset)
 
     def _count_handed_back(self) -> None:
-        """Nor can anybody send what was claimed and not sent, if no row says so."""
+        """A claim that was handed back is lost as well if no durable row says so."""
         for lane in self.lanes.values():
             for offset in lane.events.progress.handed_back:
                 flight = lane.events.in_flight.get(offset)
@@ -301,11 +301,11 @@ class Partition:
         self._worker.telemetry.dropped("given-up", subscription=lane.name, partition=self.number, offset=offset)
 
     async def close(self) -> None:
-        """End all work at once; nothing that is still under way counts. What is durable stays as it is."""
+        """End all work at once. Results of what is in flight no longer count; what is durable stays."""
         if not self.is_draining:
             self.is_draining = True
             for lane in self.lanes.values():
-                lane.claims.hand_back_ahead()  # for the count; no row will say so
+                lane.claims.hand_back_ahead()  # so that it is counted: no row will tell of it
             self._count_cut_off()
             self._count_handed_back()
         for lane in self.lanes.values():

@@ -143,7 +143,7 @@ class Behind(Protocol):
         ...
 
     def wanted(self) -> Wanted | None:
-        """Where it wants to be read next, and for whom; None when nobody there has room."""
+        """Where it wants to be read next, and for whom; None if no lane has room."""
         ...
 
     def feed(self, wanted: Wanted, end: int, events: Sequence[Event]) -> None:

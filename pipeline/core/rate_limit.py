@@ -53,7 +53,7 @@ class _Pace:
     held_until: float = float("-inf")
 
     def is_idle(self, now: float) -> bool:
-        """It holds nobody back."""
+        """It limits nothing now."""
         return self.rate is None and self.allowed is None and not self.gap and self.held_until <= now
 
     def limit(self) -> tuple[float, int] | None:

@@ -1,4 +1,4 @@
-"""What people wish of a subscription, carried out in one partition (docs/design.md, Commands).
+"""What people ask of a subscription, carried out in one partition (docs/design.md, Commands).
 
 A command is a revision of the spec; the owner of a partition applies a revision that the cursor row has not noted yet,
 once, and notes it. `Partition` owns one `Reconciler`; the dispatcher calls it for every change of the registry.
@@ -139,7 +139,7 @@ class Reconciler:
             self._reconcile(lane, subscription)
 
     def _fail_unreadable(self, key: bytes, row: UnreadableRow, log: LogBounds | None) -> None:
-        """FAILURE instead of a cursor that nobody knows; what is written now can be read."""
+        """Put the lane into FAILURE, because its cursor is unknown. The row written now can be read."""
         partition = self._partition
         offset = partition.dispatched if row.next is None else row.next
         found = None if log is None else find_break(offset, None, log)
@@ -215,7 +215,7 @@ class Reconciler:
             case ReplayOffset(partition):
                 return partition == self._partition.number
             case ReplayTimestamp():
-                # In which partitions a key's events are, nobody here knows: producers have partitioners of their own,
+                # Which partitions hold a key's events is not known here: producers have partitioners of their own,
                 # and a topic that gains partitions keeps what it has where it is.
                 return True
             case Skip() | None:

@@ -1,4 +1,4 @@
-"""What may be shown of values that can carry secrets: URLs, and text that somebody else wrote. Pure."""
+"""What may be shown of values that can carry secrets: URLs, and text that others wrote. Pure."""
 
 import re
 from typing import Final

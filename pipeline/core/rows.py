@@ -7,9 +7,9 @@ from pipeline.core.model import Cursor
 
 @dataclass(frozen=True, slots=True)
 class UnreadableRow:
-    """A row that says nothing that could be gone by.
+    """A row that can't be used.
 
-    Its lane is put into FAILURE where the row says, or else at the committed offset, and waits for a person: to go on
+    Its lane is put into FAILURE where the row says, or else at the committed offset, and waits for a person: going on
     by itself could pass over events that were not delivered, or repeat others.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""A runner carries the events of one lane, one after another, each as far as it goes now.
+"""A runner delivers the events of one lane, one after another, each as far as it can get now.
 
     take -> wanted? -> turn -> slot -> still wanted, lane still delivering? -> lease -> (at-most-once: claim) -> attempt
          -> settled | waits, and again | dead letter | the lane stops
@@ -30,7 +30,7 @@ class Runner:
         self._delivery = delivery
 
     async def run(self) -> None:
-        """Carry events until the lane has none for this runner."""
+        """Deliver events until the lane has none for this runner."""
         lane = self._lane
         try:
             while (flight := lane.take()) is not None:
@@ -39,7 +39,7 @@ class Runner:
                 except FencedError:
                     raise
                 except Exception as error:
-                    # A fault of ours: the partition logs it; the event must not stay in flight.
+                    # A bug: the partition logs it, and the event must not stay in flight.
                     if lane.events.in_flight.get(flight.offset) is flight:
                         lane.fail(flight, "exception", f"internal error: {type(error).__name__}", has_arrived=True)
                     raise
@@ -47,7 +47,7 @@ class Runner:
             lane.runner_ended()
 
     async def _carry(self, flight: InFlight) -> None:
-        """Deliver the event as far as it goes now: until it is settled, returns to the log or stops its lane."""
+        """Deliver the event as far as it can get now: until it is settled, returns to the log or stops its lane."""
         lane = self._lane
         if lane.subscription is None and not await self._becomes_known(flight):
             return
@@ -77,7 +77,7 @@ class Runner:
     # --------------------------------------------------------------- one attempt
 
     async def _outcome(self, flight: InFlight) -> Outcome | None:
-        """What comes of an attempt, when it is its turn and the lease is held; None when it is not to be made."""
+        """The outcome of an attempt, made at its turn and while the lease is held. None if none is to be made."""
         while await self._has_turn(flight):
             try:
                 return await self._attempt(flight)
@@ -92,7 +92,7 @@ class Runner:
         lane = self._lane
         while (subscription := lane.subscription) is not None:
             if not self._is_wanted(subscription, flight):
-                # A long run of events that nobody wants must not keep the event loop.
+                # A long run of events that are filtered out must not keep the event loop busy.
                 await asyncio.sleep(0)
                 return False
             seconds = self._delivery.seconds_until_turn(subscription)
@@ -103,7 +103,7 @@ class Runner:
         return True
 
     def _is_wanted(self, subscription: Subscription, flight: InFlight) -> bool:
-        """Whether the subscription wants the event, found out once per revision; one that it doesn't is settled."""
+        """Whether the subscription wants the event, decided once per revision. An event it does not want is settled."""
         if subscription.filter is None or flight.wanted_by is subscription:
             return True
         if subscription.filter(flight.event):
@@ -113,7 +113,7 @@ class Runner:
         return False
 
     async def _attempt(self, flight: InFlight) -> Outcome | None:
-        """One attempt; None when something came in between and it was not made.
+        """One attempt. None if something came in between and it was not made.
 
         Raises:
             LeaseEndedError: it was not made either.
@@ -143,7 +143,7 @@ class Runner:
     # --------------------------------------------------------------- waits
 
     async def _sleep(self, flight: InFlight, seconds: float) -> bool:
-        """Let *seconds* pass, a long time outside of memory; whether this runner then goes on with the event."""
+        """Wait for *seconds*, a long time outside of memory. Whether this runner then goes on with the event."""
         lane = self._lane
         if lane.is_delivering:
             if lane.shelve(flight, seconds):
@@ -220,7 +220,7 @@ class Runner:
         if refusal is None:
             self._settle(flight, "dead-lettered")
         elif subscription is None:
-            # Nobody could resume it: as where there is no dead-letter topic.
+            # There is no subscription to resume: as without a dead-letter topic.
             self._drop_unknown(flight)
         else:
             lane.fail(flight, "dead-letter", refusal, has_arrived=True)

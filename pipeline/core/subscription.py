@@ -186,7 +186,7 @@ class BasicAuth:
 
 @dataclass(frozen=True, slots=True)
 class TokenAuth:
-    """`auth.type: token`: a bearer token that somebody else issued (RFC 6750)."""
+    """`auth.type: token`: a bearer token that another system issued (RFC 6750)."""
 
     value: str = field(repr=False)
 
@@ -259,7 +259,7 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True)
 class TlsOptions:
-    """How the receiver's certificate is judged, and which one is shown to it."""
+    """How the receiver's certificate is verified, and which one is presented to it."""
 
     verify_hostname: bool = True
     trust_all: bool = False

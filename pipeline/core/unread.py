@@ -4,7 +4,7 @@
               ^ read_from  ^ counted_from    ^ dispatched
 
 From `counted_from` on each of the lane's events has been counted when the stream brought it. What lies before was left
-by another worker, or passed by before a replay, and nobody knows how many of those offsets are the lane's. So the
+by another worker, or passed by before a replay, and how many of those offsets are the lane's is unknown. So the
 number is exact as soon as the lane has been read up to `counted_from`; until then it has an upper bound.
 """
 
@@ -34,7 +34,7 @@ class Unread:
         return f"<Unread read_from={self.read_from} {'' if self.is_exact else 'at most '}{self.at_most}>"
 
     def forget(self, counted_from: int, first_ms: int | None = None) -> None:
-        """Of what lies before *counted_from* nothing is known; of what comes from there on, nothing has come."""
+        """Start over: nothing is known of what lies before *counted_from*, and no event has come from there on."""
         self.counted_from = counted_from
         self.count = 0
         self.first_ms = first_ms
@@ -42,12 +42,12 @@ class Unread:
 
     @property
     def at_most(self) -> int:
-        """There are no more than so many."""
+        """The number of events, or an upper bound of it."""
         return self.count + max(0, self.counted_from - self.read_from)
 
     @property
     def is_exact(self) -> bool:
-        """There are no fewer either."""
+        """Whether `at_most` is the exact number."""
         return self.counted_from <= self.read_from
 
     def came(self, event: Event) -> None:
@@ -69,7 +69,7 @@ class Unread:
 
         Args:
             event: it.
-            passes_others: events in between are settled or under way; they may be read again, and nobody counted them.
+            passes_others: events in between are settled or under way; they may be read again, and were not counted.
         """
         self._begin_with(event)
         if passes_others and event.offset < self.read_from:
@@ -85,7 +85,7 @@ class Unread:
         self.first_ms, self._first = event.timestamp, None
 
     def skipped(self, offset: int, dispatched: int) -> None:
-        """The lane passes over *offset*, where an event of it may be: known for its first one alone."""
+        """The lane passes over *offset*. Whether an event of it is there is only known of the first one."""
         if self._first != offset:
             self.forget(dispatched)
         else:

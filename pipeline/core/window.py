@@ -4,7 +4,7 @@
     window      41    43    45              dispatched and not settled
                  ^ committable: the first unsettled offset; `dispatched` when there is none
 
-Only unsettled offsets are kept. What is settled at sight never enters, so a lane with a million events behind its
+Only unsettled offsets are kept. What is settled at receipt never enters, so a lane with a million events behind its
 cursor costs nothing here. Lanes add to a window (held_offsets.py); `Partition` does the rest.
 
 An offset leaves the window settled, or let go because a durable cursor row keeps its event. Those that are settled
@@ -75,9 +75,9 @@ class Window:
         """The offset is settled: once, and only one that was added."""
         if offset - self._origin >= REACH:
             self._forget_passed()
-        place = offset - self._origin
-        if place < REACH and offset != self._unsettled[0]:
-            self._ahead |= 1 << place
+        bit = offset - self._origin
+        if bit < REACH and offset != self._unsettled[0]:
+            self._ahead |= 1 << bit
             self.has_news = True
         self.let_go(offset)
 

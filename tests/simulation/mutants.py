@@ -207,7 +207,7 @@ MUTANTS = (
     ),
     Mutant("a failed event is not kept", Lane, "_halt", was="if kept is not None", becomes="if False"),
     Mutant(
-        "an event that is put back is not read again",
+        "an event that returns to the log is not read again",
         Unread,
         "returned",
         was="min(self.read_from, event.offset)",
