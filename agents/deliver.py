@@ -14,7 +14,7 @@ from pipeline.runtime.consumer import DeliveryApp
 
 def attach(app: DeliveryApp) -> AgentT[bytes]:
     """Register the agent for the application's source topic."""
-    dispatcher = app.seat.dispatcher
+    dispatcher = app.parts.dispatcher
     source = app.topic(
         dispatcher.topic,
         key_type=bytes,

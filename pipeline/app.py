@@ -54,7 +54,7 @@ from pipeline.observability.telemetry import Telemetry
 from pipeline.observability.unmatched import UnmatchedEvents
 from pipeline.runtime.assignor import LevelAssignor
 from pipeline.runtime.consumer import DeliveryApp
-from pipeline.runtime.consumer_thread import Seat
+from pipeline.runtime.consumer_thread import Parts
 from pipeline.runtime.engine import Engine
 from pipeline.runtime.log_check import LogCheck
 from pipeline.runtime.membership import Membership
@@ -136,7 +136,7 @@ def create_app(
         on_closed=tokens.release,
     )
     log_check = LogCheck(SourceLog(connection, definition.source.topic), telemetry, former_topics)
-    app.take(Seat(dispatcher, log_check, lease, definition.source.isolation_level, settings.drain_seconds))
+    app.use(Parts(dispatcher, log_check, lease, definition.source.isolation_level, settings.drain_seconds))
     app.add_dependency(
         Engine(
             transport=transport,
@@ -295,20 +295,20 @@ def _readiness(app: DeliveryApp, registry: Registry) -> str | None:
         return f"the subscriptions have not been read: {registry.last_error or 'not yet'}"
     if app.rebalancing:
         return "the group is rebalancing"
-    if not app.seat.dispatcher.has_opened:
+    if not app.parts.dispatcher.has_opened:
         return "no partitions have been assigned yet"
     return None
 
 
 def _partition_count(app: DeliveryApp) -> int | None:
     try:
-        return app.consumer.topic_partitions(app.seat.dispatcher.topic)
+        return app.consumer.topic_partitions(app.parts.dispatcher.topic)
     except Exception:  # noqa: BLE001 - the driver raises various errors before the group is joined
         return None
 
 
 def _end_of(app: DeliveryApp, partition: int) -> int | None:
     try:
-        return app.consumer.highwater(TP(app.seat.dispatcher.topic, partition))
+        return app.consumer.highwater(TP(app.parts.dispatcher.topic, partition))
     except Exception:  # noqa: BLE001 - the driver raises various errors for a partition that was just revoked
         return None

@@ -1,14 +1,14 @@
-"""Connections as we use them: aiohttp's protocol and C parser, with strict rules for the time between two requests.
+"""Connections: aiohttp's protocol and C parser, with strict rules for idle connections and limits on answers.
 
-aiohttp has no public way to bring a protocol of one's own, so private names of it are used here and in direct.py:
+aiohttp has no public way to use another protocol class, so this module and direct.py use private names:
 
-    ResponseHandler  _payload, _buffer, _exception tell how much of an answer has come; without them its size is not
-                     bounded, and a reader of a connection that is closed here is never woken
+    ResponseHandler  _payload, _buffer, _exception show how much of an answer has arrived; without them its size has no
+                     limit, and a task that reads from a connection that is closed here is never woken
     TCPConnector     _factory makes the protocol; without it bytes on an idle connection answer the next request
-                     _create_connection makes a connection without the pool around it
-                     _resolve_host, _get_ssl_context, _wrap_existing_connection, ... do for it what they do for others
+                     _create_connection makes a connection without aiohttp's pool
+                     _resolve_host, _get_ssl_context, _wrap_existing_connection, ... are used for SOCKS connections too
 
-Those that would fail in silence are in PATCHES, which a worker checks before it starts.
+Those that would fail silently are in PATCHES, which a worker checks before it starts.
 """
 
 import asyncio
@@ -45,23 +45,23 @@ if TYPE_CHECKING:
 MAX_HEADER_LINE_BYTES: Final = 8190
 MAX_HEADERS: Final = 128
 MAX_FRAMING_BYTES: Final = 32_768
-"""How much an answer may say beside its body: interim answers, its head, chunk sizes, chunk extensions, trailers."""
+"""The limit for everything but the body: interim answers, the head, chunk sizes, chunk extensions, trailers."""
 
 _PIECE_BYTES: Final = 4096
-"""What the parser is given at a time of a long answer: it makes objects and copies of all that it is given."""
+"""The parser gets a long answer in pieces of this size, because it makes objects and copies of its whole input."""
 
 _MOST_UNREAD_ANSWERS: Final = 32
-"""More than an exchange waits for."""
+"""More than one exchange reads."""
 
 _SAYS_SOMETHING: Final = select.POLLIN | getattr(select, "POLLRDHUP", 0)
 
 
 class IdleConnections:
-    """The connections that wait for their next request: at most *limit*, the oldest is closed beyond it."""
+    """The connections that wait for their next request. Beyond *limit* the oldest is closed."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        # The oldest first, in both.
+        # Both have the oldest first.
         self._parked: dict[Wire, None] = {}
         self._by_key: dict[ConnectionKey, dict[Wire, None]] = {}
 
@@ -72,7 +72,7 @@ class IdleConnections:
         return iter(self._parked)
 
     def add(self, wire: "Wire", seconds: float) -> None:
-        """*wire* has been given back; it may wait for *seconds*."""
+        """Add a connection that was given back. It may be idle for *seconds*."""
         wire.park(seconds)
         self._parked[wire] = None
         self._by_key.setdefault(wire.key, {})[wire] = None
@@ -82,7 +82,7 @@ class IdleConnections:
             oldest.close()
 
     def take(self, key: ConnectionKey) -> "Wire | None":
-        """The one of *key* that was used last."""
+        """Remove and return the connection of *key* that was used last; None if there is none."""
         alike = self._by_key.get(key)
         if alike is None:
             return None
@@ -91,7 +91,7 @@ class IdleConnections:
         return wire
 
     def discard(self, wire: "Wire") -> None:
-        """*wire* is taken again, or gone."""
+        """Remove a connection that is used again or closed."""
         if wire.is_idle:
             wire.is_idle = False
             del self._parked[wire]
@@ -105,8 +105,8 @@ class Wire(ResponseHandler):
     """One connection.
 
     Attributes:
-        key: those with the same one go to the same place by the same way.
-        is_idle: it waits for its next request.
+        key: equal for connections with the same destination, route and options.
+        is_idle: it is waiting for its next request.
         is_reused: it has been idle before.
         expired: it was aborted because the answer took too long.
     """
@@ -126,18 +126,18 @@ class Wire(ResponseHandler):
         self._first_piece: bytes | None = None
 
     def begin(self) -> None:
-        """A request is about to be written."""
+        """Prepare for the answer to the next request."""
         self._received_bytes = 0
         self._payload = None
         # A new parser, for the last one may have begun with what came after its answer, and would go on with that.
         self._parse_from_here()
 
     def park(self, seconds: float) -> None:
-        """It waits for its next request, *seconds* at most."""
+        """Wait for the next request, at most *seconds*."""
         self.is_idle = self.is_reused = True
         self._idle_since, self._idle_seconds = self._loop.time(), seconds
         if self._idle_timer is None:
-            # One timer serves many waits: making one per request would cost more than the rest of this.
+            # One timer serves many waits: one per request would cost more than the rest of this method.
             self._idle_timer = self._loop.call_later(seconds, self._check_idle)
 
     def _check_idle(self) -> None:
@@ -152,9 +152,9 @@ class Wire(ResponseHandler):
             self._idle_timer = self._loop.call_later(left, self._check_idle)
 
     def is_fit(self) -> bool:
-        """Whether it may be used again: it has not waited for too long, and the receiver is open and silent.
+        """Whether it may be used again: not idle for too long, and the receiver has sent nothing, not even EOF.
 
-        The socket itself is asked: the event loop tells of an end that has arrived only at its next turn.
+        This polls the socket, because the event loop reports an EOF that has already arrived only in its next turn.
         """
         transport = self.transport
         if transport is None or self._loop.time() - self._idle_since >= self._idle_seconds:
@@ -174,11 +174,11 @@ class Wire(ResponseHandler):
 
     @property
     def was_cut_off_unanswered(self) -> bool:
-        """The peer has ended it, and nothing had come since the last request was written."""
+        """Whether the peer has closed it without sending anything since the last request was written."""
         return self.transport is None and not (self._received_bytes or self.expired or self._is_closed_here)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes that belong to no request would be read as the answer to the next one: such a connection is closed."""
+        """Parse an answer. Close an idle connection, because the bytes would answer the next request."""
         if self.is_idle:
             self._idle.discard(self)
             self.close()
@@ -201,7 +201,7 @@ class Wire(ResponseHandler):
             self._parse(data[start : start + _PIECE_BYTES])
 
     def _has_enough(self) -> bool:
-        """Whether the rest is of no use. If nobody knows yet, whoever reads is told."""
+        """Whether the rest of the answer is not needed; if it exceeds a limit, ends the answer for the reader."""
         if self.transport is None or self._exception is not None:
             return True
         if len(self._buffer) > _MOST_UNREAD_ANSWERS:
@@ -214,20 +214,20 @@ class Wire(ResponseHandler):
             self.set_exception(HttpProcessingError(message="head too long"), LineTooLong(b"", MAX_FRAMING_BYTES))
             return True
         if self._received_bytes - payload.total_bytes > MAX_FRAMING_BYTES:
-            # The status has been said, and that is what counts.
+            # The status has arrived, so the answer counts without the rest.
             self.force_close()
             payload.feed_eof()
             return True
         return payload.total_bytes > MAX_BODY_BYTES
 
     def pause_reading(self) -> None:
-        """Nothing: `_has_enough` bounds what is read, and aiohttp's own bound costs more than small chunks do."""
+        """Do nothing: `_has_enough` limits what is read, and aiohttp's limit costs more than parsing small chunks."""
 
     def resume_reading(self, resume_parser: bool = True) -> None:
-        """Nothing, for nothing has been paused."""
+        """Do nothing, because nothing has been paused."""
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
-        """No answer, or no more of it: whoever waits for the head is told, and, unlike in aiohttp, for the body."""
+        """End the answer with an error, for a reader of the head and, unlike aiohttp, also for a reader of the body."""
         first, self._first_piece = self._first_piece, None
         if first is not None and self._parse_head_apart(first):
             return
@@ -239,8 +239,8 @@ class Wire(ResponseHandler):
         _wake(self._payload, exc)
 
     def _parse_head_apart(self, data: bytes) -> bool:
-        # aiohttp forgets a complete answer when something that can't be read follows it in the same packet: a body
-        # where none may be, or more of it than was said. In a packet of its own it would have been an answer.
+        # aiohttp discards a complete answer if something invalid follows it in the same packet: a body where none is
+        # allowed, or a longer body than announced. In separate packets the answer would have counted.
         head, end, rest = data.partition(b"\r\n\r\n")
         if not rest:
             return False
@@ -250,26 +250,26 @@ class Wire(ResponseHandler):
         return True
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """The end of it, whoever wanted it."""
+        """Clean up after the connection has ended, for whatever reason."""
         self._idle.discard(self)
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         super().connection_lost(exc)
 
     def close(self) -> None:
-        """Close it, and wake whoever still reads an answer from it, which aiohttp does not."""
+        """Close it, and wake a task that is still reading an answer from it, which aiohttp does not do."""
         payload, self._is_closed_here = self._payload, True
         super().close()
         _wake(payload, ServerDisconnectedError())
 
     def abort(self) -> None:
-        """As `close`, without sending what is buffered."""
+        """Like `close`, but without sending buffered data."""
         payload, self._is_closed_here = self._payload, True
         super().abort()
         _wake(payload, ServerDisconnectedError())
 
     def expire(self) -> None:
-        """The answer took too long. What has not been written yet is dropped; whoever reads is told at once."""
+        """End an answer that takes too long: drop unwritten data, and raise TimeoutError in the reader at once."""
         self.expired = True
         if self.transport is not None:
             self.transport.abort()
@@ -282,19 +282,19 @@ def _wake(payload: StreamReader | None, error: BaseException) -> None:
 
 
 class Connector(DirectConnector):
-    """A connector whose connections are `Wire`s; keywords are those of aiohttp's.
+    """A connector whose connections are `Wire`s, with the keywords of aiohttp's connector.
 
-    Of aiohttp's own pool nothing is used: it bounds no idle connections, and to give one back and take it again costs
-    a tenth of a delivery.
+    aiohttp's pool is not used: it does not limit idle connections, and giving a connection back and taking it again
+    costs a tenth of a delivery.
     """
 
     def __init__(self, *, idle: IdleConnections, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(loop=loop, **options)
-        # aiohttp has no public place for it. That it is heeded is tested: an idle connection that speaks is closed.
+        # A test checks that aiohttp uses it: an idle connection that receives bytes is closed.
         self._factory = partial(Wire, loop=loop, idle=idle)  # type: ignore[assignment]  # a Wire is a ResponseHandler
 
     async def open(self, dial: Dial, timeout: ClientTimeout) -> Wire:  # noqa: ASYNC109 - aiohttp's kind of timeout
-        """A new connection, within `timeout.connect`. Raises what aiohttp does where there is none."""
+        """A new connection within `timeout.connect` seconds. Raises aiohttp's errors if it can't connect."""
         async with asyncio.timeout(timeout.connect):
             wire = cast("Wire", await self._create_connection(dial, [], timeout))
         if self.closed:
@@ -309,7 +309,7 @@ class Connector(DirectConnector):
         traces: "list[Trace]",
         timeout: ClientTimeout,  # noqa: ASYNC109 - aiohttp's signature
     ) -> ResponseHandler:
-        # aiohttp knows no SOCKS. What it does with a socket that is connected already, TLS and errors, is its own.
+        # aiohttp does not support SOCKS, but it can use a connected socket, including TLS and error handling.
         if not isinstance(req, Dial) or req.socks is None:
             return await super()._create_connection(req, traces, timeout)
         sock = await self._socket_to(req, req.socks.host, req.socks.port)
@@ -327,7 +327,7 @@ class Connector(DirectConnector):
         return protocol
 
     async def _socket_to(self, req: Dial, host: str, port: int) -> socket.socket:
-        """A socket to the proxy at *host*, with the resolver, the errors and the many addresses of any other one."""
+        """A socket to the proxy at *host*, with the same resolver, errors and address selection as any other."""
         try:
             found = await self._resolve_host(host, port)
         except OSError as error:
@@ -339,7 +339,7 @@ class Connector(DirectConnector):
 
 
 class _Unread(asyncio.Transport):
-    """Stands in for a socket in `_bounds_answers`."""
+    """Takes the place of a socket in `_bounds_answers`."""
 
     is_paused = False
 
@@ -348,7 +348,7 @@ class _Unread(asyncio.Transport):
 
 
 def _bounds_answers() -> bool:
-    """Have a connection read more of an answer than is wanted, without a socket."""
+    """Whether a connection without a socket stops reading an answer beyond its limit."""
     loop = asyncio.new_event_loop()
     try:
         wire, transport = Wire(loop, IdleConnections(1)), _Unread()
@@ -362,10 +362,10 @@ def _bounds_answers() -> bool:
 
 
 _CONNECTOR: Final = "aiohttp.connector:TCPConnector."
-_STRICT: Final = "bytes on an idle connection pass for the answer to the next request"
+_STRICT: Final = "bytes on an idle connection are taken for the answer to the next request"
 
 PATCHES: Final = (
-    Patch("aiohttp", "ResponseHandler._payload", "the size of an answer is not bounded", _bounds_answers),
+    Patch("aiohttp", "ResponseHandler._payload", "the size of an answer has no limit", _bounds_answers),
     Patch(
         "aiohttp",
         "TCPConnector._factory",
@@ -381,13 +381,13 @@ PATCHES: Final = (
     Patch(
         "aiohttp",
         "TCPConnector._wrap_create_connection",
-        "a name that nobody answers for holds up every new connection",
+        "a name whose servers don't answer holds up every new connection",
         looks_up(f"{_CONNECTOR}_create_direct_connection", "_wrap_create_connection"),
     ),
     Patch(
         "python-socks",
         "Proxy.connect",
-        "a SOCKS proxy is looked up anew, past the address guard",
+        "a SOCKS proxy is looked up again, bypassing the address guard",
         looks_up("python_socks.async_.asyncio:Proxy._connect", "_forward", "connect"),
     ),
 )

@@ -1,7 +1,7 @@
-"""The one HTTP client of a worker: bytes to a destination, a complete answer or `Failed` back.
+"""The HTTP client of a worker: sends bytes to a destination, returns a complete answer or `Failed`.
 
-It works on aiohttp's connector and parser without the request machinery between them, which costs more than everything
-else that happens to an event: the bytes of a request are made by request.py, and nothing here looks into them.
+It uses aiohttp's connector and parser without its request machinery, which costs more than everything else that happens
+to an event. request.py makes the bytes of a request; this module does not inspect them.
 """
 
 import asyncio
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_INTERIM_ANSWERS: Final = 16
-"""Answers of 1xx that may come before the final one; one more is taken for the final one."""
+"""The most 1xx answers before the final one; one more is taken for the final one."""
 
 _UNREAD_BYTES: Final = 1024
-"""A complete body up to here may stay unread: so little never makes aiohttp stop reading from the socket."""
+"""A complete body of this size may stay unread: it is too small to make aiohttp stop reading from the socket."""
 
 _FIRST_STATUS: Final = 100
 _SWITCHING_PROTOCOLS: Final = 101
@@ -50,7 +50,7 @@ _PROXY_AUTHENTICATION_REQUIRED: Final = 407
 
 @dataclass(frozen=True, slots=True)
 class _Stale:
-    """A kept connection ended before a byte of the answer: most likely the receiver had just closed it."""
+    """A reused connection ended before the first byte of the answer: most likely the receiver had just closed it."""
 
     failed: Failed
 
@@ -64,16 +64,16 @@ def _none(_: Wire) -> bool:
 
 
 class Transport:
-    """Connections to receivers: bounded, reused while they are in a known state, guarded.
+    """Connections to receivers: limited in number, reused while they are in a known state, guarded.
 
     Args:
-        guard: judges every address before it is connected to. Proxies are the operator's choice and are not judged;
-            of a URL behind a proxy the guard judges the host as it stands, for the proxy resolves names: what a name
-            leads to there is for the proxy to refuse.
-        max_in_flight: connections in use at a time; as many again may wait for their next request.
-        idle_timeout_seconds: unused connections are closed after that long.
-        system_proxies: what `use_system_proxy` means.
-        resolver: makes, on the event loop, what looks names up; it is closed with the transport.
+        guard: checks every address before a socket connects to it. Addresses of proxies are not checked, because the
+            operator chooses proxies. For a URL behind a proxy it checks the host as written; the proxy resolves names,
+            so the proxy has to refuse internal addresses.
+        max_in_flight: connections in use at a time; the same number may be idle.
+        idle_timeout_seconds: after which unused connections are closed.
+        system_proxies: the proxies for `use_system_proxy`.
+        resolver: called on the event loop; makes the resolver, which is closed with the transport.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Transport:
         self._contexts = TlsContexts()
 
     async def start(self) -> None:
-        """Be ready for exchanges on the running event loop."""
+        """Prepare for exchanges on the running event loop."""
         self._loop = asyncio.get_running_loop()
         self._burst = Burst(self._loop)
         self._free = asyncio.Semaphore(self._limit)
@@ -124,10 +124,10 @@ class Transport:
     async def destination(
         self, url: str, *, tls: TlsOptions, proxy: Proxy | None, use_system_proxy: bool, limits: HttpLimits
     ) -> Destination:
-        """Work out where requests to *url* go; once per subscription.
+        """Where requests to *url* go; called once per subscription.
 
         Raises:
-            ConfigurationError: the URL, the TLS options or the proxy can't be used, or the guard refuses the host of a
+            ConfigurationError: the URL, the TLS options or the proxy are invalid, or the guard refuses the host of a
                 URL behind a proxy.
         """
         parsed = parse_url(url)
@@ -152,11 +152,11 @@ class Transport:
         repeatable: bool,
         check: Callable[[], None] | None = None,
     ) -> Answer | Failed:
-        """Send *request* and read the answer; never raises, except when it is cancelled, and what *check* does.
+        """Send *request* and read the answer. Raises nothing except a cancellation and the exceptions of *check*.
 
-        A receiver may close a kept connection at the moment of the next request (RFC 9112 section 9.6). What may be
-        repeated is then sent once more on a new connection, which is no other attempt (RFC 9110 section 9.2.2). For
-        what may not, the connection is looked at right before it is used.
+        A receiver may close an idle connection at the moment of the next request (RFC 9112 section 9.6). A repeatable
+        request is then sent once more on a new connection, which does not count as another attempt (RFC 9110 section
+        9.2.2). For others, the connection is checked right before it is used.
 
         Args:
             destination: from `destination`.
@@ -164,14 +164,14 @@ class Transport:
             keep: how much of the answer's body to keep, at most `MAX_BODY_BYTES`.
             keep_of_success: the same for a 2xx; 0 is faster than anything else.
             repeatable: whether the receiver may get the request twice.
-            check: called when there is a connection; nothing is sent, or nothing once more, if it raises.
+            check: called before each write, when there is a connection; if it raises, nothing is sent.
         """
         may_reuse = _any if repeatable else Wire.is_fit
-        # First: what has to be looked at right before a request is written, the connection and *check*, comes after it.
+        # This wait comes first, because connection and *check* have to be checked right before the request is written.
         await self._burst.begins()
         answer = await self._once(destination, request, keep, keep_of_success, check, may_reuse=may_reuse)
         if isinstance(answer, _Stale) and repeatable:
-            logger.debug("%s; sent once more on a new one", answer.failed.error)
+            logger.debug("%s; sending once more on a new connection", answer.failed.error)
             answer = await self._once(destination, request, keep, keep_of_success, check, may_reuse=_none)
         return answer.failed if isinstance(answer, _Stale) else answer
 
@@ -211,9 +211,9 @@ class Transport:
             else:
                 body, is_drained = await _drain(payload, keep)
             if wire.expired:
-                # aiohttp takes the end of the connection for the end of a body without a length, even if we ended it.
+                # aiohttp takes the end of the connection for the end of a body without a length, whoever ended it.
                 return broken(destination, TimeoutError(), expired=True, answer_begun=True)
-            # An answer to half a request leaves the other half to be written.
+            # If the receiver answered half of the request, the other half is still to be written.
             is_clean = is_drained and not transport.get_write_buffer_size()
         except Exception as error:  # noqa: BLE001 - whatever it was, the request may have arrived
             _log_unexpected(error)
@@ -228,7 +228,7 @@ class Transport:
         return Answer(message.code, message.headers, body)
 
     async def _connection(self, destination: Destination, may_reuse: Callable[[Wire], bool]) -> Wire:
-        """A kept one that *may_reuse* lets pass, else a new one; it is in use until it is given back."""
+        """An idle connection that *may_reuse* accepts, or else a new one; in use until it is given back."""
         if self._free.locked():
             async with asyncio.timeout(destination.connect_timeout_seconds):
                 await self._free.acquire()
@@ -246,7 +246,7 @@ class Transport:
 
     def _kept(self, destination: Destination, may_reuse: Callable[[Wire], bool]) -> Wire | None:
         while (wire := self._idle.take(destination.dial.connection_key)) is not None:
-            # One may be closing, and nobody has been told yet.
+            # It may be closing without having called `connection_lost` yet.
             if wire.is_connected() and may_reuse(wire):
                 return wire
             wire.abort()
@@ -257,7 +257,7 @@ class Transport:
         try:
             return await connector.open(destination.dial, destination.connect_timeout)
         except asyncio.CancelledError:
-            # A connector that is closed cancels its lookups, and with them those who wait for one.
+            # Closing the connector cancels its lookups, and with them the tasks that wait for one.
             if not connector.closed or _is_to_end():
                 raise
             raise ClientConnectionError from None
@@ -272,7 +272,7 @@ class Transport:
         wire.begin()
 
     def _give_back(self, wire: Wire, idle_seconds: float | None) -> None:
-        """*wire* is not in use any more; None: it can't be used again."""
+        """End the use of *wire*. It may be idle for *idle_seconds*; None: it can't be used again."""
         self._in_use.discard(wire)
         self._free.release()
         if idle_seconds is None:
@@ -290,7 +290,7 @@ async def _final_answer(
     interim = 1
     while message.code < _FIRST_FINAL_STATUS:
         if message.code < _FIRST_STATUS:
-            raise HttpProcessingError(message=f"{message.code} is no status")
+            raise HttpProcessingError(message=f"{message.code} is not a status")
         if message.code == _SWITCHING_PROTOCOLS or interim == MAX_INTERIM_ANSWERS:
             wire.force_close()
             break
@@ -300,7 +300,7 @@ async def _final_answer(
 
 
 async def _drain(payload: "StreamReader", keep: int) -> tuple[bytes, bool]:
-    """The first *keep* bytes, and whether the end was reached within the bound."""
+    """The first *keep* bytes, and whether the end was reached within the limit."""
     kept, seen = bytearray(), 0
     while seen <= MAX_BODY_BYTES:
         chunk = await payload.readany()
@@ -312,19 +312,19 @@ async def _drain(payload: "StreamReader", keep: int) -> tuple[bytes, bool]:
 
 
 def _announces_body(message: "RawResponseMessage") -> bool:
-    """Whether a body seems to follow where the head ends the answer (RFC 9112 section 6.3)."""
+    """Whether the head announces a body although this status has none (RFC 9112 section 6.3)."""
     headers = message.headers
     return "Transfer-Encoding" in headers or headers.get("Content-Length", "0") != "0"
 
 
 def _is_to_end() -> bool:
-    """Whether it is the running task that was cancelled, and not what it waits for."""
+    """Whether the running task itself was cancelled, and not something that it awaits."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
 def _log_unexpected(error: Exception) -> None:
-    """What is no trouble of the network is a fault of ours or of aiohttp: its place should be found."""
+    """Log errors that are not network errors with a traceback: they are bugs, here or in aiohttp."""
     if not isinstance(error, OSError | ClientError | HttpProcessingError | EofStream | UnicodeError):
         logger.error("an exchange failed in an unexpected way", exc_info=error)
 

@@ -1,13 +1,13 @@
 """How long to wait between two commits, so that a crash repeats few events and commits cost little.
 
-A commit costs about 0.4 ms of CPU, however many events it covers. At 1,000 events a second this pace takes 0.8 % of a
-core, and 3 % at most.
+A commit costs about 0.4 ms of CPU, no matter how many events it covers. At 1,000 events a second this pace takes 0.8 %
+of a core, and 3 % at most.
 """
 
 from typing import Final
 
 EVENTS: Final = 50
-"""How many events a commit should cover: they are repeated after a crash, beside those that are in flight."""
+"""How many events a commit should cover: a crash repeats this many, and the events in flight."""
 LONGEST_SECONDS: Final = 0.1
 SHORTEST_SECONDS: Final = 0.01
 RETRY_SECONDS: Final = 1.0
@@ -17,8 +17,8 @@ def pause_after(advanced: int | None, pause: float) -> float:
     """Seconds until the next commit.
 
     Args:
-        advanced: how many offsets the last commit has covered; None if it was not confirmed.
-        pause: how long was waited before it.
+        advanced: how many offsets the last commit covered; None if it was not confirmed.
+        pause: the seconds before the last commit.
     """
     if advanced is None:
         return RETRY_SECONDS

@@ -1,19 +1,19 @@
-"""How we sit on Faust: what its consumer does otherwise here (docs/design.md, On top of Faust).
+"""The integration with Faust: how its consumer is changed (docs/design.md, On top of Faust).
 
 Faust's tracking of acknowledgements is not used for the source topic; the windows decide what may be committed.
 
     getmany                one message for all records of the source topic that a fetch returns
     _drain_messages        the loop from fetch to stream, without tasks
-    _keep_committing       the windows' prefixes; Faust commits whatever else it tracks
+    _keep_committing       commits the windows' first unsettled offsets; Faust commits its other topics
     on_partitions_revoked  drain, rows, commit, close; then Faust's part
 
-Faust makes its consumer itself, by private methods that are overridden here: transport, consumer, thread
-(consumer_thread.py) and rebalance listener. Where one of them is not called, Faust's own takes its place in silence:
-PATCHES says what would follow. The private names that are only read raise an error where they are gone:
+Faust creates its consumer itself, with private methods that are overridden here: transport, consumer, thread
+(consumer_thread.py) and rebalance listener. If one of them were not called, Faust would silently use its own class;
+PATCHES says what would happen then. If a private name that is only read were missing, an error would be raised:
 
-    _wait_next_records, _to_message            what `getmany` is made of
-    _active_partitions, _buffered_partitions   one partition is paused and the others go on
-    Producer._producer                         the tables' producer has to learn of new partitions
+    _wait_next_records, _to_message            used by `getmany`
+    _active_partitions, _buffered_partitions   pausing one partition while the others continue
+    Producer._producer                         tells the tables' producer of new partitions
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from mode import ServiceT
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.patches import Patch, looks_up
 from pipeline.runtime.commit_pace import LONGEST_SECONDS, pause_after
-from pipeline.runtime.consumer_thread import DeliveryConsumerThread, DeliveryRebalanceListener, Seat
+from pipeline.runtime.consumer_thread import DeliveryConsumerThread, DeliveryRebalanceListener, Parts
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ LAST_COMMIT_SECONDS = 10.0
 
 
 class DeliveryConsumer(driver.Consumer):
-    """Faust's consumer with what is listed above."""
+    """Faust's consumer with the changes listed above."""
 
     RebalanceListener: ClassVar[type[driver.ConsumerRebalanceListener]] = DeliveryRebalanceListener
     app: "DeliveryApp"
@@ -60,7 +60,7 @@ class DeliveryConsumer(driver.Consumer):
         self._flowing = asyncio.Event()
         self._opening: asyncio.Task[None] | None = None
         self._fetched = 0
-        self._handed_out: dict[int, int] = {}
+        self._next_offsets: dict[int, int] = {}
         self._seeking: dict[int, asyncio.Task[None]] = {}
         self._dispatcher.flow = self
 
@@ -72,21 +72,21 @@ class DeliveryConsumer(driver.Consumer):
         return cast("DeliveryConsumerThread", self._thread)
 
     @property
-    def _seat(self) -> Seat:
-        return self.app.seat
+    def _parts(self) -> Parts:
+        return self.app.parts
 
     @property
     def _dispatcher(self) -> Dispatcher:
-        return self._seat.dispatcher
+        return self._parts.dispatcher
 
     def _source_partitions(self, tps: set[TP]) -> set[int]:
         topic = self._dispatcher.topic
         return {tp.partition for tp in tps if tp.topic == topic}
 
-    # --------------------------------------------------------------- records come
+    # --------------------------------------------------------------- fetching
 
     async def _drain_messages(self, fetcher: ServiceT) -> None:
-        """Faust's loop from fetch to stream, which would make four tasks for each message."""
+        """Pass fetched messages to the stream, like Faust's loop, which would create four tasks for each message."""
         try:
             while not (self.should_stop or fetcher.should_stop):
                 async for _, message in self.getmany(FETCH_SECONDS):
@@ -99,7 +99,7 @@ class DeliveryConsumer(driver.Consumer):
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - Faust's own signature
         """Fetch; see `faust.transport.consumer.Consumer.getmany`, whose checks are kept.
 
-        What a fetch returns of the source topic is one message, whose value is the batches by partition number.
+        All records of the source topic in a fetch are one message, whose value is the batches by partition number.
         """
         generation, records, active = await self._fetch(timeout)
         topic = self._dispatcher.topic
@@ -110,14 +110,14 @@ class DeliveryConsumer(driver.Consumer):
         for tp, batch in records.items():
             if tp.topic == topic and batch and self._is_wanted(tp, active):
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-                self._handed_out[tp.partition] = batch[-1].offset + 1
+                self._next_offsets[tp.partition] = batch[-1].offset + 1
                 batches[tp.partition] = batch
                 message = message or self._to_message(tp, batch[-1])
         if message is not None:
             # Raw codecs pass the value on unchanged, so the agent gets the batches (agents/deliver.py).
             message.key, message.value, message.headers = None, cast("bytes", batches), None
             yield message.tp, message
-            # Only now: Faust may cancel the yield, and dispatching a batch twice does no harm.
+            # Only now, because Faust may cancel the yield, and dispatching a batch twice does no harm.
             for number in batches:
                 self._delivery_thread.claim(TP(topic, number))
         others = {tp: batch for tp, batch in records.items() if tp.topic != topic}
@@ -134,12 +134,12 @@ class DeliveryConsumer(driver.Consumer):
         """Records by partition, with the generation of the fetch and the partitions asked for."""
         await self._before_fetch()
         if not self.flow_active:
-            # Faust waits as well, in the fetch; but only then is it known which generation the fetch is for.
+            # Faust waits in the fetch too, but here the wait has to come before the generation is read.
             await self.wait(cast("Any", self.can_resume_flow))
         generation = self.app.consumer_generation_id
         found, active = await self._wait_next_records(PAUSED_POLL_SECONDS if self._paused_sources else timeout)
         records = found or {}
-        # Of this fetch, also if nothing comes of it: in another generation partitions begin elsewhere.
+        # Taken even if this fetch is discarded: in another generation, partitions begin at other offsets.
         out_of_range = self._delivery_thread.take_out_of_range()
         self._fetched = sum(map(len, records.values()))
         if self.should_stop:
@@ -148,27 +148,27 @@ class DeliveryConsumer(driver.Consumer):
             return generation, {}, active
         for number, offset in out_of_range.items():
             if number not in self._seeking:
-                self._seeking[number] = asyncio.create_task(self._go_on(number, offset, generation))
-        self._pass_over_what_is_no_event(records)
+                self._seeking[number] = asyncio.create_task(self._recover(number, offset, generation))
+        self._pass_over_gaps(records)
         return generation, records, active
 
-    def _pass_over_what_is_no_event(self, records: Mapping[TP, Sequence[Any]]) -> None:
-        """Advance partitions past markers and aborted or compacted records, which bring no event: no lag is shown."""
+    def _pass_over_gaps(self, records: Mapping[TP, Sequence[Any]]) -> None:
+        """Advance partitions past markers and aborted or compacted records, which would otherwise show as lag."""
         topic = self._dispatcher.topic
         for number, position in self._delivery_thread.positions(topic).items():
             if TP(topic, number) not in records:
-                self._dispatcher.pass_over(number, self._handed_out.get(number), position)
+                self._dispatcher.pass_over(number, self._next_offsets.get(number), position)
 
-    async def _go_on(self, number: int, offset: int, generation: int) -> None:
+    async def _recover(self, number: int, offset: int, generation: int) -> None:
         """Find the offset at which to continue after a fetch from *offset* was out of range."""
         try:
-            goes_on_at = await self._seat.log_check.find_offset(number, offset)
+            goes_on_at = await self._parts.log_check.find_offset(number, offset)
             if generation != self.app.consumer_generation_id:
                 return
             if goes_on_at is None:
-                self.rejoin()  # then everything is compared again
+                self.rejoin()  # after that, all offsets are compared with the log again
             else:
-                self._handed_out[number] = goes_on_at
+                self._next_offsets[number] = goes_on_at
                 await self.seek_wait({TP(self._dispatcher.topic, number): goes_on_at})
                 self._dispatcher.pass_over(number, offset, goes_on_at)
         except Exception as error:  # noqa: BLE001 - the assignment may be gone by now; otherwise the next fetch retries
@@ -222,30 +222,30 @@ class DeliveryConsumer(driver.Consumer):
         """See `membership.GroupMember`."""
         self._delivery_thread.rejoin()
 
-    # --------------------------------------------------------------- offsets go
+    # --------------------------------------------------------------- committing
 
     @faust.Service.task
     async def _keep_committing(self) -> None:
         pause = LONGEST_SECONDS
         while not self.should_stop:
             await asyncio.sleep(pause)
-            advanced = await self.commit_prefixes(self._seat.log_check.trusted(self._dispatcher.prefixes()))
+            advanced = await self.commit_prefixes(self._parts.log_check.trusted(self._dispatcher.prefixes()))
             pause = pause_after(advanced, pause)
 
     async def commit_prefixes(self, prefixes: Mapping[int, int]) -> int | None:
-        """Commit offsets of partitions that this worker still owns; by how many they advance, None if not confirmed."""
+        """Commit offsets of partitions that this worker still owns; returns their advance, None if not confirmed."""
         if not prefixes:
-            return 0  # without waiting for a commit under way, which never ends at a stop without a broker
+            return 0  # don't wait for a commit under way: at a stop without a broker it never ends
         async with self._prefix_lock:
-            ours = self._source_partitions(self.assignment()).intersection(prefixes)
-            offsets = {TP(self._dispatcher.topic, number): prefixes[number] for number in ours}
+            owned = self._source_partitions(self.assignment()).intersection(prefixes)
+            offsets = {TP(self._dispatcher.topic, number): prefixes[number] for number in owned}
             if not (offsets and await self._delivery_thread.commit_noted(offsets)):
                 return None
             self.app.tables.on_commit(offsets)
             self.app.monitor.on_tp_commit(offsets)
             return self._dispatcher.committed({tp.partition: offset for tp, offset in offsets.items()})
 
-    # --------------------------------------------------------------- partitions come and go
+    # --------------------------------------------------------------- rebalancing
 
     async def open_partitions(self) -> None:
         """After an assignment and the recovery of tables: open the assigned partitions, each at its position."""
@@ -255,8 +255,8 @@ class DeliveryConsumer(driver.Consumer):
         finally:
             opening.cancel()
         if opening.cancelled():
-            # The partitions have been given back already. Faust would let events of the old assignment flow; it cancels
-            # this wait at the next assignment, or at its own end.
+            # The partitions have already been given back. If this returned, Faust would resume the stream for the old
+            # assignment. It cancels this wait at the next assignment, or when it stops.
             await asyncio.Event().wait()
         opening.result()
 
@@ -268,10 +268,10 @@ class DeliveryConsumer(driver.Consumer):
             return
         # The committed offset, not the consumer's position, which may be past fetched and skipped events.
         committed = await self._delivery_thread.committed(topic, sorted(numbers))
-        positions, logs = await self._seat.log_check.begin(committed)
+        positions, logs = await self._parts.log_check.begin(committed)
         await self.seek_wait({TP(topic, number): position for number, position in positions.items()})
         await self.app.expect_rows(max(numbers) + 1)
-        self._handed_out = dict(positions)
+        self._next_offsets = dict(positions)
         await self._dispatcher.open(positions, logs)
         # Even if no offset has moved: from now on, the group shows all of its partitions.
         await self.commit_prefixes(self._dispatcher.prefixes())
@@ -294,10 +294,10 @@ class DeliveryConsumer(driver.Consumer):
             await asyncio.wait([self._opening])
         for seeking in self._seeking.values():
             seeking.cancel()
-        prefixes = await self._dispatcher.drain(numbers, self._seat.drain_seconds)
+        prefixes = await self._dispatcher.drain(numbers, self._parts.drain_seconds)
         try:
             async with asyncio.timeout(LAST_COMMIT_SECONDS):
-                await self.commit_prefixes(await self._seat.log_check.committable(prefixes))
+                await self.commit_prefixes(await self._parts.log_check.committable(prefixes))
             if prefixes:
                 logger.info("gave back partitions %s: drained and committed", sorted(prefixes))
         except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
@@ -314,25 +314,26 @@ class DeliveryTransport(driver.Transport):
 class DeliveryApp(faust.App):
     """A Faust application whose source topic is read by `DeliveryConsumer`.
 
-    Its tables are needed to build what its consumer needs. So it is made first, and takes its seat before it starts.
+    The parts that its consumer needs are built from its tables. So the application is created first, and gets the parts
+    before it starts.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._seat: Seat | None = None
+        self._parts: Parts | None = None
 
-    def take(self, seat: Seat) -> None:
-        """Deliver by these parts: once, before the start."""
-        if self._seat is not None:
-            raise RuntimeError("the application has its seat already")
-        self._seat = seat
+    def use(self, parts: Parts) -> None:
+        """Set the parts, once and before the start."""
+        if self._parts is not None:
+            raise RuntimeError("use() was called twice")
+        self._parts = parts
 
     @property
-    def seat(self) -> Seat:
-        """What its consumer needs of the pipeline."""
-        if self._seat is None:
-            raise RuntimeError("the application has no seat yet")
-        return self._seat
+    def parts(self) -> Parts:
+        """The parts of the pipeline that its consumer needs."""
+        if self._parts is None:
+            raise RuntimeError("use() has not been called yet")
+        return self._parts
 
     def _new_transport(self) -> DeliveryTransport:
         return DeliveryTransport(self.conf.broker_consumer, self)
@@ -345,13 +346,13 @@ class DeliveryApp(faust.App):
     async def learn_partitions(self, count: int) -> None:
         """See `expansion.TopicClients`."""
         if self._consumer is not None:
-            topics = [self.seat.dispatcher.topic, *self.tables.changelog_topics]
+            topics = [self.parts.dispatcher.topic, *self.tables.changelog_topics]
             await self.delivery_consumer.learn_partitions(topics, count)
 
     def learn_topic_id(self, topic_id: str | None) -> None:
         """See `expansion.TopicClients`."""
         # Without a partition there is nothing to open again: this worker would rejoin at every check.
-        if self._consumer is not None and self.seat.dispatcher.assigned and self.seat.log_check.is_another(topic_id):
+        if self._consumer is not None and self.parts.dispatcher.assigned and self.parts.log_check.is_another(topic_id):
             self.delivery_consumer.rejoin()
 
     @property
@@ -365,29 +366,29 @@ class DeliveryApp(faust.App):
             self.delivery_consumer.rejoin()
 
     async def expect_rows(self, count: int) -> None:
-        """Tell the producer of the tables the number of partitions: it refuses rows of an unknown partition."""
+        """Tell the tables' producer the number of partitions, because it refuses rows of an unknown partition."""
         producer = cast("driver.Producer", self.producer)._producer  # noqa: SLF001 - Faust has no public access to it
         if producer is not None:
             found = map(producer.client.cluster.partitions_for_topic, self.tables.changelog_topics)
-            # It looks up a topic when it first writes to it.
+            # A topic that is still unknown is looked up at the first write.
             if any(known and len(known) < count for known in found):
                 await producer.client.force_metadata_update()
 
     async def on_stop(self) -> None:
-        """On SIGTERM: all deliveries come to rest while the producers still run, then Faust stops."""
+        """On SIGTERM, drain and close all partitions while the producers still run; then stop Faust."""
         try:
             if self._consumer is not None:
                 self._consumer.stop_flow()
                 self.flow_control.suspend()
-                await self.delivery_consumer.give_back(set(self.seat.dispatcher.assigned))
+                await self.delivery_consumer.give_back(set(self.parts.dispatcher.assigned))
         finally:
-            await self.seat.log_check.close()
-            # Even after an error: without its own part Faust would wait indefinitely.
+            await self.parts.log_check.close()
+            # Even after an error, because otherwise Faust would wait indefinitely.
             await super().on_stop()
 
 
 _THREAD: Final = "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread."
-_TAKEN_IN: Final = "Faust takes events in and commits them by its own rules"
+_TAKEN_IN: Final = "Faust handles and commits events by its own rules"
 
 PATCHES: Final = tuple(
     Patch("faust-streaming", name, without, looks_up(function, name.partition(".")[2]))
@@ -399,7 +400,7 @@ PATCHES: Final = tuple(
             "faust.transport.consumer:ThreadDelegateConsumer.__init__",
             "no lease is renewed and nothing is delivered",
         ),
-        ("Consumer.RebalanceListener", f"{_THREAD}__post_init__", "events from before a rebalance pass for current"),
+        ("Consumer.RebalanceListener", f"{_THREAD}__post_init__", "events from before a rebalance count as current"),
         (
             "AIOKafkaConsumerThread._create_worker_consumer",
             f"{_THREAD}_create_consumer",
@@ -413,7 +414,7 @@ PATCHES: Final = tuple(
         (
             "PartitionAssignor._perform_assignment",
             "faust.assignor:PartitionAssignor._assign",
-            "tokens and events of a partition get to different workers while topics grow",
+            "tokens and events of a partition are assigned to different workers while topics are expanded",
         ),
     )
 )

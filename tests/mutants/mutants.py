@@ -275,7 +275,7 @@ MUTANTS: Final = (
     Mutant(
         "the last commit is not held against the log",
         "pipeline/runtime/consumer.py",
-        was="await self.commit_prefixes(await self._seat.log_check.committable(prefixes))",
+        was="await self.commit_prefixes(await self._parts.log_check.committable(prefixes))",
         becomes="await self.commit_prefixes(prefixes)",
         tests=(f"{LOG_BREAKS}test_the_last_commit_of_a_worker_is_not_of_a_former_topic_also_without_ids",),
     ),

@@ -55,7 +55,7 @@ class Sending:
 
 
 def sending(app: DeliveryApp) -> Sending:
-    authorized = cast("Authorized", app.seat.dispatcher.deliver.send)
+    authorized = cast("Authorized", app.parts.dispatcher.deliver.send)
     permitted = cast("Permitted", authorized.callback)
     return Sending(authorized, cast("Callback", permitted._receiver)._transport)
 
@@ -73,7 +73,7 @@ def test_nothing_is_written_to_a_receiver_without_the_lease(app: DeliveryApp) ->
                 with pytest.raises(LeaseEndedError):
                     await found.authorized(subscription, event, 1)
                 assert receiver.requests == []
-                app.seat.lease.renew(app.seat.lease.now())
+                app.parts.lease.renew(app.parts.lease.now())
                 assert await found.authorized(subscription, event, 1) == Delivered(200)
         finally:
             await found.transport.close()
@@ -84,20 +84,20 @@ def test_nothing_is_written_to_a_receiver_without_the_lease(app: DeliveryApp) ->
 @pytest.mark.parametrize("seconds", [3.0, 6.0, 40.0])
 def test_the_lease_ends_before_the_session_does(settings: Settings, seconds: float) -> None:
     app = create_app(settings.model_copy(update={"session_seconds": seconds}), DEFINITION)
-    now = app.seat.lease.now()
+    now = app.parts.lease.now()
     assert app.conf.broker_session_timeout == seconds
-    app.seat.lease.renew(now - seconds)
-    assert not app.seat.lease.is_held
-    app.seat.lease.renew(now - 1.9 * app.conf.broker_heartbeat_interval)
-    assert app.seat.lease.is_held, "one heartbeat may be late"
+    app.parts.lease.renew(now - seconds)
+    assert not app.parts.lease.is_held
+    app.parts.lease.renew(now - 1.9 * app.conf.broker_heartbeat_interval)
+    assert app.parts.lease.is_held, "one heartbeat may be late"
 
 
 def test_everything_that_sends_goes_by_the_lease_that_heartbeats_renew(app: DeliveryApp) -> None:
-    assert app.seat.dispatcher.deliver.lease is app.seat.lease
+    assert app.parts.dispatcher.deliver.lease is app.parts.lease
 
 
 def test_a_partition_that_is_closed_takes_its_tokens_with_it(app: DeliveryApp) -> None:
-    assert app.seat.dispatcher._on_closed == sending(app).authorized.tokens.release
+    assert app.parts.dispatcher._on_closed == sending(app).authorized.tokens.release
 
 
 def test_what_a_group_sees_last_grows_last(app: DeliveryApp, settings: Settings) -> None:

@@ -143,7 +143,7 @@ def test_transactions_that_begin_as_aiokafka_begins_them_are_seen(
 
 def test_connections_without_a_bound_are_seen(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Wire, "_payload", property(lambda _: None, lambda *_: None), raising=False)
-    assert "ResponseHandler._payload has no effect, so the size of an answer is not bounded" in refusal(settings)
+    assert "ResponseHandler._payload has no effect, so the size of an answer has no limit" in refusal(settings)
 
 
 def test_connections_of_aiohttps_own_are_seen(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def consumer_of(group: Group) -> Any:
     nothing = SimpleNamespace(on_commit=lambda _: None, on_tp_commit=lambda _: None)
     check = SimpleNamespace(trusted=lambda prefixes: prefixes)
     consumer.app = SimpleNamespace(
-        seat=SimpleNamespace(dispatcher=group, log_check=check), tables=nothing, monitor=nothing
+        parts=SimpleNamespace(dispatcher=group, log_check=check), tables=nothing, monitor=nothing
     )
     consumer.assignment = lambda: ALL
     return consumer

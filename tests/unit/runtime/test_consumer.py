@@ -16,7 +16,7 @@ from pipeline.core.lease import Lease
 from pipeline.core.model import Event
 from pipeline.runtime import consumer_thread
 from pipeline.runtime.consumer import DeliveryApp
-from pipeline.runtime.consumer_thread import Seat
+from pipeline.runtime.consumer_thread import Parts
 from pipeline.runtime.log_check import LogCheck
 from pipeline.runtime.retrying_consumer import RetryingConsumerThread
 
@@ -41,7 +41,7 @@ def app(tmp_path: Path) -> DeliveryApp:
     """Nothing of it is started."""
     made = DeliveryApp("intake", broker="kafka://127.0.0.1:1", store="memory://", datadir=tmp_path)
     check = cast("LogCheck", SimpleNamespace(is_another=lambda topic_id: topic_id == "new"))
-    made.take(Seat(cast("Dispatcher", Handing()), check, Lease(15.0), "read_committed", drain_seconds=1.0))
+    made.use(Parts(cast("Dispatcher", Handing()), check, Lease(15.0), "read_committed", drain_seconds=1.0))
     return made
 
 
@@ -147,7 +147,7 @@ async def test_only_who_has_partitions_joins_again_because_the_topic_is_another(
     app: DeliveryApp, consumer: Any, assigned: frozenset[int], rejoins: int
 ) -> None:
     """Nothing is compared where there is no partition: such a worker would join again and again."""
-    app.seat.dispatcher.assigned = assigned
+    app.parts.dispatcher.assigned = assigned
     joined: list[object] = []
     consumer.rejoin = lambda: joined.append(consumer)
     app.learn_topic_id("old")
@@ -180,4 +180,4 @@ async def test_a_batch_of_an_earlier_generation_is_not_handed_over(app: Delivery
     app.consumer_generation_id = 3
     async for _ in agent.fun(Fetches(fetch_of(2, 0), fetch_of(3, 1, 2))):
         pass
-    assert cast("Handing", app.seat.dispatcher).handed == [(1, ()), (2, ())]
+    assert cast("Handing", app.parts.dispatcher).handed == [(1, ()), (2, ())]

@@ -267,7 +267,7 @@ async def test_all_partitions_are_read_from_where_they_are_opened_also_from_a_co
     consumer = cast("Any", object.__new__(DeliveryConsumer))
     consumer.app = SimpleNamespace(
         expect_rows=lambda count: note("rows", count),
-        seat=SimpleNamespace(
+        parts=SimpleNamespace(
             log_check=check_of(brokers)[0],
             dispatcher=SimpleNamespace(
                 topic="events", open=lambda places, _logs: note("open", places), prefixes=lambda: {2: 7}
