@@ -84,3 +84,9 @@ def test_progress_is_for_terminals_and_long_work(
         for _ in range(total):
             step(1)
     assert ("checking" in stderr.getvalue(), "100%" in stderr.getvalue()) == (is_shown, is_shown)
+
+
+def test_a_table_is_as_wide_as_its_cells_and_shows_controls() -> None:
+    assert as_table(["ID", "ERROR"], [["a", None], ["long", "\x1b[2J\n"]]) == (
+        "ID    ERROR\na     -\nlong  \\x1b[2J\\n"
+    )

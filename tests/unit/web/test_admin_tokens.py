@@ -27,7 +27,6 @@ from pipeline.web.key_ring import MAX_AGE_SECONDS, PAUSE_SECONDS, KeyRing
 from pipeline.web.key_source import reader
 from tests.support.issuer import KeyServer, SigningKey, key_set, publishing
 from tests.support.name_server import name_server
-from tests.support.program import Webhooks, application
 from tests.support.tokens import ManualClock
 
 APP = "orders"
@@ -366,17 +365,6 @@ async def test_a_file_that_has_changed_is_read_again(tmp_path: Path, clock: Manu
     clock.time += PAUSE_SECONDS
 
     assert await reason(tokens, OTHER.token()) is None
-
-
-async def test_a_program_whose_file_of_keys_is_missing_ends_with_a_sentence(tmp_path: Path) -> None:
-    webhooks = application(tmp_path, "keys", "127.0.0.1:1", source="events")
-
-    ended = await Webhooks({**webhooks.environment, "WEBHOOKS_ADMIN_JWKS": "/nowhere/jwks.json"}).run("agents")
-
-    assert ended.code == 1
-    assert ended.err.splitlines()[-1] == (
-        "Error: WEBHOOKS_ADMIN_JWKS: /nowhere/jwks.json can't be read: No such file or directory"
-    )
 
 
 # -- the web view --------------------------------------------------------------------------------------------------

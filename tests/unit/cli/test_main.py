@@ -1,0 +1,18 @@
+"""How our commands and those of Faust become one program."""
+
+import faust
+
+from pipeline.cli.main import OWN, whole_group
+from pipeline.kafka.topics import tokens_topic
+from pipeline.runtime.token_table import add_token_table
+
+
+def test_our_commands_win_over_those_of_faust() -> None:
+    commands = whole_group().commands
+
+    assert all(commands[name].callback.__module__.startswith("pipeline.cli") for name in OWN if commands[name].callback)
+
+
+def test_the_topic_of_the_tokens_is_the_one_that_faust_writes() -> None:
+    table = add_token_table(faust.App("orders"))
+    assert tokens_topic("orders") == table.changelog_topic.get_topic_name()
