@@ -1,3 +1,3 @@
-"""For every test of the tree: the rules of hygiene.py and the name maker."""
+"""For every test of the tree: the rules of hygiene.py, the name maker, and which process runs it."""
 
-pytest_plugins = ("tests.support.hygiene",)
+pytest_plugins = ("tests.support.hygiene", "tests.support.processes")

@@ -60,9 +60,12 @@ def _unloaded(package: str) -> ModuleType:
     return module_from_spec(spec)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def _no_blocking_calls() -> Iterator[None]:
-    """A call that blocks inside a running event loop, with code of ours on the stack, raises BlockingError."""
+    """A call that blocks inside a running event loop, with code of ours on the stack, raises BlockingError.
+
+    Set up once: sixty functions are replaced, which takes longer than most tests.
+    """
     with blockbuster_ctx(scanned_modules=[_unloaded(name) for name in GUARDED]):
         yield
 
