@@ -1,6 +1,8 @@
 # make dev      a worker, a broker and a receiver on this machine: events arrive in the terminal
 # make test     the tests, one process for each core (JOBS=0: in one); tests that need a real Kafka use WEBHOOKS_TEST_KAFKA or
 #               Docker, and are skipped without either
+# make wheel    build wheel and sdist into dist/, and test the core and the commands on the installed wheel
+# make release  the same, if CHANGELOG.md begins with the version
 # make check    formatting, lint, types
 # make format   fix formatting and lint, as far as that works automatically
 # make mutants  plant faults in the source, each of which a test must find; ARGS picks (tests/mutants/__main__.py)
@@ -20,13 +22,24 @@ RUNTIME := $(VENV)/.runtime-installed
 TOOLS := $(VENV)/.tools-installed
 UV := uv==0.13.9
 
-.PHONY: dev test check format mutants bench faults soak lock clean
+.PHONY: dev test wheel release check format mutants bench faults soak lock clean
 
 dev: $(RUNTIME)
 	$(BIN)/webhooks dev $(ARGS)
 
 test: $(TOOLS)
 	$(BIN)/pytest --numprocesses $(JOBS) $(ARGS)
+
+wheel:
+	PYTHON=$(PYTHON) .ci/wheel
+
+release:
+	@version=$$(sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml); \
+	section=$$(sed -n 's/^## \[\(.*\)\].*/\1/p' CHANGELOG.md | head -n 1); \
+	[ "$$version" = "$$section" ] || { \
+	  echo "CHANGELOG.md begins with [$$section] and pyproject.toml says version $$version: they have to be the same"; \
+	  exit 1; }
+	@$(MAKE) wheel
 
 check: $(TOOLS)
 	$(BIN)/ruff format --check
