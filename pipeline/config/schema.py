@@ -35,7 +35,7 @@ class StrictModel(BaseModel):
         marked_secret: the names of the fields that are marked as secret.
         marked_url: the names of the fields that hold a URL.
         parts: the models of the fields that hold objects, by the names of the fields in documents.
-        holding: the names of the fields that hold objects, here.
+        holding: the names of these fields in this class.
     """
 
     model_config = ConfigDict(

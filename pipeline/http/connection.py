@@ -129,7 +129,7 @@ class Wire(ResponseHandler):
         """Prepare for the answer to the next request."""
         self._received_bytes = 0
         self._payload = None
-        # A new parser, for the last one may have begun with what came after its answer, and would go on with that.
+        # A new parser, because the last one may have started to parse bytes after its answer.
         self._parse_from_here()
 
     def park(self, seconds: float) -> None:

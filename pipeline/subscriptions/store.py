@@ -31,9 +31,9 @@ logger = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_MS: Final = 10_000
 TOGETHER: Final = 500
-"""So many subscriptions are written at a time: one alone waits for a broker, and for what it wrote to be read again."""
+"""The number of concurrent writes: each one waits for a broker, and then until the written record is read again."""
 BATCH_BYTES: Final = 256 * 1024
-"""Of one request to the broker; a subscription takes a kilobyte, or several with its keys."""
+"""The size of a request to the broker. A subscription takes a kilobyte, or several with its keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +143,8 @@ class SubscriptionStore:
     async def apply_all(self, documents: Iterable[object]) -> AsyncIterator[Change]:
         """Apply subscriptions in their order, as `apply` does, with up to `TOGETHER` writes under way.
 
-        Yields each change once the broker has confirmed it. If one fails, later ones of those under way may have been
-        written all the same. Raises the errors of `apply`.
+        Yields each change once the broker has confirmed it. If a write fails, later ones that are under way may still
+        succeed. Raises the errors of `apply`.
         """
         for batch in _batches(map(parse_subscription, documents)):
             async with self._turn:
@@ -177,12 +177,12 @@ class SubscriptionStore:
         return carry_out
 
     async def check(self, document: object) -> None:
-        """Check whether `apply` would accept a subscription, without writing it; by what has been read so far.
+        """Check whether `apply` would accept a subscription, compared with the records read so far, without writing it.
 
         Raises:
             ConfigurationError: it can't be used; one sentence per mistake.
         """
-        await asyncio.sleep(0)  # the one wait for most of them: whoever checks many must let others go on
+        await asyncio.sleep(0)  # most checks have no other await, and a caller may check many
         await self._checked(parse_subscription(document))
 
     async def _checked(self, wanted: WireSubscription) -> tuple[WireSubscription, WireSubscription | None, str | None]:
