@@ -21,11 +21,11 @@ def test_events_that_arrive_once_and_in_turn_are_in_order() -> None:
     assert order([*taken(0, 1, 2), *taken(1, 1), *taken(0, 3)]) == Order(4, repeated=0, out_of_order=0)
 
 
-def test_an_event_that_was_overtaken_is_out_of_order_as_is_the_one_that_overtook_it() -> None:
+def test_overtaken_and_overtaking_events_are_out_of_order() -> None:
     assert order(taken(0, 1, 3, 2)) == Order(3, repeated=0, out_of_order=2)
 
 
-def test_an_event_that_comes_again_is_repeated_and_not_out_of_order() -> None:
+def test_a_repeated_event_is_not_out_of_order() -> None:
     assert order(taken(0, 1, 2, 1, 2, 3)) == Order(3, repeated=2, out_of_order=0)
 
 
@@ -40,7 +40,7 @@ def test_a_percentile_is_a_value_that_was_seen(share: float, expected: float) ->
     assert percentile(range(1, 101), share) == expected
 
 
-def test_latencies_run_from_production_to_arrival_in_growing_order() -> None:
+def test_latencies_run_from_production_to_arrival_sorted() -> None:
     arrivals = [Arrival(0, 1, 200, 10.0, 13.0), Arrival(0, 2, 200, 11.0, 12.0)]
 
     assert latencies(arrivals) == [1.0, 3.0]
@@ -63,7 +63,7 @@ def test_a_body_has_the_size_that_was_asked_for() -> None:
     assert event.split()[:2] == [b"99", b"1000000"]
 
 
-def test_the_commit_lag_is_the_age_of_the_oldest_event_that_is_not_committed() -> None:
+def test_commit_lag_is_the_age_of_the_oldest_uncommitted_event() -> None:
     lag = CommitLag()
     # Event 0 is seen at 1 s and committed between 3 s and 4 s; event 1 is seen at 3 s and never committed.
     lag.looks += [Look(1.0, 0, 1), Look(2.0, 0, 1), Look(3.0, 0, 2), Look(4.0, 1, 2), Look(4.5, 1, 2)]

@@ -50,7 +50,7 @@ def test_an_event_that_nobody_saw_is_lost_and_named() -> None:
     assert Promise().broken({Qos.AT_LEAST_ONCE: made}) == ["at-least-once: 1 lost, allowed 0: t-0-1"]
 
 
-def test_an_event_that_was_only_refused_is_lost_at_at_least_once_and_given_up_at_at_most_once() -> None:
+def test_a_refused_event_is_lost_or_given_up_by_its_level() -> None:
     found = events(1)
     calls = [call(found[0], 1, status=503)]
     assert verdict(Qos.AT_LEAST_ONCE, found, calls).lost == 1
@@ -61,7 +61,7 @@ def test_an_event_that_was_only_refused_is_lost_at_at_least_once_and_given_up_at
     assert Promise().broken({Qos.AT_MOST_ONCE: made}) == ["at-most-once: 1 given up, allowed 0: t-0-0"]
 
 
-def test_at_most_once_may_lose_as_many_unseen_events_as_were_claimed_and_no_more() -> None:
+def test_at_most_once_may_lose_only_as_many_as_were_claimed() -> None:
     found = events(3)
     made = verdict(Qos.AT_MOST_ONCE, found, [call(found[0], 1)])
     assert made.lost == 2
@@ -70,7 +70,7 @@ def test_at_most_once_may_lose_as_many_unseen_events_as_were_claimed_and_no_more
     assert Promise(refused=True).broken({Qos.AT_MOST_ONCE: made}) != []
 
 
-def test_what_at_most_once_may_lose_or_send_late_counts_for_each_subscription() -> None:
+def test_at_most_once_losses_are_counted_per_subscription() -> None:
     mixed = [*events(3), *(replace(event, key=f"u{event.key}") for event in events(3, subscription="r"))]
     first_s, _, last_s, first_r, _, last_r = mixed
     two_late = [call(event, at) for at, event in enumerate([last_s, first_s, last_r, first_r])]
@@ -91,7 +91,7 @@ def test_auto_loses_nothing_unless_something_was_interrupted() -> None:
 
 
 @pytest.mark.parametrize("level", list(Qos))
-def test_a_body_that_is_not_the_events_or_that_went_to_another_subscription_is_an_alteration(level: Qos) -> None:
+def test_a_wrong_body_or_subscription_is_an_alteration(level: Qos) -> None:
     found = events(3)
     right, cut, astray = (call(event, 1) for event in found)
     calls = [right, replace(cut, checksum=7), replace(astray, subscription="r")]
@@ -121,7 +121,7 @@ def test_what_is_dead_lettered_twice_has_ended_more_than_once(level: Qos) -> Non
 
 
 @pytest.mark.parametrize("level", list(Qos))
-def test_what_is_accepted_and_dead_lettered_has_ended_twice_but_where_nobody_may_ask_again(level: Qos) -> None:
+def test_accepted_and_dead_lettered_ended_twice_if_repeatable(level: Qos) -> None:
     found = events(1)
     made = verdict(level, found, [call(found[0], 1)], [found[0].key])
     assert made.repeated == (0 if level is Qos.AT_MOST_ONCE else 1)
@@ -136,7 +136,7 @@ def test_an_event_that_was_accepted_twice_is_repeated() -> None:
     assert Promise(refused=True).broken({Qos.AT_LEAST_ONCE: made}) != []
 
 
-def test_a_second_try_after_a_refusal_repeats_nothing_at_at_least_once_and_is_forbidden_at_at_most_once() -> None:
+def test_a_second_try_after_a_refusal_is_judged_by_level() -> None:
     found = events(1)
     calls = [call(found[0], 1, status=0), call(found[0], 2)]
     assert verdict(Qos.AT_LEAST_ONCE, found, calls).repeated == 0
@@ -147,7 +147,7 @@ def test_a_second_try_after_a_refusal_repeats_nothing_at_at_least_once_and_is_fo
 
 
 @pytest.mark.parametrize("level", ORDERED)
-def test_an_event_that_is_first_seen_after_a_later_one_is_misordered(level: Qos) -> None:
+def test_an_event_first_seen_after_a_later_one_is_misordered(level: Qos) -> None:
     found = events(3)
     calls = [call(found[0], 1), call(found[2], 2), call(found[1], 3)]
     made = verdict(level, found, calls)
@@ -159,7 +159,7 @@ def test_an_event_that_is_first_seen_after_a_later_one_is_misordered(level: Qos)
 
 
 @pytest.mark.parametrize("level", ORDERED)
-def test_order_is_that_of_first_calls_within_a_partition_and_a_subscription(level: Qos) -> None:
+def test_order_is_of_first_calls_per_partition_and_subscription(level: Qos) -> None:
     found = [*events(4, partitions=2), *events(1, subscription="r")]
     first, other, second, late, stranger = found
     calls = [call(second, 5), call(first, 4), call(other, 9), call(late, 10), call(stranger, 1), call(other, 11)]

@@ -9,7 +9,7 @@ SUBSCRIPTIONS = [f"s-{number}" for number in range(20)]
 EVENTS = 20 * 50
 
 
-def test_every_subscription_has_its_turn_and_counts_its_own_events() -> None:
+def test_each_subscription_has_its_turn_and_counts_its_events() -> None:
     sequences = defaultdict(list)
     for number in range(EVENTS):
         subscription, body = event(number, SUBSCRIPTIONS)
@@ -27,7 +27,7 @@ def test_every_subscription_has_events_of_every_size() -> None:
     assert dict(sizes) == {name: set(PADDING) for name in SUBSCRIPTIONS}
 
 
-def test_a_run_that_counts_little_of_its_load_is_broken_and_says_how_much() -> None:
+def test_a_run_that_counts_little_of_its_load_fails_and_says_so() -> None:
     assert too_little(5_094, 36_783) == ["only 5094 of 36783 events of the load counted (14%), less than 90%"]
     assert too_little(0, 50)
     assert too_little(0, 0), "without a load a run says nothing"

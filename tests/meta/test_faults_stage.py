@@ -14,7 +14,7 @@ def test_every_partition_has_a_subscription_of_every_level() -> None:
         assert found == NUMBERS
 
 
-def test_half_of_every_level_is_concerned_when_the_receiver_treats_odd_numbers_badly() -> None:
+def test_odd_numbers_are_half_of_every_level() -> None:
     for qos in Qos:
         odd = [name for name in SUBSCRIPTIONS[qos] if int(name.rpartition("-")[2]) % 2]
         assert len(odd) == PARTITIONS // 2

@@ -23,7 +23,7 @@ def test_a_row_sums_up_the_runs_of_its_fault() -> None:
     assert text.endswith("No run broke a promise.")
 
 
-def test_a_run_that_broke_a_promise_is_counted_and_named_beneath_the_table() -> None:
+def test_a_run_that_broke_a_promise_is_named_below_the_table() -> None:
     text = report([a_run("none", 1), a_run("none", 2, "at-least-once: 1 lost, allowed 0: t-0-7", lost=1)])
     assert rows(text)[0][-2:] == ["2, **1 broken**", "1, 2"]
     assert text.splitlines()[-1] == "- none, seed 2: at-least-once: 1 lost, allowed 0: t-0-7"
@@ -36,7 +36,7 @@ def test_a_run_that_did_not_come_up_is_no_clean_run() -> None:
     assert text.splitlines()[-1] == "- scaled, seed 5: TimeoutError: after 40 s: not ready"
 
 
-def test_what_a_run_without_rest_has_not_delivered_is_not_counted_as_lost() -> None:
+def test_a_run_cut_short_counts_nothing_undelivered_as_lost() -> None:
     text = report([a_run("scaled", 1, repeated=1), a_run("scaled", 2, "TimeoutError: after 180.0 s: busy", lost=9)])
     assert rows(text) == [["workers: 1, 4, 2", *["0 / 1 / 0"] * 4, "80", "2, **1 broken**", "1, 2"]]
 

@@ -40,7 +40,7 @@ def test_what_is_no_such_url_is_refused_and_not_repeated(url: str) -> None:
 @pytest.mark.parametrize(
     ("ci", "url", "outcome"), [("", "", Skipped), ("true", "none", Skipped), ("true", "", Failed), ("", "x:", Failed)]
 )
-def test_its_absence_is_a_skip_and_in_ci_a_failure_unless_it_is_meant(
+def test_a_missing_secured_kafka_skips_and_fails_in_ci(
     monkeypatch: pytest.MonkeyPatch, ci: str, url: str, outcome: type[BaseException]
 ) -> None:
     monkeypatch.setenv("CI", ci)

@@ -141,7 +141,7 @@ async def test_each_assertion_is_a_new_one_and_a_fixed_id_is_a_replay(bench: Ben
     assert refused.error.startswith("invalid_client: the assertion was used before (HTTP 401 from ")
 
 
-async def test_the_chain_of_a_key_store_is_believed_by_who_trusts_its_authority(bench: Bench) -> None:
+async def test_a_key_stores_chain_is_trusted_with_its_authority(bench: Bench) -> None:
     certificates = [entry.certificate for entry in pkcs12.load_pkcs12(STORE, b"store-secret").additional_certs]
     [authority] = [each for each in certificates if each.subject.rfc4514_string() == "CN=ca"]
     endpoint = await bench.endpoint(TokenServer({"client-1": Client("RS256", authority=authority)}))
@@ -176,7 +176,7 @@ async def test_a_token_endpoint_that_is_not_trusted_gets_no_assertion(bench: Ben
     assert bench.receiver.requests == []
 
 
-async def test_the_token_endpoint_is_shown_the_certificate_of_the_subscription(bench: Bench) -> None:
+async def test_the_token_endpoint_gets_the_subscriptions_certificate(bench: Bench) -> None:
     endpoint = await bench.endpoint(TokenServer({"client-1": Client("RS256", KEY.public_key())}), asks=True)
     missing = await bench.deliver(bench.subscription(endpoint, keyContent=INLINE))
     assert isinstance(missing, TokenUnavailable)

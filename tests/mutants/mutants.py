@@ -98,7 +98,7 @@ MUTANTS: Final = (
         "pipeline/runtime/consumer_thread.py",
         was="        app.consumer_generation_id += 1\n",
         becomes="",
-        tests=(f"{MEMBERSHIP}test_an_assignment_that_the_group_only_confirms_is_a_generation_of_its_own",),
+        tests=(f"{MEMBERSHIP}test_a_confirmed_assignment_is_a_generation_of_its_own",),
     ),
     # ----------------------------------------------------------- worker.py
     Mutant(
@@ -310,7 +310,7 @@ MUTANTS: Final = (
         "pipeline/runtime/log_check.py",
         was="    if commit.topic_id is None or commit.topic_id != log.topic_id:",
         becomes="    if False:",
-        tests=(f"{LOG_CHECK}test_a_note_that_is_not_of_this_offset_and_log_is_not_used_and_that_is_said",),
+        tests=(f"{LOG_CHECK}test_a_note_of_another_offset_or_log_is_unused_and_told",),
     ),
     Mutant(
         "what was settled counts although the place has lost its meaning",
@@ -318,8 +318,8 @@ MUTANTS: Final = (
         was="is_same = found is None and number not in self._suspect",
         becomes="is_same = True",
         tests=(
-            f"{LOG_CHECK}test_a_note_of_a_former_topic_or_of_a_place_that_has_lost_its_meaning_is_not_used",
-            f"{LOG_CHECK}test_a_note_is_not_used_after_a_fetch_was_out_of_range_however_far_the_log_reaches_by_now",
+            f"{LOG_CHECK}test_a_note_of_a_former_topic_is_not_used",
+            f"{LOG_CHECK}test_a_note_is_not_used_after_a_fetch_out_of_range",
         ),
     ),
     Mutant(
@@ -327,16 +327,14 @@ MUTANTS: Final = (
         "pipeline/core/ahead.py",
         was="if base != str(offset):",
         becomes="if False:",
-        tests=(f"{LOG_CHECK}test_a_note_that_is_not_of_this_offset_and_log_is_not_used_and_that_is_said",),
+        tests=(f"{LOG_CHECK}test_a_note_of_another_offset_or_log_is_unused_and_told",),
     ),
     Mutant(
         "a note that a broker refuses is committed again and again",
         "pipeline/runtime/consumer_thread.py",
         was="                self._is_settled_refused = True\n",
         becomes="",
-        tests=(
-            f"{CONSUMER_THREAD}test_where_a_broker_takes_no_note_offsets_are_committed_without_and_that_is_said_once",
-        ),
+        tests=(f"{CONSUMER_THREAD}test_offsets_are_committed_bare_if_a_broker_takes_no_note",),
     ),
     # ----------------------------------------------------------- runtime/membership.py
     Mutant(
@@ -344,14 +342,14 @@ MUTANTS: Final = (
         "pipeline/runtime/membership.py",
         was="            self._group.rejoin()\n",
         becomes="",
-        tests=(f"{MEMBERSHIP}test_the_group_is_joined_again_at_once_and_then_only_after_a_pause",),
+        tests=(f"{MEMBERSHIP}test_the_group_is_rejoined_at_once_then_only_after_a_pause",),
     ),
     Mutant(
         "an outage of the group's broker is no reason to wait",
         "pipeline/runtime/membership.py",
         was=" or self._group.is_out_of_reach",
         becomes="",
-        tests=(f"{MEMBERSHIP}test_there_is_hope_for_as_long_as_no_broker_answers_for_the_group",),
+        tests=(f"{MEMBERSHIP}test_the_worker_hopes_while_no_broker_answers_for_the_group",),
     ),
     # ----------------------------------------------------------- kafka/expansion.py
     Mutant(
@@ -499,7 +497,7 @@ MUTANTS: Final = (
         "pipeline/auth/token_cache.py",
         was="await asyncio.shield(grant.request or self._start_request(grant, subscription))",
         becomes="await (grant.request or self._start_request(grant, subscription))",
-        tests=(f"{TOKENS}test_a_lane_that_is_cancelled_does_not_end_the_fetch_of_the_others",),
+        tests=(f"{TOKENS}test_a_cancelled_lane_does_not_end_the_fetch_of_others",),
     ),
     Mutant(
         "each lane fetches its own token",
@@ -513,7 +511,7 @@ MUTANTS: Final = (
         "pipeline/auth/token_cache.py",
         was="        finally:\n            grant.request = None",
         becomes="        finally:\n            pass\n        grant.request = None",
-        tests=(f"{TOKENS}test_after_a_fault_of_a_fetch_the_next_one_who_asks_gets_another",),
+        tests=(f"{TOKENS}test_after_a_faulty_fetch_the_next_caller_starts_another",),
     ),
     Mutant(
         "a close does not wait for rows",

@@ -92,7 +92,7 @@ def test_the_lease_ends_before_the_session_does(settings: Settings, seconds: flo
     assert app.parts.lease.is_held, "one heartbeat may be late"
 
 
-def test_everything_that_sends_goes_by_the_lease_that_heartbeats_renew(app: DeliveryApp) -> None:
+def test_all_senders_share_the_lease_that_heartbeats_renew(app: DeliveryApp) -> None:
     assert app.parts.dispatcher.deliver.lease is app.parts.lease
 
 

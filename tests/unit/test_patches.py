@@ -134,9 +134,7 @@ def test_heartbeats_that_are_sent_past_the_lease_are_seen(settings: Settings, mo
     assert "GroupCoordinator._send_req has no effect, so no lease is renewed" in refusal(settings)
 
 
-def test_transactions_that_begin_as_aiokafka_begins_them_are_seen(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_transactions_begun_by_aiokafka_itself_are_noticed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "AddPartitionsToTxnHandler", BeginSoon.__base__)
     assert "AddPartitionsToTxnHandler has no effect, so each at-most-once claim takes 20 ms" in refusal(settings)
 

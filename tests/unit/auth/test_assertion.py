@@ -124,7 +124,7 @@ def test_a_key_store_signs_and_sends_its_chain(source: str, name: str, options: 
     assert "x5c" not in jwt.get_unverified_header(client_assertion(without, NOW))
 
 
-def test_a_pem_key_comes_from_the_folder_or_with_the_subscription(tmp_path: Path) -> None:
+def test_a_pem_key_comes_from_the_folder_or_the_subscription(tmp_path: Path) -> None:
     (tmp_path / "key.pem").write_text(LOCKED)
     options = {"keyPassword": "key-secret"}
     for content in (str(tmp_path / "key.pem"), LOCKED):
@@ -155,7 +155,7 @@ def test_to_sign_judges_no_key_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loaded == [{"unsafe_skip_rsa_key_validation": True}]
 
 
-def test_a_java_key_store_that_is_called_pem_is_no_path_and_not_repeated(tmp_path: Path) -> None:
+def test_a_java_key_store_given_as_pem_is_refused_unrepeated(tmp_path: Path) -> None:
     content = base64.b64encode((STORES / "keys.jks").read_bytes()).decode()
     assert content[:20] not in problem(tmp_path, keySource="PEM", keyContent=content)
 

@@ -94,7 +94,7 @@ async def test_after_a_401_the_event_is_sent_with_a_fresh_token(bench: Bench) ->
     assert bench.callback.sent == ["Bearer T1", "Bearer T2"]
 
 
-async def test_a_lane_whose_token_was_replaced_in_the_meantime_takes_the_new_one(bench: Bench) -> None:
+async def test_a_lane_takes_a_token_that_was_replaced_meanwhile(bench: Bench) -> None:
     first, second = subscription("first"), subscription("second")
     bench.callback.script = [Rejected(401, token_used=True), Rejected(401, token_used=True)]
     await asyncio.gather(bench.send(first, EVENT, 1), bench.send(second, EVENT, 1))
@@ -104,7 +104,7 @@ async def test_a_lane_whose_token_was_replaced_in_the_meantime_takes_the_new_one
     assert len(bench.issuer.asked) == 2
 
 
-async def test_where_the_policy_does_not_retry_a_401_the_next_event_has_a_fresh_token(bench: Bench) -> None:
+async def test_after_an_unretried_401_the_next_event_has_a_fresh_token(bench: Bench) -> None:
     """At-most-once and none never ask for `renew_token`; a revoked token must not fail all that follows."""
     s = subscription()
     bench.callback.script = [Rejected(401, token_used=True)]
@@ -113,7 +113,7 @@ async def test_where_the_policy_does_not_retry_a_401_the_next_event_has_a_fresh_
     assert bench.callback.sent == ["Bearer T1", "Bearer T2"]
 
 
-async def test_a_question_answered_401_is_asked_again_at_once_with_a_fresh_token(bench: Bench) -> None:
+async def test_a_handshake_answered_401_repeats_with_a_fresh_token(bench: Bench) -> None:
     bench.callback.script = [NotPermitted("401", token_refused=True)]
     assert await bench.send(subscription(), EVENT, 1) == Delivered(200)
     assert bench.callback.calls == [("s", 41, 1, "Bearer T1"), ("s", 41, 1, "Bearer T2")]

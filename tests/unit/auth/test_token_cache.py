@@ -73,7 +73,7 @@ async def test_other_credentials_get_another_token(bench: Bench) -> None:
     assert bench.cache.cached(S, 0) == "Bearer T1"
 
 
-async def test_a_lane_that_is_cancelled_does_not_end_the_fetch_of_the_others(bench: Bench) -> None:
+async def test_a_cancelled_lane_does_not_end_the_fetch_of_others(bench: Bench) -> None:
     bench.issuer.open.clear()
     first, second = (asyncio.create_task(bench.cache.renewed(S, 0)) for _ in range(2))
     await turns()
@@ -85,7 +85,7 @@ async def test_a_lane_that_is_cancelled_does_not_end_the_fetch_of_the_others(ben
     assert first.cancelled()
 
 
-async def test_in_the_margin_the_old_token_is_used_while_one_renewal_runs(bench: Bench) -> None:
+async def test_the_old_token_serves_in_the_margin_during_one_renewal(bench: Bench) -> None:
     await bench.cache.renewed(S, 0)
     bench.issuer.open.clear()
     bench.clock.time += 3600 - 60
@@ -125,7 +125,7 @@ async def test_an_expired_token_is_never_handed_out(bench: Bench) -> None:
     assert await bench.cache.renewed(S, 0) == "Bearer T2"
 
 
-async def test_a_token_that_expires_while_its_renewal_runs_is_not_handed_out(bench: Bench) -> None:
+async def test_a_token_that_expires_during_renewal_is_not_handed_out(bench: Bench) -> None:
     await bench.cache.renewed(S, 0)
     bench.clock.time += 3599
     bench.issuer.open.clear()
@@ -158,7 +158,7 @@ async def test_a_token_that_arrives_expired_counts_as_none(bench: Bench) -> None
     assert bench.tally.results == {"unavailable": 1}
 
 
-async def test_a_token_without_a_lifetime_serves_those_who_wait_for_it_and_is_not_kept(bench: Bench) -> None:
+async def test_a_token_without_a_lifetime_serves_waiters_and_is_gone(bench: Bench) -> None:
     bench.issuer.lifetime_seconds = 0.0
     assert await asyncio.gather(*(bench.cache.renewed(S, 0) for _ in range(3))) == ["Bearer T1"] * 3
     assert bench.cache.cached(S, 0) is None
@@ -191,7 +191,7 @@ async def test_a_late_401_to_a_token_that_was_replaced_fetches_nothing(bench: Be
     assert bench.fetches == 2
 
 
-async def test_a_callback_that_accepts_no_token_costs_one_fetch_a_second(bench: Bench) -> None:
+async def test_a_callback_that_takes_no_token_costs_a_fetch_a_second(bench: Bench) -> None:
     answer = await bench.cache.renewed(S, 0)
     for _ in range(100):  # ten seconds of a callback that answers 401, ten times a second
         assert isinstance(answer, str)
@@ -247,7 +247,7 @@ async def test_an_endpoint_is_not_asked_again_before_the_time_it_named(bench: Be
     assert await bench.cache.renewed(S, 0) == "Bearer T2"
 
 
-async def test_an_endpoint_that_names_a_far_time_is_asked_again_by_the_bounds_of_the_policy(bench: Bench) -> None:
+async def test_a_far_retry_after_of_an_endpoint_is_bounded_by_policy(bench: Bench) -> None:
     hasty = replace(S, retry=RetryPolicy(initial_delay_seconds=1.0, max_delay_seconds=2.0))
     bench.issuer.script = [TokenUnavailable("HTTP 429", 1e9)]
     await bench.cache.renewed(S, 0)
@@ -256,7 +256,7 @@ async def test_an_endpoint_that_names_a_far_time_is_asked_again_by_the_bounds_of
     assert await bench.cache.renewed(hasty, 0) == "Bearer T2"
 
 
-async def test_a_renewal_in_the_margin_waits_for_the_time_that_the_endpoint_named(bench: Bench) -> None:
+async def test_a_renewal_in_the_margin_honours_retry_after(bench: Bench) -> None:
     await bench.cache.renewed(S, 0)
     bench.clock.time += 3545
     bench.issuer.script = [TokenUnavailable("HTTP 429", 30.0)]
@@ -274,7 +274,7 @@ async def test_a_clock_that_is_set_back_does_not_prolong_a_failure(bench: Bench)
     assert await bench.cache.renewed(S, 0) == "Bearer T2"
 
 
-async def test_a_failed_renewal_in_the_margin_goes_on_with_the_old_token(bench: Bench) -> None:
+async def test_a_failed_renewal_in_the_margin_keeps_the_old_token(bench: Bench) -> None:
     await bench.cache.renewed(S, 0)
     bench.clock.time += 3550
     bench.issuer.script = [TokenUnavailable("HTTP 503")]
@@ -326,7 +326,7 @@ async def test_a_restarted_worker_does_not_fetch_a_token_that_is_good(bench: Ben
     assert bench.fetches == 1
 
 
-async def test_a_restarted_worker_renews_in_the_margin_of_the_stored_token(bench: Bench) -> None:
+async def test_a_restarted_worker_renews_a_stored_token_in_its_margin(bench: Bench) -> None:
     await bench.cache.renewed(S, 3)
     cache = await again(bench)
     bench.clock.time += 3550
@@ -336,7 +336,7 @@ async def test_a_restarted_worker_renews_in_the_margin_of_the_stored_token(bench
     assert cache.cached(S, 3) == "Bearer T2"
 
 
-async def test_a_restarted_worker_does_not_use_a_stored_token_that_has_expired(bench: Bench) -> None:
+async def test_a_restarted_worker_uses_no_expired_stored_token(bench: Bench) -> None:
     await bench.cache.renewed(S, 3)
     cache = await again(bench)
     bench.clock.time += 3600
@@ -367,7 +367,7 @@ async def test_a_renewal_updates_the_rows_of_all_partitions(bench: Bench) -> Non
     assert {token.value for token in bench.store.rows.values()} == {"T2"}
 
 
-async def test_a_partition_that_comes_brings_the_newer_token_of_its_former_worker(bench: Bench) -> None:
+async def test_an_assigned_partition_brings_its_owners_newer_token(bench: Bench) -> None:
     await bench.cache.renewed(S, 0)
     now = bench.clock.time = bench.clock.time + 10
     bench.store.rows[1, KEY] = AccessToken("theirs", now, now + 3600)
@@ -410,7 +410,7 @@ async def test_a_store_that_fails_is_logged_and_stops_no_delivery(
     assert bench.cache.cached(S, 0) == "Bearer T1"
 
 
-async def test_a_sweep_forgets_what_nobody_used_and_finds_it_again_in_its_row(bench: Bench) -> None:
+async def test_a_swept_token_is_found_again_in_its_row(bench: Bench) -> None:
     await bench.cache.renewed(S, 0)
     await bench.cache.sweep()
     assert bench.cache.cached(S, 0) == "Bearer T1"
@@ -457,7 +457,7 @@ async def test_closing_waits_for_a_row_that_is_being_written(bench: Bench, monke
     assert (0, KEY) in bench.store.rows
 
 
-async def test_after_a_fault_of_a_fetch_the_next_one_who_asks_gets_another(bench: Bench) -> None:
+async def test_after_a_faulty_fetch_the_next_caller_starts_another(bench: Bench) -> None:
     bench.issuer.script = [LookupError("a fault of ours")]
     with pytest.raises(LookupError):
         await bench.cache.renewed(S, 0)
@@ -529,7 +529,7 @@ STEPS = [
 
 
 @given(steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 2)), max_size=60))
-async def test_whatever_happens_no_expired_token_is_handed_out_and_lanes_share_their_fetch(
+async def test_no_expired_token_is_handed_out_and_fetches_are_shared(
     steps: list[tuple[Callable[[World, int], Awaitable[None]], int]],
 ) -> None:
     world = World()
@@ -576,7 +576,7 @@ PROFILE = JwtProfileAuth("https://auth.example/token", "issuer", "subject", "aud
     ],
     ids="-".join,
 )
-def test_a_fingerprint_tells_all_assertions_apart_and_not_the_key(change: dict[str, Any]) -> None:
+def test_a_fingerprint_tells_assertions_apart_without_the_key(change: dict[str, Any]) -> None:
     assert fingerprint(replace(PROFILE, **change)) != fingerprint(PROFILE)
     assert fingerprint(replace(PROFILE)) == fingerprint(PROFILE)
     assert len(fingerprint(PROFILE)) == 32

@@ -75,16 +75,14 @@ async def test_a_row_does_not_show_the_token(stored: StoredTokens, rows: DictRow
     assert b"a-token" not in b"".join(rows.rows.values())
 
 
-async def test_a_row_of_a_key_that_was_rotated_away_is_ignored_and_overwritten(
-    stored: StoredTokens, rows: DictRows
-) -> None:
+async def test_a_row_of_a_retired_key_is_ignored_and_overwritten(stored: StoredTokens, rows: DictRows) -> None:
     await StoredTokens(rows, SecretBox([Fernet.generate_key().decode()])).save(3, A, AccessToken("old", 1.0))
     assert stored.load(3, A) is None
     await stored.save(3, A, TOKEN)
     assert stored.load(3, A) == TOKEN
 
 
-async def test_a_row_that_was_copied_to_another_partition_can_not_be_read(stored: StoredTokens, rows: DictRows) -> None:
+async def test_a_row_copied_to_another_partition_can_not_be_read(stored: StoredTokens, rows: DictRows) -> None:
     await stored.save(3, A, TOKEN)
     rows.rows[row_key(4, A)] = rows.rows[row_key(3, A)]
     assert stored.load(4, A) is None

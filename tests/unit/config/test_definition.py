@@ -82,7 +82,7 @@ def test_the_example_is_read_from_yaml_and_json(tmp_path: Path, document: dict[s
     assert found.ignored == ()
 
 
-def test_records_of_transactions_are_read_when_committed_unless_the_definition_says_otherwise(
+def test_reads_committed_unless_the_definition_says_otherwise(
     document: dict[str, Any],
 ) -> None:
     assert parse_definition(document).source.isolation_level == "read_committed"
@@ -149,7 +149,7 @@ def test_an_endpoint_that_inherits_nothing_stands_alone(document: dict[str, Any]
     assert parse_definition(document).source.connection.protocol == "PLAINTEXT"
 
 
-def test_other_brokers_can_be_given_for_both_topics_or_for_the_source_alone(document: dict[str, Any]) -> None:
+def test_other_brokers_can_replace_both_endpoints_or_the_source(document: dict[str, Any]) -> None:
     found = parse_definition(document, "other:1, more:2")
     assert found.dlq is not None
     assert found.source.connection.bootstrap_servers == ("other:1", "more:2")
@@ -160,7 +160,7 @@ def test_other_brokers_can_be_given_for_both_topics_or_for_the_source_alone(docu
     assert found.dlq.connection.bootstrap_servers == ("elsewhere:9092",)
 
 
-def test_dead_letters_may_name_an_endpoint_a_group_or_the_source_endpoint_itself(document: dict[str, Any]) -> None:
+def test_dead_letters_may_name_an_endpoint_or_a_group(document: dict[str, Any]) -> None:
     entrypoint(document)["dlq"] = {"endpoint": "dlq"}
     assert parse_definition(document).dlq is not None
     shared(document, 0)["producer"] = {"enabled": True, "topics": ["own-dlq"]}
@@ -284,9 +284,7 @@ SOURCE = "endpointGroups[0].endpoints[0]"
         ),
     ],
 )
-def test_a_mistake_is_refused_with_path_value_and_what_is_allowed(
-    document: dict[str, Any], change: Any, sentence: str
-) -> None:
+def test_an_error_names_path_value_and_what_is_allowed(document: dict[str, Any], change: Any, sentence: str) -> None:
     change(document)
     found = problems(document)
     assert len(found) == 1
@@ -320,9 +318,7 @@ PLACES = [place for place in places(EXAMPLE_DOCUMENT) if place]
 
 
 @given(place=st.sampled_from(PLACES), value=json_values)
-def test_whatever_stands_anywhere_the_answer_is_a_definition_or_sentences_with_paths(
-    place: tuple[Any, ...], value: object
-) -> None:
+def test_any_document_is_a_definition_or_errors_with_paths(place: tuple[Any, ...], value: object) -> None:
     document = copy.deepcopy(EXAMPLE_DOCUMENT)
     node = document
     for step in place[:-1]:

@@ -40,9 +40,7 @@ def test_every_setting_says_what_it_is() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
 
-def test_the_environment_wins_over_the_file_and_arguments_over_both(
-    environment: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_arguments_override_the_environment_and_that_the_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("APP: from-file\nWEBHOOKS_LANE_EVENTS: 7\nweb_port: 1000\nallow_private_networks: [10.0.0.0/8]\n")
     environment.setenv("WEBHOOKS_CONFIG", str(file))
@@ -85,7 +83,7 @@ def test_an_empty_variable_is_not_set(environment: pytest.MonkeyPatch) -> None:
         ),
     ],
 )
-def test_a_mistake_names_the_setting_the_value_and_what_is_allowed(
+def test_an_error_names_setting_value_and_what_is_allowed(
     environment: pytest.MonkeyPatch, name: str, value: str, problem: str
 ) -> None:
     environment.setenv(f"WEBHOOKS_{name}", value)
@@ -112,9 +110,7 @@ def test_what_is_required_is_named_when_it_is_missing(environment: pytest.Monkey
     assert problems() == ["WEBHOOKS_API: is required", "WEBHOOKS_SECRET_KEYS: is required"]
 
 
-def test_an_unknown_key_in_the_file_is_refused_with_the_nearest_name(
-    environment: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_unknown_key_in_the_file_suggests_the_nearest_name(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("lane_event: 7\n")
     environment.setenv("WEBHOOKS_CONFIG", str(file))
@@ -125,9 +121,7 @@ def test_an_unknown_key_in_the_file_is_refused_with_the_nearest_name(
     "name",
     ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_WEB", "PORT", "PORT_6066_TCP_ADDR", "UI_SERVICE_HOST", "TEST_KAFKA"],
 )
-def test_variables_that_kubernetes_and_the_tests_set_are_none_of_ours(
-    environment: pytest.MonkeyPatch, name: str
-) -> None:
+def test_variables_of_kubernetes_and_tests_are_ignored(environment: pytest.MonkeyPatch, name: str) -> None:
     environment.setenv(f"WEBHOOKS_{name}", "x")
     assert Settings().app == "webhooks"
 
@@ -187,9 +181,7 @@ def test_a_jwk_set_is_a_file_or_comes_over_https_or_loopback(environment: pytest
         "https://login.example:port/jwks",
     ],
 )
-def test_a_jwk_set_from_where_anybody_could_have_written_it_is_refused(
-    environment: pytest.MonkeyPatch, location: str
-) -> None:
+def test_a_jwk_set_over_plain_http_is_refused(environment: pytest.MonkeyPatch, location: str) -> None:
     environment.setenv("WEBHOOKS_ADMIN_JWKS", location)
     assert problems() == [
         "WEBHOOKS_ADMIN_JWKS: must be a file or an https URL without user and password; http for loopback only"

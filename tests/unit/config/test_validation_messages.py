@@ -17,7 +17,7 @@ SETTINGS = ("WEBHOOKS_API", "WEBHOOKS_APP", "WEBHOOKS_DRAIN_SECONDS", "WEBHOOKS_
         ("x", f"known here: {', '.join(SETTINGS)}"),
     ],
 )
-def test_the_nearest_name_is_the_one_that_was_begun_or_looks_most_like_it(name: str, said: str) -> None:
+def test_the_nearest_name_begins_alike_or_looks_alike(name: str, said: str) -> None:
     assert nearest(name, SETTINGS) == said
 
 

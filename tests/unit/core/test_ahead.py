@@ -25,7 +25,7 @@ def test_what_does_not_fit_is_left_out_from_the_end() -> None:
     assert unpack(pack(7, ahead), 7) == (1 << REACH) - 1
 
 
-def test_the_largest_note_fits_beside_an_offset_with_the_id_of_the_topic() -> None:
+def test_the_largest_note_fits_beside_an_offset_and_a_topic_id() -> None:
     largest = pack(LARGEST_OFFSET, Random(1).getrandbits(REACH))
     assert len(f"settled={largest};topic-id=") + 22 <= BROKERS_BYTES
 

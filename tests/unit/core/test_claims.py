@@ -51,7 +51,7 @@ async def test_what_is_claimed_is_sent_without_another_row() -> None:
 
 
 @in_virtual_time
-async def test_the_committed_offset_passes_no_event_that_is_claimed_and_not_sent() -> None:
+async def test_the_committed_offset_passes_no_claimed_unsent_event() -> None:
     core = await claimed()
     assert core.prefix == 1
     await core.answer(0)
@@ -106,7 +106,7 @@ async def test_a_pause_hands_back_what_was_not_sent() -> None:
 
 
 @in_virtual_time
-async def test_an_event_that_was_not_sent_is_handed_back_with_those_behind_it() -> None:
+async def test_an_unsent_event_is_handed_back_with_those_behind_it() -> None:
     core = await claimed()
     await core.answer(0, Failed("connection refused", may_have_arrived=False))
     await core.checkpoint()
@@ -143,7 +143,7 @@ async def test_another_level_takes_over_no_claim(qos: Qos) -> None:
 
 
 @in_virtual_time
-async def test_what_was_claimed_and_not_sent_is_counted_where_another_worker_has_passed_it_over() -> None:
+async def test_a_claim_passed_over_by_another_worker_is_counted() -> None:
     core = await claimed()
     following = await Core(before=core, limits=THREE).open()
     await stopped(core)

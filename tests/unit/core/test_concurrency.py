@@ -63,7 +63,7 @@ async def test_suspects_hold_at_most_half_of_the_slots() -> None:
 
 
 @in_virtual_time
-async def test_a_free_slot_goes_to_a_lane_that_answers_before_a_suspect() -> None:
+async def test_a_free_slot_goes_to_a_responsive_lane_before_a_suspect() -> None:
     slots = Slots(2)
     queue = Queue(slots)
     queue.ask("a")

@@ -40,7 +40,7 @@ async def sent_of_s(core: Core) -> list[int]:
 
 
 @in_virtual_time
-async def test_what_was_settled_beyond_the_committed_offset_is_not_sent_again() -> None:
+async def test_events_settled_beyond_the_committed_offset_stay_settled() -> None:
     core = await following(await crashed())
     assert core.pending == [0, 4]
     await core.end()
@@ -54,7 +54,7 @@ async def test_what_was_settled_after_the_last_commit_is_sent_again() -> None:
 
 
 @in_virtual_time
-async def test_a_note_is_news_to_be_committed_although_the_offset_is_the_same() -> None:
+async def test_a_changed_note_is_committed_at_the_same_offset() -> None:
     core = await Core(subscription("slow"), subscription("s")).open()
     await core.dispatch([*core.produce(1, "slow"), *core.produce(1)])
     core.commit()
@@ -105,7 +105,7 @@ async def test_what_a_row_keeps_is_not_noted_as_settled() -> None:
 
 
 @in_virtual_time
-async def test_a_replay_that_the_former_owner_did_not_carry_out_sends_what_is_noted() -> None:
+async def test_a_replay_left_by_the_former_owner_sends_noted_events() -> None:
     core = await crashed()
     core.publish(replace(subscription("s"), resume_from=ReplayOffset(0, 2)))
     found = await following(core)
@@ -114,7 +114,7 @@ async def test_a_replay_that_the_former_owner_did_not_carry_out_sends_what_is_no
 
 
 @in_virtual_time
-async def test_a_replay_by_time_that_waits_for_its_offset_sends_what_is_noted() -> None:
+async def test_an_unresolved_replay_by_time_sends_noted_events() -> None:
     core = await crashed()
     core.publish(replace(subscription("s"), resume_from=ReplayTimestamp(1 * MS_PER_OFFSET)))
     found = await following(core)
@@ -123,7 +123,7 @@ async def test_a_replay_by_time_that_waits_for_its_offset_sends_what_is_noted() 
 
 
 @in_virtual_time
-async def test_a_replay_that_was_carried_out_sends_what_is_noted_also_after_the_next_crash() -> None:
+async def test_a_replay_sends_noted_events_also_after_another_crash() -> None:
     core = await crashed()
     core.publish(replace(subscription("s"), resume_from=ReplayOffset(0, 2)))
     second = await Core(before=core).open()

@@ -49,7 +49,7 @@ async def test_a_retry_waits_for_its_delay_and_counts_the_attempt() -> None:
 
 
 @in_virtual_time
-async def test_when_the_retries_are_used_up_the_lane_stops_and_keeps_the_event() -> None:
+async def test_a_lane_without_retries_left_stops_and_keeps_the_event() -> None:
     core = await Core(subscription()).open()
     await core.stream(2)
     for _ in range(3):
@@ -80,7 +80,7 @@ async def test_a_401_is_tried_once_with_a_fresh_token_at_once() -> None:
 
 
 @in_virtual_time
-async def test_credentials_that_are_refused_stop_the_lane_and_dead_letter_nothing() -> None:
+async def test_refused_credentials_stop_the_lane_without_dead_letters() -> None:
     core = await Core(subscription(), dead_letters=True).open()
     await core.stream(1)
     await core.answer(0, TokenRefused("invalid_client"))
@@ -96,7 +96,7 @@ async def test_credentials_that_are_refused_stop_the_lane_and_dead_letter_nothin
 
 
 @in_virtual_time
-async def test_a_dead_letter_holds_its_lane_until_it_is_confirmed_and_nobody_else() -> None:
+async def test_an_unconfirmed_dead_letter_holds_only_its_lane() -> None:
     core = await Core(subscription("s"), subscription("t"), dead_letters=True).open()
     await core.dispatch([*core.produce(2, "s"), *core.produce(1, "t")])
     await core.answer(0, Rejected(400, b"no"))
@@ -115,7 +115,7 @@ async def test_a_dead_letter_holds_its_lane_until_it_is_confirmed_and_nobody_els
 
 
 @in_virtual_time
-async def test_a_dead_letter_that_is_never_taken_stops_the_lane_and_keeps_the_event() -> None:
+async def test_a_dead_letter_never_taken_stops_the_lane() -> None:
     core = await Core(subscription(), dead_letters=True).open()
     await core.stream(1)
     await core.answer(0, Rejected(400))
@@ -132,7 +132,7 @@ async def test_a_dead_letter_that_is_never_taken_stops_the_lane_and_keeps_the_ev
 
 @pytest.mark.parametrize("key", ["nobody", b"\xff\xfe", None], ids=["unknown", "no utf-8", "no key"])
 @in_virtual_time
-async def test_an_event_that_names_no_subscription_is_dead_lettered_and_never_sent(key: str | bytes | None) -> None:
+async def test_an_event_without_subscription_is_dead_lettered_unsent(key: str | bytes | None) -> None:
     core = await Core(dead_letters=True).open()
     record = core.log.append(key.encode() if isinstance(key, str) else key)
     await core.dispatch([record])
@@ -158,7 +158,7 @@ async def test_without_a_dead_letter_topic_it_is_dropped_and_counted() -> None:
 
 
 @in_virtual_time
-async def test_an_event_waits_for_a_subscription_that_was_made_a_moment_ago() -> None:
+async def test_an_event_waits_for_a_subscription_just_made() -> None:
     core = await Core(dead_letters=True).open()
     core.publish(subscription())
     await core.stream(1)
@@ -207,7 +207,7 @@ async def test_at_most_once_never_sends_again_what_may_have_arrived(outcome: Out
 
 @pytest.mark.parametrize("outcome", [REFUSED, TokenUnavailable("503")], ids=str)
 @in_virtual_time
-async def test_at_most_once_tries_again_what_provably_was_not_sent_with_a_new_claim(outcome: Outcome) -> None:
+async def test_at_most_once_retries_what_was_not_sent_with_a_new_claim(outcome: Outcome) -> None:
     core = await Core(subscription(qos=Qos.AT_MOST_ONCE)).open()
     await core.stream(1)
     await core.land()
@@ -253,7 +253,7 @@ async def test_qos_none_drops_what_fails_counts_it_and_goes_on(outcome: Outcome)
 
 
 @in_virtual_time
-async def test_auto_sends_as_many_at_a_time_as_it_may_and_commits_in_order() -> None:
+async def test_auto_sends_up_to_its_concurrency_and_commits_in_order() -> None:
     core = await Core(subscription(qos=Qos.AUTO)).open()
     await core.stream(4)
     assert core.pending == [0, 1, 2]
@@ -270,7 +270,7 @@ async def test_auto_sends_as_many_at_a_time_as_it_may_and_commits_in_order() -> 
 
 
 @in_virtual_time
-async def test_lanes_whose_receiver_is_silent_leave_half_of_the_slots_to_the_others() -> None:
+async def test_silent_receivers_leave_half_of_the_slots_to_others() -> None:
     silent = [subscription(name, retry=replace(SLOW, initial_delay_seconds=1.0)) for name in "abcd"]
     core = await Core(*silent, subscription("quick"), slots=4).open()
     for name in "abcd":

@@ -14,7 +14,7 @@ AT_MOST_ONCE = subscription(qos=Qos.AT_MOST_ONCE)
 
 
 @in_virtual_time
-async def test_an_event_waits_for_the_lease_without_an_attempt_and_without_a_slot() -> None:
+async def test_waiting_for_the_lease_takes_no_attempt_and_no_slot() -> None:
     for qos in (Qos.NONE, Qos.AUTO, Qos.AT_LEAST_ONCE):
         core = await Core(subscription(qos=qos)).open()
         core.lease.end()
@@ -41,7 +41,7 @@ async def test_a_heartbeat_that_was_sent_too_long_ago_lets_nothing_go() -> None:
 
 
 @in_virtual_time
-async def test_an_attempt_that_finds_no_lease_at_the_last_moment_does_not_count() -> None:
+async def test_an_attempt_stopped_by_a_lost_lease_does_not_count() -> None:
     core = await Core(subscription()).open()
     core.send.script = [ServerError(500), LeaseEndedError("just now")]
     await core.stream(1)
@@ -84,7 +84,7 @@ async def test_waiting_ends_with_a_pause_and_with_a_drain() -> None:
 
 
 @in_virtual_time
-async def test_a_worker_that_waits_for_the_lease_is_not_ready_and_says_why_and_no_restart_is_asked_for() -> None:
+async def test_a_worker_without_lease_is_live_but_not_ready() -> None:
     core = await Core(subscription()).open()
     reporter = reporter_of(core)
     await core.stream(1)
@@ -125,7 +125,7 @@ async def claimed_without_lease() -> Core:
 
 
 @in_virtual_time
-async def test_an_event_that_is_claimed_is_sent_with_the_next_heartbeat() -> None:
+async def test_a_claimed_event_is_sent_after_the_next_heartbeat() -> None:
     core = await claimed_without_lease()
     core.lease.confirm()
     await settle()
@@ -136,7 +136,7 @@ async def test_an_event_that_is_claimed_is_sent_with_the_next_heartbeat() -> Non
 
 
 @in_virtual_time
-async def test_one_that_was_claimed_is_left_to_the_next_owner_by_a_clean_revoke() -> None:
+async def test_a_clean_revoke_leaves_a_claimed_event_to_the_next_owner() -> None:
     core = await claimed_without_lease()
     stopping = asyncio.create_task(core.stop())
     await settle()
@@ -154,7 +154,7 @@ async def test_one_that_was_claimed_is_left_to_the_next_owner_by_a_clean_revoke(
 
 
 @in_virtual_time
-async def test_one_that_was_claimed_is_neither_sent_nor_forgotten_by_a_former_owner() -> None:
+async def test_a_former_owner_neither_sends_nor_forgets_a_claim() -> None:
     core = await claimed_without_lease()
     following = await Core(before=core).open()
     core.lane()._rows.write(core.lane().key)
@@ -167,7 +167,7 @@ async def test_one_that_was_claimed_is_neither_sent_nor_forgotten_by_a_former_ow
 
 
 @in_virtual_time
-async def test_one_that_was_handed_back_is_given_up_where_the_next_owner_has_passed_it_over() -> None:
+async def test_a_returned_claim_the_next_owner_passed_is_given_up() -> None:
     core = await claimed_without_lease()
     following = await Core(before=core).open()
     stopping = asyncio.create_task(core.stop())
@@ -194,7 +194,7 @@ async def test_so_is_one_whose_receiver_was_not_reached() -> None:
 
 
 @in_virtual_time
-async def test_one_that_was_handed_back_in_a_row_that_has_landed_is_not() -> None:
+async def test_a_returned_claim_whose_row_landed_is_not_given_up() -> None:
     core = await claimed_without_lease()
     await core.checkpoint()
     await core.land()
@@ -223,7 +223,7 @@ async def test_one_that_was_handed_back_is_the_next_one_to_be_skipped() -> None:
 
 
 @in_virtual_time
-async def test_one_whose_claim_was_refused_is_not_given_up_for_its_new_owner_sends_it() -> None:
+async def test_a_refused_claim_is_not_given_up_but_left_to_its_owner() -> None:
     core = await Core(AT_MOST_ONCE).open()
     await core.stream(1)
     following = await Core(before=core).open()
@@ -252,7 +252,7 @@ async def test_a_dead_letter_waits_for_the_lease() -> None:
 
 
 @in_virtual_time
-async def test_a_dead_letter_of_a_partition_that_is_given_back_is_left_to_the_next_owner() -> None:
+async def test_a_revoked_partitions_dead_letter_is_left_to_the_owner() -> None:
     for qos, given_up in ((Qos.AT_LEAST_ONCE, 0), (Qos.AT_MOST_ONCE, 1)):
         core = await Core(replace(AT_MOST_ONCE, qos=qos), dead_letters=True).open()
         await core.stream(1)

@@ -27,7 +27,7 @@ async def answers(core: Core, count: int) -> None:
 
 
 @in_virtual_time
-async def test_events_that_a_filter_does_not_want_are_settled_unsent_and_counted() -> None:
+async def test_filtered_events_are_settled_unsent_and_counted() -> None:
     core = await Core(subscription(filter=Even())).open()
     await core.stream(4)
     await answers(core, 2)
@@ -41,7 +41,7 @@ async def test_events_that_a_filter_does_not_want_are_settled_unsent_and_counted
 
 
 @in_virtual_time
-async def test_a_filter_that_wants_nothing_writes_no_rows_and_holds_nothing_back() -> None:
+async def test_a_filter_that_wants_nothing_writes_no_rows() -> None:
     core = await Core(subscription(filter=lambda _event: False, qos=Qos.AT_MOST_ONCE)).open()
     for _ in range(5):
         await core.stream(4)
@@ -63,7 +63,7 @@ async def test_a_filtered_event_waits_for_those_before_it() -> None:
 
 
 @in_virtual_time
-async def test_a_filter_that_is_edited_while_an_event_waits_for_another_try_holds_for_it() -> None:
+async def test_a_filter_edited_before_a_retry_applies_to_it() -> None:
     core = await Core(subscription()).open()
     await core.stream(2)
     await core.answer(0, ServerError(500))
@@ -87,7 +87,7 @@ class Looking:
 
 
 @in_virtual_time
-async def test_a_filter_looks_at_an_event_once_however_often_it_waits_or_is_tried() -> None:
+async def test_a_filter_judges_an_event_once_however_often_it_is_tried() -> None:
     looking = Looking([])
     core = await Core(subscription(qos=Qos.AUTO, filter=looking, rate=Rate(2.0))).open()
     await core.stream(3)
@@ -101,7 +101,7 @@ async def test_a_filter_looks_at_an_event_once_however_often_it_waits_or_is_trie
 
 
 @in_virtual_time
-async def test_a_filter_that_is_edited_while_an_event_waits_for_a_slot_holds_for_it() -> None:
+async def test_a_filter_edited_during_the_wait_for_a_slot_applies() -> None:
     core = await Core(subscription("other"), subscription(filter=Even()), slots=1).open()
     await core.stream(1, "other")
     await core.stream(2)
@@ -116,7 +116,7 @@ async def test_a_filter_that_is_edited_while_an_event_waits_for_a_slot_holds_for
 
 
 @in_virtual_time
-async def test_a_subscription_that_comes_with_a_filter_and_a_replay_loses_nothing() -> None:
+async def test_a_new_filter_and_a_replay_together_lose_nothing() -> None:
     core = Core()
     core.produce(1)
     core.committed = 1
@@ -152,7 +152,7 @@ async def test_a_rate_spaces_the_attempts_and_costs_no_rows() -> None:
 
 
 @in_virtual_time
-async def test_a_rate_slower_than_an_event_may_be_held_shelves_the_lane_and_loses_nothing() -> None:
+async def test_a_rate_slower_than_the_hold_shelves_but_loses_nothing() -> None:
     core = await Core(subscription(rate=Rate(0.1))).open()
     await core.stream(3)
     await core.answer(0)
@@ -203,7 +203,7 @@ async def test_a_pause_of_the_subscription_ends_the_wait_for_a_turn() -> None:
 
 
 @in_virtual_time
-async def test_a_stop_ends_the_wait_for_a_turn_and_the_event_is_the_next_one() -> None:
+async def test_a_stop_ends_the_wait_for_a_turn_and_keeps_the_event() -> None:
     core = await Core(subscription(rate=Rate(0.25))).open()
     await core.stream(2)
     await core.answer(0)

@@ -32,7 +32,7 @@ async def stopped(core: Core) -> None:
 
 
 @in_virtual_time
-async def test_what_is_committed_follows_the_first_event_that_is_not_settled() -> None:
+async def test_the_committed_offset_is_the_first_unsettled_event() -> None:
     core = await Core(subscription("s"), subscription("t")).open()
     await core.dispatch([*core.produce(1, "s"), *core.produce(2, "t")])
     assert core.dispatcher.prefixes() == {0: 0}
@@ -47,7 +47,7 @@ async def test_what_is_committed_follows_the_first_event_that_is_not_settled() -
 
 
 @in_virtual_time
-async def test_nothing_is_committed_twice_and_a_lost_commit_is_tried_again() -> None:
+async def test_an_offset_is_committed_once_and_a_lost_commit_retried() -> None:
     core = await Core(subscription()).open()
     await core.stream(1)
     await core.answer(0)
@@ -60,7 +60,7 @@ async def test_nothing_is_committed_twice_and_a_lost_commit_is_tried_again() -> 
 
 
 @in_virtual_time
-async def test_what_is_no_event_is_passed_over_once_the_batch_before_it_has_come() -> None:
+async def test_gaps_are_passed_over_once_the_batch_before_has_come() -> None:
     core = await Core(subscription()).open()
     batch = core.produce(2)
     core.dispatcher.pass_over(0, 2, 5)
@@ -93,7 +93,7 @@ async def test_a_batch_that_is_handed_out_again_is_delivered_once() -> None:
 
 
 @in_virtual_time
-async def test_events_of_a_partition_that_is_not_open_are_left_to_its_next_owner() -> None:
+async def test_events_of_a_closed_partition_are_left_to_its_owner() -> None:
     core = await Core(subscription()).open()
     await core.end()
     core.dispatcher.dispatch(0, core.produce(1))
@@ -155,7 +155,7 @@ async def test_a_retry_budget_and_its_wait_survive_a_crash() -> None:
 
 
 @in_virtual_time
-async def test_a_revision_nobody_has_carried_out_is_carried_out_on_opening() -> None:
+async def test_an_unapplied_revision_is_applied_on_opening() -> None:
     spec = subscription()
     before = await Core(spec).open()
     await before.stream(1)
@@ -197,7 +197,7 @@ async def test_a_partition_is_opened_when_its_rows_can_be_read_again() -> None:
 
 
 @in_virtual_time
-async def test_a_broker_that_does_not_let_a_partition_be_opened_is_a_line_in_ten_seconds(
+async def test_a_partition_that_can_not_be_opened_is_a_line_in_10_s(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     core = Core(subscription())
@@ -212,7 +212,7 @@ async def test_a_broker_that_does_not_let_a_partition_be_opened_is_a_line_in_ten
 
 
 @in_virtual_time
-async def test_a_partition_that_is_revoked_while_it_is_opened_is_not_open_afterwards() -> None:
+async def test_a_partition_revoked_while_opening_does_not_open() -> None:
     core = Core(subscription())
     core.dispatcher._rows_of = lambda _number: Unreachable(core.row_topic, [OSError("away")] * 1_000)
     opening = asyncio.create_task(core.dispatcher.open({0: 0}))
@@ -253,7 +253,7 @@ async def test_a_clean_stop_repeats_and_loses_nothing(qos: Qos) -> None:
 
 
 @in_virtual_time
-async def test_a_stop_cuts_off_what_does_not_end_and_leaves_it_to_the_next_owner() -> None:
+async def test_a_stop_cuts_off_endless_attempts_for_the_next_owner() -> None:
     first = await Core(subscription()).open()
     await first.stream(2)
     began = asyncio.get_running_loop().time()
@@ -267,7 +267,7 @@ async def test_a_stop_cuts_off_what_does_not_end_and_leaves_it_to_the_next_owner
 
 
 @in_virtual_time
-async def test_a_stop_ends_although_no_row_can_land_and_commits_no_more_than_is_safe() -> None:
+async def test_a_stop_ends_and_commits_safely_if_no_row_can_land() -> None:
     core = await Core(subscription()).open()
     await core.stream(6)  # over the bound: behind, and the row never lands
     offsets = await core.dispatcher.drain([0], 8.0)
@@ -320,7 +320,7 @@ async def test_a_former_owner_closes_itself_and_sends_nothing_more() -> None:
 
 
 @in_virtual_time
-async def test_an_answer_that_comes_after_the_partition_was_closed_settles_nothing() -> None:
+async def test_an_answer_after_the_partition_closed_settles_nothing() -> None:
     core = await Core(subscription()).open()
     await core.stream(1)
     partition = core.partition
@@ -351,7 +351,7 @@ async def test_when_the_worker_is_full_its_largest_lanes_go_behind() -> None:
 
 
 @in_virtual_time
-async def test_an_event_that_is_held_too_long_lets_the_others_be_committed() -> None:
+async def test_an_event_held_too_long_does_not_block_commits() -> None:
     core = await Core(subscription("slow"), subscription("quick")).open()
     await core.dispatch([*core.produce(1, "slow"), *core.produce(1, "quick")])
     await core.answer(1)
@@ -372,7 +372,7 @@ async def test_an_event_that_is_held_too_long_lets_the_others_be_committed() -> 
 
 
 @in_virtual_time
-async def test_retention_that_overtakes_a_lane_is_counted_and_delivery_goes_on() -> None:
+async def test_retention_that_overtakes_a_lane_is_counted() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)
@@ -391,7 +391,7 @@ async def test_retention_that_overtakes_a_lane_is_counted_and_delivery_goes_on()
 
 
 @in_virtual_time
-async def test_where_no_event_may_be_held_the_checkpoints_leave_the_event_loop_alone_all_the_same() -> None:
+async def test_checkpoints_wait_between_rounds_even_with_no_hold() -> None:
     core = await Core(limits=LaneLimits(events=4, bytes=1_000_000, hold_seconds=0.0)).open()
     keeping = asyncio.create_task(core.dispatcher.keep_checkpoints())
     await settle(1000)
@@ -425,7 +425,7 @@ async def test_a_clock_that_is_set_back_stops_no_checkpoint() -> None:
 
 
 @in_virtual_time
-async def test_the_stream_counts_as_flowing_until_it_has_brought_nothing_for_a_second() -> None:
+async def test_the_stream_flows_until_it_is_silent_for_a_second() -> None:
     core = await Core(subscription()).open()
     assert not core.partition.is_streaming
     await core.stream(1)

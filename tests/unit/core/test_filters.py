@@ -274,7 +274,7 @@ anything: st.SearchStrategy[Any] = st.recursive(
 
 
 @given(anything)
-def test_whatever_stands_there_is_a_filter_or_a_sentence_with_its_place(document: object) -> None:
+def test_any_value_is_a_filter_or_an_error_with_its_path(document: object) -> None:
     try:
         made = event_filter(document, P)
     except ConfigurationError as error:

@@ -20,7 +20,7 @@ BROKEN = Failed("broken off", may_have_arrived=True)
 
 
 @in_virtual_time
-async def test_live_to_behind_the_window_holds_until_the_row_has_landed() -> None:
+async def test_going_behind_the_window_holds_until_the_row_has_landed() -> None:
     core = await Core(subscription()).open()
     await core.stream(1)
     await core.stream(5)
@@ -72,7 +72,7 @@ async def test_a_lane_that_is_behind_reads_no_more_than_it_may_hold() -> None:
 
 
 @in_virtual_time
-async def test_the_backlog_is_not_handed_over_beyond_what_the_stream_has_brought() -> None:
+async def test_the_log_feeds_nothing_that_the_stream_has_not_brought() -> None:
     core = await Core(subscription()).open()
     await core.stream(6)
     await core.land()
@@ -90,7 +90,7 @@ async def test_the_backlog_is_not_handed_over_beyond_what_the_stream_has_brought
 
 
 @in_virtual_time
-async def test_progress_of_a_lane_that_is_behind_is_noted_with_the_checkpoint_and_never_goes_back() -> None:
+async def test_a_checkpoint_notes_progress_that_never_goes_back() -> None:
     core = await Core(subscription()).open()
     await core.stream(9)
     await core.land()
@@ -112,7 +112,7 @@ async def test_progress_of_a_lane_that_is_behind_is_noted_with_the_checkpoint_an
 
 
 @in_virtual_time
-async def test_a_row_is_deleted_once_the_lane_is_live_and_the_commit_has_caught_up() -> None:
+async def test_a_row_is_deleted_once_live_and_committed_past_it() -> None:
     core = await Core(subscription()).open()
     await core.stream(6)
     await core.land()
@@ -138,7 +138,7 @@ async def test_a_row_is_deleted_once_the_lane_is_live_and_the_commit_has_caught_
 
 
 @in_virtual_time
-async def test_a_full_lane_at_qos_none_drops_the_newest_whether_events_or_bytes_fill_it() -> None:
+async def test_a_full_lane_at_qos_none_drops_the_newest() -> None:
     core = await Core(
         subscription(qos=Qos.NONE, concurrency=1), limits=LaneLimits(events=100, bytes=2_000, hold_seconds=5.0)
     ).open()
@@ -152,7 +152,7 @@ async def test_a_full_lane_at_qos_none_drops_the_newest_whether_events_or_bytes_
 
 
 @in_virtual_time
-async def test_an_event_in_flight_is_not_sent_again_when_a_failed_lane_is_resumed() -> None:
+async def test_resuming_a_failed_lane_resends_nothing_in_flight() -> None:
     spec = subscription(qos=Qos.AUTO)
     core = await Core(spec).open()
     await core.stream(3)
@@ -171,7 +171,7 @@ async def test_an_event_in_flight_is_not_sent_again_when_a_failed_lane_is_resume
 
 
 @in_virtual_time
-async def test_an_event_judged_while_its_subscription_appears_paused_is_not_sent() -> None:
+async def test_an_event_whose_new_subscription_is_paused_is_not_sent() -> None:
     core = await Core().open()
     core.publish(paused(subscription()))
     await core.stream(1)  # the worker has not read of the subscription yet
@@ -185,7 +185,7 @@ async def test_an_event_judged_while_its_subscription_appears_paused_is_not_sent
 
 
 @in_virtual_time
-async def test_a_tombstone_for_a_subscription_that_never_was_does_no_harm_to_the_event_being_judged() -> None:
+async def test_a_stray_tombstone_does_not_harm_an_event_being_judged() -> None:
     core = await Core().open()
     core.delete("s")
     await core.stream(1)
@@ -199,7 +199,7 @@ async def test_a_tombstone_for_a_subscription_that_never_was_does_no_harm_to_the
 
 
 @in_virtual_time
-async def test_a_refused_dead_letter_of_an_overtaken_event_does_not_stop_the_lane() -> None:
+async def test_an_overtaken_events_refused_dead_letter_stops_nothing() -> None:
     spec = subscription()
     core = await Core(spec, dead_letters=True).open()
     await core.stream(2)
@@ -217,7 +217,7 @@ async def test_a_refused_dead_letter_of_an_overtaken_event_does_not_stop_the_lan
 
 
 @in_virtual_time
-async def test_a_row_that_lands_after_a_deletion_does_not_let_the_window_go_of_the_next_incarnation() -> None:
+async def test_a_row_landing_after_deletion_releases_no_successor() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(6)  # over the bound: the row is on its way
@@ -232,7 +232,7 @@ async def test_a_row_that_lands_after_a_deletion_does_not_let_the_window_go_of_t
 
 
 @in_virtual_time
-async def test_a_row_that_lands_late_does_not_let_the_window_go_of_what_came_since() -> None:
+async def test_a_late_row_does_not_release_newer_events() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)
@@ -268,7 +268,7 @@ async def test_a_claim_that_a_stop_cuts_off_is_withdrawn() -> None:
 
 
 @in_virtual_time
-async def test_a_failure_keeps_an_unsent_claim_however_far_the_log_was_read_since() -> None:
+async def test_a_failure_keeps_an_unsent_claim_after_further_reading() -> None:
     spec = subscription(qos=Qos.AT_MOST_ONCE, retry=replace(QUICK, enabled=False))
     core = await Core(spec, subscription("other", qos=Qos.NONE)).open()
     paused_spec = await core.wish(paused(spec))
@@ -289,7 +289,7 @@ async def test_a_failure_keeps_an_unsent_claim_however_far_the_log_was_read_sinc
 
 
 @in_virtual_time
-async def test_a_row_that_is_kept_for_a_command_follows_what_the_idle_lane_has_delivered() -> None:
+async def test_a_row_kept_for_a_command_follows_the_idle_lane() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)
@@ -309,7 +309,7 @@ async def test_a_row_that_is_kept_for_a_command_follows_what_the_idle_lane_has_d
 
 
 @in_virtual_time
-async def test_a_command_clears_a_failure_in_the_same_row_in_which_it_is_noted() -> None:
+async def test_a_command_and_a_cleared_failure_share_one_row() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(2)
@@ -325,7 +325,7 @@ async def test_a_command_clears_a_failure_in_the_same_row_in_which_it_is_noted()
 
 
 @in_virtual_time
-async def test_a_replay_by_time_that_was_not_carried_out_is_carried_out_once_after_a_restart() -> None:
+async def test_an_unapplied_replay_by_time_runs_once_after_a_restart() -> None:
     spec = subscription()
     first = await Core(spec).open()
     await first.stream(3)
@@ -369,7 +369,7 @@ async def test_a_clean_stop_keeps_the_wait_between_two_tries() -> None:
 
 
 @in_virtual_time
-async def test_a_stop_does_not_sit_out_the_wait_of_an_attempt_that_fails_during_it() -> None:
+async def test_a_stop_skips_the_retry_wait_of_an_attempt_that_fails() -> None:
     core = await Core(subscription()).open()
     await core.stream(1)
     drain = asyncio.create_task(core.stop())
@@ -384,7 +384,7 @@ async def test_a_stop_does_not_sit_out_the_wait_of_an_attempt_that_fails_during_
 
 
 @in_virtual_time
-async def test_an_attempt_that_has_waited_for_a_slot_is_made_by_the_newest_revision() -> None:
+async def test_after_waiting_for_a_slot_the_newest_revision_is_used() -> None:
     spec = subscription()
     core = await Core(spec, subscription("t"), slots=2).open()
     await core.stream(1, "t")
@@ -417,7 +417,7 @@ async def test_a_fault_of_ours_keeps_the_event_for_the_resume() -> None:
 
 
 @in_virtual_time
-async def test_a_refused_dead_letter_of_an_unknown_subscription_is_counted_as_dropped() -> None:
+async def test_an_unknown_subscriptions_refused_dead_letter_is_counted() -> None:
     core = await Core(dead_letters=True).open()
     await core.stream(2)
     core.letters.answer(0, is_taken=False)
@@ -430,7 +430,7 @@ async def test_a_refused_dead_letter_of_an_unknown_subscription_is_counted_as_dr
 
 
 @in_virtual_time
-async def test_closing_before_a_runner_has_begun_leaves_no_coroutine_behind() -> None:
+async def test_closing_before_a_runner_begins_leaves_no_coroutine() -> None:
     core = await Core(subscription()).open()
     core.dispatcher.dispatch(0, core.produce(1))
     await core.partition.close()
@@ -441,7 +441,7 @@ async def test_closing_before_a_runner_has_begun_leaves_no_coroutine_behind() ->
 
 @pytest.mark.parametrize("qos", [Qos.AT_LEAST_ONCE, Qos.AUTO])
 @in_virtual_time
-async def test_a_wait_longer_than_the_hold_costs_a_row_and_no_held_offset(qos: Qos) -> None:
+async def test_a_wait_longer_than_the_hold_writes_a_row_and_holds_none(qos: Qos) -> None:
     core = await Core(subscription(qos=qos, retry=SLOW, concurrency=1)).open()
     await core.stream(3)
     await core.answer(0, ServerError(503))

@@ -43,7 +43,7 @@ def lease(moment: Moment) -> Lease:
     return Lease(14.0, moment)
 
 
-def test_it_is_held_from_the_first_heartbeat_on_until_the_last_one_is_too_old(lease: Lease, moment: Moment) -> None:
+def test_it_is_held_from_first_heartbeat_until_the_last_is_old(lease: Lease, moment: Moment) -> None:
     assert not lease.is_held, "nobody has said yet that we are a member"
     lease.renew(100.0)
     moment.now = 113.9
@@ -54,7 +54,7 @@ def test_it_is_held_from_the_first_heartbeat_on_until_the_last_one_is_too_old(le
         lease.check()
 
 
-def test_a_heartbeat_that_was_sent_before_the_last_one_takes_nothing_away(lease: Lease, moment: Moment) -> None:
+def test_an_earlier_heartbeat_confirmed_late_takes_nothing_away(lease: Lease, moment: Moment) -> None:
     lease.renew(100.0)
     lease.renew(90.0)
     moment.now = 113.9
@@ -112,11 +112,11 @@ async def test_one_of_a_former_member_does_not(lease: Lease, moment: Moment, err
     assert not await renews(lease, moment, HEARTBEAT, HeartbeatResponse_v0(error.errno))
 
 
-async def test_it_counts_from_the_moment_at_which_the_heartbeat_was_sent(lease: Lease, moment: Moment) -> None:
+async def test_it_counts_from_the_sending_of_the_heartbeat(lease: Lease, moment: Moment) -> None:
     assert not await renews(lease, moment, HEARTBEAT, HeartbeatResponse_v0(0), seconds=14.0)
 
 
-async def test_joining_the_group_begins_one_and_being_told_to_join_again_does_not(lease: Lease, moment: Moment) -> None:
+async def test_joining_begins_a_lease_and_a_call_to_rejoin_does_not(lease: Lease, moment: Moment) -> None:
     again = SyncGroupResponse_v0(RebalanceInProgressError.errno, b"")
     assert not await renews(lease, moment, SYNC, again)
     assert await renews(lease, moment, SYNC, SyncGroupResponse_v0(0, b""))

@@ -76,7 +76,7 @@ async def test_a_row_is_held_against_the_log_and_written_anew(
 
 
 @in_virtual_time
-async def test_an_at_most_once_row_of_a_topic_made_again_hides_nothing_of_it() -> None:
+async def test_a_recreated_topic_is_not_hidden_by_an_old_claim_row() -> None:
     left = await before(Cursor(20, revision=0, topic_id="a"))
     left.committed = 0
     core = await Core(subscription(qos=Qos.AT_MOST_ONCE), before=left).open(LogBounds(0, 20, "b"))

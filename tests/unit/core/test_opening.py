@@ -29,7 +29,7 @@ async def test_a_fault_while_a_partition_is_opened_shows() -> None:
 
 
 @in_virtual_time
-async def test_who_opens_a_partition_tells_what_had_become_of_its_place() -> None:
+async def test_opening_a_partition_tells_what_became_of_its_offset() -> None:
     core = Core()
     core.produce(8)
     core.committed = 4

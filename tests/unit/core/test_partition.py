@@ -10,7 +10,7 @@ from tests.support.virtual_time import in_virtual_time, settle
 
 
 @in_virtual_time
-async def test_a_lane_is_not_forgotten_while_a_command_is_carried_out_in_it() -> None:
+async def test_a_lane_is_not_forgotten_during_a_command() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)
@@ -27,7 +27,7 @@ async def test_a_lane_is_not_forgotten_while_a_command_is_carried_out_in_it() ->
 
 
 @in_virtual_time
-async def test_an_idle_lane_without_a_row_is_forgotten_once_its_events_are_committed() -> None:
+async def test_an_idle_lane_without_row_is_forgotten_once_committed() -> None:
     core = await Core(subscription()).open()
     await core.stream(1)
     await core.answer(0)
@@ -41,7 +41,7 @@ async def test_an_idle_lane_without_a_row_is_forgotten_once_its_events_are_commi
 
 
 @in_virtual_time
-async def test_what_qos_none_has_in_its_queue_survives_a_stop_that_lets_the_prefix_pass_it() -> None:
+async def test_the_queue_at_qos_none_survives_a_stop_that_passes_it() -> None:
     core = await Core(subscription(), subscription("n", qos=Qos.NONE, concurrency=1)).open()
     await core.dispatch([*core.produce(1), *core.produce(2, "n")])
     stopping = asyncio.create_task(core.dispatcher.drain([0], 8.0))
@@ -56,7 +56,7 @@ async def test_what_qos_none_has_in_its_queue_survives_a_stop_that_lets_the_pref
 
 
 @in_virtual_time
-async def test_who_comes_to_want_events_while_the_log_is_read_is_not_fed_by_that_reading() -> None:
+async def test_a_lane_that_goes_behind_during_a_read_is_not_fed_by_it() -> None:
     core = await Core(subscription("a"), subscription("b")).open()
     for name in ("a", "b"):
         await core.wish(paused(subscription(name)))
@@ -81,7 +81,7 @@ async def test_who_comes_to_want_events_while_the_log_is_read_is_not_fed_by_that
 
 
 @in_virtual_time
-async def test_who_has_caught_up_and_waits_for_its_row_wants_nothing_to_be_read() -> None:
+async def test_a_lane_that_awaits_its_row_wants_nothing_read() -> None:
     core = await Core(subscription("s")).open()
     await core.stream(1)
     await core.answer(0)

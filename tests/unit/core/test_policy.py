@@ -142,7 +142,7 @@ def test_2xx_is_delivered_whatever_else_holds(cell: Cell) -> None:
 
 
 @pytest.mark.parametrize("outcome", [row.outcome for row in TABLE], ids=str)
-def test_without_a_dead_letter_topic_no_flag_lets_anything_be_dropped(outcome: Outcome) -> None:
+def test_without_a_dead_letter_topic_no_flag_drops_anything(outcome: Outcome) -> None:
     for qos, flag in product((Qos.AUTO, Qos.AT_MOST_ONCE, Qos.AT_LEAST_ONCE), (False, True)):
         without = Rules(qos, RetryPolicy(enabled=False), Interrupt(flag, flag, flag), has_dead_letters=False)
         assert isinstance(decide(without, 1, outcome, token_renewed=True), Stop)
@@ -182,7 +182,7 @@ def test_delays_grow_up_to_the_maximum(policy: RetryPolicy, delays: list[float])
     [lambda s: Rejected(429, b"", s), lambda s: ServerError(503, b"", s), lambda s: TokenUnavailable("429", s)],
     ids=["rejected", "server-error", "token-unavailable"],
 )
-def test_retry_after_is_honoured_between_the_delay_and_ten_times_the_maximum(
+def test_retry_after_is_bounded_by_delay_and_ten_times_maximum(
     busy: Callable[[float | None], Outcome], asked: float | None, waits: float
 ) -> None:
     assert delay(EXPONENTIAL, 1, busy(asked)) == waits
@@ -193,7 +193,7 @@ def test_retry_after_is_honoured_between_the_delay_and_ten_times_the_maximum(
     st.integers(1, 10**9),
     st.none() | st.floats(0, 1e18, allow_nan=False),
 )
-def test_no_delay_is_shorter_than_the_first_or_longer_than_ten_times_the_maximum(
+def test_delays_lie_between_the_first_and_ten_times_the_maximum(
     policy: RetryPolicy, attempt: int, asked: float | None
 ) -> None:
     assert 10.0 <= delay(policy, attempt, Rejected(429, b"", asked)) <= 350.0
@@ -226,7 +226,7 @@ def test_the_statuses_of_a_subscription_replace_the_defaults(status: int) -> Non
     assert isinstance(decide(chosen, 1, Rejected(status)), Retry) == (status in {404, 429})
 
 
-def test_a_server_error_that_is_not_among_them_is_not_tried_again() -> None:
+def test_a_server_error_that_is_not_listed_is_not_retried() -> None:
     chosen = ruled(statuses=frozenset({503}))
     assert isinstance(decide(chosen, 1, ServerError(503)), Retry)
     assert decide(chosen, 1, ServerError(500)) == Stop("server-error")

@@ -43,7 +43,7 @@ async def answer_all(core: Core, but: str = "") -> None:
 
 
 @in_virtual_time
-async def test_a_partition_is_paused_when_it_is_ahead_and_resumed_when_half_is_settled() -> None:
+async def test_a_partition_ahead_is_paused_until_half_is_settled() -> None:
     core, valve = await flooded(PRESSURE_EVENTS + 1)
     assert valve.held == {0}
     while len(core.partition.window) * 2 > PRESSURE_EVENTS:
@@ -61,7 +61,7 @@ async def test_below_that_nothing_is_paused() -> None:
 
 
 @in_virtual_time
-async def test_lanes_that_keep_pace_stay_live_however_long_their_queue_is() -> None:
+async def test_lanes_that_keep_pace_stay_live_with_long_queues() -> None:
     core, valve = await flooded(PRESSURE_EVENTS + 1)
     await asyncio.sleep(3 * PATIENCE_SECONDS)
     core.dispatcher.relieve_pressed()
@@ -72,7 +72,7 @@ async def test_lanes_that_keep_pace_stay_live_however_long_their_queue_is() -> N
 
 
 @in_virtual_time
-async def test_the_lane_that_does_not_answer_goes_behind_and_the_others_go_on() -> None:
+async def test_only_the_lane_that_does_not_answer_goes_behind() -> None:
     # More than half of the window is of a receiver that hangs: whatever the others do, it would stay paused.
     core, valve = await flooded(PRESSURE_EVENTS + 1, [*NAMES, *["sub-0"] * len(NAMES)])
     await answer_all(core, but="sub-0")
@@ -139,7 +139,7 @@ async def test_lanes_that_are_behind_keep_to_the_memory_of_the_worker() -> None:
 
 
 @in_virtual_time
-async def test_a_worker_that_is_full_of_events_for_hung_receivers_serves_the_others() -> None:
+async def test_a_worker_full_of_hung_events_serves_the_others() -> None:
     core = await lagging(but="sub-5")
     assert core.dispatcher.memory.is_full
     assert len([attempt for attempt in core.send.made if attempt.subscription.id == "sub-5"]) == 50
@@ -147,7 +147,7 @@ async def test_a_worker_that_is_full_of_events_for_hung_receivers_serves_the_oth
 
 
 @in_virtual_time
-async def test_a_long_replay_does_not_keep_other_lanes_waiting_for_the_log() -> None:
+async def test_a_long_replay_does_not_starve_other_lanes_of_the_log() -> None:
     core = await Core(*map(subscription, NAMES), limits=ROOMY).open()
     await core.dispatch([core.log.append(b"sub-0") for _ in range(10_000)] + [core.log.append(b"sub-1")])
     for lane in list(core.partition.lanes.values()):

@@ -30,7 +30,7 @@ def calls(pace: RateLimits, subscription: Subscription, now: float, until: float
     return made
 
 
-def test_a_subscription_without_a_rate_is_never_held_back_and_leaves_nothing_behind() -> None:
+def test_a_subscription_without_rate_never_waits_or_leaves_state() -> None:
     pace = RateLimits()
     assert [pace.turn(PLAIN, 5.0) for _ in range(1000)] == [0.0] * 1000
     pace.saw(PLAIN, Delivered(200), 5.0)
@@ -77,7 +77,7 @@ def test_an_edit_of_the_rate_holds_from_the_next_call_on() -> None:
     assert pace.turn(PLAIN, 0.0) == 0.0
 
 
-def test_what_the_receiver_allows_is_a_limit_and_the_lower_one_counts() -> None:
+def test_the_lower_of_both_rates_counts() -> None:
     pace = RateLimits()
     asking = replace(PLAIN, handshake=Handshake("me"))
     pace.allow("s", 2.0)
@@ -90,7 +90,7 @@ def test_what_the_receiver_allows_is_a_limit_and_the_lower_one_counts() -> None:
 
 
 @pytest.mark.parametrize("busy", BUSY, ids=["429", "503"])
-def test_a_busy_receiver_is_approached_again_slowly_and_faster_with_each_success(busy: Outcome) -> None:
+def test_after_a_busy_answer_the_rate_grows_with_each_success(busy: Outcome) -> None:
     pace, now, gaps = RateLimits(), 0.0, []
     assert pace.turn(PLAIN, now) == 0.0
     pace.saw(PLAIN, busy, now)
@@ -127,7 +127,7 @@ def test_what_may_be_trouble_leaves_the_gap_as_it_is(outcome: Outcome) -> None:
     assert pace.turn(PLAIN, 0.5) == pytest.approx(0.5)
 
 
-def test_the_last_success_of_a_slow_start_does_not_end_what_retry_after_asked_for() -> None:
+def test_retry_after_outlasts_the_last_success_of_a_slow_start() -> None:
     pace, now = RateLimits(), 0.0
     pace.saw(PLAIN, ServerError(503), now)
     while pace._paces["s"].gap > 2 * rate_limits.NO_GAP_SECONDS:
@@ -138,7 +138,7 @@ def test_the_last_success_of_a_slow_start_does_not_end_what_retry_after_asked_fo
     assert pace.turn(PLAIN, now) == pytest.approx(60.0)
 
 
-def test_while_it_stays_busy_the_gap_doubles_up_to_the_longest_delay() -> None:
+def test_while_busy_the_gap_doubles_up_to_the_longest_delay() -> None:
     pace, now, gaps = RateLimits(), 0.0, []
     for _ in range(8):
         now += pace.turn(PLAIN, now)
@@ -157,7 +157,7 @@ def test_several_busy_answers_at_once_are_one_sign() -> None:
     assert pace.turn(PLAIN, 3.1) == pytest.approx(0.5)
 
 
-def test_retry_after_holds_the_whole_subscription_back_and_no_longer_than_the_policy_allows() -> None:
+def test_retry_after_holds_the_subscription_within_the_policy() -> None:
     pace = RateLimits()
     pace.saw(PLAIN, Rejected(429, b"", 5.0), 100.0)
     assert pace.turn(PLAIN, 101.0) == pytest.approx(4.0)
@@ -173,7 +173,7 @@ def test_other_answers_slow_nothing_down(outcome: Outcome) -> None:
     assert pace.turn(PLAIN, 1.0) == 0.0
 
 
-def test_a_clock_that_is_set_back_stops_nobody_for_longer_than_a_gap() -> None:
+def test_a_clock_set_back_stops_nothing_longer_than_a_gap() -> None:
     pace, subscription = RateLimits(), paced(1.0)
     assert pace.turn(subscription, 1000.0) == 0.0
     assert pace.turn(subscription, 10.0) == pytest.approx(1.0)

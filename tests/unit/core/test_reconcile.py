@@ -18,7 +18,7 @@ BROKEN = Failed("broken off", may_have_arrived=True)
 
 
 @in_virtual_time
-async def test_a_skip_passes_over_the_event_that_failed_and_goes_on_with_the_next() -> None:
+async def test_a_skip_passes_over_the_failed_event_and_goes_on() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(2)
@@ -33,7 +33,7 @@ async def test_a_skip_passes_over_the_event_that_failed_and_goes_on_with_the_nex
 
 
 @in_virtual_time
-async def test_a_skip_of_another_event_than_the_next_passes_over_nothing() -> None:
+async def test_a_skip_of_any_but_the_next_event_changes_nothing() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(3)
@@ -78,7 +78,7 @@ async def with_a_first_unread_event_behind_anothers(spec: Subscription) -> Core:
 
 
 @in_virtual_time
-async def test_a_skip_of_another_subscriptions_event_passes_over_nothing() -> None:
+async def test_a_skip_of_another_subscriptions_event_changes_nothing() -> None:
     spec = subscription()
     core = await with_a_first_unread_event_behind_anothers(spec)
     await core.wish(replace(paused(spec), resume_from=Skip(0, 1)))
@@ -90,7 +90,7 @@ async def test_a_skip_of_another_subscriptions_event_passes_over_nothing() -> No
 
 
 @in_virtual_time
-async def test_a_skip_of_the_first_event_in_the_log_passes_over_others_before_it() -> None:
+async def test_a_skip_of_the_first_event_ignores_others_before_it() -> None:
     spec = subscription()
     core = await with_a_first_unread_event_behind_anothers(spec)
     await core.wish(replace(paused(spec), resume_from=Skip(0, 2)))
@@ -105,7 +105,7 @@ async def test_a_skip_of_the_first_event_in_the_log_passes_over_others_before_it
 
 
 @in_virtual_time
-async def test_a_skip_of_the_second_event_in_the_log_passes_over_nothing() -> None:
+async def test_a_skip_of_the_second_event_in_the_log_changes_nothing() -> None:
     spec = subscription()
     core = await with_a_first_unread_event_behind_anothers(spec)
     await core.wish(replace(paused(spec), resume_from=Skip(0, 3)))
@@ -117,7 +117,7 @@ async def test_a_skip_of_the_second_event_in_the_log_passes_over_nothing() -> No
 
 
 @in_virtual_time
-async def test_a_skip_does_not_touch_an_at_most_once_event_whose_claim_is_under_way() -> None:
+async def test_a_skip_leaves_an_event_whose_claim_is_under_way() -> None:
     spec = subscription(qos=Qos.AT_MOST_ONCE)
     core = await Core(spec).open()
     await core.stream(2)
@@ -150,7 +150,7 @@ async def test_a_skip_lets_the_other_requests_in_flight_end() -> None:
 
 
 @in_virtual_time
-async def test_a_pause_sends_nothing_more_and_a_resume_goes_on_where_it_was() -> None:
+async def test_a_pause_sends_nothing_more_and_a_resume_goes_on() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(3)
@@ -169,7 +169,7 @@ async def test_a_pause_sends_nothing_more_and_a_resume_goes_on_where_it_was() ->
 
 
 @in_virtual_time
-async def test_a_pause_ends_the_wait_between_two_tries_and_keeps_the_count_of_them() -> None:
+async def test_a_pause_ends_a_retry_wait_and_keeps_the_attempt_count() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)
@@ -186,7 +186,7 @@ async def test_a_pause_ends_the_wait_between_two_tries_and_keeps_the_count_of_th
 
 
 @in_virtual_time
-async def test_qos_none_paused_and_resumed_goes_on_with_what_it_had_queued() -> None:
+async def test_qos_none_keeps_its_queue_over_pause_and_resume() -> None:
     spec = subscription(qos=Qos.NONE, concurrency=1)
     core = await Core(spec).open()
     await core.stream(3)
@@ -203,7 +203,7 @@ async def test_qos_none_paused_and_resumed_goes_on_with_what_it_had_queued() -> 
 
 
 @in_virtual_time
-async def test_an_edit_to_more_concurrency_takes_effect_with_the_next_event() -> None:
+async def test_more_concurrency_takes_effect_with_the_next_event() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(2)
@@ -215,7 +215,7 @@ async def test_an_edit_to_more_concurrency_takes_effect_with_the_next_event() ->
 
 
 @in_virtual_time
-async def test_an_edit_to_less_concurrency_lets_those_in_flight_end_first() -> None:
+async def test_less_concurrency_lets_those_in_flight_end_first() -> None:
     spec = subscription(qos=Qos.AUTO)
     core = await Core(spec).open()
     await core.stream(4)
@@ -230,7 +230,7 @@ async def test_an_edit_to_less_concurrency_lets_those_in_flight_end_first() -> N
 
 
 @in_virtual_time
-async def test_a_deletion_forgets_what_was_queued_counts_it_and_removes_the_row() -> None:
+async def test_a_deletion_counts_the_queue_and_removes_the_row() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)
@@ -250,7 +250,7 @@ async def test_a_deletion_forgets_what_was_queued_counts_it_and_removes_the_row(
 
 
 @in_virtual_time
-async def test_a_subscription_that_is_made_again_begins_with_the_events_after_it() -> None:
+async def test_a_recreated_subscription_begins_with_later_events() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(2)
@@ -265,7 +265,7 @@ async def test_a_subscription_that_is_made_again_begins_with_the_events_after_it
 
 
 @in_virtual_time
-async def test_the_events_of_a_deleted_subscription_do_not_count_as_waiting_for_its_successor() -> None:
+async def test_a_successor_does_not_count_the_deleted_ones_events() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(9)
@@ -281,7 +281,7 @@ async def test_the_events_of_a_deleted_subscription_do_not_count_as_waiting_for_
 
 
 @in_virtual_time
-async def test_the_row_of_a_subscription_deleted_while_nobody_owned_the_partition_is_removed() -> None:
+async def test_the_row_of_a_subscription_deleted_unowned_is_removed() -> None:
     spec = subscription()
     first = await Core(spec).open()
     await first.stream(1)
@@ -358,7 +358,7 @@ async def test_a_replay_never_goes_forward_over_events_that_wait(
     ],
 )
 @in_virtual_time
-async def test_a_replay_forward_that_discards_says_and_counts_what_it_discards(
+async def test_a_discarding_replay_tells_and_counts_what_it_discards(
     wanted: ReplayOffset | ReplayTimestamp, caplog: pytest.LogCaptureFixture
 ) -> None:
     spec = subscription()
@@ -380,7 +380,7 @@ async def test_a_replay_forward_that_discards_says_and_counts_what_it_discards(
 
 
 @in_virtual_time
-async def test_a_discard_that_can_not_be_counted_in_time_counts_its_offsets() -> None:
+async def test_a_discard_that_takes_long_to_count_counts_offsets() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(3)
@@ -405,7 +405,7 @@ async def test_a_skip_in_another_partition_leaves_a_failure_here() -> None:
 
 
 @in_virtual_time
-async def test_a_new_revision_clears_a_failure_and_an_old_one_heard_again_does_not() -> None:
+async def test_only_a_new_revision_clears_a_failure() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)
@@ -420,7 +420,7 @@ async def test_a_new_revision_clears_a_failure_and_an_old_one_heard_again_does_n
 
 
 @in_virtual_time
-async def test_a_broken_record_puts_the_subscription_into_failure_until_it_is_mended() -> None:
+async def test_a_broken_record_is_a_failure_until_it_is_mended() -> None:
     spec = subscription()
     core = await Core(replace(spec, problem="callbackUrl: missing")).open()
     await core.stream(1)
@@ -455,7 +455,7 @@ async def test_starting_at_and_ending_at_are_kept() -> None:
 
 
 @in_virtual_time
-async def test_stopped_by_the_consumer_and_paused_by_the_publisher_are_told_apart() -> None:
+async def test_stopped_by_consumer_and_paused_by_publisher_differ() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)
@@ -470,7 +470,7 @@ async def test_stopped_by_the_consumer_and_paused_by_the_publisher_are_told_apar
 
 
 @in_virtual_time
-async def test_a_pause_found_on_opening_does_not_move_a_cursor_back_that_is_ahead_of_the_stream() -> None:
+async def test_a_pause_found_on_opening_moves_no_cursor_back() -> None:
     spec = subscription(qos=Qos.AT_MOST_ONCE)
     first = await Core(spec).open()
     await first.stream(1)
@@ -490,7 +490,7 @@ async def test_a_pause_found_on_opening_does_not_move_a_cursor_back_that_is_ahea
 
 
 @in_virtual_time
-async def test_an_edit_to_an_ordered_level_sends_what_waits_for_another_try_after_what_is_in_flight() -> None:
+async def test_an_edit_to_an_ordered_level_lets_those_in_flight_end() -> None:
     spec = subscription(qos=Qos.AUTO)
     core = await Core(spec).open()
     await core.stream(2)
@@ -510,7 +510,7 @@ async def test_an_edit_to_an_ordered_level_sends_what_waits_for_another_try_afte
 
 
 @in_virtual_time
-async def test_a_replay_by_time_sends_again_also_where_the_subscription_has_neither_lane_nor_row() -> None:
+async def test_a_replay_by_time_needs_neither_lane_nor_row() -> None:
     """Wherever its events are: in the partition of its key, and in the one that was that before the topic grew."""
     spec = subscription()
     core = await Core(spec).open()
@@ -529,7 +529,7 @@ async def test_a_replay_by_time_sends_again_also_where_the_subscription_has_neit
 
 
 @in_virtual_time
-async def test_a_replay_by_time_repeats_nothing_in_a_partition_that_is_new() -> None:
+async def test_a_replay_by_time_repeats_nothing_in_a_new_partition() -> None:
     core = Core(subscription())
     core.publish(replace(subscription(), resume_from=ReplayTimestamp(0)))
     batch = core.produce(3)
@@ -547,7 +547,7 @@ async def test_a_replay_by_time_repeats_nothing_in_a_partition_that_is_new() -> 
 
 
 @in_virtual_time
-async def test_a_replay_by_time_that_moves_nothing_is_noted_and_not_carried_out_after_a_restart() -> None:
+async def test_a_replay_by_time_that_moves_nothing_is_noted_as_done() -> None:
     core = Core(subscription())
     core.publish(replace(subscription(), resume_from=ReplayTimestamp(0)))
     batch = core.produce(2)
@@ -569,7 +569,7 @@ async def test_a_replay_by_time_that_moves_nothing_is_noted_and_not_carried_out_
 
 
 @in_virtual_time
-async def test_a_replay_from_a_time_after_the_log_passes_over_nothing_that_comes_while_it_is_asked_for() -> None:
+async def test_a_replay_from_a_future_time_skips_no_arriving_event() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.wish(replace(spec, resume_from=ReplayTimestamp(10 * MS_PER_OFFSET)))

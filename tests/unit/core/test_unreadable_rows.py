@@ -26,7 +26,7 @@ async def opened(row: UnreadableRow, *, revision: int = 1) -> Core:
 
 @in_virtual_time
 @pytest.mark.parametrize(("place", "begins_at"), [(None, 4), (2, 2), (6, 6)])
-async def test_its_lane_stops_where_the_row_says_or_at_the_committed_offset(place: int | None, begins_at: int) -> None:
+async def test_its_lane_stops_at_the_rows_or_the_committed_offset(place: int | None, begins_at: int) -> None:
     core = await opened(UnreadableRow("it is not JSON", place))
     await core.dispatch(core.log.read(4, 4))
 
@@ -72,7 +72,7 @@ async def test_the_place_in_the_row_is_held_against_the_log(place: int, log: Log
 
 
 @in_virtual_time
-async def test_nothing_of_it_is_committed_before_a_row_that_can_be_read_is_durable() -> None:
+async def test_nothing_is_committed_before_a_readable_row_is_durable() -> None:
     core = await opened(UnreadableRow("it is not JSON"))
     await core.dispatch(core.log.read(4, 4))
     for offset in (5, 7):

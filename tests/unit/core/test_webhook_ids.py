@@ -80,7 +80,7 @@ def test_an_event_has_the_id_of_its_place() -> None:
     assert IDS.of(EVENT) == "events-3-41"
 
 
-def test_a_redriven_event_keeps_its_first_id_however_often_it_dies() -> None:
+def test_a_redriven_event_keeps_its_first_id_each_time_it_dies() -> None:
     once = redriven(EVENT)
     twice = redriven(once, offset=150)
 
@@ -134,7 +134,7 @@ def test_without_keys_no_first_id_counts_and_nothing_is_sealed() -> None:
     assert [name for name, _ in headers_of(DeadLetterRecord(EVENT, "rejected"), nobody)][-1] == "dlq.webhook-id"
 
 
-def test_the_keys_are_neither_shown_nor_the_secret_keys_themselves() -> None:
+def test_the_keys_are_derived_from_the_secret_keys_and_not_shown() -> None:
     assert repr(IDS) == "WebhookIds()"
     assert Fernet(OLD)._signing_key not in IDS.keys[0]
 
@@ -150,7 +150,7 @@ IDS_OF_PRODUCERS = st.one_of(
 
 
 @given(st.lists(st.tuples(st.sampled_from(["dlq.webhook-id", "dlq.seal", "a"]), st.none() | IDS_OF_PRODUCERS)))
-def test_the_id_that_is_sent_is_the_one_that_is_logged_and_dead_lettered(
+def test_sent_logged_and_dead_lettered_ids_are_the_same(
     headers: list[tuple[str, bytes | None]],
 ) -> None:
     event = replace(EVENT, headers=headers)  # type: ignore[arg-type]  # Kafka knows null values
@@ -163,7 +163,7 @@ def test_the_id_that_is_sent_is_the_one_that_is_logged_and_dead_lettered(
     st.binary(max_size=20),
     st.lists(st.tuples(st.sampled_from(["dlq.webhook-id", "dlq.seal"]), IDS_OF_PRODUCERS), max_size=2),
 )
-def test_the_first_id_of_a_redriven_event_is_sent_logged_and_dead_lettered(
+def test_a_redriven_events_first_id_is_sent_logged_and_lettered(
     key: bytes, value: bytes, more: list[tuple[str, bytes]]
 ) -> None:
     once = redriven(replace(EVENT, key=key, value=value))

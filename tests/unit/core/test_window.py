@@ -56,7 +56,7 @@ def test_what_is_settled_behind_an_unsettled_offset_is_noted() -> None:
     assert made.ahead_of(41) == 0, "all of it lies before what may be committed now"
 
 
-def test_a_note_is_of_the_offset_that_is_committed_wherever_the_window_is_by_now() -> None:
+def test_a_note_is_of_the_committed_offset_not_of_the_window() -> None:
     made = window(0, ([0, 1, 2, 3], 4, 0.0))
     made.settle(3)
     made.settle(0)
@@ -80,7 +80,7 @@ def test_what_lies_too_far_ahead_is_not_noted_and_does_no_harm() -> None:
     assert made.ahead_of(5) == 1 << REACH - 2
 
 
-def test_a_window_that_begins_with_a_note_keeps_it_until_it_is_past_it() -> None:
+def test_a_window_keeps_its_first_note_until_it_is_past_it() -> None:
     made = Window(40, 0b1101)
     assert (made.noted_to, made.has_news) == (44, False)
     assert [made.is_noted(offset) for offset in range(40, 44)] == [True, False, True, True]
@@ -104,7 +104,7 @@ def test_a_batch_that_does_not_advance_is_refused(dispatched: int) -> None:
         Window(40).advance(dispatched, 0.0)
 
 
-def test_the_age_is_that_of_the_batch_of_the_oldest_unsettled_offset() -> None:
+def test_the_age_is_of_the_oldest_unsettled_offsets_batch() -> None:
     made = window(0, ([0], 2, 100.0), ([2], 3, 110.0))
     assert made.oldest_since() == 100.0
     made.settle(0)

@@ -48,7 +48,7 @@ async def test_where_all_are_down_it_is_said() -> None:
     assert sorted(client.asked, key=str) == [1, 2, 3]
 
 
-async def test_a_broker_that_is_asked_for_by_its_number_is_the_only_one_asked() -> None:
+async def test_only_the_broker_with_the_given_number_is_asked() -> None:
     client = Client(1)
     with pytest.raises(NodeNotReadyError):
         await ask(client, 1)

@@ -54,7 +54,7 @@ def test_aiokafka_begins_transactions_as_it_does_here() -> None:
     assert sender.AddPartitionsToTxnHandler is BeginSoon
 
 
-def test_a_transaction_is_begun_as_soon_as_the_last_one_has_ended_and_asked_for_less_often_if_that_takes_long() -> None:
+def test_a_transaction_begins_once_the_last_one_has_ended() -> None:
     began: list[TopicPartition] = []
     manager = SimpleNamespace(txn_partitions=set(), partition_added=began.append)
     producer = SimpleNamespace(_retry_backoff=0.1, _txn_manager=manager)

@@ -127,7 +127,7 @@ def test_a_header_without_a_name_is_refused_as_before() -> None:
         list(fetched(batch(Written(headers=[(None, b"1")]))))
 
 
-def test_attributes_of_a_record_that_have_no_meaning_yet_are_passed_over() -> None:
+def test_unknown_attributes_of_a_record_are_ignored() -> None:
     (record,) = fetched(batch(Written(b"body", headers=[(b"n", b"1")], attributes=0xFF)))
     assert (record.offset, record.key, record.value, record.headers) == (0, b"sub-1", b"body", (("n", b"1"),))
 
@@ -167,14 +167,14 @@ def sieve_for(*keys: bytes) -> Sieve:
     return sieve
 
 
-def test_records_come_by_their_keys_and_the_last_one_of_each_batch_with_them() -> None:
+def test_wanted_keys_and_the_last_record_of_each_batch_come() -> None:
     data = batch(*of(b"a", b"b", b"a", b"c"), base_offset=10) + batch(*of(b"b", b"c", b"c"), base_offset=14)
     records = fetched(data, 10, sieve=sieve_for(b"b"))
     assert [record.offset for record in records] == [11, 13, 14, 16]
     assert records.next_fetch_offset == 17
 
 
-def test_a_batch_that_ends_with_a_wanted_record_gives_nothing_else() -> None:
+def test_a_batch_that_ends_with_a_wanted_record_gives_no_more() -> None:
     assert [record.offset for record in fetched(batch(*of(b"a", b"c", b"b")), sieve=sieve_for(b"b"))] == [2]
 
 
@@ -204,7 +204,7 @@ def test_what_is_wanted_may_change_in_the_middle_of_a_batch() -> None:
 
 
 @pytest.mark.parametrize("codec", ENCODERS)
-def test_nothing_is_handed_out_twice_where_a_sifted_batch_is_given_up(codec: str) -> None:
+def test_nothing_comes_twice_when_a_sifted_batch_is_given_up(codec: str) -> None:
     kinds = [*of(b"a", b"b", b"a"), Written(b"strange", b"b", [(b"x-\xff", b"2")]), *of(b"a", b"b")]
     records = list(fetched(batch(*kinds, codec=codec), sieve=sieve_for(b"b")))
     wanted = [record.offset for record in records if record.key == b"b"]
@@ -212,7 +212,7 @@ def test_nothing_is_handed_out_twice_where_a_sifted_batch_is_given_up(codec: str
     assert len({record.offset for record in records}) == len(records)
 
 
-def test_markers_and_aborted_transactions_are_passed_over_behind_a_sieve() -> None:
+def test_a_sieve_passes_over_markers_and_aborted_transactions() -> None:
     data = (
         batch(*of(b"a", b"b"), base_offset=0, attributes=TRANSACTIONAL, producer_id=7)
         + batch(ABORT_MARKER, base_offset=2, attributes=TRANSACTIONAL | CONTROL, producer_id=7)

@@ -56,7 +56,7 @@ def test_a_letter_of_no_year_has_no_time(timestamp: int) -> None:
     assert read_facts(Record("letters", 0, 7, b"sub-1", None, timestamp=timestamp)).at is None
 
 
-def test_what_goes_back_is_the_events_own_and_its_first_id_with_its_seal() -> None:
+def test_a_redrive_restores_the_event_and_its_sealed_first_id() -> None:
     *own, first_id, (name, _) = headers_back(buried())
 
     assert own == EVENT.headers
@@ -86,9 +86,7 @@ def test_an_event_that_dies_again_keeps_its_first_id() -> None:
         (found(reason="unknown-subscription", source="elsewhere"), SKIPPED, False),
     ],
 )
-def test_what_would_only_come_back_is_passed_over_unless_asked_for(
-    letter: Found, scope: Scope, is_redriven: bool
-) -> None:
+def test_hopeless_letters_are_redriven_only_when_asked_for(letter: Found, scope: Scope, is_redriven: bool) -> None:
     assert (why_passed_over(letter, scope, "events") is None) == is_redriven
 
 

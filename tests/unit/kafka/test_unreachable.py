@@ -140,9 +140,7 @@ async def test_with_several_brokers_each_is_named_with_its_own_reason() -> None:
         (UnknownError("something else"), "[Error -1] UnknownError: something else"),
     ],
 )
-def test_what_a_broker_or_the_network_says_becomes_a_sentence_without_the_password(
-    error: Exception, sentence: str
-) -> None:
+def test_connection_errors_are_sentences_without_the_password(error: Exception, sentence: str) -> None:
     assert describe(error, LOGIN) == sentence
     assert LOGIN.password is not None
     assert LOGIN.password not in describe(error, replace(LOGIN, protocol="SASL_PLAINTEXT"))

@@ -42,7 +42,7 @@ async def test_a_subscription_is_idle_when_its_lane_is_forgotten() -> None:
 
 
 @in_virtual_time
-async def test_a_subscription_whose_partition_another_worker_has_is_elsewhere() -> None:
+async def test_a_subscription_of_anothers_partition_is_elsewhere() -> None:
     core = await Core(subscription(HERE), subscription(THERE, wish=Wish.PAUSED)).open()
     reporter = reporter_of(core)
 

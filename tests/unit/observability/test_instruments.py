@@ -64,7 +64,7 @@ def test_the_rate_survives_a_long_silence() -> None:
     assert rate.per_second() == 0.0
 
 
-def test_one_line_per_key_and_interval_passes_and_the_next_one_knows_how_many_did_not() -> None:
+def test_one_line_per_key_and_interval_counts_those_left_out() -> None:
     watch = Watch()
     limit = LineLimit(10.0, monotonic=watch)
 

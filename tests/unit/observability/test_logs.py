@@ -120,7 +120,7 @@ def test_a_fact_cannot_pose_as_the_level_of_a_json_record() -> None:
 
 
 @pytest.mark.parametrize("log_format", ["console", "json"])
-def test_credentials_are_masked_in_message_arguments_facts_and_traceback(log_format: LogFormat) -> None:
+def test_credentials_are_masked_in_every_part_of_a_line(log_format: LogFormat) -> None:
     log = Log(log_format)
 
     log.logger.info("calling %s", "https://u:hunter2@example.com")
@@ -133,7 +133,7 @@ def test_credentials_are_masked_in_message_arguments_facts_and_traceback(log_for
 
 
 @pytest.mark.parametrize("log_format", ["console", "json"])
-def test_what_strangers_write_takes_no_more_than_a_few_kilobytes_of_a_line(log_format: LogFormat) -> None:
+def test_text_of_strangers_takes_a_few_kilobytes_of_a_line(log_format: LogFormat) -> None:
     log = Log(log_format)
 
     log.logger.info(Facts("x", {"subscription": "-eyJ" * 250_000, "key": b"-eyJ" * 250_000}))
@@ -182,7 +182,7 @@ def test_what_goes_over_the_wire_to_kafka_is_never_logged(level: str) -> None:
     assert len(log.text.splitlines()) == 1
 
 
-def test_the_worker_of_faust_hides_none_of_our_lines_and_costs_none_at_debug() -> None:
+def test_faust_hides_no_line_and_debug_costs_none() -> None:
     """`faust worker` without `--loglevel` means WARN, and turns the root logger to DEBUG."""
     stream = io.StringIO()
     config = logging_config("console", "INFO")
@@ -236,7 +236,7 @@ def lines_of(name: str, *messages: str, watch: Watch, thinner: ThinOut) -> list[
     return written
 
 
-def test_a_line_of_a_library_comes_once_in_ten_seconds_and_says_what_was_left_out() -> None:
+def test_a_repeated_library_line_comes_once_in_ten_seconds() -> None:
     watch = Watch()
     thinner = ThinOut(LineLimit(10.0, monotonic=watch))
     assert lines_of("aiokafka", *["node 1 is away"] * 25, watch=watch, thinner=thinner) == [

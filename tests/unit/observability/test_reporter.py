@@ -106,7 +106,7 @@ async def test_a_lane_that_is_tried_again_says_why() -> None:
 
 
 @in_virtual_time
-async def test_why_a_lane_is_tried_again_outlives_a_restart_with_a_row_that_is_written_anyway() -> None:
+async def test_the_cause_of_a_retry_survives_a_restart_in_the_row() -> None:
     core = await Core(subscription(retry=SLOW)).open()
     await core.stream(1)
     await core.answer(0, ServerError(503))
@@ -129,7 +129,7 @@ async def test_why_a_lane_is_tried_again_outlives_a_restart_with_a_row_that_is_w
 
 
 @in_virtual_time
-async def test_a_failure_keeps_when_it_began_and_how_many_attempts_there_were() -> None:
+async def test_a_failure_keeps_its_start_and_number_of_attempts() -> None:
     core = await Core(subscription()).open()
     began = core.dispatcher.clock.now()
     await core.stream(1)
@@ -170,7 +170,7 @@ async def oldest(core: Core) -> float:
 
 
 @in_virtual_time
-async def test_the_events_of_a_lane_that_is_behind_are_counted_and_others_are_not() -> None:
+async def test_only_the_lanes_own_events_count_as_waiting() -> None:
     core = await Core(subscription(), OTHER).open()
     for _ in range(6):  # one more than the lane may hold beside the one in flight
         await others(core, 10)
@@ -190,7 +190,7 @@ async def test_the_events_of_a_lane_that_is_behind_are_counted_and_others_are_no
 
 
 @in_virtual_time
-async def test_after_a_restart_what_was_left_in_the_log_has_a_bound_until_it_is_read() -> None:
+async def test_after_a_restart_the_number_waiting_is_a_bound() -> None:
     core = await Core(subscription(), OTHER).open()
     for _ in range(6):
         await others(core, 10)
@@ -215,7 +215,7 @@ async def test_after_a_restart_what_was_left_in_the_log_has_a_bound_until_it_is_
 
 
 @in_virtual_time
-async def test_a_failure_says_how_many_events_wait_and_the_oldest_of_them_has_an_age() -> None:
+async def test_a_failure_tells_number_and_age_of_waiting_events() -> None:
     core = await Core(subscription(retry=RetryPolicy(enabled=False)), OTHER).open()
     await others(core, 3)
     await core.stream(2)
@@ -240,7 +240,7 @@ async def test_a_failure_says_how_many_events_wait_and_the_oldest_of_them_has_an
 
 
 @in_virtual_time
-async def test_the_oldest_event_of_a_lane_that_is_behind_has_an_age_that_ends_with_it() -> None:
+async def test_the_oldest_waiting_event_of_a_lane_behind_has_an_age() -> None:
     core = await Core(subscription()).open()
     for _ in range(6):
         await core.stream(1)

@@ -85,7 +85,7 @@ def test_an_attempt_is_counted_by_its_outcome(telemetry: Telemetry, outcome: Out
     assert telemetry.attempt_seconds.cumulative()[-1] == ("+Inf", 1)
 
 
-def test_an_abandoned_attempt_is_in_flight_no_more_and_has_no_outcome(telemetry: Telemetry) -> None:
+def test_an_abandoned_attempt_leaves_flight_without_an_outcome(telemetry: Telemetry) -> None:
     telemetry.attempt_started()
     telemetry.attempt_abandoned()
 
@@ -134,7 +134,7 @@ def test_a_success_is_logged_at_debug_only(telemetry: Telemetry, log: pytest.Log
     assert [record.levelno for record in log.records] == [logging.DEBUG]
 
 
-def test_failures_of_one_subscription_are_limited_and_the_next_line_says_how_many_were_not_written(
+def test_failure_lines_of_a_subscription_are_limited_and_counted(
     telemetry: Telemetry, log: pytest.LogCaptureFixture, watch: Watch
 ) -> None:
     other = Subscription("sub-2", 1, "https://example.org")
@@ -202,7 +202,7 @@ def test_a_failed_subscription_is_a_warning_with_its_cause(telemetry: Telemetry,
     assert telemetry.subscription_failures == {"server-error": 1}
 
 
-def test_trouble_with_dead_letters_and_headers_is_counted_always_and_logged_once_an_interval(
+def test_repeated_trouble_is_always_counted_and_rarely_logged(
     telemetry: Telemetry, log: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(3):
@@ -255,7 +255,7 @@ def test_the_rest_is_counted(telemetry: Telemetry, watch: Watch) -> None:
     assert (telemetry.rows, telemetry.commits, telemetry.rebalances) == (4, 1, 1)
 
 
-def test_what_retention_deleted_is_counted_once_for_the_group_and_the_rows(telemetry: Telemetry) -> None:
+def test_events_that_retention_deleted_are_counted_once(telemetry: Telemetry) -> None:
     telemetry.log_broken(3, Break("retention", 9, 30))
     telemetry.log_broken(3, Break("retention", 4, 30), subscription="behind")
     telemetry.dropped("retention", 10, subscription="farther behind", partition=3, offset=29)
@@ -270,7 +270,7 @@ def test_the_offsets_of_a_new_topic_are_others(telemetry: Telemetry) -> None:
     assert telemetry.drops["retention"] == 30 + 5
 
 
-def test_what_has_happened_to_a_log_is_counted_logged_and_said_for_an_hour(
+def test_a_break_of_the_log_is_counted_logged_and_shown_an_hour(
     telemetry: Telemetry, watch: Watch, log: pytest.LogCaptureFixture
 ) -> None:
     telemetry.log_broken(3, Break("retention", 9, 30), subscription="s")

@@ -33,7 +33,7 @@ def test_a_few_unmatched_events_give_no_warning(caplog: pytest.LogCaptureFixture
     assert caplog.messages == []
 
 
-def test_a_topic_without_matches_is_warned_of_while_more_events_arrive(
+def test_a_topic_without_matches_warns_while_events_arrive(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     telemetry = Telemetry()

@@ -53,12 +53,12 @@ def both(*numbers: int) -> dict[str, list[int]]:
     return {SOURCE: list(numbers), CHANGELOG: list(numbers)}
 
 
-def test_a_partition_that_only_the_source_has_is_not_assigned_yet(assignor: LevelAssignor) -> None:
+def test_a_partition_of_the_source_alone_is_not_assigned_yet(assignor: LevelAssignor) -> None:
     before = {"a": both(0), "b": both(1)}
     assert assigned(assignor, Topics(events=5, tokens_changelog=2), before) == before
 
 
-def test_when_all_topics_have_grown_each_member_keeps_its_own_and_gets_the_same_of_both(
+def test_grown_topics_are_shared_alike_and_members_keep_theirs(
     assignor: LevelAssignor,
 ) -> None:
     found = assigned(assignor, Topics(events=5, tokens_changelog=5), {"a": both(0), "b": both(1)})
@@ -68,7 +68,7 @@ def test_when_all_topics_have_grown_each_member_keeps_its_own_and_gets_the_same_
     assert 1 in found["b"][SOURCE]
 
 
-def test_a_leader_that_knows_of_fewer_partitions_than_the_last_one_still_assigns_those(
+def test_a_leader_with_old_metadata_assigns_known_partitions(
     assignor: LevelAssignor,
 ) -> None:
     """Members that have only partitions which their leader does not know make Faust's own assignor fail."""
@@ -77,6 +77,6 @@ def test_a_leader_that_knows_of_fewer_partitions_than_the_last_one_still_assigns
     assert all(share[SOURCE] == share[CHANGELOG] for share in found.values())
 
 
-def test_a_topic_that_does_not_exist_keeps_nobody_from_the_others(assignor: LevelAssignor) -> None:
+def test_a_missing_topic_does_not_hinder_the_others(assignor: LevelAssignor) -> None:
     found = assigned(assignor, Topics(events=2), {"a": {}, "b": {}})
     assert sorted(number for share in found.values() for number in share[SOURCE]) == [0, 1]

@@ -66,7 +66,7 @@ def consumer_of(group: Group) -> Any:
 
 
 @in_virtual_time
-async def test_what_there_is_to_commit_is_committed_soon_and_at_rest_nothing_is() -> None:
+async def test_commits_follow_progress_soon_and_cease_at_rest() -> None:
     group = Group()
     task = committing(group)
     await asyncio.sleep(1.0)
@@ -105,7 +105,7 @@ async def test_a_commit_that_is_refused_is_tried_again_after_a_pause() -> None:
 
 
 @in_virtual_time
-async def test_partitions_that_this_worker_owns_no_more_are_not_committed() -> None:
+async def test_partitions_no_longer_owned_are_not_committed() -> None:
     group = Group()
     consumer = consumer_of(group)
     assert await consumer.commit_prefixes({}) == 0
@@ -130,6 +130,6 @@ def test_commits_cover_about_as_many_events_at_any_rate() -> None:
     }
 
 
-def test_after_a_commit_that_was_not_confirmed_the_pace_is_found_again() -> None:
+def test_the_pace_recovers_after_an_unconfirmed_commit() -> None:
     assert pause_after(None, SHORTEST_SECONDS) == RETRY_SECONDS
     assert pause_after(3_000, RETRY_SECONDS) == EVENTS / 3_000

@@ -132,7 +132,7 @@ async def test_batches_that_were_not_yielded_are_fetched_again(consumer: Any, lo
     assert sought == {first: 3, second: 5}
 
 
-async def test_a_place_that_was_out_of_range_before_a_rebalance_moves_nothing_after_it(consumer: Any, log: Log) -> None:
+async def test_an_out_of_range_offset_has_no_effect_after_a_rebalance(consumer: Any, log: Log) -> None:
     """The topic was made again, and is by now as long as the place: from there on its first events would be missed."""
     place = TP(TOPIC, 0)
     consumer._thread._out_of_range = {0: 1000}
@@ -143,7 +143,7 @@ async def test_a_place_that_was_out_of_range_before_a_rebalance_moves_nothing_af
 
 
 @pytest.mark.parametrize(("assigned", "rejoins"), [(frozenset({0}), 1), (frozenset(), 0)])
-async def test_only_who_has_partitions_joins_again_because_the_topic_is_another(
+async def test_only_owners_rejoin_when_the_topic_was_made_again(
     app: DeliveryApp, consumer: Any, assigned: frozenset[int], rejoins: int
 ) -> None:
     """Nothing is compared where there is no partition: such a worker would join again and again."""

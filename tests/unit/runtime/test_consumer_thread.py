@@ -121,14 +121,14 @@ def wrapped(offset: object) -> dict[TP, OffsetAndMetadata]:
     return {SOURCE: OffsetAndMetadata(offset, "")}
 
 
-async def test_offsets_are_committed_with_their_metadata_and_those_of_faust_with_none() -> None:
+async def test_offsets_carry_their_metadata_and_those_of_faust_none() -> None:
     broker, thread = _Broker(4096), committing()
     await thread._commit_with_notes(broker.commit, wrapped(OffsetAndMetadata(4, NOTE)))
     await thread._commit_with_notes(broker.commit, wrapped(7))
     assert broker.asked == [OffsetAndMetadata(4, NOTE), OffsetAndMetadata(7, "")]
 
 
-async def test_where_a_broker_takes_no_note_offsets_are_committed_without_and_that_is_said_once(
+async def test_offsets_are_committed_bare_if_a_broker_takes_no_note(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     broker, thread = _Broker(20), committing()

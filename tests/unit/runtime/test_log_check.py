@@ -51,7 +51,7 @@ async def begun(
     return places, logs
 
 
-async def test_each_partition_begins_where_the_group_stands_if_that_is_in_the_log() -> None:
+async def test_a_partition_begins_at_a_committed_offset_in_the_log() -> None:
     check, telemetry = check_of(
         Brokers(p0=LogBounds(0, 9, "a"), p1=LogBounds(4, 9, "a"), p2=LogBounds(4, 9, "a"), p3=LogBounds(4, 9, "a"))
     )
@@ -65,7 +65,7 @@ async def test_each_partition_begins_where_the_group_stands_if_that_is_in_the_lo
     assert check.note(0) == "topic-id=a"
 
 
-async def test_a_topic_made_again_is_known_by_the_id_noted_beside_the_offset() -> None:
+async def test_a_recreated_topic_is_known_by_the_id_beside_the_offset() -> None:
     check, telemetry = check_of(Brokers(p0=LogBounds(0, 90, "b")))
     assert (await begun(check, telemetry, {0: Committed(50, "a")}))[0] == {0: 0}
     assert telemetry.warnings() == [
@@ -73,7 +73,7 @@ async def test_a_topic_made_again_is_known_by_the_id_noted_beside_the_offset() -
     ]
 
 
-async def test_a_topic_made_again_is_known_to_who_has_read_the_former_one_where_its_offsets_went_with_it() -> None:
+async def test_a_recreated_topic_without_offsets_is_known_to_readers() -> None:
     brokers = Brokers(p0=LogBounds(0, 50, "a"))
     check, telemetry = check_of(brokers)
     await check.begin({0: Committed(None)})
@@ -87,7 +87,7 @@ async def test_a_topic_made_again_is_known_to_who_has_read_the_former_one_where_
     assert not check.is_another("b")
 
 
-async def test_a_topic_made_again_is_known_by_what_was_noted_of_the_former_one_and_said_once() -> None:
+async def test_a_recreated_topic_is_known_by_notes_and_told_once() -> None:
     telemetry = Telemetry()
     logs = {f"p{number}": LogBounds(0, 20, "b") for number in range(3)}
     check = LogCheck(Brokers(**logs), telemetry, {0: "a", 1: "b"})
@@ -96,14 +96,14 @@ async def test_a_topic_made_again_is_known_by_what_was_noted_of_the_former_one_a
     assert telemetry.log_breaks["recreated"] == 1
 
 
-async def test_what_was_noted_counts_no_more_where_the_new_topic_has_an_offset() -> None:
+async def test_old_notes_are_void_once_the_new_topic_has_an_offset() -> None:
     telemetry = Telemetry()
     check = LogCheck(Brokers(p0=LogBounds(0, 20, "b")), telemetry, {0: "a"})
     assert (await check.begin({0: Committed(7, "b")}))[0] == {0: 7}
     assert not any(telemetry.log_breaks.values())
 
 
-async def test_without_ids_nothing_is_noted_and_a_place_in_the_log_is_good() -> None:
+async def test_without_topic_ids_an_offset_in_the_log_is_good() -> None:
     check, telemetry = check_of(Brokers(p0=LogBounds(0, 9)))
     assert (await check.begin({0: Committed(5)}))[0] == {0: 5}
     assert check.note(0) == check.note(1) == ""
@@ -111,7 +111,7 @@ async def test_without_ids_nothing_is_noted_and_a_place_in_the_log_is_good() -> 
     assert not telemetry.warnings()
 
 
-async def test_a_fetch_out_of_range_goes_on_behind_what_retention_deleted() -> None:
+async def test_a_fetch_out_of_range_goes_on_after_retention() -> None:
     brokers = Brokers(p0=LogBounds(0, 9, "a"))
     check, telemetry = check_of(brokers)
     await check.begin({0: Committed(5, "a")})
@@ -123,7 +123,7 @@ async def test_a_fetch_out_of_range_goes_on_behind_what_retention_deleted() -> N
 
 
 @pytest.mark.parametrize("log", [LogBounds(0, 3, "a"), LogBounds(0, 9, "b")])
-async def test_a_log_that_is_another_is_opened_anew_and_not_committed_to_before(log: LogBounds) -> None:
+async def test_another_log_is_reopened_before_anything_is_committed(log: LogBounds) -> None:
     brokers = Brokers(p0=LogBounds(0, 9, "a"), p1=LogBounds(0, 9, "a"))
     check, _ = check_of(brokers)
     await check.begin({0: Committed(5, "a"), 1: Committed(5, "a")})
@@ -147,7 +147,7 @@ async def test_of_a_topic_that_is_gone_nothing_is_committed() -> None:
 
 
 @pytest.mark.parametrize("trouble", [TimeoutError(), KafkaConnectionError("no broker")])
-async def test_a_log_that_no_broker_tells_of_keeps_nothing_from_being_committed(trouble: Exception) -> None:
+async def test_commits_go_on_while_no_broker_tells_of_the_log(trouble: Exception) -> None:
     brokers = Brokers(p0=LogBounds(0, 9, "a"), p1=LogBounds(0, 9, "a"))
     check, _ = check_of(brokers)
     await check.begin({0: Committed(5, "a"), 1: Committed(5, "a")})
@@ -157,7 +157,7 @@ async def test_a_log_that_no_broker_tells_of_keeps_nothing_from_being_committed(
     assert await check.committable({0: 7, 1: 7}) == {0: 7}, "the other was out of range before"
 
 
-async def test_a_partition_that_nobody_leads_goes_on_where_it_was_and_is_committed() -> None:
+async def test_a_leaderless_partition_goes_on_and_is_committed() -> None:
     check, telemetry = check_of(Brokers(p0=LogBounds.unseen("a"), p1=LogBounds.unseen("a")))
     assert (await check.begin({0: Committed(5, "a"), 1: Committed(None)}))[0] == {0: 5, 1: 0}
     assert await check.find_offset(0, 5) == 5
@@ -165,7 +165,7 @@ async def test_a_partition_that_nobody_leads_goes_on_where_it_was_and_is_committ
     assert not telemetry.warnings()
 
 
-async def test_a_partition_that_nobody_leads_is_known_to_be_another_topics() -> None:
+async def test_a_leaderless_partition_of_a_recreated_topic_is_known() -> None:
     check, telemetry = check_of(Brokers(p0=LogBounds.unseen("b")))
     assert (await begun(check, telemetry, {0: Committed(5, "a")}))[0] == {0: 0}
     assert telemetry.log_breaks["recreated"] == 1
@@ -194,7 +194,7 @@ async def ahead_after(metadata: str, log: LogBounds, offset: int = 4) -> int:
     return logs[0].ahead
 
 
-async def test_what_is_settled_beyond_an_offset_is_committed_with_it_and_found_again() -> None:
+async def test_events_settled_beyond_the_offset_survive_a_restart() -> None:
     check, _ = check_of(Brokers(p0=LogBounds(0, 9, "a")))
     await check.begin({0: Committed(4, "a")})
     assert check.note(0, 4, 0) == "topic-id=a", "as workers write it that know of no note"
@@ -225,7 +225,7 @@ NOTE = f"settled={pack(4, 0b11010)}"
         (f"{NOTE[:-2]};topic-id=a", LogBounds(0, 9, "a"), 4, ""),
     ],
 )
-async def test_a_note_that_is_not_of_this_offset_and_log_is_not_used_and_that_is_said(
+async def test_a_note_of_another_offset_or_log_is_unused_and_told(
     metadata: str, log: LogBounds, offset: int, problem: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert await ahead_after(metadata, log, offset) == 0
@@ -234,14 +234,14 @@ async def test_a_note_that_is_not_of_this_offset_and_log_is_not_used_and_that_is
     assert problem in warning
 
 
-async def test_a_note_of_a_former_topic_or_of_a_place_that_has_lost_its_meaning_is_not_used() -> None:
+async def test_a_note_of_a_former_topic_is_not_used() -> None:
     metadata = f"{NOTE};topic-id=a"
     assert await ahead_after(metadata, LogBounds(0, 90, "b")) == 0, "made again"
     assert await ahead_after(metadata, LogBounds(6, 90, "a")) == 0, "retention"
     assert await ahead_after(metadata, LogBounds(0, 3, "a")) == 0, "truncated"
 
 
-async def test_a_note_is_not_used_after_a_fetch_was_out_of_range_however_far_the_log_reaches_by_now() -> None:
+async def test_a_note_is_not_used_after_a_fetch_out_of_range() -> None:
     brokers = Brokers(p0=LogBounds(0, 9, "a"))
     check, _ = check_of(brokers)
     committed = Committed.read(4, f"{NOTE};topic-id=a")
@@ -253,7 +253,7 @@ async def test_a_note_is_not_used_after_a_fetch_was_out_of_range_however_far_the
     assert (await check.begin({0: committed}))[1][0].ahead == 0b11010, "its own commits have come since"
 
 
-async def test_all_partitions_are_read_from_where_they_are_opened_also_from_a_committed_0_and_a_new_one() -> None:
+async def test_partitions_are_read_from_their_opening_offset_even_0() -> None:
     """Wherever the consumer has come to meanwhile: it may have fetched events and passed them over."""
     calls: list[tuple[str, object]] = []
 
@@ -290,13 +290,13 @@ async def test_all_partitions_are_read_from_where_they_are_opened_also_from_a_co
     ]
 
 
-async def test_a_committed_0_is_a_place_as_any_other_that_retention_can_pass() -> None:
+async def test_retention_can_pass_a_committed_0_like_any_offset() -> None:
     check, telemetry = check_of(Brokers(p0=LogBounds(4, 9, "a")))
     assert (await begun(check, telemetry, {0: Committed(0, "a")}))[0] == {0: 4}
     assert telemetry.drops["retention"] == 4
 
 
-async def test_what_became_of_a_place_is_not_told_by_who_does_not_open_the_partition() -> None:
+async def test_only_the_opener_of_a_partition_tells_of_its_offset() -> None:
     """A start of several workers is several assignments: the same events would be counted by each that saw one."""
     check, telemetry = check_of(Brokers(p0=LogBounds(4, 9, "a")))
     for _ in range(2):

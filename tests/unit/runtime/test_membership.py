@@ -31,14 +31,14 @@ async def watched(owned: Membership, seconds: float) -> bool:
 
 
 @in_virtual_time
-async def test_the_group_is_left_alone_while_every_partition_takes_its_rows() -> None:
+async def test_no_rejoin_while_every_partition_takes_its_rows() -> None:
     group = _Group()
     assert await watched(Membership(list, group), 2 * HOPELESS_SECONDS)
     assert group.asked_at == []
 
 
 @in_virtual_time
-async def test_the_group_is_joined_again_at_once_and_then_only_after_a_pause() -> None:
+async def test_the_group_is_rejoined_at_once_then_only_after_a_pause() -> None:
     group, orphans, began = _Group(), [3], steady_now()
     owned = Membership(lambda: orphans, group)
     assert await watched(owned, 1.0)
@@ -50,7 +50,7 @@ async def test_the_group_is_joined_again_at_once_and_then_only_after_a_pause() -
 
 
 @in_virtual_time
-async def test_there_is_hope_for_as_long_as_no_broker_answers_for_the_group() -> None:
+async def test_the_worker_hopes_while_no_broker_answers_for_the_group() -> None:
     group = _Group(is_out_of_reach=True)
     owned = Membership(lambda: [3], group)
     assert await watched(owned, 10 * HOPELESS_SECONDS)
@@ -60,7 +60,7 @@ async def test_there_is_hope_for_as_long_as_no_broker_answers_for_the_group() ->
 
 
 @in_virtual_time
-async def test_hope_is_renewed_whenever_the_group_has_been_joined_again() -> None:
+async def test_each_rejoin_of_the_group_renews_the_hope() -> None:
     group, orphans = _Group(), [3]
     owned = Membership(lambda: orphans, group)
     for _ in range(5):
@@ -93,7 +93,7 @@ class _Thread:
 
 
 @in_virtual_time
-async def test_an_assignment_that_the_group_only_confirms_is_a_generation_of_its_own() -> None:
+async def test_a_confirmed_assignment_is_a_generation_of_its_own() -> None:
     thread = _Thread()
     listener = DeliveryRebalanceListener(cast("Any", thread))
     await listener.on_partitions_assigned([])

@@ -29,7 +29,7 @@ class Refusing:
 
 
 @in_virtual_time
-async def test_a_session_that_brokers_do_not_allow_is_said_with_its_setting_once_and_the_join_tried_again(
+async def test_a_refused_session_timeout_names_its_setting_and_retries(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(retrying_consumer, "has_ended", lambda _: False)

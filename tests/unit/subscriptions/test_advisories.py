@@ -13,7 +13,7 @@ SECURE = Subscription(id="s", revision=0, url="https://receiver.example/hook")
 TRUST_ALL = TlsOptions(trust_all=True)
 
 
-def test_there_is_nothing_to_say_of_a_receiver_whose_certificate_is_judged() -> None:
+def test_a_receiver_with_a_checked_certificate_needs_no_advisory() -> None:
     assert advisory(SECURE, NOW) is None
 
 

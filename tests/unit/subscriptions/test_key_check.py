@@ -49,7 +49,7 @@ def test_what_is_sound_passes() -> None:
     check_keys(with_certificate(leaf.cert_chain_pems[0].bytes(), leaf.private_key_pem.bytes()))
 
 
-def test_numbers_that_dont_belong_together_are_refused_wherever_the_key_is_for() -> None:
+def test_a_key_of_inconsistent_numbers_is_refused_everywhere() -> None:
     sentence = "contains an inconsistent RSA key"
     assert problem(with_key(unsound_rsa_key())) == f"auth.jwtProfileOauth2.keyContent: {sentence}"
     assert problem(with_certificate(b"", unsound_rsa_key())) == f"ssl.keyStore: {sentence}"

@@ -90,7 +90,7 @@ async def test_a_deletion_waits_for_the_store_before_it(reading: Reading) -> Non
     assert reading.told == [("a", 0), ("a", None)]
 
 
-async def test_a_costly_store_is_a_problem_and_refused_with_the_same_sentence(reading: Reading) -> None:
+async def test_a_costly_store_is_refused_with_the_same_sentence(reading: Reading) -> None:
     costly = hidden(2**31 - 1)
     reading.reader.take("a", record("a", costly), 0)
     await reading.reader.settled()

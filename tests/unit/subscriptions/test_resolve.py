@@ -90,9 +90,7 @@ def test_what_a_subscription_leaves_open_the_entrypoint_says() -> None:
     ("qos", "asked", "concurrency"),
     [("auto", None, 5), ("auto", 3, 3), ("none", 9, 5), ("at-most-once", 3, 1), ("at-least-once", None, 1)],
 )
-def test_concurrency_is_one_for_ordered_levels_and_the_lower_limit_otherwise(
-    qos: str, asked: int | None, concurrency: int
-) -> None:
+def test_concurrency_is_one_if_ordered_else_the_lower_limit(qos: str, asked: int | None, concurrency: int) -> None:
     found = made({"qos": qos}, http={"maxConcurrentConnections": asked})
     assert (found.qos, found.concurrency) == (Qos(qos), concurrency)
 
@@ -102,7 +100,7 @@ def test_timeouts_only_go_down() -> None:
     assert found.http == HttpLimits(3.0, 0.5, 60.0)
 
 
-def test_a_limit_above_the_entrypoints_is_refused_when_it_is_applied() -> None:
+def test_a_limit_above_the_entrypoints_is_refused_on_apply() -> None:
     document = {"id": "s", "configuration": {"callbackUrl": "https://e.example", "http": {"readTimeout": 10_001}}}
     with pytest.raises(ConfigurationError, match=r"http.readTimeout: 10001 is more than .*; allowed: 1 to 10000$"):
         check_limits(parse_subscription(document), DEFINITION)
@@ -137,7 +135,7 @@ def test_each_auth_becomes_its_value(auth: Any, expected: object) -> None:
     assert made(auth=auth).auth == expected
 
 
-def test_credentials_that_no_header_can_carry_are_refused_and_not_repeated() -> None:
+def test_credentials_unfit_for_a_header_are_refused_unrepeated() -> None:
     text = problem(auth={"type": "token", "token": {"value": "hunter 2"}})
     assert text.startswith("configuration.entrypointConfiguration.auth.token.value: must be ASCII without blanks")
     assert "hunter" not in text
@@ -312,7 +310,7 @@ def test_empty_stores_are_none() -> None:
     ),
     secret=st.text(min_size=1, max_size=40) | st.binary(min_size=1).map(lambda data: base64.b64encode(data).decode()),
 )
-def test_whatever_a_secret_holds_it_is_used_or_refused_in_a_sentence(place: tuple[str, Any], secret: str) -> None:
+def test_any_secret_is_used_or_refused_in_a_sentence(place: tuple[str, Any], secret: str) -> None:
     name, block = place
     try:
         made(**{name: filled(block, secret)})
@@ -336,7 +334,7 @@ IN_STORES = replace(DEFINITION, key_store_dir=STORES)
 
 
 @pytest.mark.parametrize("as_path", [True, False], ids=["path", "content"])
-def test_java_key_stores_are_read_from_the_folder_or_out_of_the_subscription(as_path: bool) -> None:
+def test_java_key_stores_come_from_the_folder_or_subscription(as_path: bool) -> None:
     def store(name: str) -> dict[str, str]:
         content = base64.b64encode((STORES / name).read_bytes()).decode()
         return {"type": "JKS", "password": "store-secret", **({"path": name} if as_path else {"content": content})}

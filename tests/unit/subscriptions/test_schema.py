@@ -237,7 +237,7 @@ def test_the_three_forms_of_resume_from_are_read(resume: dict[str, Any]) -> None
         ),
     ],
 )
-def test_a_mistake_is_refused_with_path_value_and_what_is_allowed(change: Any, sentence: str) -> None:
+def test_an_error_names_path_value_and_what_is_allowed(change: Any, sentence: str) -> None:
     document = copy.deepcopy(FULL)
     change(document)
     found = problems(document)
@@ -264,7 +264,7 @@ def test_a_mistake_is_refused_with_path_value_and_what_is_allowed(change: Any, s
         ("https://example.com/{#subscription.id}", "contains an expression"),
     ],
 )
-def test_a_callback_url_that_can_not_be_called_is_refused_and_not_repeated(url: str, sentence: str) -> None:
+def test_a_callback_url_nobody_can_call_is_refused_unrepeated(url: str, sentence: str) -> None:
     document = copy.deepcopy(FLAT)
     document["configuration"]["callbackUrl"] = url
     found = problems(document)
@@ -312,9 +312,7 @@ def outcome(document: object) -> tuple[WireSubscription | None, list[str]]:
 
 
 @given(place=st.sampled_from(PLACES), value=json_values)
-def test_whatever_stands_anywhere_the_answer_is_a_subscription_or_sentences_with_paths(
-    place: tuple[Any, ...], value: object
-) -> None:
+def test_any_document_is_a_subscription_or_errors_with_paths(place: tuple[Any, ...], value: object) -> None:
     document = copy.deepcopy(FULL)
     node: Any = document
     for step in place[:-1]:

@@ -34,7 +34,7 @@ DOCUMENT: dict[str, Any] = {
 }
 
 
-def test_sealing_encrypts_every_secret_and_opening_gives_them_back() -> None:
+def test_sealing_encrypts_every_secret_and_opening_restores_it() -> None:
     box = SecretBox([OLD])
     plain = parse_subscription(DOCUMENT)
     sealed = box.seal(plain)
@@ -58,7 +58,7 @@ def test_a_header_whose_name_means_credentials_holds_a_secret(name: str) -> None
     assert "cred-1" not in json.dumps([to_document(SecretBox([OLD]).seal(plain)), to_document(mask(plain))])
 
 
-def test_a_secret_that_looks_encrypted_is_a_secret_like_any_other() -> None:
+def test_a_secret_that_looks_encrypted_is_still_encrypted() -> None:
     box = SecretBox([OLD])
     document = copy.deepcopy(DOCUMENT)
     document["configuration"]["auth"]["basic"]["password"] = "enc:v1:mine"
@@ -85,7 +85,7 @@ def of_an_earlier_version(subscription: WireSubscription) -> WireSubscription:
     return change_secrets(subscription, lambda _, value: "enc:v1:" + Fernet(OLD).encrypt(value.encode()).decode())
 
 
-def test_what_an_earlier_version_encrypted_is_read_and_bound_with_the_next_write() -> None:
+def test_an_older_ciphertext_is_read_and_bound_on_the_next_write() -> None:
     plain, box = parse_subscription(DOCUMENT), SecretBox([NEW, OLD])
     before = parse_subscription(to_document(of_an_earlier_version(plain)))
     assert box.open(before) == plain
@@ -125,7 +125,7 @@ def test_what_is_damaged_is_said(damaged: str) -> None:
         SecretBox([OLD]).open(parse_subscription(document))
 
 
-def test_a_secret_of_a_lost_key_names_field_and_subscription_and_never_the_value() -> None:
+def test_a_secret_of_a_lost_key_is_named_without_its_value() -> None:
     sealed = SecretBox([OLD]).seal(parse_subscription(DOCUMENT))
     with pytest.raises(ConfigurationError) as caught:
         SecretBox([NEW]).open(sealed)
@@ -148,7 +148,7 @@ def test_keys_that_are_none_are_refused_and_not_repeated(keys: list[str]) -> Non
     assert caught.value.__context__ is None
 
 
-def test_people_see_masks_and_a_mask_that_comes_back_keeps_the_secret() -> None:
+def test_a_mask_that_is_sent_back_keeps_the_secret() -> None:
     stored = parse_subscription(DOCUMENT)
     shown = to_document(mask(stored))
     assert [secret for secret in SECRETS if secret in json.dumps(shown)] == []
@@ -196,13 +196,13 @@ def again(auth: dict[str, Any], change: Callable[[dict[str, Any]], None]) -> Non
 
 
 @pytest.mark.parametrize("url", ["https://other.example", "http://example.com", "https://example.com:8443"])
-def test_a_masked_secret_does_not_follow_a_callback_to_another_origin(url: str) -> None:
+def test_a_masked_secret_does_not_move_to_another_origin(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"x-api-key\].value: is masked, and .*callbackUrl has another scheme"):
         again(DOCUMENT["configuration"]["auth"], lambda options: options.update(callbackUrl=url))
 
 
 @pytest.mark.parametrize(("auth", "name"), [(OAUTH2, "oauth2"), (PROFILE, "jwtProfileOauth2")])
-def test_no_access_token_is_got_for_another_origin_with_a_masked_credential(auth: dict[str, Any], name: str) -> None:
+def test_a_masked_credential_gets_no_token_for_another_origin(auth: dict[str, Any], name: str) -> None:
     def move(options: dict[str, Any]) -> None:
         options["callbackUrl"] = "https://other.example"
         del options["headers"]
@@ -247,7 +247,7 @@ def with_urls() -> dict[str, Any]:
     return document
 
 
-def test_credentials_in_the_query_of_a_url_are_secrets_and_the_rest_of_it_stays() -> None:
+def test_only_the_credentials_in_a_urls_query_are_secret() -> None:
     box = SecretBox([OLD])
     plain = parse_subscription(with_urls())
     sealed, shown = box.seal(plain), mask(plain)
@@ -260,7 +260,7 @@ def test_credentials_in_the_query_of_a_url_are_secrets_and_the_rest_of_it_stays(
     assert unmask(shown, plain) == plain
 
 
-def test_a_mask_in_a_query_stays_on_its_origin_and_needs_a_stored_secret() -> None:
+def test_a_mask_in_a_query_needs_its_origin_and_a_stored_secret() -> None:
     stored = parse_subscription(with_urls())
     shown = to_document(mask(stored))
     options = shown["configuration"]["entrypointConfiguration"]
@@ -273,7 +273,7 @@ def test_a_mask_in_a_query_stays_on_its_origin_and_needs_a_stored_secret() -> No
         unmask(parse_subscription(shown), stored)
 
 
-def test_a_url_of_secrets_of_any_length_that_is_allowed_can_be_stored() -> None:
+def test_a_url_with_secrets_of_any_allowed_length_can_be_stored() -> None:
     document = copy.deepcopy(DOCUMENT)
     document["configuration"]["callbackUrl"] = "https://h/?" + "&".join(f"key={number}" for number in range(900))
     box, plain = SecretBox([OLD]), parse_subscription(document)

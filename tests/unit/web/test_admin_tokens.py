@@ -86,7 +86,7 @@ async def test_a_token_that_a_published_key_has_signed_is_good(algorithm: str) -
     assert await reason(judged_by(KEY, key), key.token()) is None
 
 
-async def test_a_key_that_names_no_algorithm_is_for_the_usual_one_of_its_kind() -> None:
+async def test_a_key_without_an_algorithm_has_the_usual_one() -> None:
     rsa_pss = SigningKey("rsa", "PS256", RSA.private)
 
     assert await reason(judged_by(KEY.jwk(alg=None)), KEY.token()) is None
@@ -153,7 +153,7 @@ async def test_a_token_that_needs_no_private_key_is_refused() -> None:
         assert refused.startswith("must be signed by one of ES256, ES384, ES512, EdDSA, ")
 
 
-async def test_a_token_without_a_key_id_is_good_if_only_one_key_can_be_meant() -> None:
+async def test_a_token_without_a_key_id_needs_a_single_fitting_key() -> None:
     nameless = SigningKey(None, "ES256", KEY.private)
 
     assert await reason(judged_by(KEY, RSA), nameless.token()) is None
@@ -234,7 +234,7 @@ async def test_keys_are_asked_for_once_however_many_tokens_come(tokens: AdminTok
     assert server.asked == 1
 
 
-async def test_an_unknown_key_is_asked_for_and_not_more_often_than_every_30_seconds(
+async def test_an_unknown_key_is_asked_for_once_in_30_seconds(
     tokens: AdminTokens, server: KeyServer, clock: ManualClock
 ) -> None:
     assert await reason(tokens, KEY.token()) is None
@@ -261,7 +261,7 @@ async def test_a_key_that_was_withdrawn_is_of_no_use_after_ten_minutes(
     assert await reason(tokens, KEY.token()) == "is signed by a key that is not in the JWK set"
 
 
-async def test_while_the_keys_cannot_be_read_those_of_before_go_on_and_others_cannot_be_judged(
+async def test_while_keys_are_unreadable_the_last_ones_stay_good(
     tokens: AdminTokens, server: KeyServer, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert await reason(tokens, KEY.token()) is None
@@ -280,9 +280,7 @@ async def test_while_the_keys_cannot_be_read_those_of_before_go_on_and_others_ca
     assert await reason(tokens, OTHER.token()) == "is signed by a key that is not in the JWK set"
 
 
-async def test_a_request_that_is_given_up_while_it_waits_leaves_the_reading_to_the_next(
-    tokens: AdminTokens, server: KeyServer
-) -> None:
+async def test_an_abandoned_request_leaves_reading_keys_to_the_next(tokens: AdminTokens, server: KeyServer) -> None:
     server.open.clear()
     waiting = asyncio.create_task(tokens.problem_with(KEY.token()))
     while not server.asked:  # noqa: ASYNC110 - as above
@@ -406,7 +404,7 @@ async def test_a_wrong_token_is_401_and_says_what_is_wrong(client: Client) -> No
         assert response.headers.getall("WWW-Authenticate") == ['Bearer realm="webhooks", error="invalid_token"']
 
 
-async def test_without_a_token_and_as_a_password_a_signed_one_opens_nothing(client: Client) -> None:
+async def test_no_token_or_a_signed_one_as_password_opens_nothing(client: Client) -> None:
     password = base64.b64encode(f"me:{KEY.token()}".encode()).decode()
     for headers in ({}, {"Authorization": f"Basic {password}"}, bearer("")):
         async with client.get("/", headers=headers) as response:

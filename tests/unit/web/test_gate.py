@@ -85,7 +85,7 @@ async def is_closed(reader: asyncio.StreamReader) -> None:
         await reader.readexactly(1_000_000)
 
 
-async def test_half_sent_requests_beyond_the_limit_make_room_for_whole_ones() -> None:
+async def test_half_sent_requests_over_the_limit_yield_to_whole_ones() -> None:
     async with served(most=4) as server:
         halves = [await server.connect(HALF) for _ in range(12)]
         assert await server.ask() == b"HTTP/1.1 200 OK\r\n"

@@ -278,7 +278,7 @@ async def test_a_wrong_token_is_refused(client: Client, authorization: str) -> N
     assert "wrong" in body["detail"]
 
 
-async def test_programs_send_the_token_as_bearer_and_browsers_as_a_password(client: Client) -> None:
+async def test_the_token_comes_as_bearer_or_as_a_browsers_password(client: Client) -> None:
     async with client.get("/lanes", headers={"Authorization": f"bearer  {TOKEN}"}) as response:
         assert response.status == 200
     async with client.get("/", headers=PASSWORD) as response:
@@ -287,14 +287,14 @@ async def test_programs_send_the_token_as_bearer_and_browsers_as_a_password(clie
 
 @pytest.mark.parametrize("admin_token", [None, ""])
 @pytest.mark.parametrize("authorization", ["Bearer ", "Basic " + base64.b64encode(b"a:").decode(), "Bearer None"])
-async def test_without_a_configured_token_the_pages_are_closed_to_everybody(client: Client, authorization: str) -> None:
+async def test_without_a_configured_token_the_pages_are_closed(client: Client, authorization: str) -> None:
     body = await problem_of(client, "/", 403, headers={"Authorization": authorization})
 
     assert "WEBHOOKS_ADMIN_TOKEN" in body["detail"]
 
 
 @pytest.mark.parametrize("options", [{}])
-async def test_the_pages_are_closed_even_in_an_app_without_the_middlewares(client: Client) -> None:
+async def test_the_pages_are_closed_even_without_the_middlewares(client: Client) -> None:
     await problem_of(client, "/lanes", 401)
 
 
@@ -343,7 +343,7 @@ async def test_faust_serves_no_page_of_its_own(client: Client, path: str) -> Non
     assert path in body["detail"]
 
 
-async def test_a_method_that_a_page_does_not_know_is_named_with_those_it_knows(client: Client) -> None:
+async def test_an_unknown_method_is_answered_with_the_known_ones(client: Client) -> None:
     async with client.post("/lanes", headers=BEARER) as response:
         assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD")
         assert response.content_type == "application/problem+json"
@@ -381,7 +381,7 @@ async def test_a_page_that_fails_tells_the_log_and_not_the_reader(
         (replace(PARTITION, progressed_at=NOW - 9999, is_open=False), True),
     ],
 )
-async def test_a_worker_is_live_unless_an_open_partition_with_work_stands_still(
+async def test_a_worker_is_live_unless_a_partition_with_work_stalls(
     client: Client, reporter: FixedReporter, partition: PartitionReport, is_live: bool
 ) -> None:
     reporter.report = replace(WORKER, partitions=(replace(PARTITION, partition=0), partition))
@@ -394,9 +394,7 @@ async def test_a_worker_is_live_unless_an_open_partition_with_work_stands_still(
         assert body["reasons"] == ["partition 3 has work and has made no progress for 61 s"]
 
 
-async def test_a_warning_is_in_the_health_and_on_the_page_and_leaves_the_worker_ready(
-    client: Client, reporter: FixedReporter
-) -> None:
+async def test_a_warning_is_shown_and_leaves_the_worker_ready(client: Client, reporter: FixedReporter) -> None:
     reporter.report = replace(WORKER, warnings=("topic events: <none> of the last 10 events",))
 
     async with client.get("/health/ready") as response:
@@ -478,7 +476,7 @@ async def test_lanes_are_json_without_secrets(client: Client, reporter: FixedRep
     ]
 
 
-async def test_a_lane_that_is_tried_again_says_why_in_json_and_on_the_page(client: Client) -> None:
+async def test_a_retrying_lane_says_why_in_json_and_on_the_page(client: Client) -> None:
     async with client.get("/lanes?state=behind", headers=BEARER) as response:
         [lane] = (await response.json())["lanes"]
     assert lane["error"] == {
@@ -565,9 +563,7 @@ async def test_lanes_can_be_filtered_and_paged(
         ("colour=red", "colour: unknown; allowed are subscription, state, status, partition, limit, offset"),
     ],
 )
-async def test_a_query_that_cannot_be_answered_is_refused_with_what_is_allowed(
-    client: Client, query: str, sentence: str
-) -> None:
+async def test_a_bad_query_is_refused_with_what_is_allowed(client: Client, query: str, sentence: str) -> None:
     body = await problem_of(client, f"/lanes?{query}", 400, headers=BEARER)
 
     (problem,) = body["problems"]
@@ -587,9 +583,7 @@ async def test_the_page_shows_the_lanes_in_trouble_first(client: Client, telemet
     assert "1,234" in text
 
 
-async def test_the_page_escapes_whatever_others_wrote_and_shows_no_secret(
-    client: Client, reporter: FixedReporter
-) -> None:
+async def test_the_page_escapes_text_of_others_and_shows_no_secret(client: Client, reporter: FixedReporter) -> None:
     hostile = "</style><script>alert(1)</script>\"'&<img src=x onerror=alert(1)>\u202e\x1b"
     cause = Cause(hostile, hostile, 1, NOW)
     reporter.report = replace(WORKER, app=hostile, topic=hostile, ready=False, problem=hostile)
@@ -659,7 +653,7 @@ BY_DEFAULT = "Kafka's default partitioner assigns its events to"
         ("sub-9", "unknown", "There is no subscription 'sub-9'."),
     ],
 )
-async def test_every_subscription_has_an_answer_in_json_and_on_the_page(
+async def test_every_subscription_is_found_in_json_and_on_the_page(
     client: Client, reporter: FixedReporter, subscription: str, where: str, sentence: str
 ) -> None:
     reporter.absent_reports = [IDLE, ELSEWHERE]
@@ -687,9 +681,7 @@ async def test_a_subscription_that_is_idle_has_the_shape_of_a_lane(client: Clien
     ]
 
 
-async def test_a_worker_that_has_not_read_all_subscriptions_does_not_deny_one(
-    client: Client, reporter: FixedReporter
-) -> None:
+async def test_a_worker_still_reading_subscriptions_denies_none(client: Client, reporter: FixedReporter) -> None:
     reporter.report = replace(WORKER, ready=False, problem="the subscriptions have not been read: not yet")
     async with client.get("/lanes?subscription=sub-9", headers=BEARER) as response:
         asked = (await response.json())["subscription"]
@@ -697,16 +689,14 @@ async def test_a_worker_that_has_not_read_all_subscriptions_does_not_deny_one(
     assert asked["sentence"].endswith("may not have read it yet: the subscriptions have not been read: not yet.")
 
 
-async def test_the_page_names_its_worker_and_says_whose_partitions_it_shows(client: Client) -> None:
+async def test_the_page_names_its_worker_and_its_partitions(client: Client) -> None:
     async with client.get("/", headers=BEARER) as response:
         text = await response.text()
 
     assert "<b>host-1:6066</b>: this page shows the partitions of this worker only (3; the topic has 4)." in text
 
 
-async def test_the_page_shows_some_of_each_group_however_many_have_failed(
-    client: Client, reporter: FixedReporter
-) -> None:
+async def test_the_page_shows_some_of_each_group_despite_failures(client: Client, reporter: FixedReporter) -> None:
     reporter.lane_reports = [
         *(replace(FAILED, subscription=f"failed-{number}") for number in range(151)),
         *(replace(BEHIND, subscription=f"behind-{number}") for number in range(151)),

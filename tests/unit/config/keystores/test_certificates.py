@@ -24,7 +24,7 @@ def changed(leaf: trustme.LeafCert, old: bytes, new: bytes) -> str:
     return ssl.DER_cert_to_PEM_cert(der.replace(old, new))
 
 
-def test_a_certificate_of_a_version_that_does_not_exist_is_refused(leaf: trustme.LeafCert) -> None:
+def test_a_certificate_of_an_unknown_version_is_refused(leaf: trustme.LeafCert) -> None:
     with pytest.raises(ConfigurationError, match=f"^{F}: contains no readable PEM certificate$"):
         trusted_from_pem(changed(leaf, VERSION_3, VERSION_3[:-1] + b"\x09"), F)
 

@@ -36,7 +36,7 @@ def sentence(data: bytes, password: str = PASSWORD) -> str:
     return text
 
 
-def test_a_key_is_found_by_its_alias_in_any_case_with_its_certificate() -> None:
+def test_an_alias_in_any_case_finds_key_and_certificate() -> None:
     for alias in ("Signer", "signer", "SIGNER"):
         client = client_from_jks(KEYS, PASSWORD, F, key_password=KEY_PASSWORD, alias=alias)
         [certificate] = x509.load_pem_x509_certificates(client.certificate_pem.encode())
@@ -44,7 +44,7 @@ def test_a_key_is_found_by_its_alias_in_any_case_with_its_certificate() -> None:
         assert load_pem_private_key(client.key_pem.encode(), None).public_key() == certificate.public_key()
 
 
-def test_without_an_alias_it_is_the_first_key_and_without_its_password_the_one_of_the_store() -> None:
+def test_alias_and_key_password_default_to_first_key_and_store() -> None:
     client = client_from_jks(KEYS, PASSWORD, F, key_password=None, alias=None)
     [certificate] = x509.load_pem_x509_certificates(client.certificate_pem.encode())
     assert certificate.subject.rfc4514_string() == "CN=other"

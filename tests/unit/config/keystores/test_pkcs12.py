@@ -27,7 +27,7 @@ def subjects(alias: str | None) -> list[str]:
     return [certificate.subject.rfc4514_string() for certificate in chain]
 
 
-def test_keys_are_listed_in_the_order_of_the_store_and_stay_encrypted() -> None:
+def test_keys_are_listed_in_store_order_and_stay_encrypted() -> None:
     first, signer = key_bags(STORE)
     assert (first.alias, signer.alias) == ("first", "signer")
     with pytest.raises(TypeError):
@@ -37,7 +37,7 @@ def test_keys_are_listed_in_the_order_of_the_store_and_stay_encrypted() -> None:
 
 
 @pytest.mark.parametrize("alias", ["signer", "Signer", "SIGNER"])
-def test_an_alias_picks_any_key_with_its_own_chain_and_no_other_certificate(alias: str) -> None:
+def test_an_alias_picks_a_key_with_its_own_chain_only(alias: str) -> None:
     assert subjects(alias) == ["CN=signer", "CN=ca"]
 
 
