@@ -65,7 +65,7 @@ MUTANTS: Final = (
         tests=(f"{APP}test_what_a_group_sees_last_grows_last",),
     ),
     Mutant(
-        "aiokafka chooses a place in the log by itself",
+        "aiokafka chooses an offset by itself",
         "pipeline/app.py",
         was='consumer_auto_offset_reset="none"',
         becomes='consumer_auto_offset_reset="latest"',
@@ -195,7 +195,7 @@ MUTANTS: Final = (
         tests=(f"{BACKLOG}test_it_can_go_back",),
     ),
     Mutant(
-        "partitions are assigned without their place",
+        "partitions are assigned without a position",
         "pipeline/kafka/log_reader.py",
         was="            consumer.seek(each, offset)",
         becomes="            if each == tp:\n                consumer.seek(each, offset)",
