@@ -88,7 +88,7 @@ async def test_partitions_are_read_in_turn(broker: TestBroker, topic: str) -> No
         assert [reading.read for reading in readings] == [list(range(1200)), list(range(700, 1200))]
 
 
-async def test_who_wants_nothing_when_another_is_first_read_is_read_later(broker: TestBroker, topic: str) -> None:
+async def test_a_partition_that_wants_nothing_yet_is_read_later(broker: TestBroker, topic: str) -> None:
     async with serving(broker, topic) as backlog:
         first, later = Reading(0, 0, 1200), Reading(1, 0, 0)
         backlog.wake(first)

@@ -144,9 +144,7 @@ async def note(webhooks: Webhooks, broker: TestBroker, *rows: tuple[int, str, Cu
             await store.close()
 
 
-async def test_what_the_workers_have_noted_is_shown_beside_what_was_asked_for(
-    webhooks: Webhooks, broker: TestBroker
-) -> None:
+async def test_the_noted_state_is_shown_beside_the_desired_one(webhooks: Webhooks, broker: TestBroker) -> None:
     names = ["failed", "fine", "paused", "retrying"]
     await apply(webhooks, *({**TWO, "id": name} for name in names))
     await broker.produce(source_of(webhooks), *[(b"x", b"")] * 5, partition=0)
@@ -313,7 +311,7 @@ async def test_a_place_that_is_not_in_the_log_is_refused(webhooks: Webhooks, bro
     await webhooks.done("subscriptions", "skip", "sub-1", "0", "2")
 
 
-async def test_what_a_person_should_know_of_a_subscription_is_said_when_it_is_applied(webhooks: Webhooks) -> None:
+async def test_apply_prints_the_advisories_of_a_subscription(webhooks: Webhooks) -> None:
     careless = {**ONE, "configuration": {"callbackUrl": "https://example.com/one", "ssl": {"trustAll": True}}}
     ended = await webhooks.run("subscriptions", "apply", "-", stdin=json.dumps(careless).encode())
     assert (ended.code, ended.out) == (0, "sub-1 created, revision 0\n")
@@ -350,9 +348,7 @@ async def test_an_event_is_sent_with_key_body_and_headers(
     assert records[0].headers == (("content-type", b"text/x"), ("empty", b""))
 
 
-async def test_an_event_for_an_unknown_subscription_is_sent_with_a_warning(
-    webhooks: Webhooks, broker: TestBroker
-) -> None:
+async def test_sending_to_an_unknown_subscription_warns(webhooks: Webhooks, broker: TestBroker) -> None:
     topic = source_of(webhooks)
     await apply(webhooks, ONE, TWO)
     await webhooks.done("subscriptions", "delete", "sub-2", "--yes")
@@ -428,7 +424,7 @@ async def test_partitions_that_are_alike_share_a_line(webhooks: Webhooks) -> Non
     assert ended.err == "partitions 0-2: the position is unknown: no worker has started there yet\n"
 
 
-async def test_a_replay_since_a_time_says_what_it_does_in_each_partition(
+async def test_a_replay_by_time_reports_each_partition(
     kafka: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]
 ) -> None:
     webhooks = await prepared(kafka, tmp_path, unique_name("cli"))
@@ -458,7 +454,7 @@ async def test_a_replay_since_a_time_says_what_it_does_in_each_partition(
     ]
 
 
-async def test_without_the_rows_a_command_works_and_says_what_it_can_not_tell(
+async def test_without_rows_a_command_works_and_says_what_it_misses(
     broker: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]
 ) -> None:
     name = unique_name("cli")
@@ -479,9 +475,7 @@ async def test_without_the_rows_a_command_works_and_says_what_it_can_not_tell(
         assert f"the position is unknown: topic {name}.cursors: " in ended.err
 
 
-async def test_a_replay_forward_is_refused_with_the_number_of_events_that_wait_unless_they_may_be_discarded(
-    webhooks: Webhooks, broker: TestBroker
-) -> None:
+async def test_a_replay_forward_is_refused_unless_it_may_discard(webhooks: Webhooks, broker: TestBroker) -> None:
     await apply(webhooks, ONE)
     await broker.produce(source_of(webhooks), *[(b"sub-1", b""), (b"sub-2", b"")] * 5, partition=0)
     await commit(webhooks, broker, {0: 2})

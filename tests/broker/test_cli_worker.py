@@ -72,9 +72,7 @@ async def test_check_names_what_is_wrong_and_what_is_right(
     assert not any(f"topic {each}:" in ended.out for each in (source, f"{name}.cursors", f"{name}-dlq"))
 
 
-async def test_check_says_how_many_of_the_newest_events_are_for_a_subscription(
-    webhooks: Webhooks, kafka: TestBroker
-) -> None:
+async def test_check_counts_new_events_that_match_a_subscription(webhooks: Webhooks, kafka: TestBroker) -> None:
     source = f"{webhooks.environment['WEBHOOKS_APP']}-events"
     await webhooks.done("check")
     document = {"id": "sub-1", "configuration": {"callbackUrl": "http://127.0.0.1:9/"}}
@@ -93,9 +91,7 @@ async def test_check_says_how_many_of_the_newest_events_are_for_a_subscription(
     assert f"ok  topic {source}: 1 of the newest 42 events are for a subscription\n" in sound
 
 
-async def test_a_worker_warns_of_a_topic_whose_events_are_for_no_subscription(
-    webhooks: Webhooks, kafka: TestBroker
-) -> None:
+async def test_a_worker_warns_if_no_event_matches_a_subscription(webhooks: Webhooks, kafka: TestBroker) -> None:
     source, port = f"{webhooks.environment['WEBHOOKS_APP']}-events", free_port()
     await kafka.produce(source, *((f"order-{number}".encode(), b"{}") for number in range(25)))
 
@@ -120,7 +116,7 @@ async def test_a_worker_speaks_in_log_lines_and_ends_cleanly(webhooks: Webhooks,
     assert not any("\x1b" in line for line in worker.output)
 
 
-async def test_a_worker_logs_its_settings_without_secrets_and_what_it_ignores_once(webhooks: Webhooks) -> None:
+async def test_a_worker_logs_its_settings_once_without_secrets(webhooks: Webhooks) -> None:
     async with webhooks.start("worker", "--without-web") as worker:
         await worker.line("worker started, without pages")
         await worker.stop(signal.SIGTERM)

@@ -57,7 +57,7 @@ async def topic(broker: TestBroker, unique_name: Callable[[str], str]) -> str:
     return await broker.create_topic(unique_name("cursors"), 2, {"cleanup.policy": "compact"})
 
 
-async def test_the_next_owner_finds_the_newest_row_of_each_subscription(broker: TestBroker, topic: str) -> None:
+async def test_the_next_owner_finds_each_subscriptions_newest_row(broker: TestBroker, topic: str) -> None:
     async with opened(broker, topic) as rows:
         await rows.put(b"sub-1", Cursor(next=5))
         await asyncio.gather(rows.put(b"sub-1", Cursor(next=6)), rows.put(b"sub-2", STOPPED))
@@ -83,7 +83,7 @@ async def test_rows_that_wait_together_are_one_group(broker: TestBroker, topic: 
     assert written == [50]
 
 
-async def test_of_rows_that_wait_together_the_newest_of_a_subscription_counts(broker: TestBroker, topic: str) -> None:
+async def test_of_waiting_rows_a_subscriptions_newest_counts(broker: TestBroker, topic: str) -> None:
     async with opened(broker, topic) as rows:
         await asyncio.gather(*(rows.put(b"sub-1", Cursor(next=number)) for number in range(10)))
     assert await found(broker, topic) == {b"sub-1": Cursor(next=9)}
@@ -174,9 +174,7 @@ async def test_a_former_owner_is_refused_and_its_rows_stay_invisible(
     assert await found(kafka, kafka_topic) == {b"sub-1": Cursor(next=5), b"sub-2": Cursor(next=9)}
 
 
-async def test_what_the_former_owner_had_open_is_aborted_before_rows_are_read(
-    kafka: TestBroker, kafka_topic: str
-) -> None:
+async def test_a_former_owners_transaction_is_aborted_first(kafka: TestBroker, kafka_topic: str) -> None:
     former = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id=f"{kafka_topic}.1")
     await former.start()
     try:
@@ -214,7 +212,7 @@ async def test_partitions_of_one_worker_do_not_fence_each_other(kafka: TestBroke
         await asyncio.gather(*(rows.close() for rows in stores))
 
 
-async def test_rows_that_wait_behind_those_that_are_fenced_are_refused_too(kafka: TestBroker, kafka_topic: str) -> None:
+async def test_rows_waiting_behind_fenced_ones_are_refused_too(kafka: TestBroker, kafka_topic: str) -> None:
     async with opened(kafka, kafka_topic) as former, opened(kafka, kafka_topic):
         first = former.put(b"sub-1", Cursor(next=5))
         while former._group.rows:  # noqa: ASYNC110 - the next turn of the writer takes them
@@ -227,7 +225,7 @@ async def test_rows_that_wait_behind_those_that_are_fenced_are_refused_too(kafka
                     await row
 
 
-async def test_a_producer_that_can_begin_no_transaction_any_more_is_given_up(
+async def test_a_producer_that_can_begin_no_transaction_is_given_up(
     kafka: TestBroker, kafka_topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Broken(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types

@@ -107,7 +107,7 @@ async def test_what_the_broker_never_takes_is_said_at_once(
     assert len(await kafka.read(topic)) == 1
 
 
-async def test_a_letter_that_is_refused_does_not_hold_up_those_after_it(
+async def test_a_refused_letter_does_not_hold_up_later_ones(
     kafka: TestBroker, unique_name: Callable[[str], str]
 ) -> None:
     topic = await kafka.create_topic(unique_name("dlq"), config={"max.message.bytes": "2000"})

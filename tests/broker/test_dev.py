@@ -131,7 +131,7 @@ async def test_a_port_that_is_taken_is_a_sentence() -> None:
             assert ended.err == f"Error: {option}: 127.0.0.1:{port} can't be bound: Address already in use\n"
 
 
-def test_of_two_that_start_at_the_same_moment_one_gets_the_receivers_port() -> None:
+def test_of_two_started_at_once_one_gets_the_receivers_port() -> None:
     with _bound("--receiver-port", None, listens=True) as first:
         port = first.getsockname()[1]
         with pytest.raises(ConfigurationError, match=f"^--receiver-port: 127.0.0.1:{port} can't be bound"):

@@ -59,7 +59,7 @@ def up(broker: TestBroker) -> None:
     broker.mock.up()
 
 
-async def test_every_event_is_acknowledged_over_an_outage_once_and_in_order(embedded: TestBroker, topic: str) -> None:
+async def test_over_an_outage_events_are_acknowledged_once_in_order(embedded: TestBroker, topic: str) -> None:
     load = Load(embedded, topic, SUBSCRIPTIONS, PER_SECOND)
     async with running(load):
         for _ in range(2):
@@ -79,7 +79,7 @@ async def test_every_event_is_acknowledged_over_an_outage_once_and_in_order(embe
     assert all(found == list(range(len(found))) for found in sequences.values())
 
 
-async def test_events_that_find_no_room_are_not_made_and_the_share_says_so(embedded: TestBroker, topic: str) -> None:
+async def test_events_without_room_are_not_made_and_the_share_tells(embedded: TestBroker, topic: str) -> None:
     load = Load(embedded, topic, SUBSCRIPTIONS, PER_SECOND, buffered_events=10, acknowledged_seconds=0.2)
     down(embedded)
     async with running(load):

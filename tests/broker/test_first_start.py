@@ -37,7 +37,7 @@ async def member(kafka: TestBroker, source: Source) -> AsyncIterator[AIOKafkaCon
         await consumer.stop()
 
 
-async def test_with_latest_the_ends_are_committed_at_the_first_start_alone(kafka: TestBroker, source: Source) -> None:
+async def test_latest_commits_the_ends_only_at_the_first_start(kafka: TestBroker, source: Source) -> None:
     group = f"{source.topic}-group"
     await fix_beginning(source, group, 2)
     assert await kafka.committed(group, source.topic) == {0: 3, 1: 0}
@@ -51,7 +51,7 @@ async def test_with_latest_the_ends_are_committed_at_the_first_start_alone(kafka
 
 
 @pytest.mark.parametrize("reset", ["latest", "earliest"])
-async def test_of_another_topic_than_the_one_that_was_delivered_nothing_is_passed_over(
+async def test_nothing_of_a_newly_named_topic_is_passed_over(
     kafka: TestBroker, source: Source, reset: Literal["latest", "earliest"]
 ) -> None:
     group = f"{source.topic}-group"
@@ -61,7 +61,7 @@ async def test_of_another_topic_than_the_one_that_was_delivered_nothing_is_passe
     assert await kafka.committed(group, source.topic) == {}
 
 
-async def test_a_group_that_has_lost_its_offsets_goes_on_at_the_end_and_says_so(
+async def test_a_group_without_its_offsets_goes_on_at_the_end(
     kafka: TestBroker, source: Source, caplog: pytest.LogCaptureFixture
 ) -> None:
     group = f"{source.topic}-group"
@@ -97,7 +97,7 @@ async def test_nothing_is_moved_once_somebody_has_joined(kafka: TestBroker, sour
     assert await kafka.committed(group, source.topic) == {}
 
 
-async def test_a_cluster_that_can_not_be_reached_is_an_error_that_names_it() -> None:
+async def test_an_unreachable_cluster_is_an_error_that_names_it() -> None:
     nowhere = Source(KafkaConnection(("127.0.0.1:1",)), "events", "latest")
     with pytest.raises(BrokerError, match=r"^Kafka at 127.0.0.1:1 can't be used: "):
         await fix_beginning(nowhere, "group", 1)

@@ -86,7 +86,7 @@ def says_growth(worker: Worker, found: Cluster) -> int:
 
 
 @pytest.mark.parametrize("qos", ["at-least-once", "at-most-once"])
-async def test_partitions_that_come_under_load_are_shared_and_nothing_is_lost_or_repeated(
+async def test_growth_under_load_loses_and_repeats_nothing(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, qos: str
 ) -> None:
     async with growing(kafka, unique_name("grow"), tmp_path, qos=qos) as (found, recorder):
@@ -111,7 +111,7 @@ async def test_partitions_that_come_under_load_are_shared_and_nothing_is_lost_or
             assert await count_partitions(kafka.connection, name) == AFTER
 
 
-async def test_with_latest_partitions_that_come_are_delivered_from_their_beginning(
+async def test_with_latest_new_partitions_are_read_from_the_beginning(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with growing(kafka, unique_name("latest"), tmp_path, latest=True) as (found, recorder):
@@ -127,7 +127,7 @@ async def test_with_latest_partitions_that_come_are_delivered_from_their_beginni
         assert len(recorder.calls) == total
 
 
-async def test_partitions_that_come_while_no_worker_runs_are_delivered_and_old_places_are_kept(
+async def test_partitions_added_while_stopped_are_delivered(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     held = SUBSCRIPTIONS[0]
@@ -156,7 +156,7 @@ async def test_partitions_that_come_while_no_worker_runs_are_delivered_and_old_p
         assert not disordered(recorder)
 
 
-async def test_a_worker_that_is_killed_as_partitions_come_costs_no_event(
+async def test_a_worker_killed_during_growth_costs_no_event(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with growing(kafka, unique_name("kill"), tmp_path) as (found, recorder):
@@ -176,7 +176,7 @@ async def test_a_worker_that_is_killed_as_partitions_come_costs_no_event(
         assert not disordered(recorder)
 
 
-async def test_a_worker_that_is_killed_after_the_new_partitions_were_shared_costs_no_event(
+async def test_a_worker_killed_after_growth_costs_no_event(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     """The leader dies: the next one makes the assignment from what it knows of the topic."""
@@ -197,7 +197,7 @@ async def test_a_worker_that_is_killed_after_the_new_partitions_were_shared_cost
         assert not disordered(recorder)
 
 
-async def test_tokens_of_new_partitions_are_kept_there_from_the_first_one_on(
+async def test_tokens_of_new_partitions_are_kept_from_the_first_on(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async def issue(_: Call) -> web.Response:
@@ -254,7 +254,7 @@ async def admin(kafka: TestBroker) -> AsyncIterator[AIOKafkaAdminClient]:
         yield found
 
 
-async def test_workers_that_grow_the_same_topic_at_the_same_time_do_not_disturb_each_other(
+async def test_workers_may_grow_the_same_topic_at_once(
     kafka: TestBroker, unique_name: Callable[[str], str], admin: AIOKafkaAdminClient
 ) -> None:
     name = await kafka.create_topic(unique_name("raced"), 2)
@@ -262,7 +262,7 @@ async def test_workers_that_grow_the_same_topic_at_the_same_time_do_not_disturb_
     assert await count_partitions(kafka.connection, name) == 5
 
 
-async def test_a_topic_that_can_not_grow_is_named_and_those_after_it_stay_as_they_are(
+async def test_a_topic_that_can_not_grow_is_named_and_ends_the_growth(
     kafka: TestBroker, unique_name: Callable[[str], str], admin: AIOKafkaAdminClient
 ) -> None:
     name = await kafka.create_topic(unique_name("after"), 2)
@@ -304,7 +304,7 @@ async def test_the_group_is_told_when_all_of_its_topics_have_grown(
         await asyncio.gather(watching, return_exceptions=True)
 
 
-async def test_the_group_is_not_told_while_a_topic_of_its_own_can_not_grow(
+async def test_no_rebalance_while_an_own_topic_can_not_grow(
     kafka: TestBroker,
     unique_name: Callable[[str], str],
     monkeypatch: pytest.MonkeyPatch,

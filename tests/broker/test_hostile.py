@@ -66,7 +66,7 @@ async def test_a_key_of_a_megabyte_disturbs_no_worker(
         assert all(max(map(len, worker.output().splitlines())) < 5000 for worker in found.workers)
 
 
-async def test_a_store_that_would_take_an_hour_to_open_costs_its_subscription_alone(
+async def test_a_costly_store_costs_its_subscription_alone(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with two_workers(kafka, unique_name("store"), tmp_path) as (found, recorder):
@@ -141,7 +141,7 @@ def open_files(worker: Worker) -> int:
     return sum(1 for _ in Path(f"/proc/{worker.process.pid}/fd").iterdir())
 
 
-async def test_half_sent_requests_to_the_pages_take_no_descriptor_from_deliveries(
+async def test_half_sent_page_requests_take_no_files_from_deliveries(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with recording() as recorder, cluster(kafka, unique_name("half"), tmp_path, partitions=2) as found:

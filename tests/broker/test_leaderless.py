@@ -85,7 +85,7 @@ async def test_keys_and_rows_of_the_other_partitions_are_read(embedded: TestBrok
     ]
 
 
-async def test_where_a_subscription_stands_is_said_of_the_other_partitions(
+async def test_positions_are_told_despite_a_leaderless_partition(
     definition: Definition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WEBHOOKS_SECRET_KEYS", Fernet.generate_key().decode())

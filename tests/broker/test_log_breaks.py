@@ -109,7 +109,7 @@ async def found(
 
 
 @pytest.mark.parametrize("more", [20, 70])
-async def test_a_topic_made_again_under_a_running_worker_is_delivered_from_its_beginning(
+async def test_a_recreated_topic_is_read_from_its_beginning_at_once(
     found: Cluster, recorder: Recorder, more: int
 ) -> None:
     worker = await found.start_worker()
@@ -126,9 +126,7 @@ async def test_a_topic_made_again_under_a_running_worker_is_delivered_from_its_b
     assert "log.broken" in worker.output()
 
 
-async def test_a_topic_made_again_while_nobody_runs_is_delivered_from_its_beginning_and_its_rows_too(
-    found: Cluster, recorder: Recorder
-) -> None:
+async def test_a_topic_recreated_while_stopped_is_read_from_its_start(found: Cluster, recorder: Recorder) -> None:
     await found.subscribe(recorder, "failing")
     recorder.behaviours["failing"] = answer(400)
     first = await found.start_worker()
@@ -150,9 +148,7 @@ async def test_a_topic_made_again_while_nobody_runs_is_delivered_from_its_beginn
 
 
 @pytest.mark.parametrize("reset", ["earliest", "latest"])
-async def test_events_of_a_topic_made_again_while_nobody_runs_do_not_pass_for_those_before_a_first_start(
-    found: Cluster, recorder: Recorder, reset: str
-) -> None:
+async def test_a_recreated_topic_is_not_taken_for_a_first_start(found: Cluster, recorder: Recorder, reset: str) -> None:
     begin_at(found, reset)
     first = await found.start_worker()
     await found.until_ready()
@@ -185,7 +181,7 @@ async def test_an_offset_beyond_the_end_of_the_log_becomes_its_end(found: Cluste
     assert "partition 0: a position was beyond the end of the log" in (await warnings(worker))[0]
 
 
-async def test_events_that_retention_removed_before_a_start_are_counted(found: Cluster, recorder: Recorder) -> None:
+async def test_events_removed_before_a_start_are_counted(found: Cluster, recorder: Recorder) -> None:
     await found.produce(events(50, "old"), partition=0)
     await commit(found, 10)
     await delete_records(found, 30)
@@ -199,9 +195,7 @@ async def test_events_that_retention_removed_before_a_start_are_counted(found: C
     assert "partition 0: events were deleted before they were delivered" in (await warnings(worker))[0]
 
 
-async def test_events_that_retention_removes_before_they_are_read_are_counted(
-    found: Cluster, recorder: Recorder
-) -> None:
+async def test_events_removed_before_they_are_read_are_counted(found: Cluster, recorder: Recorder) -> None:
     worker = await found.start_worker()
     await found.until_ready()
     await found.produce(events(5, "old"), partition=0)
@@ -218,9 +212,7 @@ async def test_events_that_retention_removes_before_they_are_read_are_counted(
     assert await counted(worker, 'webhooks_dropped_total{rule="retention"}') == 24
 
 
-async def test_the_last_commit_of_a_worker_is_not_of_a_former_topic_also_without_ids(
-    found: Cluster, recorder: Recorder
-) -> None:
+async def test_a_last_commit_is_not_of_a_former_topic_without_ids_too(found: Cluster, recorder: Recorder) -> None:
     """The next worker could not tell, and would go on from the end of the new log."""
     worker = await found.start_worker(program="nameless_worker.py")
     await found.until_ready()

@@ -82,7 +82,7 @@ async def test_at_least_once_loses_nothing_and_keeps_order_over_kill_9(
         assert not recorder.out_of_order()
 
 
-async def test_at_most_once_repeats_nothing_and_loses_one_a_subscription_at_most_over_kill_9(
+async def test_at_most_once_loses_one_per_subscription_over_kill_9(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with loaded(kafka, unique_name("kill"), tmp_path, "at-most-once") as (found, recorder):
@@ -91,7 +91,7 @@ async def test_at_most_once_repeats_nothing_and_loses_one_a_subscription_at_most
         await comes_to_an_end_at_most_once(found, recorder)
 
 
-async def test_at_most_once_that_claims_ten_loses_ten_a_subscription_at_most_over_kill_9(
+async def test_at_most_once_with_ten_claims_loses_at_most_ten(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with loaded(kafka, unique_name("kill"), tmp_path, "at-most-once", claim_events=10) as (found, recorder):
@@ -100,7 +100,7 @@ async def test_at_most_once_that_claims_ten_loses_ten_a_subscription_at_most_ove
         await comes_to_an_end_at_most_once(found, recorder, 10)
 
 
-async def test_a_worker_that_was_frozen_for_longer_than_its_session_repeats_nothing_and_works_on(
+async def test_a_worker_frozen_past_its_session_repeats_nothing(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with loaded(kafka, unique_name("frozen"), tmp_path, "at-most-once") as (found, recorder):
@@ -136,7 +136,7 @@ async def opened_afresh(found: Cluster) -> None:
     await found.until_ready()
 
 
-async def test_workers_that_were_fenced_by_accident_go_on_and_at_least_once_loses_nothing(
+async def test_wrongly_fenced_workers_lose_nothing_at_least_once(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with loaded(kafka, unique_name("fenced"), tmp_path, "at-least-once") as (found, recorder):
@@ -152,7 +152,7 @@ async def test_workers_that_were_fenced_by_accident_go_on_and_at_least_once_lose
         assert not recorder.out_of_order()
 
 
-async def test_workers_that_were_fenced_by_accident_go_on_and_at_most_once_repeats_nothing(
+async def test_wrongly_fenced_workers_repeat_nothing_at_most_once(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with loaded(kafka, unique_name("fenced"), tmp_path, "at-most-once") as (found, recorder):

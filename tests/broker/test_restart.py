@@ -35,9 +35,7 @@ async def restarted(found: Cluster) -> None:
     await found.until_ready(worker)
 
 
-async def test_a_subscription_stays_in_failure_with_its_cause_until_it_is_resumed(
-    lone: Cluster, recorder: Recorder
-) -> None:
+async def test_a_failure_keeps_its_cause_until_it_is_resumed(lone: Cluster, recorder: Recorder) -> None:
     recorder.behaviours["sub-1"] = answer(400)
     await lone.subscribe(recorder, "sub-1")
     await lone.produce([("sub-1", b"a"), ("sub-1", b"b")])
@@ -128,9 +126,7 @@ async def test_an_access_token_is_fetched_once_and_survives_a_restart(lone: Clus
         ]
 
 
-async def test_an_access_token_moves_with_its_partitions_as_workers_join_and_leave(
-    lone: Cluster, recorder: Recorder
-) -> None:
+async def test_access_tokens_move_with_their_partitions(lone: Cluster, recorder: Recorder) -> None:
     """A worker that stays has to recover its tokens at every rebalance: what it fetches across one must not be lost."""
     names = [f"sub-{number}" for number in range(8)]
     events = [(name, b"") for name in names]
@@ -182,7 +178,7 @@ async def test_no_event_is_lost_when_faust_restarts_its_fetcher(
 
 
 @pytest.mark.parametrize("qos", ["at-least-once", "auto"])
-async def test_what_was_settled_beyond_the_committed_offset_is_not_repeated_after_kill_9(
+async def test_events_settled_beyond_the_offset_survive_kill_9(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder, qos: str
 ) -> None:
     recorder.behaviours["slow"] = hang

@@ -60,7 +60,7 @@ async def limited(secured: SecuredKafka, unique_name: Name, tmp_path: Path) -> A
 @pytest.mark.parametrize(
     ("missing", "says"), [("cursors-read", "TopicAuthorizationFailedError"), ("group", "GroupAuthorizationFailedError")]
 )
-async def test_without_the_right_to_know_where_it_stands_a_command_works(
+async def test_a_command_works_without_the_rights_to_positions(
     limited: Limited, recorder: Recorder, missing: str, says: str
 ) -> None:
     await limited.cluster.subscribe(recorder, "sub-1")
@@ -108,7 +108,7 @@ def as_grant(right: Right) -> Grant:
     return Grant(cast("Kind", kind.replace("-", "_")), options.get(f"--{kind}", "kafka-cluster"), operation, is_prefix)
 
 
-async def test_every_right_that_is_missing_is_named_with_the_command_that_gives_it(limited: Limited) -> None:
+async def test_each_missing_right_is_named_with_the_granting_command(limited: Limited) -> None:
     """Beginning with none at all, and doing as the sentences say."""
     app, topic = limited.cluster.app, limited.cluster.topic
     missing = await until_missing(
@@ -168,9 +168,7 @@ async def test_topics_that_do_not_exist_need_the_right_to_create_them(limited: L
     assert f"ok  topic {other}.cursors: exists, 2 partitions" in await webhooks.done("check")
 
 
-async def test_a_worker_waits_for_the_right_to_its_group_and_delivers_when_it_comes(
-    limited: Limited, recorder: Recorder
-) -> None:
+async def test_a_worker_waits_for_the_right_to_its_group(limited: Limited, recorder: Recorder) -> None:
     found, rights = limited.cluster, limited.rights
     await limited.grant_all_but("group")
     await found.subscribe(recorder, "s")
@@ -198,7 +196,7 @@ async def test_a_worker_that_waits_ends_cleanly(limited: Limited) -> None:
 
 
 @pytest.mark.parametrize("name", ["group", "source", "cursors-write", "transactional-ids", "dlq"])
-async def test_a_right_that_is_taken_away_and_given_again_costs_no_event(
+async def test_a_right_revoked_and_granted_again_costs_no_event(
     limited: Limited, recorder: Recorder, name: str
 ) -> None:
     found, right = limited.cluster, limited.rights[name]

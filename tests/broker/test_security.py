@@ -62,7 +62,7 @@ async def deliver_and_reject(found: Cluster, recorder: Recorder, letters: TestBr
     assert "ERROR" not in worker.output()
 
 
-async def test_a_worker_reads_a_secured_cluster_and_has_its_dead_letters_on_a_plain_one(
+async def test_a_secured_source_with_dead_letters_on_a_plain_cluster(
     source: TestBroker, kafka: TestBroker, unique_name: Name, tmp_path: Path, recorder: Recorder
 ) -> None:
     app = unique_name("secured")
@@ -74,7 +74,7 @@ async def test_a_worker_reads_a_secured_cluster_and_has_its_dead_letters_on_a_pl
     assert await topics(kafka, app) == {"-dlq"}
 
 
-async def test_a_worker_reads_a_plain_cluster_and_has_its_dead_letters_on_a_secured_one(
+async def test_a_plain_source_with_dead_letters_on_a_secured_cluster(
     secured: SecuredKafka, kafka: TestBroker, unique_name: Name, tmp_path: Path, recorder: Recorder
 ) -> None:
     letters, app = secured.broker("SCRAM-SHA-512"), unique_name("secured-dlq")
@@ -140,7 +140,7 @@ async def test_a_protocol_that_is_not_the_listeners_is_a_sentence(secured: Secur
         assert not has_password(ended.out + ended.err, source)
 
 
-async def test_a_wrong_password_for_the_dead_letters_names_their_cluster(
+async def test_a_wrong_dead_letter_password_names_their_cluster(
     secured: SecuredKafka, kafka: TestBroker, unique_name: Name, tmp_path: Path
 ) -> None:
     topic = await kafka.create_topic(unique_name("events"), 1)
@@ -154,7 +154,7 @@ async def test_a_wrong_password_for_the_dead_letters_names_their_cluster(
     assert not has_password(ended.out + ended.err, letters)
 
 
-async def test_a_worker_lets_in_whoever_shows_a_token_that_a_published_key_has_signed(
+async def test_a_token_signed_by_a_published_key_opens_the_pages(
     broker: TestBroker, unique_name: Name, tmp_path: Path
 ) -> None:
     key, other = SigningKey.make("a"), SigningKey.make("b")

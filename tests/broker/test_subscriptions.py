@@ -91,7 +91,7 @@ async def test_an_empty_topic_is_ready_at_once(cluster: Cluster) -> None:
         assert worker.registry.get("s") is None
 
 
-async def test_what_one_worker_applies_every_worker_has_with_the_offset_as_its_revision(cluster: Cluster) -> None:
+async def test_every_worker_has_an_applied_revision_by_its_offset(cluster: Cluster) -> None:
     async with cluster.worker() as one, cluster.worker() as other, asyncio.timeout(WITHIN_SECONDS):
         first = await one.store.apply(document("a"))
         second = await one.store.apply(document("b"))
@@ -160,7 +160,7 @@ async def test_applying_what_is_there_writes_nothing(cluster: Cluster) -> None:
     assert len(await cluster.broker.read(cluster.topic)) == 2
 
 
-async def test_many_that_are_applied_together_are_written_in_their_order(
+async def test_documents_applied_together_are_written_in_order(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "TOGETHER", 3)
@@ -180,7 +180,7 @@ async def test_many_that_are_applied_together_are_written_in_their_order(
     ]
 
 
-async def test_of_those_that_are_applied_together_none_is_written_if_one_is_refused(cluster: Cluster) -> None:
+async def test_no_document_is_written_if_one_of_them_is_refused(cluster: Cluster) -> None:
     async with cluster.worker() as one:
         masked = {"type": "basic", "basic": {"username": "u", "password": MASKED_FIELD}}
         refused = document("b", configuration={"callbackUrl": "https://example.com", "auth": masked})
@@ -222,7 +222,7 @@ async def test_pause_stop_start_and_resume_say_what_people_wish(cluster: Cluster
         assert await wish_after(worker, store.resume("s")) == ("updated", Wish.DELIVER)
 
 
-async def test_a_resume_is_a_new_revision_even_when_nothing_else_changes(cluster: Cluster) -> None:
+async def test_a_resume_alone_is_a_new_revision(cluster: Cluster) -> None:
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         await worker.store.apply(document())
         assert (await worker.store.resume("s")).revision == 1
@@ -254,7 +254,7 @@ async def test_a_command_in_a_document_is_not_carried_out_twice(cluster: Cluster
         assert (await worker.store.apply(document(resumeFrom={"partition": 0, "offset": 4}))).what == "updated"
 
 
-async def test_a_command_that_was_shown_is_not_carried_out_by_an_edit_of_what_was_shown(cluster: Cluster) -> None:
+async def test_applying_a_shown_document_repeats_no_command(cluster: Cluster) -> None:
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         await worker.store.apply(document())
         replayed = await worker.store.replay("s", 2, 7)
@@ -326,7 +326,7 @@ async def test_a_new_first_key_takes_over_with_the_next_edit(cluster: Cluster) -
         assert found.auth == BasicAuth("u", "hunter2")
 
 
-async def test_secrets_are_encrypted_again_where_they_are_not_of_the_first_key(cluster: Cluster) -> None:
+async def test_secrets_of_older_keys_are_encrypted_again(cluster: Cluster) -> None:
     new = Fernet.generate_key().decode()
     plain = document("b")
     unbound = document("c")
@@ -383,7 +383,7 @@ async def test_all_is_read_when_the_stores_are_open(cluster: Cluster) -> None:
         assert with_store.tls.client_key_pem is not None
 
 
-async def test_records_that_can_not_be_used_become_problems_and_the_tail_goes_on(
+async def test_unusable_records_become_problems_and_the_tail_goes_on(
     cluster: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     password = "enc:v1:" + Fernet(Fernet.generate_key()).encrypt(b"x").decode()
@@ -546,9 +546,7 @@ async def test_a_topic_that_does_not_exist_yet_is_waited_for(
         assert worker.registry.is_current
 
 
-async def test_places_that_compaction_and_transactions_left_empty_are_passed_over(
-    kafka: TestBroker, unique_name: Callable[[str], str]
-) -> None:
+async def test_offsets_without_records_are_passed_over(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
     cluster = Cluster(kafka, await kafka.create_topic(unique_name("subscriptions")))
     producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id=cluster.topic)
     await producer.start()

@@ -83,7 +83,7 @@ async def deployment(kafka: TestBroker, unique_name: Callable[[str], str], tmp_p
     return Deployment(kafka, name, tmp_path)
 
 
-async def test_tokens_survive_a_restart_each_in_its_partition_and_unreadable(deployment: Deployment) -> None:
+async def test_tokens_survive_a_restart_encrypted_in_their_partitions(deployment: Deployment) -> None:
     tokens = {partition: AccessToken(f"a-secret-token-{partition}", 1.5, 2.5) for partition in range(PARTITIONS)}
     async with deployment.worker() as (_, stored):
         for partition, token in tokens.items():
@@ -101,7 +101,7 @@ async def test_tokens_survive_a_restart_each_in_its_partition_and_unreadable(dep
         assert b"secret-token" not in record.key + record.value
 
 
-async def test_a_restarted_worker_asks_the_token_endpoint_only_for_what_is_not_good_any_more(
+async def test_a_restarted_worker_fetches_only_expired_tokens(
     deployment: Deployment,
 ) -> None:
     clock, tally = ManualClock(), Tally()
@@ -119,7 +119,7 @@ async def test_a_restarted_worker_asks_the_token_endpoint_only_for_what_is_not_g
     assert len(issuer.asked) == 2
 
 
-async def test_a_row_that_was_swept_or_overwritten_stays_so_after_a_restart(deployment: Deployment) -> None:
+async def test_a_swept_or_overwritten_row_stays_so_after_a_restart(deployment: Deployment) -> None:
     good = AccessToken("newer", 10.0, 500.0)
     async with deployment.worker() as (_, stored):
         await stored.save(0, KEY, AccessToken("expired", 0.0, 100.0))
@@ -133,7 +133,7 @@ async def test_a_row_that_was_swept_or_overwritten_stays_so_after_a_restart(depl
         assert stored.load(1, KEY) == good
 
 
-async def test_a_row_moves_with_its_partition_and_is_forgotten_where_it_was(deployment: Deployment) -> None:
+async def test_a_row_moves_with_its_partition_to_the_new_worker(deployment: Deployment) -> None:
     async with deployment.worker() as (first, stored):
         for partition in range(PARTITIONS):
             await stored.save(partition, KEY, AccessToken(f"t{partition}", 1.0))

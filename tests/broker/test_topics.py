@@ -87,7 +87,7 @@ async def test_a_compacted_source_is_refused(kafka: TestBroker, app: str) -> Non
     assert problems[0].startswith(f"topic {source}: cleanup.policy is compact,delete; it is the source and must be")
 
 
-async def test_missing_topics_of_other_people_are_said_and_never_created(kafka: TestBroker, app: str) -> None:
+async def test_missing_topics_of_others_are_named_and_never_created(kafka: TestBroker, app: str) -> None:
     found = connection(kafka)
     definition = Definition("orders", Source(found, f"{app}.events"), DeadLetterTopic(found, f"{app}.dlq"))
     problems = await ensure_topics(definition, app)
@@ -99,7 +99,7 @@ async def test_missing_topics_of_other_people_are_said_and_never_created(kafka: 
     assert await topics_of(kafka, app) == set()
 
 
-async def test_asking_whether_dead_letters_can_be_written_writes_nothing(
+async def test_checking_the_dead_letter_topic_writes_nothing(
     kafka: TestBroker, definition: Definition, app: str
 ) -> None:
     assert await check_topics(definition, app) == []
@@ -121,7 +121,7 @@ async def test_the_embedded_broker_is_judged_by_its_partitions_alone(
     assert await ensure_topics(definition, app) == []
 
 
-async def test_a_cluster_that_can_not_be_reached_is_an_error_that_names_it() -> None:
+async def test_an_unreachable_cluster_is_an_error_that_names_it() -> None:
     nowhere = KafkaConnection(("127.0.0.1:1",))
     with pytest.raises(BrokerError, match=r"^Kafka at 127.0.0.1:1 can't be used: "):
         await ensure_topics(Definition("orders", Source(nowhere, "events")), "app")

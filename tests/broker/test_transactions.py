@@ -59,7 +59,7 @@ async def until_there_is_no_lag(found: Cluster, worker: Worker, end: int) -> Non
     await eventually(is_there, within_seconds=20, says=lambda: f"{state} and not {end}")
 
 
-async def test_of_three_transactions_the_committed_one_alone_is_delivered(
+async def test_of_three_transactions_only_the_committed_is_delivered(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
 ) -> None:
     name = unique_name("mixed")
@@ -156,7 +156,7 @@ async def test_a_subscription_of_an_aborted_transaction_is_none(
         assert [document["id"] for document in await found.store.list()] == ["sub-1"]
 
 
-async def test_a_group_that_begins_at_the_end_gets_what_a_transaction_commits_that_is_open_by_then(
+async def test_latest_delivers_a_transaction_open_at_the_start(
     kafka: TestBroker, unique_name: Callable[[str], str]
 ) -> None:
     name = unique_name("latest")

@@ -128,21 +128,21 @@ MUTANTS: Final = (
         "pipeline/kafka/cursors.py",
         was='isolation_level="read_committed"',
         becomes='isolation_level="read_uncommitted"',
-        tests=(f"{CURSORS}test_what_the_former_owner_had_open_is_aborted_before_rows_are_read",),
+        tests=(f"{CURSORS}test_a_former_owners_transaction_is_aborted_first",),
     ),
     Mutant(
         "rows are loaded as far as the first fetch goes",
         "pipeline/kafka/cursors.py",
         was="while await consumer.position(tp) < end:",
         becomes="if await consumer.position(tp) < end:",
-        tests=(f"{CURSORS}test_the_next_owner_finds_the_newest_row_of_each_subscription",),
+        tests=(f"{CURSORS}test_the_next_owner_finds_each_subscriptions_newest_row",),
     ),
     Mutant(
         "of the rows that wait the oldest counts",
         "pipeline/kafka/cursors.py",
         was="self._group.rows[key] = None if cursor",
         becomes="self._group.rows[key] = self._group.rows[key] if key in self._group.rows else None if cursor",
-        tests=(f"{CURSORS}test_of_rows_that_wait_together_the_newest_of_a_subscription_counts",),
+        tests=(f"{CURSORS}test_of_waiting_rows_a_subscriptions_newest_counts",),
     ),
     Mutant(
         "rows are written outside of a transaction",
@@ -163,14 +163,14 @@ MUTANTS: Final = (
         "pipeline/kafka/cursors.py",
         was="        group.waiters += self._group.waiters\n",
         becomes="",
-        tests=(f"{CURSORS}test_rows_that_wait_behind_those_that_are_fenced_are_refused_too",),
+        tests=(f"{CURSORS}test_rows_waiting_behind_fenced_ones_are_refused_too",),
     ),
     Mutant(
         "a broken producer is tried again indefinitely",
         "pipeline/kafka/internals.py",
         was="transactions is not None and transactions.state is not TransactionState.READY",
         becomes="transactions is None",
-        tests=(f"{CURSORS}test_a_producer_that_can_begin_no_transaction_any_more_is_given_up",),
+        tests=(f"{CURSORS}test_a_producer_that_can_begin_no_transaction_is_given_up",),
     ),
     Mutant(
         "a close forgets the rows that wait",
@@ -262,7 +262,7 @@ MUTANTS: Final = (
         "pipeline/kafka/log_reader.py",
         was="            isolation_level=self._isolation_level,",
         becomes='            isolation_level="read_uncommitted",',
-        tests=("tests/broker/test_transactions.py::test_of_three_transactions_the_committed_one_alone_is_delivered",),
+        tests=("tests/broker/test_transactions.py::test_of_three_transactions_only_the_committed_is_delivered",),
     ),
     # ----------------------------------------------------------- runtime/log_check.py, runtime/initial_offsets.py
     Mutant(
@@ -277,16 +277,14 @@ MUTANTS: Final = (
         "pipeline/runtime/consumer.py",
         was="await self.commit_prefixes(await self._parts.log_check.committable(prefixes))",
         becomes="await self.commit_prefixes(prefixes)",
-        tests=(f"{LOG_BREAKS}test_the_last_commit_of_a_worker_is_not_of_a_former_topic_also_without_ids",),
+        tests=(f"{LOG_BREAKS}test_a_last_commit_is_not_of_a_former_topic_without_ids_too",),
     ),
     Mutant(
         "one topic is as good as another of its name",
         "pipeline/core/log_bounds.py",
         was="if noted is not None and log.topic_id is not None and noted != log.topic_id:",
         becomes="if False:",
-        tests=(
-            f"{LOG_BREAKS}test_a_topic_made_again_while_nobody_runs_is_delivered_from_its_beginning_and_its_rows_too",
-        ),
+        tests=(f"{LOG_BREAKS}test_a_topic_recreated_while_stopped_is_read_from_its_start",),
     ),
     Mutant(
         "a topic that was made again passes for one that was never read",
@@ -294,8 +292,8 @@ MUTANTS: Final = (
         was="        if not noted:\n",
         becomes="        if True:\n",
         tests=(
-            f"{FIRST_START}test_of_another_topic_than_the_one_that_was_delivered_nothing_is_passed_over",
-            f"{LOG_BREAKS}test_events_of_a_topic_made_again_while_nobody_runs_do_not_pass_for_those_before_a_first_start",
+            f"{FIRST_START}test_nothing_of_a_newly_named_topic_is_passed_over",
+            f"{LOG_BREAKS}test_a_recreated_topic_is_not_taken_for_a_first_start",
         ),
     ),
     Mutant(
@@ -357,14 +355,14 @@ MUTANTS: Final = (
         "pipeline/kafka/expansion.py",
         was="        if problems:\n            return\n",
         becomes="",
-        tests=(f"{EXPANSION}test_the_group_is_not_told_while_a_topic_of_its_own_can_not_grow",),
+        tests=(f"{EXPANSION}test_no_rebalance_while_an_own_topic_can_not_grow",),
     ),
     Mutant(
         "topics grow although one before them could not",
         "pipeline/kafka/expansion.py",
         was="        except KafkaError as error:\n            return [_refused(name, count, error)]",
         becomes="        except KafkaError:\n            continue",
-        tests=(f"{EXPANSION}test_a_topic_that_can_not_grow_is_named_and_those_after_it_stay_as_they_are",),
+        tests=(f"{EXPANSION}test_a_topic_that_can_not_grow_is_named_and_ends_the_growth",),
     ),
     Mutant(
         "the group is told once, whether it has heard or not",
@@ -393,7 +391,7 @@ MUTANTS: Final = (
         "pipeline/kafka/dead_letters.py",
         was="                await self._replace(producer)",
         becomes="                pass",
-        tests=(f"{DEAD_LETTER}test_a_letter_that_is_refused_does_not_hold_up_those_after_it",),
+        tests=(f"{DEAD_LETTER}test_a_refused_letter_does_not_hold_up_later_ones",),
     ),
     # ----------------------------------------------------------- kafka/tail.py, subscriptions/store.py
     Mutant(
@@ -447,7 +445,7 @@ MUTANTS: Final = (
         "pipeline/kafka/tail.py",
         was="            self._position = await reader.position(self._tp)\n",
         becomes="",
-        tests=(f"{SUBSCRIPTIONS}test_places_that_compaction_and_transactions_left_empty_are_passed_over",),
+        tests=(f"{SUBSCRIPTIONS}test_offsets_without_records_are_passed_over",),
     ),
     Mutant(
         "an edit builds on what was there before the last one",
@@ -526,7 +524,7 @@ MUTANTS: Final = (
         "pipeline/http/connection.py",
         was="        self._parse_from_here()\n\n    def park",
         becomes="        if self._parser is None:\n            self._parse_from_here()\n\n    def park",
-        tests=(f"{TRANSPORT}test_what_follows_an_answer_in_its_packet_is_no_part_of_the_next_one",),
+        tests=(f"{TRANSPORT}test_bytes_after_an_answer_are_no_part_of_the_next_one",),
     ),
     # ----------------------------------------------------------- http/burst.py
     Mutant(
@@ -549,21 +547,21 @@ MUTANTS: Final = (
         "pipeline/http/transport.py",
         was="        await self._burst.begins()\n",
         becomes="        check = check and check()\n        await self._burst.begins()\n",
-        tests=(f"{BURST}test_a_lease_that_ends_while_a_request_waits_for_its_burst_keeps_it_from_being_written",),
+        tests=(f"{BURST}test_a_lease_that_ends_during_the_burst_wait_stops_a_request",),
     ),
     Mutant(
         "nobody is asked before a request is written",
         "pipeline/http/transport.py",
         was="self._take(wire, check)",
         becomes="self._take(wire, None)",
-        tests=(f"{TRANSPORT}test_an_event_that_may_not_be_sent_any_more_is_not_although_there_is_a_connection",),
+        tests=(f"{TRANSPORT}test_an_event_without_permission_is_not_sent_when_connected",),
     ),
     Mutant(
         "a connection that got no request is not given back",
         "pipeline/http/transport.py",
         was="                self._give_back(wire, None)\n                raise",
         becomes="                raise",
-        tests=(f"{TRANSPORT}test_an_event_that_may_not_be_sent_any_more_is_not_although_there_is_a_connection",),
+        tests=(f"{TRANSPORT}test_an_event_without_permission_is_not_sent_when_connected",),
     ),
     Mutant(
         "a connection that was not made counts for ever",
@@ -577,7 +575,7 @@ MUTANTS: Final = (
         "pipeline/http/transport.py",
         was="is_clean = is_drained and not transport.get_write_buffer_size()",
         becomes="is_clean = is_drained",
-        tests=(f"{TRANSPORT}test_an_answer_before_the_whole_request_counts_and_the_connection_is_not_used_again",),
+        tests=(f"{TRANSPORT}test_an_early_answer_counts_and_ends_the_connection",),
     ),
     Mutant(
         "the time limit of an exchange outlives it",
@@ -598,13 +596,13 @@ MUTANTS: Final = (
         "pipeline/http/transport.py",
         was="if isinstance(answer, _Stale) and repeatable:",
         becomes="if isinstance(answer, _Stale):",
-        tests=(f"{TRANSPORT}test_at_most_once_nothing_is_sent_once_more_and_it_may_have_arrived",),
+        tests=(f"{TRANSPORT}test_at_most_once_repeats_no_request_on_a_stale_connection",),
     ),
     Mutant(
         "what is sent once more goes to another kept connection",
         "pipeline/http/transport.py",
         was="may_reuse=_none)",
         becomes="may_reuse=may_reuse)",
-        tests=(f"{TRANSPORT}test_the_repetition_goes_to_a_new_connection_though_others_are_kept",),
+        tests=(f"{TRANSPORT}test_the_repetition_takes_a_new_connection_not_a_kept_one",),
     ),
 )

@@ -18,7 +18,7 @@ from tests.support.receiver import Receiver
 EVENT: Final = Record("events", 0, 1, b"s", b"body")
 
 
-async def test_those_of_one_turn_go_on_together_in_the_order_in_which_they_asked() -> None:
+async def test_a_burst_goes_on_together_in_order_of_asking() -> None:
     burst, seen = Burst(asyncio.get_running_loop()), list[str]()
 
     async def send(name: str) -> None:
@@ -48,7 +48,7 @@ async def test_one_that_is_cancelled_leaves_the_others_their_turn() -> None:
         assert sorted(request.all("webhook-attempt") for request in receiver.requests) == [["1"], ["3"], ["4"]]
 
 
-async def test_a_lease_that_ends_while_a_request_waits_for_its_burst_keeps_it_from_being_written() -> None:
+async def test_a_lease_that_ends_during_the_burst_wait_stops_a_request() -> None:
     has_ended = False
 
     def check() -> None:

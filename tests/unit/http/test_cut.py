@@ -62,9 +62,7 @@ def cut_off(data: bytes, *, by_reset: bool) -> Behaviour:
 
 @pytest.mark.parametrize("by_reset", [False, True])
 @pytest.mark.parametrize("whole", ANSWERS.values(), ids=ANSWERS)
-async def test_an_answer_that_ends_anywhere_before_its_end_is_broken_and_may_have_arrived(
-    whole: bytes, *, by_reset: bool
-) -> None:
+async def test_an_answer_cut_anywhere_is_broken_and_may_have_arrived(whole: bytes, *, by_reset: bool) -> None:
     found = await outcomes(*(cut_off(whole[:end], by_reset=by_reset) for end in range(len(whole))))
     for outcome in found:
         assert isinstance(outcome, Failed)
@@ -102,7 +100,7 @@ def listening(backlog: int = 10) -> Iterator[tuple[socket.socket, str]]:
 
 
 @pytest.mark.parametrize("has_reset", [False, True])
-async def test_a_connection_that_is_ended_before_the_request_is_read_may_have_arrived(*, has_reset: bool) -> None:
+async def test_a_close_before_the_request_is_read_may_have_arrived(*, has_reset: bool) -> None:
     with listening() as (listener, where):
         async with client() as callback:
             call = asyncio.ensure_future(callback(subscription(f"http://{where}/"), EVENT, 1))
@@ -118,14 +116,14 @@ async def test_a_connection_that_is_ended_before_the_request_is_read_may_have_ar
 
 
 @pytest.mark.parametrize("event", [EVENT, BIG], ids=["small", "big"])
-async def test_a_connection_that_nobody_accepts_is_a_timeout_and_may_have_arrived(event: Record) -> None:
+async def test_an_unaccepted_connection_times_out_and_may_have_arrived(event: Record) -> None:
     with listening() as (_, where):
         async with client() as callback:
             outcome = await callback(subscription(f"http://{where}/", read_timeout=0.2), event, 1)
     assert outcome == Failed(f"no complete answer from {where} within 0.2 s", may_have_arrived=True, timed_out=True)
 
 
-async def test_a_receiver_whose_backlog_is_full_provably_has_not_got_the_event() -> None:
+async def test_a_full_accept_backlog_proves_that_nothing_arrived() -> None:
     with listening(backlog=0) as (_, where):
         async with AsyncExitStack() as stack:
             callback = await stack.enter_async_context(client())
@@ -149,7 +147,7 @@ async def _is_taken(stack: AsyncExitStack, where: str) -> bool:
 
 
 @pytest.mark.parametrize("said", [b"", b"\x16\x03\x03\x00\x7a\x02"], ids=["nothing", "half-a-hello"])
-async def test_a_tls_handshake_that_hangs_costs_the_connect_timeout_and_nothing_has_arrived(said: bytes) -> None:
+async def test_a_hanging_tls_handshake_ends_with_the_connect_timeout(said: bytes) -> None:
     with listening() as (listener, where):
         async with client() as callback:
             called = subscription(f"https://{where}/", connect_timeout=0.3)
@@ -193,7 +191,7 @@ async def test_an_answer_to_half_a_request_counts() -> None:
         assert await callback(called, replace(EVENT, value=b""), 1) == Delivered(201)
 
 
-async def test_an_answer_to_half_a_request_that_a_reset_follows_counts_or_is_broken() -> None:
+async def test_an_early_answer_before_a_reset_counts_or_is_broken() -> None:
     refuse = raw(b"HTTP/1.1 413 -\r\nContent-Length: 7\r\n\r\ntoo big", then_close=True)
     async with client() as callback, Receiver(refuse, answer(201), reads_body=False) as receiver:
         called = subscription(receiver.url)
@@ -204,7 +202,7 @@ async def test_an_answer_to_half_a_request_that_a_reset_follows_counts_or_is_bro
         assert await callback(called, replace(EVENT, value=b""), 1) == Delivered(201)
 
 
-async def test_a_big_request_that_is_read_too_slowly_is_a_timeout_and_the_rest_is_not_sent() -> None:
+async def test_a_request_read_too_slowly_times_out_and_is_cut_off() -> None:
     received = 0
 
     async def read_a_little(exchange: Exchange) -> None:

@@ -141,9 +141,7 @@ def origin(value: str, rate: str | None = None) -> Behaviour:
         (origin(ORIGIN, "9" * 50), "WebHook-Allowed-Rate is"),
     ],
 )
-async def test_what_grants_nothing_is_not_permitted_and_nothing_is_sent(
-    bench: Bench, behaviour: Behaviour, word: str
-) -> None:
+async def test_an_answer_that_grants_nothing_permits_no_sending(bench: Bench, behaviour: Behaviour, word: str) -> None:
     receiver = await bench.receiver(behaviour)
     outcome = await bench.call(asking(receiver))
     assert isinstance(outcome, NotPermitted)
@@ -182,7 +180,7 @@ async def test_a_refusal_does_for_all_events_of_a_revision_for_a_while(bench: Be
     assert await bench.call(subscription) == Delivered(200)
 
 
-async def test_a_401_to_an_access_token_is_said_of_the_token_and_the_next_one_is_tried_at_once(bench: Bench) -> None:
+async def test_a_401_in_the_handshake_blames_the_access_token(bench: Bench) -> None:
     receiver = await bench.receiver(answer(401), GRANTED, answer(200))
     subscription = asking(receiver)
     refused = await bench.call(subscription, "Bearer T1")
@@ -247,7 +245,7 @@ async def test_all_who_wait_ask_once(bench: Bench) -> None:
     ],
     ids=str,
 )
-async def test_an_edit_of_what_the_question_is_made_of_asks_again_and_no_other(
+async def test_only_an_edit_of_what_is_asked_repeats_the_handshake(
     bench: Bench, edit: dict[str, Any], asks: bool
 ) -> None:
     receiver = await bench.receiver(origin("*"))

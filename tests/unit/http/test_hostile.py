@@ -62,7 +62,7 @@ def fate_of(outcome: Outcome) -> Fate:
 
 
 @pytest.mark.parametrize("trick", TRICKS, ids=lambda trick: trick.name)
-async def test_it_comes_to_what_it_has_to_and_the_next_event_is_delivered(trick: Trick) -> None:
+async def test_it_has_its_outcome_and_the_next_event_is_delivered(trick: Trick) -> None:
     async with AsyncExitStack() as stack:
         callback, transport = await stack.enter_async_context(client())
         receiver = await stack.enter_async_context(Receiver(trick.behaviour, answer(201)))

@@ -77,7 +77,7 @@ def failed(outcome: Outcome) -> str:
     return outcome.error
 
 
-async def test_a_tunnel_is_asked_for_with_the_credentials_and_the_receiver_sees_none_of_them(bench: Bench) -> None:
+async def test_only_the_proxy_sees_the_credentials_of_a_tunnel(bench: Bench) -> None:
     receiver = await bench.receiver(tls=server())
     async with ForwardProxy(BASIC) as proxy:
         assert await bench.call(receiver.url, Proxy(proxy.url, "user", "proxy-secret")) == Delivered(200)
@@ -103,7 +103,7 @@ async def test_a_proxy_that_does_not_know_us_gives_no_tunnel(bench: Bench, usern
         assert error == f"the proxy answered 407 to CONNECT {HOST}:9"
 
 
-async def test_a_407_to_a_forwarded_request_is_the_proxys_and_no_rejection_of_the_event(bench: Bench) -> None:
+async def test_a_407_to_a_forwarded_request_is_no_rejection(bench: Bench) -> None:
     receiver = await bench.receiver()
     async with ForwardProxy(BASIC) as proxy:
         assert await bench.call(receiver.url, Proxy(proxy.url, "user", "other-secret")) == Failed(
@@ -152,7 +152,7 @@ async def test_a_proxy_that_goes_before_it_has_answered_is_said(bench: Bench, en
 @pytest.mark.parametrize(
     "hang", [silent, raw(b"HTTP/1.1 200 OK\r\nX: "), raw(b"HTTP/1.1 200 Connection established\r\n\r\n")]
 )
-async def test_a_proxy_or_a_tunnel_that_hangs_costs_the_connect_timeout(bench: Bench, hang: Behaviour) -> None:
+async def test_a_hanging_proxy_or_tunnel_costs_the_connect_timeout(bench: Bench, hang: Behaviour) -> None:
     outcome, proxy = await bench.connect(hang, http=HASTY)
     assert failed(outcome) == f"no connection to {HOST}:9 through the proxy within 0.2 s"
     assert isinstance(outcome, Failed)
@@ -180,7 +180,7 @@ async def test_an_endless_answer_to_connect_is_not_read_to_its_end(bench: Bench,
     await proxy.until(lambda it: it.open_connections == 0)
 
 
-async def test_endless_interim_answers_to_connect_end_with_the_connect_timeout(bench: Bench) -> None:
+async def test_endless_interim_answers_to_connect_end_in_time(bench: Bench) -> None:
     outcome, proxy = await bench.connect(endless(b"", b"HTTP/1.1 102 Wait\r\n\r\n"), http=HASTY)
     assert failed(outcome)
     await proxy.until(lambda it: it.open_connections == 0)
@@ -203,7 +203,7 @@ async def test_a_proxy_is_spoken_to_in_tls(bench: Bench) -> None:
         assert proxy.requests[0].line == f"POST {receiver.url} HTTP/1.1"
 
 
-async def test_a_receiver_is_spoken_to_in_tls_within_the_tls_of_the_proxy(bench: Bench) -> None:
+async def test_tls_to_the_receiver_runs_within_tls_to_the_proxy(bench: Bench) -> None:
     receiver = await bench.receiver(answer(200), answer(201), tls=server())
     async with ForwardProxy(BASIC, tls=server()) as proxy:
         way = Proxy(proxy.url, "user", "proxy-secret")
@@ -214,14 +214,14 @@ async def test_a_receiver_is_spoken_to_in_tls_within_the_tls_of_the_proxy(bench:
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_a_proxy_is_told_nothing_before_its_certificate_is_trusted(bench: Bench, scheme: str) -> None:
+async def test_a_proxy_hears_nothing_before_its_certificate_is_trusted(bench: Bench, scheme: str) -> None:
     async with ForwardProxy(BASIC, tls=server(authority=STRANGER)) as proxy:
         error = failed(await bench.call(f"{scheme}://{HOST}:9/", Proxy(proxy.url, "user", "proxy-secret")))
         assert error.startswith("the certificate of the proxy is not trusted: ")
         assert proxy.requests == []
 
 
-async def test_a_proxy_with_the_certificate_of_another_host_is_said_without_its_name(bench: Bench) -> None:
+async def test_a_proxys_wrong_certificate_is_told_without_its_name(bench: Bench) -> None:
     async with ForwardProxy(BASIC, tls=server("elsewhere.example")) as proxy:
         for host in (HOST, "localhost"):
             error = failed(await bench.call("http://receiver.example/", Proxy(f"https://{host}:{proxy.port}")))
@@ -229,7 +229,7 @@ async def test_a_proxy_with_the_certificate_of_another_host_is_said_without_its_
             assert error.endswith(" mismatch")
 
 
-async def test_behind_a_trusted_proxy_the_receivers_certificate_is_judged_too(bench: Bench) -> None:
+async def test_the_receivers_certificate_is_judged_behind_a_proxy_too(bench: Bench) -> None:
     receiver = await bench.receiver(tls=server("elsewhere.example"))
     async with ForwardProxy(tls=server()) as proxy:
         error = failed(await bench.call(receiver.url, Proxy(proxy.url)))

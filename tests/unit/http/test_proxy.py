@@ -46,7 +46,7 @@ def test_credentials_in_the_url_of_a_proxy_are_taken_out_of_it() -> None:
     assert "hidden" not in repr((route, SYSTEM))
 
 
-def test_a_password_without_a_user_name_is_shown_to_an_http_proxy() -> None:
+def test_an_http_proxy_gets_a_password_without_a_user_name() -> None:
     route = proxy_route(Proxy("http://user:other@own.example:1", None, "hidden"), None, URL("http://a.example/"))
     assert route is not None
     assert route.authorization == "Basic OmhpZGRlbg=="

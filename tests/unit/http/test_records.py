@@ -180,7 +180,7 @@ NOT_SENT: Final = {
 
 
 @pytest.mark.parametrize("header", NOT_SENT.values(), ids=NOT_SENT)
-async def test_what_can_not_or_may_not_be_sent_is_left_out_and_told_and_the_rest_arrives(
+async def test_unsendable_headers_are_left_out_and_the_rest_arrives(
     sender: Sender, header: tuple[str, bytes | None]
 ) -> None:
     odd = record(("x-before", b"1"), header, ("x-after", b"2"), value=b"b")
@@ -195,12 +195,12 @@ async def test_thousands_of_headers_arrive_in_their_order(sender: Sender) -> Non
     assert sender.left_out == []
 
 
-async def test_of_headers_of_one_name_the_first_arrives_whatever_their_case(sender: Sender) -> None:
+async def test_of_equal_header_names_in_any_case_the_first_arrives(sender: Sender) -> None:
     await sender.arrived(record(("x-a", b"1"), ("X-A", b"2"), ("x-a", b"3")), sender.request(b"x-a: 1"))
     assert sender.left_out == ["X-A", "x-a"]
 
 
-async def test_a_header_of_the_record_stands_instead_of_the_subscriptions(sender: Sender) -> None:
+async def test_a_record_header_replaces_the_subscriptions(sender: Sender) -> None:
     expected = sender.request(b"x-TEAM: b")
     await sender.arrived(record(("x-TEAM", b"b")), expected, Header("X-Team", "a"))
 
@@ -249,9 +249,7 @@ async def test_an_event_in_kafkas_binary_mode_is_sent_in_https(sender: Sender) -
         (b"!#$&'()*+,-./:;<=>?@[\\]^_`{|}~", b"!#$&'()*+,-./:;<=>?@[\\]^_`{|}~"),
     ],
 )
-async def test_an_attribute_is_percent_encoded_where_the_binding_says_and_nowhere_else(
-    sender: Sender, value: bytes, sent: bytes
-) -> None:
+async def test_an_attribute_is_percent_encoded_as_the_binding_says(sender: Sender, value: bytes, sent: bytes) -> None:
     await sender.arrived(record(("ce_a", value)), sender.request(b"ce-a: " + sent))
 
 
@@ -268,14 +266,12 @@ STRUCTURED: Final = b'{ "specversion": "1.0", "type": "a", "source": "/b", "id":
         (b"application/cloudevents-batch+json", b"[]"),
     ],
 )
-async def test_structured_and_batched_events_pass_unchanged_and_nothing_is_added(
-    sender: Sender, content_type: bytes, body: bytes
-) -> None:
+async def test_structured_and_batched_events_pass_unchanged(sender: Sender, content_type: bytes, body: bytes) -> None:
     event = record(("content-type", content_type), value=body)
     await sender.arrived(event, sender.request(b"content-type: " + content_type, body=body, content_type=None))
 
 
-async def test_attributes_that_stand_beside_a_structured_event_are_passed_on(sender: Sender) -> None:
+async def test_attributes_beside_a_structured_event_are_passed_on(sender: Sender) -> None:
     event = record(("content-type", b"application/cloudevents+json"), ("ce_id", b"1"), value=STRUCTURED)
     expected = sender.request(
         b"content-type: application/cloudevents+json", b"ce-id: 1", body=STRUCTURED, content_type=None

@@ -85,7 +85,7 @@ def test_the_whole_request_of_an_event_without_headers() -> None:
     )
 
 
-def test_record_headers_replace_those_of_the_subscription_whatever_their_case() -> None:
+def test_record_headers_replace_the_subscriptions_in_any_case() -> None:
     request = head(Header("X-Team", "a"), Header("X-Other", "b")).request(event(("x-TEAM", b"c")), 1)
     assert values(request, "x-team") == ["c"]
     assert values(request, "x-other") == ["b"]
@@ -100,7 +100,7 @@ def test_record_headers_replace_those_of_the_subscription_whatever_their_case() 
         (None, b"x/y", "x/y"),
     ],
 )
-def test_the_content_type_is_the_records_then_the_subscriptions_then_json(
+def test_content_type_is_the_records_else_the_subscriptions(
     subscription: str | None, record: bytes | None, expected: str
 ) -> None:
     headers = () if subscription is None else (Header("Content-Type", subscription),)
@@ -108,14 +108,14 @@ def test_the_content_type_is_the_records_then_the_subscriptions_then_json(
     assert values(head(*headers).request(event(*of_record), 1), "content-type") == [expected]
 
 
-def test_of_duplicate_record_headers_the_first_is_sent_and_the_others_are_told() -> None:
+def test_of_duplicate_record_headers_only_the_first_is_sent() -> None:
     left_out: list[str] = []
     request = head(left_out=left_out).request(event(("a", b"1"), ("A", b"2"), ("a", b"3")), 1)
     assert values(request, "a") == ["1"]
     assert left_out == ["A", "a"]
 
 
-def test_an_illegal_header_leaves_room_for_a_legal_one_of_its_name() -> None:
+def test_a_legal_header_is_sent_after_an_illegal_namesake() -> None:
     left_out: list[str] = []
     request = head(Header("a", "0"), left_out=left_out).request(event(("a", b"1\n2"), ("a", b"3")), 1)
     assert values(request, "a") == ["3"]
@@ -153,7 +153,7 @@ def test_control_characters_in_a_value_leave_it_out(value: bytes) -> None:
     ("value", "sent"),
     [(b"", b""), (b"  a\t", b"a"), (b"a\tb", b"a\tb"), ("grün".encode(), "grün".encode()), (b"\x80\xff", b"\x80\xff")],
 )
-def test_what_the_grammar_allows_is_sent_as_it_is_without_the_space_around_it(value: bytes, sent: bytes) -> None:
+def test_legal_values_are_sent_as_they_are_but_trimmed(value: bytes, sent: bytes) -> None:
     assert b"\r\nx-a: %b\r\n" % sent in head().request(event(("x-a", value)), 1)
 
 
@@ -164,7 +164,7 @@ def test_a_null_value_is_left_out_and_told() -> None:
     assert left_out == ["x-a"]
 
 
-def test_cloud_event_attributes_are_sent_as_the_http_binding_wants() -> None:
+def test_cloud_event_attributes_follow_the_http_binding() -> None:
     request = head().request(
         event(
             ("ce_specversion", b"1.0"),
@@ -181,7 +181,7 @@ def test_cloud_event_attributes_are_sent_as_the_http_binding_wants() -> None:
     assert values(request, "ce-extra") == ["a%0D%0AX:%20y"]
 
 
-def test_a_cloud_event_attribute_that_is_no_utf8_is_left_out_and_told() -> None:
+def test_an_attribute_that_is_no_utf8_is_left_out_and_told() -> None:
     left_out: list[str] = []
     assert values(head(left_out=left_out).request(event(("ce_a", b"\xff")), 1), "ce-a") == []
     assert left_out == ["ce_a"]
@@ -191,7 +191,7 @@ def test_traceparent_is_passed_on() -> None:
     assert values(head().request(event(("traceparent", b"00-a-b-01")), 1), "traceparent") == ["00-a-b-01"]
 
 
-def test_after_a_redrive_the_first_id_is_kept_and_no_dead_letter_header_is_passed_on() -> None:
+def test_a_redrive_keeps_the_first_id_and_no_dead_letter_header() -> None:
     left_out: list[str] = []
     request = head(left_out=left_out).request(event(("dlq.reason", b"rejected"), *sealed("events-0-7"), ("a", b"b")), 1)
     assert values(request, "webhook-id") == ["events-0-7"]
@@ -208,7 +208,7 @@ def test_a_first_id_that_nobody_has_sealed_is_replaced_and_told(value: bytes) ->
     assert left_out == ["dlq.webhook-id"]
 
 
-def test_the_authorization_of_auth_is_sent_and_nobody_else_sets_one() -> None:
+def test_only_auth_sets_the_authorization_header() -> None:
     left_out: list[str] = []
     it = head(
         Header("authorization", "Basic b"),
@@ -253,7 +253,7 @@ def test_an_access_token_is_sent_with_the_attempt() -> None:
 
 
 @pytest.mark.parametrize("authorization", ["Bearer a\r\nX: y", "Bearer ü", "a\0"])
-def test_an_access_token_that_cant_be_sent_is_refused_without_being_shown(authorization: str) -> None:
+def test_an_unsendable_access_token_is_refused_and_not_shown(authorization: str) -> None:
     with pytest.raises(ValueError, match=r"^the access token is not a valid header value$"):
         head().request(event(), 1, authorization)
 
@@ -279,7 +279,7 @@ def test_no_secret_stands_in_a_representation() -> None:
     assert "hidden" not in repr(Target("/", "h", "Basic hidden"))
 
 
-def test_an_id_of_any_characters_stands_in_the_head_without_breaking_it() -> None:
+def test_an_id_of_any_characters_does_not_break_the_head() -> None:
     it = request_head(
         Target("/", "h"), subscription_id="a\r\nb ü%", headers=(), authorization=None, takes_credentials=True,
         user_agent="u", signer=None, clock=SystemClock(), left_out=list[str]().append, ids=IDS,
@@ -321,7 +321,7 @@ def read_by_a_server(data: bytes) -> list[tuple[RawRequestMessage, bytes]]:
     body=st.binary(max_size=40),
     subscription_id=st.text(max_size=10),
 )
-def test_whatever_stands_in_records_and_subscriptions_a_server_reads_one_request_as_we_meant_it(
+def test_a_server_reads_any_input_as_one_intended_request(
     record: list[tuple[str, bytes]], subscription: list[Header], body: bytes, subscription_id: str
 ) -> None:
     it = request_head(
@@ -345,7 +345,7 @@ def test_whatever_stands_in_records_and_subscriptions_a_server_reads_one_request
     subscription=SUBSCRIPTION_HEADERS,
     body=st.binary(max_size=40),
 )
-def test_two_requests_in_a_row_are_two_with_an_options_request_between_them_or_not(
+def test_two_requests_in_a_row_are_read_as_two(
     record: list[tuple[str, bytes]], subscription: list[Header], body: bytes
 ) -> None:
     it = head(*subscription, authorization="Bearer a", takes_credentials=False)

@@ -91,7 +91,7 @@ def far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ["Wed Oct 21 07:28:00 2015", "Wed, 21 Oct 2015 07:28:00", "Wed, 21 Oct 2015 07:28:00 -0000"],
     ids=["asctime", "no zone", "unknown zone"],
 )
-def test_a_date_without_a_zone_is_in_utc_wherever_the_worker_runs(value: str) -> None:
+def test_a_date_without_a_zone_is_in_utc_on_any_machine(value: str) -> None:
     assert retry_after_seconds(value, NOW) == 80.0
 
 

@@ -92,7 +92,7 @@ FORMS: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize(("subscription", "authorization", "secret"), TOLD.values(), ids=TOLD)
-def test_what_the_receiver_was_told_does_not_come_back_in_any_form(
+def test_secrets_told_to_the_receiver_never_come_back(
     subscription: Subscription, authorization: str | None, secret: str, form: Callable[[str], str]
 ) -> None:
     shown = masked_excerpt(f"<{form(secret)}>".encode(), secrets_of(subscription, authorization))
@@ -119,7 +119,7 @@ def test_a_key_of_bytes_is_known() -> None:
 
 
 @pytest.mark.parametrize("form", [FORMS["plain"], FORMS["JSON of .NET"], FORMS["percent-encoded"]])
-def test_of_a_long_secret_no_more_is_kept_than_an_excerpt_can_hold(form: Callable[[str], str]) -> None:
+def test_of_a_long_secret_only_an_excerpts_length_is_kept(form: Callable[[str], str]) -> None:
     value = 'é+/"x' * 100_000
     secrets = secrets_of(Subscription("s", 0, "http://h/", headers=(Header("X-Key", value),)), None)
     assert max(map(len, secrets)) <= 6 * RESPONSE_EXCERPT_BYTES

@@ -58,7 +58,7 @@ def test_bodies_that_differ_are_signed_differently(body: bytes, other: bytes) ->
         (encoded("whsk_", b"x" * 31), "has 31 bytes, must have 32 or 64"),
     ],
 )
-def test_a_secret_that_cant_be_used_is_named_by_its_place_and_not_shown(secret: str, problem: str) -> None:
+def test_an_unusable_secret_is_named_by_its_path_and_not_shown(secret: str, problem: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         Signer.from_secrets([SECRET, secret])
     assert str(refused.value).startswith("signing.secrets[1]: ")

@@ -169,7 +169,7 @@ def is_for_everyone(address: Address) -> bool:
 
 
 @pytest.mark.parametrize("address", EDGES, ids=str)
-def test_at_the_edge_of_a_network_nothing_that_is_not_global_is_allowed(address: Address) -> None:
+def test_no_address_at_the_edge_of_a_network_slips_through(address: Address) -> None:
     assert is_for_everyone(address) or Guard().verdict(str(address)) is not None
 
 
@@ -184,7 +184,7 @@ def test_whatever_the_standard_library_calls_private_is_refused(address: Address
 
 
 @given(st.ip_addresses(v=4))
-def test_an_address_within_an_ipv6_address_is_never_better_than_by_itself(address: IPv4Address) -> None:
+def test_an_embedded_ipv4_address_is_judged_as_by_itself(address: IPv4Address) -> None:
     guard, number = Guard(), int(address)
     forms = [IPv6Address(prefix | number << shift) for prefix, shift in EMBEDDING]
     if guard.verdict(str(address)) is not None:
@@ -243,7 +243,7 @@ async def call(callback: Callback, url: str, proxy: Proxy | None = None) -> Outc
         ("[fe80::1%25eth0]", "the link-local network"),
     ],
 )
-async def test_a_name_is_judged_by_its_addresses_and_a_literal_as_it_is(guarded: Callback, host: str, why: str) -> None:
+async def test_names_are_judged_by_addresses_and_literals_directly(guarded: Callback, host: str, why: str) -> None:
     outcome = await call(guarded, f"http://{host}:1/")
     assert isinstance(outcome, Failed)
     assert why in outcome.error
@@ -294,7 +294,7 @@ async def test_odd_notations_reach_nothing(host: str) -> None:
 
 @pytest.mark.parametrize("kind", ["http", "socks4", "socks5"])
 @pytest.mark.parametrize("host", NOTATIONS)
-async def test_behind_a_proxy_they_are_judged_as_they_stand_and_the_proxy_is_not_asked(host: str, kind: str) -> None:
+async def test_literals_are_refused_before_a_proxy_is_asked(host: str, kind: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as proxy:
         proxy.settimeout(0)
         through = Proxy(f"{kind}://127.0.0.1:{proxy.getsockname()[1]}")
@@ -368,7 +368,7 @@ LOOPBACK = Guard([ip_network("127.0.0.0/8")])
 INSIDE = ["10.0.0.7", "169.254.169.254", "fd00::7", "::1"]
 
 
-async def test_of_a_name_with_good_and_bad_addresses_only_good_ones_are_connected_to() -> None:
+async def test_only_the_good_addresses_of_a_name_are_connected_to() -> None:
     for addresses in (["127.0.0.1", *INSIDE], [*INSIDE, "127.0.0.1"], ["10.0.0.7", "127.0.0.1", "::1"]):
         async with Receiver() as receiver:
             async with calling(Names(mixed=addresses), LOOPBACK) as callback:
@@ -376,7 +376,7 @@ async def test_of_a_name_with_good_and_bad_addresses_only_good_ones_are_connecte
             assert receiver.connections == 1
 
 
-async def test_where_the_good_address_refuses_the_bad_ones_are_not_taken_instead() -> None:
+async def test_a_refusing_good_address_is_not_replaced_by_a_bad_one() -> None:
     async with Receiver() as receiver:
         port = receiver.port
     async with calling(Names(mixed=["127.0.0.1", *INSIDE]), LOOPBACK) as callback:
@@ -385,7 +385,7 @@ async def test_where_the_good_address_refuses_the_bad_ones_are_not_taken_instead
         assert not outcome.may_have_arrived
 
 
-async def test_a_name_that_leads_inside_at_the_next_attempt_is_judged_again() -> None:
+async def test_a_name_is_judged_again_at_each_attempt() -> None:
     names = Names(changing=["127.0.0.1"])
     async with Receiver(raw(b"HTTP/1.1 503 -\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")) as receiver:
         async with calling(names, LOOPBACK) as callback:

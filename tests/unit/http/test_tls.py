@@ -149,7 +149,7 @@ def refuse_one_handshake(listener: socket.socket, context: ssl.SSLContext) -> by
     [TlsOptions(trusted_pem=pem(AUTHORITY)), shown(STRANGER.issue_cert("client@example.com"))],
     ids=["none", "wrong"],
 )
-async def test_a_server_that_misses_the_right_certificate_provably_has_not_got_the_event(
+async def test_a_refused_client_certificate_proves_nothing_arrived(
     calls: Calls, version: ssl.TLSVersion, options: TlsOptions
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -164,7 +164,7 @@ async def test_a_server_that_misses_the_right_certificate_provably_has_not_got_t
     assert "alert" in outcome.error
 
 
-async def test_a_server_that_ends_tls_13_without_an_alert_may_have_got_the_event(calls: Calls) -> None:
+async def test_tls_13_ended_without_an_alert_may_have_arrived(calls: Calls) -> None:
     _, outcome = await calls.call(server(RIGHT, AUTHORITY), TlsOptions(trusted_pem=pem(AUTHORITY)))
     assert isinstance(outcome, Failed)
     assert outcome.may_have_arrived
@@ -197,7 +197,7 @@ async def test_options_that_cant_be_used_are_an_outcome(calls: Calls, options: T
     assert receiver.connections == 0
 
 
-async def test_a_context_is_built_once_for_equal_options_and_the_oldest_makes_room() -> None:
+async def test_equal_options_share_a_context_and_the_oldest_leaves() -> None:
     contexts = TlsContexts(limit=2)
     first = await contexts.get(TlsOptions())
     assert await contexts.get(TlsOptions()) is first
@@ -212,7 +212,7 @@ def test_verification_is_on_by_default() -> None:
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
 
 
-def test_an_encrypted_key_is_refused_instead_of_asked_for_on_the_terminal() -> None:
+def test_an_encrypted_key_is_refused_without_a_terminal_prompt() -> None:
     key = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n"
     certificate = CLIENT.cert_chain_pems[0].bytes().decode()
     with pytest.raises(ConfigurationError, match=r"^ssl\.keyStore: "):

@@ -162,7 +162,7 @@ async def test_a_certificate_for_the_host_is_accepted(bench: Bench, names: list[
         *("address-as-name", "only-common-name", "address-in-common-name"),
     ],
 )
-async def test_a_certificate_for_another_host_is_refused_unless_no_host_is_asked_for(
+async def test_a_certificate_for_another_host_is_refused_if_checked(
     bench: Bench, pem: Pem, host: str, why: str
 ) -> None:
     assert why in await bench.refused(pem, TRUSTED, host)
@@ -192,7 +192,7 @@ async def test_a_certificate_is_refused_before_and_after_its_time(bench: Bench) 
     assert "certificate is not yet valid" in await bench.refused(early, trusting(early.chain))
 
 
-async def test_a_self_signed_certificate_is_trusted_by_a_trust_store_that_holds_it(bench: Bench) -> None:
+async def test_a_self_signed_certificate_needs_to_be_in_the_store(bench: Bench) -> None:
     own = made("receiver", x509.IPAddress(ip_address(HOST)))
     assert "self-signed certificate" in await bench.refused(own, TlsOptions())
     assert "self-signed certificate" in await bench.refused(own, TRUSTED)
@@ -200,14 +200,14 @@ async def test_a_self_signed_certificate_is_trusted_by_a_trust_store_that_holds_
     await bench.accepted(own, trusting(AUTHORITY.cert_pem.bytes(), own.chain))
 
 
-async def test_a_chain_needs_its_intermediate_certificate_from_the_server_or_the_trust_store(bench: Bench) -> None:
+async def test_an_intermediate_comes_from_server_or_trust_store(bench: Bench) -> None:
     whole, bare = issued(HOST, by=INTERMEDIATE), issued(HOST, by=INTERMEDIATE, whole=False)
     await bench.accepted(whole, TRUSTED)
     assert "unable to get local issuer certificate" in await bench.refused(bare, TRUSTED)
     await bench.accepted(bare, trusting(AUTHORITY.cert_pem.bytes(), INTERMEDIATE.cert_pem.bytes()))
 
 
-async def test_a_trust_store_may_hold_an_intermediate_or_the_receivers_certificate_alone(bench: Bench) -> None:
+async def test_a_trust_store_may_hold_no_root_certificate(bench: Bench) -> None:
     whole, other = issued(HOST, by=INTERMEDIATE), issued(HOST, by=INTERMEDIATE)
     await bench.accepted(whole, trusting(INTERMEDIATE.cert_pem.bytes()))
     pinned = trusting(x509.load_pem_x509_certificate(whole.chain).public_bytes(serialization.Encoding.PEM))
@@ -227,9 +227,7 @@ async def test_a_receivers_certificate_can_not_sign_others(bench: Bench) -> None
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
-async def test_older_versions_than_tls_1_2_are_refused_even_where_all_is_trusted(
-    bench: Bench, version: ssl.TLSVersion
-) -> None:
+async def test_tls_before_1_2_is_refused_even_if_all_is_trusted(bench: Bench, version: ssl.TLSVersion) -> None:
     tls = bench.server(issued(HOST))
     with pytest.warns(DeprecationWarning, match="is deprecated"):
         tls.minimum_version = tls.maximum_version = version
@@ -251,7 +249,7 @@ async def test_tls_1_2_and_1_3_are_spoken(bench: Bench, version: ssl.TLSVersion)
 
 
 @pytest.mark.parametrize("offered", [["h2", "http/1.1"], ["http/1.1"], ["h2"]])
-async def test_http_1_1_is_what_a_server_of_several_protocols_gets_told(bench: Bench, offered: list[str]) -> None:
+async def test_http_1_1_is_negotiated_with_any_server(bench: Bench, offered: list[str]) -> None:
     tls = bench.server(issued(HOST))
     tls.set_alpn_protocols(offered)
     assert await bench.call(await bench.receiver(tls), TRUSTED) == Delivered(200)
@@ -260,7 +258,7 @@ async def test_http_1_1_is_what_a_server_of_several_protocols_gets_told(bench: B
 # Which connections are shared
 
 
-async def test_a_connection_without_verification_is_not_used_by_who_wants_it(bench: Bench) -> None:
+async def test_an_unverified_connection_is_not_shared_with_verifiers(bench: Bench) -> None:
     receiver = await bench.receiver(bench.server(issued("elsewhere.example")))
     lax = (TlsOptions(trust_all=True), replace(TRUSTED, verify_hostname=False))
     for options in lax:
@@ -273,7 +271,7 @@ async def test_a_connection_without_verification_is_not_used_by_who_wants_it(ben
     assert len(receiver.requests) == 2
 
 
-async def test_a_connection_is_shared_by_who_shows_the_same_certificate_alone(bench: Bench) -> None:
+async def test_only_equal_client_certificates_share_a_connection(bench: Bench) -> None:
     tls = bench.server(issued(HOST))
     tls.verify_mode = ssl.CERT_OPTIONAL
     AUTHORITY.configure_trust(tls)

@@ -143,7 +143,7 @@ async def test_a_connection_is_made_without_a_lookup_by_the_event_loop(
     assert asked == []
 
 
-async def test_the_body_is_the_value_of_the_record_and_the_head_says_whose_it_is(any_route: Bench) -> None:
+async def test_the_body_is_the_records_value_and_the_head_names_it(any_route: Bench) -> None:
     receiver = await any_route.receiver()
     outcome = await any_route.callback(await any_route.subscription(receiver), event(41, b"\x00\xffbody"), 3)
     assert outcome == Delivered(200)
@@ -159,7 +159,7 @@ async def test_the_body_is_the_value_of_the_record_and_the_head_says_whose_it_is
     assert request.all("proxy-authorization") == []
 
 
-async def test_an_event_that_may_not_be_sent_any_more_is_not_although_there_is_a_connection(any_route: Bench) -> None:
+async def test_an_event_without_permission_is_not_sent_when_connected(any_route: Bench) -> None:
     def refuse() -> None:
         raise LeaseEndedError("just now")
 
@@ -275,7 +275,7 @@ async def test_interim_answers_are_passed_over(any_route: Bench) -> None:
 @pytest.mark.parametrize(
     "data", [b"HTTP/1.1 101 -\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nbytes", b"HTTP/1.1 101 -\r\n\r\n"]
 )
-async def test_switching_protocols_is_final_and_the_connection_is_not_used_again(straight: Bench, data: bytes) -> None:
+async def test_switching_protocols_is_final_and_ends_the_connection(straight: Bench, data: bytes) -> None:
     receiver = await straight.receiver(raw(data), answer(200))
     subscription = await straight.subscription(receiver)
     assert await straight.callback(subscription, event(), 1) == Rejected(101)
@@ -313,7 +313,7 @@ async def test_a_refused_proxy_is_named(straight: Bench) -> None:
     assert outcome == Failed("connection refused by the proxy", may_have_arrived=False)
 
 
-async def test_a_proxy_that_refuses_a_tunnel_is_named_and_nothing_has_arrived() -> None:
+async def test_a_refused_tunnel_names_the_proxy_and_nothing_arrived() -> None:
     async with AsyncExitStack() as stack:
         it = await bench("tunnel", stack)
         receiver = await it.receiver()
@@ -410,7 +410,7 @@ async def test_an_endless_body_is_cut_off_and_its_status_counts(
     await receiver.until(lambda it: it.open_connections == 0)
 
 
-async def test_an_answer_before_the_whole_request_counts_and_the_connection_is_not_used_again(straight: Bench) -> None:
+async def test_an_early_answer_counts_and_ends_the_connection(straight: Bench) -> None:
     receiver = await straight.receiver(stalled(b"HTTP/1.1 413 -\r\nContent-Length: 7\r\n\r\ntoo big"), reads_body=False)
     subscription = await straight.subscription(receiver)
     big = event(value=b"x" * 20_000_000)
@@ -485,7 +485,7 @@ async def test_an_idle_connection_that_speaks_is_closed(straight: Bench, stray: 
     assert receiver.connections == 2
 
 
-async def test_a_second_answer_in_the_same_packet_is_not_the_answer_to_the_next_request(straight: Bench) -> None:
+async def test_a_surplus_answer_does_not_answer_the_next_request(straight: Bench) -> None:
     one = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
     receiver = await straight.receiver(raw(one + one.replace(b"200", b"500")), answer(201))
     subscription = await straight.subscription(receiver)
@@ -505,9 +505,7 @@ async def test_a_second_answer_in_the_same_packet_is_not_the_answer_to_the_next_
         b"HTTP/1.1 103 -\r\nLink: a\r\n\r\n" + OK,
     ],
 )
-async def test_what_follows_an_answer_in_its_packet_is_no_part_of_the_next_one(
-    straight: Bench, first: bytes, stray: bytes
-) -> None:
+async def test_bytes_after_an_answer_are_no_part_of_the_next_one(straight: Bench, first: bytes, stray: bytes) -> None:
     receiver = await straight.receiver(raw(first + stray), answer(201), answer(202))
     subscription = await straight.subscription(receiver)
     outcome = await straight.callback(subscription, event(), 1)
@@ -516,7 +514,7 @@ async def test_what_follows_an_answer_in_its_packet_is_no_part_of_the_next_one(
     assert await straight.callback(subscription, event(), 1) == Delivered(202)
 
 
-async def test_the_bounds_of_an_answer_are_those_of_a_first_one_on_a_kept_connection(straight: Bench) -> None:
+async def test_a_kept_connection_has_the_same_bounds_for_answers(straight: Bench) -> None:
     receiver = await straight.receiver(
         answer(500, b"body"), endless(b"HTTP/1.1 200 OK\r\n", b"X: " + b"y" * 500 + b"\r\n")
     )
@@ -528,7 +526,7 @@ async def test_the_bounds_of_an_answer_are_those_of_a_first_one_on_a_kept_connec
     assert [request.connection for request in receiver.requests] == [1, 1]
 
 
-async def test_a_connection_that_the_receiver_closed_meanwhile_is_replaced(any_route: Bench) -> None:
+async def test_a_connection_closed_meanwhile_is_replaced(any_route: Bench) -> None:
     receiver = await any_route.receiver(answer(200), answer(201))
     subscription = await any_route.subscription(receiver)
     assert await any_route.callback(subscription, event(), 1) == Delivered(200)
@@ -540,7 +538,7 @@ async def test_a_connection_that_the_receiver_closed_meanwhile_is_replaced(any_r
     assert await any_route.callback(subscription, event(), 1) == Delivered(201)
 
 
-async def test_kept_connections_that_were_closed_meanwhile_are_passed_over_in_one_attempt(any_route: Bench) -> None:
+async def test_one_attempt_passes_over_all_closed_kept_connections(any_route: Bench) -> None:
     receiver = await any_route.receiver(held(answer(200)))
     subscription = await any_route.subscription(receiver)
     calls = [asyncio.ensure_future(any_route.callback(subscription, event(), 1)) for _ in range(4)]
@@ -556,9 +554,7 @@ async def test_kept_connections_that_were_closed_meanwhile_are_passed_over_in_on
 
 @pytest.mark.parametrize("has_reset", [False, True])
 @pytest.mark.parametrize("qos", [Qos.AT_MOST_ONCE, Qos.AT_LEAST_ONCE])
-async def test_a_connection_that_has_ended_unnoticed_is_replaced_in_the_same_attempt(
-    straight: Bench, qos: Qos, *, has_reset: bool
-) -> None:
+async def test_an_unnoticed_end_is_replaced_within_the_attempt(straight: Bench, qos: Qos, *, has_reset: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         subscription = Subscription("s", 1, f"http://127.0.0.1:{server.getsockname()[1]}/", qos, http=LIMITS)
         server.settimeout(5)  # a thread that waits for ever would hold up the end of the test
@@ -581,9 +577,7 @@ async def test_a_connection_that_has_ended_unnoticed_is_replaced_in_the_same_att
 
 @pytest.mark.parametrize("qos", [Qos.NONE, Qos.AUTO, Qos.AT_LEAST_ONCE])
 @pytest.mark.parametrize("end", [hang_up, reset])
-async def test_what_a_kept_connection_ends_under_is_sent_once_more_in_the_same_attempt(
-    any_route: Bench, end: Behaviour, qos: Qos
-) -> None:
+async def test_a_request_on_a_stale_connection_is_sent_once_more(any_route: Bench, end: Behaviour, qos: Qos) -> None:
     receiver = await any_route.receiver(answer(200), end, answer(201))
     subscription = replace(await any_route.subscription(receiver), qos=qos)
     assert await any_route.callback(subscription, event(), 1) == Delivered(200)
@@ -604,7 +598,7 @@ async def test_what_a_new_connection_ends_under_is_not_sent_once_more(any_route:
     assert len(receiver.requests) == 3
 
 
-async def test_the_repetition_goes_to_a_new_connection_though_others_are_kept(straight: Bench) -> None:
+async def test_the_repetition_takes_a_new_connection_not_a_kept_one(straight: Bench) -> None:
     receiver = await straight.receiver(held(answer(200)))
     subscription = await straight.subscription(receiver)
     calls = [asyncio.ensure_future(straight.callback(subscription, event(), 1)) for _ in range(4)]
@@ -636,7 +630,7 @@ async def test_what_may_not_be_repeated_by_then_is_not_sent_once_more(straight: 
 
 
 @pytest.mark.parametrize("end", [hang_up, reset])
-async def test_at_most_once_nothing_is_sent_once_more_and_it_may_have_arrived(any_route: Bench, end: Behaviour) -> None:
+async def test_at_most_once_repeats_no_request_on_a_stale_connection(any_route: Bench, end: Behaviour) -> None:
     receiver = await any_route.receiver(answer(200), end, answer(200))
     subscription = replace(await any_route.subscription(receiver), qos=Qos.AT_MOST_ONCE)
     assert await any_route.callback(subscription, event(), 1) == Delivered(200)
@@ -649,14 +643,14 @@ async def test_at_most_once_nothing_is_sent_once_more_and_it_may_have_arrived(an
 
 
 @pytest.mark.parametrize("end", [hang_up, reset])
-async def test_what_the_first_connection_ends_under_is_not_sent_once_more(any_route: Bench, end: Behaviour) -> None:
+async def test_a_request_on_a_new_connection_is_not_repeated(any_route: Bench, end: Behaviour) -> None:
     receiver = await any_route.receiver(end, answer(200))
     outcome = await any_route.callback(await any_route.subscription(receiver), event(), 1)
     assert isinstance(outcome, Failed)
     assert len(receiver.requests) == 1
 
 
-async def test_nothing_is_sent_once_more_where_an_answer_has_begun_or_none_comes(straight: Bench) -> None:
+async def test_a_begun_or_missing_answer_is_not_repeated(straight: Bench) -> None:
     receiver = await straight.receiver(answer(200), raw(b"HTTP", then_close=True), answer(200), silent)
     subscription = await straight.subscription(receiver, HASTY)
     for expected in (None, "middle", None, "within"):
@@ -689,7 +683,7 @@ async def test_an_unused_connection_is_closed_after_the_idle_timeout() -> None:
         await receiver.until(lambda it: it.open_connections == 0)
 
 
-async def test_the_idle_timeout_of_a_subscription_closes_its_connections_and_nobody_elses(any_route: Bench) -> None:
+async def test_an_idle_timeout_closes_only_its_own_connections(any_route: Bench) -> None:
     receiver = await any_route.receiver()
     patient = await any_route.subscription(receiver)
     hasty = replace(patient, id="sub-2", http=replace(LIMITS, idle_timeout_seconds=0.05))
@@ -727,7 +721,7 @@ async def test_a_connection_that_is_gone_leaves_no_timer(straight: Bench) -> Non
     assert wire._idle_timer.cancelled()
 
 
-async def test_at_most_once_uses_no_connection_that_has_been_idle_for_long(straight: Bench) -> None:
+async def test_at_most_once_uses_no_long_idle_connection(straight: Bench) -> None:
     receiver = await straight.receiver()
     subscription = replace(await straight.subscription(receiver), qos=Qos.AT_MOST_ONCE)
     assert await straight.callback(subscription, event(), 1) == Delivered(200)
@@ -773,7 +767,7 @@ async def test_a_connection_that_was_not_made_counts_no_longer() -> None:
         assert await it.callback(replace(subscription, id="sub-2"), event(), 1) == Delivered(200)
 
 
-async def test_waiting_for_a_connection_that_does_not_get_free_ends_and_nothing_has_arrived() -> None:
+async def test_the_wait_for_a_free_connection_ends_with_nothing_sent() -> None:
     async with AsyncExitStack() as stack:
         it = await bench("straight", stack, limit=1)
         receiver = await it.receiver(held(answer(200)))
@@ -839,7 +833,7 @@ async def test_closing_the_transport_ends_the_attempts_under_way(straight: Bench
     assert outcome.may_have_arrived
 
 
-async def test_the_systems_proxy_is_taken_by_the_subscriptions_that_ask_for_it() -> None:
+async def test_the_systems_proxy_is_used_only_when_asked_for() -> None:
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(ForwardProxy(PROXY_CREDENTIALS))
         named = proxy.url.replace("http://", "http://user:proxy-secret@")
@@ -862,7 +856,7 @@ async def test_an_ipv6_address_is_called_and_shown_in_brackets(straight: Bench) 
         assert receiver.requests[0].header("host") == where
 
 
-async def test_credentials_in_the_url_are_sent_as_basic_and_never_shown(straight: Bench) -> None:
+async def test_credentials_in_the_url_are_sent_as_basic_and_not_shown(straight: Bench) -> None:
     receiver = await straight.receiver(hang_up)
     url = receiver.url.replace("//", "//user:secret@") + "?key=secret#secret"
     outcome = await straight.callback(Subscription("sub-1", 1, url, http=LIMITS), event(), 1)
@@ -936,7 +930,7 @@ async def test_a_new_revision_of_a_subscription_is_looked_at_anew(straight: Benc
         "http://name.invalid:1/?token=se:cret",
     ],
 )
-async def test_a_url_that_cant_be_used_is_an_outcome_that_shows_no_secret(straight: Bench, url: str) -> None:
+async def test_an_unusable_url_is_an_outcome_that_shows_no_secret(straight: Bench, url: str) -> None:
     outcome = await straight.callback(Subscription("sub-1", 1, url, http=LIMITS), event(), 1)
     assert isinstance(outcome, Failed)
     assert not outcome.may_have_arrived
