@@ -27,7 +27,7 @@ def output_option(command: Command) -> Command:
         type=click.Choice(["table", "json"]),
         default="table",
         show_default=True,
-        help="For people or for programs.",
+        help="A table for people, JSON for programs.",
     )(command)
 
 

@@ -82,9 +82,9 @@ class Gate:
             self._check = None
 
     def _to_replace(self) -> "GatedConnection | None":
-        owing = {each: since for each in self._connections if (since := each.owes_since()) is not None}
-        if owing:
-            return min(owing, key=owing.__getitem__)
+        waiting = {each: since for each in self._connections if (since := each.waiting_since()) is not None}
+        if waiting:
+            return min(waiting, key=waiting.__getitem__)
         return next((each for each in self._connections if each.has_more_requests), None)
 
     def _check_soon(self) -> None:
@@ -95,7 +95,7 @@ class Gate:
         self._check = None
         now = time.monotonic()
         for each in list(self._connections):
-            since = each.owes_since()
+            since = each.waiting_since()
             if since is not None and now - since >= self._request_seconds:
                 self._close(each)
         if self._connections:
@@ -148,7 +148,7 @@ class GatedConnection(asyncio.Protocol):
         in_hand = self._inner._current_request is not None  # noqa: SLF001 - there is no public way to tell
         return in_hand + len(self._inner._messages) > 1  # noqa: SLF001 - as above
 
-    def owes_since(self) -> float | None:
+    def waiting_since(self) -> float | None:
         """Since when, by `time.monotonic()`, it has been waiting for its client; None if it is not.
 
         It waits for a request since the opening or the last answer, for the body since the head, and for the client to
