@@ -103,15 +103,17 @@ class Partition:
     def settle(self, offset: int) -> None:
         """See `ports.Home`."""
         self.window.settle(offset)
-        self._ease()
+        if self.is_paused:
+            self._ease()
 
     def let_go(self, offset: int) -> None:
         """See `ports.Home`."""
         self.window.let_go(offset)
-        self._ease()
+        if self.is_paused:
+            self._ease()
 
     def _ease(self) -> None:
-        if self.is_paused and 2 * len(self.window) <= PRESSURE_EVENTS:
+        if 2 * len(self.window) <= PRESSURE_EVENTS:
             self.is_paused = False
             self._worker.resume(self.number)
 

@@ -73,13 +73,17 @@ class Window:
 
     def settle(self, offset: int) -> None:
         """The offset is settled: once, and only one that was added."""
+        if offset != self._unsettled[0]:
+            self._note(offset)
+        self.let_go(offset)
+
+    def _note(self, offset: int) -> None:
         if offset - self._origin >= REACH:
             self._forget_passed()
         bit = offset - self._origin
-        if bit < REACH and offset != self._unsettled[0]:
+        if bit < REACH:
             self._ahead |= 1 << bit
             self.has_news = True
-        self.let_go(offset)
 
     def let_go(self, offset: int) -> None:
         """The offset leaves, settled or kept by a cursor row: once, and only one that was added."""
