@@ -284,8 +284,9 @@ class Lane:
             observer.settled("dropped")
             observer.dropped("given-up", subscription=self.name, partition=partition, offset=flight.offset)
         else:
-            # While the event is still in flight, so that a row that is written at once does not pass it.
             self.claims.hand_back(flight)
+        # While the event is still in flight: it may be claimed itself, and no row that is written at once may pass it.
+        self.claims.hand_back_ahead()
         self.events.remove(flight)
         cause = Cause(kind, message, flight.offset, self._services.clock.now(), flight.tries.summary())
         self._halt(LaneState.FAILED, cause, None if flight.claimed else flight)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.core.model import Status
+from pipeline.core.model import Event, Status
 from pipeline.core.outcome import Failed
 from pipeline.core.ports import LaneLimits
 from pipeline.core.subscription import Qos
@@ -149,3 +149,22 @@ async def test_a_claim_passed_over_by_another_worker_is_counted() -> None:
     await stopped(core)
     assert core.telemetry.drops["given-up"] == 2
     await following.end()
+
+
+@in_virtual_time
+async def test_an_error_before_the_request_keeps_what_was_claimed_with_an_earlier_event() -> None:
+    def broken(event: Event) -> bool:
+        if event.offset == 2:
+            raise ZeroDivisionError
+        return True
+
+    core = await Core(replace(AT_MOST_ONCE, filter=broken), limits=THREE).open()
+    await core.stream(3)
+    await core.land()
+    await core.answer(0)
+    await core.answer(1)
+    await core.land()
+
+    assert core.lane().status is Status.FAILURE
+    assert core.row_topic.rows[b"s"].next == 2
+    await core.end()
