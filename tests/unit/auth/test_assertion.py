@@ -183,7 +183,10 @@ SHORT_PEM = SHORT_KEY.private_bytes(*PEM, serialization.NoEncryption()).decode()
         ({"keyContent": LOCKED}, ".keyContent: is encrypted and needs keystoreOptions.keyPassword"),
         ({"x509CertChain": "X5C"}, ".x509CertChain: needs a key store"),
         ({"secretBase64Encoded": True}, ".secretBase64Encoded: is only for HMAC secrets"),
-        ({"signatureAlgorithm": "HMAC_HS256", "keyContent": "short"}, ".keyContent: has 5 bytes; HS256 needs 32"),
+        (
+            {"signatureAlgorithm": "HMAC_HS256", "keyContent": "short"},
+            ".keyContent: has 5 bytes; HS256 needs at least 32",
+        ),
         ({"signatureAlgorithm": "HMAC_HS256", "keyContent": SECRET, "keySource": "JKS"}, ".keySource: must be INLINE"),
         (
             {"signatureAlgorithm": "HMAC_HS256", "keyContent": SECRET, "x509CertChain": "X5C"},
