@@ -51,6 +51,10 @@ class HeldOffsets:
         if offset in self._offsets:
             del self._offsets[offset]
             self._home.settle(offset)
+        else:
+            # It was read from the log. As later events of the lane are noted, it has to be noted as well, or the next
+            # owner would send it again after them.
+            self._window.note(offset)
 
     def let_go(self, offset: int) -> None:
         """The window need not hold *offset* any more, if it does."""

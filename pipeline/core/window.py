@@ -29,7 +29,7 @@ class Window:
         has_news: the note would say more than the last one that was asked for.
     """
 
-    __slots__ = ("_ahead", "_batches", "_origin", "_passed", "_unsettled", "dispatched", "has_news", "noted_to")
+    __slots__ = ("_ahead", "_batches", "_far", "_origin", "_passed", "_unsettled", "dispatched", "has_news", "noted_to")
 
     def __init__(self, start: int, ahead: int = 0) -> None:
         self.dispatched = start
@@ -38,9 +38,12 @@ class Window:
         self._unsettled: deque[int] = deque()
         # Offsets that have left but stand behind an unsettled one, which takes them along when it leaves.
         self._passed: set[int] = set()
-        # Those of them that are settled, as bits: bit n stands for the offset `_origin + n`.
+        # What is settled from `_origin` on, as bits: bit n stands for the offset `_origin + n`.
         self._origin = start
         self._ahead = ahead
+        # The same for offsets that are too far ahead. They follow as soon as the head is nearer: a lane whose later
+        # events alone were noted would send an earlier one again, after them.
+        self._far: set[int] = set()
         # (end of batch, when it came): tells the age of any offset without a time stamp per event.
         self._batches: deque[tuple[int, float]] = deque()
 
@@ -73,17 +76,19 @@ class Window:
 
     def settle(self, offset: int) -> None:
         """The offset is settled: once, and only one that was added."""
-        if offset != self._unsettled[0]:
-            self._note(offset)
+        self.note(offset)
         self.let_go(offset)
 
-    def _note(self, offset: int) -> None:
-        if offset - self._origin >= REACH:
-            self._forget_passed()
+    def note(self, offset: int) -> None:
+        """The offset, which was dispatched, is settled: commits say so for as long as it is not before theirs."""
+        if offset <= self.committable:
+            return
         bit = offset - self._origin
         if bit < REACH:
             self._ahead |= 1 << bit
             self.has_news = True
+        else:
+            self._far.add(offset)
 
     def let_go(self, offset: int) -> None:
         """The offset leaves, settled or kept by a cursor row: once, and only one that was added."""
@@ -96,16 +101,24 @@ class Window:
         while passed and unsettled[0] in passed:
             passed.remove(unsettled.popleft())
 
-    def _forget_passed(self) -> None:
+    def _follow_head(self) -> None:
         head = self.committable
-        self._ahead >>= head - self._origin
+        passed = head - self._origin
+        self._ahead >>= passed
         self._origin = head
+        if passed and self._far:
+            near = {offset for offset in self._far if offset < head + REACH}
+            self._far -= near
+            for offset in near:
+                if offset > head:
+                    self._ahead |= 1 << offset - head
 
     def ahead_of(self, offset: int) -> int:
         """What is settled from *offset* on, which was committable a moment ago, as bits."""
-        self._forget_passed()
+        self._follow_head()
         self.has_news = False
-        return self._ahead << (self._origin - offset)
+        passed = self._origin - offset
+        return self._ahead << passed | (1 << passed) - 1
 
     def is_noted(self, offset: int) -> bool:
         """Whether the former owner has settled an offset, before `noted_to`, that was not dispatched yet."""

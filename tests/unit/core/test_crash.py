@@ -151,3 +151,27 @@ async def test_several_at_a_time_leave_gaps_that_are_filled() -> None:
     found = await following(core)
     assert found.pending == [0, 2]
     await found.end()
+
+
+@in_virtual_time
+async def test_what_was_read_from_the_log_is_noted_as_well() -> None:
+    core = await Core(subscription("slow"), subscription("s")).open()
+    await core.dispatch([*core.produce(1), *core.produce(1, "slow"), *core.produce(2)])
+    core.lane().go_behind()
+    await core.land()
+    core.commit()
+    await core.answer(0)
+    await core.read()
+    for offset in (2, 3):
+        await core.answer(offset)
+    await core.stream(1)
+    await core.answer(4)
+    await core.checkpoint()
+    await core.land()
+    assert core.row_topic.rows == {}, "the committed offset says more than the row does"
+    core.commit()
+    await core.end()
+
+    found = await following(core)
+    assert found.pending == [1], "2 and 3 again, but not 4, would leave the receiver with 3 as the last one"
+    await found.end()
