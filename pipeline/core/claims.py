@@ -50,7 +50,8 @@ class Claims:
         last = flight.offset
         for event in islice(self._events.queue, self._count - 1):
             last = event.offset
-        self._events.progress.claimed_to = last + 1
+        # The row passes no event in flight that is not claimed: there is one after an edit of another level.
+        self._events.progress.claimed_to = max(flight.offset + 1, min([last + 1, *self._events.unclaimed()]))
         try:
             await self._rows.write(self._key)
         except FencedError:

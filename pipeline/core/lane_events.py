@@ -140,7 +140,7 @@ class LaneEvents:
     def claimed(self, offset: int) -> None:
         """A durable row has passed the event at *offset*, which is in flight."""
         self.held.let_go(offset)
-        self.progress.claim(offset)
+        self.progress.settle(offset)
 
     # --------------------------------------------------------------- to the log
 

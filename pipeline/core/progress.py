@@ -57,10 +57,6 @@ class Progress:
         """The event at *offset* is done, or claimed by a durable row."""
         if offset >= self.settled_to:
             self.settled_to = offset + 1
-
-    def claim(self, offset: int) -> None:
-        """A durable row passes *offset*: at-most-once counts it as settled."""
-        self.settle(offset)
         self.handed_back.discard(offset)
 
     def withdraw(self, offset: int) -> None:

@@ -13,6 +13,7 @@ from tests.support.core import QUICK, Core, paused, subscription
 from tests.support.virtual_time import in_virtual_time, settle
 
 AT_MOST_ONCE = subscription(qos=Qos.AT_MOST_ONCE)
+NOT_SENT = Failed("connection refused", may_have_arrived=False)
 THREE = LaneLimits(events=10, bytes=1_000_000, hold_seconds=5.0, claim_events=3)
 
 
@@ -108,7 +109,7 @@ async def test_a_pause_hands_back_what_was_not_sent() -> None:
 @in_virtual_time
 async def test_an_unsent_event_is_handed_back_with_those_behind_it() -> None:
     core = await claimed()
-    await core.answer(0, Failed("connection refused", may_have_arrived=False))
+    await core.answer(0, NOT_SENT)
     await core.checkpoint()
     await core.land()
     assert core.row_topic.rows[b"s"].next == 0
@@ -152,7 +153,7 @@ async def test_a_claim_passed_over_by_another_worker_is_counted() -> None:
 
 
 @in_virtual_time
-async def test_an_error_before_the_request_keeps_what_was_claimed_with_an_earlier_event() -> None:
+async def test_an_error_before_the_request_keeps_the_claimed_event() -> None:
     def broken(event: Event) -> bool:
         if event.offset == 2:
             raise ZeroDivisionError
@@ -168,3 +169,41 @@ async def test_an_error_before_the_request_keeps_what_was_claimed_with_an_earlie
     assert core.lane().status is Status.FAILURE
     assert core.row_topic.rows[b"s"].next == 2
     await core.end()
+
+
+@in_virtual_time
+async def test_an_edit_of_the_level_claims_nothing_in_flight() -> None:
+    core = await Core(subscription(qos=Qos.AUTO, concurrency=2), limits=THREE).open()
+    await core.stream(4)
+    await core.wish(AT_MOST_ONCE)
+    await core.answer(0, NOT_SENT)
+    await asyncio.sleep(1.0)
+    await core.land()
+    assert core.pending == [1, 0]
+    await core.answer(0)
+    assert core.row_topic.rows[b"s"].next == 1
+
+    await core.answer(1, NOT_SENT)
+    await asyncio.sleep(1.0)
+    assert core.pending == [], "its row is not durable yet"
+    await core.land()
+    assert core.pending == [1]
+    assert core.row_topic.rows[b"s"].next == 4
+    await core.end()
+
+
+@in_virtual_time
+async def test_what_is_handed_back_and_then_filtered_is_not_lost() -> None:
+    wants = replace(AT_MOST_ONCE, filter=lambda event: event.offset != 1)
+    core = await Core(wants, limits=THREE).open()
+    await core.stream(3)
+    await core.land()
+    await core.answer(0, NOT_SENT)
+    await asyncio.sleep(1.0)
+    await core.land()
+    for offset in (0, 2):
+        await core.answer(offset)
+    await core.checkpoint()
+    await core.land()
+    await stopped(core)
+    assert core.telemetry.drops["given-up"] == 0
