@@ -53,6 +53,9 @@ _PIECE_BYTES: Final = 4096
 _MOST_UNREAD_ANSWERS: Final = 32
 """More than one exchange reads."""
 
+_FAREWELL_SECONDS: Final = 0.1
+"""How long the end of TLS may take to be sent. Whether the receiver answers it, as it should, is of no use to us."""
+
 _SAYS_SOMETHING: Final = select.POLLIN | getattr(select, "POLLRDHUP", 0)
 
 
@@ -121,6 +124,7 @@ class Wire(ResponseHandler):
         self.expired = False
         self._idle_since = self._idle_seconds = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
+        self._farewell: asyncio.TimerHandle | None = None
         self._is_closed_here = False
         self._received_bytes = 0
         self._first_piece: bytes | None = None
@@ -252,13 +256,17 @@ class Wire(ResponseHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Clean up after the connection has ended, for whatever reason."""
         self._idle.discard(self)
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
+        for timer in (self._idle_timer, self._farewell):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
 
     def close(self) -> None:
         """Close it, and wake a task that is still reading an answer from it, which aiohttp does not do."""
         payload, self._is_closed_here = self._payload, True
+        if self.transport is not None:
+            # By itself it would wait 30 s for the receiver to answer the end of TLS, and count nowhere.
+            self._farewell = self._loop.call_later(_FAREWELL_SECONDS, self.transport.abort)
         super().close()
         _wake(payload, ServerDisconnectedError())
 

@@ -472,6 +472,24 @@ async def test_a_connection_that_is_to_be_closed_is_not_used_again(straight: Ben
     assert receiver.connections == 2
 
 
+@pytest.mark.parametrize("any_route", ["tls", "tunnel", "socks-tls"], indirect=True)
+async def test_a_receiver_that_does_not_answer_the_end_of_tls_holds_no_connection(any_route: Bench) -> None:
+    async def stay(exchange: Exchange) -> None:
+        exchange.writer.transport.pause_reading()  # type: ignore[attr-defined]  # typeshed lacks it
+        await exchange.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        await asyncio.Event().wait()
+
+    receiver = await any_route.receiver(held(stay))
+    call = asyncio.ensure_future(any_route.callback(await any_route.subscription(receiver), event(), 1))
+    await receiver.until(lambda it: len(it.requests) == 1)
+    [wire] = any_route.transport._in_use
+    is_closed = wire.closed
+    receiver.release()
+    assert await call == Delivered(200)
+    assert is_closed is not None
+    await asyncio.wait_for(is_closed, 5)
+
+
 @pytest.mark.parametrize(
     "stray", [b"H", b"HTTP/1.1 500 -\r\nContent-Length: 0\r\n\r\n", b"\r\n", b"\0garbage", b"HTTP/1.1 200 OK\r\nX: "]
 )
