@@ -147,7 +147,7 @@ class DeliveryConsumer(driver.Consumer):
         if not self._is_current(generation):
             return generation, {}, active
         for number, offset in out_of_range.items():
-            if number not in self._seeking:
+            if number not in self._seeking or self._seeking[number].done():
                 self._seeking[number] = asyncio.create_task(self._recover(number, offset, generation))
         self._pass_over_gaps(records)
         return generation, records, active
@@ -173,8 +173,6 @@ class DeliveryConsumer(driver.Consumer):
                 self._dispatcher.pass_over(number, offset, goes_on_at)
         except Exception as error:  # noqa: BLE001 - the assignment may be gone by now; otherwise the next fetch retries
             logger.warning("partition %d has not recovered from an out-of-range fetch yet: %r", number, error)
-        finally:
-            del self._seeking[number]
 
     def _is_current(self, generation: int) -> bool:
         return self.flow_active and generation == self.app.consumer_generation_id

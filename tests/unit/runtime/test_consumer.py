@@ -1,5 +1,6 @@
 """What comes across a rebalance: batches that were fetched for an assignment that is gone, and those who ask for it."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,6 +141,20 @@ async def test_an_out_of_range_offset_has_no_effect_after_a_rebalance(consumer: 
     handed, _ = await fetched(consumer, log, {place: [record(place, 0)]})
     assert handed == [place]
     assert not consumer._seeking
+
+
+async def test_an_out_of_range_offset_is_seen_after_a_cancelled_search(consumer: Any, log: Log) -> None:
+    """A partition that is given back at once cancels the search before it begins."""
+    consumer._thread._out_of_range = {0: 1000}
+    await fetched(consumer, log, {})
+    [search] = consumer._seeking.values()
+    search.cancel()
+    await asyncio.wait([search])
+
+    consumer._thread._out_of_range = {0: 1000}
+    await fetched(consumer, log, {})
+    assert not consumer._seeking[0].done()
+    consumer._seeking[0].cancel()
 
 
 @pytest.mark.parametrize(("assigned", "rejoins"), [(frozenset({0}), 1), (frozenset(), 0)])
