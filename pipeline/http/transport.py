@@ -173,6 +173,9 @@ class Transport:
         if isinstance(answer, _Stale) and repeatable:
             logger.debug("%s; sending once more on a new connection", answer.failed.error)
             answer = await self._once(destination, request, keep, keep_of_success, check, may_reuse=_none)
+            if isinstance(answer, Failed):
+                # The first one may have arrived, whatever happened to this one.
+                answer = replace(answer, may_have_arrived=True)
         return answer.failed if isinstance(answer, _Stale) else answer
 
     async def _once(

@@ -599,6 +599,13 @@ MUTANTS: Final = (
         tests=(f"{TRANSPORT}test_at_most_once_repeats_no_request_on_a_stale_connection",),
     ),
     Mutant(
+        "a request that could not be repeated counts as never sent",
+        "pipeline/http/transport.py",
+        was="answer = replace(answer, may_have_arrived=True)",
+        becomes="pass",
+        tests=(f"{TRANSPORT}test_a_request_that_is_repeated_in_vain_may_have_arrived",),
+    ),
+    Mutant(
         "what is sent once more goes to another kept connection",
         "pipeline/http/transport.py",
         was="may_reuse=_none)",

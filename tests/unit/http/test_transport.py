@@ -629,6 +629,17 @@ async def test_the_repetition_takes_a_new_connection_not_a_kept_one(straight: Be
     await receiver.until(lambda it: it.open_connections == 1)
 
 
+async def test_a_request_that_is_repeated_in_vain_may_have_arrived(straight: Bench) -> None:
+    receiver = await straight.receiver(answer(200), hang_up)
+    subscription = await straight.subscription(receiver)
+    assert await straight.callback(subscription, event(), 1) == Delivered(200)
+    assert receiver._server is not None
+    receiver._server.close()  # the kept connection stays
+    outcome = await straight.callback(subscription, event(), 1)
+    assert outcome == Failed(f"connection refused by 127.0.0.1:{receiver.port}", may_have_arrived=True)
+    assert len(receiver.requests) == 2
+
+
 async def test_what_may_not_be_repeated_by_then_is_not_sent_once_more(straight: Bench) -> None:
     receiver = await straight.receiver(answer(200), hang_up, answer(200))
     subscription = await straight.subscription(receiver)
