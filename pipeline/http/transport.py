@@ -232,11 +232,13 @@ class Transport:
 
     async def _connection(self, destination: Destination, may_reuse: Callable[[Wire], bool]) -> Wire:
         """An idle connection that *may_reuse* accepts, or else a new one; in use until it is given back."""
-        if self._free.locked():
-            async with asyncio.timeout(destination.connect_timeout_seconds):
-                await self._free.acquire()
-        else:
-            await self._free.acquire()
+        if not self._free.locked():
+            return await self._connected(destination, may_reuse)
+        async with asyncio.timeout(destination.connect_timeout_seconds):
+            return await self._connected(destination, may_reuse)
+
+    async def _connected(self, destination: Destination, may_reuse: Callable[[Wire], bool]) -> Wire:
+        await self._free.acquire()
         try:
             wire = self._kept(destination, may_reuse)
             if wire is None:

@@ -811,6 +811,26 @@ async def test_the_wait_for_a_free_connection_ends_with_nothing_sent() -> None:
         assert await it.callback(subscription, event(), 1) == Delivered(200)
 
 
+async def test_the_wait_for_a_free_connection_is_part_of_the_connect_timeout(
+    straight: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def without_a_limit_of_its_own(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(straight.transport._straight, "open", without_a_limit_of_its_own)
+    straight.transport._free = asyncio.Semaphore(0)
+    receiver = await straight.receiver()
+    subscription = await straight.subscription(receiver, replace(LIMITS, connect_timeout_seconds=0.1))
+    call = asyncio.ensure_future(straight.callback(subscription, event(), 1))
+    async with asyncio.timeout(5):
+        while not straight.transport._free._waiters:  # noqa: ASYNC110 - that it waits sets no event
+            await asyncio.sleep(0)
+    straight.transport._free.release()
+    where = f"127.0.0.1:{receiver.port}"
+    expected = Failed(f"no connection to {where} within 0.1 s", may_have_arrived=False, timed_out=True)
+    assert await asyncio.wait_for(call, 5) == expected
+
+
 @pytest.mark.parametrize(
     "start", [b"", b"HTTP/1.1 200 OK\r\n\r\nhalf", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"]
 )
