@@ -811,7 +811,7 @@ async def test_the_wait_for_a_free_connection_ends_with_nothing_sent() -> None:
         assert await it.callback(subscription, event(), 1) == Delivered(200)
 
 
-async def test_the_wait_for_a_free_connection_is_part_of_the_connect_timeout(
+async def test_a_wait_for_a_free_connection_uses_the_connect_timeout(
     straight: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def without_a_limit_of_its_own(*_: object) -> None:
