@@ -5,7 +5,9 @@ to an event. request.py makes the bytes of a request; this module does not inspe
 """
 
 import asyncio
+import fcntl
 import logging
+import termios
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -217,7 +219,7 @@ class Transport:
                 # aiohttp takes the end of the connection for the end of a body without a length, whoever ended it.
                 return broken(destination, TimeoutError(), expired=True, answer_begun=True)
             # If the receiver answered half of the request, the other half is still to be written.
-            is_clean = is_drained and not transport.get_write_buffer_size()
+            is_clean = is_drained and not transport.get_write_buffer_size() and _has_arrived(wire, transport)
         except Exception as error:  # noqa: BLE001 - whatever it was, the request may have arrived
             _log_unexpected(error)
             failed = broken(destination, error, expired=wire.expired, answer_begun=message is not None)
@@ -314,6 +316,16 @@ async def _drain(payload: "StreamReader", keep: int) -> tuple[bytes, bool]:
         seen += len(chunk)
         kept += chunk[: keep - len(kept)]
     return bytes(kept), False
+
+
+def _has_arrived(wire: Wire, transport: asyncio.Transport) -> bool:
+    """Whether the peer has all that was written; asked over TLS, where the transport can't count it."""
+    if wire.key.ssl is True:
+        return True
+    nothing = bytes(4)
+    return not transport.is_closing() and (
+        fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, nothing) == nothing
+    )
 
 
 def _announces_body(message: "RawResponseMessage") -> bool:

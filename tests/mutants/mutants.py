@@ -578,6 +578,13 @@ MUTANTS: Final = (
         tests=(f"{TRANSPORT}test_an_early_answer_counts_and_ends_the_connection",),
     ),
     Mutant(
+        "a TLS connection with half a request is used again",
+        "pipeline/http/transport.py",
+        was=" and _has_arrived(wire, transport)",
+        becomes="",
+        tests=(f"{TRANSPORT}test_an_early_answer_counts_and_ends_the_connection",),
+    ),
+    Mutant(
         "the time limit of an exchange outlives it",
         "pipeline/http/transport.py",
         was="            timer.cancel()\n",

@@ -410,11 +410,14 @@ async def test_an_endless_body_is_cut_off_and_its_status_counts(
     await receiver.until(lambda it: it.open_connections == 0)
 
 
-async def test_an_early_answer_counts_and_ends_the_connection(straight: Bench) -> None:
-    receiver = await straight.receiver(stalled(b"HTTP/1.1 413 -\r\nContent-Length: 7\r\n\r\ntoo big"), reads_body=False)
-    subscription = await straight.subscription(receiver)
+@pytest.mark.parametrize("any_route", ["straight", "tls", "tunnel", "socks", "socks-tls"], indirect=True)
+async def test_an_early_answer_counts_and_ends_the_connection(any_route: Bench) -> None:
+    receiver = await any_route.receiver(
+        stalled(b"HTTP/1.1 413 -\r\nContent-Length: 7\r\n\r\ntoo big"), reads_body=False
+    )
+    subscription = await any_route.subscription(receiver)
     big = event(value=b"x" * 20_000_000)
-    assert await straight.callback(subscription, big, 1) == Rejected(413, b"too big")
+    assert await any_route.callback(subscription, big, 1) == Rejected(413, b"too big")
     await receiver.until(lambda it: it.open_connections == 0)
 
 
