@@ -56,6 +56,7 @@ class DeliveryConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._prefix_lock = asyncio.Lock()
+        self._committing: asyncio.Task[int | None] | None = None
         self._paused_sources: set[TP] = set()
         self._flowing = asyncio.Event()
         self._opening: asyncio.Task[None] | None = None
@@ -227,8 +228,13 @@ class DeliveryConsumer(driver.Consumer):
         pause = LONGEST_SECONDS
         while not self.should_stop:
             await asyncio.sleep(pause)
-            advanced = await self.commit_prefixes(self._parts.log_check.trusted(self._dispatcher.prefixes()))
-            pause = pause_after(advanced, pause)
+            prefixes = self._parts.log_check.trusted(self._dispatcher.prefixes())
+            self._committing = committing = asyncio.create_task(self.commit_prefixes(prefixes))
+            try:
+                await asyncio.wait([committing])
+            finally:
+                committing.cancel()
+            pause = pause_after(0 if committing.cancelled() else committing.result(), pause)
 
     async def commit_prefixes(self, prefixes: Mapping[int, int]) -> int | None:
         """Commit offsets of partitions that this worker still owns; returns their advance, None if not confirmed."""
@@ -301,6 +307,9 @@ class DeliveryConsumer(driver.Consumer):
         except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
             logger.warning("the last commit of partitions %s was not confirmed: %r", sorted(prefixes), error)
         await self._dispatcher.close(numbers)
+        if self._committing is not None:
+            # aiokafka would retry it as a member of the next generation, over what another owner has committed since.
+            self._committing.cancel()
 
 
 class DeliveryTransport(driver.Transport):

@@ -34,6 +34,15 @@ class Group:
         self.windows = {number: at for number, at in self.windows.items() if at != offsets.get(number)}
         return 1
 
+    async def committable(self, prefixes: Mapping[int, int]) -> Mapping[int, int]:
+        return prefixes
+
+    async def drain(self, _numbers: set[int], _seconds: float) -> Mapping[int, int]:
+        return self.prefixes()
+
+    async def close(self, _numbers: set[int]) -> None:
+        self.windows.clear()
+
     async def commit_noted(self, offsets: Mapping[TP, int]) -> bool:
         self.asked_at.append(asyncio.get_running_loop().time())
         self.under_way += 1
@@ -55,11 +64,13 @@ def consumer_of(group: Group) -> Any:
     consumer = cast("Any", object.__new__(DeliveryConsumer))
     consumer._stopped = consumer._crashed = asyncio.Event()
     consumer._prefix_lock = asyncio.Lock()
+    consumer._committing = consumer._opening = None
+    consumer._seeking = {}
     consumer._thread = group
     nothing = SimpleNamespace(on_commit=lambda _: None, on_tp_commit=lambda _: None)
-    check = SimpleNamespace(trusted=lambda prefixes: prefixes)
+    check = SimpleNamespace(trusted=lambda prefixes: prefixes, committable=group.committable)
     consumer.app = SimpleNamespace(
-        parts=SimpleNamespace(dispatcher=group, log_check=check), tables=nothing, monitor=nothing
+        parts=SimpleNamespace(dispatcher=group, log_check=check, drain_seconds=1.0), tables=nothing, monitor=nothing
     )
     consumer.assignment = lambda: ALL
     return consumer
@@ -101,6 +112,24 @@ async def test_a_commit_that_is_refused_is_tried_again_after_a_pause() -> None:
     group.is_refusing = False
     await asyncio.sleep(RETRY_SECONDS)
     assert group.confirmed == [{TP("events", 0): 7}]
+    task.cancel()
+
+
+@in_virtual_time
+async def test_no_commit_outlives_the_partitions() -> None:
+    """It would set the offset of the next owner back."""
+    group = Group()
+    group.seconds, group.windows = 60.0, {0: 7}
+    consumer = consumer_of(group)
+    task = asyncio.get_running_loop().create_task(cast("Any", DeliveryConsumer._keep_committing).fun(consumer))
+    await asyncio.sleep(1.0)
+    await consumer.give_back({0})
+    await asyncio.sleep(100.0)
+    assert group.confirmed == []
+
+    group.seconds, group.windows = 0.0, {0: 9}
+    await asyncio.sleep(1.0)
+    assert group.confirmed == [{TP("events", 0): 9}], "the next assignment is committed"
     task.cancel()
 
 
