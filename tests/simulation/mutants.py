@@ -322,8 +322,8 @@ MUTANTS = (
     Mutant(
         "a note belongs to an earlier offset than the one that it is committed with",
         Window,
-        "_forget_passed",
-        was="self._ahead >>= head - self._origin",
+        "_follow_head",
+        was="self._ahead >>= passed",
         becomes="pass",
         casts=("lb",),
         only=(Arrive, Answer, Commit),
