@@ -71,14 +71,15 @@ class Claims:
         """The event was not sent. If it was claimed, the cursor steps back to it, and to what was claimed with it."""
         if flight.claimed and flight.epoch == self._events.epoch:
             flight.claimed = False
-            self._step_back([flight.offset, *self._ahead()])
+            self._step_back([flight.offset, *self.ahead()])
 
     def hand_back_ahead(self) -> None:
         """What was claimed together with an earlier event will not be sent now."""
-        if ahead := self._ahead():
+        if ahead := self.ahead():
             self._step_back(ahead)
 
-    def _ahead(self) -> list[int]:
+    def ahead(self) -> list[int]:
+        """The events that were claimed together with an earlier one and wait for their turn."""
         claimed_to = self._events.progress.claimed_to
         queued = takewhile(claimed_to.__gt__, (event.offset for event in self._events.queue))
         return [*(offset for offset in self._events.unclaimed() if offset < claimed_to), *queued]

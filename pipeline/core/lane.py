@@ -75,6 +75,11 @@ class Lane:
         return self.events.next(self._beyond)
 
     @property
+    def first_waiting(self) -> int:
+        """The cursor, or the first event before it that was claimed together with another and waits for its turn."""
+        return min([self.next, *self.claims.ahead()])
+
+    @property
     def _beyond(self) -> int:
         """Where what is not in memory begins."""
         return self._home.dispatched if self.state is LaneState.LIVE else self.read_from

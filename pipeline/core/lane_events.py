@@ -173,8 +173,15 @@ class LaneEvents:
     # --------------------------------------------------------------- commands: the queue is empty
 
     def move(self, offset: int) -> None:
-        """Go on from *offset*, before or after the cursor; what is in flight counts no more."""
+        """Go on from *offset*, before or after the cursor; what is in flight counts no more.
+
+        Except for claimed events before *offset*: the cursor has passed them, and they may not have been sent yet.
+        """
+        passed = [flight for flight in self.in_flight.values() if flight.claimed and flight.offset < offset]
         self._forget_flights()
+        for flight in passed:
+            flight.epoch = self.epoch
+            self.in_flight[flight.offset] = flight
         self.unread.forget(self._home.dispatched)
         self._go_on_from(offset)
 

@@ -50,7 +50,7 @@ def is_next_event(lane: Lane, offset: int, dispatched: int) -> bool | None:
 
     A lane that has left its events to the log stands at an offset where another subscription's event may be.
     """
-    here = lane.next
+    here = lane.first_waiting
     if lane.state is LaneState.LIVE or not here <= offset < dispatched:
         return offset == here < dispatched
     known = [*lane.events.unclaimed(), *(event.offset for event in lane.events.queue)]
@@ -248,7 +248,7 @@ class Reconciler:
                 )
                 return
             case ReplayOffset(partition, offset, discards) if partition == self._partition.number:
-                if discards and offset > lane.next:
+                if discards and offset > lane.first_waiting:
                     self._partition.spawn(partial(self._discard_to, lane, subscription, offset), lane)
                     return
                 lane.note_revision(subscription.revision)
@@ -303,23 +303,23 @@ class Reconciler:
             lane.name,
             offset,
             number,
-            lane.next,
+            lane.first_waiting,
         )
         self._pass_by(lane, subscription)
 
     async def _skip_unread(self, lane: Lane, subscription: Subscription, offset: int) -> None:
         """Skip the event if it is the first one that the log has for the lane, wherever those of others are."""
-        reader, number, start = self._worker.reader, self._partition.number, lane.next
+        reader, number, start = self._worker.reader, self._partition.number, lane.first_waiting
         is_first = await reader.count(number, lane.key, offset, offset + 1) == 1
         is_first = is_first and not await reader.count(number, lane.key, start, offset)
         if not self._is_overtaken(lane, subscription):
-            self._skip(lane, subscription, offset, is_next=is_first and lane.next <= offset)
+            self._skip(lane, subscription, offset, is_next=is_first and lane.first_waiting <= offset)
 
     # --------------------------------------------------------------- replays
 
     def _replay(self, lane: Lane, offset: int) -> None:
         """Deliver again from *offset* on; events that wait before it are never passed over."""
-        here, number = lane.next, self._partition.number
+        here, number = lane.first_waiting, self._partition.number
         if offset <= here:
             logger.info("subscription %s: goes back to %d of partition %d from %d", lane.name, offset, number, here)
             lane.move(offset)
@@ -342,12 +342,12 @@ class Reconciler:
         reader, number = self._worker.reader, self._partition.number
         end = await reader.end_of(number) if discards else here
         offset = await reader.offset_at(number, timestamp_ms)
-        if discards and (offset is None or offset > lane.next):
+        if discards and (offset is None or offset > lane.first_waiting):
             await self._discard_to(lane, subscription, end if offset is None else offset)
         elif not self._is_overtaken(lane, subscription):
             lane.note_revision(subscription.revision)
             # What has come since the command, and is settled by now, has been delivered as the time wants it.
-            if offset is not None and (offset < here or lane.next < here):
+            if offset is not None and (offset < here or lane.first_waiting < here):
                 self._replay(lane, offset)
             self._take_up(lane, subscription)
 
@@ -358,7 +358,7 @@ class Reconciler:
         if self._is_overtaken(lane, subscription):
             return
         lane.note_revision(subscription.revision)
-        start, offset = lane.next, min(offset, end)
+        start, offset = lane.first_waiting, min(offset, end)
         if offset > start:
             logger.warning(
                 "subscription %s: discards its events from %d up to %d of partition %d, as the command says",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from pipeline.core.subscription import Qos
+from pipeline.core.subscription import Qos, Rate
 from tests.simulation.actions import (
     Action,
     Answer,
@@ -128,7 +128,21 @@ CRASH_AFTER_A_REPLAY_OVER_A_NOTE = Schedule(
         Stream(8),
     ),
 )
+REPLAYED_TO_BEHIND_A_CLAIM = Schedule(
+    "a replay goes on from right behind an event that is claimed and not sent yet",
+    (Command("a", "create"), Arrive("a.l."), Replay("a", back=3)),
+    Setting(is_empty=True, rate=Rate(0.5, 1)),
+)
+REPLAYED_TO_BEHIND_CLAIMS = Schedule(
+    "a replay goes on from right behind several events that one row has claimed",
+    (Arrive("aaa"), ALL_ROWS, Replay("a", back=0)),
+    Setting(claim_events=3),
+)
+
+
 KNOWN = (
+    REPLAYED_TO_BEHIND_A_CLAIM,
+    REPLAYED_TO_BEHIND_CLAIMS,
     REPLAYED_OVER_A_NOTE,
     REPLAY_BY_TIME_OVER_A_NOTE,
     CRASH_AFTER_A_REPLAY_OVER_A_NOTE,
