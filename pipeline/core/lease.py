@@ -3,10 +3,10 @@
     heartbeat sent ──▶ confirmed: the coordinator keeps the member for a session timeout at least, counted from
                        when it got the request, which was not before it was sent
 
-So nothing may be sent once the last confirmed heartbeat was *sent* longer ago than that: others may own the partitions,
-and this worker, stopped or cut off, would be the last to hear of it. A confirmed heartbeat renews the lease
-(kafka/internals.py). Heartbeats and attempts share the worker's event loop: if it was blocked, the lease has ended by
-the clock before anything is sent.
+So nothing may be sent once the last confirmed heartbeat was *sent* longer ago than that, less a second: others may own
+the partitions, and this worker, stopped or cut off, would be the last to hear of it. A confirmed heartbeat renews the
+lease (kafka/internals.py). Heartbeats and attempts share the worker's event loop: if it was blocked, the lease has
+ended by the clock before anything is sent.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class Lease:
     def check(self) -> None:
         """Return if it is held. Raises: LeaseEndedError."""
         if self.now() >= self._until:
-            raise LeaseEndedError("the group has confirmed no heartbeat for a session timeout")
+            raise LeaseEndedError("the group has confirmed no heartbeat in time")
 
     def renew(self, sent_at: float) -> None:
         """A request of a member of the group, sent at *sent_at*, was confirmed. May be called from any thread."""

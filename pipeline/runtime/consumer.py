@@ -12,6 +12,8 @@ Faust creates its consumer itself, with private methods that are overridden here
 PATCHES says what would happen then. If a private name that is only read were missing, an error would be raised:
 
     _wait_next_records, _to_message            used by `getmany`
+    _read_offset                               drops what of a changelog was read already
+    _thread, App._consumer                     Faust's own parts
     _active_partitions, _buffered_partitions   pausing one partition while the others continue
     Producer._producer                         tells the tables' producer of new partitions
 """
