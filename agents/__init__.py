@@ -4,7 +4,7 @@
 """
 
 from agents.deliver import attach as attach_deliver
-from pipeline.runtime.consumer import DeliveryApp
+from pipeline.runtime.application import DeliveryApp
 
 __all__ = ["attach"]
 

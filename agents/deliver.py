@@ -9,7 +9,7 @@ from typing import cast
 from faust.types import AgentT, StreamT
 
 from pipeline.core.model import Event
-from pipeline.runtime.consumer import DeliveryApp
+from pipeline.runtime.application import DeliveryApp
 
 
 def attach(app: DeliveryApp) -> AgentT[bytes]:

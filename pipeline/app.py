@@ -52,8 +52,8 @@ from pipeline.observability.logs import logging_config
 from pipeline.observability.reporter import WorkerReporter
 from pipeline.observability.telemetry import Telemetry
 from pipeline.observability.unmatched import UnmatchedEvents
+from pipeline.runtime.application import DeliveryApp
 from pipeline.runtime.assignor import LevelAssignor
-from pipeline.runtime.consumer import DeliveryApp
 from pipeline.runtime.consumer_thread import Parts
 from pipeline.runtime.engine import Engine
 from pipeline.runtime.log_check import LogCheck

@@ -26,8 +26,8 @@ from pipeline.http import connection
 from pipeline.kafka import internals, records
 from pipeline.observability.instruments import LineLimit
 from pipeline.observability.logs import Facts, logging_config
-from pipeline.runtime import consumer
-from pipeline.runtime.consumer import DeliveryApp
+from pipeline.runtime import application
+from pipeline.runtime.application import DeliveryApp
 from pipeline.runtime.initial_offsets import fix_beginning
 from pipeline.runtime.open_files import raise_limit, shortage
 from pipeline.runtime.preflight import Findings, examine
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 LOOK_PAUSE_SECONDS: Final = 2.0
 """Between two checks of what the worker waits for before it starts."""
 
-PATCHES: Final = (*records.PATCHES, *internals.PATCHES, *connection.PATCHES, *consumer.PATCHES, *server.PATCHES)
+PATCHES: Final = (*records.PATCHES, *internals.PATCHES, *connection.PATCHES, *application.PATCHES, *server.PATCHES)
 """The patches of libraries; a worker starts only if all of them take effect."""
 
 

@@ -20,7 +20,7 @@ from pipeline.app import create_app
 from pipeline.cli.running import end_cleanly_on_signals, errors_as_sentences
 from pipeline.config.definition import load_definition
 from pipeline.config.settings import Settings
-from pipeline.runtime.consumer import DeliveryApp
+from pipeline.runtime.application import DeliveryApp
 from pipeline.worker import check_web_port, create_worker_app
 
 WORKER: Final = "worker"

@@ -374,18 +374,8 @@ _STRICT: Final = "bytes on an idle connection are taken for the answer to the ne
 
 PATCHES: Final = (
     Patch("aiohttp", "ResponseHandler._payload", "the size of an answer has no limit", _bounds_answers),
-    Patch(
-        "aiohttp",
-        "TCPConnector._factory",
-        _STRICT,
-        looks_up(f"{_CONNECTOR}_create_direct_connection", "_factory"),
-    ),
-    Patch(
-        "aiohttp",
-        "TCPConnector._factory",
-        _STRICT,
-        looks_up(f"{_CONNECTOR}_start_tls_connection", "_factory"),
-    ),
+    Patch("aiohttp", "TCPConnector._factory", _STRICT, looks_up(f"{_CONNECTOR}_create_direct_connection", "_factory")),
+    Patch("aiohttp", "TCPConnector._factory", _STRICT, looks_up(f"{_CONNECTOR}_start_tls_connection", "_factory")),
     Patch(
         "aiohttp",
         "TCPConnector._wrap_create_connection",

@@ -1,6 +1,7 @@
 """The integration with Faust, and the checks before a worker starts.
 
-consumer, consumer_thread            Faust's consumer: hands out batches, commits offsets, gives partitions back
+application                          the Faust application
+consumer, consumer_thread            its consumer: hands out batches, commits offsets, gives partitions back
 retrying_consumer                    retries what the brokers refuse for lack of rights
 assignor, membership                 assigns partitions; rejoins the group after a fencing
 commit_pace                          how long to wait between two commits

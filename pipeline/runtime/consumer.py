@@ -7,22 +7,21 @@ Faust's tracking of acknowledgements is not used for the source topic; the windo
     _keep_committing       commits the windows' first unsettled offsets; Faust commits its other topics
     on_partitions_revoked  drain, rows, commit, close; then Faust's part
 
-Faust creates its consumer itself, with private methods that are overridden here: transport, consumer, thread
-(consumer_thread.py) and rebalance listener. If one of them were not called, Faust would silently use its own class;
-PATCHES says what would happen then. If a private name that is only read were missing, an error would be raised:
+Faust creates its consumer itself, with private methods that are overridden: transport (application.py), thread and
+rebalance listener (consumer_thread.py). If one of them were not called, Faust would silently use its own class; PATCHES
+(application.py) says what would happen then. If a private name that is only read were missing, that would be an error:
 
     _wait_next_records, _to_message            used by `getmany`
     _read_offset                               drops what of a changelog was read already
-    _thread, App._consumer                     Faust's own parts
+    _thread                                    Faust's own part
     _active_partitions, _buffered_partitions   pausing one partition while the others continue
-    Producer._producer                         tells the tables' producer of new partitions
 """
 
 import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, cast
 
 import faust
 from aiokafka.errors import KafkaError
@@ -31,7 +30,6 @@ from faust.types import TP, ConsumerMessage
 from mode import ServiceT
 
 from pipeline.core.dispatcher import Dispatcher
-from pipeline.core.patches import Patch, looks_up
 from pipeline.runtime.commit_pace import LONGEST_SECONDS, pause_after
 from pipeline.runtime.consumer_thread import DeliveryConsumerThread, DeliveryRebalanceListener, Parts
 
@@ -53,7 +51,7 @@ class DeliveryConsumer(driver.Consumer):
     """Faust's consumer with the changes listed above."""
 
     RebalanceListener: ClassVar[type[driver.ConsumerRebalanceListener]] = DeliveryRebalanceListener
-    app: "DeliveryApp"
+    app: Any  # DeliveryApp, which is made with this class (application.py)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -76,7 +74,7 @@ class DeliveryConsumer(driver.Consumer):
 
     @property
     def _parts(self) -> Parts:
-        return self.app.parts
+        return cast("Parts", self.app.parts)
 
     @property
     def _dispatcher(self) -> Dispatcher:
@@ -312,118 +310,3 @@ class DeliveryConsumer(driver.Consumer):
         if self._committing is not None:
             # aiokafka would retry it as a member of the next generation, over what another owner has committed since.
             self._committing.cancel()
-
-
-class DeliveryTransport(driver.Transport):
-    """Faust's aiokafka transport with `DeliveryConsumer`."""
-
-    Consumer: ClassVar[type[driver.Consumer]] = DeliveryConsumer
-
-
-class DeliveryApp(faust.App):
-    """A Faust application whose source topic is read by `DeliveryConsumer`.
-
-    The parts that its consumer needs are built from its tables. So the application is created first, and gets the parts
-    before it starts.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._parts: Parts | None = None
-
-    def use(self, parts: Parts) -> None:
-        """Set the parts, once and before the start."""
-        if self._parts is not None:
-            raise RuntimeError("use() was called twice")
-        self._parts = parts
-
-    @property
-    def parts(self) -> Parts:
-        """The parts of the pipeline that its consumer needs."""
-        if self._parts is None:
-            raise RuntimeError("use() has not been called yet")
-        return self._parts
-
-    def _new_transport(self) -> DeliveryTransport:
-        return DeliveryTransport(self.conf.broker_consumer, self)
-
-    @property
-    def delivery_consumer(self) -> DeliveryConsumer:
-        """The consumer, with its real type."""
-        return cast("DeliveryConsumer", self.consumer)
-
-    async def learn_partitions(self, count: int) -> None:
-        """See `expansion.TopicClients`."""
-        if self._consumer is not None:
-            topics = [self.parts.dispatcher.topic, *self.tables.changelog_topics]
-            await self.delivery_consumer.learn_partitions(topics, count)
-
-    def learn_topic_id(self, topic_id: str | None) -> None:
-        """See `expansion.TopicClients`."""
-        # Without a partition there is nothing to open again: this worker would rejoin at every check.
-        if self._consumer is not None and self.parts.dispatcher.assigned and self.parts.log_check.is_another(topic_id):
-            self.delivery_consumer.rejoin()
-
-    @property
-    def is_out_of_reach(self) -> bool:
-        """See `membership.GroupMember`."""
-        return self._consumer is None or self.delivery_consumer.is_out_of_reach
-
-    def rejoin(self) -> None:
-        """See `membership.GroupMember`."""
-        if self._consumer is not None:
-            self.delivery_consumer.rejoin()
-
-    async def expect_rows(self, count: int) -> None:
-        """Tell the tables' producer the number of partitions, because it refuses rows of an unknown partition."""
-        producer = cast("driver.Producer", self.producer)._producer  # noqa: SLF001 - Faust has no public access to it
-        if producer is not None:
-            found = map(producer.client.cluster.partitions_for_topic, self.tables.changelog_topics)
-            # A topic that is still unknown is looked up at the first write.
-            if any(known and len(known) < count for known in found):
-                await producer.client.force_metadata_update()
-
-    async def on_stop(self) -> None:
-        """On SIGTERM, drain and close all partitions while the producers still run; then stop Faust."""
-        try:
-            if self._consumer is not None:
-                self._consumer.stop_flow()
-                self.flow_control.suspend()
-                await self.delivery_consumer.give_back(set(self.parts.dispatcher.assigned))
-        finally:
-            await self.parts.log_check.close()
-            # Even after an error, because otherwise Faust would wait indefinitely.
-            await super().on_stop()
-
-
-_THREAD: Final = "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread."
-_TAKEN_IN: Final = "Faust handles and commits events by its own rules"
-
-PATCHES: Final = tuple(
-    Patch("faust-streaming", name, without, looks_up(function, name.partition(".")[2]))
-    for name, function, without in (
-        ("App._new_transport", "faust:App.transport", _TAKEN_IN),
-        ("Transport.Consumer", "faust.transport.base:Transport.create_consumer", _TAKEN_IN),
-        (
-            "Consumer._new_consumer_thread",
-            "faust.transport.consumer:ThreadDelegateConsumer.__init__",
-            "no lease is renewed and nothing is delivered",
-        ),
-        ("Consumer.RebalanceListener", f"{_THREAD}__post_init__", "events from before a rebalance count as current"),
-        (
-            "AIOKafkaConsumerThread._create_worker_consumer",
-            f"{_THREAD}_create_consumer",
-            "commits do not name the topic, and events of aborted transactions are delivered",
-        ),
-        (
-            "AIOKafkaConsumerThread._fetch_records",
-            f"{_THREAD}getmany",
-            "an offset out of range or a missing right ends the worker",
-        ),
-        (
-            "PartitionAssignor._perform_assignment",
-            "faust.assignor:PartitionAssignor._assign",
-            "tokens and events of a partition are assigned to different workers while topics are expanded",
-        ),
-    )
-)

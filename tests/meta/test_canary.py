@@ -101,6 +101,11 @@ USED: Final = {
         "aiokafka.record.memory_records:_MemoryRecordsPy": "(bytes_data)",
         "aiokafka.record.memory_records:_MemoryRecordsPy._next_slice": HELD,
     },
+    "pipeline/runtime/application.py": {
+        "faust:App._consumer": HELD,
+        "faust:App._new_transport": "(self)",
+        "faust.transport.drivers.aiokafka:Producer._producer": HELD,
+    },
     "pipeline/runtime/assignor.py": {
         "faust.assignor:PartitionAssignor._perform_assignment": "(self, cluster, member_metadata)",
     },
@@ -113,9 +118,6 @@ USED: Final = {
         "faust.transport.consumer:ThreadDelegateConsumer._thread": HELD,
         "faust.transport.drivers.aiokafka:Consumer._to_message": "(self, tp, record)",
         "faust.transport.consumer:Consumer._wait_next_records": "(self, timeout)",
-        "faust:App._consumer": HELD,
-        "faust:App._new_transport": "(self)",
-        "faust.transport.drivers.aiokafka:Producer._producer": HELD,
     },
     "pipeline/runtime/consumer_thread.py": {
         "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._consumer": HELD,

@@ -87,6 +87,13 @@ MUTANTS: Final = (
         tests=(f"{CONSUMER}test_a_fetch_across_a_rebalance_is_dropped_and_repeated",),
     ),
     Mutant(
+        "what is in a queue when the flow is resumed once more is dropped",
+        "pipeline/runtime/application.py",
+        was="        if not self.is_active():\n",
+        becomes="        if True:\n",
+        tests=(f"{CONSUMER}test_resuming_an_active_flow_drops_nothing",),
+    ),
+    Mutant(
         "a batch counts as dispatched when it was fetched",
         "pipeline/runtime/consumer.py",
         was="        self._fetched = sum(",

@@ -1,4 +1,4 @@
-"""`webhooks worker` whose fetcher is stopped and started all the time, as Faust does around a rebalance."""
+"""`webhooks worker` whose fetcher is restarted and whose flow is resumed all the time, as Faust does at a rebalance."""
 
 import asyncio
 import sys
@@ -23,7 +23,14 @@ def main() -> None:
                 await app._stop_fetcher()
                 await app._fetcher.maybe_start()
 
+    async def resume_the_flow() -> None:
+        while not app.should_stop:
+            await asyncio.sleep(0)
+            if not app.rebalancing:
+                app.flow_control.resume()
+
     app.task(restart_the_fetcher)
+    app.task(resume_the_flow)
     sys.argv = ["webhooks", "worker"]
     app.main()
 

@@ -23,7 +23,7 @@ from pipeline.http.transport import Transport
 from pipeline.http.webhook import Callback
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
-from pipeline.runtime.consumer import DeliveryApp
+from pipeline.runtime.application import DeliveryApp
 from tests.support.receiver import Receiver
 
 SOURCE = Source(KafkaConnection(("127.0.0.1:1",)), "events")

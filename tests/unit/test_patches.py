@@ -36,6 +36,7 @@ LOOKED_AT = {
     "aiokafka:AIOKafkaConsumer.start": "AIOKafkaConsumer._isolation_level",
     "aiokafka:AIOKafkaProducer.stop": "AIOKafkaProducer._sender",
     "faust:App.transport": "App._new_transport",
+    "faust.tables.recovery:Recovery.on_recovery_completed": "App.flow_control",
     "faust.transport.base:Transport.create_consumer": "Transport.Consumer",
     "faust.transport.consumer:ThreadDelegateConsumer.__init__": "Consumer._new_consumer_thread",
     "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.__post_init__": "Consumer.RebalanceListener",

@@ -16,7 +16,7 @@ from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lease import Lease
 from pipeline.core.model import Event
 from pipeline.runtime import consumer_thread
-from pipeline.runtime.consumer import DeliveryApp
+from pipeline.runtime.application import DeliveryApp
 from pipeline.runtime.consumer_thread import Parts
 from pipeline.runtime.log_check import LogCheck
 from pipeline.runtime.retrying_consumer import RetryingConsumerThread
@@ -196,3 +196,15 @@ async def test_a_batch_of_an_earlier_generation_is_not_handed_over(app: Delivery
     async for _ in agent.fun(Fetches(fetch_of(2, 0), fetch_of(3, 1, 2))):
         pass
     assert cast("Handing", app.parts.dispatcher).handed == [(1, ()), (2, ())]
+
+
+async def test_resuming_an_active_flow_drops_nothing(app: DeliveryApp) -> None:
+    """Faust resumes once more at the end of a recovery, when events may have been fetched already."""
+    queue = app.FlowControlQueue(10, clear_on_resume=True)
+    app.flow_control.resume()
+    queue.put_nowait("fetched")
+    app.flow_control.resume()
+    assert queue.qsize() == 1
+    app.flow_control.suspend()
+    app.flow_control.resume()
+    assert queue.empty()

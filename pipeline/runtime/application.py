@@ -1,0 +1,154 @@
+"""The Faust application, with the consumer of this pipeline (consumer.py) in place of Faust's.
+
+Private names that are only read, and whose absence would raise an error: App._consumer, and Producer._producer, which
+tells the tables' producer of new partitions.
+"""
+
+from typing import Any, ClassVar, Final, cast
+
+import faust
+from faust.transport.drivers import aiokafka as driver
+from mode.utils.objects import cached_property
+from mode.utils.queues import FlowControlEvent
+
+from pipeline.core.patches import Patch, looks_up
+from pipeline.runtime.consumer import DeliveryConsumer
+from pipeline.runtime.consumer_thread import Parts
+
+
+class FlowControl(FlowControlEvent):
+    """Faust's valve between consumer and streams.
+
+    Faust opens it at the end of a recovery, and opening it empties the queues. If it was opened for the recovery
+    already, they may hold what has been fetched since.
+    """
+
+    def resume(self) -> None:
+        """Open it. If it is open, nothing happens."""
+        if not self.is_active():
+            super().resume()
+
+
+class DeliveryTransport(driver.Transport):
+    """Faust's aiokafka transport with `DeliveryConsumer`."""
+
+    Consumer: ClassVar[type[driver.Consumer]] = DeliveryConsumer
+
+
+class DeliveryApp(faust.App):
+    """A Faust application whose source topic is read by `DeliveryConsumer`.
+
+    The parts that its consumer needs are built from its tables. So the application is created first, and gets the parts
+    before it starts.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._parts: Parts | None = None
+
+    def use(self, parts: Parts) -> None:
+        """Set the parts, once and before the start."""
+        if self._parts is not None:
+            raise RuntimeError("use() was called twice")
+        self._parts = parts
+
+    @property
+    def parts(self) -> Parts:
+        """The parts of the pipeline that its consumer needs."""
+        if self._parts is None:
+            raise RuntimeError("use() has not been called yet")
+        return self._parts
+
+    @cached_property
+    def flow_control(self) -> FlowControl:
+        """Faust's, except that it loses nothing."""
+        return FlowControl(loop=self.loop)
+
+    def _new_transport(self) -> DeliveryTransport:
+        return DeliveryTransport(self.conf.broker_consumer, self)
+
+    @property
+    def delivery_consumer(self) -> DeliveryConsumer:
+        """The consumer, with its real type."""
+        return cast("DeliveryConsumer", self.consumer)
+
+    async def learn_partitions(self, count: int) -> None:
+        """See `expansion.TopicClients`."""
+        if self._consumer is not None:
+            topics = [self.parts.dispatcher.topic, *self.tables.changelog_topics]
+            await self.delivery_consumer.learn_partitions(topics, count)
+
+    def learn_topic_id(self, topic_id: str | None) -> None:
+        """See `expansion.TopicClients`."""
+        # Without a partition there is nothing to open again: this worker would rejoin at every check.
+        if self._consumer is not None and self.parts.dispatcher.assigned and self.parts.log_check.is_another(topic_id):
+            self.delivery_consumer.rejoin()
+
+    @property
+    def is_out_of_reach(self) -> bool:
+        """See `membership.GroupMember`."""
+        return self._consumer is None or self.delivery_consumer.is_out_of_reach
+
+    def rejoin(self) -> None:
+        """See `membership.GroupMember`."""
+        if self._consumer is not None:
+            self.delivery_consumer.rejoin()
+
+    async def expect_rows(self, count: int) -> None:
+        """Tell the tables' producer the number of partitions, because it refuses rows of an unknown partition."""
+        producer = cast("driver.Producer", self.producer)._producer  # noqa: SLF001 - Faust has no public access to it
+        if producer is not None:
+            found = map(producer.client.cluster.partitions_for_topic, self.tables.changelog_topics)
+            # A topic that is still unknown is looked up at the first write.
+            if any(known and len(known) < count for known in found):
+                await producer.client.force_metadata_update()
+
+    async def on_stop(self) -> None:
+        """On SIGTERM, drain and close all partitions while the producers still run; then stop Faust."""
+        try:
+            if self._consumer is not None:
+                self._consumer.stop_flow()
+                self.flow_control.suspend()
+                await self.delivery_consumer.give_back(set(self.parts.dispatcher.assigned))
+        finally:
+            await self.parts.log_check.close()
+            # Even after an error, because otherwise Faust would wait indefinitely.
+            await super().on_stop()
+
+
+_THREAD: Final = "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread."
+_TAKEN_IN: Final = "Faust handles and commits events by its own rules"
+
+PATCHES: Final = tuple(
+    Patch("faust-streaming", name, without, looks_up(function, name.partition(".")[2]))
+    for name, function, without in (
+        ("App._new_transport", "faust:App.transport", _TAKEN_IN),
+        (
+            "App.flow_control",
+            "faust.tables.recovery:Recovery.on_recovery_completed",
+            "what was fetched before the end of a recovery is lost",
+        ),
+        ("Transport.Consumer", "faust.transport.base:Transport.create_consumer", _TAKEN_IN),
+        (
+            "Consumer._new_consumer_thread",
+            "faust.transport.consumer:ThreadDelegateConsumer.__init__",
+            "no lease is renewed and nothing is delivered",
+        ),
+        ("Consumer.RebalanceListener", f"{_THREAD}__post_init__", "events from before a rebalance count as current"),
+        (
+            "AIOKafkaConsumerThread._create_worker_consumer",
+            f"{_THREAD}_create_consumer",
+            "commits do not name the topic, and events of aborted transactions are delivered",
+        ),
+        (
+            "AIOKafkaConsumerThread._fetch_records",
+            f"{_THREAD}getmany",
+            "an offset out of range or a missing right ends the worker",
+        ),
+        (
+            "PartitionAssignor._perform_assignment",
+            "faust.assignor:PartitionAssignor._assign",
+            "tokens and events of a partition are assigned to different workers while topics are expanded",
+        ),
+    )
+)
