@@ -389,6 +389,8 @@ class Reconciler:
                 lane.resume()
         elif status is Status.FAILURE:
             cause = Cause("configuration", subscription.problem or "", None, now)
+            if lane.status is not status:
+                self._worker.telemetry.subscription_failed(subscription, self._partition.number, cause)
             lane.stop(status, cause)
         elif lane.status is not Status.FAILURE:
             lane.stop(status)
