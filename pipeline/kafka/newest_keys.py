@@ -1,15 +1,11 @@
 """Reads the keys of a topic's newest records, to check that they are subscription ids."""
 
-import asyncio
 from typing import Final
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
 
-from pipeline.core.errors import BrokerError
-from pipeline.kafka.admin import unreachable
+from pipeline.kafka.bounded_reading import reading
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.topics import partitions_of
 
@@ -26,23 +22,9 @@ async def newest_keys(connection: KafkaConnection, topic: str, count: int) -> li
         BrokerError: the records can't be read in time.
     """
     led = (await partitions_of(connection, topic)).led
-    consumer = AIOKafkaConsumer(
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-        **connection.client_options(),
-    )
     tps = [TopicPartition(topic, number) for number in led]
-    try:
-        async with asyncio.timeout(READ_SECONDS):
-            await consumer.start()
-            return await _read(consumer, tps, max(1, count // len(tps))) if tps else []
-    except TimeoutError:
-        raise BrokerError(f"topic {topic}: could not be read within {READ_SECONDS:.0f} s") from None
-    except (KafkaError, OSError) as error:
-        raise BrokerError(unreachable(connection, error)) from error
-    finally:
-        await disconnect(consumer)
+    async with reading(connection, topic, READ_SECONDS) as consumer:
+        return await _read(consumer, tps, max(1, count // len(tps))) if tps else []
 
 
 async def _read(consumer: AIOKafkaConsumer, tps: list[TopicPartition], each: int) -> list[bytes | None]:

@@ -1,17 +1,14 @@
 """Reads a compacted topic once, up to its present end: the newest value of each key."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
 
-from pipeline.core.errors import BrokerError
-from pipeline.kafka.admin import Partitions, unreachable
+from pipeline.kafka.admin import Partitions
+from pipeline.kafka.bounded_reading import reading
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer, Sieve
 
 READ_SECONDS: Final = 30.0
@@ -35,26 +32,11 @@ async def read_newest(
     """
     sieve = Sieve()
     sieve.keys = keys
-    consumer = AIOKafkaConsumer(
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        key_deserializer=sieve,
-        check_crcs=not connection.embedded,
-        **connection.client_options(),
-    )
-    try:
-        async with asyncio.timeout(READ_SECONDS):
-            await consumer.start()
-            values = await _read(consumer, [TopicPartition(topic, number) for number in partitions.led])
-            # The sieve lets some records with other keys through.
-            yield consumer, {at: value for at, value in values.items() if keys is None or at[0] in keys}
-    except TimeoutError:
-        raise BrokerError(f"topic {topic}: could not be read within {READ_SECONDS:.0f} s") from None
-    except (KafkaError, OSError) as error:
-        raise BrokerError(unreachable(connection, error)) from error
-    finally:
-        await disconnect(consumer)
+    options = {"key_deserializer": sieve, "check_crcs": not connection.embedded}
+    async with reading(connection, topic, READ_SECONDS, **options) as consumer:
+        values = await _read(consumer, [TopicPartition(topic, number) for number in partitions.led])
+        # The sieve lets some records with other keys through.
+        yield consumer, {at: value for at, value in values.items() if keys is None or at[0] in keys}
 
 
 async def _read(consumer: AIOKafkaConsumer, tps: list[TopicPartition]) -> dict[tuple[bytes, int], bytes]:

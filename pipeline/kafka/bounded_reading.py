@@ -1,0 +1,48 @@
+"""A consumer without a group that reads a topic for a bounded time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from pipeline.core.errors import BrokerError
+from pipeline.kafka.admin import unreachable
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.internals import disconnect
+from pipeline.kafka.records import AIOKafkaConsumer
+
+
+@asynccontextmanager
+async def reading(
+    connection: KafkaConnection, topic: str, seconds: float, **options: Any
+) -> AsyncIterator[AIOKafkaConsumer]:
+    """A started consumer of committed records; the block may take *seconds*.
+
+    Args:
+        connection: of the topic's cluster.
+        topic: named in the error; nothing is assigned yet.
+        seconds: from the start of the consumer to the end of the block.
+        options: further options of the consumer.
+
+    Raises:
+        BrokerError: the cluster can't be reached, or does not answer in time.
+    """
+    consumer = AIOKafkaConsumer(
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        **options,
+        **connection.client_options(),
+    )
+    try:
+        async with asyncio.timeout(seconds):
+            await consumer.start()
+            yield consumer
+    except TimeoutError:
+        raise BrokerError(f"topic {topic}: could not be read within {seconds:.0f} s") from None
+    except (KafkaError, OSError) as error:
+        raise BrokerError(unreachable(connection, error)) from error
+    finally:
+        await disconnect(consumer)
