@@ -1,6 +1,6 @@
 """What is asked for: a subscription, as the delivery path uses it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal
@@ -277,6 +277,11 @@ class Subscription:
     Attributes:
         revision: the offset of its record in `<app>.subscriptions`.
         concurrency: requests in flight at a time; 1 for the ordered levels.
+        created: the revision of its first record. A subscription that is deleted and made again is another one.
+        starts: by source topic and partition, the first offset that is for it. A topic or partition that is not named
+            was not there when it was made, and is for it from 0 on. None: it was written for `routing: key`, and begins
+            where the group is.
+        topics: the source topics that it wants; None: all of them.
         problem: why it can't be used (its record is broken), a sentence; its lanes are then in FAILURE with it.
     """
 
@@ -296,6 +301,9 @@ class Subscription:
     interrupt: Interrupt = Interrupt()
     http: HttpLimits = HttpLimits()
     concurrency: int = 1
+    created: int = -1
+    starts: Mapping[str, Sequence[int]] | None = None
+    topics: frozenset[str] | None = None
     signing_secrets: tuple[str, ...] = field(default=(), repr=False)
     wish: Wish = Wish.DELIVER
     starting_at: float | None = None
