@@ -269,6 +269,21 @@ class TlsOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """Where a subscription begins in one source topic.
+
+    Attributes:
+        offsets: by partition, the first one that is for it. A partition that is not named was not there when the
+            subscription was made, and is for it from 0 on.
+        topic_id: of the topic that has these offsets; None if no broker told. A topic that was deleted and made again
+            is for it from 0 on.
+    """
+
+    offsets: Sequence[int]
+    topic_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Subscription:
     """One subscription as the delivery path uses it: checked, decrypted, with the entrypoint's defaults filled in.
 
@@ -278,9 +293,7 @@ class Subscription:
         revision: the offset of its record in `<app>.subscriptions`.
         concurrency: requests in flight at a time; 1 for the ordered levels.
         created: the revision of its first record. A subscription that is deleted and made again is another one.
-        starts: by source topic and partition, the first offset that is for it. A topic or partition that is not named
-            was not there when it was made, and is for it from 0 on. None: it was written for `routing: key`, and begins
-            where the group is.
+        starts: where it begins, by source topic. None: it was written for `routing: key` and begins where the group is.
         topics: the source topics that it wants; None: all of them.
         problem: why it can't be used (its record is broken), a sentence; its lanes are then in FAILURE with it.
     """
@@ -302,7 +315,7 @@ class Subscription:
     http: HttpLimits = HttpLimits()
     concurrency: int = 1
     created: int = -1
-    starts: Mapping[str, Sequence[int]] | None = None
+    starts: Mapping[str, Start] | None = None
     topics: frozenset[str] | None = None
     signing_secrets: tuple[str, ...] = field(default=(), repr=False)
     wish: Wish = Wish.DELIVER
@@ -310,3 +323,18 @@ class Subscription:
     ending_at: float | None = None
     resume_from: ResumeFrom | None = None
     problem: str | None = None
+
+    def start_in(self, topic: str, partition: int, topic_id: str | None) -> int | None:
+        """The first offset of a partition that is for the subscription; None: it begins where the group is.
+
+        Args:
+            topic: a source topic.
+            partition: its number.
+            topic_id: of the topic as it is now, None if that is not known.
+        """
+        if self.starts is None:
+            return None
+        start = self.starts.get(topic)
+        if start is None or (None not in {topic_id, start.topic_id} and start.topic_id != topic_id):
+            return 0
+        return start.offsets[partition] if partition < len(start.offsets) else 0
