@@ -18,7 +18,7 @@ import faust
 from faust.tables.recovery import ServiceStopped
 
 from pipeline.app import create_app
-from pipeline.config.definition import Definition, load_definition
+from pipeline.config.definition import Definition, configured_definition
 from pipeline.config.settings import Settings
 from pipeline.core.errors import WebhooksError
 from pipeline.core.patches import check_patches
@@ -101,7 +101,7 @@ def create_worker_app(settings: Settings, *, with_web: bool = False) -> Delivery
     """
     check_patches(PATCHES)
     logging.config.dictConfig(logging_config(settings.log_format, settings.log_level))
-    definition = load_definition(settings.api, settings.bootstrap_servers, settings.key_store_dir)
+    definition = configured_definition(settings)
     _log_configuration(settings, definition)
     limit = raise_limit()
     former_topics = asyncio.run(_prepare(settings, definition, limit, with_web=with_web))

@@ -18,7 +18,7 @@ from faust.cli.faust import cli as faust_cli
 
 from pipeline.app import create_app
 from pipeline.cli.running import end_cleanly_on_signals, errors_as_sentences
-from pipeline.config.definition import load_definition
+from pipeline.config.definition import configured_definition
 from pipeline.config.settings import Settings
 from pipeline.runtime.application import DeliveryApp
 from pipeline.worker import check_web_port, create_worker_app
@@ -124,7 +124,7 @@ def _make_worker(context: click.Context) -> DeliveryApp:
 def _make_described(context: click.Context) -> DeliveryApp:
     """For commands that only inspect the application, without asking a broker."""
     settings = Settings(**_overrides(context))
-    return create_app(settings, load_definition(settings.api, settings.bootstrap_servers, settings.key_store_dir))
+    return create_app(settings, configured_definition(settings))
 
 
 def _overrides(context: click.Context) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import click
 
-from pipeline.config.definition import Definition, load_definition
+from pipeline.config.definition import Definition, configured_definition
 from pipeline.config.settings import Settings
 from pipeline.core.errors import WebhooksError
 from pipeline.core.shown import safe
@@ -34,7 +34,7 @@ def configured(*, level: str = "CRITICAL") -> tuple[Settings, Definition]:
     """
     settings = Settings()
     logging.config.dictConfig(logging_config(settings.log_format, "DEBUG" if settings.log_level == "DEBUG" else level))
-    return settings, load_definition(settings.api, settings.bootstrap_servers, settings.key_store_dir)
+    return settings, configured_definition(settings)
 
 
 def end_cleanly_on_signals() -> None:

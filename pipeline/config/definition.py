@@ -20,13 +20,14 @@ from pipeline.config.definition_schema import (
 from pipeline.config.documents import read_document
 from pipeline.config.kafka_endpoints import find_dead_letters, find_source, read_groups
 from pipeline.config.schema import drop_meaningless, read
+from pipeline.config.settings import Settings
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import kind, shown
-from pipeline.core.subscription import HttpLimits, Interrupt, Proxy, Qos
+from pipeline.core.subscription import HttpLimits, Interrupt, Proxy, Qos, Routing
 from pipeline.kafka.connection import parse_bootstrap_servers
 from pipeline.kafka.topics import DeadLetterTopic, Source
 
-__all__ = ["Definition", "load_definition", "parse_definition"]
+__all__ = ["Definition", "configured_definition", "load_definition", "parse_definition"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class Definition:
     """The content of an API definition.
 
     Attributes:
+        stated_routing: what it or the setting says of `routing`; None if neither does, which is enough for commands
+            that only look at subscriptions.
         qos: the level of subscriptions that do not name one.
         http: the entrypoint's limits; one connection for the ordered levels, whatever was configured.
         max_concurrent_connections: as configured, for subscriptions with their own level.
@@ -46,6 +49,7 @@ class Definition:
     name: str
     source: Source
     dlq: DeadLetterTopic | None = None
+    stated_routing: Routing | None = None
     qos: Qos = Qos.AUTO
     interrupt: Interrupt = field(default_factory=Interrupt)
     http: HttpLimits = field(default_factory=HttpLimits)
@@ -54,6 +58,39 @@ class Definition:
     use_system_proxy: bool = False
     key_store_dir: Path | None = None
     ignored: tuple[str, ...] = ()
+
+    @property
+    def routing(self) -> Routing:
+        """How an event finds its subscriptions.
+
+        Raises:
+            ConfigurationError: neither the definition nor the setting says it. There is no default: a wrong guess
+                would send the events of all to all, or none to anybody.
+        """
+        if self.stated_routing is None:
+            raise ConfigurationError(
+                f"definition {shown(self.name)}: routing: is required beside qos, or as WEBHOOKS_ROUTING; allowed: "
+                "key (the key of an event is the id of its subscription), "
+                "match (an event is for each subscription whose topics and filter match it)"
+            )
+        return self.stated_routing
+
+
+def configured_definition(settings: Settings) -> Definition:
+    """The definition that the settings name, with what they replace and add.
+
+    Raises:
+        ConfigurationError: see `load_definition`; or definition and settings say different things.
+    """
+    definition = load_definition(settings.api, settings.bootstrap_servers, settings.key_store_dir)
+    if settings.routing is None:
+        return definition
+    routing, stated = Routing(settings.routing), definition.stated_routing
+    if stated not in {None, routing}:
+        raise ConfigurationError(
+            f"WEBHOOKS_ROUTING: {routing} contradicts {settings.api}, which says routing: {stated}; remove one of them"
+        )
+    return replace(definition, stated_routing=routing)
 
 
 def load_definition(path: Path, bootstrap_servers: str | None = None, key_store_dir: Path | None = None) -> Definition:
@@ -112,6 +149,7 @@ def _definition(
         name=name,
         source=source,
         dlq=dlq,
+        stated_routing=None if entrypoint.routing is None else Routing(entrypoint.routing),
         qos=qos,
         interrupt=Interrupt(
             on_server_error=configuration.interrupt_consumption_on_server_error,

@@ -132,10 +132,11 @@ class Entrypoint(StrictModel):
 
     type: WebhookType
     qos: Literal["none", "auto", "at-most-once", "at-least-once"] = "auto"
+    routing: Literal["key", "match"] | None = None
     dlq: Dlq | None = None
     configuration: EntrypointConfiguration | None = None
 
-    @field_validator("qos", mode="before")
+    @field_validator("qos", "routing", mode="before")
     @classmethod
     def _any_spelling(cls, value: object) -> object:
         # AT_LEAST_ONCE in the management API, At-Least-Once in the documentation.

@@ -6,7 +6,7 @@ The only module that reads the environment. WEBHOOKS_CONFIG names the file; the 
 import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from cryptography.fernet import Fernet
 from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -50,6 +50,11 @@ class Settings(BaseSettings):
         None,
         description="Kafka brokers, host:port separated by commas, instead of the definition's; "
         "for dead letters too if theirs are the same.",
+    )
+    routing: Literal["key", "match"] | None = Field(
+        None,
+        description="How an event finds its subscriptions, for a definition that does not say it: key or match; "
+        "there is no default.",
     )
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         min_length=1,
@@ -187,6 +192,11 @@ class Settings(BaseSettings):
         if value is not None and "://" in value and not _is_trustworthy(value):
             raise problem("must be a file or an https URL without user and password; http for loopback only")
         return value
+
+    @field_validator("routing", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
 
     @field_validator("log_level", mode="before")
     @classmethod

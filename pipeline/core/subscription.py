@@ -22,6 +22,16 @@ class Qos(StrEnum):
         return self in {Qos.AT_MOST_ONCE, Qos.AT_LEAST_ONCE}
 
 
+class Routing(StrEnum):
+    """How an event finds its subscriptions.
+
+    KEY: its key is the id of the only one that it is for. MATCH: it is for each one whose topics and filter match it.
+    """
+
+    KEY = "key"
+    MATCH = "match"
+
+
 Filter = Callable[[Event], bool]
 """Whether a subscription wants an event (core/filters.py); pure, and never raises."""
 

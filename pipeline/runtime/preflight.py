@@ -5,14 +5,21 @@
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from pipeline.config.definition import Definition
 from pipeline.core.errors import BrokerError
+from pipeline.core.subscription import Routing
 from pipeline.kafka.admin import Partitions, administration, find_partitions
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import DeadLetterTopic, cursors_topic, subscriptions_topic, tokens_topic
 from pipeline.runtime.rights import Right, Rights, missing_rights
 from pipeline.runtime.topics import check_topics, ensure_topics
+
+_MEANINGS: Final = {
+    Routing.KEY: "each event of {topic} goes to the subscription whose id is its key",
+    Routing.MATCH: "each event of {topic} goes to every subscription whose topics and filter match it",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,7 @@ def _of_source(
     source = definition.source
     facts = [
         f"definition {definition.name}: {definition.qos}, from topic {source.topic}",
+        f"routing: {definition.routing}: {_MEANINGS[definition.routing].format(topic=source.topic)}",
         f"Kafka at {','.join(source.connection.bootstrap_servers)}: reachable",
     ]
     if source.topic in after:

@@ -174,6 +174,7 @@ def _subscription(number: int, url: str) -> tuple[bytes, bytes]:
 def _definition(bootstrap: str, topic: str, pipeline: Pipeline) -> dict[str, Any]:
     entrypoint = {
         "type": "webhook-advanced",
+        "routing": "key",
         "qos": pipeline.qos,
         "configuration": {"http": {"readTimeout": pipeline.read_timeout_ms}},
     }

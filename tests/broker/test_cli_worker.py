@@ -44,6 +44,7 @@ async def test_check_makes_the_topics_of_the_pipeline(webhooks: Webhooks, kafka:
     assert f"ok  topic {name}.cursors: created, 3 partitions, compacted" in second
     assert third.splitlines() == [
         f"ok  definition orders: at-least-once, from topic {name}-events",
+        f"ok  routing: key: each event of {name}-events goes to the subscription whose id is its key",
         f"ok  Kafka at {kafka.bootstrap}: reachable",
         f"ok  topic {name}-events: exists, 3 partitions",
         f"ok  topic {name}.subscriptions: exists, 1 partition, compacted",

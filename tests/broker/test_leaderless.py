@@ -14,6 +14,7 @@ from pipeline.cli.positions import find_positions
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.errors import BrokerError
+from pipeline.core.subscription import Routing
 from pipeline.kafka.cursor_rows import read_rows
 from pipeline.kafka.letters import newest, opened_letters
 from pipeline.kafka.newest_keys import newest_keys
@@ -38,7 +39,7 @@ async def definition(embedded: TestBroker, unique_name: Callable[[str], str]) ->
     await embedded.create_topic(f"{app}.subscriptions", 1)
     for name in (source, dlq):
         embedded.mock.lead(name, 1, None)
-    return Definition(app, Source(embedded.connection, source), DeadLetterTopic(embedded.connection, dlq))
+    return Definition(app, Source(embedded.connection, source), DeadLetterTopic(embedded.connection, dlq), Routing.KEY)
 
 
 async def test_a_topic_whose_partition_has_no_leader_exists(embedded: TestBroker, definition: Definition) -> None:

@@ -17,7 +17,7 @@ from cryptography.fernet import Fernet
 from pipeline.config.definition import Definition
 from pipeline.core.errors import BrokerError, ConfigurationError, UnknownSubscriptionError
 from pipeline.core.redaction import MASKED_FIELD
-from pipeline.core.subscription import BasicAuth, ReplayOffset, ReplayTimestamp, Skip, Subscription, Wish
+from pipeline.core.subscription import BasicAuth, ReplayOffset, ReplayTimestamp, Routing, Skip, Subscription, Wish
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
 from pipeline.subscriptions import record_reader, store
@@ -62,7 +62,7 @@ class Cluster:
 
     @asynccontextmanager
     async def worker(self, *keys: str) -> AsyncIterator[Worker]:
-        definition = Definition("orders", Source(self.connection, "events"))
+        definition = Definition("orders", Source(self.connection, "events"), stated_routing=Routing.KEY)
         box = SecretBox(keys or (KEY,))
         changes: list[tuple[str, Subscription | None]] = []
         registry = Registry(self.connection, self.topic, box, definition)

@@ -8,6 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from pipeline.config.definition import Definition
 from pipeline.core.errors import BrokerError
+from pipeline.core.subscription import Routing
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import DeadLetterTopic, Source, count_partitions
 from pipeline.runtime.topics import check_topics, ensure_topics, writable_problems
@@ -31,7 +32,7 @@ async def definition(kafka: TestBroker, app: str) -> Definition:
     source = await kafka.create_topic(f"{app}.events", 3)
     dlq = await kafka.create_topic(f"{app}.dlq")
     found = connection(kafka)
-    return Definition("orders", Source(found, source), DeadLetterTopic(found, dlq))
+    return Definition("orders", Source(found, source), DeadLetterTopic(found, dlq), Routing.KEY)
 
 
 async def topics_of(kafka: TestBroker, app: str) -> set[str]:

@@ -24,7 +24,7 @@ from pipeline.config.keystores.opening import OpenHere
 from pipeline.core.clock import SystemClock
 from pipeline.core.model import Record
 from pipeline.core.outcome import Delivered, Outcome, TokenRefused, TokenUnavailable
-from pipeline.core.subscription import Subscription
+from pipeline.core.subscription import Routing, Subscription
 from pipeline.http.webhook import Callback
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
@@ -36,7 +36,9 @@ from tests.support.token_server import Client, TokenServer
 from tests.support.tokens import MemoryStore, Tally
 
 AUDIENCE = "https://id.example/token"
-DEFINITION = Definition("orders", Source(KafkaConnection(("never.invalid:9092",)), "events"))
+DEFINITION = Definition(
+    "orders", Source(KafkaConnection(("never.invalid:9092",)), "events"), stated_routing=Routing.KEY
+)
 AUTHORITY = trustme.CA()
 SERVER = AUTHORITY.issue_cert("127.0.0.1")
 CLIENT = AUTHORITY.issue_cert("client@example.com")

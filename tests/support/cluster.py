@@ -265,7 +265,7 @@ def definition_document(
     """An API definition for the tests; its dead letters go to the source's broker unless *dlq_broker* is another."""
     consumer = {"consumer": {"enabled": True, "topics": [topic], "autoOffsetReset": "earliest"}}
     groups = [_group("source", broker, consumer)]
-    webhook = {"type": "webhook-advanced", "configuration": configuration, **(entrypoint or {})}
+    webhook = {"type": "webhook-advanced", "routing": "key", "configuration": configuration, **(entrypoint or {})}
     if dlq is not None:
         groups.append(_group("dead-letters", dlq_broker or broker, {"producer": {"enabled": True, "topics": [dlq]}}))
         webhook["dlq"] = {"endpoint": "dead-letters"}

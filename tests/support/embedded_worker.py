@@ -6,7 +6,7 @@ from mode.loop import use
 
 from pipeline.app import create_app
 from pipeline.cli.dev.project import embedded
-from pipeline.config.definition import load_definition
+from pipeline.config.definition import configured_definition
 from pipeline.config.settings import Settings
 from pipeline.worker import as_worker
 
@@ -15,7 +15,7 @@ def main() -> None:
     """Run a worker on the settings of the environment."""
     use("uvloop")
     settings = Settings()
-    definition = embedded(load_definition(settings.api))
+    definition = embedded(configured_definition(settings))
     sys.argv = ["webhooks", "worker"]
     as_worker(create_app(settings, definition)).main()
 

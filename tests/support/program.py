@@ -152,7 +152,12 @@ def write_application(folder: Path, name: str, document: Mapping[str, object]) -
 
 def definition(bootstrap: str, source: str, dlq: str | None = None) -> dict[str, object]:
     """A whole API definition: at-least-once, and 5xx go to the dead-letter topic, if there is one, as 4xx do."""
-    entrypoint: dict[str, object] = {"type": "webhook-advanced", "qos": "at-least-once", "configuration": {}}
+    entrypoint: dict[str, object] = {
+        "type": "webhook-advanced",
+        "routing": "key",
+        "qos": "at-least-once",
+        "configuration": {},
+    }
     groups = [
         _group("source", bootstrap, {"consumer": {"enabled": True, "topics": [source], "autoOffsetReset": "earliest"}})
     ]

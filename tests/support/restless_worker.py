@@ -6,7 +6,7 @@ import sys
 from mode.loop import use
 
 from pipeline.app import create_app
-from pipeline.config.definition import load_definition
+from pipeline.config.definition import configured_definition
 from pipeline.config.settings import Settings
 
 
@@ -14,7 +14,7 @@ def main() -> None:
     """Run a worker on the settings of the environment."""
     use("uvloop")
     settings = Settings()
-    app = create_app(settings, load_definition(settings.api))
+    app = create_app(settings, configured_definition(settings))
 
     async def restart_the_fetcher() -> None:
         while not app.should_stop:

@@ -17,7 +17,7 @@ from pipeline.core.clock import SystemClock
 from pipeline.core.errors import LeaseEndedError
 from pipeline.core.model import Record
 from pipeline.core.outcome import Delivered
-from pipeline.core.subscription import Subscription
+from pipeline.core.subscription import Routing, Subscription
 from pipeline.http.handshake import Permitted
 from pipeline.http.transport import Transport
 from pipeline.http.webhook import Callback
@@ -27,7 +27,7 @@ from pipeline.runtime.application import DeliveryApp
 from tests.support.receiver import Receiver
 
 SOURCE = Source(KafkaConnection(("127.0.0.1:1",)), "events")
-DEFINITION = Definition("orders", SOURCE)
+DEFINITION = Definition("orders", SOURCE, stated_routing=Routing.KEY)
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ from pipeline.core.model import Record
 from pipeline.core.outcome import Rejected
 from pipeline.core.redaction import mask, shown_host, shown_url
 from pipeline.core.shown import shown
-from pipeline.core.subscription import Handshake, Header, Subscription
+from pipeline.core.subscription import Handshake, Header, Routing, Subscription
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.http import credentials as static
 from pipeline.http import headers as fields
@@ -69,7 +69,7 @@ from tests.unit.subscriptions.test_fuzz import FULL
 
 Reader = Callable[[str], object]
 
-DEFINITION: Final = Definition(name="orders", source=Source(KafkaConnection(("k:9092",)), "events"))
+DEFINITION: Final = Definition("orders", Source(KafkaConnection(("k:9092",)), "events"), stated_routing=Routing.KEY)
 BOX: Final = SecretBox([base64.urlsafe_b64encode(bytes(32)).decode()])
 PAGE: Final = TEMPLATES.from_string('<p title="{{ text|e }}">{{ text }}</p>')
 IDS: Final = WebhookIds((b"key",))

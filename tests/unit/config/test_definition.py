@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config.definition import Definition, load_definition, parse_definition
+from pipeline.config.definition import Definition, configured_definition, load_definition, parse_definition
+from pipeline.config.settings import Settings
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.subscription import HttpLimits, Interrupt, Proxy, Qos
+from pipeline.core.subscription import HttpLimits, Interrupt, Proxy, Qos, Routing
 
 EXAMPLE = """
 name: orders
@@ -20,6 +22,7 @@ listeners:
   - type: subscription
     entrypoints:
       - type: webhook-advanced
+        routing: key
         qos: at-least-once
         dlq: { endpoint: dlq-endpoint }
         configuration:
@@ -105,6 +108,31 @@ def test_without_configuration_the_documented_defaults_hold(document: dict[str, 
 def test_a_qos_is_read_in_every_spelling_of_gravitee(document: dict[str, Any], spelling: str) -> None:
     entrypoint(document)["qos"] = spelling
     assert parse_definition(document).qos is Qos.AT_MOST_ONCE
+
+
+def test_routing_is_of_the_definition_or_of_the_setting(
+    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def configured(stated: str | None, setting: str) -> Definition:
+        entrypoint(document)["routing"] = stated
+        file = tmp_path / "api.json"
+        file.write_text(json.dumps(document))
+        monkeypatch.setenv("WEBHOOKS_API", str(file))
+        monkeypatch.setenv("WEBHOOKS_SECRET_KEYS", Fernet.generate_key().decode())
+        monkeypatch.setenv("WEBHOOKS_ROUTING", setting)
+        return configured_definition(Settings())
+
+    assert configured("key", "").routing is Routing.KEY
+    assert configured("MATCH", "match").routing is Routing.MATCH
+    assert configured(None, "match").routing is Routing.MATCH
+    with pytest.raises(ConfigurationError, match=r"^WEBHOOKS_ROUTING: match contradicts .*, which says routing: key"):
+        configured("key", "match")
+    unsaid = configured(None, "")
+    assert unsaid.stated_routing is None
+    with pytest.raises(ConfigurationError, match="routing: is required"):
+        assert unsaid.routing
+    with pytest.raises(ConfigurationError, match=r'^WEBHOOKS_ROUTING: "both" is not allowed; allowed: key, match$'):
+        configured(None, "both")
 
 
 def test_parts_without_meaning_are_listed_not_refused(document: dict[str, Any]) -> None:
@@ -236,6 +264,10 @@ SOURCE = "endpointGroups[0].endpoints[0]"
                 proxy={"enabled": True, "type": "SOCKS", "host": "h", "port": 1}
             ),
             f'{ENTRYPOINT}.configuration.proxy.type: "SOCKS" is not allowed; allowed: HTTP, SOCKS4',
+        ),
+        (
+            lambda d: entrypoint(d).update(routing="all"),
+            f'{ENTRYPOINT}.routing: "all" is not allowed; allowed: key, match',
         ),
         (
             lambda d: d["listeners"][0]["entrypoints"].append({"type": "webhook"}),

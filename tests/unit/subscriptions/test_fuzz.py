@@ -18,7 +18,7 @@ from pipeline.config.documents import read_document
 from pipeline.config.keystores.opening import OpenHere
 from pipeline.config.validation_messages import join
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.subscription import Subscription
+from pipeline.core.subscription import Routing, Subscription
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
 from pipeline.subscriptions.envelope import parse_subscription
@@ -29,7 +29,7 @@ PLANTED = "planted-secret"
 SIGNING = "whsec_" + base64.b64encode(PLANTED.encode() * 2).decode()
 AUTHORITY = trustme.CA()
 LEAF = AUTHORITY.issue_cert("client.example")
-DEFINITION = Definition(name="orders", source=Source(KafkaConnection(("k:9092",)), "events"))
+DEFINITION = Definition("orders", Source(KafkaConnection(("k:9092",)), "events"), stated_routing=Routing.KEY)
 
 # No secret is planted in a header: whether its value is one hangs on its name, which is changed here like all else.
 FULL: dict[str, Any] = {

@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet
 
 from pipeline.config.definition import Definition
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.subscription import Subscription
+from pipeline.core.subscription import Routing, Subscription
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
 from pipeline.subscriptions.envelope import parse_subscription
@@ -31,7 +31,7 @@ class Reading:
     """A reader, and what it told: (id, revision), without a revision when it was deleted."""
 
     def __init__(self, kind: type[SecretBox] = SecretBox) -> None:
-        definition = Definition("orders", Source(KafkaConnection(("k:9092",)), "events"))
+        definition = Definition("orders", Source(KafkaConnection(("k:9092",)), "events"), stated_routing=Routing.KEY)
         box = kind([Fernet.generate_key().decode()])
         self.reader = RecordReader(box, definition, self._note)
         self.told: list[tuple[str, int | None]] = []

@@ -36,6 +36,7 @@ from pipeline.core.subscription import (
     ResumeFrom,
     RetryPolicy,
     RetryStrategy,
+    Routing,
     Skip,
     Subscription,
     TlsOptions,
@@ -51,6 +52,7 @@ NOW = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 DEFINITION = Definition(
     name="orders",
     source=Source(KafkaConnection(("k:9092",)), "events"),
+    stated_routing=Routing.KEY,
     qos=Qos.AT_LEAST_ONCE,
     interrupt=Interrupt(on_gone=True),
     http=HttpLimits(3.0, 10.0, 60.0),
