@@ -1,8 +1,8 @@
 """Which events a subscription wants: the filter dialects of the CloudEvents Subscriptions API, compiled. Pure.
 
 A filter is made once per revision (subscriptions/filters.py) and asked once per event. It can look at attributes of a
-CloudEvent, at headers of the record, and through JSON pointers into the body. Nothing of an event is parsed that the
-filter does not ask for, and the body at most once. What isn't there matches nothing; nothing ever raises.
+CloudEvent, at headers and key of the record, and through JSON pointers into the body. Nothing of an event is parsed
+that the filter does not ask for, and the body at most once. What isn't there matches nothing; nothing ever raises.
 
 Sources: CloudEvents Subscriptions API 1.0-wip, section 3.2.4 "Filters"; Kafka binding 1.0.2; RFC 6901 "JSON Pointer".
 """
@@ -28,22 +28,31 @@ Json = dict[str, "Json"] | list["Json"] | str | bool | None
 
 
 class View:
-    """What a filter sees of one event; the body is parsed when it is first asked for."""
+    """What filters see of one event. All of them may share it: the body is parsed once, when it is first asked for.
 
-    __slots__ = ("_body", "_event", "_is_parsed")
+    Attributes:
+        event: the event itself.
+    """
+
+    __slots__ = ("_body", "_is_parsed", "event")
 
     def __init__(self, event: Event) -> None:
-        self._event = event
+        self.event = event
         self._body: Json = None
         self._is_parsed = False
 
+    def key(self) -> list[bytes]:
+        """The key of the record, if it has one."""
+        key = self.event.key
+        return [] if key is None else [key]
+
     def header(self, name: str) -> list[bytes]:
         """The values of every record header called *name*."""
-        return [value for key, value in self._event.headers if key == name and value is not None]
+        return [value for key, value in self.event.headers if key == name and value is not None]
 
     def attribute(self, name: str) -> list[bytes]:
         """An attribute of the CloudEvent, from wherever its mode keeps it: headers, or the body of a structured one."""
-        content_type = [value for key, value in self._event.headers if value and key.lower() == _CONTENT_TYPE][:1]
+        content_type = [value for key, value in self.event.headers if value and key.lower() == _CONTENT_TYPE][:1]
         if content_type and content_type[0].partition(b";")[0].strip().lower() == _STRUCTURED:
             body = self.body()
             return _texts(body.get(name)) if isinstance(body, dict) else []
@@ -71,7 +80,7 @@ class View:
         """The body, None if it is not JSON in UTF-8, or says two things under one name."""
         if not self._is_parsed:
             self._is_parsed = True
-            self._body = _parsed(self._event.value)
+            self._body = _parsed(self.event.value)
         return self._body
 
 
@@ -119,6 +128,15 @@ class Selector(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class RecordKey:
+    """The key of the record."""
+
+    def found(self, view: View) -> list[bytes]:
+        """The key, if the record has one."""
+        return view.key()
+
+
+@dataclass(frozen=True, slots=True)
 class Attribute:
     """An attribute of a CloudEvent."""
 
@@ -161,22 +179,22 @@ class Expression(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """What is selected is a text, begins or ends with it."""
+    """What is selected is one of some texts, or begins or ends with one of them."""
 
     dialect: Dialect
     selector: Selector
-    text: bytes
+    texts: tuple[bytes, ...]
 
     def matches(self, view: View) -> bool:
         """Whether one of the texts there does."""
-        texts, text = self.selector.found(view), self.text
+        found, texts = self.selector.found(view), self.texts
         match self.dialect:
             case "exact":
-                return text in texts
+                return any(each in texts for each in found)
             case "prefix":
-                return any(each.startswith(text) for each in texts)
+                return any(each.startswith(texts) for each in found)
             case "suffix":
-                return any(each.endswith(text) for each in texts)
+                return any(each.endswith(texts) for each in found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
 """Parses the `filter` of a subscription into the filters of core/filters.py.
 
 {"exact": {"type": "com.example.paid"}}     an attribute of a CloudEvent
+{"exact": {"type": ["a", "b"]}}             one of several
 {"prefix": {"header.region": "eu-"}}        a header of the record
 {"suffix": {"/order/state": "paid"}}        a JSON pointer into the body
+{"exact": {"key": "customer-7"}}            the key of the record
 {"any": [{"exact": ...}, {"not": ...}]}     all, any and not combine other filters
 """
 
@@ -23,6 +25,7 @@ from pipeline.core.filters import (
     Not,
     Pointer,
     RecordHeader,
+    RecordKey,
     Selector,
 )
 from pipeline.core.shown import shown
@@ -32,6 +35,9 @@ MAX_COMPARISONS: Final = 100
 """The most comparisons in one filter, which runs for every event."""
 
 HEADER_PREFIX: Final = "header."
+
+KEY: Final = "key"
+"""The record's key. A CloudEvents attribute called `key` is at `header.ce_key`, or at `/key` of a structured event."""
 
 _DIALECTS: Final = "exact, prefix, suffix, all, any, not"
 # CloudEvents 1.0, section "Naming Conventions": "data" is not an attribute.
@@ -88,24 +94,36 @@ class _Compiler:
     def _comparison(self, dialect: Dialect, value: object, path: str) -> Expression:
         if not isinstance(value, Mapping) or not value:
             raise ConfigurationError(f"{path}: must be an object with at least one key and its string")
-        self._comparisons += len(value)
+        self._comparisons += sum(len(each) if isinstance(each, list) else 1 for each in value.values())
         if self._comparisons > MAX_COMPARISONS:
             raise ConfigurationError(f"{path}: is comparison {self._comparisons}; allowed: {MAX_COMPARISONS}")
         parts = tuple(_compare(dialect, name, text, path) for name, text in value.items())
         return parts[0] if len(parts) == 1 else AllOf(parts)
 
 
-def _compare(dialect: Dialect, name: object, text: object, path: str) -> Compare:
+def _compare(dialect: Dialect, name: object, value: object, path: str) -> Compare:
     if not isinstance(name, str):
         raise ConfigurationError(f"{path}: {shown(str(name))} must be a string")
-    if not isinstance(text, str):
-        raise ConfigurationError(
-            f"{join(path, name)}: must be a string; numbers and booleans are compared as they are written in JSON"
-        )
-    return Compare(dialect, _selector(name, path), text.encode("utf-8", "surrogatepass"))
+    return Compare(dialect, _selector(name, path), _texts(value, join(path, name)))
+
+
+def _texts(value: object, path: str) -> tuple[bytes, ...]:
+    if not isinstance(value, list):
+        return (_text(value, path, "must be a string or a list of strings"),)
+    if not value:
+        raise ConfigurationError(f"{path}: must be a string or a list with at least one string")
+    return tuple(_text(each, f"{path}[{index}]", "must be a string") for index, each in enumerate(value))
+
+
+def _text(value: object, path: str, demand: str) -> bytes:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{path}: {demand}; numbers and booleans are compared as they are written in JSON")
+    return value.encode("utf-8", "surrogatepass")
 
 
 def _selector(name: str, path: str) -> Selector:
+    if name == KEY:
+        return RecordKey()
     if name.startswith("/"):
         if _BAD_ESCAPE.search(name):
             raise ConfigurationError(f"{path}: {shown(name)} contains a ~ that is neither ~0 nor ~1 (RFC 6901)")
@@ -116,6 +134,7 @@ def _selector(name: str, path: str) -> Selector:
     if not _ATTRIBUTE.fullmatch(name):
         raise ConfigurationError(
             f"{path}: {shown(name)} is not a valid key; allowed: a CloudEvents attribute (lower-case letters and "
-            f"digits), {HEADER_PREFIX}NAME for a record header, /a/b for a JSON pointer into the body"
+            f"digits), {KEY} for the record's key, {HEADER_PREFIX}NAME for a record header, /a/b for a JSON pointer "
+            "into the body"
         )
     return Attribute(name)

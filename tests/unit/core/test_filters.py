@@ -70,6 +70,16 @@ def wants(document: object, event: Record = EVENT) -> bool:
         ({"exact": {"/order/lines/-": "b"}}, False),
         ({"exact": {"/order/state/deeper": "paid"}}, False),
         ({"exact": {"/a~1b": "slash", "/m~0n": "tilde", "/": "empty"}}, True),
+        ({"exact": {"key": "s"}}, True),
+        ({"prefix": {"key": "t"}}, False),
+        ({"exact": {"type": ["x", "com.example.order.paid"]}}, True),
+        ({"exact": {"type": ["x", "com.example.order"]}}, False),
+        ({"exact": {"type": ["com.example.order.paid"], "source": ["/shops/2", "/shops/3"]}}, False),
+        ({"prefix": {"header.region": ["ap-", "us-"]}}, True),
+        ({"prefix": {"header.region": ["ap-", "us-3"]}}, False),
+        ({"suffix": {"/order/state": ["open", "id"]}}, True),
+        ({"suffix": {"/order/state": ["open", "ids"]}}, False),
+        ({"not": {"exact": {"/order/count": ["2", "3"]}}}, False),
         ({"not": {"exact": {"type": "x"}}}, True),
         ({"not": {"prefix": {"type": "com"}}}, False),
         ({"all": [{"prefix": {"type": "com"}}, {"suffix": {"type": "paid"}}]}, True),
@@ -136,6 +146,17 @@ def test_a_structured_event_is_known_by_its_media_type_alone(content_type: bytes
     assert wants({"exact": {"type": "a"}}, event) is wanted
 
 
+def test_key_is_the_records_key_and_no_attribute() -> None:
+    event = Record("events", 0, 1, b"record", b'{"key": "body"}', [("ce_key", b"attribute")])
+    assert wants({"exact": {"key": "record", "header.ce_key": "attribute", "/key": "body"}}, event)
+    assert not wants({"exact": {"key": ["attribute", "body"]}}, event)
+
+
+def test_a_record_without_key_has_none_to_compare() -> None:
+    for key, wanted in ((None, False), (b"", True)):
+        assert wants({"prefix": {"key": ""}}, Record("events", 0, 1, key, None)) is wanted
+
+
 def test_numbers_compare_as_they_are_written() -> None:
     event = Record("events", 0, 1, b"s", b'{"n": 1.0, "big": 123456789012345678901234567890, "n2": 1e3}')
     assert wants({"exact": {"/n": "1.0", "/big": "123456789012345678901234567890", "/n2": "1e3"}}, event)
@@ -173,7 +194,10 @@ P = "configuration.filter"
         ({"like": {"type": "a"}}, f'{P}: unknown operator "like"; allowed: exact, prefix'),
         ({"sql": "type = 'a'"}, f"{P}.sql: CloudEvents SQL is not supported"),
         ({"exact": {}}, f"{P}.exact: must be an object with at least one key"),
-        ({"exact": {"type": 1}}, f"{P}.exact.type: must be a string"),
+        ({"exact": {"type": 1}}, f"{P}.exact.type: must be a string or a list of strings; numbers and booleans are"),
+        ({"suffix": {"type": []}}, f"{P}.suffix.type: must be a string or a list with at least one string"),
+        ({"exact": {"type": ["a", 1]}}, f"{P}.exact.type[1]: must be a string; numbers and booleans are compared"),
+        ({"exact": {"key": [["a"]]}}, f"{P}.exact.key[0]: must be a string"),
         ({"exact": {"Type": "a"}}, f'{P}.exact: "Type" is not a valid key; allowed: a CloudEvents attribute'),
         ({"exact": {"data": "a"}}, f'{P}.exact: "data" is not a valid key'),
         ({"exact": {"header.": "a"}}, f'{P}.exact: "header." is not a valid key'),
@@ -198,13 +222,22 @@ def test_depth_and_size_are_bounded() -> None:
         event_filter({"not": deep}, P)
     with pytest.raises(ConfigurationError, match=f"is comparison {MAX_COMPARISONS + 1}"):
         event_filter({"all": [{"exact": {"type": "a"}}] * (MAX_COMPARISONS + 1)}, P)
+    values = [str(number) for number in range(MAX_COMPARISONS - 1)]
+    event_filter({"exact": {"type": values, "key": "a"}}, P)
+    with pytest.raises(ConfigurationError, match=f"is comparison {MAX_COMPARISONS + 1}"):
+        event_filter({"exact": {"type": values, "key": ["a", "b"]}}, P)
 
 
 texts = st.sampled_from(["", "a", "ab", "b", "paid", "1"])
 leaves = st.builds(
     lambda dialect, pairs: {dialect: pairs},
     st.sampled_from(["exact", "prefix", "suffix"]),
-    st.dictionaries(st.sampled_from(["type", "x", "header.h", "/n", "/d/n"]), texts, min_size=1, max_size=3),
+    st.dictionaries(
+        st.sampled_from(["type", "x", "key", "header.h", "/n", "/d/n"]),
+        texts | st.lists(texts, min_size=1, max_size=3),
+        min_size=1,
+        max_size=3,
+    ),
 )
 trees = st.recursive(
     leaves,
@@ -229,14 +262,21 @@ def naive(document: dict[str, Any], found: dict[str, list[str]]) -> bool:
         return any(naive(part, found) for part in value)
     if name == "not":
         return not naive(value, found)
-    return all(any(COMPARE[name](each, text) for each in found[place]) for place, text in value.items())
+    return all(
+        any(
+            COMPARE[name](each, text)
+            for each in found[place]
+            for text in ([texts] if isinstance(texts, str) else texts)
+        )
+        for place, texts in value.items()
+    )
 
 
-@given(trees, st.tuples(texts, texts), st.lists(texts, max_size=3), st.none() | texts, st.booleans())
+@given(trees, st.tuples(texts, texts, texts), st.lists(texts, max_size=3), st.none() | texts, st.booleans())
 def test_any_tree_agrees_with_a_naive_reading(
-    document: dict[str, Any], attributes: tuple[str, str], headers: list[str], number: str | None, flag: bool
+    document: dict[str, Any], singles: tuple[str, str, str], headers: list[str], number: str | None, flag: bool
 ) -> None:
-    kind, extra = attributes
+    kind, extra, key = singles
     body: dict[str, Any] = {"d": {"n": flag}}
     if number is not None:
         body["n"] = number
@@ -244,13 +284,14 @@ def test_any_tree_agrees_with_a_naive_reading(
         "events",
         0,
         0,
-        b"s",
+        key.encode(),
         json.dumps(body).encode(),
         [("ce_type", kind.encode()), ("ce_x", extra.encode()), *(("h", value.encode()) for value in headers)],
     )
     found = {
         "type": [kind],
         "x": [extra],
+        "key": [key],
         "header.h": headers,
         "/n": [] if number is None else [number],
         "/d/n": ["true" if flag else "false"],
@@ -263,7 +304,7 @@ anything: st.SearchStrategy[Any] = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["exact", "prefix", "suffix", "all", "any", "not", "sql", "type", "/x", "header.y"])
+            st.sampled_from(["exact", "prefix", "suffix", "all", "any", "not", "sql", "type", "key", "/x", "header.y"])
             | st.text(max_size=3),
             inner,
             max_size=3,
