@@ -37,6 +37,7 @@ class Definition:
     Attributes:
         stated_routing: what it or the setting says of `routing`; None if neither does, which is enough for commands
             that only look at subscriptions.
+        require_filter: with `match`, whether a subscription must have a filter or topics.
         qos: the level of subscriptions that do not name one.
         http: the entrypoint's limits; one connection for the ordered levels, whatever was configured.
         max_concurrent_connections: as configured, for subscriptions with their own level.
@@ -50,6 +51,7 @@ class Definition:
     source: Source
     dlq: DeadLetterTopic | None = None
     stated_routing: Routing | None = None
+    require_filter: bool = False
     qos: Qos = Qos.AUTO
     interrupt: Interrupt = field(default_factory=Interrupt)
     http: HttpLimits = field(default_factory=HttpLimits)
@@ -150,6 +152,7 @@ def _definition(
         source=source,
         dlq=dlq,
         stated_routing=None if entrypoint.routing is None else Routing(entrypoint.routing),
+        require_filter=entrypoint.require_filter,
         qos=qos,
         interrupt=Interrupt(
             on_server_error=configuration.interrupt_consumption_on_server_error,

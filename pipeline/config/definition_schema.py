@@ -133,6 +133,7 @@ class Entrypoint(StrictModel):
     type: WebhookType
     qos: Literal["none", "auto", "at-most-once", "at-least-once"] = "auto"
     routing: Literal["key", "match"] | None = None
+    require_filter: bool = False
     dlq: Dlq | None = None
     configuration: EntrypointConfiguration | None = None
 
@@ -141,6 +142,12 @@ class Entrypoint(StrictModel):
     def _any_spelling(cls, value: object) -> object:
         # AT_LEAST_ONCE in the management API, At-Least-Once in the documentation.
         return value.lower().replace("_", "-") if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _filters_are_for_match(self) -> "Entrypoint":
+        if self.require_filter and self.routing == "key":
+            raise problem("is only allowed with routing: match", "requireFilter")
+        return self
 
 
 class Listener(StrictModel):

@@ -82,7 +82,7 @@ def _what(details: ErrorDetails, owner: type[BaseModel] | None, field: FieldInfo
 
 def _why_not(code: str, context: Mapping[str, Any], field: FieldInfo | None) -> str:
     if code in _RANGE:
-        return f"is out of range; allowed: {_range(field)}"
+        return f"is out of range; allowed: {_range(field, context)}"
     if code == "literal_error":
         return f"is not allowed; allowed: {_choices(field)}"
     if code == "string_too_long":
@@ -98,8 +98,9 @@ def _wrong(value: object, field: FieldInfo | None, code: str) -> str:
     return shown(value) if scalar_expected and not is_secret(field) else kind(value)
 
 
-def _range(field: FieldInfo | None) -> str:
-    low = high = None
+def _range(field: FieldInfo | None, context: Mapping[str, Any]) -> str:
+    # The context has only the bound that was passed over; the field, unless it is inside a dict, has both.
+    low, high = context.get("ge"), context.get("le")
     for constraint in metadata(field):
         if isinstance(constraint, annotated_types.Ge):
             low = constraint.ge

@@ -5,9 +5,10 @@ records, internals                   patches of aiokafka: its record parser; eve
 topics, admin, unreachable           names and sizes of topics; administration; why a cluster can't be reached
 operations                           the operations that the brokers allow
 source_log, topic_ids                the bounds of the source topic's log; the topic's id
+log_positions                        where each partition begins, ends, and passes a time
 event_count, newest_keys             counts one subscription's events; reads the keys of the newest events
 newest_values                        reads the newest value of each key of a compacted topic
-bounded_reading                      the consumer of both, which reads for a bounded time
+bounded_reading                      the consumer of these three, which reads for a bounded time
 cursors, cursor_rows, row_format     the fenced store of cursor rows; reading them for commands; their bytes
 log_reader, tail                     reads the log again for lanes that are behind; follows a compacted topic
 expansion                            new partitions of the source topic

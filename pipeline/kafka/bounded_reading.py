@@ -12,18 +12,25 @@ from pipeline.kafka.admin import unreachable
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
+from pipeline.kafka.topics import IsolationLevel
 
 
 @asynccontextmanager
 async def reading(
-    connection: KafkaConnection, topic: str, seconds: float, **options: Any
+    connection: KafkaConnection,
+    topic: str,
+    seconds: float,
+    *,
+    isolation_level: IsolationLevel = "read_committed",
+    **options: Any,
 ) -> AsyncIterator[AIOKafkaConsumer]:
-    """A started consumer of committed records; the block may take *seconds*.
+    """A started consumer; the block may take *seconds*.
 
     Args:
         connection: of the topic's cluster.
         topic: named in the error; nothing is assigned yet.
         seconds: from the start of the consumer to the end of the block.
+        isolation_level: of the consumer.
         options: further options of the consumer.
 
     Raises:
@@ -32,7 +39,7 @@ async def reading(
     consumer = AIOKafkaConsumer(
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        isolation_level="read_committed",
+        isolation_level=isolation_level,
         **options,
         **connection.client_options(),
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from aiokafka import TopicPartition
 
@@ -32,7 +32,7 @@ async def read_newest(
     """
     sieve = Sieve()
     sieve.keys = keys
-    options = {"key_deserializer": sieve, "check_crcs": not connection.embedded}
+    options: dict[str, Any] = {"key_deserializer": sieve, "check_crcs": not connection.embedded}
     async with reading(connection, topic, READ_SECONDS, **options) as consumer:
         values = await _read(consumer, [TopicPartition(topic, number) for number in partitions.led])
         # The sieve lets some records with other keys through.

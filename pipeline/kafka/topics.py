@@ -30,6 +30,11 @@ class Source:
     auto_offset_reset: Literal["earliest", "latest"] = "latest"
     isolation_level: IsolationLevel = "read_committed"
 
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The source topics. There is one so far; subscriptions name topics, so that there can be more."""
+        return (self.topic,)
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterTopic:

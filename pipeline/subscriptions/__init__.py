@@ -5,6 +5,7 @@ auth_schema, auth, jwt_profile       authentication to the receiver
 tls_schema, tls, key_check           trusted certificates and client keys; validation of keys
 filters                              compiles filters
 resolve, advisories                  turns documents into values of the delivery path; warnings
+beginnings                           which events a subscription is for, and from where on, with `routing: match`
 secrets                              encrypts secrets at rest, masks them for people
 registry, record_reader              follow the subscriptions' topic in every worker
 store, session                       writes changes; a store for the duration of one command

@@ -12,11 +12,24 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import kind
 from pipeline.subscriptions.schema import OPTIONS, WireSubscription
 
+WRITTEN_BY_STORE: Final = frozenset({"createdRevision", "start"})
+"""Shown with a subscription, so documents may contain them."""
+OF_MATCH_ALONE: Final = (*WRITTEN_BY_STORE, "startFrom", "topics")
 _ENVELOPE: Final = {"entrypointId", "channel", "entrypointConfiguration"}
 
 
 def parse_subscription(document: object) -> WireSubscription:
-    """A subscription in either envelope.
+    """A subscription in either envelope, as somebody wrote it; what only the store writes is left out.
+
+    Raises as `parse_stored` does.
+    """
+    if isinstance(document, Mapping):
+        document = {key: value for key, value in document.items() if key not in WRITTEN_BY_STORE}
+    return parse_stored(document)
+
+
+def parse_stored(document: object) -> WireSubscription:
+    """A subscription in either envelope, as the topic holds it.
 
     Raises:
         ConfigurationError: one sentence per mistake, with the path of the field in its own envelope.
@@ -44,6 +57,14 @@ def to_document(subscription: WireSubscription) -> dict[str, Any]:
         mode="json", by_alias=True, exclude_none=True
     )
     document["configuration"]["entrypointConfiguration"] = options
+    if subscription.start is not None:
+        document["start"] = {
+            topic: start.model_dump(mode="json", by_alias=True, exclude_none=True)
+            for topic, start in subscription.start.items()
+        }
+    for name in OF_MATCH_ALONE:
+        if document[name] is None:
+            del document[name]
     if subscription.resume_from is not None:
         document["resumeFrom"] = subscription.resume_from.model_dump(mode="json", by_alias=True, exclude_none=True)
     return document

@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -18,7 +18,7 @@ from pipeline.config.definition import Definition
 from pipeline.config.keystores.process import StoreProcess
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.subscription import Subscription
-from pipeline.subscriptions.envelope import parse_subscription
+from pipeline.subscriptions.envelope import parse_stored
 from pipeline.subscriptions.resolve import broken, has_stores, to_subscription
 from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import SecretBox
@@ -62,10 +62,10 @@ class RecordReader:
         parsed = self._parse(subscription_id, value, revision)
         is_slow = isinstance(parsed, WireSubscription) and has_stores(parsed)
         if not is_slow and subscription_id not in self._waiting_of:
-            self._on_read(subscription_id, value, self._read(subscription_id, parsed, revision))
+            self._on_read(subscription_id, value, self._read(subscription_id, value, parsed, revision))
             return
         loop = asyncio.get_running_loop()
-        reading = loop.run_in_executor(self._thread, self._read, subscription_id, parsed, revision)
+        reading = loop.run_in_executor(self._thread, self._read, subscription_id, value, parsed, revision)
         self._waiting[revision] = reading
         self._waiting_of[subscription_id] += 1
         reading.add_done_callback(partial(self._finish, subscription_id, value, revision))
@@ -113,16 +113,18 @@ class RecordReader:
     ) -> WireSubscription | Subscription | None:
         if value is None:
             return None
-        return self._guarded(subscription_id, revision, partial(parse_record, subscription_id, value))
+        return self._guarded(subscription_id, value, revision, partial(parse_record, subscription_id, value))
 
     def _read(
-        self, subscription_id: str, parsed: WireSubscription | Subscription | None, revision: int
+        self, subscription_id: str, value: bytes | None, parsed: WireSubscription | Subscription | None, revision: int
     ) -> Subscription | None:
         if not isinstance(parsed, WireSubscription):
             return parsed
-        return self._guarded(subscription_id, revision, lambda: self._resolve(self._box.open(parsed), revision))
+        return self._guarded(subscription_id, value, revision, lambda: self._resolve(self._box.open(parsed), revision))
 
-    def _guarded(self, subscription_id: str, revision: int, read: Callable[[], Part]) -> Part | Subscription:
+    def _guarded(
+        self, subscription_id: str, value: bytes | None, revision: int, read: Callable[[], Part]
+    ) -> Part | Subscription:
         """The result of *read*, or a stand-in for a record that can't be read."""
         try:
             return read()
@@ -137,7 +139,7 @@ class RecordReader:
             # not stop the reading of all later ones.
             problem = f"internal error: {type(error).__name__}"
             logger.exception("subscription %s, revision %d, can't be read", subscription_id, revision)
-        return broken(subscription_id, self._definition, revision, problem)
+        return broken(subscription_id, self._definition, revision, problem, _object(value))
 
     def _resolve(self, subscription: WireSubscription, revision: int) -> Subscription:
         return to_subscription(subscription, self._definition, revision, self._opener)
@@ -153,7 +155,16 @@ def parse_record(subscription_id: str, value: bytes) -> WireSubscription:
         document = json.loads(value)
     except (ValueError, RecursionError):
         raise ConfigurationError("the record is not JSON") from None
-    subscription = parse_subscription(document)
+    subscription = parse_stored(document)
     if subscription.id != subscription_id:
         raise ConfigurationError(f"id: {subscription.id!r} is not the key of the record, {subscription_id!r}")
     return subscription
+
+
+def _object(value: bytes | None) -> Mapping[str, object]:
+    """The record as an object; an empty one if it is none."""
+    try:
+        document = json.loads(value or b"")
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}

@@ -3,7 +3,12 @@
 Pure, except for key stores: they may be files, and opening them takes time.
 """
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Final, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline.config.definition import Definition
 from pipeline.config.keystores.opening import Opener
@@ -22,7 +27,9 @@ from pipeline.core.subscription import (
     ResumeFrom,
     RetryPolicy,
     RetryStrategy,
+    Routing,
     Skip,
+    Start,
     Subscription,
     Wish,
 )
@@ -33,6 +40,11 @@ from pipeline.subscriptions.fields import instant
 from pipeline.subscriptions.filters import event_filter
 from pipeline.subscriptions.schema import OPTIONS
 from pipeline.subscriptions.tls import tls_options
+
+Part = TypeVar("Part")
+
+_CREATED: Final = TypeAdapter[int | None](wire.Offset | None)
+_STARTS: Final = TypeAdapter[dict[str, wire.WireStart] | None](wire.Starts | None)
 
 
 def to_subscription(
@@ -51,6 +63,8 @@ def to_subscription(
     """
     options = subscription.configuration.entrypoint_configuration
     qos = Qos(subscription.qos) if subscription.qos else definition.qos
+    # A definition may have said match before: then `key` leaves these fields of its records unread.
+    matches = definition.stated_routing is Routing.MATCH
     return Subscription(
         id=subscription.id,
         revision=revision,
@@ -68,6 +82,9 @@ def to_subscription(
         interrupt=definition.interrupt,
         http=_http(options.http, definition),
         concurrency=_concurrency(options.http, definition, qos),
+        created=_created(subscription.created_revision, revision),
+        starts=_starts(subscription.start) if matches else None,
+        topics=frozenset(subscription.topics) if matches and subscription.topics else None,
         signing_secrets=_signing_secrets(options.signing),
         wish=_wish(subscription),
         starting_at=instant(subscription.starting_at) if subscription.starting_at else None,
@@ -76,9 +93,46 @@ def to_subscription(
     )
 
 
-def broken(subscription_id: str, definition: Definition, revision: int, problem: str) -> Subscription:
-    """The stand-in for a subscription whose record can't be used: its lanes are in FAILURE with *problem*."""
-    return Subscription(id=subscription_id, revision=revision, url="", qos=definition.qos, problem=problem)
+def broken(
+    subscription_id: str, definition: Definition, revision: int, problem: str, record: Mapping[str, object]
+) -> Subscription:
+    """The stand-in for a subscription whose record can't be used: its lanes are in FAILURE with *problem*.
+
+    Where it begins is read from the *record* if possible, so that it still begins there once it is mended.
+    """
+    return Subscription(
+        id=subscription_id,
+        revision=revision,
+        url="",
+        qos=definition.qos,
+        created=_created(_readable(_CREATED, record.get("createdRevision")), revision),
+        starts=_starts(_readable(_STARTS, record.get("start"))) if definition.stated_routing is Routing.MATCH else None,
+        problem=problem,
+    )
+
+
+def _readable(kind: TypeAdapter[Part], value: object) -> Part | None:
+    try:
+        return kind.validate_python(value, strict=True)
+    except (ValidationError, RecursionError):
+        return None
+
+
+def _created(revision_of_first: int | None, revision: int) -> int:
+    # In a copy of the topic, the records have other offsets than those that they name.
+    return revision if revision_of_first is None else min(revision_of_first, revision)
+
+
+def _starts(starts: Mapping[str, wire.WireStart] | None) -> Mapping[str, Start] | None:
+    if starts is None:
+        return None
+    return {topic: Start(_compact(tuple(start.offsets)), start.topic_id) for topic, start in starts.items()}
+
+
+@lru_cache(maxsize=64)
+def _compact(offsets: tuple[int, ...]) -> Sequence[int]:
+    """The offsets in 8 bytes each. Subscriptions that were applied together begin at the same ones, and share them."""
+    return array("q", offsets)
 
 
 def has_stores(subscription: wire.WireSubscription) -> bool:

@@ -5,9 +5,11 @@ A secret may be encrypted here (secrets.py), so its value is validated later, in
 
 import re
 from collections.abc import Container
+from contextlib import suppress
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from pipeline.config.definition_schema import MAX_CONCURRENT_CONNECTIONS, Milliseconds, WebhookType
 from pipeline.config.model_fields import SecretMark, UrlMark
@@ -32,7 +34,13 @@ _HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 ENCRYPTED: Final = "enc:"
 """The prefix of an encrypted secret (secrets.py)."""
 
+NOW: Final = "now"
+EARLIEST: Final = "earliest"
+"""Values of `startFrom`; the others are times."""
+
 _LONGEST_URL: Final = 8192
+MOST_TOPICS: Final = 1000
+MOST_PARTITIONS: Final = 100_000
 
 
 class WireHeader(StrictModel):
@@ -201,21 +209,40 @@ class ResumeFrom(StrictModel):
         return self
 
 
+class WireStart(StrictModel):
+    """Where a subscription begins in one source topic."""
+
+    topic_id: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
+    offsets: Annotated[list[Offset], Field(max_length=MOST_PARTITIONS)]
+
+
+Starts = Annotated[dict[str, WireStart], Field(max_length=MOST_TOPICS)]
+
+
 class WireSubscription(StrictModel):
-    """A subscription as consumers write it and as the topic holds it."""
+    """A subscription as consumers write it and as the topic holds it.
+
+    Attributes:
+        start: where it begins, by source topic; only the store writes it, as the next one.
+        created_revision: the revision of its first record, which itself does not have it.
+    """
 
     # Shown with a subscription, so documents may contain them; never stored.
-    without_meaning = frozenset({"delivery", "problem", "revision"})
+    without_meaning = frozenset({"delivery", "problem", "revision", "routing"})
 
     id: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID)]
     configuration: Configuration
     qos: Literal["none", "auto", "at-most-once", "at-least-once"] | None = None
+    topics: Annotated[list[Name], Field(min_length=1, max_length=MOST_TOPICS)] | None = None
+    start_from: str | None = None
     metadata: dict[str, str] | None = None
     starting_at: str | None = None
     ending_at: str | None = None
     status: Literal["ACCEPTED", "PAUSED", "CLOSED"] = "ACCEPTED"
     consumer_status: Literal["STARTED", "STOPPED"] = "STARTED"
     resume_from: ResumeFrom | None = None
+    start: Starts | None = None
+    created_revision: Offset | None = None
 
     @field_validator("id")
     @classmethod
@@ -228,6 +255,19 @@ class WireSubscription(StrictModel):
     @classmethod
     def _any_spelling(cls, value: object) -> object:
         return value.lower().replace("_", "-") if isinstance(value, str) else value
+
+    @field_validator("start_from")
+    @classmethod
+    def _is_a_beginning(cls, text: str | None) -> str | None:
+        if text is None or text in {NOW, EARLIEST}:
+            return text
+        with suppress(PydanticCustomError):
+            if instant(text) >= 0:
+                return text
+        raise problem(
+            f"{shown(text)} is not allowed; allowed: now, earliest, or a time since 1970 with its zone, "
+            "such as 2026-01-31T08:00:00Z"
+        )
 
     @field_validator("starting_at", "ending_at")
     @classmethod

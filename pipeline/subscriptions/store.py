@@ -7,7 +7,7 @@ records. If two processes edit a subscription at the same time, the later write 
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -18,8 +18,16 @@ from pipeline.config.definition import Definition
 from pipeline.config.schema import read
 from pipeline.core.clock import Clock, SystemClock
 from pipeline.core.errors import BrokerError, ConfigurationError, UnknownSubscriptionError
+from pipeline.core.subscription import Routing, Subscription
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.subscriptions.advisories import advisory
+from pipeline.subscriptions.beginnings import (
+    Beginnings,
+    check_beginning,
+    check_routing,
+    with_beginning_of,
+    with_same_beginning,
+)
 from pipeline.subscriptions.envelope import parse_subscription, to_document
 from pipeline.subscriptions.key_check import check_keys
 from pipeline.subscriptions.registry import Registry
@@ -49,6 +57,16 @@ class Change:
     revision: int
     what: Literal["created", "updated", "unchanged", "deleted"]
     advisory: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A subscription that may be written; *known* and *stored* are what exists, None if nothing does or is readable."""
+
+    wanted: WireSubscription
+    known: Subscription | None
+    stored: WireSubscription | None
+    advisory: str | None
 
 
 class SubscriptionStore:
@@ -146,35 +164,34 @@ class SubscriptionStore:
         Yields each change once the broker has confirmed it. If a write fails, later ones that are under way may still
         succeed. Raises the errors of `apply`.
         """
+        beginnings = Beginnings(self._definition)
         for batch in _batches(map(parse_subscription, documents)):
             async with self._turn:
-                outcomes = await self._apply_together(batch)
+                outcomes = await self._apply_together(batch, beginnings)
             for outcome in outcomes:
                 if isinstance(outcome, BrokerError):
                     raise outcome
                 yield outcome
 
-    async def _apply_together(self, batch: Sequence[WireSubscription]) -> Sequence[Change | BrokerError]:
+    async def _apply_together(
+        self, batch: Sequence[WireSubscription], beginnings: Beginnings
+    ) -> Sequence[Change | BrokerError]:
         """Apply subscriptions with different ids; all of them are checked before one is written."""
         await self._registry.caught_up()
-        prepared = [await self._prepare(wanted) for wanted in batch]
-        return await asyncio.gather(*(carry_out() for carry_out in prepared))
+        checked = [await self._checked(wanted) for wanted in batch]
+        await beginnings.look_up(each.wanted for each in checked if each.known is None)
+        return await asyncio.gather(*(self._carry_out(each, beginnings) for each in checked))
 
-    async def _prepare(self, wanted: WireSubscription) -> Callable[[], Awaitable[Change | BrokerError]]:
-        known = self._registry.get(wanted.id)
-        wanted, stored, warning = await self._checked(wanted)
-        is_same = known is not None and stored is not None and _is_same(wanted, stored)
-
-        async def carry_out() -> Change | BrokerError:
-            if known is not None and is_same:
-                return Change(wanted.id, known.revision, "unchanged", warning)
-            try:
-                revision = await self._write(_without_old_command(wanted, stored))
-            except BrokerError as error:
-                return error
-            return Change(wanted.id, revision, "created" if known is None else "updated", warning)
-
-        return carry_out
+    async def _carry_out(self, checked: _Checked, beginnings: Beginnings) -> Change | BrokerError:
+        wanted, known, stored = checked.wanted, checked.known, checked.stored
+        if known is not None and stored is not None and _is_same(wanted, stored):
+            return Change(wanted.id, known.revision, "unchanged", checked.advisory)
+        new = beginnings.begun(wanted) if known is None else wanted
+        try:
+            revision = await self._write(_without_old_command(new, stored), known)
+        except BrokerError as error:
+            return error
+        return Change(wanted.id, revision, "created" if known is None else "updated", checked.advisory)
 
     async def check(self, document: object) -> None:
         """Check whether `apply` would accept a subscription, compared with the records read so far, without writing it.
@@ -185,12 +202,18 @@ class SubscriptionStore:
         await asyncio.sleep(0)  # most checks have no other await, and a caller may check many
         await self._checked(parse_subscription(document))
 
-    async def _checked(self, wanted: WireSubscription) -> tuple[WireSubscription, WireSubscription | None, str | None]:
-        """The subscription to write, the stored one, and a warning if any."""
+    async def _checked(self, wanted: WireSubscription) -> _Checked:
+        check_routing(wanted, self._definition)
         known = self._registry.get(wanted.id)
         stored = None if known is None else self._readable(wanted.id)
-        wanted = unmask(_with_states(wanted, stored), stored)
-        return wanted, stored, await self._check(wanted)
+        if known is None:
+            check_beginning(wanted, self._clock.now())
+        elif stored is None:
+            wanted = with_beginning_of(wanted, known)
+        else:
+            wanted = with_same_beginning(_with_states(wanted, stored), stored)
+        wanted = unmask(wanted, stored)
+        return _Checked(wanted, known, stored, await self._check(wanted))
 
     async def delete(self, subscription_id: str) -> Change:
         """Delete a subscription and its rows; its events then belong to an unknown subscription.
@@ -223,7 +246,7 @@ class SubscriptionStore:
             if self._registry.is_newest(subscription_id):
                 return Change(subscription_id, known.revision, "unchanged")
             # Its resumeFrom applied to its own revision only.
-            revision = await self._write(stored.model_copy(update={"resume_from": None}))
+            revision = await self._write(stored.model_copy(update={"resume_from": None}), known)
             return Change(subscription_id, revision, "updated")
 
     async def pause(self, subscription_id: str) -> Change:
@@ -283,7 +306,7 @@ class SubscriptionStore:
             wanted = stored.model_copy(update={"resume_from": None, **update})
             if not always and _is_same(wanted, stored):
                 return Change(subscription_id, known.revision, "unchanged")
-            return Change(subscription_id, await self._write(wanted), "updated")
+            return Change(subscription_id, await self._write(wanted, known), "updated")
 
     def _readable(self, subscription_id: str) -> WireSubscription | None:
         try:
@@ -299,7 +322,10 @@ class SubscriptionStore:
             await asyncio.to_thread(check_keys, applied)
         return advisory(applied, self._clock.now())
 
-    async def _write(self, subscription: WireSubscription) -> int:
+    async def _write(self, subscription: WireSubscription, known: Subscription | None) -> int:
+        is_for_match = subscription.start is not None or self._definition.stated_routing is not Routing.KEY
+        if known is not None and is_for_match:
+            subscription = subscription.model_copy(update={"created_revision": known.created})
         document = to_document(self._box.seal(subscription))
         value = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
         return await self._send(subscription.id, value)
@@ -330,9 +356,7 @@ def _batches(subscriptions: Iterable[WireSubscription]) -> Iterator[list[WireSub
         yield list(batch.values())
 
 
-def _with_states(wanted: WireSubscription, stored: WireSubscription | None) -> WireSubscription:
-    if stored is None:
-        return wanted
+def _with_states(wanted: WireSubscription, stored: WireSubscription) -> WireSubscription:
     unsaid = {"status", "consumer_status"} - wanted.model_fields_set
     return wanted.model_copy(update={name: getattr(stored, name) for name in unsaid})
 

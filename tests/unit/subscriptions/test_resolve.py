@@ -45,7 +45,7 @@ from pipeline.core.subscription import (
 )
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
-from pipeline.subscriptions.envelope import parse_subscription
+from pipeline.subscriptions.envelope import parse_stored, parse_subscription
 from pipeline.subscriptions.resolve import broken, check_limits, to_subscription
 
 NOW = 1_767_225_600.0  # 2026-01-01T00:00:00Z
@@ -59,6 +59,7 @@ DEFINITION = Definition(
     max_concurrent_connections=5,
     proxy=Proxy("http://proxy:3128"),
 )
+MATCH = replace(DEFINITION, stated_routing=Routing.MATCH)
 PEM = trustme.CA().cert_pem.bytes().decode()
 SIGNING = "whsec_" + base64.b64encode(b"k" * 24).decode()
 
@@ -78,6 +79,7 @@ def test_what_a_subscription_leaves_open_the_entrypoint_says() -> None:
     assert made() == Subscription(
         id="s",
         revision=7,
+        created=7,
         url="https://example.com",
         qos=Qos.AT_LEAST_ONCE,
         proxy=Proxy("http://proxy:3128"),
@@ -226,8 +228,46 @@ def test_resume_from_becomes_its_command(resume: Any, expected: ResumeFrom | Non
 
 
 def test_a_broken_one_says_why() -> None:
-    found = broken("s", DEFINITION, 3, "the record is not JSON")
+    found = broken("s", DEFINITION, 3, "the record is not JSON", {})
     assert (found.id, found.revision, found.problem) == ("s", 3, "the record is not JSON")
+
+
+START = {"events": {"topicId": "a-topic", "offsets": [3, 0]}}
+
+
+def stored(definition: Definition, **more: object) -> Subscription:
+    document = {"id": "s", "configuration": {"callbackUrl": "https://example.com"}, **more}
+    return to_subscription(parse_stored(document), definition, 7, OpenHere())
+
+
+def test_where_it_begins_and_what_it_wants_is_in_the_record() -> None:
+    found = stored(MATCH, start=START, createdRevision=4, topics=["events", "events"])
+    assert (found.revision, found.created, found.topics) == (7, 4, frozenset({"events"}))
+    assert [found.start_in("events", partition, "a-topic") for partition in (0, 1, 2)] == [3, 0, 0]
+    assert found.start_in("events", 0, "another-topic") == 0
+
+
+def test_subscriptions_that_begin_at_the_same_offsets_share_them() -> None:
+    one, other = (stored(MATCH, start=START).starts or {} for _ in range(2))
+    assert one["events"].offsets is other["events"].offsets
+
+
+def test_a_first_record_is_its_own_creation() -> None:
+    found = stored(MATCH)
+    assert (found.created, found.starts, found.topics) == (7, None, None)
+    assert stored(MATCH, createdRevision=9).created == 7
+
+
+def test_with_key_what_is_for_match_has_no_effect() -> None:
+    found = stored(DEFINITION, start=START, topics=["events"])
+    assert (found.starts, found.topics) == (None, None)
+
+
+def test_a_broken_one_begins_where_its_record_says() -> None:
+    found = broken("s", MATCH, 7, "unreadable", {"start": START, "createdRevision": 4})
+    assert (found.created, found.start_in("events", 0, "a-topic")) == (4, 3)
+    found = broken("s", MATCH, 7, "unreadable", {"start": {"events": {"offsets": ["3"]}}, "createdRevision": True})
+    assert (found.created, found.starts) == (7, None)
 
 
 @pytest.fixture(scope="module")

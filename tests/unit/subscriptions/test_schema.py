@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import ConfigurationError
-from pipeline.subscriptions.envelope import parse_subscription, to_document
+from pipeline.subscriptions.envelope import parse_stored, parse_subscription, to_document
 from pipeline.subscriptions.schema import WireSubscription
 
 FULL: dict[str, Any] = {
@@ -119,6 +119,42 @@ def test_what_is_shown_can_come_back_with_its_revision() -> None:
     assert parse_subscription({**FULL, "revision": 7}) == parse_subscription(FULL)
 
 
+START = {"orders": {"topicId": "a-topic", "offsets": [3, 0]}, "payments": {"offsets": []}}
+
+
+def test_only_a_record_says_where_a_subscription_begins() -> None:
+    document = {**FULL, "topics": ["orders"], "startFrom": "earliest", "start": START, "createdRevision": 4}
+    written = to_document(parse_stored(document))
+    assert (written["start"], written["createdRevision"]) == (START, 4)
+    shown = {**document, "revision": 7, "routing": "match"}
+    written = to_document(parse_subscription(shown))
+    assert written["topics"] == ["orders"]
+    assert written["startFrom"] == "earliest"
+    assert not written.keys() & {"start", "createdRevision"}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            {"start": {"orders": {"offsets": [0, -1]}}},
+            "start.orders.offsets[1]: -1 is out of range; allowed: at least 0",
+        ),
+        ({"start": {"orders": {"offsets": [2**63 - 1]}}}, "start.orders.offsets[0]: 9223372036854775807 is out of"),
+        ({"start": {"orders": {"offsets": ["1"]}}}, 'start.orders.offsets[0]: must be a whole number, not "1"'),
+        ({"start": {"orders": [1]}}, "start.orders: must be an object, not a list"),
+        ({"start": {"orders": {"offsets": [0] * 100_001}}}, "start.orders.offsets: "),
+        ({"start": {str(number): {"offsets": []} for number in range(1001)}}, "start: "),
+        ({"createdRevision": -1}, "createdRevision: -1 is out of range; allowed: 0 to"),
+    ],
+)
+def test_a_start_that_nobody_could_use_is_refused(change: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_stored({**FULL, **change})
+    [problem] = caught.value.problems
+    assert problem.startswith(sentence)
+
+
 def test_a_secret_is_in_no_repr() -> None:
     text = repr(parse_subscription(FULL))
     assert "hunter2" not in text
@@ -227,6 +263,15 @@ def test_the_three_forms_of_resume_from_are_read(resume: dict[str, Any]) -> None
             lambda d: options(d).update(rate={"eventsPerSecond": 1, "burst": 0}),
             f"{OPTIONS}.rate.burst: 0 is out of range; allowed: 1 to 1000000",
         ),
+        (
+            lambda d: d.update(startFrom="yesterday"),
+            'startFrom: "yesterday" is not allowed; allowed: now, earliest, or a time since 1970 with its zone, such',
+        ),
+        (
+            lambda d: d.update(startFrom="1969-12-31T00:00:00Z"),
+            'startFrom: "1969-12-31T00:00:00Z" is not allowed; a',
+        ),
+        (lambda d: d.update(topics=[]), "topics: must not be empty"),
         (lambda d: options(d).update(filter={True: {}}), f"{OPTIONS}.filter: names must be strings, not true"),
         (lambda d: d.update(metadata={"[key]": 5}), 'metadata["[key]"]: must be a string, not 5'),
         (lambda d: options(d).update(rate={}), f"{OPTIONS}.rate.eventsPerSecond: is required"),

@@ -1,0 +1,145 @@
+"""Where subscriptions begin with `routing: match`: `startFrom` becomes one offset per partition of each source topic.
+
+Whoever writes a new subscription asks the brokers first and writes it then. So what is produced after the command has
+returned is at or after these offsets, and with `startFrom: now` everything that was produced before it is before them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from pipeline.config.definition import Definition
+from pipeline.config.validation_messages import nearest
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.shown import shown
+from pipeline.core.subscription import Routing, Subscription
+from pipeline.kafka.log_positions import LogPositions, log_positions
+from pipeline.subscriptions.fields import instant
+from pipeline.subscriptions.schema import EARLIEST, NOW, OPTIONS, WireStart, WireSubscription
+
+_PLACES: Final = {NOW: -1.0, EARLIEST: -2.0}
+"""In place of Unix seconds."""
+
+
+def check_routing(subscription: WireSubscription, definition: Definition) -> None:
+    """Check `topics`, `startFrom` and whether a filter is missing; all of them are for `routing: match`.
+
+    Raises:
+        ConfigurationError: a value can't be used; or neither definition nor setting says the routing.
+    """
+    if definition.routing is Routing.KEY:
+        problems = _refused_by_key(subscription)
+    else:
+        topics, known = subscription.topics or (), definition.source.topics
+        problems = [
+            f"topics[{index}]: {shown(topic)} is not a source topic; {nearest(topic, known)}"
+            for index, topic in enumerate(topics)
+            if topic not in known
+        ]
+        problems += _unfiltered(subscription, definition)
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def _refused_by_key(subscription: WireSubscription) -> list[str]:
+    problems: list[str] = []
+    if subscription.topics is not None:
+        problems.append(
+            "topics: is only allowed with routing: match; with routing: key, the key of an event names its subscription"
+        )
+    if subscription.start_from is not None:
+        problems.append(
+            "startFrom: is only allowed with routing: match; with routing: key, a subscription begins where the "
+            "workers are, and webhooks subscriptions replay delivers older events"
+        )
+    return problems
+
+
+def _unfiltered(subscription: WireSubscription, definition: Definition) -> list[str]:
+    options = subscription.configuration.entrypoint_configuration
+    if not definition.require_filter or options.filter is not None or subscription.topics is not None:
+        return []
+    every = f"{shown(subscription.id)} would get every event of {', '.join(definition.source.topics)}"
+    return [f"{OPTIONS}.filter: is required by the definition (requireFilter), or topics; without both, {every}"]
+
+
+def check_beginning(subscription: WireSubscription, now: float) -> None:
+    """Check where a new subscription begins.
+
+    Raises:
+        ConfigurationError: that is after *now*, Unix seconds.
+    """
+    text = subscription.start_from
+    if _place(text) > now:
+        raise ConfigurationError(f"startFrom: {shown(text)} is in the future; allowed: now, earliest or a past time")
+
+
+def with_same_beginning(wanted: WireSubscription, stored: WireSubscription) -> WireSubscription:
+    """The edit *wanted* with the beginning of the *stored* one: an edit does not move a subscription.
+
+    Raises:
+        ConfigurationError: it asks for another beginning, which would be ignored.
+    """
+    if wanted.start_from is not None and _place(wanted.start_from) != _place(stored.start_from):
+        raise ConfigurationError(
+            f"startFrom: {shown(wanted.start_from)} is for a new subscription only, and {shown(wanted.id)} began at "
+            f"{shown(stored.start_from or NOW)}; keep that or leave startFrom out, and use webhooks subscriptions "
+            "replay to deliver older events"
+        )
+    kept = {name: getattr(stored, name) for name in ("start_from", "start", "created_revision")}
+    return wanted.model_copy(update=kept)
+
+
+def with_beginning_of(wanted: WireSubscription, broken: Subscription) -> WireSubscription:
+    """The edit *wanted* of a subscription whose record can't be read, with the beginning that could be."""
+    if broken.starts is None:
+        return wanted
+    starts = {topic: _wire(start.offsets, start.topic_id) for topic, start in broken.starts.items()}
+    return wanted.model_copy(update={"start": starts})
+
+
+def _place(start_from: str | None) -> float:
+    text = start_from or NOW
+    return _PLACES[text] if text in _PLACES else instant(text)
+
+
+class Beginnings:
+    """The offsets at which the new subscriptions of one command begin; the brokers are asked once.
+
+    Args:
+        definition: names the source topics.
+    """
+
+    def __init__(self, definition: Definition) -> None:
+        self._definition = definition
+        self._found: dict[float, Mapping[str, WireStart]] = {}
+
+    async def look_up(self, subscriptions: Iterable[WireSubscription]) -> None:
+        """Ask the brokers where these new subscriptions begin; of no effect with `routing: key`.
+
+        Raises:
+            BrokerError: the brokers can't be asked.
+        """
+        missing = {_place(each.start_from) for each in subscriptions} - self._found.keys()
+        if self._definition.routing is Routing.KEY or not missing:
+            return
+        source = self._definition.source
+        times = {place: int(place * 1000) for place in missing if place >= 0}
+        found = {topic: await log_positions(source.connection, topic, times.values()) for topic in source.topics}
+        for place in missing:
+            self._found[place] = {topic: _start(each, place, times.get(place)) for topic, each in found.items()}
+
+    def begun(self, subscription: WireSubscription) -> WireSubscription:
+        """A new subscription that was looked up, with its beginning."""
+        if self._definition.routing is Routing.KEY:
+            return subscription
+        start = self._found[_place(subscription.start_from)]
+        return subscription.model_copy(update={"start": start, "start_from": subscription.start_from or NOW})
+
+
+def _start(found: LogPositions, place: float, time_ms: int | None) -> WireStart:
+    offsets = found.begins if place == _PLACES[EARLIEST] else found.ends
+    return _wire(offsets if time_ms is None else found.since[time_ms], found.topic_id)
+
+
+def _wire(offsets: Sequence[int], topic_id: str | None) -> WireStart:
+    return WireStart.model_validate({"topicId": topic_id, "offsets": list(offsets)})

@@ -1,0 +1,243 @@
+"""Where subscriptions begin with `routing: match`: the offsets that the store resolves and writes."""
+
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from cryptography.fernet import Fernet
+
+from pipeline.config.definition import Definition
+from pipeline.core.errors import BrokerError, ConfigurationError
+from pipeline.core.subscription import Routing, Subscription
+from pipeline.kafka.log_positions import log_positions
+from pipeline.kafka.topics import Source
+from pipeline.subscriptions.registry import Registry
+from pipeline.subscriptions.secrets import SecretBox
+from pipeline.subscriptions.store import SubscriptionStore
+from tests.support.brokers import TestBroker
+
+KEY = Fernet.generate_key().decode()
+
+
+def document(name: str = "s", **more: Any) -> dict[str, Any]:
+    return {"id": name, "configuration": {"callbackUrl": "https://example.com"}} | more
+
+
+@dataclass
+class Shop:
+    """A source topic with its subscriptions."""
+
+    broker: TestBroker
+    source: str
+    topic: str
+    routing: Routing | None = Routing.MATCH
+
+    @asynccontextmanager
+    async def store(self, routing: Routing | None = Routing.MATCH) -> AsyncIterator[SubscriptionStore]:
+        connection = self.broker.connection
+        definition = Definition("shop", Source(connection, self.source), stated_routing=routing)
+        box = SecretBox([KEY])
+        registry = Registry(connection, self.topic, box, definition)
+        store = SubscriptionStore(registry, connection, self.topic, box, definition)
+        await registry.start()
+        await store.open()
+        try:
+            yield store
+        finally:
+            await store.close()
+            await registry.stop()
+
+    async def subscription(self, name: str = "s", routing: Routing = Routing.MATCH) -> Subscription:
+        """As a worker reads it."""
+        connection = self.broker.connection
+        definition = Definition("shop", Source(connection, self.source), stated_routing=routing)
+        registry = Registry(connection, self.topic, SecretBox([KEY]), definition)
+        await registry.start()
+        try:
+            await registry.ready()
+            found = registry.get(name)
+        finally:
+            await registry.stop()
+        assert found is not None
+        return found
+
+    async def offsets(self, name: str = "s") -> list[int]:
+        """Where it begins, by partition."""
+        starts = (await self.subscription(name)).starts
+        assert starts is not None
+        return list(starts[self.source].offsets)
+
+    async def write(self, partition: int, *times_ms: int) -> None:
+        """One event for each time."""
+        async with self.broker.producer() as producer:
+            for time_ms in times_ms:
+                await producer.send_and_wait(self.source, b"{}", partition=partition, timestamp_ms=time_ms)
+
+
+async def _shop(broker: TestBroker, unique_name: Callable[[str], str], partitions: int) -> Shop:
+    source = await broker.create_topic(unique_name("orders"), partitions)
+    return Shop(broker, source, await broker.create_topic(f"{source}.subscriptions", 1, {"cleanup.policy": "compact"}))
+
+
+@pytest.fixture
+async def shop(broker: TestBroker, unique_name: Callable[[str], str]) -> Shop:
+    return await _shop(broker, unique_name, 2)
+
+
+@pytest.fixture
+async def real_shop(kafka: TestBroker, unique_name: Callable[[str], str]) -> Shop:
+    return await _shop(kafka, unique_name, 1)
+
+
+async def test_it_begins_after_all_events_that_are_there(shop: Shop) -> None:
+    await shop.write(0, 1000, 2000)
+    async with shop.store() as store:
+        await store.apply(document())
+        await shop.write(0, 3000)
+        await store.apply(document("later", startFrom="now"))
+        assert (await store.get("s"))["startFrom"] == "now"
+    assert (await shop.offsets(), await shop.offsets("later")) == ([2, 0], [3, 0])
+
+
+async def test_it_begins_with_the_first_event(shop: Shop) -> None:
+    await shop.write(1, 1000, 2000)
+    async with shop.store() as store:
+        await store.apply(document(startFrom="earliest"))
+    assert await shop.offsets() == [0, 0]
+
+
+async def test_it_begins_at_a_time_or_at_the_end(real_shop: Shop) -> None:
+    await real_shop.broker.add_partitions(real_shop.source, 2)
+    minute = int(time.time()) // 60 * 60_000 - 600_000
+    await real_shop.write(0, minute, minute + 60_000, minute + 120_000)
+    await real_shop.write(1, minute)
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime((minute + 60_000) / 1000))
+    async with real_shop.store() as store:
+        await store.apply(document(startFrom=at))
+        assert (await store.get("s"))["startFrom"] == at
+    assert await real_shop.offsets() == [1, 1]
+
+
+async def test_the_end_is_that_of_all_events_not_of_the_committed_ones(real_shop: Shop) -> None:
+    broker = real_shop.broker
+    producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap, transactional_id=real_shop.source)
+    await producer.start()
+    try:
+        await producer.begin_transaction()
+        await producer.send_and_wait(real_shop.source, b"{}", partition=0)
+        await real_shop.write(0, 1000)  # acknowledged before the subscription, and not readable yet
+        async with real_shop.store() as store:
+            await store.apply(document())
+        await producer.commit_transaction()
+    finally:
+        await producer.stop()
+    assert await real_shop.offsets() == [2]
+
+
+async def test_partitions_that_were_just_added_are_asked(real_shop: Shop) -> None:
+    await real_shop.write(0, 1000)
+    async with real_shop.store() as store:
+        await store.apply(document("before"))
+        await real_shop.broker.add_partitions(real_shop.source, 3)
+        await real_shop.write(2, 1000, 2000)
+        await store.apply(document("after"))
+    assert await real_shop.offsets("before") == [1]
+    assert await real_shop.offsets("after") == [1, 0, 2]
+    before = await real_shop.subscription("before")
+    topic_id = (await log_positions(real_shop.broker.connection, real_shop.source)).topic_id
+    assert topic_id is not None
+    assert [before.start_in(real_shop.source, number, topic_id) for number in (0, 1, 2)] == [1, 0, 0]
+
+
+async def test_a_topic_that_was_made_again_is_known_by_its_id(real_shop: Shop) -> None:
+    await real_shop.write(0, 1000)
+    async with real_shop.store() as store:
+        await store.apply(document())
+    found = await real_shop.subscription()
+    assert found.start_in(real_shop.source, 0, "another-topic") == 0
+
+
+async def test_an_edit_keeps_beginning_and_creation(shop: Shop) -> None:
+    async with shop.store() as store:
+        await store.apply(document("other"))
+        first = await store.apply(document())
+        await shop.write(0, 1000)
+        assert (await store.apply(document())).what == "unchanged"
+        assert (await store.apply(document(startFrom="now"))).what == "unchanged"
+        assert (await store.apply(await store.get("s"))).what == "unchanged"
+        assert "createdRevision" not in await store.get("s")
+        for change in (
+            store.apply(document(qos="none")),
+            store.pause("s"),
+            store.apply(await store.get("s") | {"start": {}, "createdRevision": 0, "qos": "auto"}),
+            store.resume("s"),
+        ):
+            assert (await change).what == "updated"
+            assert (await store.get("s"))["createdRevision"] == first.revision
+        with pytest.raises(ConfigurationError, match=r"^startFrom: \"earliest\" is for a new subscription only"):
+            await store.apply(document(startFrom="earliest"))
+    found = await shop.subscription()
+    assert (found.created, found.revision > first.revision) == (first.revision, True)
+    assert await shop.offsets() == [0, 0]
+
+
+async def test_a_subscription_that_is_made_again_begins_anew(shop: Shop) -> None:
+    async with shop.store() as store:
+        await store.apply(document())
+        await store.pause("s")
+        await store.delete("s")
+        await shop.write(0, 1000)
+        again = await store.apply(document())
+        assert again.what == "created"
+    assert (await shop.subscription()).created == again.revision
+    assert await shop.offsets() == [1, 0]
+
+
+async def test_a_record_that_was_broken_is_mended_with_its_beginning(shop: Shop) -> None:
+    async with shop.store() as store:
+        first = await store.apply(document())
+        await shop.write(0, 1000)
+        start = (await store.get("s"))["start"]
+        async with shop.broker.producer() as producer:
+            broken = b'{"id": "s", "start": %s, "createdRevision": %d}'
+            value = broken % (json.dumps(start).encode(), first.revision)
+            await producer.send_and_wait(shop.topic, value, key=b"s", partition=0)
+        assert (await shop.subscription()).problem
+        assert (await store.apply(document())).what == "updated"
+    assert (await shop.subscription()).created == first.revision
+    assert await shop.offsets() == [0, 0]
+
+
+async def test_with_key_nothing_of_it_is_written(shop: Shop) -> None:
+    async with shop.store(Routing.KEY) as store:
+        await store.apply(document())
+        await store.pause("s")
+        shown = await store.get("s")
+    assert not shown.keys() & {"start", "startFrom", "topics", "createdRevision"}
+
+
+async def test_the_brokers_are_asked_once_for_many(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    async def counted(connection: Any, topic: str, *more: Any) -> Any:
+        asked.append(topic)
+        return await log_positions(connection, topic, *more)
+
+    monkeypatch.setattr("pipeline.subscriptions.beginnings.log_positions", counted)
+    async with shop.store() as store:
+        async for _ in store.apply_all(document(f"s-{number}") for number in range(600)):
+            pass
+    assert asked == [shop.source]
+
+
+async def test_nothing_is_written_if_nobody_says_where_it_begins(shop: Shop, unique_name: Callable[[str], str]) -> None:
+    shop.source = unique_name("nowhere")
+    async with shop.store() as store:
+        with pytest.raises(BrokerError, match="does not exist"):
+            await store.apply(document())
+        assert await store.list() == []

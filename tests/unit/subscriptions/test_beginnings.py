@@ -1,0 +1,100 @@
+"""What a subscription may say of topics and of its beginning, and what an edit keeps."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pipeline.config.definition import Definition
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.subscription import Routing
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.topics import Source
+from pipeline.subscriptions.beginnings import check_beginning, check_routing, with_same_beginning
+from pipeline.subscriptions.envelope import parse_stored, parse_subscription
+from pipeline.subscriptions.schema import WireSubscription
+
+UNSAID = Definition("shop", Source(KafkaConnection(("k:9092",)), "orders"))
+KEY = replace(UNSAID, stated_routing=Routing.KEY)
+MATCH = replace(UNSAID, stated_routing=Routing.MATCH)
+GUARDED = replace(MATCH, require_filter=True)
+FILTER = {"exact": {"type": "paid"}}
+NOW = 1_800_000_000.0
+START = {"orders": {"offsets": [4, 2]}}
+
+
+def document(*, filter_: object = None, **more: object) -> dict[str, Any]:
+    return {"id": "s", "configuration": {"callbackUrl": "https://example.com", "filter": filter_}, **more}
+
+
+def wanted(**more: Any) -> WireSubscription:
+    return parse_subscription(document(**more))
+
+
+def stored(**more: Any) -> WireSubscription:
+    return parse_stored(document(start=START, **more))
+
+
+def refused(subscription: WireSubscription, definition: Definition) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        check_routing(subscription, definition)
+    return caught.value.problems
+
+
+def test_key_takes_neither_topics_nor_a_beginning() -> None:
+    check_routing(wanted(topics=None, startFrom=None), KEY)
+    topics, start_from = refused(wanted(topics=["orders"], startFrom="now"), KEY)
+    assert topics.startswith("topics: is only allowed with routing: match; ")
+    assert start_from.startswith("startFrom: is only allowed with routing: match; ")
+
+
+def test_match_takes_topics_of_the_source() -> None:
+    check_routing(wanted(topics=["orders"], startFrom="earliest"), MATCH)
+    assert refused(wanted(topics=["orders", "odrers", "x"]), MATCH) == [
+        'topics[1]: "odrers" is not a source topic; did you mean orders?',
+        'topics[2]: "x" is not a source topic; known here: orders',
+    ]
+
+
+def test_nothing_is_applied_while_the_routing_is_unknown() -> None:
+    [problem] = refused(wanted(), UNSAID)
+    assert "routing: is required" in problem
+
+
+def test_a_definition_may_require_a_filter_or_topics() -> None:
+    check_routing(wanted(filter_=FILTER), GUARDED)
+    check_routing(wanted(topics=["orders"]), GUARDED)
+    [problem] = refused(wanted(), GUARDED)
+    assert problem == (
+        "configuration.entrypointConfiguration.filter: is required by the definition (requireFilter), or topics; "
+        'without both, "s" would get every event of orders'
+    )
+
+
+def test_nothing_begins_in_the_future() -> None:
+    for text in (None, "now", "earliest", "2026-01-01T00:00:00Z"):
+        check_beginning(wanted(startFrom=text), NOW)
+    with pytest.raises(ConfigurationError, match=r'^startFrom: "2030-01-01T00:00:00Z" is in the future; allowed: '):
+        check_beginning(wanted(startFrom="2030-01-01T00:00:00Z"), NOW)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (None, None),
+        (None, "now"),
+        ("now", None),
+        ("earliest", None),
+        ("earliest", "earliest"),
+        ("2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00"),
+    ],
+)
+def test_an_edit_keeps_the_beginning(before: str | None, after: str | None) -> None:
+    found = with_same_beginning(wanted(startFrom=after), stored(startFrom=before, createdRevision=3))
+    assert found == stored(startFrom=before, createdRevision=3)
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "earliest"), ("earliest", "now")])
+def test_an_edit_that_asks_for_another_beginning_is_refused(before: str | None, after: str) -> None:
+    with pytest.raises(ConfigurationError, match=f'^startFrom: "{after}" is for a new subscription only, .* replay '):
+        with_same_beginning(wanted(startFrom=after), stored(startFrom=before))
