@@ -20,7 +20,7 @@ in_flight, attempts          an event on its way; its attempts
 runner, delivery, waits      carries a lane's events; makes one attempt; waits between two
 rate_limit, concurrency      when an attempt may begin
 lease                        until when a worker may believe that its partitions are its own
-filters                      which events a subscription wants
+filters, matching            which events a subscription wants; which subscriptions want an event
 partition, dispatcher        the lanes of one partition; the partitions of one worker
 reconcile                    what people ask for, carried out
 lane_rows, rows              when cursor rows are written; rows that were read

@@ -9,6 +9,7 @@ Sources: CloudEvents Subscriptions API 1.0-wip, section 3.2.4 "Filters"; Kafka b
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
@@ -34,33 +35,52 @@ class View:
         event: the event itself.
     """
 
-    __slots__ = ("_body", "_is_parsed", "event")
+    __slots__ = ("_body", "_content_type", "_headers", "_is_parsed", "_is_structured", "event")
 
     def __init__(self, event: Event) -> None:
         self.event = event
-        self._body: Json = None
+        self._headers: dict[str, bytes] | None = None
+        self._content_type: tuple[bytes, ...] | None = None
+        self._is_structured = False
         self._is_parsed = False
+        self._body: Json = None
 
-    def key(self) -> list[bytes]:
+    def key(self) -> Sequence[bytes]:
         """The key of the record, if it has one."""
         key = self.event.key
-        return [] if key is None else [key]
+        return () if key is None else (key,)
 
-    def header(self, name: str) -> list[bytes]:
+    def header(self, name: str) -> Sequence[bytes]:
         """The values of every record header called *name*."""
+        headers = self._headers
+        if headers is None:
+            headers = self._headers = dict(self.event.headers)
+        if len(headers) == len(self.event.headers):
+            value = headers.get(name)
+            return () if value is None else (value,)
+        # A name repeats.
         return [value for key, value in self.event.headers if key == name and value is not None]
 
-    def attribute(self, name: str) -> list[bytes]:
+    def attribute(self, name: str) -> Sequence[bytes]:
         """An attribute of the CloudEvent, from wherever its mode keeps it: headers, or the body of a structured one."""
-        content_type = [value for key, value in self.event.headers if value and key.lower() == _CONTENT_TYPE][:1]
-        if content_type and content_type[0].partition(b";")[0].strip().lower() == _STRUCTURED:
+        content_type = self._content_type
+        if content_type is None:
+            content_type = self._content_type = self._find_content_type()
+        if self._is_structured:
             body = self.body()
-            return _texts(body.get(name)) if isinstance(body, dict) else []
+            return _texts(body.get(name)) if isinstance(body, dict) else ()
         if name == _CONTENT_TYPE_ATTRIBUTE:
             return content_type
         return self.header(CLOUD_EVENT_PREFIX + name)[:1]
 
-    def pointed(self, tokens: tuple[str, ...]) -> list[bytes]:
+    def _find_content_type(self) -> tuple[bytes, ...]:
+        for key, value in self.event.headers:
+            if value and len(key) == len(_CONTENT_TYPE) and key.lower() == _CONTENT_TYPE:
+                self._is_structured = value.partition(b";")[0].strip().lower() == _STRUCTURED
+                return (value,)
+        return ()
+
+    def pointed(self, tokens: tuple[str, ...]) -> Sequence[bytes]:
         """A text, number or truth value in the body (RFC 6901 section 4)."""
         value = self.body()
         for token in tokens:
@@ -111,7 +131,7 @@ _DECODER: Final = json.JSONDecoder(
 )
 
 
-def _texts(value: Json) -> list[bytes]:
+def _texts(value: Json) -> Sequence[bytes]:
     if isinstance(value, bool):
         return [b"true" if value else b"false"]
     if isinstance(value, str):
@@ -122,7 +142,7 @@ def _texts(value: Json) -> list[bytes]:
 class Selector(Protocol):
     """Where in an event something is looked for."""
 
-    def found(self, view: View) -> list[bytes]:
+    def found(self, view: View) -> Sequence[bytes]:
         """The texts that stand there, in UTF-8; none, one, or of a repeated header several."""
         ...
 
@@ -131,7 +151,7 @@ class Selector(Protocol):
 class RecordKey:
     """The key of the record."""
 
-    def found(self, view: View) -> list[bytes]:
+    def found(self, view: View) -> Sequence[bytes]:
         """The key, if the record has one."""
         return view.key()
 
@@ -142,7 +162,7 @@ class Attribute:
 
     name: str
 
-    def found(self, view: View) -> list[bytes]:
+    def found(self, view: View) -> Sequence[bytes]:
         """Its value, if the event has it."""
         return view.attribute(self.name)
 
@@ -153,7 +173,7 @@ class RecordHeader:
 
     name: str
 
-    def found(self, view: View) -> list[bytes]:
+    def found(self, view: View) -> Sequence[bytes]:
         """Its values."""
         return view.header(self.name)
 
@@ -164,7 +184,7 @@ class Pointer:
 
     tokens: tuple[str, ...]
 
-    def found(self, view: View) -> list[bytes]:
+    def found(self, view: View) -> Sequence[bytes]:
         """What stands there, if it is no object, no list and not null."""
         return view.pointed(self.tokens)
 

@@ -5,6 +5,7 @@ Those of lanes and partitions are in tests/simulation/mutants.py.
 
 from typing import Final
 
+from tests.mutants.matching import MATCHING
 from tests.mutants.mutant import Mutant
 
 APP: Final = "tests/unit/test_app.py::"
@@ -28,6 +29,8 @@ EDIT: Final = "update: dict[str, object], *, always: bool = False) -> Change:\n"
 """The end of the head of `SubscriptionStore._edit`."""
 
 MUTANTS: Final = (
+    # ----------------------------------------------------------- core/matching.py
+    *MATCHING,
     # ----------------------------------------------------------- agents/deliver.py, app.py
     Mutant(
         "batches of an earlier generation are handed over",

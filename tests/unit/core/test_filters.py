@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import Record
 from pipeline.subscriptions.filters import MAX_COMPARISONS, MAX_DEPTH, event_filter
+from tests.support.filters import filters, texts
 
 BINARY = [
     ("ce_type", b"com.example.order.paid"),
@@ -228,28 +229,6 @@ def test_depth_and_size_are_bounded() -> None:
         event_filter({"exact": {"type": values, "key": ["a", "b"]}}, P)
 
 
-texts = st.sampled_from(["", "a", "ab", "b", "paid", "1"])
-leaves = st.builds(
-    lambda dialect, pairs: {dialect: pairs},
-    st.sampled_from(["exact", "prefix", "suffix"]),
-    st.dictionaries(
-        st.sampled_from(["type", "x", "key", "header.h", "/n", "/d/n"]),
-        texts | st.lists(texts, min_size=1, max_size=3),
-        min_size=1,
-        max_size=3,
-    ),
-)
-trees = st.recursive(
-    leaves,
-    lambda inner: st.one_of(
-        st.builds(lambda parts: {"all": parts}, st.lists(inner, min_size=1, max_size=3)),
-        st.builds(lambda parts: {"any": parts}, st.lists(inner, min_size=1, max_size=3)),
-        st.builds(lambda part: {"not": part}, inner),
-    ),
-    max_leaves=8,
-)
-
-
 COMPARE: dict[str, Callable[[str, str], bool]] = {"exact": str.__eq__, "prefix": str.startswith, "suffix": str.endswith}
 
 
@@ -272,7 +251,7 @@ def naive(document: dict[str, Any], found: dict[str, list[str]]) -> bool:
     )
 
 
-@given(trees, st.tuples(texts, texts, texts), st.lists(texts, max_size=3), st.none() | texts, st.booleans())
+@given(filters, st.tuples(texts, texts, texts), st.lists(texts, max_size=3), st.none() | texts, st.booleans())
 def test_any_tree_agrees_with_a_naive_reading(
     document: dict[str, Any], singles: tuple[str, str, str], headers: list[str], number: str | None, flag: bool
 ) -> None:

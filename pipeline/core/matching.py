@@ -1,0 +1,243 @@
+"""Which subscriptions want an event, found without asking every filter. Pure.
+
+A tree of the comparisons that filters consist of, from headers and key of the record down to its body:
+
+    topic "orders" ─┬─ type is "order.paid" ─┬─ /customer/id is "7"             a, b
+                    │                        └─ header.region begins with "eu-"   c, whose filter is asked for the rest
+                    └─ type is "order.sent"                                       d
+
+An event goes down where a comparison matches, which is a look-up in a hash table for each place that filters look at.
+So its cost grows with those places and with the subscriptions that it reaches, not with all that there are. The body is
+parsed only if what is known without it leads to a comparison in there.
+
+A filter is first split into alternatives, each of which is a path: exact comparisons and prefixes that must all match.
+Whatever else must match too (a suffix, a `not`) is no part of the path; the subscription at its end is asked.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeGuard
+
+from pipeline.core.filters import AllOf, AnyOf, Attribute, Compare, EventFilter, Expression, Pointer, Selector, View
+from pipeline.core.model import Event
+from pipeline.core.subscription import Filter, Subscription
+
+FEW: Final = 16
+"""Up to so many subscriptions are asked one by one, without the tree."""
+
+MOST_PATHS: Final = 100
+"""The most paths of one filter: as many as it may have comparisons. What would make more of them is asked instead."""
+
+_UNINDEXED: Final = 6
+
+Path = tuple[Expression, ...]
+"""Parts of a filter that must all match."""
+
+
+class SubscriptionIndex:
+    """All subscriptions by what they want, kept up to date change by change.
+
+    A key is the id of a subscription in UTF-8. Results are sorted, so they do not depend on the order of the changes.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[bytes, _Entry] = {}
+        self._roots: dict[str | None, _Node] = {}  # by topic; None for the subscriptions that want all of them
+
+    def update(self, subscription_id: str, subscription: Subscription | None) -> None:
+        """Take the newest revision of a subscription; None if it was deleted.
+
+        A broken subscription wants every event, because its lanes keep events until it is mended.
+        """
+        key = subscription_id.encode()
+        former = self._entries.pop(key, None)
+        if former is not None:
+            for node in former.nodes:
+                node.remove(key)
+        if subscription is not None:
+            is_sound = subscription.problem is None
+            self._add(
+                key,
+                subscription.topics if is_sound else None,
+                _expression(subscription.filter) if is_sound else None,
+            )
+
+    def keys(self, event: Event, among: Collection[bytes] | None = None) -> Sequence[bytes]:
+        """The keys of the subscriptions that want *event*, sorted.
+
+        Args:
+            event: its body is parsed at most once.
+            among: ask for these alone, each of them named once; a set or a dict, if they are many.
+        """
+        view = View(event)
+        if among is not None and len(among) <= FEW:
+            return tuple(sorted(key for key in among if self._wants(key, view)))
+        found = [keys for node in self._reached(view) if (keys := node.keys(view, among))]
+        if len(found) <= 1:
+            return found[0] if found else ()
+        # Several paths of one subscription may lead here.
+        return tuple(dict.fromkeys(sorted(key for keys in found for key in keys)))
+
+    def _add(self, key: bytes, topics: frozenset[str] | None, wanted: Expression | None) -> None:
+        paths = [()] if wanted is None else _paths(wanted)
+        nodes: dict[_Node, None] = {}
+        for topic in [None] if topics is None else topics:
+            for path in paths:
+                node = self._roots.setdefault(topic, _Node())
+                steps = sorted(filter(_is_indexed, path), key=_rank)
+                for step in steps:
+                    node = node.below(step)
+                node.add(key, wanted if len(steps) < len(path) else None)
+                nodes[node] = None
+        self._entries[key] = _Entry(topics, wanted, tuple(nodes))
+
+    def _wants(self, key: bytes, view: View) -> bool:
+        entry = self._entries.get(key)
+        if entry is None or (entry.topics is not None and view.event.topic not in entry.topics):
+            return False
+        return entry.wanted is None or entry.wanted.matches(view)
+
+    def _reached(self, view: View) -> Iterable["_Node"]:
+        """The ends of all paths that match, and the nodes on the way there."""
+        nodes = [root for topic in (None, view.event.topic) if (root := self._roots.get(topic)) is not None]
+        for node in nodes:  # which grows meanwhile
+            for selector, by_length in node.branches.items():
+                for text in selector.found(view):
+                    for length, by_text in by_length.items():
+                        below = by_text.get(text[:length])
+                        if below is not None:
+                            nodes.append(below)
+        return nodes
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A subscription of the index: the topics and events that it wants, None for all, and the ends of its paths."""
+
+    topics: frozenset[str] | None
+    wanted: Expression | None
+    nodes: tuple["_Node", ...]
+
+
+class _Node:
+    """The end of a path, or a part of longer ones.
+
+    Attributes:
+        branches: the nodes below, by place, by the length of the text for a prefix or None for an exact comparison, and
+            by text. A text that is too short for a prefix finds nothing among those of that length.
+    """
+
+    __slots__ = ("_above", "_asked", "_keys", "_sorted", "branches")
+
+    def __init__(self, above: "tuple[_Node, Compare] | None" = None) -> None:
+        self._above = above
+        self._keys: set[bytes] = set()  # of the subscriptions that want whatever gets here
+        self._sorted: tuple[bytes, ...] | None = None  # these, until they change
+        self._asked: dict[bytes, Expression] = {}  # of those whose filters have to be asked
+        self.branches: dict[Selector, dict[int | None, dict[bytes, _Node]]] = {}
+
+    def below(self, step: Compare) -> "_Node":
+        """The node that *step* leads to."""
+        text, length = _text_and_length(step)
+        by_text = self.branches.setdefault(step.selector, {}).setdefault(length, {})
+        node = by_text.get(text)
+        if node is None:
+            node = by_text[text] = _Node((self, step))
+        return node
+
+    def add(self, key: bytes, asked: Expression | None) -> None:
+        """Let a path of a subscription end here; None if there is nothing left to ask."""
+        if asked is None:
+            self._keys.add(key)
+            self._asked.pop(key, None)
+            self._sorted = None
+        elif key not in self._keys:
+            self._asked[key] = asked
+
+    def remove(self, key: bytes) -> None:
+        """Forget a subscription, and every node that only it needed."""
+        self._asked.pop(key, None)
+        self._keys.discard(key)
+        self._sorted = None
+        node = self
+        while node._above is not None and not (node._keys or node._asked or node.branches):
+            node, step = node._above
+            node.cut(step)
+
+    def cut(self, step: Compare) -> None:
+        """Forget the node that *step* leads to."""
+        text, length = _text_and_length(step)
+        by_length = self.branches[step.selector]
+        del by_length[length][text]
+        if not by_length[length]:
+            del by_length[length]
+        if not by_length:
+            del self.branches[step.selector]
+
+    def keys(self, view: View, among: Collection[bytes] | None) -> tuple[bytes, ...]:
+        """The subscriptions here that want the event, sorted."""
+        asked = [key for key, wanted in self._asked.items() if (among is None or key in among) and wanted.matches(view)]
+        if among is not None:
+            fewer, others = sorted((self._keys, among), key=len)
+            return tuple(sorted([*asked, *(key for key in fewer if key in others)]))
+        if self._sorted is None:
+            self._sorted = tuple(sorted(self._keys))
+        return tuple(sorted([*self._sorted, *asked])) if asked else self._sorted
+
+
+@dataclass(frozen=True, slots=True)
+class _Opaque:
+    """A filter of which nothing is known."""
+
+    filter: Filter
+
+    def matches(self, view: View) -> bool:
+        return self.filter(view.event)
+
+
+def _expression(wanted: Filter | None) -> Expression | None:
+    if isinstance(wanted, EventFilter):
+        return wanted.expression
+    return None if wanted is None else _Opaque(wanted)
+
+
+def _is_indexed(part: Expression) -> TypeGuard[Compare]:
+    return isinstance(part, Compare) and part.dialect != "suffix" and len(part.texts) == 1
+
+
+def _rank(part: Expression) -> int:
+    """Where it stands in a path: what needs the body is last, as attributes of a structured event may do too."""
+    if not _is_indexed(part):
+        return _UNINDEXED
+    place = 2 if isinstance(part.selector, Pointer) else 1 if isinstance(part.selector, Attribute) else 0
+    return 2 * place + (part.dialect == "prefix")
+
+
+def _text_and_length(step: Compare) -> tuple[bytes, int | None]:
+    [text] = step.texts
+    return text, len(text) if step.dialect == "prefix" else None
+
+
+def _paths(wanted: Expression) -> list[Path]:
+    """The alternatives of a filter: it matches if, and only if, all parts of one of them do."""
+    match wanted:
+        case Compare(dialect, selector, texts) if dialect != "suffix" and len(texts) <= MOST_PATHS:
+            return [(Compare(dialect, selector, (text,)),) for text in texts]
+        case AllOf(parts):
+            paths: list[Path] = [()]
+            for part, alternatives in sorted(((part, _paths(part)) for part in parts), key=lambda each: _cost(each[1])):
+                fits = len(paths) * len(alternatives) <= MOST_PATHS
+                paths = [(*path, *more) for path in paths for more in (alternatives if fits else [(part,)])]
+            return paths
+        case AnyOf(parts):
+            paths = [path for part in parts for path in _paths(part)]
+            if len(paths) <= MOST_PATHS and _cost(paths)[0] < _UNINDEXED:
+                return paths
+        case _:
+            pass
+    return [(wanted,)]
+
+
+def _cost(paths: Sequence[Path]) -> tuple[int, int]:
+    """How well they narrow down what else has to match, less being better: what they look at, and how many they are."""
+    return max((min(map(_rank, path), default=_UNINDEXED) for path in paths), default=0), len(paths)

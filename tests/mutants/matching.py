@@ -1,0 +1,131 @@
+"""The faults of the index of subscriptions, and of the filters that it shares an event between."""
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+FILE: Final = "pipeline/core/matching.py"
+TESTS: Final = "tests/unit/core/test_matching.py::"
+AGREES: Final = f"{TESTS}test_the_index_agrees_with_every_filter_asked_alone"
+
+MATCHING: Final = (
+    Mutant(
+        "a revision leaves what the one before it wanted",
+        FILE,
+        was="        former = self._entries.pop(key, None)\n",
+        becomes="        former = None\n",
+        tests=(AGREES, f"{TESTS}test_an_update_replaces_what_was_wanted"),
+    ),
+    Mutant(
+        "nodes without subscriptions stay",
+        FILE,
+        was="            node.cut(step)\n",
+        becomes="            pass\n",
+        tests=(f"{TESTS}test_nothing_stays_of_what_was_deleted",),
+    ),
+    Mutant(
+        "a node goes although other paths lead through it",
+        FILE,
+        was="(node._keys or node._asked or node.branches)",
+        becomes="(node._keys or node._asked)",
+        tests=(f"{TESTS}test_a_deletion_leaves_longer_paths_that_begin_alike",),
+    ),
+    Mutant(
+        "what is left of a filter is not asked",
+        FILE,
+        was="wanted if len(steps) < len(path) else None",
+        becomes="None",
+        tests=(AGREES,),
+    ),
+    Mutant(
+        "a filter is asked although its path says all of it",
+        FILE,
+        was="wanted if len(steps) < len(path) else None",
+        becomes="wanted",
+        tests=(f"{TESTS}test_without_filters_the_same_tuple_is_handed_back",),
+    ),
+    Mutant(
+        "a subscription that is added later is not among the sorted ones",
+        FILE,
+        was="            self._asked.pop(key, None)\n            self._sorted = None\n",
+        becomes="            self._asked.pop(key, None)\n",
+        tests=(f"{TESTS}test_an_update_replaces_what_was_wanted",),
+    ),
+    Mutant(
+        "a subscription with several paths gets an event several times",
+        FILE,
+        was="return tuple(dict.fromkeys(sorted(key for keys in found for key in keys)))",
+        becomes="return tuple(sorted(key for keys in found for key in keys))",
+        tests=(f"{TESTS}test_several_paths_to_one_subscription_count_once",),
+    ),
+    Mutant(
+        "of a list the first text alone leads on",
+        FILE,
+        was="(text,)),) for text in texts]",
+        becomes="(text,)),) for text in texts[:1]]",
+        tests=(AGREES, f"{TESTS}test_every_text_of_a_list_leads_to_the_subscription"),
+    ),
+    Mutant(
+        "an any is indexed although one of its parts is not",
+        FILE,
+        was=" and _cost(paths)[0] < _UNINDEXED:",
+        becomes=" and min(_rank(part) for path in paths for part in path) < _UNINDEXED:",
+        tests=(f"{TESTS}test_an_any_with_a_part_for_every_event_stays_whole",),
+    ),
+    Mutant(
+        "the body comes first on a path",
+        FILE,
+        was="    return 2 * place + (part.dialect",
+        becomes="    return -2 * place + (part.dialect",
+        tests=(f"{TESTS}test_the_body_is_not_parsed_where_no_candidate_needs_it",),
+    ),
+    Mutant(
+        "every filter parses the body for itself",
+        FILE,
+        was="(among is None or key in among) and wanted.matches(view)]",
+        becomes="(among is None or key in among) and wanted.matches(View(view.event))]",
+        tests=(f"{TESTS}test_the_body_is_parsed_once_for_all_filters",),
+    ),
+    Mutant(
+        "few that are named are asked by the tree",
+        FILE,
+        was="if among is not None and len(among) <= FEW:",
+        becomes="if among is not None and not among:",
+        tests=(f"{TESTS}test_a_few_are_asked_without_the_rest",),
+    ),
+    Mutant(
+        "those that are named are all asked, wanted or not",
+        FILE,
+        was="    return entry.wanted is None or entry.wanted.matches(view)",
+        becomes="    return True",
+        tests=(AGREES,),
+    ),
+    Mutant(
+        "a topic is not looked at",
+        FILE,
+        was="                subscription.topics if is_sound else None,\n",
+        becomes="                None,\n",
+        tests=(AGREES, f"{TESTS}test_a_subscription_may_want_some_topics_only"),
+    ),
+    Mutant(
+        "the filter of a broken subscription counts",
+        FILE,
+        was="_expression(subscription.filter) if is_sound else None",
+        becomes="_expression(subscription.filter)",
+        tests=(AGREES, f"{TESTS}test_a_broken_subscription_wants_every_event"),
+    ),
+    Mutant(
+        "a filter of many alternatives is indexed whole",
+        FILE,
+        was="fits = len(paths) * len(alternatives) <= MOST_PATHS",
+        becomes="fits = True",
+        tests=(f"{TESTS}test_a_filter_of_many_alternatives_takes_a_bounded_place",),
+    ),
+    Mutant(
+        "a header that repeats has its last value alone",
+        "pipeline/core/filters.py",
+        was="if len(headers) == len(self.event.headers):",
+        becomes="if headers:",
+        tests=("tests/unit/core/test_filters.py::test_a_filter_wants_what_it_says",),
+    ),
+)
