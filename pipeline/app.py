@@ -91,7 +91,7 @@ def create_app(
         former_topics: see `LogCheck`.
 
     Raises:
-        ConfigurationError: the file of ADMIN_JWKS can't be used.
+        ConfigurationError: the file of ADMIN_JWKS can't be used, or the routing is not known.
     """
     connection = definition.source.connection
     clock = SystemClock()
@@ -99,7 +99,7 @@ def create_app(
     ids = WebhookIds.from_secret_keys(secret_keys)
     telemetry = Telemetry(ids)
     rights = RightsWatch()
-    unmatched = UnmatchedEvents(definition.source.topic, telemetry)
+    unmatched = UnmatchedEvents(definition.source.topic, telemetry, definition.routing)
     access = _access(settings, clock)
     app = _faust_app(settings, definition, access)
     box = SecretBox(secret_keys)

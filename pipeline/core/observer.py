@@ -7,8 +7,8 @@ from pipeline.core.model import Cause, Event
 from pipeline.core.outcome import Outcome
 from pipeline.core.subscription import Subscription
 
-Settlement = Literal["delivered", "dead-lettered", "dropped", "skipped", "filtered"]
-"""How an event came to be settled."""
+Settlement = Literal["delivered", "dead-lettered", "dropped", "skipped", "filtered", "unmatched"]
+"""How an event came to be settled; unmatched: with `routing: match`, no subscription wanted it."""
 
 DropRule = Literal[
     "lane-full",

@@ -69,7 +69,7 @@ def _tasks() -> Metric:
 def _counters(telemetry: Telemetry) -> Iterator[Metric]:
     yield _by_label(
         "webhooks_deliveries",
-        "Events that ended; filtered: excluded by the subscription's filter.",
+        "Events that ended; filtered: excluded by the subscription's filter; unmatched: wanted by no subscription.",
         "outcome",
         telemetry.deliveries.items(),
     )

@@ -1,11 +1,13 @@
 """Detects a source topic whose keys are not ids of subscriptions, so that all its events become dead letters.
 
 The usual cause is a business topic with, for example, order or customer keys. Nothing fails, but nothing is delivered.
+With `routing: match`, keys may be anything, and an event that no subscription wants is no mistake.
 """
 
 import logging
 from typing import Final
 
+from pipeline.core.subscription import Routing
 from pipeline.observability.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -22,9 +24,11 @@ class UnmatchedEvents:
     Args:
         topic: the source topic.
         telemetry: the counters of the worker.
+        routing: of the definition; with `match` there is never a warning.
     """
 
-    def __init__(self, topic: str, telemetry: Telemetry) -> None:
+    def __init__(self, topic: str, telemetry: Telemetry, routing: Routing) -> None:
+        self._routing = routing
         self._topic = topic
         self._telemetry = telemetry
         self._seen = 0
@@ -43,6 +47,8 @@ class UnmatchedEvents:
 
     def look(self) -> None:
         """Compare the counters with the previous ones; log the warning if it has grown."""
+        if self._routing is Routing.MATCH:
+            return
         telemetry = self._telemetry
         matched = sum(telemetry.attempts.values()) + telemetry.deliveries["filtered"] + telemetry.in_flight
         seen = sum(telemetry.dead_letters[reason] for reason in REASONS)

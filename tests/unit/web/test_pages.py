@@ -754,6 +754,7 @@ async def test_metrics_are_prometheus_text(client: Client, telemetry: Telemetry)
     for line in (
         'webhooks_deliveries_total{outcome="delivered"} 3.0',
         'webhooks_deliveries_total{outcome="dead-lettered"} 0.0',
+        'webhooks_deliveries_total{outcome="unmatched"} 0.0',
         'webhooks_attempts_total{outcome="delivered"} 1.0',
         'webhooks_attempt_seconds_bucket{le="0.1"} 0.0',
         'webhooks_attempt_seconds_bucket{le="0.25"} 1.0',
