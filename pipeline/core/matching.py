@@ -176,13 +176,16 @@ class _Node:
 
     def keys(self, view: View, among: Collection[bytes] | None) -> tuple[bytes, ...]:
         """The subscriptions here that want the event, sorted."""
-        asked = [key for key, wanted in self._asked.items() if (among is None or key in among) and wanted.matches(view)]
         if among is not None:
             fewer, others = sorted((self._keys, among), key=len)
+            asked = self._asking(view, [key for key in self._asked if key in among])
             return tuple(sorted([*asked, *(key for key in fewer if key in others)]))
         if self._sorted is None:
             self._sorted = tuple(sorted(self._keys))
-        return tuple(sorted([*self._sorted, *asked])) if asked else self._sorted
+        return tuple(sorted([*self._sorted, *self._asking(view, self._asked)])) if self._asked else self._sorted
+
+    def _asking(self, view: View, keys: Iterable[bytes]) -> list[bytes]:
+        return [key for key in keys if self._asked[key].matches(view)]
 
 
 @dataclass(frozen=True, slots=True)
