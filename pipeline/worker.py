@@ -32,6 +32,7 @@ from pipeline.runtime.initial_offsets import fix_beginning
 from pipeline.runtime.open_files import raise_limit, shortage
 from pipeline.runtime.preflight import Findings, examine
 from pipeline.runtime.rights_watch import LOOK_SECONDS, RightsWatch
+from pipeline.subscriptions.routing_evidence import require_routing
 from pipeline.web import server
 from pipeline.web.binding import explained
 from pipeline.web.waiting import waiting_pages
@@ -110,6 +111,7 @@ def create_worker_app(settings: Settings, *, with_web: bool = False) -> Delivery
 
 async def _prepare(settings: Settings, definition: Definition, limit: int, *, with_web: bool) -> dict[int, str]:
     """Check topics and rights, and commit initial offsets; returns the result of `fix_beginning`."""
+    await require_routing(settings, definition)
     findings = await examine(definition, settings.app, create=True)
     if _waits(findings):
         findings = await _until_possible(settings, definition, findings, with_web=with_web)

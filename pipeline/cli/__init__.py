@@ -4,7 +4,7 @@ main                               main(), which loads only the modules that a c
 faust_commands                     Faust's commands with this application
 running, output                    settings, logging and errors of commands; tables and JSON
 check, send, subscriptions, dlq    the pipeline's commands
-positions, noted                   a subscription's positions; the delivery state that workers recorded
+positions, noted, listing          a subscription's positions; the delivery state that workers recorded; showing both
 completion                         shell completion
 dev                                `webhooks dev`
 """

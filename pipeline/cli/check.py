@@ -1,7 +1,7 @@
 """`webhooks check`: whether a worker would work with these settings."""
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Container, Sequence
 from typing import Final
 
 import click
@@ -11,44 +11,60 @@ from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.patches import check_patches
+from pipeline.core.shown import printable
+from pipeline.core.subscription import Routing, Subscription
 from pipeline.kafka.newest_keys import newest_keys
 from pipeline.runtime.preflight import Findings, examine
+from pipeline.subscriptions.advisories import breadth
+from pipeline.subscriptions.routing_evidence import require_routing
 from pipeline.subscriptions.session import opened_registry
 
 NEWEST: Final = 100
 """The number of events whose keys are examined."""
+MOST_NAMED: Final = 10
+"""Subscriptions that one line names."""
+
+Remark = tuple[bool, str]
+"""Whether it is in order, and a sentence."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The number of sampled events whose key is the id of a subscription."""
-
-    matching: int
-    events: int
-
-    @property
-    def is_sound(self) -> bool:
-        """Whether the topic looks right: it has no events, or some that will be delivered."""
-        return self.matching > 0 or not self.events
-
-    def sentence(self, topic: str) -> str:
-        """The result, as a sentence."""
-        if not self.events:
-            return f"topic {topic}: has no events yet"
-        found = f"topic {topic}: {self.matching} of the newest {self.events} events are for a subscription"
-        return found if self.is_sound else f"{found}: the key of an event must be the id of its subscription"
-
-
-async def _look(settings: Settings, definition: Definition, *, create: bool) -> tuple[Findings, Sample | None]:
-    """The check, and a sample of the events if they may be read."""
+async def _look(settings: Settings, definition: Definition, *, create: bool) -> tuple[Findings, Remark | None]:
+    """The check, and a remark about events and subscriptions if they may be read."""
+    await require_routing(settings, definition)
     findings = await examine(definition, settings.app, create=create)
     source = definition.source
     if findings.problems or findings.missing or not findings.is_complete or source.connection.embedded:
         return findings, None
-    keys = await newest_keys(source.connection, source.topic, NEWEST)
     async with opened_registry(settings, definition) as registry:
-        ids = {subscription.id.encode() for subscription in registry.all()}
-    return findings, Sample(sum(key in ids for key in keys), len(keys))
+        subscriptions = registry.all()
+    if definition.routing is Routing.MATCH:
+        return findings, _of_match(definition, subscriptions)
+    keys = await newest_keys(source.connection, source.topic, NEWEST)
+    return findings, _of_key(source.topic, keys, {each.id.encode() for each in subscriptions})
+
+
+def _of_key(topic: str, keys: Sequence[bytes | None], ids: Container[bytes | None]) -> Remark:
+    """How many of the newest events are for a subscription."""
+    if not keys:
+        return True, f"topic {topic}: has no events yet"
+    matching = sum(key in ids for key in keys)
+    found = f"topic {topic}: {matching} of the newest {len(keys)} events are for a subscription"
+    return (True, found) if matching else (False, f"{found}: the key of an event must be the id of its subscription")
+
+
+def _of_match(definition: Definition, subscriptions: Sequence[Subscription]) -> Remark:
+    """Which subscriptions get every event."""
+    unlimited = [each.id for each in subscriptions if breadth(each, definition) is not None]
+    if not unlimited:
+        return True, f"subscriptions: {len(subscriptions)}, none of them without filter and topics"
+    names = ", ".join(map(printable, unlimited[:MOST_NAMED]))
+    if len(unlimited) > MOST_NAMED:
+        names += f" and {len(unlimited) - MOST_NAMED} more"
+    topics = ", ".join(definition.source.topics)
+    found = f"subscriptions: {len(unlimited)} of {len(subscriptions)} get every event of {topics}: {names}"
+    if not definition.require_filter:
+        return True, found
+    return False, f"{found}; requireFilter refuses only new and changed ones"
 
 
 def _covered(definition: Definition, servers: str) -> str:
@@ -80,15 +96,16 @@ def command(*, create: bool) -> None:
     with errors_as_sentences():
         check_patches(PATCHES)
         settings, definition = configured(level="WARNING")
-        findings, sample = asyncio.run(_look(settings, definition, create=create))
+        findings, remark = asyncio.run(_look(settings, definition, create=create))
     for fact in findings.facts:
         say(f"ok  {fact}")
     if settings.bootstrap_servers is not None:
         say(f"ok  {_covered(definition, settings.bootstrap_servers)}")
     if definition.ignored:
         say(f"ok  not used here: {', '.join(definition.ignored)}")
-    if sample is not None:
-        say(f"{'ok' if sample.is_sound else 'warn'}  {sample.sentence(definition.source.topic)}")
+    if remark is not None:
+        is_sound, found = remark
+        say(f"{'ok' if is_sound else 'warn'}  {found}")
     for warning in findings.warnings:
         say(f"warn  {warning}")
     with errors_as_sentences():

@@ -5,12 +5,13 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 
-from pipeline.cli.noted import UNKNOWN, Noted, legend, read_noted, shown, summary
-from pipeline.cli.output import Format, as_json, as_table, as_yaml, ask, output_option, progress, say
+from pipeline.cli.listing import as_documents, as_rows
+from pipeline.cli.noted import Noted, legend, read_noted
+from pipeline.cli.output import Format, as_json, as_yaml, ask, output_option, progress, say
 from pipeline.cli.positions import (
     Effect,
     Position,
@@ -24,16 +25,15 @@ from pipeline.cli.positions import (
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.config.documents import parse_documents, read_documents
 from pipeline.core.errors import BrokerError, ConfigurationError, WebhooksError
-from pipeline.core.redaction import shown_url
 from pipeline.core.shown import safe
+from pipeline.core.subscription import Routing
 from pipeline.kafka.topics import end_offset, partitions_of
 from pipeline.subscriptions.resolve import replay_time_ms
+from pipeline.subscriptions.routing_evidence import require_routing
 from pipeline.subscriptions.session import opened_store
 from pipeline.subscriptions.store import Change, SubscriptionStore
 
 Result = TypeVar("Result")
-
-COLUMNS = ("ID", "PUBLISHER", "CONSUMER", "DELIVERY", "QOS", "REVISION", "CALLBACK", "PROBLEM")
 
 
 @click.group("subscriptions")
@@ -61,6 +61,7 @@ def apply(files: tuple[str, ...], more: tuple[str, ...], output: Format) -> None
     changes: list[Change] = []
 
     async def apply_all(store: SubscriptionStore) -> None:
+        await require_routing(*configured())
         await _check_all(store, documents)
         # On a terminal the sentences already show progress.
         is_silent = output == "json" or not sys.stdout.isatty()
@@ -112,9 +113,9 @@ def list_(output: Format) -> None:
     """Show all subscriptions: their desired state, and the delivery state that the workers last recorded."""
     documents, noted = _with_noted(lambda store: store.list())
     if output == "json":
-        say(as_json([_with_delivery(each, noted) for each in documents]))
+        say(as_json(as_documents(documents, noted, configured()[1].stated_routing)))
     else:
-        say(as_table(COLUMNS, [_row(each, noted) for each in documents]))
+        say(as_rows(documents, noted, configured()[1].stated_routing))
     _say_where_from(noted, output)
 
 
@@ -124,10 +125,11 @@ def list_(output: Format) -> None:
 def get(subscription: str, output: Format) -> None:
     """Show one subscription, as YAML that can be changed and applied again, or as JSON.
 
-    `delivery` is the state in each partition for which the workers recorded one; apply ignores it.
+    `delivery` is the state in each partition for which the workers recorded one. apply ignores it, and also start,
+    createdRevision, revision and routing.
     """
-    document, noted = _with_noted(lambda store: store.get(subscription), subscription)
-    document = _with_delivery(document, noted)
+    found, noted = _with_noted(lambda store: store.get(subscription), subscription)
+    [document] = as_documents([found], noted, configured()[1].stated_routing)
     text = as_json(document) if output == "json" else as_yaml(document)
     say(text.rstrip("\n"))
     _say_where_from(noted, output)
@@ -138,8 +140,11 @@ def get(subscription: str, output: Format) -> None:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @output_option
 def delete(*, subscription: str, yes: bool, output: Format) -> None:
-    """Delete a subscription; from then on its events are dead-lettered."""
-    if not (yes or ask(f"Delete {subscription}? Its events will be dead-lettered")):
+    """Delete a subscription; with routing: key, its events are dead-lettered from then on."""
+    with errors_as_sentences():
+        is_keyed = configured()[1].stated_routing is Routing.KEY
+    then = "Its events will be dead-lettered" if is_keyed else "It gets no more events, not even those that wait"
+    if not (yes or ask(f"Delete {subscription}? {then}")):
         raise click.Abort
     _change(lambda store: store.delete(subscription), output)
 
@@ -290,11 +295,6 @@ def _say_where_from(noted: Noted | str, output: Format) -> None:
         say(legend(configured()[0].app, noted), err=True)
 
 
-def _with_delivery(document: dict[str, Any], noted: Noted | str) -> dict[str, Any]:
-    rows = [] if isinstance(noted, str) else noted.get(document["id"], [])
-    return {**document, "delivery": None if isinstance(noted, str) else [shown(row) for row in rows]}
-
-
 @dataclass(frozen=True, slots=True)
 class SourceOffset:
     """An offset of the source topic; with *is_event* there must be an event, so the end does not count."""
@@ -369,18 +369,3 @@ def _documents(files: Iterable[str]) -> Iterable[tuple[str, object]]:
 def _name(document: object, number: int) -> str:
     identity = document.get("id") if isinstance(document, dict) else None
     return identity if isinstance(identity, str) else f"document {number}"
-
-
-def _row(document: dict[str, Any], noted: Noted | str) -> tuple[object, ...]:
-    options = document.get("configuration", {}).get("entrypointConfiguration", {})
-    url = options.get("callbackUrl")
-    return (
-        document["id"],
-        document.get("status"),
-        document.get("consumerStatus"),
-        UNKNOWN if isinstance(noted, str) else summary(noted.get(document["id"], [])),
-        document.get("qos"),
-        document["revision"],
-        None if url is None else shown_url(url),
-        document.get("problem"),
-    )

@@ -19,6 +19,7 @@ from pipeline.config.definition_schema import (
 )
 from pipeline.config.documents import read_document
 from pipeline.config.kafka_endpoints import find_dead_letters, find_source, read_groups
+from pipeline.config.routing import unsaid_routing
 from pipeline.config.schema import drop_meaningless, read
 from pipeline.config.settings import Settings
 from pipeline.core.errors import ConfigurationError
@@ -44,6 +45,7 @@ class Definition:
         proxy: the proxy for callbacks and token endpoints, if any.
         use_system_proxy: whether the proxies of the environment are used.
         key_store_dir: the folder of the key stores that a subscription may name by path, if any. It is a setting.
+        entrypoint: the path of the entrypoint, for errors.
         ignored: the paths of fields without effect, for one log line.
     """
 
@@ -59,6 +61,7 @@ class Definition:
     proxy: Proxy | None = None
     use_system_proxy: bool = False
     key_store_dir: Path | None = None
+    entrypoint: str = "entrypoint"
     ignored: tuple[str, ...] = ()
 
     @property
@@ -70,11 +73,7 @@ class Definition:
                 would send the events of all to all, or none to anybody.
         """
         if self.stated_routing is None:
-            raise ConfigurationError(
-                f"definition {shown(self.name)}: routing: is required beside qos, or as WEBHOOKS_ROUTING; allowed: "
-                "key (the key of an event is the id of its subscription), "
-                "match (an event is for each subscription whose topics and filter match it)"
-            )
+            raise unsaid_routing(self.entrypoint)
         return self.stated_routing
 
 
@@ -108,9 +107,10 @@ def load_definition(path: Path, bootstrap_servers: str | None = None, key_store_
     """
     document = read_document(path)
     try:
-        return replace(parse_definition(document, bootstrap_servers), key_store_dir=key_store_dir)
+        definition = parse_definition(document, bootstrap_servers)
     except ConfigurationError as error:
         raise ConfigurationError([f"{path}: {problem}" for problem in error.problems]) from None
+    return replace(definition, key_store_dir=key_store_dir, entrypoint=f"{path}: {definition.entrypoint}")
 
 
 def parse_definition(document: object, bootstrap_servers: str | None = None) -> Definition:
@@ -137,12 +137,10 @@ def parse_definition(document: object, bootstrap_servers: str | None = None) -> 
     source, dlq = _relocated(find_source(groups), dlq, bootstrap_servers)
     if dlq and dlq.topic == source.topic and dlq.connection.bootstrap_servers == source.connection.bootstrap_servers:
         raise ConfigurationError(f"{path}.dlq.endpoint: must not lead to the source topic {shown(source.topic)}")
-    return _definition(api.name, source, dlq, entrypoint, tuple(ignored))
+    return replace(_definition(api.name, source, dlq, entrypoint), entrypoint=path, ignored=tuple(ignored))
 
 
-def _definition(
-    name: str, source: Source, dlq: DeadLetterTopic | None, entrypoint: Entrypoint, ignored: tuple[str, ...]
-) -> Definition:
+def _definition(name: str, source: Source, dlq: DeadLetterTopic | None, entrypoint: Entrypoint) -> Definition:
     configuration = entrypoint.configuration or EntrypointConfiguration.model_validate({})
     qos = Qos(entrypoint.qos)
     http = configuration.http or Http.model_validate({})
@@ -167,7 +165,6 @@ def _definition(
         max_concurrent_connections=http.max_concurrent_connections,
         proxy=_proxy(proxy),
         use_system_proxy=proxy is not None and proxy.enabled and proxy.use_system_proxy,
-        ignored=ignored,
     )
 
 

@@ -6,6 +6,7 @@ tls_schema, tls, key_check           trusted certificates and client keys; valid
 filters                              compiles filters
 resolve, advisories                  turns documents into values of the delivery path; warnings
 beginnings                           which events a subscription is for, and from where on, with `routing: match`
+routing_evidence                     helps to choose a routing where the definition does not say it
 secrets                              encrypts secrets at rest, masks them for people
 registry, record_reader              follow the subscriptions' topic in every worker
 store, session                       writes changes; a store for the duration of one command

@@ -1,7 +1,8 @@
 """Warnings about subscriptions that work, for the log and the status. Pure."""
 
 from pipeline.auth.jwt_expiry import expiry_warning
-from pipeline.core.subscription import ClientAuth, Subscription, TokenAuth
+from pipeline.config.definition import Definition
+from pipeline.core.subscription import ClientAuth, Routing, Subscription, TokenAuth
 
 _TRUST_ALL = "any certificate is accepted (ssl.trustAll): an attacker on the network can read and change requests"
 _ANY_HOST = "a certificate for any host name is accepted (ssl.hostnameVerifier is false)"
@@ -17,6 +18,17 @@ def advisory(subscription: Subscription, now: float) -> str | None:
     auth = subscription.auth
     expiry = expiry_warning(auth.value, now) if isinstance(auth, TokenAuth) else None
     return "; ".join(filter(None, (expiry, _trust(subscription)))) or None
+
+
+def breadth(subscription: Subscription, definition: Definition) -> str | None:
+    """Whether a subscription gets everything, as receivers of only a part must not; None if something limits it.
+
+    Where the definition has `requireFilter`, this can be one that was applied before that. It is only a warning even
+    then: its receiver depends on the events, and to stop them without a word from anybody would do more harm.
+    """
+    if definition.stated_routing is not Routing.MATCH or subscription.filter is not None or subscription.topics:
+        return None
+    return f"gets every event of {', '.join(definition.source.topics)}"
 
 
 def _trust(subscription: Subscription) -> str | None:

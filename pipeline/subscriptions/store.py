@@ -20,7 +20,7 @@ from pipeline.core.clock import Clock, SystemClock
 from pipeline.core.errors import BrokerError, ConfigurationError, UnknownSubscriptionError
 from pipeline.core.subscription import Routing, Subscription
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.subscriptions.advisories import advisory
+from pipeline.subscriptions.advisories import advisory, breadth
 from pipeline.subscriptions.beginnings import (
     Beginnings,
     check_beginning,
@@ -320,7 +320,8 @@ class SubscriptionStore:
         applied = await self._registry.resolve(subscription)
         if has_stores(subscription):
             await asyncio.to_thread(check_keys, applied)
-        return advisory(applied, self._clock.now())
+        advisories = (breadth(applied, self._definition), advisory(applied, self._clock.now()))
+        return "; ".join(filter(None, advisories)) or None
 
     async def _write(self, subscription: WireSubscription, known: Subscription | None) -> int:
         is_for_match = subscription.start is not None or self._definition.stated_routing is not Routing.KEY

@@ -129,8 +129,11 @@ def test_routing_is_of_the_definition_or_of_the_setting(
         configured("key", "match")
     unsaid = configured(None, "")
     assert unsaid.stated_routing is None
-    with pytest.raises(ConfigurationError, match="routing: is required"):
+    with pytest.raises(ConfigurationError) as caught:
         assert unsaid.routing
+    assert str(caught.value).startswith(
+        f"{tmp_path / 'api.json'}: listeners[0].entrypoints[0].routing: is required; allowed: match, key.\n"
+    )
     with pytest.raises(ConfigurationError, match=r'^WEBHOOKS_ROUTING: "both" is not allowed; allowed: key, match$'):
         configured(None, "both")
 
@@ -264,6 +267,10 @@ SOURCE = "endpointGroups[0].endpoints[0]"
                 proxy={"enabled": True, "type": "SOCKS", "host": "h", "port": 1}
             ),
             f'{ENTRYPOINT}.configuration.proxy.type: "SOCKS" is not allowed; allowed: HTTP, SOCKS4',
+        ),
+        (
+            lambda d: entrypoint(d).update(requireFilter=True),
+            f"{ENTRYPOINT}.requireFilter: is only allowed with routing: match",
         ),
         (
             lambda d: entrypoint(d).update(routing="all"),

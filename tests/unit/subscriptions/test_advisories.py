@@ -5,8 +5,11 @@ from dataclasses import replace
 import jwt
 import pytest
 
-from pipeline.core.subscription import OAuth2Auth, Subscription, TlsOptions, TokenAuth
-from pipeline.subscriptions.advisories import advisory
+from pipeline.config.definition import Definition
+from pipeline.core.subscription import OAuth2Auth, Routing, Subscription, TlsOptions, TokenAuth
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.topics import Source
+from pipeline.subscriptions.advisories import advisory, breadth
 
 NOW = 1_800_000_000.0
 SECURE = Subscription(id="s", revision=0, url="https://receiver.example/hook")
@@ -41,3 +44,11 @@ def test_several_advisories_are_in_one_line() -> None:
     )
     assert "expired" in (said or "")
     assert "ssl.trustAll" in (said or "")
+
+
+def test_without_filter_and_topics_a_subscription_gets_all() -> None:
+    match = Definition("shop", Source(KafkaConnection(("k:9092",)), "orders"), stated_routing=Routing.MATCH)
+    assert breadth(SECURE, match) == "gets every event of orders"
+    assert breadth(replace(SECURE, topics=frozenset({"orders"})), match) is None
+    assert breadth(replace(SECURE, filter=lambda _: True), match) is None
+    assert breadth(SECURE, replace(match, stated_routing=Routing.KEY)) is None

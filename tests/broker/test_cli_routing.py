@@ -1,0 +1,128 @@
+"""`routing` as the program's users meet it: unsaid, and with `match`."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.brokers import TestBroker
+from tests.support.program import Webhooks, definition, write_application
+
+
+@pytest.fixture
+def make(kafka: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]) -> Callable[..., Any]:
+    async def application(**entrypoint: object) -> Webhooks:
+        """An application whose source topic exists, with these fields of the entrypoint."""
+        name = unique_name("routing")
+        source = await kafka.create_topic(f"{name}-orders", 2)
+        document: dict[str, Any] = definition(kafka.bootstrap, source)
+        document["listeners"][0]["entrypoints"][0].update(entrypoint)
+        return write_application(tmp_path, name, document)
+
+    return application
+
+
+def documents(*names: str, **more: object) -> bytes:
+    found = [{"id": name, "configuration": {"callbackUrl": "http://127.0.0.1:9/"}, **more} for name in names]
+    return json.dumps(found).encode()
+
+
+def filtered(name: str) -> bytes:
+    options = {"callbackUrl": "http://127.0.0.1:9/", "filter": {"exact": {"type": "paid"}}}
+    return json.dumps({"id": name, "configuration": options}).encode()
+
+
+def with_routing(webhooks: Webhooks, routing: str) -> Webhooks:
+    return replace(webhooks, environment={**webhooks.environment, "WEBHOOKS_ROUTING": routing})
+
+
+async def test_without_routing_a_worker_explains_the_choice(make: Callable[..., Any], kafka: TestBroker) -> None:
+    unsaid = await make(routing=None)
+    keyed = with_routing(unsaid, "key")
+    source = f"{unsaid.environment['WEBHOOKS_APP']}-orders"
+    await keyed.done("check")
+    await keyed.done("subscriptions", "apply", "-f", "-", stdin=documents("a", "b"))
+    await kafka.produce(source, (b"a", b"{}"), (b"order-1", b"{}"))
+
+    for command in (("worker",), ("check",), ("subscriptions", "apply", "-f", "-")):
+        ended = await unsaid.run(*command, stdin=documents("c"))
+        assert ended.code == 1
+        assert ".yaml: listeners[0].entrypoints[0].routing: is required; allowed: match, key." in ended.err
+        assert f"The newest 2 keys of {source}: " in ended.err
+        assert "With key, 1 of these 2 events would be dead-lettered" in ended.err
+        assert "With match, 2 of your 2 subscriptions would get every event" in ended.err
+        assert "WEBHOOKS_ROUTING=match" in ended.err
+        assert "Traceback" not in ended.err
+
+
+async def test_without_routing_subscriptions_are_shown_and_paused(make: Callable[..., Any]) -> None:
+    unsaid = await make(routing=None)
+    await with_routing(unsaid, "match").done("check")
+    await with_routing(unsaid, "match").done("subscriptions", "apply", "-f", "-", stdin=documents("a"))
+
+    await unsaid.done("subscriptions", "pause", "a")
+    assert " PAUSED " in await unsaid.done("subscriptions", "list")
+    shown = json.loads(await unsaid.done("subscriptions", "get", "a", "-o", "json"))
+    assert (shown["routing"], shown["createdRevision"], shown["revision"]) == (None, 0, 1)
+
+
+async def test_without_a_broker_the_error_does_without_the_keys(make: Callable[..., Any]) -> None:
+    unsaid = await make(routing=None)
+    ended = await replace(unsaid, environment={**unsaid.environment, "WEBHOOKS_BOOTSTRAP_SERVERS": "127.0.0.1:1"}).run(
+        "check"
+    )
+
+    assert ended.code == 1
+    assert "routing: is required" in ended.err
+    assert "newest" not in ended.err
+
+
+async def test_with_match_people_see_who_gets_everything(make: Callable[..., Any], kafka: TestBroker) -> None:
+    webhooks = await make(routing="match")
+    source = f"{webhooks.environment['WEBHOOKS_APP']}-orders"
+    await webhooks.done("check")
+    await kafka.produce(source, (b"order-1", b"{}"), partition=1)
+
+    names = [f"all-{number:02}" for number in range(12)]
+    applied = await webhooks.run("subscriptions", "apply", "-f", "-", stdin=documents(*names))
+    assert f"all-00: gets every event of {source}\n" in applied.err
+    applied = await webhooks.run("subscriptions", "apply", "-f", "-", stdin=documents("one", topics=[source]))
+    assert (applied.code, applied.err) == (0, "")
+
+    checked = await webhooks.done("check")
+    assert (
+        f"ok  routing: match: each event of {source} goes to every subscription whose topics and filter match it\n"
+    ) in checked
+    assert (f"ok  subscriptions: 12 of 13 get every event of {source}: {', '.join(names[:10])} and 2 more\n") in checked
+    assert "the key of an event" not in checked
+
+    header, first, *_, last = (await webhooks.done("subscriptions", "list")).splitlines()
+    assert header.split()[-2:] == ["TOPICS", "BEGINS"]
+    assert first.split()[-2:] == ["all", "now"]
+    assert last.split()[-2:] == [source, "now"]
+    shown = json.loads(await webhooks.done("subscriptions", "get", "one", "-o", "json"))
+    assert (shown["routing"], shown["topics"], shown["start"][source]["offsets"]) == ("match", [source], [0, 1])
+    yaml = await webhooks.done("subscriptions", "get", "one")
+    assert "one unchanged" in await webhooks.done("subscriptions", "apply", "-f", "-", stdin=yaml.encode())
+
+
+async def test_a_filter_can_be_required(make: Callable[..., Any]) -> None:
+    guarded = await make(requireFilter=True, routing=None)
+    webhooks = with_routing(guarded, "match")
+    await webhooks.done("check")
+
+    refused = await webhooks.run("subscriptions", "apply", "-f", "-", stdin=documents("a"))
+    assert refused.code == 1
+    assert "filter: is required by the definition (requireFilter), or topics" in refused.err
+    await webhooks.done("subscriptions", "apply", "-f", "-", stdin=filtered("b"))
+    assert "ok  subscriptions: 1, none of them without filter and topics\n" in await webhooks.done("check")
+
+    # Applied while the routing was another one; its deliveries are not stopped.
+    await with_routing(guarded, "key").done("subscriptions", "apply", "-f", "-", stdin=documents("a"))
+    checked = await webhooks.done("check")
+    assert "warn  subscriptions: 1 of 2 get every event of " in checked
+    assert "requireFilter refuses only new and changed ones\n" in checked
+    assert " STARTED " in await webhooks.done("subscriptions", "list")

@@ -1,0 +1,70 @@
+"""What the error of a definition without routing says of the topic, and all of it once as it is read."""
+
+import textwrap
+
+import pytest
+
+from pipeline.config.routing import WIDTH, unsaid_routing
+from pipeline.core.subscription import Subscription
+from pipeline.subscriptions.routing_evidence import EXAMPLES, evidence
+
+
+def subscriptions(*names: str, filtered: bool = True) -> list[Subscription]:
+    return [Subscription(name, 0, "https://h/", filter=(lambda _: True) if filtered else None) for name in names]
+
+
+def orders(count: int) -> list[bytes | None]:
+    return [f"order-{number}".encode() for number in range(count)]
+
+
+def test_the_whole_error_is_this() -> None:
+    found = evidence("orders", orders(8), subscriptions("a", "b", filtered=False))
+    assert str(unsaid_routing("/etc/orders.yaml: listeners[0].entrypoints[0]", found)) == textwrap.dedent("""\
+        /etc/orders.yaml: listeners[0].entrypoints[0].routing: is required; allowed: match, key.
+        There is no default: the wrong one would send events to receivers that must not get them, or dead-letter all
+        of them.
+          match  Each event is for every subscription whose topics and filter match it; a subscription without both
+                 gets every event. Right for topics of business events, keyed by order or customer, say, that several
+                 receivers share.
+          key    The key of each event is the id of the one subscription that it is for; an event with any other key
+                 is dead-lettered. Right for a topic that is keyed so already, and for receivers that need one strict
+                 order of all their events.
+        The newest 8 keys of orders: "order-0", "order-1", "order-2", "order-3", "order-4" and 3 more.
+        With key, none of these events would be delivered: no key is the id of one of your 2 subscriptions.
+        With match, 2 of your 2 subscriptions would get every event, whoever it is for, because they have no filter.
+        Write it beside the type of the entrypoint, such as routing: match, or set WEBHOOKS_ROUTING=match if the
+        definition should stay as it is.""")
+
+
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ([], "Topic orders has no events yet, so its keys do not help to choose."),
+        (
+            [b"a", b"b", b"a"],
+            "With key, all of these events would be delivered: their keys are the ids of 2 of ",
+        ),
+        (
+            [b"a", b"x", None],
+            "With key, 2 of these 3 events would be dead-lettered: only the other keys are ids, ",
+        ),
+        ([b"x"], "With key, none of these events would be delivered: no key is the id of one of your 3 subscriptions."),
+    ],
+)
+def test_the_keys_say_what_would_follow(keys: list[bytes | None], named: str) -> None:
+    assert any(each.startswith(named) for each in evidence("orders", keys, subscriptions("a", "b", "c")))
+
+
+def test_without_subscriptions_the_keys_are_shown_alone() -> None:
+    assert evidence("orders", [b"x"], []) == [
+        'The newest 1 key of orders: "x".',
+        "There are no subscriptions yet whose ids could be compared with them.",
+    ]
+
+
+def test_keys_of_any_kind_are_shown_safely_and_not_without_end() -> None:
+    keys = [None, b"\xff\x00", b"\x1b[2J", b"k" * 1000, *orders(20)]
+    shown = evidence("orders", keys, [])[0]
+    assert shown.startswith(f'The newest {len(keys)} keys of orders: no key, 0xff00, "\\u001b[2J", "kkk')
+    assert shown.endswith(f"and {len(keys) - EXAMPLES} more.")
+    assert len(shown) < 3 * WIDTH
