@@ -22,6 +22,8 @@ rate_limit, concurrency      when an attempt may begin
 lease                        until when a worker may believe that its partitions are its own
 filters, matching            which events a subscription wants; which subscriptions want an event
 partition, dispatcher        the lanes of one partition; the partitions of one worker
+opening                      what the former owner of a partition left, taken up
+beginnings                   where subscriptions begin, with `routing: match`
 reconcile                    what people ask for, carried out
 lane_rows, rows              when cursor rows are written; rows that were read
 log_bounds                   whether an offset still means what it meant when it was noted

@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final
 
 from pipeline.core.clock import Clock, steady_now
 from pipeline.core.delivery import Delivery
@@ -18,8 +18,9 @@ from pipeline.core.errors import BrokerError, FencedError
 from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Event
 from pipeline.core.observer import Observer
+from pipeline.core.opening import Opening
 from pipeline.core.partition import Partition
-from pipeline.core.ports import Behind, Directory, LaneLimits, Reader, Rows
+from pipeline.core.ports import Behind, Flow, LaneLimits, Log, Matching, RowStore, Subscriptions
 from pipeline.core.queue_memory import QueueMemory
 from pipeline.core.rows import Row
 from pipeline.core.subscription import Subscription
@@ -33,65 +34,11 @@ SHORTEST_PAUSE_SECONDS = 0.01
 """Between two checkpoints, however short an event may be held."""
 SWEEP_CHECKPOINTS = 30
 OPEN_PAUSE_SECONDS = 1.0
+NOTHING_BEGUN: Final[Mapping[int, int | None]] = {}
 STREAMING_SECONDS = 1.0
 """How long after its last batch the stream still counts as bringing events."""
 PRESSURE_CHECK_SECONDS = 0.25
 """How often the paused partitions are checked."""
-
-
-class RowStore(Rows, Protocol):
-    """The rows of one partition: opened first, closed last.
-
-    Attributes:
-        topic_id: of the source topic, noted in each row that is put.
-    """
-
-    topic_id: str | None
-
-    async def open(self) -> Mapping[bytes, Row]:
-        """Fence the former owner, then load the rows.
-
-        Raises:
-            FencedError: a newer owner came in between.
-            BrokerError: a broker does not answer, or does not allow it.
-        """
-        ...
-
-    async def close(self) -> None:
-        """Disconnect; rows that are still waiting are cancelled."""
-        ...
-
-
-class Subscriptions(Directory, Protocol):
-    """What the dispatcher needs of the registry."""
-
-    def all(self) -> Sequence[Subscription]:
-        """Every subscription."""
-        ...
-
-    async def ready(self) -> None:
-        """Return when the topic has been read to the end it had at start."""
-        ...
-
-
-class Log(Reader, Protocol):
-    """What the dispatcher needs of the log reader."""
-
-    def forget(self, partition: Behind) -> None:
-        """The partition is closed."""
-        ...
-
-
-class Flow(Protocol):
-    """Faust's valve per partition (runtime/consumer.py)."""
-
-    def pause(self, number: int) -> None:
-        """Dispatch no more events of the partition for now."""
-        ...
-
-    def resume(self, number: int) -> None:
-        """Dispatch its events again."""
-        ...
 
 
 @dataclass(slots=True)
@@ -112,6 +59,7 @@ class Dispatcher:
         limits: of each lane.
         worker_bytes: how much all queues together may hold.
         on_closed: called with each partition that this worker no longer owns.
+        matching: says whose an event is; None with `routing: key`. It is kept up to date here.
     """
 
     def __init__(
@@ -125,6 +73,7 @@ class Dispatcher:
         limits: LaneLimits,
         worker_bytes: int,
         on_closed: Callable[[int], None],
+        matching: Matching | None = None,
     ) -> None:
         self.topic = topic
         self.deliver = deliver
@@ -132,6 +81,7 @@ class Dispatcher:
         self.telemetry: Observer = deliver.telemetry
         self.directory = registry
         self.reader = reader
+        self.matching = matching
         self.limits = limits
         self.has_dead_letters = deliver.dead_letters is not None
         self.flow: Flow | None = None
@@ -141,6 +91,7 @@ class Dispatcher:
         self.memory = QueueMemory(worker_bytes)
         self._rows_of = rows_of
         self._registry = registry
+        self._created: dict[str, int] = {}  # with matching: the subscriptions that are known, and when they were made
         self._on_closed = on_closed
         self._open: dict[int, _Open] = {}
         self._opening: dict[int, asyncio.Task[None]] = {}
@@ -210,21 +161,32 @@ class Dispatcher:
         return {
             number: entry.partition.window.committable
             for number, entry in self._open.items()
-            if entry.partition.window.committable != entry.partition.committed or entry.partition.window.has_news
+            if entry.partition.window.committable != entry.partition.committed
+            or entry.partition.window.has_news
+            or (self.matching is not None and self._begun_to(entry) != entry.partition.begun_to)
         }
+
+    def _begun_to(self, entry: _Open) -> int:
+        return entry.partition.beginnings.begun_to(self._registry.heard_to)
+
+    def begun_to(self, number: int) -> int | None:
+        """What is committed with an offset of `prefixes` about the subscriptions that have begun (beginnings.py)."""
+        entry = self._open.get(number)
+        return None if entry is None or self.matching is None else self._begun_to(entry)
 
     def ahead_of(self, number: int, offset: int) -> int:
         """What is settled beyond an *offset* of `prefixes`, as bits (ahead.py): it is committed with it."""
         entry = self._open.get(number)
         return 0 if entry is None else entry.partition.window.ahead_of(offset)
 
-    def committed(self, offsets: Mapping[int, int]) -> int:
-        """The broker has confirmed these. Returns by how many offsets they have advanced."""
+    def committed(self, offsets: Mapping[int, int], begun_to: Mapping[int, int | None] = NOTHING_BEGUN) -> int:
+        """The broker has confirmed these, with what `begun_to` said. Returns by how many offsets they have advanced."""
         advanced = 0
         for number, offset in offsets.items():
             entry = self._open.get(number)
             if entry is not None:
                 former, entry.partition.committed = entry.partition.committed, offset
+                entry.partition.begun_to = begun_to.get(number) or 0
                 advanced += 0 if former is None else offset - former
             self.telemetry.committed(number, offset)
         return advanced
@@ -243,6 +205,9 @@ class Dispatcher:
         self._fenced.clear()
         self.telemetry.rebalanced()
         await self._registry.ready()
+        if any(log.begun_to > self._registry.heard_to for log in (logs or {}).values()):
+            # The former owner had heard of more. Its note speaks of subscriptions that have to be known here as well.
+            await self._registry.caught_up()
         tasks = []
         for number, position in positions.items():
             if number in self.assigned and number not in self._open:
@@ -262,11 +227,11 @@ class Dispatcher:
             if opened is None:
                 return
             rows, found = opened
-            partition = Partition(number, position, self, rows, 0 if log is None else log.ahead)
+            partition = Partition(number, position, self, rows, log)
             self._open[number] = _Open(partition, rows)
             if log is not None and log.broken is not None:
                 self.telemetry.log_broken(number, log.broken)
-            partition.reconciler.open(found, self._registry.all(), log)
+            Opening(partition, partition.reconciler, self).take_up(found, self._registry.all(), log)
         finally:
             self._opening.pop(number, None)
 
@@ -365,5 +330,18 @@ class Dispatcher:
 
     def on_subscription(self, subscription_id: str, subscription: Subscription | None) -> None:
         """The registry has read a change."""
+        is_new = False
+        if self.matching is not None:
+            self.matching.update(subscription_id, subscription)
+            is_new = self._is_new(subscription_id, subscription)
         for entry in list(self._open.values()):
-            entry.partition.reconciler.update(subscription_id, subscription)
+            entry.partition.reconciler.update(subscription_id, subscription, is_new=is_new)
+
+    def _is_new(self, subscription_id: str, subscription: Subscription | None) -> bool:
+        """Whether it is another one than the one that was known by this id, if there was one."""
+        if subscription is None:
+            self._created.pop(subscription_id, None)
+            return False
+        former = self._created.get(subscription_id)
+        self._created[subscription_id] = subscription.created
+        return former != subscription.created

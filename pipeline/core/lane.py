@@ -110,7 +110,7 @@ class Lane:
     @property
     def is_delivering(self) -> bool:
         """Attempts may begin."""
-        return not (self.state.is_halted or self._home.is_draining)
+        return not (self.state.is_halted or self.is_draining)
 
     # --------------------------------------------------------------- events come
 
@@ -359,6 +359,10 @@ class Lane:
         self._leave_stream()
         self.events.move(offset)
         self._start_over()
+
+    def begin(self, offset: int) -> None:
+        """Nothing before *offset* is for the subscription, which is new."""
+        self.events.progress.go_on_from(offset)
 
     def skip(self, offset: int) -> None:
         """Pass over the event at *offset*, the next one. Clears FAILURE; what is in flight goes on."""

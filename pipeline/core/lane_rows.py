@@ -112,18 +112,23 @@ class LaneRows:
         if not row.cancelled() and isinstance(row.exception(), FencedError):
             self._on_fenced()
 
-    def refresh(self, committed: int | None) -> None:
-        """Write the rows that are out of date, delete those that say no more than the *committed* offset does."""
+    def refresh(self, committed: int | None, begun_to: int = 0) -> None:
+        """Write the rows that are out of date, delete those that say no more than the last commit does.
+
+        Args:
+            committed: its offset; None if it does not count.
+            begun_to: its note of the subscriptions that have begun (beginnings.py).
+        """
         noted, self._noted = self._noted, {}
         for lane in noted:
-            self._refresh_one(lane, committed)
+            self._refresh_one(lane, committed, begun_to)
 
-    def _refresh_one(self, lane: Lane, committed: int | None) -> None:
+    def _refresh_one(self, lane: Lane, committed: int | None, begun_to: int) -> None:
         row = lane.events.progress.row
         if lane.is_in_window and not is_trying(lane):
             if row is None:
                 return
-            if self._is_superfluous(lane, row, committed):
+            if self._is_superfluous(lane, row, committed, begun_to):
                 self.delete(lane)
                 return
         if row is None or self._is_stale(lane, row):
@@ -131,10 +136,15 @@ class LaneRows:
         if lane.state is LaneState.LIVE:
             self._noted[lane] = None
 
-    def _is_superfluous(self, lane: Lane, row: Cursor, committed: int | None) -> bool:
-        # The row has to outlive a command that it has noted, or the command would be carried out again.
-        carries_command = lane.subscription is not None and lane.subscription.resume_from is not None
-        return not carries_command and committed is not None and committed >= row.next
+    def _is_superfluous(self, lane: Lane, row: Cursor, committed: int | None, begun_to: int) -> bool:
+        subscription = lane.subscription
+        if subscription is not None:
+            # The row has to outlive a command that it has noted, or the command would be carried out again; and so has
+            # that of a lane which began behind.
+            has_begun = subscription.starts is None or subscription.created < begun_to
+            if subscription.resume_from is not None or not has_begun:
+                return False
+        return committed is not None and committed >= row.next
 
     def _is_stale(self, lane: Lane, row: Cursor) -> bool:
         current = row_of(lane)

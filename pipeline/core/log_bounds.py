@@ -54,6 +54,7 @@ class LogBounds:
         former_id: of the topic that was last committed to, None if it was not noted. For rows that name no topic.
         broken: what had become of the committed offset. Who opens the partition tells of it: not all who try do.
         ahead: what is settled beyond the committed offset, as bits (ahead.py).
+        begun_to: before which revision the subscriptions had begun at the committed offset (beginnings.py).
     """
 
     begin: int
@@ -62,6 +63,7 @@ class LogBounds:
     former_id: str | None = None
     broken: Break | None = None
     ahead: int = 0
+    begun_to: int = 0
 
     @classmethod
     def unseen(cls, topic_id: str | None) -> Self:

@@ -6,23 +6,25 @@ changes, which is what makes the switches between stream and log exact.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from functools import partial
 
+from pipeline.core.beginnings import Beginnings
 from pipeline.core.clock import steady_now
 from pipeline.core.errors import FencedError
 from pipeline.core.lane import Lane
 from pipeline.core.lane_rows import LaneRows
+from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Cause, Event, Status
-from pipeline.core.ports import PartitionServices, Rows, Wanted
+from pipeline.core.ports import Matching, PartitionServices, Rows, Wanted
 from pipeline.core.reconcile import Reconciler
 from pipeline.core.runner import Runner
-from pipeline.core.window import Window
+from pipeline.core.window import SharedWindow, Window
 
 logger = logging.getLogger(__name__)
 
 PRESSURE_EVENTS = 4_000
-"""Unsettled offsets from which on a partition is ahead of its lanes: it takes no more events until half are settled.
+"""Unsettled deliveries from which on a partition is ahead of its lanes: it takes no more events until half are settled.
 
 A topic that is full would otherwise flood every lane, and each would leave the stream and read the log a second time.
 """
@@ -43,12 +45,20 @@ class Partition:
         position: where the stream begins: the committed offset, or the beginning of a new partition.
         worker: what all partitions share.
         rows: the store of its cursor rows.
-        ahead: what the former owner has settled from *position* on, as bits (ahead.py).
+        log: what is known of its log, None for nothing.
+
+    Attributes:
+        begun_to: what the last commit has noted of the subscriptions that have begun (beginnings.py).
     """
 
-    def __init__(self, number: int, position: int, worker: PartitionServices, rows: Rows, ahead: int = 0) -> None:
+    def __init__(
+        self, number: int, position: int, worker: PartitionServices, rows: Rows, log: LogBounds | None = None
+    ) -> None:
         self.number = number
-        self.window = Window(position, ahead)
+        self._matching = worker.matching
+        ahead, topic_id, self.begun_to = (0, None, 0) if log is None else (log.ahead, log.topic_id, log.begun_to)
+        self.window = Window(position, ahead) if self._matching is None else SharedWindow(position, ahead)
+        self.beginnings = Beginnings(worker.topic, number, position, topic_id, self.begun_to)
         self.lanes: dict[bytes, Lane] = {}
         self.committed: int | None = None
         self.is_draining = False
@@ -72,6 +82,18 @@ class Partition:
             events = [event for event in events if event.offset >= first]
             if not events:
                 return
+        if self._matching is None:
+            self._offer_by_key(events)
+        else:
+            self._offer_by_match(events, self._matching)
+        # Last, because a lane that leaves the stream in the middle of a batch reads on from the old `dispatched`.
+        self.progressed_at = self._worker.clock.now()
+        self.window.advance(events[-1].offset + 1, steady_now())
+        if not self.is_paused and self.window.load > PRESSURE_EVENTS:
+            self.is_paused = True
+            self._worker.pause(self.number)
+
+    def _offer_by_key(self, events: Sequence[Event]) -> None:
         lanes, noted_to = self.lanes, self.window.noted_to
         for event in events:
             key = event.key or b""
@@ -82,12 +104,23 @@ class Partition:
                 lane.pass_over(event.offset)
             else:
                 lane.offer(event)
-        # Last, because a lane that leaves the stream in the middle of a batch reads on from the old `dispatched`.
-        self.progressed_at = self._worker.clock.now()
-        self.window.advance(events[-1].offset + 1, steady_now())
-        if not self.is_paused and len(self.window) > PRESSURE_EVENTS:
-            self.is_paused = True
-            self._worker.pause(self.number)
+
+    def _offer_by_match(self, events: Sequence[Event], matching: Matching) -> None:
+        lanes, noted_to, unmatched = self.lanes, self.window.noted_to, 0
+        for event in events:
+            keys = matching.keys(event)
+            unmatched += not keys
+            is_noted = event.offset < noted_to and self.window.is_noted(event.offset)
+            for key in keys:
+                lane = lanes.get(key)
+                if lane is None:
+                    lane = self.reconciler.new_lane(key, event.offset)
+                if is_noted and lane.trusts_notes:
+                    lane.pass_over(event.offset)
+                else:
+                    lane.offer(event)
+        if unmatched:
+            self._worker.telemetry.settled("unmatched", unmatched)
 
     def pass_over(self, end: int) -> None:
         """The stream has no event before *end*."""
@@ -113,7 +146,7 @@ class Partition:
             self._ease()
 
     def _ease(self) -> None:
-        if 2 * len(self.window) <= PRESSURE_EVENTS:
+        if 2 * self.window.load <= PRESSURE_EVENTS:
             self.is_paused = False
             self._worker.resume(self.number)
 
@@ -166,7 +199,7 @@ class Partition:
             start = next(iter(self._behind)).read_from
         else:
             start = min(lane.read_from for lane in self._behind)
-        return Wanted(start, frozenset(lane.key for lane in self._behind))
+        return Wanted(start, None if self._matching else frozenset(lane.key for lane in self._behind))
 
     def feed(self, wanted: Wanted, end: int, events: Sequence[Event]) -> None:
         """A stretch of the log, from the wanted offset up to *end*: give each lane its events.
@@ -176,23 +209,27 @@ class Partition:
         """
         self._stretches += 1
         start, end = wanted.start, min(end, self.dispatched)
+        keys = self.lanes if wanted.keys is None else wanted.keys
         fed: dict[bytes, list[Event]] = {}
         lanes = [
-            lane
-            for lane in self._behind
-            if start <= lane.read_from < end and lane.key in wanted.keys and lane.wants_to_read
+            lane for lane in self._behind if start <= lane.read_from < end and lane.key in keys and lane.wants_to_read
         ]
         for lane in lanes:
             fed[lane.key] = []
             self._behind[lane] = self._behind.pop(lane)  # to the end of those who wait
         for event in events:
-            found = fed.get(event.key or b"")
-            if found is not None and event.offset < end:
-                found.append(event)
+            for key in self._keys_of(event, fed) if event.offset < end else ():
+                fed[key].append(event)
         for lane in lanes:
             lane.feed(fed[lane.key], end)
         if lanes:
             self.progressed_at = self._worker.clock.now()
+
+    def _keys_of(self, event: Event, among: Collection[bytes]) -> Sequence[bytes]:
+        if self._matching is not None:
+            return self._matching.keys(event, among)
+        key = event.key or b""
+        return (key,) if key in among else ()
 
     def log_begins_at(self, offset: int) -> None:
         """Retention has deleted everything before *offset*: lanes that had to read there have lost events."""
@@ -217,7 +254,7 @@ class Partition:
         self.reconciler.keep_time(self._worker.clock.now())
         # A row has to outlive the former owner's note, which knows of no replay.
         is_past_note = self.committed is not None and self.committed >= self.window.noted_to
-        self.rows.refresh(self.committed if is_past_note else None)
+        self.rows.refresh(self.committed if is_past_note else None, self.begun_to)
 
     def end_holding(self, now: float) -> None:
         """Make lanes fall behind that have held an event in the window for too long."""

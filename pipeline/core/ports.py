@@ -1,7 +1,7 @@
 """What the core asks of others: a lane of its partition, a partition of its worker, a worker of Kafka."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,7 +10,8 @@ from pipeline.core.delivery import Delivery
 from pipeline.core.model import Cursor, Event
 from pipeline.core.observer import Observer
 from pipeline.core.queue_memory import QueueMemory
-from pipeline.core.subscription import Subscription
+from pipeline.core.rows import Row
+from pipeline.core.subscription import Filter, Subscription
 from pipeline.core.window import Window
 
 
@@ -122,11 +123,11 @@ class Wanted:
 
     Attributes:
         start: the offset to read from.
-        keys: whose events; b"" is for those without a key. All others can be left out.
+        keys: whose events; b"" is for those without a key. All others can be left out. None: nothing can.
     """
 
     start: int
-    keys: frozenset[bytes]
+    keys: frozenset[bytes] | None
 
 
 class Behind(Protocol):
@@ -163,6 +164,18 @@ class Directory(Protocol):
         ...
 
 
+class Matching(Protocol):
+    """Says which subscriptions want an event, with `routing: match` (matching.py)."""
+
+    def update(self, subscription_id: str, subscription: Subscription | None) -> None:
+        """A new revision, or None: it was deleted."""
+        ...
+
+    def keys(self, event: Event, among: Collection[bytes] | None = None) -> Sequence[bytes]:
+        """The ids, in UTF-8, of the subscriptions that want *event*; with *among*, of those alone."""
+        ...
+
+
 class Reader(Protocol):
     """Reads the log again for lanes that are behind (kafka/log_reader.py)."""
 
@@ -178,8 +191,8 @@ class Reader(Protocol):
         """The end of the log, as far as it may be read."""
         ...
 
-    async def count(self, partition: int, key: bytes, start: int, end: int) -> int:
-        """How many events with this key the log has from *start* up to *end*."""
+    async def count(self, partition: int, wanted: bytes | Filter, start: int, end: int) -> int:
+        """How many events the log has from *start* up to *end* that have this key, or that this filter wants."""
         ...
 
 
@@ -207,6 +220,11 @@ class PartitionServices(LaneServices, Protocol):
         ...
 
     @property
+    def matching(self) -> Matching | None:
+        """Says whose an event is; None with `routing: key`: its key does."""
+        ...
+
+    @property
     def has_dead_letters(self) -> bool:
         """Whether there is a dead-letter topic."""
         ...
@@ -226,4 +244,68 @@ class PartitionServices(LaneServices, Protocol):
 
     def resume(self, number: int) -> None:
         """The partition takes events again."""
+        ...
+
+
+class RowStore(Rows, Protocol):
+    """The rows of one partition: opened first, closed last.
+
+    Attributes:
+        topic_id: of the source topic, noted in each row that is put.
+    """
+
+    topic_id: str | None
+
+    async def open(self) -> Mapping[bytes, Row]:
+        """Fence the former owner, then load the rows.
+
+        Raises:
+            FencedError: a newer owner came in between.
+            BrokerError: a broker does not answer, or does not allow it.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Disconnect; rows that are still waiting are cancelled."""
+        ...
+
+
+class Subscriptions(Directory, Protocol):
+    """What the dispatcher needs of the registry."""
+
+    def all(self) -> Sequence[Subscription]:
+        """Every subscription."""
+        ...
+
+    @property
+    def heard_to(self) -> int:
+        """Every record before this revision has been taken up."""
+        ...
+
+    async def ready(self) -> None:
+        """Return when the topic has been read to the end it had at start."""
+        ...
+
+    async def caught_up(self) -> None:
+        """Return when the topic has been read to the end that it has now."""
+        ...
+
+
+class Log(Reader, Protocol):
+    """What the dispatcher needs of the log reader."""
+
+    def forget(self, partition: Behind) -> None:
+        """The partition is closed."""
+        ...
+
+
+class Flow(Protocol):
+    """Faust's valve per partition (runtime/consumer.py)."""
+
+    def pause(self, number: int) -> None:
+        """Dispatch no more events of the partition for now."""
+        ...
+
+    def resume(self, number: int) -> None:
+        """Dispatch its events again."""
         ...

@@ -5,19 +5,18 @@ once, and notes it. `Partition` owns one `Reconciler`; the dispatcher calls it f
 """
 
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Protocol
 
+from pipeline.core.beginnings import Beginnings
 from pipeline.core.lane import Lane
 from pipeline.core.lane_rows import LaneRows
 from pipeline.core.lane_state import LaneState
-from pipeline.core.log_bounds import LogBounds, find_break
-from pipeline.core.model import Cause, Cursor, Status
+from pipeline.core.model import Cause, Event, Status
 from pipeline.core.policy import UNKNOWN_RULES, Rules
 from pipeline.core.ports import Home, PartitionServices
-from pipeline.core.rows import Row, UnreadableRow
-from pipeline.core.subscription import ReplayOffset, ReplayTimestamp, Skip, Subscription, Wish
+from pipeline.core.subscription import Filter, ReplayOffset, ReplayTimestamp, Skip, Subscription, Wish
 
 logger = logging.getLogger(__name__)
 
@@ -40,9 +39,9 @@ def status_of(subscription: Subscription, now: float) -> Status:
             return Status.PAUSED if waits else Status.STARTED
 
 
-def moved(row: Cursor, offset: int) -> Cursor:
-    """The row of a lane that goes on at another event: the tries of the former one count no more."""
-    return Cursor(offset, row.status, row.cause, revision=row.revision)
+def _everything(_event: Event) -> bool:
+    """The filter of a subscription without one."""
+    return True
 
 
 def is_next_event(lane: Lane, offset: int, dispatched: int) -> bool | None:
@@ -65,6 +64,7 @@ class LaneHolder(Home, Protocol):
     number: int
     lanes: dict[bytes, Lane]
     rows: LaneRows
+    beginnings: Beginnings
 
     def spawn(self, work: Callable[[], Coroutine[object, object, None]], lane: Lane) -> None:
         """Do some work of a lane as a task of the partition."""
@@ -95,99 +95,38 @@ class Reconciler:
         """The lane is gone."""
         self._scheduled.pop(lane, None)
 
-    def open(
-        self, rows: Mapping[bytes, Row], subscriptions: Sequence[Subscription], log: LogBounds | None = None
-    ) -> None:
-        """Take up the rows that the former owner left, and the commands it has not carried out.
-
-        A row whose offset has lost its meaning is given one in the *log*, where that is known.
-        """
-        for key, row in rows.items():
-            if isinstance(row, Cursor):
-                self._restore(key, row, log)
-            else:
-                self._fail_unreadable(key, row, log)
-        for subscription in subscriptions:
-            if subscription.resume_from is not None:
-                self.update(subscription.id, subscription)
-
-    def _lane(self, key: bytes, start: int) -> Lane:
+    def make_lane(self, key: bytes, start: int) -> Lane:
+        """A lane that begins at *start* and is not among those of the partition yet."""
         return Lane(key, self._partition, self._partition.rows, self._worker, start)
 
-    def _restore(self, key: bytes, row: Cursor, log: LogBounds | None) -> None:
-        lane = self._lane(key, row.next)
-        subscription = None if lane.name is None else self._worker.directory.get(lane.name)
-        if subscription is None and row.revision >= 0:
-            logger.warning(
-                "subscription %s was deleted: its cursor %d in partition %d is forgotten",
-                lane.name,
-                row.next,
-                self._partition.number,
-            )
-            self._partition.rows.delete(lane)
-            return
-        self._partition.lanes[key] = lane
-        self._configure(lane, subscription)
-        found = None if log is None else find_break(row.next, row.topic_id, log)
-        if found is None:
-            lane.restore(row, self._partition.dispatched)
-        else:
-            self._worker.telemetry.log_broken(self._partition.number, found, subscription=lane.name)
-            lane.restore(moved(row, found.goes_on_at), self._partition.dispatched)
-            self._partition.rows.write(lane.key)
-        if subscription is not None:
-            self._reconcile(lane, subscription)
-
-    def _fail_unreadable(self, key: bytes, row: UnreadableRow, log: LogBounds | None) -> None:
-        """Put the lane into FAILURE, because its cursor is unknown. The row written now can be read."""
-        partition = self._partition
-        offset = partition.dispatched if row.next is None else row.next
-        found = None if log is None else find_break(offset, None, log)
-        if found is not None:
-            offset = found.goes_on_at
-        lane = self._lane(key, offset)
-        subscription = None if lane.name is None else self._worker.directory.get(lane.name)
-        if subscription is None:
-            logger.warning(
-                "the row %.100r of partition %d, of no subscription that is known, can't be read and is deleted: %s",
-                key,
-                partition.number,
-                row.reason,
-            )
-            partition.rows.delete(lane)
-            return
-        if found is not None:
-            self._worker.telemetry.log_broken(partition.number, found, subscription=lane.name)
-        partition.lanes[key] = lane
-        self._configure(lane, subscription)
-        # What it was told before, it has done or not: a new command is needed in any case.
-        lane.note_revision(subscription.revision)
-        since = "where it stood is not known" if row.next is None else "how it stood is not known"
-        message = (
-            f"its cursor row can't be read: {row.reason}; {since}: it waits at {offset}, from where a resume goes on; "
-            "replay what was before that, if need be"
-        )
-        cause = Cause("cursor", message, None, self._worker.clock.now())
-        lane.move(offset)
-        lane.stop(Status.FAILURE, cause)
-        self._worker.telemetry.subscription_failed(subscription, partition.number, cause)
-
     def new_lane(self, key: bytes, start: int) -> Lane:
-        """A lane for a key that has none, whose first event is at *start*."""
-        lane = self._partition.lanes[key] = self._lane(key, start)
+        """A lane for a key that has none, and an event at *start*. Its subscription may begin later."""
+        lane = self._partition.lanes[key] = self.make_lane(key, start)
         subscription = None if lane.name is None else self._worker.directory.get(lane.name)
-        self._configure(lane, subscription)
+        self.configure(lane, subscription)
+        if subscription is not None and self._worker.matching is not None:
+            lane.begin(max(start, self._partition.beginnings.place_of(subscription, start)))
         if subscription is not None:
             # Commands that concern this partition were carried out when it was opened or when they came.
             lane.note_revision(subscription.revision)
             self._apply_wish(lane, subscription, self._worker.clock.now())
         return lane
 
-    def _configure(self, lane: Lane, subscription: Subscription | None) -> None:
-        worker = self._worker
+    def configure(self, lane: Lane, subscription: Subscription | None) -> None:
+        """Let the lane work by a revision of its subscription, None if there is no subscription."""
+        worker, former = self._worker, lane.subscription
+        if (
+            worker.matching is not None
+            and former is not None
+            and former.filter != getattr(subscription, "filter", None)
+        ):
+            lane.events.unread.forget(self._partition.dispatched)  # what was counted is not what is wanted now
         if subscription is None:
             lane.configure(None, UNKNOWN_RULES)
             return
+        if worker.matching is not None:
+            # So that no row passes for one of a former subscription with this id (`is_of_former`).
+            lane.note_revision(max(lane.events.progress.revision, subscription.created - 1))
         rules = Rules(subscription.qos, subscription.retry, subscription.interrupt, worker.has_dead_letters)
         lane.configure(subscription, rules)
         if subscription.starting_at is not None or subscription.ending_at is not None:
@@ -195,19 +134,50 @@ class Reconciler:
         else:
             self._scheduled.pop(lane, None)
 
-    def update(self, subscription_id: str, subscription: Subscription | None) -> None:
-        """A new revision, or None: it was deleted."""
+    def update(self, subscription_id: str, subscription: Subscription | None, *, is_new: bool = False) -> None:
+        """A new revision, or None: it was deleted. With `routing: match`: *is_new* if it was not known before."""
         key = subscription_id.encode()
         lane = self._partition.lanes.get(key)
+        if is_new and subscription is not None:
+            if lane is not None:
+                self._forget(lane)  # of a former subscription with this id
+            self.begin(subscription)
+            return
         if lane is None:
             if subscription is None or not self._is_concerned(subscription):
                 return
-            lane = self._partition.lanes[key] = self._lane(key, self._partition.dispatched)
-        self._configure(lane, subscription)
+            lane = self._partition.lanes[key] = self.make_lane(key, self._first_offset(subscription))
+        self.configure(lane, subscription)
         if subscription is None:
             self._forget(lane)
         else:
-            self._reconcile(lane, subscription)
+            self.reconcile(lane, subscription)
+
+    def begin(self, subscription: Subscription) -> None:
+        """Begin with a subscription that has no row: behind, if the stream has passed its first offset."""
+        partition, key = self._partition, subscription.id.encode()
+        place = partition.beginnings.place_of(subscription, partition.dispatched)
+        is_behind = place < partition.dispatched
+        lane = partition.lanes.get(key)
+        if lane is None:
+            if not (is_behind or self._is_concerned(subscription)):
+                return
+            lane = partition.lanes[key] = self.make_lane(key, place)
+        self.configure(lane, subscription)
+        if is_behind:
+            logger.info("subscription %s: begins at %d of partition %d", lane.name, place, partition.number)
+            lane.move(place)
+            partition.beginnings.began_behind(lane, subscription)
+        else:
+            lane.begin(place)
+        self.reconcile(lane, subscription)
+
+    def _first_offset(self, subscription: Subscription) -> int:
+        """Where a lane without a row begins that is not new."""
+        dispatched = self._partition.dispatched
+        if self._worker.matching is None:
+            return dispatched
+        return max(dispatched, self._partition.beginnings.place_of(subscription, dispatched))
 
     def _is_concerned(self, subscription: Subscription) -> bool:
         """Whether a command speaks of a partition in which the subscription has neither a lane nor a row."""
@@ -234,7 +204,7 @@ class Reconciler:
             )
             self._partition.rows.delete(lane)
 
-    def _reconcile(self, lane: Lane, subscription: Subscription) -> None:
+    def reconcile(self, lane: Lane, subscription: Subscription) -> None:
         """Apply a revision that the row has not noted yet: once."""
         if subscription.revision <= lane.events.progress.revision:
             self._apply_wish(lane, subscription, self._worker.clock.now())
@@ -307,11 +277,18 @@ class Reconciler:
         )
         self._pass_by(lane, subscription)
 
+    def _wanted_by(self, lane: Lane) -> bytes | Filter:
+        """Whose events the lane's are: those with its key, or those that its subscription wants."""
+        if self._worker.matching is None or lane.subscription is None:
+            return lane.key
+        return lane.subscription.filter or _everything
+
     async def _skip_unread(self, lane: Lane, subscription: Subscription, offset: int) -> None:
         """Skip the event if it is the first one that the log has for the lane, wherever those of others are."""
         reader, number, start = self._worker.reader, self._partition.number, lane.first_waiting
-        is_first = await reader.count(number, lane.key, offset, offset + 1) == 1
-        is_first = is_first and not await reader.count(number, lane.key, start, offset)
+        wanted = self._wanted_by(lane)
+        is_first = await reader.count(number, wanted, offset, offset + 1) == 1
+        is_first = is_first and not await reader.count(number, wanted, start, offset)
         if not self._is_overtaken(lane, subscription):
             self._skip(lane, subscription, offset, is_next=is_first and lane.first_waiting <= offset)
 
@@ -372,7 +349,7 @@ class Reconciler:
         if offset > start:
             discarded = offset - start  # an upper bound, if there is no time to count
             try:
-                discarded = await reader.count(number, lane.key, start, offset)
+                discarded = await reader.count(number, self._wanted_by(lane), start, offset)
             finally:
                 telemetry = self._worker.telemetry
                 telemetry.dropped("discarded", discarded, subscription=lane.name, partition=number, offset=offset - 1)

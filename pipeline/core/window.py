@@ -52,6 +52,11 @@ class Window:
         return len(self._unsettled) - len(self._passed)
 
     @property
+    def load(self) -> int:
+        """How many deliveries are not settled."""
+        return len(self)
+
+    @property
     def committable(self) -> int:
         """The offset that may be committed: everything below it is settled."""
         return self._unsettled[0] if self._unsettled else self.dispatched
@@ -139,3 +144,51 @@ class Window:
                 break
             end = batch_end
         return end
+
+
+class SharedWindow(Window):
+    """A window whose offsets several lanes may hold, for `routing: match`.
+
+    An offset leaves when the last of its lanes lets go. From then on it is noted as settled: those of its lanes that
+    have not settled it have let go because of a durable row, and a lane with a row does not trust notes.
+    """
+
+    __slots__ = ("_holders", "_load")
+
+    def __init__(self, start: int, ahead: int = 0) -> None:
+        super().__init__(start, ahead)
+        self._holders: dict[int, int] = {}
+        self._load = 0
+
+    @property
+    def load(self) -> int:
+        """How many deliveries are not settled: each lane that holds an offset counts."""
+        return self._load
+
+    def add(self, offset: int) -> None:
+        """One more lane holds the offset."""
+        held = self._holders.get(offset, 0)
+        self._holders[offset] = held + 1
+        self._load += 1
+        if not held:
+            super().add(offset)
+
+    def note(self, offset: int) -> None:
+        """A lane that does not hold the offset has settled it."""
+        if offset not in self._holders:
+            super().note(offset)
+
+    def settle(self, offset: int) -> None:
+        """A lane that holds the offset has settled it."""
+        self.let_go(offset)
+
+    def let_go(self, offset: int) -> None:
+        """A lane that holds the offset does so no more."""
+        held = self._holders[offset]
+        self._load -= 1
+        if held > 1:
+            self._holders[offset] = held - 1
+            return
+        del self._holders[offset]
+        super().note(offset)
+        super().let_go(offset)

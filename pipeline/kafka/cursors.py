@@ -101,7 +101,7 @@ class KafkaRows:
         self._lines = LineLimit()
 
     async def open(self) -> Mapping[bytes, Row]:
-        """Fence the former owner, then load the rows; see `dispatcher.RowStore.open`."""
+        """Fence the former owner, then load the rows; see `ports.RowStore.open`."""
         embedded = self._connection.embedded
         producer = AIOKafkaProducer(
             # The mock cluster neither fences nor hides uncommitted records, so rows are written without transactions.

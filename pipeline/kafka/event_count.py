@@ -1,10 +1,13 @@
-"""Counts the events of one subscription in a range of the log, without building records of other subscriptions."""
+"""Counts the events of one subscription in a range of the log; by key, without building records of others."""
 
+from functools import partial
 from typing import Any, Final, Self
 
 from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
+from pipeline.core.model import Event
+from pipeline.core.subscription import Filter
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer, Sieve
@@ -51,14 +54,15 @@ class EventCounter:
         found = (await self._consumer.offsets_for_times({tp: timestamp_ms}))[tp]
         return None if found is None else int(found.offset)
 
-    async def count(self, partition: int, key: bytes, start: int, end: int) -> int:
-        """The number of readable events with this key from *start* up to *end* (exclusive).
+    async def count(self, partition: int, wanted: bytes | Filter, start: int, end: int) -> int:
+        """The number of readable events from *start* up to *end* (exclusive) with a key, or that a filter wants.
 
         Raises:
             KafkaError: the brokers can't be asked.
         """
         tp, consumer = TopicPartition(self._topic, partition), self._consumer
-        self._sieve.keys = frozenset({key})
+        is_wanted = partial(_has_key, wanted) if isinstance(wanted, bytes) else wanted
+        self._sieve.keys = frozenset({wanted}) if isinstance(wanted, bytes) else None
         consumer.assign([tp])
         consumer.seek(tp, max(start, (await consumer.beginning_offsets([tp]))[tp]))
         end = min(end, (await consumer.end_offsets([tp]))[tp])
@@ -70,5 +74,9 @@ class EventCounter:
                 consumer.seek(tp, (await consumer.beginning_offsets([tp]))[tp])
                 continue
             # The sieve lets some records with other keys through.
-            found += sum((record.key or b"") == key and record.offset < end for record in records.get(tp, ()))
+            found += sum(record.offset < end and is_wanted(record) for record in records.get(tp, ()))
         return found
+
+
+def _has_key(key: bytes, event: Event) -> bool:
+    return (event.key or b"") == key

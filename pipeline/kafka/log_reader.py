@@ -13,6 +13,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from pipeline.core.ports import Behind
+from pipeline.core.subscription import Filter
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.event_count import EventCounter
 from pipeline.kafka.internals import disconnect
@@ -104,12 +105,12 @@ class LogReader:
                 logger.warning("could not look up the end of %s yet: %r", tp, error)
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
 
-    async def count(self, partition: int, key: bytes, start: int, end: int) -> int:
-        """The number of events with this key from *start* up to *end* (exclusive). Retries until a broker answers."""
+    async def count(self, partition: int, wanted: bytes | Filter, start: int, end: int) -> int:
+        """See `EventCounter.count`. Retries until a broker answers."""
         while True:
             try:
                 async with EventCounter(self._connection, self._topic, self._isolation_level) as counter:
-                    return await counter.count(partition, key, start, end)
+                    return await counter.count(partition, wanted, start, end)
             except (KafkaError, OSError) as error:
                 logger.warning("could not count the events of a range of %s-%d yet: %r", self._topic, partition, error)
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)

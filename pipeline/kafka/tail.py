@@ -73,6 +73,11 @@ class Tail:
         return self._has_passed(None) and self._error is None
 
     @property
+    def position(self) -> int:
+        """The offset after the last record that was read."""
+        return self._position
+
+    @property
     def first_end(self) -> int:
         """The end that the topic had at the first connection; 0 before."""
         return self._first_end or 0

@@ -196,13 +196,13 @@ class DeliveryConsumer(driver.Consumer):
                     await self._flowing.wait()
 
     def pause(self, number: int) -> None:
-        """See `dispatcher.Flow`. Pausing the partition itself would drop fetched records (faust.transport.consumer)."""
+        """See `ports.Flow`. Pausing the partition itself would drop fetched records (faust.transport.consumer)."""
         tp = TP(self._dispatcher.topic, number)
         self._paused_sources.add(tp)
         self.on_buffer_full(tp)
 
     def resume(self, number: int) -> None:
-        """See `dispatcher.Flow`."""
+        """See `ports.Flow`."""
         tp = TP(self._dispatcher.topic, number)
         self._paused_sources.discard(tp)
         self.on_buffer_drop(tp)
@@ -243,11 +243,12 @@ class DeliveryConsumer(driver.Consumer):
         async with self._prefix_lock:
             owned = self._source_partitions(self.assignment()).intersection(prefixes)
             offsets = {TP(self._dispatcher.topic, number): prefixes[number] for number in owned}
-            if not (offsets and await self._delivery_thread.commit_noted(offsets)):
+            begun_to = {number: self._dispatcher.begun_to(number) for number in owned}
+            if not (offsets and await self._delivery_thread.commit_noted(offsets, begun_to)):
                 return None
             self.app.tables.on_commit(offsets)
             self.app.monitor.on_tp_commit(offsets)
-            return self._dispatcher.committed({tp.partition: offset for tp, offset in offsets.items()})
+            return self._dispatcher.committed({tp.partition: offset for tp, offset in offsets.items()}, begun_to)
 
     # --------------------------------------------------------------- rebalancing
 

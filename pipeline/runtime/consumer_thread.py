@@ -122,11 +122,14 @@ class DeliveryConsumerThread(RetryingConsumerThread):
         consumer.commit = partial(self._commit_with_notes, consumer.commit)
         return consumer
 
-    def commit_noted(self, offsets: Mapping[TP, int]) -> Awaitable[bool]:
-        """Commit offsets of the source topic, each with the topic's id and a note of the events settled beyond it."""
+    def commit_noted(self, offsets: Mapping[TP, int], begun_to: Mapping[int, int | None]) -> Awaitable[bool]:
+        """Commit offsets of the source topic with what is noted beside them (log_check.py)."""
         dispatcher, check = self._parts.dispatcher, self._parts.log_check
         noted = {
-            tp: OffsetAndMetadata(offset, check.note(tp.partition, offset, dispatcher.ahead_of(tp.partition, offset)))
+            tp: OffsetAndMetadata(
+                offset,
+                check.note(tp.partition, offset, dispatcher.ahead_of(tp.partition, offset), begun_to.get(tp.partition)),
+            )
             for tp, offset in offsets.items()
         }
         # Faust takes each value for an offset, and adds empty metadata.

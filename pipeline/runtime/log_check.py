@@ -8,10 +8,15 @@ notes only read `topic-id=` at the beginning. If a note precedes it, they don't 
 
     topic-id=5u7...
     settled=1:40:eAGTAgAAGwAb;topic-id=5u7...
+
+With `routing: match` the metadata ends with the revision before which subscriptions had begun (core/beginnings.py):
+
+    topic-id=5u7...;begun-to=7
 """
 
 import asyncio
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, Self
@@ -28,6 +33,7 @@ LAST_LOOK_SECONDS: Final = 3.0
 """How long the last commit waits for the bounds of the log; part of `consumer.LAST_COMMIT_SECONDS`."""
 TOPIC_ID: Final = "topic-id="
 SETTLED: Final = "settled="
+BEGUN_TO: Final = "begun-to="
 """The prefixes of the fields of a commit's metadata, which are separated by a semicolon."""
 
 
@@ -60,22 +66,26 @@ class Committed:
         offset: None if there is none.
         topic_id: of the topic, None if it is not known.
         settled: the note of what is settled beyond the offset, None if there is none.
+        begun_to: the revision before which subscriptions had begun, 0 if it is not noted.
     """
 
     offset: int | None
     topic_id: str | None = None
     settled: str | None = None
+    begun_to: int = 0
 
     @classmethod
     def read(cls, offset: int, metadata: str | None) -> Self:
         """From an answer of the group's coordinator, where -1 means none."""
-        topic_id = settled = None
+        topic_id, settled, begun_to = None, None, 0
         for field in (metadata or "").split(";"):
             if field.startswith(TOPIC_ID):
                 topic_id = field.removeprefix(TOPIC_ID)
             elif field.startswith(SETTLED):
                 settled = field.removeprefix(SETTLED)
-        return cls(None if offset < 0 else offset, topic_id, settled)
+            elif field.startswith(BEGUN_TO):
+                begun_to = _revision(field.removeprefix(BEGUN_TO))
+        return cls(None if offset < 0 else offset, topic_id, settled, begun_to)
 
 
 class LogCheck:
@@ -95,16 +105,23 @@ class LogCheck:
         self._suspect: set[int] = set()
         self._is_another = False
 
-    def note(self, number: int, offset: int = 0, ahead: int = 0) -> str:
-        """The metadata to commit with an *offset* of a partition; *ahead*: the settled events after it (core/ahead.py).
+    def note(self, number: int, offset: int = 0, ahead: int = 0, begun_to: int | None = None) -> str:
+        """The metadata to commit with an *offset* of a partition.
 
-        There is no note without the topic's id, because the note could then be applied to another topic of that name.
+        Args:
+            number: of the partition.
+            offset: it.
+            ahead: the settled events after it (core/ahead.py). They are not noted without the topic's id, because the
+                note could then be applied to another topic of that name.
+            begun_to: before which revision subscriptions have begun (core/beginnings.py); None: that is not noted.
         """
-        log = self._logs.get(number)
-        if log is None or log.topic_id is None:
-            return ""
-        topic_id = f"{TOPIC_ID}{log.topic_id}"
-        return f"{SETTLED}{pack(offset, ahead)};{topic_id}" if ahead else topic_id
+        log, fields = self._logs.get(number), []
+        if log is not None and log.topic_id is not None:
+            fields += [f"{SETTLED}{pack(offset, ahead)}"] if ahead else []
+            fields.append(f"{TOPIC_ID}{log.topic_id}")
+        if begun_to is not None:
+            fields.append(f"{BEGUN_TO}{begun_to}")
+        return ";".join(fields)
 
     async def begin(self, committed: Mapping[int, Committed]) -> tuple[dict[int, int], dict[int, LogBounds]]:
         """The offset at which to continue in each assigned partition, and the current logs."""
@@ -118,7 +135,9 @@ class LogCheck:
             # After a fetch that was out of range, other events may be at the noted offsets, if the log has grown since.
             is_same = found is None and number not in self._suspect
             ahead = _settled_ahead(number, commit, log) if is_same else 0
-            self._logs[number] = replace(log, former_id=commit.topic_id, broken=found, ahead=ahead)
+            self._logs[number] = replace(
+                log, former_id=commit.topic_id, broken=found, ahead=ahead, begun_to=commit.begun_to
+            )
             if commit.offset is None:
                 starts[number] = self._begin_without_offset(number, log, former)
             else:
@@ -184,6 +203,11 @@ class LogCheck:
     async def close(self) -> None:
         """Disconnect."""
         await self._source.close()
+
+
+def _revision(text: str) -> int:
+    """A number that anybody with access to the group may have written; 0, the safe side, if it is none."""
+    return int(text) if re.fullmatch("[0-9]{1,19}", text) else 0
 
 
 def _settled_ahead(number: int, commit: Committed, log: LogBounds) -> int:

@@ -72,7 +72,11 @@ class RecordReader:
 
     def waits_below(self, revision: int) -> bool:
         """Whether a record before *revision* is still waiting for its stores."""
-        return next(iter(self._waiting), revision) < revision
+        return self.waits_from(revision) < revision
+
+    def waits_from(self, revision: int) -> int:
+        """The first record that is still waiting for its stores; *revision* if none is."""
+        return next(iter(self._waiting), revision)
 
     async def settled(self) -> None:
         """Return when all records so far have been read, or the reader was closed."""

@@ -74,6 +74,11 @@ class Registry:
         return self._tail.is_current and not self._reader.waits_below(self._tail.first_end)
 
     @property
+    def heard_to(self) -> int:
+        """Every record before this revision has been taken up."""
+        return self._reader.waits_from(self._tail.position)
+
+    @property
     def last_error(self) -> str | None:
         """The current problem with the topic or its broker, a sentence; None if there is none."""
         return self._tail.last_error

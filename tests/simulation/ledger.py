@@ -5,13 +5,17 @@ which.
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline.core.ahead import unpack
-from pipeline.core.model import Cursor
+from pipeline.core.beginnings import is_of_former
+from pipeline.core.log_bounds import LARGEST_OFFSET
+from pipeline.core.model import Cursor, Event
 from pipeline.core.outcome import Delivered, Outcome, may_have_arrived
 from pipeline.core.subscription import Qos, ReplayOffset, ReplayTimestamp, Skip, Subscription
-from tests.support.fakes import RowTopic, SourceLog
+from tests.simulation.actions import SUBSCRIPTIONS
+from tests.support.fakes import TOPIC, RowTopic, SourceLog
 
 
 class ViolationError(AssertionError):
@@ -54,6 +58,10 @@ class Ledger:
     """What durable things there are, and what has happened.
 
     Attributes:
+        matches: an event belongs to all subscriptions that its key names (`names_of`).
+        begun_to: what the last commit has noted of the subscriptions that had begun.
+        known: the subscriptions that are published now.
+        asked_from: the lowest offset from which a replay wants events of a subscription, before its start perhaps.
         claim_events: how many events of a lane at-most-once may claim at a time, and a crash may lose.
         committed: the committed offset of the partition; *ahead*: what its note says is settled from there on, as bits.
         sent: the requests of each event, in order.
@@ -75,6 +83,10 @@ class Ledger:
     log: SourceLog
     rows: RowTopic
     claim_events: int = 1
+    matches: bool = False
+    begun_to: int = 0
+    known: dict[str, Subscription] = field(default_factory=dict)
+    asked_from: dict[str, int] = field(default_factory=lambda: defaultdict(lambda: LARGEST_OFFSET))
     committed: int = 0
     ahead: int = 0
     sent: dict[Place, list[Sent]] = field(default_factory=lambda: defaultdict(list))
@@ -94,12 +106,40 @@ class Ledger:
     replays: dict[str, "Demand"] = field(default_factory=dict)
     frozen: bool = False
 
+    def names_of(self, record: Event) -> Sequence[str]:
+        """The subscriptions that a record is for by its key, whether they exist or not.
+
+        With `matches`: a letter is for one, a capital for all but one, an asterisk for all.
+        """
+        key = (record.key or b"").decode()
+        if not self.matches:
+            return key
+        if key == "*":
+            return SUBSCRIPTIONS
+        return SUBSCRIPTIONS.replace(key.lower(), "") if key.isupper() else key
+
+    def places(self) -> Iterator[Place]:
+        """Each event of each subscription that may owe it."""
+        for record in self.log.records:
+            for name in self.names_of(record):
+                if not self.matches or self._begins_at(name) <= record.offset:
+                    yield name, record.offset
+
+    def _begins_at(self, name: str) -> int:
+        subscription = self.known.get(name)
+        if subscription is None:
+            return self.log.end
+        return subscription.start_in(TOPIC, 0, None) or 0
+
     # ----------------------------------------------------------- what people do
 
     def commanded(self, subscription: Subscription) -> None:
         """A revision was published."""
         name, revision = subscription.id, subscription.revision
         self.levels[name].add(subscription.qos)
+        self.known[name] = subscription
+        if self.matches and subscription.created == revision:
+            self._made(name)
         match subscription.resume_from:
             case ReplayOffset(_, offset, discards):
                 self._moved(name, revision, offset, discards=discards)
@@ -112,7 +152,21 @@ class Ledger:
             case None:
                 pass
 
+    def _made(self, name: str) -> None:
+        """A subscription begins, of which no former one with its id tells anything."""
+        for place in [place for place in self.sent if place[0] == name]:
+            del self.sent[place]
+        self.settled = {place for place in self.settled if place[0] != name}
+        self.highest.pop(name, None)
+        self.replays.pop(name, None)
+        self.replayed.pop(name, None)
+        self.asked_from.pop(name, None)
+        self.levels[name] = {self.known[name].qos}
+        self.observed.pop(name, None)
+        self.deleted.discard(name)
+
     def _moved(self, name: str, revision: int, place: int, *, discards: bool) -> None:
+        self.asked_from[name] = min(self.asked_from[name], place)
         if discards:
             self.excused[name] = max(self.excused[name], place)
         self.replayed[name] = revision
@@ -120,6 +174,8 @@ class Ledger:
     def observe(self, name: str, subscription: Subscription | None) -> None:
         """The owner hears of a revision: if the QoS is another, what there is by now may be lost or repeated."""
         level = None if subscription is None else subscription.qos
+        if self.matches and (subscription is None or subscription.created != self._created(name)):
+            return  # of a former one, or of none
         if name in self.observed and self.observed[name] is not level:
             self.excused[name] = max(self.excused[name], self.log.end)
             self.unordered[name] = max(self.unordered[name], self.log.end)
@@ -155,6 +211,10 @@ class Ledger:
         """A request leaves. Raises: ViolationError."""
         name = subscription.id
         place = (name, offset)
+        if self.matches and offset < min(subscription.start_in(TOPIC, 0, None) or 0, self.asked_from[name]):
+            raise ViolationError(f"{place} is sent, and was there before its subscription")
+        if self.matches and subscription.created != self._created(name):
+            return Sent(subscription.qos, subscription.revision)  # by a worker that has not heard of the deletion
         before = self.sent[place]
         if self.frozen:
             raise ViolationError(f"{place} is sent again although everything was done")
@@ -195,9 +255,13 @@ class Ledger:
         if not self.incidents and not excused and (name, offset) in self.settled:
             raise ViolationError(f"{name}: {offset} is sent again although it is done and every stop was clean")
 
+    def _created(self, name: str) -> int | None:
+        subscription = self.known.get(name)
+        return None if subscription is None else subscription.created
+
     def answered(self, sent: Sent, place: Place, outcome: Outcome) -> None:
         sent.outcome = outcome
-        if isinstance(outcome, Delivered):
+        if isinstance(outcome, Delivered) and (not self.matches or sent in self.sent[place]):
             self.settled.add(place)
 
     # ----------------------------------------------------------- what is durable
@@ -211,18 +275,21 @@ class Ledger:
             self.replays[name] = replace(demand, is_noted=True)
         if old is None or row is None or row.revision != old.revision or row.next >= old.next:
             return
-        between = [record for record in self.log.read(row.next, old.next - row.next) if record.key == key]
+        between = [record for record in self.log.read(row.next, old.next - row.next) if name in self.names_of(record)]
         between = [record for record in between if record.offset < old.next]
+        between = [record for record in between if (name, record.offset) not in self.excused_events]
         if Qos.AT_MOST_ONCE in self.levels[name] and len(between) <= self.claim_events:
             return
         if name not in self.deleted and self.log.begin <= row.next:
             raise ViolationError(f"the row of {name} goes back from {old.next} to {row.next}")
 
-    def commit(self, offset: int, note: str) -> None:
-        """An offset becomes durable, with its note. Raises: ViolationError."""
+    def commit(self, offset: int, note: str, begun_to: int) -> None:
+        """An offset becomes durable, with its notes. Raises: ViolationError."""
         if offset < self.committed:
             raise ViolationError(f"the committed offset goes back to {offset} from {self.committed}")
-        self.committed, self.ahead = offset, unpack(note, offset)
+        self.committed, self.ahead, self.begun_to = offset, unpack(note, offset), begun_to
+        if self.matches:
+            return  # of some lanes of a noted event a row may know better: `check_nothing_is_lost` tells
         for record in self.log.read(offset, self.ahead.bit_length()):
             place = ((record.key or b"").decode(), record.offset)
             if self._is_noted(record.offset) and place not in self.settled and not self.is_excused(place):
@@ -234,30 +301,36 @@ class Ledger:
     def would_be_sent_again(self, name: str, offset: int) -> bool:
         """Whether a worker that took over now would send the event."""
         row = self.rows.rows.get(name.encode())
-        if row is not None:
+        subscription = self.known.get(name)
+        if row is not None and not (self.matches and subscription is not None and is_of_former(row, subscription)):
             return offset >= row.next
+        if self.matches and subscription is not None and subscription.created >= self.begun_to:
+            return offset >= self._begins_at(name)
         return offset >= self.committed and not self._is_noted(offset)
 
     def check_nothing_is_lost(self) -> None:
         """I1 and I3: what isn't done would be found again if every worker died now."""
-        for record in self.log.records:
-            name = (record.key or b"").decode()
-            if self.observed.get(name) not in {Qos.AT_LEAST_ONCE, Qos.AUTO}:
+        for place in self.places():
+            name = place[0]
+            if self._owed_level(name) not in {Qos.AT_LEAST_ONCE, Qos.AUTO}:
                 continue
-            place = (name, record.offset)
             if place in self.settled or self.is_excused(place) or self.would_be_sent_again(*place):
                 continue
             row = self.rows.rows.get(name.encode())
             raise ViolationError(f"{place} is not done, and lost after a crash: committed {self.committed}, row {row}")
+
+    def _owed_level(self, name: str) -> Qos | None:
+        if name in self.observed or not self.matches or name not in self.known:
+            return self.observed.get(name)
+        return self.known[name].qos
 
     # ----------------------------------------------------------- the end
 
     def check_the_table(self, known: dict[str, Subscription]) -> None:
         """After everything has come to rest: the QoS table, event by event."""
         missing: Counter[str] = Counter()
-        for record in self.log.records:
-            name = (record.key or b"").decode()
-            place = (name, record.offset)
+        for place in self.places():
+            name = place[0]
             if self.is_excused(place) or place in self.settled:
                 continue
             subscription = known.get(name)
@@ -276,20 +349,15 @@ class Ledger:
 
     def _check_replays(self, known: dict[str, Subscription]) -> None:
         """What a replay asks for has been sent again."""
-        for record in self.log.records:
-            name = (record.key or b"").decode()
+        for name, offset in list(self.places()):
             demand = self.replays.get(name)
-            if (
-                demand is None
-                or not demand.place <= record.offset < demand.end
-                or self.is_excused((name, record.offset))
-            ):
+            if demand is None or not demand.place <= offset < demand.end or self.is_excused((name, offset)):
                 continue
-            sent = self.sent[name, record.offset]
+            sent = self.sent[name, offset]
             if known[name].qos in {Qos.AT_LEAST_ONCE, Qos.AUTO} and not any(
                 each.revision >= demand.revision for each in sent
             ):
-                raise ViolationError(f"{name}: the replay from {demand.place} did not send {record.offset} again")
+                raise ViolationError(f"{name}: the replay from {demand.place} did not send {offset} again")
 
     # ----------------------------------------------------------- events of nobody
 

@@ -135,7 +135,7 @@ MUTANTS = (
         "a lane that comes to want events while the log is read is fed with what was left out",
         Partition,
         "feed",
-        was=" and lane.key in wanted.keys",
+        was=" and lane.key in keys",
         becomes="",
         known=WANTED_WHILE_READ,
     ),
@@ -228,7 +228,7 @@ MUTANTS = (
     Mutant(
         "a replay is carried out once more after a restart",
         Reconciler,
-        "_reconcile",
+        "reconcile",
         was="subscription.revision <= lane.events.progress.revision",
         becomes="False",
         kind="commands",

@@ -6,6 +6,7 @@ from typing import Final
 
 from pipeline.core.model import Event
 from pipeline.core.subscription import (
+    Filter,
     Interrupt,
     Jitter,
     Qos,
@@ -13,19 +14,20 @@ from pipeline.core.subscription import (
     ReplayTimestamp,
     RetryPolicy,
     Skip,
+    Start,
     Subscription,
     Wish,
 )
 from tests.simulation.actions import Command, Edit, Replay
 from tests.simulation.ledger import Ledger
 from tests.simulation.worker import Setting
-from tests.support.fakes import MS_PER_OFFSET
+from tests.support.fakes import MS_PER_OFFSET, TOPIC
 
 LEVELS: Final = {"l": Qos.AT_LEAST_ONCE, "a": Qos.AT_MOST_ONCE, "b": Qos.AUTO, "n": Qos.NONE}
 RETRY: Final = RetryPolicy(max_attempts=2, initial_delay_seconds=1.0, max_delay_seconds=4.0, jitter=Jitter.FULL)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Picky:
     """A filter that does not want every third event, and notes in the ledger that nobody owes it to anybody."""
 
@@ -35,6 +37,23 @@ class _Picky:
         if event.offset % 3:
             return True
         self.ledger.excused_events.add(((event.key or b"").decode(), event.offset))
+        return False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Named:
+    """The filter of a subscription that wants the events whose keys name it; with *picks* not every third one."""
+
+    ledger: Ledger
+    name: str
+    picks: bool
+
+    def __call__(self, event: Event) -> bool:
+        if self.name not in self.ledger.names_of(event):
+            return False
+        if not self.picks or event.offset % 3:
+            return True
+        self.ledger.excused_events.add((self.name, event.offset))
         return False
 
 
@@ -52,7 +71,8 @@ class People:
         self.specs: dict[str, Subscription] = {}
         self._ledger = ledger
         self._rate = setting.rate
-        self._filter = _Picky(ledger) if setting.picks else None
+        self._matches = setting.matches
+        self._picks = setting.picks
         self._interrupt = Interrupt(setting.interrupts, setting.interrupts)
         self._next_of = next_of
         if not setting.is_empty:
@@ -68,11 +88,20 @@ class People:
             qos=qos,
             retry=RETRY,
             rate=self._rate,
-            filter=self._filter,
+            filter=self._filter_of(name),
             interrupt=self._interrupt,
             concurrency=_concurrency(qos),
         )
+        if self._matches:
+            spec = replace(
+                spec, created=len(self.changes), starts={TOPIC: Start((self._ledger.log.end,))}
+            )
         self._publish(spec)
+
+    def _filter_of(self, name: str) -> Filter | None:
+        if self._matches:
+            return _Named(self._ledger, name, picks=self._picks)
+        return _Picky(self._ledger) if self._picks else None
 
     def _publish(self, subscription: Subscription) -> None:
         subscription = replace(subscription, revision=len(self.changes))
@@ -83,6 +112,7 @@ class People:
 
     def _delete(self, name: str) -> None:
         del self.specs[name]
+        self._ledger.known.pop(name, None)
         self.changes.append((name, None))
         self._ledger.deleted.add(name)
         self._ledger.existing.discard(name)

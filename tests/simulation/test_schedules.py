@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from pipeline.core.subscription import Rate
-from tests.simulation.actions import Step, schedules
+from tests.simulation.actions import MATCHING_CASTS, Step, schedules
 from tests.simulation.known import KNOWN, Schedule
 from tests.simulation.worker import Setting
 from tests.simulation.world import World
@@ -35,6 +35,17 @@ any_picks = st.sampled_from([False, False, True])
 any_claims = st.sampled_from([1, 1, 2, 3])
 any_setting = st.builds(Setting, st.booleans(), st.booleans(), st.just(value=False), any_rate, any_picks, any_claims)
 any_start = st.builds(Setting, st.booleans(), st.booleans(), st.booleans(), any_rate, any_picks, any_claims)
+
+any_match = st.builds(
+    Setting,
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    any_rate,
+    any_picks,
+    any_claims,
+    st.just(value=True),
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -67,4 +78,22 @@ def test_with_crashes_and_takeovers_the_table_holds(setting: Setting, steps: lis
 @many
 @given(any_start, schedules("commands"))
 def test_with_commands_edits_and_deletions_the_table_holds(setting: Setting, steps: list[Step]) -> None:
+    run(World(setting, note).play(steps))
+
+
+@many
+@given(any_match, schedules("stops", MATCHING_CASTS))
+def test_events_of_several_survive_clean_stops(setting: Setting, steps: list[Step]) -> None:
+    run(World(setting, note).play(steps))
+
+
+@many
+@given(any_match, schedules("crashes", MATCHING_CASTS))
+def test_events_of_several_survive_crashes_and_takeovers(setting: Setting, steps: list[Step]) -> None:
+    run(World(setting, note).play(steps))
+
+
+@many
+@given(any_match, schedules("commands", MATCHING_CASTS))
+def test_events_of_several_survive_commands_edits_and_deletions(setting: Setting, steps: list[Step]) -> None:
     run(World(setting, note).play(steps))

@@ -23,6 +23,7 @@ from pipeline.core.waiting import waiting_in
 from pipeline.observability.telemetry import Telemetry
 from tests.simulation.ledger import Ledger, ViolationError
 from tests.support.fakes import (
+    AskEachFilter,
     HandLease,
     MemoryReader,
     MemoryRegistry,
@@ -72,7 +73,7 @@ class _Letters(RecordingDeadLetters):
 
     async def put(self, letter: DeadLetterRecord) -> None:
         worker = self._worker
-        place = ((letter.event.key or b"").decode(), letter.event.offset)
+        place = (letter.subscription or "", letter.event.offset)
         if not worker.is_owner:
             worker.problems.append(f"{place} is dead-lettered by a former owner")
         if letter.reason == "unknown-subscription" and worker.is_owner:
@@ -121,6 +122,7 @@ class Setting:
         rate: of every subscription.
         picks: every third event is one that its subscription does not want.
         claim_events: at-most-once: how many events one row may claim.
+        matches: an event belongs to every subscription that wants it.
     """
 
     has_dead_letters: bool = True
@@ -129,6 +131,7 @@ class Setting:
     rate: Rate | None = None
     picks: bool = False
     claim_events: int = 1
+    matches: bool = False
 
 
 class Worker:
@@ -171,6 +174,7 @@ class Worker:
             limits=replace(LIMITS, claim_events=setting.claim_events),
             worker_bytes=WORKER_BYTES,
             on_closed=lambda _number: None,
+            matching=AskEachFilter() if setting.matches else None,
         )
 
     def _rows_of(self, _number: int) -> MemoryRows:
@@ -186,7 +190,7 @@ class Worker:
         is_pending = any(each.offset == offset and each.subscription.id == name for each in self.receiver.pending)
         if is_pending and ledger.replayed[name] < 0 and offset >= ledger.unordered[name]:
             self.problems.append(f"{name}: {offset} is sent while it is in flight")
-        lane = None if self.partition is None else self.partition.lanes.get(event.key or b"")
+        lane = None if self.partition is None else self.partition.lanes.get(name.encode())
         # At-most-once keeps the promise of its claim.
         if lane is not None and lane.state.feed == "halted" and subscription.qos is not Qos.AT_MOST_ONCE:
             self.problems.append(f"{name}: {offset} is sent although the lane is {lane.status}")
@@ -194,10 +198,11 @@ class Worker:
     # ----------------------------------------------------------- life
 
     def start(self) -> None:
-        names = {name for name, _ in self.registry.read()}
-        for name in sorted(names):
+        for name, subscription in self.registry.read():
+            self.dispatcher.on_subscription(name, subscription)
+        for name in sorted({name for name, _ in self.registry.changes}):
             self.ledger.observe(name, self.registry.get(name))
-        log = replace(LogBounds.unseen(None), ahead=self.ledger.ahead)
+        log = replace(LogBounds.unseen(None), ahead=self.ledger.ahead, begun_to=self.ledger.begun_to)
         opening = self.dispatcher.open({0: self.position}, {0: log})
         self._tasks.append(asyncio.get_running_loop().create_task(opening))
 
@@ -261,7 +266,8 @@ class Worker:
             return
         batch = self.ledger.log.read(self.position, count)
         for record in batch:
-            self.ledger.handed_out((record.key or b"").decode(), record.offset)
+            for name in self.ledger.names_of(record):
+                self.ledger.handed_out(name, record.offset)
         if batch:
             self.position = batch[-1].offset + 1
             self.dispatcher.dispatch(0, batch)
@@ -271,9 +277,10 @@ class Worker:
 
     def commit(self, offsets: dict[int, int], *, is_heard: bool = True) -> None:
         if self.is_owner and 0 in offsets:
-            self.ledger.commit(offsets[0], pack(offsets[0], self.dispatcher.ahead_of(0, offsets[0])))
+            begun_to = self.dispatcher.begun_to(0)
+            self.ledger.commit(offsets[0], pack(offsets[0], self.dispatcher.ahead_of(0, offsets[0])), begun_to or 0)
             if is_heard:
-                self.dispatcher.committed(offsets)
+                self.dispatcher.committed(offsets, {0: begun_to})
 
     def get_rows(self, how: Literal["landed", "stored"], count: int) -> None:
         """The broker does something about the rows that wait."""
@@ -325,7 +332,7 @@ class Worker:
             unread = [
                 record.offset
                 for record in self.ledger.log.records
-                if record.key == lane.key
+                if self._is_for(lane, record)
                 and lane.read_from <= record.offset < self.partition.dispatched
                 and record.offset not in lane.events.in_flight
             ]
@@ -335,6 +342,12 @@ class Worker:
         told = waiting_in(lane)
         if told.at_most < waiting or (told.is_exact and told.at_most > waiting + deleted):
             raise ViolationError(f"{lane.name}: {waiting} events wait, and it is said: {told}")
+
+    def _is_for(self, lane: Lane, record: Event) -> bool:
+        if not self.ledger.matches:
+            return record.key == lane.key
+        wants = None if lane.subscription is None else lane.subscription.filter
+        return wants is not None and wants(record)
 
     def is_at_rest(self) -> bool:
         """There is nothing left to do, and nothing is held."""

@@ -53,7 +53,7 @@ class World:
         self.setting = setting
         self.log = SourceLog()
         self.rows = RowTopic()
-        self.ledger = Ledger(self.log, self.rows, setting.claim_events)
+        self.ledger = Ledger(self.log, self.rows, setting.claim_events, setting.matches)
         self.rows.observe = self.ledger.row_written
         self.people = People(self.ledger, setting, self._next_of)
         self.owner: Worker | None = None

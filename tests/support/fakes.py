@@ -2,7 +2,7 @@
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline.core.dead_letter import DeadLetterRecord
@@ -12,7 +12,7 @@ from pipeline.core.model import Cursor, Event, Record
 from pipeline.core.outcome import Outcome
 from pipeline.core.ports import Behind, Wanted
 from pipeline.core.rows import Row, UnreadableRow
-from pipeline.core.subscription import Subscription
+from pipeline.core.subscription import Filter, Subscription
 
 TOPIC = "events"
 MS_PER_OFFSET = 1_000
@@ -72,7 +72,7 @@ class SourceLog:
         return next((offset for offset in found if offset * MS_PER_OFFSET >= timestamp_ms), None)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Attempt:
     """A request that nobody has answered yet."""
 
@@ -229,9 +229,10 @@ class MemoryReader:
         await asyncio.sleep(self._answer_seconds)
         return self.log.end
 
-    async def count(self, partition: int, key: bytes, start: int, end: int) -> int:  # noqa: ARG002 - there is one partition
+    async def count(self, partition: int, wanted: bytes | Filter, start: int, end: int) -> int:  # noqa: ARG002 - there is one partition
         await asyncio.sleep(self._answer_seconds)
-        return sum((each.key or b"") == key and each.offset < end for each in self.log.read(start, end - start))
+        found = [each for each in self.log.read(start, end - start) if each.offset < end]
+        return sum((each.key or b"") == wanted if isinstance(wanted, bytes) else wanted(each) for each in found)
 
     def fetch(self, partition: Behind, count: int) -> "Stretch | None":
         """Read where the partition wants it; None where it wants nothing or had to be told of a retention."""
@@ -244,7 +245,8 @@ class MemoryReader:
             return None
         events = self.log.read(wanted.start, count)
         end = events[-1].offset + 1 if events else max(wanted.start, self.log.end)
-        return Stretch(partition, wanted, end, [event for event in events if (event.key or b"") in wanted.keys])
+        keys = wanted.keys
+        return Stretch(partition, wanted, end, [each for each in events if keys is None or (each.key or b"") in keys])
 
     def serve(self, count: int = 100) -> None:
         """Read once for every partition that wants events."""
@@ -303,6 +305,10 @@ class MemoryRegistry:
     def ids(self) -> Sequence[str]:
         return sorted(self.known)
 
+    @property
+    def heard_to(self) -> int:
+        return self.position
+
     async def ready(self) -> None:
         return None
 
@@ -311,6 +317,26 @@ class MemoryRegistry:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.append((len(self.changes), waiter))
             await waiter
+
+
+class AskEachFilter:
+    """A `Matching` that asks the filter of every subscription."""
+
+    def __init__(self) -> None:
+        self._subscriptions: dict[bytes, Subscription] = {}
+
+    def update(self, subscription_id: str, subscription: Subscription | None) -> None:
+        if subscription is None:
+            self._subscriptions.pop(subscription_id.encode(), None)
+        else:
+            self._subscriptions[subscription_id.encode()] = subscription
+
+    def keys(self, event: Event, among: Collection[bytes] | None = None) -> Sequence[bytes]:
+        return [
+            key
+            for key, subscription in self._subscriptions.items()
+            if (among is None or key in among) and (subscription.filter is None or subscription.filter(event))
+        ]
 
 
 class RecordingDeadLetters:

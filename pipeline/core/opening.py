@@ -1,0 +1,121 @@
+"""What the former owner of a partition left is taken up: its rows, commands, and subscriptions it had not heard of."""
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from pipeline.core.beginnings import is_of_former
+from pipeline.core.log_bounds import LogBounds, find_break
+from pipeline.core.model import Cause, Cursor, Status
+from pipeline.core.ports import PartitionServices
+from pipeline.core.reconcile import LaneHolder, Reconciler
+from pipeline.core.rows import Row, UnreadableRow
+from pipeline.core.subscription import Subscription
+
+logger = logging.getLogger(__name__)
+
+
+def moved(row: Cursor, offset: int) -> Cursor:
+    """The row of a lane that goes on at another event: the tries of the former one count no more."""
+    return Cursor(offset, row.status, row.cause, revision=row.revision)
+
+
+class Opening:
+    """Opens one partition.
+
+    Args:
+        partition: it.
+        reconciler: brings its lanes to what their subscriptions say.
+        worker: what all partitions share.
+    """
+
+    def __init__(self, partition: LaneHolder, reconciler: Reconciler, worker: PartitionServices) -> None:
+        self._partition = partition
+        self._reconciler = reconciler
+        self._worker = worker
+
+    def take_up(
+        self, rows: Mapping[bytes, Row], subscriptions: Iterable[Subscription], log: LogBounds | None = None
+    ) -> None:
+        """Take up the rows that the former owner left, and what it has not heard of or not carried out.
+
+        A row whose offset has lost its meaning is given one in the *log*, where that is known.
+        """
+        for key, row in rows.items():
+            if isinstance(row, Cursor):
+                self._restore(key, row, log)
+            else:
+                self._fail_unreadable(key, row, log)
+        matches, lanes = self._worker.matching is not None, self._partition.lanes
+        begun_to = 0 if log is None else log.begun_to
+        for subscription in subscriptions:
+            if matches and subscription.created >= begun_to and subscription.id.encode() not in lanes:
+                self._reconciler.begin(subscription)
+            elif subscription.resume_from is not None:
+                self._reconciler.update(subscription.id, subscription)
+
+    def _restore(self, key: bytes, row: Cursor, log: LogBounds | None) -> None:
+        lane = self._reconciler.make_lane(key, row.next)
+        subscription = None if lane.name is None else self._worker.directory.get(lane.name)
+        if self._worker.matching is not None and subscription is not None and is_of_former(row, subscription):
+            logger.warning(
+                "subscription %s was deleted and made again: its former cursor %d in partition %d is forgotten",
+                lane.name,
+                row.next,
+                self._partition.number,
+            )
+            self._partition.rows.delete(lane)
+            return
+        if subscription is None and (row.revision >= 0 or self._worker.matching is not None):
+            logger.warning(
+                "subscription %s was deleted: its cursor %d in partition %d is forgotten",
+                lane.name,
+                row.next,
+                self._partition.number,
+            )
+            self._partition.rows.delete(lane)
+            return
+        self._partition.lanes[key] = lane
+        self._reconciler.configure(lane, subscription)
+        found = None if log is None else find_break(row.next, row.topic_id, log)
+        if found is None:
+            lane.restore(row, self._partition.dispatched)
+        else:
+            self._worker.telemetry.log_broken(self._partition.number, found, subscription=lane.name)
+            lane.restore(moved(row, found.goes_on_at), self._partition.dispatched)
+            self._partition.rows.write(lane.key)
+        if subscription is not None:
+            self._reconciler.reconcile(lane, subscription)
+
+    def _fail_unreadable(self, key: bytes, row: UnreadableRow, log: LogBounds | None) -> None:
+        """Put the lane into FAILURE, because its cursor is unknown. The row written now can be read."""
+        partition = self._partition
+        offset = partition.dispatched if row.next is None else row.next
+        found = None if log is None else find_break(offset, None, log)
+        if found is not None:
+            offset = found.goes_on_at
+        lane = self._reconciler.make_lane(key, offset)
+        subscription = None if lane.name is None else self._worker.directory.get(lane.name)
+        if subscription is None:
+            logger.warning(
+                "the row %.100r of partition %d, of no subscription that is known, can't be read and is deleted: %s",
+                key,
+                partition.number,
+                row.reason,
+            )
+            partition.rows.delete(lane)
+            return
+        if found is not None:
+            self._worker.telemetry.log_broken(partition.number, found, subscription=lane.name)
+        partition.lanes[key] = lane
+        self._reconciler.configure(lane, subscription)
+        # What it was told before, it has done or not: a new command is needed in any case.
+        lane.note_revision(subscription.revision)
+        since = "where it stood is not known" if row.next is None else "how it stood is not known"
+        message = (
+            f"its cursor row can't be read: {row.reason}; {since}: it waits at {offset}, from where a resume goes on; "
+            "replay what was before that, if need be"
+        )
+        cause = Cause("cursor", message, None, self._worker.clock.now())
+        lane.move(offset)
+        lane.stop(Status.FAILURE, cause)
+        self._worker.telemetry.subscription_failed(subscription, partition.number, cause)
