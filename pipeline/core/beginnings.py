@@ -28,32 +28,23 @@ class Beginnings:
     Args:
         topic: the source topic.
         number: of the partition.
-        position: where its stream begins.
         topic_id: of the source topic, None if it is not known.
-        begun_to: subscriptions that were made before this revision had begun when *position* was committed.
     """
 
-    def __init__(self, topic: str, number: int, position: int, topic_id: str | None, begun_to: int) -> None:
+    def __init__(self, topic: str, number: int, topic_id: str | None) -> None:
         self._topic = topic
         self._number = number
-        self._position = position
         self._topic_id = topic_id
-        self._begun_to = begun_to
         self._behind: dict[Lane, int] = {}  # lanes that have begun behind, and when their subscription was made
 
     def __repr__(self) -> str:
-        """As `<Beginnings of 2 at 48, begun to 7, 1 behind>`."""
-        return (
-            f"<Beginnings of {self._number} at {self._position}, begun to {self._begun_to}, {len(self._behind)} behind>"
-        )
+        """As `<Beginnings of 2, 1 behind>`."""
+        return f"<Beginnings of {self._number}, {len(self._behind)} behind>"
 
     def place_of(self, subscription: Subscription, otherwise: int) -> int:
-        """The first offset that is for a subscription without a row; *otherwise* if its record does not say."""
+        """The first offset that is for a subscription; *otherwise* if its record does not say."""
         start = subscription.start_in(self._topic, self._number, self._topic_id)
-        if start is None:
-            return otherwise
-        # Whatever had begun has no row because the committed offset says enough.
-        return max(start, self._position) if subscription.created < self._begun_to else start
+        return otherwise if start is None else start
 
     def began_behind(self, lane: Lane, subscription: Subscription) -> None:
         """The lane of a subscription begins before the stream, and its row is on its way."""

@@ -58,7 +58,7 @@ class Partition:
         self._matching = worker.matching
         ahead, topic_id, self.begun_to = (0, None, 0) if log is None else (log.ahead, log.topic_id, log.begun_to)
         self.window = Window(position, ahead) if self._matching is None else SharedWindow(position, ahead)
-        self.beginnings = Beginnings(worker.topic, number, position, topic_id, self.begun_to)
+        self.beginnings = Beginnings(worker.topic, number, topic_id)
         self.lanes: dict[bytes, Lane] = {}
         self.committed: int | None = None
         self.is_draining = False

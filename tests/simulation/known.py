@@ -14,6 +14,7 @@ from tests.simulation.actions import (
     Edit,
     Feed,
     Fetch,
+    Hear,
     Pass,
     Produce,
     Replay,
@@ -138,9 +139,27 @@ REPLAYED_TO_BEHIND_CLAIMS = Schedule(
     (Arrive("aaa"), ALL_ROWS, Replay("a", back=0)),
     Setting(claim_events=3),
 )
+BEGUN_BEHIND_A_COMMIT = Schedule(
+    "a subscription begins behind, catches up with the committed offset, and its owner dies before the next commit",
+    (
+        Command("a", "create", late=True),
+        Arrive("**"),
+        Commit("done"),
+        Hear(),
+        ALL_ROWS,
+        Fetch(6),
+        *(ALL_ROWS, NEXT_OK),
+        *(ALL_ROWS, NEXT_OK),
+        Checkpoint(),
+        ALL_ROWS,
+        Crash(),
+    ),
+    Setting(is_empty=True, matches=True),
+)
 
 
 KNOWN = (
+    BEGUN_BEHIND_A_COMMIT,
     REPLAYED_TO_BEHIND_A_CLAIM,
     REPLAYED_TO_BEHIND_CLAIMS,
     REPLAYED_OVER_A_NOTE,

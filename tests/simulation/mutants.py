@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.core.beginnings import Beginnings
 from pipeline.core.claims import Claims
 from pipeline.core.delivery import Delivery
 from pipeline.core.lane import Lane
 from pipeline.core.lane_events import LaneEvents
 from pipeline.core.lane_rows import LaneRows
 from pipeline.core.lease import Lease
+from pipeline.core.opening import Opening
 from pipeline.core.partition import Partition
 from pipeline.core.reconcile import Reconciler
 from pipeline.core.runner import Runner
 from pipeline.core.unread import Unread
-from pipeline.core.window import Window
+from pipeline.core.window import SharedWindow, Window
 from tests.simulation.actions import (
     CASTS,
     Answer,
@@ -36,6 +38,7 @@ from tests.simulation.actions import (
     TakeOver,
 )
 from tests.simulation.known import (
+    BEGUN_BEHIND_A_COMMIT,
     CRASH_AFTER_A_REPLAY_OVER_A_NOTE,
     CREATED_UNHEARD,
     LOG_AHEAD_OF_STREAM,
@@ -89,6 +92,9 @@ class Mutant:
         exec(compile(source, f"<{self.name}>", "exec"), namespace, names)  # noqa: S102 - the text is that of our own core
         return property(names[self.function]) if is_property else names[self.function]
 
+
+MATCHING = Setting(matches=True)
+MATCHING_NONE_YET = Setting(is_empty=True, matches=True)
 
 MUTANTS = (
     Mutant(
@@ -381,5 +387,91 @@ MUTANTS = (
         becomes="True",
         kind="commands",
         known=CRASH_AFTER_A_REPLAY_OVER_A_NOTE,
+    ),
+    # ----------------------------------------------------------- events that belong to several
+    Mutant(
+        "an offset leaves when the first of its lanes lets go",
+        SharedWindow,
+        "let_go",
+        was="if held > 1:",
+        becomes="if held == 0:",
+        casts=("lb*.",),
+        setting=MATCHING,
+    ),
+    Mutant(
+        "an offset is noted while another lane holds it",
+        SharedWindow,
+        "note",
+        was="if offset not in self._holders:",
+        becomes="if True:",
+        casts=("la*.", "labAL*."),
+        setting=MATCHING,
+    ),
+    Mutant(
+        "a subscription that nobody had heard of begins at the committed offset",
+        Opening,
+        "take_up",
+        was="subscription.created >= begun_to",
+        becomes="False",
+        kind="commands",
+        casts=("lb*.", "la*."),
+        setting=MATCHING_NONE_YET,
+    ),
+    Mutant(
+        "a subscription begins with the stream",
+        Reconciler,
+        "begin",
+        was="is_behind = place < partition.dispatched",
+        becomes="is_behind = False",
+        kind="commands",
+        casts=("lb*.", "la*."),
+        setting=MATCHING_NONE_YET,
+    ),
+    Mutant(
+        "a subscription that had begun does so again",
+        Opening,
+        "take_up",
+        was="subscription.created >= begun_to",
+        becomes="True",
+        casts=("la*.", "ab*."),
+        setting=MATCHING,
+    ),
+    Mutant(
+        "events from before a subscription are delivered",
+        Reconciler,
+        "new_lane",
+        was="lane.begin(max(start, self._partition.beginnings.place_of(subscription, start)))",
+        becomes="pass",
+        kind="commands",
+        casts=("lb*.", "la*."),
+        setting=MATCHING_NONE_YET,
+    ),
+    Mutant(
+        "a commit says that a subscription has begun whose row is not durable",
+        Beginnings,
+        "begun_to",
+        was="min([heard_to, *self._behind.values()])",
+        becomes="heard_to",
+        kind="commands",
+        casts=("lb*.", "la*."),
+        setting=MATCHING_NONE_YET,
+    ),
+    Mutant(
+        "the row of a subscription that began behind goes before a commit says that it has begun",
+        LaneRows,
+        "_is_superfluous",
+        was="or not has_begun",
+        becomes="",
+        known=BEGUN_BEHIND_A_COMMIT,
+    ),
+    Mutant(
+        "the row of a former subscription speaks for the one with its id",
+        Opening,
+        "_restore",
+        was="is_of_former(row, subscription)",
+        becomes="False",
+        kind="commands",
+        casts=("l*.", "lb*."),
+        setting=MATCHING,
     ),
 )

@@ -93,9 +93,7 @@ class People:
             concurrency=_concurrency(qos),
         )
         if self._matches:
-            spec = replace(
-                spec, created=len(self.changes), starts={TOPIC: Start((self._ledger.log.end,))}
-            )
+            spec = replace(spec, created=len(self.changes), starts={TOPIC: Start((self._ledger.log.end,))})
         self._publish(spec)
 
     def _filter_of(self, name: str) -> Filter | None:

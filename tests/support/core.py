@@ -21,6 +21,7 @@ from pipeline.observability.reporter import WorkerReporter
 from pipeline.observability.telemetry import Telemetry
 from tests.support.fakes import (
     TOPIC,
+    AskEachFilter,
     HandLease,
     MemoryReader,
     MemoryRegistry,
@@ -64,11 +65,13 @@ class Core:
         slots: int = 8,
         worker_bytes: int = 10_000_000,
         chance: Callable[[], float] = lambda: 1.0,
+        matches: bool = False,
     ) -> None:
         self.log: SourceLog = SourceLog() if before is None else before.log
         self.row_topic: RowTopic = RowTopic() if before is None else before.row_topic
         self.committed: int = 0 if before is None else before.committed
         self.ahead: int = 0 if before is None else before.ahead
+        self.begun_to: int = 0 if before is None else before.begun_to
         self.registry: MemoryRegistry = MemoryRegistry(None if before is None else before.registry.changes)
         self.send = ScriptedSend()
         self.letters = RecordingDeadLetters()
@@ -100,6 +103,7 @@ class Core:
             limits=limits,
             worker_bytes=worker_bytes,
             on_closed=self.closed.append,
+            matching=AskEachFilter() if matches else None,
         )
 
     def _rows_of(self, _number: int) -> MemoryRows:
@@ -132,8 +136,8 @@ class Core:
 
     async def open(self, log: LogBounds | None = None) -> "Core":
         """Take the partition, at the committed offset; with a *log*, rows are held against it."""
-        self.registry.read()
-        bounds = replace(LogBounds.unseen(None) if log is None else log, ahead=self.ahead)
+        self.hear()
+        bounds = replace(LogBounds.unseen(None) if log is None else log, ahead=self.ahead, begun_to=self.begun_to)
         await self.dispatcher.open({0: self.committed}, {0: bounds})
         await settle()
         return self
@@ -174,7 +178,8 @@ class Core:
         offsets = self.dispatcher.prefixes()
         if offsets:
             self.committed, self.ahead = offsets[0], self.dispatcher.ahead_of(0, offsets[0])
-        self.dispatcher.committed(offsets)
+            self.begun_to = self.dispatcher.begun_to(0) or 0
+        self.dispatcher.committed(offsets, {0: self.begun_to})
 
     async def stop(self) -> None:
         """A clean stop; whoever waits for rows has to land them meanwhile."""

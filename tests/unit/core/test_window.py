@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.ahead import REACH
-from pipeline.core.window import Window
+from pipeline.core.window import SharedWindow, Window
 
 
 def window(start: int, *batches: tuple[list[int], int, float]) -> Window:
@@ -158,3 +158,23 @@ def test_it_agrees_with_a_model_of_every_offset(batches: list[list[bool]], order
         assert {head + place for place in range(ahead.bit_length()) if ahead >> place & 1} == {
             each for each in noted if each >= head
         }
+
+
+def test_an_offset_of_several_lanes_leaves_with_the_last_of_them() -> None:
+    made = SharedWindow(40)
+    for offset in (40, 40, 41, 42, 42, 42):
+        made.add(offset)
+    made.advance(43, 0.0)
+    assert (len(made), made.load) == (3, 6)
+    made.settle(42)
+    made.let_go(42)
+    made.note(42)
+    made.note(41)
+    assert made.ahead_of(40) == 0, "lanes hold both"
+    made.settle(42)
+    made.settle(41)
+    assert made.ahead_of(40) == 0b110
+    made.settle(40)
+    assert made.committable == 40
+    made.let_go(40)
+    assert (made.committable, len(made), made.load) == (43, 0, 0)

@@ -181,6 +181,9 @@ async def test_a_leaderless_partition_of_a_recreated_topic_is_known() -> None:
         (7, "somebody's own", Committed(7)),
         (7, "settled=1:7:eAGTAgAAGwAb;topic-id=a", Committed(7, "a", "1:7:eAGTAgAAGwAb")),
         (7, "settled=whatever", Committed(7, None, "whatever")),
+        (7, "settled=1:7:eAGTAgAAGwAb;topic-id=a;begun-to=5", Committed(7, "a", "1:7:eAGTAgAAGwAb", 5)),
+        (7, "begun-to=12", Committed(7, None, None, 12)),
+        (7, "begun-to=-1;topic-id=a", Committed(7, "a")),
     ],
 )
 def test_the_note_beside_an_offset_is_read(offset: int, metadata: str | None, committed: Committed) -> None:
@@ -201,6 +204,16 @@ async def test_events_settled_beyond_the_offset_survive_a_restart() -> None:
     metadata = check.note(0, 4, 0b11010)
     assert metadata.endswith(";topic-id=a")
     assert await ahead_after(metadata, LogBounds(0, 9, "a")) == 0b11010
+
+
+async def test_the_revision_up_to_which_subscriptions_began_survives_a_restart() -> None:
+    check, _ = check_of(Brokers(p0=LogBounds(0, 9, "a")))
+    await check.begin({0: Committed(4)})
+    metadata = check.note(0, 5, 0, 7)
+    _, logs = await check.begin({0: Committed.read(5, metadata)})
+    assert logs[0].begun_to == 7
+    assert check.note(0, 5, 0b10, None).endswith(";topic-id=a")
+    assert check.note(1, 5, 0b10, 7) == "begun-to=7", "it does not depend on the topic"
 
 
 async def test_without_the_id_of_the_topic_nothing_is_noted() -> None:

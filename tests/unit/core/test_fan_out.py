@@ -1,0 +1,204 @@
+"""Events that belong to several subscriptions, and where a subscription begins. Schedules are in tests/simulation."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+from pipeline.core.log_bounds import LogBounds
+from pipeline.core.model import Event
+from pipeline.core.outcome import Rejected
+from pipeline.core.subscription import Start, Subscription
+from tests.support.core import OK, Core, resumed, subscription
+from tests.support.fakes import TOPIC
+from tests.support.virtual_time import in_virtual_time, settle
+
+
+def wants(letter: str) -> Callable[[Event], bool]:
+    return lambda event: letter in (event.key or b"").decode()
+
+
+def begun(core: Core, name: str, start: int, **changes: object) -> Subscription:
+    """A subscription that begins at *start* and wants the events whose keys contain its name."""
+    made = subscription(name, starts={TOPIC: Start((start,))}, created=len(core.registry.changes), filter=wants(name))
+    return replace(made, **changes)  # type: ignore[arg-type]  # as `subscription` has it
+
+
+@in_virtual_time
+async def test_an_event_is_settled_when_every_subscription_has_it() -> None:
+    core = Core(matches=True)
+    for name in "ab":
+        core.publish(begun(core, name, 0))
+    await core.open()
+    await core.dispatch([*core.produce(1, "ab"), *core.produce(1, "b"), *core.produce(1, "c")])
+    assert sorted((each.subscription.id, each.offset) for each in core.send.pending) == [("a", 0), ("b", 0)]
+    assert core.telemetry.deliveries["unmatched"] == 1
+
+    [at_a] = [each for each in core.send.pending if each.subscription.id == "a"]
+    at_a.answer(Rejected(400))
+    await settle()
+    [at_b] = core.send.pending
+    assert core.prefix == 0
+    await core.answer(0)
+    assert core.prefix == 0, "a has stopped, and its row is not durable"
+    await core.land()
+    assert core.prefix == 1
+    assert at_b.subscription.id == "b"
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_lane_behind_reads_what_its_filter_wants() -> None:
+    core = Core(matches=True)
+    core.publish(begun(core, "a", 0))
+    core.publish(begun(core, "b", 0))
+    await core.open()
+    await core.dispatch([*core.produce(3, "ab"), *core.produce(1, "b"), *core.produce(3, "a")])
+    assert core.lane("a").state.feed == "behind", "it holds more than it may"
+    await core.land()
+    for _ in range(12):
+        await core.read()
+        for attempt in list(core.send.pending):
+            attempt.answer(OK)
+        await settle()
+    sent = [each.offset for each in core.send.made if each.subscription.id == "a"]
+    assert sent == [0, 1, 2, 4, 5, 6]
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_subscription_gets_nothing_from_before_its_start() -> None:
+    core = Core(matches=True)
+    core.publish(begun(core, "a", 2))
+    await core.open()
+    await core.stream(4, "a")
+    for offset in (2, 3):
+        await core.answer(offset)
+    assert core.send.offsets() == [2, 3]
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_subscription_heard_of_late_begins_behind() -> None:
+    core = await Core(matches=True).open()
+    await core.stream(2, "a")
+    core.publish(begun(core, "a", 1))
+    await core.stream(2, "a")
+    core.hear()
+    await settle()
+    assert core.send.pending == []
+    await core.land()
+    for offset in (1, 2, 3):
+        await core.read()
+        await core.answer(offset)
+    assert core.send.offsets() == [1, 2, 3]
+    assert core.lane("a").is_idle
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_commit_notes_no_beginning_before_its_row_is_durable() -> None:
+    core = await Core(matches=True).open()
+    await core.stream(2, "a")
+    core.publish(begun(core, "a", 1))
+    core.hear()
+    core.publish(begun(core, "b", 2))
+    core.hear()
+    assert core.dispatcher.begun_to(0) == 0
+    await core.land()
+    assert core.dispatcher.begun_to(0) == 2
+    assert core.dispatcher.prefixes() == {0: 2}
+    core.commit()
+    assert core.dispatcher.prefixes() == {}
+
+    after = Core(before=core, matches=True)
+    core.rows.is_dead = True
+    await after.open()
+    await after.land()
+    assert after.lane("a").next == 1
+    await core.end()
+    await after.end()
+
+
+@in_virtual_time
+async def test_a_worker_hears_of_all_that_its_predecessor_knew() -> None:
+    core = Core(matches=True)
+    await core.open()
+    core.publish(begun(core, "a", 0))
+    core.begun_to = 1
+    after = Core(before=core, matches=True)
+    opening = asyncio.create_task(after.dispatcher.open({0: 0}, {0: replace(LogBounds.unseen(None), begun_to=1)}))
+    await settle()
+    assert not opening.done(), "of a subscription that had begun it does not know yet"
+    after.hear()
+    await opening
+    await after.stream(1, "a")
+    assert after.pending == [0]
+    await core.end()
+    await after.end()
+
+
+@in_virtual_time
+async def test_one_that_is_made_again_owes_nothing_to_the_former() -> None:
+    """The record of the deletion may be gone: compaction keeps the newest one."""
+    core = Core(matches=True)
+    core.publish(begun(core, "a", 0))
+    await core.open()
+    await core.stream(3, "a")
+    assert core.pending == [0]
+    core.registry.changes.append(("other", None))
+    core.publish(begun(core, "a", 3))
+    core.hear()
+    await settle()
+    await core.answer(0)
+    await core.stream(1, "a")
+    assert core.pending == [3]
+    assert core.lane("a").next == 3
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_row_of_a_former_subscription_is_forgotten() -> None:
+    core = Core(matches=True)
+    core.publish(begun(core, "a", 0))
+    await core.open()
+    await core.stream(3, "a")
+    await core.answer(0, Rejected(400))
+    await core.land()
+    assert core.row_topic.rows[b"a"].next == 0
+    core.delete("a")
+    core.publish(begun(core, "a", 3))
+    core.rows.is_dead = True
+
+    after = await Core(before=core, matches=True).open()
+    await after.land()
+    assert b"a" not in after.row_topic.rows
+    after.position = 3
+    await after.stream(1, "a")
+    assert after.pending == [3]
+    await core.end()
+    await after.end()
+
+
+@in_virtual_time
+async def test_events_that_a_new_filter_wants_are_not_counted_by_the_old() -> None:
+    core = Core(matches=True)
+    made = core.publish(begun(core, "a", 0))
+    await core.open()
+    await core.stream(2, "a")
+    await core.answer(0, Rejected(400))
+    await core.land()
+    await core.stream(3, "a")
+    assert core.lane("a").events.unread.is_exact
+    await core.wish(replace(resumed(made), filter=wants("b")))
+    assert not core.lane("a").events.unread.is_exact
+    await core.end()
+
+
+def test_offsets_of_another_topic_say_nothing() -> None:
+    made = Subscription("s", 3, "https://receiver.example", starts={TOPIC: Start((5, 7), "one")})
+    assert made.start_in(TOPIC, 1, "one") == 7
+    assert made.start_in(TOPIC, 1, None) == 7
+    assert made.start_in(TOPIC, 1, "another") == 0
+    assert made.start_in(TOPIC, 2, "one") == 0, "the partition was not there"
+    assert made.start_in("other", 0, None) == 0
+    assert replace(made, starts=None).start_in(TOPIC, 0, None) is None
