@@ -30,9 +30,10 @@ from pipeline.core.concurrency import Slots
 from pipeline.core.delivery import Delivery
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lease import MARGIN_SECONDS, Lease
+from pipeline.core.matching import SubscriptionIndex
 from pipeline.core.ports import LaneLimits
 from pipeline.core.rate_limit import RateLimits
-from pipeline.core.subscription import Subscription
+from pipeline.core.subscription import Routing, Subscription
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.http.handshake import Permitted
 from pipeline.http.own_names import own_names
@@ -134,6 +135,7 @@ def create_app(
         ),
         worker_bytes=settings.worker_bytes,
         on_closed=tokens.release,
+        matching=SubscriptionIndex() if definition.routing is Routing.MATCH else None,
     )
     log_check = LogCheck(SourceLog(connection, definition.source.topic), telemetry, former_topics)
     app.use(Parts(dispatcher, log_check, lease, definition.source.isolation_level, settings.drain_seconds))

@@ -123,17 +123,20 @@ class _Node:
     """The end of a path, or a part of longer ones.
 
     Attributes:
+        above: the node that leads here, and by which comparison.
+        certain: the keys of the subscriptions that want whatever gets here.
+        asked: of those whose filters have to be asked.
         branches: the nodes below, by place, by the length of the text for a prefix or None for an exact comparison, and
             by text. A text that is too short for a prefix finds nothing among those of that length.
     """
 
-    __slots__ = ("_above", "_asked", "_keys", "_sorted", "branches")
+    __slots__ = ("_sorted", "above", "asked", "branches", "certain")
 
     def __init__(self, above: "tuple[_Node, Compare] | None" = None) -> None:
-        self._above = above
-        self._keys: set[bytes] = set()  # of the subscriptions that want whatever gets here
-        self._sorted: tuple[bytes, ...] | None = None  # these, until they change
-        self._asked: dict[bytes, Expression] = {}  # of those whose filters have to be asked
+        self.above = above
+        self.certain: set[bytes] = set()
+        self._sorted: tuple[bytes, ...] | None = None  # the certain ones, until they change
+        self.asked: dict[bytes, Expression] = {}
         self.branches: dict[Selector, dict[int | None, dict[bytes, _Node]]] = {}
 
     def below(self, step: Compare) -> "_Node":
@@ -148,20 +151,20 @@ class _Node:
     def add(self, key: bytes, asked: Expression | None) -> None:
         """Let a path of a subscription end here; None if there is nothing left to ask."""
         if asked is None:
-            self._keys.add(key)
-            self._asked.pop(key, None)
+            self.certain.add(key)
+            self.asked.pop(key, None)
             self._sorted = None
-        elif key not in self._keys:
-            self._asked[key] = asked
+        elif key not in self.certain:
+            self.asked[key] = asked
 
     def remove(self, key: bytes) -> None:
         """Forget a subscription, and every node that only it needed."""
-        self._asked.pop(key, None)
-        self._keys.discard(key)
+        self.asked.pop(key, None)
+        self.certain.discard(key)
         self._sorted = None
         node = self
-        while node._above is not None and not (node._keys or node._asked or node.branches):
-            node, step = node._above
+        while node.above is not None and not (node.certain or node.asked or node.branches):
+            node, step = node.above
             node.cut(step)
 
     def cut(self, step: Compare) -> None:
@@ -177,15 +180,15 @@ class _Node:
     def keys(self, view: View, among: Collection[bytes] | None) -> tuple[bytes, ...]:
         """The subscriptions here that want the event, sorted."""
         if among is not None:
-            fewer, others = sorted((self._keys, among), key=len)
-            asked = self._asking(view, [key for key in self._asked if key in among])
+            fewer, others = sorted((self.certain, among), key=len)
+            asked = self.asking(view, [key for key in self.asked if key in among])
             return tuple(sorted([*asked, *(key for key in fewer if key in others)]))
         if self._sorted is None:
-            self._sorted = tuple(sorted(self._keys))
-        return tuple(sorted([*self._sorted, *self._asking(view, self._asked)])) if self._asked else self._sorted
+            self._sorted = tuple(sorted(self.certain))
+        return tuple(sorted([*self._sorted, *self.asking(view, self.asked)])) if self.asked else self._sorted
 
-    def _asking(self, view: View, keys: Iterable[bytes]) -> list[bytes]:
-        return [key for key in keys if self._asked[key].matches(view)]
+    def asking(self, view: View, keys: Iterable[bytes]) -> list[bytes]:
+        return [key for key in keys if self.asked[key].matches(view)]
 
 
 @dataclass(frozen=True, slots=True)

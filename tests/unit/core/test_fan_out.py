@@ -180,7 +180,7 @@ async def test_a_row_of_a_former_subscription_is_forgotten() -> None:
 
 
 @in_virtual_time
-async def test_events_that_a_new_filter_wants_are_not_counted_by_the_old() -> None:
+async def test_a_new_filter_makes_the_number_of_events_a_bound() -> None:
     core = Core(matches=True)
     made = core.publish(begun(core, "a", 0))
     await core.open()

@@ -206,7 +206,7 @@ async def test_events_settled_beyond_the_offset_survive_a_restart() -> None:
     assert await ahead_after(metadata, LogBounds(0, 9, "a")) == 0b11010
 
 
-async def test_the_revision_up_to_which_subscriptions_began_survives_a_restart() -> None:
+async def test_which_subscriptions_had_begun_survives_a_restart() -> None:
     check, _ = check_of(Brokers(p0=LogBounds(0, 9, "a")))
     await check.begin({0: Committed(4)})
     metadata = check.note(0, 5, 0, 7)
