@@ -26,7 +26,7 @@ MATCHING: Final = (
     Mutant(
         "a node goes although other paths lead through it",
         FILE,
-        was="(node._keys or node._asked or node.branches)",
+        was="(node.certain or node.asked or node.branches)",
         becomes="(node._keys or node._asked)",
         tests=(f"{TESTS}test_a_deletion_leaves_longer_paths_that_begin_alike",),
     ),
@@ -47,8 +47,8 @@ MATCHING: Final = (
     Mutant(
         "a subscription that is added later is not among the sorted ones",
         FILE,
-        was="            self._asked.pop(key, None)\n            self._sorted = None\n",
-        becomes="            self._asked.pop(key, None)\n",
+        was="            self.asked.pop(key, None)\n            self._sorted = None\n",
+        becomes="            self.asked.pop(key, None)\n",
         tests=(f"{TESTS}test_an_update_replaces_what_was_wanted",),
     ),
     Mutant(
@@ -82,8 +82,8 @@ MATCHING: Final = (
     Mutant(
         "every filter parses the body for itself",
         FILE,
-        was="if self._asked[key].matches(view)]",
-        becomes="if self._asked[key].matches(View(view.event))]",
+        was="if self.asked[key].matches(view)]",
+        becomes="if self.asked[key].matches(View(view.event))]",
         tests=(f"{TESTS}test_the_body_is_parsed_once_for_all_filters",),
     ),
     Mutant(
