@@ -10,8 +10,10 @@ from aiokafka.errors import KafkaError
 
 from pipeline.cli.output import Format, as_json, output_option, printable, say
 from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.config.definition import Definition
 from pipeline.core.errors import BrokerError, ConfigurationError
 from pipeline.core.model import Record
+from pipeline.core.subscription import Routing
 from pipeline.core.webhook_ids import own_id
 from pipeline.kafka.internals import disconnect
 from pipeline.kafka.newest_values import read_newest
@@ -28,31 +30,40 @@ Headers = list[tuple[str, bytes]]
 def command(subscription: str, body: str, headers: tuple[str, ...], output: Format) -> None:
     """Write one event with the key SUBSCRIPTION, and print its webhook-id: topic-partition-offset.
 
-    BODY is the event; @FILE reads it from a file, - from standard input. An event for an unknown subscription is
-    written too, with a warning on stderr: workers dead-letter it unless the subscription is applied first.
+    BODY is the event; @FILE reads it from a file, - from standard input. With routing: key, an event for an unknown
+    subscription is written too, with a warning on stderr: workers dead-letter it unless the subscription is applied
+    first. With routing: match, the key may be anything.
     """
     with errors_as_sentences():
         value, pairs = _body(body), [_header(each) for each in headers]
         settings, definition = configured()
-        written, known = asyncio.run(_send(settings.app, definition.source, subscription.encode(), value, pairs))
+        work = _send(settings.app, definition, subscription.encode(), value, pairs)
+        written, known = asyncio.run(work)
     if isinstance(known, str):
         say(f"can't find out whether the subscription {printable(subscription)} exists: {known}", err=True)
-    elif not known:
+    elif known is False:
         say(
             f"there is no subscription {printable(subscription)} in {subscriptions_topic(settings.app)}; the event was "
             "written, and is dead-lettered unless the subscription is applied before a worker reads it",
             err=True,
         )
-    if output == "json":
+    if output == "json" and known is None:
+        say(as_json({"webhookId": own_id(written), "key": subscription}))
+    elif output == "json":
         is_known = None if isinstance(known, str) else known
         say(as_json({"webhookId": own_id(written), "subscription": subscription, "subscriptionExists": is_known}))
     else:
         say(own_id(written))
 
 
-async def _send(app: str, source: Source, key: bytes, value: bytes, headers: Headers) -> tuple[Record, bool | str]:
-    """The event, and whether its subscription exists, or why that is unknown."""
+async def _send(
+    app: str, definition: Definition, key: bytes, value: bytes, headers: Headers
+) -> tuple[Record, bool | str | None]:
+    """The event, and whether its subscription exists, or why that is unknown; None if the key may be anything."""
+    source = definition.source
     written = await send(source, key, value, headers)
+    if definition.stated_routing is Routing.MATCH:
+        return written, None
     topic = subscriptions_topic(app)
     try:
         partitions = await partitions_of(source.connection, topic)

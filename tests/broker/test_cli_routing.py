@@ -92,6 +92,9 @@ async def test_with_match_people_see_who_gets_everything(make: Callable[..., Any
     applied = await webhooks.run("subscriptions", "apply", "-f", "-", stdin=documents("one", topics=[source]))
     assert (applied.code, applied.err) == (0, "")
 
+    sent = await webhooks.run("send", "order-1", "{}", "-o", "json")
+    assert (json.loads(sent.out)["key"], sent.err) == ("order-1", "")
+
     checked = await webhooks.done("check")
     assert (
         f"ok  routing: match: each event of {source} goes to every subscription whose topics and filter match it\n"
@@ -107,6 +110,15 @@ async def test_with_match_people_see_who_gets_everything(make: Callable[..., Any
     assert (shown["routing"], shown["topics"], shown["start"][source]["offsets"]) == ("match", [source], [0, 1])
     yaml = await webhooks.done("subscriptions", "get", "one")
     assert "one unchanged" in await webhooks.done("subscriptions", "apply", "-f", "-", stdin=yaml.encode())
+
+
+@pytest.mark.parametrize(
+    ("routing", "then"), [("key", "Its events will be dead-lettered"), ("match", "It gets no more events, not even ")]
+)
+async def test_a_deletion_says_what_becomes_of_the_events(make: Callable[..., Any], routing: str, then: str) -> None:
+    webhooks = await make(routing=routing)
+    asked = await webhooks.run("subscriptions", "delete", "a", stdin=b"n\n")
+    assert f"Delete a? {then}" in asked.out + asked.err
 
 
 async def test_a_filter_can_be_required(make: Callable[..., Any]) -> None:
