@@ -294,6 +294,7 @@ async def cluster(
     dlq: bool = False,
     dlq_broker: TestBroker | None = None,
     settings: Mapping[str, str] | None = None,
+    routing: str = "key",
     **configuration: Any,
 ) -> AsyncIterator[Cluster]:
     """An application with its topics, ready to be given subscriptions and workers.
@@ -307,11 +308,17 @@ async def cluster(
         dlq: with a dead-letter topic, `<app>-dlq`.
         dlq_broker: where that is, if not on *broker*.
         settings: more WEBHOOKS_ settings, without the prefix.
+        routing: how an event finds its subscriptions.
         configuration: of the entrypoint.
     """
     topic, dead = f"{app}-events", f"{app}-dlq"
     document = definition_document(
-        broker, topic, dlq=dead if dlq else None, dlq_broker=dlq_broker, entrypoint={"qos": qos}, **configuration
+        broker,
+        topic,
+        dlq=dead if dlq else None,
+        dlq_broker=dlq_broker,
+        entrypoint={"qos": qos, "routing": routing},
+        **configuration,
     )
     definition = parse_definition(document)
     await broker.create_topic(topic, partitions)

@@ -93,13 +93,13 @@ class Recorder:
             raise TimeoutError(f"after {within_seconds} s: {len(self.calls)} calls, {self.counts()}") from error
 
     async def until_events(self, count: int, *, within_seconds: float = 45.0) -> None:
-        """Return when so many different events have arrived."""
-        seen: set[str] = set()
+        """Return when so many different events have arrived; one of two subscriptions counts twice."""
+        seen: set[tuple[str, str]] = set()
         place = 0
 
         def enough() -> bool:
             nonlocal place
-            seen.update(call.webhook_id for call in self.calls[place:])
+            seen.update((call.subscription, call.webhook_id) for call in self.calls[place:])
             place = len(self.calls)
             return len(seen) >= count
 
@@ -114,9 +114,9 @@ class Recorder:
         return [call for call in self.calls if call.subscription == subscription]
 
     def repeated(self) -> dict[str, int]:
-        """Events that arrived more than once: how often."""
-        counts = Counter(call.webhook_id for call in self.calls)
-        return {webhook_id: count for webhook_id, count in counts.items() if count > 1}
+        """Events that a subscription got more than once: how often."""
+        counts = Counter((call.subscription, call.webhook_id) for call in self.calls)
+        return {webhook_id: count for (_, webhook_id), count in counts.items() if count > 1}
 
     def first_arrivals(self) -> dict[str, list[int]]:
         """By subscription, the offsets of its events in the order in which each first arrived."""
@@ -126,8 +126,11 @@ class Recorder:
         return {subscription: list(offsets) for subscription, offsets in firsts.items()}
 
     def out_of_order(self) -> list[str]:
-        """Subscriptions whose first arrivals do not follow the log."""
-        return [name for name, offsets in self.first_arrivals().items() if offsets != sorted(offsets)]
+        """Subscriptions whose first arrivals do not follow the log of a partition."""
+        firsts: dict[tuple[str, str], dict[int, None]] = defaultdict(dict)
+        for call in self.calls:
+            firsts[call.subscription, call.webhook_id.rpartition("-")[0]].setdefault(call.offset)
+        return [name for (name, _), offsets in firsts.items() if list(offsets) != sorted(offsets)]
 
 
 @asynccontextmanager
