@@ -5,6 +5,7 @@ Those of lanes and partitions are in tests/simulation/mutants.py.
 
 from typing import Final
 
+from tests.mutants.beginnings import BEGINNINGS
 from tests.mutants.matching import MATCHING
 from tests.mutants.mutant import Mutant
 
@@ -30,6 +31,7 @@ EDIT: Final = "update: dict[str, object], *, always: bool = False) -> Change:\n"
 
 MUTANTS: Final = (
     # ----------------------------------------------------------- core/matching.py
+    *BEGINNINGS,
     *MATCHING,
     # ----------------------------------------------------------- agents/deliver.py, app.py
     Mutant(

@@ -1,0 +1,93 @@
+"""The faults of the routing of a definition, and of where subscriptions begin."""
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+OFFSETS: Final = "tests/broker/test_beginnings.py::"
+EDITS: Final = "tests/unit/subscriptions/test_beginnings.py::"
+RESOLVE: Final = "tests/unit/subscriptions/test_resolve.py::"
+DEFINITION: Final = "tests/unit/config/test_definition.py::"
+
+BEGINNINGS: Final = (
+    Mutant(
+        "a subscription begins where transactions that were open began",
+        "pipeline/kafka/log_positions.py",
+        was='isolation_level="read_uncommitted"',
+        becomes='isolation_level="read_committed"',
+        tests=(f"{OFFSETS}test_the_end_is_that_of_all_events_not_of_the_committed_ones",),
+    ),
+    Mutant(
+        "a time after the last event is the beginning of the log",
+        "pipeline/kafka/log_positions.py",
+        was="ends[tp] if found[tp] is None",
+        becomes="0 if found[tp] is None",
+        tests=(f"{OFFSETS}test_it_begins_at_a_time_or_at_the_end",),
+    ),
+    Mutant(
+        "nobody knows which topic the offsets are of",
+        "pipeline/subscriptions/beginnings.py",
+        was='"topicId": topic_id',
+        becomes='"topicId": None',
+        tests=(f"{OFFSETS}test_a_topic_that_was_made_again_is_known_by_its_id",),
+    ),
+    Mutant(
+        "an edit forgets where the subscription begins",
+        "pipeline/subscriptions/beginnings.py",
+        was='("start_from", "start", "created_revision")',
+        becomes='("start_from", "created_revision")',
+        tests=(f"{EDITS}test_an_edit_keeps_the_beginning", f"{OFFSETS}test_an_edit_keeps_beginning_and_creation"),
+    ),
+    Mutant(
+        "an edit makes another subscription",
+        "pipeline/subscriptions/store.py",
+        was="if known is not None and is_for_match:",
+        becomes="if known is None:",
+        tests=(f"{OFFSETS}test_an_edit_keeps_beginning_and_creation",),
+    ),
+    Mutant(
+        "an edit that asks for another beginning is taken and ignored",
+        "pipeline/subscriptions/beginnings.py",
+        was="_place(wanted.start_from) != _place(stored.start_from)",
+        becomes="False",
+        tests=(f"{EDITS}test_an_edit_that_asks_for_another_beginning_is_refused",),
+    ),
+    Mutant(
+        "a document says at which offsets it begins",
+        "pipeline/subscriptions/envelope.py",
+        was="if key not in WRITTEN_BY_STORE}",
+        becomes="if key}",
+        tests=("tests/unit/subscriptions/test_schema.py::test_only_a_record_says_where_a_subscription_begins",),
+    ),
+    Mutant(
+        "a record that can't be read has no beginning",
+        "pipeline/subscriptions/resolve.py",
+        was='_readable(_STARTS, record.get("start"))',
+        becomes="None",
+        tests=(
+            f"{RESOLVE}test_a_broken_one_begins_where_its_record_says",
+            f"{OFFSETS}test_a_record_that_was_broken_is_mended_with_its_beginning",
+        ),
+    ),
+    Mutant(
+        "key obeys what was written for match",
+        "pipeline/subscriptions/resolve.py",
+        was="matches = definition.stated_routing is Routing.MATCH",
+        becomes="matches = True",
+        tests=(f"{RESOLVE}test_with_key_what_is_for_match_has_no_effect",),
+    ),
+    Mutant(
+        "the setting beats the definition without a word",
+        "pipeline/config/definition.py",
+        was="if stated not in {None, routing}:",
+        becomes="if stated is False:",
+        tests=(f"{DEFINITION}test_routing_is_of_the_definition_or_of_the_setting",),
+    ),
+    Mutant(
+        "a filter that is required may be missing",
+        "pipeline/subscriptions/beginnings.py",
+        was="if not definition.require_filter or",
+        becomes="if True or",
+        tests=(f"{EDITS}test_a_definition_may_require_a_filter_or_topics",),
+    ),
+)
