@@ -26,7 +26,7 @@ from pipeline.auth.token_store import StoredTokens
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.clock import Clock, SystemClock
-from pipeline.core.concurrency import Slots
+from pipeline.core.concurrency import Shares, Slots
 from pipeline.core.delivery import Delivery
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lease import MARGIN_SECONDS, Lease
@@ -107,7 +107,8 @@ def create_app(
 
     registry = Registry(connection, subscriptions_topic(settings.app), box, definition, clock=clock)
     transport = _transport(settings, definition)
-    rate_limits = RateLimits()
+    matches = definition.routing is Routing.MATCH
+    rate_limits = RateLimits(partial(_share, app)) if matches else RateLimits()
     lease = Lease(settings.session_seconds - MARGIN_SECONDS)
     permitted = Permitted(_callback(transport, clock, telemetry, ids, lease), rate_limits, clock)
     tokens = _tokens(app, transport, box, clock=clock, telemetry=telemetry)
@@ -126,6 +127,7 @@ def create_app(
             rate_limits=rate_limits,
             chance=random.random,
             steady=time.monotonic,
+            shares=Shares() if matches else None,
         ),
         rows_of=partial(KafkaRows, connection, cursors_topic(settings.app), on_written=telemetry.rows_written),
         registry=registry,
@@ -135,7 +137,7 @@ def create_app(
         ),
         worker_bytes=settings.worker_bytes,
         on_closed=tokens.release,
-        matching=SubscriptionIndex() if definition.routing is Routing.MATCH else None,
+        matching=SubscriptionIndex() if matches else None,
     )
     log_check = LogCheck(SourceLog(connection, definition.source.topic), telemetry, former_topics)
     app.use(Parts(dispatcher, log_check, lease, definition.source.isolation_level, settings.drain_seconds))
@@ -307,6 +309,12 @@ def _partition_count(app: DeliveryApp) -> int | None:
         return app.consumer.topic_partitions(app.parts.dispatcher.topic)
     except Exception:  # noqa: BLE001 - the driver raises various errors before the group is joined
         return None
+
+
+def _share(app: DeliveryApp) -> float:
+    """What of a subscription's rate is this worker's: as much as it owns of the partitions."""
+    count = _partition_count(app)
+    return min(1.0, max(1, len(app.parts.dispatcher.assigned)) / count) if count else 1.0
 
 
 def _end_of(app: DeliveryApp, partition: int) -> int | None:

@@ -1,4 +1,6 @@
-"""The worker's requests in flight: a bounded number of slots, shared so that silent receivers can't take them all.
+"""How many requests may be in flight: of the worker, and of one subscription in all of its partitions.
+
+The worker has a bounded number of slots, shared so that silent receivers can't take them all.
 
 A lane whose last attempt timed out is *suspect*. Suspects wait behind lanes that answer and hold at most half of the
 slots (docs/design.md, Limits); every eighth slot that falls free goes to a suspect all the same, so none starves.
@@ -86,3 +88,47 @@ class Slots:
         self._granted += 1
         turn.set_result(None)
         return True
+
+
+class Shares:
+    """What each subscription has in flight over all of its lanes, with `routing: match`; those that wait go in turn.
+
+    With `routing: key` a subscription has one lane as a rule, which keeps to the bound by itself.
+    """
+
+    def __init__(self) -> None:
+        self._taken: dict[str, int] = {}
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+
+    def taken(self, subscription_id: str) -> int:
+        """How many requests of the subscription are in flight."""
+        return self._taken.get(subscription_id, 0)
+
+    async def acquire(self, subscription_id: str, limit: int) -> None:
+        """Wait until fewer than *limit* are in flight, and take a share; give it back with `release`."""
+        taken = self._taken.get(subscription_id, 0)
+        if taken < limit and subscription_id not in self._waiting:
+            self._taken[subscription_id] = taken + 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(subscription_id, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():
+                self.release(subscription_id)
+            raise
+
+    def release(self, subscription_id: str) -> None:
+        """Give a share back, or pass it to the next lane in line."""
+        waiting = self._waiting.get(subscription_id, deque())
+        while waiting:
+            turn = waiting.popleft()
+            if not waiting:
+                del self._waiting[subscription_id]
+            if not turn.done():  # else it was cancelled while it waited
+                turn.set_result(None)
+                return
+        left = self._taken.pop(subscription_id) - 1
+        if left:
+            self._taken[subscription_id] = left

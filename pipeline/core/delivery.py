@@ -10,7 +10,7 @@ from typing import Protocol
 
 from pipeline.core.attempts import FailedAttempt
 from pipeline.core.clock import Clock
-from pipeline.core.concurrency import Slots
+from pipeline.core.concurrency import Shares, Slots
 from pipeline.core.dead_letter import DeadLetterRecord, DeadLetterWriter
 from pipeline.core.errors import LeaseEndedError, NotDeadLetteredError
 from pipeline.core.in_flight import InFlight
@@ -50,6 +50,7 @@ class Delivery:
 
     Attributes:
         chance: draws a number from 0 to 1, for the jitter of a wait.
+        shares: bounds what a subscription has in flight over all of its lanes; None if its one lane does.
         steady: seconds of a clock that only goes forward, for the rate limits. It is read twice a delivery; asking
             for the running event loop to ask it for its time takes a system call (CPython 3.11), a 25th of a delivery.
     """
@@ -64,6 +65,7 @@ class Delivery:
     rate_limits: RateLimits
     chance: Callable[[], float]
     steady: Callable[[], float]
+    shares: Shares | None = None
 
     def seconds_until_turn(self, subscription: Subscription) -> float:
         """How long the subscription's rate limits keep it waiting; 0 takes the turn."""

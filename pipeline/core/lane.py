@@ -133,7 +133,7 @@ class Lane:
                 return
         else:
             events.held.add(offset)
-        events.queue.append(event)
+        events.queue_up(event)
         if not self._settled_at_receipt and events.queue.is_over_its_bound:
             self.go_behind()
         elif self._runners < self._concurrency:
@@ -213,10 +213,8 @@ class Lane:
 
     def may_go_on(self, flight: InFlight) -> bool:
         """Whether the event may still be sent after a wait. If the lane is halted, it returns to the log."""
-        if not self.events.is_current(flight):
-            return False
-        if self._home.is_draining:
-            # It stays in flight, so that the row says how often it was tried and when it is due.
+        if not self.events.is_current(flight) or self._home.is_draining:
+            # While draining it stays in flight, so that the row says how often it was tried and when it is due.
             return False
         flight.not_before = 0.0
         if self.state.is_halted:
@@ -339,6 +337,7 @@ class Lane:
         self.rules = rules
         self._concurrency = 1 if subscription is None else max(1, subscription.concurrency)
         self._settled_at_receipt = rules.qos is Qos.NONE
+        self.events.match_by(None if self._services.matching is None else subscription)
         if rules.qos is not Qos.AT_MOST_ONCE:
             self.claims.hand_back_ahead()
 

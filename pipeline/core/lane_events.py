@@ -17,6 +17,7 @@ from pipeline.core.lane_queue import LaneQueue
 from pipeline.core.model import Cursor, Event
 from pipeline.core.ports import Home, LaneServices
 from pipeline.core.progress import Progress
+from pipeline.core.subscription import Subscription
 from pipeline.core.unread import Unread
 
 
@@ -38,7 +39,18 @@ class LaneEvents:
         epoch: grows when a command moves the cursor; what is in flight from before counts no more.
     """
 
-    __slots__ = ("_home", "epoch", "held", "in_flight", "progress", "queue", "shelved", "unread")
+    __slots__ = (
+        "_home",
+        "_matched_by",
+        "_matching",
+        "epoch",
+        "held",
+        "in_flight",
+        "progress",
+        "queue",
+        "shelved",
+        "unread",
+    )
 
     def __init__(self, home: Home, services: LaneServices, start: int) -> None:
         self._home = home
@@ -48,6 +60,10 @@ class LaneEvents:
         self.held = HeldOffsets(home)
         self.progress = Progress(start)
         self.shelved: Shelved | None = None
+        # With `routing: match`: the revision that events are matched by now, and the one whose filter wants all that is
+        # queued. None if that is not known.
+        self._matching: Subscription | None = None
+        self._matched_by: Subscription | None = None
         self.epoch = 0
 
     def __repr__(self) -> str:
@@ -89,6 +105,16 @@ class LaneEvents:
             self.held.add(event.offset)
         self.unread.came(event)
 
+    def match_by(self, subscription: Subscription | None) -> None:
+        """With `routing: match`: from now on events are matched by this revision; what is queued is asked again."""
+        self._matching, self._matched_by = subscription, None
+
+    def queue_up(self, event: Event) -> None:
+        """Add an event to the queue."""
+        if not self.queue:
+            self._matched_by = self._matching
+        self.queue.append(event)
+
     def feed(self, events: Iterable[Event], end: int) -> None:
         """The events of a stretch of the log that reaches from `unread.read_from`, or before it, to *end*."""
         for event in events:
@@ -98,7 +124,7 @@ class LaneEvents:
             if self.queue.is_full or self.queue.is_rationed:
                 self.unread.read_from = event.offset
                 return
-            self.queue.append(event)
+            self.queue_up(event)
             self.unread.was_read(event)
         self.unread.read_from = max(self.unread.read_from, end)
 
@@ -115,7 +141,7 @@ class LaneEvents:
         if event is None:
             return None
         offset = event.offset
-        flight = InFlight(event, offset, self.epoch)
+        flight = InFlight(event, offset, self.epoch, wanted_by=self._matched_by)
         if self.shelved is not None:
             if self.shelved.offset == offset:
                 flight.tries = self.shelved.tries

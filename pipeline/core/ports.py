@@ -57,6 +57,11 @@ class LaneServices(Protocol):
         """What all queues take."""
         ...
 
+    @property
+    def matching(self) -> "Matching | None":
+        """Says whose an event is; None with `routing: key`: its key does."""
+        ...
+
 
 class RowWriter(Protocol):
     """Writes the cursor rows of lanes (lane_rows.py)."""
@@ -217,11 +222,6 @@ class PartitionServices(LaneServices, Protocol):
     @property
     def reader(self) -> Reader:
         """Reads the log again."""
-        ...
-
-    @property
-    def matching(self) -> Matching | None:
-        """Says whose an event is; None with `routing: key`: its key does."""
         ...
 
     @property

@@ -8,6 +8,7 @@ Delivery asks for a turn before each attempt and tells what came of it. One even
 times are seconds of any clock that only goes forward. What is kept is a worker's own: it begins anew elsewhere.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,13 +64,13 @@ class _Pace:
         per_second = self.rate.per_second
         return (per_second if self.allowed is None else min(per_second, self.allowed)), self.rate.burst
 
-    def wait(self, now: float) -> float:
-        """Seconds until the next call may be made."""
+    def wait(self, now: float, share: float = 1.0) -> float:
+        """Seconds until the next call may be made, at a *share* of the rate."""
         until = max(self.held_until, self.last_at + self.gap) if self.gap else self.held_until
         limit = self.limit()
         if limit is None:
             return until - now
-        per_second, burst = limit
+        per_second, burst = limit[0] * share, limit[1]
         # A clock that seems to go back fills nothing.
         self.tokens = min(float(burst), self.tokens + max(0.0, now - self.filled_at) * per_second)
         self.filled_at = now
@@ -81,10 +82,20 @@ class _Pace:
         self.tokens = max(0.0, self.tokens - 1.0)
 
 
-class RateLimits:
-    """The paces of a worker's subscriptions; those that nothing slows down cost one look into a dictionary."""
+def _all_of_it() -> float:
+    return 1.0
 
-    def __init__(self) -> None:
+
+class RateLimits:
+    """The paces of a worker's subscriptions; those that nothing slows down cost one look into a dictionary.
+
+    Args:
+        share: what of each rate is this worker's, above 0 and up to 1. With `routing: match` a subscription gets events
+            in every partition, and the workers share its rate in proportion to the partitions that they own.
+    """
+
+    def __init__(self, share: Callable[[], float] = _all_of_it) -> None:
+        self._share = share
         self._paces: dict[str, _Pace] = {}
 
     def turn(self, subscription: Subscription, now: float) -> float:
@@ -101,7 +112,7 @@ class RateLimits:
         if subscription.handshake is None:
             # Nobody asks the receiver any more.
             pace.allowed = None
-        wait = pace.wait(now)
+        wait = pace.wait(now, self._share())
         # Rounding must not make somebody wait for less than a clock can tell.
         if wait > 1e-6:  # noqa: PLR2004 - a microsecond
             return wait

@@ -118,6 +118,16 @@ class Runner:
         Raises:
             LeaseEndedError: it was not made either.
         """
+        shares, subscription = self._delivery.shares, self._lane.subscription
+        if shares is None or subscription is None or subscription.qos.is_ordered:  # those send one at a time and lane
+            return await self._attempt_with_slot(flight)
+        await shares.acquire(subscription.id, subscription.concurrency)
+        try:
+            return await self._attempt_with_slot(flight)
+        finally:
+            shares.release(subscription.id)
+
+    async def _attempt_with_slot(self, flight: InFlight) -> Outcome | None:
         lane, delivery = self._lane, self._delivery
         slots, suspect = delivery.slots, lane.is_suspect
         if not slots.try_acquire(suspect=suspect):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.concurrency import SUSPECT_TURN, Slots
+from pipeline.core.concurrency import SUSPECT_TURN, Shares, Slots
 from tests.support.virtual_time import in_virtual_time, run, settle
 
 
@@ -179,3 +179,40 @@ def _release(slots: Slots, asked: list[Asked], number: int) -> None:
         released = held[number % len(held)]
         asked.remove(released)
         slots.release(suspect=released.suspect)
+
+
+@in_virtual_time
+async def test_a_subscription_has_no_more_in_flight_than_its_share() -> None:
+    shares = Shares()
+    await shares.acquire("s", 2)
+    await shares.acquire("s", 2)
+    await shares.acquire("other", 1)
+    waiting = [asyncio.create_task(shares.acquire("s", 2)) for _ in range(3)]
+    await settle()
+    assert shares.taken("s") == 2
+    waiting[0].cancel()
+    await settle()
+    shares.release("s")
+    await settle()
+    assert [task.done() for task in waiting] == [True, True, False], "they go in turn"
+    assert shares.taken("s") == 2
+    shares.release("s")
+    shares.release("s")
+    await settle()
+    shares.release("s")
+    shares.release("other")
+    assert (shares.taken("s"), shares.taken("other")) == (0, 0)
+
+
+@in_virtual_time
+async def test_a_share_that_came_too_late_is_passed_on() -> None:
+    shares = Shares()
+    await shares.acquire("s", 1)
+    first, second = (asyncio.create_task(shares.acquire("s", 1)) for _ in range(2))
+    await settle()
+    shares.release("s")
+    first.cancel()  # it has the share, and has not run since
+    await settle()
+    assert second.done()
+    shares.release("s")
+    assert shares.taken("s") == 0

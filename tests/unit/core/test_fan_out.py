@@ -202,3 +202,23 @@ def test_offsets_of_another_topic_say_nothing() -> None:
     assert made.start_in(TOPIC, 2, "one") == 0, "the partition was not there"
     assert made.start_in("other", 0, None) == 0
     assert replace(made, starts=None).start_in(TOPIC, 0, None) is None
+
+
+@in_virtual_time
+async def test_a_filter_is_asked_once_until_it_is_edited() -> None:
+    core, asked = Core(matches=True), []
+
+    def counted(event: Event) -> bool:
+        asked.append(event.offset)
+        return True
+
+    made = core.publish(begun(core, "a", 0, filter=counted))
+    await core.open()
+    await core.stream(3, "a")
+    await core.answer(0)
+    assert asked == [0, 1, 2]
+    await core.wish(replace(made, filter=wants("b")))
+    await core.answer(1)
+    assert core.send.offsets() == [0, 1], "2 was queued, and is not wanted any more"
+    assert core.telemetry.deliveries["filtered"] == 1
+    await core.end()

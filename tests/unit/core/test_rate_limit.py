@@ -41,6 +41,11 @@ def test_a_rate_spaces_the_calls() -> None:
     assert calls(RateLimits(), paced(2.0), 100.0, 102.1) == pytest.approx([100.0, 100.5, 101.0, 101.5, 102.0])
 
 
+def test_workers_share_a_rate() -> None:
+    half = RateLimits(lambda: 0.5)
+    assert calls(half, paced(2.0), 0.0, 3.5) == [0.0, 1.0, 2.0, 3.0]
+
+
 def test_a_burst_may_follow_a_rest() -> None:
     pace, subscription = RateLimits(), paced(1.0, burst=3)
     assert [pace.turn(subscription, 0.0) for _ in range(4)] == [0.0, 0.0, 0.0, 1.0]
