@@ -3,7 +3,9 @@
 main                               main(), which loads only the modules that a command needs
 faust_commands                     Faust's commands with this application
 running, output                    settings, logging and errors of commands; tables and JSON
-check, send, subscriptions, dlq    the pipeline's commands
+check, send, match                 the pipeline's commands
+subscriptions, dlq                 groups of them
+events                             bodies and headers of events, as they are handed to commands
 positions, noted, listing          a subscription's positions; the delivery state that workers recorded; showing both
 completion                         shell completion
 dev                                `webhooks dev`

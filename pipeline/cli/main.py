@@ -14,6 +14,7 @@ OWN: Final[Mapping[str, str]] = {
     "completion": "pipeline.cli.completion",
     "dev": "pipeline.cli.dev.command",
     "dlq": "pipeline.cli.dlq",
+    "match": "pipeline.cli.match",
     "send": "pipeline.cli.send",
     "subscriptions": "pipeline.cli.subscriptions",
 }

@@ -1,17 +1,16 @@
 """`webhooks send`: writes one event for a subscription to the source topic, as any producer would."""
 
 import asyncio
-import sys
-from pathlib import Path
 
 import click
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from pipeline.cli.events import Headers, header_option, parse_header, read_bytes
 from pipeline.cli.output import Format, as_json, output_option, printable, say
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.config.definition import Definition
-from pipeline.core.errors import BrokerError, ConfigurationError
+from pipeline.core.errors import BrokerError
 from pipeline.core.model import Record
 from pipeline.core.subscription import Routing
 from pipeline.core.webhook_ids import own_id
@@ -19,13 +18,11 @@ from pipeline.kafka.internals import disconnect
 from pipeline.kafka.newest_values import read_newest
 from pipeline.kafka.topics import Source, count_partitions, partitions_of, subscriptions_topic
 
-Headers = list[tuple[str, bytes]]
-
 
 @click.command("send")
 @click.argument("subscription")
 @click.argument("body")
-@click.option("-H", "--header", "headers", multiple=True, metavar="NAME:VALUE", help="A record header.")
+@header_option
 @output_option
 def command(subscription: str, body: str, headers: tuple[str, ...], output: Format) -> None:
     """Write one event with the key SUBSCRIPTION, and print its webhook-id: topic-partition-offset.
@@ -35,7 +32,8 @@ def command(subscription: str, body: str, headers: tuple[str, ...], output: Form
     first. With routing: match, the key may be anything.
     """
     with errors_as_sentences():
-        value, pairs = _body(body), [_header(each) for each in headers]
+        value = read_bytes(body.removeprefix("@"), "BODY") if body == "-" or body.startswith("@") else body.encode()
+        pairs = [parse_header(each) for each in headers]
         settings, definition = configured()
         work = _send(settings.app, definition, subscription.encode(), value, pairs)
         written, known = asyncio.run(work)
@@ -92,21 +90,3 @@ async def send(source: Source, key: bytes, value: bytes, headers: Headers) -> Re
     finally:
         await disconnect(producer)
     return Record(source.topic, written.partition, written.offset, key, value, headers, written.timestamp)
-
-
-def _body(body: str) -> bytes:
-    if body == "-":
-        return sys.stdin.buffer.read()
-    if not body.startswith("@"):
-        return body.encode()
-    try:
-        return Path(body[1:]).read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"BODY: {body[1:]} can't be read: {error.strerror}") from None
-
-
-def _header(text: str) -> tuple[str, bytes]:
-    name, colon, value = text.partition(":")
-    if not name or not colon:
-        raise ConfigurationError(f"--header: {text!r} is not NAME:VALUE")
-    return name, value.lstrip(" ").encode()

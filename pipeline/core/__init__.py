@@ -20,7 +20,8 @@ in_flight, attempts          an event on its way; its attempts
 runner, delivery, waits      carries a lane's events; makes one attempt; waits between two
 rate_limit, concurrency      when an attempt may begin
 lease                        until when a worker may believe that its partitions are its own
-filters, matching            which events a subscription wants; which subscriptions want an event
+filters, explanation         which events a subscription wants; why it does not want one
+matching                     which subscriptions want an event
 partition, dispatcher        the lanes of one partition; the partitions of one worker
 opening                      what the former owner of a partition left, taken up
 beginnings                   where subscriptions begin, with `routing: match`

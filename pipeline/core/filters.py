@@ -21,6 +21,13 @@ _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 _CONTENT_TYPE: Final = "content-type"
 _CONTENT_TYPE_ATTRIBUTE: Final = "datacontenttype"
 
+RECORD_KEY: Final = "key"
+"""How a filter names the record's key. A CloudEvents attribute called `key` is at `header.ce_key`, or at `/key` in the
+body of a structured event."""
+
+HEADER_PREFIX: Final = "header."
+"""How a filter's names of record headers begin."""
+
 Dialect = Literal["exact", "prefix", "suffix"]
 """How a text is compared; all three tell capital letters from small ones."""
 
@@ -142,6 +149,11 @@ def _texts(value: Json) -> Sequence[bytes]:
 class Selector(Protocol):
     """Where in an event something is looked for."""
 
+    @property
+    def place(self) -> str:
+        """How a filter names it."""
+        ...
+
     def found(self, view: View) -> Sequence[bytes]:
         """The texts that stand there, in UTF-8; none, one, or of a repeated header several."""
         ...
@@ -150,6 +162,11 @@ class Selector(Protocol):
 @dataclass(frozen=True, slots=True)
 class RecordKey:
     """The key of the record."""
+
+    @property
+    def place(self) -> str:
+        """`key`."""
+        return RECORD_KEY
 
     def found(self, view: View) -> Sequence[bytes]:
         """The key, if the record has one."""
@@ -162,6 +179,11 @@ class Attribute:
 
     name: str
 
+    @property
+    def place(self) -> str:
+        """Its name."""
+        return self.name
+
     def found(self, view: View) -> Sequence[bytes]:
         """Its value, if the event has it."""
         return view.attribute(self.name)
@@ -173,6 +195,11 @@ class RecordHeader:
 
     name: str
 
+    @property
+    def place(self) -> str:
+        """`header.NAME`."""
+        return HEADER_PREFIX + self.name
+
     def found(self, view: View) -> Sequence[bytes]:
         """Its values."""
         return view.header(self.name)
@@ -183,6 +210,11 @@ class Pointer:
     """A JSON pointer into the body, as its unescaped reference tokens."""
 
     tokens: tuple[str, ...]
+
+    @property
+    def place(self) -> str:
+        """The pointer, escaped."""
+        return "".join(f"/{each.replace('~', '~0').replace('/', '~1')}" for each in self.tokens)
 
     def found(self, view: View) -> Sequence[bytes]:
         """What stands there, if it is no object, no list and not null."""

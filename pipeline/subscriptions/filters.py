@@ -15,6 +15,8 @@ from typing import Final
 from pipeline.config.validation_messages import join
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.filters import (
+    HEADER_PREFIX,
+    RECORD_KEY,
     AllOf,
     AnyOf,
     Attribute,
@@ -33,11 +35,6 @@ from pipeline.core.shown import shown
 MAX_DEPTH: Final = 10
 MAX_COMPARISONS: Final = 100
 """The most comparisons in one filter, which runs for every event."""
-
-HEADER_PREFIX: Final = "header."
-
-KEY: Final = "key"
-"""The record's key. A CloudEvents attribute called `key` is at `header.ce_key`, or at `/key` of a structured event."""
 
 _DIALECTS: Final = "exact, prefix, suffix, all, any, not"
 # CloudEvents 1.0, section "Naming Conventions": "data" is not an attribute.
@@ -122,7 +119,7 @@ def _text(value: object, path: str, demand: str) -> bytes:
 
 
 def _selector(name: str, path: str) -> Selector:
-    if name == KEY:
+    if name == RECORD_KEY:
         return RecordKey()
     if name.startswith("/"):
         if _BAD_ESCAPE.search(name):
@@ -134,7 +131,7 @@ def _selector(name: str, path: str) -> Selector:
     if not _ATTRIBUTE.fullmatch(name):
         raise ConfigurationError(
             f"{path}: {shown(name)} is not a valid key; allowed: a CloudEvents attribute (lower-case letters and "
-            f"digits), {KEY} for the record's key, {HEADER_PREFIX}NAME for a record header, /a/b for a JSON pointer "
-            "into the body"
+            f"digits), {RECORD_KEY} for the record's key, {HEADER_PREFIX}NAME for a record header, "
+            "/a/b for a JSON pointer into the body"
         )
     return Attribute(name)

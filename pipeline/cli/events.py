@@ -1,0 +1,52 @@
+"""The events that people hand to a command: a body from a file, record headers."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from pipeline.core.errors import ConfigurationError
+
+STDIN: Final = "-"
+
+Headers = list[tuple[str, bytes]]
+Command = Callable[..., Any]
+
+
+def header_option(command: Command) -> Command:
+    """`-H NAME:VALUE`, passed to the command as *headers*; see `parse_header`."""
+    return click.option(
+        "-H", "--header", "headers", multiple=True, metavar="NAME:VALUE", help="A record header; may be repeated."
+    )(command)
+
+
+def parse_header(text: str) -> tuple[str, bytes]:
+    """The record header that `NAME:VALUE` names.
+
+    Raises:
+        ConfigurationError: there is no name or no colon.
+    """
+    name, colon, value = text.partition(":")
+    if not name or not colon:
+        raise ConfigurationError(f"--header: {text!r} is not NAME:VALUE")
+    return name, value.lstrip(" ").encode()
+
+
+def read_bytes(path: str, argument: str) -> bytes:
+    """The content of a file, or of standard input for `-`.
+
+    Args:
+        path: of the file.
+        argument: its name on the command line, for the error.
+
+    Raises:
+        ConfigurationError: the file can't be read.
+    """
+    if path == STDIN:
+        return sys.stdin.buffer.read()
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{argument}: {path} can't be read: {error.strerror}") from None

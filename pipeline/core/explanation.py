@@ -1,0 +1,73 @@
+"""Why a filter does not want an event: which of its comparisons failed. Pure."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.core.filters import AllOf, AnyOf, Compare, Dialect, Expression, Not, View
+from pipeline.core.shown import shown
+
+MOST_SHOWN: Final = 5
+"""The most texts that a sentence names."""
+
+_VERBS: Final[dict[Dialect, str]] = {"exact": "be", "prefix": "begin with", "suffix": "end with"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """A comparison on account of which a filter does not want an event.
+
+    Attributes:
+        place: as the filter names it.
+        dialect: how the texts are compared.
+        wanted: the texts that the filter names.
+        found: the texts that stand at the place.
+        is_excluded: the comparison does match, under a `not`.
+    """
+
+    place: str
+    dialect: Dialect
+    wanted: tuple[str, ...]
+    found: tuple[str, ...]
+    is_excluded: bool = False
+
+    def __str__(self) -> str:
+        """A sentence."""
+        found = f"is {_list(self.found, 'and')}" if self.found else "has no value"
+        must = "must not" if self.is_excluded else "must"
+        return f"{self.place} {found}; it {must} {_VERBS[self.dialect]} {_list(self.wanted, 'or')}"
+
+
+def explain(wanted: Expression, view: View) -> list[Mismatch]:
+    """The comparisons on account of which a filter does not want an event; none if it does want it.
+
+    Of an `all` these are the ones that fail; of an `any` all of them, because each would have been enough.
+    """
+    return [] if wanted.matches(view) else list(dict.fromkeys(_mismatches(wanted, view, expected=True)))
+
+
+def _mismatches(part: Expression, view: View, *, expected: bool) -> Iterator[Mismatch]:
+    """Why *part*, which does not come out as *expected*, does not."""
+    match part:
+        case Compare(dialect, selector, texts):
+            found = selector.found(view)
+            yield Mismatch(selector.place, dialect, _decoded(texts), _decoded(found), is_excluded=not expected)
+        case AllOf(parts) | AnyOf(parts):
+            for each in parts:
+                if each.matches(view) is not expected:
+                    yield from _mismatches(each, view, expected=expected)
+        case Not(each):
+            yield from _mismatches(each, view, expected=not expected)
+        case _:
+            pass
+
+
+def _decoded(texts: Sequence[bytes]) -> tuple[str, ...]:
+    return tuple(text.decode("utf-8", "backslashreplace") for text in texts)
+
+
+def _list(texts: Sequence[str], word: str) -> str:
+    named = [shown(text) for text in texts[:MOST_SHOWN]]
+    if len(texts) > MOST_SHOWN:
+        named.append(f"{len(texts) - MOST_SHOWN} more")
+    return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} {word} {named[-1]}"
