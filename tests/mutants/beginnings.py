@@ -32,6 +32,16 @@ BEGINNINGS: Final = (
         tests=(f"{OFFSETS}test_a_topic_that_was_made_again_is_known_by_its_id",),
     ),
     Mutant(
+        "a new subscription begins where the group is",
+        "pipeline/subscriptions/store.py",
+        was="new = beginnings.begun(wanted) if known is None else wanted",
+        becomes="new = wanted",
+        tests=(
+            f"{OFFSETS}test_it_begins_after_all_events_that_are_there",
+            "tests/broker/test_beginnings_under_load.py::test_it_begins_exactly_where_it_was_made",
+        ),
+    ),
+    Mutant(
         "an edit forgets where the subscription begins",
         "pipeline/subscriptions/beginnings.py",
         was='("start_from", "start", "created_revision")',
