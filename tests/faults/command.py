@@ -1,7 +1,7 @@
 """The command line of the faults: run them, verify what a receiver wrote down, write the table.
 
-python -m tests.faults run [--fault NAME]... [--runs N] [--seed S]
-python -m tests.faults mixture [--seconds N] [--seed S]
+python -m tests.faults run [--routing match] [--fault NAME]... [--runs N] [--seed S]
+python -m tests.faults mixture [--routing match] [--seconds N] [--seed S]
 python -m tests.faults verify --bootstrap HOST:PORT --topic T --dead-letters T --calls FILE --level at-least-once
 python -m tests.faults table
 """
@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from pipeline.core.subscription import Qos
+from pipeline.core.subscription import Qos, Routing
 from tests.faults.around import RARE, available
 from tests.faults.backlog import big_backlog, line
 from tests.faults.evidence import calls_of, events_of, letters_of
@@ -49,26 +49,34 @@ async def three_brokers(folder: Path) -> AsyncIterator[Brokers]:
         await brokers.stop()
 
 
-async def _run(names: Sequence[str], runs: int, seed: int, folder: Path) -> int:
+async def _run(arguments: argparse.Namespace, folder: Path) -> int:
+    names: Sequence[str] = arguments.fault or list(FAULTS)
+    routing, first = Routing(arguments.routing), arguments.seed
+    has = available() | ({"match"} if routing is Routing.MATCH else set())
     broken = 0
     async with three_brokers(folder) as brokers:
-        for number in range(runs):
+        for seed in range(first, first + arguments.runs):
             for name in names:
-                if lacking := FAULTS[name].needs & RARE - available():
+                if lacking := FAULTS[name].needs & (RARE | {"match"}) - has:
                     sys.stderr.write(f"{name} is passed over: there is no {', '.join(lacking)} here\n")
                     continue
+                place = folder / f"{name}-{seed}"
                 try:
-                    result = await run(brokers, folder / f"{name}-{seed + number}", FAULTS[name], seed + number)
+                    result = await run(
+                        brokers, place, FAULTS[name], seed, routing, per_second=arguments.events_per_second
+                    )
                 except Exception as error:  # noqa: BLE001 - whatever it is, the others have their turn
                     # A worker did not come up, or nothing could be read: as bad as a loss, and no reason to go home.
-                    result = Result(name, seed + number, 0.0, 0, 0, 0, 0, {}, [f"did not come to a verdict: {error!r}"])
+                    problem = f"did not come to a verdict: {error!r}"
+                    result = Result(name, seed, 0.0, 0, 0, 0, 0, {}, [problem], routing)
                 broken += _report(result)
     return broken
 
 
-async def _mixture(seconds: float, seed: int, folder: Path) -> int:
+async def _mixture(arguments: argparse.Namespace, folder: Path) -> int:
+    seed, routing = arguments.seed, Routing(arguments.routing)
     async with three_brokers(folder) as brokers:
-        return _report(await mixture(brokers, folder / f"mixture-{seed}", seed, seconds=seconds))
+        return _report(await mixture(brokers, folder / f"mixture-{seed}", seed, routing, seconds=arguments.seconds))
 
 
 async def _soak(seconds: float, seed: int, folder: Path) -> int:
@@ -119,7 +127,7 @@ async def _verify(arguments: argparse.Namespace) -> int:
     anything = Promise(interrupted=True, refused=True, lost_at_most_once=crashes, late_at_most_once=crashes)
     problems = anything.broken(verdicts)
     if unknown := strangers(events, calls, letters):
-        problems.append(f"{len(unknown)} webhook-ids are of no event: {', '.join(unknown[:5])}")
+        problems.append(f"{len(unknown)} calls are of no event, or not for them: {', '.join(map(str, unknown[:5]))}")
     sys.stdout.writelines(f"{problem}\n" for problem in problems)
     return len(problems)
 
@@ -131,6 +139,7 @@ def main() -> None:
     single = commands.add_parser("run", help="each fault alone, in the middle of a load")
     single.add_argument("--fault", action="append", choices=list(FAULTS), help="all of them without it")
     single.add_argument("--runs", type=int, default=1)
+    single.add_argument("--events-per-second", type=float, help="of the load; without it, what goes with the routing")
     mixed = commands.add_parser("mixture", help="faults one after another, drawn by the seed")
     mixed.add_argument("--seconds", type=float, default=180.0)
     long = commands.add_parser("soak", help="an hour of faults that workers live through, and what they use")
@@ -140,6 +149,8 @@ def main() -> None:
     big.add_argument("--events", type=int, default=5_000_000)
     big.add_argument("--subscriptions", type=int, default=1000)
     big.add_argument("--stopped", type=int, default=100)
+    for each in (single, mixed):
+        each.add_argument("--routing", choices=[routing.value for routing in Routing], default=Routing.KEY.value)
     for each in (single, mixed, long, big):
         each.add_argument("--seed", type=int, default=random.randrange(1_000_000))
         each.add_argument("--folder", type=Path, help="keeps the logs of workers and receiver there")
@@ -162,11 +173,11 @@ def main() -> None:
     logging.basicConfig(filename=folder / "clients.log", level=logging.WARNING)
     sys.stderr.write(f"seed {arguments.seed}, logs in {folder}\n")
     if arguments.command == "run":
-        broken = asyncio.run(_run(arguments.fault or list(FAULTS), arguments.runs, arguments.seed, folder))
+        broken = asyncio.run(_run(arguments, folder))
     elif arguments.command == "backlog":
         broken = asyncio.run(_backlog(arguments, folder))
     elif arguments.command == "soak":
         broken = asyncio.run(_soak(arguments.seconds, arguments.seed, folder))
     else:
-        broken = asyncio.run(_mixture(arguments.seconds, arguments.seed, folder))
+        broken = asyncio.run(_mixture(arguments, folder))
     raise SystemExit(1 if broken else 0)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.faults.ledger import Call, Event
+from tests.faults.audience import Audience, key_alone
+from tests.faults.ledger import Call, Delivery, Event
 from tests.support.brokers import TestBroker
 
 _FIELDS: Final = "time, webhook-id, attempt, status, subscription and CRC-32"
@@ -17,36 +18,38 @@ class Evidence:
     """What the verdict rests on.
 
     Attributes:
-        letters: the webhook-ids of all dead letters.
+        events: each as often as there are subscriptions that it is for.
+        letters: what became dead letters.
     """
 
     events: Sequence[Event]
     calls: Sequence[Call]
-    letters: Sequence[str]
+    letters: Sequence[Delivery]
 
 
-async def events_of(broker: TestBroker, topic: str) -> list[Event]:
-    """Every event of a source topic."""
+async def events_of(broker: TestBroker, topic: str, audience: Audience = key_alone) -> list[Event]:
+    """Every event of a source topic, for each subscription of its audience."""
     return [
         Event(
             f"{record.topic}-{record.partition}-{record.offset}",
-            (record.key or b"").decode(),
+            name,
             record.partition,
             record.offset,
             record.timestamp / 1000,
             zlib.crc32(record.value or b""),
         )
         for record in await broker.read(topic)
+        for name in audience(record)
     ]
 
 
-async def letters_of(broker: TestBroker, topic: str) -> list[str]:
-    """The webhook-id of every dead letter."""
+async def letters_of(broker: TestBroker, topic: str) -> list[Delivery]:
+    """Event and subscription of every dead letter."""
+    headers = [dict(record.headers) for record in await broker.read(topic)]
     return [
-        value.decode()
-        for record in await broker.read(topic)
-        for name, value in record.headers
-        if name == "dlq.webhook-id"
+        Delivery(found["dlq.webhook-id"].decode(), found.get("dlq.subscription", b"").decode())
+        for found in headers
+        if "dlq.webhook-id" in found
     ]
 
 

@@ -25,7 +25,7 @@ class Fault:
         touches: what it does something to; faults that touch different things can happen at the same time.
         workers: that run before it.
         needs: "tokens" (subscriptions with OAuth2), "dlq-cluster" (a cluster for dead letters), "iptables" and root,
-            "libfaketime", "tmpfs" (brokers on a small disk).
+            "libfaketime", "tmpfs" (brokers on a small disk), "match" (the routing).
     """
 
     name: str

@@ -7,13 +7,16 @@ repeated    ended more than once: accepted twice, dead-lettered twice, or both. 
             whatever was answered, or dead-lettered twice; one whose answer was lost on its way is both accepted and
             dead-lettered there, for nobody may ask again
 misordered  first seen after a later event of its subscription and partition
-altered     seen with another body than it has in the topic, or by another subscription's receiver
+altered     seen with another body than it has in the topic
+
+Counted is an event for a subscription: with `routing: match` an event is for several, and may be lost for one of them
+alone. What was sent to a subscription that the event is not for is judged by no level (`strangers`).
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from pipeline.core.subscription import Qos
 
@@ -21,9 +24,20 @@ NAMED: Final = 5
 """How many events a verdict names."""
 
 
+class Delivery(NamedTuple):
+    """What is counted: an event, by its webhook-id, for a subscription."""
+
+    key: str
+    subscription: str
+
+    def __str__(self) -> str:
+        """As `orders-0-7 for s`."""
+        return f"{self.key} for {self.subscription}"
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event of the source topic.
+    """An event of the source topic, for one of the subscriptions that it is for.
 
     Attributes:
         key: its webhook-id.
@@ -37,6 +51,11 @@ class Event:
     offset: int
     produced_at: float
     checksum: int = 0
+
+    @property
+    def delivery(self) -> Delivery:
+        """What it is counted as."""
+        return Delivery(self.key, self.subscription)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +78,11 @@ class Call:
     checksum: int = 0
 
     @property
+    def delivery(self) -> Delivery:
+        """What it was a try of."""
+        return Delivery(self.key, self.subscription)
+
+    @property
     def is_accepted(self) -> bool:
         """Whether the receiver took the event."""
         return 200 <= self.status < 300
@@ -70,7 +94,7 @@ class Verdict:
 
     Attributes:
         given_up: seen and not accepted, by the rule of at-most-once or none.
-        lost_of_one: the most that one subscription has lost; *misordered_of_one*: that one has misordered.
+        lost_of_one: the most that one subscription has lost of one partition; *misordered_of_one*: has misordered.
         latencies: seconds from production to acceptance, sorted.
         examples: some of the events behind each number above zero.
     """
@@ -85,7 +109,7 @@ class Verdict:
     lost_of_one: int = 0
     misordered_of_one: int = 0
     latencies: Sequence[float] = field(default=(), repr=False)
-    examples: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    examples: Mapping[str, Sequence[Delivery]] = field(default_factory=dict)
 
     def quantile(self, share: float) -> float:
         """The latency, in seconds, that this share of the accepted events did not exceed; 0 without any."""
@@ -95,41 +119,43 @@ class Verdict:
 
 
 def judge(
-    events: Iterable[Event], calls: Iterable[Call], letters: Iterable[str], level_of: Mapping[str, Qos]
+    events: Iterable[Event], calls: Iterable[Call], letters: Iterable[Delivery], level_of: Mapping[str, Qos]
 ) -> dict[Qos, Verdict]:
     """The verdict on each level.
 
     Args:
-        events: all of the topic.
+        events: all of the topic; each as often as there are subscriptions that it is for.
         calls: all that the receiver has written down, in its order.
-        letters: the webhook-ids of all dead letters.
+        letters: what became dead letters.
         level_of: the level of each subscription.
     """
-    by_key: dict[str, list[Call]] = defaultdict(list)
+    seen: dict[Delivery, list[Call]] = defaultdict(list)
     for call in calls:
-        by_key[call.key].append(call)
+        seen[call.delivery].append(call)
     dead = Counter(letters)
     per_level: dict[Qos, list[Event]] = defaultdict(list)
     for event in events:
         per_level[level_of[event.subscription]].append(event)
-    return {level: _verdict(level, found, by_key, dead) for level, found in per_level.items()}
+    return {level: _verdict(level, found, seen, dead) for level, found in per_level.items()}
 
 
-def _verdict(level: Qos, events: Sequence[Event], calls: Mapping[str, Sequence[Call]], dead: Counter[str]) -> Verdict:
+def _verdict(
+    level: Qos, events: Sequence[Event], calls: Mapping[Delivery, Sequence[Call]], dead: Counter[Delivery]
+) -> Verdict:
     named: dict[str, list[Event]] = defaultdict(list)
     latencies = []
     for event in events:
-        seen = calls.get(event.key, ())
+        seen = calls.get(event.delivery, ())
         accepted = [call for call in seen if call.is_accepted]
         if accepted:
             latencies.append(accepted[0].at - event.produced_at)
-        elif event.key not in dead:
+        elif event.delivery not in dead:
             may_give_up = level in {Qos.AT_MOST_ONCE, Qos.NONE}
             named["given_up" if seen and may_give_up else "lost"].append(event)
-        ends = max(len(seen), dead[event.key]) if level is Qos.AT_MOST_ONCE else len(accepted) + dead[event.key]
-        if ends > 1:
+        letters = dead[event.delivery]
+        if (max(len(seen), letters) if level is Qos.AT_MOST_ONCE else len(accepted) + letters) > 1:
             named["repeated"].append(event)
-        if any((call.subscription, call.checksum) != (event.subscription, event.checksum) for call in seen):
+        if any(call.checksum != event.checksum for call in seen):
             named["altered"].append(event)
     if level.is_ordered:
         named["misordered"] = _misordered(events, calls)
@@ -139,34 +165,34 @@ def _verdict(level: Qos, events: Sequence[Event], calls: Mapping[str, Sequence[C
         repeated=len(named["repeated"]),
         misordered=len(named["misordered"]),
         altered=len(named["altered"]),
-        dead_lettered=sum(1 for event in events if event.key in dead),
+        dead_lettered=sum(1 for event in events if event.delivery in dead),
         given_up=len(named["given_up"]),
         lost_of_one=_most_of_one(named["lost"]),
         misordered_of_one=_most_of_one(named["misordered"]),
         latencies=sorted(latencies),
-        examples={name: [event.key for event in found[:NAMED]] for name, found in named.items() if found},
+        examples={name: [event.delivery for event in found[:NAMED]] for name, found in named.items() if found},
     )
 
 
 def _most_of_one(events: Iterable[Event]) -> int:
-    return max(Counter(event.subscription for event in events).values(), default=0)
+    return max(Counter((event.subscription, event.partition) for event in events).values(), default=0)
 
 
-def strangers(events: Iterable[Event], calls: Iterable[Call], letters: Iterable[str]) -> list[str]:
-    """The webhook-ids that were called or dead-lettered and that no event has."""
-    return sorted({*(call.key for call in calls), *letters} - {event.key for event in events})
+def strangers(events: Iterable[Event], calls: Iterable[Call], letters: Iterable[Delivery]) -> list[Delivery]:
+    """What was called or dead-lettered although there is no such event, or it is not for that subscription."""
+    return sorted({*(call.delivery for call in calls), *letters} - {event.delivery for event in events})
 
 
-def _misordered(events: Sequence[Event], calls: Mapping[str, Sequence[Call]]) -> list[Event]:
+def _misordered(events: Sequence[Event], calls: Mapping[Delivery, Sequence[Call]]) -> list[Event]:
     lanes: dict[tuple[str, int], list[Event]] = defaultdict(list)
     for event in events:
-        if event.key in calls:
+        if event.delivery in calls:
             lanes[event.subscription, event.partition].append(event)
     late = []
     for lane in lanes.values():
         earliest = float("inf")  # of those after it
         for event in sorted(lane, key=lambda each: each.offset, reverse=True):
-            first = calls[event.key][0].at
+            first = calls[event.delivery][0].at
             if first > earliest:
                 late.append(event)
             earliest = min(earliest, first)
@@ -184,10 +210,10 @@ class Promise:
         interrupted: a process was killed, frozen or cut off, or connections broke under requests: at-least-once and
             auto may repeat, auto may lose.
         refused: a receiver refused or withheld answers: at-most-once may give up what it has sent.
-        lost_at_most_once: how many events of each subscription at-most-once may lose unseen: the one that was claimed
-            and not sent yet.
-        late_at_most_once: how many events of each subscription at-most-once may send late: a worker that is frozen
-            between the claim of an event and its request sends that one when it wakes up.
+        lost_at_most_once: how many events of each subscription and partition at-most-once may lose unseen: the one that
+            was claimed and not sent yet.
+        late_at_most_once: how many events of each subscription and partition at-most-once may send late: a worker that
+            is frozen between the claim of an event and its request sends that one when it wakes up.
     """
 
     interrupted: bool = False
@@ -202,7 +228,7 @@ class Promise:
             for name, most in self._allowed(level).items():
                 count = getattr(verdict, name)
                 if count > most:
-                    examples = ", ".join(verdict.examples.get(name.removesuffix("_of_one"), ()))
+                    examples = ", ".join(map(str, verdict.examples.get(name.removesuffix("_of_one"), ())))
                     problems.append(f"{level}: {count} {name.replace('_', ' ')}, allowed {most}: {examples}")
         return problems
 

@@ -10,12 +10,16 @@ from typing import Final
 
 from confluent_kafka import KafkaError, Message, Producer
 
+from pipeline.core.subscription import Routing
 from tests.support.brokers import TestBroker
 
 logger = logging.getLogger(__name__)
 
 PADDING: Final = (64, 64, 64, 64, 64, 64, 64, 1024, 1024, 16_384)
 """Sizes of bodies, in bytes beyond the numbers in them; most events are small, and each subscription has all sizes."""
+
+PER_SECOND: Final = {Routing.KEY: 300.0, Routing.MATCH: 75.0}
+"""How many events there are. With `match` an event has four deliveries on average (audience.py)."""
 
 BUFFERED_EVENTS: Final = 20_000
 """How many events wait for the brokers at most: a minute of them. While it is full none is made."""

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pipeline.core.subscription import Qos
+from pipeline.core.subscription import Qos, Routing
 from tests.faults.disk import small_disk
 from tests.faults.evidence import Evidence
 from tests.faults.fault import CLEAN, Fault
 from tests.faults.faults import FAULTS
 from tests.faults.ledger import NAMED, Verdict, judge, strangers
 from tests.faults.load import share, too_little
-from tests.faults.stage import LEVEL_OF, Brokers, Stage, staged
+from tests.faults.stage import Brokers, Stage, staged
 from tests.faults.supervisor import left_by_themselves, start_workers
 
 BEFORE_SECONDS: Final = 3.0
@@ -43,6 +43,7 @@ class Result:
     Attributes:
         fault: its name; of a mixture the names, joined by "+".
         seed: of what was drawn.
+        routing: how an event found its subscriptions.
         due: events that the pace of the load asked for.
         sent: acknowledged events; *unsure*: whose acknowledgement did not come.
         left: how many workers ended by themselves, for their supervisor to start them again.
@@ -58,6 +59,7 @@ class Result:
     left: int
     verdicts: dict[Qos, Verdict]
     problems: Sequence[str]
+    routing: Routing = Routing.KEY
 
     def line(self) -> dict[str, Any]:
         """For a file of results."""
@@ -77,6 +79,7 @@ class Result:
         }
         return {
             "fault": self.fault,
+            "routing": self.routing.value,
             "seed": self.seed,
             "seconds": round(self.seconds, 1),
             "due": self.due,
@@ -89,24 +92,27 @@ class Result:
         }
 
 
-async def run(brokers: Brokers, folder: Path, fault: Fault, seed: int, *, per_second: float = 300.0) -> Result:
-    """One fault in the middle of a load."""
-    return await _run(brokers, folder, [fault], seed, per_second=per_second)
+async def run(
+    brokers: Brokers, folder: Path, fault: Fault, seed: int, routing: Routing = Routing.KEY, *, per_second: float | None
+) -> Result:
+    """One fault in the middle of a load; *per_second* events, or what goes with the routing."""
+    return await _run(brokers, folder, [fault], seed, routing, per_second=per_second)
 
 
 async def mixture(
     brokers: Brokers,
     folder: Path,
     seed: int,
+    routing: Routing = Routing.KEY,
     *,
     seconds: float,
-    per_second: float = 300.0,
+    per_second: float | None = None,
     among: Sequence[str] = MIXABLE,
     watch: Watch | None = None,
 ) -> Result:
     """Faults drawn by the seed from *among*, one or two at a time, for so long; *watch* runs beside them."""
     faults = [FAULTS[name] for name in random.Random(seed).choices(among, k=10_000)]
-    return await _run(brokers, folder, faults, seed, per_second=per_second, seconds=seconds, watch=watch)
+    return await _run(brokers, folder, faults, seed, routing, per_second=per_second, seconds=seconds, watch=watch)
 
 
 async def _run(
@@ -114,8 +120,9 @@ async def _run(
     folder: Path,
     faults: Sequence[Fault],
     seed: int,
+    routing: Routing,
     *,
-    per_second: float,
+    per_second: float | None,
     seconds: float | None = None,
     watch: Watch | None = None,
 ) -> Result:
@@ -130,6 +137,7 @@ async def _run(
             source_brokers,
             folder,
             workers=faults[0].workers if seconds is None else 2,
+            routing=routing,
             per_second=per_second,
             with_tokens="tokens" in needs,
             dlq_brokers=dlq_brokers,
@@ -152,7 +160,8 @@ async def _run(
         except (AssertionError, TimeoutError) as error:
             problems += _said(error)
         evidence = await stage.evidence()
-        verdicts = judge(evidence.events, evidence.calls, evidence.letters, LEVEL_OF)
+        level_of = {name: subscriber.level for name, subscriber in stage.subscribers.items()}
+        verdicts = judge(evidence.events, evidence.calls, evidence.letters, level_of)
         promise = sum((fault.promise for fault in done), start=CLEAN)
         load = stage.load
         problems += [*promise.broken(verdicts), *_missing(stage, evidence), *too_little(load.sent, load.due)]
@@ -164,7 +173,9 @@ async def _run(
             if (code := await worker.terminate())
         ]
     name = "+".join(fault.name for fault in done)
-    return Result(name, seed, time.monotonic() - began, load.due, load.sent, load.unsure, left, verdicts, problems)
+    return Result(
+        name, seed, time.monotonic() - began, load.due, load.sent, load.unsure, left, verdicts, problems, routing
+    )
 
 
 @asynccontextmanager
@@ -251,18 +262,19 @@ def _missing(stage: Stage, evidence: Evidence) -> list[str]:
     if gone := stage.load.acknowledged - {event.key for event in evidence.events}:
         problems.append(f"{len(gone)} acknowledged events are not in the topic: {', '.join(sorted(gone)[:NAMED])}")
     if unknown := strangers(evidence.events, evidence.calls, evidence.letters):
-        problems.append(f"{len(unknown)} webhook-ids are of no event: {', '.join(unknown[:NAMED])}")
+        named = ", ".join(map(str, unknown[:NAMED]))
+        problems.append(f"{len(unknown)} calls and dead letters are of no event, or not for them: {named}")
     return problems
 
 
 def _keep(file: Path, evidence: Evidence, verdicts: Mapping[Qos, Verdict]) -> None:
     """Write down every call of the events that the verdicts name."""
     lines = [
-        f"{level} {name} {key} {call.at:.3f} attempt {call.attempt} status {call.status} to {call.subscription}\n"
+        f"{level} {name} {delivery}: {call.at:.3f} attempt {call.attempt} status {call.status}\n"
         for level, verdict in verdicts.items()
-        for name, keys in verdict.examples.items()
-        for key in keys
+        for name, deliveries in verdict.examples.items()
+        for delivery in deliveries
         for call in evidence.calls
-        if call.key == key
+        if call.delivery == delivery
     ]
     file.write_text("".join(lines))

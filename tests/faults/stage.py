@@ -5,10 +5,11 @@ import itertools
 import json
 import os
 import sys
+import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,10 +23,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # they are pu
 )
 
 from pipeline.core.model import Status
-from pipeline.core.subscription import Qos
+from pipeline.core.subscription import Qos, Routing
+from tests.faults.audience import Choice, Subscriber, audience_of, chosen
 from tests.faults.evidence import Evidence, calls_of, events_of, letters_of
-from tests.faults.ledger import Call
-from tests.faults.load import Load
+from tests.faults.ledger import Call, Event
+from tests.faults.load import PER_SECOND, Load
 from tests.support.brokers import TestBroker
 from tests.support.cluster import Cluster, Worker, cluster
 from tests.support.waiting import eventually
@@ -150,7 +152,12 @@ async def receiving(log: Path) -> AsyncIterator[Receiver]:
 
 @dataclass
 class Stage:
-    """Everything that a fault can be done to."""
+    """Everything that a fault can be done to.
+
+    Attributes:
+        subscribers: the subscriptions, by name.
+        with_tokens: they authenticate with OAuth2 access tokens.
+    """
 
     brokers: Brokers
     broker: TestBroker
@@ -158,6 +165,8 @@ class Stage:
     receiver: Receiver
     load: Load
     dlq_brokers: Brokers | None = None
+    with_tokens: bool = False
+    subscribers: dict[str, Subscriber] = field(default_factory=dict)
 
     @property
     def workers(self) -> list[Worker]:
@@ -167,6 +176,22 @@ class Stage:
     @property
     def _dlq_broker(self) -> TestBroker:
         return self.broker if self.dlq_brokers is None else TestBroker(self.dlq_brokers.bootstrap)
+
+    async def subscribe(self, name: str, level: Qos, choice: Choice) -> None:
+        """Make a subscription whose callback is the receiver's."""
+        place = f"http://127.0.0.1:{self.receiver.port}"
+        options: dict[str, Any] = {"callbackUrl": f"{place}/{name}", "retry": RETRY, "http": HTTP}
+        if choice.filter is not None:
+            options["filter"] = choice.filter
+        if self.with_tokens:
+            credentials = {"endpoint": f"{place}/token", "clientId": name, "clientSecret": "secret"}
+            options["auth"] = {"type": "oauth2", "oauth2": credentials}
+        configuration = {"entrypointId": "webhook-advanced", "entrypointConfiguration": options}
+        store = self.cluster.store
+        await store.apply({"id": name, "configuration": configuration, "qos": level.value})
+        made_at = time.time()
+        start = (await store.get(name)).get("start", {}).get(self.cluster.topic, {})
+        self.subscribers[name] = Subscriber(level, choice, start.get("offsets", ()), made_at)
 
     async def leader_of(self, topic: str) -> int:
         """The number of the broker that leads the topic's first partition."""
@@ -229,7 +254,7 @@ class Stage:
         Raises:
             TimeoutError: it does not come to rest: something is stuck, which is a loss.
         """
-        events = await events_of(self.broker, self.cluster.topic)
+        events = await self._events()
         ends = {event.partition: event.offset + 1 for event in events}
         ends_of_lanes = {(event.partition, event.subscription): event.offset + 1 for event in events}
         state: dict[str, object] = {}
@@ -253,10 +278,13 @@ class Stage:
     async def evidence(self) -> Evidence:
         """All that tells what became of every event."""
         return Evidence(
-            await events_of(self.broker, self.cluster.topic),
+            await self._events(),
             self.receiver.calls(),
             await letters_of(self._dlq_broker, f"{self.cluster.app}-dlq"),
         )
+
+    async def _events(self) -> list[Event]:
+        return await events_of(self.broker, self.cluster.topic, audience_of(self.subscribers))
 
 
 @asynccontextmanager
@@ -265,7 +293,8 @@ async def staged(
     folder: Path,
     *,
     workers: int = 2,
-    per_second: float = 300.0,
+    routing: Routing = Routing.KEY,
+    per_second: float | None = None,
     settings: Mapping[str, str] | None = None,
     with_tokens: bool = False,
     dlq_brokers: Brokers | None = None,
@@ -276,7 +305,8 @@ async def staged(
         brokers: that run.
         folder: for files.
         workers: how many.
-        per_second: events of the load.
+        routing: how an event finds its subscriptions.
+        per_second: events of the load; what goes with the routing, if it is not said.
         settings: more WEBHOOKS_ settings, without the prefix.
         with_tokens: subscriptions authenticate with OAuth2 access tokens, which live for three seconds.
         dlq_brokers: where the dead letters go, if not to *brokers*.
@@ -295,25 +325,16 @@ async def staged(
                 dlq=True,
                 dlq_broker=None if dlq_brokers is None else TestBroker(dlq_brokers.bootstrap),
                 settings=settings,
+                routing=routing.value,
                 interruptConsumptionOnServerError=False,
                 interruptConsumptionOnException=False,
             )
         )
-        for qos, names in SUBSCRIPTIONS.items():
-            await _subscribe(found, receiver, qos, names, with_tokens=with_tokens)
+        load = Load(broker, found.topic, list(LEVEL_OF), per_second or PER_SECOND[routing])
+        stage = Stage(brokers, broker, found, receiver, load, dlq_brokers, with_tokens)
+        for name, level in LEVEL_OF.items():
+            await stage.subscribe(name, level, chosen(routing, name))
         for _ in range(workers):
             await found.start_worker()
         await found.until_ready()
-        load = Load(broker, found.topic, list(LEVEL_OF), per_second)
-        yield Stage(brokers, broker, found, receiver, load, dlq_brokers)
-
-
-async def _subscribe(found: Cluster, receiver: Receiver, qos: Qos, names: Sequence[str], *, with_tokens: bool) -> None:
-    for name in names:
-        place = f"http://127.0.0.1:{receiver.port}"
-        options: dict[str, Any] = {"callbackUrl": f"{place}/{name}", "retry": RETRY, "http": HTTP}
-        if with_tokens:
-            credentials = {"endpoint": f"{place}/token", "clientId": name, "clientSecret": "secret"}
-            options["auth"] = {"type": "oauth2", "oauth2": credentials}
-        configuration = {"entrypointId": "webhook-advanced", "entrypointConfiguration": options}
-        await found.store.apply({"id": name, "configuration": configuration, "qos": qos.value})
+        yield stage

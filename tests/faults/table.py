@@ -2,11 +2,11 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pipeline.core.subscription import Qos
+from pipeline.core.subscription import Qos, Routing
 from tests.faults.faults import FAULTS
 
 README: Final = Path(__file__).parent / "README.md"
@@ -57,6 +57,10 @@ FAMILIES: Final = {
     "mixtures of them, drawn by a seed": ("mixture",),
 }
 """The rows of the summary; each fault is in one of them."""
+_HEADINGS: Final = {
+    Routing.KEY: "With `routing: key`:",
+    Routing.MATCH: "With `routing: match`, where an event is counted once for each subscription that it is for:",
+}
 _LEVELS: Final = (Qos.AT_LEAST_ONCE, Qos.AT_MOST_ONCE, Qos.AUTO, Qos.NONE)
 _COUNTS: Final = ("lost", "repeated", "misordered")
 _PROBLEM_CHARACTERS: Final = 300
@@ -65,31 +69,54 @@ Run = dict[str, Any]
 """A line of the results."""
 
 
-def report(runs: Iterable[Run]) -> str:
-    """The table, in Markdown, and beneath it every promise that a run broke."""
-    groups = _by_fault(runs)
-    known = [groups[name] for name in (*FAULTS, "mixture") if name in groups]
-    problems = [problem for found in known for run in found for problem in _problems(run)]
+def report(runs: Sequence[Run]) -> str:
+    """A table for each routing, in Markdown, and beneath them every promise that a run broke."""
+    problems = [
+        problem
+        for routing in Routing
+        for found in _by_fault(runs, routing).values()
+        for run in found
+        for problem in _problems(run)
+    ]
+    return "\n".join([*_tables(runs, _faults), *(problems or ["No run broke a promise."])])
+
+
+def summary(runs: Sequence[Run]) -> str:
+    """The same by families of faults, without the seeds."""
+    return "\n".join(_tables(runs, _families)).strip()
+
+
+def _tables(runs: Sequence[Run], table: Callable[[dict[str, list[Run]]], Sequence[str]]) -> list[str]:
+    groups = {routing: _by_fault(runs, routing) for routing in Routing}
+    return [line for routing, found in groups.items() if found for line in (_HEADINGS[routing], "", *table(found), "")]
+
+
+def _faults(groups: dict[str, list[Run]]) -> Sequence[str]:
     abouts = {name: fault.about for name, fault in FAULTS.items()}
     rows = [
-        _row(abouts.get(found[0]["fault"], "mixtures of them, drawn by the seed"), found, with_seeds=True)
-        for found in known
+        _row(abouts.get(name, "mixtures of them, drawn by the seed"), found, with_seeds=True)
+        for name, found in groups.items()
     ]
-    return "\n".join([*_table(rows, "seeds"), "", *(problems or ["No run broke a promise."])])
+    return _table(rows, "seeds")
 
 
-def summary(runs: Iterable[Run]) -> str:
-    """The same by families of faults, without the seeds."""
-    groups = _by_fault(runs)
+def _families(groups: dict[str, list[Run]]) -> Sequence[str]:
     families = {about: [run for name in names for run in groups.get(name, ())] for about, names in FAMILIES.items()}
-    return "\n".join(_table([_row(about, found, with_seeds=False) for about, found in families.items() if found]))
+    return _table([_row(about, found, with_seeds=False) for about, found in families.items() if found])
 
 
-def _by_fault(runs: Iterable[Run]) -> dict[str, list[Run]]:
+def _by_fault(runs: Iterable[Run], routing: Routing) -> dict[str, list[Run]]:
+    """The runs with one routing, in the order of the table."""
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        groups[run["fault"] if run["fault"] in FAULTS else "mixture"].append(run)
-    return groups
+        if _routing(run) is routing:
+            groups[run["fault"] if run["fault"] in FAULTS else "mixture"].append(run)
+    return {name: groups[name] for name in (*FAULTS, "mixture") if name in groups}
+
+
+def _routing(run: Run) -> Routing:
+    # Runs from before there was a choice do not say it.
+    return Routing(run.get("routing", Routing.KEY))
 
 
 def _table(rows: Sequence[Sequence[str]], *more: str) -> list[str]:
@@ -118,8 +145,9 @@ def _is_at_rest(run: Run) -> bool:
 
 
 def _problems(run: Run) -> list[str]:
+    fault = run["fault"] if _routing(run) is Routing.KEY else f"{run['fault']} with `match`"
     return [
-        f"- {run['fault']}, seed {run['seed']}: {' '.join(problem.split())[:_PROBLEM_CHARACTERS]}"
+        f"- {fault}, seed {run['seed']}: {' '.join(problem.split())[:_PROBLEM_CHARACTERS]}"
         for problem in run["problems"]
     ]
 

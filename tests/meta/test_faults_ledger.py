@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.core.subscription import Qos
-from tests.faults.ledger import Call, Event, Promise, Verdict, judge, strangers
+from tests.faults.ledger import Call, Delivery, Event, Promise, Verdict, judge, strangers
 
 ORDERED = [Qos.AT_LEAST_ONCE, Qos.AT_MOST_ONCE]
 
@@ -28,7 +28,7 @@ def call(event: Event, at: float, status: int = 200, attempt: int = 1) -> Call:
     return Call(at, event.key, attempt, status, event.subscription, event.checksum)
 
 
-def verdict(level: Qos, found: Sequence[Event], calls: Sequence[Call], letters: Sequence[str] = ()) -> Verdict:
+def verdict(level: Qos, found: Sequence[Event], calls: Sequence[Call], letters: Sequence[Delivery] = ()) -> Verdict:
     return judge(found, calls, letters, {"s": level, "r": level})[level]
 
 
@@ -46,8 +46,8 @@ def test_what_was_delivered_once_and_in_order_breaks_no_promise(level: Qos) -> N
 def test_an_event_that_nobody_saw_is_lost_and_named() -> None:
     found = events(3)
     made = verdict(Qos.AT_LEAST_ONCE, found, [call(found[0], 1), call(found[2], 3)])
-    assert (made.lost, made.examples["lost"]) == (1, ["t-0-1"])
-    assert Promise().broken({Qos.AT_LEAST_ONCE: made}) == ["at-least-once: 1 lost, allowed 0: t-0-1"]
+    assert (made.lost, made.examples["lost"]) == (1, [("t-0-1", "s")])
+    assert Promise().broken({Qos.AT_LEAST_ONCE: made}) == ["at-least-once: 1 lost, allowed 0: t-0-1 for s"]
 
 
 def test_a_refused_event_is_lost_or_given_up_by_its_level() -> None:
@@ -58,7 +58,7 @@ def test_a_refused_event_is_lost_or_given_up_by_its_level() -> None:
     assert (made.lost, made.given_up) == (0, 1)
     assert Promise(refused=True).broken({Qos.AT_MOST_ONCE: made}) == []
     assert Promise(interrupted=True).broken({Qos.AT_MOST_ONCE: made}) == []
-    assert Promise().broken({Qos.AT_MOST_ONCE: made}) == ["at-most-once: 1 given up, allowed 0: t-0-0"]
+    assert Promise().broken({Qos.AT_MOST_ONCE: made}) == ["at-most-once: 1 given up, allowed 0: t-0-0 for s"]
 
 
 def test_at_most_once_may_lose_only_as_many_as_were_claimed() -> None:
@@ -78,52 +78,59 @@ def test_at_most_once_losses_are_counted_per_subscription() -> None:
     assert (made.lost, made.lost_of_one, made.misordered, made.misordered_of_one) == (2, 1, 2, 1)
     assert Promise(interrupted=True, lost_at_most_once=1, late_at_most_once=1).broken({Qos.AT_MOST_ONCE: made}) == []
     assert Promise(interrupted=True).broken({Qos.AT_MOST_ONCE: made}) == [
-        "at-most-once: 1 lost of one, allowed 0: t-0-1, ut-0-1",
-        "at-most-once: 1 misordered of one, allowed 0: t-0-0, ut-0-0",
+        "at-most-once: 1 lost of one, allowed 0: t-0-1 for s, ut-0-1 for r",
+        "at-most-once: 1 misordered of one, allowed 0: t-0-0 for s, ut-0-0 for r",
     ]
 
 
 def test_auto_loses_nothing_unless_something_was_interrupted() -> None:
     made = verdict(Qos.AUTO, events(1), [])
-    assert Promise(refused=True).broken({Qos.AUTO: made}) == ["auto: 1 lost, allowed 0: t-0-0"]
+    assert Promise(refused=True).broken({Qos.AUTO: made}) == ["auto: 1 lost, allowed 0: t-0-0 for s"]
     assert Promise(interrupted=True).broken({Qos.AUTO: made}) == []
     assert Promise().broken({Qos.NONE: verdict(Qos.NONE, events(1), [])}) == []
 
 
 @pytest.mark.parametrize("level", list(Qos))
-def test_a_wrong_body_or_subscription_is_an_alteration(level: Qos) -> None:
-    found = events(3)
-    right, cut, astray = (call(event, 1) for event in found)
-    calls = [right, replace(cut, checksum=7), replace(astray, subscription="r")]
-    made = verdict(level, found, calls)
-    assert (made.altered, made.examples["altered"]) == (2, ["t-0-1", "t-0-2"])
+def test_a_wrong_body_is_an_alteration(level: Qos) -> None:
+    found = events(2)
+    right, cut = (call(event, 1) for event in found)
+    made = verdict(level, found, [right, replace(cut, checksum=7)])
+    assert (made.altered, made.examples["altered"]) == (1, [("t-0-1", "s")])
     anything = Promise(interrupted=True, refused=True, lost_at_most_once=9, late_at_most_once=9)
-    assert anything.broken({level: made}) == [f"{level}: 2 altered, allowed 0: t-0-1, t-0-2"]
+    assert anything.broken({level: made}) == [f"{level}: 1 altered, allowed 0: t-0-1 for s"]
 
 
 def test_calls_and_dead_letters_of_no_event_are_strangers() -> None:
     found = events(1)
     unknown = replace(call(found[0], 1), key="t-9-9")
-    assert strangers(found, [call(found[0], 1), unknown], [found[0].key, "u-0-0"]) == ["t-9-9", "u-0-0"]
+    letters = [found[0].delivery, Delivery("u-0-0", "s")]
+    assert strangers(found, [call(found[0], 1), unknown], letters) == [("t-9-9", "s"), ("u-0-0", "s")]
+
+
+def test_a_call_of_another_subscription_is_a_stranger() -> None:
+    found = events(1)
+    astray = replace(call(found[0], 1), subscription="r")
+    assert strangers(found, [astray], [Delivery("t-0-0", "q")]) == [("t-0-0", "q"), ("t-0-0", "r")]
+    assert verdict(Qos.AT_LEAST_ONCE, found, [astray], [Delivery("t-0-0", "q")]).lost == 1
 
 
 def test_a_dead_letter_is_no_loss() -> None:
     found = events(1)
-    made = verdict(Qos.AT_LEAST_ONCE, found, [call(found[0], 1, status=422)], [found[0].key])
+    made = verdict(Qos.AT_LEAST_ONCE, found, [call(found[0], 1, status=422)], [found[0].delivery])
     assert (made.lost, made.dead_lettered, made.repeated) == (0, 1, 0)
 
 
 @pytest.mark.parametrize("level", list(Qos))
 def test_what_is_dead_lettered_twice_has_ended_more_than_once(level: Qos) -> None:
     found = events(1)
-    made = verdict(level, found, [call(found[0], 1, status=422)], [found[0].key, found[0].key])
+    made = verdict(level, found, [call(found[0], 1, status=422)], [found[0].delivery, found[0].delivery])
     assert (made.lost, made.repeated, made.dead_lettered) == (0, 1, 1)
 
 
 @pytest.mark.parametrize("level", list(Qos))
 def test_accepted_and_dead_lettered_ended_twice_if_repeatable(level: Qos) -> None:
     found = events(1)
-    made = verdict(level, found, [call(found[0], 1)], [found[0].key])
+    made = verdict(level, found, [call(found[0], 1)], [found[0].delivery])
     assert made.repeated == (0 if level is Qos.AT_MOST_ONCE else 1)
 
 
@@ -131,7 +138,7 @@ def test_an_event_that_was_accepted_twice_is_repeated() -> None:
     found = events(2)
     calls = [call(found[0], 1), call(found[1], 2), call(found[1], 3, attempt=2)]
     made = verdict(Qos.AT_LEAST_ONCE, found, calls)
-    assert (made.repeated, made.examples["repeated"]) == (1, ["t-0-1"])
+    assert (made.repeated, made.examples["repeated"]) == (1, [("t-0-1", "s")])
     assert Promise(interrupted=True).broken({Qos.AT_LEAST_ONCE: made}) == [], "it may be, after a crash"
     assert Promise(refused=True).broken({Qos.AT_LEAST_ONCE: made}) != []
 
@@ -143,7 +150,7 @@ def test_a_second_try_after_a_refusal_is_judged_by_level() -> None:
     made = verdict(Qos.AT_MOST_ONCE, found, calls)
     assert made.repeated == 1
     anything = Promise(interrupted=True, refused=True, lost_at_most_once=9, late_at_most_once=9)
-    assert anything.broken({Qos.AT_MOST_ONCE: made}) == ["at-most-once: 1 repeated, allowed 0: t-0-0"]
+    assert anything.broken({Qos.AT_MOST_ONCE: made}) == ["at-most-once: 1 repeated, allowed 0: t-0-0 for s"]
 
 
 @pytest.mark.parametrize("level", ORDERED)
@@ -151,10 +158,10 @@ def test_an_event_first_seen_after_a_later_one_is_misordered(level: Qos) -> None
     found = events(3)
     calls = [call(found[0], 1), call(found[2], 2), call(found[1], 3)]
     made = verdict(level, found, calls)
-    assert (made.misordered, made.examples["misordered"]) == (1, ["t-0-1"])
+    assert (made.misordered, made.examples["misordered"]) == (1, [("t-0-1", "s")])
     assert len(Promise().broken({level: made})) == 1
     assert Promise(late_at_most_once=1).broken({level: made}) == (
-        [] if level is Qos.AT_MOST_ONCE else ["at-least-once: 1 misordered, allowed 0: t-0-1"]
+        [] if level is Qos.AT_MOST_ONCE else ["at-least-once: 1 misordered, allowed 0: t-0-1 for s"]
     )
 
 
@@ -176,6 +183,56 @@ def test_levels_are_judged_apart() -> None:
     mixed = [*events(1), Event("t-0-9", "r", 0, 9, 1.0)]
     made = judge(mixed, [call(mixed[0], 2)], [], {"s": Qos.AT_LEAST_ONCE, "r": Qos.AT_MOST_ONCE})
     assert (made[Qos.AT_LEAST_ONCE].lost, made[Qos.AT_MOST_ONCE].lost) == (0, 1)
+
+
+def for_both(count: int) -> list[Event]:
+    """Events that are for two subscriptions."""
+    return [each for event in events(count) for each in (event, replace(event, subscription="r"))]
+
+
+@pytest.mark.parametrize("level", list(Qos))
+def test_an_event_for_several_is_counted_for_each(level: Qos) -> None:
+    found = for_both(3)
+    made = verdict(level, found, [call(event, event.offset) for event in found])
+    assert (made.events, made.lost, made.repeated, made.misordered) == (6, 0, 0, 0)
+    assert strangers(found, [call(event, 1) for event in found], []) == []
+
+
+def test_an_event_may_be_lost_for_one_of_several_alone() -> None:
+    found = for_both(2)
+    made = verdict(Qos.AT_LEAST_ONCE, found, [call(event, 1) for event in found[:3]])
+    assert (made.lost, made.examples["lost"]) == (1, [("t-0-1", "r")])
+
+
+def test_a_call_of_each_is_no_repetition_and_two_of_one_are() -> None:
+    found = for_both(1)
+    calls = [call(event, 1) for event in found]
+    assert verdict(Qos.AT_MOST_ONCE, found, calls).repeated == 0
+    made = verdict(Qos.AT_MOST_ONCE, found, [*calls, calls[1]])
+    assert (made.repeated, made.examples["repeated"]) == (1, [("t-0-0", "r")])
+
+
+def test_a_dead_letter_of_one_ends_nothing_of_another() -> None:
+    found = for_both(1)
+    made = verdict(Qos.AT_LEAST_ONCE, found, [], [found[0].delivery])
+    assert (made.dead_lettered, made.lost, made.examples["lost"]) == (1, 1, [("t-0-0", "r")])
+
+
+@pytest.mark.parametrize("level", ORDERED)
+def test_order_is_of_each_subscription_of_an_event(level: Qos) -> None:
+    found = for_both(2)
+    first_s, first_r, second_s, second_r = found
+    assert verdict(level, found, [call(first_s, 1), call(second_s, 2), call(first_r, 5), call(second_r, 6)]).lost == 0
+    late = [call(first_s, 1), call(second_s, 4), call(second_r, 2), call(first_r, 3)]
+    made = verdict(level, found, late)
+    assert (made.misordered, made.examples["misordered"]) == (1, [("t-0-0", "r")])
+
+
+def test_at_most_once_may_lose_one_in_each_partition() -> None:
+    made = verdict(Qos.AT_MOST_ONCE, events(4, partitions=4), [])
+    assert (made.lost, made.lost_of_one) == (4, 1)
+    made = verdict(Qos.AT_MOST_ONCE, events(4, partitions=2), [])
+    assert (made.lost, made.lost_of_one) == (4, 2)
 
 
 def test_promises_add_up() -> None:

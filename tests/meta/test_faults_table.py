@@ -12,6 +12,10 @@ def a_run(fault: str, seed: int, *problems: str, **counts: int) -> dict[str, Any
     return {"fault": fault, "seed": seed, "problems": list(problems), "levels": {qos.value: level for qos in Qos}}
 
 
+def matching(run: dict[str, Any]) -> dict[str, Any]:
+    return {**run, "routing": "match"}
+
+
 def rows(text: str) -> list[list[str]]:
     table = [line for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
@@ -56,6 +60,23 @@ def test_the_summary_adds_up_the_runs_of_a_family() -> None:
 def test_the_summary_counts_what_broke_a_promise() -> None:
     [row] = rows(summary([a_run("none", 1), a_run("none", 2, "at-least-once: 1 lost", lost=1)]))
     assert row[-1] == "2, **1 broken**"
+
+
+def test_each_routing_has_a_table_of_its_own() -> None:
+    lost = matching(a_run("scaled", 2, "auto: 1 lost, allowed 0: t-0-7 for s", lost=1))
+    made = [a_run("scaled", 1), matching(a_run("none", 3)), {**a_run("none", 4), "routing": "key"}, lost]
+    before, after = report(made).split("With `routing: match`")
+    assert before.startswith("With `routing: key`:\n\n| fault |")
+    assert [(row[0], row[-1]) for row in rows(before)] == [("no fault", "4"), ("workers: 1, 4, 2", "1")]
+    assert [(row[0], row[-1]) for row in rows(after)] == [("no fault", "3"), ("workers: 1, 4, 2", "2")]
+    assert after.splitlines()[-1] == "- scaled with `match`, seed 2: auto: 1 lost, allowed 0: t-0-7 for s"
+    before, after = summary(made).split("With `routing: match`")
+    assert [row[-1] for text in (before, after) for row in rows(text)] == ["2", "2, **1 broken**"]
+
+
+def test_a_routing_without_runs_has_no_table() -> None:
+    assert "routing: key" not in report([matching(a_run("none", 1))])
+    assert "routing: match" not in report([a_run("none", 1)])
 
 
 def test_each_fault_is_in_one_family() -> None:

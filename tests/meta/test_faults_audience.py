@@ -1,0 +1,65 @@
+"""Whom the events of the load are for: the ledger and the filters of the pipeline say the same."""
+
+import json
+
+import pytest
+from aiokafka import ConsumerRecord
+
+from pipeline.core.subscription import Qos, Routing
+from pipeline.subscriptions.filters import event_filter
+from tests.faults.audience import Choice, Subscriber, audience_of, chosen, in_rounds, key_alone, with_key
+from tests.faults.load import event
+from tests.faults.stage import LEVEL_OF
+
+NAMES = list(LEVEL_OF)
+MATCHING = [chosen(Routing.MATCH, NAMES[3]), with_key(NAMES[5]), in_rounds(7, 3), in_rounds(-2, 4)]
+
+
+def a_record(
+    number: int = 0, *, partition: int = 0, offset: int = 0, at: float = 100.0
+) -> ConsumerRecord[bytes, bytes]:
+    key, body = event(number, NAMES)
+    return ConsumerRecord("t", partition, offset, int(at * 1000), 0, key.encode(), body, None, len(key), len(body), ())
+
+
+def subscriber(choice: Choice | None = None, *starts: int, made_at: float = 50.0) -> Subscriber:
+    return Subscriber(Qos.AUTO, choice or Choice(None, lambda *_: True), starts, made_at)
+
+
+@pytest.mark.parametrize("choice", MATCHING)
+def test_the_filter_and_the_ledger_choose_the_same(choice: Choice) -> None:
+    asked = event_filter(choice.filter, "filter")
+    chosen_ones = 0
+    for number in range(25 * len(NAMES)):
+        key, body = event(number, NAMES)
+        wanted = choice.has(key, json.loads(body)["sequence"])
+        assert asked(a_record(number)) == wanted
+        chosen_ones += wanted
+    assert 0 < chosen_ones < 25 * len(NAMES)
+
+
+def test_with_match_an_event_is_for_one_or_for_all() -> None:
+    audience = audience_of({name: subscriber(chosen(Routing.MATCH, name)) for name in NAMES})
+    for sequence, wanted in ((0, NAMES), (1, [NAMES[4]]), (9, [NAMES[4]]), (10, NAMES)):
+        assert audience(a_record(sequence * len(NAMES) + 4)) == wanted
+
+
+def test_with_key_an_event_is_for_its_key() -> None:
+    audience = audience_of({name: subscriber(chosen(Routing.KEY, name)) for name in NAMES})
+    assert audience(a_record(4)) == key_alone(a_record(4)) == [NAMES[4]]
+
+
+def test_what_was_before_its_start_is_not_owed() -> None:
+    found = subscriber(None, 5, 9, made_at=200.0)
+    owed = [found.is_owed(a_record(partition=partition, offset=offset)) for partition in (0, 1) for offset in (4, 5, 9)]
+    assert owed == [False, True, True, False, False, True]
+
+
+def test_a_partition_without_a_start_is_owed_as_a_whole() -> None:
+    assert subscriber(None, 5, 9).is_owed(a_record(partition=2))
+
+
+def test_what_was_produced_after_it_was_made_is_owed() -> None:
+    found = subscriber(None, 1000, made_at=200.0)
+    assert found.is_owed(a_record(at=200.5))
+    assert not found.is_owed(a_record(at=199.5))
