@@ -67,7 +67,7 @@ class Verdict:
 
 
 def verdicts(subscriptions: Sequence[Subscription], event: Event) -> list[Verdict]:
-    """One for each of the *subscriptions*, as the worker's index decides."""
+    """One for each of the *subscriptions*, by the index that workers have."""
     index, view = SubscriptionIndex(), View(event)
     for each in subscriptions:
         index.update(each.id, each)
