@@ -26,7 +26,9 @@ def breadth(subscription: Subscription, definition: Definition) -> str | None:
     Where the definition has `requireFilter`, this can be one that was applied before that. It is only a warning even
     then: its receiver depends on the events, and to stop them without a word from anybody would do more harm.
     """
-    if definition.stated_routing is not Routing.MATCH or subscription.filter is not None or subscription.topics:
+    is_limited = subscription.filter is not None or subscription.topics is not None
+    # One whose record can't be read gets nothing.
+    if definition.stated_routing is not Routing.MATCH or is_limited or subscription.problem is not None:
         return None
     return f"gets every event of {', '.join(definition.source.topics)}"
 

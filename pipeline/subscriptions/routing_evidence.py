@@ -82,7 +82,7 @@ def _with_key(events: int, matching: int, named: int, subscriptions: int) -> str
 
 
 def _with_match(subscriptions: Sequence[Subscription]) -> str:
-    unfiltered = sum(each.filter is None and each.topics is None for each in subscriptions)
+    unfiltered = sum(each.filter is None and each.problem is None for each in subscriptions)
     if not unfiltered:
         return "With match, each of your subscriptions would get what its filter lets through."
     return (

@@ -51,4 +51,5 @@ def test_without_filter_and_topics_a_subscription_gets_all() -> None:
     assert breadth(SECURE, match) == "gets every event of orders"
     assert breadth(replace(SECURE, topics=frozenset({"orders"})), match) is None
     assert breadth(replace(SECURE, filter=lambda _: True), match) is None
+    assert breadth(replace(SECURE, problem="unreadable"), match) is None
     assert breadth(SECURE, replace(match, stated_routing=Routing.KEY)) is None

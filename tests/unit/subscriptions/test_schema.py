@@ -33,6 +33,8 @@ FULL: dict[str, Any] = {
         },
     },
     "qos": "at-least-once",
+    "topics": ["orders"],
+    "startFrom": "2026-01-01T00:00:00Z",
     "metadata": {"feature": "x"},
     "startingAt": "2026-01-01T00:00:00Z",
     "endingAt": "2027-01-01T00:00:00+02:00",
