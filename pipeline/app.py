@@ -25,9 +25,10 @@ from pipeline.auth.token_request import PostForm
 from pipeline.auth.token_store import StoredTokens
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
+from pipeline.core.addressed import AddressedMatching, is_addressed
 from pipeline.core.clock import Clock, SystemClock
 from pipeline.core.concurrency import Shares, Slots
-from pipeline.core.delivery import Delivery
+from pipeline.core.delivery import Delivery, never_addressed
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lease import MARGIN_SECONDS, Lease
 from pipeline.core.matching import SubscriptionIndex
@@ -97,7 +98,7 @@ def create_app(
     connection = definition.source.connection
     clock = SystemClock()
     secret_keys = [key.get_secret_value() for key in settings.secret_keys]
-    ids = WebhookIds.from_secret_keys(secret_keys)
+    ids = settings.webhook_ids
     telemetry = Telemetry(ids)
     rights = RightsWatch()
     unmatched = UnmatchedEvents(definition.source.topic, telemetry, definition.routing)
@@ -128,6 +129,7 @@ def create_app(
             chance=random.random,
             steady=time.monotonic,
             shares=Shares() if matches else None,
+            is_addressed=is_addressed if matches else never_addressed,
         ),
         rows_of=partial(KafkaRows, connection, cursors_topic(settings.app), on_written=telemetry.rows_written),
         registry=registry,
@@ -137,7 +139,7 @@ def create_app(
         ),
         worker_bytes=settings.worker_bytes,
         on_closed=tokens.release,
-        matching=SubscriptionIndex() if matches else None,
+        matching=AddressedMatching(SubscriptionIndex(), ids) if matches else None,
     )
     log_check = LogCheck(SourceLog(connection, definition.source.topic), telemetry, former_topics)
     app.use(Parts(dispatcher, log_check, lease, definition.source.isolation_level, settings.drain_seconds))

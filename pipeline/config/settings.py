@@ -19,6 +19,7 @@ from pipeline.config.validation_messages import sentence
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import shown
 from pipeline.core.urls import split_url
+from pipeline.core.webhook_ids import WebhookIds
 from pipeline.kafka.connection import parse_bootstrap_servers
 from pipeline.observability.logs import LogFormat, LogLevel
 
@@ -138,6 +139,11 @@ class Settings(BaseSettings):
         environment, path = read_environment(fields, os.environ)
         file = {} if path is None else read_file(fields, path)
         return init_settings, InitSettingsSource(settings_cls, environment), InitSettingsSource(settings_cls, file)
+
+    @property
+    def webhook_ids(self) -> WebhookIds:
+        """Proves and seals what the pipeline writes to the source topic."""
+        return WebhookIds.from_secret_keys(key.get_secret_value() for key in self.secret_keys)
 
     @field_validator("secret_keys", mode="before")
     @classmethod

@@ -22,6 +22,7 @@ rate_limit, concurrency      when an attempt may begin
 lease                        until when a worker may believe that its partitions are its own
 filters, explanation         which events a subscription wants; why it does not want one
 matching                     which subscriptions want an event
+addressed                    events that were written for one subscription, with `routing: match`
 partition, dispatcher        the lanes of one partition; the partitions of one worker
 opening                      what the former owner of a partition left, taken up
 beginnings                   where subscriptions begin, with `routing: match`
@@ -35,7 +36,7 @@ clock, errors, bounded       time; exceptions; a dict that forgets
 keys, urls, record_headers   record keys, URLs and the names of record headers
 credentials, redaction       which names mean credentials; what is masked
 encryption, derived_keys     secrets at rest
-webhook_ids                  the id that an event is sent under
+webhook_ids                  the id that an event is sent under, and the seal of what the pipeline writes
 shown                        how values of unknown quality are shown
 socks_credentials            what a SOCKS proxy can be shown
 patches                      whether the changes to libraries took effect

@@ -44,6 +44,11 @@ class CaughtUp(Protocol):
         ...
 
 
+def never_addressed(_event: Event) -> bool:
+    """With `routing: key` the key of an event is its only address."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """What attempts need; shared by all lanes of a worker.
@@ -53,6 +58,8 @@ class Delivery:
         shares: bounds what a subscription has in flight over all of its lanes; None if its one lane does.
         steady: seconds of a clock that only goes forward, for the rate limits. It is read twice a delivery; asking
             for the running event loop to ask it for its time takes a system call (CPython 3.11), a 25th of a delivery.
+        is_addressed: whether an event was written for the subscription in whose lane it is (addressed.py). Then it is
+            sent even if its filter does not match.
     """
 
     send: Send
@@ -66,6 +73,7 @@ class Delivery:
     chance: Callable[[], float]
     steady: Callable[[], float]
     shares: Shares | None = None
+    is_addressed: Callable[[Event], bool] = never_addressed
 
     def seconds_until_turn(self, subscription: Subscription) -> float:
         """How long the subscription's rate limits keep it waiting; 0 takes the turn."""

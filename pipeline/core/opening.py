@@ -65,7 +65,7 @@ class Opening:
             )
             self._partition.rows.delete(lane)
             return
-        if subscription is None and (row.revision >= 0 or self._worker.matching is not None):
+        if subscription is None and row.revision >= 0:
             logger.warning(
                 "subscription %s was deleted: its cursor %d in partition %d is forgotten",
                 lane.name,

@@ -13,7 +13,7 @@ from pipeline.core.beginnings import Beginnings
 from pipeline.core.lane import Lane
 from pipeline.core.lane_rows import LaneRows
 from pipeline.core.lane_state import LaneState
-from pipeline.core.model import Cause, Event, Status
+from pipeline.core.model import Cause, Status
 from pipeline.core.policy import UNKNOWN_RULES, Rules
 from pipeline.core.ports import Home, PartitionServices
 from pipeline.core.subscription import Filter, ReplayOffset, ReplayTimestamp, Skip, Subscription, Wish
@@ -37,11 +37,6 @@ def status_of(subscription: Subscription, now: float) -> Status:
         case Wish.DELIVER:
             waits = subscription.starting_at is not None and now < subscription.starting_at
             return Status.PAUSED if waits else Status.STARTED
-
-
-def _everything(_event: Event) -> bool:
-    """The filter of a subscription without one."""
-    return True
 
 
 def is_next_event(lane: Lane, offset: int, dispatched: int) -> bool | None:
@@ -139,8 +134,8 @@ class Reconciler:
         key = subscription_id.encode()
         lane = self._partition.lanes.get(key)
         if is_new and subscription is not None:
-            if lane is not None:
-                self._forget(lane)  # of a former subscription with this id
+            if lane is not None:  # of a former subscription with this id, or of events that were early
+                self._forget(lane, self._partition.beginnings.place_of(subscription, self._partition.dispatched))
             self.begin(subscription)
             return
         if lane is None:
@@ -191,8 +186,12 @@ class Reconciler:
             case Skip() | None:
                 return False
 
-    def _forget(self, lane: Lane) -> None:
-        given_up = lane.abandon()
+    def _forget(self, lane: Lane, again_from: int | None = None) -> None:
+        """The lane's events are given up; from *again_from* on, a new subscription with this id reads them again."""
+        events = lane.events
+        in_memory = [*events.in_flight, *(event.offset for event in events.queue)]
+        read_again = 0 if again_from is None else sum(offset >= again_from for offset in in_memory)
+        given_up = lane.abandon() - read_again
         if given_up:
             self._worker.telemetry.dropped("unknown-subscription", given_up, subscription=lane.name)
         if lane.events.progress.row is not None:
@@ -279,9 +278,8 @@ class Reconciler:
 
     def _wanted_by(self, lane: Lane) -> bytes | Filter:
         """Whose events the lane's are: those with its key, or those that its subscription wants."""
-        if self._worker.matching is None or lane.subscription is None:
-            return lane.key
-        return lane.subscription.filter or _everything
+        matching = self._worker.matching
+        return lane.key if matching is None else lambda event: bool(matching.keys(event, (lane.key,)))
 
     async def _skip_unread(self, lane: Lane, subscription: Subscription, offset: int) -> None:
         """Skip the event if it is the first one that the log has for the lane, wherever those of others are."""

@@ -106,7 +106,7 @@ class Runner:
         """Whether the subscription wants the event, decided once per revision. An event it does not want is settled."""
         if subscription.filter is None or flight.wanted_by is subscription:
             return True
-        if subscription.filter(flight.event):
+        if subscription.filter(flight.event) or self._delivery.is_addressed(flight.event):
             flight.wanted_by = subscription
             return True
         self._settle(flight, "filtered")

@@ -1,9 +1,12 @@
-"""The `webhook-id` of an event: one rule for what is sent, signed, logged and dead-lettered. Pure.
+"""The `webhook-id` of an event, and whom the pipeline wrote it for: one rule for all that ask. Pure.
 
-It is `<topic>-<partition>-<offset>`. A redrive writes an event to another offset, where it keeps its first id in the
-record header `dlq.webhook-id`. Anybody who can produce can write that header, so it counts only with a seal beside it,
-`dlq.seal`, which takes one of SECRET_KEYS to make. The seal covers the id, the key and the value: copied to an event of
-another subscription or with another body, it proves nothing.
+The id is `<topic>-<partition>-<offset>`. A redrive writes an event to another offset, where it keeps its first id in
+the record header `dlq.webhook-id`. With `routing: match`, what was written for one subscription names it in `dlq.for`:
+a redrive must not repeat an event to those that have had it.
+
+Anybody who can produce can write these headers, so they count only with a seal beside them, `dlq.seal`, which takes one
+of SECRET_KEYS to make. The seal covers the headers, the key and the value: copied to an event for another subscription
+or with another body, it proves nothing.
 """
 
 import base64
@@ -20,10 +23,17 @@ from pipeline.core.record_headers import DEAD_LETTER_PREFIX
 FIRST_ID: Final = f"{DEAD_LETTER_PREFIX}webhook-id"
 """The record header with the id that an event was first sent with."""
 
-SEAL: Final = f"{DEAD_LETTER_PREFIX}seal"
-"""The record header that proves who wrote `FIRST_ID`: `v1,` and an HMAC-SHA256 in base64."""
+ADDRESSEE: Final = f"{DEAD_LETTER_PREFIX}for"
+"""The record header with the id of the only subscription that an event is for, with `routing: match`."""
 
-_VERSION: Final = b"v1,"
+SEAL: Final = f"{DEAD_LETTER_PREFIX}seal"
+"""The record header that proves who wrote the others: a version and an HMAC-SHA256 in base64.
+
+`v1,` covers `FIRST_ID`; dead letters have it. `v2,` covers `ADDRESSEE` too, and `FIRST_ID` may be missing.
+"""
+
+_V1: Final = b"v1,"
+_V2: Final = b"v2,"
 _PURPOSE: Final = "seal of a webhook-id, v1"
 
 
@@ -32,12 +42,20 @@ def own_id(event: Event) -> str:
     return f"{event.topic}-{event.partition}-{event.offset}"
 
 
+def addressee_of(event: Event) -> bytes | None:
+    """The subscription that *event* says it is for, whether that is proved or not; None if it names none."""
+    for name, value in event.headers:
+        if name == ADDRESSEE:
+            return value
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class WebhookIds:
-    """Says which id an event has, and seals one for a redrive.
+    """Says which id an event has, and seals what the pipeline writes to the source topic.
 
     Attributes:
-        keys: the first seals, each of them proves. Without keys no first id counts.
+        keys: the first seals, each of them proves. Without keys no first id counts, and no addressee.
     """
 
     keys: tuple[bytes, ...] = field(default=(), repr=False)
@@ -53,27 +71,48 @@ class WebhookIds:
 
     def of(self, event: Event) -> str:
         """The id of *event*, the same for every attempt; after a redrive the one it was first sent with."""
-        first = _first(event, FIRST_ID) if event.headers else None
-        if first and self._is_proved(event, first, _first(event, SEAL) or b""):
+        return (self.first_of(event) if event.headers else None) or own_id(event)
+
+    def first_of(self, event: Event) -> str | None:
+        """The id that *event* was first sent with, if that is proved."""
+        first = _first(event, FIRST_ID)
+        if first and first.isascii() and self._is_proved(event, first, addressee_of(event)):
             return first.decode("ascii")
-        return own_id(event)
+        return None
+
+    def is_for(self, event: Event, addressee: bytes) -> bool:
+        """Whether the seal of *event* proves that the pipeline wrote it for this subscription."""
+        is_covered = (_first(event, SEAL) or b"").startswith(_V2)
+        return is_covered and self._is_proved(event, _first(event, FIRST_ID) or b"", addressee)
 
     def seal(self, event: Event, webhook_id: str) -> bytes | None:
         """The value of `SEAL` beside *webhook_id* on a record with key and value of *event*; None without keys."""
         return _seal(self.keys[0], event, webhook_id.encode("ascii")) if self.keys else None
 
-    def _is_proved(self, event: Event, first: bytes, seal: bytes) -> bool:
-        if not seal.startswith(_VERSION) or not first.isascii():
-            return False
-        return any(hmac.compare_digest(seal, _seal(key, event, first)) for key in self.keys)
+    def address(self, event: Event, addressee: str) -> list[tuple[str, bytes]]:
+        """The headers of a record with key and value of *event* that is for one subscription; it keeps its first id.
+
+        Raises:
+            IndexError: there are no keys.
+        """
+        first, to = (self.first_of(event) or "").encode(), addressee.encode()
+        known = [(FIRST_ID, first)] if first else []
+        return [*known, (ADDRESSEE, to), (SEAL, _seal(self.keys[0], event, first, to))]
+
+    def _is_proved(self, event: Event, first: bytes, addressee: bytes | None) -> bool:
+        seal = _first(event, SEAL) or b""
+        covered = addressee if seal.startswith(_V2) else None
+        return any(hmac.compare_digest(seal, _seal(key, event, first, covered)) for key in self.keys)
 
 
 def _first(event: Event, name: str) -> bytes | None:
     return next((value for key, value in event.headers if key == name), None)
 
 
-def _seal(key: bytes, event: Event, webhook_id: bytes) -> bytes:
-    # Each part with its length in front: no two triples run together to the same bytes.
-    parts = (webhook_id, event.key or b"", hashlib.sha256(event.value or b"").digest())
+def _seal(key: bytes, event: Event, webhook_id: bytes, addressee: bytes | None = None) -> bytes:
+    # Each part with its length in front: no two lists of parts run together to the same bytes.
+    parts = [webhook_id, event.key or b"", hashlib.sha256(event.value or b"").digest()]
+    parts += [] if addressee is None else [addressee]
     content = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
-    return _VERSION + base64.b64encode(hmac.digest(key, content, hashlib.sha256))
+    version = _V1 if addressee is None else _V2
+    return version + base64.b64encode(hmac.digest(key, content, hashlib.sha256))

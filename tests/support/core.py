@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pipeline.core.addressed import AddressedMatching, is_addressed
 from pipeline.core.clock import steady_now
 from pipeline.core.concurrency import Slots
-from pipeline.core.delivery import Delivery
+from pipeline.core.delivery import Delivery, never_addressed
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lane import Lane
 from pipeline.core.log_bounds import LogBounds
@@ -16,6 +17,7 @@ from pipeline.core.partition import Partition
 from pipeline.core.ports import LaneLimits
 from pipeline.core.rate_limit import RateLimits
 from pipeline.core.subscription import Jitter, Qos, RetryPolicy, Subscription, Wish
+from pipeline.core.webhook_ids import WebhookIds
 from pipeline.kafka.default_partition import default_partition
 from pipeline.observability.reporter import WorkerReporter
 from pipeline.observability.telemetry import Telemetry
@@ -38,6 +40,8 @@ LIMITS = LaneLimits(events=4, bytes=1_000_000, hold_seconds=5.0)
 QUICK = RetryPolicy(max_attempts=2, initial_delay_seconds=1.0, max_delay_seconds=4.0, jitter=Jitter.FULL)
 SLOW = RetryPolicy(max_attempts=2, initial_delay_seconds=20.0, max_delay_seconds=60.0, jitter=Jitter.FULL)
 OK = Delivered(200)
+IDS = WebhookIds((b"key",))
+"""Proves to whom an event is addressed."""
 
 
 def subscription(name: str = "s", qos: Qos = Qos.AT_LEAST_ONCE, **changes: Any) -> Subscription:
@@ -96,6 +100,7 @@ class Core:
                 rate_limits=RateLimits(),
                 chance=chance,
                 steady=steady_now,
+                is_addressed=is_addressed if matches else never_addressed,
             ),
             rows_of=self._rows_of,
             registry=self.registry,
@@ -103,7 +108,7 @@ class Core:
             limits=limits,
             worker_bytes=worker_bytes,
             on_closed=self.closed.append,
-            matching=AskEachFilter() if matches else None,
+            matching=AddressedMatching(AskEachFilter(), IDS) if matches else None,
         )
 
     def _rows_of(self, _number: int) -> MemoryRows:
@@ -144,6 +149,11 @@ class Core:
 
     def produce(self, count: int = 1, name: str = "s") -> list[Record]:
         return [self.log.append(name.encode()) for _ in range(count)]
+
+    def address(self, addressee: str, key: str = "order-1", ids: WebhookIds = IDS) -> Record:
+        """Produce an event for one subscription."""
+        plain = Record(TOPIC, 0, 0, key.encode(), b"{}")
+        return self.log.append(plain.key, plain.value, ids.address(plain, addressee))
 
     async def stream(self, count: int = 1, name: str = "s") -> None:
         """Produce so many events and dispatch them as one batch."""

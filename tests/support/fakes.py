@@ -54,8 +54,10 @@ class SourceLog:
     begin: int = 0
     end: int = 0
 
-    def append(self, key: bytes | None, value: bytes | None = b"{}") -> Record:
-        record = Record(TOPIC, 0, self.end, key, value, timestamp=self.end * MS_PER_OFFSET)
+    def append(
+        self, key: bytes | None, value: bytes | None = b"{}", headers: Sequence[tuple[str, bytes]] = ()
+    ) -> Record:
+        record = Record(TOPIC, 0, self.end, key, value, headers, timestamp=self.end * MS_PER_OFFSET)
         self.records.append(record)
         self.end += 1
         return record

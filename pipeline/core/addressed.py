@@ -1,0 +1,57 @@
+"""Events that the pipeline wrote for one subscription, with `routing: match`: redriven ones, those of `send`. Pure.
+
+Such an event is for that subscription alone, whatever the filters say: the receiver had rejected it, or somebody has
+named it. It says so in a sealed header (webhook_ids.py).
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from pipeline.core.model import Event
+from pipeline.core.ports import Matching
+from pipeline.core.subscription import Subscription
+from pipeline.core.webhook_ids import WebhookIds, addressee_of
+
+NOBODY: Final = b""
+"""The key of no subscription. Events for it are given up as undecodable: counted and logged, or dead-lettered."""
+
+
+def is_addressed(event: Event) -> bool:
+    """Whether *event* names the subscription that it is for. In that subscription's lane, this has been proved."""
+    return bool(event.headers) and addressee_of(event) is not None
+
+
+class AddressedMatching:
+    """Asks another `Matching`, except about events that are addressed.
+
+    Args:
+        matching: what all other events are asked of.
+        ids: proves who wrote an address.
+    """
+
+    def __init__(self, matching: Matching, ids: WebhookIds) -> None:
+        self._matching = matching
+        self._ids = ids
+        self._subscriptions: dict[bytes, Subscription] = {}
+
+    def update(self, subscription_id: str, subscription: Subscription | None) -> None:
+        """See `ports.Matching`."""
+        self._matching.update(subscription_id, subscription)
+        if subscription is None:
+            self._subscriptions.pop(subscription_id.encode(), None)
+        else:
+            self._subscriptions[subscription_id.encode()] = subscription
+
+    def keys(self, event: Event, among: Collection[bytes] | None = None) -> Sequence[bytes]:
+        """See `ports.Matching`. The subscription that an event is addressed to may be unknown."""
+        addressee = addressee_of(event) if event.headers else None
+        if addressee is None:
+            return self._matching.keys(event, among)
+        key = addressee if self._ids.is_for(event, addressee) and not self._is_too_new(addressee, event) else NOBODY
+        return (key,) if among is None or key in among else ()
+
+    def _is_too_new(self, key: bytes, event: Event) -> bool:
+        """Whether the event was written for a former subscription with this id: it lies before the new one's start."""
+        subscription = self._subscriptions.get(key)
+        start = None if subscription is None else subscription.start_in(event.topic, event.partition, None)
+        return start is not None and event.offset < start
