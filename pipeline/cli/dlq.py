@@ -10,8 +10,10 @@ import click
 from pipeline.cli.output import Format, as_json, as_table, output_option, printable, say
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.config.definition import Definition
+from pipeline.config.settings import Settings
 from pipeline.core.errors import BrokerError, ConfigurationError
 from pipeline.core.policy import Reason
+from pipeline.core.subscription import Routing
 from pipeline.kafka.letters import Found, Wanted, newest, opened_letters
 from pipeline.kafka.redrive import Redriven, Scope, opened_redrive, redriven_among
 from pipeline.kafka.topics import DeadLetterTopic
@@ -57,9 +59,10 @@ async def _newest(definition: Definition, app: str, limit: int, wanted: Wanted) 
     async with opened_letters(dlq) as reader:
         for trouble in reader.troubles:
             say(trouble, err=True)
-        letters = await newest(reader, limit, wanted)
+        routing = definition.stated_routing or Routing.KEY
+        letters = await newest(reader, limit, wanted, routing)
         try:
-            places = await redriven_among(reader, letters, definition.source, dlq, app)
+            places = await redriven_among(reader, letters, definition.source, dlq, app, routing=routing)
         except BrokerError as error:
             say(str(error), err=True)
             return letters, lambda _: None
@@ -74,6 +77,9 @@ async def _newest(definition: Definition, app: str, limit: int, wanted: Wanted) 
 def redrive(*, subscription: str | None, skipped: bool, limit: int | None, dry_run: bool) -> None:
     """Write dead letters back to the source topic; receivers get them with their original webhook-id.
 
+    Each goes to the subscription that it was for and to no other, with routing: match even if the filter of that
+    subscription does not match it any more.
+
     No dead letter is redriven twice, in any order of runs with and without options: consumer groups with the prefix
     <app>.redrive store the position. (Kafka deletes it if there is no run for offsets.retention.minutes, a week by
     default. Two runs at the same time may both redrive a dead letter.)
@@ -85,18 +91,24 @@ def redrive(*, subscription: str | None, skipped: bool, limit: int | None, dry_r
         raise click.UsageError("--subscription includes skipped dead letters; give only one of the two")
     with errors_as_sentences():
         settings, definition = configured()
-        counts = asyncio.run(
-            _redrive(definition, settings.app, Scope(subscription, skipped), limit=limit, dry_run=dry_run)
-        )
+        counts = asyncio.run(_redrive(settings, definition, Scope(subscription, skipped), limit=limit, dry_run=dry_run))
     say(f"{counts[0]} {'would be ' if dry_run else ''}redriven, {counts[1]} skipped")
 
 
 async def _redrive(
-    definition: Definition, app: str, scope: Scope, *, limit: int | None, dry_run: bool
+    settings: Settings, definition: Definition, scope: Scope, *, limit: int | None, dry_run: bool
 ) -> tuple[int, int]:
     redriven = skipped = 0
-    dlq = _dead_letters(definition)
-    async with opened_redrive(definition.source, dlq, app, scope, limit=limit, dry_run=dry_run) as run:
+    async with opened_redrive(
+        definition.source,
+        _dead_letters(definition),
+        settings.app,
+        scope,
+        limit=limit,
+        dry_run=dry_run,
+        routing=definition.routing,
+        ids=settings.webhook_ids,
+    ) as run:
         for trouble in run.reader.troubles:
             say(trouble, err=True)
         async for result in run.run():

@@ -13,6 +13,7 @@ from pipeline.core.errors import BrokerError
 from pipeline.core.keys import decode_key
 from pipeline.core.model import Event
 from pipeline.core.record_headers import DEAD_LETTER_PREFIX
+from pipeline.core.subscription import Routing
 from pipeline.kafka.dead_letters import letter_time
 from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
@@ -31,7 +32,7 @@ class Found:
 
     Attributes:
         place: `<topic>-<partition>-<offset>` in the dead-letter topic.
-        subscription: its key; None if that is not a subscription id.
+        subscription: its key; with `routing: match`, what the worker has noted. None if that is not a subscription id.
         source: the topic it came from.
         at: time of the last attempt, or else of the record, in RFC 3339; None for a time beyond the calendar.
     """
@@ -47,16 +48,17 @@ class Found:
     at: str | None
 
 
-def read_facts(letter: Event) -> Found:
+def read_facts(letter: Event, routing: Routing = Routing.KEY) -> Found:
     """The facts in the headers of any record of the dead-letter topic."""
     facts = {
         name.removeprefix(DEAD_LETTER_PREFIX): value.decode("utf-8", "replace")
         for name, value in letter.headers
         if name.startswith(DEAD_LETTER_PREFIX) and value is not None
     }
+    name = letter.key or b"" if routing is Routing.KEY else facts.get("subscription", "").encode()
     return Found(
         place=f"{letter.topic}-{letter.partition}-{letter.offset}",
-        subscription=decode_key(letter.key or b""),
+        subscription=decode_key(name),
         source=facts.get("topic"),
         reason=facts.get("reason"),
         status=facts.get("status"),
@@ -175,7 +177,7 @@ class Wanted:
 ANY: Final = Wanted()
 
 
-async def newest(reader: LetterReader, limit: int, wanted: Wanted = ANY) -> list[Found]:
+async def newest(reader: LetterReader, limit: int, wanted: Wanted = ANY, routing: Routing = Routing.KEY) -> list[Found]:
     """The newest *limit* letters that pass the filter, oldest first.
 
     Raises:
@@ -186,7 +188,7 @@ async def newest(reader: LetterReader, limit: int, wanted: Wanted = ANY) -> list
         # There is no index: a filter has to look at every letter.
         start = max(0, end - limit) if wanted == ANY else 0
         async for batch in reader.batches(number, start):
-            facts = ((each, read_facts(each)) for each in batch)
+            facts = ((each, read_facts(each, routing)) for each in batch)
             found += [
                 (letter.timestamp, number, letter.offset, fact)
                 for letter, fact in facts

@@ -25,13 +25,16 @@ from aiokafka.errors import KafkaError
 from pipeline.core.errors import BrokerError
 from pipeline.core.model import Event
 from pipeline.core.record_headers import DEAD_LETTER_PREFIX
-from pipeline.core.webhook_ids import FIRST_ID, SEAL
+from pipeline.core.subscription import Routing
+from pipeline.core.webhook_ids import FIRST_ID, SEAL, WebhookIds
 from pipeline.kafka.internals import disconnect
 from pipeline.kafka.letters import Found, LetterReader, opened_letters, read_facts
 from pipeline.kafka.topics import DeadLetterTopic, Source, count_partitions
 
 HOPELESS: Final = {"unknown-subscription", "undecodable"}
 """Reasons that a redrive alone does not remove: the subscription has to be created first."""
+
+NO_IDS: Final = WebhookIds()
 
 LARGEST_REQUEST_BYTES: Final = 16 * 1024 * 1024
 
@@ -73,10 +76,20 @@ class Redriven:
     why_not: str | None = None
 
 
-def why_passed_over(letter: Found, scope: Scope, source: str) -> str | None:
-    """Why a run of this scope skips a letter; None if it redrives it. Pure."""
+def why_never(letter: Found, source: str, routing: Routing) -> str | None:
+    """Why no run redrives a letter; None if some run does. Pure."""
     if letter.source not in {None, source}:
         return f"it came from topic {letter.source}, not from {source}"
+    if letter.subscription is None and routing is Routing.MATCH:
+        return "it does not say which subscription it was for, and with routing: match its key does not either"
+    return None
+
+
+def why_passed_over(letter: Found, scope: Scope, source: str, routing: Routing = Routing.KEY) -> str | None:
+    """Why a run of this scope skips a letter; None if it redrives it. Pure."""
+    never = why_never(letter, source, routing)
+    if never is not None:
+        return never
     if is_hopeless(letter) and scope == ALL:
         return f"{letter.reason or 'its key is not a subscription id'}; --skipped or --subscription redrives it"
     return None
@@ -107,6 +120,18 @@ def headers_back(letter: Event) -> list[tuple[str, bytes]]:
         for name, value in letter.headers
         if name in {FIRST_ID, SEAL} or not name.startswith(DEAD_LETTER_PREFIX)
     ]
+
+
+def headers_to(addressee: str, letter: Event, ids: WebhookIds) -> list[tuple[str, bytes]]:
+    """With `routing: match`: the event's own headers, its first webhook-id and the only subscription that it is for.
+
+    Args:
+        addressee: the subscription. The dead-letter topic is believed, as it is about the key with `routing: key`.
+        letter: the dead letter. A first webhook-id that its seal does not prove is left out.
+        ids: with keys; seals both.
+    """
+    own = [(name, value) for name, value in letter.headers if not name.startswith(DEAD_LETTER_PREFIX)]
+    return [*own, *ids.address(letter, addressee)]
 
 
 def _value(letter: Event) -> bytes | None:
@@ -158,6 +183,8 @@ class Redrive:
     Attributes:
         producer: of the source's cluster; None in a dry run, which writes and commits nothing.
         limit: the largest number of letters to write; None: no limit.
+        routing: with `match`, letters go back to the subscription that they were for, and to no other.
+        ids: verifies the first id of letters, and seals what is written.
     """
 
     reader: LetterReader
@@ -166,6 +193,8 @@ class Redrive:
     source: Source
     scope: Scope
     limit: int | None
+    routing: Routing
+    ids: WebhookIds
 
     async def run(self) -> AsyncIterator[Redriven]:
         """Go through the letters from the end of the last run of this scope; yield each when it is confirmed."""
@@ -174,7 +203,7 @@ class Redrive:
         for number in self.reader.ends:
             async for batch in self.reader.batches(number, starts.get(number, 0)):
                 chosen, results = await self._choose(batch, left)
-                written = await self._write([letter for letter, result in results if result.why_not is None])
+                written = await self._write([each for each in results if each[1].why_not is None])
                 if self.producer is not None and chosen:
                     await self.reader.commit(number, chosen[-1].offset + 1)
                 for letter, result in results:
@@ -192,10 +221,10 @@ class Redrive:
         for index, letter in enumerate(batch):
             if left == 0:
                 return batch[:index], results
-            facts = read_facts(letter)
+            facts = read_facts(letter, self.routing)
             if not is_in(facts, self.scope) or await self._is_done(facts):
                 continue
-            why_not = why_passed_over(facts, self.scope, self.source.topic)
+            why_not = why_passed_over(facts, self.scope, self.source.topic, self.routing)
             results.append((letter, Redriven(facts, why_not=why_not)))
             if left is not None and why_not is None:
                 left -= 1
@@ -205,25 +234,38 @@ class Redrive:
         """Whether a run of another scope has redriven the letter."""
         return await self.marks.are_past(letter, [each for each in scopes_of(letter) if each != self.scope])
 
-    async def _write(self, letters: Sequence[Event]) -> dict[int, str]:
+    async def _write(self, letters: Sequence[tuple[Event, Redriven]]) -> dict[int, str]:
         """Write letters to the source topic, wait for all confirmations; the new place of each, by its old offset."""
         if self.producer is None:
             return {}
         topic = self.source.topic
         sent = [
-            await self.producer.send(topic, _value(letter), letter.key, headers=headers_back(letter))
-            for letter in letters
+            await self.producer.send(topic, _value(letter), letter.key, headers=self._headers(letter, result.letter))
+            for letter, result in letters
         ]
         written = await asyncio.gather(*sent)
         return {
             letter.offset: f"{topic}-{record.partition}-{record.offset}"
-            for letter, record in zip(letters, written, strict=True)
+            for (letter, _), record in zip(letters, written, strict=True)
         }
+
+    def _headers(self, letter: Event, facts: Found) -> list[tuple[str, bytes]]:
+        if self.routing is Routing.KEY or facts.subscription is None:
+            return headers_back(letter)
+        return headers_to(facts.subscription, letter, self.ids)
 
 
 @asynccontextmanager
 async def opened_redrive(
-    source: Source, dlq: DeadLetterTopic, app: str, scope: Scope, *, limit: int | None, dry_run: bool
+    source: Source,
+    dlq: DeadLetterTopic,
+    app: str,
+    scope: Scope,
+    *,
+    limit: int | None,
+    dry_run: bool,
+    routing: Routing = Routing.KEY,
+    ids: WebhookIds = NO_IDS,
 ) -> AsyncIterator[Redrive]:
     """A run with its connections.
 
@@ -237,11 +279,17 @@ async def opened_redrive(
         _producer(source) as producer,
     ):
         marks = Marks(admin, app, [TopicPartition(dlq.topic, number) for number in reader.ends])
-        yield Redrive(reader, marks, None if dry_run else producer, source, scope, limit)
+        yield Redrive(reader, marks, None if dry_run else producer, source, scope, limit, routing, ids)
 
 
 async def redriven_among(
-    reader: LetterReader, letters: Sequence[Found], source: Source, dlq: DeadLetterTopic, app: str
+    reader: LetterReader,
+    letters: Sequence[Found],
+    source: Source,
+    dlq: DeadLetterTopic,
+    app: str,
+    *,
+    routing: Routing = Routing.KEY,
 ) -> set[str]:
     """The places of the letters that have been redriven.
 
@@ -255,7 +303,7 @@ async def redriven_among(
         async with _admin(dlq) as admin:
             marks = Marks(admin, app, [TopicPartition(dlq.topic, number) for number in reader.ends])
             for letter in letters:
-                if letter.source in {None, source.topic} and await marks.are_past(letter, scopes_of(letter)):
+                if why_never(letter, source.topic, routing) is None and await marks.are_past(letter, scopes_of(letter)):
                     found.add(letter.place)
     except KafkaError as error:
         raise BrokerError(f"topic {dlq.topic}: can't find out which letters were redriven: {error}") from error

@@ -1,14 +1,17 @@
 """Which letters a redrive writes back, which it passes over and which it leaves to others: the rules, without Kafka."""
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline.core.dead_letter import DeadLetterRecord
 from pipeline.core.model import Record
 from pipeline.core.outcome import Rejected
+from pipeline.core.subscription import Routing
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.kafka.dead_letters import headers_of
 from pipeline.kafka.letters import Found, read_facts
-from pipeline.kafka.redrive import ALL, SKIPPED, Scope, headers_back, is_in, scopes_of, why_passed_over
+from pipeline.kafka.redrive import ALL, SKIPPED, Scope, headers_back, headers_to, is_in, scopes_of, why_passed_over
 
 IDS = WebhookIds((b"key",))
 ONE = Scope("sub-1")
@@ -68,6 +71,35 @@ def test_an_event_that_dies_again_keeps_its_first_id() -> None:
     again = Record("events", 1, 99, b"sub-1", b"{}", headers_back(buried()), 4_000)
 
     assert headers_back(buried(again)) == headers_back(buried())
+
+
+def test_with_match_a_letter_names_its_subscription() -> None:
+    letter = buried(replace(EVENT, key=b"order-1"))
+
+    assert read_facts(letter, Routing.MATCH).subscription == "sub-1"
+    assert read_facts(letter, Routing.KEY).subscription == "order-1"
+    unnamed = replace(letter, headers=[each for each in letter.headers if each[0] != "dlq.subscription"])
+    assert read_facts(unnamed, Routing.MATCH).subscription is None
+
+
+def test_with_match_a_redrive_goes_to_one_subscription() -> None:
+    event = replace(EVENT, key=b"order-1")
+    headers = headers_to("sub-1", buried(event), IDS)
+
+    assert [name for name, _ in headers] == ["content-type", "traceparent", "dlq.webhook-id", "dlq.for", "dlq.seal"]
+    back = replace(event, offset=99, headers=headers)
+    assert (IDS.of(back), IDS.is_for(back, b"sub-1")) == ("events-2-41", True)
+    assert headers_to("sub-1", buried(back), IDS) == headers
+    assert [name for name, _ in headers_to("sub-1", buried(event), WebhookIds((b"new",)))][2:] == [
+        "dlq.for",
+        "dlq.seal",
+    ]
+
+
+def test_with_match_a_letter_of_nobody_is_never_redriven() -> None:
+    for scope in (ALL, SKIPPED):
+        assert why_passed_over(found(None, "undecodable"), scope, "events", Routing.MATCH) is not None
+    assert why_passed_over(found(reason="unknown-subscription"), SKIPPED, "events", Routing.MATCH) is None
 
 
 @pytest.mark.parametrize(
