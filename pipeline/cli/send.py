@@ -1,4 +1,4 @@
-"""`webhooks send`: writes one event for a subscription to the source topic, as any producer would."""
+"""`webhooks send`: writes one event for a subscription to the source topic."""
 
 import asyncio
 
@@ -10,10 +10,11 @@ from pipeline.cli.events import Headers, header_option, parse_header, read_bytes
 from pipeline.cli.output import Format, as_json, output_option, printable, say
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.config.definition import Definition
-from pipeline.core.errors import BrokerError
+from pipeline.config.settings import Settings
+from pipeline.core.errors import BrokerError, ConfigurationError
 from pipeline.core.model import Record
 from pipeline.core.subscription import Routing
-from pipeline.core.webhook_ids import own_id
+from pipeline.core.webhook_ids import ADDRESSEE, FIRST_ID, SEAL, own_id
 from pipeline.kafka.internals import disconnect
 from pipeline.kafka.newest_values import read_newest
 from pipeline.kafka.topics import Source, count_partitions, partitions_of, subscriptions_topic
@@ -27,41 +28,56 @@ from pipeline.kafka.topics import Source, count_partitions, partitions_of, subsc
 def command(subscription: str, body: str, headers: tuple[str, ...], output: Format) -> None:
     """Write one event with the key SUBSCRIPTION, and print its webhook-id: topic-partition-offset.
 
-    BODY is the event; @FILE reads it from a file, - from standard input. With routing: key, an event for an unknown
-    subscription is written too, with a warning on stderr: workers dead-letter it unless the subscription is applied
-    first. With routing: match, the key may be anything.
+    BODY is the event; @FILE reads it from a file, - from standard input. An event for an unknown subscription is
+    written too, with a warning on stderr: workers dead-letter it. (With routing: key, not if the subscription is
+    applied first.)
+
+    With routing: match, the event goes to SUBSCRIPTION alone, whatever filters say.
     """
     with errors_as_sentences():
         value = read_bytes(body.removeprefix("@"), "BODY") if body == "-" or body.startswith("@") else body.encode()
         pairs = [parse_header(each) for each in headers]
         settings, definition = configured()
-        work = _send(settings.app, definition, subscription.encode(), value, pairs)
-        written, known = asyncio.run(work)
+        matches = definition.stated_routing is Routing.MATCH
+        if matches:
+            pairs = _addressed(settings, subscription, value, pairs)
+        written, known = asyncio.run(_send(settings.app, definition, subscription.encode(), value, pairs))
     if isinstance(known, str):
         say(f"can't find out whether the subscription {printable(subscription)} exists: {known}", err=True)
     elif known is False:
+        # With match, a subscription that is made now begins after the event.
+        unless = "" if matches else " unless the subscription is applied before a worker reads it"
         say(
             f"there is no subscription {printable(subscription)} in {subscriptions_topic(settings.app)}; the event was "
-            "written, and is dead-lettered unless the subscription is applied before a worker reads it",
+            f"written, and is dead-lettered{unless}",
             err=True,
         )
-    if output == "json" and known is None:
-        say(as_json({"webhookId": own_id(written), "key": subscription}))
-    elif output == "json":
+    if output == "json":
         is_known = None if isinstance(known, str) else known
         say(as_json({"webhookId": own_id(written), "subscription": subscription, "subscriptionExists": is_known}))
     else:
         say(own_id(written))
 
 
+def _addressed(settings: Settings, subscription: str, value: bytes, headers: Headers) -> Headers:
+    """The headers of an event for one subscription, with `routing: match`.
+
+    Raises:
+        ConfigurationError: one of them would make the address invalid.
+    """
+    own = settings.webhook_ids.address(Record("", 0, 0, subscription.encode(), value), subscription)
+    for name, _ in headers:
+        if name in {FIRST_ID, ADDRESSEE, SEAL}:
+            raise ConfigurationError(f"--header: {name} is a header of the pipeline")
+    return [*headers, *own]
+
+
 async def _send(
     app: str, definition: Definition, key: bytes, value: bytes, headers: Headers
-) -> tuple[Record, bool | str | None]:
-    """The event, and whether its subscription exists, or why that is unknown; None if the key may be anything."""
+) -> tuple[Record, bool | str]:
+    """The event, and whether its subscription exists, or why that is unknown."""
     source = definition.source
     written = await send(source, key, value, headers)
-    if definition.stated_routing is Routing.MATCH:
-        return written, None
     topic = subscriptions_topic(app)
     try:
         partitions = await partitions_of(source.connection, topic)

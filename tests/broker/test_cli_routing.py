@@ -92,8 +92,8 @@ async def test_with_match_people_see_who_gets_everything(make: Callable[..., Any
     applied = await webhooks.run("subscriptions", "apply", "-f", "-", stdin=documents("one", topics=[source]))
     assert (applied.code, applied.err) == (0, "")
 
-    sent = await webhooks.run("send", "order-1", "{}", "-o", "json")
-    assert (json.loads(sent.out)["key"], sent.err) == ("order-1", "")
+    sent = await webhooks.run("send", "one", "{}", "-o", "json")
+    assert (json.loads(sent.out)["subscription"], sent.err) == ("one", "")
 
     checked = await webhooks.done("check")
     assert (
