@@ -5,7 +5,7 @@ b"17 204 1760000000.123456      "     subscription 17, its 204th event, Unix sec
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count, cycle
 from typing import Final
 
@@ -35,15 +35,35 @@ def in_turn(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
     return ((number, 1 + place // len(turns)) for place, number in zip(count(), cycle(turns), strict=False))
 
 
-async def fill(broker: TestBroker, topic: str, events: Iterable[tuple[int, int]], size: int) -> None:
-    """Append (subscription, sequence) events of *size* bytes; returns when the broker has them all."""
+def no_type(_number: int, _sequence: int) -> bytes | None:
+    """The type of events that have none."""
+
+
+async def fill(
+    broker: TestBroker,
+    topic: str,
+    events: Iterable[tuple[int, int]],
+    size: int,
+    type_of: Callable[[int, int], bytes | None] = no_type,
+) -> None:
+    """Append (subscription, sequence) events of *size* bytes; returns when the broker has them all.
+
+    Args:
+        broker: it.
+        topic: theirs.
+        events: them.
+        size: of each.
+        type_of: their types as CloudEvents, if they have any.
+    """
     producer = AIOKafkaProducer(
         bootstrap_servers=broker.bootstrap, linger_ms=LINGER_MS, max_batch_size=BATCH_BYTES, acks="all"
     )
     await producer.start()
     try:
         for number, sequence in events:
-            await producer.send(topic, body(number, sequence, size), subscription_id(number).encode())
+            kind = type_of(number, sequence)
+            headers = [] if kind is None else [("ce_type", kind)]
+            await producer.send(topic, body(number, sequence, size), subscription_id(number).encode(), headers=headers)
     finally:
         await producer.stop()
 

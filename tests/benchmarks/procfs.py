@@ -1,5 +1,6 @@
 """What a process has used, as Linux tells it: all its threads together (proc(5))."""
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,15 @@ def cpu_seconds(pid: int) -> float:
     """User and system time of the process *pid* since it began; in steps of a clock tick (10 ms)."""
     fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
     return (int(fields[_USER_TICKS]) + int(fields[_SYSTEM_TICKS])) / TICKS_PER_SECOND
+
+
+def sockets(pid: int) -> int:
+    """How many sockets the process *pid* has."""
+    found = 0
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found += str(each.readlink()).startswith("socket:")
+    return found
 
 
 def memory(pid: int) -> Memory:

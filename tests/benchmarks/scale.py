@@ -18,6 +18,9 @@ class Scale:
         waiting: how many events wait for one receiver, at each of the two looks at the memory.
         waiting_per_second: how fast they are produced.
         crashed_events: in the topic when a worker is killed in the middle of them.
+        fanned_out: how many deliveries are made of events that belong to several subscriptions.
+        registered: how many subscriptions there are where there are many.
+        groups: how many consumer groups are compared with them.
     """
 
     pairs: int
@@ -30,6 +33,9 @@ class Scale:
     waiting: tuple[int, int]
     waiting_per_second: float
     crashed_events: int
+    fanned_out: int
+    registered: int
+    groups: tuple[int, ...]
 
 
 FULL = Scale(
@@ -43,6 +49,9 @@ FULL = Scale(
     waiting=(100_000, 1_000_000),
     waiting_per_second=10_000.0,
     crashed_events=20_000,
+    fanned_out=100_000,
+    registered=100_000,
+    groups=(10, 100, 1_000),
 )
 
 QUICK = Scale(
@@ -56,4 +65,7 @@ QUICK = Scale(
     waiting=(10_000, 50_000),
     waiting_per_second=5_000.0,
     crashed_events=6_000,
+    fanned_out=20_000,
+    registered=10_000,
+    groups=(10, 100),
 )

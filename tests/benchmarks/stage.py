@@ -44,6 +44,7 @@ class Pipeline:
         subscriptions: their numbers.
         elsewhere: by number, the URLs of those that do not call the receiver.
         app: its name: consumer group and topics.
+        filter_of: by number, what a subscription wants, with `routing: match`; None with `routing: key`.
     """
 
     qos: str = "at-least-once"
@@ -52,6 +53,7 @@ class Pipeline:
     subscriptions: range = SUBSCRIPTIONS
     elsewhere: Mapping[int, str] = field(default_factory=dict)
     app: str = field(default_factory=lambda: f"bench-{uuid4().hex[:12]}")
+    filter_of: Callable[[int], dict[str, Any] | None] | None = None
 
 
 class Stage:
@@ -97,9 +99,10 @@ class Stage:
 
     def receiver(self) -> AbstractAsyncContextManager[Receiver]:
         """A new receiver."""
-        return receiving(self._log("receiver"))
+        return receiving(self.log("receiver"))
 
-    def _log(self, who: str) -> Path:
+    def log(self, who: str) -> Path:
+        """A new file for what a process writes."""
         self._logs += 1
         return self._folder / f"{self._logs}-{who}.log"
 
@@ -111,7 +114,7 @@ class Stage:
         """The bare loop, from the beginning of *topic* to *receiver*."""
         group = f"bench-{uuid4().hex[:12]}"
         arguments = (self.broker.bootstrap, topic, group, receiver.url, str(IN_FLIGHT))
-        return running("tests.benchmarks.bare_loop", *arguments, log=self._log("bare-loop"))
+        return running("tests.benchmarks.bare_loop", *arguments, log=self.log("bare-loop"))
 
     @asynccontextmanager
     async def worker(self, topic: str, receiver: Receiver, pipeline: Pipeline | None = None) -> AsyncIterator[Child]:
@@ -130,7 +133,8 @@ class Stage:
             self._topic(f"{app}-tokens-changelog", PARTITIONS, COMPACTED),
         )
         urls = dict.fromkeys(pipeline.subscriptions, receiver.url) | dict(pipeline.elsewhere)
-        records = [_subscription(number, url) for number, url in urls.items()]
+        filter_of = pipeline.filter_of or _no_filter
+        records = [_subscription(number, url, filter_of(number)) for number, url in urls.items()]
         await self.broker.produce(f"{app}.subscriptions", *records)
         self._definition_of(pipeline).write_text(
             json.dumps(_definition(self.broker.bootstrap, topic, pipeline)), "utf-8"
@@ -151,7 +155,7 @@ class Stage:
             **pipeline.settings,
         }
         module = "tests.benchmarks.worker_process"
-        return running(module, "worker", log=self._log("worker"), environment=environment)
+        return running(module, "worker", log=self.log("worker"), environment=environment)
 
 
 def _free_port() -> int:
@@ -160,10 +164,14 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _subscription(number: int, url: str) -> tuple[bytes, bytes]:
+def _no_filter(_number: int) -> None:
+    """What a subscription wants of whose events nothing but the key is asked."""
+
+
+def _subscription(number: int, url: str, wanted: dict[str, Any] | None) -> tuple[bytes, bytes]:
     """A record of the subscriptions topic."""
     name = subscription_id(number)
-    callback = {"callbackUrl": f"{url}/{name}", "retry": PATIENT}
+    callback = {"callbackUrl": f"{url}/{name}", "retry": PATIENT, "filter": wanted}
     document = {
         "id": name,
         "configuration": {"entrypointId": "webhook-advanced", "entrypointConfiguration": callback},
@@ -174,7 +182,7 @@ def _subscription(number: int, url: str) -> tuple[bytes, bytes]:
 def _definition(bootstrap: str, topic: str, pipeline: Pipeline) -> dict[str, Any]:
     entrypoint = {
         "type": "webhook-advanced",
-        "routing": "key",
+        "routing": "key" if pipeline.filter_of is None else "match",
         "qos": pipeline.qos,
         "configuration": {"http": {"readTimeout": pipeline.read_timeout_ms}},
     }

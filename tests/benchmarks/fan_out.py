@@ -1,0 +1,149 @@
+"""What a delivery costs when an event belongs to several subscriptions, beside one consumer group for each of them."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Final
+from uuid import uuid4
+
+from tests.benchmarks.events import fill, no_type
+from tests.benchmarks.processes import Child, running
+from tests.benchmarks.procfs import sockets
+from tests.benchmarks.receiver import Receiver, Stretch
+from tests.benchmarks.report import Section, mebibytes
+from tests.benchmarks.scale import Scale
+from tests.benchmarks.stage import BODY_BYTES, PARTITIONS, Stage, Start
+
+EACH: Final = 10
+"""How many subscriptions want an event that some want."""
+ALL: Final = 100
+CUSTOMERS: Final = 64
+"""Keys of events; they name no subscription."""
+RARE: Final = 100
+"""With events that nobody wants, one in so many is wanted, and tells how far the worker is."""
+COLUMNS: Final = ("", "runs", "deliveries", "CPU us/delivery", "CPU us/event", "peak RSS", "sockets")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One row of the table.
+
+    Attributes:
+        events: in the topic.
+        deliveries: that follow from them.
+        start: starts the sender.
+        type_of: the types of the events.
+    """
+
+    events: int
+    deliveries: int
+    start: Start
+    type_of: Callable[[int, int], bytes | None] = no_type
+
+
+def _everything(_number: int) -> None:
+    """The filter of a subscription that wants every event."""
+
+
+def _of_type(types: int) -> Callable[[int], dict[str, Any]]:
+    """Filters by type, of which there are so many."""
+    return lambda number: {"exact": {"type": f"type-{number % types}"}}
+
+
+def _types(count: int) -> Callable[[int, int], bytes]:
+    """Events of so many types in turn."""
+    return lambda number, sequence: b"type-%d" % ((sequence * CUSTOMERS + number) % count)
+
+
+def _rarely(number: int, sequence: int) -> bytes:
+    return b"type-0" if (sequence * CUSTOMERS + number) % RARE == 0 else b"of-nobody"
+
+
+def _cases(stage: Stage, scale: Scale) -> dict[str, Case]:
+    deliveries, many = scale.fanned_out, scale.registered
+    some, most = range(1_000), range(many)
+    return {
+        f"(a) match: {ALL} subscriptions get everything": Case(
+            deliveries // ALL, deliveries, stage.pipeline(subscriptions=range(ALL), filter_of=_everything)
+        ),
+        f"(b) match: 1,000, {EACH} want an event by its type": Case(
+            deliveries // EACH,
+            deliveries,
+            stage.pipeline(subscriptions=some, filter_of=_of_type(len(some) // EACH)),
+            _types(len(some) // EACH),
+        ),
+        f"(c) match: {many:,}, {EACH} want an event by its type": Case(
+            deliveries // EACH,
+            deliveries,
+            stage.pipeline(subscriptions=most, filter_of=_of_type(many // EACH)),
+            _types(many // EACH),
+        ),
+        f"(d) match: 1,000, one event in {RARE} is wanted by one": Case(
+            deliveries,
+            deliveries // RARE,
+            stage.pipeline(subscriptions=some, filter_of=_of_type(len(some))),
+            _rarely,
+        ),
+        "(e) key: as many deliveries": Case(deliveries, deliveries, stage.pipeline(subscriptions=range(CUSTOMERS))),
+        **{
+            f"(f) one group for each of {number} subscriptions": Case(
+                deliveries // number, deliveries // number * number, _groups(stage, number)
+            )
+            for number in scale.groups
+        },
+    }
+
+
+def _groups(stage: Stage, number: int) -> Start:
+    def start(topic: str, receiver: Receiver) -> AbstractAsyncContextManager[Child]:
+        prefix = f"bench-{uuid4().hex[:12]}"
+        arguments = (stage.broker.bootstrap, topic, prefix, receiver.url, str(number))
+        return running("tests.benchmarks.groups", *arguments, log=stage.log("groups"))
+
+    return start
+
+
+async def run(stage: Stage, scale: Scale) -> Section:
+    """All cases in turns, from topics that are full before the clock starts."""
+    cases = _cases(stage, scale)
+    topics = {}
+    for name, case in cases.items():
+        topics[name] = topic = await stage.source()
+        events = ((place % CUSTOMERS, place // CUSTOMERS) for place in range(case.events))
+        await fill(stage.broker, topic, events, BODY_BYTES, case.type_of)
+    found: dict[str, list[tuple[Stretch, int]]] = {name: [] for name in cases}
+    for _ in range(scale.pairs):
+        for name, case in cases.items():
+            found[name].append(await _measured(stage, case, topics[name]))
+    costs = {name: median(stretch.cpu_microseconds for stretch, _ in runs) for name, runs in found.items()}
+    by_key = next(cost for name, cost in costs.items() if name.startswith("(e)"))
+    return Section(
+        "Fan-out",
+        f"{scale.fanned_out:,} deliveries of events of {BODY_BYTES} B from {PARTITIONS} partitions at at-least-once, "
+        "from the first arrival to the last, the CPU of the sender's process alone; all in turns, medians. Events are "
+        f"keyed by one of {CUSTOMERS} customers.",
+        COLUMNS,
+        [_row(name, cases[name], runs) for name, runs in found.items()],
+        [f"{name}: {cost / by_key:.2f} x the CPU of a delivery with `key`" for name, cost in costs.items()],
+    )
+
+
+async def _measured(stage: Stage, case: Case, topic: str) -> tuple[Stretch, int]:
+    async with stage.receiver() as receiver, case.start(topic, receiver) as sender:
+        await receiver.watch(sender, case.deliveries)
+        stretch = await receiver.stretch(sender, case.deliveries)
+        return stretch, sockets(sender.pid)
+
+
+def _row(name: str, case: Case, runs: list[tuple[Stretch, int]]) -> tuple[str, ...]:
+    cost = median(stretch.cpu_microseconds for stretch, _ in runs)
+    return (
+        name,
+        str(len(runs)),
+        f"{case.deliveries:,}",
+        f"{cost:.1f}",
+        f"{cost * case.deliveries / case.events:.1f}",
+        mebibytes(max(stretch.peak_bytes for stretch, _ in runs)),
+        str(max(count for _, count in runs)),
+    )
