@@ -69,6 +69,7 @@ class Partition:
         self._runners: set[asyncio.Task[None]] = set()
         self._behind: dict[Lane, None] = {}  # the one that has waited longest comes first
         self._stretches = 0
+        self._kept_back: Sequence[Event] = ()  # the rest of a batch, for which the lanes had no room
         self.reconciler = Reconciler(self, worker)
 
     # --------------------------------------------------------------- the stream
@@ -77,15 +78,18 @@ class Partition:
         """Dispatch a batch to its lanes: in order, at once, without I/O."""
         if self.is_draining:
             return
-        first = self.window.dispatched
+        first = self._kept_back[-1].offset + 1 if self._kept_back else self.window.dispatched
         if events[0].offset < first:  # read a second time
             events = [event for event in events if event.offset >= first]
             if not events:
                 return
         if self._matching is None:
             self._offer_by_key(events)
-        else:
-            self._offer_by_match(events, self._matching)
+        elif self._kept_back:
+            self._kept_back = [*self._kept_back, *events]
+            return
+        elif not (events := self._offer_by_match(events, self._matching)):
+            return
         # Last, because a lane that leaves the stream in the middle of a batch reads on from the old `dispatched`.
         self.progressed_at = self._worker.clock.now()
         self.window.advance(events[-1].offset + 1, steady_now())
@@ -105,9 +109,13 @@ class Partition:
             else:
                 lane.offer(event)
 
-    def _offer_by_match(self, events: Sequence[Event], matching: Matching) -> None:
+    def _offer_by_match(self, events: Sequence[Event], matching: Matching) -> Sequence[Event]:
+        """Stops where lanes have enough, for an event may be many deliveries. Returns what was offered."""
         lanes, noted_to, unmatched = self.lanes, self.window.noted_to, 0
-        for event in events:
+        for place, event in enumerate(events):
+            if self.window.load > PRESSURE_EVENTS:
+                self._kept_back = events[place:]
+                break
             keys = matching.keys(event)
             unmatched += not keys
             is_noted = event.offset < noted_to and self.window.is_noted(event.offset)
@@ -121,6 +129,7 @@ class Partition:
                     lane.offer(event)
         if unmatched:
             self._worker.telemetry.settled("unmatched", unmatched)
+        return events[: len(events) - len(self._kept_back)]
 
     def pass_over(self, end: int) -> None:
         """The stream has no event before *end*."""
@@ -146,9 +155,20 @@ class Partition:
             self._ease()
 
     def _ease(self) -> None:
-        if 2 * self.window.load <= PRESSURE_EVENTS:
+        if 2 * self.window.load > PRESSURE_EVENTS:
+            return
+        if self._kept_back:
+            asyncio.get_running_loop().call_soon(self._go_on)  # and not in the middle of what a lane is doing
+        else:
             self.is_paused = False
             self._worker.resume(self.number)
+
+    def _go_on(self) -> None:
+        """Offer what was kept back, as far as it goes."""
+        events, self._kept_back = self._kept_back, ()
+        if events:
+            self._worker.dispatch(self.number, events)
+            self._ease()
 
     def start_runner(self, key: bytes) -> None:
         """See `ports.Home`."""
@@ -263,12 +283,13 @@ class Partition:
         since = self.window.oldest_since()
         if since is None or since > now - patience:
             return
-        too_old = self.window.dispatched_before(now - limit)
+        too_old = lagging = self.window.dispatched_before(now - limit)
         if self.is_paused:
-            too_old = max(too_old, min(self.window.dispatched_before(now - patience), self._pace()))
+            lagging = max(too_old, min(self.window.dispatched_before(now - patience), self._pace()))
         for lane in list(self.lanes.values()):
             first = lane.events.held.first
-            if first is not None and first < too_old:
+            # A lane that waits for a slot does not lag behind: the worker does.
+            if first is not None and (first < too_old or (first < lagging and not lane.waits.for_slots)):
                 lane.go_behind()
 
     def _pace(self) -> int:

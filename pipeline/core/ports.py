@@ -234,6 +234,10 @@ class PartitionServices(LaneServices, Protocol):
         """The stream has brought events to one of the partitions lately."""
         ...
 
+    def dispatch(self, number: int, events: Sequence[Event]) -> None:
+        """Dispatch events of a partition that it has kept back."""
+        ...
+
     def lost(self, partition: Behind) -> None:
         """Another worker owns the partition: Kafka has refused a row of it."""
         ...

@@ -131,7 +131,7 @@ class Runner:
         lane, delivery = self._lane, self._delivery
         slots, suspect = delivery.slots, lane.is_suspect
         if not slots.try_acquire(suspect=suspect):
-            await slots.acquire(suspect=suspect)
+            await lane.waits.until_slot(slots, suspect=suspect)
         try:
             # Only now: while this runner waited for the registry or a slot the lane may have been stopped or edited.
             subscription = lane.subscription

@@ -3,15 +3,21 @@
 import asyncio
 from collections.abc import Callable
 
+from pipeline.core.concurrency import Slots
 from pipeline.core.lease import Lease
 
 
 class Waits:
-    """The runners of one lane that wait in memory, and the timer of an event that waits in the log."""
+    """The runners of one lane that wait in memory, and the timer of an event that waits in the log.
 
-    __slots__ = ("_sleepers", "_timer")
+    Attributes:
+        for_slots: how many runners wait for one of the worker's slots: no receiver is to blame.
+    """
+
+    __slots__ = ("_sleepers", "_timer", "for_slots")
 
     def __init__(self) -> None:
+        self.for_slots = 0
         self._sleepers: set[asyncio.Future[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -36,6 +42,14 @@ class Waits:
                 await sleeper
         finally:
             self._sleepers.discard(sleeper)
+
+    async def until_slot(self, slots: Slots, *, suspect: bool) -> None:
+        """Return with a slot, which has to be released."""
+        self.for_slots += 1
+        try:
+            await slots.acquire(suspect=suspect)
+        finally:
+            self.for_slots -= 1
 
     def wake(self) -> None:
         """End the waits of runners: something has changed."""

@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Sequence
 
-from pipeline.core.model import Status
+from pipeline.core.model import Event, Status
 from pipeline.core.partition import FAIR_STRETCHES, PATIENCE_SECONDS, PRESSURE_EVENTS
 from pipeline.core.ports import LaneLimits
 from pipeline.core.queue_memory import EVENT_OVERHEAD_BYTES
-from tests.support.core import Core, subscription
-from tests.support.virtual_time import in_virtual_time
+from pipeline.core.subscription import Start
+from tests.support.core import OK, Core, subscription
+from tests.support.fakes import TOPIC
+from tests.support.virtual_time import in_virtual_time, settle
 
 ROOMY = LaneLimits(events=100_000, bytes=10**9, hold_seconds=60.0)
 NAMES = [f"sub-{number}" for number in range(8)]
@@ -160,3 +162,84 @@ async def test_a_long_replay_does_not_starve_other_lanes_of_the_log() -> None:
         await core.read(10)
     assert [attempt.subscription.id for attempt in core.send.made] == ["sub-0", "sub-1"]
     await core.end()
+
+
+# ------------------------------------------------------------------- an event is many deliveries
+
+
+async def flooded_by_match(count: int, lanes: int = 100, slots: int = 1_000) -> tuple[Core, Valve]:
+    """The same, of events that every subscription wants."""
+    core = Core(matches=True, limits=ROOMY, slots=slots)
+    for number in range(lanes):
+        core.publish(subscription(f"sub-{number}", starts={TOPIC: Start((0,))}, created=number))
+    await core.open()
+    core.dispatcher.flow = valve = Valve()
+    await core.dispatch(core.produce(count))
+    return core, valve
+
+
+@in_virtual_time
+async def test_deliveries_are_bounded_and_not_events() -> None:
+    core, valve = await flooded_by_match(100)
+    assert PRESSURE_EVENTS < core.partition.window.load <= PRESSURE_EVENTS + 100
+    assert valve.held == {0}
+    core.dispatcher.dispatch(0, core.produce(20))
+    core.dispatcher.dispatch(0, core.log.records[-30:])
+    assert core.partition.window.load <= PRESSURE_EVENTS + 100
+    seen: dict[str, list[int]] = {}
+    while core.send.pending:
+        for attempt in list(core.send.pending):
+            seen.setdefault(attempt.subscription.id, []).append(attempt.offset)
+            attempt.answer(OK)
+        assert core.partition.window.load <= PRESSURE_EVENTS + 100
+        await settle()
+    assert len(seen) == 100
+    assert all(offsets == list(range(120)) for offsets in seen.values())
+    assert (core.prefix, valve.held) == (120, set())
+    await core.end()
+
+
+@in_virtual_time
+async def test_what_is_kept_back_stays_uncommitted_when_given_back() -> None:
+    core, _ = await flooded_by_match(100)
+    dispatched = core.partition.dispatched
+    assert dispatched < 100
+    stopping = asyncio.create_task(core.stop())
+    await settle()
+    for _ in range(3):
+        for attempt in list(core.send.pending):
+            attempt.answer(OK)
+        await settle()
+    core.rows.land()
+    await stopping
+    assert core.committed <= dispatched
+
+
+@in_virtual_time
+async def test_a_lane_that_waits_for_a_slot_does_not_lag_behind() -> None:
+    core = Core(matches=True, limits=ROOMY, slots=2)
+    for number in range(100):
+        wanted = _the_first if number < 40 else None  # those have nothing to do soon
+        core.publish(subscription(f"sub-{number}", starts={TOPIC: Start((0,))}, created=number, filter=wanted))
+    await core.open()
+    core.dispatcher.flow = valve = Valve()
+    await core.dispatch(core.produce(100))
+    hung = core.send.pending[0]
+    for _ in range(200):
+        [quick] = [attempt for attempt in core.send.pending if attempt is not hung]
+        quick.answer(OK)
+        await settle()
+    await asyncio.sleep(2 * PATIENCE_SECONDS)
+    core.send.pending[-1].answer(OK)
+    await settle()
+    assert valve.held == {0}
+    core.dispatcher.relieve_pressed()
+    behind = {lane.name for lane in core.partition.lanes.values() if lane.state.feed == "behind"}
+    attempted = {attempt.subscription.id for attempt in core.send.pending}
+    assert hung.subscription.id in behind
+    assert behind <= attempted
+    await core.end()
+
+
+def _the_first(event: Event) -> bool:
+    return event.offset == 0
