@@ -17,9 +17,10 @@ from pipeline.core.subscription import Subscription
 def is_of_former(row: Cursor, subscription: Subscription) -> bool:
     """Whether a row is of a subscription that was deleted, and made again since.
 
-    Between the last revision of the one and the first of the other is at least the record that deleted it.
+    Between the last revision of the one and the first of the other is at least the record that deleted it. That is not
+    known of a subscription that was written for `routing: key`: its records name no first one.
     """
-    return row.revision < subscription.created - 1
+    return subscription.starts is not None and row.revision < subscription.created - 1
 
 
 class Beginnings:

@@ -180,6 +180,27 @@ async def test_a_row_of_a_former_subscription_is_forgotten() -> None:
 
 
 @in_virtual_time
+async def test_a_row_that_was_written_for_key_is_kept() -> None:
+    """With `key`, edits carry no creation along: each looks like the first record, which has no start."""
+    core = Core()
+    core.publish(subscription("a", created=0))
+    await core.open()
+    await core.stream(3, "a")
+    await core.answer(0, Rejected(400))
+    await core.land()
+    core.rows.is_dead = True
+    core.registry.changes.append(("other", None))
+    core.publish(subscription("a", created=2))  # while no worker runs
+
+    after = await Core(before=core, matches=True).open()
+    await after.land()
+    assert after.row_topic.rows[b"a"].next == 0
+    assert after.lane("a").next == 0
+    await core.end()
+    await after.end()
+
+
+@in_virtual_time
 async def test_a_new_filter_makes_the_number_of_events_a_bound() -> None:
     core = Core(matches=True)
     made = core.publish(begun(core, "a", 0))
