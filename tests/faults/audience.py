@@ -65,12 +65,12 @@ class Subscriber:
     starts: Sequence[int] = ()
     made_at: float = float("inf")
 
-    def is_owed(self, record: ConsumerRecord[bytes, bytes]) -> bool:
-        """Whether an event has to reach it."""
+    def is_owed(self, record: ConsumerRecord[bytes, bytes], key: str, sequence: int) -> bool:
+        """Whether an event, with its key and sequence, has to reach it."""
         begins = self.starts[record.partition] if record.partition < len(self.starts) else 0
         if record.offset < begins and record.timestamp / 1000 <= self.made_at:
             return False
-        return self.choice.has((record.key or b"").decode(), json.loads(record.value or b"{}")["sequence"])
+        return self.choice.has(key, sequence)
 
 
 Audience = Callable[[ConsumerRecord[bytes, bytes]], Iterable[str]]
@@ -84,4 +84,9 @@ def key_alone(record: ConsumerRecord[bytes, bytes]) -> Iterable[str]:
 
 def audience_of(subscribers: Mapping[str, Subscriber]) -> Audience:
     """Whoever of *subscribers* an event is owed to."""
-    return lambda record: [name for name, subscriber in subscribers.items() if subscriber.is_owed(record)]
+
+    def audience(record: ConsumerRecord[bytes, bytes]) -> Iterable[str]:
+        key, sequence = (record.key or b"").decode(), json.loads(record.value or b"{}")["sequence"]
+        return [name for name, subscriber in subscribers.items() if subscriber.is_owed(record, key, sequence)]
+
+    return audience

@@ -7,6 +7,7 @@ from tests.faults.broker_faults import BROKER_FAULTS
 from tests.faults.fault import CLEAN, Fault
 from tests.faults.receiver_faults import RECEIVER_FAULTS
 from tests.faults.stage import Stage
+from tests.faults.subscription_faults import SUBSCRIPTION_FAULTS
 from tests.faults.surrounding_faults import SURROUNDING_FAULTS
 from tests.faults.token_faults import TOKEN_FAULTS
 from tests.faults.topic_faults import TOPIC_FAULTS
@@ -21,6 +22,7 @@ async def nothing(stage: Stage, _: random.Random) -> None:
 _ALL: Final = (
     Fault("none", "no fault", nothing, CLEAN, set()),
     *WORKER_FAULTS,
+    *SUBSCRIPTION_FAULTS,
     *BROKER_FAULTS,
     *TOPIC_FAULTS,
     *SURROUNDING_FAULTS,

@@ -28,6 +28,7 @@ FAMILIES: Final = {
         "cut-off",
         "clock-jumps",
     ),
+    "subscriptions are made under load while workers are killed": ("newcomers",),
     "brokers are killed, paused, restarted, or their disk is full; leaders move": (
         "broker-killed",
         "broker-paused",

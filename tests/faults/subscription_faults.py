@@ -1,0 +1,80 @@
+"""Subscriptions that are made under load, while workers die."""
+
+import asyncio
+import random
+from collections.abc import Iterable
+from typing import Final
+
+from pipeline.core.subscription import Qos
+from tests.faults.audience import Choice, in_rounds, with_key
+from tests.faults.fault import Fault
+from tests.faults.ledger import Promise
+from tests.faults.stage import LEVEL_OF, Stage
+from tests.faults.supervisor import start_workers
+
+NEWCOMERS: Final = 200
+CRASHES: Final = 12
+APART_SECONDS: Final = 0.9
+"""Between two newcomers, on average: they come for about as long as workers die."""
+
+BEFORE_ROUNDS: Final = 3
+ROUNDS: Final = 8
+"""Of the load, that a short newcomer asks for: the ones before it, which it must not get, and the ones after it."""
+
+LEVELS: Final = (Qos.AT_LEAST_ONCE, Qos.AT_MOST_ONCE, Qos.AT_LEAST_ONCE, Qos.AUTO)
+
+
+async def newcomers(stage: Stage, rng: random.Random) -> None:
+    """Two hundred subscriptions are made, one after the other, while workers are killed again and again."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_crash(stage, random.Random(rng.random())))
+        group.create_task(_come(stage, random.Random(rng.random())))
+
+
+async def _crash(stage: Stage, rng: random.Random) -> None:
+    """Kill one worker or all, and start as many."""
+    for _number in range(CRASHES):
+        await stage.steady(rng.uniform(0, 4))
+        struck = stage.workers if rng.random() < 1 / 4 else [rng.choice(stage.workers)]
+        for worker in struck:
+            await worker.kill()
+        await start_workers(stage, len(struck))
+
+
+async def _come(stage: Stage, rng: random.Random) -> None:
+    for number in range(NEWCOMERS):
+        await stage.steady(rng.expovariate(1 / APART_SECONDS))
+        acknowledged = _ends(stage.load.acknowledged)
+        name = f"newcomer-{number}"
+        await stage.subscribe(name, LEVELS[number % len(LEVELS)], _choice(stage, number, rng))
+        starts = stage.subscribers[name].starts
+        if early := {each: end for each, end in acknowledged.items() if starts[each] < end}:
+            raise AssertionError(f"{name} begins at {starts}, although it was made after {early}")
+
+
+def _choice(stage: Stage, number: int, rng: random.Random) -> Choice:
+    """Everything around now; of every fourth newcomer one key for good, so it has lived through most crashes."""
+    if number % 4 == 0:
+        return with_key(rng.choice(list(LEVEL_OF)))
+    return in_rounds(stage.load.due // len(LEVEL_OF) - BEFORE_ROUNDS, ROUNDS)
+
+
+def _ends(webhook_ids: Iterable[str]) -> dict[int, int]:
+    """By partition, the offset after the last of these events."""
+    ends: dict[int, int] = {}
+    for webhook_id in webhook_ids:
+        _, partition, offset = webhook_id.rsplit("-", 2)
+        ends[int(partition)] = max(ends.get(int(partition), 0), int(offset) + 1)
+    return ends
+
+
+SUBSCRIPTION_FAULTS: Final = (
+    Fault(
+        "newcomers",
+        f"{NEWCOMERS} subscriptions made under load, workers: kill -9, {CRASHES} times",
+        newcomers,
+        Promise(interrupted=True, lost_at_most_once=CRASHES),
+        {"workers", "subscriptions"},
+        needs={"match"},
+    ),
+)
