@@ -50,17 +50,16 @@ class SubscriptionIndex:
         A broken subscription wants every event, because its lanes keep events until it is mended.
         """
         key = subscription_id.encode()
-        former = self._entries.pop(key, None)
-        if former is not None:
-            for node in former.nodes:
-                node.remove(key)
-        if subscription is not None:
-            is_sound = subscription.problem is None
-            self._add(
-                key,
-                subscription.topics if is_sound else None,
-                _expression(subscription.filter) if is_sound else None,
-            )
+        if subscription is None:
+            self._remove(key)
+            return
+        is_sound = subscription.problem is None
+        topics = subscription.topics if is_sound else None
+        wanted = _expression(subscription.filter) if is_sound else None
+        former = self._entries.get(key)
+        if former is None or (former.topics, former.wanted) != (topics, wanted):
+            self._remove(key)
+            self._add(key, topics, wanted)
 
     def keys(self, event: Event, among: Collection[bytes] | None = None) -> Sequence[bytes]:
         """The keys of the subscriptions that want *event*, sorted.
@@ -90,6 +89,11 @@ class SubscriptionIndex:
                 node.add(key, wanted if len(steps) < len(path) else None)
                 nodes[node] = None
         self._entries[key] = _Entry(topics, wanted, tuple(nodes))
+
+    def _remove(self, key: bytes) -> None:
+        entry = self._entries.pop(key, None)
+        for node in () if entry is None else entry.nodes:
+            node.remove(key)
 
     def _wants(self, key: bytes, view: View) -> bool:
         entry = self._entries.get(key)
@@ -134,7 +138,7 @@ class _Node:
 
     def __init__(self, above: "tuple[_Node, Compare] | None" = None) -> None:
         self.above = above
-        self.certain: set[bytes] = set()
+        self.certain: dict[bytes, None] = {}  # sorted but for the newest: sorting them again is quick then
         self._sorted: tuple[bytes, ...] | None = None  # the certain ones, until they change
         self.asked: dict[bytes, Expression] = {}
         self.branches: dict[Selector, dict[int | None, dict[bytes, _Node]]] = {}
@@ -151,7 +155,7 @@ class _Node:
     def add(self, key: bytes, asked: Expression | None) -> None:
         """Let a path of a subscription end here; None if there is nothing left to ask."""
         if asked is None:
-            self.certain.add(key)
+            self.certain[key] = None
             self.asked.pop(key, None)
             self._sorted = None
         elif key not in self.certain:
@@ -160,7 +164,7 @@ class _Node:
     def remove(self, key: bytes) -> None:
         """Forget a subscription, and every node that only it needed."""
         self.asked.pop(key, None)
-        self.certain.discard(key)
+        self.certain.pop(key, None)
         self._sorted = None
         node = self
         while node.above is not None and not (node.certain or node.asked or node.branches):
@@ -184,7 +188,8 @@ class _Node:
             asked = self.asking(view, [key for key in self.asked if key in among])
             return tuple(sorted([*asked, *(key for key in fewer if key in others)]))
         if self._sorted is None:
-            self._sorted = tuple(sorted(self.certain))
+            self.certain = dict.fromkeys(sorted(self.certain))
+            self._sorted = tuple(self.certain)
         return tuple(sorted([*self._sorted, *self.asking(view, self.asked)])) if self.asked else self._sorted
 
     def asking(self, view: View, keys: Iterable[bytes]) -> list[bytes]:

@@ -12,9 +12,23 @@ MATCHING: Final = (
     Mutant(
         "a revision leaves what the one before it wanted",
         FILE,
-        was="        former = self._entries.pop(key, None)\n",
-        becomes="        former = None\n",
+        was="            self._remove(key)\n            self._add(",
+        becomes="            self._add(",
         tests=(AGREES, f"{TESTS}test_an_update_replaces_what_was_wanted"),
+    ),
+    Mutant(
+        "a revision with another filter counts as one that wants the same",
+        FILE,
+        was="(former.topics, former.wanted) != (topics, wanted)",
+        becomes="former.topics != topics",
+        tests=(AGREES, f"{TESTS}test_an_update_replaces_what_was_wanted"),
+    ),
+    Mutant(
+        "a revision that wants the same is put in anew",
+        FILE,
+        was="if former is None or (former",
+        becomes="if True or (former",
+        tests=(f"{TESTS}test_a_revision_that_wants_the_same_changes_nothing",),
     ),
     Mutant(
         "nodes without subscriptions stay",
@@ -103,8 +117,8 @@ MATCHING: Final = (
     Mutant(
         "a topic is not looked at",
         FILE,
-        was="                subscription.topics if is_sound else None,\n",
-        becomes="                None,\n",
+        was="topics = subscription.topics if is_sound else None",
+        becomes="topics = None",
         tests=(AGREES, f"{TESTS}test_a_subscription_may_want_some_topics_only"),
     ),
     Mutant(

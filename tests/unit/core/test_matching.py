@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -189,6 +189,15 @@ def test_an_update_replaces_what_was_wanted() -> None:
     made.update("c", subscription("c", {"exact": {"type": "x", "key": "k"}}))
     assert made.keys(event(type="x", key="k")) == (b"c",)
     assert made.keys(event(type="y", key="k")) == (b"a",)
+
+
+def test_a_revision_that_wants_the_same_changes_nothing() -> None:
+    wanted = {"exact": {"type": ["x", "y"]}}
+    made = index(subscription("a", wanted, topics={"orders"}), subscription("b", wanted))
+    before = nodes(made), made.keys(event(type="y"))
+    made.update("a", replace(subscription("a", wanted, topics={"orders"}), revision=2))
+    assert nodes(made) == before[0]
+    assert made.keys(event(type="y")) == before[1] == (b"a", b"b")
 
 
 def test_a_deletion_leaves_longer_paths_that_begin_alike() -> None:
