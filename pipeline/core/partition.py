@@ -24,10 +24,12 @@ from pipeline.core.window import SharedWindow, Window
 logger = logging.getLogger(__name__)
 
 PRESSURE_EVENTS = 4_000
-"""Unsettled deliveries from which on a partition is ahead of its lanes: it takes no more events until half are settled.
+"""Unsettled offsets from which on a partition is ahead of its lanes: it takes no more events until half are settled.
 
 A topic that is full would otherwise flood every lane, and each would leave the stream and read the log a second time.
 """
+PRESSURE_DELIVERIES = 1_000
+"""The same with `routing: match`, in deliveries. Fewer are enough, because the rest of a batch is at hand."""
 PATIENCE_SECONDS = 1.0
 """While a partition is paused, a lane falls behind if it holds an event this long and lags far behind the others."""
 LAGGING_FACTOR = 3
@@ -56,6 +58,7 @@ class Partition:
     ) -> None:
         self.number = number
         self._matching = worker.matching
+        self._pressure = PRESSURE_EVENTS if worker.matching is None else PRESSURE_DELIVERIES
         ahead, topic_id, self.begun_to = (0, None, 0) if log is None else (log.ahead, log.topic_id, log.begun_to)
         self.window = Window(position, ahead) if self._matching is None else SharedWindow(position, ahead)
         self.beginnings = Beginnings(worker.topic, number, topic_id)
@@ -93,7 +96,7 @@ class Partition:
         # Last, because a lane that leaves the stream in the middle of a batch reads on from the old `dispatched`.
         self.progressed_at = self._worker.clock.now()
         self.window.advance(events[-1].offset + 1, steady_now())
-        if not self.is_paused and self.window.load > PRESSURE_EVENTS:
+        if not self.is_paused and self.window.load > self._pressure:
             self.is_paused = True
             self._worker.pause(self.number)
 
@@ -113,7 +116,7 @@ class Partition:
         """Stops where lanes have enough, for an event may be many deliveries. Returns what was offered."""
         lanes, noted_to, unmatched = self.lanes, self.window.noted_to, 0
         for place, event in enumerate(events):
-            if self.window.load > PRESSURE_EVENTS:
+            if self.window.load > PRESSURE_DELIVERIES:
                 self._kept_back = events[place:]
                 break
             keys = matching.keys(event)
@@ -155,7 +158,7 @@ class Partition:
             self._ease()
 
     def _ease(self) -> None:
-        if 2 * self.window.load > PRESSURE_EVENTS:
+        if 2 * self.window.load > self._pressure:
             return
         if self._kept_back:
             asyncio.get_running_loop().call_soon(self._go_on)  # and not in the middle of what a lane is doing

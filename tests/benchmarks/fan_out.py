@@ -1,6 +1,6 @@
 """What a delivery costs when an event belongs to several subscriptions, beside one consumer group for each of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from statistics import median
@@ -34,12 +34,14 @@ class Case:
         deliveries: that follow from them.
         start: starts the sender.
         type_of: the types of the events.
+        keys: how many they have.
     """
 
     events: int
     deliveries: int
     start: Start
     type_of: Callable[[int, int], bytes | None] = no_type
+    keys: int = CUSTOMERS
 
 
 def _everything(_number: int) -> None:
@@ -85,7 +87,12 @@ def _cases(stage: Stage, scale: Scale) -> dict[str, Case]:
             stage.pipeline(subscriptions=some, filter_of=_of_type(len(some))),
             _rarely,
         ),
-        "(e) key: as many deliveries": Case(deliveries, deliveries, stage.pipeline(subscriptions=range(CUSTOMERS))),
+        f"(e) key: as many deliveries, {CUSTOMERS} subscriptions": Case(
+            deliveries, deliveries, stage.pipeline(subscriptions=range(CUSTOMERS))
+        ),
+        "(e) key: as many deliveries, 1,000 subscriptions": Case(
+            deliveries, deliveries, stage.pipeline(subscriptions=some), keys=len(some)
+        ),
         **{
             f"(f) one group for each of {number} subscriptions": Case(
                 deliveries // number, deliveries // number * number, _groups(stage, number)
@@ -104,14 +111,17 @@ def _groups(stage: Stage, number: int) -> Start:
     return start
 
 
+def _in_turn(case: Case) -> Iterator[tuple[int, int]]:
+    return ((place % case.keys, place // case.keys) for place in range(case.events))
+
+
 async def run(stage: Stage, scale: Scale) -> Section:
     """All cases in turns, from topics that are full before the clock starts."""
     cases = _cases(stage, scale)
     topics = {}
     for name, case in cases.items():
         topics[name] = topic = await stage.source()
-        events = ((place % CUSTOMERS, place // CUSTOMERS) for place in range(case.events))
-        await fill(stage.broker, topic, events, BODY_BYTES, case.type_of)
+        await fill(stage.broker, topic, _in_turn(case), BODY_BYTES, case.type_of)
     found: dict[str, list[tuple[Stretch, int]]] = {name: [] for name in cases}
     for _ in range(scale.pairs):
         for name, case in cases.items():
