@@ -134,8 +134,8 @@ class KafkaRows:
             **self._connection.client_options(),
         )
         rows: dict[bytes, Row] = {}
-        await consumer.start()
         try:
+            await consumer.start()
             tp = self._tp
             consumer.assign([tp])
             await consumer.seek_to_beginning(tp)

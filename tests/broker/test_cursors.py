@@ -1,6 +1,9 @@
 """The fenced row store, on each kind of broker; fencing on a real Kafka alone."""
 
 import asyncio
+import contextlib
+import gc
+import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,6 +25,8 @@ from tests.support.brokers import TestBroker
 
 INVALID_RECORD = 87
 """An error that aiokafka does not try again by itself."""
+
+ANSWER_SECONDS = 0.02
 
 STOPPED = Cursor(
     next=7, status=Status.FAILURE, cause=Cause("rejected", "the callback answered 400", 7, 1.5), revision=3
@@ -116,6 +121,25 @@ async def test_a_close_does_not_wait_for_a_broker_that_is_gone(unique_name: Call
     row = rows.put(b"sub-1", Cursor(next=5))
     await asyncio.wait_for(rows.close(), 20)
     assert row.cancelled()
+
+
+async def test_an_opening_that_is_cancelled_leaves_no_client_open(
+    embedded: TestBroker, unique_name: Callable[[str], str]
+) -> None:
+    topic = await embedded.create_topic(unique_name("cursors"), 2)
+    assert embedded.mock is not None
+    embedded.mock.delay(ANSWER_SECONDS)
+    with warnings.catch_warnings(record=True) as unclosed:
+        warnings.simplefilter("always", ResourceWarning)
+        for answers in range(1, 20):  # after each step of it, and more
+            rows = store(embedded, topic)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(answers * ANSWER_SECONDS):
+                    await rows.open()
+            await rows.close()
+        gc.collect()
+    # A connection that is cancelled before it is made is forgotten by aiokafka itself.
+    assert [text for each in unclosed if "Connection" not in (text := str(each.message))] == []
 
 
 async def test_a_transactional_id_is_used_also_while_there_are_no_rows(kafka: TestBroker, kafka_topic: str) -> None:
