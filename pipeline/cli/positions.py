@@ -21,6 +21,7 @@ from pipeline.config.settings import Settings
 from pipeline.core.errors import BrokerError, ConfigurationError
 from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Status
+from pipeline.core.subscription import Filter, Routing, Subscription
 from pipeline.kafka.admin import administration, find_partitions, partition_counts, unreachable
 from pipeline.kafka.event_count import EventCounter
 from pipeline.kafka.source_log import SourceLog
@@ -75,17 +76,17 @@ class Preview:
     """
 
     subscription: str
-    effects: Callable[[list[Position]], Awaitable[list[Effect]]]
+    effects: Callable[[Subscription, list[Position]], Awaitable[list[Effect]]]
     is_always_shown: bool = False
 
-    async def show(self, output: Format) -> list[Effect] | str:
+    async def show(self, subscription: Subscription, output: Format) -> list[Effect] | str:
         """Print and return the effects; if they are unknown, say why and continue, because the command works anyway.
 
         Raises:
             ConfigurationError: the command is refused.
         """
         try:
-            effects = await self.effects(await find_positions(*configured(), self.subscription))
+            effects = await self.effects(subscription, await find_positions(*configured(), subscription))
         except BrokerError as error:
             say(f"the effect in each partition is unknown: {error}", err=True)
             return str(error)
@@ -97,7 +98,7 @@ class Preview:
 
 def preview_of_waiting(subscription: str) -> Preview:
     """A preview that shows how many events are waiting."""
-    return Preview(subscription, lambda found: count_waiting(configured()[1], subscription, found))
+    return Preview(subscription, lambda each, found: count_waiting(configured()[1], each, found))
 
 
 def preview_as_json(effects: list[Effect] | str | None) -> dict[str, object]:
@@ -111,18 +112,18 @@ def preview_as_json(effects: list[Effect] | str | None) -> dict[str, object]:
             return {"partitions": [{"partition": each.partition, **each.facts} for each in effects]}
 
 
-async def find_positions(settings: Settings, definition: Definition, subscription: str) -> list[Position]:
+async def find_positions(settings: Settings, definition: Definition, subscription: Subscription) -> list[Position]:
     """The position of a subscription in each partition of the source topic.
 
     Raises:
         BrokerError: the brokers can't be asked for the partitions.
     """
     source = definition.source
-    noted = await read_noted(settings, definition, subscription)
+    noted = await read_noted(settings, definition, subscription.id)
     leaderless, logs = await _leaderless(source, cursors_topic(settings.app)), await _logs(source)
     if isinstance(noted, str):
         return [Position(number, None, None, log.end, noted) for number, log in logs.items()]
-    rows = {row.partition: row.cursor for row in noted.get(subscription, [])}
+    rows = {row.partition: row.cursor for row in noted.get(subscription.id, [])}
     without = [number for number in logs if number not in rows]
     committed = await _committed(source, settings.app, without)
     found = []
@@ -139,7 +140,9 @@ async def find_positions(settings: Settings, definition: Definition, subscriptio
         elif isinstance(committed, str):
             found.append(Position(number, None, None, log.end, committed))
         elif number in committed:
-            found.append(Position(number, committed[number], None, log.end))
+            # With `match`, what is before its beginning is not for it.
+            start = subscription.start_in(source.topic, number, log.topic_id) or 0
+            found.append(Position(number, max(committed[number], start), None, log.end))
         else:
             found.append(Position(number, None, None, log.end, "no worker has started there yet"))
     return found
@@ -185,21 +188,38 @@ async def _committed(source: Source, group: str, numbers: Sequence[int]) -> dict
 
 
 @asynccontextmanager
-async def _counting(source: Source, subscription: str) -> AsyncIterator[Count]:
-    key, deadline = subscription.encode(), asyncio.get_running_loop().time() + COUNT_SECONDS
+async def _counting(definition: Definition, subscription: Subscription) -> AsyncIterator[Count]:
+    source, wanted = definition.source, _wanted(definition, subscription)
+    deadline = asyncio.get_running_loop().time() + COUNT_SECONDS
     try:
         async with EventCounter(source.connection, source.topic, source.isolation_level) as counter:
 
             async def count(partition: int, start: int, end: int) -> int:
                 try:
                     async with asyncio.timeout_at(deadline):
-                        return await counter.count(partition, key, start, end) if start < end else 0
+                        return await counter.count(partition, wanted, start, end) if start < end else 0
                 except (KafkaError, OSError):  # a TimeoutError is an OSError
                     return end - start
 
             yield count
     except (KafkaError, OSError) as error:
         raise BrokerError(unreachable(source.connection, error)) from error
+
+
+def _wanted(definition: Definition, subscription: Subscription) -> bytes | Filter:
+    """Which events are for the subscription: those with its key, or those that its topics and filter match.
+
+    Raises:
+        BrokerError: the definition does not say.
+    """
+    match definition.stated_routing:
+        case None:
+            raise BrokerError("the definition does not say its routing, and so not which events are for whom")
+        case Routing.KEY:
+            return subscription.id.encode()
+        case Routing.MATCH:
+            topics, passes = subscription.topics, subscription.filter
+            return lambda event: (topics is None or event.topic in topics) and (passes is None or passes(event))
 
 
 def effect_of_skip(found: Iterable[Position], partition: int, offset: int) -> list[Effect]:
@@ -224,13 +244,13 @@ def effect_of_skip(found: Iterable[Position], partition: int, offset: int) -> li
     return [Effect(partition, f"skips the event at {offset}{condition}", facts)]
 
 
-async def count_waiting(definition: Definition, subscription: str, found: Iterable[Position]) -> list[Effect]:
+async def count_waiting(definition: Definition, subscription: Subscription, found: Iterable[Position]) -> list[Effect]:
     """How many events are waiting in each partition.
 
     Raises:
         BrokerError: the brokers can't be asked.
     """
-    async with _counting(definition.source, subscription) as count:
+    async with _counting(definition, subscription) as count:
         return [await _waiting(each, count) for each in found]
 
 
@@ -246,7 +266,7 @@ async def _waiting(each: Position, count: Count) -> Effect:
 
 async def effects_of_replay(
     definition: Definition,
-    subscription: str,
+    subscription: Subscription,
     found: Iterable[Position],
     offsets: Mapping[int, int | None],
     *,
@@ -259,7 +279,7 @@ async def effects_of_replay(
         BrokerError: the brokers can't be asked.
     """
     effects, stays, moves = [], [], False
-    async with _counting(definition.source, subscription) as count:
+    async with _counting(definition, subscription) as count:
         for each in found:
             if each.partition not in offsets:
                 continue

@@ -26,7 +26,7 @@ from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.config.documents import parse_documents, read_documents
 from pipeline.core.errors import BrokerError, ConfigurationError, WebhooksError
 from pipeline.core.shown import safe
-from pipeline.core.subscription import Routing
+from pipeline.core.subscription import Routing, Subscription
 from pipeline.kafka.topics import end_offset, partitions_of
 from pipeline.subscriptions.resolve import replay_time_ms
 from pipeline.subscriptions.routing_evidence import require_routing
@@ -210,7 +210,7 @@ def stop(subscription: str, output: Format) -> None:
 def skip(subscription: str, partition: int, offset: int, output: Format) -> None:
     """Skip the event at OFFSET of PARTITION, if it is the next one there."""
 
-    async def effects(found: list[Position]) -> list[Effect]:
+    async def effects(_: Subscription, found: list[Position]) -> list[Effect]:
         return effect_of_skip(found, partition, offset)
 
     target = SourceOffset(partition, offset, is_event=True)
@@ -241,14 +241,14 @@ def replay(
     """
     discards = discard_waiting or None  # None is left out of the document
 
-    async def effects(found: list[Position]) -> list[Effect]:
+    async def effects(each: Subscription, found: list[Position]) -> list[Effect]:
         definition = configured()[1]
         offsets: dict[int, int | None] = {} if partition is None else {partition: offset}
         if since is not None:
-            known = [each.partition for each in found if each.next is not None]
-            offsets = dict.fromkeys(each.partition for each in found)
+            known = [place.partition for place in found if place.next is not None]
+            offsets = dict.fromkeys(place.partition for place in found)
             offsets |= await offsets_since(definition, known, replay_time_ms(since))
-        return await effects_of_replay(definition, subscription, found, offsets, discards=discard_waiting)
+        return await effects_of_replay(definition, each, found, offsets, discards=discard_waiting)
 
     shown_first = Preview(subscription, effects, is_always_shown=discard_waiting)
     if since is not None and partition is None and offset is None:
@@ -313,11 +313,10 @@ def _change(
     """Make the change, and print it. Before that, check that *target* exists, then show the *preview*."""
 
     async def checked(store: SubscriptionStore) -> tuple[Change, list[Effect] | str | None]:
-        if preview is not None:
-            await store.get(preview.subscription)
+        found = None if preview is None else await store.resolved(preview.subscription)
         if target is not None:
             await _check_exists(target)
-        effects = None if preview is None else await preview.show(output)
+        effects = None if preview is None or found is None else await preview.show(found, output)
         return await work(store), effects
 
     change, effects = _with_store(checked)

@@ -138,6 +138,14 @@ class SubscriptionStore:
             raise _unknown(subscription_id)
         return document
 
+    async def resolved(self, subscription_id: str) -> Subscription:
+        """The subscription as workers use it. Raises: UnknownSubscriptionError, there is none."""
+        await self._registry.caught_up()
+        found = self._registry.get(subscription_id)
+        if found is None:
+            raise _unknown(subscription_id)
+        return found
+
     async def list(self) -> list[dict[str, Any]]:
         """Every subscription, by id, as `get` shows it."""
         await self._registry.caught_up()

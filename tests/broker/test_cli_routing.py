@@ -112,6 +112,45 @@ async def test_with_match_people_see_who_gets_everything(make: Callable[..., Any
     assert "one unchanged" in await webhooks.done("subscriptions", "apply", "-f", "-", stdin=yaml.encode())
 
 
+async def test_commands_count_the_events_that_the_filter_wants(make: Callable[..., Any], kafka: TestBroker) -> None:
+    webhooks = await make(routing="match")
+    app = webhooks.environment["WEBHOOKS_APP"]
+    source = f"{app}-orders"
+    await webhooks.done("check")
+    await kafka.produce(source, (b"order-1", b""), (b"order-1", b""), partition=0)
+    options = {"callbackUrl": "http://127.0.0.1:9/", "filter": {"exact": {"key": "order-1"}}}
+    document = json.dumps({"id": "a", "configuration": options}).encode()
+    await webhooks.done("subscriptions", "apply", "-f", "-", stdin=document)
+    await kafka.produce(source, (b"order-1", b""), (b"order-2", b""), (b"order-1", b""), partition=0)
+    await kafka.commit(app, source, {0: 1, 1: 0})
+
+    paused = await webhooks.run("subscriptions", "pause", "a")
+    assert paused.err.splitlines() == [
+        "partition 0: up to 2 events waiting, from 2 on",
+        "partition 1: no event waiting",
+    ]
+    forward = ["subscriptions", "replay", "a", "--partition", "0", "--offset", "5"]
+    assert "stays at 2, because of up to 2 events waiting before 5" in (await webhooks.run(*forward)).err
+    discarded = await webhooks.run(*forward, "--discard-waiting")
+    assert (discarded.code, discarded.err) == (0, "partition 0: discards up to 2 events, from 2 up to 5\n")
+
+    unsaid = replace(webhooks, environment={**webhooks.environment, "WEBHOOKS_API": without_routing(webhooks)})
+    resumed = await unsaid.run("subscriptions", "resume", "a")
+    assert resumed.code == 0
+    assert resumed.err == (
+        "the effect in each partition is unknown: the definition does not say its routing, and so not which events are "
+        "for whom\n"
+    )
+
+
+def without_routing(webhooks: Webhooks) -> str:
+    """The path of the same definition, which does not say its routing."""
+    path = Path(webhooks.environment["WEBHOOKS_API"])
+    unsaid = path.with_name("unsaid.yaml")
+    unsaid.write_text(path.read_text().replace("routing: match", "routing: null"))
+    return str(unsaid)
+
+
 @pytest.mark.parametrize(
     ("routing", "then"), [("key", "Its events will be dead-lettered"), ("match", "It gets no more events, not even ")]
 )

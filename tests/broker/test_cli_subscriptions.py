@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from cryptography.fernet import Fernet
 
 from pipeline.core.attempts import Attempts, FailedAttempt
@@ -381,18 +380,7 @@ async def test_an_event_that_can_t_be_sent_is_a_sentence(
 
 async def commit(webhooks: Webhooks, broker: TestBroker, offsets: dict[int, int]) -> None:
     """What workers have committed by now."""
-    places = {TopicPartition(source_of(webhooks), number): offset for number, offset in offsets.items()}
-    consumer = AIOKafkaConsumer(
-        group_id=webhooks.environment["WEBHOOKS_APP"],
-        enable_auto_commit=False,
-        **broker.connection.client_options(),
-    )
-    try:
-        await consumer.start()
-        consumer.assign(list(places))
-        await consumer.commit(places)
-    finally:
-        await consumer.stop()
+    await broker.commit(webhooks.environment["WEBHOOKS_APP"], source_of(webhooks), offsets)
 
 
 async def test_a_command_says_how_many_events_wait_in_which_partitions(webhooks: Webhooks, broker: TestBroker) -> None:

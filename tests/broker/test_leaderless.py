@@ -14,7 +14,7 @@ from pipeline.cli.positions import find_positions
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.errors import BrokerError
-from pipeline.core.subscription import Routing
+from pipeline.core.subscription import Routing, Subscription
 from pipeline.kafka.cursor_rows import read_rows
 from pipeline.kafka.letters import newest, opened_letters
 from pipeline.kafka.newest_keys import newest_keys
@@ -92,7 +92,7 @@ async def test_positions_are_told_despite_a_leaderless_partition(
     monkeypatch.setenv("WEBHOOKS_SECRET_KEYS", Fernet.generate_key().decode())
     monkeypatch.setenv("WEBHOOKS_API", "api.json")
     settings = Settings(app=definition.name)
-    found = await find_positions(settings, definition, "sub-1")
+    found = await find_positions(settings, definition, Subscription("sub-1", 0, "http://h/"))
     assert [(each.partition, each.unknown) for each in found] == [
         (0, "no worker has started there yet"),
         (1, f"partition 1 of topic {definition.source.topic} has no leader"),

@@ -154,6 +154,17 @@ class TestBroker:
             raise TimeoutError(f"{topic} had {len(records)} of {count} records after {within_seconds} s") from error
         return sorted(records[:count], key=lambda record: (record.partition, record.offset))
 
+    async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
+        """Commit offsets as the workers of a group do."""
+        consumer = AIOKafkaConsumer(group_id=group, enable_auto_commit=False, **self.connection.client_options())
+        places = {TopicPartition(topic, number): offset for number, offset in offsets.items()}
+        try:
+            await consumer.start()
+            consumer.assign(list(places))
+            await consumer.commit(places)
+        finally:
+            await consumer.stop()
+
     async def committed(self, group: str, topic: str) -> dict[int, int]:
         """The offsets that a consumer group has committed, by partition; one without an offset is left out."""
         return {number: found.offset for number, found in (await self.commits(group, topic)).items()}
