@@ -13,13 +13,13 @@ from pipeline.cli.dev.run import _bound
 from pipeline.core.errors import ConfigurationError
 from tests.support.program import Running, Webhooks
 
-RECEIVED = re.compile(r"received (sub-\d) events-\d-\d+ attempt (\d+) -> (\d{3})")
+RECEIVED = re.compile(r"received (\S+) events-\d-\d+ attempt (\d+) -> (\d{3})")
 
 
 @pytest.fixture
 async def dev() -> AsyncIterator[Running]:
     async with Webhooks({}).start("dev") as running:
-        await running.line("more: ")
+        await running.line("webhooks match")
         yield running
 
 
@@ -47,34 +47,34 @@ async def end(running: Running, number: signal.Signals = signal.SIGINT) -> None:
     assert "Traceback" not in text
     assert "ERROR" not in text
     warnings = [line for line in running.output if "WARNING" in line]
-    assert all("subscription.failed subscription=sub-" in line for line in warnings), warnings
+    assert all("subscription.failed subscription=customer-7" in line for line in warnings), warnings
 
 
 async def test_a_healthy_subscription_receives_and_another_one_rejects(dev: Running) -> None:
-    assert RECEIVED.fullmatch(await dev.line("received sub-1 "))
-    assert (await dev.line("received sub-2 ")).endswith(" attempt 1 -> 422")
+    assert RECEIVED.fullmatch(await dev.line("received everything "))
+    assert (await dev.line("received payments ")).endswith(" attempt 1 -> 422")
 
     await end(dev)
 
 
 async def test_a_subscription_that_is_down_says_so_once(dev: Running) -> None:
-    line = await dev.line("subscription.failed subscription=sub-3")
+    line = await dev.line("subscription.failed subscription=customer-7")
 
     assert "connection refused" in line
-    await dev.line("received sub-1 ", after=len(dev.output))
+    await dev.line("received everything ", after=len(dev.output))
     await end(dev, signal.SIGTERM)
-    assert sum("subscription=sub-3" in line for line in dev.output) == 1
+    assert sum("subscription=customer-7" in line for line in dev.output) == 1
 
 
 async def test_the_pages_are_there_for_whoever_has_the_token(dev: Running, client: aiohttp.ClientSession) -> None:
     page = found(r"look: (http://dev:\S+/) ", dev)
-    await dev.line("received sub-1 ")
+    await dev.line("received everything ")
 
     async with client.get(f"{page}health/ready") as answer:
         assert (answer.status, (await answer.json())["ready"]) == (200, True)
     async with client.get(page) as answer:
         assert answer.status == 200
-        assert "sub-1" in await answer.text()
+        assert "everything" in await answer.text()
     async with client.get(re.sub(r"dev:\S+@", "", page)) as answer:
         assert answer.status == 401
     await end(dev)
@@ -82,21 +82,21 @@ async def test_the_pages_are_there_for_whoever_has_the_token(dev: Running, clien
 
 async def test_the_receiver_misbehaves_on_command(dev: Running, client: aiohttp.ClientSession) -> None:
     behave = found(r"'(http://\S+/behave)\?", dev)
-    await dev.line("received sub-1 ")
+    await dev.line("received everything ")
 
-    async with client.post(behave, params={"subscription": "sub-1", "mode": "reject"}) as answer:
+    async with client.post(behave, params={"subscription": "everything", "mode": "reject"}) as answer:
         assert answer.status == 200
-    rejected = await dev.line("-> 422", after=await after(dev, "sub-1 is answered 422 from now on"))
-    async with client.post(behave, params={"subscription": "sub-1", "mode": "fail"}) as answer:
+    rejected = await dev.line("-> 422", after=await after(dev, "everything is answered 422 from now on"))
+    async with client.post(behave, params={"subscription": "everything", "mode": "fail"}) as answer:
         assert answer.status == 200
-    failed = await dev.line("received sub-1 ", after=await after(dev, "sub-1 is answered 503 from now on"))
-    async with client.post(behave, params={"subscription": "sub-1", "mode": "dance"}) as answer:
+    failed = await dev.line("received everything ", after=await after(dev, "everything is answered 503 from now on"))
+    async with client.post(behave, params={"subscription": "everything", "mode": "dance"}) as answer:
         assert (answer.status, await answer.text()) == (
             400,
             "allowed: /behave?subscription=ID&mode=MODE with MODE one of ok, slow, reject, fail\n",
         )
 
-    assert rejected.startswith("received sub-")
+    assert rejected.startswith("received ")
     assert failed.endswith(" attempt 1 -> 503")
     again = await dev.line(" attempt 2 -> 503")
     assert again.startswith(failed.removesuffix(" attempt 1 -> 503"))
@@ -105,13 +105,13 @@ async def test_the_receiver_misbehaves_on_command(dev: Running, client: aiohttp.
 
 async def test_the_other_commands_work_beside_it(dev: Running) -> None:
     beside = Webhooks({"WEBHOOKS_CONFIG": found(r"WEBHOOKS_CONFIG=(\S+)", dev)})
-    await dev.line("received sub-1 ")
-    await dev.line("subscription.failed subscription=sub-3")
+    await dev.line("received everything ")
+    await dev.line("subscription.failed subscription=customer-7")
     seen = len(dev.output)
 
-    place = await beside.done("send", "sub-1", "mine")
-    await dev.line(f"received sub-1 {place.strip()} attempt 1 -> 200", after=seen)
-    assert "sub-3  ACCEPTED" in await beside.done("subscriptions", "list")
+    place = await beside.done("send", "everything", "mine")
+    await dev.line(f"received everything {place.strip()} attempt 1 -> 200", after=seen)
+    assert "customer-7  " in await beside.done("subscriptions", "list")
     await end(dev)
 
 
@@ -140,11 +140,11 @@ def test_of_two_started_at_once_one_gets_the_receivers_port() -> None:
 
 async def test_settings_for_other_workers_are_no_concern_of_it() -> None:
     async with Webhooks({"WEBHOOKS_CONFIG": "/no/such/file", "WEBHOOKS_NONSENSE": "1"}).start("dev") as running:
-        await running.line("received sub-1 ")
+        await running.line("received everything ")
         await end(running)
 
 
 async def test_two_run_beside_each_other() -> None:
     async with Webhooks({}).start("dev") as one, Webhooks({}).start("dev") as two:
-        await asyncio.gather(one.line("received sub-1 "), two.line("received sub-1 "))
+        await asyncio.gather(one.line("received everything "), two.line("received everything "))
         await asyncio.gather(end(one), end(two))

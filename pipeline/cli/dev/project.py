@@ -90,7 +90,7 @@ def embedded(definition: Definition) -> Definition:
 def _definition(bootstrap: str) -> dict[str, Any]:
     entrypoint = {
         "type": "webhook-advanced",
-        "routing": "key",
+        "routing": "match",
         "qos": "at-least-once",
         "dlq": {"endpoint": "dead-letters"},
         "configuration": {},

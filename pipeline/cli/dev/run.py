@@ -102,19 +102,21 @@ def _worker(project: Project, listener: socket.socket, nobody: str, say: Say) ->
 
 
 def guide(project: Project, receiver: str) -> str:
-    """Three lines: where to look, what to try, and how to use the other commands beside it."""
+    """Where to look, what to try, and how to use the other commands beside it."""
     settings = project.settings
     token = "" if settings.admin_token is None else settings.admin_token.get_secret_value()
     look = f"http://dev:{token}@{LOOPBACK}:{settings.web_port}/"
-    states = f"{HEALTHY} is healthy, {REJECTED} rejects (see {DEAD_LETTERS}), {DOWN} is down and soon in FAILURE"
+    states = f"{REJECTED} rejects (see {DEAD_LETTERS}), {DOWN} is down and soon in FAILURE, the others are healthy"
     behave = f"curl -X POST 'http://{receiver}/behave?subscription={HEALTHY}&mode=fail'"
     programs = sysconfig.get_path("scripts")
     others = f"webhooks subscriptions list, webhooks send {HEALTHY} '{{}}', webhooks dlq list"
+    match = f'echo \'{{"country": "japan"}}\' | webhooks match - -H ce_type:order.placed --key {DOWN}'
     return "\n".join(
         [
             f"look: {look}  {states}",
             f"try:  {behave}  or mode={'|'.join(MODES)}; Ctrl-C ends everything",
-            f"more: export WEBHOOKS_CONFIG={project.config} PATH={programs}:$PATH  in another terminal, then {others}",
+            f"more: export WEBHOOKS_CONFIG={project.config} PATH={programs}:$PATH  in another terminal, then {others},",
+            f"      {match}",
         ]
     )
 

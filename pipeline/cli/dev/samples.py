@@ -1,4 +1,4 @@
-"""Three subscriptions (one healthy, one rejecting, one down), and about one event a second for them in turn."""
+"""Four subscriptions that want different things, and an order or a payment of some customer each second."""
 
 import itertools
 import json
@@ -13,25 +13,34 @@ from pipeline.cli.dev.project import SOURCE, Project
 from pipeline.kafka.internals import disconnect
 from pipeline.subscriptions.session import opened_store
 
-HEALTHY: Final = "sub-1"
-REJECTED: Final = "sub-2"
-DOWN: Final = "sub-3"
+HEALTHY: Final = "everything"
+REJECTED: Final = "payments"
+PICKY: Final = "orders-from-japan"
+DOWN: Final = "customer-7"
 INTERVAL_SECONDS: Final = 1.0
 RETRY: Final = {"retryOption": "Retry On Fail", "maxAttempts": 3, "initialDelaySeconds": 1, "maxDelaySeconds": 5}
+TYPES: Final = ("order.placed", "payment.received")
+COUNTRIES: Final = ("japan", "peru", "ghana")
+CUSTOMERS: Final = ("customer-5", "customer-6", "customer-7", "customer-8", "customer-9")
 
 
 def sample_subscriptions(receiver: str, nobody: str) -> list[dict[str, Any]]:
-    """The three subscriptions, as `webhooks subscriptions apply` takes them.
+    """The subscriptions, as `webhooks subscriptions apply` takes them.
 
     Args:
         receiver: `host:port` of the receiver.
         nobody: `host:port` where no program listens.
     """
-    return [_subscription(HEALTHY, receiver), _subscription(REJECTED, receiver), _subscription(DOWN, nobody)]
+    return [
+        _subscription(HEALTHY, receiver, None),
+        _subscription(REJECTED, receiver, {"prefix": {"type": "payment."}}),
+        _subscription(PICKY, receiver, {"exact": {"type": "order.placed", "/country": "japan"}}),
+        _subscription(DOWN, nobody, {"exact": {"key": DOWN}}),
+    ]
 
 
-def _subscription(name: str, address: str) -> dict[str, Any]:
-    options = {"callbackUrl": f"http://{address}/hook", "retry": RETRY}
+def _subscription(name: str, address: str, wanted: dict[str, Any] | None) -> dict[str, Any]:
+    options = {"callbackUrl": f"http://{address}/hook", "retry": RETRY, "filter": wanted}
     return {
         "id": name,
         "configuration": {"entrypointId": "webhook-advanced", "entrypointConfiguration": options},
@@ -67,10 +76,11 @@ class Samples(Service):
 
     @Service.task
     async def _trickle(self) -> None:
-        names = itertools.cycle(subscription["id"] for subscription in self._subscriptions)
-        for number, name in enumerate(names, 1):
+        places = zip(*map(itertools.cycle, (TYPES, COUNTRIES, CUSTOMERS)), strict=True)
+        for number, (kind, country, customer) in enumerate(places, 1):
             if self.should_stop or self._producer is None:
                 return
-            value = json.dumps({"order": number, "at": round(time.time(), 3)}).encode()
-            await self._producer.send_and_wait(SOURCE, value, name.encode())
+            value = json.dumps({"number": number, "country": country, "at": round(time.time(), 3)}).encode()
+            headers = [("ce_type", kind.encode())]
+            await self._producer.send_and_wait(SOURCE, value, customer.encode(), headers=headers)
             await self.sleep(INTERVAL_SECONDS)
