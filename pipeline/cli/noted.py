@@ -1,9 +1,9 @@
 """The delivery state that the workers recorded in the cursor rows, and how commands show it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pipeline.cli.output import say
+from pipeline.cli.output import as_partitions, say
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.clock import shown_time
@@ -20,10 +20,10 @@ NOTHING = "-"
 UNKNOWN = "?"
 
 
-async def read_noted(settings: Settings, definition: Definition, subscription: str | None = None) -> Noted | str:
-    """The rows of one subscription or all; a sentence if they can't be read, so that the rest can be shown."""
+async def read_noted(settings: Settings, definition: Definition, ids: Iterable[str] | None = None) -> Noted | str:
+    """The rows of some subscriptions or all; a sentence if they can't be read, so that the rest can be shown."""
     source = definition.source
-    keys = None if subscription is None else [subscription.encode()]
+    keys = None if ids is None else [each.encode() for each in ids]
     try:
         rows = await read_rows(source.connection, cursors_topic(settings.app), source.topic, keys)
     except BrokerError as error:
@@ -42,42 +42,50 @@ def legend(app: str, noted: Noted | str) -> str:
         return f"delivery state unknown: the workers' rows can't be read: {noted}"
     return (
         f"delivery: the state that the workers recorded in {cursors_topic(app)}; without an entry, nothing has failed "
-        "or is behind; (+N): also recorded in N other partitions. All other columns are the desired state."
+        "or is behind; (+N): N other partitions have a less severe one. All other columns are the desired state."
     )
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """The worst state recorded for a subscription, in a few words."""
+    """The worst state recorded for a subscription and the partitions where it is in that, in a few words."""
     if not rows:
         return NOTHING
-    worst = min(rows, key=lambda row: (_rank(row.cursor), -(row.waiting_at_most or 0)))
-    more = f" (+{len(rows) - 1})" if len(rows) > 1 else ""
-    return f"{_words(worst)}{more}"
+    worst = min(_state(row.cursor) for row in rows)
+    there = [row for row in rows if _state(row.cursor) == worst]
+    more = f" (+{len(rows) - len(there)})" if len(rows) > len(there) else ""
+    return f"{_words(there)}{more}"
 
 
-def _rank(cursor: Cursor | None) -> int:
-    if cursor is None or cursor.status is Status.FAILURE:
-        return 0
-    if cursor.status is Status.STARTED:
-        return 1 if cursor.attempt else 2
-    return 3
-
-
-def _words(row: Row) -> str:
-    cursor, waiting = row.cursor, row.waiting_at_most
+def _state(cursor: Cursor | None) -> tuple[int, str]:
+    """The worst is the least."""
     if cursor is None:
-        return f"UNREADABLE ROW in partition {row.partition}"
-    state = f"up to {waiting:,} waiting" if waiting else "up to date" if waiting == 0 else "waiting: not known"
-    match cursor.status:
+        return 0, ""
+    if cursor.status is Status.FAILURE:
+        return 1, cursor.status
+    if cursor.status is Status.STARTED:
+        return (2 if cursor.attempt else 3), cursor.status
+    return 4, cursor.status
+
+
+def _words(rows: Sequence[Row]) -> str:
+    """The state that all of these have."""
+    where = as_partitions([row.partition for row in rows])
+    cursors = [row.cursor for row in rows if row.cursor is not None]
+    if not cursors:
+        return f"UNREADABLE ROW in {where}"
+    counts = [row.waiting_at_most for row in rows if row.waiting_at_most is not None]
+    waiting = f"up to {sum(counts):,} waiting" if sum(counts) else "up to date"
+    waiting = waiting if len(counts) == len(rows) else "waiting: not known"
+    match cursors[0].status:
         case Status.FAILURE:
-            since = None if cursor.cause is None else shown_time(cursor.cause.at)
-            return f"FAILURE in partition {row.partition}" + ("" if since is None else f" since {since}")
-        case Status.STARTED if cursor.attempt:
-            return f"RETRYING in partition {row.partition}, failed attempts: {cursor.attempt}, {state}"
+            since = min((each.cause.at for each in cursors if each.cause is not None), default=None)
+            return f"FAILURE in {where}" + ("" if since is None else f" since {shown_time(since)}")
+        case Status.STARTED if cursors[0].attempt:
+            return f"RETRYING in {where}, failed attempts: {max(each.attempt for each in cursors)}, {waiting}"
         case Status.STARTED:
-            return state
+            return waiting
         case status:
-            return f"{status.value.upper()}, {state}"
+            return f"{status.value.upper()}, {waiting}"
 
 
 def shown(row: Row) -> dict[str, Any]:

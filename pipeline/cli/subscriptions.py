@@ -9,12 +9,8 @@ from typing import TypeVar
 
 import click
 
-from pipeline.cli.listing import as_documents, as_rows
-from pipeline.cli.noted import Noted, legend, read_noted
-from pipeline.cli.output import Format, as_json, as_yaml, ask, output_option, progress, say
-from pipeline.cli.positions import (
+from pipeline.cli.effects import (
     Effect,
-    Position,
     Preview,
     effect_of_skip,
     effects_of_replay,
@@ -22,6 +18,10 @@ from pipeline.cli.positions import (
     preview_as_json,
     preview_of_waiting,
 )
+from pipeline.cli.listing import as_documents, as_rows
+from pipeline.cli.noted import Noted, legend, read_noted
+from pipeline.cli.output import Format, as_json, as_yaml, ask, output_option, progress, say
+from pipeline.cli.positions import Position
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.config.documents import parse_documents, read_documents
 from pipeline.core.errors import BrokerError, ConfigurationError, WebhooksError
@@ -210,8 +210,8 @@ def stop(subscription: str, output: Format) -> None:
 def skip(subscription: str, partition: int, offset: int, output: Format) -> None:
     """Skip the event at OFFSET of PARTITION, if it is the next one there."""
 
-    async def effects(_: Subscription, found: list[Position]) -> list[Effect]:
-        return effect_of_skip(found, partition, offset)
+    async def effects(known: Subscription, found: list[Position]) -> list[Effect]:
+        return await effect_of_skip(*configured(), known, found, (partition, offset))
 
     target = SourceOffset(partition, offset, is_event=True)
     _change(lambda store: store.skip(subscription, partition, offset), output, target, Preview(subscription, effects))
@@ -241,14 +241,14 @@ def replay(
     """
     discards = discard_waiting or None  # None is left out of the document
 
-    async def effects(each: Subscription, found: list[Position]) -> list[Effect]:
-        definition = configured()[1]
+    async def effects(known: Subscription, found: list[Position]) -> list[Effect]:
+        settings, definition = configured()
         offsets: dict[int, int | None] = {} if partition is None else {partition: offset}
         if since is not None:
-            known = [place.partition for place in found if place.next is not None]
-            offsets = dict.fromkeys(place.partition for place in found)
-            offsets |= await offsets_since(definition, known, replay_time_ms(since))
-        return await effects_of_replay(definition, each, found, offsets, discards=discard_waiting)
+            numbers = [each.partition for each in found if each.next is not None]
+            offsets = dict.fromkeys(each.partition for each in found)
+            offsets |= await offsets_since(definition, numbers, replay_time_ms(since))
+        return await effects_of_replay(settings, definition, known, found, offsets, discards=discard_waiting)
 
     shown_first = Preview(subscription, effects, is_always_shown=discard_waiting)
     if since is not None and partition is None and offset is None:
@@ -284,7 +284,7 @@ def _with_noted(
 
     async def both(store: SubscriptionStore) -> tuple[Result, Noted | str]:
         found = await work(store)
-        return found, await read_noted(*configured(), subscription)
+        return found, await read_noted(*configured(), None if subscription is None else [subscription])
 
     return _with_store(both)
 
@@ -313,10 +313,10 @@ def _change(
     """Make the change, and print it. Before that, check that *target* exists, then show the *preview*."""
 
     async def checked(store: SubscriptionStore) -> tuple[Change, list[Effect] | str | None]:
-        found = None if preview is None else await store.resolved(preview.subscription)
+        known = None if preview is None else await store.subscription(preview.subscription)
         if target is not None:
             await _check_exists(target)
-        effects = None if preview is None or found is None else await preview.show(found, output)
+        effects = None if preview is None or known is None else await preview.show(known, output)
         return await work(store), effects
 
     change, effects = _with_store(checked)

@@ -1,5 +1,9 @@
-"""Counts the events of one subscription in a range of the log; by key, without building records of others."""
+"""Counts the events of subscriptions in a range of the log; by key, without building records of others.
 
+With `routing: key` the key of an event says whose it is, with `match` a `Matching` does.
+"""
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Self
 
@@ -7,6 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
 from pipeline.core.model import Event
+from pipeline.core.ports import Matching
 from pipeline.core.subscription import Filter
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import disconnect
@@ -60,23 +65,74 @@ class EventCounter:
         Raises:
             KafkaError: the brokers can't be asked.
         """
-        tp, consumer = TopicPartition(self._topic, partition), self._consumer
         is_wanted = partial(_has_key, wanted) if isinstance(wanted, bytes) else wanted
-        self._sieve.keys = frozenset({wanted}) if isinstance(wanted, bytes) else None
+        keys = frozenset({wanted}) if isinstance(wanted, bytes) else None
+        found = 0
+        async for events in self._batches(partition, keys, start, end):
+            found += sum(is_wanted(event) for event in events)
+        return found
+
+    async def count_each(
+        self, partition: int, ranges: Mapping[bytes, tuple[int, int]], matching: Matching | None
+    ) -> dict[bytes, int]:
+        """By subscription, the number of its events in its range; all are read together, once.
+
+        Args:
+            partition: of the source topic.
+            ranges: by subscription, the first offset and the one after the last.
+            matching: knows the subscriptions; None with `routing: key`.
+
+        Raises:
+            KafkaError: the brokers can't be asked.
+        """
+        found = dict.fromkeys(ranges, 0)
+        wanted = {key: offsets for key, offsets in ranges.items() if offsets[0] < offsets[1]}
+        if not wanted:
+            return found
+        start, end = min(first for first, _ in wanted.values()), max(end for _, end in wanted.values())
+        async for events in self._batches(partition, None if matching else frozenset(wanted), start, end):
+            for event in events:
+                for key in _keys(event, wanted, matching):
+                    first, last = wanted[key]
+                    found[key] += first <= event.offset < last
+        return found
+
+    async def first(self, partition: int, key: bytes, start: int, end: int, matching: Matching | None) -> int | None:
+        """The first event of a subscription from *start* up to *end* (exclusive); None if there is none.
+
+        Raises:
+            KafkaError: the brokers can't be asked.
+        """
+        async for events in self._batches(partition, None if matching else frozenset({key}), start, end):
+            for event in events:
+                if _keys(event, (key,), matching):
+                    return event.offset
+        return None
+
+    async def _batches(
+        self, partition: int, keys: frozenset[bytes] | None, start: int, end: int
+    ) -> AsyncIterator[list[Event]]:
+        """The readable events of a range; those with other keys may be left out."""
+        tp, consumer = TopicPartition(self._topic, partition), self._consumer
+        self._sieve.keys = keys
         consumer.assign([tp])
         consumer.seek(tp, max(start, (await consumer.beginning_offsets([tp]))[tp]))
         end = min(end, (await consumer.end_offsets([tp]))[tp])
-        found = 0
         while await consumer.position(tp) < end:
             try:
                 records: dict[TopicPartition, list[Any]] = await consumer.getmany(tp, timeout_ms=POLL_MS)
             except OffsetOutOfRangeError:
                 consumer.seek(tp, (await consumer.beginning_offsets([tp]))[tp])
                 continue
-            # The sieve lets some records with other keys through.
-            found += sum(record.offset < end and is_wanted(record) for record in records.get(tp, ()))
-        return found
+            yield [record for record in records.get(tp, ()) if record.offset < end]
 
 
 def _has_key(key: bytes, event: Event) -> bool:
     return (event.key or b"") == key
+
+
+def _keys(event: Event, among: Collection[bytes], matching: Matching | None) -> Sequence[bytes]:
+    if matching is not None:
+        return matching.keys(event, among)
+    key = event.key or b""
+    return (key,) if key in among else ()

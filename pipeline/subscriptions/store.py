@@ -138,8 +138,8 @@ class SubscriptionStore:
             raise _unknown(subscription_id)
         return document
 
-    async def resolved(self, subscription_id: str) -> Subscription:
-        """The subscription as workers use it. Raises: UnknownSubscriptionError, there is none."""
+    async def subscription(self, subscription_id: str) -> Subscription:
+        """The subscription as workers use it. Raises the error of `get`."""
         await self._registry.caught_up()
         found = self._registry.get(subscription_id)
         if found is None:

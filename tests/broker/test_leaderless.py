@@ -92,8 +92,8 @@ async def test_positions_are_told_despite_a_leaderless_partition(
     monkeypatch.setenv("WEBHOOKS_SECRET_KEYS", Fernet.generate_key().decode())
     monkeypatch.setenv("WEBHOOKS_API", "api.json")
     settings = Settings(app=definition.name)
-    found = await find_positions(settings, definition, Subscription("sub-1", 0, "http://h/"))
-    assert [(each.partition, each.unknown) for each in found] == [
+    found = await find_positions(settings, definition, [Subscription("sub-1", 0, "https://receiver.example")])
+    assert [(each.partition, each.unknown) for each in found["sub-1"]] == [
         (0, "no worker has started there yet"),
         (1, f"partition 1 of topic {definition.source.topic} has no leader"),
         (2, "no worker has started there yet"),

@@ -1,0 +1,298 @@
+"""A preview of a command's effect in each partition.
+
+The numbers are upper bounds: lanes that deliver move on meanwhile. A command also works for a user who may not read
+everything; its preview then says what is unknown.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiokafka.errors import KafkaError
+
+from pipeline.cli.output import Format, as_partitions, say
+from pipeline.cli.positions import Position, find_positions
+from pipeline.cli.running import configured
+from pipeline.config.definition import Definition
+from pipeline.config.settings import Settings
+from pipeline.core.addressed import AddressedMatching
+from pipeline.core.errors import BrokerError, ConfigurationError
+from pipeline.core.matching import SubscriptionIndex
+from pipeline.core.model import Status
+from pipeline.core.ports import Matching
+from pipeline.core.subscription import Routing, Subscription
+from pipeline.kafka.admin import unreachable
+from pipeline.kafka.event_count import EventCounter
+
+COUNT_SECONDS: Final = 5.0
+"""How long events are counted. After that, offsets are counted instead, which is still an upper bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a command finds or does in one partition, as a sentence for people and as facts for programs."""
+
+    partition: int
+    sentence: str
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """The events of subscriptions in the source topic.
+
+    Attributes:
+        matching: knows the subscriptions; None with `routing: key`.
+        deadline: of the event loop's clock; the log is not read after it.
+    """
+
+    counter: EventCounter
+    matching: Matching | None
+    deadline: float
+
+    async def count(self, partition: int, ranges: Mapping[str, tuple[int, int]]) -> Mapping[str, int]:
+        """By subscription, the number of its events in a range of offsets, or an upper bound. The log is read once."""
+        try:
+            async with asyncio.timeout_at(self.deadline):
+                wanted = {name.encode(): offsets for name, offsets in ranges.items()}
+                found = await self.counter.count_each(partition, wanted, self.matching)
+                return {key.decode(): number for key, number in found.items()}
+        except (KafkaError, OSError):  # a TimeoutError is an OSError
+            return {name: max(0, end - start) for name, (start, end) in ranges.items()}
+
+    async def first(self, partition: int, subscription: str, start: int, end: int) -> int | None:
+        """The subscription's first event in a range of offsets, *end* if there is none; None if time was up before."""
+        try:
+            async with asyncio.timeout_at(self.deadline):
+                found = await self.counter.first(partition, subscription.encode(), start, end, self.matching)
+        except (KafkaError, OSError):
+            return None
+        return end if found is None else found
+
+
+@asynccontextmanager
+async def opened_events(
+    settings: Settings, definition: Definition, subscriptions: Iterable[Subscription]
+) -> AsyncIterator[Events]:
+    """The events of these subscriptions, which can be read for a limited time.
+
+    Raises:
+        BrokerError: the brokers can't be asked, or the definition does not say its routing.
+    """
+    source, matching = definition.source, None
+    if definition.stated_routing is None:
+        raise BrokerError("the definition does not say its routing, and so not which events are for whom")
+    if definition.stated_routing is Routing.MATCH:
+        matching = AddressedMatching(SubscriptionIndex(), settings.webhook_ids)
+        for each in subscriptions:
+            matching.update(each.id, each)
+    deadline = asyncio.get_running_loop().time() + COUNT_SECONDS
+    try:
+        async with EventCounter(source.connection, source.topic, source.isolation_level) as counter:
+            yield Events(counter, matching, deadline)
+    except (KafkaError, OSError) as error:
+        raise BrokerError(unreachable(source.connection, error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The effects of a command in the partitions of a subscription, shown before anything is written.
+
+    Attributes:
+        effects: computes them; may raise ConfigurationError to refuse the command.
+        is_always_shown: on stderr, even with JSON output.
+    """
+
+    subscription: str
+    effects: Callable[[Subscription, list[Position]], Awaitable[list[Effect]]]
+    is_always_shown: bool = False
+
+    async def show(self, subscription: Subscription, output: Format) -> list[Effect] | str:
+        """Print and return the effects; if they are unknown, say why and continue, because the command works anyway.
+
+        Raises:
+            ConfigurationError: the command is refused.
+        """
+        try:
+            found = await find_positions(*configured(), [subscription])
+            effects = await self.effects(subscription, found[subscription.id])
+        except BrokerError as error:
+            say(f"the effect in each partition is unknown: {error}", err=True)
+            return str(error)
+        if output == "table" or self.is_always_shown:
+            for line in as_lines(effects):
+                say(line, err=True)
+        return effects
+
+
+def preview_of_waiting(subscription: str) -> Preview:
+    """A preview that shows how many events are waiting."""
+
+    async def effects(found: Subscription, positions: list[Position]) -> list[Effect]:
+        return (await count_waiting(*configured(), [found], {found.id: positions}))[found.id]
+
+    return Preview(subscription, effects)
+
+
+def preview_as_json(effects: list[Effect] | str | None) -> dict[str, object]:
+    """The result of `Preview.show` as JSON."""
+    match effects:
+        case None:
+            return {}
+        case str():
+            return {"partitions": None, "problem": effects}
+        case _:
+            return {"partitions": [{"partition": each.partition, **each.facts} for each in effects]}
+
+
+async def effect_of_skip(
+    settings: Settings,
+    definition: Definition,
+    subscription: Subscription,
+    found: Iterable[Position],
+    skipped: tuple[int, int],
+) -> list[Effect]:
+    """The effect of skipping the event at a partition and offset.
+
+    Raises:
+        ConfigurationError: it is not the next event.
+        BrokerError: the brokers can't be asked.
+    """
+    partition, offset = skipped
+    each = next((each for each in found if each.partition == partition), None)
+    if each is None:
+        return []
+    if each.next is None:
+        return [_not_known(each)]
+    async with opened_events(settings, definition, [subscription]) as events:
+        first = await events.first(partition, subscription.id, each.next, each.end)
+    earliest = each.next if first is None else first
+    is_halted = each.status not in {None, Status.STARTED}
+    if offset < earliest or (is_halted and first is not None and offset != first):
+        allowed = earliest if earliest < each.end else "none, because no event is waiting there"
+        raise ConfigurationError(
+            f"offset: {offset} is not the next event in partition {partition}; allowed: {allowed}; nothing was changed"
+        )
+    condition = "" if offset == first else ", if it is the next one by then"
+    if first is not None and offset != first:
+        condition += f"; the next one is now {first}"
+    facts = {"next": earliest, "skipped": offset}
+    return [Effect(partition, f"skips the event at {offset}{condition}", facts)]
+
+
+async def count_waiting(
+    settings: Settings,
+    definition: Definition,
+    subscriptions: Sequence[Subscription],
+    found: Mapping[str, Sequence[Position]],
+) -> dict[str, list[Effect]]:
+    """By subscription, how many events are waiting in each partition.
+
+    Raises:
+        BrokerError: the brokers can't be asked.
+    """
+    ranges: dict[int, dict[str, tuple[int, int]]] = {}
+    for name, positions in found.items():
+        for each in positions:
+            if each.next is not None:
+                ranges.setdefault(each.partition, {})[name] = (each.next, each.end)
+    async with opened_events(settings, definition, subscriptions) as events:
+        counts = {partition: await events.count(partition, wanted) for partition, wanted in ranges.items()}
+    return {
+        name: [_waiting(each, counts.get(each.partition, {}).get(name, 0)) for each in positions]
+        for name, positions in found.items()
+    }
+
+
+def _waiting(each: Position, number: int) -> Effect:
+    if each.next is None:
+        return _not_known(each)
+    wait = f"{_up_to(number)} waiting, from {each.next} on" if number else "no event waiting"
+    status = None if each.status is None else each.status.value
+    state = "" if each.status in (None, Status.STARTED) else f"{status}, "
+    return Effect(each.partition, f"{state}{wait}", {"status": status, "next": each.next, "waitingAtMost": number})
+
+
+async def effects_of_replay(
+    settings: Settings,
+    definition: Definition,
+    subscription: Subscription,
+    found: Iterable[Position],
+    offsets: Mapping[int, int | None],
+    *,
+    discards: bool,
+) -> list[Effect]:
+    """The effect of a replay in each partition of *offsets*, whose values are offsets or None for the end of the log.
+
+    Raises:
+        ConfigurationError: it would only move forward over waiting events.
+        BrokerError: the brokers can't be asked.
+    """
+    effects, stays, moves = [], [], False
+    async with opened_events(settings, definition, [subscription]) as events:
+        for each in found:
+            if each.partition not in offsets:
+                continue
+            if each.next is None:
+                moves = True  # possibly
+                effects.append(_not_known(each))
+                continue
+            wanted = offsets[each.partition]
+            start = each.end if wanted is None else min(wanted, each.end)
+            span = (min(start, each.next), max(start, each.next))
+            number = (await events.count(each.partition, {subscription.id: span}))[subscription.id]
+            effect = _effect_of_replay(each.partition, each.next, start, number, discards=discards)
+            effects.append(effect)
+            moves |= start <= each.next or discards
+            if not (start <= each.next or discards) and number:
+                stays.append(effect)
+    if stays and not moves:
+        raise ConfigurationError(as_lines(stays))
+    return effects
+
+
+def _effect_of_replay(partition: int, here: int, start: int, number: int, *, discards: bool) -> Effect:
+    if start <= here:
+        what = f"sends {_up_to(number)} again, from {start} up to {here}" if number else "sends no event again"
+        return Effect(partition, what, {"next": here, "from": start, "sentAgainAtMost": number})
+    if discards:
+        what = f"discards {_up_to(number)}, from {here} up to {start}" if number else "discards no event"
+        return Effect(partition, what, {"next": here, "from": start, "discardedAtMost": number})
+    what = (
+        f", because of {_up_to(number)} waiting before {start}; --discard-waiting discards them"
+        if number
+        else f"; no event waiting before {start}"
+    )
+    return Effect(partition, f"stays at {here}{what}", {"next": here, "from": here, "waitingAtMost": number})
+
+
+async def offsets_since(definition: Definition, numbers: Iterable[int], timestamp_ms: int) -> dict[int, int | None]:
+    """By partition, the first offset at or after a time; None if there is none.
+
+    Raises:
+        BrokerError: the brokers can't be asked.
+    """
+    source = definition.source
+    try:
+        async with EventCounter(source.connection, source.topic, source.isolation_level) as counter:
+            return {number: await counter.offset_at(number, timestamp_ms) for number in numbers}
+    except (KafkaError, OSError) as error:
+        raise BrokerError(unreachable(source.connection, error)) from error
+
+
+def as_lines(effects: Iterable[Effect]) -> list[str]:
+    """One line for all partitions with the same effect."""
+    alike: dict[str, list[int]] = {}
+    for each in effects:
+        alike.setdefault(each.sentence, []).append(each.partition)
+    return [f"{as_partitions(numbers)}: {sentence}" for sentence, numbers in alike.items()]
+
+
+def _not_known(each: Position) -> Effect:
+    return Effect(each.partition, f"the position is unknown: {each.unknown}", {"problem": each.unknown})
+
+
+def _up_to(number: int) -> str:
+    return f"up to {number} event{'' if number == 1 else 's'}"
