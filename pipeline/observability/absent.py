@@ -4,6 +4,8 @@ A worker forgets a lane that has no work, and other workers own the other partit
 idle or elsewhere. The partition that Kafka's default partitioner selects for its key decides which of the two is shown.
 This is a guess: a producer may use another partitioner, and a topic that gained partitions keeps its events in the old
 ones.
+
+With `routing: match`, events of every subscription may be in any partition, so it is never elsewhere: it is idle here.
 """
 
 import asyncio
@@ -40,7 +42,8 @@ class Absent:
     Args:
         dispatcher: the partitions of this worker.
         known: the subscriptions.
-        default_partition: returns the default partition of a subscription id, None while the topic's size is unknown.
+        default_partition: returns the default partition of a subscription id; None with `routing: match`, and while
+            the topic's size is unknown.
         warning_of: returns a warning about a subscription for the operator, if any.
     """
 

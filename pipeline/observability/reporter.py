@@ -178,6 +178,8 @@ class WorkerReporter:
         return self._absent.report(subscription)
 
     def _home_of(self, subscription: str) -> int | None:
+        if self._dispatcher.matching is not None:
+            return None  # its events may be in any partition
         count = self._partition_count()
         return self._default_partition(subscription, count) if count else None
 

@@ -62,7 +62,8 @@ class AbsentReport:
 
     Attributes:
         status: "started", "failure" (it can't be used), "stopped", "paused" or "closed": the desired state.
-        default_partition: the partition that Kafka's default partitioner selects for its key; None if not known.
+        default_partition: the partition that Kafka's default partitioner selects for its key; None if not known, and
+            with `routing: match`.
         problem: why it can't be used, a sentence.
         warning: see `LaneReport`.
     """

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.core.model import Status
-from pipeline.observability.status import LaneFilter, Reporter, WorkerReport
+from pipeline.observability.status import AbsentReport, LaneFilter, Reporter, WorkerReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ async def presence(reporter: Reporter, subscription: str) -> Presence:
         return Presence(subscription, "unknown", sentence)
     if lanes:
         partitions = _partitions([lane.partition for lane in lanes])
-        return Presence(subscription, "here", f"This worker delivers it in {partitions}.")
+        return Presence(subscription, "here", f"This worker delivers it in {partitions}.{_others(worker, known)}")
     if known.state == "elsewhere":
         return Presence(
             subscription,
@@ -42,7 +42,15 @@ async def presence(reporter: Reporter, subscription: str) -> Presence:
             f"{known.default_partition}, and this worker has {_partitions(worker.assigned)}.",
         )
     state = "" if known.status == Status.STARTED else f" Its desired status is {known.status}."
-    return Presence(subscription, "idle", f"None of its events are waiting in {_its_partitions(worker)}.{state}")
+    sentence = f"None of its events are waiting in {_its_partitions(worker)}.{_others(worker, known)}{state}"
+    return Presence(subscription, "idle", sentence)
+
+
+def _others(worker: WorkerReport, known: AbsentReport) -> str:
+    """A sentence about other workers, if events of the subscription may be in any partition, which they own."""
+    if known.default_partition is not None or worker.partition_count in {None, len(worker.assigned)}:
+        return ""
+    return " Events in other partitions are delivered by other workers."
 
 
 def _its_partitions(worker: WorkerReport) -> str:

@@ -8,6 +8,7 @@ from pipeline.core.subscription import Wish
 from pipeline.kafka.default_partition import default_partition
 from pipeline.observability.absent import IDS_AT_ONCE
 from pipeline.observability.status import LaneFilter
+from pipeline.web.presence import presence
 from tests.support.core import Core, reporter_of, subscription
 from tests.support.virtual_time import in_virtual_time
 
@@ -54,6 +55,27 @@ async def test_a_subscription_of_anothers_partition_is_elsewhere() -> None:
     assert await reporter.absent(LaneFilter(partition=0)) == [], "it is in no partition that is known"
     assert reporter.absent_one("c") is None
     assert reporter.worker().subscriptions == 2
+    await core.end()
+
+
+@in_virtual_time
+async def test_with_match_no_subscription_is_elsewhere() -> None:
+    core = await Core(subscription(HERE), subscription(THERE), matches=True).open()
+    reporter = reporter_of(core)
+
+    assert await reporter.absent(LaneFilter(state="idle")) == [HERE, THERE]
+    assert await reporter.absent(LaneFilter(state="elsewhere")) == []
+    report = reporter.absent_one(THERE)
+    assert report is not None
+    assert (report.state, report.default_partition) == ("idle", None)
+    assert (await presence(reporter, THERE)).sentence == (
+        "None of its events are waiting in the partitions of this worker (partition 0). "
+        "Events in other partitions are delivered by other workers."
+    )
+    await core.stream(1, HERE)
+    assert (await presence(reporter, THERE)).sentence == (
+        "This worker delivers it in partition 0. Events in other partitions are delivered by other workers."
+    )
     await core.end()
 
 
