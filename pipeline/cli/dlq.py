@@ -9,10 +9,12 @@ import click
 
 from pipeline.cli.output import Format, as_json, as_table, output_option, printable, say
 from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cli.send import is_subscription
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.errors import BrokerError, ConfigurationError
 from pipeline.core.policy import Reason
+from pipeline.core.shown import shown
 from pipeline.core.subscription import Routing
 from pipeline.kafka.letters import Found, Wanted, newest, opened_letters
 from pipeline.kafka.redrive import Redriven, Scope, opened_redrive, redriven_among
@@ -49,7 +51,7 @@ def list_(limit: int, subscription: str | None, reason: Reason | None, since: st
         settings, definition = configured()
         letters, redriven = asyncio.run(_newest(definition, settings.app, limit, wanted))
     if output == "json":
-        say(as_json([{**dataclasses.asdict(letter), "redriven": redriven(letter)} for letter in letters]))
+        say(as_json([_document(letter, redriven(letter)) for letter in letters]))
     else:
         say(as_table(COLUMNS, [_row(letter, redriven(letter)) for letter in letters]))
 
@@ -77,6 +79,8 @@ async def _newest(definition: Definition, app: str, limit: int, wanted: Wanted) 
 def redrive(*, subscription: str | None, skipped: bool, limit: int | None, dry_run: bool) -> None:
     """Write dead letters back to the source topic; receivers get them with their original webhook-id.
 
+    With --subscription, it is an error if there is no such subscription and no dead letter of it.
+
     Each goes to the subscription that it was for and to no other, with routing: match even if the filter of that
     subscription does not match it any more.
 
@@ -92,6 +96,8 @@ def redrive(*, subscription: str | None, skipped: bool, limit: int | None, dry_r
     with errors_as_sentences():
         settings, definition = configured()
         counts = asyncio.run(_redrive(settings, definition, Scope(subscription, skipped), limit=limit, dry_run=dry_run))
+        if subscription is not None and counts == (0, 0):
+            asyncio.run(_check_known(settings, definition, subscription))
     say(f"{counts[0]} {'would be ' if dry_run else ''}redriven, {counts[1]} skipped")
 
 
@@ -116,6 +122,16 @@ async def _redrive(
             redriven += result.why_not is None
             skipped += result.why_not is not None
     return redriven, skipped
+
+
+async def _check_known(settings: Settings, definition: Definition, subscription: str) -> None:
+    """Check that a subscription for which there was nothing to do exists.
+
+    Raises:
+        ConfigurationError: it does not.
+    """
+    if await is_subscription(settings.app, definition.source, subscription) is False:
+        raise ConfigurationError(f"there is no subscription {shown(subscription)}, and no dead letter of it to redrive")
 
 
 def _line(result: Redriven, *, dry_run: bool) -> str:
@@ -144,6 +160,13 @@ def _dead_letters(definition: Definition) -> DeadLetterTopic:
     if definition.dlq is None:
         raise ConfigurationError("dlq: the definition names no dead-letter topic")
     return definition.dlq
+
+
+def _document(letter: Found, redriven: bool | None) -> dict[str, object]:
+    facts = dataclasses.asdict(letter)
+    return {("webhookId" if name == "webhook_id" else name): fact for name, fact in facts.items()} | {
+        "redriven": redriven
+    }
 
 
 def _row(letter: Found, redriven: bool | None) -> tuple[object, ...]:

@@ -41,7 +41,7 @@ def command(subscription: str, body: str, headers: tuple[str, ...], output: Form
         matches = definition.stated_routing is Routing.MATCH
         if matches:
             pairs = _addressed(settings, subscription, value, pairs)
-        written, known = asyncio.run(_send(settings.app, definition, subscription.encode(), value, pairs))
+        written, known = asyncio.run(_send(settings.app, definition, subscription, value, pairs))
     if isinstance(known, str):
         say(f"can't find out whether the subscription {printable(subscription)} exists: {known}", err=True)
     elif known is False:
@@ -73,20 +73,24 @@ def _addressed(settings: Settings, subscription: str, value: bytes, headers: Hea
 
 
 async def _send(
-    app: str, definition: Definition, key: bytes, value: bytes, headers: Headers
+    app: str, definition: Definition, subscription: str, value: bytes, headers: Headers
 ) -> tuple[Record, bool | str]:
-    """The event, and whether its subscription exists, or why that is unknown."""
-    source = definition.source
-    written = await send(source, key, value, headers)
-    topic = subscriptions_topic(app)
+    """The event, and what is known of its subscription."""
+    written = await send(definition.source, subscription.encode(), value, headers)
+    return written, await is_subscription(app, definition.source, subscription)
+
+
+async def is_subscription(app: str, source: Source, subscription: str) -> bool | str:
+    """Whether a subscription exists, or why that is unknown."""
+    key, topic = subscription.encode(), subscriptions_topic(app)
     try:
         partitions = await partitions_of(source.connection, topic)
         if partitions.leaderless:
-            return written, partitions.troubles(topic)[0]
+            return partitions.troubles(topic)[0]
         async with read_newest(source.connection, topic, partitions, frozenset({key})) as (_, found):
-            return written, bool(found)
+            return bool(found)
     except BrokerError as error:
-        return written, str(error)
+        return str(error)
 
 
 async def send(source: Source, key: bytes, value: bytes, headers: Headers) -> Record:

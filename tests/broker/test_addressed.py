@@ -48,7 +48,7 @@ async def test_a_redrive_reaches_the_one_that_rejected_the_event(
         [first] = recorder.of("strict")
 
         [letter] = json.loads(await webhooks.done("dlq", "list", "-o", "json"))
-        assert (letter["subscription"], letter["webhook_id"]) == ("strict", first.webhook_id)
+        assert (letter["subscription"], letter["webhookId"]) == ("strict", first.webhook_id)
         del recorder.behaviours["strict"]
         await found.subscribe(recorder, "strict", endpoint={"filter": {"exact": {"key": "last"}}})
         assert " strict -> " in await webhooks.done("dlq", "redrive")

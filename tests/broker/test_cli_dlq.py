@@ -81,7 +81,7 @@ async def test_letters_are_listed_without_what_may_be_secret(webhooks: Webhooks,
         ["sub-1", "rejected", "404"],
         ["sub-2", "rejected", "404"],
     ]
-    assert sorted(letter["webhook_id"] for letter in listed) == bury.first_ids(0, 1, 2)
+    assert sorted(letter["webhookId"] for letter in listed) == bury.first_ids(0, 1, 2)
     assert "not-for-your-eyes" not in table
     assert "not-for-your-eyes" not in json.dumps(listed)
 
@@ -92,8 +92,8 @@ async def test_letters_are_listed_newest_or_by_subscription(webhooks: Webhooks, 
     newest = json.loads(await webhooks.done("dlq", "list", "--limit", "2", "-o", "json"))
     of_one = json.loads(await webhooks.done("dlq", "list", "--subscription", "sub-2", "-o", "json"))
 
-    assert [letter["webhook_id"] for letter in newest] == bury.first_ids(2, 3)
-    assert [letter["webhook_id"] for letter in of_one] == bury.first_ids(0)
+    assert [letter["webhookId"] for letter in newest] == bury.first_ids(2, 3)
+    assert [letter["webhookId"] for letter in of_one] == bury.first_ids(0)
 
 
 async def test_letters_go_back_as_they_were_and_only_once(webhooks: Webhooks, broker: TestBroker, bury: Bury) -> None:
@@ -221,6 +221,16 @@ async def test_what_would_only_come_back_is_redriven_on_request(
     assert on_request.endswith("2 redriven, 0 skipped\n")
     assert on_request_again == "0 redriven, 0 skipped\n"
     assert await redriven(webhooks, broker) == bury.first_ids(0, 1, 2)
+
+
+async def test_a_redrive_of_a_name_that_nobody_has_fails(webhooks: Webhooks, broker: TestBroker, bury: Bury) -> None:
+    await broker.create_topic(f"{webhooks.environment['WEBHOOKS_APP']}.subscriptions", 1)
+    await bury(("sub-1", "unknown-subscription"))
+
+    ended = await webhooks.run("dlq", "redrive", "--subscription", "sub-l")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == 'Error: there is no subscription "sub-l", and no dead letter of it to redrive\n'
+    assert (await webhooks.done("dlq", "redrive", "--subscription", "sub-1")).endswith("1 redriven, 0 skipped\n")
 
 
 async def test_what_can_t_be_done_is_a_sentence(broker: TestBroker, tmp_path: Path) -> None:
