@@ -6,6 +6,7 @@ running, output                    settings, logging and errors of commands; tab
 check, send, match                 the pipeline's commands
 subscriptions, dlq                 groups of them
 events                             bodies and headers of events, as they are handed to commands
+changes                            makes and shows a change of subscriptions
 positions, effects                 where subscriptions stand; what a command does there
 noted, listing                     the delivery state that workers recorded; showing it
 completion                         shell completion

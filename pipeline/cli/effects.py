@@ -127,6 +127,22 @@ class Preview:
         return effects
 
 
+async def show_waiting(subscriptions: Sequence[Subscription], output: Format) -> dict[str, list[Effect]] | str:
+    """Print and return how many events wait for each subscription; why not, if that is unknown."""
+    settings, definition = configured()
+    try:
+        found = await find_positions(settings, definition, subscriptions)
+        effects = await count_waiting(settings, definition, subscriptions, found)
+    except BrokerError as error:
+        say(f"the effect in each partition is unknown: {error}", err=True)
+        return str(error)
+    if output == "table":
+        for name, those in effects.items():
+            for line in as_lines(those):
+                say(f"{name}: {line}", err=True)
+    return effects
+
+
 def preview_of_waiting(subscription: str) -> Preview:
     """A preview that shows how many events are waiting."""
 

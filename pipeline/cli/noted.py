@@ -56,6 +56,11 @@ def summary(rows: Sequence[Row]) -> str:
     return f"{_words(there)}{more}"
 
 
+def has_failed(rows: Sequence[Row]) -> bool:
+    """Whether a subscription is in FAILURE in one of these partitions."""
+    return any(row.cursor is not None and row.cursor.status is Status.FAILURE for row in rows)
+
+
 def _state(cursor: Cursor | None) -> tuple[int, str]:
     """The worst is the least."""
     if cursor is None:

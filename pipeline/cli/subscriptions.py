@@ -1,25 +1,22 @@
 """`webhooks subscriptions`: apply, list, get, delete, pause, resume, start, stop, skip, replay."""
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import click
 
+from pipeline.cli.changes import Result, SourceOffset, change_many, change_one, sentence, shown, with_store
 from pipeline.cli.effects import (
     Effect,
     Preview,
     effect_of_skip,
     effects_of_replay,
     offsets_since,
-    preview_as_json,
     preview_of_waiting,
 )
 from pipeline.cli.listing import as_documents, as_rows
-from pipeline.cli.noted import Noted, legend, read_noted
+from pipeline.cli.noted import Noted, has_failed, legend, read_noted
 from pipeline.cli.output import Format, as_json, as_yaml, ask, output_option, progress, say
 from pipeline.cli.positions import Position
 from pipeline.cli.running import configured, errors_as_sentences
@@ -27,13 +24,9 @@ from pipeline.config.documents import parse_documents, read_documents
 from pipeline.core.errors import BrokerError, ConfigurationError, WebhooksError
 from pipeline.core.shown import safe
 from pipeline.core.subscription import Routing, Subscription
-from pipeline.kafka.topics import end_offset, partitions_of
 from pipeline.subscriptions.resolve import replay_time_ms
 from pipeline.subscriptions.routing_evidence import require_routing
-from pipeline.subscriptions.session import opened_store
 from pipeline.subscriptions.store import Change, SubscriptionStore
-
-Result = TypeVar("Result")
 
 
 @click.group("subscriptions")
@@ -79,14 +72,14 @@ def apply(files: tuple[str, ...], more: tuple[str, ...], output: Format) -> None
                 changes.append(change)
                 step(1)
                 if output == "table":
-                    say(_sentence(change))
+                    say(sentence(change))
         except WebhooksError as error:
             done = ", ".join(each.id for each in changes) or "none"
             raise BrokerError(f"{error}\nwritten before that: {len(changes)} of {len(documents)}: {done}") from error
 
-    _with_store(apply_all)
+    with_store(apply_all)
     if output == "json":
-        say(as_json([_shown(change) for change in changes]))
+        say(as_json([shown(change) for change in changes]))
 
 
 async def _check_all(store: SubscriptionStore, documents: Sequence[tuple[str, object]]) -> None:
@@ -146,7 +139,7 @@ def delete(*, subscription: str, yes: bool, output: Format) -> None:
     then = "Its events will be dead-lettered" if is_keyed else "It gets no more events, not even those that wait"
     if not (yes or ask(f"Delete {subscription}? {then}")):
         raise click.Abort
-    _change(lambda store: store.delete(subscription), output)
+    change_one(lambda store: store.delete(subscription), output)
 
 
 @command.command()
@@ -161,11 +154,11 @@ def reencrypt() -> None:
     async def reencrypt_all(store: SubscriptionStore) -> None:
         for document in await store.list():
             try:
-                say(_sentence(await store.reencrypt(document["id"])))
+                say(sentence(await store.reencrypt(document["id"])))
             except ConfigurationError as error:
                 problems.extend(f"{document['id']}: {problem}" for problem in error.problems)
 
-    _with_store(reencrypt_all)
+    with_store(reencrypt_all)
     if problems:
         raise click.ClickException(safe("\n".join(problems), keep="\n"))
 
@@ -175,15 +168,37 @@ def reencrypt() -> None:
 @output_option
 def pause(subscription: str, output: Format) -> None:
     """Pause a subscription, as the publisher; its events wait."""
-    _change(lambda store: store.pause(subscription), output, preview=preview_of_waiting(subscription))
+    change_one(lambda store: store.pause(subscription), output, preview=preview_of_waiting(subscription))
 
 
 @command.command()
-@click.argument("subscription", metavar="ID")
+@click.argument("subscriptions", metavar="ID...", nargs=-1)
+@click.option("--all", "is_all", is_flag=True, help="Resume every subscription that is in FAILURE.")
 @output_option
-def resume(subscription: str, output: Format) -> None:
-    """Resume after a pause, a stop or a failure."""
-    _change(lambda store: store.resume(subscription), output, preview=preview_of_waiting(subscription))
+def resume(*, subscriptions: tuple[str, ...], is_all: bool, output: Format) -> None:
+    """Resume after a pause, a stop or a failure.
+
+    If one of several subscriptions does not exist, none is resumed.
+    """
+    if bool(subscriptions) == is_all:
+        raise click.UsageError("name subscriptions, or use --all")
+    if len(subscriptions) == 1:
+        [name] = subscriptions
+        change_one(lambda store: store.resume(name), output, preview=preview_of_waiting(name))
+    else:
+        change_many(_failed if is_all else subscriptions, lambda store, name: store.resume(name), output)
+
+
+async def _failed(store: SubscriptionStore) -> list[str]:
+    """The subscriptions for which a worker has recorded a FAILURE.
+
+    Raises:
+        BrokerError: the rows can't be read.
+    """
+    noted = await read_noted(*configured())
+    if isinstance(noted, str):
+        raise BrokerError(f"can't find out which subscriptions are in FAILURE: {noted}")
+    return [document["id"] for document in await store.list() if has_failed(noted.get(document["id"], []))]
 
 
 @command.command()
@@ -191,7 +206,7 @@ def resume(subscription: str, output: Format) -> None:
 @output_option
 def start(subscription: str, output: Format) -> None:
     """Resume after a stop or a failure, as the consumer."""
-    _change(lambda store: store.start(subscription), output, preview=preview_of_waiting(subscription))
+    change_one(lambda store: store.start(subscription), output, preview=preview_of_waiting(subscription))
 
 
 @command.command()
@@ -199,7 +214,7 @@ def start(subscription: str, output: Format) -> None:
 @output_option
 def stop(subscription: str, output: Format) -> None:
     """Stop a subscription, as the consumer; its events wait."""
-    _change(lambda store: store.stop(subscription), output, preview=preview_of_waiting(subscription))
+    change_one(lambda store: store.stop(subscription), output, preview=preview_of_waiting(subscription))
 
 
 @command.command()
@@ -214,7 +229,9 @@ def skip(subscription: str, partition: int, offset: int, output: Format) -> None
         return await effect_of_skip(*configured(), known, found, (partition, offset))
 
     target = SourceOffset(partition, offset, is_event=True)
-    _change(lambda store: store.skip(subscription, partition, offset), output, target, Preview(subscription, effects))
+    change_one(
+        lambda store: store.skip(subscription, partition, offset), output, target, Preview(subscription, effects)
+    )
 
 
 @command.command()
@@ -252,13 +269,13 @@ def replay(
 
     shown_first = Preview(subscription, effects, is_always_shown=discard_waiting)
     if since is not None and partition is None and offset is None:
-        _change(
+        change_one(
             lambda store: store.replay_since(subscription, since, discard_waiting=discards),
             output,
             preview=shown_first,
         )
     elif since is None and partition is not None and offset is not None:
-        _change(
+        change_one(
             lambda store: store.replay(subscription, partition, offset, discard_waiting=discards),
             output,
             SourceOffset(partition, offset),
@@ -266,15 +283,6 @@ def replay(
         )
     else:
         raise click.UsageError("name the start: either --partition and --offset, or --since")
-
-
-def _with_store(work: Callable[[SubscriptionStore], Awaitable[Result]]) -> Result:
-    async def run() -> Result:
-        async with opened_store(*configured()) as store:
-            return await work(store)
-
-    with errors_as_sentences():
-        return asyncio.run(run())
 
 
 def _with_noted(
@@ -286,72 +294,13 @@ def _with_noted(
         found = await work(store)
         return found, await read_noted(*configured(), None if subscription is None else [subscription])
 
-    return _with_store(both)
+    return with_store(both)
 
 
 def _say_where_from(noted: Noted | str, output: Format) -> None:
     """Print the legend on stderr, which leaves stdout to programs; with JSON, only if the state is missing."""
     if output == "table" or isinstance(noted, str):
         say(legend(configured()[0].app, noted), err=True)
-
-
-@dataclass(frozen=True, slots=True)
-class SourceOffset:
-    """An offset of the source topic; with *is_event* there must be an event, so the end does not count."""
-
-    partition: int
-    offset: int
-    is_event: bool = False
-
-
-def _change(
-    work: Callable[[SubscriptionStore], Awaitable[Change]],
-    output: Format,
-    target: SourceOffset | None = None,
-    preview: Preview | None = None,
-) -> None:
-    """Make the change, and print it. Before that, check that *target* exists, then show the *preview*."""
-
-    async def checked(store: SubscriptionStore) -> tuple[Change, list[Effect] | str | None]:
-        known = None if preview is None else await store.subscription(preview.subscription)
-        if target is not None:
-            await _check_exists(target)
-        effects = None if preview is None or known is None else await preview.show(known, output)
-        return await work(store), effects
-
-    change, effects = _with_store(checked)
-    if output == "json":
-        say(as_json({**_shown(change), **preview_as_json(effects)}))
-    else:
-        say(_sentence(change))
-
-
-async def _check_exists(target: SourceOffset) -> None:
-    _, definition = configured()
-    source = definition.source
-    found = await partitions_of(source.connection, source.topic)
-    if target.partition >= found.count:
-        raise ConfigurationError(
-            f"partition: {target.partition} is not in topic {source.topic}; allowed: 0 to {found.count - 1}"
-        )
-    if target.partition in found.leaderless:
-        raise BrokerError(f"topic {source.topic}: partition {target.partition} has no leader; nothing was changed")
-    end = await end_offset(source.connection, source.topic, target.partition)
-    last = end - target.is_event
-    if target.offset > last:
-        allowed = f"0 to {last}" if last >= 0 else "none, because it has no events"
-        raise ConfigurationError(
-            f"offset: {target.offset} is not in partition {target.partition} of topic {source.topic}; "
-            f"allowed: {allowed}"
-        )
-
-
-def _sentence(change: Change) -> str:
-    return f"{change.id} {change.what}, revision {change.revision}"
-
-
-def _shown(change: Change) -> dict[str, object]:
-    return {"id": change.id, "result": change.what, "revision": change.revision}
 
 
 def _documents(files: Iterable[str]) -> Iterable[tuple[str, object]]:

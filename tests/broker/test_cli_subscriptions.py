@@ -406,6 +406,32 @@ async def test_a_command_says_how_many_events_wait_in_which_partitions(webhooks:
     ]
 
 
+async def test_several_subscriptions_are_resumed_together(webhooks: Webhooks, broker: TestBroker) -> None:
+    await apply(webhooks, *({**TWO, "id": name} for name in "abc"))
+    await broker.produce(source_of(webhooks), *[(b"a", b""), (b"c", b"")] * 5, partition=0)
+    await note(webhooks, broker, (0, "a", FAILED), (0, "b", Cursor(next=1)), (1, "c", FAILED))
+    await commit(webhooks, broker, {0: 10, 1: 0, 2: 0})
+
+    unknown = await webhooks.run("subscriptions", "resume", "a", "nobody")
+    assert (unknown.code, unknown.out, unknown.err) == (1, "", "Error: there is no subscription 'nobody'\n")
+    failed = await webhooks.run("subscriptions", "resume", "--all", "-o", "json")
+    assert [(each["id"], each["result"], each["revision"]) for each in json.loads(failed.out)] == [
+        ("a", "updated", 3),
+        ("c", "updated", 4),
+    ]
+    assert json.loads(failed.out)[0]["partitions"][0] == {
+        "partition": 0,
+        "status": "failure",
+        "next": 2,
+        "waitingAtMost": 4,
+    }
+    named = await webhooks.run("subscriptions", "resume", "b", "a", "b")
+    assert named.out == "b updated, revision 5\na updated, revision 6\n"
+    assert "a: partition 0: failure, up to 4 events waiting, from 2 on\n" in named.err
+    for words in ([], ["a", "--all"]):
+        assert (await webhooks.run("subscriptions", "resume", *words)).code == 2
+
+
 async def test_partitions_that_are_alike_share_a_line(webhooks: Webhooks) -> None:
     await apply(webhooks, ONE)
     ended = await webhooks.run("subscriptions", "pause", "sub-1")
