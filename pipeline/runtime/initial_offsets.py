@@ -16,6 +16,7 @@ from collections.abc import Mapping
 
 from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaError
+from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.core.errors import BrokerError
 from pipeline.kafka.admin import administration, find_partitions, unreachable
@@ -24,6 +25,7 @@ from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.source_log import SourceLog
 from pipeline.kafka.topics import Source, cursors_topic
+from pipeline.runtime.log_check import NONE_HAS_BEGUN
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +114,8 @@ async def _commit_ends(source: Source, group: str, tps: list[TopicPartition]) ->
     try:
         await consumer.start()
         consumer.assign(tps)
-        await consumer.commit(await consumer.end_offsets(tps))
+        ends = await consumer.end_offsets(tps)
+        await consumer.commit({tp: OffsetAndMetadata(end, NONE_HAS_BEGUN) for tp, end in ends.items()})
     except CommitFailedError:
         return  # the group has members; one of them has committed
     except (KafkaError, OSError) as error:

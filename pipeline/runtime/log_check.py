@@ -35,6 +35,8 @@ TOPIC_ID: Final = "topic-id="
 SETTLED: Final = "settled="
 BEGUN_TO: Final = "begun-to="
 """The prefixes of the fields of a commit's metadata, which are separated by a semicolon."""
+NONE_HAS_BEGUN: Final = f"{BEGUN_TO}0"
+"""The metadata of a commit before the first worker: subscriptions begin where they say, before that offset perhaps."""
 
 
 def without_settled(metadata: str) -> str:
@@ -66,7 +68,8 @@ class Committed:
         offset: None if there is none.
         topic_id: of the topic, None if it is not known.
         settled: the note of what is settled beyond the offset, None if there is none.
-        begun_to: the revision before which subscriptions had begun, 0 if it is not noted.
+        begun_to: the revision before which subscriptions had begun, 0 if it is not noted. Somebody who moves the group
+            to another offset writes no note at all, and wants nobody to begin anew: then it is all of them.
     """
 
     offset: int | None
@@ -77,7 +80,7 @@ class Committed:
     @classmethod
     def read(cls, offset: int, metadata: str | None) -> Self:
         """From an answer of the group's coordinator, where -1 means none."""
-        topic_id, settled, begun_to = None, None, 0
+        topic_id = settled = begun_to = None
         for field in (metadata or "").split(";"):
             if field.startswith(TOPIC_ID):
                 topic_id = field.removeprefix(TOPIC_ID)
@@ -85,7 +88,10 @@ class Committed:
                 settled = field.removeprefix(SETTLED)
             elif field.startswith(BEGUN_TO):
                 begun_to = _revision(field.removeprefix(BEGUN_TO))
-        return cls(None if offset < 0 else offset, topic_id, settled, begun_to)
+        if offset < 0:
+            return cls(None)
+        is_ours = (topic_id, settled, begun_to) != (None, None, None)
+        return cls(offset, topic_id, settled, begun_to or (0 if is_ours else LARGEST_OFFSET))
 
 
 class LogCheck:

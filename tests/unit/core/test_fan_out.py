@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
-from pipeline.core.log_bounds import LogBounds
+from pipeline.core.log_bounds import LARGEST_OFFSET, LogBounds
 from pipeline.core.model import Event
 from pipeline.core.outcome import Rejected
 from pipeline.core.subscription import Start, Subscription
@@ -242,4 +242,17 @@ async def test_a_filter_is_asked_once_until_it_is_edited() -> None:
     await core.answer(1)
     assert core.send.offsets() == [0, 1], "2 was queued, and is not wanted any more"
     assert core.telemetry.deliveries["filtered"] == 1
+    await core.end()
+
+
+@in_virtual_time
+async def test_whoever_moves_the_group_begins_nothing_anew() -> None:
+    core = Core(matches=True)
+    core.publish(begun(core, "a", 0))
+    core.produce(3, "a")
+    core.committed, core.begun_to = 3, LARGEST_OFFSET
+    await core.open()
+    await core.stream(1, "a")
+    assert core.pending == [3]
+    assert core.dispatcher.begun_to(0) == 1, "the next commit says how it is"
     await core.end()

@@ -30,7 +30,10 @@ class Group:
     def prefixes(self) -> dict[int, int]:
         return dict(self.windows)
 
-    def committed(self, offsets: Mapping[int, int]) -> int:
+    def begun_to(self, _number: int) -> int | None:
+        return None
+
+    def committed(self, offsets: Mapping[int, int], _begun_to: Mapping[int, int | None]) -> int:
         self.windows = {number: at for number, at in self.windows.items() if at != offsets.get(number)}
         return 1
 
@@ -43,7 +46,7 @@ class Group:
     async def close(self, _numbers: set[int]) -> None:
         self.windows.clear()
 
-    async def commit_noted(self, offsets: Mapping[TP, int]) -> bool:
+    async def commit_noted(self, offsets: Mapping[TP, int], _begun_to: Mapping[int, int | None]) -> bool:
         self.asked_at.append(asyncio.get_running_loop().time())
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)

@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
 from pipeline.core.ahead import pack
-from pipeline.core.log_bounds import Break, LogBounds
+from pipeline.core.log_bounds import LARGEST_OFFSET, Break, LogBounds
 from pipeline.observability.telemetry import Telemetry
 from pipeline.runtime.consumer import DeliveryConsumer
 from pipeline.runtime.log_check import Committed, LogCheck
@@ -176,9 +176,10 @@ async def test_a_leaderless_partition_of_a_recreated_topic_is_known() -> None:
     [
         (-1, "", Committed(None)),
         (0, "topic-id=a", Committed(0, "a")),
-        (7, "", Committed(7)),
-        (7, None, Committed(7)),
-        (7, "somebody's own", Committed(7)),
+        (7, "", Committed(7, begun_to=LARGEST_OFFSET)),
+        (7, None, Committed(7, begun_to=LARGEST_OFFSET)),
+        (7, "somebody's own", Committed(7, begun_to=LARGEST_OFFSET)),
+        (7, "begun-to=0", Committed(7)),
         (7, "settled=1:7:eAGTAgAAGwAb;topic-id=a", Committed(7, "a", "1:7:eAGTAgAAGwAb")),
         (7, "settled=whatever", Committed(7, None, "whatever")),
         (7, "settled=1:7:eAGTAgAAGwAb;topic-id=a;begun-to=5", Committed(7, "a", "1:7:eAGTAgAAGwAb", 5)),
