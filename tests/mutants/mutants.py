@@ -5,6 +5,7 @@ Those of lanes and partitions are in tests/simulation/mutants.py.
 
 from typing import Final
 
+from tests.mutants.addressed import ADDRESSED
 from tests.mutants.beginnings import BEGINNINGS
 from tests.mutants.matching import MATCHING
 from tests.mutants.mutant import Mutant
@@ -31,6 +32,7 @@ EDIT: Final = "update: dict[str, object], *, always: bool = False) -> Change:\n"
 
 MUTANTS: Final = (
     # ----------------------------------------------------------- core/matching.py
+    *ADDRESSED,
     *BEGINNINGS,
     *MATCHING,
     # ----------------------------------------------------------- agents/deliver.py, app.py

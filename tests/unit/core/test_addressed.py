@@ -121,11 +121,14 @@ def sent(core: Core) -> list[tuple[str, int]]:
 @in_virtual_time
 async def test_a_filter_does_not_hold_back_what_is_addressed() -> None:
     core = Core(matches=True)
-    begun(core, "a", "customer")
+    made = begun(core, "a", "customer")
     begun(core, "b", "order")
     await core.open()
-    await core.dispatch([core.address("a"), *core.produce(1, "order-1")])
-    assert sent(core) == [("a", 0), ("b", 1)]
+    await core.dispatch([core.address("a"), core.address("a"), *core.produce(1, "order-1")])
+    assert sent(core) == [("a", 0), ("b", 2)]
+    await core.wish(replace(resumed(made), filter=never))  # what is queued is asked again
+    await core.answer(0)
+    assert sent(core) == [("a", 0), ("b", 2), ("a", 1)]
     assert core.telemetry.deliveries["filtered"] == 0
     await core.end()
 

@@ -1,0 +1,60 @@
+"""The faults of events that are addressed to one subscription."""
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+FILE: Final = "pipeline/core/addressed.py"
+TESTS: Final = "tests/unit/core/test_addressed.py::"
+
+ADDRESSED: Final = (
+    Mutant(
+        "an address needs no seal",
+        FILE,
+        was="if self._ids.is_for(event, addressee) and not self._is_too_new",
+        becomes="if not self._is_too_new",
+        tests=(f"{TESTS}test_an_address_without_its_seal_reaches_nobody",),
+    ),
+    Mutant(
+        "an address holds for one that was made again",
+        FILE,
+        was=" and not self._is_too_new(addressee, event)",
+        becomes="",
+        tests=(f"{TESTS}test_one_that_was_made_again_gets_nothing_of_the_former",),
+    ),
+    Mutant(
+        "a seal does not cover the address",
+        "pipeline/core/webhook_ids.py",
+        was="parts += [] if addressee is None else [addressee]",
+        becomes="parts += []",
+        tests=(f"{TESTS}test_a_seal_proves_one_address_alone",),
+    ),
+    Mutant(
+        "a filter holds back what is addressed",
+        "pipeline/core/runner.py",
+        was=" or self._delivery.is_addressed(flight.event)",
+        becomes="",
+        tests=(f"{TESTS}test_a_filter_does_not_hold_back_what_is_addressed",),
+    ),
+    Mutant(
+        "the row of an unknown subscription is forgotten",
+        "pipeline/core/opening.py",
+        was="if subscription is None and row.revision >= 0:",
+        becomes="if subscription is None:",
+        tests=(f"{TESTS}test_a_restart_forgets_nothing_for_an_unknown_one",),
+    ),
+    Mutant(
+        "events that a new subscription reads again are counted as given up",
+        "pipeline/core/reconcile.py",
+        was="given_up = lane.abandon() - read_again",
+        becomes="given_up = lane.abandon()",
+        tests=(f"{TESTS}test_one_that_becomes_known_gets_what_waits_for_it",),
+    ),
+    Mutant(
+        "a redrive with match is for all that match",
+        "pipeline/kafka/redrive.py",
+        was="*ids.address(letter, addressee)",
+        becomes="*[each for each in ids.address(letter, addressee) if each[0] == FIRST_ID]",
+        tests=("tests/unit/kafka/test_redrive.py::test_with_match_a_redrive_goes_to_one_subscription",),
+    ),
+)
