@@ -58,7 +58,7 @@ async def _run(arguments: argparse.Namespace, folder: Path) -> int:
         for seed in range(first, first + arguments.runs):
             for name in names:
                 if lacking := FAULTS[name].needs & (RARE | {"match"}) - has:
-                    sys.stderr.write(f"{name} is passed over: there is no {', '.join(lacking)} here\n")
+                    sys.stderr.write(f"{name} is passed over: it needs {', '.join(sorted(lacking))}\n")
                     continue
                 place = folder / f"{name}-{seed}"
                 try:
