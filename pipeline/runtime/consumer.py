@@ -237,11 +237,13 @@ class DeliveryConsumer(driver.Consumer):
             pause = pause_after(0 if committing.cancelled() else committing.result(), pause)
 
     async def commit_prefixes(self, prefixes: Mapping[int, int]) -> int | None:
-        """Commit offsets of partitions that this worker still owns; returns their advance, None if not confirmed."""
+        """Commit offsets of partitions that are still open; returns their advance, None if not confirmed."""
         if not prefixes:
             return 0  # don't wait for a commit under way: at a stop without a broker it never ends
         async with self._prefix_lock:
             owned = self._source_partitions(self.assignment()).intersection(prefixes)
+            # One that has been given back while this waited is committed, with notes that nobody could make any more.
+            owned = {number for number in owned if self._dispatcher.is_open(number)}
             offsets = {TP(self._dispatcher.topic, number): prefixes[number] for number in owned}
             begun_to = {number: self._dispatcher.begun_to(number) for number in owned}
             if not (offsets and await self._delivery_thread.commit_noted(offsets, begun_to)):

@@ -87,6 +87,13 @@ BEGINNINGS: Final = (
         tests=(f"{RESOLVE}test_with_key_what_is_for_match_has_no_effect",),
     ),
     Mutant(
+        "a commit that has waited forgets who has begun in a partition that was given back",
+        "pipeline/runtime/consumer.py",
+        was="for number in owned if self._dispatcher.is_open(number)}",
+        becomes="for number in owned}",
+        tests=("tests/unit/runtime/test_commits.py::test_no_commit_follows_that_of_a_partition_given_back",),
+    ),
+    Mutant(
         "the setting beats the definition without a word",
         "pipeline/config/definition.py",
         was="if stated not in {None, routing}:",

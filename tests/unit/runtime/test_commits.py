@@ -25,13 +25,18 @@ class Group:
         self.asked_at: list[float] = []
         self.under_way = self.most_under_way = 0
         self.is_refusing = False
-        self.seconds = 0.0
+        self.seconds = self.closing_seconds = 0.0
+        self.closed: set[int] = set()
+        self.noted: list[Mapping[int, int | None]] = []
+
+    def is_open(self, number: int) -> bool:
+        return number not in self.closed
+
+    def begun_to(self, number: int) -> int | None:
+        return 5 if self.is_open(number) else None
 
     def prefixes(self) -> dict[int, int]:
         return dict(self.windows)
-
-    def begun_to(self, _number: int) -> int | None:
-        return None
 
     def committed(self, offsets: Mapping[int, int], _begun_to: Mapping[int, int | None]) -> int:
         self.windows = {number: at for number, at in self.windows.items() if at != offsets.get(number)}
@@ -43,10 +48,12 @@ class Group:
     async def drain(self, _numbers: set[int], _seconds: float) -> Mapping[int, int]:
         return self.prefixes()
 
-    async def close(self, _numbers: set[int]) -> None:
+    async def close(self, numbers: set[int]) -> None:
+        self.closed |= numbers
+        await asyncio.sleep(self.closing_seconds)
         self.windows.clear()
 
-    async def commit_noted(self, offsets: Mapping[TP, int], _begun_to: Mapping[int, int | None]) -> bool:
+    async def commit_noted(self, offsets: Mapping[TP, int], begun_to: Mapping[int, int | None]) -> bool:
         self.asked_at.append(asyncio.get_running_loop().time())
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
@@ -54,6 +61,7 @@ class Group:
         self.under_way -= 1
         if not self.is_refusing:
             self.confirmed.append(offsets)
+            self.noted.append(begun_to)
         return not self.is_refusing
 
 
@@ -130,9 +138,24 @@ async def test_no_commit_outlives_the_partitions() -> None:
     await asyncio.sleep(100.0)
     assert group.confirmed == []
 
-    group.seconds, group.windows = 0.0, {0: 9}
+    group.seconds, group.windows, group.closed = 0.0, {0: 9}, set()
     await asyncio.sleep(1.0)
     assert group.confirmed == [{TP("events", 0): 9}], "the next assignment is committed"
+    task.cancel()
+
+
+@in_virtual_time
+async def test_no_commit_follows_that_of_a_partition_given_back() -> None:
+    """It would know nothing any more of what is noted beside the offset."""
+    group = Group()
+    group.seconds, group.closing_seconds = 2 * LONGEST_SECONDS, 10 * LONGEST_SECONDS
+    consumer = consumer_of(group)
+    task = asyncio.get_running_loop().create_task(cast("Any", DeliveryConsumer._keep_committing).fun(consumer))
+    await asyncio.sleep(1.0)
+    group.windows = {0: 7}
+    await consumer.give_back({0})  # meanwhile another commit waits for its turn
+    await asyncio.sleep(100.0)
+    assert (group.confirmed, group.noted) == ([{TP("events", 0): 7}], [{0: 5}])
     task.cancel()
 
 
