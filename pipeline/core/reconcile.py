@@ -149,10 +149,13 @@ class Reconciler:
             self.reconcile(lane, subscription)
 
     def begin(self, subscription: Subscription) -> None:
-        """Begin with a subscription that has no row: behind, if the stream has passed its first offset."""
+        """Begin with a subscription that has no row: behind, if the stream or a note has passed its first offset."""
         partition, key = self._partition, subscription.id.encode()
         place = partition.beginnings.place_of(subscription, partition.dispatched)
-        is_behind = place < partition.dispatched
+        # The former owner's note does not mean its events, for it is of a time when nobody had heard of it. A lane with
+        # a row does not trust notes.
+        read_to = partition.dispatched if subscription.starts is None else partition.window.noted_to
+        is_behind = place < max(partition.dispatched, read_to)
         lane = partition.lanes.get(key)
         if lane is None:
             if not (is_behind or self._is_concerned(subscription)):

@@ -421,7 +421,7 @@ MUTANTS = (
         "a subscription begins with the stream",
         Reconciler,
         "begin",
-        was="is_behind = place < partition.dispatched",
+        was="is_behind = place < max(partition.dispatched, read_to)",
         becomes="is_behind = False",
         kind="commands",
         casts=("lb*.", "la*."),

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pipeline.core.log_bounds import LARGEST_OFFSET, LogBounds
-from pipeline.core.model import Event
+from pipeline.core.model import Event, Status
 from pipeline.core.outcome import Rejected
-from pipeline.core.subscription import Start, Subscription
+from pipeline.core.subscription import Qos, Start, Subscription
 from tests.support.core import OK, Core, resumed, subscription
 from tests.support.fakes import TOPIC
 from tests.support.virtual_time import in_virtual_time, settle
@@ -255,4 +255,73 @@ async def test_whoever_moves_the_group_begins_nothing_anew() -> None:
     await core.stream(1, "a")
     assert core.pending == [3]
     assert core.dispatcher.begun_to(0) == 1, "the next commit says how it is"
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_note_means_no_subscription_that_nobody_had_heard_of() -> None:
+    core = Core(matches=True)
+    core.publish(begun(core, "a", 0, qos=Qos.AUTO, concurrency=3))
+    await core.open()
+    batch = core.produce(3, "ab")
+    await core.dispatch(batch)
+    core.publish(begun(core, "b", 1))
+    await core.answer(2)
+    core.commit()
+    assert (core.committed, core.ahead, core.begun_to) == (0, 0b100, 1)
+    core.rows.is_dead = True
+
+    after = await Core(before=core, matches=True).open()
+    await after.dispatch(batch)
+    await after.land()
+    for _ in batch:
+        await after.read()
+        for attempt in list(after.send.pending):
+            attempt.answer(OK)
+        await settle()
+    assert [each.offset for each in after.send.made if each.subscription.id == "b"] == [1, 2]
+    assert [each.offset for each in after.send.made if each.subscription.id == "a"] == [0, 1]
+    await core.end()
+    await after.end()
+
+
+@in_virtual_time
+async def test_nothing_begins_again_after_a_time_with_key() -> None:
+    core = Core(matches=True)
+    core.publish(begun(core, "s", 0))
+    await core.open()
+    await core.stream()
+    await core.answer(0)
+    core.commit()
+    await core.stop()
+    assert core.begun_to == 1
+
+    by_key = await Core(before=core).open()
+    await by_key.stream()
+    await by_key.answer(1)
+    by_key.commit()
+    await by_key.stop()
+
+    after = await Core(before=by_key, matches=True).open()
+    await after.land()
+    await after.read()
+    assert after.send.made == []
+    await after.end()
+
+
+@in_virtual_time
+async def test_a_record_that_cannot_be_read_gives_up_no_events() -> None:
+    """It does not say when the subscription was made: that is no sign of another one."""
+    core = Core(matches=True)
+    made = core.publish(begun(core, "s", 0))
+    await core.open()
+    await core.stream(4)
+    await core.answer(0)
+    unreadable = replace(made, created=len(core.registry.changes), starts=None, filter=None, problem="no JSON")
+    await core.wish(unreadable)
+    await core.land()
+    assert (core.lane().status, core.lane().next) == (Status.FAILURE, 1)
+    await core.wish(replace(unreadable, problem=None))
+    await core.read()
+    assert core.pending == [1]
     await core.end()
