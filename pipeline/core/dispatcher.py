@@ -22,7 +22,7 @@ from pipeline.core.opening import Opening
 from pipeline.core.partition import Partition
 from pipeline.core.ports import Behind, Flow, LaneLimits, Log, Matching, RowStore, Subscriptions
 from pipeline.core.queue_memory import QueueMemory
-from pipeline.core.rows import Row
+from pipeline.core.rows import Row, UnreadableRow
 from pipeline.core.subscription import Subscription
 
 logger = logging.getLogger(__name__)
@@ -172,7 +172,10 @@ class Dispatcher:
     def begun_to(self, number: int) -> int | None:
         """What is committed with an offset of `prefixes` about the subscriptions that have begun (beginnings.py)."""
         entry = self._open.get(number)
-        return None if entry is None or self.matching is None else self._begun_to(entry)
+        if entry is None:
+            return None
+        # With `routing: key` what `match` has noted is kept: if the definition goes back to it, nothing begins anew.
+        return (entry.partition.begun_to or None) if self.matching is None else self._begun_to(entry)
 
     def ahead_of(self, number: int, offset: int) -> int:
         """What is settled beyond an *offset* of `prefixes`, as bits (ahead.py): it is committed with it."""
@@ -240,7 +243,7 @@ class Dispatcher:
             rows = self._rows_of(number)
             rows.topic_id = topic_id
             try:
-                return rows, await rows.open()
+                return rows, await self._load(rows)
             except FencedError:
                 logger.warning("partition %d has a newer owner already", number)
                 await rows.close()
@@ -256,6 +259,13 @@ class Dispatcher:
                 logger.exception("partition %d can't be opened yet", number)
                 await rows.close()
                 await self.clock.sleep(OPEN_PAUSE_SECONDS)
+
+    async def _load(self, rows: RowStore) -> Mapping[bytes, Row]:
+        found, heard_to = await rows.open(), self._registry.heard_to
+        if any(isinstance(row, UnreadableRow) or row.revision >= heard_to for row in found.values()):
+            # The former owner had heard of more. Without that, a row would seem to be of a deleted subscription.
+            await self._registry.caught_up()
+        return found
 
     # --------------------------------------------------------------- closing
 
@@ -344,4 +354,8 @@ class Dispatcher:
             return False
         former = self._created.get(subscription_id)
         self._created[subscription_id] = subscription.created
-        return former != subscription.created
+        if former is None:
+            return True
+        # A record that can't be read does not say when its subscription was made. Its events have to wait.
+        is_unreadable = subscription.problem is not None and subscription.starts is None
+        return subscription.created > former and not is_unreadable

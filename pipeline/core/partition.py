@@ -169,7 +169,7 @@ class Partition:
     def _go_on(self) -> None:
         """Offer what was kept back, as far as it goes."""
         events, self._kept_back = self._kept_back, ()
-        if events:
+        if events and not self.is_draining:
             self._worker.dispatch(self.number, events)
             self._ease()
 

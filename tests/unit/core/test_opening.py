@@ -1,14 +1,17 @@
 """Partitions are opened whole or not at all."""
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
 
 from pipeline.core.log_bounds import Break, LogBounds
+from pipeline.core.model import Status
+from pipeline.core.outcome import Rejected
 from pipeline.core.subscription import Subscription
-from tests.support.core import Core
+from tests.support.core import Core, subscription
 from tests.support.fakes import MemoryRegistry
-from tests.support.virtual_time import in_virtual_time
+from tests.support.virtual_time import in_virtual_time, settle
 
 
 class BrokenRegistry(MemoryRegistry):
@@ -37,3 +40,28 @@ async def test_opening_a_partition_tells_what_became_of_its_offset() -> None:
     assert core.telemetry.drops["retention"] == 3
     assert core.telemetry.log_breaks["retention"] == 1
     await core.end()
+
+
+@pytest.mark.parametrize("matches", [False, True])
+@in_virtual_time
+async def test_a_row_of_a_subscription_not_heard_of_yet_is_kept(*, matches: bool) -> None:
+    """The former owner's registry was ahead of this worker's."""
+    core = await Core(matches=matches).open()
+    core.publish(subscription(created=0))
+    core.hear()
+    await core.stream(2)
+    await core.answer(0, Rejected(400))
+    await core.land()
+    core.commit()
+    assert core.committed == 2
+    core.rows.is_dead = True
+
+    after = Core(before=core, matches=matches)
+    opening = asyncio.create_task(after.dispatcher.open({0: 2}))
+    await settle()
+    assert not opening.done()
+    after.hear()
+    await opening
+    assert (after.lane().status, after.lane().next) == (Status.FAILURE, 0)
+    await core.end()
+    await after.end()
