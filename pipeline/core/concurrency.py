@@ -98,6 +98,7 @@ class Shares:
 
     def __init__(self) -> None:
         self._taken: dict[str, int] = {}
+        self._limits: dict[str, int] = {}  # of the newest revision that has asked
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
     def taken(self, subscription_id: str) -> int:
@@ -107,6 +108,7 @@ class Shares:
     async def acquire(self, subscription_id: str, limit: int) -> None:
         """Wait until fewer than *limit* are in flight, and take a share; give it back with `release`."""
         taken = self._taken.get(subscription_id, 0)
+        self._limits[subscription_id] = limit
         if taken < limit and subscription_id not in self._waiting:
             self._taken[subscription_id] = taken + 1
             return
@@ -120,15 +122,17 @@ class Shares:
             raise
 
     def release(self, subscription_id: str) -> None:
-        """Give a share back, or pass it to the next lane in line."""
+        """Give a share back, and pass on to the lanes in line what the limit allows: an edit may have changed it."""
+        left, limit = self._taken[subscription_id] - 1, self._limits[subscription_id]
         waiting = self._waiting.get(subscription_id, deque())
-        while waiting:
+        while waiting and left < limit:
             turn = waiting.popleft()
-            if not waiting:
-                del self._waiting[subscription_id]
             if not turn.done():  # else it was cancelled while it waited
                 turn.set_result(None)
-                return
-        left = self._taken.pop(subscription_id) - 1
+                left += 1
+        if not waiting:
+            self._waiting.pop(subscription_id, None)
         if left:
             self._taken[subscription_id] = left
+        else:
+            del self._taken[subscription_id], self._limits[subscription_id]

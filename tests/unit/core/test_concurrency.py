@@ -216,3 +216,24 @@ async def test_a_share_that_came_too_late_is_passed_on() -> None:
     assert second.done()
     shares.release("s")
     assert shares.taken("s") == 0
+
+
+@pytest.mark.parametrize(("before", "after"), [(3, 1), (1, 3)])
+@in_virtual_time
+async def test_an_edited_share_counts_for_those_that_wait(before: int, after: int) -> None:
+    shares = Shares()
+    for _ in range(before):
+        await shares.acquire("s", before)
+    waiting = [asyncio.create_task(shares.acquire("s", before)) for _ in range(5)]
+    await settle()
+    waiting.append(asyncio.create_task(shares.acquire("s", after)))
+    await settle()
+    for _ in range(before):
+        shares.release("s")
+    await settle()
+    assert shares.taken("s") == sum(task.done() for task in waiting) == after
+    for _ in waiting:
+        shares.release("s")
+        await settle()
+    assert all(task.done() for task in waiting)
+    assert shares.taken("s") == 0
