@@ -115,6 +115,7 @@ def create_app(
     tokens = _tokens(app, transport, box, clock=clock, telemetry=telemetry)
     dead_letters = _dead_letters(definition, telemetry, ids)
     log_reader = LogReader(connection, definition.source.topic, definition.source.isolation_level)
+    log_check = LogCheck(SourceLog(connection, definition.source.topic), telemetry, former_topics)
     dispatcher = Dispatcher(
         definition.source.topic,
         deliver=Delivery(
@@ -139,9 +140,8 @@ def create_app(
         ),
         worker_bytes=settings.worker_bytes,
         on_closed=tokens.release,
-        matching=AddressedMatching(SubscriptionIndex(), ids) if matches else None,
+        matching=AddressedMatching(SubscriptionIndex(), ids, log_check.topic_id) if matches else None,
     )
-    log_check = LogCheck(SourceLog(connection, definition.source.topic), telemetry, former_topics)
     app.use(Parts(dispatcher, log_check, lease, definition.source.isolation_level, settings.drain_seconds))
     app.add_dependency(
         Engine(

@@ -4,7 +4,7 @@ Such an event is for that subscription alone, whatever the filters say: the rece
 named it. It says so in a sealed header (webhook_ids.py).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from pipeline.core.model import Event
@@ -14,6 +14,10 @@ from pipeline.core.webhook_ids import WebhookIds, addressee_of
 
 NOBODY: Final = b""
 """The key of no subscription. Events for it are given up as undecodable: counted and logged, or dead-lettered."""
+
+
+def _unknown(_number: int) -> str | None:
+    return None
 
 
 def is_addressed(event: Event) -> bool:
@@ -27,11 +31,13 @@ class AddressedMatching:
     Args:
         matching: what all other events are asked of.
         ids: proves who wrote an address.
+        topic_id: of the source topic, by partition; None if it is not known.
     """
 
-    def __init__(self, matching: Matching, ids: WebhookIds) -> None:
+    def __init__(self, matching: Matching, ids: WebhookIds, topic_id: Callable[[int], str | None] = _unknown) -> None:
         self._matching = matching
         self._ids = ids
+        self._topic_id = topic_id
         self._subscriptions: dict[bytes, Subscription] = {}
 
     def update(self, subscription_id: str, subscription: Subscription | None) -> None:
@@ -53,5 +59,7 @@ class AddressedMatching:
     def _is_too_new(self, key: bytes, event: Event) -> bool:
         """Whether the event was written for a former subscription with this id: it lies before the new one's start."""
         subscription = self._subscriptions.get(key)
-        start = None if subscription is None else subscription.start_in(event.topic, event.partition, None)
+        if subscription is None:
+            return False
+        start = subscription.start_in(event.topic, event.partition, self._topic_id(event.partition))
         return start is not None and event.offset < start

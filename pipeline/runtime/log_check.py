@@ -162,7 +162,7 @@ class LogCheck:
         """Where to continue after a fetch from *offset* was out of range; None if it has to be opened again."""
         self._suspect.add(number)
         logs = await self._source.look([number])
-        found = find_break(offset, self._topic_id(number), logs[number])
+        found = find_break(offset, self.topic_id(number), logs[number])
         if found is not None and found.kind != "retention":
             return None  # opening it again reports the break
         self._suspect.discard(number)
@@ -199,10 +199,11 @@ class LogCheck:
         return {
             number: offset
             for number, offset in prefixes.items()
-            if (found := find_break(offset, self._topic_id(number), logs[number])) is None or found.kind == "retention"
+            if (found := find_break(offset, self.topic_id(number), logs[number])) is None or found.kind == "retention"
         }
 
-    def _topic_id(self, number: int) -> str | None:
+    def topic_id(self, number: int) -> str | None:
+        """The id of the topic that a partition was opened for; None if it is not known."""
         log = self._logs.get(number)
         return None if log is None else log.topic_id
 

@@ -85,6 +85,7 @@ class Core:
         self.lease = HandLease()
         self.position = self.committed
         self.closed: list[int] = []
+        self.topic_id: str | None = None
         for each in subscriptions:
             self.publish(each)
         self.dispatcher = Dispatcher(
@@ -108,7 +109,7 @@ class Core:
             limits=limits,
             worker_bytes=worker_bytes,
             on_closed=self.closed.append,
-            matching=AddressedMatching(AskEachFilter(), IDS) if matches else None,
+            matching=AddressedMatching(AskEachFilter(), IDS, lambda _: self.topic_id) if matches else None,
         )
 
     def _rows_of(self, _number: int) -> MemoryRows:

@@ -25,11 +25,11 @@ def never(_event: Event) -> bool:
     return False
 
 
-def matching(ids: WebhookIds = IDS, **starts: int) -> AddressedMatching:
+def matching(ids: WebhookIds = IDS, topic_id: str | None = None, **starts: int) -> AddressedMatching:
     """Three subscriptions: "a" wants nothing, "b" and "c" everything."""
-    found = AddressedMatching(SubscriptionIndex(), ids)
+    found = AddressedMatching(SubscriptionIndex(), ids, lambda _: topic_id)
     for name, wanted in (("a", never), ("b", None), ("c", None)):
-        start = {TOPIC: Start((starts[name],))} if name in starts else None
+        start = {TOPIC: Start((starts[name],), "one")} if name in starts else None
         found.update(name, Subscription(name, 1, "https://receiver.example", filter=wanted, starts=start))
     return found
 
@@ -83,6 +83,8 @@ def test_an_address_counts_as_long_as_its_key_is_known() -> None:
 def test_one_that_was_made_again_gets_nothing_of_the_former() -> None:
     assert matching(a=8).keys(FOR_A) == (NOBODY,)
     assert matching(a=7).keys(FOR_A) == (b"a",)
+    assert matching(topic_id="one", a=8).keys(FOR_A) == (NOBODY,)
+    assert matching(topic_id="another", a=8).keys(FOR_A) == (b"a",), "offsets of a former topic say nothing"
 
 
 @given(st.binary(max_size=8), st.binary(max_size=8), st.text(max_size=4), st.text(max_size=4))
