@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pipeline.core.clock import Clock, steady_now
@@ -230,6 +230,8 @@ class Dispatcher:
             if opened is None:
                 return
             rows, found = opened
+            if log is not None:  # where somebody has moved the group, all that are known now count as begun
+                log = replace(log, begun_to=min(log.begun_to, self._registry.heard_to))
             partition = Partition(number, position, self, rows, log)
             self._open[number] = _Open(partition, rows)
             if log is not None and log.broken is not None:

@@ -325,3 +325,16 @@ async def test_a_record_that_cannot_be_read_gives_up_no_events() -> None:
     await core.read()
     assert core.pending == [1]
     await core.end()
+
+
+@in_virtual_time
+async def test_what_key_keeps_is_for_those_that_were_known() -> None:
+    """Somebody has moved the group: all that are known then have begun, those that are made later have not."""
+    core = Core()
+    core.publish(begun(core, "a", 0))
+    core.begun_to = LARGEST_OFFSET
+    await core.open()
+    core.publish(begun(core, "b", 0))
+    core.hear()
+    assert core.dispatcher.begun_to(0) == 1
+    await core.end()
