@@ -60,6 +60,7 @@ class LaneHolder(Home, Protocol):
     lanes: dict[bytes, Lane]
     rows: LaneRows
     beginnings: Beginnings
+    begun_to: int
 
     def spawn(self, work: Callable[[], Coroutine[object, object, None]], lane: Lane) -> None:
         """Do some work of a lane as a task of the partition."""
@@ -133,7 +134,8 @@ class Reconciler:
         """A new revision, or None: it was deleted. With `routing: match`: *is_new* if it was not known before."""
         key = subscription_id.encode()
         lane = self._partition.lanes.get(key)
-        if is_new and subscription is not None:
+        # One that has begun, as a commit says, is not new: an edit of it has crossed its deletion.
+        if is_new and subscription is not None and subscription.created >= self._partition.begun_to:
             if lane is not None:  # of a former subscription with this id, or of events that were early
                 self._forget(lane, self._partition.beginnings.place_of(subscription, self._partition.dispatched))
             self.begin(subscription)

@@ -338,3 +338,23 @@ async def test_what_key_keeps_is_for_those_that_were_known() -> None:
     core.hear()
     assert core.dispatcher.begun_to(0) == 1
     await core.end()
+
+
+@in_virtual_time
+async def test_an_edit_that_crossed_a_deletion_begins_nothing_anew() -> None:
+    """The record of the edit says that it was made long ago, and where it began."""
+    core = Core(matches=True)
+    made = core.publish(begun(core, "s", 0))
+    await core.open()
+    await core.stream()
+    await core.answer(0)
+    core.commit()
+    assert core.begun_to == 1
+    core.delete("s")
+    core.publish(made)
+    core.hear()
+    await core.land()
+    await core.read()
+    await core.stream()
+    assert core.pending == [1]
+    await core.end()
