@@ -230,6 +230,14 @@ class DeliveryConsumerThread(RetryingConsumerThread):
             return super().highwater(tp)
         return int(stable)
 
+    def topic_partitions(self, topic: str) -> int | None:
+        """The number of partitions of a topic, None if it is not known.
+
+        Faust asks a snapshot of aiokafka's coordinator, which not every member of the group keeps.
+        """
+        found = None if self._consumer is None else self._consumer.partitions_for_topic(topic)
+        return len(found) if found else None
+
     def positions(self, topic: str) -> dict[int, int]:
         """The offset at which the next fetch of each partition of a topic begins."""
         return {} if self._consumer is None else positions(self._consumer, topic)

@@ -138,3 +138,14 @@ async def test_offsets_are_committed_bare_if_a_broker_takes_no_note(
     assert broker.asked == [OffsetAndMetadata(4, NOTE), plain, plain]
     assert len(caplog.records) == 1
     assert "offset.metadata.max.bytes" in caplog.text
+
+
+@pytest.mark.parametrize(("known", "count"), [({0, 1, 2}, 3), (set(), None), (None, None)])
+def test_every_member_knows_how_many_partitions_there_are(known: set[int] | None, count: int | None) -> None:
+    thread = DeliveryConsumerThread.__new__(DeliveryConsumerThread)
+    thread._consumer = None
+    assert thread.topic_partitions("events") is None
+    # A coordinator that is not the leader's may know of no topic.
+    coordinator = SimpleNamespace(_metadata_snapshot={})
+    thread._consumer = SimpleNamespace(partitions_for_topic={"events": known}.get, _coordinator=coordinator)
+    assert thread.topic_partitions("events") == count
