@@ -26,7 +26,7 @@ from pipeline.kafka.topics import Source, count_partitions, partitions_of, subsc
 @header_option
 @output_option
 def command(subscription: str, body: str, headers: tuple[str, ...], output: Format) -> None:
-    """Write one event with the key SUBSCRIPTION, and print its webhook-id: topic-partition-offset.
+    """Write one event for SUBSCRIPTION, and print its webhook-id: topic-partition-offset.
 
     BODY is the event; @FILE reads it from a file, - from standard input. An event for an unknown subscription is
     written too, with a warning on stderr: workers dead-letter it. (With routing: key, not if the subscription is

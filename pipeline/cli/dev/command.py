@@ -15,7 +15,7 @@ PORT = click.IntRange(1, 65535)
 @click.option("--receiver-port", type=PORT, help="Port of the receiver; a free port by default.")
 @click.option("-v", "--verbose", is_flag=True, help="Also show the worker's INFO lines.")
 def command(*, web_port: int | None, receiver_port: int | None, verbose: bool) -> None:
-    """Run a broker, a worker, a receiver, three subscriptions and a trickle of events until Ctrl-C.
+    """Run a broker, a worker, a receiver, four subscriptions and a trickle of events until Ctrl-C.
 
     Everything is in memory and on loopback, and is gone at the end.
     """
