@@ -68,8 +68,13 @@ def _state(cursor: Cursor | None) -> tuple[int, str]:
     if cursor.status is Status.FAILURE:
         return 1, cursor.status
     if cursor.status is Status.STARTED:
-        return (2 if cursor.attempt else 3), cursor.status
+        return (2 if _is_retrying(cursor) else 3), cursor.status
     return 4, cursor.status
+
+
+def _is_retrying(cursor: Cursor) -> bool:
+    """Whether an attempt has failed; a row may be written while the first one is under way."""
+    return cursor.error is not None or cursor.attempt > 1 or bool(cursor.not_before)
 
 
 def _words(rows: Sequence[Row]) -> str:
@@ -85,7 +90,7 @@ def _words(rows: Sequence[Row]) -> str:
         case Status.FAILURE:
             since = min((each.cause.at for each in cursors if each.cause is not None), default=None)
             return f"FAILURE in {where}" + ("" if since is None else f" since {shown_time(since)}")
-        case Status.STARTED if cursors[0].attempt:
+        case Status.STARTED if _is_retrying(cursors[0]):
             return f"RETRYING in {where}, failed attempts: {max(each.attempt for each in cursors)}, {waiting}"
         case Status.STARTED:
             return waiting

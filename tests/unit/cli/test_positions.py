@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.cli.noted import summary
 from pipeline.cli.positions import Recorded
+from pipeline.core.attempts import FailedAttempt
 from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Cause, Cursor, Status
 from pipeline.core.subscription import Start, Subscription
@@ -71,6 +72,11 @@ def failed(at: float) -> Cursor:
         (
             rows(Cursor(48, attempt=2), Cursor(49, attempt=3), Cursor(9)),
             "RETRYING in partitions 0-1, failed attempts: 3, up to 3 waiting (+1)",
+        ),
+        (rows(Cursor(48, attempt=1, first_attempt_at=9.0)), "up to 2 waiting"),  # its first attempt is under way
+        (
+            rows(Cursor(48, attempt=1, error=FailedAttempt("status 503", 9.0, 503))),
+            "RETRYING in partition 0, failed attempts: 1, up to 2 waiting",
         ),
         (rows(Cursor(48, Status.PAUSED), Cursor(50, Status.PAUSED)), "PAUSED, up to 2 waiting"),
     ],
