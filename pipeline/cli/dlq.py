@@ -49,7 +49,11 @@ def list_(limit: int, subscription: str | None, reason: Reason | None, since: st
     with errors_as_sentences():
         wanted = Wanted(subscription, reason, None if since is None else _milliseconds(since))
         settings, definition = configured()
-        letters, redriven = asyncio.run(_newest(definition, settings.app, limit, wanted))
+        # One more than is shown tells whether there are more.
+        letters, redriven = asyncio.run(_newest(definition, settings.app, limit + 1, wanted))
+    if len(letters) > limit:
+        letters = letters[-limit:]
+        say(f"there are more: these are the newest {limit}; --limit N shows up to N", err=True)
     if output == "json":
         say(as_json([_document(letter, redriven(letter)) for letter in letters]))
     else:

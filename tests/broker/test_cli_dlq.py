@@ -89,7 +89,9 @@ async def test_letters_are_listed_without_what_may_be_secret(webhooks: Webhooks,
 async def test_letters_are_listed_newest_or_by_subscription(webhooks: Webhooks, bury: Bury) -> None:
     await bury(("sub-2", "rejected"), ("sub-1", "rejected"), ("sub-1", "rejected"), ("sub-1", "rejected"))
 
-    newest = json.loads(await webhooks.done("dlq", "list", "--limit", "2", "-o", "json"))
+    listed = await webhooks.run("dlq", "list", "--limit", "2", "-o", "json")
+    newest = json.loads(listed.out)
+    assert "there are more: these are the newest 2" in listed.err
     of_one = json.loads(await webhooks.done("dlq", "list", "--subscription", "sub-2", "-o", "json"))
 
     assert [letter["webhookId"] for letter in newest] == bury.first_ids(2, 3)
