@@ -53,7 +53,7 @@ async def fix_beginning(source: Source, group: str, partitions: int) -> dict[int
     if source.auto_offset_reset == "latest" and len(new) == partitions:
         await _refuse_without_leaders(source, group)
         if not noted:
-            await _commit_ends(source, group, tps)
+            await _commit_ends(source, group, tps, NONE_HAS_BEGUN)
         elif await _is_of(source, noted):
             logger.warning(
                 "topic %s: the offsets of the group %s were deleted or have expired; newer events are not delivered, "
@@ -61,7 +61,8 @@ async def fix_beginning(source: Source, group: str, partitions: int) -> dict[int
                 source.topic,
                 group,
             )
-            await _commit_ends(source, group, tps)
+            # Without a note: with `routing: match` none of them begins at its start again.
+            await _commit_ends(source, group, tps, "")
     return noted
 
 
@@ -102,7 +103,7 @@ async def _is_of(source: Source, noted: Mapping[int, str]) -> bool:
     return {bound.topic_id for bound in bounds.values()} == set(noted.values())
 
 
-async def _commit_ends(source: Source, group: str, tps: list[TopicPartition]) -> None:
+async def _commit_ends(source: Source, group: str, tps: list[TopicPartition], note: str) -> None:
     consumer = AIOKafkaConsumer(
         group_id=group,
         enable_auto_commit=False,
@@ -115,7 +116,7 @@ async def _commit_ends(source: Source, group: str, tps: list[TopicPartition]) ->
         await consumer.start()
         consumer.assign(tps)
         ends = await consumer.end_offsets(tps)
-        await consumer.commit({tp: OffsetAndMetadata(end, NONE_HAS_BEGUN) for tp, end in ends.items()})
+        await consumer.commit({tp: OffsetAndMetadata(end, note) for tp, end in ends.items()})
     except CommitFailedError:
         return  # the group has members; one of them has committed
     except (KafkaError, OSError) as error:

@@ -13,6 +13,7 @@ from pipeline.kafka.cursors import KafkaRows
 from pipeline.kafka.source_log import SourceLog
 from pipeline.kafka.topics import Source, cursors_topic
 from pipeline.runtime.initial_offsets import fix_beginning
+from pipeline.runtime.log_check import NONE_HAS_BEGUN
 from tests.support.brokers import TestBroker
 
 
@@ -41,6 +42,7 @@ async def test_latest_commits_the_ends_only_at_the_first_start(kafka: TestBroker
     group = f"{source.topic}-group"
     await fix_beginning(source, group, 2)
     assert await kafka.committed(group, source.topic) == {0: 3, 1: 0}
+    assert {each.metadata for each in (await kafka.commits(group, source.topic)).values()} == {NONE_HAS_BEGUN}
 
     await kafka.produce(source.topic, (b"s", b""), partition=1)
     await kafka.add_partitions(source.topic, 3)
@@ -72,6 +74,9 @@ async def test_a_group_without_its_offsets_goes_on_at_the_end(
     await fix_beginning(source, group, 2)
     assert await kafka.committed(group, source.topic) == {0: 3, 1: 0}
     assert f"the offsets of the group {group} were deleted or have expired" in caplog.text
+    assert {each.metadata for each in (await kafka.commits(group, source.topic)).values()} == {""}, (
+        "or all would begin at their starts again"
+    )
 
 
 async def note(kafka: TestBroker, group: str, topic_id: str | None) -> None:
