@@ -45,7 +45,7 @@ class Events:
 
     Attributes:
         matching: knows the subscriptions; None with `routing: key`.
-        deadline: of the event loop's clock; the log is not read after it.
+        deadline: by the event loop's clock; the log is not read later.
     """
 
     counter: EventCounter

@@ -46,8 +46,8 @@ class Recorded:
     Attributes:
         logs: by partition.
         leaderless: why the end or the rows of a partition are unknown.
-        rows: of each subscription; a sentence if they can't be read.
-        committed: by partition, what the group has committed; a sentence if that can't be read.
+        rows: by subscription; the reason if they can't be read.
+        committed: by partition, the group's commit; the reason if that can't be read.
     """
 
     topic: str

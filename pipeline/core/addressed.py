@@ -1,7 +1,7 @@
-"""Events that the pipeline wrote for one subscription, with `routing: match`: redriven ones, those of `send`. Pure.
+"""Events that a redrive or `send` wrote for one subscription, with `routing: match`. Pure.
 
-Such an event is for that subscription alone, whatever the filters say: the receiver had rejected it, or somebody has
-named it. It says so in a sealed header (webhook_ids.py).
+Such an event is for it alone, whatever the filters say: its receiver rejected the event, or somebody named the
+subscription. It says so in a sealed header (webhook_ids.py).
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -29,7 +29,7 @@ class AddressedMatching:
     """Asks another `Matching`, except about events that are addressed.
 
     Args:
-        matching: what all other events are asked of.
+        matching: asked about all other events.
         ids: proves who wrote an address.
         topic_id: of the source topic, by partition; None if it is not known.
     """

@@ -1,12 +1,13 @@
 """Where the subscriptions of one partition begin, with `routing: match`.
 
-    log          40 . . 43 . . 46 . . 49          a subscription that is for 43 on
-    committed       ^ 42: it begins with the stream        ^ 48: it has to begin behind, at 43
+    log          40 . . 43 . . 46 . . 49          a subscription from 43 on
+    stream at 42      ^ it begins with the stream
+    stream at 48                    ^ it begins behind, at 43
 
-Whoever makes a subscription notes in its record the first offset of each partition that is for it. A worker hears of it
-later, when the stream may have passed that offset; then its lane begins behind, with a row. A lane that is live has no
-row, so after a restart nothing would tell the two apart: a subscription whose events up to the committed offset are
-settled, and one that nobody had heard of. So each commit notes up to which revision subscriptions had begun.
+Whoever makes a subscription notes in its record the first offset of each partition that is for it. A worker hears of
+it later, when the stream may have passed that offset; then its lane begins behind, with a row. A live lane has no
+row, so after a restart two subscriptions look alike: one whose events up to the committed offset are settled, and one
+that nobody had heard of. So each commit notes a revision: all made before it have begun.
 """
 
 from pipeline.core.lane import Lane

@@ -91,7 +91,7 @@ class Slots:
 
 
 class Shares:
-    """What each subscription has in flight over all of its lanes, with `routing: match`; those that wait go in turn.
+    """What each subscription has in flight over all of its lanes, with `routing: match`. Waiting lanes go in turn.
 
     With `routing: key` a subscription has one lane as a rule, which keeps to the bound by itself.
     """

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 1.0
 HOLD_CHECKS = 4
-"""An event is held for at most hold_seconds and a quarter of them."""
+"""An event is held for at most 1.25 times hold_seconds."""
 SHORTEST_PAUSE_SECONDS = 0.01
 """Between two checkpoints, however short an event may be held."""
 SWEEP_CHECKPOINTS = 30
@@ -59,7 +59,7 @@ class Dispatcher:
         limits: of each lane.
         worker_bytes: how much all queues together may hold.
         on_closed: called with each partition that this worker no longer owns.
-        matching: says whose an event is; None with `routing: key`. It is kept up to date here.
+        matching: says who wants an event; None with `routing: key`. It is kept up to date here.
     """
 
     def __init__(

@@ -2,16 +2,16 @@
 
 A tree of the comparisons that filters consist of, from headers and key of the record down to its body:
 
-    topic "orders" ─┬─ type is "order.paid" ─┬─ /customer/id is "7"             a, b
-                    │                        └─ header.region begins with "eu-"   c, whose filter is asked for the rest
-                    └─ type is "order.sent"                                       d
+    topic "orders" ─┬─ type is "order.paid" ── /customer/id is "7"                 a, b
+                    ├─ header.region begins with "eu-" ── type is "order.paid"   c, whose filter is asked for the rest
+                    └─ type is "order.sent"                                      d
 
-An event goes down where a comparison matches, which is a look-up in a hash table for each place that filters look at.
-So its cost grows with those places and with the subscriptions that it reaches, not with all that there are. The body is
-parsed only if what is known without it leads to a comparison in there.
+An event goes down where a comparison matches: one look-up in a hash table for each place that filters look at. So its
+cost grows with those places and with the subscriptions that it reaches, not with all that there are. The body is
+parsed only if the comparisons above lead to one in there.
 
 A filter is first split into alternatives, each of which is a path: exact comparisons and prefixes that must all match.
-Whatever else must match too (a suffix, a `not`) is no part of the path; the subscription at its end is asked.
+Whatever else must match too (a suffix, a `not`) is no part of the path: at its end the filter is asked.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -129,9 +129,9 @@ class _Node:
     Attributes:
         above: the node that leads here, and by which comparison.
         certain: the keys of the subscriptions that want whatever gets here.
-        asked: of those whose filters have to be asked.
-        branches: the nodes below, by place, by the length of the text for a prefix or None for an exact comparison, and
-            by text. A text that is too short for a prefix finds nothing among those of that length.
+        asked: the filters that have to be asked.
+        branches: the nodes below, by place, length of the prefix (None for an exact comparison) and text. A text that
+            is shorter than a prefix finds nothing.
     """
 
     __slots__ = ("_sorted", "above", "asked", "branches", "certain")

@@ -1,4 +1,4 @@
-"""What the former owner of a partition left is taken up: its rows, commands, and subscriptions it had not heard of."""
+"""Takes up what a partition's former owner left: its rows, and commands and subscriptions that it did not know."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ class Opening:
 
     Args:
         partition: it.
-        reconciler: brings its lanes to what their subscriptions say.
+        reconciler: makes its lanes follow their subscriptions.
         worker: what all partitions share.
     """
 

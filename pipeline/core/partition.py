@@ -1,7 +1,7 @@
 """One partition that this worker owns: its window, its lanes, its rows (docs/design.md, Lanes and cursors).
 
 `Dispatcher` opens, feeds and closes it. Everything here runs on the worker's event loop; between two awaits nothing
-changes, which is what makes the switches between stream and log exact.
+else runs, which makes the switches between stream and log exact.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from pipeline.core.window import SharedWindow, Window
 logger = logging.getLogger(__name__)
 
 PRESSURE_EVENTS = 4_000
-"""Unsettled offsets from which on a partition is ahead of its lanes: it takes no more events until half are settled.
+"""With more unsettled offsets than this, a partition takes no more events until half are settled.
 
 A topic that is full would otherwise flood every lane, and each would leave the stream and read the log a second time.
 """

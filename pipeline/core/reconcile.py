@@ -1,7 +1,7 @@
 """What people ask of a subscription, carried out in one partition (docs/design.md, Commands).
 
-A command is a revision of the spec; the owner of a partition applies a revision that the cursor row has not noted yet,
-once, and notes it. `Partition` owns one `Reconciler`; the dispatcher calls it for every change of the registry.
+A command is a revision of the spec. The owner of a partition applies each one once, and notes it in the cursor row.
+`Partition` owns one `Reconciler`; the dispatcher calls it for every change of the registry.
 """
 
 import logging
@@ -54,7 +54,7 @@ def is_next_event(lane: Lane, offset: int, dispatched: int) -> bool | None:
 
 
 class LaneHolder(Home, Protocol):
-    """The partition whose lanes are brought to what is asked for (core/partition.py)."""
+    """The partition whose lanes follow their subscriptions (core/partition.py)."""
 
     number: int
     lanes: dict[bytes, Lane]
@@ -68,7 +68,7 @@ class LaneHolder(Home, Protocol):
 
 
 class Reconciler:
-    """Brings the lanes of a partition to what their subscriptions say.
+    """Makes the lanes of a partition follow their subscriptions.
 
     Args:
         partition: whose lanes they are.

@@ -1,4 +1,4 @@
-"""The waits of a lane: for another try, for its turn, for the lease. One call ends all of them."""
+"""A lane's waits: for another try, its turn, the lease, a slot. One call ends all but those for slots."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,7 @@ class Waits:
     """The runners of one lane that wait in memory, and the timer of an event that waits in the log.
 
     Attributes:
-        for_slots: how many runners wait for one of the worker's slots: no receiver is to blame.
+        for_slots: how many runners wait for a slot of the worker; no receiver is to blame.
     """
 
     __slots__ = ("_sleepers", "_timer", "for_slots")

@@ -4,11 +4,11 @@
     window      41    43    45              dispatched and not settled
                  ^ committable: the first unsettled offset; `dispatched` when there is none
 
-Only unsettled offsets are kept. What is settled at receipt never enters, so a lane with a million events behind its
-cursor costs nothing here. Lanes add to a window (held_offsets.py); `Partition` does the rest.
+Only unsettled offsets are kept. What a cursor row covers never enters, so a lane with a million waiting events costs
+nothing here. Lanes add to a window (held_offsets.py); `Partition` does the rest.
 
-An offset leaves the window settled, or let go because a durable cursor row keeps its event. Those that are settled
-while one before them is not are noted with the commit (ahead.py), and the next owner does not send them again.
+An offset leaves the window when it is settled, or when a durable cursor row keeps its event. Those that are settled
+before an earlier one are noted with the commit (ahead.py): the next owner does not send them again.
 """
 
 from collections import deque
@@ -25,8 +25,8 @@ class Window:
 
     Attributes:
         dispatched: the offset after the last one that was dispatched.
-        noted_to: what the former owner has noted lies before this offset.
-        has_news: the note would say more than the last one that was asked for.
+        noted_to: the former owner's note ends before this offset.
+        has_news: something is settled that the last note did not say.
     """
 
     __slots__ = ("_ahead", "_batches", "_far", "_origin", "_passed", "_unsettled", "dispatched", "has_news", "noted_to")
@@ -58,7 +58,7 @@ class Window:
 
     @property
     def committable(self) -> int:
-        """The offset that may be committed: everything below it is settled."""
+        """The offset that may be committed: everything below it is settled, or kept by a cursor row."""
         return self._unsettled[0] if self._unsettled else self.dispatched
 
     def advance(self, dispatched: int, now: float) -> None:
@@ -149,8 +149,8 @@ class Window:
 class SharedWindow(Window):
     """A window whose offsets several lanes may hold, for `routing: match`.
 
-    An offset leaves when the last of its lanes lets go. From then on it is noted as settled: those of its lanes that
-    have not settled it have let go because of a durable row, and a lane with a row does not trust notes.
+    An offset leaves when the last of its lanes lets go. From then on it is noted as settled. A lane that let go
+    without settling it has a durable row, and such a lane does not trust notes.
     """
 
     __slots__ = ("_holders", "_load")
