@@ -9,7 +9,7 @@ An escaped name is not a valid HTTP field name, so the header is not sent (http/
 written to a dead letter. All other batches cost no more than before.
 
 Faust creates its consumer itself, and aiokafka's fetcher looks up its parser in its own module. So importing this
-module replaces the parser there, for all consumers of the process.
+module replaces the parser there, for all consumers of the process; and with it how the fetcher notes an error.
 """
 
 from collections.abc import Iterator
@@ -208,8 +208,22 @@ def _read_bytes(buffer: bytearray, pos: int) -> tuple[bytes | None, int]:
     return (None, pos) if length < 0 else (bytes(buffer[pos : pos + length]), pos + length)
 
 
+_set_error: Final = fetcher.Fetcher._set_error  # noqa: SLF001 - replaced below
+
+
+def keep_first_error(self: Any, tp: TopicPartition, error: Exception) -> None:
+    """Note an error of a partition, unless one waits there until the consumer asks for records.
+
+    In aiokafka the second one ends the fetcher on an assertion. Then nothing is fetched any more, of any partition, and
+    the worker stays in its group and stands still.
+    """
+    if not isinstance(self._records.get(tp), fetcher.FetchError):
+        _set_error(self, tp, error)
+
+
 fetcher.MemoryRecords = FetchedBatches
 fetcher.PartitionRecords = PartitionRecords
+fetcher.Fetcher._set_error = keep_first_error  # noqa: SLF001 - it has no public way
 
 _STRANGE_BATCH: Final = bytes.fromhex(
     "000000000000000000000040ffffffff025958 4a53000000000000"  # offset, length, epoch, magic, CRC
@@ -226,10 +240,18 @@ def _reads_any_header_name() -> bool:
     return [record.headers for record in records] == [(("\\xff", b""),)]
 
 
-PATCHES: Final = tuple(
-    Patch("aiokafka", "its record parser", "a header name that is not UTF-8 stops its partition", takes)
-    for takes in (
-        _reads_any_header_name,
-        looks_up("aiokafka.consumer.fetcher:Fetcher._proc_fetch_request", "MemoryRecords", "PartitionRecords"),
-    )
+PATCHES: Final = (
+    *(
+        Patch("aiokafka", "its record parser", "a header name that is not UTF-8 stops its partition", takes)
+        for takes in (
+            _reads_any_header_name,
+            looks_up("aiokafka.consumer.fetcher:Fetcher._proc_fetch_request", "MemoryRecords", "PartitionRecords"),
+        )
+    ),
+    Patch(
+        "aiokafka",
+        "Fetcher._set_error",
+        "a second error of a partition ends all fetching",
+        looks_up("aiokafka.consumer.fetcher:Fetcher._update_fetch_positions", "_set_error"),
+    ),
 )

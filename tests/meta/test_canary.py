@@ -84,6 +84,7 @@ USED: Final = {
         "aiokafka.producer.sender:BaseHandler._sender": HELD,
     },
     "pipeline/kafka/records.py": {
+        "aiokafka.consumer.fetcher:Fetcher._set_error": "(self, tp, error)",
         "aiokafka.consumer.fetcher:MemoryRecords": HELD,
         "aiokafka.consumer.fetcher:PartitionRecords": (
             "(tp, records, aborted_transactions, fetch_offset, "

@@ -26,6 +26,7 @@ from pipeline.kafka.internals import BeginSoon
 from pipeline.kafka.records import PartitionRecords
 
 LOOKED_AT = {
+    "aiokafka.consumer.fetcher:Fetcher._update_fetch_positions": "Fetcher._set_error",
     "aiokafka.consumer.fetcher:Fetcher._proc_fetch_request": "its record parser",
     "aiokafka.consumer.group_coordinator:GroupCoordinator._do_heartbeat": "GroupCoordinator._send_req",
     "aiokafka.consumer.group_coordinator:CoordinatorGroupRebalance._send_sync_group_request": (
