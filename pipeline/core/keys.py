@@ -1,6 +1,10 @@
 """The key of a record: whose event it is. Pure."""
 
+from collections.abc import Collection, Sequence
 from typing import Final
+
+from pipeline.core.model import Event
+from pipeline.core.ports import Matching
 
 LONGEST_ID: Final = 255
 """Characters of a subscription id."""
@@ -17,3 +21,11 @@ def decode_key(key: bytes) -> str | None:
         return key.decode() or None
     except UnicodeDecodeError:
         return None
+
+
+def keys_among(event: Event, among: Collection[bytes], matching: Matching | None) -> Sequence[bytes]:
+    """Whose *event* is, of the subscriptions with the keys *among*; by its own key if there is no *matching*."""
+    if matching is not None:
+        return matching.keys(event, among)
+    key = event.key or b""
+    return (key,) if key in among else ()

@@ -6,12 +6,13 @@ else runs, which makes the switches between stream and log exact.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 
 from pipeline.core.beginnings import Beginnings
 from pipeline.core.clock import steady_now
 from pipeline.core.errors import FencedError
+from pipeline.core.keys import keys_among
 from pipeline.core.lane import Lane
 from pipeline.core.lane_rows import LaneRows
 from pipeline.core.log_bounds import LogBounds
@@ -241,18 +242,12 @@ class Partition:
             fed[lane.key] = []
             self._behind[lane] = self._behind.pop(lane)  # to the end of those who wait
         for event in events:
-            for key in self._keys_of(event, fed) if event.offset < end else ():
+            for key in keys_among(event, fed, self._matching) if event.offset < end else ():
                 fed[key].append(event)
         for lane in lanes:
             lane.feed(fed[lane.key], end)
         if lanes:
             self.progressed_at = self._worker.clock.now()
-
-    def _keys_of(self, event: Event, among: Collection[bytes]) -> Sequence[bytes]:
-        if self._matching is not None:
-            return self._matching.keys(event, among)
-        key = event.key or b""
-        return (key,) if key in among else ()
 
     def log_begins_at(self, offset: int) -> None:
         """Retention has deleted everything before *offset*: lanes that had to read there have lost events."""

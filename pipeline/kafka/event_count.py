@@ -3,13 +3,14 @@
 With `routing: key` the key of an event says whose it is, with `match` a `Matching` does.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import Any, Final, Self
 
 from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
+from pipeline.core.keys import keys_among
 from pipeline.core.model import Event
 from pipeline.core.ports import Matching
 from pipeline.core.subscription import Filter
@@ -92,7 +93,7 @@ class EventCounter:
         start, end = min(first for first, _ in wanted.values()), max(end for _, end in wanted.values())
         async for events in self._batches(partition, None if matching else frozenset(wanted), start, end):
             for event in events:
-                for key in _keys(event, wanted, matching):
+                for key in keys_among(event, wanted, matching):
                     first, last = wanted[key]
                     found[key] += first <= event.offset < last
         return found
@@ -105,7 +106,7 @@ class EventCounter:
         """
         async for events in self._batches(partition, None if matching else frozenset({key}), start, end):
             for event in events:
-                if _keys(event, (key,), matching):
+                if keys_among(event, (key,), matching):
                     return event.offset
         return None
 
@@ -129,10 +130,3 @@ class EventCounter:
 
 def _has_key(key: bytes, event: Event) -> bool:
     return (event.key or b"") == key
-
-
-def _keys(event: Event, among: Collection[bytes], matching: Matching | None) -> Sequence[bytes]:
-    if matching is not None:
-        return matching.keys(event, among)
-    key = event.key or b""
-    return (key,) if key in among else ()
