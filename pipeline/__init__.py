@@ -6,6 +6,7 @@ A module imports from its own package or from one below it:
     worker, app    the process; the composition root
     agents         the agent of the source topic (a package of its own, beside this one)
     runtime, web   the integration with Faust; health, metrics and pages on Faust's web server
+    cluster        what the topics tell of all workers and their lanes
     subscriptions  reads, stores, follows and changes subscriptions
     config         settings, the API definition, key stores
     kafka, auth    everything that uses Kafka; access tokens

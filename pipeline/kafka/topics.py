@@ -54,6 +54,11 @@ def cursors_topic(app: str) -> str:
     return f"{app}.cursors"
 
 
+def workers_topic(app: str) -> str:
+    """The name of the topic in which the workers of an application say what they do."""
+    return f"{app}.workers"
+
+
 def tokens_topic(app: str) -> str:
     """The name that Faust gives to the changelog of an application's table `tokens`, which holds access tokens."""
     return f"{app}-tokens-changelog"

@@ -8,6 +8,7 @@ commit_pace                          how long to wait between two commits
 log_check                            compares committed offsets and rows with the log
 token_table                          access tokens in a Faust table
 topics, preflight, initial_offsets   checks topics and brokers; commits a group's first offsets
+side_topics                          the topics that show people what happens; deliveries go on without them
 rights, rights_watch                 finds missing rights; reports them while a worker runs
 engine                               starts and stops the parts of a worker that are not Faust's
 open_files                           the limit of open files

@@ -14,6 +14,7 @@ from pipeline.kafka.admin import Partitions, administration, find_partitions
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import DeadLetterTopic, cursors_topic, subscriptions_topic, tokens_topic
 from pipeline.runtime.rights import Right, Rights, missing_rights
+from pipeline.runtime.side_topics import ensure_side_topics, side_topics
 from pipeline.runtime.topics import check_topics, ensure_topics
 
 _MEANINGS: Final = {
@@ -70,12 +71,15 @@ async def examine(definition: Definition, app: str, *, create: bool) -> Findings
     before = await _topics(source.connection)
     look = ensure_topics if create else check_topics
     problems = await look(definition, app, [tokens_topic(app)])
+    # Without the source a worker does not start, and an application that does not exist yet leaves no topics behind.
+    besides = [] if problems else await ensure_side_topics(definition, app, create=create)
     after = await _topics(source.connection)
     of_dead_letters = {} if dlq is None else await _topics(dlq.connection)
     partitions = after[source.topic].count if source.topic in after else 0
     rights = await missing_rights(definition, app, range(max(1, partitions)))
     # If this user may not see or create a topic, the missing right explains more than its consequences.
     unseen = {right.subject for right in rights.needed}
+    unnoticed = {right.subject for right in rights.useful if right.operation in {"READ", "WRITE", "CREATE"}}
     facts = [*_of_source(definition, app, before, after, rights), *_of_dead_letters(dlq, of_dead_letters)]
     leaderless = _leaderless((source.topic, *_own_topics(app)), after)
     if dlq is not None:
@@ -84,7 +88,11 @@ async def examine(definition: Definition, app: str, *, create: bool) -> Findings
         facts=tuple(fact for fact in facts if _subject(fact) not in {*unseen, *map(_subject, problems)}),
         problems=tuple(problem for problem in problems if _subject(problem) not in unseen),
         missing=rights.needed,
-        warnings=(*map(str, rights.useful), *leaderless),
+        warnings=(
+            *map(str, rights.useful),
+            *(problem for problem in besides if _subject(problem) not in unnoticed),
+            *leaderless,
+        ),
         awaited=tuple(_leaderless([tokens_topic(app)], after)),
         partitions=partitions,
         is_complete=all(name in after for name in _own_topics(app)),
@@ -115,6 +123,9 @@ def _of_source(
         facts += [
             f"topic {name}: {_state(name, before, after)}{'' if name in unread else ', compacted'}"
             for name in _own_topics(app)
+        ]
+        facts += [
+            f"topic {each.name}: {_state(each.name, before, after)}" for each in side_topics(app) if each.name in after
         ]
     return facts
 

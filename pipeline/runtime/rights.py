@@ -31,7 +31,7 @@ from pipeline.kafka.admin import administration
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import AdminClient
 from pipeline.kafka.operations import OPERATIONS, OperationsRequest, operations
-from pipeline.kafka.topics import cursors_topic, subscriptions_topic, tokens_topic
+from pipeline.kafka.topics import cursors_topic, subscriptions_topic, tokens_topic, workers_topic
 
 logger = logging.getLogger(__name__)
 
@@ -152,6 +152,10 @@ def _of_topics(connection: KafkaConnection, source: str, app: str) -> Iterator[R
 def _beside(connection: KafkaConnection, source: str, app: str) -> Iterator[Right]:
     cursors, tokens, subscriptions = cursors_topic(app), tokens_topic(app), subscriptions_topic(app)
     yield Right(connection, "topic", subscriptions, "WRITE", "only `webhooks subscriptions` needs it, to make changes")
+    workers = workers_topic(app)
+    for operation in ("READ", "WRITE"):
+        yield Right(connection, "topic", workers, operation, "to show what every worker does; deliveries don't need it")
+    yield Right(connection, "topic", workers, "CREATE", "to create the topic, which does not exist")
     for name in (cursors, tokens):
         yield Right(connection, "topic", name, "ALTER", f"to give it the partitions that {source} is given")
     for name in (source, subscriptions, cursors, tokens):

@@ -18,6 +18,7 @@ LAYERS = (
     {"kafka", "auth"},
     {"config"},
     {"subscriptions"},
+    {"cluster"},
     {"runtime", "web"},
     {"agents"},
     {"app"},
@@ -27,7 +28,7 @@ LAYERS = (
 """From the bottom up. A module imports from its own package, or from a lower layer; also for type checkers alone."""
 
 FAUST = "app.py worker.py runtime/ kafka/connection.py cli/ web/ agents/"
-KAFKA = "kafka/ runtime/ subscriptions/ cli/"
+KAFKA = "kafka/ runtime/ subscriptions/ cluster/ cli/"
 
 # What is imported, as a pattern, and the files (and folders) that may.
 RULES = {

@@ -1,0 +1,210 @@
+"""The state of the whole cluster as plain values: for the API, the pages, the commands and `webhooks console`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, get_args
+
+from pipeline.core.attempts import FailedAttempt
+from pipeline.core.model import Cause
+
+State = Literal["broken", "failure", "unowned", "retrying", "behind", "paused", "stopped", "closed", "live"]
+"""How a subscription, or one of its lanes, stands.
+
+    broken    its record or its row can't be used
+    failure   it stopped; a person or a probe has to make it go on
+    unowned   no worker owns its partition
+    retrying  its next event has been tried without success, and will be again
+    behind    it reads the log, because it could not keep pace
+    paused, stopped, closed    as its publisher or its consumer wants it
+    live      nothing of it waits but what was sent a moment ago
+"""
+
+STATES: Final[tuple[State, ...]] = get_args(State)
+"""From the most to the least urgent one: a subscription stands as the most urgent of its lanes does."""
+
+
+@dataclass(frozen=True, slots=True)
+class LanePlace:
+    """One subscription in one partition, as its owner last told it.
+
+    Attributes:
+        topic, partition: of the source.
+        worker: the name of the worker that owns the partition; None if none does, or if it is not known.
+        next: the first offset that is not settled; None if it is not known.
+        waiting: how many of its events wait, exactly, when its owner last told; None if it has not counted them.
+        waiting_at_most: the same number or an upper bound: offsets that may be other subscriptions' events. None where
+            not even that is known.
+        oldest_event_at: the time of the oldest one, Unix seconds; None if none waits or it is not known.
+        attempts: those of its next event so far.
+        failing_since: the beginning of the first of them or, in FAILURE, of the failure; Unix seconds.
+        next_try_at: Unix seconds; None if none is due.
+        cause: why it is in FAILURE.
+        error: why the last attempt of its next event failed.
+        last_success_at: Unix seconds of the last delivery that is known; there may have been later ones.
+    """
+
+    topic: str
+    partition: int
+    state: State
+    worker: str | None
+    next: int | None = None
+    waiting: int | None = None
+    waiting_at_most: int | None = None
+    oldest_event_at: float | None = None
+    attempts: int = 0
+    failing_since: float | None = None
+    next_try_at: float | None = None
+    cause: Cause | None = None
+    error: FailedAttempt | None = None
+    last_success_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionState:
+    """A subscription, joined over its lanes.
+
+    Attributes:
+        state: that of the most urgent lane.
+        cause, error, attempts, failing_since, next_try_at: those of that lane, see `LanePlace`.
+        last_success_at: the last delivery that is known, in any lane.
+        waiting: how many events wait in all lanes; None if that is not known exactly.
+        waiting_at_most: the same number or an upper bound; None where not even that is known.
+        oldest_waiting_at: the time of the oldest one, Unix seconds; None if none waits or it is not known.
+        problem: why its record or a row of it can't be used, a sentence.
+        host: host and port of its callback, without credentials.
+        metadata: what its owner has noted about it.
+        lanes: where it is not plainly live, by topic and partition.
+    """
+
+    id: str
+    state: State
+    revision: int
+    host: str
+    qos: str
+    cause: Cause | None = None
+    error: FailedAttempt | None = None
+    attempts: int = 0
+    failing_since: float | None = None
+    next_try_at: float | None = None
+    last_success_at: float | None = None
+    waiting: int | None = 0
+    waiting_at_most: int | None = 0
+    oldest_waiting_at: float | None = None
+    problem: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    lanes: tuple[LanePlace, ...] = ()
+
+    @property
+    def waiting_is_exact(self) -> bool:
+        """Whether `waiting` is known."""
+        return self.waiting is not None
+
+
+@dataclass(frozen=True, slots=True)
+class StateFilter:
+    """A filter of subscriptions; what is empty or None matches any.
+
+    Attributes:
+        text: a part of the id, of the host or of a value of the metadata, in any case.
+        states, causes: one of these; causes are the kinds of `FailureGroup`.
+        host: host and port of the callback.
+        metadata: all of these, exactly.
+        ids: one of these.
+    """
+
+    text: str = ""
+    states: frozenset[State] = frozenset()
+    causes: frozenset[str] = frozenset()
+    host: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    ids: frozenset[str] | None = None
+
+
+EVERY_STATE: Final = StateFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class StatePage:
+    """A page of subscriptions, by id.
+
+    Attributes:
+        next: the `after` of the next page; None if this is the last one.
+        total: how many match, on all pages.
+    """
+
+    items: Sequence[SubscriptionState]
+    next: str | None
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Subscriptions in failure, retrying or broken for the same reason.
+
+    Attributes:
+        state: theirs.
+        kind: of the cause (`core.model.Cause`); "retrying" before there is one.
+        message: why, with `…` in place of what differs from one to another: numbers, ids, quoted texts.
+        example: one of the messages, as it is.
+        host: host and port of their callbacks.
+        count: how many there are.
+        since: when the first of them began to fail, Unix seconds; None if it is not known.
+        ids: the first hundred.
+    """
+
+    state: State
+    kind: str
+    message: str
+    example: str
+    host: str
+    count: int
+    since: float | None
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionState:
+    """A partition of a source topic, as its owner last told it.
+
+    Attributes:
+        committed: the committed offset; None before the first commit.
+        dispatched: the next offset to be dispatched.
+        counted_to: every lane's row counts what waits at least up to this offset.
+        end: the end of the log as far as the owner knows it.
+    """
+
+    topic: str
+    partition: int
+    committed: int | None
+    dispatched: int
+    counted_to: int
+    end: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """A worker, as it last announced itself.
+
+    Attributes:
+        name: host and port of its pages.
+        version: of the software.
+        started_at, seen_at: when it started and when it last announced itself, Unix seconds.
+        is_gone: it has not announced itself for ten seconds.
+        problem: why it is not ready, a sentence.
+        delivered_per_second, failed_per_second: attempts that succeeded or failed, over the last ten seconds.
+        queued, in_flight: events in memory, and requests under way.
+    """
+
+    name: str
+    version: str
+    started_at: float
+    seen_at: float
+    is_gone: bool
+    ready: bool
+    problem: str | None
+    partitions: tuple[PartitionState, ...]
+    delivered_per_second: float
+    failed_per_second: float
+    queued: int
+    in_flight: int
+    warnings: tuple[str, ...] = ()

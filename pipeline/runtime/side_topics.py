@@ -1,0 +1,83 @@
+"""The topics that show people what happens. Deliveries go on without them, so nothing about them is a problem.
+
+    <app>.workers    what each worker says of itself, every two seconds; a day-old line is worth nothing
+
+A missing one is created if this user may. Otherwise a sentence says what will be missing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
+
+from pipeline.config.definition import Definition
+from pipeline.kafka.admin import administration, partition_counts
+from pipeline.kafka.topics import workers_topic
+
+BROKER_DEFAULT: Final = -1
+"""Replication factor: the broker's default."""
+
+
+@dataclass(frozen=True, slots=True)
+class SideTopic:
+    """One of them.
+
+    Attributes:
+        partitions: how many it is created with; it may have others.
+        purpose: what is missing without it, as the end of a sentence.
+        config: that it is created with.
+    """
+
+    name: str
+    partitions: int
+    purpose: str
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+def side_topics(app: str) -> tuple[SideTopic, ...]:
+    """All of them, for an application."""
+    return (
+        SideTopic(
+            workers_topic(app),
+            1,
+            "which worker delivers what can't be shown",
+            {
+                # A worker writes its whole state again every two seconds, so what is older than an hour is of no use.
+                # Compaction alone would keep the last words of every worker that was ever killed, and it leaves the
+                # segment that is being written as it is: small segments keep the reading at a start short.
+                "cleanup.policy": "compact,delete",
+                "retention.ms": "3600000",
+                "segment.ms": "600000",
+            },
+        ),
+    )
+
+
+async def ensure_side_topics(definition: Definition, app: str, *, create: bool) -> list[str]:
+    """Create those that are missing, or only ask whether that would be allowed.
+
+    Returns:
+        One sentence for each that is missing and can't be created, beginning with the topic.
+
+    Raises:
+        BrokerError: the cluster can't be reached.
+    """
+    connection = definition.source.connection
+    if connection.embedded:
+        return []  # its topics are not created with an admin client
+    async with administration(connection) as admin:
+        found = await partition_counts(admin)
+        missing = [each for each in side_topics(app) if each.name not in found]
+        return [problem for each in missing if (problem := await _create(admin, each, create=create)) is not None]
+
+
+async def _create(admin: AIOKafkaAdminClient, topic: SideTopic, *, create: bool) -> str | None:
+    new = NewTopic(topic.name, topic.partitions, BROKER_DEFAULT, {}, dict(topic.config))
+    [(_, code, *reason)] = (await admin.create_topics([new], validate_only=not create)).topic_errors
+    error = for_code(code)
+    if error in {NoError, TopicAlreadyExistsError}:
+        return None
+    detail = (reason[0] if reason else None) or error.description or error.message
+    return f"topic {topic.name}: does not exist and can't be created: {detail}; {topic.purpose}"

@@ -1,0 +1,49 @@
+"""Topics that show people what happens: created where that is allowed, and no reason for a worker not to start."""
+
+from collections.abc import Callable
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from pipeline.config.definition import Definition
+from pipeline.kafka.topics import Source, count_partitions, workers_topic
+from pipeline.runtime.preflight import examine
+from pipeline.runtime.side_topics import ensure_side_topics
+from tests.support.brokers import TestBroker
+
+pytestmark = pytest.mark.timeout(60)
+
+
+async def configured(kafka: TestBroker, topic: str) -> dict[str, str]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    await admin.start()
+    try:
+        [answer] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    finally:
+        await admin.close()
+    [(_code, _message, _type, _name, entries)] = answer.resources
+    return {name: value for name, value, *_ in entries}
+
+
+async def test_the_workers_topic_is_created_to_forget(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
+    app = unique_name("side")
+    await kafka.create_topic(f"{app}-events", 2)
+    definition = Definition("orders", Source(kafka.connection, f"{app}-events"))
+    findings = await examine(definition, app, create=True)
+    name = workers_topic(app)
+    assert f"topic {name}: created, 1 partition" in findings.facts
+    assert (findings.problems, findings.warnings) == ((), ())
+    assert await count_partitions(kafka.connection, name) == 1
+    config = await configured(kafka, name)
+    assert config["cleanup.policy"] == "compact,delete"
+    assert int(config["segment.ms"]) < int(config["retention.ms"])
+    # Once more: it is there.
+    assert await ensure_side_topics(definition, app, create=True) == []
+
+
+async def test_one_that_cannot_be_created_is_a_warning(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
+    definition = Definition("orders", Source(kafka.connection, unique_name("side")))
+    [warning] = await ensure_side_topics(definition, "not a name", create=False)
+    assert warning.startswith("topic not a name.workers: does not exist and can't be created: ")
+    assert warning.endswith("; which worker delivers what can't be shown")
