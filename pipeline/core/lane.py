@@ -1,4 +1,4 @@
-"""A lane: one subscription in one partition. Its states are in lane_state.py.
+"""A lane: one subscription in one partition. Its states are in lane_state.py, what others may ask in lane_view.py.
 
 LaneEvents (lane_events.py) keeps track of where its events are. The lane decides what happens to them: by its state,
 its subscription, and the commands of people. Runners (runner.py) take events and report what became of them.
@@ -7,110 +7,22 @@ its subscription, and the commands of people. Runners (runner.py) take events an
 import asyncio
 from collections.abc import Sequence
 
-from pipeline.core.claims import Claims
 from pipeline.core.in_flight import InFlight
-from pipeline.core.keys import decode_key
-from pipeline.core.lane_events import LaneEvents
 from pipeline.core.lane_state import HALTED, TRANSITIONS, LaneState
+from pipeline.core.lane_view import LaneView
 from pipeline.core.model import Cause, Cursor, Event, Status
 from pipeline.core.outcome import Failed, Outcome
-from pipeline.core.policy import UNKNOWN_RULES, CauseKind, Rules
-from pipeline.core.ports import Home, LaneServices, RowWriter
+from pipeline.core.policy import CauseKind, Rules
 from pipeline.core.subscription import Qos, Subscription
-from pipeline.core.waits import Waits
 
 
-class Lane:
-    """One subscription in one partition. Others may read its attributes; it alone writes them.
-
-    Args:
-        key: the record key, the id in UTF-8; any other bytes for events that name no subscription.
-        home: its partition.
-        rows: writes its cursor row.
-        services: what all lanes of the worker share.
-        start: the offset before which nothing of it is unsettled.
-
-    Attributes:
-        is_suspect: its last attempt timed out, so the next one waits for a slot behind those of other lanes.
-    """
-
-    def __init__(self, key: bytes, home: Home, rows: RowWriter, services: LaneServices, start: int) -> None:
-        self.key = key
-        self.name = decode_key(key)
-        self.subscription: Subscription | None = None
-        self.rules = UNKNOWN_RULES
-        self.state = LaneState.LIVE
-        self.cause: Cause | None = None
-        self.is_suspect = False
-        self.events = LaneEvents(home, services, start)
-        self.claims = Claims(key, self.events, rows, services.limits.claim_events)
-        self.waits = Waits()
-        self._home = home
-        self._rows = rows
-        self._services = services
-        self._awaited: asyncio.Future[None] | None = None
-        self._runners = 0
-        self._concurrency = 1
-        self._settled_at_receipt = False
-
-    def __repr__(self) -> str:
-        """As `<Lane sub-1 behind next=40 <LaneEvents ...>>`."""
-        return f"<Lane {self.name} {self.state.name.lower()} next={self.next} {self.events}>"
+class Lane(LaneView):
+    """One subscription in one partition, and what happens to it. It alone writes the attributes of its view."""
 
     def _enter(self, state: LaneState, cause: Cause | None = None) -> None:
         if state not in TRANSITIONS[self.state]:
             raise RuntimeError(f"a lane can't go from {self.state.name} to {state.name}")
         self.state, self.cause = state, cause
-
-    # --------------------------------------------------------------- where it stands
-
-    @property
-    def status(self) -> Status:
-        """Of the subscription in this partition."""
-        return self.state.status
-
-    @property
-    def next(self) -> int:
-        """The cursor: the first offset that is not settled. At-most-once: a claimed event counts as settled."""
-        return self.events.next(self._beyond)
-
-    @property
-    def first_waiting(self) -> int:
-        """The cursor, or the first event before it that was claimed together with another and waits for its turn."""
-        return min([self.next, *self.claims.ahead()])
-
-    @property
-    def _beyond(self) -> int:
-        """Where what is not in memory begins."""
-        return self._home.dispatched if self.state is LaneState.LIVE else self.read_from
-
-    @property
-    def read_from(self) -> int:
-        """Where the log is read next; no meaning while live."""
-        return self.events.unread.read_from
-
-    @property
-    def is_idle(self) -> bool:
-        """Nothing queued, nothing under way, nothing that the window waits for."""
-        return self.state is LaneState.LIVE and not self._runners and self.events.is_empty
-
-    @property
-    def is_in_window(self) -> bool:
-        """Live, and the window holds all that is unsettled: the row says no more than the committed offset will."""
-        if self.state is not LaneState.LIVE:
-            return False
-        cursor = self.next
-        return cursor in self.events.held or cursor >= self._home.dispatched
-
-    @property
-    def is_draining(self) -> bool:
-        """The partition is being given back."""
-        return self._home.is_draining
-
-    @property
-    def is_delivering(self) -> bool:
-        """Attempts may begin."""
-        return not (self.state.is_halted or self.is_draining)
 
     # --------------------------------------------------------------- events come
 
@@ -139,28 +51,11 @@ class Lane:
         elif self._runners < self._concurrency:
             self._start_runner()
 
-    @property
-    def trusts_notes(self) -> bool:
-        """Whether what the former owner has noted as settled is so. A row knows better, as does a command to come."""
-        progress, subscription = self.events.progress, self.subscription
-        awaits_command = subscription is not None and progress.revision < subscription.revision
-        return progress.row is None and not awaits_command
-
     def pass_over(self, offset: int) -> None:
         """The former owner has settled an event of the stream."""
         self.events.progress.settle(offset)
         # It is still in the log, where a lane that leaves the stream before it reads it, and it was not counted.
         self.events.unread.forget(offset + 1)
-
-    @property
-    def wants_to_read(self) -> bool:
-        """Behind, due, and with room."""
-        return (
-            self.state is LaneState.BEHIND
-            and not self.waits.is_timed
-            and self.events.queue.has_room
-            and not self._home.is_draining
-        )
 
     def feed(self, events: Sequence[Event], end: int) -> None:
         """The lane's events of a stretch of the log that reaches from `read_from`, or before it, to *end*."""
