@@ -7,6 +7,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from pipeline.config.definition import Definition
+from pipeline.core.subscription import Routing
 from pipeline.kafka.topics import Source, count_partitions, workers_topic
 from pipeline.runtime.preflight import examine
 from pipeline.runtime.side_topics import ensure_side_topics
@@ -29,7 +30,7 @@ async def configured(kafka: TestBroker, topic: str) -> dict[str, str]:
 async def test_the_workers_topic_is_created_to_forget(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
     app = unique_name("side")
     await kafka.create_topic(f"{app}-events", 2)
-    definition = Definition("orders", Source(kafka.connection, f"{app}-events"))
+    definition = Definition("orders", Source(kafka.connection, f"{app}-events"), None, Routing.KEY)
     findings = await examine(definition, app, create=True)
     name = workers_topic(app)
     assert f"topic {name}: created, 1 partition" in findings.facts
@@ -43,7 +44,7 @@ async def test_the_workers_topic_is_created_to_forget(kafka: TestBroker, unique_
 
 
 async def test_one_that_cannot_be_created_is_a_warning(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
-    definition = Definition("orders", Source(kafka.connection, unique_name("side")))
+    definition = Definition("orders", Source(kafka.connection, unique_name("side")), None, Routing.KEY)
     [warning] = await ensure_side_topics(definition, "not a name", create=False)
     assert warning.startswith("topic not a name.workers: does not exist and can't be created: ")
     assert warning.endswith("; which worker delivers what can't be shown")
