@@ -305,6 +305,7 @@ class Subscription:
         created: the revision of its first record. A subscription that is deleted and made again is another one.
         starts: where it begins, by source topic. None: it was written for `routing: key` and begins where the group is.
         topics: the source topics that it wants; None: all of them.
+        metadata: what its owner has noted about it; no event is delivered differently for it.
         problem: why it can't be used (its record is broken), a sentence; its lanes are then in FAILURE with it.
     """
 
@@ -327,6 +328,7 @@ class Subscription:
     created: int = -1
     starts: Mapping[str, Start] | None = None
     topics: frozenset[str] | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
     signing_secrets: tuple[str, ...] = field(default=(), repr=False)
     wish: Wish = Wish.DELIVER
     starting_at: float | None = None

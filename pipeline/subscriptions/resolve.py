@@ -44,6 +44,7 @@ from pipeline.subscriptions.tls import tls_options
 Part = TypeVar("Part")
 
 _CREATED: Final = TypeAdapter[int | None](wire.Offset | None)
+_METADATA: Final = TypeAdapter[Mapping[str, str]](dict[str, str])
 _STARTS: Final = TypeAdapter[dict[str, wire.WireStart] | None](wire.Starts | None)
 
 
@@ -85,6 +86,7 @@ def to_subscription(
         created=_created(subscription.created_revision, revision),
         starts=_starts(subscription.start) if matches else None,
         topics=frozenset(subscription.topics) if matches and subscription.topics else None,
+        metadata=subscription.metadata or {},
         signing_secrets=_signing_secrets(options.signing),
         wish=_wish(subscription),
         starting_at=instant(subscription.starting_at) if subscription.starting_at else None,
@@ -107,6 +109,7 @@ def broken(
         qos=definition.qos,
         created=_created(_readable(_CREATED, record.get("createdRevision")), revision),
         starts=_starts(_readable(_STARTS, record.get("start"))) if definition.stated_routing is Routing.MATCH else None,
+        metadata=_readable(_METADATA, record.get("metadata")) or {},
         problem=problem,
     )
 

@@ -263,6 +263,14 @@ def test_with_key_what_is_for_match_has_no_effect() -> None:
     assert (found.starts, found.topics) == (None, None)
 
 
+def test_metadata_is_kept_also_of_a_broken_one() -> None:
+    tenant = {"tenant": "acme"}
+    assert made({"metadata": tenant}).metadata == tenant
+    assert made().metadata == {}
+    assert broken("s", DEFINITION, 3, "unreadable", {"metadata": tenant}).metadata == tenant
+    assert broken("s", DEFINITION, 3, "unreadable", {"metadata": {"tenant": 1}}).metadata == {}
+
+
 def test_a_broken_one_begins_where_its_record_says() -> None:
     found = broken("s", MATCH, 7, "unreadable", {"start": START, "createdRevision": 4})
     assert (found.created, found.start_in("events", 0, "a-topic")) == (4, 3)
