@@ -66,8 +66,10 @@ from pipeline.runtime.token_table import add_token_table
 from pipeline.subscriptions.advisories import advisory
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox
+from pipeline.subscriptions.store import SubscriptionStore
 from pipeline.web.access import Access
 from pipeline.web.admin_tokens import admin_tokens
+from pipeline.web.api import attach_api
 from pipeline.web.server import BUILT_IN_PAGES_OFF, attach_web, web_options
 
 logger = logging.getLogger(__name__)
@@ -107,6 +109,7 @@ def create_app(
     box = SecretBox(secret_keys)
 
     registry = Registry(connection, subscriptions_topic(settings.app), box, definition, clock=clock)
+    store = SubscriptionStore(registry, connection, subscriptions_topic(settings.app), box, definition, clock=clock)
     transport = _transport(settings, definition)
     matches = definition.routing is Routing.MATCH
     rate_limits = RateLimits(partial(_share, app)) if matches else RateLimits()
@@ -148,6 +151,7 @@ def create_app(
             transport=transport,
             permitted=permitted,
             registry=registry,
+            store=store,
             on_change=partial(_subscription_changed, dispatcher),
             log_reader=log_reader,
             tokens=tokens,
@@ -177,6 +181,7 @@ def create_app(
         warning_of=lambda subscription: advisory(subscription, clock.now()),
     )
     attach_web(app, reporter=reporter, telemetry=telemetry, access=access)
+    attach_api(app, registry=registry, store=store, definition=definition, access=access)
     return app
 
 

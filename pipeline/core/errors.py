@@ -5,6 +5,8 @@ a command, a configuration or a partition.
 
     WebhooksError
     ├── ConfigurationError        a definition, subscription or setting can't be used: field, value, what is allowed
+    │   └── ConflictError         a change does not fit what it would change
+    │       └── StaleError        that was changed meanwhile
     ├── UnknownSubscriptionError  no subscription has this id
     ├── LibraryError              a change that is made to a library has no effect
     ├── BrokerError               a topic or a broker is not as it has to be
@@ -28,6 +30,14 @@ class ConfigurationError(WebhooksError):
     def __init__(self, problems: list[str] | str) -> None:
         self.problems: list[str] = [problems] if isinstance(problems, str) else list(problems)
         super().__init__("\n".join(self.problems))
+
+
+class ConflictError(ConfigurationError):
+    """A change does not fit the state of the subscription that it would change."""
+
+
+class StaleError(ConflictError):
+    """A subscription is not at the revision that a change was made for."""
 
 
 class UnknownSubscriptionError(WebhooksError):

@@ -18,6 +18,7 @@ from pipeline.observability.unmatched import LOOK_SECONDS as UNMATCHED_SECONDS
 from pipeline.observability.unmatched import UnmatchedEvents
 from pipeline.runtime.membership import CHECK_SECONDS, Membership
 from pipeline.subscriptions.registry import OnChange, Registry
+from pipeline.subscriptions.store import SubscriptionStore
 
 TOKEN_SWEEP_SECONDS: Final = 600.0
 
@@ -29,6 +30,7 @@ class Engine(Service):
         transport: the HTTP client.
         permitted: asks receivers for permission.
         registry: the subscriptions.
+        store: opened by the first change through the API.
         on_change: called for every change of a subscription.
         log_reader: reads the source topic again for lanes that are behind.
         tokens: access tokens.
@@ -46,6 +48,7 @@ class Engine(Service):
         transport: Transport,
         permitted: Permitted,
         registry: Registry,
+        store: SubscriptionStore,
         on_change: OnChange,
         log_reader: LogReader,
         tokens: TokenCache,
@@ -62,6 +65,7 @@ class Engine(Service):
         self._transport = transport
         self._permitted = permitted
         self._registry = registry
+        self._store = store
         self._on_change = on_change
         self._log_reader = log_reader
         self._tokens = tokens
@@ -83,6 +87,7 @@ class Engine(Service):
         closing.push_async_callback(self._tokens.close)
         await self._registry.start(self._on_change)
         closing.push_async_callback(self._registry.stop)
+        closing.push_async_callback(self._store.close)
         await self._log_reader.start()
         closing.push_async_callback(self._log_reader.close)
 

@@ -9,5 +9,5 @@ beginnings                           which events a subscription is for, and fro
 routing_evidence                     helps to choose a routing where the definition does not say it
 secrets                              encrypts secrets at rest, masks them for people
 registry, record_reader              follow the subscriptions' topic in every worker
-store, session                       writes changes; a store for the duration of one command
+store, edits, session                writes changes; on what they build; a store for the duration of one command
 """

@@ -5,7 +5,8 @@ subscription with a `problem`, because its events must wait rather than vanish.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,14 @@ class _Entry:
     subscription: Subscription
 
 
+@dataclass(frozen=True, slots=True)
+class ReadRecord:
+    """A record of the topic: its revision and value; both None if it deletes the subscription."""
+
+    revision: int | None
+    value: bytes | None
+
+
 class Registry:
     """The subscriptions of one cluster.
 
@@ -65,6 +74,7 @@ class Registry:
         self._box = box
         self._on_change: OnChange = _unheard
         self._entries: dict[str, _Entry] = {}
+        self._heard: dict[str, list[ReadRecord]] = {}
         self._is_stopped = False
         self._ids: tuple[str, ...] | None = None  # sorted once, until an id is added or removed
 
@@ -147,6 +157,16 @@ class Registry:
             document["problem"] = subscription.problem
         return document
 
+    @contextmanager
+    def records_of(self, subscription_id: str) -> Iterator[Sequence[ReadRecord]]:
+        """The records of a subscription that are read from now on, in log order; for one caller at a time."""
+        heard: list[ReadRecord] = []
+        self._heard[subscription_id] = heard
+        try:
+            yield heard
+        finally:
+            del self._heard[subscription_id]
+
     def is_newest(self, subscription_id: str) -> bool:
         """Whether the secrets of its record are encrypted with the first key; also true without secrets or a record.
 
@@ -181,6 +201,9 @@ class Registry:
         self._reader.take(subscription_id, record.value, record.offset)
 
     def _keep(self, subscription_id: str, value: bytes | None, subscription: Subscription | None) -> None:
+        if subscription_id in self._heard:
+            revision = None if subscription is None else subscription.revision
+            self._heard[subscription_id].append(ReadRecord(revision, value))
         if value is None or subscription is None:
             if self._entries.pop(subscription_id, None) is not None:
                 self._ids = None

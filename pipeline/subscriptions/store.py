@@ -1,14 +1,16 @@
 """Changes to subscriptions: each one is a new record of the compacted topic, whose offset is the revision.
 
 Any process may write; nothing is routed. An edit first reads the topic to its end, so that it builds on all earlier
-records. If two processes edit a subscription at the same time, the later write wins.
+records. If two processes edit a subscription at the same time, the later write wins; a change on a `Condition` that
+another one preceded by a moment is taken back: what it replaced is written again.
 """
 
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Final, Literal
 
 from aiokafka import AIOKafkaProducer
@@ -17,7 +19,7 @@ from aiokafka.errors import KafkaError
 from pipeline.config.definition import Definition
 from pipeline.config.schema import read
 from pipeline.core.clock import Clock, SystemClock
-from pipeline.core.errors import BrokerError, ConfigurationError, UnknownSubscriptionError
+from pipeline.core.errors import BrokerError, ConfigurationError, ConflictError, StaleError, UnknownSubscriptionError
 from pipeline.core.subscription import Routing, Subscription
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.subscriptions.advisories import advisory, breadth
@@ -28,6 +30,7 @@ from pipeline.subscriptions.beginnings import (
     with_beginning_of,
     with_same_beginning,
 )
+from pipeline.subscriptions.edits import ALWAYS, Condition, batches, is_same, with_states, without_old_command
 from pipeline.subscriptions.envelope import parse_subscription, to_document
 from pipeline.subscriptions.key_check import check_keys
 from pipeline.subscriptions.registry import Registry
@@ -152,7 +155,7 @@ class SubscriptionStore:
         found = (self._registry.raw(subscription.id) for subscription in self._registry.all())
         return [document for document in found if document is not None]
 
-    async def apply(self, document: object) -> Change:
+    async def apply(self, document: object, condition: Condition = ALWAYS) -> Change:
         """Create or replace a subscription. An unchanged one is not written.
 
         Fields that the document leaves out get their defaults, except for `status` and `consumerStatus`, which keep
@@ -161,10 +164,18 @@ class SubscriptionStore:
 
         Raises:
             ConfigurationError: it can't be used; one sentence per mistake.
+            StaleError: the condition is not met.
             BrokerError: it could not be written.
         """
-        [change] = [change async for change in self.apply_all([document])]
-        return change
+        wanted = parse_subscription(document)
+
+        async def apply() -> Change:
+            [outcome] = await self._apply_together([wanted], Beginnings(self._definition))
+            if isinstance(outcome, BrokerError):
+                raise outcome
+            return outcome
+
+        return await self._if_met(condition, wanted.id, apply)
 
     async def apply_all(self, documents: Iterable[object]) -> AsyncIterator[Change]:
         """Apply subscriptions in their order, as `apply` does, with up to `TOGETHER` writes under way.
@@ -173,8 +184,9 @@ class SubscriptionStore:
         succeed. Raises the errors of `apply`.
         """
         beginnings = Beginnings(self._definition)
-        for batch in _batches(map(parse_subscription, documents)):
+        for batch in batches(map(parse_subscription, documents), TOGETHER):
             async with self._turn:
+                await self._registry.caught_up()
                 outcomes = await self._apply_together(batch, beginnings)
             for outcome in outcomes:
                 if isinstance(outcome, BrokerError):
@@ -185,18 +197,17 @@ class SubscriptionStore:
         self, batch: Sequence[WireSubscription], beginnings: Beginnings
     ) -> Sequence[Change | BrokerError]:
         """Apply subscriptions with different ids; all of them are checked before one is written."""
-        await self._registry.caught_up()
         checked = [await self._checked(wanted) for wanted in batch]
         await beginnings.look_up(each.wanted for each in checked if each.known is None)
         return await asyncio.gather(*(self._carry_out(each, beginnings) for each in checked))
 
     async def _carry_out(self, checked: _Checked, beginnings: Beginnings) -> Change | BrokerError:
         wanted, known, stored = checked.wanted, checked.known, checked.stored
-        if known is not None and stored is not None and _is_same(wanted, stored):
+        if known is not None and stored is not None and is_same(wanted, stored):
             return Change(wanted.id, known.revision, "unchanged", checked.advisory)
         new = beginnings.begun(wanted) if known is None else wanted
         try:
-            revision = await self._write(_without_old_command(new, stored), known)
+            revision = await self._write(without_old_command(new, stored), known)
         except BrokerError as error:
             return error
         return Change(wanted.id, revision, "created" if known is None else "updated", checked.advisory)
@@ -219,22 +230,47 @@ class SubscriptionStore:
         elif stored is None:
             wanted = with_beginning_of(wanted, known)
         else:
-            wanted = with_same_beginning(_with_states(wanted, stored), stored)
+            wanted = with_same_beginning(with_states(wanted, stored), stored)
         wanted = unmask(wanted, stored)
         return _Checked(wanted, known, stored, await self._check(wanted))
 
-    async def delete(self, subscription_id: str) -> Change:
+    async def delete(self, subscription_id: str, condition: Condition = ALWAYS) -> Change:
         """Delete a subscription and its rows; its events then belong to an unknown subscription.
 
         Raises:
             UnknownSubscriptionError: there is none.
+            StaleError: the condition is not met.
             BrokerError: it could not be written.
         """
-        async with self._turn:
-            await self._registry.caught_up()
+
+        async def delete() -> Change:
             if self._registry.get(subscription_id) is None:
                 raise _unknown(subscription_id)
             return Change(subscription_id, await self._send(subscription_id, None), "deleted")
+
+        return await self._if_met(condition, subscription_id, delete)
+
+    async def _if_met(
+        self, condition: Condition, subscription_id: str, change: Callable[[], Awaitable[Change]]
+    ) -> Change:
+        """Make a change if the condition is met, and take it back if that was no longer so when it was written."""
+        async with self._turn:
+            await self._registry.caught_up()
+            with self._registry.records_of(subscription_id) as read:
+                known = self._registry.get(subscription_id)
+                condition.check(subscription_id, None if known is None else known.revision)
+                changed = await change()
+                if condition == ALWAYS or changed.what == "unchanged":
+                    return changed
+                await self._registry.caught_up()
+        before = list(takewhile(lambda each: each.revision != changed.revision, read))
+        if before and changed.what != "deleted" and len(read) == len(before) + 1:
+            await self._send(subscription_id, before[-1].value)
+        if before and changed.what != "deleted":
+            raise StaleError(
+                f"subscription {subscription_id!r} was changed at the same moment; this change is taken back"
+            )
+        return changed
 
     async def reencrypt(self, subscription_id: str) -> Change:
         """Write the subscription again if a secret of it is not encrypted with the first key, bound to its field.
@@ -307,12 +343,12 @@ class SubscriptionStore:
             if known is None or stored is None:
                 raise _unknown(subscription_id)
             if stored.status == "CLOSED":
-                raise ConfigurationError(
+                raise ConflictError(
                     f"status: {subscription_id!r} is closed; apply it with status ACCEPTED to open it again"
                 )
             # The resumeFrom of an older revision applied to that revision only.
             wanted = stored.model_copy(update={"resume_from": None, **update})
-            if not always and _is_same(wanted, stored):
+            if not always and is_same(wanted, stored):
                 return Change(subscription_id, known.revision, "unchanged")
             return Change(subscription_id, await self._write(wanted, known), "updated")
 
@@ -353,35 +389,5 @@ class SubscriptionStore:
         return revision
 
 
-def _batches(subscriptions: Iterable[WireSubscription]) -> Iterator[list[WireSubscription]]:
-    """Up to `TOGETHER` subscriptions each; one that comes a second time begins a new batch, to build on the first."""
-    batch: dict[str, WireSubscription] = {}
-    for subscription in subscriptions:
-        if subscription.id in batch or len(batch) >= TOGETHER:
-            yield list(batch.values())
-            batch = {}
-        batch[subscription.id] = subscription
-    if batch:
-        yield list(batch.values())
-
-
-def _with_states(wanted: WireSubscription, stored: WireSubscription) -> WireSubscription:
-    unsaid = {"status", "consumer_status"} - wanted.model_fields_set
-    return wanted.model_copy(update={name: getattr(stored, name) for name in unsaid})
-
-
-def _is_same(wanted: WireSubscription, stored: WireSubscription) -> bool:
-    """Whether nothing would change. Applying the same `resumeFrom` again does not repeat the command."""
-    if wanted.resume_from is None:
-        stored = stored.model_copy(update={"resume_from": None})
-    return to_document(wanted) == to_document(stored)
-
-
 def _unknown(subscription_id: str) -> UnknownSubscriptionError:
     return UnknownSubscriptionError(f"there is no subscription {subscription_id!r}")
-
-
-def _without_old_command(wanted: WireSubscription, stored: WireSubscription | None) -> WireSubscription:
-    if stored is None or wanted.resume_from is None or wanted.resume_from != stored.resume_from:
-        return wanted
-    return wanted.model_copy(update={"resume_from": None})

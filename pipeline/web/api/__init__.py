@@ -1,0 +1,15 @@
+"""The JSON API below /api.
+
+api                              all operations
+operations                       what an operation takes, answers and needs: the only truth about routes
+reading                          reads query, body and conditions of a request
+models                           the shapes of requests and answers
+openapi                          describes the operations as OpenAPI 3.1
+serving                          operations as pages of Faust's web server; errors as problem details
+writing                          the store of a worker: opened when needed, few changes at a time
+subscriptions                    the operations on subscriptions
+"""
+
+from pipeline.web.api.api import attach_api
+
+__all__ = ["attach_api"]

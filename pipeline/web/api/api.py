@@ -1,0 +1,52 @@
+"""All operations of the API, and the one that describes them."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from importlib.metadata import version
+
+import faust
+
+from pipeline.config.definition import Definition
+from pipeline.subscriptions.registry import Registry
+from pipeline.subscriptions.store import SubscriptionStore
+from pipeline.web.access import Access
+from pipeline.web.api.models import OpenApiDocument
+from pipeline.web.api.openapi import describe
+from pipeline.web.api.operations import Answer, Call, Operation
+from pipeline.web.api.serving import serve
+from pipeline.web.api.subscriptions import Subscriptions
+from pipeline.web.api.writing import Writing
+
+
+def attach_api(
+    app: faust.App, *, registry: Registry, store: SubscriptionStore, definition: Definition, access: Access
+) -> None:
+    """Register the API.
+
+    Args:
+        app: made with `web_options`.
+        registry: of the worker.
+        store: on the same registry, not open; the caller closes it.
+        definition: of the API.
+        access: who may use it.
+    """
+    serve(app, all_operations(registry, store, definition), access)
+
+
+def all_operations(registry: Registry, store: SubscriptionStore, definition: Definition) -> Sequence[Operation]:
+    """Every operation of the API."""
+    described = Description(Subscriptions(registry, Writing(store), definition).operations())
+    return described.operations
+
+
+class Description:
+    """Operations, and the one that describes all of them."""
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        own = Operation("GET", "/api/openapi.json", self.describe_api, {HTTPStatus.OK: OpenApiDocument})
+        self.operations = (own, *operations)
+        self._document = describe(self.operations, version("webhook-pipeline"))
+
+    async def describe_api(self, _call: Call) -> Answer:
+        """Describe this API as OpenAPI 3.1."""
+        return Answer(self._document)

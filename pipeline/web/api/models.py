@@ -1,0 +1,86 @@
+"""The shapes of requests and answers; openapi.py describes them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+from pipeline.config.schema import StrictModel
+from pipeline.core.keys import LONGEST_ID
+from pipeline.subscriptions.schema import WireSubscription
+
+SubscriptionId = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID)]
+Limit = Annotated[int, Field(ge=1, le=1000)]
+Schema = dict[str, Any]
+
+_READ_ONLY: Schema = {
+    "revision": {"type": "integer", "readOnly": True, "description": "Grows with every change; the ETag."},
+    "problem": {"type": "string", "readOnly": True, "description": "Why it can't be used."},
+    "routing": {"enum": ["key", "match", None], "readOnly": True},
+}
+
+
+class ProblemDetails(StrictModel):
+    """An error (RFC 9457). `problems` has one sentence per mistake, which begins with the name of the field."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    problems: list[str] | None = None
+
+
+def _as_request(schema: Schema) -> None:
+    # What an answer shows may be sent back; it has no effect.
+    schema["properties"] |= {**{name: {"readOnly": True} for name in WireSubscription.without_meaning}, **_READ_ONLY}
+    schema["required"].remove("id")
+
+
+class SubscriptionDocument(WireSubscription):
+    """A subscription as a request contains it. A masked secret keeps its stored value."""
+
+    model_config = ConfigDict(json_schema_extra=_as_request)
+
+
+def _as_shown(schema: Schema) -> None:
+    schema["properties"] |= _READ_ONLY
+    # A record that can't be read has nothing else.
+    schema["required"] = ["id", "revision"]
+
+
+class ShownSubscription(WireSubscription):
+    """A subscription with its secrets masked."""
+
+    model_config = ConfigDict(json_schema_extra=_as_shown)
+
+
+class SubscriptionPage(StrictModel):
+    """Subscriptions by id. `next` is the value of `after` for the next page; null on the last one."""
+
+    items: list[ShownSubscription]
+    next: str | None
+    total: int
+
+
+class Changed(StrictModel):
+    """What a change did. `revision` is the newest one, whether the change wrote it or found it."""
+
+    id: str
+    result: Literal["created", "updated", "unchanged", "deleted"]
+    revision: int
+    warning: str | None = None
+
+
+class ListQuery(StrictModel):
+    """Which subscriptions to list."""
+
+    q: Annotated[str, Field(description="A part of the id or of the receiver's host name.")] | None = None
+    limit: Annotated[Limit, Field(description="Subscriptions on a page.")] = 100
+    after: Annotated[str, Field(description="Only ids after this one: `next` of the page before.")] | None = None
+
+
+class OpenApiDocument(StrictModel):
+    """An OpenAPI description."""
+
+    model_config = ConfigDict(extra="allow")
+
+    openapi: str

@@ -1,0 +1,143 @@
+"""Describes operations as OpenAPI 3.1. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from pipeline.core.keys import LONGEST_ID
+from pipeline.web.api.models import ProblemDetails
+from pipeline.web.api.operations import Operation
+from pipeline.web.problem import CONTENT_TYPE
+
+REFERENCE: Final = "#/components/schemas/{model}"
+JSON: Final = "application/json"
+
+_ALWAYS: Final = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+
+_CONDITIONS: Final = (
+    {
+        "name": "If-Match",
+        "in": "header",
+        "schema": {"type": "string"},
+        "description": 'Change it only at this revision: the ETag of an answer, such as `"42"`; `*`: if it exists.',
+    },
+    {
+        "name": "If-None-Match",
+        "in": "header",
+        "schema": {"const": "*"},
+        "description": "Only if it does not exist.",
+    },
+)
+
+_ID: Final = {"type": "string", "minLength": 1, "maxLength": LONGEST_ID}
+
+_SECURITY: Final = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "The admin token, or a signed JSON Web Token."},
+    "password": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "Any user name, and the admin token as the password; read access only.",
+    },
+}
+
+
+def describe(operations: Sequence[Operation], version: str) -> dict[str, Any]:
+    """The OpenAPI document of *operations*."""
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "webhook-pipeline",
+            "version": version,
+            "description": "Subscriptions of a webhook pipeline. Any worker answers for all of them.",
+        },
+        "paths": paths,
+        "components": {"schemas": _schemas(operations), "securitySchemes": _SECURITY},
+        "security": [{"bearer": []}, {"password": []}],
+    }
+
+
+def _schemas(operations: Iterable[Operation]) -> Mapping[str, Any]:
+    models: set[type[BaseModel]] = {ProblemDetails}
+    for operation in operations:
+        models |= {model for model in (operation.body, *operation.answers.values()) if model is not None}
+    ordered = sorted(models, key=lambda model: model.__name__)
+    _, schema = models_json_schema([(model, "validation") for model in ordered], ref_template=REFERENCE)
+    found: dict[str, Any] = schema["$defs"]
+    return found
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    description = operation.description
+    found: dict[str, Any] = {
+        "operationId": operation.name,
+        "summary": description.partition("\n")[0].rstrip("."),
+        "description": description,
+        "parameters": _parameters(operation),
+        "responses": {
+            **{str(int(status)): _answer(status, model) for status, model in operation.answers.items()},
+            **{str(int(status)): _problem(status) for status in sorted({*_problems(operation)})},
+        },
+    }
+    if operation.body is not None:
+        found["requestBody"] = {"required": True, "content": {JSON: {"schema": _reference(operation.body)}}}
+    return found
+
+
+def _parameters(operation: Operation) -> list[Mapping[str, Any]]:
+    found: list[Mapping[str, Any]] = []
+    if operation.takes_id:
+        found.append({"name": "id", "in": "path", "required": True, "schema": _ID})
+    if operation.query is not None:
+        schema = operation.query.model_json_schema(ref_template=REFERENCE)
+        required = schema.get("required", ())
+        found += [_in_query(name, each, required=name in required) for name, each in schema["properties"].items()]
+    if operation.is_conditional:
+        found += _CONDITIONS
+    return found
+
+
+def _in_query(name: str, schema: Mapping[str, Any], *, required: bool) -> Mapping[str, Any]:
+    # A query has no null: what may be left out needs no other type.
+    choices = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
+    shape = choices[0] if choices else schema
+    plain = {key: value for key, value in shape.items() if key not in {"title", "description"}}
+    style = {"style": "deepObject", "explode": True} if plain.get("type") == "object" else {}
+    text = shape.get("description") or schema.get("description", "")
+    return {"name": name, "in": "query", "required": required, "schema": plain, "description": text, **style}
+
+
+def _problems(operation: Operation) -> Iterable[HTTPStatus]:
+    yield from _ALWAYS
+    yield from operation.problems
+    if operation.takes_id and operation.method != "PUT":
+        yield HTTPStatus.NOT_FOUND
+    if operation.is_conditional:
+        yield HTTPStatus.PRECONDITION_FAILED
+    if operation.body is not None:
+        yield HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        yield HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+
+
+def _answer(status: HTTPStatus, model: type[BaseModel] | None) -> dict[str, Any]:
+    content = {} if model is None else {"content": {JSON: {"schema": _reference(model)}}}
+    return {"description": status.phrase, **content}
+
+
+def _problem(status: HTTPStatus) -> dict[str, Any]:
+    return {"description": status.phrase, "content": {CONTENT_TYPE: {"schema": _reference(ProblemDetails)}}}
+
+
+def _reference(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": REFERENCE.format(model=model.__name__)}

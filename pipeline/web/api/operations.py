@@ -1,0 +1,95 @@
+"""What an operation of the API takes, answers and needs.
+
+Routes (serving.py) and their description (openapi.py) are made from the same values: neither exists without the other.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from inspect import getdoc
+from typing import Any, Final, Literal
+
+from pydantic.alias_generators import to_camel
+
+from pipeline.config.schema import StrictModel
+from pipeline.subscriptions.edits import ALWAYS, Condition
+
+Method = Literal["GET", "POST", "PUT", "DELETE"]
+
+ID: Final = "{id}"
+"""In a path: the id of a subscription, percent-encoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request to an operation, read and checked.
+
+    Attributes:
+        path: the parameters of the path.
+        query: as the operation's `query` model; None without one.
+        body: as the operation's `body` model, or as plain JSON for a `document`; None without one.
+        condition: of If-Match and If-None-Match.
+    """
+
+    path: Mapping[str, str] = field(default_factory=dict)
+    query: Any = None
+    body: Any = None
+    condition: Condition = ALWAYS
+
+    @property
+    def id(self) -> str:
+        """The id of the subscription in the path."""
+        return self.path["id"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a call; *body* as JSON."""
+
+    body: Mapping[str, Any]
+    status: HTTPStatus = HTTPStatus.OK
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path.
+
+    Attributes:
+        path: as aiohttp and OpenAPI write it, with `{id}`.
+        handler: its name is the operationId, its docstring the description.
+        answers: the model of the answer by status, for success.
+        query: the model of the query; its values are strings, whole numbers, booleans and lists of strings.
+        body: the model of the body.
+        is_document: the body is a subscription, which the store reads: *body* only describes it.
+        is_conditional: If-Match and If-None-Match apply.
+        problems: the statuses of problems that only this operation has.
+    """
+
+    method: Method
+    path: str
+    handler: Handler
+    answers: Mapping[HTTPStatus, type[StrictModel] | None]
+    query: type[StrictModel] | None = None
+    body: type[StrictModel] | None = None
+    is_document: bool = False
+    is_conditional: bool = False
+    problems: tuple[HTTPStatus, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The operationId."""
+        return to_camel(self.handler.__name__)
+
+    @property
+    def description(self) -> str:
+        """For people; its first line is a summary."""
+        return getdoc(self.handler) or ""
+
+    @property
+    def takes_id(self) -> bool:
+        """Whether it is about one subscription."""
+        return ID in self.path

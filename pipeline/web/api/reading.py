@@ -1,0 +1,173 @@
+"""Reads the parts of a request: JSON body, query, If-Match and If-None-Match. Every mistake becomes a sentence."""
+
+import json
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final, NoReturn, get_args
+
+from aiohttp import hdrs, web
+from multidict import MultiMapping
+
+from pipeline.config.model_fields import alias
+from pipeline.config.schema import StrictModel, read
+from pipeline.config.validation_messages import nearest
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.shown import printable, shown
+from pipeline.subscriptions.edits import ALWAYS, Condition
+from pipeline.web.api.operations import Call, Operation
+
+JSON: Final = "application/json"
+
+_ENTITY_TAG: Final = re.compile(r'(?:W/)?"([0-9]{1,19})"')
+"""Weak ones count too: a proxy that compresses an answer weakens its tag, and a revision is exact anyway."""
+
+
+class RefusedError(Exception):
+    """A request that the API does not carry out, with the status of its problem."""
+
+    def __init__(self, status: HTTPStatus, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+async def read_call(operation: Operation, request: web.Request) -> Call:
+    """The request as *operation* takes it.
+
+    Raises:
+        ConfigurationError: something in it can't be used; one sentence per mistake.
+        RefusedError: its body is not JSON by its content type.
+    """
+    return Call(
+        dict(request.match_info),
+        read_query(operation.query, request.query),
+        await _body(operation, request),
+        read_condition(request.headers) if operation.is_conditional else ALWAYS,
+    )
+
+
+async def _body(operation: Operation, request: web.Request) -> Any:
+    if operation.body is None:
+        return None
+    if request.content_type != JSON:
+        raise RefusedError(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            f"Content-Type: {shown(request.headers.get(hdrs.CONTENT_TYPE))} is not allowed; allowed: {JSON}",
+        )
+    try:
+        data = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        most = request.client_max_size
+        raise RefusedError(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"body: is too large; allowed: at most {most} bytes"
+        ) from None
+    document = parse_json(data)
+    return document if operation.is_document else read(operation.body, document)
+
+
+def parse_json(data: bytes) -> Any:
+    """JSON (RFC 8259) in UTF-8.
+
+    Raises:
+        ConfigurationError: it is something else, names something twice or is nested too deeply.
+    """
+    try:
+        return json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"body: is not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise ConfigurationError(f"body: {where}: is not JSON: {error.msg}") from None
+    except RecursionError:
+        raise ConfigurationError("body: is nested too deeply") from None
+    except ValueError:
+        raise ConfigurationError("body: contains a number with too many digits") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in result:
+            raise ConfigurationError(f"body: contains the name {shown(name)} twice in one object")
+        result[name] = value
+    return result
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ConfigurationError(f"body: {constant} is not JSON")
+
+
+def read_query(model: type[StrictModel] | None, query: MultiMapping[str]) -> Any:
+    """The query as a *model*; None without a model.
+
+    `metadata.NAME=value` and `metadata[NAME]=value` are entries of a field `metadata`, if the model has one.
+
+    Raises:
+        ConfigurationError: a parameter is unknown, repeated or can't be used; one sentence per mistake.
+    """
+    fields = {} if model is None else {alias(name, field): field for name, field in model.model_fields.items()}
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for name in dict.fromkeys(query):
+        found = query.getall(name)
+        base, entry = _entry(name) if "metadata" in fields else (name, None)
+        if base not in fields:
+            problems.append(f"{printable(name)}: unknown parameter; {nearest(name, list(fields))}")
+        elif entry is not None:
+            values.setdefault(base, {})[entry] = found[-1]
+        elif _mentions(fields[base].annotation, list):
+            values[base] = found
+        elif len(found) > 1:
+            problems.append(f"{printable(name)}: is given {len(found)} times; allowed: once")
+        else:
+            values[base] = _converted(found[0], fields[base].annotation)
+    if problems:
+        raise ConfigurationError(problems)
+    return None if model is None else read(model, values)
+
+
+def _entry(name: str) -> tuple[str, str | None]:
+    if name.startswith("metadata."):
+        return "metadata", name.removeprefix("metadata.")
+    if name.startswith("metadata[") and name.endswith("]"):
+        return "metadata", name[len("metadata[") : -1]
+    return name, None
+
+
+def _converted(text: str, annotation: object) -> object:
+    if _mentions(annotation, bool):
+        return {"true": True, "false": False}.get(text, text)
+    if _mentions(annotation, int) and re.fullmatch(r"-?[0-9]{1,19}", text, re.ASCII):
+        return int(text)
+    return text
+
+
+def _mentions(annotation: object, wanted: type) -> bool:
+    origin = getattr(annotation, "__origin__", None)
+    return wanted in (annotation, origin) or any(_mentions(part, wanted) for part in get_args(annotation))
+
+
+def read_condition(headers: Mapping[str, str]) -> Condition:
+    """What If-Match and If-None-Match ask for (RFC 9110 section 13).
+
+    Raises:
+        ConfigurationError: one of them can't be used.
+    """
+    match, none_match = headers.get(hdrs.IF_MATCH), headers.get(hdrs.IF_NONE_MATCH)
+    if none_match is not None:
+        if none_match.strip() != "*" or match is not None:
+            raise ConfigurationError(
+                f"If-None-Match: {shown(none_match)} is not allowed; allowed: *, and not together with If-Match"
+            )
+        return Condition(exists=False)
+    if match is None:
+        return ALWAYS
+    if match.strip() == "*":
+        return Condition(exists=True)
+    tags = [_ENTITY_TAG.fullmatch(each.strip()) for each in match.split(",")]
+    if None in tags:
+        raise ConfigurationError(
+            f'If-Match: {shown(match)} is not a revision; allowed: an ETag of this API, such as "42" with its quotes, '
+            "several with commas between them, or *"
+        )
+    return Condition(frozenset(int(tag[1]) for tag in tags if tag is not None))

@@ -1,0 +1,166 @@
+"""The operations on subscriptions: list, get, create, replace, delete."""
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+from uuid import uuid4
+
+from aiohttp import hdrs
+
+from pipeline.config.definition import Definition
+from pipeline.core.errors import ConfigurationError, ConflictError, StaleError, UnknownSubscriptionError
+from pipeline.core.shown import kind, shown
+from pipeline.subscriptions.edits import ABSENT
+from pipeline.subscriptions.registry import Registry
+from pipeline.subscriptions.store import Change
+from pipeline.web.api.models import Changed, ListQuery, ShownSubscription, SubscriptionDocument, SubscriptionPage
+from pipeline.web.api.operations import Answer, Call, Operation
+from pipeline.web.api.writing import Writing
+
+PATH: Final = "/api/subscriptions"
+ONE: Final = f"{PATH}/{{id}}"
+
+CATCH_UP_SECONDS: Final = 2.0
+"""How long a read waits for the newest records; after that, it answers with what the worker has read."""
+STEP: Final = 1000
+"""Subscriptions that a search looks at before deliveries have their turn."""
+
+
+class Subscriptions:
+    """The operations.
+
+    Args:
+        registry: of the worker.
+        writing: makes changes.
+        definition: tells the routing.
+    """
+
+    def __init__(self, registry: Registry, writing: Writing, definition: Definition) -> None:
+        self._registry = registry
+        self._writing = writing
+        self._definition = definition
+
+    def operations(self) -> Sequence[Operation]:
+        """The operations with their paths."""
+        ok, created = HTTPStatus.OK, HTTPStatus.CREATED
+        document: dict[str, Any] = {"body": SubscriptionDocument, "is_document": True}
+        return (
+            Operation("GET", PATH, self.list_subscriptions, {ok: SubscriptionPage}, query=ListQuery),
+            Operation(
+                "POST",
+                PATH,
+                self.create_subscription,
+                {created: Changed},
+                problems=(HTTPStatus.CONFLICT,),
+                **document,
+            ),
+            Operation("GET", ONE, self.get_subscription, {ok: ShownSubscription}),
+            Operation(
+                "PUT",
+                ONE,
+                self.put_subscription,
+                {ok: Changed, created: Changed},
+                is_conditional=True,
+                **document,
+            ),
+            Operation("DELETE", ONE, self.delete_subscription, {ok: Changed}, is_conditional=True),
+        )
+
+    async def list_subscriptions(self, call: Call) -> Answer:
+        """List subscriptions, by id."""
+        query: ListQuery = call.query
+        found = await self._search(query.q)
+        start = 0 if query.after is None else bisect_right(found, query.after)
+        page = found[start : start + query.limit]
+        items = [document for name in page if (document := self._shown(name)) is not None]
+        more = start + query.limit < len(found)
+        return Answer({"items": items, "next": page[-1] if more else None, "total": len(found)})
+
+    async def get_subscription(self, call: Call) -> Answer:
+        """Show a subscription, with its secrets masked; its ETag is the revision."""
+        await self._catch_up()
+        document = self._shown(call.id)
+        if document is None:
+            raise UnknownSubscriptionError(f"there is no subscription {shown(call.id)}")
+        return Answer(document, headers=_entity_tag(document["revision"]))
+
+    async def create_subscription(self, call: Call) -> Answer:
+        """Create a subscription; without an `id` it gets one. An existing one is not changed."""
+        document = _object(call.body)
+        document.setdefault("id", str(uuid4()))
+        try:
+            change = await self._writing.change(lambda store: store.apply(document, ABSENT))
+        except StaleError as error:
+            raise ConflictError(str(error)) from None
+        return changed(change)
+
+    async def put_subscription(self, call: Call) -> Answer:
+        """Create or replace a subscription.
+
+        What is left out gets its default, except for `status` and `consumerStatus`, which keep their values. A masked
+        secret keeps its value, too. Nothing is written if nothing changes. A new revision ends a FAILURE.
+        """
+        document = _object(call.body)
+        if document.setdefault("id", call.id) != call.id:
+            raise ConfigurationError(f"id: {shown(document['id'])} is not the id in the path, {shown(call.id)}")
+        change = await self._writing.change(lambda store: store.apply(document, call.condition))
+        return changed(change)
+
+    async def delete_subscription(self, call: Call) -> Answer:
+        """Delete a subscription; with `routing: key`, its events are dead-lettered from then on."""
+        return changed(await self._writing.change(lambda store: store.delete(call.id, call.condition)))
+
+    async def _catch_up(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CATCH_UP_SECONDS):
+                await self._registry.caught_up()
+
+    async def _search(self, text: str | None) -> Sequence[str]:
+        ids = self._registry.ids()
+        if not text:
+            return ids
+        wanted, found = text.lower(), []
+        for start in range(0, len(ids), STEP):
+            found += [
+                name for name in ids[start : start + STEP] if wanted in name.lower() or wanted in self._host(name)
+            ]
+            await asyncio.sleep(0)
+        return found
+
+    def _host(self, subscription_id: str) -> str:
+        subscription = self._registry.get(subscription_id)
+        try:
+            return "" if subscription is None else urlsplit(subscription.url).hostname or ""
+        except ValueError:
+            return ""
+
+    def _shown(self, subscription_id: str) -> dict[str, Any] | None:
+        document = self._registry.raw(subscription_id)
+        if document is not None:
+            routing = self._definition.stated_routing
+            document["routing"] = None if routing is None else routing.value
+        return document
+
+
+def changed(change: Change) -> Answer:
+    """The answer that tells of *change*."""
+    body = {"id": change.id, "result": change.what, "revision": change.revision, "warning": change.advisory}
+    headers = {} if change.what == "deleted" else dict(_entity_tag(change.revision))
+    if change.what != "created":
+        return Answer(body, headers=headers)
+    headers[hdrs.LOCATION] = f"{PATH}/{quote(change.id, safe='')}"
+    return Answer(body, HTTPStatus.CREATED, headers)
+
+
+def _entity_tag(revision: int) -> Mapping[str, str]:
+    return {hdrs.ETAG: f'"{revision}"'}
+
+
+def _object(body: object) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise ConfigurationError(f"body: must be an object, not {kind(body)}")
+    return dict(body)

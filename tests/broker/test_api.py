@@ -1,0 +1,285 @@
+"""The JSON API on subscriptions, on an embedded broker: what it answers, and what other workers see of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from io import BytesIO
+from typing import Any
+
+import pytest
+
+from pipeline.core.redaction import MASKED_FIELD
+from tests.support.api import ApiCluster, ApiWorker, Client, api_paths, document, problem
+from tests.support.brokers import TestBroker
+
+PATH = "/api/subscriptions"
+
+
+@pytest.fixture
+def cluster(embedded: TestBroker, unique_name: Callable[[str], str]) -> ApiCluster:
+    return ApiCluster(embedded, unique_name("api"))
+
+
+@pytest.fixture
+def worker(cluster: ApiCluster) -> ApiWorker:
+    return cluster.worker()
+
+
+@pytest.fixture
+def other_worker(cluster: ApiCluster) -> ApiWorker:
+    return cluster.worker()
+
+
+@pytest.fixture
+async def client(worker: ApiWorker) -> AsyncIterator[Client]:
+    async with worker.client() as client:
+        yield client
+
+
+@pytest.fixture
+async def other(other_worker: ApiWorker) -> AsyncIterator[Client]:
+    async with other_worker.client() as client:
+        yield client
+
+
+async def created(client: Client, name: str = "sub-1", **options: Any) -> int:
+    """The revision of a new subscription."""
+    async with client.post(PATH, json=document(name, **options)) as response:
+        body = await response.json()
+        assert (response.status, body["result"]) == (201, "created"), body
+        assert response.headers["ETag"] == f'"{body["revision"]}"'
+        assert response.headers["Location"] == f"{PATH}/{name}"
+        return int(body["revision"])
+
+
+async def test_routes_and_their_descriptions_are_the_same(worker: ApiWorker, client: Client) -> None:
+    async with client.get("/api/openapi.json") as response:
+        described = await response.json()
+    operations = {
+        (method.upper(), path): each for path, methods in described["paths"].items() for method, each in methods.items()
+    }
+    assert set(api_paths(worker.app)) == operations.keys()
+    assert described["openapi"].startswith("3.1.")
+    assert all(each["summary"] and each["operationId"] for each in operations.values())
+
+
+async def test_every_worker_shows_what_is_created_without_secrets(client: Client, other: Client) -> None:
+    auth = {"type": "token", "token": {"value": "planted-secret"}}
+    revision = await created(client, auth=auth)
+    for asked in (client, other):
+        async with asked.get(f"{PATH}/sub-1") as response:
+            shown = await response.json()
+            assert (response.status, response.headers["ETag"]) == (200, f'"{revision}"')
+        assert shown["configuration"]["entrypointConfiguration"]["auth"]["token"]["value"] == MASKED_FIELD
+        assert shown["routing"] == "key"
+
+
+async def test_what_is_shown_can_be_put_back_and_changes_nothing(client: Client) -> None:
+    await created(client, auth={"type": "token", "token": {"value": "planted-secret"}})
+    async with client.get(f"{PATH}/sub-1") as response:
+        shown = await response.json()
+    async with client.put(f"{PATH}/sub-1", json=shown) as response:
+        assert (response.status, (await response.json())["result"]) == (200, "unchanged")
+
+
+async def test_a_subscription_without_an_id_gets_one(client: Client) -> None:
+    async with client.post(PATH, json=document(None)) as response:
+        body = await response.json()
+        assert (response.status, response.headers["Location"]) == (201, f"{PATH}/{body['id']}")
+    async with client.get(response.headers["Location"]) as response:
+        assert response.status == 200
+
+
+async def test_an_existing_subscription_is_not_created_again(client: Client) -> None:
+    revision = await created(client)
+    async with client.post(PATH, json=document()) as response:
+        assert f"at revision {revision}" in (await problem(response, 409))["detail"]
+
+
+async def test_an_id_may_have_any_printable_characters(client: Client) -> None:
+    names = ["a/b", "ä ö", "?x=1#y", "_bulk", "100%", "{id}"]
+    for name in names:
+        async with client.post(PATH, json=document(name)) as response:
+            assert response.status == 201
+            where = response.headers["Location"]
+        async with client.get(where) as response:
+            assert (await response.json())["id"] == name
+        async with client.delete(where) as response:
+            assert (await response.json())["result"] == "deleted"
+
+
+async def test_put_creates_and_replaces_on_condition(client: Client) -> None:
+    async with client.put(f"{PATH}/new", json=document(None), headers={"If-Match": "*"}) as response:
+        await problem(response, 412)
+    async with client.put(f"{PATH}/new", json=document(None), headers={"If-None-Match": "*"}) as response:
+        assert response.status == 201
+        tag = response.headers["ETag"]
+    async with client.put(f"{PATH}/new", json=document(None), headers={"If-None-Match": "*"}) as response:
+        await problem(response, 412)
+    changed = {**document(None), "metadata": {"team": "a"}}
+    async with client.put(f"{PATH}/new", json=changed, headers={"If-Match": tag}) as response:
+        assert (response.status, (await response.json())["result"]) == (200, "updated")
+    async with client.put(f"{PATH}/new", json=document(None), headers={"If-Match": tag}) as response:
+        assert "is at revision" in (await problem(response, 412))["detail"]
+    async with client.delete(f"{PATH}/new", headers={"If-Match": tag}) as response:
+        await problem(response, 412)
+    async with client.get(f"{PATH}/new") as response:
+        assert (await response.json())["metadata"] == {"team": "a"}
+
+
+async def test_of_two_writers_at_two_workers_one_gets_its_way(client: Client, other: Client) -> None:
+    """Both read the same revision and write at once: one is told so, and what the other one wrote stands."""
+    await created(client)
+    for turn in range(5):
+        async with client.get(f"{PATH}/sub-1") as response:
+            tag = response.headers["ETag"]
+
+        async def put(asked: Client, team: str, tag: str = tag) -> tuple[str, int]:
+            body = {**document(None), "metadata": {"team": team}}
+            async with asked.put(f"{PATH}/sub-1", json=body, headers={"If-Match": tag}) as response:
+                return team, response.status
+
+        answers = await asyncio.gather(put(client, f"a{turn}"), put(other, f"b{turn}"))
+        assert sorted(status for _, status in answers) == [200, 412], answers
+        [winner] = [team for team, status in answers if status == 200]
+        for asked in (client, other):
+            async with asked.get(f"{PATH}/sub-1") as response:
+                assert (await response.json())["metadata"] == {"team": winner}
+
+
+async def test_of_two_creators_at_two_workers_one_gets_its_way(client: Client, other: Client) -> None:
+    for turn in range(5):
+
+        async def post(asked: Client, team: str, name: str = f"new-{turn}") -> tuple[str, int]:
+            async with asked.post(PATH, json={**document(name), "metadata": {"team": team}}) as response:
+                return team, response.status
+
+        answers = await asyncio.gather(post(client, "a"), post(other, "b"))
+        assert sorted(status for _, status in answers) == [201, 409], answers
+        [winner] = [team for team, status in answers if status == 201]
+        async with client.get(f"{PATH}/new-{turn}") as response:
+            assert (await response.json())["metadata"] == {"team": winner}
+
+
+async def test_pages_go_through_all_subscriptions_once(client: Client) -> None:
+    names = [f"sub-{number:02}" for number in range(7)]
+    for name in names:
+        await created(client, name)
+    found, after, pages = [], None, 0
+    while pages == 0 or after is not None:
+        query = {"limit": "3", **({} if after is None else {"after": after})}
+        async with client.get(PATH, params=query) as response:
+            body = await response.json()
+        assert body["total"] == 7
+        found += [item["id"] for item in body["items"]]
+        after, pages = body["next"], pages + 1
+    assert (found, pages) == (names, 3)
+    for text, total in (("SUB-03", 1), ("receiver.example", 7), ("nothing", 0)):
+        async with client.get(PATH, params={"q": text}) as response:
+            assert (await response.json())["total"] == total
+
+
+async def test_what_is_not_there_is_not_found(client: Client) -> None:
+    for method, path in (("GET", f"{PATH}/none"), ("DELETE", f"{PATH}/none"), ("GET", "/api/none"), ("GET", "/api")):
+        async with client.request(method, path) as response:
+            await problem(response, 404)
+    async with client.patch(f"{PATH}/none") as response:
+        assert "DELETE, GET, HEAD, PUT" in (await problem(response, 405))["detail"]
+
+
+JSON = {"Content-Type": "application/json"}
+
+Bad = tuple[str, str, dict[str, Any], int, str]
+"""Method, path, the request, the status of the problem, and what its sentence has to contain."""
+
+BAD: list[Bad] = [
+    ("POST", PATH, {"data": "{", "headers": JSON}, 400, "is not JSON"),
+    (
+        "POST",
+        PATH,
+        {"data": "{}"},
+        415,
+        'Content-Type: "text/plain; charset=utf-8" is not allowed; allowed: application/json',
+    ),
+    ("POST", PATH, {"json": []}, 400, "body: must be an object, not a list"),
+    ("POST", PATH, {"data": "null", "headers": JSON}, 400, "body: must be an object, not null"),
+    ("POST", PATH, {"json": {}}, 400, "configuration: is required"),
+    ("POST", PATH, {"json": {**document(), "id": ""}}, 400, "id: must not be empty"),
+    ("POST", PATH, {"json": {**document(), "id": 7}}, 400, "id: must be a string, not 7"),
+    ("POST", PATH, {"json": {**document(), "id": "a\n"}}, 400, "id: must not contain control characters"),
+    ("POST", PATH, {"json": {**document(), "id": "x" * 256}}, 400, "allowed: at most 255 characters"),
+    ("POST", PATH, {"json": {**document(), "staus": "PAUSED"}}, 400, "staus: unknown field; did you mean status?"),
+    (
+        "POST",
+        PATH,
+        {"json": {**document(), "status": "ON"}},
+        400,
+        'status: "ON" is not allowed; allowed: ACCEPTED, PAUSED, CLOSED',
+    ),
+    ("POST", PATH, {"json": {**document(), "consumerStatus": "FAILURE"}}, 400, "allowed: STARTED, STOPPED"),
+    (
+        "POST",
+        PATH,
+        {"json": {**document(), "qos": "exactly-once"}},
+        400,
+        "allowed: none, auto, at-most-once, at-least-once",
+    ),
+    ("POST", PATH, {"json": {**document(), "metadata": {"a": 1}}}, 400, "metadata.a: must be a string, not 1"),
+    ("POST", PATH, {"json": {**document(), "endingAt": "soon"}}, 400, 'endingAt: "soon"'),
+    ("POST", PATH, {"json": {**document(), "topics": ["other"]}}, 400, "topics: is only allowed with routing: match"),
+    ("POST", PATH, {"json": {**document(), "startFrom": "now"}}, 400, "startFrom: is only allowed with routing: match"),
+    (
+        "POST",
+        PATH,
+        {"json": document(callbackUrl="ftp://x")},
+        400,
+        "configuration.entrypointConfiguration.callbackUrl:",
+    ),
+    ("POST", PATH, {"json": document(retry={"maxAttempts": 0})}, 400, "allowed: 1 to 10000"),
+    ("POST", PATH, {"json": document(headers=[{"name": "a b", "value": "x"}])}, 400, '"a b" is not a header name'),
+    ("POST", PATH, {"json": document(auth={"type": "magic"})}, 400, "auth.type:"),
+    ("POST", PATH, {"json": document(rate={"eventsPerSecond": 0})}, 400, "rate.eventsPerSecond: 0"),
+    (
+        "POST",
+        PATH,
+        {"json": document(signing={"secrets": [MASKED_FIELD]})},
+        400,
+        "is masked, and no secret is stored there",
+    ),
+    ("POST", PATH, {"json": {**document(), "resumeFrom": {"partition": 1}}}, 400, "resumeFrom:"),
+    ("POST", PATH, {"data": b"\xff", "headers": JSON}, 400, "is not UTF-8 at byte 0"),
+    ("POST", PATH, {"data": b'{"id":"a","id":"b"}', "headers": JSON}, 400, 'the name "id" twice'),
+    ("POST", PATH, {"data": b'{"id":NaN}', "headers": JSON}, 400, "NaN is not JSON"),
+    ("POST", PATH, {"data": b"[" * 100_000, "headers": JSON}, 400, "nested too deeply"),
+    ("PUT", f"{PATH}/a", {"json": document("b")}, 400, 'id: "b" is not the id in the path, "a"'),
+    (
+        "PUT",
+        f"{PATH}/a",
+        {"json": document(None), "headers": {"If-Match": "7"}},
+        400,
+        'If-Match: "7" is not a revision',
+    ),
+    ("PUT", f"{PATH}/a", {"json": document(None), "headers": {"If-None-Match": '"7"'}}, 400, "allowed: *"),
+    ("DELETE", f"{PATH}/a", {"headers": {"If-Match": '"x"'}}, 400, "If-Match:"),
+    ("GET", f"{PATH}?limit=0", {}, 400, "limit: 0 is out of range; allowed: 1 to 1000"),
+    ("GET", f"{PATH}?limit=many", {}, 400, 'limit: must be a whole number, not "many"'),
+    ("GET", f"{PATH}?limit=1&limit=2", {}, 400, "limit: is given 2 times; allowed: once"),
+    ("GET", f"{PATH}?limt=1", {}, 400, "limt: unknown parameter; did you mean limit?"),
+    ("GET", f"{PATH}/a?x=1", {}, 400, "x: unknown parameter; nothing is known here"),
+]
+
+
+async def test_bad_requests_are_refused_with_sentences(client: Client) -> None:
+    wrong = []
+    for method, path, options, status, sentence in BAD:
+        async with client.request(method, path, **options) as response:
+            body = await problem(response, status)
+        if sentence not in body["detail"]:
+            wrong.append((sentence, body["detail"]))
+    assert wrong == []
+    async with client.get(PATH) as response:
+        assert (await response.json())["total"] == 0
+
+
+async def test_a_large_body_is_refused(client: Client) -> None:
+    async with client.post(PATH, data=BytesIO(b" " * 1_100_000), headers=JSON) as response:
+        assert "allowed: at most 1048576 bytes" in (await problem(response, 413))["detail"]

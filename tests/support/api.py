@@ -1,0 +1,97 @@
+"""The API of workers that deliver nothing: a real store on a broker, served by Faust's web application."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import faust
+from aiohttp import ClientResponse, web
+from aiohttp.test_utils import TestClient, TestServer
+from cryptography.fernet import Fernet
+
+from pipeline.config.definition import Definition, parse_definition
+from pipeline.subscriptions.registry import Registry
+from pipeline.subscriptions.secrets import SecretBox
+from pipeline.subscriptions.store import SubscriptionStore
+from pipeline.web import BUILT_IN_PAGES_OFF, Access, attach_api, web_options
+from tests.support.brokers import TestBroker
+from tests.support.cluster import definition_document
+
+TOKEN = "planted-admin-token"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+HOOK = "https://receiver.example/hook"
+
+Client = TestClient[web.Request, web.Application]
+
+
+def document(name: str | None = "sub-1", **options: Any) -> dict[str, Any]:
+    """A subscription; *options* are fields of its entrypointConfiguration."""
+    found: dict[str, Any] = {"configuration": {"entrypointConfiguration": {"callbackUrl": HOOK, **options}}}
+    return found if name is None else {"id": name, **found}
+
+
+@dataclass
+class ApiWorker:
+    """One worker without deliveries."""
+
+    app: faust.App
+    registry: Registry
+    store: SubscriptionStore
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[Client]:
+        """Speaks to it as an administrator."""
+        async with AsyncExitStack() as stack:
+            await self.registry.start()
+            stack.push_async_callback(self.registry.stop)
+            stack.push_async_callback(self.store.close)
+            await self.registry.ready()
+            server = TestServer(await self.app.web.wsgi())
+            yield await stack.enter_async_context(TestClient(server, headers=BEARER))
+
+
+class ApiCluster:
+    """Workers of one application; made before there is an event loop, as a worker does."""
+
+    def __init__(self, broker: TestBroker, name: str, *, routing: str = "key", partitions: int = 2) -> None:
+        assert broker.mock is not None
+        self.broker = broker
+        self.name = name
+        self.topic = f"{name}-events"
+        self.definition: Definition = parse_definition(
+            definition_document(broker, self.topic, entrypoint={"routing": routing})
+        )
+        self._key = Fernet.generate_key().decode()
+        broker.mock.create_topic(self.topic, partitions)
+        broker.mock.create_topic(f"{name}.subscriptions", 1)
+        broker.mock.create_topic(f"{name}.cursors", partitions)
+
+    def worker(self) -> ApiWorker:
+        """One more worker."""
+        connection, topic, box = self.broker.connection, f"{self.name}.subscriptions", SecretBox([self._key])
+        registry = Registry(connection, topic, box, self.definition)
+        store = SubscriptionStore(registry, connection, topic, box, self.definition)
+        access = Access(TOKEN)
+        app = faust.App(
+            self.name, broker="kafka://127.0.0.1:9", web_application_options=web_options(access), **BUILT_IN_PAGES_OFF
+        )
+        attach_api(app, registry=registry, store=store, definition=self.definition, access=access)
+        return ApiWorker(app, registry, store)
+
+
+async def problem(response: ClientResponse, status: int) -> dict[str, Any]:
+    """The problem of an answer, whose shape is checked."""
+    body: dict[str, Any] = await response.json(content_type="application/problem+json")
+    assert (response.status, body["status"]) == (status, status), body
+    assert body.keys() >= {"type", "title", "detail"}
+    return body
+
+
+def api_paths(app: faust.App) -> Iterator[tuple[str, str]]:
+    """Method and path of every route below /api."""
+    driver: Any = app.web
+    for route in driver.web_app.router.routes():
+        path = route.resource.canonical
+        if path.startswith("/api") and route.method != "HEAD":
+            yield route.method, path
