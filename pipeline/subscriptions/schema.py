@@ -36,7 +36,8 @@ ENCRYPTED: Final = "enc:"
 
 NOW: Final = "now"
 EARLIEST: Final = "earliest"
-"""Values of `startFrom`; the others are times."""
+GROUP: Final = "group:"
+"""Values of `startFrom`, the last one with the name of a consumer group behind it; the others are times."""
 
 _LONGEST_URL: Final = 8192
 MOST_TOPICS: Final = 1000
@@ -259,14 +260,14 @@ class WireSubscription(StrictModel):
     @field_validator("start_from")
     @classmethod
     def _is_a_beginning(cls, text: str | None) -> str | None:
-        if text is None or text in {NOW, EARLIEST}:
+        if text is None or text in {NOW, EARLIEST} or (text.startswith(GROUP) and text != GROUP):
             return text
         with suppress(PydanticCustomError):
             if instant(text) >= 0:
                 return text
         raise problem(
-            f"{shown(text)} is not allowed; allowed: now, earliest, or a time since 1970 with its zone, "
-            "such as 2026-01-31T08:00:00Z"
+            f"{shown(text)} is not allowed; allowed: now, earliest, group: with the name of a consumer group, or a "
+            "time since 1970 with its zone, such as 2026-01-31T08:00:00Z"
         )
 
     @field_validator("starting_at", "ending_at")

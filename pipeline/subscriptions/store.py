@@ -206,11 +206,13 @@ class SubscriptionStore:
         if known is not None and stored is not None and is_same(wanted, stored):
             return Change(wanted.id, known.revision, "unchanged", checked.advisory)
         new = beginnings.begun(wanted) if known is None else wanted
+        remark = beginnings.remark(wanted) if known is None else None
         try:
             revision = await self._write(without_old_command(new, stored), known)
         except BrokerError as error:
             return error
-        return Change(wanted.id, revision, "created" if known is None else "updated", checked.advisory)
+        noted = "; ".join(filter(None, (checked.advisory, remark))) or None
+        return Change(wanted.id, revision, "created" if known is None else "updated", noted)
 
     async def check(self, document: object) -> None:
         """Check whether `apply` would accept a subscription, compared with the records read so far, without writing it.

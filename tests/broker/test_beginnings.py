@@ -1,5 +1,6 @@
 """Where subscriptions begin with `routing: match`: the offsets that the store resolves and writes."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
@@ -7,8 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import confluent_kafka
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from cryptography.fernet import Fernet
 
 from pipeline.config.definition import Definition
@@ -38,9 +40,13 @@ class Shop:
     routing: Routing | None = Routing.MATCH
 
     @asynccontextmanager
-    async def store(self, routing: Routing | None = Routing.MATCH) -> AsyncIterator[SubscriptionStore]:
+    async def store(
+        self, routing: Routing | None = Routing.MATCH, auto_offset_reset: Any = "latest"
+    ) -> AsyncIterator[SubscriptionStore]:
         connection = self.broker.connection
-        definition = Definition("shop", Source(connection, self.source), stated_routing=routing)
+        definition = Definition(
+            "shop", Source(connection, self.source, auto_offset_reset=auto_offset_reset), stated_routing=routing
+        )
         box = SecretBox([KEY])
         registry = Registry(connection, self.topic, box, definition)
         store = SubscriptionStore(registry, connection, self.topic, box, definition)
@@ -92,6 +98,12 @@ async def shop(broker: TestBroker, unique_name: Callable[[str], str]) -> Shop:
 @pytest.fixture
 async def real_shop(kafka: TestBroker, unique_name: Callable[[str], str]) -> Shop:
     return await _shop(kafka, unique_name, 1)
+
+
+@pytest.fixture
+async def wide_shop(kafka: TestBroker, unique_name: Callable[[str], str]) -> Shop:
+    """On a real Kafka: the embedded broker does not describe groups."""
+    return await _shop(kafka, unique_name, 2)
 
 
 async def test_it_begins_after_all_events_that_are_there(shop: Shop) -> None:
@@ -241,3 +253,127 @@ async def test_nothing_is_written_if_nobody_says_where_it_begins(shop: Shop, uni
         with pytest.raises(BrokerError, match="does not exist"):
             await store.apply(document())
         assert await store.list() == []
+
+
+@asynccontextmanager
+async def member(shop: Shop, group: str) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer of another system, which has joined its group."""
+    consumer = AIOKafkaConsumer(
+        shop.source, group_id=group, enable_auto_commit=False, **shop.broker.connection.client_options()
+    )
+    await consumer.start()
+    try:
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def commit(shop: Shop, group: str, offsets: dict[int, int]) -> None:
+    """What a group committed before its last member left."""
+    async with member(shop, group) as consumer:
+        await consumer.commit({TopicPartition(shop.source, number): offset for number, offset in offsets.items()})
+
+
+async def test_it_goes_on_where_another_group_stopped(wide_shop: Shop, unique_name: Callable[[str], str]) -> None:
+    group = unique_name("gravitee")
+    await wide_shop.write(0, 1000, 2000, 3000)
+    await wide_shop.write(1, 1000, 2000)
+    await commit(wide_shop, group, {0: 1, 1: 2})
+    async with wide_shop.store() as store:
+        change = await store.apply(document(startFrom=f"group:{group}"))
+        assert (await store.get("s"))["startFrom"] == f"group:{group}"
+        await wide_shop.write(1, 3000)
+        assert (await store.apply(document(startFrom=f"group:{group}"))).what == "unchanged"
+    assert change.advisory is not None
+    assert "committed nothing" not in change.advisory
+    assert await wide_shop.offsets() == [1, 2]
+
+
+@pytest.mark.parametrize(("reset", "offsets", "begins"), [("latest", [2, 1], "next"), ("earliest", [2, 0], "first")])
+async def test_a_partition_without_a_commit_begins_as_it_would_have(
+    wide_shop: Shop, unique_name: Callable[[str], str], reset: str, offsets: list[int], begins: str
+) -> None:
+    group = unique_name("gravitee")
+    await wide_shop.write(0, 1000, 2000)
+    await wide_shop.write(1, 1000)
+    await commit(wide_shop, group, {0: 2})
+    async with wide_shop.store(auto_offset_reset=reset) as store:
+        change = await store.apply(document(startFrom=f"group:{group}"))
+    assert await wide_shop.offsets() == offsets
+    assert change.advisory is not None
+    assert change.advisory.endswith(
+        f"the group {group} has committed nothing in {wide_shop.source} 1; it begins with the {begins} event there, "
+        f"because autoOffsetReset is {reset}"
+    )
+
+
+async def refused(shop: Shop, group: str) -> list[str]:
+    async with shop.store() as store:
+        with pytest.raises(ConfigurationError) as caught:
+            await store.apply(document(startFrom=f"group:{group}"))
+        assert await store.list() == []
+    return caught.value.problems
+
+
+async def test_a_group_that_still_has_members_is_refused(wide_shop: Shop, unique_name: Callable[[str], str]) -> None:
+    group = unique_name("gravitee")
+    await wide_shop.write(0, 1000)
+    await commit(wide_shop, group, {0: 1})
+    async with member(wide_shop, group):
+        [problem] = await refused(wide_shop, group)
+    assert problem == (
+        f'startFrom: group "{group}" still has a member, which would go on delivering; end its consumers and apply '
+        "this again"
+    )
+    async with wide_shop.store() as store:
+        assert (await store.apply(document(startFrom=f"group:{group}"))).what == "created"
+
+
+async def test_a_group_that_has_committed_nothing_is_refused(
+    wide_shop: Shop, unique_name: Callable[[str], str]
+) -> None:
+    group = unique_name("gravitee")
+    [problem] = await refused(wide_shop, group)
+    assert problem.startswith(
+        f'startFrom: group "{group}" has committed nothing in {wide_shop.source}: the name is wrong, '
+    )
+
+
+async def test_offsets_of_a_former_topic_are_refused(wide_shop: Shop, unique_name: Callable[[str], str]) -> None:
+    group = unique_name("gravitee")
+    await wide_shop.write(0, 1000)
+    await commit(wide_shop, group, {0: 7})
+    [problem] = await refused(wide_shop, group)
+    assert problem == (
+        f'startFrom: group "{group}" has committed 7 in partition 0 of {wide_shop.source}, which is of a former topic '
+        "of this name: the log ends at 1"
+    )
+
+
+def commit_with_kip_848(shop: Shop, group: str) -> None:
+    """A consumer of the newer protocol takes one event and leaves."""
+    consumer = confluent_kafka.Consumer(
+        {
+            "bootstrap.servers": shop.broker.bootstrap,
+            "group.id": group,
+            "group.protocol": "consumer",
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
+    )
+    consumer.subscribe([shop.source])
+    message = None
+    while message is None:
+        message = consumer.poll(1)
+    consumer.commit(message=message, asynchronous=False)
+    consumer.close()
+
+
+async def test_a_group_whose_members_can_not_be_seen_is_refused(
+    wide_shop: Shop, unique_name: Callable[[str], str]
+) -> None:
+    group = unique_name("gravitee")
+    await wide_shop.write(0, 1000)
+    await asyncio.to_thread(commit_with_kip_848, wide_shop, group)
+    [problem] = await refused(wide_shop, group)
+    assert problem.startswith(f'startFrom: group "{group}" hides its members, because it uses the protocol of KIP-848')

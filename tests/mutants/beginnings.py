@@ -32,6 +32,20 @@ BEGINNINGS: Final = (
         tests=(f"{OFFSETS}test_a_topic_that_was_made_again_is_known_by_its_id",),
     ),
     Mutant(
+        "a group that still has members is taken over",
+        "pipeline/subscriptions/beginnings.py",
+        was="    elif group.members:",
+        becomes="    elif False:",
+        tests=(f"{OFFSETS}test_a_group_that_still_has_members_is_refused",),
+    ),
+    Mutant(
+        "a subscription goes on one event after the group's position",
+        "pipeline/kafka/group_positions.py",
+        was="[partition] = position.offset",
+        becomes="[partition] = position.offset + 1",
+        tests=(f"{OFFSETS}test_it_goes_on_where_another_group_stopped",),
+    ),
+    Mutant(
         "a new subscription begins where the group is",
         "pipeline/subscriptions/store.py",
         was="new = beginnings.begun(wanted) if known is None else wanted",

@@ -72,7 +72,7 @@ def test_a_definition_may_require_a_filter_or_topics() -> None:
 
 
 def test_nothing_begins_in_the_future() -> None:
-    for text in (None, "now", "earliest", "2026-01-01T00:00:00Z"):
+    for text in (None, "now", "earliest", "2026-01-01T00:00:00Z", "group:g"):
         check_beginning(wanted(startFrom=text), NOW)
     with pytest.raises(ConfigurationError, match=r'^startFrom: "2030-01-01T00:00:00Z" is in the future; allowed: '):
         check_beginning(wanted(startFrom="2030-01-01T00:00:00Z"), NOW)
@@ -87,6 +87,7 @@ def test_nothing_begins_in_the_future() -> None:
         ("earliest", None),
         ("earliest", "earliest"),
         ("2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00"),
+        ("group:g", "group:g"),
     ],
 )
 def test_an_edit_keeps_the_beginning(before: str | None, after: str | None) -> None:
@@ -94,7 +95,9 @@ def test_an_edit_keeps_the_beginning(before: str | None, after: str | None) -> N
     assert found == stored(startFrom=before, createdRevision=3)
 
 
-@pytest.mark.parametrize(("before", "after"), [(None, "earliest"), ("earliest", "now")])
+@pytest.mark.parametrize(
+    ("before", "after"), [(None, "earliest"), ("earliest", "now"), ("now", "group:g"), ("group:g", "group:h")]
+)
 def test_an_edit_that_asks_for_another_beginning_is_refused(before: str | None, after: str) -> None:
     with pytest.raises(ConfigurationError, match=f'^startFrom: "{after}" is for a new subscription only, .* replay '):
         with_same_beginning(wanted(startFrom=after), stored(startFrom=before))

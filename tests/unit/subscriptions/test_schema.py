@@ -267,12 +267,13 @@ def test_the_three_forms_of_resume_from_are_read(resume: dict[str, Any]) -> None
         ),
         (
             lambda d: d.update(startFrom="yesterday"),
-            'startFrom: "yesterday" is not allowed; allowed: now, earliest, or a time since 1970 with its zone, such',
+            'startFrom: "yesterday" is not allowed; allowed: now, earliest, group: with the name of a consumer group, ',
         ),
         (
             lambda d: d.update(startFrom="1969-12-31T00:00:00Z"),
             'startFrom: "1969-12-31T00:00:00Z" is not allowed; a',
         ),
+        (lambda d: d.update(startFrom="group:"), 'startFrom: "group:" is not allowed; a'),
         (lambda d: d.update(topics=[]), "topics: must not be empty"),
         (lambda d: options(d).update(filter={True: {}}), f"{OPTIONS}.filter: names must be strings, not true"),
         (lambda d: d.update(metadata={"[key]": 5}), 'metadata["[key]"]: must be a string, not 5'),

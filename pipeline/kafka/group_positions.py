@@ -1,0 +1,68 @@
+"""Where other consumer groups stand in the source topics, for subscriptions that go on from there."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiokafka.errors import NoError, for_code
+
+from pipeline.core.errors import BrokerError
+from pipeline.kafka.admin import administration
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.internals import AdminClient, client_of
+from pipeline.kafka.topic_ids import find_topic_id
+
+_DEAD: Final = "Dead"
+"""The state of a group that the coordinator does not have, or whose members it tells only to newer clients."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPositions:
+    """What a group has committed.
+
+    Attributes:
+        offsets: by topic and partition, the first offset that the group has not done. A partition is left out in which
+            it has committed nothing.
+        topic_ids: by topic, the id that it had before the offsets were read; None if no broker tells it.
+        members: how many consumers the group has; None if they can't be seen.
+    """
+
+    offsets: Mapping[str, Mapping[int, int]]
+    topic_ids: Mapping[str, str | None] = field(default_factory=dict)
+    members: int | None = 0
+
+
+async def group_positions(
+    connection: KafkaConnection, groups: Iterable[str], topics: Sequence[str]
+) -> Mapping[str, GroupPositions]:
+    """The positions of each group; a group that does not exist has no offsets.
+
+    Raises:
+        BrokerError: the cluster can't be reached, or does not let this user see a group or a topic.
+    """
+    async with administration(connection) as admin:
+        ids = {topic: None if connection.embedded else await find_topic_id(client_of(admin), topic) for topic in topics}
+        return {group: await _positions(admin, group, topics, ids) for group in groups}
+
+
+async def _positions(
+    admin: AdminClient, group: str, topics: Sequence[str], topic_ids: Mapping[str, str | None]
+) -> GroupPositions:
+    # The members first: the last one commits before it leaves.
+    state, members = await _members(admin, group)
+    committed = await admin.list_consumer_group_offsets(group)
+    offsets: dict[str, dict[int, int]] = {}
+    for (topic, partition), position in committed.items():
+        if topic in topics and position.offset >= 0:
+            offsets.setdefault(topic, {})[partition] = position.offset
+    is_hidden = state == _DEAD and bool(offsets)
+    return GroupPositions(offsets, topic_ids, None if is_hidden else members)
+
+
+async def _members(admin: AdminClient, group: str) -> tuple[str, int]:
+    [answer] = await admin.describe_consumer_groups([group])
+    [(code, _, state, _, _, members, *_)] = answer.groups
+    error = for_code(code)
+    if error is not NoError:
+        raise BrokerError(f"consumer group {group}: can't be described: {error.description}")
+    return state, len(members)
