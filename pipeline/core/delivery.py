@@ -106,7 +106,7 @@ class Delivery:
         """What to do after an attempt that did not deliver the event; its tries say why it didn't."""
         now, tries = self.clock.now(), flight.tries
         flight.tries = tries._replace(error=FailedAttempt(describe(outcome), now, status_of(outcome)))
-        return decide(
+        decision = decide(
             rules,
             tries.made,
             outcome,
@@ -114,6 +114,8 @@ class Delivery:
             elapsed_seconds=0.0 if tries.first_at is None else max(0.0, now - tries.first_at),
             chance=self.chance(),
         )
+        self.telemetry.decided(flight.event, decision)
+        return decision
 
     async def dead_letter(self, letter: DeadLetterRecord) -> str | None:
         """Write a dead letter; None once the broker has confirmed it, else why it will never be taken."""

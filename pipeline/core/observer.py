@@ -5,6 +5,7 @@ from typing import Literal, Protocol
 from pipeline.core.log_bounds import Break
 from pipeline.core.model import Cause, Event
 from pipeline.core.outcome import Outcome
+from pipeline.core.policy import Decision
 from pipeline.core.subscription import Subscription
 
 Settlement = Literal["delivered", "dead-lettered", "dropped", "skipped", "filtered", "unmatched"]
@@ -37,6 +38,9 @@ class Observer(Protocol):
     ) -> None:
         """The attempt number *attempt* (from 1) ended as *outcome* after *seconds*."""
 
+    def decided(self, event: Event, decision: Decision) -> None:
+        """What follows from the attempt of *event* that `attempted` was called for just now; not of a delivery."""
+
     def withheld(self) -> None:
         """An attempt has to wait until the group confirms a heartbeat."""
 
@@ -51,8 +55,12 @@ class Observer(Protocol):
         subscription: str | None = None,
         partition: int | None = None,
         offset: int | None = None,
+        since: int | None = None,
     ) -> None:
-        """*count* events were given up by *rule*; *offset* is that of the (last) one."""
+        """*count* events were given up by *rule*; *offset* is that of the (last) one.
+
+        From *since* to *offset* there may be events that were not given up: settled ones, or those of others.
+        """
 
     def log_broken(self, partition: int, found: Break, *, subscription: str | None = None) -> None:
         """An offset of the group, or of a subscription's row, in *partition* had lost its meaning."""

@@ -196,9 +196,17 @@ class Reconciler:
         events = lane.events
         in_memory = [*events.in_flight, *(event.offset for event in events.queue)]
         read_again = 0 if again_from is None else sum(offset >= again_from for offset in in_memory)
+        since, last = lane.first_waiting, self._partition.dispatched - 1
         given_up = lane.abandon() - read_again
         if given_up:
-            self._worker.telemetry.dropped("unknown-subscription", given_up, subscription=lane.name)
+            self._worker.telemetry.dropped(
+                "unknown-subscription",
+                given_up,
+                subscription=lane.name,
+                partition=self._partition.number,
+                offset=last if again_from is None else min(last, again_from - 1),
+                since=since,
+            )
         if lane.events.progress.row is not None:
             logger.info(
                 "subscription %s was deleted at %d of partition %d",
@@ -355,7 +363,9 @@ class Reconciler:
                 discarded = await reader.count(number, self._wanted_by(lane), start, offset)
             finally:
                 telemetry = self._worker.telemetry
-                telemetry.dropped("discarded", discarded, subscription=lane.name, partition=number, offset=offset - 1)
+                telemetry.dropped(
+                    "discarded", discarded, subscription=lane.name, partition=number, offset=offset - 1, since=start
+                )
 
     def _is_overtaken(self, lane: Lane, subscription: Subscription) -> bool:
         """Whether a command must not be carried out any more: it was, or it is another one's turn."""

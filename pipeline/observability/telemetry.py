@@ -25,6 +25,7 @@ from pipeline.core.outcome import (
     TokenUnavailable,
     describe,
 )
+from pipeline.core.policy import Decision
 from pipeline.core.redaction import shown_host
 from pipeline.core.subscription import Subscription
 from pipeline.core.webhook_ids import WebhookIds
@@ -78,6 +79,7 @@ class Telemetry:
         drops: events given up, by rule.
         dead_letters: confirmed dead letters by reason.
         dead_letter_failures: failed writes of dead letters, which are retried.
+        attempt_log_drops: what the attempt log lacks because it was not written.
         token_fetches: answers of token endpoints.
         headers_left_out: headers of records and subscriptions that were not sent.
         subscription_failures: subscriptions that went into FAILURE, by kind of cause.
@@ -98,6 +100,7 @@ class Telemetry:
         self.drops: dict[DropRule, int] = _zeros(get_args(DropRule))
         self.dead_letters: Counter[str] = Counter()
         self.dead_letter_failures = 0
+        self.attempt_log_drops = 0
         self.token_fetches: dict[TokenResult, int] = _zeros(get_args(TokenResult))
         self.headers_left_out = 0
         self.subscription_failures: Counter[str] = Counter()
@@ -137,6 +140,9 @@ class Telemetry:
             facts = self._attempt_facts(subscription, event, attempt, outcome, seconds)
             logger.info(Facts("delivery.attempted", {**facts, "suppressed": suppressed or None}))
 
+    def decided(self, event: Event, decision: Decision) -> None:
+        """Nothing: what follows from it is counted."""
+
     def settled(self, how: Settlement, count: int = 1) -> None:
         """*count* events are done for good."""
         self.deliveries[how] += count
@@ -151,6 +157,7 @@ class Telemetry:
         subscription: str | None = None,
         partition: int | None = None,
         offset: int | None = None,
+        since: int | None = None,
     ) -> None:
         """*count* events were given up by *rule*; *offset* is the offset of the last one.
 
@@ -165,6 +172,7 @@ class Telemetry:
             "rule": rule,
             "subscription": subscription,
             "partition": partition,
+            "since": since,
             "offset": offset,
             "count": count,
         }
@@ -215,6 +223,11 @@ class Telemetry:
         """The write of a dead letter failed; it is retried, and its lane waits for it."""
         self.dead_letter_failures += 1
         self._warn("dead-letter.failed", "dead-letter", {"error": error})
+
+    def attempt_log_dropped(self, count: int, error: str) -> None:
+        """*count* entries are missing in the attempt log; deliveries go on without it."""
+        self.attempt_log_drops += count
+        self._warn("attempt-log.dropped", "attempt-log", {"count": count, "error": error})
 
     def token_fetched(self, result: TokenResult) -> None:
         """A token endpoint was asked for an access token."""

@@ -100,10 +100,12 @@ class _Books(Telemetry):
         subscription: str | None = None,
         partition: int | None = None,
         offset: int | None = None,
+        since: int | None = None,
     ) -> None:
-        super().dropped(rule, count, subscription=subscription, partition=partition, offset=offset)
+        super().dropped(rule, count, subscription=subscription, partition=partition, offset=offset, since=since)
         worker = self._worker
-        if offset is None or rule in {"retention", "given-up"}:
+        is_range = rule == "unknown-subscription" and since is not None
+        if offset is None or is_range or rule in {"retention", "given-up"}:
             return
         place = (subscription or "", offset)
         if not worker.is_owner:
