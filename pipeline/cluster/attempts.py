@@ -1,0 +1,235 @@
+"""The format of `<app>.attempts`: what became of attempts, and of events. Pure.
+
+A record holds what one worker noted of one partition of the source topic within a fifth of a second. Its key is
+`<topic>/<partition>`, with `/late` if its events were older than a minute. So whoever looks for one event reads all
+records of the first minutes, and after that only those keys. The value is JSON:
+
+    {"kind": "notes", "v": 1, "worker": "a:6066#3f2a", "topic": "events", "partition": 3, "at": 1769846400.2,
+     "delivered": [["sub-1", "a.example", 1, 200, [100, 1, 4], [12, 8, 9]]],
+     "settled":   [["sub-2", "dropped", "lane-full", [104, 2]]],
+     "ranges":    [["sub-3", "dropped", "discarded", 40, 90]],
+     "entries":   [{"subscription": "sub-4", "offset": 107, "decision": "retry", "status": 503, ...}],
+     "lost":      [[17, 90, 120]]}
+
+Deliveries are many, so they are short: subscription, host, attempt, status, the offsets (the first one, then the
+distance to the next) and how many milliseconds each took. `lost` counts notes that were dropped, with the first and
+last offset.
+
+The offset in an entry is that of its webhook-id. After a redrive, the event is elsewhere: `position` says where.
+
+A worker also says in every partition of the log, with the key `session`, that it is there and how it logs, and at last
+that it has ended. If it never says the latter, it was killed, and what it had noted last is lost.
+"""
+
+import operator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Annotated, ClassVar, Final, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from pipeline.core.log_bounds import LARGEST_OFFSET
+
+VERSION: Final = 1
+SESSION_KEY: Final = b"session"
+
+Decision = Literal["delivered", "retry", "dead-letter", "dead-lettered", "failure", "dropped", "skipped"]
+"""What came of it; dead-letter: it is to be written, dead-lettered: the broker has confirmed it."""
+FINAL: Final = frozenset({"delivered", "dead-lettered", "dropped", "skipped"})
+"""The decisions after which an event is done."""
+LogMode = Literal["all", "failures", "off"]
+"""What is logged; failures: everything but deliveries at the first attempt."""
+
+Offset = Annotated[int, Field(ge=0, le=LARGEST_OFFSET)]
+Count = Annotated[int, Field(ge=0)]
+Moment = Annotated[float, Field(ge=0, le=253_402_300_799, allow_inf_nan=False)]
+"""Unix seconds, up to the year 9999."""
+Position = tuple[str, Count, Offset]
+"""Topic, partition and offset."""
+
+DeliveredRun = tuple[str, str, Count, Count, list[int], list[Count]]
+SettledRun = tuple[str | None, Decision, str, list[int]]
+Range = tuple[str | None, Decision, str, Offset, Offset]
+Lost = tuple[Count, Offset, Offset]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """An attempt that did not deliver an event, or what became of an event, with all that is known of it.
+
+    Attributes:
+        offset: of the webhook-id, in the partition of the `Notes`; None for a FAILURE that no event led to.
+        at: when, Unix seconds.
+        position: where the event is, if it was redriven.
+        reason: the rule of a drop, the reason of a dead letter, the kind of a FAILURE.
+        response: the beginning of the answer, with secrets masked.
+        next_at: when the next attempt is due, Unix seconds.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, populate_by_name=True)
+
+    subscription: str | None
+    offset: Offset | None
+    at: Moment
+    decision: Decision | None = None
+    position: Position | None = None
+    reason: str | None = None
+    attempt: Count | None = None
+    host: str | None = None
+    status: Count | None = None
+    duration_ms: Annotated[Count | None, Field(alias="durationMs")] = None
+    error: str | None = None
+    response: str | None = None
+    next_at: Annotated[Moment | None, Field(alias="nextAt")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A `Note` or what stands for one, with the id of its event and where that is; None where no event is concerned."""
+
+    webhook_id: str | None
+    position: Position | None
+    note: Note
+
+    @property
+    def subscription(self) -> str | None:
+        """The id of the subscription; None if the event was for none that is known."""
+        return self.note.subscription
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the event was done with it, for this subscription."""
+        return self.note.decision in FINAL
+
+
+@dataclass(slots=True)
+class Notes:
+    """A record of the log; see above."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True)
+
+    worker: str
+    topic: str
+    partition: Count
+    at: Moment
+    delivered: list[DeliveredRun] = field(default_factory=list)
+    settled: list[SettledRun] = field(default_factory=list)
+    ranges: list[Range] = field(default_factory=list)
+    entries: list[Note] = field(default_factory=list)
+    lost: list[Lost] = field(default_factory=list)
+    kind: Literal["notes"] = "notes"
+    v: Literal[1] = VERSION
+
+    def of(self, subscription: str | None = None, offset: int | None = None) -> Iterator[Entry]:
+        """What it says, without `ranges`: of one subscription or all, of the event with this offset or all."""
+        for note in self._notes(subscription):
+            if offset in {None, note.offset}:
+                yield self._entry(note)
+
+    def _notes(self, subscription: str | None) -> Iterator[Note]:
+        for name, host, attempt, status, offsets, times in self.delivered:
+            if subscription in {None, name}:
+                for offset, milliseconds in zip(expanded(offsets), times, strict=True):
+                    yield Note(name, offset, self.at, "delivered", None, None, attempt, host, status, milliseconds)
+        for owner, decision, reason, offsets in self.settled:
+            if subscription in {None, owner}:
+                for offset in expanded(offsets):
+                    yield Note(owner, offset, self.at, decision, None, reason)
+        yield from (note for note in self.entries if subscription in {None, note.subscription})
+
+    def ranges_with(self, offset: int) -> Iterator[Entry]:
+        """What it says of a whole range that *offset* lies in: it does not tell which events of it were concerned."""
+        for owner, decision, reason, first, last in self.ranges:
+            if first <= offset <= last:
+                yield self._entry(Note(owner, offset, self.at, decision, None, reason))
+
+    def _entry(self, note: Note) -> Entry:
+        if note.offset is None:
+            return Entry(None, None, note)
+        home = self.topic, self.partition, note.offset
+        return Entry("{}-{}-{}".format(*home), note.position or home, note)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A worker says that it logs.
+
+    Attributes:
+        since: when it began to, Unix seconds.
+        mode: what it logs.
+        is_closed: it has ended, and all that it noted is in the log.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, populate_by_name=True)
+
+    worker: str
+    at: Moment
+    since: Moment
+    mode: LogMode
+    is_closed: Annotated[bool, Field(alias="isClosed")] = False
+    kind: Literal["session"] = "session"
+    v: Literal[1] = VERSION
+
+
+_RECORDS: Final[TypeAdapter[Notes | Session]] = TypeAdapter(Annotated[Notes | Session, Field(discriminator="kind")])
+
+
+def encode(record: Notes | Session) -> bytes:
+    """The value of the record."""
+    return (
+        b'{"v":1,"kind":"%s",' % record.kind.encode()
+        + _RECORDS.dump_json(record, by_alias=True, exclude_defaults=True)[1:]
+    )
+
+
+def decode(value: bytes | None) -> Notes | Session:
+    """The record with this value, whoever wrote it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        record = _RECORDS.validate_json(value or b"")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    if isinstance(record, Notes):
+        for *_, offsets, times in record.delivered:
+            _check(offsets)
+            if len(offsets) != len(times):
+                raise ValueError(f"delivered: {len(offsets)} offsets with {len(times)} durations")
+        for *_, offsets in record.settled:
+            _check(offsets)
+    return record
+
+
+def compacted(offsets: Sequence[int]) -> list[int]:
+    """The first offset, then the distance to each next one."""
+    return [*offsets[:1], *map(operator.sub, offsets[1:], offsets)]
+
+
+def expanded(distances: Iterable[int]) -> Iterator[int]:
+    """What `compacted` was made of."""
+    return accumulate(distances)
+
+
+def _check(distances: list[int]) -> None:
+    if distances and not (min(expanded(distances)) >= 0 and max(expanded(distances)) <= LARGEST_OFFSET):
+        raise ValueError("an offset is negative or beyond the largest one")
+
+
+def key_of(topic: str, partition: int, *, is_late: bool) -> bytes:
+    """The key of records about a partition of the source topic."""
+    return f"{topic}/{partition}{'/late' if is_late else ''}".encode()
+
+
+def parse_id(webhook_id: str) -> Position | None:
+    """Topic, partition and offset of `<topic>-<partition>-<offset>`; None if it is no such id."""
+    topic, *numbers = webhook_id.rsplit("-", 2)
+    if not topic or len(numbers) != 2 or not all(each.isascii() and each.isdecimal() for each in numbers):  # noqa: PLR2004
+        return None
+    partition, offset = map(int, numbers)
+    # As it was written: leading zeros would be another id.
+    is_same = offset <= LARGEST_OFFSET and f"{topic}-{partition}-{offset}" == webhook_id
+    return (topic, partition, offset) if is_same else None
