@@ -1,4 +1,7 @@
 """What the topics tell of the whole cluster: any worker answers for every subscription, whoever owns its partition.
 
-state    its values
+state               its values
+attempts            the format of the attempt log
+attempt_recorder    notes what becomes of attempts and of events, as an observer of the core
+attempt_log         writes these notes
 """

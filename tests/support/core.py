@@ -12,6 +12,7 @@ from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lane import Lane
 from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Record
+from pipeline.core.observer import Observer
 from pipeline.core.outcome import Delivered, Outcome
 from pipeline.core.partition import Partition
 from pipeline.core.ports import LaneLimits
@@ -70,6 +71,7 @@ class Core:
         worker_bytes: int = 10_000_000,
         chance: Callable[[], float] = lambda: 1.0,
         matches: bool = False,
+        observed_by: Callable[[Telemetry], Observer] = lambda telemetry: telemetry,
     ) -> None:
         self.log: SourceLog = SourceLog() if before is None else before.log
         self.row_topic: RowTopic = RowTopic() if before is None else before.row_topic
@@ -97,7 +99,7 @@ class Core:
                 slots=self.slots,
                 lease=self.lease,
                 clock=VirtualClock(),
-                telemetry=self.telemetry,
+                telemetry=observed_by(self.telemetry),
                 rate_limits=RateLimits(),
                 chance=chance,
                 steady=steady_now,

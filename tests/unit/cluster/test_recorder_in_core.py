@@ -1,0 +1,132 @@
+"""What the core reports to the recorder: every way in which an event ends leaves its mark in the attempt log."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from pipeline.cluster.attempt_recorder import AttemptRecorder
+from pipeline.cluster.attempts import Notes
+from pipeline.core.outcome import Outcome, Rejected, ServerError
+from pipeline.core.subscription import Qos, ReplayOffset, Skip
+from pipeline.observability.telemetry import Telemetry
+from tests.support.core import IDS, OK, Core, subscription
+from tests.support.fakes import TOPIC, VirtualClock
+from tests.support.virtual_time import in_virtual_time, settle
+
+BUSY = ServerError(503)
+WRONG = Rejected(400)
+
+
+class Logged(Core):
+    """A worker whose core reports to a recorder."""
+
+    recorder: AttemptRecorder
+
+    def __init__(self, *subscriptions: Any, **options: Any) -> None:
+        super().__init__(*subscriptions, observed_by=self._record, **options)
+
+    def _record(self, telemetry: Telemetry) -> AttemptRecorder:
+        self.recorder = AttemptRecorder(telemetry, IDS, worker="w", topic=TOPIC, mode="all", clock=VirtualClock())
+        return self.recorder
+
+    def noted(self) -> list[Notes]:
+        return [notes for _, notes in self.recorder.take()]
+
+    def entries(self) -> list[tuple[int | None, str | None, str | None]]:
+        """Offset, decision and reason of each entry."""
+        found = [entry.note for notes in self.noted() for entry in notes.of()]
+        return sorted((note.offset, note.decision, note.reason) for note in found)
+
+
+async def delivered(core: Logged, *outcomes: Outcome) -> Sequence[tuple[int | None, str | None, str | None]]:
+    """What is noted of one event with these outcomes."""
+    await core.open()
+    await core.stream(1)
+    for outcome in outcomes:
+        await core.answer(0, outcome)
+        core.dispatcher.checkpoint()
+        await settle()
+        while not core.pending and outcome is BUSY:
+            await VirtualClock().sleep(1)
+            await settle()
+    found = core.entries()
+    await core.end()
+    return found
+
+
+@in_virtual_time
+async def test_a_retry_and_a_delivery_are_noted() -> None:
+    assert await delivered(Logged(subscription()), BUSY, OK) == [(0, "delivered", None), (0, "retry", None)]
+
+
+@in_virtual_time
+async def test_a_failure_is_noted_once() -> None:
+    assert await delivered(Logged(subscription()), WRONG) == [(0, "failure", "rejected")]
+
+
+@in_virtual_time
+async def test_a_dead_letter_is_noted_when_confirmed() -> None:
+    core = Logged(subscription(), dead_letters=True)
+    await core.open()
+    await core.stream(1)
+    await core.answer(0, WRONG)
+    assert core.entries() == [(0, "dead-letter", "rejected")]
+    core.letters.answer(0, is_taken=True)
+    await settle()
+    assert core.entries() == [(0, "dead-lettered", "rejected")]
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_drop_without_guarantee_is_noted() -> None:
+    found = await delivered(Logged(subscription(qos=Qos.NONE)), WRONG)
+    assert found == [(0, "dropped", "not-retried"), (0, "dropped", "not-retried")]
+
+
+@in_virtual_time
+async def test_a_skip_is_noted() -> None:
+    spec = subscription()
+    core = Logged(spec)
+    await core.open()
+    await core.stream(1)
+    await core.answer(0, WRONG)
+    await core.land()
+    await core.wish(replace(spec, resume_from=Skip(0, 0)))
+    assert core.entries() == [(0, "failure", "rejected"), (0, "skipped", "skipped")]
+    await core.end()
+
+
+@in_virtual_time
+async def test_what_a_command_discards_is_noted_as_a_range() -> None:
+    spec = subscription()
+    core = Logged(spec)
+    await core.open()
+    await core.stream(4)
+    await core.answer(0, WRONG)
+    await core.land()
+    await core.wish(replace(spec, resume_from=ReplayOffset(0, 3, discards=True)))
+    await asyncio.sleep(2.1)
+    assert [each for notes in core.noted() for each in notes.ranges] == [("s", "dropped", "discarded", 0, 2)]
+    await core.end()
+
+
+@in_virtual_time
+async def test_what_is_lost_with_its_subscription_is_noted() -> None:
+    core = Logged(subscription())
+    await core.open()
+    await core.stream(3)
+    core.delete("s")
+    core.hear()
+    await settle()
+    assert [each for notes in core.noted() for each in notes.ranges] == [("s", "dropped", "unknown-subscription", 0, 2)]
+    await core.end()
+
+
+@in_virtual_time
+async def test_an_event_of_nobody_is_noted() -> None:
+    core = Logged()
+    await core.open()
+    await core.stream(1, "unheard-of")
+    assert core.entries() == [(0, "dropped", "unknown-subscription")]
+    await core.end()
