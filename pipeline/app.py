@@ -8,6 +8,8 @@ create_app(settings, definition)
 
 import logging
 import random
+import secrets
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -23,6 +25,8 @@ from pipeline.auth.token_cache import TokenCache
 from pipeline.auth.token_endpoint import ClientCredentials
 from pipeline.auth.token_request import PostForm
 from pipeline.auth.token_store import StoredTokens
+from pipeline.cluster.attempt_log import AttemptLog
+from pipeline.cluster.attempt_recorder import AttemptRecorder
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.addressed import AddressedMatching, is_addressed
@@ -32,6 +36,7 @@ from pipeline.core.delivery import Delivery, never_addressed
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lease import MARGIN_SECONDS, Lease
 from pipeline.core.matching import SubscriptionIndex
+from pipeline.core.observer import Observer
 from pipeline.core.ports import LaneLimits
 from pipeline.core.rate_limit import RateLimits
 from pipeline.core.subscription import Routing, Subscription
@@ -49,7 +54,7 @@ from pipeline.kafka.default_partition import default_partition
 from pipeline.kafka.expansion import PartitionExpansion
 from pipeline.kafka.log_reader import LogReader
 from pipeline.kafka.source_log import SourceLog
-from pipeline.kafka.topics import cursors_topic, subscriptions_topic, tokens_topic
+from pipeline.kafka.topics import attempts_topic, cursors_topic, subscriptions_topic, tokens_topic
 from pipeline.observability.logs import logging_config
 from pipeline.observability.reporter import WorkerReporter
 from pipeline.observability.telemetry import Telemetry
@@ -102,6 +107,7 @@ def create_app(
     secret_keys = [key.get_secret_value() for key in settings.secret_keys]
     ids = settings.webhook_ids
     telemetry = Telemetry(ids)
+    attempt_log, observer = _attempt_log(settings, definition, telemetry, clock)
     rights = RightsWatch()
     unmatched = UnmatchedEvents(definition.source.topic, telemetry, definition.routing)
     access = _access(settings, clock)
@@ -118,7 +124,7 @@ def create_app(
     tokens = _tokens(app, transport, box, clock=clock, telemetry=telemetry)
     dead_letters = _dead_letters(definition, telemetry, ids)
     log_reader = LogReader(connection, definition.source.topic, definition.source.isolation_level)
-    log_check = LogCheck(SourceLog(connection, definition.source.topic), telemetry, former_topics)
+    log_check = LogCheck(SourceLog(connection, definition.source.topic), observer, former_topics)
     dispatcher = Dispatcher(
         definition.source.topic,
         deliver=Delivery(
@@ -128,7 +134,7 @@ def create_app(
             slots=Slots(settings.max_in_flight),
             lease=lease,
             clock=clock,
-            telemetry=telemetry,
+            telemetry=observer,
             rate_limits=rate_limits,
             chance=random.random,
             steady=time.monotonic,
@@ -156,6 +162,7 @@ def create_app(
             log_reader=log_reader,
             tokens=tokens,
             dead_letters=dead_letters,
+            attempt_log=attempt_log,
             dispatcher=dispatcher,
             expansion=_expansion(app, settings, definition, clock),
             membership=Membership(dispatcher.orphans, app),
@@ -273,6 +280,30 @@ def _dead_letters(definition: Definition, telemetry: Telemetry, ids: WebhookIds)
     if dlq is None:
         return None
     return KafkaDeadLetterWriter(dlq.connection, dlq.topic, telemetry.dead_letter_failed, ids)
+
+
+def _attempt_log(
+    settings: Settings, definition: Definition, telemetry: Telemetry, clock: Clock
+) -> tuple[AttemptLog | None, Observer]:
+    """The attempt log, if there is to be one, and what the core reports to."""
+    if settings.attempt_log == "off":
+        return None, telemetry
+    # A process of its own in the log: whether it ended well is told by name.
+    worker = f"{socket.gethostname()}:{settings.web_port}#{secrets.token_hex(4)}"
+    source, mode = definition.source, settings.attempt_log
+    recorder = AttemptRecorder(
+        telemetry, settings.webhook_ids, worker=worker, topic=source.topic, mode=mode, clock=clock
+    )
+    log = AttemptLog(
+        source.connection,
+        attempts_topic(settings.app),
+        recorder,
+        mode=mode,
+        worker=worker,
+        clock=clock,
+        on_dropped=telemetry.attempt_log_dropped,
+    )
+    return log, recorder
 
 
 def _expansion(app: DeliveryApp, settings: Settings, definition: Definition, clock: Clock) -> PartitionExpansion | None:

@@ -113,6 +113,11 @@ class Settings(BaseSettings):
         description="How long a worker may be silent before its partitions are assigned to others; "
         "brokers have their own limits (group.min.session.timeout.ms).",
     )
+    attempt_log: Literal["all", "failures", "off"] = Field(
+        "all",
+        description="What is logged in the topic <app>.attempts: all; failures, which leaves out deliveries at the "
+        "first attempt; or off.",
+    )
     log_format: LogFormat = Field("console", description="The format of log lines.")
     log_level: LogLevel = Field("INFO", description="The lowest level that is logged.")
 
@@ -199,7 +204,7 @@ class Settings(BaseSettings):
             raise problem("must be a file or an https URL without user and password; http for loopback only")
         return value
 
-    @field_validator("routing", mode="before")
+    @field_validator("routing", "attempt_log", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value

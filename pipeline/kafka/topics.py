@@ -59,6 +59,11 @@ def workers_topic(app: str) -> str:
     return f"{app}.workers"
 
 
+def attempts_topic(app: str) -> str:
+    """The name of the topic in which the workers of an application log attempts."""
+    return f"{app}.attempts"
+
+
 def tokens_topic(app: str) -> str:
     """The name that Faust gives to the changelog of an application's table `tokens`, which holds access tokens."""
     return f"{app}-tokens-changelog"

@@ -104,6 +104,11 @@ def _counters(telemetry: Telemetry) -> Iterator[Metric]:
             telemetry.dead_letter_failures,
         ),
         (
+            "webhooks_attempt_log_dropped",
+            "Entries that the attempt log lacks because it was not written.",
+            telemetry.attempt_log_drops,
+        ),
+        (
             "webhooks_headers_left_out",
             "Headers of records and subscriptions that were not sent.",
             telemetry.headers_left_out,

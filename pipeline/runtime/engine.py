@@ -7,6 +7,7 @@ from typing import Any, Final
 from mode import Service
 
 from pipeline.auth.token_cache import TokenCache
+from pipeline.cluster.attempt_log import AttemptLog
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.errors import BrokerError
 from pipeline.http.handshake import Permitted
@@ -35,6 +36,7 @@ class Engine(Service):
         log_reader: reads the source topic again for lanes that are behind.
         tokens: access tokens.
         dead_letters: None without a dead-letter topic.
+        attempt_log: None if nothing is logged.
         dispatcher: its checkpoints run here.
         expansion: watches the source topic for new partitions; None if topics can't grow.
         membership: rejoins the group after a fencing.
@@ -53,6 +55,7 @@ class Engine(Service):
         log_reader: LogReader,
         tokens: TokenCache,
         dead_letters: KafkaDeadLetterWriter | None,
+        attempt_log: AttemptLog | None,
         dispatcher: Dispatcher,
         expansion: PartitionExpansion | None,
         membership: Membership,
@@ -70,6 +73,7 @@ class Engine(Service):
         self._log_reader = log_reader
         self._tokens = tokens
         self._dead_letters = dead_letters
+        self._attempt_log = attempt_log
         self._dispatcher = dispatcher
         self._expansion = expansion
         self._membership = membership
@@ -79,6 +83,9 @@ class Engine(Service):
     async def on_start(self) -> None:
         """Start everything that the first partition needs. It is closed in reverse order."""
         closing = self._closing
+        if self._attempt_log is not None:
+            await self._attempt_log.start()
+            closing.push_async_callback(self._attempt_log.close)
         await self._transport.start()
         closing.push_async_callback(self._transport.close)
         closing.push_async_callback(self._permitted.close)

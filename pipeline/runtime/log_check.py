@@ -25,7 +25,7 @@ from aiokafka.errors import KafkaError
 
 from pipeline.core.ahead import pack, unpack
 from pipeline.core.log_bounds import LARGEST_OFFSET, Break, LogBounds, find_break
-from pipeline.observability.telemetry import Telemetry
+from pipeline.core.observer import Observer
 
 logger = logging.getLogger(__name__)
 
@@ -99,11 +99,11 @@ class LogCheck:
 
     Args:
         source: asks the brokers.
-        telemetry: records the breaks found.
+        telemetry: is told of the breaks found.
         former: the ids of the topics that partitions without an offset were last delivered from (initial_offsets.py).
     """
 
-    def __init__(self, source: SourceLog, telemetry: Telemetry, former: Mapping[int, str] | None = None) -> None:
+    def __init__(self, source: SourceLog, telemetry: Observer, former: Mapping[int, str] | None = None) -> None:
         self._source = source
         self._telemetry = telemetry
         self._former = dict(former or {})

@@ -31,7 +31,7 @@ from pipeline.kafka.admin import administration
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import AdminClient
 from pipeline.kafka.operations import OPERATIONS, OperationsRequest, operations
-from pipeline.kafka.topics import cursors_topic, subscriptions_topic, tokens_topic, workers_topic
+from pipeline.kafka.topics import attempts_topic, cursors_topic, subscriptions_topic, tokens_topic, workers_topic
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +155,11 @@ def _beside(connection: KafkaConnection, source: str, app: str) -> Iterator[Righ
     workers = workers_topic(app)
     for operation in ("READ", "WRITE"):
         yield Right(connection, "topic", workers, operation, "to show what every worker does; deliveries don't need it")
-    yield Right(connection, "topic", workers, "CREATE", "to create the topic, which does not exist")
+    attempts = attempts_topic(app)
+    yield Right(connection, "topic", attempts, "WRITE", "to log attempts; deliveries don't need it")
+    yield Right(connection, "topic", attempts, "READ", "to find attempts in their log; deliveries don't need it")
+    for name in (workers, attempts):
+        yield Right(connection, "topic", name, "CREATE", "to create the topic, which does not exist")
     for name in (cursors, tokens):
         yield Right(connection, "topic", name, "ALTER", f"to give it the partitions that {source} is given")
     for name in (source, subscriptions, cursors, tokens):

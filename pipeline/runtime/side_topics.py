@@ -1,6 +1,7 @@
 """The topics that show people what happens. Deliveries go on without them, so nothing about them is a problem.
 
-    <app>.workers    what each worker says of itself, every two seconds; a day-old line is worth nothing
+    <app>.workers     what each worker says of itself, every two seconds; a day-old line is worth nothing
+    <app>.attempts    what became of attempts and of events, for three days
 
 A missing one is created if this user may. Otherwise a sentence says what will be missing.
 """
@@ -14,10 +15,12 @@ from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
 
 from pipeline.config.definition import Definition
 from pipeline.kafka.admin import administration, partition_counts
-from pipeline.kafka.topics import workers_topic
+from pipeline.kafka.topics import attempts_topic, workers_topic
 
 BROKER_DEFAULT: Final = -1
 """Replication factor: the broker's default."""
+MOST_LOG_PARTITIONS: Final = 12
+"""Of the attempt log, which otherwise has as many as the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,8 @@ class SideTopic:
     config: Mapping[str, str] = field(default_factory=dict)
 
 
-def side_topics(app: str) -> tuple[SideTopic, ...]:
-    """All of them, for an application."""
+def side_topics(app: str, source_partitions: int = 1) -> tuple[SideTopic, ...]:
+    """All of them, for an application whose source topic has so many partitions."""
     return (
         SideTopic(
             workers_topic(app),
@@ -51,6 +54,13 @@ def side_topics(app: str) -> tuple[SideTopic, ...]:
                 "retention.ms": "3600000",
                 "segment.ms": "600000",
             },
+        ),
+        SideTopic(
+            attempts_topic(app),
+            min(source_partitions, MOST_LOG_PARTITIONS),
+            "what became of an event can't be told",
+            # Retention deletes whole segments.
+            {"cleanup.policy": "delete", "retention.ms": "259200000", "segment.ms": "10800000"},
         ),
     )
 
@@ -69,7 +79,8 @@ async def ensure_side_topics(definition: Definition, app: str, *, create: bool) 
         return []  # its topics are not created with an admin client
     async with administration(connection) as admin:
         found = await partition_counts(admin)
-        missing = [each for each in side_topics(app) if each.name not in found]
+        wanted = side_topics(app, found.get(definition.source.topic, 1))
+        missing = [each for each in wanted if each.name not in found]
         return [problem for each in missing if (problem := await _create(admin, each, create=create)) is not None]
 
 

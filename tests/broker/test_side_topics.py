@@ -8,7 +8,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from pipeline.config.definition import Definition
 from pipeline.core.subscription import Routing
-from pipeline.kafka.topics import Source, count_partitions, workers_topic
+from pipeline.kafka.topics import Source, attempts_topic, count_partitions, workers_topic
 from pipeline.runtime.preflight import examine
 from pipeline.runtime.side_topics import ensure_side_topics
 from tests.support.brokers import TestBroker
@@ -43,8 +43,21 @@ async def test_the_workers_topic_is_created_to_forget(kafka: TestBroker, unique_
     assert await ensure_side_topics(definition, app, create=True) == []
 
 
+async def test_the_attempts_topic_follows_its_source(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
+    for partitions, expected in ((2, 2), (14, 12)):
+        app = unique_name("side")
+        await kafka.create_topic(f"{app}-events", partitions)
+        definition = Definition("orders", Source(kafka.connection, f"{app}-events"), None, Routing.KEY)
+        assert await ensure_side_topics(definition, app, create=True) == []
+        assert await count_partitions(kafka.connection, attempts_topic(app)) == expected
+        config = await configured(kafka, attempts_topic(app))
+        assert config["cleanup.policy"] == "delete"
+        assert int(config["segment.ms"]) < int(config["retention.ms"])
+
+
 async def test_one_that_cannot_be_created_is_a_warning(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
     definition = Definition("orders", Source(kafka.connection, unique_name("side")), None, Routing.KEY)
-    [warning] = await ensure_side_topics(definition, "not a name", create=False)
+    warning, other = await ensure_side_topics(definition, "not a name", create=False)
+    assert other.startswith("topic not a name.attempts: does not exist and can't be created: ")
     assert warning.startswith("topic not a name.workers: does not exist and can't be created: ")
     assert warning.endswith("; which worker delivers what can't be shown")

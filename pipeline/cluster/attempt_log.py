@@ -1,0 +1,203 @@
+"""Writes what `AttemptRecorder` notes to `<app>.attempts`, five times a second. No delivery waits for it.
+
+One idempotent producer without transactions. Where the topic is missing or can't be written, notes are dropped and
+counted, and the log says so as soon as it can be written again.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from pipeline.cluster.attempt_recorder import AttemptRecorder
+from pipeline.cluster.attempts import SESSION_KEY, LogMode, Notes, Session, encode
+from pipeline.core.clock import Clock, steady_now
+from pipeline.core.errors import BrokerError
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.internals import disconnect
+from pipeline.kafka.topics import count_partitions
+
+FLUSH_SECONDS: Final = 0.2
+SESSION_SECONDS: Final = 30.0
+"""How often a worker says that it logs."""
+RETRY_SECONDS: Final = 5.0
+"""The pause after an error; notes of this time are dropped."""
+MOST_UNCONFIRMED_BYTES: Final = 8 * 1024 * 1024
+"""While more are under way, notes wait in the recorder, which has its own bounds."""
+BATCH_BYTES: Final = 256 * 1024
+REQUEST_TIMEOUT_MS: Final = 20_000
+CLOSE_SECONDS: Final = 3.0
+
+
+class AttemptLog:
+    """The attempt log of a worker.
+
+    Args:
+        connection: of the source's cluster.
+        topic: of the log.
+        recorder: what it notes is written.
+        mode: what it notes.
+        worker: the name of this process in the log.
+        clock: the time.
+        on_dropped: told how many notes were not written, and why.
+    """
+
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        topic: str,
+        recorder: AttemptRecorder,
+        *,
+        mode: LogMode,
+        worker: str,
+        clock: Clock,
+        on_dropped: Callable[[int, str], None],
+    ) -> None:
+        self._connection = connection
+        self._topic = topic
+        self._recorder = recorder
+        self._mode = mode
+        self._worker = worker
+        self._clock = clock
+        self._on_dropped = on_dropped
+        self._since = clock.now()
+        self._producer: AIOKafkaProducer | None = None
+        self._partitions = 0
+        self._unconfirmed = 0
+        self._written: set[int] = set()
+        self._session_at = 0.0
+        self._missing = 0
+        self._error: Exception | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to write; returns at once."""
+        self._task = asyncio.get_running_loop().create_task(self._keep())
+
+    async def close(self) -> None:
+        """Write what is noted, say that this is all, and disconnect."""
+        task, self._task = self._task, None
+        if task is None:
+            return
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._flush()
+                if self._producer is not None:
+                    await self._producer.flush()
+                    if self._error is None:
+                        await self._say(self._producer, is_closed=True)
+        except (KafkaError, OSError, BrokerError) as error:  # a TimeoutError is an OSError
+            self._error = error
+        self._discard(self._error or BrokerError("the worker ends"))
+        await self._disconnect()
+
+    async def _keep(self) -> None:
+        while True:
+            await self._clock.sleep(FLUSH_SECONDS)
+            try:
+                await self._flush()
+            except (KafkaError, OSError, BrokerError) as error:
+                self._discard(error)
+                await self._disconnect()
+                await self._clock.sleep(RETRY_SECONDS)
+
+    async def _flush(self) -> None:
+        if self._error is not None:
+            # A producer that was refused something counts on in its sequence numbers, and all else would be refused.
+            error, self._error = self._error, None
+            raise error
+        if self._unconfirmed < MOST_UNCONFIRMED_BYTES:
+            await self._write(await self._started())
+        self._report("the brokers don't confirm in time")
+
+    async def _started(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            # A producer would have the broker create the topic, in a way of its own.
+            self._partitions = await count_partitions(self._connection, self._topic)
+            producer = AIOKafkaProducer(
+                acks="all",
+                enable_idempotence=not self._connection.embedded,
+                compression_type="zstd",
+                linger_ms=10,
+                max_batch_size=BATCH_BYTES,
+                request_timeout_ms=REQUEST_TIMEOUT_MS,
+                **self._connection.client_options(),
+            )
+            try:
+                await producer.start()
+            except BaseException:
+                await disconnect(producer)
+                raise
+            self._producer = producer
+        return self._producer
+
+    async def _write(self, producer: AIOKafkaProducer) -> None:
+        taken = self._recorder.take()
+        try:
+            await self._say_if_due(producer, {self._place_of(notes) for _, notes in taken})
+            while taken:
+                key, notes = taken[-1]
+                value = encode(notes)
+                sent = await self._send(producer, key, value, self._place_of(notes), notes.at)
+                taken.pop()
+                self._unconfirmed += len(value)
+                sent.add_done_callback(partial(self._confirmed, notes, len(value)))
+        finally:
+            for _, notes in taken:
+                self._recorder.lose(notes)
+
+    def _place_of(self, notes: Notes) -> int:
+        return notes.partition % self._partitions
+
+    async def _send(
+        self, producer: AIOKafkaProducer, key: bytes, value: bytes, place: int, at: float
+    ) -> "asyncio.Future[Any]":
+        sent: asyncio.Future[Any] = await producer.send(
+            self._topic, value, key=key, partition=place, timestamp_ms=int(at * 1000)
+        )
+        return sent
+
+    async def _say_if_due(self, producer: AIOKafkaProducer, places: set[int]) -> None:
+        if steady_now() - self._session_at >= SESSION_SECONDS or not self._written >= places:
+            self._written |= places
+            self._session_at = steady_now()
+            await self._say(producer)
+
+    async def _say(self, producer: AIOKafkaProducer, *, is_closed: bool = False) -> None:
+        now = self._clock.now()
+        value = encode(Session(self._worker, now, self._since, self._mode, is_closed))
+        for place in self._written:
+            sent = await self._send(producer, SESSION_KEY, value, place, now)
+            sent.add_done_callback(partial(self._confirmed, None, 0))
+
+    def _confirmed(self, notes: Notes | None, size: int, sent: "asyncio.Future[Any]") -> None:
+        self._unconfirmed -= size
+        error = asyncio.CancelledError() if sent.cancelled() else sent.exception()
+        if error is None:
+            return
+        if notes is not None:
+            self._recorder.lose(notes)
+        self._error = error if isinstance(error, Exception) else BrokerError("the write was cancelled")
+
+    def _discard(self, error: Exception) -> None:
+        """Drop what is noted, so that its place is free."""
+        for _, notes in self._recorder.take():
+            self._recorder.lose(notes)
+        self._report(str(error) or repr(error))
+
+    def _report(self, why: str) -> None:
+        missing = self._recorder.missing
+        if missing > self._missing:
+            self._on_dropped(missing - self._missing, why)
+            self._missing = missing
+
+    async def _disconnect(self) -> None:
+        producer, self._producer = self._producer, None
+        self._written.clear()
+        if producer is not None:
+            await disconnect(producer)

@@ -1,0 +1,141 @@
+"""The attempt log on each kind of broker: it is written beside the deliveries, and never in their way."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from pipeline.cluster import attempt_log
+from pipeline.cluster.attempt_log import AttemptLog
+from pipeline.cluster.attempt_recorder import AttemptRecorder
+from pipeline.cluster.attempts import Entry, Notes, Session, decode
+from pipeline.core.clock import SystemClock
+from pipeline.core.model import Record
+from pipeline.core.outcome import Delivered
+from pipeline.core.webhook_ids import WebhookIds
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.observability.telemetry import Telemetry
+from tests.support.brokers import TestBroker
+from tests.support.core import subscription
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.timeout(60)
+
+SUB = subscription("sub-1")
+
+
+class Log:
+    """An attempt log, and what a core would report to it."""
+
+    def __init__(self, connection: KafkaConnection, topic: str) -> None:
+        self.topic = topic
+        self.telemetry = Telemetry()
+        clock = SystemClock()
+        self.recorder = AttemptRecorder(
+            self.telemetry, WebhookIds(), worker="w", topic="events", mode="all", clock=clock
+        )
+        self.log = AttemptLog(
+            connection,
+            topic,
+            self.recorder,
+            mode="all",
+            worker="w",
+            clock=clock,
+            on_dropped=self.telemetry.attempt_log_dropped,
+        )
+
+    def deliver(self, *offsets: int) -> None:
+        for offset in offsets:
+            self.recorder.attempt_started()
+            self.recorder.attempted(SUB, Record("events", 0, offset, b"sub-1", b""), 1, Delivered(200), 0.001)
+
+
+@asynccontextmanager
+async def logging(broker: TestBroker, topic: str) -> AsyncIterator[Log]:
+    log = Log(broker.connection, topic)
+    await log.log.start()
+    try:
+        yield log
+    finally:
+        await log.log.close()
+
+
+async def written(broker: TestBroker, topic: str) -> tuple[list[Entry], list[Notes], list[Session]]:
+    records = [decode(record.value) for record in await broker.read(topic)]
+    notes = [each for each in records if isinstance(each, Notes)]
+    return (
+        [entry for each in notes for entry in each.of()],
+        notes,
+        [each for each in records if isinstance(each, Session)],
+    )
+
+
+async def test_what_was_noted_is_written_to_the_end(broker: TestBroker, unique_name: Callable[[str], str]) -> None:
+    topic = await broker.create_topic(unique_name("attempts"), 2)
+    async with logging(broker, topic) as log:
+        log.deliver(3, 4)
+        await broker.wait_for(topic, 2)  # the session, the notes
+        log.deliver(5)
+    entries, notes, sessions = await written(broker, topic)
+    assert [each.webhook_id for each in entries] == ["events-0-3", "events-0-4", "events-0-5"]
+    assert not any(each.lost for each in notes)
+    assert [each.is_closed for each in sessions] == [False, True]
+    assert log.telemetry.attempt_log_drops == 0
+
+
+async def test_a_missing_topic_is_counted_and_then_used(
+    broker: TestBroker, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt_log, "RETRY_SECONDS", 0.1)
+    topic = unique_name("attempts")
+    async with logging(broker, topic) as log:
+        log.deliver(3, 4)
+
+        async def is_counted() -> bool:
+            return log.telemetry.attempt_log_drops == 2
+
+        await eventually(is_counted, within_seconds=20, says=lambda: f"{log.telemetry.attempt_log_drops} dropped")
+        await broker.create_topic(topic, 1)
+        await broker.wait_for(topic, 2)
+        log.deliver(9)
+    entries, notes, _ = await written(broker, topic)
+    assert [each.webhook_id for each in entries] == ["events-0-9"]
+    assert [lost for each in notes for lost in each.lost] == [(2, 3, 4)]
+    assert log.telemetry.attempt_log_drops == 2
+
+
+async def test_nothing_waits_for_brokers_that_are_away(
+    embedded: TestBroker, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt_log, "REQUEST_TIMEOUT_MS", 500)
+    monkeypatch.setattr(attempt_log, "RETRY_SECONDS", 0.1)
+    topic = await embedded.create_topic(unique_name("attempts"), 1)
+    assert embedded.mock is not None
+    async with logging(embedded, topic) as log:
+        log.deliver(1)
+        await embedded.wait_for(topic, 2)
+        embedded.mock.down()
+        log.deliver(2)
+
+        async def is_counted() -> bool:
+            return log.telemetry.attempt_log_drops >= 1
+
+        await eventually(is_counted, within_seconds=30, says=lambda: f"{log.telemetry.attempt_log_drops} dropped")
+        embedded.mock.up()
+
+        async def is_written() -> bool:
+            log.deliver(3)
+            return any(each.webhook_id == "events-0-3" for each in (await written(embedded, topic))[0])
+
+        await eventually(is_written, within_seconds=30, says=lambda: "nothing is written")
+    _, notes, _ = await written(embedded, topic)
+    assert (1, 2, 2) in [lost for each in notes for lost in each.lost]
+
+
+async def test_the_log_can_be_read_as_plain_json(broker: TestBroker, unique_name: Callable[[str], str]) -> None:
+    topic = await broker.create_topic(unique_name("attempts"), 1)
+    async with logging(broker, topic) as log:
+        log.deliver(3, 4)
+    [value] = [json.loads(record.value or b"") for record in await broker.read(topic) if record.key == b"events/0/late"]
+    assert value["delivered"] == [["sub-1", "receiver.example", 1, 200, [3, 1], [1, 1]]]
