@@ -131,6 +131,7 @@ class Stage:
             self._topic(f"{app}.subscriptions", 1, COMPACTED),
             self._topic(f"{app}.cursors", PARTITIONS, COMPACTED),
             self._topic(f"{app}-tokens-changelog", PARTITIONS, COMPACTED),
+            self._topic(f"{app}.attempts", PARTITIONS),
         )
         urls = dict.fromkeys(pipeline.subscriptions, receiver.url) | dict(pipeline.elsewhere)
         filter_of = pipeline.filter_of or _no_filter
