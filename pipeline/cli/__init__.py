@@ -7,8 +7,8 @@ check, send, match                 the pipeline's commands
 subscriptions, dlq                 groups of them
 events                             bodies and headers of events, as they are handed to commands
 changes                            makes and shows a change of subscriptions
-positions, effects                 where subscriptions stand; what a command does there
-noted, listing                     the delivery state that workers recorded; showing it
+previews                           shows what a command does in each partition
+noted, listing                     show the delivery state that workers recorded, and subscriptions with it
 completion                         shell completion
 dev                                `webhooks dev`
 """

@@ -2,14 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
-from pipeline.cli.effects import Effect, Preview, preview_as_json, show_waiting
 from pipeline.cli.output import Format, as_json, say
+from pipeline.cli.previews import Preview, preview_as_json, show_waiting
 from pipeline.cli.running import configured, errors_as_sentences
-from pipeline.core.errors import BrokerError, ConfigurationError, WebhooksError
-from pipeline.kafka.topics import end_offset, partitions_of
+from pipeline.cluster.effects import Effect, SourceOffset, check_exists
+from pipeline.core.errors import BrokerError, WebhooksError
 from pipeline.subscriptions.session import opened_store
 from pipeline.subscriptions.store import Change, SubscriptionStore
 
@@ -27,15 +26,6 @@ def with_store(work: Callable[[SubscriptionStore], Awaitable[Result]]) -> Result
         return asyncio.run(run())
 
 
-@dataclass(frozen=True, slots=True)
-class SourceOffset:
-    """An offset of the source topic; with *is_event* there must be an event, so the end does not count."""
-
-    partition: int
-    offset: int
-    is_event: bool = False
-
-
 def change_one(
     work: Callable[[SubscriptionStore], Awaitable[Change]],
     output: Format,
@@ -47,7 +37,7 @@ def change_one(
     async def checked(store: SubscriptionStore) -> tuple[Change, list[Effect] | str | None]:
         known = None if preview is None else await store.subscription(preview.subscription)
         if target is not None:
-            await _check_exists(target)
+            await check_exists(configured()[1], target)
         effects = None if preview is None or known is None else await preview.show(known, output)
         return await work(store), effects
 
@@ -94,26 +84,6 @@ def change_many(
         say(as_json([{**shown(each), **preview_as_json(of_each[each.id])} for each in changes]))
     elif not changes:
         say("no subscription to change", err=True)
-
-
-async def _check_exists(target: SourceOffset) -> None:
-    _, definition = configured()
-    source = definition.source
-    found = await partitions_of(source.connection, source.topic)
-    if target.partition >= found.count:
-        raise ConfigurationError(
-            f"partition: {target.partition} is not in topic {source.topic}; allowed: 0 to {found.count - 1}"
-        )
-    if target.partition in found.leaderless:
-        raise BrokerError(f"topic {source.topic}: partition {target.partition} has no leader; nothing was changed")
-    end = await end_offset(source.connection, source.topic, target.partition)
-    last = end - target.is_event
-    if target.offset > last:
-        allowed = f"0 to {last}" if last >= 0 else "none, because it has no events"
-        raise ConfigurationError(
-            f"offset: {target.offset} is not in partition {target.partition} of topic {source.topic}; "
-            f"allowed: {allowed}"
-        )
 
 
 def sentence(change: Change) -> str:

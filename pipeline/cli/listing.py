@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from pipeline.cli.noted import UNKNOWN, Noted, shown, summary
+from pipeline.cli.noted import UNKNOWN, summary
 from pipeline.cli.output import as_table
+from pipeline.cluster.rows import Noted, shown
 from pipeline.core.redaction import shown_url
 from pipeline.core.subscription import Routing
 
@@ -21,7 +22,7 @@ def as_documents(
         {
             **document,
             "routing": None if routing is None else routing.value,
-            "delivery": None if isinstance(noted, str) else [shown(row) for row in noted.get(document["id"], [])],
+            "delivery": None if isinstance(noted, str) else [shown(row) for row in noted.of(document["id"])],
         }
         for document in documents
     ]
@@ -41,7 +42,7 @@ def _row(document: dict[str, Any], noted: Noted | str) -> tuple[object, ...]:
         document["id"],
         document.get("status"),
         document.get("consumerStatus"),
-        UNKNOWN if isinstance(noted, str) else summary(noted.get(document["id"], [])),
+        UNKNOWN if isinstance(noted, str) else summary(noted.of(document["id"])),
         document.get("qos"),
         document["revision"],
         None if url is None else shown_url(url),

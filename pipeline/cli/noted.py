@@ -1,39 +1,16 @@
-"""The delivery state that the workers recorded in the cursor rows, and how commands show it."""
+"""How commands show the delivery state that the workers recorded in the cursor rows."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from pipeline.cli.output import as_partitions, say
-from pipeline.config.definition import Definition
-from pipeline.config.settings import Settings
+from pipeline.cluster.rows import Noted
 from pipeline.core.clock import shown_time
-from pipeline.core.errors import BrokerError
 from pipeline.core.model import Cursor, Status
-from pipeline.kafka.cursor_rows import Row, read_rows
+from pipeline.core.shown import as_partitions
+from pipeline.kafka.cursor_rows import Row
 from pipeline.kafka.topics import cursors_topic
-from pipeline.observability.shown import shown_cause, shown_error
-
-Noted = dict[str, list[Row]]
-"""The rows of each subscription, by id."""
 
 NOTHING = "-"
 UNKNOWN = "?"
-
-
-async def read_noted(settings: Settings, definition: Definition, ids: Iterable[str] | None = None) -> Noted | str:
-    """The rows of some subscriptions or all; a sentence if they can't be read, so that the rest can be shown."""
-    source = definition.source
-    keys = None if ids is None else [each.encode() for each in ids]
-    try:
-        rows = await read_rows(source.connection, cursors_topic(settings.app), source.topic, keys)
-    except BrokerError as error:
-        return str(error)
-    for trouble in rows.troubles:
-        say(trouble, err=True)
-    noted: Noted = {}
-    for row in rows.found:
-        noted.setdefault(row.key.decode(errors="replace"), []).append(row)
-    return noted
 
 
 def legend(app: str, noted: Noted | str) -> str:
@@ -54,11 +31,6 @@ def summary(rows: Sequence[Row]) -> str:
     there = [row for row in rows if _state(row.cursor) == worst]
     more = f" (+{len(rows) - len(there)})" if len(rows) > len(there) else ""
     return f"{_words(there)}{more}"
-
-
-def has_failed(rows: Sequence[Row]) -> bool:
-    """Whether a subscription is in FAILURE in one of these partitions."""
-    return any(row.cursor is not None and row.cursor.status is Status.FAILURE for row in rows)
 
 
 def _state(cursor: Cursor | None) -> tuple[int, str]:
@@ -96,24 +68,3 @@ def _words(rows: Sequence[Row]) -> str:
             return waiting
         case status:
             return f"{status.value.upper()}, {waiting}"
-
-
-def shown(row: Row) -> dict[str, Any]:
-    """The row as JSON, with the field names of `/lanes`."""
-    cursor = row.cursor
-    if cursor is None:
-        return {"partition": row.partition, "status": None, "problem": "the row can't be read"}
-    found: dict[str, Any] = {
-        "partition": row.partition,
-        "status": cursor.status.value,
-        "next": cursor.next,
-        "waitingAtMost": row.waiting_at_most,
-        "oldestEventAt": None if cursor.event_ms is None else shown_time(cursor.event_ms / 1000),
-        "attempt": cursor.attempt or None,
-        "firstAttemptAt": None if cursor.first_attempt_at is None else shown_time(cursor.first_attempt_at),
-        "notBefore": shown_time(cursor.not_before),
-        "error": None if cursor.error is None else shown_error(cursor.error),
-        "cause": None if cursor.cause is None else shown_cause(cursor.cause),
-        "revision": cursor.revision,
-    }
-    return {name: value for name, value in found.items() if value is not None}

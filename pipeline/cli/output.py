@@ -87,17 +87,3 @@ def progress(label: str, total: int, *, is_shown: bool = True) -> Iterator[Calla
 def say(text: str, *, err: bool = False) -> None:
     """Print *text*, which may have several lines, with control characters escaped."""
     click.echo(safe(text, keep="\n"), err=err)  # noqa: TID251 - the text is escaped here
-
-
-def as_partitions(numbers: Sequence[int]) -> str:
-    """`partition 3`, `partitions 0-2, 5`."""
-    if len(numbers) == 1:
-        return f"partition {numbers[0]}"
-    spans: list[list[int]] = []
-    for number in numbers:
-        if spans and number == spans[-1][-1] + 1:
-            spans[-1].append(number)
-        else:
-            spans.append([number])
-    shown = [str(span[0]) if len(span) == 1 else f"{span[0]}-{span[-1]}" for span in spans]
-    return f"partitions {', '.join(shown)}"

@@ -6,20 +6,15 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.changes import Result, SourceOffset, change_many, change_one, sentence, shown, with_store
-from pipeline.cli.effects import (
-    Effect,
-    Preview,
-    effect_of_skip,
-    effects_of_replay,
-    offsets_since,
-    preview_of_waiting,
-)
+from pipeline.cli.changes import Result, change_many, change_one, sentence, shown, with_store
 from pipeline.cli.listing import as_documents, as_rows
-from pipeline.cli.noted import Noted, has_failed, legend, read_noted
+from pipeline.cli.noted import legend
 from pipeline.cli.output import Format, as_json, as_yaml, ask, output_option, progress, say
-from pipeline.cli.positions import Position
+from pipeline.cli.previews import Preview, preview_of_waiting
 from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cluster.effects import Effect, SourceOffset, effect_of_skip, effects_of_replay, offsets_since
+from pipeline.cluster.positions import Position
+from pipeline.cluster.rows import Noted, has_failed, read_noted
 from pipeline.config.documents import parse_documents, read_documents
 from pipeline.core.errors import BrokerError, ConfigurationError, WebhooksError
 from pipeline.core.shown import safe
@@ -195,10 +190,10 @@ async def _failed(store: SubscriptionStore) -> list[str]:
     Raises:
         BrokerError: the rows can't be read.
     """
-    noted = await read_noted(*configured())
+    noted = _said(await read_noted(*configured()))
     if isinstance(noted, str):
         raise BrokerError(f"can't find out which subscriptions are in FAILURE: {noted}")
-    return [document["id"] for document in await store.list() if has_failed(noted.get(document["id"], []))]
+    return [document["id"] for document in await store.list() if has_failed(noted.of(document["id"]))]
 
 
 @command.command()
@@ -292,9 +287,16 @@ def _with_noted(
 
     async def both(store: SubscriptionStore) -> tuple[Result, Noted | str]:
         found = await work(store)
-        return found, await read_noted(*configured(), None if subscription is None else [subscription])
+        return found, _said(await read_noted(*configured(), None if subscription is None else [subscription]))
 
     return with_store(both)
+
+
+def _said(noted: Noted | str) -> Noted | str:
+    """*noted*, after its troubles were printed."""
+    for trouble in () if isinstance(noted, str) else noted.troubles:
+        say(trouble, err=True)
+    return noted
 
 
 def _say_where_from(noted: Noted | str, output: Format) -> None:

@@ -1,6 +1,8 @@
 """What the topics tell of the whole cluster: any worker answers for every subscription, whoever owns its partition.
 
 state               its values
+rows, positions     what the workers recorded of subscriptions; where these stand
+effects             what a command does in each partition
 attempts            the format of the attempt log
 attempt_recorder    notes what becomes of attempts and of events, as an observer of the core
 attempt_log         writes these notes

@@ -1,7 +1,7 @@
 """How values of unknown quality are shown: without what a terminal obeys; in errors as JSON, cut, or their kind."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 SHOWN_CHARACTERS: Final = 60
@@ -58,3 +58,17 @@ def one_line(text: str) -> str:
 def kind(value: object) -> str:
     """What sort of JSON value this is."""
     return next((name for types, name in _KINDS if isinstance(value, types)), f"a {type(value).__name__}")
+
+
+def as_partitions(numbers: Sequence[int]) -> str:
+    """`partition 3`, `partitions 0-2, 5`."""
+    if len(numbers) == 1:
+        return f"partition {numbers[0]}"
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][-1] + 1:
+            spans[-1].append(number)
+        else:
+            spans.append([number])
+    texts = [str(span[0]) if len(span) == 1 else f"{span[0]}-{span[-1]}" for span in spans]
+    return f"partitions {', '.join(texts)}"

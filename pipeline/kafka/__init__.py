@@ -5,6 +5,7 @@ records, internals                   patches of aiokafka: its record parser; eve
 topics, admin, unreachable           names and sizes of topics; administration; why a cluster can't be reached
 operations                           the operations that the brokers allow
 source_log, topic_ids                the bounds of the source topic's log; the topic's id
+committed                            what the group has committed, and the notes beside it
 log_positions, group_positions       where each partition begins, ends, and passes a time; where a group stands
 event_count, newest_keys             counts one subscription's events; reads the keys of the newest events
 newest_values                        reads the newest value of each key of a compacted topic

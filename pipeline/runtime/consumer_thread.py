@@ -27,6 +27,7 @@ from mode.utils.futures import maybe_async
 
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lease import Lease
+from pipeline.kafka.committed import Committed, without_settled
 from pipeline.kafka.internals import (
     client_of,
     coordinator_of,
@@ -37,7 +38,7 @@ from pipeline.kafka.internals import (
     set_fetch,
 )
 from pipeline.kafka.topics import IsolationLevel
-from pipeline.runtime.log_check import Committed, LogCheck, without_settled
+from pipeline.runtime.log_check import LogCheck
 from pipeline.runtime.retrying_consumer import RetryingConsumerThread
 
 logger = logging.getLogger(__name__)

@@ -20,12 +20,12 @@ from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.core.errors import BrokerError
 from pipeline.kafka.admin import administration, find_partitions, unreachable
+from pipeline.kafka.committed import NONE_HAS_BEGUN
 from pipeline.kafka.cursor_rows import read_topic_ids
 from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.source_log import SourceLog
 from pipeline.kafka.topics import Source, cursors_topic
-from pipeline.runtime.log_check import NONE_HAS_BEGUN
 
 logger = logging.getLogger(__name__)
 

@@ -3,45 +3,26 @@
 A committed offset does not identify its topic, so the topic's id is stored in the metadata of the commit, and also in
 each cursor row (kafka/cursors.py). core/log_bounds.py decides what to do about a difference.
 
-The same metadata contains a note of the events settled beyond the offset (core/ahead.py). Workers of versions without
-notes only read `topic-id=` at the beginning. If a note precedes it, they don't know the id, and ignore the note:
-
-    topic-id=5u7...
-    settled=1:40:eAGTAgAAGwAb;topic-id=5u7...
-
-With `routing: match` the metadata ends with the revision before which subscriptions had begun (core/beginnings.py):
-
-    topic-id=5u7...;begun-to=7
+The same metadata contains a note of the events settled beyond the offset (core/ahead.py, kafka/committed.py).
 """
 
 import asyncio
 import logging
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Final, Protocol, Self
+from dataclasses import replace
+from typing import Final, Protocol
 
 from aiokafka.errors import KafkaError
 
 from pipeline.core.ahead import pack, unpack
 from pipeline.core.log_bounds import LARGEST_OFFSET, Break, LogBounds, find_break
 from pipeline.core.observer import Observer
+from pipeline.kafka.committed import BEGUN_TO, SETTLED, TOPIC_ID, Committed
 
 logger = logging.getLogger(__name__)
 
 LAST_LOOK_SECONDS: Final = 3.0
 """How long the last commit waits for the bounds of the log; part of `consumer.LAST_COMMIT_SECONDS`."""
-TOPIC_ID: Final = "topic-id="
-SETTLED: Final = "settled="
-BEGUN_TO: Final = "begun-to="
-"""The prefixes of the fields of a commit's metadata, which are separated by a semicolon."""
-NONE_HAS_BEGUN: Final = f"{BEGUN_TO}0"
-"""The metadata of a commit before the first worker: subscriptions begin where they say, before that offset perhaps."""
-
-
-def without_settled(metadata: str) -> str:
-    """The metadata of a commit without the note of what is settled beyond the offset."""
-    return metadata.partition(";")[2] if metadata.startswith(SETTLED) else metadata
 
 
 class SourceLog(Protocol):
@@ -58,40 +39,6 @@ class SourceLog(Protocol):
     async def close(self) -> None:
         """Disconnect."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """The group's commit for a partition.
-
-    Attributes:
-        offset: None if there is none.
-        topic_id: of the topic, None if it is not known.
-        settled: the note of what is settled beyond the offset, None if there is none.
-        begun_to: the revision before which subscriptions had begun, 0 if it is not noted. Somebody who moves the group
-            to another offset writes no note at all, and wants nobody to begin anew: then it is all of them.
-    """
-
-    offset: int | None
-    topic_id: str | None = None
-    settled: str | None = None
-    begun_to: int = 0
-
-    @classmethod
-    def read(cls, offset: int, metadata: str | None) -> Self:
-        """From an answer of the group's coordinator, where -1 means none."""
-        topic_id = settled = begun_to = None
-        for field in (metadata or "").split(";"):
-            if field.startswith(TOPIC_ID):
-                topic_id = field.removeprefix(TOPIC_ID)
-            elif field.startswith(SETTLED):
-                settled = field.removeprefix(SETTLED)
-            elif field.startswith(BEGUN_TO):
-                begun_to = _revision(field.removeprefix(BEGUN_TO))
-        if offset < 0:
-            return cls(None)
-        is_ours = (topic_id, settled, begun_to) != (None, None, None)
-        return cls(offset, topic_id, settled, begun_to or (0 if is_ours else LARGEST_OFFSET))
 
 
 class LogCheck:
@@ -210,11 +157,6 @@ class LogCheck:
     async def close(self) -> None:
         """Disconnect."""
         await self._source.close()
-
-
-def _revision(text: str) -> int:
-    """A number that anybody with access to the group may have written; 0, the safe side, if it is none."""
-    return int(text) if re.fullmatch("[0-9]{1,19}", text) else 0
 
 
 def _settled_ahead(number: int, commit: Committed, log: LogBounds) -> int:

@@ -8,12 +8,12 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from pipeline.core.errors import BrokerError
+from pipeline.kafka.committed import NONE_HAS_BEGUN
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.cursors import KafkaRows
 from pipeline.kafka.source_log import SourceLog
 from pipeline.kafka.topics import Source, cursors_topic
 from pipeline.runtime.initial_offsets import fix_beginning
-from pipeline.runtime.log_check import NONE_HAS_BEGUN
 from tests.support.brokers import TestBroker
 
 

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from cryptography.fernet import Fernet
 
-from pipeline.cli.positions import find_positions
+from pipeline.cluster.positions import find_positions
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.errors import BrokerError

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from pipeline.core.ahead import unpack
 from pipeline.core.model import Status
-from pipeline.runtime.log_check import Committed
+from pipeline.kafka.committed import Committed
 from tests.support.brokers import TestBroker
 from tests.support.cluster import Cluster, cluster
 from tests.support.recorder import Call, Recorder, accept, answer, hang

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from pipeline.cli.noted import summary
-from pipeline.cli.positions import Recorded
+from pipeline.cluster.positions import Recorded
 from pipeline.core.attempts import FailedAttempt
 from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Cause, Cursor, Status
 from pipeline.core.subscription import Start, Subscription
+from pipeline.kafka.committed import Committed
 from pipeline.kafka.cursor_rows import Row
-from pipeline.runtime.log_check import Committed
 
 KEYED = Subscription("a", 9, "https://receiver.example")
 

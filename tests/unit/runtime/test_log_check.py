@@ -10,9 +10,10 @@ from faust.types import TP
 
 from pipeline.core.ahead import pack
 from pipeline.core.log_bounds import LARGEST_OFFSET, Break, LogBounds
+from pipeline.kafka.committed import Committed
 from pipeline.observability.telemetry import Telemetry
 from pipeline.runtime.consumer import DeliveryConsumer
-from pipeline.runtime.log_check import Committed, LogCheck
+from pipeline.runtime.log_check import LogCheck
 
 
 class Brokers:

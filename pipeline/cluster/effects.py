@@ -1,20 +1,18 @@
-"""A preview of a command's effect in each partition.
+"""The effect of a command in each partition, before it is carried out, for commands and the API.
 
 The numbers are upper bounds: lanes that deliver move on meanwhile. A command also works for a user who may not read
 everything; its preview then says what is unknown.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
 from aiokafka.errors import KafkaError
 
-from pipeline.cli.output import Format, as_partitions, say
-from pipeline.cli.positions import Position, find_positions
-from pipeline.cli.running import configured
+from pipeline.cluster.positions import Position
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.addressed import AddressedMatching
@@ -22,12 +20,23 @@ from pipeline.core.errors import BrokerError, ConfigurationError
 from pipeline.core.matching import SubscriptionIndex
 from pipeline.core.model import Status
 from pipeline.core.ports import Matching
+from pipeline.core.shown import as_partitions
 from pipeline.core.subscription import Routing, Subscription
 from pipeline.kafka.admin import unreachable
 from pipeline.kafka.event_count import EventCounter
+from pipeline.kafka.topics import end_offset, partitions_of
 
 COUNT_SECONDS: Final = 5.0
 """How long events are counted. After that, offsets are counted instead, which is still an upper bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOffset:
+    """An offset of the source topic; with *is_event* there must be an event, so the end does not count."""
+
+    partition: int
+    offset: int
+    is_event: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,73 +103,6 @@ async def opened_events(
             yield Events(counter, matching, deadline)
     except (KafkaError, OSError) as error:
         raise BrokerError(unreachable(source.connection, error)) from error
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """The effects of a command in the partitions of a subscription, shown before anything is written.
-
-    Attributes:
-        effects: computes them; may raise ConfigurationError to refuse the command.
-        is_always_shown: on stderr, even with JSON output.
-    """
-
-    subscription: str
-    effects: Callable[[Subscription, list[Position]], Awaitable[list[Effect]]]
-    is_always_shown: bool = False
-
-    async def show(self, subscription: Subscription, output: Format) -> list[Effect] | str:
-        """Print and return the effects; if they are unknown, say why and continue, because the command works anyway.
-
-        Raises:
-            ConfigurationError: the command is refused.
-        """
-        try:
-            found = await find_positions(*configured(), [subscription])
-            effects = await self.effects(subscription, found[subscription.id])
-        except BrokerError as error:
-            say(f"the effect in each partition is unknown: {error}", err=True)
-            return str(error)
-        if output == "table" or self.is_always_shown:
-            for line in as_lines(effects):
-                say(line, err=True)
-        return effects
-
-
-async def show_waiting(subscriptions: Sequence[Subscription], output: Format) -> dict[str, list[Effect]] | str:
-    """Print and return how many events wait for each subscription; why not, if that is unknown."""
-    settings, definition = configured()
-    try:
-        found = await find_positions(settings, definition, subscriptions)
-        effects = await count_waiting(settings, definition, subscriptions, found)
-    except BrokerError as error:
-        say(f"the effect in each partition is unknown: {error}", err=True)
-        return str(error)
-    if output == "table":
-        for name, those in effects.items():
-            for line in as_lines(those):
-                say(f"{name}: {line}", err=True)
-    return effects
-
-
-def preview_of_waiting(subscription: str) -> Preview:
-    """A preview that shows how many events are waiting."""
-
-    async def effects(found: Subscription, positions: list[Position]) -> list[Effect]:
-        return (await count_waiting(*configured(), [found], {found.id: positions}))[found.id]
-
-    return Preview(subscription, effects)
-
-
-def preview_as_json(effects: list[Effect] | str | None) -> dict[str, object]:
-    """The result of `Preview.show` as JSON."""
-    match effects:
-        case None:
-            return {}
-        case str():
-            return {"partitions": None, "problem": effects}
-        case _:
-            return {"partitions": [{"partition": each.partition, **each.facts} for each in effects]}
 
 
 async def effect_of_skip(
@@ -296,6 +238,31 @@ async def offsets_since(definition: Definition, numbers: Iterable[int], timestam
             return {number: await counter.offset_at(number, timestamp_ms) for number in numbers}
     except (KafkaError, OSError) as error:
         raise BrokerError(unreachable(source.connection, error)) from error
+
+
+async def check_exists(definition: Definition, target: SourceOffset) -> None:
+    """Check that an offset is in the source topic.
+
+    Raises:
+        ConfigurationError: it is not.
+        BrokerError: the brokers can't be asked.
+    """
+    source = definition.source
+    found = await partitions_of(source.connection, source.topic)
+    if target.partition >= found.count:
+        raise ConfigurationError(
+            f"partition: {target.partition} is not in topic {source.topic}; allowed: 0 to {found.count - 1}"
+        )
+    if target.partition in found.leaderless:
+        raise BrokerError(f"topic {source.topic}: partition {target.partition} has no leader; nothing was changed")
+    end = await end_offset(source.connection, source.topic, target.partition)
+    last = end - target.is_event
+    if target.offset > last:
+        allowed = f"0 to {last}" if last >= 0 else "none, because it has no events"
+        raise ConfigurationError(
+            f"offset: {target.offset} is not in partition {target.partition} of topic {source.topic}; "
+            f"allowed: {allowed}"
+        )
 
 
 def as_lines(effects: Iterable[Effect]) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from pipeline.cli.noted import read_noted
+from pipeline.cluster.rows import read_noted
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.beginnings import is_of_former
@@ -15,10 +15,10 @@ from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Status
 from pipeline.core.subscription import Subscription
 from pipeline.kafka.admin import administration, find_partitions, partition_counts, unreachable
+from pipeline.kafka.committed import Committed
 from pipeline.kafka.cursor_rows import Row
 from pipeline.kafka.source_log import SourceLog
 from pipeline.kafka.topics import Source, cursors_topic
-from pipeline.runtime.log_check import Committed
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +94,11 @@ async def find_positions(
         BrokerError: the brokers can't be asked for the partitions.
     """
     source = definition.source
-    rows = await read_noted(settings, definition, [each.id for each in subscriptions])
+    noted = await read_noted(settings, definition, [each.id for each in subscriptions])
+    rows = noted if isinstance(noted, str) else noted.rows
     leaderless, logs = await _leaderless(source, cursors_topic(settings.app)), await _logs(source)
-    noted = Recorded(source.topic, logs, leaderless, rows, await _committed(source, settings.app, list(logs)))
-    return {each.id: noted.of(each) for each in subscriptions}
+    recorded = Recorded(source.topic, logs, leaderless, rows, await _committed(source, settings.app, list(logs)))
+    return {each.id: recorded.of(each) for each in subscriptions}
 
 
 async def _leaderless(source: Source, rows: str) -> dict[int, str]:

@@ -1,0 +1,78 @@
+"""Shows the effect of a command before anything is written."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from pipeline.cli.output import Format, say
+from pipeline.cli.running import configured
+from pipeline.cluster.effects import Effect, as_lines, count_waiting
+from pipeline.cluster.positions import Position, find_positions
+from pipeline.core.errors import BrokerError
+from pipeline.core.subscription import Subscription
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The effects of a command in the partitions of a subscription, shown before anything is written.
+
+    Attributes:
+        effects: computes them; may raise ConfigurationError to refuse the command.
+        is_always_shown: on stderr, even with JSON output.
+    """
+
+    subscription: str
+    effects: Callable[[Subscription, list[Position]], Awaitable[list[Effect]]]
+    is_always_shown: bool = False
+
+    async def show(self, subscription: Subscription, output: Format) -> list[Effect] | str:
+        """Print and return the effects; if they are unknown, say why and continue, because the command works anyway.
+
+        Raises:
+            ConfigurationError: the command is refused.
+        """
+        try:
+            found = await find_positions(*configured(), [subscription])
+            effects = await self.effects(subscription, found[subscription.id])
+        except BrokerError as error:
+            say(f"the effect in each partition is unknown: {error}", err=True)
+            return str(error)
+        if output == "table" or self.is_always_shown:
+            for line in as_lines(effects):
+                say(line, err=True)
+        return effects
+
+
+async def show_waiting(subscriptions: Sequence[Subscription], output: Format) -> dict[str, list[Effect]] | str:
+    """Print and return how many events wait for each subscription; why not, if that is unknown."""
+    settings, definition = configured()
+    try:
+        found = await find_positions(settings, definition, subscriptions)
+        effects = await count_waiting(settings, definition, subscriptions, found)
+    except BrokerError as error:
+        say(f"the effect in each partition is unknown: {error}", err=True)
+        return str(error)
+    if output == "table":
+        for name, those in effects.items():
+            for line in as_lines(those):
+                say(f"{name}: {line}", err=True)
+    return effects
+
+
+def preview_of_waiting(subscription: str) -> Preview:
+    """A preview that shows how many events are waiting."""
+
+    async def effects(found: Subscription, positions: list[Position]) -> list[Effect]:
+        return (await count_waiting(*configured(), [found], {found.id: positions}))[found.id]
+
+    return Preview(subscription, effects)
+
+
+def preview_as_json(effects: list[Effect] | str | None) -> dict[str, object]:
+    """The result of `Preview.show` as JSON."""
+    match effects:
+        case None:
+            return {}
+        case str():
+            return {"partitions": None, "problem": effects}
+        case _:
+            return {"partitions": [{"partition": each.partition, **each.facts} for each in effects]}

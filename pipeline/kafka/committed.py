@@ -1,0 +1,67 @@
+"""What the group has committed for a partition: the offset, and notes in the metadata of the commit.
+
+The notes are the topic's id, the events settled beyond the offset (core/ahead.py), and with `routing: match` the
+revision before which subscriptions had begun (core/beginnings.py). Workers of versions without notes only read
+`topic-id=` at the beginning. If a note precedes it, they don't know the id, and ignore the note:
+
+    topic-id=5u7...
+    settled=1:40:eAGTAgAAGwAb;topic-id=5u7...
+    topic-id=5u7...;begun-to=7
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final, Self
+
+from pipeline.core.log_bounds import LARGEST_OFFSET
+
+TOPIC_ID: Final = "topic-id="
+SETTLED: Final = "settled="
+BEGUN_TO: Final = "begun-to="
+"""The prefixes of the fields of a commit's metadata, which are separated by a semicolon."""
+NONE_HAS_BEGUN: Final = f"{BEGUN_TO}0"
+"""The metadata of a commit before the first worker: subscriptions begin where they say, before that offset perhaps."""
+
+
+def without_settled(metadata: str) -> str:
+    """The metadata of a commit without the note of what is settled beyond the offset."""
+    return metadata.partition(";")[2] if metadata.startswith(SETTLED) else metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The group's commit for a partition.
+
+    Attributes:
+        offset: None if there is none.
+        topic_id: of the topic, None if it is not known.
+        settled: the note of what is settled beyond the offset, None if there is none.
+        begun_to: the revision before which subscriptions had begun, 0 if it is not noted. Somebody who moves the group
+            to another offset writes no note at all, and wants nobody to begin anew: then it is all of them.
+    """
+
+    offset: int | None
+    topic_id: str | None = None
+    settled: str | None = None
+    begun_to: int = 0
+
+    @classmethod
+    def read(cls, offset: int, metadata: str | None) -> Self:
+        """From an answer of the group's coordinator, where -1 means none."""
+        topic_id = settled = begun_to = None
+        for field in (metadata or "").split(";"):
+            if field.startswith(TOPIC_ID):
+                topic_id = field.removeprefix(TOPIC_ID)
+            elif field.startswith(SETTLED):
+                settled = field.removeprefix(SETTLED)
+            elif field.startswith(BEGUN_TO):
+                begun_to = _revision(field.removeprefix(BEGUN_TO))
+        if offset < 0:
+            return cls(None)
+        is_ours = (topic_id, settled, begun_to) != (None, None, None)
+        return cls(offset, topic_id, settled, begun_to or (0 if is_ours else LARGEST_OFFSET))
+
+
+def _revision(text: str) -> int:
+    """A number that anybody with access to the group may have written; 0, the safe side, if it is none."""
+    return int(text) if re.fullmatch("[0-9]{1,19}", text) else 0
