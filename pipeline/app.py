@@ -188,7 +188,7 @@ def create_app(
         warning_of=lambda subscription: advisory(subscription, clock.now()),
     )
     attach_web(app, reporter=reporter, telemetry=telemetry, access=access)
-    attach_api(app, registry=registry, store=store, definition=definition, access=access)
+    attach_api(app, settings, definition, registry=registry, store=store, access=access)
     return app
 
 

@@ -16,7 +16,7 @@ from pipeline.cluster.positions import Position
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.addressed import AddressedMatching
-from pipeline.core.errors import BrokerError, ConfigurationError
+from pipeline.core.errors import BrokerError, ConfigurationError, ConflictError
 from pipeline.core.matching import SubscriptionIndex
 from pipeline.core.model import Status
 from pipeline.core.ports import Matching
@@ -115,7 +115,7 @@ async def effect_of_skip(
     """The effect of skipping the event at a partition and offset.
 
     Raises:
-        ConfigurationError: it is not the next event.
+        ConflictError: it is not the next event.
         BrokerError: the brokers can't be asked.
     """
     partition, offset = skipped
@@ -130,7 +130,7 @@ async def effect_of_skip(
     is_halted = each.status not in {None, Status.STARTED}
     if offset < earliest or (is_halted and first is not None and offset != first):
         allowed = earliest if earliest < each.end else "none, because no event is waiting there"
-        raise ConfigurationError(
+        raise ConflictError(
             f"offset: {offset} is not the next event in partition {partition}; allowed: {allowed}; nothing was changed"
         )
     condition = "" if offset == first else ", if it is the next one by then"
@@ -181,11 +181,14 @@ async def effects_of_replay(
     offsets: Mapping[int, int | None],
     *,
     discards: bool,
+    option: str = "--discard-waiting",
 ) -> list[Effect]:
     """The effect of a replay in each partition of *offsets*, whose values are offsets or None for the end of the log.
 
+    *option* is what discards waiting events.
+
     Raises:
-        ConfigurationError: it would only move forward over waiting events.
+        ConflictError: it would only move forward over waiting events.
         BrokerError: the brokers can't be asked.
     """
     effects, stays, moves = [], [], False
@@ -201,25 +204,25 @@ async def effects_of_replay(
             start = each.end if wanted is None else min(wanted, each.end)
             span = (min(start, each.next), max(start, each.next))
             number = (await events.count(each.partition, {subscription.id: span}))[subscription.id]
-            effect = _effect_of_replay(each.partition, each.next, start, number, discards=discards)
+            effect = _effect_of_replay(each.partition, each.next, start, number, None if discards else option)
             effects.append(effect)
             moves |= start <= each.next or discards
             if not (start <= each.next or discards) and number:
                 stays.append(effect)
     if stays and not moves:
-        raise ConfigurationError(as_lines(stays))
+        raise ConflictError(as_lines(stays))
     return effects
 
 
-def _effect_of_replay(partition: int, here: int, start: int, number: int, *, discards: bool) -> Effect:
+def _effect_of_replay(partition: int, here: int, start: int, number: int, option: str | None) -> Effect:
     if start <= here:
         what = f"sends {_up_to(number)} again, from {start} up to {here}" if number else "sends no event again"
         return Effect(partition, what, {"next": here, "from": start, "sentAgainAtMost": number})
-    if discards:
+    if option is None:
         what = f"discards {_up_to(number)}, from {here} up to {start}" if number else "discards no event"
         return Effect(partition, what, {"next": here, "from": start, "discardedAtMost": number})
     what = (
-        f", because of {_up_to(number)} waiting before {start}; --discard-waiting discards them"
+        f", because of {_up_to(number)} waiting before {start}; {option} discards them"
         if number
         else f"; no event waiting before {start}"
     )

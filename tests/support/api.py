@@ -3,14 +3,17 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import faust
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 from cryptography.fernet import Fernet
+from pydantic import SecretStr
 
 from pipeline.config.definition import Definition, parse_definition
+from pipeline.config.settings import Settings
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.subscriptions.store import SubscriptionStore
@@ -63,6 +66,7 @@ class ApiCluster:
             definition_document(broker, self.topic, entrypoint={"routing": routing})
         )
         self._key = Fernet.generate_key().decode()
+        self.settings = Settings(api=Path("api.yaml"), app=name, secret_keys=(SecretStr(self._key),))
         broker.mock.create_topic(self.topic, partitions)
         broker.mock.create_topic(f"{name}.subscriptions", 1)
         broker.mock.create_topic(f"{name}.cursors", partitions)
@@ -76,7 +80,7 @@ class ApiCluster:
         app = faust.App(
             self.name, broker="kafka://127.0.0.1:9", web_application_options=web_options(access), **BUILT_IN_PAGES_OFF
         )
-        attach_api(app, registry=registry, store=store, definition=self.definition, access=access)
+        attach_api(app, self.settings, self.definition, registry=registry, store=store, access=access)
         return ApiWorker(app, registry, store)
 
 

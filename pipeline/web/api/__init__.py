@@ -7,7 +7,8 @@ models                           the shapes of requests and answers
 openapi                          describes the operations as OpenAPI 3.1
 serving                          operations as pages of Faust's web server; errors as problem details
 writing                          the store of a worker: opened when needed, few changes at a time
-subscriptions                    the operations on subscriptions
+subscriptions, actions           the operations on subscriptions; pause, resume, skip, replay...
+states                           the state of deliveries
 """
 
 from pipeline.web.api.api import attach_api

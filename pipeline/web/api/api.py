@@ -7,36 +7,43 @@ from importlib.metadata import version
 import faust
 
 from pipeline.config.definition import Definition
+from pipeline.config.settings import Settings
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.store import SubscriptionStore
 from pipeline.web.access import Access
+from pipeline.web.api.actions import Actions
 from pipeline.web.api.models import OpenApiDocument
 from pipeline.web.api.openapi import describe
 from pipeline.web.api.operations import Answer, Call, Operation
 from pipeline.web.api.serving import serve
+from pipeline.web.api.states import States
 from pipeline.web.api.subscriptions import Subscriptions
 from pipeline.web.api.writing import Writing
 
 
 def attach_api(
-    app: faust.App, *, registry: Registry, store: SubscriptionStore, definition: Definition, access: Access
+    app: faust.App,
+    settings: Settings,
+    definition: Definition,
+    *,
+    registry: Registry,
+    store: SubscriptionStore,
+    access: Access,
 ) -> None:
     """Register the API.
 
     Args:
         app: made with `web_options`.
+        settings: of the worker.
+        definition: of the API.
         registry: of the worker.
         store: on the same registry, not open; the caller closes it.
-        definition: of the API.
         access: who may use it.
     """
-    serve(app, all_operations(registry, store, definition), access)
-
-
-def all_operations(registry: Registry, store: SubscriptionStore, definition: Definition) -> Sequence[Operation]:
-    """Every operation of the API."""
-    described = Description(Subscriptions(registry, Writing(store), definition).operations())
-    return described.operations
+    writing, states = Writing(store), States()
+    parts = (Subscriptions(registry, writing, definition), Actions(settings, definition, writing, states))
+    described = Description([operation for part in parts for operation in part.operations()])
+    serve(app, described.operations, access)
 
 
 class Description:

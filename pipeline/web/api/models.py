@@ -2,11 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from pipeline.config.schema import StrictModel
+from pipeline.config.schema import StrictModel, problem
 from pipeline.core.keys import LONGEST_ID
-from pipeline.subscriptions.schema import WireSubscription
+from pipeline.core.shown import shown
+from pipeline.subscriptions.fields import instant
+from pipeline.subscriptions.schema import Offset, Partition, WireSubscription
 
 SubscriptionId = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID)]
 Limit = Annotated[int, Field(ge=1, le=1000)]
@@ -68,6 +70,74 @@ class Changed(StrictModel):
     result: Literal["created", "updated", "unchanged", "deleted"]
     revision: int
     warning: str | None = None
+
+
+class PartitionEffect(StrictModel):
+    """What an action does in one partition, as a sentence and as facts. Numbers of events are upper bounds.
+
+    `next`: where the subscription stands before; `from`: where it goes on.
+    """
+
+    partition: int
+    sentence: str
+    next: int | None = None
+    skipped: int | None = None
+    from_: Annotated[int | None, Field(alias="from")] = None
+    sent_again_at_most: int | None = None
+    discarded_at_most: int | None = None
+    waiting_at_most: int | None = None
+    problem: str | None = None
+
+
+class Acted(Changed):
+    """What an action did.
+
+    `waiting`: how many events waited for the subscription before, null if that is not known exactly; `waitingAtMost`:
+    that number or an upper bound. `partitions`: what a skip or a replay does in each partition; null if that could not
+    be found out, with the `problem`.
+    """
+
+    waiting: int | None = None
+    waiting_at_most: int | None = None
+    partitions: list[PartitionEffect] | None = None
+    problem: str | None = None
+
+
+class Skip(StrictModel):
+    """One event of the source topic."""
+
+    partition: Partition
+    offset: Offset
+
+
+class Replay(StrictModel):
+    """Where to deliver again from: an offset of one partition, or a time (RFC 3339) in all of them."""
+
+    partition: Partition | None = None
+    offset: Offset | None = None
+    timestamp: str | None = None
+    discard_waiting: bool = False
+    dry_run: bool = False
+
+    @model_validator(mode="after")
+    def _is_one_form(self) -> "Replay":
+        values = self.model_dump(include={"partition", "offset", "timestamp"}, exclude_none=True)
+        if {*values} not in ({"partition", "offset"}, {"timestamp"}):
+            raise problem('allowed: {"partition", "offset"} or {"timestamp"}')
+        return self
+
+    @field_validator("timestamp")
+    @classmethod
+    def _is_time(cls, text: str | None) -> str | None:
+        if text is not None and instant(text) < 0:
+            raise problem(f"{shown(text)} is before 1970")
+        return text
+
+
+class ConsumerStatusQuery(StrictModel):
+    """The status to change to."""
+
+    status: Literal["STARTED", "STOPPED"]
 
 
 class ListQuery(StrictModel):

@@ -1,0 +1,173 @@
+"""The actions on a subscription: each is a new revision, and says what it does in each partition."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+from pipeline.cluster.effects import (
+    Effect,
+    SourceOffset,
+    check_exists,
+    effect_of_skip,
+    effects_of_replay,
+    offsets_since,
+)
+from pipeline.cluster.positions import Position, find_positions
+from pipeline.config.definition import Definition
+from pipeline.config.settings import Settings
+from pipeline.core.errors import BrokerError, ConflictError
+from pipeline.core.shown import shown
+from pipeline.core.subscription import Subscription
+from pipeline.subscriptions.resolve import replay_time_ms
+from pipeline.subscriptions.store import Change, SubscriptionStore
+from pipeline.web.api.models import Acted, ConsumerStatusQuery, Replay, Skip
+from pipeline.web.api.operations import Answer, Call, Operation
+from pipeline.web.api.states import States
+from pipeline.web.api.subscriptions import ONE, changed
+from pipeline.web.api.writing import Writing
+
+FIND_SECONDS: Final = 15.0
+"""How long the effects may take to find; the action is carried out without them then."""
+
+ActOnStore = Callable[[SubscriptionStore], Awaitable[Change]]
+FindEffects = Callable[[Subscription, list[Position]], Awaitable[list[Effect]]]
+
+
+class Actions:
+    """The operations.
+
+    Args:
+        settings: name the application.
+        definition: names the source topic.
+        writing: makes changes.
+        states: know which subscriptions are in FAILURE, and how many events wait for each.
+    """
+
+    def __init__(self, settings: Settings, definition: Definition, writing: Writing, states: States) -> None:
+        self._settings = settings
+        self._definition = definition
+        self._writing = writing
+        self._states = states
+        # Reading the log to count events takes its share of the worker's processor.
+        self._turn = asyncio.Semaphore(1)
+
+    def operations(self) -> Sequence[Operation]:
+        """The operations with their paths."""
+
+        def action(name: str, handler: Callable[[Call], Awaitable[Answer]], **more: Any) -> Operation:
+            conflict = (HTTPStatus.CONFLICT,)
+            return Operation("POST", f"{ONE}/{name}", handler, {HTTPStatus.OK: Acted}, problems=conflict, **more)
+
+        return (
+            action("_pause", self.pause_subscription),
+            action("_resume", self.resume_subscription),
+            action("_start", self.start_subscription),
+            action("_stop", self.stop_subscription),
+            action("_skip", self.skip_event, body=Skip),
+            action("_replay", self.replay_subscription, body=Replay),
+            action("_resumeFailure", self.resume_failure),
+            action("_changeConsumerStatus", self.change_consumer_status, query=ConsumerStatusQuery),
+        )
+
+    async def pause_subscription(self, call: Call) -> Answer:
+        """Pause a subscription, as the publisher; its events wait."""
+        return await self._act(call.id, lambda store: store.pause(call.id))
+
+    async def resume_subscription(self, call: Call) -> Answer:
+        """Resume after a pause, a stop or a FAILURE; a failed event is sent again first."""
+        return await self._act(call.id, lambda store: store.resume(call.id))
+
+    async def start_subscription(self, call: Call) -> Answer:
+        """Resume after a stop or a FAILURE, as the consumer."""
+        return await self._act(call.id, lambda store: store.start(call.id))
+
+    async def stop_subscription(self, call: Call) -> Answer:
+        """Stop a subscription, as the consumer; its events wait."""
+        return await self._act(call.id, lambda store: store.stop(call.id))
+
+    async def resume_failure(self, call: Call) -> Answer:
+        """Resume after a FAILURE, and only then; as Gravitee's action of that name."""
+        if not self._states.may_have_failed(call.id):
+            raise ConflictError(f"status: subscription {shown(call.id)} is not in FAILURE; nothing was changed")
+        return await self._act(call.id, lambda store: store.resume(call.id))
+
+    async def change_consumer_status(self, call: Call) -> Answer:
+        """Start or stop a subscription that is not in FAILURE; as Gravitee's action of that name."""
+        query: ConsumerStatusQuery = call.query
+        if self._states.has_failed(call.id):
+            raise ConflictError(
+                f"status: subscription {shown(call.id)} is in FAILURE; allowed: _resumeFailure; nothing was changed"
+            )
+        if query.status == "STOPPED":
+            return await self.stop_subscription(call)
+        return await self.start_subscription(call)
+
+    async def skip_event(self, call: Call) -> Answer:
+        """Skip one event, if it is the next one of its partition."""
+        skip: Skip = call.body
+        partition, offset = skip.partition, skip.offset
+        await check_exists(self._definition, SourceOffset(partition, offset, is_event=True))
+
+        async def effects(known: Subscription, found: list[Position]) -> list[Effect]:
+            return await effect_of_skip(self._settings, self._definition, known, found, (partition, offset))
+
+        return await self._act(call.id, lambda store: store.skip(call.id, partition, offset), effects)
+
+    async def replay_subscription(self, call: Call) -> Answer:
+        """Deliver again from an offset of one partition, or from a time in all of them.
+
+        A replay does not move forward over waiting events, unless `discardWaiting` is true. With `dryRun`, nothing is
+        changed: the answer says what would be.
+        """
+        replay: Replay = call.body
+        discards = replay.discard_waiting
+        if replay.partition is not None and replay.offset is not None:
+            await check_exists(self._definition, SourceOffset(replay.partition, replay.offset))
+
+        async def effects(known: Subscription, found: list[Position]) -> list[Effect]:
+            offsets = await self._offsets(replay, found)
+            return await effects_of_replay(
+                self._settings, self._definition, known, found, offsets, discards=discards, option="discardWaiting"
+            )
+
+        async def act(store: SubscriptionStore) -> Change:
+            if replay.partition is not None and replay.offset is not None:
+                return await store.replay(call.id, replay.partition, replay.offset, discard_waiting=discards or None)
+            return await store.replay_since(call.id, replay.timestamp or "", discard_waiting=discards or None)
+
+        return await self._act(call.id, act, effects, dry_run=replay.dry_run)
+
+    async def _offsets(self, replay: Replay, found: Sequence[Position]) -> Mapping[int, int | None]:
+        if replay.timestamp is None:
+            return {} if replay.partition is None else {replay.partition: replay.offset}
+        numbers = [each.partition for each in found if each.next is not None]
+        since = await offsets_since(self._definition, numbers, replay_time_ms(replay.timestamp))
+        return {each.partition: since.get(each.partition) for each in found}
+
+    async def _act(
+        self, subscription_id: str, act: ActOnStore, effects: FindEffects | None = None, *, dry_run: bool = False
+    ) -> Answer:
+        async def work(store: SubscriptionStore) -> Answer:
+            known = await store.subscription(subscription_id)
+            waiting = self._states.shown_waiting(subscription_id)
+            preview = {} if effects is None else await self._preview(known, effects)
+            change = Change(known.id, known.revision, "unchanged") if dry_run else await act(store)
+            answer = changed(change)
+            return Answer({**answer.body, **waiting, **preview}, headers=answer.headers)
+
+        return await self._writing.change(work)
+
+    async def _preview(self, known: Subscription, effects: FindEffects) -> dict[str, Any]:
+        """The effects in each partition; if they are unknown, why."""
+        try:
+            async with asyncio.timeout(FIND_SECONDS), self._turn:
+                found = await find_positions(self._settings, self._definition, [known])
+                those = await effects(known, found[known.id])
+        except TimeoutError:
+            return {"partitions": None, "problem": f"the brokers did not answer within {FIND_SECONDS:.0f} s"}
+        except BrokerError as error:
+            return {"partitions": None, "problem": str(error)}
+        return {
+            "partitions": [{"partition": each.partition, "sentence": each.sentence, **each.facts} for each in those]
+        }
