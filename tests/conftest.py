@@ -1,3 +1,3 @@
-"""For every test of the tree: the rules of hygiene.py, the name maker, and which process runs it."""
+"""For every test of the tree: the rules of hygiene.py."""
 
-pytest_plugins = ("tests.support.hygiene", "tests.support.processes")
+pytest_plugins = ("tests.support.hygiene",)
