@@ -3,6 +3,7 @@
 settings, settings_sources                  the environment and the settings file
 definition, definition_schema               the API definition
 routing                                     the error of a definition that does not say its routing
+gravitee                                    what Gravitee and its tools write
 kafka_endpoints, kafka_security             its connections to Kafka
 documents                                   YAML and JSON
 schema, model_fields, validation_messages   strict pydantic models, and one sentence per mistake

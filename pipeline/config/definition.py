@@ -4,7 +4,7 @@
 that the rest of the pipeline uses. The wire models are in config/definition_schema.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from pipeline.config.definition_schema import (
     Listener,
     ProxyOptions,
 )
-from pipeline.config.documents import read_document
+from pipeline.config.gravitee.losses import losses
+from pipeline.config.gravitee.shapes import api_of, documents_of
 from pipeline.config.kafka_endpoints import find_dead_letters, find_source, read_groups
 from pipeline.config.routing import unsaid_routing
 from pipeline.config.schema import drop_meaningless, read
@@ -95,7 +96,7 @@ def configured_definition(settings: Settings) -> Definition:
 
 
 def load_definition(path: Path, bootstrap_servers: str | None = None, key_store_dir: Path | None = None) -> Definition:
-    """The definition in a YAML or JSON file.
+    """The definition in a YAML or JSON file: one document, or the one API in any shape of config/gravitee/shapes.py.
 
     Args:
         path: of the file.
@@ -105,30 +106,40 @@ def load_definition(path: Path, bootstrap_servers: str | None = None, key_store_
     Raises:
         ConfigurationError: the file can't be read; or see `parse_definition`.
     """
-    document = read_document(path)
+    api = api_of(documents_of(path), path)
     try:
-        definition = parse_definition(document, bootstrap_servers)
+        definition = parse_definition(api.document, bootstrap_servers)
     except ConfigurationError as error:
-        raise ConfigurationError([f"{path}: {problem}" for problem in error.problems]) from None
-    return replace(definition, key_store_dir=key_store_dir, entrypoint=f"{path}: {definition.entrypoint}")
+        raise ConfigurationError([f"{api.origin}: {problem}" for problem in error.problems]) from None
+    return replace(
+        definition,
+        key_store_dir=key_store_dir,
+        entrypoint=f"{api.origin}: {definition.entrypoint}",
+        ignored=(*api.ignored, *definition.ignored),
+    )
 
 
-def parse_definition(document: object, bootstrap_servers: str | None = None) -> Definition:
+def parse_definition(
+    document: object, bootstrap_servers: str | None = None, accepted: Container[str] = ()
+) -> Definition:
     """The definition in a parsed YAML or JSON document.
 
     Args:
         document: plain data.
         bootstrap_servers: brokers that replace the source's (setting BOOTSTRAP_SERVERS), and those of the dead-letter
             topic if the definition names the same brokers for both.
+        accepted: names of losses (config/gravitee/losses.py) that are no mistake.
 
     Raises:
-        ConfigurationError: a field is missing, unknown, out of range, of the wrong type or useless; one sentence per
-            mistake, each with the path of the field.
+        ConfigurationError: a field is missing, unknown, out of range, of the wrong type or useless, or something would
+            be lost; one sentence per mistake, each with the path of the field.
     """
     if not isinstance(document, Mapping):
         raise ConfigurationError(f"document: must be an object, not {kind(document)}")
     cleaned, ignored = drop_meaningless(Api, document)
     api = read(Api, cleaned)
+    if lost := [str(each) for each in losses(document) if each.name not in accepted]:
+        raise ConfigurationError(lost)
     entrypoint, path, more = _find_entrypoint(api.listeners)
     ignored += more
     groups, more = read_groups(api.endpoint_groups)

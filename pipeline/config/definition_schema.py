@@ -21,11 +21,12 @@ WEBHOOK_TYPES: Final = get_args(WebhookType)
 # fmt: off
 _API_PARTS = frozenset({
     "allowMultiJwtOauth2Subscriptions", "allowedInApiProducts", "analytics", "apiVersion", "background",
-    "backgroundUrl", "categories", "consoleNotificationConfiguration", "createdAt", "crossId",
+    "backgroundUrl", "categories", "consoleNotificationConfiguration", "contextRef", "createdAt", "crossId",
     "definitionContext", "deployedAt", "deploymentState", "description",
-    "disableMembershipNotifications", "failover", "flowExecution", "flows", "gravitee", "groups",
-    "hrid", "id", "labels", "lifecycleState", "links", "members", "metadata", "notifyMembers",
-    "originContext", "pages", "picture", "pictureUrl", "plans", "primaryOwner", "properties",
+    "disableMembershipNotifications", "environmentId", "errors", "failover", "flowExecution", "flows",
+    "gravitee", "groupRefs", "groups", "hrid", "id", "labels", "lifecycleState", "links", "_links",
+    "members", "metadata", "notificationsRefs", "notifyMembers", "organizationId", "originContext",
+    "pages", "picture", "pictureUrl", "plans", "portalNavigation", "primaryOwner", "properties",
     "resources", "responseTemplates", "services", "state", "tags", "updatedAt", "version", "visibility",
     "workflowState",
 })
@@ -129,6 +130,8 @@ class Dlq(StrictModel):
 
 class Entrypoint(StrictModel):
     """The webhook entrypoint."""
+
+    without_meaning = frozenset({"name"})
 
     type: WebhookType
     qos: Literal["none", "auto", "at-most-once", "at-least-once"] = "auto"

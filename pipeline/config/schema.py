@@ -109,8 +109,8 @@ def drop_meaningless(model: type[StrictModel], data: object, path: str = "") -> 
 
     JSON in a string is unpacked where an object is expected: exported definitions store configurations this way.
     """
-    if isinstance(data, str) and data.lstrip().startswith("{"):
-        data = _unpacked(data)
+    if isinstance(data, str):
+        data = unpacked(data)
     if not isinstance(data, Mapping):
         return data, []
     kept: dict[object, object] = {}
@@ -135,7 +135,10 @@ def _drop_below(model: type[StrictModel], value: object, path: str) -> tuple[obj
     return [kept for kept, _ in pairs], [each for _, dropped in pairs for each in dropped]
 
 
-def _unpacked(text: str) -> object:
+def unpacked(text: str) -> object:
+    """The JSON object in a text; the text itself if there is none."""
+    if not text.lstrip().startswith("{"):
+        return text
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

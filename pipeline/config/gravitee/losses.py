@@ -1,0 +1,129 @@
+"""What of a Gravitee API would be lost here, and would change which events receivers get, or what is in them.
+
+Other parts have no effect here and are only named. A loss is an error, unless somebody accepts it by name.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pipeline.core.shown import shown
+
+FLOWS: Final = "flows"
+SELECTION_RULES: Final = "selection-rules"
+CONFLUENT_HEADER: Final = "confluent-header"
+EXPRESSIONS: Final = "expressions"
+NAMES: Final = (FLOWS, SELECTION_RULES, CONFLUENT_HEADER, EXPRESSIONS)
+
+_PHASES: Final = ("request", "response", "subscribe")
+"""Those that a webhook subscription passes through; the others are for producers."""
+_OTHERWISE: Final[Mapping[str, str]] = {
+    "message-filtering": "give each subscription a filter",
+    "transform-headers": "give each subscription its headers",
+    "rate-limit": "give each subscription a rate",
+    "quota": "give each subscription a rate",
+    "spike-arrest": "give each subscription a rate",
+    "assign-attributes": "write the values into the definition; name the groups with --from-group SUBSCRIPTION=GROUP",
+}
+"""By policy, what does the same here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A part without which something else would be delivered.
+
+    Attributes:
+        name: accepts it; one of NAMES.
+        path: of the part.
+        what: what it does in Gravitee, and what to do instead.
+    """
+
+    name: str
+    path: str
+    what: str
+
+    def __str__(self) -> str:
+        """The error."""
+        return f"{self.path}: {self.what}; webhooks import-gravitee --accept-ignored {self.name} goes without it"
+
+
+def losses(api: Mapping[str, Any]) -> list[Loss]:
+    """The losses of an API, whose plans are among its parts."""
+    return [*_flows(api.get("flows"), "flows"), *_plans(api.get("plans")), *_confluent_headers(api)]
+
+
+def _plans(plans: object) -> Iterator[Loss]:
+    for path, plan in _items(plans, "plans"):
+        if _upper(plan, "mode") == "STANDARD" or _upper(plan, "status") == "CLOSED":
+            continue  # no webhook subscription has such a plan
+        rule = plan.get("selectionRule")
+        if isinstance(rule, str) and rule.strip():
+            what = f"{shown(rule)} selects the plan by an expression; give each subscription a filter"
+            yield Loss(SELECTION_RULES, f"{path}.selectionRule", what)
+        yield from _flows(plan.get("flows"), f"{path}.flows")
+
+
+def _flows(flows: object, path: str) -> Iterator[Loss]:
+    for flow_path, flow in _items(flows, path):
+        if flow.get("enabled") is False or not _is_of_webhooks(flow):
+            continue
+        for phase in _PHASES:
+            for step_path, step in _items(flow.get(phase), f"{flow_path}.{phase}"):
+                if step.get("enabled") is not False:
+                    yield Loss(FLOWS, step_path, _policy(step))
+
+
+def _policy(step: Mapping[str, Any]) -> str:
+    policy = step.get("policy")
+    otherwise = _OTHERWISE.get(policy if isinstance(policy, str) else "", "do it before events reach the topic")
+    return f"Gravitee applies the policy {shown(policy)}, which this pipeline does not have; {otherwise}"
+
+
+def _is_of_webhooks(flow: Mapping[str, Any]) -> bool:
+    for _, selector in _items(flow.get("selectors"), ""):
+        operations, entrypoints = selector.get("operations"), selector.get("entrypoints")
+        if (
+            isinstance(operations, list)
+            and operations
+            and "SUBSCRIBE" not in {str(each).upper() for each in operations}
+        ):
+            return False
+        if (
+            isinstance(entrypoints, list)
+            and entrypoints
+            and not {"webhook", "webhook-advanced"} & set(map(str, entrypoints))
+        ):
+            return False
+    return True
+
+
+def _confluent_headers(api: Mapping[str, Any]) -> Iterator[Loss]:
+    for path, group in _items(api.get("endpointGroups"), "endpointGroups"):
+        places = [(f"{path}.sharedConfiguration", group.get("sharedConfiguration"))]
+        places += [
+            (f"{endpoint_path}.sharedConfigurationOverride", endpoint.get("sharedConfigurationOverride"))
+            for endpoint_path, endpoint in _items(group.get("endpoints"), f"{path}.endpoints")
+        ]
+        for place, shared in places:
+            match shared:
+                case {"consumer": {"enabled": True, "removeConfluentHeader": True}}:
+                    what = (
+                        "removes the five bytes of the schema registry, which receivers would get; produce without them"
+                    )
+                    yield Loss(CONFLUENT_HEADER, f"{place}.consumer.removeConfluentHeader", what)
+                case _:
+                    continue
+
+
+def _items(items: object, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The objects of a list, or of an object by name, with their paths."""
+    pairs: list[tuple[str, object]] = []
+    if isinstance(items, list):
+        pairs = [(f"{path}[{index}]", each) for index, each in enumerate(items)]
+    elif isinstance(items, Mapping):
+        pairs = [(f"{path}.{name}", each) for name, each in items.items()]
+    yield from ((place, each) for place, each in pairs if isinstance(each, Mapping))
+
+
+def _upper(part: Mapping[str, Any], name: str) -> str:
+    return str(part.get(name) or "").upper()

@@ -1,0 +1,213 @@
+"""Finds the APIs and subscriptions in what Gravitee and its tools write.
+
+{"name": …, "listeners": […], "endpointGroups": […]}            an API of the management API, and this pipeline's own
+{"api": {…}, "plans": […], "members": […], …}                   a Console export
+{"kind": "ApiV4Definition", "spec": {…}}                        a resource of the Kubernetes operator; lists of them
+{"data": [{"id": …, "consumerConfiguration": {…}}, …]}          subscriptions of the management API
+{"id": …, "configuration": {…}}                                 a subscription of older versions, and this pipeline's
+Terraform's JSON                                                config/gravitee/terraform.py
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from pipeline.config.documents import read_documents
+from pipeline.config.gravitee.terraform import UNRESOLVED, resources
+from pipeline.config.schema import unpacked
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.shown import kind, shown
+
+_TEMPLATE: Final = "[["
+"""Begins what the Kubernetes operator replaces, such as [[ secret `kafka/password` ]]."""
+_PACKED: Final = {"configuration", "sharedConfiguration", "sharedConfigurationOverride"}
+_ENTRYPOINT_OF_SUBSCRIPTIONS: Final = {"consumerConfiguration", "configuration"}
+_OF_SUBSCRIPTIONS: Final = {"application", "plan"}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An API or a subscription.
+
+    Attributes:
+        origin: its file, and where in it.
+        document: in the names of the management API.
+        ignored: what stood beside it and has no effect here.
+    """
+
+    origin: str
+    document: Mapping[str, Any]
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Contents:
+    """What was found.
+
+    Attributes:
+        unused: what is known and has no effect here, as sentences.
+        unknown: what is in no known shape, as sentences.
+    """
+
+    apis: list[Part] = field(default_factory=list)
+    subscriptions: list[Part] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+
+def contents(documents: Iterable[tuple[str, object]]) -> Contents:
+    """The APIs and subscriptions in documents, each given with its origin.
+
+    Raises:
+        ConfigurationError: a value is a reference that only Gravitee's operator or Terraform can resolve.
+    """
+    found = Contents()
+    for origin, document in documents:
+        _sort(origin, document, found)
+    return found
+
+
+def documents_of(path: Path) -> list[object]:
+    """The documents of a YAML or JSON file.
+
+    Raises:
+        ConfigurationError: see `read_documents`; or it is written in Terraform's own language.
+    """
+    if path.suffix == ".tf":
+        raise ConfigurationError(f"{path}: is Terraform's own language; read the output of terraform show -json")
+    return read_documents(path)
+
+
+def api_of(documents: Sequence[object], path: object) -> Part:
+    """The one API among the documents of a file; a single document of no known shape as it is, so that it is refused.
+
+    Raises:
+        ConfigurationError: there is no API, or more than one; or see `contents`.
+    """
+    found = contents(numbered(str(path), documents))
+    if len(found.apis) > 1:
+        names = ", ".join(shown(each.document.get("name")) for each in found.apis)
+        raise ConfigurationError(f"{path}: contains {len(found.apis)} APIs ({names}); exactly one is allowed")
+    if not found.apis and len(documents) != 1:
+        raise ConfigurationError(f"{path}: contains {len(documents)} documents; exactly one is allowed")
+    if not found.apis:
+        document = documents[0]
+        if isinstance(document, Mapping) and not found.subscriptions:
+            return Part(str(path), document)
+        what = "subscriptions and no API" if found.subscriptions else f"an API definition, not {kind(document)}"
+        raise ConfigurationError(f"{path}: contains {what}")
+    beside = (f"{len(found.subscriptions)} subscriptions",) if found.subscriptions else ()
+    return replace(found.apis[0], ignored=(*found.apis[0].ignored, *found.unused, *beside))
+
+
+def numbered(name: str, documents: Sequence[object]) -> Iterator[tuple[str, object]]:
+    """Each document of a file with its origin; the number is left out if there is only one."""
+    for number, document in enumerate(documents, 1):
+        yield (name if len(documents) == 1 else f"{name}: document {number}"), document
+
+
+def _sort(origin: str, document: object, found: Contents) -> None:
+    if isinstance(document, list):
+        for index, each in enumerate(document):
+            _sort(f"{origin}[{index}]", each, found)
+    elif isinstance(document, Mapping) and "listeners" in document:
+        found.apis.append(_api(origin, document))
+    elif isinstance(document, Mapping) and _is_subscription(document):
+        found.subscriptions.append(Part(origin, document))
+    elif not isinstance(document, Mapping) or not _sort_wrapped(origin, document, found):
+        found.unknown.append(f"{origin}: is neither an API nor a subscription in a known shape")
+
+
+def _is_subscription(document: Mapping[str, Any]) -> bool:
+    names = document.keys()
+    return bool(names & _ENTRYPOINT_OF_SUBSCRIPTIONS) or names >= _OF_SUBSCRIPTIONS
+
+
+def _sort_wrapped(origin: str, document: Mapping[str, Any], found: Contents) -> bool:
+    """Sort what an export, a resource, a page or a state contains; whether it is one of these."""
+    match document:
+        case {"api": {"listeners": _} as api}:
+            beside = [name for name in document if name not in {"api", "plans"}]
+            plans = document.get("plans") or api.get("plans")
+            found.apis.append(_api(origin, {**api, "plans": plans} if plans else api, beside))
+        case {"kind": str(kind_), "apiVersion": _}:
+            _sort_resource(origin, kind_, document, found)
+        case {"data": list(items)}:
+            for index, each in enumerate(items):
+                _sort(f"{origin}: data[{index}]", each, found)
+        case _:
+            described = resources(document)
+            for resource in described or ():
+                _sort_terraform(f"{origin}: {resource.address}", resource.type, resource.attributes, found)
+            return described is not None
+    return True
+
+
+def _sort_resource(origin: str, kind_: str, resource: Mapping[str, Any], found: Contents) -> None:
+    metadata, spec = resource.get("metadata"), resource.get("spec")
+    name = metadata.get("name") if isinstance(metadata, Mapping) else None
+    match kind_:
+        case "ApiV4Definition" if isinstance(spec, Mapping):
+            _refuse(_TEMPLATE, "a template that the operator fills in", spec, origin)
+            found.apis.append(_api(origin, spec))
+        case _ if isinstance(items := resource.get("items"), list):
+            for index, each in enumerate(items):
+                _sort(f"{origin}: items[{index}]", each, found)
+        case "Subscription":
+            found.unused.append(
+                f"{kind_} {shown(name)}: names no callback; export the subscriptions of the API from the management API"
+            )
+        case _:
+            found.unused.append(f"{kind_} {shown(name)}")
+
+
+def _sort_terraform(origin: str, type_: str, attributes: Mapping[str, Any], found: Contents) -> None:
+    match type_:
+        case "apim_apiv4":
+            _refuse(UNRESOLVED, "a reference of Terraform; read the output of terraform show -json", attributes, origin)
+            found.apis.append(_api(origin, attributes))
+        case "apim_subscription":
+            _refuse(UNRESOLVED, "a reference of Terraform; read the output of terraform show -json", attributes, origin)
+            found.subscriptions.append(Part(origin, attributes))
+        case _:
+            found.unused.append(origin.rpartition(": ")[2])
+
+
+def _api(origin: str, document: Mapping[str, Any], ignored: Iterable[str] = ()) -> Part:
+    parts = {name: _unpack(document[name]) for name in ("listeners", "endpointGroups") if name in document}
+    return Part(origin, {**document, **parts}, tuple(ignored))
+
+
+def _unpack(value: object, name: str = "") -> object:
+    """*value* with the configurations that were exported as text as objects."""
+    match value:
+        case Mapping():
+            return {key: _unpack(each, key) for key, each in value.items()}
+        case list():
+            return [_unpack(each) for each in value]
+        case str() if name in _PACKED:
+            return unpacked(value)
+        case _:
+            return value
+
+
+def _refuse(mark: str, what: str, document: Mapping[str, Any], origin: str) -> None:
+    parts = ("listeners", "endpointGroups", "consumerConfiguration")
+    places = [place for name in parts for place in _containing(mark, document.get(name), name)]
+    if places:
+        raise ConfigurationError([f"{origin}: {place}: contains {what}" for place in places])
+
+
+def _containing(mark: str, value: object, path: str) -> Iterator[str]:
+    match value:
+        case Mapping():
+            for name, each in value.items():
+                yield from _containing(mark, each, f"{path}.{name}")
+        case list():
+            for index, each in enumerate(value):
+                yield from _containing(mark, each, f"{path}[{index}]")
+        case str() if mark in value:
+            yield path
+        case _:
+            return

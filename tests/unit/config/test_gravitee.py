@@ -1,0 +1,257 @@
+"""What Gravitee and its tools write: every shape is read as the same API, and what would be lost is an error."""
+
+import copy
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config.definition import Definition, load_definition, parse_definition
+from pipeline.config.documents import read_documents
+from pipeline.config.gravitee.losses import NAMES, losses
+from pipeline.config.gravitee.pruned import pruned
+from pipeline.config.gravitee.shapes import Contents, api_of, contents, numbered
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.subscription import HttpLimits, Interrupt, Qos
+
+FILES = Path(__file__).parents[2] / "gravitee"
+APIS = sorted(path.name for path in FILES.iterdir() if path.suffix != ".md" and path.name != "subscriptions.json")
+
+
+def found_in(name: str) -> Contents:
+    return contents(numbered(name, read_documents(FILES / name)))
+
+
+def api(name: str = "api.json") -> dict[str, Any]:
+    return copy.deepcopy(dict(api_of(read_documents(FILES / name), name).document))
+
+
+def problems(act: Callable[[], object]) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        act()
+    return caught.value.problems
+
+
+@pytest.mark.parametrize("name", APIS)
+def test_every_shape_is_the_same_definition(name: str) -> None:
+    found = load_definition(FILES / name)
+    source, dlq = found.source, found.dlq
+    assert dlq is not None
+    assert (found.name, source.topic, dlq.topic) == ("Orders", "orders", "orders-dlq")
+    for connection in (source.connection, dlq.connection):
+        assert connection.bootstrap_servers == ("kafka-1:9092", "kafka-2:9092")
+        assert (connection.mechanism, connection.username, connection.password) == (
+            "SCRAM-SHA-512",
+            "hooks",
+            "k4fka-s3cret",
+        )
+    assert source.auto_offset_reset == "latest"
+    assert found.qos is Qos.AT_LEAST_ONCE
+    assert found.interrupt == Interrupt(on_server_error=False)
+    assert found.http == HttpLimits(2.0, 8.0, 60.0)
+    assert found.stated_routing is None
+    assert "flows" in found.ignored
+
+
+@pytest.mark.parametrize("name", APIS)
+def test_a_definition_means_the_same_without_what_is_ignored(name: str) -> None:
+    document = api(name)
+    before = parse_definition(document)
+    after = parse_definition(pruned(document, before.ignored))
+    assert after.ignored == ()
+    assert same(after) == same(before)
+
+
+def same(definition: Definition) -> dict[str, object]:
+    left_out = {"ignored", "entrypoint"}
+    return {name: getattr(definition, name) for name in Definition.__slots__ if name not in left_out}
+
+
+def test_what_stands_beside_the_api_is_named() -> None:
+    assert set(api_of(read_documents(FILES / "console-export.json"), "f").ignored) == {
+        "export",
+        "members",
+        "metadata",
+        "pages",
+        "apiMedia",
+    }
+    assert api_of(read_documents(FILES / "apiv4definition.yaml"), "f").ignored == ('ManagementContext "management"',)
+    assert api_of(read_documents(FILES / "terraform-show.json"), "f").ignored == (
+        "apim_application.shop",
+        "1 subscriptions",
+    )
+
+
+def test_subscriptions_are_found_in_pages_and_states() -> None:
+    assert [each.document["id"] for each in found_in("subscriptions.json").subscriptions] == [
+        "sub-shop",
+        "sub-depot",
+        "sub-ledger",
+        "sub-asks",
+        "sub-gone",
+        "sub-stream",
+    ]
+    [subscription] = found_in("terraform-show.json").subscriptions
+    assert subscription.origin == "terraform-show.json: apim_subscription.shop"
+    assert subscription.document["consumerConfiguration"]["entrypointId"] == "webhook"
+    assert subscription.document["metadata"] == {"feature": "orders"}
+
+
+def test_lists_of_resources_are_opened() -> None:
+    [_, resource] = read_documents(FILES / "apiv4definition.yaml")
+    found = contents([("f", {"apiVersion": "v1", "kind": "List", "items": [resource, resource]})])
+    assert [each.origin for each in found.apis] == ["f: items[0]", "f: items[1]"]
+
+
+@pytest.mark.parametrize(
+    ("documents", "problem"),
+    [
+        ([], "f: contains 0 documents; exactly one is allowed"),
+        ([{"a": 1}, {"b": 2}], "f: contains 2 documents; exactly one is allowed"),
+        ([5], "f: contains an API definition, not a number"),
+        ([{"data": [{"id": "s", "configuration": {}}]}], "f: contains subscriptions and no API"),
+        ([{"name": "a", "listeners": []}] * 2, 'f: contains 2 APIs ("a", "a"); exactly one is allowed'),
+    ],
+)
+def test_a_file_has_to_contain_one_api(documents: list[object], problem: str) -> None:
+    assert problems(lambda: api_of(documents, "f")) == [problem]
+
+
+def test_a_reference_that_others_resolve_is_refused() -> None:
+    [_, resource] = copy.deepcopy(read_documents(FILES / "apiv4definition.yaml"))
+    assert isinstance(resource, dict)
+    resource["spec"]["endpointGroups"][0]["name"] = "[[ configmap `kafka/group` ]]"
+    assert problems(lambda: contents([("f", resource)])) == [
+        "f: endpointGroups[0].name: contains a template that the operator fills in"
+    ]
+    [state] = copy.deepcopy(read_documents(FILES / "orders.tf.json"))
+    assert isinstance(state, dict)
+    state["resource"]["apim_apiv4"]["orders"]["endpoint_groups"][0]["name"] = "${var.group}"
+    [problem] = problems(lambda: contents([("f", state)]))
+    assert problem.startswith(
+        "f: apim_apiv4.orders: endpointGroups[0].name: contains a reference of Terraform; read the "
+    )
+
+
+def test_terraforms_own_language_is_not_read() -> None:
+    assert problems(lambda: load_definition(Path("orders.tf"))) == [
+        "orders.tf: is Terraform's own language; read the output of terraform show -json"
+    ]
+
+
+STEP = {"name": "Filter", "enabled": True, "policy": "message-filtering", "configuration": {"filter": "{#true}"}}
+
+
+CONSUMER = "endpointGroups[0].sharedConfiguration.consumer.removeConfluentHeader"
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "otherwise"),
+    [
+        (
+            lambda a: a.update(flows=[{"enabled": True, "selectors": [], "subscribe": [STEP]}]),
+            "flows[0].subscribe[0]",
+            "give each subscription a filter",
+        ),
+        (
+            lambda a: a.update(flows=[{"request": [{"policy": "xslt"}]}]),
+            "flows[0].request[0]",
+            "do it before events reach the topic",
+        ),
+        (
+            lambda a: a.update(plans={"Push": {"mode": "PUSH", "flows": [{"subscribe": [{"policy": "xslt"}]}]}}),
+            "plans.Push.flows[0].subscribe[0]",
+            "do it before events reach the topic",
+        ),
+        (
+            lambda a: a.update(plans=[{"mode": "PUSH", "status": "PUBLISHED", "selectionRule": "{#x == 1}"}]),
+            "plans[0].selectionRule",
+            "give each subscription a filter",
+        ),
+        (
+            lambda a: a["endpointGroups"][0]["sharedConfiguration"]["consumer"].update(removeConfluentHeader=True),
+            CONSUMER,
+            "produce without them",
+        ),
+    ],
+)
+def test_what_would_change_deliveries_is_an_error(change: Callable[[Any], None], path: str, otherwise: str) -> None:
+    document = api()
+    change(document)
+    [problem] = problems(lambda: parse_definition(document))
+    [loss] = losses(document)
+    assert loss.name in NAMES
+    assert problem.startswith(f"{path}: ")
+    assert problem.endswith(f"; {otherwise}; webhooks import-gravitee --accept-ignored {loss.name} goes without it")
+    assert parse_definition(document, accepted={loss.name}).source.topic == "orders"
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        {},
+        {"enabled": False, "subscribe": [STEP]},
+        {"subscribe": [{**STEP, "enabled": False}]},
+        {"publish": [STEP]},
+        {"selectors": [{"type": "CHANNEL", "operations": ["PUBLISH"]}], "subscribe": [STEP]},
+        {"selectors": [{"type": "CHANNEL", "entrypoints": ["sse"]}], "subscribe": [STEP]},
+    ],
+)
+def test_a_flow_that_no_webhook_passes_changes_nothing(flow: dict[str, Any]) -> None:
+    assert losses({"flows": [flow], "plans": [{"mode": "STANDARD", "flows": [{"subscribe": [STEP]}]}]}) == []
+
+
+def test_a_plan_that_no_webhook_has_changes_nothing() -> None:
+    plans = [{"mode": "STANDARD", "selectionRule": "{#x}"}, {"status": "CLOSED", "selectionRule": "{#x}"}]
+    assert losses({"plans": plans}) == []
+
+
+NAMED = re.findall(
+    r"\w+",
+    """api apiVersion data enabled endpointGroups endpoints flows format_version items kind listeners metadata plans
+    resource resources root_module selectors sharedConfiguration spec subscribe terraform_version values apim_apiv4
+    configuration""",
+)
+DATA = st.recursive(
+    st.none() | st.booleans() | st.text(max_size=5) | st.sampled_from(["SUBSCRIBE", "${x", "[[x", "{"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(NAMED),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@given(DATA)
+def test_whatever_is_read_is_sorted_or_refused(document: object) -> None:
+    try:
+        found = contents([("f", document)])
+    except ConfigurationError:
+        return
+    for each in found.apis:
+        losses(each.document)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), max_size=5, unique=True))
+def test_items_of_a_list_are_pruned_without_moving_others(items: list[tuple[str, int]]) -> None:
+    document = {name: [f"{name}{number}" for number in range(4)] for name in "abc"}
+    left = pruned(document, [f"{name}[{number}]" for name, number in items])
+    gone = {f"{name}{number}" for name, number in items}
+    assert left == {name: [each for each in document[name] if each not in gone] for name in "abc"}
+
+
+def test_a_part_inside_of_text_is_pruned_once_it_is_unpacked() -> None:
+    document = api("console-export.json")
+    assert json.loads(json.dumps(document["endpointGroups"][0]["sharedConfiguration"]))["consumer"]["encodeMessageId"]
+    ignored = parse_definition(document).ignored
+    consumer = pruned(document, ignored)["endpointGroups"][0]["sharedConfiguration"]["consumer"]
+    assert consumer == {"enabled": True, "topics": ["orders"], "autoOffsetReset": "latest"}
