@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pipeline.cluster.rows import Noted
 from pipeline.core.clock import shown_time
-from pipeline.core.model import Cursor, Status
+from pipeline.core.model import Cause, Cursor, Status
 from pipeline.core.shown import as_partitions
 from pipeline.kafka.cursor_rows import Row
 from pipeline.kafka.topics import cursors_topic
@@ -60,11 +60,17 @@ def _words(rows: Sequence[Row]) -> str:
     waiting = waiting if len(counts) == len(rows) else "waiting: not known"
     match cursors[0].status:
         case Status.FAILURE:
-            since = min((each.cause.at for each in cursors if each.cause is not None), default=None)
-            return f"FAILURE in {where}" + ("" if since is None else f" since {shown_time(since)}")
+            causes = [each.cause for each in cursors if each.cause is not None]
+            since = f" since {shown_time(min(cause.at for cause in causes))}" if causes else ""
+            return f"FAILURE in {where}{since}{_next_probe(causes)}"
         case Status.STARTED if _is_retrying(cursors[0]):
             return f"RETRYING in {where}, failed attempts: {max(each.attempt for each in cursors)}, {waiting}"
         case Status.STARTED:
             return waiting
         case status:
             return f"{status.value.upper()}, {waiting}"
+
+
+def _next_probe(causes: Sequence[Cause]) -> str:
+    times = [each.probes.next_at for each in causes if each.probes is not None and each.probes.next_at is not None]
+    return f", probing, next try at {shown_time(min(times))}" if times else ""

@@ -92,6 +92,8 @@ class AttemptRecorder:
         self.committed = observer.committed
         self.not_opened = observer.not_opened
         self.rebalanced = observer.rebalanced
+        self.probe_failed = observer.probe_failed
+        self.subscription_recovered = observer.subscription_recovered
         self._observer = observer
         self._attempted = observer.attempted
         self._ids = ids

@@ -16,6 +16,7 @@ from pipeline.config.definition_schema import (
     Http,
     Listener,
     ProxyOptions,
+    Recovery,
 )
 from pipeline.config.gravitee.losses import losses
 from pipeline.config.gravitee.shapes import api_of, documents_of
@@ -25,7 +26,7 @@ from pipeline.config.schema import drop_meaningless, read
 from pipeline.config.settings import Settings
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import kind, shown
-from pipeline.core.subscription import HttpLimits, Interrupt, Proxy, Qos, Routing
+from pipeline.core.subscription import HttpLimits, Interrupt, Proxy, Qos, RetryPolicy, Routing
 from pipeline.kafka.connection import parse_bootstrap_servers
 from pipeline.kafka.topics import DeadLetterTopic, Source
 
@@ -40,6 +41,7 @@ class Definition:
         stated_routing: what it or the setting says of `routing`; None if neither does, which is enough for commands
             that only look at subscriptions.
         require_filter: with `match`, whether a subscription must have a filter or topics.
+        probes: when subscriptions in FAILURE are probed (core/probing.py); None if never.
         qos: the level of subscriptions that do not name one.
         http: the entrypoint's limits; one connection for the ordered levels, whatever was configured.
         max_concurrent_connections: as configured, for subscriptions with their own level.
@@ -55,6 +57,7 @@ class Definition:
     dlq: DeadLetterTopic | None = None
     stated_routing: Routing | None = None
     require_filter: bool = False
+    probes: RetryPolicy | None = None
     qos: Qos = Qos.AUTO
     interrupt: Interrupt = field(default_factory=Interrupt)
     http: HttpLimits = field(default_factory=HttpLimits)
@@ -162,6 +165,7 @@ def _definition(name: str, source: Source, dlq: DeadLetterTopic | None, entrypoi
         dlq=dlq,
         stated_routing=None if entrypoint.routing is None else Routing(entrypoint.routing),
         require_filter=entrypoint.require_filter,
+        probes=_probes(entrypoint.recovery or Recovery.model_validate({})),
         qos=qos,
         interrupt=Interrupt(
             on_server_error=configuration.interrupt_consumption_on_server_error,
@@ -176,6 +180,16 @@ def _definition(name: str, source: Source, dlq: DeadLetterTopic | None, entrypoi
         max_concurrent_connections=http.max_concurrent_connections,
         proxy=_proxy(proxy),
         use_system_proxy=proxy is not None and proxy.enabled and proxy.use_system_proxy,
+    )
+
+
+def _probes(recovery: Recovery) -> RetryPolicy | None:
+    if not recovery.probe:
+        return None
+    return RetryPolicy(
+        initial_delay_seconds=recovery.initial_delay_seconds,
+        max_delay_seconds=recovery.max_delay_seconds,
+        max_elapsed_seconds=recovery.max_elapsed_seconds,
     )
 
 

@@ -128,6 +128,24 @@ class Dlq(StrictModel):
     endpoint: Name
 
 
+class Recovery(StrictModel):
+    """How a subscription recovers from FAILURE without a person (core/probing.py)."""
+
+    probe: bool = True
+    initial_delay_seconds: Annotated[float, Field(ge=1, le=86_400)] = 60
+    max_delay_seconds: Annotated[float, Field(ge=1, le=86_400)] = 3_600
+    max_elapsed_seconds: Annotated[float, Field(ge=1, le=31_536_000)] = 259_200
+
+    @model_validator(mode="after")
+    def _starts_below_its_end(self) -> "Recovery":
+        if self.initial_delay_seconds > self.max_delay_seconds:
+            raise problem(
+                f"{self.initial_delay_seconds:g} is more than maxDelaySeconds, {self.max_delay_seconds:g}",
+                "initialDelaySeconds",
+            )
+        return self
+
+
 class Entrypoint(StrictModel):
     """The webhook entrypoint."""
 
@@ -137,6 +155,7 @@ class Entrypoint(StrictModel):
     qos: Literal["none", "auto", "at-most-once", "at-least-once"] = "auto"
     routing: Literal["key", "match"] | None = None
     require_filter: bool = False
+    recovery: Recovery | None = None
     dlq: Dlq | None = None
     configuration: EntrypointConfiguration | None = None
 

@@ -12,6 +12,7 @@ The way of one event:
 window, ahead                what may be committed of one partition; what is settled beyond that
 lane, lane_state             a subscription in one partition; its states
 lane_view                    where a lane stands, for others
+probing                      how a lane recovers from FAILURE without a person
 lane_events                  where a lane's events are, of these parts:
 lane_queue, queue_memory       in memory; what the queues of a worker take
 held_offsets, unread           held by the window; left to the log

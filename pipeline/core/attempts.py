@@ -31,3 +31,16 @@ class Attempts:
     count: int
     since: float
     status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """The probes of a FAILURE (probing.py).
+
+    Attributes:
+        made: how many there were, the one under way included.
+        next_at: when the next one is due, Unix seconds; None if there is no other.
+    """
+
+    made: int
+    next_at: float | None

@@ -18,7 +18,7 @@ from pipeline.core.lease import Lease
 from pipeline.core.model import Event
 from pipeline.core.observer import Observer
 from pipeline.core.outcome import Outcome, describe, status_of
-from pipeline.core.policy import Decision, Rules, decide
+from pipeline.core.policy import Decision, Rules, decide, decide_probe
 from pipeline.core.rate_limit import RateLimits
 from pipeline.core.subscription import Subscription
 
@@ -102,18 +102,21 @@ class Delivery:
         self.rate_limits.saw(subscription, outcome, self.steady())
         return outcome
 
-    def decide(self, rules: Rules, flight: InFlight, outcome: Outcome) -> Decision:
+    def decide(self, rules: Rules, flight: InFlight, outcome: Outcome, *, is_probe: bool = False) -> Decision:
         """What to do after an attempt that did not deliver the event; its tries say why it didn't."""
         now, tries = self.clock.now(), flight.tries
         flight.tries = tries._replace(error=FailedAttempt(describe(outcome), now, status_of(outcome)))
-        decision = decide(
-            rules,
-            tries.made,
-            outcome,
-            token_renewed=tries.token_renewed,
-            elapsed_seconds=0.0 if tries.first_at is None else max(0.0, now - tries.first_at),
-            chance=self.chance(),
-        )
+        if is_probe:
+            decision = decide_probe(rules, outcome, token_renewed=tries.token_renewed)
+        else:
+            decision = decide(
+                rules,
+                tries.made,
+                outcome,
+                token_renewed=tries.token_renewed,
+                elapsed_seconds=0.0 if tries.first_at is None else max(0.0, now - tries.first_at),
+                chance=self.chance(),
+            )
         self.telemetry.decided(flight.event, decision)
         return decision
 

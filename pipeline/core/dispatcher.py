@@ -21,6 +21,7 @@ from pipeline.core.observer import Observer
 from pipeline.core.opening import Opening
 from pipeline.core.partition import Partition
 from pipeline.core.ports import Behind, Flow, LaneLimits, Log, Matching, RowStore, Subscriptions
+from pipeline.core.probing import ProbeGate
 from pipeline.core.queue_memory import QueueMemory
 from pipeline.core.rows import Row, UnreadableRow
 from pipeline.core.subscription import Subscription
@@ -89,6 +90,8 @@ class Dispatcher:
         self.assigned_at = self.clock.now()
         self.has_opened = False
         self.memory = QueueMemory(worker_bytes)
+        self.probes = ProbeGate()
+        self.chance = deliver.chance
         self._rows_of = rows_of
         self._registry = registry
         self._created: dict[str, int] = {}  # with matching: the subscriptions that are known, and when they were made

@@ -6,6 +6,7 @@ its subscription, and the commands of people. Runners (runner.py) take events an
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pipeline.core.in_flight import InFlight
 from pipeline.core.lane_state import HALTED, TRANSITIONS, LaneState
@@ -13,7 +14,9 @@ from pipeline.core.lane_view import LaneView
 from pipeline.core.model import Cause, Cursor, Event, Status
 from pipeline.core.outcome import Failed, Outcome
 from pipeline.core.policy import CauseKind, Rules
-from pipeline.core.subscription import Qos, Subscription
+from pipeline.core.probing import PROBED_KINDS, scheduled, taken_up
+from pipeline.core.redaction import shown_host
+from pipeline.core.subscription import Qos, RetryPolicy, Subscription, status_of
 
 
 class Lane(LaneView):
@@ -22,6 +25,8 @@ class Lane(LaneView):
     def _enter(self, state: LaneState, cause: Cause | None = None) -> None:
         if state not in TRANSITIONS[self.state]:
             raise RuntimeError(f"a lane can't go from {self.state.name} to {state.name}")
+        if self.is_probing:
+            self._services.probes.leave(self)
         self.state, self.cause = state, cause
 
     # --------------------------------------------------------------- events come
@@ -59,6 +64,8 @@ class Lane(LaneView):
 
     def feed(self, events: Sequence[Event], end: int) -> None:
         """The lane's events of a stretch of the log that reaches from `read_from`, or before it, to *end*."""
+        if self.is_probing and (events := [event for event in events if event.offset >= self.read_from][:1]):
+            end = events[0].offset + 1
         self.events.feed(events, end)
         for _ in range(min(self._concurrency - self._runners, len(self.events.queue))):
             self._start_runner()
@@ -72,7 +79,9 @@ class Lane(LaneView):
     def join_stream(self) -> None:
         """Go live if everything before `dispatched` has been read."""
         caught_up = not self.events.held.awaits_row and self.read_from >= self._home.dispatched
-        if caught_up and self.wants_to_read:
+        if caught_up and self.is_probing and self.wants_to_read:
+            self.recover()  # nothing is owed; what comes is sent as it comes
+        elif caught_up and self.wants_to_read:
             self.events.end_reading()
             self._enter(LaneState.LIVE)
             self._rows.note(self.key)
@@ -131,6 +140,8 @@ class Lane(LaneView):
         events.settle(flight.offset)
         if events.progress.row is not None:
             self._rows.note(self.key)
+        if self.is_probing:
+            self._read_on()  # the event was not wanted, and tells nothing
 
     def back_off(self, flight: InFlight, seconds: float) -> None:
         """The event is to be tried again, in *seconds*."""
@@ -141,7 +152,7 @@ class Lane(LaneView):
 
     def shelve(self, flight: InFlight, seconds: float) -> bool:
         """Spend a long wait outside of memory, at the cost of a row and a timer. Returns False if the wait is short."""
-        if self._concurrency > 1 or seconds < self._services.limits.hold_seconds:
+        if self._concurrency > 1 or self.is_probing or seconds < self._services.limits.hold_seconds:
             return False
         flight.not_before = self._services.clock.now() + seconds
         self._wait_until(flight.not_before)
@@ -187,13 +198,17 @@ class Lane(LaneView):
         self.claims.hand_back_ahead()
         self.events.remove(flight)
         cause = Cause(kind, message, flight.offset, self._services.clock.now(), flight.tries.summary())
+        former = self.cause if self.is_probing and kind in PROBED_KINDS else None
+        if former is not None:  # it is still the same FAILURE
+            cause = replace(cause, at=former.at, probes=former.probes)
         self._halt(LaneState.FAILED, cause, None if flight.claimed else flight)
         if self.subscription is not None:
-            observer.subscription_failed(self.subscription, partition, cause)
+            tell = observer.subscription_failed if former is None else observer.probe_failed
+            tell(self.subscription, partition, self.cause or cause)
 
     def stop(self, status: Status, cause: Cause | None = None) -> None:
         """Stop delivering. Requests under way may still arrive."""
-        if self.status is not status:
+        if self.state is not HALTED[status]:
             self._halt(HALTED[status], cause, None)
 
     def _halt(self, state: LaneState, cause: Cause | None, kept: InFlight | None) -> None:
@@ -203,6 +218,8 @@ class Lane(LaneView):
         self._enter(state, cause)
         self.events.forget_tries()
         self.waits.end()
+        if cause is not None:
+            self._await_probe(scheduled(cause, self._probes, self._services.clock.now(), self._services.chance()))
         self._write_row()
 
     def _leave_stream(self) -> None:
@@ -224,6 +241,49 @@ class Lane(LaneView):
             self.events.held.release()
         self._read_on()
 
+    # --------------------------------------------------------------- it is probed
+
+    @property
+    def _probes(self) -> RetryPolicy | None:
+        """When it is probed: never while its publisher or its consumer does not want it to deliver."""
+        subscription = self.subscription
+        if subscription is None or status_of(subscription, self._services.clock.now()) is not Status.STARTED:
+            return None
+        return subscription.probes
+
+    def _await_probe(self, cause: Cause) -> None:
+        self.cause = cause
+        if cause.probes is not None and cause.probes.next_at is not None:
+            self.waits.set_timer(max(0.0, cause.probes.next_at - self._services.clock.now()), self._probe)
+
+    def _probe(self) -> None:
+        """It is time: send the first event again, once."""
+        services, subscription, cause, now = self._services, self.subscription, self.cause, self._services.clock.now()
+        if subscription is None or cause is None or cause.probes is None or self._home.is_draining:
+            return
+        # What was under way when it failed may not have ended, its time may be over, others may be probing the host.
+        is_in_turn = self._probes is not None and not self._runners
+        if not (is_in_turn and services.probes.enter(self, shown_host(subscription.url))):
+            self._await_probe(taken_up(cause, self._probes, now, services.chance()))
+            return
+        made = cause.probes.made + 1
+        self._enter(LaneState.PROBING, scheduled(cause, self._probes, now, services.chance(), made=made))
+        self.events.recall_tries(cause)
+        self.is_suspect = True
+        self._write_row()
+        self._read_on()
+
+    def recover(self) -> None:
+        """The receiver takes events again: the FAILURE ends. For a lane that is not being probed nothing happens."""
+        if not self.is_probing:
+            return
+        subscription, cause = self.subscription, self.cause
+        self._enter(LaneState.BEHIND)
+        self._rows.note(self.key)
+        if subscription is not None and cause is not None:
+            self._services.telemetry.subscription_recovered(subscription, self._home.number, cause)
+        self._read_on()
+
     # --------------------------------------------------------------- what people ask for
 
     def configure(self, subscription: Subscription | None, rules: Rules) -> None:
@@ -243,7 +303,7 @@ class Lane(LaneView):
     def resume(self) -> None:
         """Go on from the cursor at once: clear FAILURE, end all waits."""
         self.waits.end()
-        if self.state.is_halted:
+        if self.state.is_halted or self.is_probing:
             self._enter(LaneState.BEHIND)
             self._rows.note(self.key)
         self._read_on()
@@ -273,6 +333,7 @@ class Lane(LaneView):
     def abandon(self) -> int:
         """The subscription was deleted, and its events with it. Returns how many were in memory."""
         given_up = self.events.abandon()
+        self._services.probes.leave(self)
         self.state, self.cause = LaneState.LIVE, None
         self.waits.end()
         return given_up
@@ -284,6 +345,9 @@ class Lane(LaneView):
         self.events.restore(row, position)
         if row.status is not Status.STARTED:
             self._enter(HALTED[row.status], row.cause)
+            if row.cause is not None:
+                now, chance = self._services.clock.now(), self._services.chance()
+                self._await_probe(taken_up(row.cause, self._probes, now, chance))
         elif row.next < position or row.attempt:
             self._enter(LaneState.BEHIND)
             self._wait_until(row.not_before)
@@ -292,4 +356,5 @@ class Lane(LaneView):
     def close(self) -> None:
         """The partition is closed: results of what is in flight no longer count."""
         self.events.close()
+        self._services.probes.leave(self)
         self.waits.end()

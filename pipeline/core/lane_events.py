@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pipeline.core.held_offsets import HeldOffsets
 from pipeline.core.in_flight import OVERTAKEN, InFlight, Shelved, Tries
 from pipeline.core.lane_queue import LaneQueue
-from pipeline.core.model import Cursor, Event
+from pipeline.core.model import Cause, Cursor, Event
 from pipeline.core.ports import Home, LaneServices
 from pipeline.core.progress import Progress
 from pipeline.core.subscription import Subscription
@@ -191,6 +191,12 @@ class LaneEvents:
         """An event that was in flight will be read again, before all that was to be read."""
         passes_others = bool(self.in_flight) or self.progress.settled_to > flight.offset
         self.unread.returned(flight.event, passes_others=passes_others)
+
+    def recall_tries(self, cause: Cause) -> None:
+        """What a FAILURE tells of the attempts of the next event, if that is the one at fault. A row may tell more."""
+        if cause.attempts is not None and cause.offset == self.unread.read_from and self.shelved is None:
+            tries = Tries(cause.attempts.count, cause.attempts.since)
+            self.shelved = Shelved(self.unread.read_from, tries, 0.0)
 
     def forget_tries(self) -> None:
         """The next event starts over, whatever it was tried."""

@@ -3,6 +3,9 @@
     live ──queue over its bound, or an event held too long──▶ behind     the cursor row first, then the window lets go
     live, behind ──failure, or what people ask for──▶ halted             the same, with the cause
     halted ──resume, skip, replay, an edit──▶ behind                     FAILURE ends; skip and replay move the cursor
+    failed ──it is time──▶ probing                                       it reads its first event and sends it once
+    probing ──the receiver answers, or what ends halted──▶ behind        FAILURE ends (probing.py)
+    probing ──no answer, what people ask for──▶ halted                   failed: until the next probe
     behind ──skip, replay, an event returns to the log──▶ behind         the cursor moves; the event is read again
     behind ──read up to where the stream is──▶ live                      decided in one step, without an await
     any ──the subscription is deleted──▶ live                            nothing is owed any more
@@ -20,16 +23,17 @@ Feed = Literal["live", "behind", "halted"]
 
 
 class LaneState(Enum):
-    """One of six.
+    """One of seven.
 
     Attributes:
         feed: where its events come from.
         status: what cursor rows and people are told.
-        is_halted: nothing is delivered until a person asks for it.
+        is_halted: nothing is delivered until a person asks for it, or a probe is due.
     """
 
     LIVE = "live", Status.STARTED
     BEHIND = "behind", Status.STARTED
+    PROBING = "behind", Status.FAILURE
     FAILED = "halted", Status.FAILURE
     STOPPED = "halted", Status.STOPPED
     PAUSED = "halted", Status.PAUSED
@@ -47,6 +51,8 @@ HALTED: Final = {state.status: state for state in LaneState if state.is_halted}
 TRANSITIONS: Final = {
     LaneState.LIVE: {LaneState.BEHIND, *HALTED.values()},
     LaneState.BEHIND: {LaneState.LIVE, LaneState.BEHIND, *HALTED.values()},
+    LaneState.PROBING: {LaneState.BEHIND, *HALTED.values()},
     **{state: {LaneState.BEHIND, *HALTED.values()} for state in HALTED.values()},
 }
+TRANSITIONS[LaneState.FAILED].add(LaneState.PROBING)
 """What may follow each state. The lane of a deleted subscription starts over as live, whatever it was."""

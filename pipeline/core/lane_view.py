@@ -89,6 +89,11 @@ class LaneView:
         return cursor in self.events.held or cursor >= self._home.dispatched
 
     @property
+    def is_probing(self) -> bool:
+        """In FAILURE, and its first event is being sent to see whether the receiver takes it."""
+        return self.state is LaneState.PROBING
+
+    @property
     def is_draining(self) -> bool:
         """The partition is being given back."""
         return self._home.is_draining
@@ -100,9 +105,9 @@ class LaneView:
 
     @property
     def wants_to_read(self) -> bool:
-        """Behind, due, and with room."""
+        """Behind, due, and with room; while probing for one event."""
         return (
-            self.state is LaneState.BEHIND
+            (self.state is LaneState.BEHIND or (self.is_probing and not (self.events.queue or self.events.in_flight)))
             and not self.waits.is_timed
             and self.events.queue.has_room
             and not self._home.is_draining

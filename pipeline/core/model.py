@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from pipeline.core.attempts import Attempts, FailedAttempt
+from pipeline.core.attempts import Attempts, FailedAttempt, Probes
 
 
 class Event(Protocol):
@@ -80,7 +80,8 @@ class Cause:
         message: a sentence, without secrets.
         offset: the event at fault, None where no event is.
         at: when it failed, Unix seconds.
-        attempts: those of that event; None where no event is at fault, and in rows of earlier versions.
+        attempts: those of that event, probes too; None where no event is at fault, and in rows of earlier versions.
+        probes: what is done about it without a person; None where nothing is (probing.py).
     """
 
     kind: str
@@ -88,6 +89,7 @@ class Cause:
     offset: int | None
     at: float
     attempts: Attempts | None = None
+    probes: Probes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,12 @@ class Observer(Protocol):
     def subscription_failed(self, subscription: Subscription, partition: int, cause: Cause) -> None:
         """A subscription went into FAILURE in *partition*."""
 
+    def probe_failed(self, subscription: Subscription, partition: int, cause: Cause) -> None:
+        """A probe has not ended the FAILURE of a subscription, which has this cause now."""
+
+    def subscription_recovered(self, subscription: Subscription, partition: int, cause: Cause) -> None:
+        """A probe has ended the FAILURE that had this cause."""
+
     def committed(self, partition: int, offset: int) -> None:
         """The group's offset of *partition* was committed."""
 

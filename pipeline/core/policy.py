@@ -4,6 +4,7 @@
 cell, is tests/unit/core/test_policy.py.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -121,6 +122,17 @@ def decide(
     return Retry(wait)
 
 
+def decide_probe(rules: Rules, outcome: Outcome, *, token_renewed: bool = False) -> Decision:
+    """The decision for the outcome of a probe (probing.py), which has tries left and no deadline.
+
+    What would be tried again leaves the subscription in FAILURE, until the next probe.
+    """
+    decision = decide(rules, 0, outcome, token_renewed=token_renewed, elapsed_seconds=-math.inf)
+    if isinstance(decision, Retry) and not decision.renew_token:
+        return Stop("server-error" if isinstance(outcome, Rejected | ServerError) else "exception")
+    return decision
+
+
 def _decide_unguaranteed(rules: Rules, outcome: Unsuccessful) -> DeadLetter | Drop:
     """QoS none never retries and never fails a subscription."""
     if isinstance(outcome, Rejected) and rules.has_dead_letters:
@@ -169,7 +181,7 @@ def _give_up(rules: Rules, outcome: Unsuccessful) -> DeadLetter | Stop:
             return Stop("exception") if stays else DeadLetter("exception")
 
 
-def delay(retry: RetryPolicy, attempt: int, outcome: Outcome, chance: float = 1.0) -> float:
+def delay(retry: RetryPolicy, attempt: int, outcome: Outcome | None, chance: float = 1.0) -> float:
     """Seconds before the attempt after *attempt* (from 1).
 
     LINEAR: initial, 2 x initial, 3 x ...; EXPONENTIAL: initial, 2 x, 4 x ...; never above the maximum. Jitter makes a

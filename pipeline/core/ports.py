@@ -9,6 +9,7 @@ from pipeline.core.clock import Clock
 from pipeline.core.delivery import Delivery
 from pipeline.core.model import Cursor, Event
 from pipeline.core.observer import Observer
+from pipeline.core.probing import ProbeGate
 from pipeline.core.queue_memory import QueueMemory
 from pipeline.core.rows import Row
 from pipeline.core.subscription import Filter, Subscription
@@ -53,6 +54,15 @@ class LaneServices(Protocol):
         ...
 
     @property
+    def probes(self) -> ProbeGate:
+        """Bounds the probes that are under way."""
+        ...
+
+    def chance(self) -> float:
+        """A number from 0 to 1, drawn anew: for jitter."""
+        ...
+
+    @property
     def memory(self) -> QueueMemory:
         """What all queues take."""
         ...
@@ -81,6 +91,11 @@ class RowWriter(Protocol):
 
 class Home(Protocol):
     """What a lane needs of its partition (core/partition.py)."""
+
+    @property
+    def number(self) -> int:
+        """Of the source topic's partition."""
+        ...
 
     @property
     def dispatched(self) -> int:

@@ -16,27 +16,9 @@ from pipeline.core.lane_state import LaneState
 from pipeline.core.model import Cause, Status
 from pipeline.core.policy import UNKNOWN_RULES, Rules
 from pipeline.core.ports import Home, PartitionServices
-from pipeline.core.subscription import Filter, ReplayOffset, ReplayTimestamp, Skip, Subscription, Wish
+from pipeline.core.subscription import Filter, ReplayOffset, ReplayTimestamp, Skip, Subscription, status_of
 
 logger = logging.getLogger(__name__)
-
-
-def status_of(subscription: Subscription, now: float) -> Status:
-    """What the subscription should be at a time (Unix seconds); STARTED if it should deliver."""
-    if subscription.problem is not None:
-        return Status.FAILURE
-    if subscription.ending_at is not None and now >= subscription.ending_at:
-        return Status.CLOSED
-    match subscription.wish:
-        case Wish.CLOSED:
-            return Status.CLOSED
-        case Wish.PAUSED:
-            return Status.PAUSED
-        case Wish.STOPPED:
-            return Status.STOPPED
-        case Wish.DELIVER:
-            waits = subscription.starting_at is not None and now < subscription.starting_at
-            return Status.PAUSED if waits else Status.STARTED
 
 
 def is_next_event(lane: Lane, offset: int, dispatched: int) -> bool | None:
@@ -56,7 +38,6 @@ def is_next_event(lane: Lane, offset: int, dispatched: int) -> bool | None:
 class LaneHolder(Home, Protocol):
     """The partition whose lanes follow their subscriptions (core/partition.py)."""
 
-    number: int
     lanes: dict[bytes, Lane]
     rows: LaneRows
     beginnings: Beginnings

@@ -58,6 +58,7 @@ class Runner:
             if not lane.is_current(flight):
                 return
             if isinstance(outcome, Delivered):
+                lane.recover()
                 self._settle(flight, "delivered")
                 return
             if not await self._act_on(flight, outcome):
@@ -181,7 +182,10 @@ class Runner:
     async def _act_on(self, flight: InFlight, outcome: Outcome) -> bool:
         """Act on an outcome that isn't a delivery; whether there is another attempt to make now."""
         lane = self._lane
-        match self._delivery.decide(lane.rules, flight, outcome):
+        decision = self._delivery.decide(lane.rules, flight, outcome, is_probe=lane.is_probing)
+        if not isinstance(decision, Retry | Stop):
+            lane.recover()
+        match decision:
             case Settle():
                 lane.settle(flight)
             case Retry(after_seconds, renew_token):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal
 
-from pipeline.core.model import Event
+from pipeline.core.model import Event, Status
 
 
 class Qos(StrEnum):
@@ -306,6 +306,7 @@ class Subscription:
         starts: where it begins, by source topic. None: it was written for `routing: key` and begins where the group is.
         topics: the source topics that it wants; None: all of them.
         metadata: what its owner has noted about it; no event is delivered differently for it.
+        probes: when a FAILURE is probed (probing.py); None: it waits for a person.
         problem: why it can't be used (its record is broken), a sentence; its lanes are then in FAILURE with it.
     """
 
@@ -323,6 +324,7 @@ class Subscription:
     filter: Filter | None = None
     handshake: Handshake | None = None
     interrupt: Interrupt = Interrupt()
+    probes: RetryPolicy | None = None
     http: HttpLimits = HttpLimits()
     concurrency: int = 1
     created: int = -1
@@ -350,3 +352,21 @@ class Subscription:
         if start is None or (None not in {topic_id, start.topic_id} and start.topic_id != topic_id):
             return 0
         return start.offsets[partition] if partition < len(start.offsets) else 0
+
+
+def status_of(subscription: Subscription, now: float) -> Status:
+    """What the subscription should be at a time (Unix seconds); STARTED if it should deliver."""
+    if subscription.problem is not None:
+        return Status.FAILURE
+    if subscription.ending_at is not None and now >= subscription.ending_at:
+        return Status.CLOSED
+    match subscription.wish:
+        case Wish.CLOSED:
+            return Status.CLOSED
+        case Wish.PAUSED:
+            return Status.PAUSED
+        case Wish.STOPPED:
+            return Status.STOPPED
+        case Wish.DELIVER:
+            waits = subscription.starting_at is not None and now < subscription.starting_at
+            return Status.PAUSED if waits else Status.STARTED

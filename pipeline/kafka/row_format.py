@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from pipeline.core.attempts import Attempts, FailedAttempt
+from pipeline.core.attempts import Attempts, FailedAttempt, Probes
 from pipeline.core.log_bounds import LARGEST_OFFSET
 from pipeline.core.model import Cause, Cursor, Status
 from pipeline.core.rows import Row, UnreadableRow
@@ -36,6 +36,8 @@ def encode(cursor: Cursor) -> bytes:
         row["cause"] = {"kind": cause.kind, "message": cause.message, "offset": cause.offset, "at": cause.at}
         if cause.attempts is not None:
             row["cause"]["attempts"] = asdict(cause.attempts)
+        if cause.probes is not None:
+            row["cause"]["probes"] = {"made": cause.probes.made, "nextAt": cause.probes.next_at}
     return json.dumps(row, separators=(",", ":")).encode()
 
 
@@ -105,7 +107,14 @@ def _cause(row: Mapping[str, Any]) -> Cause | None:
     if cause is None:
         return None
     offset = _whole_or_none(cause, "offset")
-    return Cause(_text(cause, "kind"), _text(cause, "message"), offset, _moment(cause, "at"), _attempts(cause))
+    return Cause(
+        _text(cause, "kind"),
+        _text(cause, "message"),
+        offset,
+        _moment(cause, "at"),
+        _attempts(cause),
+        _probes(cause),
+    )
 
 
 def _attempts(cause: Mapping[str, Any]) -> Attempts | None:
@@ -113,6 +122,13 @@ def _attempts(cause: Mapping[str, Any]) -> Attempts | None:
     if found is None:
         return None
     return Attempts(_whole(found, "count", LARGEST_OFFSET), _moment(found, "since"), _whole_or_none(found, "status"))
+
+
+def _probes(cause: Mapping[str, Any]) -> Probes | None:
+    found = _part(cause, "probes")
+    if found is None:
+        return None
+    return Probes(_whole(found, "made", LARGEST_OFFSET), _moment_or_none(found, "nextAt"))
 
 
 def _error(row: Mapping[str, Any]) -> FailedAttempt | None:

@@ -15,9 +15,8 @@ from typing import Final, Protocol
 from pipeline.core.clock import Clock
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.partition import Partition
-from pipeline.core.reconcile import status_of
 from pipeline.core.redaction import shown_url
-from pipeline.core.subscription import Subscription
+from pipeline.core.subscription import Subscription, status_of
 from pipeline.observability.status import EVERY_LANE, Absence, AbsentReport, LaneFilter
 
 IDS_AT_ONCE: Final = 200

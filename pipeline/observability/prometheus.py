@@ -97,6 +97,12 @@ def _counters(telemetry: Telemetry) -> Iterator[Metric]:
         "kind",
         telemetry.subscription_failures.items(),
     )
+    yield _by_label(
+        "webhooks_probes",
+        "Probes of subscriptions in FAILURE; recovered: it goes on by itself.",
+        "result",
+        telemetry.probes.items(),
+    )
     for name, help_text, value in (
         (
             "webhooks_dead_letter_failures",

@@ -28,6 +28,10 @@ LANES_AT_ONCE: Final = 100
 the status must not slow down deliveries."""
 
 
+LEFT_TO_THE_LOG: Final = frozenset({LaneState.BEHIND, LaneState.PROBING, LaneState.FAILED})
+"""The states of a lane whose events wait in the log, to nobody's wish."""
+
+
 class WorkerReporter:
     """The `Reporter` of a running worker.
 
@@ -134,9 +138,7 @@ class WorkerReporter:
 
     def _oldest_left(self, partition: Partition) -> float:
         """The age of the oldest event that a lane has left to the log; stopped and paused lanes do not count."""
-        stamps = (
-            oldest_ms(lane) for lane in partition.lanes.values() if lane.state in {LaneState.BEHIND, LaneState.FAILED}
-        )
+        stamps = (oldest_ms(lane) for lane in partition.lanes.values() if lane.state in LEFT_TO_THE_LOG)
         oldest = min((stamp for stamp in stamps if stamp is not None), default=None)
         return 0.0 if oldest is None else max(0.0, self._dispatcher.clock.now() - oldest / 1000)
 

@@ -23,7 +23,8 @@ def shown_error(error: FailedAttempt) -> dict[str, Any]:
 
 def shown_cause(cause: Cause) -> dict[str, Any]:
     """Why a subscription failed, as JSON."""
-    attempts = cause.attempts
+    attempts, probes = cause.attempts, cause.probes
+    next_at = None if probes is None else probes.next_at
     return {
         "kind": cause.kind,
         "message": shown_text(cause.message),
@@ -32,4 +33,6 @@ def shown_cause(cause: Cause) -> dict[str, Any]:
         "attempts": None if attempts is None else attempts.count,
         "firstAttemptAt": None if attempts is None else shown_time(attempts.since),
         "status": None if attempts is None else attempts.status,
+        "probes": None if probes is None else probes.made,
+        "nextProbeAt": None if next_at is None else shown_time(next_at),
     }

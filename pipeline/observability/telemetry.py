@@ -46,6 +46,9 @@ AttemptOutcome = Literal[
 ]
 """How an attempt ended; `failed` is any incomplete exchange that wasn't a timeout."""
 
+ProbeResult = Literal["failed", "recovered"]
+"""What came of a probe of a subscription in FAILURE."""
+
 TokenResult = Literal["ok", "refused", "unavailable"]
 """The result of a request to a token endpoint."""
 
@@ -83,6 +86,7 @@ class Telemetry:
         token_fetches: answers of token endpoints.
         headers_left_out: headers of records and subscriptions that were not sent.
         subscription_failures: subscriptions that went into FAILURE, by kind of cause.
+        probes: probes of subscriptions in FAILURE, by result.
         rows: cursor rows written.
         withheld_attempts: attempts that waited because the lease had expired.
         commits: offset commits, one per partition and tick.
@@ -104,6 +108,7 @@ class Telemetry:
         self.token_fetches: dict[TokenResult, int] = _zeros(get_args(TokenResult))
         self.headers_left_out = 0
         self.subscription_failures: Counter[str] = Counter()
+        self.probes: dict[ProbeResult, int] = _zeros(get_args(ProbeResult))
         self.rows = 0
         self.withheld_attempts = 0
         self.commits = 0
@@ -239,19 +244,20 @@ class Telemetry:
         self._warn("header.left-out", subscription, {"subscription": subscription, "header": name})
 
     def subscription_failed(self, subscription: Subscription, partition: int, cause: Cause) -> None:
-        """A subscription went into FAILURE in *partition*; an operator has to act."""
+        """A subscription went into FAILURE in *partition*; without probes an operator has to act."""
         self.subscription_failures[cause.kind] += 1
-        facts = {
-            "subscription": subscription.id,
-            "kind": cause.kind,
-            "cause": cause.message,
-            "partition": partition,
-            "offset": cause.offset,
-            "attempts": None if cause.attempts is None else cause.attempts.count,
-            "first_attempt_at": None if cause.attempts is None else shown_time(cause.attempts.since),
-            "host": shown_host(subscription.url),
-        }
-        logger.warning(Facts("subscription.failed", facts))
+        logger.warning(Facts("subscription.failed", _failure_facts(subscription, partition, cause)))
+
+    def probe_failed(self, subscription: Subscription, partition: int, cause: Cause) -> None:
+        """A probe has not ended the FAILURE of a subscription."""
+        self.probes["failed"] += 1
+        facts = _failure_facts(subscription, partition, cause)
+        self._log(logging.INFO, "subscription.probe-failed", (subscription.id, partition), facts)
+
+    def subscription_recovered(self, subscription: Subscription, partition: int, cause: Cause) -> None:
+        """A probe has ended the FAILURE that had this *cause*; the subscription goes on by itself."""
+        self.probes["recovered"] += 1
+        logger.info(Facts("subscription.recovered", _failure_facts(subscription, partition, cause)))
 
     def rows_written(self, count: int) -> None:
         """*count* cursor rows were committed to the cursor topic."""
@@ -301,6 +307,23 @@ class Telemetry:
         suppressed = self._lines.passes((name, key), count)
         if suppressed is not None:
             logger.log(level, Facts(name, {**facts, "suppressed": suppressed or None}))
+
+
+def _failure_facts(subscription: Subscription, partition: int, cause: Cause) -> dict[str, object]:
+    """The facts of a FAILURE, and of its probes."""
+    attempts, probes = cause.attempts, cause.probes
+    next_at = None if probes is None else probes.next_at
+    return {
+        "subscription": subscription.id,
+        "kind": cause.kind,
+        "cause": cause.message,
+        "partition": partition,
+        "offset": cause.offset,
+        "attempts": None if attempts is None else attempts.count,
+        "first_attempt_at": None if attempts is None else shown_time(attempts.since),
+        "next_probe_at": None if next_at is None else shown_time(next_at),
+        "host": shown_host(subscription.url),
+    }
 
 
 def outcome_name(outcome: Outcome) -> AttemptOutcome:  # noqa: PLR0911 - one line per outcome

@@ -81,6 +81,7 @@ def to_subscription(
         filter=None if options.filter is None else event_filter(options.filter, f"{OPTIONS}.filter"),
         handshake=_handshake(options.handshake),
         interrupt=definition.interrupt,
+        probes=definition.probes,
         http=_http(options.http, definition),
         concurrency=_concurrency(options.http, definition, qos),
         created=_created(subscription.created_revision, revision),

@@ -221,7 +221,7 @@ def _facts(lane: LaneReport, now: float) -> dict[str, object]:
         "waiting": _waiting(lane),
         "oldest": _oldest(lane, now),
         "in memory": f"{lane.queued:,} queued, {lane.in_flight:,} in flight" if lane.queued or lane.in_flight else None,
-        **(_failing(lane, now) if lane.cause is None else _failed(lane.cause)),
+        **(_failing(lane, now) if lane.cause is None else _failed(lane.cause, now)),
         "QoS": lane.qos or None,
         "callback": shown_url(lane.url) or None,
         "revision": lane.revision,
@@ -232,8 +232,8 @@ def _facts(lane: LaneReport, now: float) -> dict[str, object]:
 def _state(lane: LaneReport) -> str:
     """State and status (as in `/lanes`) in one sentence."""
     match lane.state, lane.status:
-        case "halted", Status.FAILURE:
-            return "Failed: resume it, or skip the event"
+        case state, Status.FAILURE:
+            return _failed_state(state, lane.cause)
         case "halted", Status.PAUSED:
             return "Paused by the publisher, or not started yet"
         case "halted", Status.STOPPED:
@@ -244,6 +244,14 @@ def _state(lane: LaneReport) -> str:
             return "Behind: it reads the log by itself"
         case _:
             return "Live: delivers events as they arrive from Kafka"
+
+
+def _failed_state(state: str, cause: Cause | None) -> str:
+    if state != "halted":
+        return "Failed: it is being probed now"
+    if _next_probe(cause):
+        return "Failed: it goes on by itself when a probe succeeds; a resume goes on at once"
+    return "Failed: resume it, or skip the event"
 
 
 def _waiting(lane: LaneReport) -> str:
@@ -268,14 +276,21 @@ def _failing(lane: LaneReport, now: float) -> dict[str, object]:
     }
 
 
-def _failed(cause: Cause) -> dict[str, object]:
-    """The facts about the attempts that led to a FAILURE."""
+def _failed(cause: Cause, now: float) -> dict[str, object]:
+    """The facts about the attempts that led to a FAILURE, and the probes."""
     attempts = cause.attempts
     return {
         "attempts": None if attempts is None else attempts.count,
         "failing since": None if attempts is None else shown_time(attempts.since),
         "failed at": _answered(cause.at, None if attempts is None else attempts.status),
+        "probes": None if cause.probes is None else cause.probes.made,
+        "next try": _wait(_next_probe(cause), now),
     }
+
+
+def _next_probe(cause: Cause | None) -> float:
+    """When it is due, Unix seconds; 0 if there is none."""
+    return (cause.probes.next_at or 0.0) if cause is not None and cause.probes is not None else 0.0
 
 
 def _answered(moment: float, status: int | None) -> str | None:

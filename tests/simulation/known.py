@@ -158,8 +158,37 @@ BEGUN_BEHIND_A_COMMIT = Schedule(
 )
 
 
+_FAILS: tuple[Action, ...] = (
+    ALL_ROWS,
+    Answer("all", "server-error"),
+    Pass(1.1),
+    Answer("all", "server-error"),
+    Pass(2.2),
+    Answer("all", "server-error"),
+    ALL_ROWS,
+)
+"""The tries of each event in flight, without success."""
+_PROBE: tuple[Action, ...] = (Pass(40.5), Pass(40.5), Fetch(8), ALL_ROWS)
+PROBED_WITH_OTHERS_WAITING = Schedule(
+    "a subscription with several in flight at a time fails, more of its events wait, and it is probed",
+    (Arrive("bbb"), *_FAILS, *_PROBE, Fetch(8), NEXT_OK),
+    Setting(has_dead_letters=False, probes=True),
+)
+PROBED_TOGETHER = Schedule(
+    "three subscriptions of one host fail together, and are probed",
+    (Arrive("llaabb"), *_FAILS, *_PROBE),
+    Setting(has_dead_letters=False, probes=True),
+)
+PROBED_IN_VAIN = Schedule(
+    "more probes fail than there may be at a time",
+    (Arrive("ll"), *_FAILS, *[*_PROBE, Answer(0, "refused")] * 3),
+    Setting(has_dead_letters=False, probes=True),
+)
 KNOWN = (
     BEGUN_BEHIND_A_COMMIT,
+    PROBED_WITH_OTHERS_WAITING,
+    PROBED_TOGETHER,
+    PROBED_IN_VAIN,
     REPLAYED_TO_BEHIND_A_CLAIM,
     REPLAYED_TO_BEHIND_CLAIMS,
     REPLAYED_OVER_A_NOTE,

@@ -13,9 +13,11 @@ from pipeline.core.delivery import Delivery
 from pipeline.core.lane import Lane
 from pipeline.core.lane_events import LaneEvents
 from pipeline.core.lane_rows import LaneRows
+from pipeline.core.lane_view import LaneView
 from pipeline.core.lease import Lease
 from pipeline.core.opening import Opening
 from pipeline.core.partition import Partition
+from pipeline.core.probing import ProbeGate
 from pipeline.core.reconcile import Reconciler
 from pipeline.core.runner import Runner
 from pipeline.core.unread import Unread
@@ -42,6 +44,9 @@ from tests.simulation.known import (
     CRASH_AFTER_A_REPLAY_OVER_A_NOTE,
     CREATED_UNHEARD,
     LOG_AHEAD_OF_STREAM,
+    PROBED_IN_VAIN,
+    PROBED_TOGETHER,
+    PROBED_WITH_OTHERS_WAITING,
     REPLAY_BY_TIME_OVER_A_NOTE,
     REPLAYED_OVER_A_NOTE,
     REPLAYED_TO_BEHIND_A_CLAIM,
@@ -95,6 +100,7 @@ class Mutant:
 
 MATCHING = Setting(matches=True)
 MATCHING_NONE_YET = Setting(is_empty=True, matches=True)
+PROBED = Setting(has_dead_letters=False, probes=True)
 
 MUTANTS = (
     Mutant(
@@ -473,5 +479,53 @@ MUTANTS = (
         kind="commands",
         casts=("l*.", "lb*."),
         setting=MATCHING,
+    ),
+    Mutant(
+        "a probe that is due is forgotten",
+        Lane,
+        "_await_probe",
+        was="self.waits.set_timer(",
+        becomes="bool(",
+        setting=PROBED,
+    ),
+    Mutant(
+        "a probe is more than one event",
+        Lane,
+        "feed",
+        was="[:1]",
+        becomes="[:2]",
+        known=PROBED_WITH_OTHERS_WAITING,
+    ),
+    Mutant(
+        "a probe reads on before its event has been answered",
+        LaneView,
+        "wants_to_read",
+        was=" and not (self.events.queue or self.events.in_flight)",
+        becomes="",
+        known=PROBED_WITH_OTHERS_WAITING,
+    ),
+    Mutant(
+        "a probe that has ended goes on keeping others of its host waiting",
+        Lane,
+        "_enter",
+        was="self._services.probes.leave(self)",
+        becomes="pass",
+        known=PROBED_IN_VAIN,
+    ),
+    Mutant(
+        "a host is probed by all at once",
+        ProbeGate,
+        "enter",
+        was="self._taken[host] >= PROBES_PER_HOST",
+        becomes="False",
+        known=PROBED_TOGETHER,
+    ),
+    Mutant(
+        "a lane that a probe has shown to be well stays in FAILURE",
+        Lane,
+        "recover",
+        was="self._enter(LaneState.BEHIND)",
+        becomes="self._enter(LaneState.FAILED, cause)",
+        setting=PROBED,
     ),
 )

@@ -25,6 +25,7 @@ from tests.support.fakes import MS_PER_OFFSET, TOPIC
 
 LEVELS: Final = {"l": Qos.AT_LEAST_ONCE, "a": Qos.AT_MOST_ONCE, "b": Qos.AUTO, "n": Qos.NONE}
 RETRY: Final = RetryPolicy(max_attempts=2, initial_delay_seconds=1.0, max_delay_seconds=4.0, jitter=Jitter.FULL)
+PROBES: Final = RetryPolicy(initial_delay_seconds=15.0, max_delay_seconds=60.0, jitter=Jitter.FULL)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +75,7 @@ class People:
         self._matches = setting.matches
         self._picks = setting.picks
         self._interrupt = Interrupt(setting.interrupts, setting.interrupts)
+        self._probes = PROBES if setting.probes else None
         self._next_of = next_of
         if not setting.is_empty:
             for name in LEVELS:
@@ -90,6 +92,7 @@ class People:
             rate=self._rate,
             filter=self._filter_of(name),
             interrupt=self._interrupt,
+            probes=self._probes,
             concurrency=_concurrency(qos),
         )
         if self._matches:

@@ -33,8 +33,12 @@ many = settings(
 any_rate = st.sampled_from([None, None, None, Rate(1.0, 3), Rate(0.5), Rate(0.15)])
 any_picks = st.sampled_from([False, False, True])
 any_claims = st.sampled_from([1, 1, 2, 3])
-any_setting = st.builds(Setting, st.booleans(), st.booleans(), st.just(value=False), any_rate, any_picks, any_claims)
-any_start = st.builds(Setting, st.booleans(), st.booleans(), st.booleans(), any_rate, any_picks, any_claims)
+any_setting = st.builds(
+    Setting, st.booleans(), st.booleans(), st.just(value=False), any_rate, any_picks, any_claims, probes=st.booleans()
+)
+any_start = st.builds(
+    Setting, st.booleans(), st.booleans(), st.booleans(), any_rate, any_picks, any_claims, probes=st.booleans()
+)
 
 any_match = st.builds(
     Setting,
@@ -45,6 +49,7 @@ any_match = st.builds(
     any_picks,
     any_claims,
     st.just(value=True),
+    probes=st.booleans(),
 )
 
 

@@ -17,6 +17,7 @@ from pipeline.core.observer import DropRule
 from pipeline.core.outcome import Outcome
 from pipeline.core.partition import Partition
 from pipeline.core.ports import LaneLimits
+from pipeline.core.probing import PROBES_PER_HOST
 from pipeline.core.rate_limit import RateLimits
 from pipeline.core.subscription import Qos, Rate, Subscription
 from pipeline.core.waiting import waiting_in
@@ -125,6 +126,7 @@ class Setting:
         picks: every third event is one that its subscription does not want.
         claim_events: at-most-once: how many events one row may claim.
         matches: an event belongs to every subscription that wants it.
+        probes: a subscription in FAILURE is probed.
     """
 
     has_dead_letters: bool = True
@@ -134,6 +136,7 @@ class Setting:
     picks: bool = False
     claim_events: int = 1
     matches: bool = False
+    probes: bool = False
 
 
 class Worker:
@@ -315,6 +318,9 @@ class Worker:
             if lane.subscription is not None and lane.subscription.qos.is_ordered:
                 self._check_one_in_flight(lane)
             self._check_waiting(lane)
+            self._check_probe(lane)
+        if sum(lane.is_probing for lane in self.lanes) > PROBES_PER_HOST:
+            raise ViolationError("too many probes of one host")
         queued = sum(lane.events.queue.bytes for lane in self.lanes)
         if self.partition is not None and queued != self.dispatcher.memory.used:
             raise ViolationError(f"{self.dispatcher.memory.used} bytes are booked, {queued} are queued")
@@ -323,6 +329,15 @@ class Worker:
         pending = [attempt for attempt in self.receiver.pending if attempt.subscription.id == lane.name]
         if len([attempt for attempt in pending if attempt.subscription.qos.is_ordered]) > 1:
             raise ViolationError(f"{lane.name}: two requests at a time")
+
+    def _check_probe(self, lane: Lane) -> None:
+        """A probe is one event, and none that is due is forgotten."""
+        if lane.is_probing and len(lane.events.in_flight) + len(lane.events.queue) > 1:
+            raise ViolationError(f"{lane.name}: a probe of several events: {lane}")
+        probes = None if lane.cause is None or lane.is_probing else lane.cause.probes
+        is_open = self.is_owner and not self.is_stopping and self.partition is not None
+        if is_open and probes is not None and probes.next_at is not None and not lane.waits.is_timed:
+            raise ViolationError(f"{lane.name}: nothing will probe it: {lane.cause}")
 
     def _check_waiting(self, lane: Lane) -> None:
         """What the lane says of the number of its events that wait holds.

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from pipeline.core.lane import Lane
 from pipeline.core.outcome import Delivered
 from pipeline.core.subscription import Wish
 from tests.simulation.actions import (
@@ -253,13 +254,16 @@ class World:
         await self._rest()
 
     async def _resume_all(self) -> None:
-        """Whoever is stopped by now, or comes out as FAILURE of the rows that a new worker finds, is told to go on."""
+        """Whoever is stopped by now, or comes out as FAILURE of the rows that a new worker finds, is told to go on.
+
+        Except for those that are probed: they have to recover by themselves.
+        """
         for _ in range(4):
             if self.owner is not None and not self.owner.is_stopping:
                 break
             await self._round()
         for spec in list(self.people.specs.values()):
-            failed = any(lane.name == spec.id and lane.state.feed == "halted" for lane in self._started().lanes)
+            failed = any(lane.name == spec.id and _waits_for_people(lane) for lane in self._started().lanes)
             if failed or spec.wish is not Wish.DELIVER:
                 self.people.resume(spec.id)
         self._hear()
@@ -324,3 +328,8 @@ class World:
         partition = owner.partition
         window = None if partition is None else (partition.window.committable, partition.dispatched)
         return f"window {window}, committed {self.ledger.committed}, position {owner.position}; {owner.lanes}"
+
+
+def _waits_for_people(lane: Lane) -> bool:
+    probes = None if lane.cause is None else lane.cause.probes
+    return lane.state.is_halted and (probes is None or probes.next_at is None)

@@ -1,13 +1,14 @@
 """Where commands say that a subscription stands, and the worst of its states."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pipeline.cli.noted import summary
 from pipeline.cluster.positions import Recorded
-from pipeline.core.attempts import FailedAttempt
+from pipeline.core.attempts import FailedAttempt, Probes
 from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Cause, Cursor, Status
 from pipeline.core.subscription import Start, Subscription
@@ -68,6 +69,10 @@ def failed(at: float) -> Cursor:
         (rows(Cursor(50)), "up to date"),
         (rows(Cursor(48), Cursor(40), Cursor(50)), "up to 12 waiting"),
         (rows(failed(120.0), Cursor(50), failed(60.0)), "FAILURE in partitions 0, 2 since 1970-01-01T00:01:00Z (+1)"),
+        (
+            rows(replace(failed(60.0), cause=Cause("exception", "refused", 48, 60.0, probes=Probes(1, 180.0)))),
+            "FAILURE in partition 0 since 1970-01-01T00:01:00Z, probing, next try at 1970-01-01T00:03:00Z",
+        ),
         (rows(failed(60.0), None), "UNREADABLE ROW in partition 1 (+1)"),
         (
             rows(Cursor(48, attempt=2), Cursor(49, attempt=3), Cursor(9)),

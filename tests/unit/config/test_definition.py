@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline.config.definition import Definition, configured_definition, load_definition, parse_definition
 from pipeline.config.settings import Settings
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.subscription import HttpLimits, Interrupt, Proxy, Qos, Routing
+from pipeline.core.subscription import HttpLimits, Interrupt, Proxy, Qos, RetryPolicy, Routing
 
 EXAMPLE = """
 name: orders
@@ -216,6 +217,18 @@ def test_a_proxy_is_the_systems_or_its_own_or_none(document: dict[str, Any]) -> 
     assert with_proxy(enabled=True, type="SOCKS4", host="p", port=1, username="u").proxy == Proxy("socks4://p:1", "u")
 
 
+def test_recovery_is_on_unless_it_is_switched_off(document: dict[str, Any]) -> None:
+    three_days = RetryPolicy(initial_delay_seconds=60, max_delay_seconds=3_600, max_elapsed_seconds=259_200)
+    assert parse_definition(document).probes == three_days
+
+    entrypoint(document)["recovery"] = {"initialDelaySeconds": 5, "maxDelaySeconds": 5, "maxElapsedSeconds": 9}
+    found = parse_definition(document).probes
+    assert found == replace(three_days, initial_delay_seconds=5, max_delay_seconds=5, max_elapsed_seconds=9)
+
+    entrypoint(document)["recovery"] = {"probe": False}
+    assert parse_definition(document).probes is None
+
+
 ENTRYPOINT = "listeners[0].entrypoints[0]"
 SOURCE = "endpointGroups[0].endpoints[0]"
 
@@ -232,6 +245,10 @@ SOURCE = "endpointGroups[0].endpoints[0]"
         (lambda d: entrypoint(d).pop("type"), f"{ENTRYPOINT}.type: is required"),
         (lambda d: entrypoint(d).update(type="sse"), f'{ENTRYPOINT}.type: "sse" is not allowed; allowed: webhook'),
         (lambda d: entrypoint(d).update(qos="exactly-once"), f'{ENTRYPOINT}.qos: "exactly-once" is not allowed'),
+        (
+            lambda d: entrypoint(d).update(recovery={"initialDelaySeconds": 60, "maxDelaySeconds": 30}),
+            f"{ENTRYPOINT}.recovery.initialDelaySeconds: 60 is more than maxDelaySeconds, 30",
+        ),
         (lambda d: entrypoint(d).update(configuration=""), f"{ENTRYPOINT}.configuration: must be an object"),
         (lambda d: entrypoint(d).update(configuration="  "), f"{ENTRYPOINT}.configuration: must be an object"),
         (

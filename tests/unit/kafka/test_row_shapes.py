@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.core.attempts import Attempts, FailedAttempt
+from pipeline.core.attempts import Attempts, FailedAttempt, Probes
 from pipeline.core.model import Cause, Cursor, Status
 from pipeline.core.rows import UnreadableRow
 from pipeline.kafka.row_format import LONGEST_ROW, decode, encode, read_row
@@ -19,15 +19,14 @@ RETRYING = Cursor(
     error=FailedAttempt("the callback answered 503", 1_770_000_001.5, 503),
     event_ms=1_769_999_999_500,
 )
-FAILED = Cursor(
-    next=7,
-    status=Status.FAILURE,
-    cause=Cause("exception", "no answer within 10 s", 7, 9.5, Attempts(4, 1.5, None)),
-    revision=3,
-)
+CAUSE = Cause("exception", "no answer within 10 s", 7, 9.5, Attempts(4, 1.5, None))
+FAILED = Cursor(next=7, status=Status.FAILURE, cause=CAUSE, revision=3)
 
 
-@pytest.mark.parametrize("row", [RETRYING, FAILED, Cursor(next=0)])
+PROBED = replace(FAILED, cause=replace(CAUSE, probes=Probes(3, 1_770_000_000.5)))
+
+
+@pytest.mark.parametrize("row", [RETRYING, FAILED, PROBED, Cursor(next=0)])
 def test_a_row_is_read_as_it_was_written(row: Cursor) -> None:
     found = decode(encode(row))
 
@@ -70,6 +69,7 @@ def test_an_error_or_a_time_stamp_alone_is_no_reason_for_a_row() -> None:
         {"error": {"message": "x", "at": "never"}},
         {"cause": {"kind": "x", "message": "x", "offset": 1, "at": 1.0, "attempts": {"count": "many", "since": 1.0}}},
         {"cause": {"kind": "x", "message": "x", "offset": 1, "at": 1.0, "attempts": 3}},
+        {"cause": {"kind": "x", "message": "x", "offset": 1, "at": 1.0, "probes": {"made": -1}}},
     ],
     ids=str,
 )

@@ -19,7 +19,6 @@ from pipeline.config.definition import Definition
 from pipeline.config.keystores.opening import OpenHere
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import Status
-from pipeline.core.reconcile import status_of
 from pipeline.core.subscription import (
     BasicAuth,
     Header,
@@ -42,6 +41,7 @@ from pipeline.core.subscription import (
     TlsOptions,
     TokenAuth,
     Wish,
+    status_of,
 )
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import ClientSession, encode_basic_auth, web
 from aiohttp.test_utils import TestClient, TestServer
 
-from pipeline.core.attempts import Attempts, FailedAttempt
+from pipeline.core.attempts import Attempts, FailedAttempt, Probes
 from pipeline.core.model import Cause, Record
 from pipeline.core.outcome import Delivered
 from pipeline.core.subscription import Subscription
@@ -467,6 +467,8 @@ async def test_lanes_are_json_without_secrets(client: Client, reporter: FixedRep
                 "attempts": 4,
                 "firstAttemptAt": "2026-02-02T02:38:00Z",
                 "status": 400,
+                "probes": None,
+                "nextProbeAt": None,
             },
             "revision": 7,
             "qos": "at-least-once",
@@ -509,6 +511,21 @@ async def test_a_failure_says_since_when_and_after_how_many_attempts(client: Cli
         "2026-02-02T02:38:00Z",
         "2026-02-02T02:40:00Z",
     )
+
+
+async def test_a_failure_says_when_it_is_probed_next(client: Client, reporter: FixedReporter) -> None:
+    cause = Cause("exception", "no answer within 10 s", 41, NOW - 60, Attempts(4, NOW - 120, None), Probes(2, NOW + 90))
+    reporter.lane_reports = [replace(FAILED, cause=cause)]
+    async with client.get("/lanes", headers=BEARER) as response:
+        shown = (await response.json())["lanes"][0]["cause"]
+    assert (shown["probes"], shown["nextProbeAt"]) == (2, "2026-02-02T02:41:30Z")
+
+    facts = await facts_of(client, "sub-2")
+    assert (facts["probes"], facts["next try"]) == ("2", "2026-02-02T02:41:30Z, in 90 s")
+    assert facts["state"] == "Failed: it goes on by itself when a probe succeeds; a resume goes on at once"
+
+    reporter.lane_reports = [replace(FAILED, cause=cause, state="behind")]
+    assert (await facts_of(client, "sub-2"))["state"] == "Failed: it is being probed now"
 
 
 async def facts_of(client: Client, subscription: str) -> dict[str, str]:

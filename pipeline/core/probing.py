@@ -1,0 +1,75 @@
+"""How a subscription recovers from FAILURE without a person: it is probed at growing intervals, for some days. Pure.
+
+    failed ──it is time──▶ probing ──the receiver answers, or no event waits──▶ behind     it goes on by itself
+      ▲                       │
+      └───no, or not now──────┘     a probe is the first event, sent once
+
+A probe risks no more than a person's `resume` does: it is an attempt by the rules of its level, and counts as one. Only
+those kinds of FAILURE are probed that a receiver can end by itself. The time and the number of probes are in the cause,
+so they are in the cursor row.
+"""
+
+from collections import Counter
+from dataclasses import replace
+from typing import Final
+
+from pipeline.core.attempts import Probes
+from pipeline.core.model import Cause
+from pipeline.core.policy import delay
+from pipeline.core.subscription import RetryPolicy
+
+PROBED_KINDS: Final = frozenset({"server-error", "exception"})
+PROBES_PER_HOST: Final = 2
+"""Probes of one worker and host under way. Thousands of subscriptions may wait for the same host to come back."""
+
+
+def scheduled(cause: Cause, policy: RetryPolicy | None, now: float, chance: float, *, made: int | None = None) -> Cause:
+    """The cause, with the time of its next probe.
+
+    Args:
+        cause: of the FAILURE.
+        policy: the intervals, and for how long; None for no probes.
+        now: Unix seconds.
+        chance: from 0 to 1, drawn for this interval.
+        made: the number of probes so far; None for what the cause says.
+    """
+    if policy is None or cause.kind not in PROBED_KINDS:
+        return replace(cause, probes=None)
+    if made is None:
+        made = 0 if cause.probes is None else cause.probes.made
+    next_at = now + delay(policy, made + 1, None, chance)
+    is_over = policy.max_elapsed_seconds is not None and next_at - cause.at > policy.max_elapsed_seconds
+    return replace(cause, probes=Probes(made, None if is_over else next_at))
+
+
+def taken_up(cause: Cause, policy: RetryPolicy | None, now: float, chance: float) -> Cause:
+    """The cause that a row tells. Probes that are overdue, or were not planned then, are spread over an interval."""
+    if policy is None or cause.kind not in PROBED_KINDS or cause.probes is None:
+        return scheduled(cause, policy, now, chance)
+    made, next_at = cause.probes.made, cause.probes.next_at
+    if next_at is None or next_at > now:
+        return cause
+    return replace(cause, probes=Probes(made, now + chance * policy.initial_delay_seconds))
+
+
+class ProbeGate:
+    """Bounds the probes of a worker that are under way, by host."""
+
+    def __init__(self) -> None:
+        self._hosts: dict[object, str] = {}
+        self._taken: Counter[str] = Counter()
+
+    def enter(self, who: object, host: str) -> bool:
+        """Whether *who* may probe *host* now. It has to `leave` afterwards."""
+        if self._taken[host] >= PROBES_PER_HOST:
+            return False
+        self._hosts[who] = host
+        self._taken[host] += 1
+        return True
+
+    def leave(self, who: object) -> None:
+        """The probe of *who* has ended, if there was one."""
+        host = self._hosts.pop(who, None)
+        if host is not None:
+            self._taken[host] -= 1
+            self._taken += Counter()  # forgets the hosts at 0

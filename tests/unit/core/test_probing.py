@@ -1,0 +1,382 @@
+"""A subscription in FAILURE recovers without a person: probes, their times, and what goes before them."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from pipeline.core.attempts import Probes
+from pipeline.core.lane_state import LaneState
+from pipeline.core.model import Cause, Status
+from pipeline.core.outcome import (
+    Delivered,
+    Failed,
+    NotPermitted,
+    Outcome,
+    Rejected,
+    ServerError,
+    TokenRefused,
+    TokenUnavailable,
+)
+from pipeline.core.policy import DeadLetter, Retry, Rules, Settle, Stop, decide_probe
+from pipeline.core.probing import PROBES_PER_HOST, ProbeGate, scheduled, taken_up
+from pipeline.core.subscription import Interrupt, Jitter, Qos, RetryPolicy, Skip, Subscription
+from tests.support.core import Core, paused, resumed, subscription
+from tests.support.virtual_time import in_virtual_time, settle
+
+DOWN = ServerError(500)
+UNREACHED = Failed("connection refused", may_have_arrived=False)
+ONCE = RetryPolicy(enabled=False)
+POLICY = RetryPolicy(
+    initial_delay_seconds=60.0, max_delay_seconds=600.0, jitter=Jitter.NONE, max_elapsed_seconds=7_200.0
+)
+
+
+def probed(name: str = "s", qos: Qos = Qos.AT_LEAST_ONCE, **changes: object) -> Subscription:
+    """One whose first error is a FAILURE, which is probed."""
+    return subscription(name, qos, retry=ONCE, probes=POLICY, **changes)
+
+
+async def failed(core: Core, outcome: Outcome = DOWN, name: str = "s") -> Core:
+    """Its first event has failed, and a second one waits."""
+    await core.open()
+    await core.stream(2, name)
+    await core.answer(0, outcome)
+    await core.land()
+    assert core.lane(name).state is LaneState.FAILED
+    return core
+
+
+async def probe(core: Core, seconds: float = 60.0) -> None:
+    """Let the time come, and the event be read."""
+    await asyncio.sleep(seconds)
+    await settle()
+    await core.read()
+
+
+def next_in(core: Core, name: str = "s") -> float | None:
+    """Seconds until the next probe."""
+    cause = core.lane(name).cause
+    assert cause is not None
+    assert cause.probes is not None
+    at = cause.probes.next_at
+    return None if at is None else at - core.dispatcher.clock.now()
+
+
+# ------------------------------------------------------------------- it goes on by itself
+
+
+@in_virtual_time
+async def test_a_probe_that_succeeds_ends_the_failure() -> None:
+    core = await failed(Core(probed()))
+    assert core.pending == []
+    await probe(core)
+
+    assert (core.pending, core.lane().status, core.lane().state.feed) == ([0], Status.FAILURE, "behind")
+    await core.answer(0)
+    await core.land()
+    await core.read()
+    assert core.pending == [1]
+    await core.answer(1)
+    await core.checkpoint()
+    await core.land()
+
+    assert (core.lane().state, core.lane().cause) == (LaneState.LIVE, None)
+    assert core.telemetry.probes == {"recovered": 1, "failed": 0}
+    await core.end()
+
+
+@in_virtual_time
+async def test_probes_come_at_growing_intervals_for_their_time() -> None:
+    core = await failed(Core(probed()))
+    waits = []
+    while (seconds := next_in(core)) is not None:
+        waits.append(round(seconds))
+        await probe(core, seconds)
+        assert core.pending == [0], "one event, once"
+        await core.answer(0, DOWN)
+        await core.land()
+
+    assert waits == [60, 120, 240, 480, *[600] * 10]
+    await asyncio.sleep(100_000)
+    await core.read()
+    assert core.pending == []
+    assert core.telemetry.subscription_failures == {"server-error": 1}, "it is one FAILURE"
+    assert core.telemetry.probes["failed"] == len(waits)
+    await core.end()
+
+
+@in_virtual_time
+async def test_probes_count_as_attempts_of_the_event() -> None:
+    core = await failed(Core(probed()))
+    await probe(core)
+    assert core.send.pending[0].number == 2
+    await core.answer(0, UNREACHED)
+    cause = core.lane().cause
+
+    assert cause is not None
+    assert (cause.kind, cause.message, cause.offset) == ("exception", "connection refused", 0)
+    assert cause.attempts is not None
+    assert (cause.attempts.count, cause.attempts.status) == (2, None)
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_restart_does_not_begin_the_probes_anew() -> None:
+    former = await failed(Core(probed()))
+    for seconds in (60, 120):
+        await probe(former, seconds)
+        await former.answer(0, DOWN)
+        await former.land()
+    await asyncio.sleep(100)
+    former.commit()
+    await former.end()
+    core = await Core(before=former).open()
+
+    assert core.lane().state is LaneState.FAILED
+    assert round(next_in(core) or 0) == 140
+    await probe(core, 140)
+    assert (core.pending, core.send.pending[0].number) == ([0], 4)
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_crash_during_a_probe_leaves_its_number_in_the_row() -> None:
+    former = await failed(Core(probed()))
+    await probe(former)
+    await former.land()
+    assert former.pending == [0]
+    row = former.row_topic.rows[b"s"]
+
+    assert (row.status, row.next) == (Status.FAILURE, 0)
+    assert row.cause is not None
+    assert row.cause.probes is not None
+    assert row.cause.probes.made == 1
+    await former.end()
+    core = await Core(before=former).open()
+    assert round(next_in(core) or 0) == 120
+    await core.end()
+
+
+@in_virtual_time
+async def test_probes_that_are_overdue_are_spread() -> None:
+    former = await failed(Core(probed()))
+    former.commit()
+    await former.end()
+    await asyncio.sleep(3_000)
+    core = await Core(before=former, chance=lambda: 0.5).open()
+
+    assert round(next_in(core) or 0) == 30
+    await core.end()
+
+
+# ------------------------------------------------------------------- what is not probed
+
+
+@pytest.mark.parametrize("outcome", [Rejected(400), Rejected(410), TokenRefused("x"), NotPermitted("x")], ids=str)
+@in_virtual_time
+async def test_what_a_receiver_does_not_mend_by_itself_is_not_probed(outcome: Outcome) -> None:
+    core = await failed(Core(probed()), outcome)
+    await probe(core, 100_000)
+
+    assert core.pending == []
+    cause = core.lane().cause
+    assert cause is not None
+    assert cause.probes is None
+    await core.end()
+
+
+@in_virtual_time
+async def test_without_the_option_nothing_is_probed() -> None:
+    core = await failed(Core(replace(probed(), probes=None)))
+    await probe(core, 100_000)
+    assert core.pending == []
+    await core.end()
+
+
+@in_virtual_time
+async def test_after_its_end_a_subscription_is_not_probed() -> None:
+    core = Core(probed())
+    core.publish(replace(probed(), ending_at=core.dispatcher.clock.now() + 50))
+    await failed(core)
+    await probe(core, 100_000)
+    assert core.pending == []
+    await core.end()
+
+
+# ------------------------------------------------------------------- commands go before it
+
+
+@in_virtual_time
+async def test_a_resume_does_not_wait_for_the_probe() -> None:
+    core = await failed(Core(probed()))
+    await core.wish(resumed(probed()))
+    await core.read()
+    assert (core.pending, core.lane().status) == ([0], Status.STARTED)
+    await core.answer(0, DOWN)
+    assert round(next_in(core) or 0) == 60, "a new FAILURE, from the beginning"
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_pause_ends_the_probes_and_the_one_under_way() -> None:
+    core = await failed(Core(probed()))
+    await probe(core)
+    assert core.pending == [0]
+    await core.wish(paused(probed()))
+    await core.answer(0, DOWN)
+    await probe(core, 100_000)
+
+    assert core.pending == []
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_skip_during_a_probe_goes_on_with_the_next_event() -> None:
+    core = await failed(Core(probed()))
+    await probe(core)
+    await core.wish(replace(probed(), resume_from=Skip(0, 0)))
+    await core.answer(0, DOWN)
+    await core.land()
+    await core.read()
+    assert (core.pending, core.lane().status) == ([1], Status.STARTED)
+    await core.end()
+
+
+# ------------------------------------------------------------------- at most once
+
+
+@in_virtual_time
+async def test_at_most_once_probes_only_what_it_may_still_send() -> None:
+    core = await Core(probed(qos=Qos.AT_MOST_ONCE)).open()
+    await core.stream(2)
+    await core.land()
+    await core.answer(0, DOWN)
+    await core.land()
+    assert core.telemetry.drops["given-up"] == 1
+    await probe(core)
+    await core.land()
+
+    assert core.pending == [1]
+    assert core.row_topic.rows[b"s"].status is Status.FAILURE
+    await core.answer(1)
+    assert core.lane().status is Status.STARTED
+    assert core.send.offsets() == [0, 1]
+    await core.end()
+
+
+@in_virtual_time
+async def test_with_nothing_to_send_the_failure_ends() -> None:
+    core = await Core(probed(qos=Qos.AT_MOST_ONCE)).open()
+    await core.stream(1)
+    await core.land()
+    await core.answer(0, DOWN)
+    await core.land()
+    await probe(core)
+    await core.land()
+
+    assert core.lane().state is LaneState.LIVE
+    await core.end()
+
+
+# ------------------------------------------------------------------- what a probe leads to
+
+
+def test_a_probe_follows_the_policy_and_is_no_retry() -> None:
+    rules = Rules(Qos.AT_LEAST_ONCE, RetryPolicy(max_elapsed_seconds=1.0), Interrupt(), has_dead_letters=True)
+    assert decide_probe(rules, Delivered(200)) == Settle()
+    busy: list[Outcome] = [ServerError(500), Rejected(429)]
+    unreached: list[Outcome] = [UNREACHED, TokenUnavailable("x")]
+    assert {decide_probe(rules, outcome) for outcome in busy} == {Stop("server-error")}
+    assert {decide_probe(rules, outcome) for outcome in unreached} == {Stop("exception")}
+    assert decide_probe(rules, Rejected(400)) == DeadLetter("rejected")
+    assert decide_probe(rules, Rejected(410)) == DeadLetter("rejected")
+    assert decide_probe(replace(rules, has_dead_letters=False), Rejected(410)) == Stop("gone")
+    assert decide_probe(rules, TokenRefused("x")) == Stop("token")
+    assert decide_probe(rules, Rejected(401, token_used=True)) == Retry(0.0, renew_token=True)
+
+
+@in_virtual_time
+async def test_a_rejected_probe_is_dead_lettered_and_the_rest_goes_on() -> None:
+    core = await failed(Core(probed(), dead_letters=True))
+    await probe(core)
+    await core.answer(0, Rejected(400))
+    core.letters.answer(0, is_taken=True)
+    await settle()
+    await core.land()
+    await core.read()
+    assert (core.pending, core.lane().status) == ([1], Status.STARTED)
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_refused_token_during_a_probe_is_another_failure() -> None:
+    core = await failed(Core(probed()))
+    await probe(core)
+    await core.answer(0, TokenRefused("invalid_client"))
+    assert core.telemetry.subscription_failures == {"server-error": 1, "token": 1}
+    await probe(core, 100_000)
+    assert core.pending == []
+    await core.end()
+
+
+@in_virtual_time
+async def test_events_that_are_not_wanted_are_no_probe() -> None:
+    core = await Core(probed(qos=Qos.AT_MOST_ONCE, filter=lambda event: event.offset not in {1, 2})).open()
+    await core.stream(4)
+    await core.land()
+    await core.answer(0, DOWN)
+    await core.land()
+    await probe(core)
+    await core.read()
+    await core.read()
+    await core.land()
+
+    assert (core.pending, core.lane().is_probing) == ([3], True)
+    await core.end()
+
+
+# ------------------------------------------------------------------- many of one host
+
+
+@in_virtual_time
+async def test_subscriptions_of_one_host_are_not_probed_all_at_once() -> None:
+    names = [f"s-{number}" for number in range(6)]
+    core = await Core(*(probed(name) for name in names), chance=lambda: 0.5).open()
+    for name in names:
+        await core.stream(1, name)
+    for offset in range(6):
+        await core.answer(offset, DOWN)
+    await core.land()
+    await probe(core)
+    assert len(core.pending) == PROBES_PER_HOST
+    for _ in range(6):
+        for offset in core.pending:
+            await core.answer(offset)
+        await core.land()
+        await probe(core, 30)
+        assert len(core.pending) <= PROBES_PER_HOST
+
+    assert core.telemetry.probes["recovered"] == 6
+    await core.end()
+
+
+def test_the_gate_counts_each_host_and_each_probe_once() -> None:
+    gate = ProbeGate()
+    probes = [object() for _ in range(PROBES_PER_HOST)]
+    assert all(gate.enter(each, "a") for each in probes)
+    assert not gate.enter("late", "a")
+    assert gate.enter("other", "b")
+    gate.leave(probes[0])
+    gate.leave(probes[0])
+    assert gate.enter("late", "a")
+    assert not gate.enter("later", "a")
+
+
+def test_what_is_scheduled_lies_in_the_span_of_the_jitter() -> None:
+    policy = replace(POLICY, jitter=Jitter.AROUND)
+    cause = Cause("exception", "refused", 1, 1_000.0)
+    times = [scheduled(cause, policy, 1_000.0, chance).probes for chance in (0.0, 1.0)]
+    assert times == [Probes(0, 1_030.0), Probes(0, 1_090.0)]
+    assert scheduled(replace(cause, probes=Probes(3, 5.0)), None, 1_000.0, 0.0).probes is None
+    assert taken_up(replace(cause, probes=Probes(3, None)), policy, 1_000.0, 0.0).probes == Probes(3, None)
