@@ -238,10 +238,11 @@ def _faust_app(settings: Settings, definition: Definition, access: Access) -> De
 
 
 def _access(settings: Settings, clock: Clock) -> Access:
-    token, jwks = settings.admin_token, settings.admin_jwks
+    token, metrics, jwks = settings.admin_token, settings.metrics_token, settings.admin_jwks
     return Access(
         admin_token=None if token is None else token.get_secret_value(),
-        tokens=None if jwks is None else admin_tokens(jwks, settings.app, clock),
+        tokens=None if jwks is None else admin_tokens(jwks, settings.app, clock, settings.admin_tenant_claim),
+        metrics_token=None if metrics is None else metrics.get_secret_value(),
     )
 
 

@@ -79,6 +79,14 @@ class Settings(BaseSettings):
         min_length=1,
         description="The JWK set, a URL or a file, whose keys sign tokens that give access to the API.",
     )
+    admin_tenant_claim: str | None = Field(
+        None,
+        min_length=1,
+        description="The claim of a signed token that limits it to subscriptions: an object of their metadata.",
+    )
+    metrics_token: SecretStr | None = Field(
+        None, min_length=1, description="A bearer token that gives access to /metrics alone."
+    )
     key_store_dir: Path | None = Field(
         None, description="The folder of the key stores that a subscription may name by path; no other file is read."
     )

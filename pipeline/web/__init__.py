@@ -1,7 +1,7 @@
 """Health, metrics and a page for people, on Faust's own web server.
 
 server, gate                               the routes; limits on connections and their time
-access                                     who may see them
+access, principal, failure_limit           who may see them; limits on wrong tokens
 admin_tokens, key_ring, key_source, jwks   operators' signed tokens
 problem, headers                           error format and common headers
 health, lanes, presence, page              the pages (templates/ has their HTML)

@@ -12,13 +12,23 @@ from aiohttp.typedefs import Handler, Middleware
 from multidict import CIMultiDict
 
 from pipeline.web.admin_tokens import AdminTokens, TokenProblem
+from pipeline.web.failure_limit import FailureLimit
 from pipeline.web.key_ring import PAUSE_SECONDS
+from pipeline.web.principal import Principal, Scope
 from pipeline.web.problem import problem
 
 OPEN_PATHS: Final = frozenset({"/health/live", "/health/ready"})
 """Requested by orchestrators, which have no token. They tell nothing about subscriptions."""
 
 READING: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
+
+PAGE_HEADER: Final = "X-Requested-With"
+PAGE_HEADER_VALUE: Final = "webhooks"
+
+PRINCIPAL: Final = web.RequestKey("principal", Principal)
+
+ADMIN: Final = Principal("the admin token")
+SCRAPER: Final = Principal("the metrics token", frozenset({"metrics"}))
 
 _CLOSED: Final = (
     "This page is closed because no admin token is set. Set WEBHOOKS_ADMIN_TOKEN for the worker and send it as "
@@ -29,7 +39,13 @@ _MISSING: Final = (
     "The admin token is missing or wrong. Send it as `Authorization: Bearer <token>`, or as the password with any user "
     "name. Send a signed token as `Authorization: Bearer <token>` only."
 )
-_READING_ONLY: Final = "A password gives read access only. To change something, send `Authorization: Bearer <token>`."
+_READING_ONLY: Final = (
+    "A password gives read access only, unless the request comes from a page of this worker. To change something, send "
+    "`Authorization: Bearer <token>`."
+)
+_EVERYONES: Final = (
+    "This page is about all subscriptions, and the token is limited to some; allowed: /api/subscriptions."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,40 +53,78 @@ class Access:
     """The access rules.
 
     Programs send `Authorization: Bearer <token>` (RFC 6750) with the admin token or one signed by a trusted key.
-    Browsers ask for a name and a password (RFC 7617): any name, and the admin token as the password. A browser also
-    adds these to requests that other sites make it send, so they give read access only.
+    Browsers ask for a name and a password (RFC 7617): any name, and the admin token as the password.
+
+    A browser also adds the password to requests that other sites make it send (CSRF). So a password changes something
+    only in a request with `X-Requested-With: webhooks`, which the script of the page sets. Other sites can't set it: a
+    browser asks the worker for permission first (CORS), and the worker gives none. As a second defence, the browser's
+    own words about where the request comes from (`Sec-Fetch-Site`, `Origin`) must not contradict.
 
     Attributes:
         admin_token: WEBHOOKS_ADMIN_TOKEN; None or empty: there is no admin token.
         tokens: verifies signed tokens (WEBHOOKS_ADMIN_JWKS); None: no signed token is accepted. Without either, only
             `OPEN_PATHS` are open.
+        metrics_token: WEBHOOKS_METRICS_TOKEN, good for /metrics alone; None or empty: there is none.
+        limit: slows down who shows wrong tokens.
     """
 
     admin_token: str | None = field(default=None, repr=False)
     tokens: AdminTokens | None = None
+    metrics_token: str | None = field(default=None, repr=False)
+    limit: FailureLimit = field(default_factory=FailureLimit, repr=False)
 
-    async def refusal(self, request: web.Request) -> web.Response | None:
-        """The answer to a request without access; None if it has access."""
-        if request.path in OPEN_PATHS:
-            return None
-        if not self.admin_token and self.tokens is None:
+    async def admit(self, request: web.Request) -> Principal | web.Response:
+        """Who sends a request; the answer if nobody may send it."""
+        known: Principal | None = request.get(PRINCIPAL)
+        if known is not None:
+            return known
+        if not self.admin_token and self.tokens is None and not self.metrics_token:
             return problem(HTTPStatus.FORBIDDEN, _CLOSED)
         scheme, shown = credentials(request.headers.get(hdrs.AUTHORIZATION, ""))
-        if self._is_admin_token(shown):
-            is_allowed = scheme != "basic" or request.method in READING
-            return None if is_allowed else problem(HTTPStatus.FORBIDDEN, _READING_ONLY)
+        pause = self.limit.pause(request.remote, shown or "")
+        if pause and hdrs.AUTHORIZATION in request.headers:
+            detail = f"Too many wrong tokens came from {request.remote}. Wait {pause} s."
+            return problem(HTTPStatus.TOO_MANY_REQUESTS, detail, headers={hdrs.RETRY_AFTER: str(pause)})
+        found = await self._find(request, scheme, shown)
+        if isinstance(found, Principal):
+            self.limit.succeeded(shown or "")
+            request[PRINCIPAL] = found
+        elif found.status == HTTPStatus.UNAUTHORIZED and hdrs.AUTHORIZATION in request.headers:
+            self.limit.failed(request.remote)
+        return found
+
+    async def refusal(self, request: web.Request, *scopes: Scope, is_for_all: bool = False) -> web.Response | None:
+        """The answer to a request without access; None if it has access.
+
+        Args:
+            request: to any path.
+            scopes: one of these is needed; none: any token will do.
+            is_for_all: the page shows all subscriptions, so it is closed to a token that is limited to some.
+        """
+        if request.path in OPEN_PATHS:
+            return None
+        found = await self.admit(request)
+        if not isinstance(found, Principal):
+            return found
+        if scopes and not found.scopes.intersection(scopes):
+            return refused_scope(found, *scopes)
+        if is_for_all and found.tenant:
+            return problem(HTTPStatus.FORBIDDEN, _EVERYONES)
+        return None
+
+    async def _find(self, request: web.Request, scheme: str, shown: str | None) -> Principal | web.Response:
+        if _is_same(shown, self.admin_token):
+            may = scheme != "basic" or request.method in READING or is_from_own_page(request)
+            return ADMIN if may else problem(HTTPStatus.FORBIDDEN, _READING_ONLY)
+        if _is_same(shown, self.metrics_token):
+            return SCRAPER
         if self.tokens is not None and scheme == "bearer" and shown:
-            return self._answer(await self.tokens.problem_with(shown))
+            return self._answer(await self.tokens.principal_of(shown))
         return self._unauthorized(_MISSING)
 
-    def _is_admin_token(self, shown: str | None) -> bool:
-        if not self.admin_token or shown is None:
-            return False
-        return hmac.compare_digest(_bytes(shown), _bytes(self.admin_token))
-
-    def _answer(self, found: TokenProblem | None) -> web.Response | None:
-        if found is None:
-            return None
+    def _answer(self, found: Principal | TokenProblem) -> Principal | web.Response:
+        if isinstance(found, Principal):
+            return found
         detail = f"The token {found.reason}."
         if found.is_temporary:
             return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={hdrs.RETRY_AFTER: f"{PAUSE_SECONDS:.0f}"})
@@ -82,6 +136,27 @@ class Access:
             challenges.insert(0, 'Basic realm="webhooks", charset="UTF-8"')
         headers = CIMultiDict((hdrs.WWW_AUTHENTICATE, challenge) for challenge in challenges)
         return problem(HTTPStatus.UNAUTHORIZED, detail, headers=headers)
+
+
+def refused_scope(principal: Principal, *scopes: Scope) -> web.Response:
+    """The answer to somebody whose token has none of the *scopes* (RFC 6750 section 3.1)."""
+    has = ", ".join(sorted(principal.scopes)) or "none"
+    challenge = f'Bearer realm="webhooks", error="insufficient_scope", scope="{" ".join(scopes)}"'
+    return problem(
+        HTTPStatus.FORBIDDEN,
+        f"The token needs the scope {' or '.join(scopes)}; it has: {has}.",
+        headers={hdrs.WWW_AUTHENTICATE: challenge},
+    )
+
+
+def is_from_own_page(request: web.Request) -> bool:
+    """Whether a page of this worker has sent the request, and no other site (see `Access`)."""
+    origin = request.headers.get(hdrs.ORIGIN)
+    return (
+        request.headers.get(PAGE_HEADER) == PAGE_HEADER_VALUE
+        and request.headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
+        and (origin is None or origin.partition("://")[2].lower() == request.host.lower())
+    )
 
 
 def credentials(authorization: str) -> tuple[str, str | None]:
@@ -97,6 +172,10 @@ def credentials(authorization: str) -> tuple[str, str | None]:
             return scheme, None
         return scheme, password if colon else None
     return scheme, None
+
+
+def _is_same(shown: str | None, token: str | None) -> bool:
+    return bool(token) and shown is not None and hmac.compare_digest(_bytes(shown), _bytes(token or ""))
 
 
 def _bytes(text: str) -> bytes:

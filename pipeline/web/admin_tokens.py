@@ -2,18 +2,26 @@
 
 A token is valid if a known public key signed it (`ALGORITHMS`: no shared keys, no `none`), it has an expiry (`exp`) and
 has not expired, and it is not from the future (`nbf`, `iat`). If it has an audience (`aud`), that must name the
-application. Other claims are ignored: the owner of the key decides who is an administrator.
+application.
+
+`scope` (RFC 8693 section 4.2) or `scp` says what the token may do; without either it may do everything, because the
+owner of the key decides who is an administrator. If a tenant claim is configured, every token must have it: an object
+of metadata that limits the token to the subscriptions with that metadata, and that is empty for an operator. So a token
+from which it was left out by mistake opens nothing.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import jwt
 
 from pipeline.core.clock import Clock
+from pipeline.core.shown import printable, shown
 from pipeline.web.jwks import ALGORITHMS
 from pipeline.web.key_ring import KeyRing
 from pipeline.web.key_source import is_url, read_key_file, reader
+from pipeline.web.principal import MOST_TENANT_ENTRIES, SCOPES, Principal, Scope
 
 LEEWAY_SECONDS: Final = 10.0
 """How far apart the clocks of issuer and worker may be."""
@@ -48,14 +56,16 @@ class AdminTokens:
     Args:
         keys: the trusted keys.
         audience: the name of the application.
+        tenant_claim: the name of the claim that limits a token to some subscriptions; None: tokens are not limited.
     """
 
-    def __init__(self, keys: KeyRing, audience: str) -> None:
+    def __init__(self, keys: KeyRing, audience: str, tenant_claim: str | None = None) -> None:
         self._keys = keys
         self._audience = audience
+        self._tenant_claim = tenant_claim
 
-    async def problem_with(self, token: str) -> TokenProblem | None:
-        """Why *token* is not accepted; None if it is."""
+    async def principal_of(self, token: str) -> Principal | TokenProblem:
+        """Whose token this is, or why it is not accepted."""
         try:
             header = jwt.get_unverified_header(token)
         except _BROKEN:
@@ -70,7 +80,7 @@ class AdminTokens:
             return TokenProblem("can't be verified: the JWK set can't be read; see the worker's log", is_temporary=True)
         return TokenProblem("is signed by a key that is not in the JWK set")
 
-    def _verify(self, token: str, key: jwt.PyJWK) -> TokenProblem | None:
+    def _verify(self, token: str, key: jwt.PyJWK) -> Principal | TokenProblem:
         try:
             claims = jwt.decode(
                 token,
@@ -83,23 +93,56 @@ class AdminTokens:
             return TokenProblem(next((reason for kind, reason in _REASONS if isinstance(error, kind)), "is malformed"))
         if not self._is_for_this_audience(claims):
             return TokenProblem(f"is for another audience (aud); allowed: {self._audience}, or no aud")
-        return None
+        return self._principal(claims)
+
+    def _principal(self, claims: Mapping[str, Any]) -> Principal | TokenProblem:
+        scopes = _scopes(claims.get("scope", claims.get("scp")))
+        if scopes is None:
+            return TokenProblem("has scopes (scope, scp) that are neither text nor a list of texts")
+        name = printable(str(claims.get("sub") or claims.get("client_id") or "a signed token"))
+        if self._tenant_claim is None:
+            return Principal(name, scopes)
+        tenant = _tenant(claims.get(self._tenant_claim))
+        if tenant is None:
+            return TokenProblem(
+                f"has no usable claim {shown(self._tenant_claim)}; allowed: an object of up to {MOST_TENANT_ENTRIES} "
+                "texts, the metadata of the subscriptions that it may see"
+            )
+        return Principal(name, scopes, tenant)
 
     def _is_for_this_audience(self, claims: dict[str, Any]) -> bool:
         audience = claims.get("aud")
         return audience is None or self._audience in (audience if isinstance(audience, list) else [audience])
 
 
-def admin_tokens(location: str, audience: str, clock: Clock) -> AdminTokens:
+def _scopes(claim: object) -> frozenset[Scope] | None:
+    """The scopes that the claim names; those of other applications are left out. None if it can't be used."""
+    if claim is None:
+        return SCOPES
+    names = claim.split() if isinstance(claim, str) else claim
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return None
+    return frozenset(scope for scope in SCOPES if scope in names)
+
+
+def _tenant(claim: object) -> Mapping[str, str] | None:
+    """The metadata in the claim; None if it can't be used."""
+    if not isinstance(claim, dict) or len(claim) > MOST_TENANT_ENTRIES:
+        return None
+    return claim if all(isinstance(value, str) for value in claim.values()) else None
+
+
+def admin_tokens(location: str, audience: str, clock: Clock, tenant_claim: str | None = None) -> AdminTokens:
     """Verifies tokens with the JWK set at *location*. A file is read now, a URL when the first token arrives.
 
     Args:
         location: WEBHOOKS_ADMIN_JWKS.
         audience: the name of the application.
         clock: for the pauses between two reads.
+        tenant_claim: WEBHOOKS_ADMIN_TENANT_CLAIM.
 
     Raises:
         ConfigurationError: the file can't be read, or is not a JWK set.
     """
     keys = None if is_url(location) else read_key_file(location)
-    return AdminTokens(KeyRing(reader(location), clock, keys), audience)
+    return AdminTokens(KeyRing(reader(location), clock, keys), audience, tenant_claim)

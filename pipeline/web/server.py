@@ -25,6 +25,7 @@ from pipeline.web.health import health, not_live_reasons, not_ready_reasons
 from pipeline.web.lanes import parse_query, shown_absent, shown_lane
 from pipeline.web.page import POLICY, page
 from pipeline.web.presence import presence
+from pipeline.web.principal import Scope
 from pipeline.web.problem import problem, problems
 
 BUILT_IN_PAGES_OFF: Final[Mapping[str, Any]] = {
@@ -70,15 +71,15 @@ def attach_web(
         stalled_after_seconds: a partition with work but no progress for this long makes the worker not live.
     """
     views = Views(reporter, telemetry, clock or SystemClock(), stalled_after_seconds)
-    pages: Mapping[str, Page] = {
-        "/": views.index,
-        "/health/live": views.live,
-        "/health/ready": views.ready,
-        "/lanes": views.lanes,
-        "/metrics": views.metrics,
+    pages: Mapping[str, tuple[Page, tuple[Scope, ...]]] = {
+        "/": (views.index, ("read",)),
+        "/health/live": (views.live, ()),
+        "/health/ready": (views.ready, ()),
+        "/lanes": (views.lanes, ("read",)),
+        "/metrics": (views.metrics, ("metrics", "read")),
     }
-    for path, show in pages.items():
-        app.page(path, name=f"webhooks:{show.__name__}")(_view(show, access))
+    for path, (show, scopes) in pages.items():
+        app.page(path, name=f"webhooks:{show.__name__}")(_view(show, access, scopes))
     driver: Any = app.web
     driver._runner = GatedRunner(driver.web_app, access_log=None)  # noqa: SLF001 - the driver creates it the same way
     driver.start_server = partial(_start_server, driver.start_server, app)
@@ -149,11 +150,11 @@ class Views:
         return web.Response(text=text, content_type="text/html", headers={CONTENT_SECURITY_POLICY: POLICY})
 
 
-def _view(show: Page, access: Access) -> Any:
+def _view(show: Page, access: Access, scopes: tuple[Scope, ...]) -> Any:
     """*show* as a page for Faust: a coroutine function whose first argument is the view."""
 
     async def get(_view: faust.web.View, request: web.Request) -> web.Response:
-        refusal = await access.refusal(request)
+        refusal = await access.refusal(request, *scopes, is_for_all=True)
         return await show(request) if refusal is None else refusal
 
     get.__doc__ = show.__doc__

@@ -73,7 +73,7 @@ async def test_an_action_on_a_closed_subscription_is_a_conflict(client: Client) 
 async def test_an_action_on_nothing_is_not_found(client: Client) -> None:
     for action in ("_pause", "_resume", "_start", "_stop"):
         async with client.post(f"{PATH}/none/{action}") as response:
-            assert "there is no subscription 'none'" in (await problem(response, 404))["detail"]
+            assert 'there is no subscription "none"' in (await problem(response, 404))["detail"]
 
 
 async def test_a_replay_says_what_it_does_in_each_partition(client: Client, cluster: ApiCluster) -> None:

@@ -1,6 +1,6 @@
 """The API of workers that deliver nothing: a real store on a broker, served by Faust's web application."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +14,23 @@ from pydantic import SecretStr
 
 from pipeline.config.definition import Definition, parse_definition
 from pipeline.config.settings import Settings
+from pipeline.core.clock import SystemClock
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.subscriptions.store import SubscriptionStore
 from pipeline.web import BUILT_IN_PAGES_OFF, Access, attach_api, web_options
+from pipeline.web.admin_tokens import AdminTokens
+from pipeline.web.jwks import KeySet, parse_key_set
+from pipeline.web.key_ring import KeyRing
 from tests.support.brokers import TestBroker
 from tests.support.cluster import definition_document
+from tests.support.issuer import SigningKey, key_set
 
 TOKEN = "planted-admin-token"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 HOOK = "https://receiver.example/hook"
+
+KEY = SigningKey.make("k1")
 
 Client = TestClient[web.Request, web.Application]
 
@@ -54,6 +61,15 @@ class ApiWorker:
             yield await stack.enter_async_context(TestClient(server, headers=BEARER))
 
 
+async def _no_keys() -> KeySet:
+    raise AssertionError("the keys are known")
+
+
+def token(tenant: Mapping[str, str], scope: str = "read write secrets", name: str = "somebody") -> dict[str, str]:
+    """The headers of somebody with a signed token."""
+    return {"Authorization": f"Bearer {KEY.token(sub=name, scope=scope, tenant=dict(tenant))}"}
+
+
 class ApiCluster:
     """Workers of one application; made before there is an event loop, as a worker does."""
 
@@ -76,7 +92,8 @@ class ApiCluster:
         connection, topic, box = self.broker.connection, f"{self.name}.subscriptions", SecretBox([self._key])
         registry = Registry(connection, topic, box, self.definition)
         store = SubscriptionStore(registry, connection, topic, box, self.definition)
-        access = Access(TOKEN)
+        tokens = AdminTokens(KeyRing(_no_keys, SystemClock(), parse_key_set(key_set(KEY))), self.name, "tenant")
+        access = Access(TOKEN, tokens)
         app = faust.App(
             self.name, broker="kafka://127.0.0.1:9", web_application_options=web_options(access), **BUILT_IN_PAGES_OFF
         )

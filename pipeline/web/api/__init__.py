@@ -8,6 +8,7 @@ openapi                          describes the operations as OpenAPI 3.1
 serving                          operations as pages of Faust's web server; errors as problem details
 writing                          the store of a worker: opened when needed, few changes at a time
 subscriptions, actions           the operations on subscriptions; pause, resume, skip, replay...
+lookup                           what a principal may see
 states                           the state of deliveries
 """
 

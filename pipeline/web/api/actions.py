@@ -21,6 +21,7 @@ from pipeline.core.shown import shown
 from pipeline.core.subscription import Subscription
 from pipeline.subscriptions.resolve import replay_time_ms
 from pipeline.subscriptions.store import Change, SubscriptionStore
+from pipeline.web.api.lookup import Lookup
 from pipeline.web.api.models import Acted, ConsumerStatusQuery, Replay, Skip
 from pipeline.web.api.operations import Answer, Call, Operation
 from pipeline.web.api.states import States
@@ -40,12 +41,16 @@ class Actions:
     Args:
         settings: name the application.
         definition: names the source topic.
+        lookup: finds what a principal may see.
         writing: makes changes.
         states: know which subscriptions are in FAILURE, and how many events wait for each.
     """
 
-    def __init__(self, settings: Settings, definition: Definition, writing: Writing, states: States) -> None:
+    def __init__(
+        self, settings: Settings, definition: Definition, lookup: Lookup, writing: Writing, states: States
+    ) -> None:
         self._settings = settings
+        self._lookup = lookup
         self._definition = definition
         self._writing = writing
         self._states = states
@@ -57,7 +62,9 @@ class Actions:
 
         def action(name: str, handler: Callable[[Call], Awaitable[Answer]], **more: Any) -> Operation:
             conflict = (HTTPStatus.CONFLICT,)
-            return Operation("POST", f"{ONE}/{name}", handler, {HTTPStatus.OK: Acted}, problems=conflict, **more)
+            return Operation(
+                "POST", f"{ONE}/{name}", handler, {HTTPStatus.OK: Acted}, scope="write", problems=conflict, **more
+            )
 
         return (
             action("_pause", self.pause_subscription),
@@ -72,29 +79,31 @@ class Actions:
 
     async def pause_subscription(self, call: Call) -> Answer:
         """Pause a subscription, as the publisher; its events wait."""
-        return await self._act(call.id, lambda store: store.pause(call.id))
+        return await self._act(call, lambda store: store.pause(call.id))
 
     async def resume_subscription(self, call: Call) -> Answer:
         """Resume after a pause, a stop or a FAILURE; a failed event is sent again first."""
-        return await self._act(call.id, lambda store: store.resume(call.id))
+        return await self._act(call, lambda store: store.resume(call.id))
 
     async def start_subscription(self, call: Call) -> Answer:
         """Resume after a stop or a FAILURE, as the consumer."""
-        return await self._act(call.id, lambda store: store.start(call.id))
+        return await self._act(call, lambda store: store.start(call.id))
 
     async def stop_subscription(self, call: Call) -> Answer:
         """Stop a subscription, as the consumer; its events wait."""
-        return await self._act(call.id, lambda store: store.stop(call.id))
+        return await self._act(call, lambda store: store.stop(call.id))
 
     async def resume_failure(self, call: Call) -> Answer:
         """Resume after a FAILURE, and only then; as Gravitee's action of that name."""
+        await self._lookup.find(call)
         if not self._states.may_have_failed(call.id):
             raise ConflictError(f"status: subscription {shown(call.id)} is not in FAILURE; nothing was changed")
-        return await self._act(call.id, lambda store: store.resume(call.id))
+        return await self._act(call, lambda store: store.resume(call.id))
 
     async def change_consumer_status(self, call: Call) -> Answer:
         """Start or stop a subscription that is not in FAILURE; as Gravitee's action of that name."""
         query: ConsumerStatusQuery = call.query
+        await self._lookup.find(call)
         if self._states.has_failed(call.id):
             raise ConflictError(
                 f"status: subscription {shown(call.id)} is in FAILURE; allowed: _resumeFailure; nothing was changed"
@@ -107,12 +116,13 @@ class Actions:
         """Skip one event, if it is the next one of its partition."""
         skip: Skip = call.body
         partition, offset = skip.partition, skip.offset
+        await self._lookup.find(call)
         await check_exists(self._definition, SourceOffset(partition, offset, is_event=True))
 
         async def effects(known: Subscription, found: list[Position]) -> list[Effect]:
             return await effect_of_skip(self._settings, self._definition, known, found, (partition, offset))
 
-        return await self._act(call.id, lambda store: store.skip(call.id, partition, offset), effects)
+        return await self._act(call, lambda store: store.skip(call.id, partition, offset), effects)
 
     async def replay_subscription(self, call: Call) -> Answer:
         """Deliver again from an offset of one partition, or from a time in all of them.
@@ -122,6 +132,7 @@ class Actions:
         """
         replay: Replay = call.body
         discards = replay.discard_waiting
+        await self._lookup.find(call)
         if replay.partition is not None and replay.offset is not None:
             await check_exists(self._definition, SourceOffset(replay.partition, replay.offset))
 
@@ -136,7 +147,7 @@ class Actions:
                 return await store.replay(call.id, replay.partition, replay.offset, discard_waiting=discards or None)
             return await store.replay_since(call.id, replay.timestamp or "", discard_waiting=discards or None)
 
-        return await self._act(call.id, act, effects, dry_run=replay.dry_run)
+        return await self._act(call, act, effects, dry_run=replay.dry_run)
 
     async def _offsets(self, replay: Replay, found: Sequence[Position]) -> Mapping[int, int | None]:
         if replay.timestamp is None:
@@ -146,11 +157,11 @@ class Actions:
         return {each.partition: since.get(each.partition) for each in found}
 
     async def _act(
-        self, subscription_id: str, act: ActOnStore, effects: FindEffects | None = None, *, dry_run: bool = False
+        self, call: Call, act: ActOnStore, effects: FindEffects | None = None, *, dry_run: bool = False
     ) -> Answer:
         async def work(store: SubscriptionStore) -> Answer:
-            known = await store.subscription(subscription_id)
-            waiting = self._states.shown_waiting(subscription_id)
+            known = await self._lookup.find(call)
+            waiting = self._states.shown_waiting(call.id)
             preview = {} if effects is None else await self._preview(known, effects)
             change = Change(known.id, known.revision, "unchanged") if dry_run else await act(store)
             answer = changed(change)

@@ -12,6 +12,7 @@ from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.store import SubscriptionStore
 from pipeline.web.access import Access
 from pipeline.web.api.actions import Actions
+from pipeline.web.api.lookup import Lookup
 from pipeline.web.api.models import OpenApiDocument
 from pipeline.web.api.openapi import describe
 from pipeline.web.api.operations import Answer, Call, Operation
@@ -40,8 +41,11 @@ def attach_api(
         store: on the same registry, not open; the caller closes it.
         access: who may use it.
     """
-    writing, states = Writing(store), States()
-    parts = (Subscriptions(registry, writing, definition), Actions(settings, definition, writing, states))
+    lookup, writing, states = Lookup(registry), Writing(store), States()
+    parts = (
+        Subscriptions(registry, lookup, writing, definition),
+        Actions(settings, definition, lookup, writing, states),
+    )
     described = Description([operation for part in parts for operation in part.operations()])
     serve(app, described.operations, access)
 

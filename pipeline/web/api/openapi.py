@@ -19,6 +19,7 @@ _ALWAYS: Final = (
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN,
+    HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.INTERNAL_SERVER_ERROR,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
@@ -45,7 +46,7 @@ _SECURITY: Final = {
     "password": {
         "type": "http",
         "scheme": "basic",
-        "description": "Any user name, and the admin token as the password; read access only.",
+        "description": "Any user name, and the admin token as the password; read access only, except for the page.",
     },
 }
 
@@ -83,7 +84,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     found: dict[str, Any] = {
         "operationId": operation.name,
         "summary": description.partition("\n")[0].rstrip("."),
-        "description": description,
+        "description": f"{description}\n\nScope: `{operation.scope}`.",
         "parameters": _parameters(operation),
         "responses": {
             **{str(int(status)): _answer(status, model) for status, model in operation.answers.items()},

@@ -13,8 +13,11 @@ from pydantic.alias_generators import to_camel
 
 from pipeline.config.schema import StrictModel
 from pipeline.subscriptions.edits import ALWAYS, Condition
+from pipeline.web.principal import Principal, Scope
 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
+
+NOBODY: Final = Principal("nobody", frozenset())
 
 ID: Final = "{id}"
 """In a path: the id of a subscription, percent-encoded."""
@@ -29,12 +32,14 @@ class Call:
         query: as the operation's `query` model; None without one.
         body: as the operation's `body` model, or as plain JSON for a `document`; None without one.
         condition: of If-Match and If-None-Match.
+        principal: who calls.
     """
 
     path: Mapping[str, str] = field(default_factory=dict)
     query: Any = None
     body: Any = None
     condition: Condition = ALWAYS
+    principal: Principal = NOBODY
 
     @property
     def id(self) -> str:
@@ -64,6 +69,7 @@ class Operation:
         answers: the model of the answer by status, for success.
         query: the model of the query; its values are strings, whole numbers, booleans and lists of strings.
         body: the model of the body.
+        scope: needed to call it.
         is_document: the body is a subscription, which the store reads: *body* only describes it.
         is_conditional: If-Match and If-None-Match apply.
         problems: the statuses of problems that only this operation has.
@@ -75,6 +81,7 @@ class Operation:
     answers: Mapping[HTTPStatus, type[StrictModel] | None]
     query: type[StrictModel] | None = None
     body: type[StrictModel] | None = None
+    scope: Scope = "read"
     is_document: bool = False
     is_conditional: bool = False
     problems: tuple[HTTPStatus, ...] = ()

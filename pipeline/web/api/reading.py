@@ -16,6 +16,7 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import printable, shown
 from pipeline.subscriptions.edits import ALWAYS, Condition
 from pipeline.web.api.operations import Call, Operation
+from pipeline.web.principal import Principal
 
 JSON: Final = "application/json"
 
@@ -31,7 +32,7 @@ class RefusedError(Exception):
         self.status = status
 
 
-async def read_call(operation: Operation, request: web.Request) -> Call:
+async def read_call(operation: Operation, request: web.Request, principal: Principal) -> Call:
     """The request as *operation* takes it.
 
     Raises:
@@ -43,6 +44,7 @@ async def read_call(operation: Operation, request: web.Request) -> Call:
         read_query(operation.query, request.query),
         await _body(operation, request),
         read_condition(request.headers) if operation.is_conditional else ALWAYS,
+        principal,
     )
 
 

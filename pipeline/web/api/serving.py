@@ -17,9 +17,10 @@ from pipeline.core.errors import (
     UnknownSubscriptionError,
     WebhooksError,
 )
-from pipeline.web.access import Access
+from pipeline.web.access import Access, refused_scope
 from pipeline.web.api.operations import Operation
 from pipeline.web.api.reading import RefusedError, read_call
+from pipeline.web.principal import Principal
 from pipeline.web.problem import problem
 
 logger = logging.getLogger(__name__)
@@ -62,14 +63,18 @@ def _view(operations: Mapping[str, Operation], access: Access) -> type[faust.web
 
 
 async def _admit(operation: Operation, access: Access, request: web.Request, **_: Any) -> web.Response:
-    refusal = await access.refusal(request)
-    return await perform(operation, request) if refusal is None else refusal
+    found = await access.admit(request)
+    if not isinstance(found, Principal):
+        return found
+    if operation.scope not in found.scopes:
+        return refused_scope(found, operation.scope)
+    return await perform(operation, request, found)
 
 
-async def perform(operation: Operation, request: web.Request) -> web.Response:
+async def perform(operation: Operation, request: web.Request, principal: Principal) -> web.Response:
     """Carry out a request; expected errors are problems."""
     try:
-        answer = await operation.handler(await read_call(operation, request))
+        answer = await operation.handler(await read_call(operation, request, principal))
     except RefusedError as error:
         return problem(error.status, str(error))
     except WebhooksError as error:

@@ -3,7 +3,6 @@
 import asyncio
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -12,20 +11,20 @@ from uuid import uuid4
 from aiohttp import hdrs
 
 from pipeline.config.definition import Definition
-from pipeline.core.errors import ConfigurationError, ConflictError, StaleError, UnknownSubscriptionError
+from pipeline.core.errors import ConfigurationError, ConflictError, StaleError
 from pipeline.core.shown import kind, shown
 from pipeline.subscriptions.edits import ABSENT
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.store import Change
+from pipeline.web.api.lookup import Lookup, unknown, within_limits
 from pipeline.web.api.models import Changed, ListQuery, ShownSubscription, SubscriptionDocument, SubscriptionPage
 from pipeline.web.api.operations import Answer, Call, Operation
 from pipeline.web.api.writing import Writing
+from pipeline.web.principal import Principal
 
 PATH: Final = "/api/subscriptions"
 ONE: Final = f"{PATH}/{{id}}"
 
-CATCH_UP_SECONDS: Final = 2.0
-"""How long a read waits for the newest records; after that, it answers with what the worker has read."""
 STEP: Final = 1000
 """Subscriptions that a search looks at before deliveries have their turn."""
 
@@ -35,19 +34,21 @@ class Subscriptions:
 
     Args:
         registry: of the worker.
+        lookup: on the same registry.
         writing: makes changes.
         definition: tells the routing.
     """
 
-    def __init__(self, registry: Registry, writing: Writing, definition: Definition) -> None:
+    def __init__(self, registry: Registry, lookup: Lookup, writing: Writing, definition: Definition) -> None:
         self._registry = registry
+        self._lookup = lookup
         self._writing = writing
         self._definition = definition
 
     def operations(self) -> Sequence[Operation]:
         """The operations with their paths."""
         ok, created = HTTPStatus.OK, HTTPStatus.CREATED
-        document: dict[str, Any] = {"body": SubscriptionDocument, "is_document": True}
+        document: dict[str, Any] = {"body": SubscriptionDocument, "is_document": True, "scope": "write"}
         return (
             Operation("GET", PATH, self.list_subscriptions, {ok: SubscriptionPage}, query=ListQuery),
             Operation(
@@ -67,13 +68,13 @@ class Subscriptions:
                 is_conditional=True,
                 **document,
             ),
-            Operation("DELETE", ONE, self.delete_subscription, {ok: Changed}, is_conditional=True),
+            Operation("DELETE", ONE, self.delete_subscription, {ok: Changed}, scope="write", is_conditional=True),
         )
 
     async def list_subscriptions(self, call: Call) -> Answer:
         """List subscriptions, by id."""
         query: ListQuery = call.query
-        found = await self._search(query.q)
+        found = await self._search(query.q, call.principal)
         start = 0 if query.after is None else bisect_right(found, query.after)
         page = found[start : start + query.limit]
         items = [document for name in page if (document := self._shown(name)) is not None]
@@ -82,15 +83,20 @@ class Subscriptions:
 
     async def get_subscription(self, call: Call) -> Answer:
         """Show a subscription, with its secrets masked; its ETag is the revision."""
-        await self._catch_up()
+        await self._lookup.find(call)
         document = self._shown(call.id)
         if document is None:
-            raise UnknownSubscriptionError(f"there is no subscription {shown(call.id)}")
+            raise unknown(call.id)
         return Answer(document, headers=_entity_tag(document["revision"]))
 
     async def create_subscription(self, call: Call) -> Answer:
-        """Create a subscription; without an `id` it gets one. An existing one is not changed."""
-        document = _object(call.body)
+        """Create a subscription; without an `id` it gets one. An existing one is not changed.
+
+        With a token that is limited to a tenant, an `id` is not allowed, because it would tell which ids others have.
+        """
+        document = within_limits(_object(call.body), call.principal)
+        if call.principal.tenant and "id" in document:
+            raise ConfigurationError("id: is not allowed with a token that is limited to a tenant; leave it out")
         document.setdefault("id", str(uuid4()))
         try:
             change = await self._writing.change(lambda store: store.apply(document, ABSENT))
@@ -104,39 +110,34 @@ class Subscriptions:
         What is left out gets its default, except for `status` and `consumerStatus`, which keep their values. A masked
         secret keeps its value, too. Nothing is written if nothing changes. A new revision ends a FAILURE.
         """
-        document = _object(call.body)
+        condition = await self._lookup.condition(call)
+        document = within_limits(_object(call.body), call.principal)
         if document.setdefault("id", call.id) != call.id:
             raise ConfigurationError(f"id: {shown(document['id'])} is not the id in the path, {shown(call.id)}")
-        change = await self._writing.change(lambda store: store.apply(document, call.condition))
+        change = await self._writing.change(lambda store: store.apply(document, condition))
         return changed(change)
 
     async def delete_subscription(self, call: Call) -> Answer:
         """Delete a subscription; with `routing: key`, its events are dead-lettered from then on."""
-        return changed(await self._writing.change(lambda store: store.delete(call.id, call.condition)))
+        condition = await self._lookup.condition(call)
+        return changed(await self._writing.change(lambda store: store.delete(call.id, condition)))
 
-    async def _catch_up(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CATCH_UP_SECONDS):
-                await self._registry.caught_up()
-
-    async def _search(self, text: str | None) -> Sequence[str]:
+    async def _search(self, text: str | None, principal: Principal) -> Sequence[str]:
         ids = self._registry.ids()
-        if not text:
+        if not text and not principal.tenant:
             return ids
-        wanted, found = text.lower(), []
+        wanted = (text or "").lower()
+        found: list[str] = []
         for start in range(0, len(ids), STEP):
-            found += [
-                name for name in ids[start : start + STEP] if wanted in name.lower() or wanted in self._host(name)
-            ]
+            found += [name for name in ids[start : start + STEP] if self._is_wanted(name, wanted, principal)]
             await asyncio.sleep(0)
         return found
 
-    def _host(self, subscription_id: str) -> str:
-        subscription = self._registry.get(subscription_id)
-        try:
-            return "" if subscription is None else urlsplit(subscription.url).hostname or ""
-        except ValueError:
-            return ""
+    def _is_wanted(self, subscription_id: str, text: str, principal: Principal) -> bool:
+        found = self._registry.get(subscription_id)
+        if found is None or not principal.sees(found.metadata):
+            return False
+        return text in subscription_id.lower() or text in _host(found.url)
 
     def _shown(self, subscription_id: str) -> dict[str, Any] | None:
         document = self._registry.raw(subscription_id)
@@ -154,6 +155,13 @@ def changed(change: Change) -> Answer:
         return Answer(body, headers=headers)
     headers[hdrs.LOCATION] = f"{PATH}/{quote(change.id, safe='')}"
     return Answer(body, HTTPStatus.CREATED, headers)
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _entity_tag(revision: int) -> Mapping[str, str]:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from pipeline.core.errors import ConfigurationError
 from pipeline.http.resolver import Resolver
 from pipeline.web import Access, key_source, web_options
-from pipeline.web.admin_tokens import AdminTokens, admin_tokens
+from pipeline.web.admin_tokens import AdminTokens, TokenProblem, admin_tokens
 from pipeline.web.jwks import LARGEST_BYTES, KeySet, parse_key_set
 from pipeline.web.key_ring import MAX_AGE_SECONDS, PAUSE_SECONDS, KeyRing
 from pipeline.web.key_source import reader
@@ -72,8 +72,8 @@ def encoded(data: bytes) -> str:
 
 
 async def reason(tokens: AdminTokens, token: str) -> str | None:
-    problem = await tokens.problem_with(token)
-    return None if problem is None else problem.reason
+    found = await tokens.principal_of(token)
+    return found.reason if isinstance(found, TokenProblem) else None
 
 
 # -- tokens --------------------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ async def test_what_is_no_token_is_refused(token: str) -> None:
 def test_whatever_a_header_says_is_an_answer(header: dict[str, Any]) -> None:
     _, *rest = KEY.token().split(".")
 
-    assert asyncio.run(judged_by(KEY).problem_with(".".join([part(header), *rest]))) is not None
+    assert asyncio.run(reason(judged_by(KEY), ".".join([part(header), *rest]))) is not None
 
 
 # -- sets ----------------------------------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ def test_a_set_that_is_none_is_said_without_its_keys(data: bytes, sentence: str)
 
 async def test_keys_are_asked_for_once_however_many_tokens_come(tokens: AdminTokens, server: KeyServer) -> None:
     server.open.clear()
-    judging = [asyncio.create_task(tokens.problem_with(KEY.token())) for _ in range(20)]
+    judging = [asyncio.create_task(reason(tokens, KEY.token())) for _ in range(20)]
     while not server.asked:  # noqa: ASYNC110 - the server is a real one, and the next turn of the loop brings it nearer
         await asyncio.sleep(0.01)
     server.open.set()
@@ -269,9 +269,9 @@ async def test_while_keys_are_unreadable_the_last_ones_stay_good(
     clock.time += MAX_AGE_SECONDS
 
     assert await reason(tokens, KEY.token()) is None
-    problem = await tokens.problem_with(OTHER.token())
+    problem = await tokens.principal_of(OTHER.token())
 
-    assert problem is not None
+    assert isinstance(problem, TokenProblem)
     assert problem.is_temporary
     assert caplog.messages == [f"WEBHOOKS_ADMIN_JWKS: {server.url} answers 500; the previous keys remain valid"]
 
@@ -282,7 +282,7 @@ async def test_while_keys_are_unreadable_the_last_ones_stay_good(
 
 async def test_an_abandoned_request_leaves_reading_keys_to_the_next(tokens: AdminTokens, server: KeyServer) -> None:
     server.open.clear()
-    waiting = asyncio.create_task(tokens.problem_with(KEY.token()))
+    waiting = asyncio.create_task(tokens.principal_of(KEY.token()))
     while not server.asked:  # noqa: ASYNC110 - as above
         await asyncio.sleep(0.01)
     waiting.cancel()

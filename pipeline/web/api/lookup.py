@@ -1,0 +1,79 @@
+"""Finds the subscriptions that a principal may see; the others do not exist for them."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any, Final
+
+from pipeline.core.errors import ConfigurationError, UnknownSubscriptionError
+from pipeline.core.shown import shown
+from pipeline.core.subscription import Subscription
+from pipeline.subscriptions.edits import Condition
+from pipeline.subscriptions.registry import Registry
+from pipeline.web.api.operations import Call
+from pipeline.web.principal import Principal
+
+CATCH_UP_SECONDS: Final = 2.0
+"""How long a call waits for the newest records; after that, it goes by what the worker has read."""
+
+
+class Lookup:
+    """Finds subscriptions.
+
+    Args:
+        registry: of the worker.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def find(self, call: Call) -> Subscription:
+        """The subscription that a call is about.
+
+        Raises:
+            UnknownSubscriptionError: there is none that the principal may see.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CATCH_UP_SECONDS):
+                await self._registry.caught_up()
+        found = self._registry.get(call.id)
+        if found is None or not call.principal.sees(found.metadata):
+            raise unknown(call.id)
+        return found
+
+    async def condition(self, call: Call) -> Condition:
+        """The condition of a change of the document: a tenant's holds for the revision that they may see.
+
+        Raises:
+            UnknownSubscriptionError: there is none that the principal may see.
+            StaleError: the condition of the call is not met.
+        """
+        if not call.principal.tenant:
+            return call.condition
+        found = await self.find(call)
+        call.condition.check(found.id, found.revision)
+        return Condition(frozenset({found.revision}))
+
+
+def unknown(subscription_id: str) -> UnknownSubscriptionError:
+    """The error for a subscription that does not exist, or that somebody may not see."""
+    return UnknownSubscriptionError(f"there is no subscription {shown(subscription_id)}")
+
+
+def within_limits(document: dict[str, Any], principal: Principal) -> dict[str, Any]:
+    """*document* with the metadata that limits the principal.
+
+    Raises:
+        ConfigurationError: it has other values there.
+    """
+    metadata = document.get("metadata")
+    if not principal.tenant or not isinstance(metadata, dict | None):
+        return document  # what is no object is refused when the document is read
+    stated = metadata or {}
+    problems = [
+        f"metadata.{name}: {shown(stated[name])} is not allowed with this token; allowed: {shown(value)}"
+        for name, value in principal.tenant.items()
+        if stated.get(name, value) != value
+    ]
+    if problems:
+        raise ConfigurationError(problems)
+    return {**document, "metadata": {**stated, **principal.tenant}}

@@ -1,0 +1,74 @@
+"""Slows down addresses that show wrong tokens again and again.
+
+After a few failures an address has to wait, each time twice as long, up to a minute. While it waits, its requests are
+refused without a look at the token, so nothing can be learned from them. A token that was right before passes
+nevertheless: behind a proxy all clients have one address, and a stranger must not lock out the others.
+"""
+
+import hashlib
+import ipaddress
+import math
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+FREE_FAILURES: Final = 5
+LONGEST_PAUSE_SECONDS: Final = 60.0
+FORGET_SECONDS: Final = 600.0
+"""How long a failure counts after the last one."""
+MOST_ADDRESSES: Final = 10_000
+MOST_TOKENS: Final = 1_000
+
+
+class FailureLimit:
+    """What is remembered of addresses and of right tokens; both tables drop their oldest entries.
+
+    Args:
+        now: seconds of a clock that does not go back.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._right: OrderedDict[bytes, None] = OrderedDict()
+        self._key = secrets.token_bytes(32)
+
+    def pause(self, address: str | None, token: str) -> int:
+        """Whole seconds that *address* has to wait before *token* is looked at; 0: none."""
+        count, at = self._failures.get(_network(address), (0, 0.0))
+        pause = min(LONGEST_PAUSE_SECONDS, 2.0 ** (count - FREE_FAILURES)) if count >= FREE_FAILURES else 0.0
+        left = at + pause - self._now()
+        return 0 if left <= 0 or self._digest(token) in self._right else math.ceil(left)
+
+    def failed(self, address: str | None) -> None:
+        """Note a wrong token."""
+        name, now = _network(address), self._now()
+        count, at = self._failures.pop(name, (0, now))
+        self._failures[name] = (1 if now - at > FORGET_SECONDS else min(count + 1, 64), now)
+        if len(self._failures) > MOST_ADDRESSES:
+            self._failures.popitem(last=False)
+
+    def succeeded(self, token: str) -> None:
+        """Note a right token."""
+        digest = self._digest(token)
+        self._right[digest] = None
+        self._right.move_to_end(digest)
+        if len(self._right) > MOST_TOKENS:
+            self._right.popitem(last=False)
+
+    def _digest(self, token: str) -> bytes:
+        return hashlib.blake2b(token.encode("utf-8", "surrogateescape"), key=self._key, digest_size=16).digest()
+
+
+def _network(address: str | None) -> str:
+    """The address; of IPv6 the network of 64 bits, in which one client may have any."""
+    try:
+        found = ipaddress.ip_address(address or "")
+    except ValueError:
+        return address or ""
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    mapped = found.ipv4_mapped
+    return str(mapped) if mapped is not None else str(ipaddress.ip_network((int(found), 64), strict=False))

@@ -1,0 +1,138 @@
+"""A tenant's token at the JSON API: it sees, guesses and changes nothing of others."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.api import HOOK, ApiCluster, ApiWorker, Client, document, problem, token
+from tests.support.brokers import TestBroker
+
+PATH = "/api/subscriptions"
+ACME = {"customer": "acme"}
+OTHER = {"customer": "other"}
+OURS = ("ours-1", "ours-2")
+THEIRS = ("theirs-1", "theirs-2", "nobodys")
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+def worker(embedded: TestBroker, unique_name: Callable[[str], str]) -> ApiWorker:
+    return ApiCluster(embedded, unique_name("tenants")).worker()
+
+
+@pytest.fixture
+async def client(worker: ApiWorker) -> AsyncIterator[Client]:
+    """Two subscriptions of ACME, two of another tenant and one of nobody."""
+    metadata: dict[str, Mapping[str, str]] = {**dict.fromkeys(OURS, ACME), **dict.fromkeys(THEIRS[:2], OTHER)}
+    async with worker.client() as client:
+        for name in (*OURS, *THEIRS):
+            body = document(name, callbackUrl=f"https://{name}.example/hook")
+            async with client.post(PATH, json={**body, "metadata": metadata.get(name, {})}) as response:
+                assert response.status == 201
+        yield client
+
+
+async def shown_to_admin(client: Client, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The subscriptions as they are."""
+    found = []
+    for name in names:
+        async with client.get(f"{PATH}/{name}") as response:
+            found.append(await response.json())
+    return found
+
+
+async def test_a_tenant_sees_its_own_and_no_others(client: Client) -> None:
+    async with client.get(PATH, headers=token(ACME)) as response:
+        body = await response.json()
+    assert ([each["id"] for each in body["items"]], body["total"]) == (list(OURS), 2)
+    for text in ("theirs", "nobodys", "theirs-1.example"):
+        async with client.get(PATH, params={"q": text}, headers=token(ACME)) as response:
+            assert (await response.json())["total"] == 0
+    async with client.get(PATH, headers=token({"customer": "acme", "plan": "gold"})) as response:
+        assert (await response.json())["total"] == 0
+
+
+async def test_an_operators_token_without_a_limit_sees_all(client: Client) -> None:
+    async with client.get(PATH, headers=token({})) as response:
+        assert (await response.json())["total"] == 5
+
+
+async def test_a_tenant_makes_subscriptions_within_its_limit(client: Client) -> None:
+    async with client.post(PATH, json=document(None), headers=token(ACME)) as response:
+        assert response.status == 201
+        where = response.headers["Location"]
+    async with client.get(where) as response:
+        assert (await response.json())["metadata"] == ACME
+    for name, sentence in (("theirs-1", "id: is not allowed with a token"), ("new", "id: is not allowed with a token")):
+        async with client.post(PATH, json=document(name), headers=token(ACME)) as response:
+            assert sentence in (await problem(response, 400))["detail"]
+    wrong = {**document(None), "metadata": OTHER}
+    for method, path in (("POST", PATH), ("PUT", f"{PATH}/ours-1")):
+        async with client.request(method, path, json=wrong, headers=token(ACME)) as response:
+            detail = (await problem(response, 400))["detail"]
+            assert detail == 'metadata.customer: "other" is not allowed with this token; allowed: "acme"'
+    more = {**document(None), "metadata": {"team": "x"}}
+    async with client.put(f"{PATH}/ours-1", json=more, headers=token(ACME)) as response:
+        assert response.status == 200
+    [shown] = await shown_to_admin(client, ("ours-1",))
+    assert shown["metadata"] == {"team": "x", **ACME}
+
+
+async def test_a_token_that_may_only_read_changes_nothing(client: Client) -> None:
+    reader = token({}, "read")
+    calls = (("POST", PATH), ("PUT", f"{PATH}/ours-1"), ("DELETE", f"{PATH}/ours-1"), ("POST", f"{PATH}/ours-1/_pause"))
+    for method, path in calls:
+        async with client.request(method, path, json=document(None), headers=reader) as response:
+            assert "needs the scope write" in (await problem(response, 403))["detail"]
+
+
+bodies = st.one_of(
+    st.none(),
+    st.just(document(None)),
+    st.builds(document, st.sampled_from((*OURS, *THEIRS, "new"))),
+    st.just({**document(None), "metadata": OTHER}),
+    st.fixed_dictionaries({"partition": st.integers(-1, 2), "offset": st.integers(-1, 2)}),
+    st.just({"timestamp": "2026-01-31T08:00:00Z", "discardWaiting": True}),
+)
+actions = st.sampled_from(
+    ["", "/_pause", "/_resume", "/_start", "/_stop", "/_skip", "/_replay", "/_resumeFailure",
+     "/_changeConsumerStatus?status=STOPPED", "/_changeConsumerStatus?status=STARTED"]
+)  # fmt: skip
+conditions = st.sampled_from([{}, {"If-Match": "*"}, {"If-Match": '"0"'}, {"If-Match": '"3"'}, {"If-None-Match": "*"}])
+
+
+async def test_no_call_of_a_tenant_tells_or_changes_others(client: Client) -> None:
+    """Every call about a subscription of others is answered as the same one about a subscription that is not there."""
+    loop = asyncio.get_running_loop()
+    before = await shown_to_admin(client, THEIRS)
+
+    async def answer(method: str, name: str, action: str, body: Any, condition: Mapping[str, str]) -> tuple[int, str]:
+        options = {} if body is None else {"json": body}
+        headers = {**token(ACME), **condition}
+        async with client.request(method, f"{PATH}/{name}{action}", headers=headers, **options) as response:
+            return response.status, (await response.text()).replace(name, "NAME")
+
+    @given(
+        method=st.sampled_from(["GET", "PUT", "DELETE", "POST"]),
+        name=st.sampled_from(THEIRS),
+        action=actions,
+        body=bodies,
+        condition=conditions,
+    )
+    @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+    def check(**call: Any) -> None:
+        async def both() -> tuple[Any, Any]:
+            return await answer(**call), await answer(**{**call, "name": "none-of-it"})
+
+        theirs, none = asyncio.run_coroutine_threadsafe(both(), loop).result(30)
+        assert theirs == none
+        assert theirs[0] >= 400
+        assert HOOK not in theirs[1]
+
+    await asyncio.to_thread(check)
+    assert await shown_to_admin(client, THEIRS) == before
