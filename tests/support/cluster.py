@@ -295,6 +295,7 @@ async def cluster(
     dlq_broker: TestBroker | None = None,
     settings: Mapping[str, str] | None = None,
     routing: str = "key",
+    recovery: Mapping[str, Any] | None = None,
     **configuration: Any,
 ) -> AsyncIterator[Cluster]:
     """An application with its topics, ready to be given subscriptions and workers.
@@ -309,6 +310,7 @@ async def cluster(
         dlq_broker: where that is, if not on *broker*.
         settings: more WEBHOOKS_ settings, without the prefix.
         routing: how an event finds its subscriptions.
+        recovery: of the entrypoint; the defaults if None.
         configuration: of the entrypoint.
     """
     topic, dead = f"{app}-events", f"{app}-dlq"
@@ -317,7 +319,7 @@ async def cluster(
         topic,
         dlq=dead if dlq else None,
         dlq_broker=dlq_broker,
-        entrypoint={"qos": qos, "routing": routing},
+        entrypoint={"qos": qos, "routing": routing, **({} if recovery is None else {"recovery": recovery})},
         **configuration,
     )
     definition = parse_definition(document)
