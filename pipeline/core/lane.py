@@ -12,7 +12,7 @@ from pipeline.core.in_flight import InFlight
 from pipeline.core.lane_state import HALTED, TRANSITIONS, LaneState
 from pipeline.core.lane_view import LaneView
 from pipeline.core.model import Cause, Cursor, Event, Status
-from pipeline.core.outcome import Failed, Outcome
+from pipeline.core.outcome import Delivered, Failed, Outcome
 from pipeline.core.policy import CauseKind, Rules
 from pipeline.core.probing import PROBED_KINDS, scheduled, taken_up
 from pipeline.core.redaction import shown_host
@@ -36,6 +36,7 @@ class Lane(LaneView):
         events = self.events
         if self.state is not LaneState.LIVE:
             events.pass_by(event)
+            self._rows.uncounted(self.key, event.offset)
             return
         offset = event.offset
         if offset < events.progress.floor:
@@ -133,6 +134,8 @@ class Lane(LaneView):
     def saw(self, outcome: Outcome) -> None:
         """An attempt has ended."""
         self.is_suspect = isinstance(outcome, Failed) and outcome.timed_out
+        if isinstance(outcome, Delivered):
+            self.events.progress.last_success_at = self._services.clock.now()
 
     def settle(self, flight: InFlight) -> None:
         """The event is done."""

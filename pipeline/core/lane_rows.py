@@ -5,22 +5,27 @@ is out of date (`note`), and the next checkpoint writes it, or deletes it where 
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Final
 
 from pipeline.core.errors import FencedError
 from pipeline.core.in_flight import InFlight, Shelved
 from pipeline.core.lane import Lane
 from pipeline.core.lane_state import LaneState
-from pipeline.core.model import Cursor
+from pipeline.core.model import Cursor, Standing
 from pipeline.core.ports import Rows
 from pipeline.core.progress import Progress
-from pipeline.core.waiting import oldest_ms
+from pipeline.core.waiting import oldest_ms, waiting_in
 
 CHECKPOINT_EVENTS: Final = 500
 """A lane that is behind writes its row at once after this many events, without waiting for the checkpoint."""
+COUNTED_ROWS: Final = 50
+"""How many rows a second are written for nothing but what waits: enough for people, and no burden on deliveries."""
+COUNT_SECONDS: Final = 1.0
 IDLE_STRIDE: Final = 10_000
 """A row that is kept for an idle lane follows the stream in steps of this many offsets."""
 LAST_ROWS_SECONDS: Final = 10.0
@@ -30,7 +35,14 @@ LAST_ROWS_SECONDS: Final = 10.0
 def row_of(lane: Lane) -> Cursor:
     """The row as it has to be written now. Within a revision `next` never decreases (invariant I5)."""
     cursor = lane.next
-    row = Cursor(cursor, lane.status, lane.cause, revision=lane.events.progress.revision, event_ms=oldest_ms(lane))
+    row = Cursor(
+        cursor,
+        lane.status,
+        lane.cause,
+        revision=lane.events.progress.revision,
+        event_ms=oldest_ms(lane),
+        standing=standing_of(lane),
+    )
     first = _first(lane, cursor)
     if first is None:
         return row
@@ -41,6 +53,18 @@ def row_of(lane: Lane) -> Cursor:
         first_attempt_at=tries.first_at,
         not_before=first.not_before,
         error=tries.error,
+    )
+
+
+def standing_of(lane: Lane) -> Standing:
+    """How the lane stands now."""
+    waiting = waiting_in(lane)
+    return Standing(
+        lane.state is LaneState.LIVE,
+        waiting.at_most,
+        waiting.is_exact,
+        lane.dispatched,
+        lane.events.progress.last_success_at,
     )
 
 
@@ -61,22 +85,32 @@ def is_trying(lane: Lane) -> bool:
 class LaneRows:
     """Writes the rows of one partition's lanes.
 
+    Attributes:
+        counted_to: every durable row of a lane that reads the log, or is halted, counts what waits at least up to this
+            offset.
+
     Args:
         rows: their store.
         lanes: of the partition, by key.
         on_fenced: called when the store finds that another worker owns the partition.
+        start: where the stream begins.
     """
 
-    def __init__(self, rows: Rows, lanes: Mapping[bytes, Lane], on_fenced: Callable[[], None]) -> None:
+    def __init__(self, rows: Rows, lanes: Mapping[bytes, Lane], on_fenced: Callable[[], None], start: int) -> None:
         self._rows = rows
         self._lanes = lanes
         self._on_fenced = on_fenced
         self._noted: dict[Lane, None] = {}
+        self._uncounted: dict[Lane, int] = {}  # with the first event that its row does not count, in their order
+        self._counted_at = -math.inf
+        self._last: asyncio.Future[None] | None = None
+        self.counted_to = start
 
     def write(self, key: bytes) -> "asyncio.Future[None]":
         """See `ports.RowWriter`."""
         lane = self._lanes[key]
         self._noted.pop(lane, None)
+        self._uncounted.pop(lane, None)
         row = row_of(lane)
         lane.events.progress.row_sent(row)
         written = self._put(key, row)
@@ -93,19 +127,25 @@ class LaneRows:
         else:
             self._noted[lane] = None
 
+    def uncounted(self, key: bytes, offset: int) -> None:
+        """See `ports.RowWriter`."""
+        self._uncounted.setdefault(self._lanes[key], offset)
+
     def delete(self, lane: Lane) -> None:
         """The lane needs no row any more."""
-        self._noted.pop(lane, None)
+        self.forget(lane)
         lane.events.progress.row_deleted()
         self._put(lane.key, None)
 
     def forget(self, lane: Lane) -> None:
         """The lane is gone, and has no row."""
         self._noted.pop(lane, None)
+        self._uncounted.pop(lane, None)
 
     def _put(self, key: bytes, row: Cursor | None) -> "asyncio.Future[None]":
         written = self._rows.put(key, row)
         written.add_done_callback(self._row_written)
+        self._last = written
         return written
 
     def _row_written(self, row: "asyncio.Future[None]") -> None:
@@ -122,6 +162,27 @@ class LaneRows:
         noted, self._noted = self._noted, {}
         for lane in noted:
             self._refresh_one(lane, committed, begun_to)
+
+    def count(self, dispatched: int, now: float) -> None:
+        """Once a second: write some of the rows that do not count all that waits, the oldest first."""
+        if now < self._counted_at + COUNT_SECONDS:
+            return
+        self._counted_at = now
+        for lane in list(islice(self._uncounted, COUNTED_ROWS)):
+            if lane.state is LaneState.LIVE:
+                del self._uncounted[lane]  # since then it has read what was left to the log
+            else:
+                self.write(lane.key)
+        counted_to = next(iter(self._uncounted.values()), dispatched)
+        # Rows become durable in their order.
+        if self._last is None:
+            self.counted_to = counted_to
+        else:
+            self._last.add_done_callback(partial(self._counted, counted_to))
+
+    def _counted(self, offset: int, row: "asyncio.Future[None]") -> None:
+        if not row.cancelled() and row.exception() is None:
+            self.counted_to = max(self.counted_to, offset)
 
     def _refresh_one(self, lane: Lane, committed: int | None, begun_to: int) -> None:
         row = lane.events.progress.row
@@ -152,7 +213,7 @@ class LaneRows:
         if lane.is_idle and has_followed and current.next - row.next < IDLE_STRIDE:
             # Only `dispatched` has moved, which all lanes share: a restart would read that stretch in vain.
             current = replace(current, next=row.next)
-        return current != row
+        return current != row or (lane.state is not LaneState.LIVE and current.standing != row.standing)
 
     async def write_last(self, prefix: int) -> None:
         """Before the partition is given back and *prefix* is committed: write the rows that the next owner needs."""

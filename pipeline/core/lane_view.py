@@ -66,6 +66,11 @@ class LaneView:
         return min([self.next, *self.claims.ahead()])
 
     @property
+    def dispatched(self) -> int:
+        """Up to where the stream has been taken up in its partition."""
+        return self._home.dispatched
+
+    @property
     def _beyond(self) -> int:
         """Where what is not in memory begins."""
         return self._home.dispatched if self.state is LaneState.LIVE else self.read_from

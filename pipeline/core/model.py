@@ -93,6 +93,25 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """How a lane stood when its row was written: for people, who may ask any worker. Nothing is delivered by it.
+
+    Attributes:
+        is_live: it kept pace with the stream.
+        waiting_at_most: how many of its events waited, or an upper bound.
+        waiting_is_exact: it is no bound, but the number.
+        dispatched: up to where the stream had been taken up, so that what comes later is not counted.
+        last_success_at: its last delivery, Unix seconds; None if its worker knows of none.
+    """
+
+    is_live: bool
+    waiting_at_most: int
+    waiting_is_exact: bool
+    dispatched: int
+    last_success_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Cursor:
     """A row of `<app>.cursors`: where a subscription stands in one partition (docs/design.md, Lanes and cursors).
 
@@ -104,6 +123,7 @@ class Cursor:
         revision: the newest revision of the spec whose commands have been applied here.
         error, event_ms: why the event at `next` was not delivered so far, and its time stamp, if they are known. They
             change with `attempt` and `next`, and alone they are no reason for a row.
+        standing: how the lane stood, None in rows of earlier versions; alone it is no reason for a row either.
         topic_id: of the topic that `next` is an offset of, None if that is not known; noted by the store of the rows.
     """
 
@@ -116,4 +136,5 @@ class Cursor:
     revision: int = -1
     error: FailedAttempt | None = field(default=None, compare=False)
     event_ms: int | None = field(default=None, compare=False)
+    standing: Standing | None = field(default=None, compare=False)
     topic_id: str | None = field(default=None, compare=False)

@@ -6,7 +6,7 @@ else runs, which makes the switches between stream and log exact.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from functools import partial
 
 from pipeline.core.beginnings import Beginnings
@@ -51,6 +51,7 @@ class Partition:
         log: what is known of its log, None for nothing.
 
     Attributes:
+        opened_at: where the stream began.
         begun_to: what the last commit has noted of the subscriptions that have begun (beginnings.py).
     """
 
@@ -58,6 +59,7 @@ class Partition:
         self, number: int, position: int, worker: PartitionServices, rows: Rows, log: LogBounds | None = None
     ) -> None:
         self.number = number
+        self.opened_at = position
         self._matching = worker.matching
         self._pressure = PRESSURE_EVENTS if worker.matching is None else PRESSURE_DELIVERIES
         ahead, topic_id, self.begun_to = (0, None, 0) if log is None else (log.ahead, log.topic_id, log.begun_to)
@@ -69,8 +71,8 @@ class Partition:
         self.is_paused = False
         self.progressed_at = worker.clock.now()
         self._worker = worker
-        self.rows = LaneRows(rows, self.lanes, partial(worker.lost, self))
-        self._runners: set[asyncio.Task[None]] = set()
+        self.rows = LaneRows(rows, self.lanes, partial(worker.lost, self), position)
+        self._runners: dict[asyncio.Task[None], Lane] = {}
         self._behind: dict[Lane, None] = {}  # the one that has waited longest comes first
         self._stretches = 0
         self._kept_back: Sequence[Event] = ()  # the rest of a batch, for which the lanes had no room
@@ -182,8 +184,13 @@ class Partition:
     def spawn(self, work: Callable[[], Coroutine[object, object, None]], lane: Lane) -> None:
         """Do some work of a lane as a task of the partition."""
         task = asyncio.get_running_loop().create_task(self._guarded(work, lane))
-        self._runners.add(task)
-        task.add_done_callback(self._runners.discard)
+        self._runners[task] = lane
+        task.add_done_callback(self._runners.pop)
+
+    @property
+    def at_work(self) -> Iterable[Lane]:
+        """The lanes that have an event under way, or in memory and about to be."""
+        return dict.fromkeys(self._runners.values())
 
     async def _guarded(self, work: Callable[[], Coroutine[object, object, None]], lane: Lane) -> None:
         try:
@@ -273,6 +280,7 @@ class Partition:
         # A row has to outlive the former owner's note, which knows of no replay.
         is_past_note = self.committed is not None and self.committed >= self.window.noted_to
         self.rows.refresh(self.committed if is_past_note else None, self.begun_to)
+        self.rows.count(self.dispatched, steady_now())
 
     def end_holding(self, now: float) -> None:
         """Make lanes fall behind that have held an event in the window for too long."""
@@ -371,7 +379,7 @@ class Partition:
         await _cancel_all(self._runners)
 
 
-async def _cancel_all(tasks: set["asyncio.Task[None]"]) -> None:
+async def _cancel_all(tasks: Collection["asyncio.Task[None]"]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

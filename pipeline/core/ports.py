@@ -88,6 +88,10 @@ class RowWriter(Protocol):
         """
         ...
 
+    def uncounted(self, key: bytes, offset: int) -> None:
+        """An event has come that waits in the log, and that the lane's row does not count."""
+        ...
+
 
 class Home(Protocol):
     """What a lane needs of its partition (core/partition.py)."""

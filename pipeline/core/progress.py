@@ -12,22 +12,25 @@ class Progress:
         revision: of the subscription: the last one whose command was carried out here.
         settled_to: the offset after the last settled one.
         handed_back: offsets whose claim was handed back, until a row at or before them is durable.
+        last_success_at: its last delivery, Unix seconds; None if none is known.
         claimed_to: an event before it that is not sent yet was claimed together with an earlier one. 0 if none was.
     """
 
-    __slots__ = ("claimed_to", "floor", "handed_back", "revision", "row", "settled_to")
+    __slots__ = ("claimed_to", "floor", "handed_back", "last_success_at", "revision", "row", "settled_to")
 
     def __init__(self, start: int) -> None:
         self.floor = start
         self.row: Cursor | None = None
         self.revision = -1
         self.settled_to = 0
+        self.last_success_at: float | None = None
         self.handed_back: set[int] = set()
         self.claimed_to = 0
 
     def restore(self, row: Cursor) -> None:
         """Take up a row that the former owner left."""
         self.row, self.revision, self.floor = row, row.revision, row.next
+        self.last_success_at = None if row.standing is None else row.standing.last_success_at
 
     def row_sent(self, row: Cursor) -> None:
         """The row is on its way: from now on the cursor is never before it."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pipeline.core.attempts import Attempts, FailedAttempt, Probes
 from pipeline.core.log_bounds import LARGEST_OFFSET
-from pipeline.core.model import Cause, Cursor, Status
+from pipeline.core.model import Cause, Cursor, Standing, Status
 from pipeline.core.rows import Row, UnreadableRow
 
 LONGEST_ROW: Final = 65_536
@@ -29,6 +29,8 @@ def encode(cursor: Cursor) -> bytes:
             row["error"] = asdict(cursor.error)
     if cursor.event_ms is not None:
         row["eventMs"] = cursor.event_ms
+    if cursor.standing is not None:
+        row["lane"] = _shown_standing(cursor.standing)
     if cursor.topic_id is not None:
         row["topicId"] = cursor.topic_id
     cause = cursor.cause
@@ -39,6 +41,16 @@ def encode(cursor: Cursor) -> bytes:
         if cause.probes is not None:
             row["cause"]["probes"] = {"made": cause.probes.made, "nextAt": cause.probes.next_at}
     return json.dumps(row, separators=(",", ":")).encode()
+
+
+def _shown_standing(standing: Standing) -> dict[str, Any]:
+    return {
+        "live": standing.is_live,
+        "waiting": standing.waiting_at_most if standing.waiting_is_exact else None,
+        "waitingAtMost": standing.waiting_at_most,
+        "dispatched": standing.dispatched,
+        "lastSuccessAt": standing.last_success_at,
+    }
 
 
 def decode(value: bytes) -> Cursor:
@@ -58,6 +70,7 @@ def decode(value: bytes) -> Cursor:
         revision=_whole(row, "revision", LARGEST_OFFSET, default=-1, least=-1),
         error=_error(row),
         event_ms=_whole_or_none(row, "eventMs", least=-LARGEST_OFFSET),
+        standing=_standing(row),
         topic_id=None if row.get("topicId") is None else _text(row, "topicId"),
     )
 
@@ -129,6 +142,19 @@ def _probes(cause: Mapping[str, Any]) -> Probes | None:
     if found is None:
         return None
     return Probes(_whole(found, "made", LARGEST_OFFSET), _moment_or_none(found, "nextAt"))
+
+
+def _standing(row: Mapping[str, Any]) -> Standing | None:
+    found = _part(row, "lane")
+    if found is None:
+        return None
+    return Standing(
+        found.get("live") is True,
+        _whole(found, "waitingAtMost", LARGEST_OFFSET),
+        found.get("waiting") is not None,
+        _whole(found, "dispatched", LARGEST_OFFSET),
+        _moment_or_none(found, "lastSuccessAt"),
+    )
 
 
 def _error(row: Mapping[str, Any]) -> FailedAttempt | None:

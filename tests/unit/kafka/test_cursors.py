@@ -10,7 +10,7 @@ from aiokafka.producer import sender
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.model import Cause, Cursor, Status
+from pipeline.core.model import Cause, Cursor, Standing, Status
 from pipeline.kafka.internals import BeginSoon
 from pipeline.kafka.row_format import decode, encode
 
@@ -71,6 +71,27 @@ def test_a_transaction_begins_once_the_last_one_has_ended() -> None:
         assert answered(NoError) is None
     assert len(began) == 2
     assert answered(CoordinatorLoadInProgressError) == 0.1
+
+
+standings = st.builds(
+    Standing,
+    is_live=st.booleans(),
+    waiting_at_most=offsets,
+    waiting_is_exact=st.booleans(),
+    dispatched=offsets,
+    last_success_at=st.none() | moments,
+)
+
+
+@given(st.none() | standings)
+def test_a_row_tells_how_its_lane_stood(standing: Standing | None) -> None:
+    assert decode(encode(Cursor(7, standing=standing))).standing == standing
+
+
+@pytest.mark.parametrize("lane", ['"x"', '{"dispatched":1}', '{"waitingAtMost":-1,"dispatched":1}'])
+def test_a_row_that_tells_it_wrong_is_refused(lane: str) -> None:
+    with pytest.raises(ValueError, match=r"^its (lane|waitingAtMost) is "):
+        decode(b'{"next":7,"status":"started","lane":%s}' % lane.encode())
 
 
 def test_a_row_names_the_topic_that_it_is_a_place_in() -> None:

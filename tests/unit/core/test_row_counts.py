@@ -1,0 +1,100 @@
+"""What rows tell people of the lanes that wait: how many events, and since when they count."""
+
+import asyncio
+
+from pipeline.core.lane_rows import COUNT_SECONDS, COUNTED_ROWS
+from pipeline.core.model import Standing
+from pipeline.core.outcome import Rejected
+from tests.support.core import Core, paused, subscription
+from tests.support.virtual_time import in_virtual_time, settle
+
+
+async def a_second(core: Core) -> None:
+    """One round of checkpoints, and its rows become durable."""
+    await asyncio.sleep(COUNT_SECONDS)
+    core.partition.checkpoint()
+    await settle()
+    await core.land()
+
+
+@in_virtual_time
+async def test_a_halted_lanes_row_counts_what_has_come_since() -> None:
+    core = await Core(subscription("s"), subscription("other")).open()
+    await core.stream(1)
+    await core.answer(0, Rejected(400))
+    await core.land()
+    first = core.row_topic.rows[b"s"].standing
+    assert first == Standing(is_live=False, waiting_at_most=1, waiting_is_exact=True, dispatched=1)
+
+    await core.dispatch([*core.produce(3, "s"), *core.produce(2, "other")])
+    await a_second(core)
+    assert core.row_topic.rows[b"s"].standing == Standing(
+        is_live=False, waiting_at_most=4, waiting_is_exact=True, dispatched=6
+    )
+    assert core.partition.rows.counted_to == 6
+
+    # Events of others make no row of it necessary: what it says counts up to here.
+    written = len(core.row_topic.history)
+    await core.dispatch(core.produce(1, "other"))
+    await a_second(core)
+    assert core.partition.rows.counted_to == 7
+    assert len(core.row_topic.history) == written
+    await core.end()
+
+
+@in_virtual_time
+async def test_counts_are_not_told_of_before_their_rows_are_durable() -> None:
+    core = await Core(subscription("s")).open()
+    await core.wish(paused(subscription("s")))
+    await core.land()
+    await a_second(core)
+    before = core.partition.rows.counted_to
+    await core.stream(2)
+    await asyncio.sleep(COUNT_SECONDS)
+    core.partition.checkpoint()
+    await settle()
+    assert core.partition.rows.counted_to == before
+
+    await core.land()
+    assert core.partition.rows.counted_to == 2
+    await core.end()
+
+
+@in_virtual_time
+async def test_so_many_rows_a_second_are_written_for_their_counts_the_oldest_first() -> None:
+    names = [f"s{number:03}" for number in range(COUNTED_ROWS + 10)]
+    core = await Core(*map(subscription, names)).open()
+    for name in names:
+        await core.wish(paused(subscription(name)))
+    await core.dispatch([event for name in names for event in core.produce(1, name)])
+    await a_second(core)
+    await a_second(core)
+    written = len(core.row_topic.history)
+    await core.dispatch([event for name in names for event in core.produce(1, name)])
+    await a_second(core)
+    assert len(core.row_topic.history) == written + COUNTED_ROWS
+    assert core.partition.rows.counted_to == len(names) + COUNTED_ROWS, "the first event that no row counts"
+
+    await a_second(core)
+    assert len(core.row_topic.history) == written + len(names)
+    assert core.partition.rows.counted_to == 2 * len(names)
+    await core.end()
+
+
+@in_virtual_time
+async def test_the_last_success_outlives_its_worker() -> None:
+    core = await Core(subscription("s")).open()
+    await core.stream(2)
+    await core.answer(0)
+    delivered_at = core.lane().events.progress.last_success_at
+    assert delivered_at is not None
+    await core.answer(1, Rejected(400))
+    await core.land()
+    standing = core.row_topic.rows[b"s"].standing
+    assert standing is not None
+    assert standing.last_success_at == delivered_at
+    await core.end()
+
+    after = await Core(before=core).open()
+    assert after.lane().events.progress.last_success_at == delivered_at
+    await after.end()
