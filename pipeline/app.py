@@ -25,8 +25,11 @@ from pipeline.auth.token_cache import TokenCache
 from pipeline.auth.token_endpoint import ClientCredentials
 from pipeline.auth.token_request import PostForm
 from pipeline.auth.token_store import StoredTokens
+from pipeline.cluster.announcer import Announcer
 from pipeline.cluster.attempt_log import AttemptLog
 from pipeline.cluster.attempt_recorder import AttemptRecorder
+from pipeline.cluster.own_state import OwnState
+from pipeline.cluster.view import ClusterView
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.addressed import AddressedMatching, is_addressed
@@ -48,13 +51,14 @@ from pipeline.http.resolver import Resolver
 from pipeline.http.ssrf_guard import Guard
 from pipeline.http.transport import Transport
 from pipeline.http.webhook import Callback
+from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.cursors import KafkaRows
 from pipeline.kafka.dead_letters import KafkaDeadLetterWriter
 from pipeline.kafka.default_partition import default_partition
 from pipeline.kafka.expansion import PartitionExpansion
 from pipeline.kafka.log_reader import LogReader
 from pipeline.kafka.source_log import SourceLog
-from pipeline.kafka.topics import attempts_topic, cursors_topic, subscriptions_topic, tokens_topic
+from pipeline.kafka.topics import attempts_topic, cursors_topic, subscriptions_topic, tokens_topic, workers_topic
 from pipeline.observability.logs import logging_config
 from pipeline.observability.reporter import WorkerReporter
 from pipeline.observability.telemetry import Telemetry
@@ -152,27 +156,6 @@ def create_app(
         matching=AddressedMatching(SubscriptionIndex(), ids, log_check.topic_id) if matches else None,
     )
     app.use(Parts(dispatcher, log_check, lease, definition.source.isolation_level, settings.drain_seconds))
-    app.add_dependency(
-        Engine(
-            transport=transport,
-            permitted=permitted,
-            registry=registry,
-            store=store,
-            on_change=partial(_subscription_changed, dispatcher),
-            log_reader=log_reader,
-            tokens=tokens,
-            dead_letters=dead_letters,
-            attempt_log=attempt_log,
-            dispatcher=dispatcher,
-            expansion=_expansion(app, settings, definition, clock),
-            membership=Membership(dispatcher.orphans, app),
-            unmatched=unmatched,
-            watch_rights=partial(rights.watch, partial(_missing_rights, settings, definition, dispatcher), clock),
-        )
-    )
-    # Faust types its signals for any sender; this one is sent by the application.
-    app.on_rebalance_complete.connect(cast("Any", _open_partitions), weak=False)
-    agents.attach(app)
     reporter = WorkerReporter(
         settings.app,
         dispatcher,
@@ -187,6 +170,30 @@ def create_app(
         default_partition=default_partition,
         warning_of=lambda subscription: advisory(subscription, clock.now()),
     )
+    view = ClusterView(settings.app, definition.source, definition.routing, registry, clock)
+    app.add_dependency(
+        Engine(
+            transport=transport,
+            permitted=permitted,
+            registry=registry,
+            store=store,
+            on_change=partial(_subscription_changed, dispatcher, view),
+            log_reader=log_reader,
+            tokens=tokens,
+            dead_letters=dead_letters,
+            attempt_log=attempt_log,
+            dispatcher=dispatcher,
+            expansion=_expansion(app, settings, definition, clock),
+            membership=Membership(dispatcher.orphans, app),
+            unmatched=unmatched,
+            view=view,
+            announcer=_announcer(app, connection, reporter, telemetry, clock),
+            watch_rights=partial(rights.watch, partial(_missing_rights, settings, definition, dispatcher), clock),
+        )
+    )
+    # Faust types its signals for any sender; this one is sent by the application.
+    app.on_rebalance_complete.connect(cast("Any", _open_partitions), weak=False)
+    agents.attach(app)
     attach_web(app, reporter=reporter, telemetry=telemetry, access=access)
     attach_api(app, settings, definition, registry=registry, store=store, access=access)
     return app
@@ -316,13 +323,29 @@ def _expansion(app: DeliveryApp, settings: Settings, definition: Definition, clo
     )
 
 
+def _announcer(
+    app: DeliveryApp, connection: KafkaConnection, reporter: WorkerReporter, telemetry: Telemetry, clock: Clock
+) -> Announcer:
+    dispatcher = app.parts.dispatcher
+
+    def counts() -> dict[str, int]:
+        count = _partition_count(app)
+        return {} if count is None else {dispatcher.topic: count}
+
+    own = OwnState(version("webhook-pipeline"), reporter, dispatcher, telemetry, clock=clock, counts=counts)
+    return Announcer(connection, workers_topic(app.conf.name), own.announcement, clock)
+
+
 async def _open_partitions(app: DeliveryApp, **_: Any) -> None:
     """Open the partitions: after an assignment, Faust has recovered its tables but not resumed the stream yet."""
     await app.delivery_consumer.open_partitions()
 
 
-def _subscription_changed(dispatcher: Dispatcher, subscription_id: str, subscription: Subscription | None) -> None:
+def _subscription_changed(
+    dispatcher: Dispatcher, view: ClusterView, subscription_id: str, subscription: Subscription | None
+) -> None:
     dispatcher.on_subscription(subscription_id, subscription)
+    view.on_subscription(subscription_id, subscription)
     warning = None if subscription is None else advisory(subscription, SystemClock().now())
     if warning is not None:
         logger.warning("subscription %s: %s", subscription_id, warning)

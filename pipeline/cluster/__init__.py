@@ -1,9 +1,15 @@
 """What the topics tell of the whole cluster: any worker answers for every subscription, whoever owns its partition.
 
-state               its values
-rows, positions     what the workers recorded of subscriptions; where these stand
-effects             what a command does in each partition
-attempts            the format of the attempt log
-attempt_recorder    notes what becomes of attempts and of events, as an observer of the core
-attempt_log         writes these notes
+state                     its values
+rows, positions           what the workers recorded of subscriptions; where these stand
+effects                   what a command does in each partition
+attempts                  the format of the attempt log
+attempt_recorder          notes what becomes of attempts and of events, as an observer of the core
+attempt_log               writes these notes
+announcement, announcer   what a worker says of itself, and how it is written
+own_state                 reads that from the worker's live objects
+rows_seen, workers_seen   the newest row of each lane; the newest announcement of each worker
+joining, failures         the state of a subscription; why several fail
+search                    what subscriptions are searched by
+view                      follows the topics, and answers
 """

@@ -168,16 +168,20 @@ class PartitionState:
 
     Attributes:
         committed: the committed offset; None before the first commit.
+        opened_at: where its owner began.
         dispatched: the next offset to be dispatched.
         counted_to: every lane's row counts what waits at least up to this offset.
+        is_counted: rows that count no further than `counted_to` are no older than a few seconds.
         end: the end of the log as far as the owner knows it.
     """
 
     topic: str
     partition: int
     committed: int | None
+    opened_at: int
     dispatched: int
     counted_to: int
+    is_counted: bool
     end: int | None
 
 

@@ -192,6 +192,11 @@ class Partition:
         """The lanes that have an event under way, or in memory and about to be."""
         return dict.fromkeys(self._runners.values())
 
+    @property
+    def runner_count(self) -> int:
+        """How many events are under way or about to be; a lane may have several."""
+        return len(self._runners)
+
     async def _guarded(self, work: Callable[[], Coroutine[object, object, None]], lane: Lane) -> None:
         try:
             await work()

@@ -12,6 +12,7 @@ newest_values                        reads the newest value of each key of a com
 bounded_reading                      the consumer of these three, which reads for a bounded time
 cursors, cursor_rows, row_format     the fenced store of cursor rows; reading them for commands; their bytes
 log_reader, tail                     reads the log again for lanes that are behind; follows a compacted topic
+follower                             follows a topic for people, who are told what can't be read
 expansion                            new partitions of the source topic
 default_partition                    the partition that Kafka's default partitioner gives to a key
 dead_letters, letters, redrive       writes, reads and redrives dead letters

@@ -4,6 +4,7 @@ aiokafka has no public way to do these things. Each one says what happens withou
 in PATCHES, which a worker checks before it starts; tests/meta/test_canary.py pins the names.
 
     AdminClient                     an admin request survives a broker that is down
+    started                         a client that is stopped while it starts leaves no connection behind
     disconnect                      a client closes in time although its broker does not answer
     keep_lease                      a confirmed heartbeat renews the lease
     BeginSoon                       a transaction begins soon after the last one has ended
@@ -67,7 +68,17 @@ class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafka has no
         return await super()._send_request(request, brokers[-1] if brokers else None)
 
 
-# ----------------------------------------------------------- the end of a client
+# ----------------------------------------------------------- the beginning and the end of a client
+
+
+async def started(client: Any) -> None:
+    """Start a producer or a consumer. Finish even when cancelled: an interrupted start leaks a connection."""
+    starting = asyncio.ensure_future(client.start())
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.gather(starting, return_exceptions=True)
+        raise
 
 
 async def disconnect(client: Any, seconds: float = STOP_SECONDS) -> None:

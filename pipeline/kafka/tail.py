@@ -15,7 +15,7 @@ from pipeline.core.clock import Clock, SystemClock
 from pipeline.core.errors import BrokerError
 from pipeline.core.model import Event
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.internals import disconnect
+from pipeline.kafka.internals import disconnect, started
 from pipeline.kafka.records import AIOKafkaConsumer
 
 logger = logging.getLogger(__name__)
@@ -190,8 +190,8 @@ class Tail:
     async def _follow(self) -> None:
         reader, scout = self._consumer(), self._consumer()
         try:
-            await _started(reader)
-            await _started(scout)
+            await started(reader)
+            await started(scout)
             if self._tp.topic not in await scout.topics():
                 raise BrokerError("does not exist, or this user may not see it")  # retried like any other error
             reader.assign([self._tp])
@@ -262,13 +262,3 @@ class Tail:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-async def _started(consumer: AIOKafkaConsumer) -> None:
-    """Start *consumer*. Finish even when cancelled: an interrupted start leaks a connection."""
-    starting = asyncio.ensure_future(consumer.start())
-    try:
-        await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        await asyncio.gather(starting, return_exceptions=True)
-        raise

@@ -80,38 +80,58 @@ class WorkerReporter:
         self._stopping = stopping
         self._warnings = warnings
 
-    def worker(self) -> WorkerReport:
-        """See `status.Reporter`."""
+    @property
+    def name(self) -> str:
+        """Host and port of the worker's pages."""
+        return self._name()
+
+    def end_of(self, partition: int) -> int | None:
+        """The end of a partition's log, as far as it is known."""
+        return self._end_of(partition)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Warnings for the operator that don't affect readiness."""
+        return tuple(self._warnings())
+
+    def problem(self) -> str | None:
+        """Why the worker is not ready, a sentence; None if it is."""
         dispatcher = self._dispatcher
         problem = self._readiness()
-        holds_lease = dispatcher.deliver.lease.is_held
-        if dispatcher.has_opened and not holds_lease:
+        if dispatcher.has_opened and not dispatcher.deliver.lease.is_held:
             # Other things fail too while the brokers are unavailable; this is why nothing is sent.
             problem = "sending is paused until the group's coordinator confirms a heartbeat: Kafka does not answer"
         # Most other problems follow from the stop, or from a missing right.
         problem = self._stopping() or self._missing_rights() or problem
-        opened = dispatcher.partitions()
-        closed = sorted(dispatcher.assigned - {partition.number for partition in opened})
+        closed = self._closed()
         if problem is None and closed:
             problem = f"partitions {', '.join(map(str, closed))} are not open yet"
+        return problem
+
+    def _closed(self) -> list[int]:
+        dispatcher = self._dispatcher
+        return sorted(dispatcher.assigned - {partition.number for partition in dispatcher.partitions()})
+
+    def worker(self) -> WorkerReport:
+        """See `status.Reporter`."""
+        dispatcher, problem, opened = self._dispatcher, self.problem(), self._dispatcher.partitions()
         return WorkerReport(
             app=self._app,
-            name=self._name(),
+            name=self.name,
             partition_count=self._partition_count(),
             topic=dispatcher.topic,
             ready=problem is None,
             problem=problem,
-            holds_lease=holds_lease,
+            holds_lease=dispatcher.deliver.lease.is_held,
             assigned=tuple(sorted(dispatcher.assigned)),
             partitions=(
                 *(self._partition(partition) for partition in opened),
-                *(self._closed_partition(number) for number in closed),
+                *(self._closed_partition(number) for number in self._closed()),
             ),
             subscriptions=len(self._known.ids()),
             queued_events=sum(len(lane.events.queue) for lane in _lanes(opened)),
             queued_bytes=dispatcher.memory.used,
             in_flight=dispatcher.deliver.slots.taken,
-            warnings=tuple(self._warnings()),
+            warnings=self.warnings(),
         )
 
     def _partition(self, partition: Partition) -> PartitionReport:

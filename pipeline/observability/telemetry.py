@@ -77,6 +77,7 @@ class Telemetry:
         in_flight: attempts under way.
         attempts: finished attempts by outcome.
         attempt_seconds: their durations.
+        successes: the last one of each subscription, Unix seconds; whoever announces them takes them out.
         deliveries: settled events by settlement.
         delivered_rate: deliveries per second over the last minute.
         drops: events given up, by rule.
@@ -99,6 +100,7 @@ class Telemetry:
         self.in_flight = 0
         self.attempts: dict[AttemptOutcome, int] = _zeros(get_args(AttemptOutcome))
         self.attempt_seconds = Histogram()
+        self.successes: dict[str, float] = {}
         self.deliveries: dict[Settlement, int] = _zeros(get_args(Settlement))
         self.delivered_rate = MinuteRate(monotonic)
         self.drops: dict[DropRule, int] = _zeros(get_args(DropRule))
@@ -135,6 +137,7 @@ class Telemetry:
         self.attempt_seconds.observe(seconds)
         if type(outcome) is Delivered:
             self.attempts["delivered"] += 1
+            self.successes[subscription.id] = time.time()
             if logger.isEnabledFor(logging.DEBUG):
                 facts = self._attempt_facts(subscription, event, attempt, outcome, seconds)
                 logger.debug(Facts("delivery.attempted", facts))

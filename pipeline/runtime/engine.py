@@ -7,7 +7,9 @@ from typing import Any, Final
 from mode import Service
 
 from pipeline.auth.token_cache import TokenCache
+from pipeline.cluster.announcer import Announcer
 from pipeline.cluster.attempt_log import AttemptLog
+from pipeline.cluster.view import ClusterView
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.errors import BrokerError
 from pipeline.http.handshake import Permitted
@@ -41,6 +43,8 @@ class Engine(Service):
         expansion: watches the source topic for new partitions; None if topics can't grow.
         membership: rejoins the group after a fencing.
         unmatched: watches for events without a subscription.
+        view: of the whole cluster.
+        announcer: tells the others of this worker.
         watch_rights: runs for as long as the worker does (rights_watch.py).
     """
 
@@ -60,6 +64,8 @@ class Engine(Service):
         expansion: PartitionExpansion | None,
         membership: Membership,
         unmatched: UnmatchedEvents,
+        view: ClusterView,
+        announcer: Announcer,
         watch_rights: Callable[[], Awaitable[None]],
         **options: Any,
     ) -> None:
@@ -78,6 +84,8 @@ class Engine(Service):
         self._expansion = expansion
         self._membership = membership
         self._unmatched = unmatched
+        self._view = view
+        self._announcer = announcer
         self._run_rights_watch = watch_rights
 
     async def on_start(self) -> None:
@@ -95,6 +103,9 @@ class Engine(Service):
         await self._registry.start(self._on_change)
         closing.push_async_callback(self._registry.stop)
         closing.push_async_callback(self._store.close)
+        await self._view.start()
+        closing.push_async_callback(self._view.stop)
+        closing.push_async_callback(self._announcer.close)
         await self._log_reader.start()
         closing.push_async_callback(self._log_reader.close)
 
@@ -119,6 +130,10 @@ class Engine(Service):
     async def _watch_unmatched(self) -> None:
         async for _ in self.itertimer(UNMATCHED_SECONDS, name="unmatched"):
             self._unmatched.look()
+
+    @Service.task
+    async def _announce(self) -> None:
+        await self._announcer.run()
 
     @Service.task
     async def _watch_membership(self) -> None:

@@ -61,7 +61,7 @@ async def test_counts_are_not_told_of_before_their_rows_are_durable() -> None:
 
 
 @in_virtual_time
-async def test_so_many_rows_a_second_are_written_for_their_counts_the_oldest_first() -> None:
+async def test_rows_are_counted_again_some_a_second_the_oldest_first() -> None:
     names = [f"s{number:03}" for number in range(COUNTED_ROWS + 10)]
     core = await Core(*map(subscription, names)).open()
     for name in names:

@@ -1,0 +1,269 @@
+"""What a worker says of itself every two seconds in `<app>.workers`: the format. Pure.
+
+The key of a record is the worker's name. A tombstone says that it has stopped. Reading validates every value, because
+anyone with access to the topic may have written it; unknown fields are ignored, so an older worker reads a newer one.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pipeline.cluster.state import PartitionState
+from pipeline.core.attempts import FailedAttempt
+from pipeline.core.log_bounds import LARGEST_OFFSET
+
+VERSION: Final = 1
+LONGEST: Final = 900_000
+"""In bytes: a broker takes records of one megabyte unless it is told otherwise."""
+MOST_LANES: Final = 500
+MOST_SUCCESSES: Final = 1_000
+MOST_WARNINGS: Final = 50
+_LATEST: Final = 253_402_300_799.0
+_LONGEST_TEXT: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class LaneNote:
+    """A lane that is live and has events in memory: no row tells of it, or not soon enough.
+
+    Attributes:
+        waiting: its unsettled events.
+        attempts: those of its next event so far, the one under way included.
+        failing_since: the first of them, Unix seconds; None if none has failed yet.
+        next_try_at: Unix seconds; None if none is due.
+        error: why the last attempt failed; None if none has.
+        oldest_event_at: the time of the oldest event, Unix seconds.
+    """
+
+    subscription: str
+    topic: str
+    partition: int
+    next: int
+    waiting: int
+    attempts: int = 0
+    failing_since: float | None = None
+    next_try_at: float | None = None
+    error: FailedAttempt | None = None
+    oldest_event_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """A worker at a moment.
+
+    Attributes:
+        at: Unix seconds, by the worker's clock.
+        partitions: those that it has open.
+        counts: how many partitions each source topic has, as far as it knows.
+        lanes: live lanes with events in memory, those that are tried again first; at most `MOST_LANES`.
+        lanes_left_out: how many more there are.
+        successes: when events were last delivered, by subscription, since the announcement before; at most
+            `MOST_SUCCESSES`.
+    """
+
+    worker: str
+    version: str
+    started_at: float
+    at: float
+    ready: bool
+    problem: str | None
+    partitions: tuple[PartitionState, ...]
+    counts: Mapping[str, int]
+    delivered_per_second: float
+    failed_per_second: float
+    queued: int
+    in_flight: int
+    warnings: tuple[str, ...] = ()
+    lanes: tuple[LaneNote, ...] = ()
+    lanes_left_out: int = 0
+    successes: Mapping[str, float] | None = None
+
+
+def encode(announcement: Announcement) -> bytes:
+    """The value of the record: JSON."""
+    found = announcement
+    said = {
+        "version": VERSION,
+        "software": found.version,
+        "startedAt": found.started_at,
+        "at": found.at,
+        "ready": found.ready,
+        "problem": found.problem,
+        "partitions": [_shown_partition(each) for each in found.partitions],
+        "counts": dict(found.counts),
+        "deliveredPerSecond": round(found.delivered_per_second, 2),
+        "failedPerSecond": round(found.failed_per_second, 2),
+        "queued": found.queued,
+        "inFlight": found.in_flight,
+        "warnings": list(found.warnings),
+        "lanes": [_shown_lane(each) for each in found.lanes],
+        "lanesLeftOut": found.lanes_left_out,
+        "successes": {name: round(at, 3) for name, at in (found.successes or {}).items()},
+    }
+    return json.dumps(said, separators=(",", ":")).encode()
+
+
+def _shown_partition(each: PartitionState) -> list[object]:
+    """Positional: a worker may have a thousand of them, every two seconds."""
+    offsets = [each.committed, each.opened_at, each.dispatched, each.counted_to, each.end]
+    return [each.topic, each.partition, each.is_counted, *offsets]
+
+
+def _shown_lane(lane: LaneNote) -> dict[str, Any]:
+    shown = {
+        "subscription": lane.subscription,
+        "topic": lane.topic,
+        "partition": lane.partition,
+        "next": lane.next,
+        "waiting": lane.waiting,
+        "attempts": lane.attempts or None,
+        "failingSince": lane.failing_since,
+        "nextTryAt": lane.next_try_at,
+        "error": None if lane.error is None else [lane.error.message, lane.error.at, lane.error.status],
+        "oldestEventAt": lane.oldest_event_at,
+    }
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+def decode(worker: str, value: bytes) -> Announcement:
+    """The inverse of `encode`.
+
+    Args:
+        worker: the key of the record.
+        value: of the record.
+
+    Raises:
+        ValueError: it is no announcement; names the invalid value. A lane, a partition or a success that can't be read
+            is left out.
+    """
+    said = _object(value)
+    lanes = tuple(_readable(_lane, _list(said, "lanes")[:MOST_LANES]))
+    return Announcement(
+        worker=worker,
+        version=_text(said, "software"),
+        started_at=_moment(said, "startedAt"),
+        at=_moment(said, "at"),
+        ready=said.get("ready") is True,
+        problem=None if said.get("problem") is None else _text(said, "problem"),
+        partitions=tuple(_readable(_partition, _list(said, "partitions"))),
+        counts={name: count for name, count in _mapping(said, "counts").items() if _is_whole(count)},
+        delivered_per_second=_moment(said, "deliveredPerSecond"),
+        failed_per_second=_moment(said, "failedPerSecond"),
+        queued=_whole(said, "queued"),
+        in_flight=_whole(said, "inFlight"),
+        warnings=tuple(each for each in _list(said, "warnings")[:MOST_WARNINGS] if isinstance(each, str)),
+        lanes=lanes,
+        lanes_left_out=_whole(said, "lanesLeftOut"),
+        successes={name: at for name, at in _mapping(said, "successes").items() if _is_moment(at)},
+    )
+
+
+def _readable(read: Any, values: Iterable[object]) -> Iterable[Any]:
+    for value in values:
+        try:
+            yield read(value)
+        except ValueError:
+            continue
+
+
+def _object(value: bytes) -> dict[str, Any]:
+    if len(value) > LONGEST:
+        raise ValueError(f"it has {len(value)} bytes; allowed: {LONGEST}")
+    try:
+        said = json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError("it is not JSON") from None
+    if not isinstance(said, dict):
+        raise ValueError("it is not a JSON object")  # noqa: TRY004 - the one error of an announcement
+    return said
+
+
+def _partition(value: object) -> PartitionState:
+    match value:
+        case [
+            str(topic),
+            int(partition),
+            bool(is_counted),
+            int() | None as committed,
+            int(opened_at),
+            int(dispatched),
+            int(counted_to),
+            int() | None as end,
+            *_,
+        ] if all(map(_is_whole, (partition, committed or 0, opened_at, dispatched, counted_to, end or 0))):
+            return PartitionState(topic, partition, committed, opened_at, dispatched, counted_to, is_counted, end)
+    raise ValueError("it is no partition")
+
+
+def _lane(value: object) -> LaneNote:
+    if not isinstance(value, dict):
+        raise ValueError("it is no lane")  # noqa: TRY004 - as above
+    return LaneNote(
+        _text(value, "subscription"),
+        _text(value, "topic"),
+        _whole(value, "partition"),
+        _whole(value, "next"),
+        _whole(value, "waiting"),
+        _whole(value, "attempts", 0),
+        _moment_or_none(value, "failingSince"),
+        _moment_or_none(value, "nextTryAt"),
+        _error(value.get("error")),
+        _moment_or_none(value, "oldestEventAt"),
+    )
+
+
+def _error(value: object) -> FailedAttempt | None:
+    match value:
+        case None:
+            return None
+        case [str(message), int() | float() as at, int() | None as status] if _is_moment(at):
+            return FailedAttempt(message[:_LONGEST_TEXT], float(at), status)
+    raise ValueError("it is no error")
+
+
+def _list(said: Mapping[str, Any], name: str) -> list[object]:
+    found = said.get(name, [])
+    if not isinstance(found, list):
+        raise ValueError(f"its {name} is not a list")  # noqa: TRY004 - as above
+    return found
+
+
+def _mapping(said: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = said.get(name, {})
+    if not isinstance(found, dict):
+        raise ValueError(f"its {name} is not an object")  # noqa: TRY004 - as above
+    return found
+
+
+def _text(said: Mapping[str, Any], name: str) -> str:
+    text = said.get(name)
+    if not isinstance(text, str):
+        raise ValueError(f"its {name} is not a string")  # noqa: TRY004 - as above
+    return text[:_LONGEST_TEXT]
+
+
+def _whole(said: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    number = said.get(name, default)
+    if isinstance(number, int) and _is_whole(number):
+        return number
+    raise ValueError(f"its {name} is not a whole number from 0 to {LARGEST_OFFSET}")
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= LARGEST_OFFSET
+
+
+def _moment(said: Mapping[str, Any], name: str) -> float:
+    moment = said.get(name)
+    if isinstance(moment, int | float) and _is_moment(moment):
+        return float(moment)
+    raise ValueError(f"its {name} is not a number from 0 to {_LATEST:.0f}")
+
+
+def _is_moment(moment: object) -> bool:
+    return isinstance(moment, int | float) and not isinstance(moment, bool) and 0 <= moment <= _LATEST
+
+
+def _moment_or_none(said: Mapping[str, Any], name: str) -> float | None:
+    return None if said.get(name) is None else _moment(said, name)

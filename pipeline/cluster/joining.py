@@ -1,0 +1,249 @@
+"""Joins a subscription, its rows and what its workers say into its state. Pure.
+
+Of one lane there may be a row, a note of its worker, or neither; the newer one of the two counts.
+
+    row, halted or behind    what it says, and what waits as of the last offset up to which its owner's rows count
+    row, live                at-most-once keeps it; the note says what waits
+    note                     live: waiting for a slot, or tried again
+    neither                  live, and nothing waits, if its worker has told of all that does
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from pipeline.cluster.announcement import LaneNote
+from pipeline.cluster.rows_seen import Place, SeenRow
+from pipeline.cluster.state import STATES, LanePlace, PartitionState, State, SubscriptionState
+from pipeline.core.attempts import FailedAttempt
+from pipeline.core.model import Cursor, Status
+from pipeline.core.redaction import shown_host
+from pipeline.core.rows import UnreadableRow
+from pipeline.core.subscription import Subscription
+
+_URGENCY: Final = {state: number for number, state in enumerate(STATES)}
+STATE_OF: Final[dict[Status, State]] = {
+    Status.FAILURE: "broken",
+    Status.PAUSED: "paused",
+    Status.STOPPED: "stopped",
+    Status.CLOSED: "closed",
+}
+"""What a subscription stands as if it should not deliver; it should fail if its record can't be used."""
+SERVER_ERRORS: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """What is known of the partition of a lane.
+
+    Attributes:
+        worker: its owner; None if none is known.
+        is_unowned: it is known that there is none.
+        partition: as it was last announced; None if it never was.
+        end: the end of its log, where that is known.
+    """
+
+    worker: str | None
+    is_unowned: bool
+    partition: PartitionState | None
+    end: int | None = None
+
+
+def urgency(state: State) -> int:
+    """The less, the more urgent."""
+    return _URGENCY[state]
+
+
+def place_of_row(place: Place, seen: SeenRow, owner: Owner) -> LanePlace:
+    """A lane as its row and its partition tell it."""
+    row = seen.row
+    if isinstance(row, UnreadableRow):
+        error = FailedAttempt(f"its cursor row can't be read: {row.reason}", seen.at)
+        return LanePlace(*place, "broken", owner.worker, row.next, None, None, error=error)
+    waiting, at_most = _waiting(row, owner)
+    state = state_of_row(row)
+    if owner.is_unowned and urgency(state) > urgency("unowned"):
+        state = "unowned"
+    is_tried = row.status is Status.STARTED and (row.error is not None or row.attempt > 0)
+    failing_since = row.first_attempt_at if is_tried else None
+    attempts = row.attempt
+    if row.cause is not None:
+        tried = row.cause.attempts
+        failing_since, attempts = (row.cause.at, 0) if tried is None else (tried.since, tried.count)
+    return LanePlace(
+        *place,
+        state,
+        owner.worker,
+        row.next,
+        waiting,
+        at_most,
+        None if row.event_ms is None or waiting == 0 else row.event_ms / 1000,
+        attempts,
+        failing_since,
+        row.not_before or None,
+        row.cause,
+        row.error,
+        None if row.standing is None else row.standing.last_success_at,
+    )
+
+
+def state_of_row(row: Cursor) -> State:
+    """What a row says of its lane."""
+    if row.status is Status.FAILURE:
+        return "failure"
+    if row.status is not Status.STARTED:
+        return STATE_OF[row.status]
+    # A row may be written while the first attempt is under way.
+    if row.error is not None or row.attempt > 1 or row.not_before:
+        return "retrying"
+    return "live" if row.standing is not None and row.standing.is_live else "behind"
+
+
+def _waiting(row: Cursor, owner: Owner) -> tuple[int | None, int | None]:
+    """How many events wait: the number, and a bound."""
+    standing, partition = row.standing, owner.partition
+    reached = owner.end if owner.is_unowned else None if partition is None else partition.dispatched
+    if standing is None:
+        return None, None if reached is None else max(0, reached - row.next)
+    counts_to = standing.dispatched
+    # An owner that took the partition over since does not know what its former one has counted in the meantime.
+    is_of_owner = partition is not None and not owner.is_unowned and standing.dispatched >= partition.opened_at
+    if partition is not None and is_of_owner:
+        if partition.is_counted and standing.waiting_is_exact:
+            return standing.waiting_at_most, standing.waiting_at_most
+        counts_to = max(counts_to, partition.counted_to)
+    return None, None if reached is None else standing.waiting_at_most + max(0, reached - counts_to)
+
+
+def place_of_note(note: LaneNote, owner: Owner) -> LanePlace:
+    """A live lane as its worker tells it."""
+    return LanePlace(
+        note.topic,
+        note.partition,
+        "unowned" if owner.is_unowned else "retrying" if note.error is not None else "live",
+        owner.worker,
+        note.next,
+        note.waiting,
+        note.waiting,
+        note.oldest_event_at,
+        note.attempts,
+        note.failing_since,
+        note.next_try_at,
+        None,
+        note.error,
+    )
+
+
+def joined(
+    subscription: Subscription,
+    status: Status,
+    lanes: Sequence[LanePlace],
+    *,
+    is_unowned: bool,
+    has_told_all: bool,
+    last_success_at: float | None,
+) -> SubscriptionState:
+    """The state of a subscription.
+
+    Args:
+        subscription: its newest revision.
+        status: what it should be now.
+        lanes: where it is not plainly live.
+        is_unowned: it is known that no worker owns a partition where its events may be, beyond these lanes.
+        has_told_all: nothing waits where nothing is said.
+        last_success_at: the last delivery that a worker announced.
+    """
+    worst = min(lanes, key=lambda lane: urgency(lane.state), default=None)
+    state: State = "live" if worst is None else worst.state
+    if is_unowned and urgency(state) > urgency("unowned"):
+        state = "unowned"
+    if status is not Status.STARTED:
+        state = STATE_OF[status]
+    successes = [at for at in (last_success_at, *(lane.last_success_at for lane in lanes)) if at is not None]
+    is_known = has_told_all and not is_unowned
+    found = SubscriptionState(
+        id=subscription.id,
+        state=state,
+        revision=subscription.revision,
+        host=shown_host(subscription.url),
+        qos=subscription.qos.value,
+        last_success_at=max(successes, default=None),
+        waiting=_sum((lane.waiting for lane in lanes), is_known=is_known),
+        waiting_at_most=_sum((lane.waiting_at_most for lane in lanes), is_known=is_known),
+        oldest_waiting_at=min((at for lane in lanes if (at := lane.oldest_event_at) is not None), default=None),
+        problem=subscription.problem,
+        metadata=subscription.metadata,
+        lanes=tuple(lanes),
+    )
+    if worst is None or worst.state != state:
+        return found
+    return replace(
+        found,
+        cause=worst.cause,
+        error=worst.error,
+        attempts=worst.attempts,
+        failing_since=worst.failing_since,
+        next_try_at=worst.next_try_at,
+        problem=found.problem or (worst.error.message if worst.state == "broken" and worst.error else None),
+    )
+
+
+def _sum(counts: Iterable[int | None], *, is_known: bool) -> int | None:
+    found = list(counts)
+    return None if None in found or not is_known else sum(count for count in found if count is not None)
+
+
+# -- why it fails --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a subscription fails: what it is grouped by.
+
+    Attributes:
+        kind: of the cause; for one that is tried again, what it would be.
+        message: without what differs from one subscription to another.
+    """
+
+    state: State
+    kind: str
+    message: str
+    example: str
+    since: float | None
+
+
+def reason_of(lanes: Iterable[LanePlace]) -> Reason | None:
+    """Why the most urgent of these lanes fails; None if none does."""
+    worst = min(lanes, key=lambda lane: urgency(lane.state), default=None)
+    if worst is None or worst.state in {"live", "paused", "stopped", "closed"}:
+        return None
+    if worst.cause is not None:
+        kind, message = worst.cause.kind, worst.cause.message
+    elif worst.error is not None:
+        kind, message = _kind_of(worst), worst.error.message
+    else:
+        kind, message = worst.state, ""
+    return Reason(worst.state, kind, shape(message), message, worst.failing_since)
+
+
+def _kind_of(lane: LanePlace) -> str:
+    if lane.state == "broken":
+        return "cursor"
+    status = None if lane.error is None else lane.error.status
+    if status is None:
+        return "exception"
+    return "server-error" if status >= SERVER_ERRORS else "rejected"
+
+
+_DIFFERING: Final = re.compile(
+    r"""'[^']*'|"[^"]*"|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\b|\b(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{8,}\b|(?<![\w.])\d+(?:\.\d+)*"""
+)
+_STATUS_CODE: Final = re.compile(r"answered (\d{3})\b")
+
+
+def shape(message: str) -> str:
+    """A message with `…` in place of what differs: quoted texts, ids, numbers other than the status of an answer."""
+    status = _STATUS_CODE.search(message)
+    found = _DIFFERING.sub("…", message)
+    return found if status is None else found.replace("answered …", status.group(), 1)

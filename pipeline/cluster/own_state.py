@@ -1,0 +1,144 @@
+"""What a worker has to say of itself: reads its live objects, and changes none of them.
+
+It looks at lanes with an event in memory alone. Rows tell of the others, and there may be a hundred thousand.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Final
+
+from pipeline.cluster.announcement import MOST_LANES, MOST_SUCCESSES, Announcement, LaneNote
+from pipeline.cluster.state import PartitionState
+from pipeline.core.clock import Clock
+from pipeline.core.dispatcher import Dispatcher
+from pipeline.core.lane import Lane
+from pipeline.core.lane_state import LaneState
+from pipeline.core.partition import Partition
+from pipeline.core.waiting import oldest_ms
+from pipeline.observability.reporter import WorkerReporter
+from pipeline.observability.telemetry import Telemetry
+
+RATE_SECONDS: Final = 10.0
+LOOKED_AT: Final = 5_000
+"""Lanes of a partition with an event in memory that are examined at a time: a worker that is flooded has more."""
+
+
+class OwnState:
+    """The announcements of this worker.
+
+    Args:
+        version: of the software.
+        reporter: why it is not ready, and its warnings.
+        dispatcher: its partitions.
+        telemetry: its counters.
+        clock: the time.
+        counts: how many partitions each source topic has, as far as it is known.
+    """
+
+    def __init__(
+        self,
+        version: str,
+        reporter: WorkerReporter,
+        dispatcher: Dispatcher,
+        telemetry: Telemetry,
+        *,
+        clock: Clock,
+        counts: Callable[[], Mapping[str, int]],
+    ) -> None:
+        self._version = version
+        self._reporter = reporter
+        self._dispatcher = dispatcher
+        self._telemetry = telemetry
+        self._clock = clock
+        self._counts = counts
+        self._started_at = clock.now()
+        self._rates: deque[tuple[float, int, int]] = deque([(self._started_at, 0, 0)])
+        self._dispatched: dict[int, int] = {}
+
+    def announcement(self) -> Announcement:
+        """What there is to say now; successes are said once."""
+        now = self._clock.now()
+        partitions = self._dispatcher.partitions()
+        notes = [note for partition in partitions for note in self._notes(partition)]
+        unseen = sum(max(0, partition.runner_count - LOOKED_AT) for partition in partitions)
+        first = heapq.nsmallest(MOST_LANES, notes, key=_urgency)
+        delivered, failed = self._per_second(now)
+        problem = self._reporter.problem()
+        return Announcement(
+            worker=self._reporter.name,
+            version=self._version,
+            started_at=self._started_at,
+            at=now,
+            ready=problem is None,
+            problem=problem,
+            partitions=tuple(self._partition(partition) for partition in partitions),
+            counts=self._counts(),
+            delivered_per_second=delivered,
+            failed_per_second=failed,
+            queued=sum(note.waiting for note in notes),
+            in_flight=self._dispatcher.deliver.slots.taken,
+            warnings=self._reporter.warnings(),
+            lanes=tuple(first),
+            lanes_left_out=len(notes) - len(first) + unseen,
+            successes=self._successes(),
+        )
+
+    def _notes(self, partition: Partition) -> Iterator[LaneNote]:
+        for lane in islice(partition.at_work, LOOKED_AT):
+            if lane.state is LaneState.LIVE and lane.name is not None and not lane.events.is_empty:
+                yield _note(lane, self._dispatcher.topic, partition.number)
+
+    def _partition(self, partition: Partition) -> PartitionState:
+        counted_to, dispatched = partition.rows.counted_to, partition.dispatched
+        before = self._dispatched.get(partition.number, dispatched)
+        self._dispatched[partition.number] = dispatched
+        return PartitionState(
+            topic=self._dispatcher.topic,
+            partition=partition.number,
+            committed=partition.committed,
+            opened_at=partition.opened_at,
+            dispatched=dispatched,
+            counted_to=counted_to,
+            is_counted=counted_to >= before,
+            end=self._reporter.end_of(partition.number),
+        )
+
+    def _per_second(self, now: float) -> tuple[float, float]:
+        attempts = self._telemetry.attempts
+        delivered = attempts["delivered"]
+        failed = sum(attempts.values()) - delivered
+        self._rates.append((now, delivered, failed))
+        while len(self._rates) > 2 and now - self._rates[1][0] >= RATE_SECONDS:  # noqa: PLR2004 - the ends of a stretch
+            self._rates.popleft()
+        since, delivered_then, failed_then = self._rates[0]
+        seconds = max(now - since, 0.001)
+        return (delivered - delivered_then) / seconds, (failed - failed_then) / seconds
+
+    def _successes(self) -> dict[str, float]:
+        """The first ones; the others come with the next announcements."""
+        waiting = self._telemetry.successes
+        return {name: waiting.pop(name) for name in list(islice(waiting, MOST_SUCCESSES))}
+
+
+def _note(lane: Lane, topic: str, partition: int) -> LaneNote:
+    events, oldest = lane.events, oldest_ms(lane)
+    tried = [flight for flight in events.in_flight.values() if flight.tries.error is not None]
+    first = max(tried, key=lambda flight: flight.tries.made, default=None)
+    return LaneNote(
+        subscription=lane.name or "",
+        topic=topic,
+        partition=partition,
+        next=lane.next,
+        waiting=len(events.in_flight) + len(events.queue),
+        attempts=0 if first is None else first.tries.made,
+        failing_since=None if first is None else first.tries.first_at,
+        next_try_at=min((flight.not_before for flight in tried if flight.not_before), default=None),
+        error=None if first is None else first.tries.error,
+        oldest_event_at=None if oldest is None else oldest / 1000,
+    )
+
+
+def _urgency(note: LaneNote) -> tuple[bool, float]:
+    return note.error is None, note.oldest_event_at or 0.0

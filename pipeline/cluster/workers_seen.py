@@ -1,0 +1,137 @@
+"""What the workers have announced: who is there, who is gone, and who owns what. Pure but for the clock.
+
+A partition is owned by the worker that announced it last, as long as that one is not gone. Whether nobody owns one that
+nobody announces is only known if somebody asks the group: a worker of an older version announces nothing.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from pipeline.cluster.announcement import Announcement, LaneNote
+from pipeline.cluster.rows_seen import Place
+from pipeline.cluster.state import PartitionState, WorkerState
+
+GONE_SECONDS: Final = 10.0
+"""A worker that has said nothing for so long is gone: it announces itself every two seconds."""
+HIDDEN_SECONDS: Final = 600.0
+"""How long one that is gone is shown."""
+
+
+class WorkersSeen:
+    """The newest announcement of each worker."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, Announcement] = {}
+        self._heard_at: dict[str, float] = {}
+        self._notes: dict[str, dict[Place, tuple[LaneNote, Announcement]]] = {}
+        self._successes: dict[str, float] = {}
+        self._places: dict[Place, PartitionState] = {}
+
+    def take(self, announcement: Announcement, heard_at: float) -> set[str]:
+        """A worker has announced itself. Returns the subscriptions of which it has said or not repeated something.
+
+        Args:
+            announcement: what it says.
+            heard_at: Unix seconds, by the clock of whoever listens: that of the worker may be wrong by minutes.
+        """
+        worker = announcement.worker
+        changed = self._forget_notes(worker)
+        self._said[worker] = announcement
+        self._heard_at[worker] = heard_at
+        for note in announcement.lanes:
+            self._notes.setdefault(note.subscription, {})[note.topic, note.partition] = (note, announcement)
+            changed.add(note.subscription)
+        for each in announcement.partitions:
+            self._places[each.topic, each.partition] = each
+        self._successes.update(announcement.successes or {})
+        return changed
+
+    def stopped(self, worker: str) -> set[str]:
+        """A worker has said that it stops. Returns the subscriptions of which it had said something."""
+        changed = self._forget_notes(worker)
+        self._said.pop(worker, None)
+        self._heard_at.pop(worker, None)
+        return changed
+
+    def _forget_notes(self, worker: str) -> set[str]:
+        former = self._said.get(worker)
+        names = set() if former is None else {note.subscription for note in former.lanes}
+        for name in names:
+            kept = {place: found for place, found in self._notes.get(name, {}).items() if found[1].worker != worker}
+            if kept:
+                self._notes[name] = kept
+            else:
+                self._notes.pop(name, None)
+        return names
+
+    def forget_gone(self, now: float) -> None:
+        """Workers that are gone for long are not shown any more."""
+        for worker, at in list(self._heard_at.items()):
+            if now - at > HIDDEN_SECONDS:
+                self.stopped(worker)
+
+    def is_gone(self, worker: str, now: float) -> bool:
+        """Whether a worker has said nothing for ten seconds."""
+        return now - self._heard_at.get(worker, 0.0) > GONE_SECONDS
+
+    def owned(self, now: float) -> dict[Place, str]:
+        """The partitions that are announced by workers that are there; the one that was heard last owns it."""
+        return {
+            (each.topic, each.partition): worker
+            for worker, said in sorted(self._said.items(), key=lambda found: self._heard_at[found[0]])
+            if not self.is_gone(worker, now)
+            for each in said.partitions
+        }
+
+    def place(self, place: Place) -> PartitionState | None:
+        """A partition as it was last announced, by whomever."""
+        return self._places.get(place)
+
+    def counts(self) -> dict[str, int]:
+        """How many partitions each source topic has, as far as a worker has said."""
+        found: dict[str, int] = {}
+        for said in self._said.values():
+            for topic, count in said.counts.items():
+                found[topic] = max(count, found.get(topic, 0))
+        return found
+
+    def notes(self, name: str) -> Mapping[Place, tuple[LaneNote, Announcement]]:
+        """What is said of the live lanes of a subscription."""
+        return self._notes.get(name, {})
+
+    def noted(self) -> Collection[str]:
+        """The subscriptions of which something is said."""
+        return self._notes.keys()
+
+    def last_success(self, name: str) -> float | None:
+        """The last delivery that a worker has announced."""
+        return self._successes.get(name)
+
+    def forget(self, name: str) -> None:
+        """A subscription was deleted."""
+        self._successes.pop(name, None)
+
+    def has_told_all(self, now: float) -> bool:
+        """Whether the workers that are there have told of all their live lanes with events in memory."""
+        return all(not said.lanes_left_out for worker, said in self._said.items() if not self.is_gone(worker, now))
+
+    def states(self, now: float) -> list[WorkerState]:
+        """All workers, by name."""
+        return [
+            WorkerState(
+                name=said.worker,
+                version=said.version,
+                started_at=said.started_at,
+                seen_at=self._heard_at[name],
+                is_gone=self.is_gone(name, now),
+                ready=said.ready,
+                problem=said.problem,
+                partitions=said.partitions,
+                delivered_per_second=said.delivered_per_second,
+                failed_per_second=said.failed_per_second,
+                queued=said.queued,
+                in_flight=said.in_flight,
+                warnings=said.warnings,
+            )
+            for name, said in sorted(self._said.items())
+        ]

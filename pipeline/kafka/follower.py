@@ -1,0 +1,193 @@
+"""Follows a topic with any number of partitions for people: what can't be read is a sentence, and never an error.
+
+A plain aiokafka consumer without a group. Unlike a Tail, it takes up partitions that are added or get a leader later,
+goes on without those that have none, and may begin a while ago instead of at the beginning.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from pipeline.core.clock import Clock, SystemClock, steady_now
+from pipeline.core.errors import BrokerError
+from pipeline.core.model import Event
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.internals import client_of, disconnect, started
+from pipeline.kafka.records import AIOKafkaConsumer
+
+logger = logging.getLogger(__name__)
+
+POLL_MS: Final = 500
+EMBEDDED_WAIT_MS: Final = 50
+"""How long the embedded broker may hold a fetch, which it does in any case."""
+BATCH: Final = 500
+"""Records per turn of the event loop."""
+LOOK_SECONDS: Final = 10.0
+"""How often it looks for partitions, and whether the broker still answers."""
+METADATA_MS: Final = 30_000
+REQUEST_TIMEOUT_MS: Final = 10_000
+FIRST_PAUSE_SECONDS: Final = 0.5
+LONGEST_PAUSE_SECONDS: Final = 15.0
+
+
+class Follower:
+    """The reader of one topic.
+
+    Args:
+        connection: of the cluster.
+        topic: its name; it may be missing.
+        on_record: called for every committed record, in log order for each partition; must not raise.
+        since_seconds: begins with the records of so many seconds ago; None: at the beginning.
+        clock: for the pauses between attempts.
+    """
+
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        topic: str,
+        on_record: Callable[[Event], None],
+        *,
+        since_seconds: float | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.topic = topic
+        self.problem: str | None = f"topic {topic}: has not been read yet"
+        self._connection = connection
+        self._on_record = on_record
+        self._since_seconds = since_seconds
+        self._clock = clock or SystemClock()
+        self._positions: dict[int, int] = {}
+        self._first_ends: dict[int, int] = {}
+        self._leaderless: list[int] = []
+        self._has_looked = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions the topic has, as far as it is known."""
+        return max(self._positions, default=-1) + 1
+
+    @property
+    def is_current(self) -> bool:
+        """Whether everything has been read that was there at the start, and the broker still answers."""
+        return self._has_looked and self.problem is None and self._has_caught_up
+
+    @property
+    def _has_caught_up(self) -> bool:
+        return all(self._positions.get(number, 0) >= end for number, end in self._first_ends.items())
+
+    async def start(self) -> None:
+        """Begin to read, in the background."""
+        self._task = asyncio.get_running_loop().create_task(self._keep_following())
+
+    async def stop(self) -> None:
+        """Stop reading."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _keep_following(self) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            began = steady_now()
+            try:
+                await self._follow()
+            except (KafkaError, BrokerError, OSError) as error:
+                self._note_trouble(str(error) or type(error).__name__)
+            except Exception as error:  # whatever it is, the worker delivers, and this tries again
+                logger.exception("topic %s can't be followed", self.topic)
+                self._note_trouble(f"internal error: {type(error).__name__}")
+            pause = (
+                FIRST_PAUSE_SECONDS if steady_now() - began > LOOK_SECONDS else min(2 * pause, LONGEST_PAUSE_SECONDS)
+            )
+            await self._clock.sleep(pause)
+
+    async def _follow(self) -> None:
+        consumer = self._consumer()
+        try:
+            await started(consumer)
+            if self.topic not in await consumer.topics():  # asks without creating it
+                raise BrokerError("does not exist, or this user may not see it")
+            client = client_of(consumer)
+            await client.add_topic(self.topic)
+            while True:
+                led = client.cluster.available_partitions_for_topic(self.topic) or set()
+                known = client.cluster.partitions_for_topic(self.topic) or set()
+                self._leaderless = sorted(known - led)
+                await self._take_up(consumer, led)
+                await self._read(consumer, steady_now() + LOOK_SECONDS)
+        finally:
+            await disconnect(consumer)
+
+    async def _take_up(self, consumer: AIOKafkaConsumer, led: Iterable[int]) -> None:
+        """Read these partitions too, and see whether the broker answers."""
+        tps = [TopicPartition(self.topic, number) for number in sorted(led)]
+        ends = await consumer.end_offsets(tps) if tps else {}
+        if {*tps} != consumer.assignment():
+            beginnings = await self._beginnings(consumer, [tp for tp in tps if tp.partition not in self._positions])
+            consumer.assign(tps)
+            for tp in tps:
+                consumer.seek(tp, self._positions.setdefault(tp.partition, beginnings.get(tp, 0)))
+                self._first_ends.setdefault(tp.partition, ends[tp])
+        self._has_looked = True
+        self._note_health()
+
+    async def _beginnings(self, consumer: AIOKafkaConsumer, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+        if not tps:
+            return {}
+        # The embedded broker finds no offset for a time.
+        if self._since_seconds is None or self._connection.embedded:
+            found: dict[TopicPartition, int] = await consumer.beginning_offsets(tps)
+            return found
+        moment = int((self._clock.now() - self._since_seconds) * 1000)
+        ends = await consumer.end_offsets(tps)
+        since = await consumer.offsets_for_times(dict.fromkeys(tps, moment))
+        return {tp: ends[tp] if since.get(tp) is None else since[tp].offset for tp in tps}
+
+    async def _read(self, consumer: AIOKafkaConsumer, until: float) -> None:
+        while steady_now() < until:
+            if not consumer.assignment():
+                await self._clock.sleep(POLL_MS / 1000)
+                continue
+            found = await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH)
+            for tp, records in found.items():
+                for record in records:
+                    self._on_record(record)
+                self._positions[tp.partition] = records[-1].offset + 1
+            if not self._has_caught_up:
+                # Moves past compacted records and transaction markers too.
+                for tp in consumer.assignment():
+                    self._positions[tp.partition] = await consumer.position(tp)
+            if found:
+                await asyncio.sleep(0)
+
+    def _consumer(self) -> AIOKafkaConsumer:
+        return AIOKafkaConsumer(
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            metadata_max_age_ms=METADATA_MS,
+            fetch_max_wait_ms=EMBEDDED_WAIT_MS if self._connection.embedded else POLL_MS,
+            # The embedded broker's control records carry a wrong CRC.
+            check_crcs=not self._connection.embedded,
+            **self._connection.client_options(),
+        )
+
+    def _note_trouble(self, why: str) -> None:
+        text = f"topic {self.topic}: {why}"
+        if text != self.problem:
+            logger.warning("%s; what is shown of the cluster lacks what is there", text)
+        self.problem = text
+
+    def _note_health(self) -> None:
+        numbers = ", ".join(map(str, self._leaderless))
+        self.problem = f"topic {self.topic}: no leader for {numbers}" if numbers else None

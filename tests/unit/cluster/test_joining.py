@@ -1,0 +1,139 @@
+"""The state of a subscription, joined from rows, notes and partitions."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.cluster.announcement import LaneNote
+from pipeline.cluster.joining import Owner, joined, place_of_note, place_of_row, reason_of, shape
+from pipeline.cluster.rows_seen import SeenRow
+from pipeline.cluster.state import LanePlace, PartitionState, State
+from pipeline.core.attempts import Attempts, FailedAttempt
+from pipeline.core.model import Cause, Cursor, Standing, Status
+from pipeline.core.rows import UnreadableRow
+from tests.support.core import subscription
+
+PLACE = ("events", 0)
+PARTITION = PartitionState("events", 0, 90, opened_at=0, dispatched=100, counted_to=98, is_counted=True, end=100)
+OWNER = Owner("w:1", is_unowned=False, partition=PARTITION)
+NOBODY = Owner(None, is_unowned=True, partition=PARTITION, end=120)
+STANDING = Standing(is_live=False, waiting_at_most=4, waiting_is_exact=True, dispatched=95, last_success_at=7.0)
+ERROR = FailedAttempt("the callback answered 503", 50.0, 503)
+
+
+def lane(row: Cursor, owner: Owner = OWNER) -> LanePlace:
+    return place_of_row(PLACE, SeenRow(row, 60.0), owner)
+
+
+@pytest.mark.parametrize(
+    ("row", "state"),
+    [
+        (Cursor(9, Status.FAILURE), "failure"),
+        (Cursor(9, Status.PAUSED), "paused"),
+        (Cursor(9, Status.STOPPED), "stopped"),
+        (Cursor(9, Status.CLOSED), "closed"),
+        (Cursor(9), "behind"),
+        (Cursor(9, attempt=1, first_attempt_at=3.0), "behind"),
+        (Cursor(9, attempt=1, first_attempt_at=3.0, not_before=9.0), "retrying"),
+        (Cursor(9, attempt=2, first_attempt_at=3.0), "retrying"),
+        (Cursor(9, attempt=1, first_attempt_at=3.0, error=ERROR), "retrying"),
+        (Cursor(9, standing=replace(STANDING, is_live=True)), "live"),
+    ],
+)
+def test_a_row_says_how_its_lane_stands(row: Cursor, state: State) -> None:
+    assert lane(row).state == state
+
+
+def test_an_old_row_of_the_present_owner_counts_exactly() -> None:
+    found = lane(Cursor(9, Status.FAILURE, standing=STANDING))
+    assert (found.waiting, found.waiting_at_most, found.last_success_at) == (4, 4, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("standing", "owner", "at_most"),
+    [
+        # Not counted by its own worker: what the stream has brought since, and that may be others' events.
+        (replace(STANDING, waiting_is_exact=False), OWNER, 4 + 100 - 98),
+        # The owner took the partition over since: what came in between was counted by nobody.
+        (STANDING, replace(OWNER, partition=replace(PARTITION, opened_at=96)), 4 + 100 - 95),
+        # It has more lanes to count than it may write rows for.
+        (STANDING, replace(OWNER, partition=replace(PARTITION, is_counted=False)), 4 + 100 - 98),
+        # Nobody has it: up to the end of the log.
+        (STANDING, NOBODY, 4 + 120 - 95),
+        # Nobody has announced it.
+        (STANDING, Owner(None, is_unowned=False, partition=None), None),
+        (STANDING, replace(NOBODY, end=None), None),
+        # A row of an earlier version.
+        (None, OWNER, 100 - 9),
+    ],
+)
+def test_otherwise_it_is_a_bound(standing: Standing | None, owner: Owner, at_most: int | None) -> None:
+    found = lane(Cursor(9, Status.FAILURE, standing=standing), owner)
+    assert (found.waiting, found.waiting_at_most) == (None, at_most)
+
+
+def test_a_failure_tells_of_its_attempts() -> None:
+    cause = Cause("server-error", "the callback answered 503", 9, 60.0, Attempts(3, 40.0, 503))
+    found = lane(Cursor(9, Status.FAILURE, cause))
+    assert (found.cause, found.attempts, found.failing_since) == (cause, 3, 40.0)
+
+
+def test_a_row_that_cannot_be_read_is_told_as_such() -> None:
+    found = place_of_row(PLACE, SeenRow(UnreadableRow("it is not JSON", 9), 60.0), OWNER)
+    assert (found.state, found.next, found.waiting) == ("broken", 9, None)
+    reason = reason_of([found])
+    assert reason is not None
+    assert (reason.kind, reason.message) == ("cursor", "its cursor row can't be read: it is not JSON")
+
+
+def test_a_failure_nobody_owns_is_a_failure_all_the_same() -> None:
+    assert lane(Cursor(9, Status.FAILURE), NOBODY).state == "failure"
+    assert lane(Cursor(9), NOBODY).state == "unowned"
+
+
+def test_a_live_lane_is_as_its_worker_says() -> None:
+    note = LaneNote("s", "events", 0, 9, 2, attempts=2, failing_since=40.0, next_try_at=70.0, error=ERROR)
+    found = place_of_note(note, OWNER)
+    assert (found.state, found.waiting, found.attempts, found.error) == ("retrying", 2, 2, ERROR)
+    assert place_of_note(replace(note, error=None), OWNER).state == "live"
+
+
+def test_a_subscription_stands_as_its_most_urgent_lane() -> None:
+    failed = lane(Cursor(9, Status.FAILURE, Cause("gone", "gone", 9, 60.0), standing=STANDING))
+    behind = lane(Cursor(9, standing=replace(STANDING, waiting_at_most=3)))
+    found = joined(
+        subscription(), Status.STARTED, [behind, failed], is_unowned=False, has_told_all=True, last_success_at=8.0
+    )
+    assert (found.state, found.waiting, found.cause) == ("failure", 7, failed.cause)
+    assert found.last_success_at == 8.0
+
+
+@pytest.mark.parametrize(
+    ("status", "unowned", "told", "state", "waiting"),
+    [
+        (Status.STARTED, False, True, "live", 0),
+        (Status.STARTED, False, False, "live", None),
+        (Status.STARTED, True, True, "unowned", None),
+        (Status.PAUSED, False, True, "paused", 0),
+        (Status.FAILURE, False, True, "broken", 0),
+    ],
+)
+def test_one_without_lanes(status: Status, *, unowned: bool, told: bool, state: State, waiting: int | None) -> None:
+    found = joined(subscription(), status, [], is_unowned=unowned, has_told_all=told, last_success_at=None)
+    assert (found.state, found.waiting, found.waiting_is_exact) == (state, waiting, waiting is not None)
+
+
+@pytest.mark.parametrize(
+    ("message", "found"),
+    [
+        ("the callback answered 503", "the callback answered 503"),
+        ("connection refused by 10.0.0.1:8080", "connection refused by …:…"),
+        ("no answer within 10.0 s", "no answer within … s"),
+        ("key '4711' is not known", "key … is not known"),
+        ("id 0b0f7f62-8a4f-4b3e-9d8d-5c4f3e2d1c0b is gone", "id … is gone"),
+        ("digest deadbeef01234567 differs", "digest … differs"),
+        ("the certificate is not trusted", "the certificate is not trusted"),
+    ],
+)
+def test_messages_that_differ_in_details_have_one_shape(message: str, found: str) -> None:
+    assert shape(message) == found

@@ -1,0 +1,69 @@
+"""Who is there and who owns what, as workers announce it."""
+
+from dataclasses import replace
+
+from pipeline.cluster.announcement import Announcement, LaneNote
+from pipeline.cluster.state import PartitionState
+from pipeline.cluster.workers_seen import GONE_SECONDS, HIDDEN_SECONDS, WorkersSeen
+
+NOTE = LaneNote("s", "events", 0, 1, 2)
+
+
+def said(worker: str, *numbers: int, **fields: object) -> Announcement:
+    partitions = tuple(PartitionState("events", number, 0, 0, 0, 0, is_counted=True, end=0) for number in numbers)
+    plain = Announcement(worker, "1", 1.0, 1.0, True, None, partitions, {"events": 4}, 0.0, 0.0, 0, 0)  # noqa: FBT003
+    return replace(plain, **fields)  # type: ignore[arg-type]  # the fields of an announcement
+
+
+def test_who_was_heard_last_owns_a_partition() -> None:
+    seen = WorkersSeen()
+    seen.take(said("a", 0, 1), 10.0)
+    seen.take(said("b", 1, 2), 11.0)
+    assert seen.owned(12.0) == {("events", 0): "a", ("events", 1): "b", ("events", 2): "b"}
+    assert seen.counts() == {"events": 4}
+
+
+def test_a_silent_worker_is_gone_then_forgotten() -> None:
+    seen = WorkersSeen()
+    seen.take(said("a", 0), 10.0)
+    now = 10.0 + GONE_SECONDS + 1
+    assert [state.is_gone for state in seen.states(now)] == [True]
+    assert seen.owned(now) == {}
+    assert seen.place(("events", 0)) is not None, "how it was left is known"
+    seen.forget_gone(10.0 + HIDDEN_SECONDS + 1)
+    assert seen.states(now) == []
+
+
+def test_what_is_not_repeated_is_no_longer_so() -> None:
+    seen = WorkersSeen()
+    assert seen.take(said("a", 0, lanes=(NOTE,)), 10.0) == {"s"}
+    assert [*seen.notes("s")] == [("events", 0)]
+    assert seen.take(said("a", 0), 12.0) == {"s"}
+    assert seen.notes("s") == {}
+
+
+def test_a_worker_takes_back_its_own_notes_alone() -> None:
+    seen = WorkersSeen()
+    seen.take(said("a", 0, lanes=(NOTE,)), 10.0)
+    seen.take(said("b", 1, lanes=(replace(NOTE, partition=1),)), 10.0)
+    seen.stopped("a")
+    assert [*seen.notes("s")] == [("events", 1)]
+    assert [state.name for state in seen.states(11.0)] == ["b"]
+
+
+def test_successes_are_kept_until_the_subscription_is_deleted() -> None:
+    seen = WorkersSeen()
+    seen.take(said("a", successes={"s": 5.0}), 10.0)
+    seen.take(said("a"), 12.0)
+    seen.stopped("a")
+    assert seen.last_success("s") == 5.0
+    seen.forget("s")
+    assert seen.last_success("s") is None
+
+
+def test_a_worker_that_left_lanes_out_has_not_told_all() -> None:
+    seen = WorkersSeen()
+    seen.take(said("a"), 10.0)
+    assert seen.has_told_all(11.0)
+    seen.take(said("b", lanes_left_out=3), 10.0)
+    assert not seen.has_told_all(11.0)
