@@ -11,7 +11,6 @@ import contextlib
 import gc
 import logging
 import logging.config
-import socket
 from typing import Any, Final
 
 import faust
@@ -20,7 +19,7 @@ from faust.tables.recovery import ServiceStopped
 from pipeline.app import create_app
 from pipeline.config.definition import Definition, configured_definition
 from pipeline.config.settings import Settings
-from pipeline.core.errors import WebhooksError
+from pipeline.core.errors import ConfigurationError, WebhooksError
 from pipeline.core.patches import check_patches
 from pipeline.http import connection
 from pipeline.kafka import internals, records
@@ -34,7 +33,6 @@ from pipeline.runtime.preflight import Findings, examine
 from pipeline.runtime.rights_watch import LOOK_SECONDS, RightsWatch
 from pipeline.subscriptions.routing_evidence import require_routing
 from pipeline.web import server
-from pipeline.web.binding import explained
 from pipeline.web.waiting import waiting_pages
 
 logger = logging.getLogger(__name__)
@@ -104,9 +102,19 @@ def create_worker_app(settings: Settings, *, with_web: bool = False) -> Delivery
     logging.config.dictConfig(logging_config(settings.log_format, settings.log_level))
     definition = configured_definition(settings)
     _log_configuration(settings, definition)
+    _create_folder(settings)
     limit = raise_limit()
     former_topics = asyncio.run(_prepare(settings, definition, limit, with_web=with_web))
     return as_worker(create_app(settings, definition, former_topics))
+
+
+def _create_folder(settings: Settings) -> None:
+    """Create the data folder and those above it; Faust creates only the last one."""
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or "unknown error").lower()
+        raise ConfigurationError(f"WEBHOOKS_DATA_DIR: {settings.data_dir} can't be created: {reason}") from None
 
 
 async def _prepare(settings: Settings, definition: Definition, limit: int, *, with_web: bool) -> dict[int, str]:
@@ -158,19 +166,6 @@ def as_worker(app: DeliveryApp) -> DeliveryApp:
     """*app*, which Faust will run with `LogWorker`."""
     app.conf.Worker = LogWorker  # type: ignore[assignment]  # Faust types the setting by its reader's result
     return app
-
-
-def check_web_port(settings: Settings) -> None:
-    """Check before anything starts that the pages can be served.
-
-    Raises:
-        ConfigurationError: the address can't be bound.
-    """
-    family = socket.AF_INET6 if ":" in settings.web_bind else socket.AF_INET
-    with socket.socket(family) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with explained(settings.web_bind, settings.web_port):
-            listener.bind((settings.web_bind, settings.web_port))
 
 
 def _ignore_stopped_recovery(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

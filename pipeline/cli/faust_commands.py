@@ -20,8 +20,9 @@ from pipeline.app import create_app
 from pipeline.cli.running import end_cleanly_on_signals, errors_as_sentences
 from pipeline.config.definition import configured_definition
 from pipeline.config.settings import Settings
+from pipeline.config.web_address import check_web_port
 from pipeline.runtime.application import DeliveryApp
-from pipeline.worker import check_web_port, create_worker_app
+from pipeline.worker import create_worker_app
 
 WORKER: Final = "worker"
 

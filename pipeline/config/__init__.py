@@ -5,6 +5,7 @@ definition, definition_schema               the API definition
 routing                                     the error of a definition that does not say its routing
 gravitee                                    what Gravitee and its tools write
 kafka_endpoints, kafka_security             its connections to Kafka
+web_address                                 whether the address of the pages can be bound
 documents                                   YAML and JSON
 schema, model_fields, validation_messages   strict pydantic models, and one sentence per mistake
 keystores                                   opens key stores and keys

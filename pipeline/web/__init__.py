@@ -6,7 +6,6 @@ admin_tokens, key_ring, key_source, jwks   operators' signed tokens
 problem, headers                           error format and common headers
 health, lanes, presence, page              the pages (templates/ has their HTML)
 api                                        the JSON API
-binding                                    why their address can't be bound
 waiting                                    health checks while a worker waits for its rights
 """
 

@@ -12,13 +12,13 @@ from typing import Any, Final
 import faust
 from aiohttp import hdrs, web
 
+from pipeline.config.web_address import explained
 from pipeline.core.clock import Clock, SystemClock
 from pipeline.core.patches import Patch, looks_up
 from pipeline.observability.prometheus import Metrics
 from pipeline.observability.status import EVERY_LANE, LaneFilter, Reporter
 from pipeline.observability.telemetry import Telemetry
 from pipeline.web.access import Access, guard
-from pipeline.web.binding import explained
 from pipeline.web.gate import GatedRunner
 from pipeline.web.headers import CONTENT_SECURITY_POLICY, safe_headers
 from pipeline.web.health import health, not_live_reasons, not_ready_reasons

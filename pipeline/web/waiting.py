@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from pipeline.web.binding import explained
+from pipeline.config.web_address import explained
 from pipeline.web.gate import GatedRunner
 from pipeline.web.headers import safe_headers
 from pipeline.web.health import health

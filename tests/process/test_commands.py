@@ -143,6 +143,26 @@ async def test_a_broker_that_is_not_there_is_a_sentence(command: list[str], tmp_
     assert "Traceback" not in ended.err
 
 
+async def test_a_data_folder_is_created_with_those_above_it(tmp_path: Path) -> None:
+    webhooks = application(tmp_path, "nobody", "127.0.0.1:1", source="events")
+
+    await Webhooks({**webhooks.environment, "WEBHOOKS_DATA_DIR": str(tmp_path / "a" / "b")}).run(
+        "worker", "--without-web"
+    )
+
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+async def test_a_data_folder_that_cannot_be_is_a_sentence(tmp_path: Path) -> None:
+    webhooks = application(tmp_path, "nobody", "127.0.0.1:1", source="events")
+    folder = Path(webhooks.environment["WEBHOOKS_API"]) / "data"
+
+    ended = await Webhooks({**webhooks.environment, "WEBHOOKS_DATA_DIR": str(folder)}).run("worker", "--without-web")
+
+    assert ended.code == 1
+    assert ended.err.endswith(f"Error: WEBHOOKS_DATA_DIR: {folder} can't be created: not a directory\n")
+
+
 async def test_a_missing_file_of_admin_keys_is_a_sentence(tmp_path: Path) -> None:
     webhooks = application(tmp_path, "keys", "127.0.0.1:1", source="events")
 

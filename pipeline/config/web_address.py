@@ -1,4 +1,4 @@
-"""Why the address of the pages can't be bound, as an error that names the setting to change."""
+"""The address of the pages: whether it can be bound, and if not, which setting to change."""
 
 import errno
 import os
@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipeline.config.settings import Settings
 from pipeline.core.errors import ConfigurationError
 
 
@@ -20,6 +21,19 @@ def explained(host: str, port: int) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigurationError(_problem(host, port, error)) from None
+
+
+def check_web_port(settings: Settings) -> None:
+    """Check before anything starts that the pages can be served.
+
+    Raises:
+        ConfigurationError: the address can't be bound.
+    """
+    family = socket.AF_INET6 if ":" in settings.web_bind else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with explained(settings.web_bind, settings.web_port):
+            listener.bind((settings.web_bind, settings.web_port))
 
 
 def _problem(host: str, port: int, error: OSError) -> str:

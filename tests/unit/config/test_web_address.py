@@ -6,8 +6,8 @@ from contextlib import closing
 
 import pytest
 
+from pipeline.config.web_address import explained
 from pipeline.core.errors import ConfigurationError
-from pipeline.web.binding import explained
 
 OR_NONE = "(--web-port), or --without-web"
 
