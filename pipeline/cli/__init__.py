@@ -11,6 +11,7 @@ previews                           shows what a command does in each partition
 noted, listing                     show the delivery state that workers recorded, and subscriptions with it
 completion                         shell completion
 dev                                `webhooks dev`
+supervisor                         `webhooks cluster`
 """
 
 from pipeline.cli.main import main

@@ -11,6 +11,7 @@ PROGRAM: Final = "webhooks"
 
 OWN: Final[Mapping[str, str]] = {
     "check": "pipeline.cli.check",
+    "cluster": "pipeline.cli.supervisor.command",
     "completion": "pipeline.cli.completion",
     "dev": "pipeline.cli.dev.command",
     "dlq": "pipeline.cli.dlq",

@@ -233,6 +233,11 @@ class Settings(BaseSettings):
         return {f"{PREFIX}{name.upper()}": _effective(getattr(self, name)) for name in type(self).model_fields}
 
 
+def environment_with(**settings: str) -> dict[str, str]:
+    """The environment of a process that is started from here: that of this process, with these settings changed."""
+    return {**os.environ, **{f"{PREFIX}{name.upper()}": text for name, text in settings.items()}}
+
+
 def _parts(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 

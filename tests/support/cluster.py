@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,19 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+def free_ports(count: int) -> int:
+    """The first of *count* ports in a row that were free a moment ago."""
+    while True:
+        with ExitStack() as stack:
+            first = free_port()
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            except (OSError, OverflowError):
+                continue
+            return first
 
 
 class Worker:
@@ -163,7 +176,7 @@ class Cluster:
             return [sys.executable, str(Path(__file__).with_name(program))]
         return [str(Path(sys.executable).with_name("webhooks")), "worker"]
 
-    async def until_ready(self, *workers: Worker) -> None:
+    async def until_ready(self, *workers: Worker, within_seconds: float = START_SECONDS) -> None:
         """Return when the workers (all, if none is named) are ready and own every partition between them.
 
         Raises:
@@ -173,7 +186,7 @@ class Cluster:
         wanted = workers or tuple(self.workers)
         await eventually(
             lambda: self._is_shared(wanted),
-            within_seconds=START_SECONDS,
+            within_seconds=within_seconds,
             says=lambda: "\n".join(worker.output()[-3000:] for worker in wanted),
         )
 

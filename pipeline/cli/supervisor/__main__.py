@@ -1,0 +1,33 @@
+"""`webhooks worker` as the supervisor starts it: it stops, as at SIGTERM, when its supervisor is gone.
+
+    python -m pipeline.cli.supervisor PARENT
+
+Without this, the workers of a supervisor that was killed would go on and hold their ports. Linux only: elsewhere such
+workers have to be stopped by hand.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from typing import Final
+
+from pipeline.cli.main import PROGRAM, whole_group
+from pipeline.cli.running import end_cleanly_on_signals
+
+_SET_SIGNAL_AT_PARENT_END: Final = 1
+"""PR_SET_PDEATHSIG of <sys/prctl.h>."""
+
+
+def follow(parent: int) -> None:
+    """Get SIGTERM when the process *parent*, which started this one, ends; exit if it has ended already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_SIGNAL_AT_PARENT_END, int(signal.SIGTERM), 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    end_cleanly_on_signals()
+    follow(int(sys.argv[1]))
+    whole_group().main(["worker"], prog_name=PROGRAM)

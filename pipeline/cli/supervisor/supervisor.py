@@ -1,0 +1,165 @@
+"""Starts workers as processes, starts those again that end, and stops all of them together.
+
+start ─▶ running ─▶ ended ─▶ pause, which grows with each end ─▶ start
+              │        │
+              └─ stop ─┴─▶ stopped: SIGTERM to all; SIGKILL at a second signal, or when the time is up
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from pipeline.cli.supervisor.log_lines import LINE_BYTES, LogLines
+from pipeline.core.clock import steady_now
+from pipeline.observability.logs import Facts
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE_SECONDS: Final = 1.0
+LONGEST_PAUSE_SECONDS: Final = 30.0
+SOUND_SECONDS: Final = 60.0
+"""After a worker has run for so long, the next pause is the first one again."""
+STOP_SECONDS: Final = 55.0
+"""The time that workers have to stop: longer than the longest WEBHOOKS_DRAIN_SECONDS with the closing of connections,
+shorter than the 60 s that service managers wait (deploy/)."""
+LAST_LINES_SECONDS: Final = 2.0
+"""For the rest of the output of workers that have ended; a process that they started may still hold its other end."""
+
+CLEAN_ENDS: Final = frozenset({0, -signal.SIGTERM})
+"""Exit codes of a worker that was told to stop; the second one if it had not got as far as to handle the signal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A worker to be kept running.
+
+    Attributes:
+        name: for the log.
+        page: the address of its page.
+        environment: of its process.
+    """
+
+    name: str
+    page: str
+    environment: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(slots=True)
+class Pauses:
+    """How long to wait before the next start of a worker that keeps ending."""
+
+    _next: float = FIRST_PAUSE_SECONDS
+
+    def after(self, ran_seconds: float) -> float:
+        """The pause after a run of *ran_seconds*."""
+        if ran_seconds >= SOUND_SECONDS:
+            self._next = FIRST_PAUSE_SECONDS
+        pause, self._next = self._next, min(2 * self._next, LONGEST_PAUSE_SECONDS)
+        return pause
+
+
+class Supervisor:
+    """Keeps workers running until SIGTERM or SIGINT.
+
+    Args:
+        command: starts a worker.
+        members: the workers.
+        lines: takes their output.
+    """
+
+    def __init__(self, command: Sequence[str], members: Sequence[Member], lines: LogLines) -> None:
+        self._command = command
+        self._members = members
+        self._lines = lines
+        self._stopping = asyncio.Event()
+        self._running: dict[str, Process] = {}
+        self._copies: set[asyncio.Task[None]] = set()
+        self._restarts = 0
+        self._unclean: list[str] = []
+
+    async def run(self) -> bool:
+        """Run until a signal has arrived and all workers have ended; returns whether they stopped by themselves."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        async with asyncio.TaskGroup() as group:
+            for member in self._members:
+                group.create_task(self._keep(member))
+        if self._copies:
+            await asyncio.wait(self._copies, timeout=LAST_LINES_SECONDS)
+        logger.info(
+            Facts(
+                "cluster.stopped",
+                {"workers": len(self._members), "restarts": self._restarts, "unclean": ",".join(self._unclean) or None},
+            )
+        )
+        return not self._unclean
+
+    def stop(self) -> None:
+        """Stop all workers; kill those that still run if this is the second call."""
+        if self._stopping.is_set():
+            self._kill()
+            return
+        self._stopping.set()
+        logger.info(Facts("cluster.stopping", {"workers": len(self._running)}))
+        for process in self._running.values():
+            process.terminate()
+        asyncio.get_running_loop().call_later(STOP_SECONDS, self._kill)
+
+    def _kill(self) -> None:
+        for name, process in self._running.items():
+            logger.error(Facts("worker.killed", {"worker": name, "pid": process.pid}))
+            process.kill()
+
+    async def _keep(self, member: Member) -> None:
+        pauses, restarts = Pauses(), 0
+        while not self._stopping.is_set():
+            began = steady_now()
+            ended = await self._run_once(member)
+            if self._stopping.is_set():
+                break
+            restarts += 1
+            self._restarts += 1
+            pause = pauses.after(steady_now() - began)
+            # It is tried again indefinitely: what keeps a worker from running, such as a broker, may come back.
+            facts = {"worker": member.name, "ended": ended, "restart": restarts, "pause_seconds": pause}
+            logger.error(Facts("worker.restarting", facts))
+            await self._stops_within(pause)
+
+    async def _run_once(self, member: Member) -> str:
+        """Run the worker until it ends; returns how it ended."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                env=member.environment,
+                stdin=DEVNULL,
+                stdout=PIPE,
+                stderr=STDOUT,
+                limit=LINE_BYTES,
+                # A group of its own: Ctrl-C in a terminal reaches the supervisor alone, which stops the workers.
+                process_group=0,
+            )
+        except OSError as error:
+            return f"could not be started: {error}"
+        self._running[member.name] = process
+        if process.stdout is not None:
+            copy = asyncio.create_task(self._lines.copy(member.name, process.stdout))
+            self._copies.add(copy)
+            copy.add_done_callback(self._copies.discard)
+        logger.info(Facts("worker.started", {"worker": member.name, "pid": process.pid, "page": member.page}))
+        if self._stopping.is_set():
+            process.terminate()
+        code = await process.wait()
+        del self._running[member.name]
+        if self._stopping.is_set() and code not in CLEAN_ENDS:
+            self._unclean.append(member.name)
+        return f"exit code {code}" if code >= 0 else f"signal {-code}"
+
+    async def _stops_within(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)

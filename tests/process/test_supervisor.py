@@ -1,0 +1,123 @@
+"""The supervisor of `webhooks cluster` with real processes: what it starts again, how it stops, how it exits."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.support.cluster import free_ports
+from tests.support.program import Running, Webhooks, application, clean_environment
+
+SUPERVISED: Final = """
+import asyncio, os, sys
+from pipeline.cli.supervisor.log_lines import LogLines
+from pipeline.cli.supervisor.supervisor import Member, Supervisor
+from pipeline.observability.logs import logging_config
+import logging.config
+logging.config.dictConfig(logging_config())
+members = [Member(name, "", dict(os.environ, NAME=name)) for name in ("worker-1", "worker-2")]
+supervisor = Supervisor((sys.executable, "-c", sys.argv[1]), members, LogLines(sys.stderr, "console"))
+sys.exit(0 if asyncio.run(supervisor.run()) else 1)
+"""
+
+SLEEP: Final = "import os, time; print('runs as', os.getpid(), flush=True); time.sleep(600)"
+STUBBORN: Final = f"import signal; signal.signal(signal.SIGTERM, lambda *_: print('no', flush=True)); {SLEEP}"
+
+
+@asynccontextmanager
+async def supervised(program: str) -> AsyncIterator[Running]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        SUPERVISED,
+        program,
+        env=clean_environment({}),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    running = Running(process)
+    reading = asyncio.create_task(running.read())
+    try:
+        yield running
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        for pid in re.findall(r"runs as (\d+)", "\n".join(running.output)):
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        await reading
+
+
+async def pid_of(running: Running, name: str, *, after: int = 0) -> int:
+    return int((await running.line(f"{name} | runs as", after=after)).split()[-1])
+
+
+async def test_workers_end_with_their_supervisor_and_it_exits_0() -> None:
+    async with supervised(SLEEP) as running:
+        for name in ("worker-1", "worker-2"):
+            await pid_of(running, name)
+
+        assert await running.stop(signal.SIGTERM) == 0
+        await running.line("cluster.stopped workers=2 restarts=0")
+
+
+async def test_a_worker_that_was_killed_is_started_again() -> None:
+    async with supervised(SLEEP) as running:
+        await pid_of(running, "worker-1")
+        first = await pid_of(running, "worker-2")
+        so_far = len(running.output)
+
+        os.kill(first, signal.SIGKILL)
+
+        line = await running.line("worker.restarting", after=so_far)
+        assert 'worker=worker-2 ended="signal 9" restart=1 pause_seconds=1' in line
+        assert await pid_of(running, "worker-2", after=so_far) != first
+        assert await running.stop(signal.SIGINT) == 0
+        await running.line("cluster.stopped workers=2 restarts=1")
+
+
+async def test_a_worker_that_always_ends_is_tried_again_and_again() -> None:
+    async with supervised("raise SystemExit(3)") as running:
+        await running.line('ended="exit code 3" restart=3 pause_seconds=4')
+
+        assert await running.stop(signal.SIGTERM) == 0
+
+
+async def test_a_second_signal_kills_and_the_exit_code_is_1() -> None:
+    async with supervised(STUBBORN) as running:
+        for name in ("worker-1", "worker-2"):
+            await pid_of(running, name)
+        running.process.send_signal(signal.SIGTERM)
+        for name in ("worker-1", "worker-2"):
+            await running.line(f"{name} | no")
+
+        assert await running.stop(signal.SIGINT) == 1
+        await running.line("unclean=")
+
+
+async def test_a_taken_port_ends_it_before_a_worker_starts(tmp_path: Path) -> None:
+    port = free_ports(2)
+    program = application(tmp_path, "taken", "127.0.0.1:9", source="events")
+    environment = {**program.environment, "WEBHOOKS_WEB_PORT": str(port)}
+    with socket.create_server(("127.0.0.1", port + 1)):
+        ended = await Webhooks(environment).run("cluster", "--workers", "2")
+
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith(f"Error: WEBHOOKS_WEB_PORT: 127.0.0.1:{port + 1} can't be bound")
+
+
+@pytest.mark.parametrize("count", ["0", "257", "-1", "many"])
+async def test_a_wrong_number_of_workers_says_what_is_allowed(count: str) -> None:
+    ended = await Webhooks({}).run("cluster", "--workers", count)
+
+    assert ended.code == 2
+    assert ended.err.endswith(f"'{count}' is not allowed: 1 to 256, or auto\n")
