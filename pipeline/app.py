@@ -28,6 +28,7 @@ from pipeline.auth.token_store import StoredTokens
 from pipeline.cluster.announcer import Announcer
 from pipeline.cluster.attempt_log import AttemptLog
 from pipeline.cluster.attempt_recorder import AttemptRecorder
+from pipeline.cluster.audit import AuditLog
 from pipeline.cluster.own_state import OwnState
 from pipeline.cluster.view import ClusterView
 from pipeline.config.definition import Definition
@@ -58,7 +59,14 @@ from pipeline.kafka.default_partition import default_partition
 from pipeline.kafka.expansion import PartitionExpansion
 from pipeline.kafka.log_reader import LogReader
 from pipeline.kafka.source_log import SourceLog
-from pipeline.kafka.topics import attempts_topic, cursors_topic, subscriptions_topic, tokens_topic, workers_topic
+from pipeline.kafka.topics import (
+    attempts_topic,
+    audit_topic,
+    cursors_topic,
+    subscriptions_topic,
+    tokens_topic,
+    workers_topic,
+)
 from pipeline.observability.logs import logging_config
 from pipeline.observability.reporter import WorkerReporter
 from pipeline.observability.telemetry import Telemetry
@@ -120,6 +128,7 @@ def create_app(
 
     registry = Registry(connection, subscriptions_topic(settings.app), box, definition, clock=clock)
     store = SubscriptionStore(registry, connection, subscriptions_topic(settings.app), box, definition, clock=clock)
+    audit = AuditLog(connection, audit_topic(settings.app), clock)
     transport = _transport(settings, definition)
     matches = definition.routing is Routing.MATCH
     rate_limits = RateLimits(partial(_share, app)) if matches else RateLimits()
@@ -177,6 +186,7 @@ def create_app(
             permitted=permitted,
             registry=registry,
             store=store,
+            audit=audit,
             on_change=partial(_subscription_changed, dispatcher, view),
             log_reader=log_reader,
             tokens=tokens,
@@ -195,7 +205,7 @@ def create_app(
     app.on_rebalance_complete.connect(cast("Any", _open_partitions), weak=False)
     agents.attach(app)
     attach_web(app, reporter=reporter, telemetry=telemetry, access=access)
-    attach_api(app, settings, definition, registry=registry, store=store, access=access)
+    attach_api(app, settings, definition, registry=registry, store=store, audit=audit, access=access)
     return app
 
 

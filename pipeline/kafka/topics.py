@@ -64,6 +64,11 @@ def attempts_topic(app: str) -> str:
     return f"{app}.attempts"
 
 
+def audit_topic(app: str) -> str:
+    """The name of the topic that records who changed what in an application."""
+    return f"{app}.audit"
+
+
 def tokens_topic(app: str) -> str:
     """The name that Faust gives to the changelog of an application's table `tokens`, which holds access tokens."""
     return f"{app}-tokens-changelog"

@@ -9,6 +9,7 @@ from mode import Service
 from pipeline.auth.token_cache import TokenCache
 from pipeline.cluster.announcer import Announcer
 from pipeline.cluster.attempt_log import AttemptLog
+from pipeline.cluster.audit import AuditLog
 from pipeline.cluster.view import ClusterView
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.errors import BrokerError
@@ -34,6 +35,7 @@ class Engine(Service):
         permitted: asks receivers for permission.
         registry: the subscriptions.
         store: opened by the first change through the API.
+        audit: records such changes.
         on_change: called for every change of a subscription.
         log_reader: reads the source topic again for lanes that are behind.
         tokens: access tokens.
@@ -55,6 +57,7 @@ class Engine(Service):
         permitted: Permitted,
         registry: Registry,
         store: SubscriptionStore,
+        audit: AuditLog,
         on_change: OnChange,
         log_reader: LogReader,
         tokens: TokenCache,
@@ -75,6 +78,7 @@ class Engine(Service):
         self._permitted = permitted
         self._registry = registry
         self._store = store
+        self._audit = audit
         self._on_change = on_change
         self._log_reader = log_reader
         self._tokens = tokens
@@ -103,6 +107,7 @@ class Engine(Service):
         await self._registry.start(self._on_change)
         closing.push_async_callback(self._registry.stop)
         closing.push_async_callback(self._store.close)
+        closing.push_async_callback(self._audit.close)
         await self._view.start()
         closing.push_async_callback(self._view.stop)
         closing.push_async_callback(self._announcer.close)

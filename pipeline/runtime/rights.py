@@ -31,7 +31,14 @@ from pipeline.kafka.admin import administration
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import AdminClient
 from pipeline.kafka.operations import OPERATIONS, OperationsRequest, operations
-from pipeline.kafka.topics import attempts_topic, cursors_topic, subscriptions_topic, tokens_topic, workers_topic
+from pipeline.kafka.topics import (
+    attempts_topic,
+    audit_topic,
+    cursors_topic,
+    subscriptions_topic,
+    tokens_topic,
+    workers_topic,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +165,10 @@ def _beside(connection: KafkaConnection, source: str, app: str) -> Iterator[Righ
     attempts = attempts_topic(app)
     yield Right(connection, "topic", attempts, "WRITE", "to log attempts; deliveries don't need it")
     yield Right(connection, "topic", attempts, "READ", "to find attempts in their log; deliveries don't need it")
-    for name in (workers, attempts):
+    audit = audit_topic(app)
+    yield Right(connection, "topic", audit, "WRITE", "to record who changed what; deliveries don't need it")
+    yield Right(connection, "topic", audit, "READ", "to recognise requests that are repeated; deliveries don't need it")
+    for name in (workers, attempts, audit):
         yield Right(connection, "topic", name, "CREATE", "to create the topic, which does not exist")
     for name in (cursors, tokens):
         yield Right(connection, "topic", name, "ALTER", f"to give it the partitions that {source} is given")

@@ -12,9 +12,11 @@ from aiohttp.test_utils import TestClient, TestServer
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
+from pipeline.cluster.audit import AuditLog
 from pipeline.config.definition import Definition, parse_definition
 from pipeline.config.settings import Settings
 from pipeline.core.clock import SystemClock
+from pipeline.kafka.topics import audit_topic
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.subscriptions.store import SubscriptionStore
@@ -48,6 +50,7 @@ class ApiWorker:
     app: faust.App
     registry: Registry
     store: SubscriptionStore
+    audit: AuditLog
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
@@ -56,6 +59,7 @@ class ApiWorker:
             await self.registry.start()
             stack.push_async_callback(self.registry.stop)
             stack.push_async_callback(self.store.close)
+            stack.push_async_callback(self.audit.close)
             await self.registry.ready()
             server = TestServer(await self.app.web.wsgi())
             yield await stack.enter_async_context(TestClient(server, headers=BEARER))
@@ -86,6 +90,7 @@ class ApiCluster:
         broker.mock.create_topic(self.topic, partitions)
         broker.mock.create_topic(f"{name}.subscriptions", 1)
         broker.mock.create_topic(f"{name}.cursors", partitions)
+        broker.mock.create_topic(audit_topic(name), 1)
 
     def worker(self) -> ApiWorker:
         """One more worker."""
@@ -97,8 +102,9 @@ class ApiCluster:
         app = faust.App(
             self.name, broker="kafka://127.0.0.1:9", web_application_options=web_options(access), **BUILT_IN_PAGES_OFF
         )
-        attach_api(app, self.settings, self.definition, registry=registry, store=store, access=access)
-        return ApiWorker(app, registry, store)
+        audit = AuditLog(connection, audit_topic(self.name), SystemClock())
+        attach_api(app, self.settings, self.definition, registry=registry, store=store, audit=audit, access=access)
+        return ApiWorker(app, registry, store, audit)
 
 
 async def problem(response: ClientResponse, status: int) -> dict[str, Any]:

@@ -19,7 +19,14 @@ from pipeline.cli.dev.receiver import MODES, REJECT, Receiver
 from pipeline.cli.dev.samples import DOWN, HEALTHY, REJECTED, Samples, sample_subscriptions
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.patches import check_patches
-from pipeline.kafka.topics import attempts_topic, cursors_topic, subscriptions_topic, tokens_topic, workers_topic
+from pipeline.kafka.topics import (
+    attempts_topic,
+    audit_topic,
+    cursors_topic,
+    subscriptions_topic,
+    tokens_topic,
+    workers_topic,
+)
 from pipeline.observability.logs import logging_config
 from pipeline.worker import PATCHES, LogWorker
 
@@ -83,6 +90,7 @@ def create_topics(broker: EmbeddedBroker, project: Project) -> None:
     broker.create_topic(cursors_topic(app), PARTITIONS)
     broker.create_topic(tokens_topic(app), PARTITIONS)
     broker.create_topic(workers_topic(app), 1)
+    broker.create_topic(audit_topic(app), 1)
     broker.create_topic(attempts_topic(app), PARTITIONS)
 
 

@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 import faust
 
+from pipeline.cluster.audit import AuditLog
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.subscriptions.registry import Registry
@@ -16,7 +17,7 @@ from pipeline.web.api.lookup import Lookup
 from pipeline.web.api.models import OpenApiDocument
 from pipeline.web.api.openapi import describe
 from pipeline.web.api.operations import Answer, Call, Operation
-from pipeline.web.api.serving import serve
+from pipeline.web.api.serving import Server
 from pipeline.web.api.states import States
 from pipeline.web.api.subscriptions import Subscriptions
 from pipeline.web.api.writing import Writing
@@ -29,6 +30,7 @@ def attach_api(
     *,
     registry: Registry,
     store: SubscriptionStore,
+    audit: AuditLog,
     access: Access,
 ) -> None:
     """Register the API.
@@ -39,6 +41,7 @@ def attach_api(
         definition: of the API.
         registry: of the worker.
         store: on the same registry, not open; the caller closes it.
+        audit: records changes; the caller closes it.
         access: who may use it.
     """
     lookup, writing, states = Lookup(registry), Writing(store), States()
@@ -47,7 +50,7 @@ def attach_api(
         Actions(settings, definition, lookup, writing, states),
     )
     described = Description([operation for part in parts for operation in part.operations()])
-    serve(app, described.operations, access)
+    Server(access, audit).attach(app, described.operations)
 
 
 class Description:

@@ -39,6 +39,13 @@ _CONDITIONS: Final = (
     },
 )
 
+_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+    "description": "The same request with the same key is carried out once in a day, whichever worker gets it.",
+}
+
 _ID: Final = {"type": "string", "minLength": 1, "maxLength": LONGEST_ID}
 
 _SECURITY: Final = {
@@ -106,6 +113,8 @@ def _parameters(operation: Operation) -> list[Mapping[str, Any]]:
         found += [_in_query(name, each, required=name in required) for name, each in schema["properties"].items()]
     if operation.is_conditional:
         found += _CONDITIONS
+    if operation.is_repeatable:
+        found.append(_KEY)
     return found
 
 
@@ -124,6 +133,9 @@ def _problems(operation: Operation) -> Iterable[HTTPStatus]:
     yield from operation.problems
     if operation.takes_id and operation.method != "PUT":
         yield HTTPStatus.NOT_FOUND
+    if operation.is_repeatable:
+        yield HTTPStatus.CONFLICT
+        yield HTTPStatus.UNPROCESSABLE_ENTITY
     if operation.is_conditional:
         yield HTTPStatus.PRECONDITION_FAILED
     if operation.body is not None:

@@ -33,6 +33,7 @@ class Call:
         body: as the operation's `body` model, or as plain JSON for a `document`; None without one.
         condition: of If-Match and If-None-Match.
         principal: who calls.
+        key: a digest of the Idempotency-Key and its sender; None without one.
     """
 
     path: Mapping[str, str] = field(default_factory=dict)
@@ -40,6 +41,7 @@ class Call:
     body: Any = None
     condition: Condition = ALWAYS
     principal: Principal = NOBODY
+    key: str | None = None
 
     @property
     def id(self) -> str:
@@ -85,6 +87,11 @@ class Operation:
     is_document: bool = False
     is_conditional: bool = False
     problems: tuple[HTTPStatus, ...] = ()
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether an Idempotency-Key applies."""
+        return self.method == "POST" and self.scope == "write"
 
     @property
     def name(self) -> str:

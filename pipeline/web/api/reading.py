@@ -1,5 +1,6 @@
 """Reads the parts of a request: JSON body, query, If-Match and If-None-Match. Every mistake becomes a sentence."""
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -19,6 +20,9 @@ from pipeline.web.api.operations import Call, Operation
 from pipeline.web.principal import Principal
 
 JSON: Final = "application/json"
+
+IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+_KEY: Final = re.compile(r"[\x20-\x7e]{1,255}")
 
 _ENTITY_TAG: Final = re.compile(r'(?:W/)?"([0-9]{1,19})"')
 """Weak ones count too: a proxy that compresses an answer weakens its tag, and a revision is exact anyway."""
@@ -45,7 +49,25 @@ async def read_call(operation: Operation, request: web.Request, principal: Princ
         await _body(operation, request),
         read_condition(request.headers) if operation.is_conditional else ALWAYS,
         principal,
+        _key(request, principal) if operation.is_repeatable else None,
     )
+
+
+def _key(request: web.Request, principal: Principal) -> str | None:
+    """The digest of the Idempotency-Key, which is its sender's own.
+
+    Raises:
+        ConfigurationError: it can't be used.
+    """
+    key = request.headers.get(IDEMPOTENCY_KEY)
+    if key is None:
+        return None
+    if not _KEY.fullmatch(key):
+        raise ConfigurationError(
+            f"{IDEMPOTENCY_KEY}: {shown(key)} is not allowed; allowed: 1 to 255 printable ASCII characters"
+        )
+    sender = json.dumps([principal.name, sorted(principal.tenant.items()), key])
+    return hashlib.sha256(sender.encode()).hexdigest()
 
 
 async def _body(operation: Operation, request: web.Request) -> Any:

@@ -1,7 +1,7 @@
 """Serves operations as pages of Faust's web server; errors become problem details."""
 
-import logging
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
@@ -9,6 +9,7 @@ from typing import Any, Final
 import faust
 from aiohttp import hdrs, web
 
+from pipeline.cluster.audit import AuditLog, Entry, Request
 from pipeline.core.errors import (
     BrokerError,
     ConfigurationError,
@@ -18,12 +19,10 @@ from pipeline.core.errors import (
     WebhooksError,
 )
 from pipeline.web.access import Access, refused_scope
-from pipeline.web.api.operations import Operation
-from pipeline.web.api.reading import RefusedError, read_call
+from pipeline.web.api.operations import Answer, Call, Operation
+from pipeline.web.api.reading import IDEMPOTENCY_KEY, RefusedError, read_call
 from pipeline.web.principal import Principal
 from pipeline.web.problem import problem
-
-logger = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS: Final = 5
 
@@ -36,50 +35,115 @@ _STATUSES: Final[tuple[tuple[type[WebhooksError], HTTPStatus], ...]] = (
 )
 
 
-def serve(app: faust.App, operations: Sequence[Operation], access: Access) -> None:
-    """Register the pages of *operations*; *access* is checked here too, in case the app was made without."""
-    by_path: dict[str, dict[str, Operation]] = {}
-    for operation in operations:
-        by_path.setdefault(operation.path, {})[operation.method.lower()] = operation
-    for path, methods in by_path.items():
-        # aiohttp's own pattern of a parameter leaves out braces, which an id may contain.
-        app.page(path.replace("}", ":[^/]+}"), name=f"webhooks:{path}")(_view(methods, access))
+class Server:
+    """Serves operations.
+
+    Args:
+        access: who may call them; checked here too, in case the app was made without.
+        audit: records changes.
+    """
+
+    def __init__(self, access: Access, audit: AuditLog) -> None:
+        self._access = access
+        self._audit = audit
+        self._under_way: set[str] = set()
+
+    def attach(self, app: faust.App, operations: Sequence[Operation]) -> None:
+        """Register the pages of *operations*."""
+        by_path: dict[str, dict[str, Operation]] = {}
+        for operation in operations:
+            by_path.setdefault(operation.path, {})[operation.method.lower()] = operation
+        for path, methods in by_path.items():
+            handlers = {method: partial(self._admit, operation) for method, operation in methods.items()}
+            # aiohttp's own pattern of a parameter leaves out braces, which an id may contain.
+            app.page(path.replace("}", ":[^/]+}"), name=f"webhooks:{path}")(_view(handlers))
+
+    async def _admit(self, operation: Operation, request: web.Request, **_: Any) -> web.Response:
+        found = await self._access.admit(request)
+        if not isinstance(found, Principal):
+            return found
+        if operation.scope not in found.scopes:
+            return refused_scope(found, operation.scope)
+        try:
+            answer = await self._perform(operation, request, found)
+        except RefusedError as error:
+            return problem(error.status, str(error))
+        except WebhooksError as error:
+            return problem_of(error)
+        return web.json_response(answer.body, status=answer.status, headers=answer.headers)
+
+    async def _perform(self, operation: Operation, request: web.Request, principal: Principal) -> Answer:
+        call = await read_call(operation, request, principal)
+        if operation.scope == "read":
+            return await operation.handler(call)
+        if call.key is None:
+            answer = await operation.handler(call)
+            await self._audit.record(_entry(operation, call, request, answer))
+            return answer
+        return await self._once(operation, call, request, call.key)
+
+    async def _once(self, operation: Operation, call: Call, request: web.Request, key: str) -> Answer:
+        """The answer to a request that may be a repetition."""
+        if key in self._under_way:
+            raise RefusedError(HTTPStatus.CONFLICT, f"{IDEMPOTENCY_KEY}: a request with this key is under way")
+        self._under_way.add(key)
+        try:
+            digest = await _digest(request)
+            known = await self._audit.find(key)
+            if known is not None and known.digest != digest:
+                raise RefusedError(
+                    HTTPStatus.UNPROCESSABLE_ENTITY,
+                    f"{IDEMPOTENCY_KEY}: the key was used for another request; nothing was changed",
+                )
+            if known is not None:
+                return Answer(known.answer, HTTPStatus(known.status), known.headers)
+            answer = await operation.handler(call)
+            note = Request(key, digest, int(answer.status), answer.body, answer.headers)
+            await self._audit.record(_entry(operation, call, request, answer, note))
+        finally:
+            self._under_way.discard(key)
+        return answer
 
 
-def _view(operations: Mapping[str, Operation], access: Access) -> type[faust.web.View]:
+async def _digest(request: web.Request) -> str:
+    parts = (request.method.encode(), request.path_qs.encode(), await request.read())
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def _entry(
+    operation: Operation, call: Call, request: web.Request, answer: Answer, note: Request | None = None
+) -> Entry:
+    """The record of a change. A document is left out: it may have secrets, and its revision tells which it is."""
+    told = None if operation.is_document or call.body is None else call.body.model_dump(mode="json", exclude_none=True)
+    query = None if call.query is None else call.query.model_dump(mode="json", exclude_none=True)
+    facts = {name: answer.body[name] for name in ("result", "revision", "changed") if name in answer.body}
+    subscription = call.path.get("id") or answer.body.get("id")
+    details = {name: value for name, value in (("body", told), ("query", query)) if value}
+    return Entry(
+        call.principal.name,
+        call.principal.tenant,
+        request.remote,
+        operation.name,
+        subscription,
+        {**facts, **details},
+        note,
+    )
+
+
+def _view(handlers: Mapping[str, Callable[..., Awaitable[web.Response]]]) -> type[faust.web.View]:
     class ApiView(faust.web.View):
         """The methods of one path."""
 
         def __post_init__(self) -> None:
-            self.methods = {method: partial(_admit, operation, access) for method, operation in operations.items()}
-            if "get" in self.methods:
-                self.methods["head"] = self.methods["get"]
+            self.methods = dict(handlers)
+            if "get" in handlers:
+                self.methods["head"] = handlers["get"]
 
         def get_methods(self) -> set[str]:
             """Others are answered with 405 by aiohttp."""
             return {method.upper() for method in self.methods}
 
     return ApiView
-
-
-async def _admit(operation: Operation, access: Access, request: web.Request, **_: Any) -> web.Response:
-    found = await access.admit(request)
-    if not isinstance(found, Principal):
-        return found
-    if operation.scope not in found.scopes:
-        return refused_scope(found, operation.scope)
-    return await perform(operation, request, found)
-
-
-async def perform(operation: Operation, request: web.Request, principal: Principal) -> web.Response:
-    """Carry out a request; expected errors are problems."""
-    try:
-        answer = await operation.handler(await read_call(operation, request, principal))
-    except RefusedError as error:
-        return problem(error.status, str(error))
-    except WebhooksError as error:
-        return problem_of(error)
-    return web.json_response(answer.body, status=answer.status, headers=answer.headers)
 
 
 def problem_of(error: WebhooksError) -> web.Response:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
-from uuid import uuid4
+from uuid import NAMESPACE_OID, uuid4, uuid5
 
 from aiohttp import hdrs
 
@@ -97,7 +97,8 @@ class Subscriptions:
         document = within_limits(_object(call.body), call.principal)
         if call.principal.tenant and "id" in document:
             raise ConfigurationError("id: is not allowed with a token that is limited to a tenant; leave it out")
-        document.setdefault("id", str(uuid4()))
+        # The same key gives the same id: a repetition finds what the first request made, even if no record tells of it.
+        document.setdefault("id", str(uuid4() if call.key is None else uuid5(NAMESPACE_OID, call.key)))
         try:
             change = await self._writing.change(lambda store: store.apply(document, ABSENT))
         except StaleError as error:

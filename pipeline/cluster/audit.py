@@ -1,0 +1,202 @@
+"""The record of changes in `<app>.audit`: who changed what, from where, when, and to which revision.
+
+A record has no secret: of a document only its id is noted. It may also note the key of a request (Idempotency-Key) with
+its answer, so that any worker recognises the request when it comes again.
+"""
+
+import asyncio
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from pipeline.core.clock import Clock, shown_time, steady_now
+from pipeline.core.errors import BrokerError
+from pipeline.core.model import Event
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.internals import disconnect
+from pipeline.kafka.tail import Tail
+from pipeline.kafka.topics import count_partitions
+
+logger = logging.getLogger(__name__)
+
+WRITE_SECONDS: Final = 5.0
+READ_SECONDS: Final = 10.0
+PAUSE_SECONDS: Final = 30.0
+"""How long nothing is tried after a failure: an answer does not wait for it again and again."""
+REMEMBER_SECONDS: Final = 86_400.0
+MOST_REMEMBERED: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that its sender may repeat.
+
+    Attributes:
+        key: a digest of its sender and Idempotency-Key.
+        digest: of everything that it asks for.
+        status, answer, headers: its answer.
+    """
+
+    key: str
+    digest: str
+    status: int = 200
+    answer: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One change.
+
+    Attributes:
+        who: the name of the principal, and *tenant* its limit.
+        address: where the request came from.
+        what: the operation.
+        subscription: its id; None if it is about several.
+        facts: the result, the revision, and what the operation was told.
+        request: if its sender may repeat it.
+    """
+
+    who: str
+    tenant: Mapping[str, str]
+    address: str | None
+    what: str
+    subscription: str | None
+    facts: Mapping[str, Any]
+    request: Request | None = None
+
+
+class AuditLog:
+    """Writes the record, and finds repeated requests in it. It connects when it is first needed.
+
+    If the topic is missing or can't be written, changes go on: the log of the worker has each of them, too.
+
+    Args:
+        connection: of the source's cluster.
+        topic: `<app>.audit`.
+        clock: the time of changes.
+    """
+
+    def __init__(self, connection: KafkaConnection, topic: str, clock: Clock) -> None:
+        self._connection = connection
+        self._topic = topic
+        self._clock = clock
+        self._producer: AIOKafkaProducer | None = None
+        self._opening = asyncio.Lock()
+        self._off_until = 0.0
+        self._tail: Tail | None = None
+        self._requests: OrderedDict[str, tuple[float, Request]] = OrderedDict()
+
+    async def record(self, entry: Entry) -> None:
+        """Record a change; a failure is logged."""
+        now = self._clock.now()
+        if entry.request is not None:
+            self._remember(now, entry.request)
+        document = _document(entry, now)
+        logger.info("%s %s: %s", entry.what, entry.subscription or "", json.dumps(document))
+        if steady_now() < self._off_until:
+            return
+        value = json.dumps(document, separators=(",", ":")).encode()
+        key = (entry.subscription or "").encode()
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                producer = await self._started()
+                await producer.send_and_wait(self._topic, value, key=key, partition=0, timestamp_ms=int(now * 1000))
+        except (KafkaError, OSError, BrokerError) as error:  # a TimeoutError is an OSError
+            self._off_until = steady_now() + PAUSE_SECONDS
+            logger.warning(
+                "topic %s: a change was not recorded; for %.0f s changes are recorded in this log only: %r",
+                self._topic,
+                PAUSE_SECONDS,
+                error,
+            )
+
+    async def find(self, key: str) -> Request | None:
+        """The request with this key, if any worker has recorded it in the last day.
+
+        Raises:
+            BrokerError: the record can't be read.
+        """
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                await (await self._started_tail()).caught_up()
+        except TimeoutError:
+            raise BrokerError(
+                f"Idempotency-Key: topic {self._topic}, which remembers keys, could not be read within "
+                f"{READ_SECONDS:.0f} s; nothing was changed"
+            ) from None
+        found = self._requests.get(key)
+        return None if found is None or self._clock.now() - found[0] > REMEMBER_SECONDS else found[1]
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._tail is not None:
+            await self._tail.stop()
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await disconnect(producer)
+
+    async def _started(self) -> AIOKafkaProducer:
+        async with self._opening:
+            if self._producer is None:
+                # A producer would have the broker create the topic, in a way of its own.
+                await count_partitions(self._connection, self._topic)
+                producer = AIOKafkaProducer(acks="all", request_timeout_ms=5000, **self._connection.client_options())
+                try:
+                    await producer.start()
+                except BaseException:
+                    await disconnect(producer)
+                    raise
+                self._producer = producer
+            return self._producer
+
+    async def _started_tail(self) -> Tail:
+        async with self._opening:
+            if self._tail is None:
+                # A tail would wait for a missing topic.
+                await count_partitions(self._connection, self._topic)
+                self._tail = Tail(self._connection, self._topic, self._take, self._clock)
+                await self._tail.start()
+            return self._tail
+
+    def _take(self, record: Event) -> None:
+        if record.value is None or b'"request":{' not in record.value:
+            return
+        try:
+            self._remember(record.timestamp / 1000, Request(**json.loads(record.value)["request"]))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            logger.warning("topic %s: record %d can't be read: %r", self._topic, record.offset, error)
+
+    def _remember(self, at: float, request: Request) -> None:
+        # The first answer is the one to repeat.
+        self._requests.setdefault(request.key, (at, request))
+        if len(self._requests) > MOST_REMEMBERED:
+            self._requests.popitem(last=False)
+
+
+def _document(entry: Entry, now: float) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "at": shown_time(now),
+        "who": entry.who,
+        "tenant": dict(entry.tenant),
+        "from": entry.address,
+        "what": entry.what,
+        "subscription": entry.subscription,
+        **entry.facts,
+    }
+    if entry.request is not None:
+        request = entry.request
+        document["request"] = {
+            "key": request.key,
+            "digest": request.digest,
+            "status": request.status,
+            "answer": dict(request.answer),
+            "headers": dict(request.headers),
+        }
+    return document
