@@ -2,12 +2,9 @@
 
 Whoever writes a new subscription asks the brokers first and writes it then. So what is produced after the command has
 returned is at or after these offsets, and with `startFrom: now` everything that was produced before it is before them.
-
-`startFrom: group:NAME` goes on from the offsets that another consumer group has committed. They are read once, when the
-subscription is made, and only while the group has no members: otherwise both would deliver the same events.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from pipeline.config.definition import Definition
@@ -15,13 +12,14 @@ from pipeline.config.validation_messages import nearest
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import shown
 from pipeline.core.subscription import Routing, Subscription
-from pipeline.kafka.group_positions import GroupPositions, group_positions
+from pipeline.kafka.group_positions import group_positions
 from pipeline.kafka.log_positions import LogPositions, log_positions
 from pipeline.subscriptions.fields import instant
+from pipeline.subscriptions.group_beginnings import GroupPlace, begin_at_group, refusals, wire_start
 from pipeline.subscriptions.schema import EARLIEST, GROUP, NOW, OPTIONS, WireStart, WireSubscription
 
-Place = float | str
-"""What `startFrom` says: Unix seconds, one of these in their place, or the name of a group."""
+_Place = float | GroupPlace
+"""What `startFrom` says: Unix seconds, one of these in their place, or a group."""
 _PLACES: Final = {NOW: -1.0, EARLIEST: -2.0}
 
 
@@ -99,15 +97,19 @@ def with_beginning_of(wanted: WireSubscription, broken: Subscription) -> WireSub
     """The edit *wanted* of a subscription whose record can't be read, with the beginning that could be."""
     if broken.starts is None:
         return wanted
-    starts = {topic: _wire(start.offsets, start.topic_id) for topic, start in broken.starts.items()}
+    starts = {topic: wire_start(start.offsets, start.topic_id) for topic, start in broken.starts.items()}
     return wanted.model_copy(update={"start": starts})
 
 
-def _place(start_from: str | None) -> Place:
+def _place(start_from: str | None, starting_at: str | None = None) -> _Place:
     text = start_from or NOW
     if text.startswith(GROUP):
-        return text.removeprefix(GROUP)
+        return GroupPlace(text.removeprefix(GROUP), None if starting_at is None else max(0.0, instant(starting_at)))
     return _PLACES[text] if text in _PLACES else instant(text)
+
+
+def _place_of(subscription: WireSubscription) -> _Place:
+    return _place(subscription.start_from, subscription.starting_at)
 
 
 class Beginnings:
@@ -119,8 +121,8 @@ class Beginnings:
 
     def __init__(self, definition: Definition) -> None:
         self._definition = definition
-        self._found: dict[Place, Mapping[str, WireStart]] = {}
-        self._remarks: dict[Place, str] = {}
+        self._found: dict[_Place, Mapping[str, WireStart]] = {}
+        self._remarks: dict[_Place, str | None] = {}
 
     async def look_up(self, subscriptions: Iterable[WireSubscription]) -> None:
         """Ask the brokers where these new subscriptions begin; of no effect with `routing: key`.
@@ -129,93 +131,41 @@ class Beginnings:
             ConfigurationError: one of them can't go on from the positions of its group; one sentence per group.
             BrokerError: the brokers can't be asked.
         """
-        missing = {_place(each.start_from) for each in subscriptions} - self._found.keys()
+        missing = {_place_of(each) for each in subscriptions} - self._found.keys()
         if self._definition.routing is Routing.KEY or not missing:
             return
         source = self._definition.source
-        names = sorted(place for place in missing if isinstance(place, str))
+        names = sorted({place.name for place in missing if isinstance(place, GroupPlace)})
         groups = await group_positions(source.connection, names, source.topics) if names else {}
-        times = {place: int(place * 1000) for place in missing if isinstance(place, float) and place >= 0}
+        times = {place: time for place in missing if (time := _time_ms(place)) is not None}
         found = {topic: await log_positions(source.connection, topic, times.values()) for topic in source.topics}
-        problems = [problem for name, group in groups.items() for problem in _unusable(name, group, found)]
+        problems = [problem for name, group in groups.items() for problem in refusals(name, group, found)]
         if problems:
             raise ConfigurationError(problems)
         for place in missing:
-            if isinstance(place, str):
-                self._begin_at_group(place, groups[place], found)
+            if isinstance(place, GroupPlace):
+                beginning = begin_at_group(place, groups[place.name], found, source.auto_offset_reset, times.get(place))
+                self._found[place], self._remarks[place] = beginning.starts, beginning.remark
             else:
                 self._found[place] = {topic: _start(each, place, times.get(place)) for topic, each in found.items()}
-
-    def _begin_at_group(self, name: str, group: GroupPositions, found: Mapping[str, LogPositions]) -> None:
-        reset = self._definition.source.auto_offset_reset
-        starts, unread = {}, []
-        for topic, log in found.items():
-            committed = group.offsets.get(topic, {})
-            # Where the group has committed nothing it would have begun there, too.
-            otherwise = log.begins if reset == "earliest" else log.ends
-            starts[topic] = _wire([committed.get(number, end) for number, end in enumerate(otherwise)], log.topic_id)
-            unread += [
-                f"{topic} {number}" for number, end in enumerate(log.ends) if end > 0 and number not in committed
-            ]
-        self._found[name] = starts
-        if unread:
-            where = "first" if reset == "earliest" else "next"
-            self._remarks[name] = (
-                f"the group {name} has committed nothing in {', '.join(unread)}; it begins with the {where} event "
-                f"there, because autoOffsetReset is {reset}"
-            )
 
     def begun(self, subscription: WireSubscription) -> WireSubscription:
         """A new subscription that was looked up, with its beginning."""
         if self._definition.routing is Routing.KEY:
             return subscription
-        start = self._found[_place(subscription.start_from)]
+        start = self._found[_place_of(subscription)]
         return subscription.model_copy(update={"start": start, "start_from": subscription.start_from or NOW})
 
     def remark(self, subscription: WireSubscription) -> str | None:
         """What should be known about the beginning of a new subscription that was looked up, if anything."""
-        return self._remarks.get(_place(subscription.start_from))
+        return self._remarks.get(_place_of(subscription))
 
 
-def _unusable(name: str, group: GroupPositions, found: Mapping[str, LogPositions]) -> list[str]:
-    """Why no subscription can go on from where a group stands; nothing if one can."""
-    if not group.offsets:
-        why = (
-            f"has committed nothing in {', '.join(found)}: the name is wrong, or its offsets have expired; see "
-            "kafka-consumer-groups --describe"
-        )
-    elif group.members is None:
-        why = (
-            "hides its members, because it uses the protocol of KIP-848; copy its offsets to a group that has never "
-            "had members, and name that one"
-        )
-    elif group.members:
-        count = "a member" if group.members == 1 else f"{group.members} members"
-        why = f"still has {count}, which would go on delivering; end its consumers and apply this again"
-    else:
-        why = None
-    path = f"startFrom: group {shown(name)}"
-    if why is not None:
-        return [f"{path} {why}"]
-    return [problem for topic, log in found.items() for problem in _of_another_topic(path, group, topic, log)]
-
-
-def _of_another_topic(path: str, group: GroupPositions, topic: str, log: LogPositions) -> list[str]:
-    offsets, before = group.offsets.get(topic, {}), group.topic_ids.get(topic)
-    if None not in {before, log.topic_id} and before != log.topic_id:
-        return [f"{path}: topic {topic} was made again meanwhile: its id was {before} and is {log.topic_id}"]
-    return [
-        f"{path} has committed {offset} in partition {number} of {topic}, which is of a former topic of this name: "
-        + (f"the log ends at {log.ends[number]}" if number < len(log.ends) else f"there are {len(log.ends)} partitions")
-        for number, offset in sorted(offsets.items())
-        if number >= len(log.ends) or offset > log.ends[number]
-    ]
+def _time_ms(place: _Place) -> int | None:
+    seconds = place.since if isinstance(place, GroupPlace) else place
+    return None if seconds is None or seconds < 0 else int(seconds * 1000)
 
 
 def _start(found: LogPositions, place: float, time_ms: int | None) -> WireStart:
     offsets = found.begins if place == _PLACES[EARLIEST] else found.ends
-    return _wire(offsets if time_ms is None else found.since[time_ms], found.topic_id)
-
-
-def _wire(offsets: Sequence[int], topic_id: str | None) -> WireStart:
-    return WireStart.model_validate({"topicId": topic_id, "offsets": list(offsets)})
+    return wire_start(offsets if time_ms is None else found.since[time_ms], found.topic_id)

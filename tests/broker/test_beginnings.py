@@ -289,21 +289,36 @@ async def test_it_goes_on_where_another_group_stopped(wide_shop: Shop, unique_na
     assert await wide_shop.offsets() == [1, 2]
 
 
-@pytest.mark.parametrize(("reset", "offsets", "begins"), [("latest", [2, 1], "next"), ("earliest", [2, 0], "first")])
-async def test_a_partition_without_a_commit_begins_as_it_would_have(
-    wide_shop: Shop, unique_name: Callable[[str], str], reset: str, offsets: list[int], begins: str
+@pytest.mark.parametrize(
+    ("reset", "since", "offset"),
+    [("earliest", None, 0), ("latest", "1970-01-01T00:00:02Z", 1), ("latest", "1970-01-01T00:00:09Z", 3)],
+)
+async def test_a_partition_without_a_commit_begins_with_the_group(
+    wide_shop: Shop, unique_name: Callable[[str], str], reset: str, since: str | None, offset: int
 ) -> None:
     group = unique_name("gravitee")
     await wide_shop.write(0, 1000, 2000)
-    await wide_shop.write(1, 1000)
+    await wide_shop.write(1, 1000, 2000, 3000)
     await commit(wide_shop, group, {0: 2})
     async with wide_shop.store(auto_offset_reset=reset) as store:
-        change = await store.apply(document(startFrom=f"group:{group}"))
-    assert await wide_shop.offsets() == offsets
+        change = await store.apply(document(startFrom=f"group:{group}", startingAt=since))
+    assert await wide_shop.offsets() == [2, offset]
     assert change.advisory is not None
+    begins = "first event since its startingAt" if since else "first event"
     assert change.advisory.endswith(
-        f"the group {group} has committed nothing in {wide_shop.source} 1; it begins with the {begins} event there, "
-        f"because autoOffsetReset is {reset}"
+        f'the group "{group}" has committed nothing in {wide_shop.source} 1; it begins there with the {begins}'
+    )
+
+
+async def test_without_commit_and_starting_at_nobody_knows(wide_shop: Shop, unique_name: Callable[[str], str]) -> None:
+    group = unique_name("gravitee")
+    await wide_shop.write(0, 1000)
+    await wide_shop.write(1, 1000)
+    await commit(wide_shop, group, {0: 1})
+    [problem] = await refused(wide_shop, group)
+    assert problem == (
+        f'startFrom: group "{group}" has committed nothing in {wide_shop.source} 1, and autoOffsetReset is latest, so '
+        "nobody knows which events there are for the subscription; say in startingAt since when it exists"
     )
 
 

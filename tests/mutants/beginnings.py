@@ -26,14 +26,14 @@ BEGINNINGS: Final = (
     ),
     Mutant(
         "nobody knows which topic the offsets are of",
-        "pipeline/subscriptions/beginnings.py",
+        "pipeline/subscriptions/group_beginnings.py",
         was='"topicId": topic_id',
         becomes='"topicId": None',
         tests=(f"{OFFSETS}test_a_topic_that_was_made_again_is_known_by_its_id",),
     ),
     Mutant(
         "a group that still has members is taken over",
-        "pipeline/subscriptions/beginnings.py",
+        "pipeline/subscriptions/group_beginnings.py",
         was="    elif group.members:",
         becomes="    elif False:",
         tests=(f"{OFFSETS}test_a_group_that_still_has_members_is_refused",),

@@ -1,0 +1,116 @@
+"""Where subscriptions begin with `startFrom: group:NAME`: where another consumer group stopped.
+
+Its offsets are read once, when the subscription is made, and only while the group has no members: otherwise both would
+deliver the same events. From a partition in which the group has committed nothing, it has delivered nothing. But with
+`autoOffsetReset: latest` the events from before it joined are not for it: there the subscription begins with the first
+event since its `startingAt`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.shown import shown
+from pipeline.kafka.group_positions import GroupPositions
+from pipeline.kafka.log_positions import LogPositions
+from pipeline.subscriptions.schema import WireStart
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPlace:
+    """A group, and Unix seconds since when events may be for the subscription, if that is known."""
+
+    name: str
+    since: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupBeginning:
+    """Where a subscription begins, by topic.
+
+    Attributes:
+        remark: what should be known about it, a sentence.
+    """
+
+    starts: Mapping[str, WireStart]
+    remark: str | None = None
+
+
+def begin_at_group(
+    place: GroupPlace,
+    group: GroupPositions,
+    found: Mapping[str, LogPositions],
+    reset: Literal["earliest", "latest"],
+    time_ms: int | None,
+) -> GroupBeginning:
+    """The beginning of a subscription.
+
+    Args:
+        place: what the subscription says.
+        group: where the group stands.
+        found: the logs of the source topics.
+        reset: where the group began without an offset.
+        time_ms: `place.since`, looked up in the logs.
+
+    Raises:
+        ConfigurationError: it is not known for a partition.
+    """
+    unread = [
+        f"{topic} {number}"
+        for topic, log in found.items()
+        for number, (begin, end) in enumerate(zip(log.begins, log.ends, strict=True))
+        if begin < end and number not in group.offsets.get(topic, {})
+    ]
+    nothing = f"group {shown(place.name)} has committed nothing in {', '.join(unread)}"
+    if unread and reset == "latest" and time_ms is None:
+        raise ConfigurationError(
+            f"startFrom: {nothing}, and autoOffsetReset is latest, so nobody knows which events there are for the "
+            "subscription; say in startingAt since when it exists"
+        )
+    starts = {}
+    for topic, log in found.items():
+        committed = group.offsets.get(topic, {})
+        otherwise = log.begins if reset == "earliest" or time_ms is None else log.since[time_ms]
+        offsets = [committed.get(number, offset) for number, offset in enumerate(otherwise)]
+        starts[topic] = wire_start(offsets, log.topic_id)
+    event = "first event" if reset == "earliest" else "first event since its startingAt"
+    return GroupBeginning(starts, f"the {nothing}; it begins there with the {event}" if unread else None)
+
+
+def refusals(name: str, group: GroupPositions, found: Mapping[str, LogPositions]) -> list[str]:
+    """Why no subscription can go on from where a group stands; nothing if one can."""
+    if not group.offsets:
+        why = (
+            f"has committed nothing in {', '.join(found)}: the name is wrong, or its offsets have expired; see "
+            "kafka-consumer-groups --describe"
+        )
+    elif group.members is None:
+        why = (
+            "hides its members, because it uses the protocol of KIP-848; copy its offsets to a group that has never "
+            "had members, and name that one"
+        )
+    elif group.members:
+        count = "a member" if group.members == 1 else f"{group.members} members"
+        why = f"still has {count}, which would go on delivering; end its consumers and apply this again"
+    else:
+        return [problem for topic, log in found.items() for problem in _of_another_topic(name, group, topic, log)]
+    return [f"startFrom: group {shown(name)} {why}"]
+
+
+def _of_another_topic(name: str, group: GroupPositions, topic: str, log: LogPositions) -> list[str]:
+    path = f"startFrom: group {shown(name)}"
+    offsets, before = group.offsets.get(topic, {}), group.topic_ids.get(topic)
+    if None not in {before, log.topic_id} and before != log.topic_id:
+        return [f"{path}: topic {topic} was made again meanwhile: its id was {before} and is {log.topic_id}"]
+    return [
+        f"{path} has committed {offset} in partition {number} of {topic}, which is of a former topic of this name: "
+        + (f"the log ends at {log.ends[number]}" if number < len(log.ends) else f"there are {len(log.ends)} partitions")
+        for number, offset in sorted(offsets.items())
+        if number >= len(log.ends) or offset > log.ends[number]
+    ]
+
+
+def wire_start(offsets: Sequence[int], topic_id: str | None) -> WireStart:
+    """These offsets, as the topic of subscriptions holds them."""
+    return WireStart.model_validate({"topicId": topic_id, "offsets": list(offsets)})
