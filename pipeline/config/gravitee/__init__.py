@@ -4,4 +4,5 @@ shapes       finds APIs and subscriptions in Console exports, answers of the man
 terraform    the resources in Terraform's JSON
 losses       what of an API would be lost, and would change what receivers get
 pruned       a document without the parts that have no effect here
+masked       a definition with its secrets masked
 """

@@ -1,0 +1,180 @@
+"""Subscriptions of Gravitee as subscriptions of this pipeline."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from pipeline.config.definition_schema import EXPRESSION, WEBHOOK_TYPES
+from pipeline.config.gravitee.losses import EXPRESSIONS, Loss
+from pipeline.config.schema import unpacked
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.shown import shown
+from pipeline.subscriptions.envelope import parse_subscription
+from pipeline.subscriptions.schema import GROUP, OPTIONS, WireSubscription
+
+_ENVELOPE: Final = {"entrypointId", "channel", "entrypointConfiguration"}
+_KEPT: Final = ("qos", "topics", "startFrom", "metadata")
+_TIMES: Final = ("startingAt", "endingAt")
+_STATES: Final = {"id", "hrid", "status", "consumerStatus", "consumerConfiguration", "configuration", *_KEPT, *_TIMES}
+_NOT_DELIVERED: Final = {"PENDING", "REJECTED", "CLOSED"}
+"""States in which Gravitee delivers nothing, and does not go on by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A subscription that is not taken over, and why."""
+
+    id: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A subscription that is taken over.
+
+    Attributes:
+        notes: what has changed, as sentences.
+        ignored: names of its fields that have no effect here.
+        losses: what would be sent otherwise than by Gravitee.
+    """
+
+    subscription: WireSubscription
+    notes: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    losses: tuple[Loss, ...] = ()
+
+
+def take(document: Mapping[str, Any]) -> Taken | LeftOut:
+    """A subscription of the management API or of Terraform, or one that this pipeline knows already.
+
+    Raises:
+        ConfigurationError: it can't be used; one sentence per mistake.
+    """
+    name = document.get("id") or document.get("hrid")
+    status, consumer = _upper(document.get("status")), _consumer(document)
+    if not isinstance(name, str):
+        raise ConfigurationError("id: is required, or hrid")
+    if status in _NOT_DELIVERED:
+        return LeftOut(name, f"its status is {status}, so Gravitee delivers nothing to it")
+    if consumer is None:
+        return LeftOut(name, "it names no callback, because its plan is not a PUSH plan")
+    entrypoint = consumer.get("entrypointId")
+    if entrypoint not in {None, *WEBHOOK_TYPES}:
+        return LeftOut(name, f"its entrypoint is {shown(entrypoint)}")
+    notes: list[str] = []
+    options = _options(consumer, notes)
+    wanted: dict[str, Any] = {
+        "id": name,
+        "configuration": {
+            "entrypointId": entrypoint or "webhook",
+            **({"channel": consumer["channel"]} if consumer.get("channel") else {}),
+            "entrypointConfiguration": options,
+        },
+        **{key: document[key] for key in _KEPT if document.get(key)},
+        **{key: _time(document[key]) for key in _TIMES if document.get(key)},
+        **_states(status, _upper(document.get("consumerStatus")), notes),
+    }
+    ignored = tuple(key for key, value in document.items() if key not in _STATES and value is not None)
+    found = tuple(Loss(EXPRESSIONS, path, _EXPRESSION) for path in _expressions(options, OPTIONS))
+    return Taken(parse_subscription(wanted), tuple(notes), ignored, found)
+
+
+def from_group(taken: WireSubscription, group: str) -> WireSubscription:
+    """The subscription *taken*, going on where a consumer group stopped."""
+    return taken.model_copy(update={"start_from": f"{GROUP}{group}"})
+
+
+def as_written(subscription: WireSubscription) -> dict[str, Any]:
+    """The subscription as a document of this pipeline, without defaults."""
+    return subscription.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+_EXPRESSION: Final = "contains an expression ({#...}), which would be sent as it is; write the value itself"
+
+
+def _consumer(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    for name in ("consumerConfiguration", "configuration"):
+        value = document.get(name)
+        found = unpacked(value) if isinstance(value, str) else value
+        if isinstance(found, Mapping):
+            return found
+    return None
+
+
+def _options(consumer: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    """How the receiver is called, without what is null; of the older envelope, all that is not the envelope."""
+    value = consumer.get("entrypointConfiguration")
+    nested = unpacked(value) if isinstance(value, str) else value
+    if nested is None:
+        nested = {key: each for key, each in consumer.items() if key not in _ENVELOPE}
+    if not isinstance(nested, Mapping):
+        raise ConfigurationError(f"{OPTIONS}: must be an object")
+    options = _without_null(nested)
+    retry = options.get("retry")
+    if isinstance(retry, dict):
+        _convert(retry, notes)
+    return options
+
+
+def _convert(retry: dict[str, Any], notes: list[str]) -> None:
+    on_fail = retry.pop("retryOnFail", None)
+    if on_fail is not None and "retryOption" not in retry:
+        retry["retryOption"] = "Retry On Fail" if on_fail else "No Retry"
+    if retry.get("retryOption") != "No Retry" and "retryStrategy" not in retry:
+        retry["retryStrategy"] = "LINEAR"
+        notes.append("retry.retryStrategy is LINEAR, as in Gravitee when nothing is said")
+
+
+def _states(status: str, consumer_status: str, notes: list[str]) -> dict[str, str]:
+    if consumer_status == "FAILURE":
+        notes.append("it is in FAILURE in Gravitee, and is taken over as STOPPED; webhooks subscriptions start goes on")
+    return {
+        **({"status": status} if status else {}),
+        **(
+            {"consumerStatus": "STOPPED" if consumer_status == "FAILURE" else consumer_status}
+            if consumer_status
+            else {}
+        ),
+    }
+
+
+def _time(value: object) -> object:
+    """ISO 8601, also of the milliseconds of older versions."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return datetime.fromtimestamp(value / 1000, UTC).isoformat()
+    return value
+
+
+def _without_null(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _cleaned(each) for key, each in value.items() if each is not None}
+
+
+def _cleaned(value: object) -> object:
+    match value:
+        case Mapping():
+            return _without_null(value)
+        case list():
+            return [_cleaned(each) for each in value]
+        case _:
+            return value
+
+
+def _expressions(value: object, path: str) -> Iterator[str]:
+    match value:
+        case Mapping():
+            for name, each in value.items():
+                # A URL is checked by its own rule.
+                if name not in {"callbackUrl", "filter"}:
+                    yield from _expressions(each, f"{path}.{name}")
+        case list():
+            for index, each in enumerate(value):
+                yield from _expressions(each, f"{path}[{index}]")
+        case str() if EXPRESSION in value:
+            yield path
+        case _:
+            return
+
+
+def _upper(value: object) -> str:
+    return value.upper() if isinstance(value, str) else ""

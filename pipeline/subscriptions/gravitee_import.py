@@ -1,0 +1,159 @@
+"""An API of Gravitee with its subscriptions, as this pipeline reads them; all that can be said without a broker."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pipeline.config.definition import Definition, parse_definition
+from pipeline.config.gravitee.losses import Loss, losses
+from pipeline.config.gravitee.pruned import pruned
+from pipeline.config.gravitee.shapes import Contents, Part
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.shown import shown
+from pipeline.core.subscription import Routing
+from pipeline.subscriptions.beginnings import check_routing
+from pipeline.subscriptions.gravitee import LeftOut, Taken, from_group, take
+from pipeline.subscriptions.resolve import check_limits
+from pipeline.subscriptions.schema import WireSubscription
+
+OWN_ID: Final = "id"
+"""In place of SUBSCRIPTION=GROUP: the group of each subscription is called as it is, which is Gravitee's default."""
+
+
+@dataclass(slots=True)
+class Imported:
+    """The result.
+
+    Attributes:
+        definition: None if the files contain no API.
+        notes: what was taken, added and left out: a word, and a sentence.
+    """
+
+    definition: dict[str, Any] | None = None
+    subscriptions: list[WireSubscription] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+
+
+def imported(found: Contents, accepted: Collection[str] = (), groups: Collection[str] = ()) -> Imported:
+    """Take over what was found.
+
+    Args:
+        found: the contents of all files together.
+        accepted: names of losses that are no mistake.
+        groups: SUBSCRIPTION=GROUP, or OWN_ID; where the subscriptions begin.
+
+    Raises:
+        ConfigurationError: something can't be used, or would be lost; one sentence per mistake.
+    """
+    return _Import(found, accepted, groups).result()
+
+
+class _Import:
+    def __init__(self, found: Contents, accepted: Collection[str], groups: Collection[str]) -> None:
+        self._found = found
+        self._accepted = accepted
+        self._own_groups = OWN_ID in groups
+        self._groups = dict(each.split("=", 1) for each in groups if each != OWN_ID)
+        self._problems: list[str] = list(found.unknown)
+        self._imported = Imported()
+
+    def result(self) -> Imported:
+        definition = self._take_api()
+        self._take_subscriptions(definition)
+        for each in self._found.unused:
+            self._note("not used", each)
+        if self._problems:
+            raise ConfigurationError(self._problems)
+        return self._imported
+
+    def _note(self, word: str, sentence: str) -> None:
+        self._imported.notes.append((word, sentence))
+
+    def _note_losses(self, origin: str, found: Iterable[Loss]) -> None:
+        for each in found:
+            if each.name in self._accepted:
+                self._note("lost", f"{origin}: {each.path}: {each.what}")
+            else:
+                self._problems.append(f"{origin}: {each}")
+
+    def _take_api(self) -> Definition | None:
+        apis = self._found.apis
+        if len(apis) != 1:
+            if apis or not self._found.subscriptions:
+                names = ", ".join(f"{each.origin} ({shown(each.document.get('name'))})" for each in apis) or "none"
+                self._problems.append(f"there are {len(apis)} APIs; exactly one is allowed: {names}")
+            return None
+        [api] = apis
+        try:
+            definition = parse_definition(api.document, accepted=self._accepted)
+        except ConfigurationError as error:
+            self._problems += [f"{api.origin}: {problem}" for problem in error.problems]
+            return None
+        self._note("taken", _summary(api, definition))
+        self._note_losses(api.origin, losses(api.document))
+        if ignored := [*api.ignored, *definition.ignored]:
+            self._note("not used", f"{api.origin}: {', '.join(ignored)}")
+        self._imported.definition = document = pruned(api.document, definition.ignored)
+        if definition.stated_routing is None:
+            # The only entrypoint that is left.
+            document["listeners"][0]["entrypoints"][0]["routing"] = Routing.MATCH.value
+            self._note("added", "routing: match, because Gravitee gives every subscription every event")
+        return parse_definition(document)
+
+    def _take_subscriptions(self, definition: Definition | None) -> None:
+        ignored: dict[str, None] = {}
+        for part in self._found.subscriptions:
+            try:
+                taken = take(part.document)
+            except ConfigurationError as error:
+                self._problems += [f"{part.origin}: {problem}" for problem in error.problems]
+                continue
+            if isinstance(taken, LeftOut):
+                self._note("left out", f"subscription {shown(taken.id)}: {taken.why}")
+            elif other := self._other_api(part):
+                self._note("left out", f"subscription {shown(taken.subscription.id)}: it is of the API {shown(other)}")
+            else:
+                self._take(part.origin, taken, definition)
+                ignored.update(dict.fromkeys(taken.ignored))
+        if ignored:
+            self._note("not used", f"of subscriptions: {', '.join(ignored)}")
+        taken_over = self._imported.subscriptions
+        for unknown in self._groups.keys() - {each.id for each in taken_over}:
+            self._problems.append(f"--from-group: {shown(unknown)} is not the id of a subscription that is taken over")
+        if later := sum(each.start_from is None for each in taken_over):
+            self._note("begins", f"{later} of {len(taken_over)} subscriptions get the events after they are applied")
+
+    def _other_api(self, part: Part) -> str | None:
+        """The API of a subscription, if it is not the one that was found."""
+        api = part.document.get("api")
+        named = api.get("id") if isinstance(api, Mapping) else part.document.get("apiHrid")
+        known = {each.document.get(name) for each in self._found.apis for name in ("id", "hrid")} - {None}
+        return named if isinstance(named, str) and known and named not in known else None
+
+    def _take(self, origin: str, taken: Taken, definition: Definition | None) -> None:
+        subscription = taken.subscription
+        if subscription.id in {each.id for each in self._imported.subscriptions}:
+            self._problems.append(f"{origin}: id: {shown(subscription.id)} is taken by another subscription")
+        group = self._groups.get(subscription.id) or (subscription.id if self._own_groups else None)
+        if group is not None:
+            subscription = from_group(subscription, group)
+        try:
+            if definition is not None:
+                check_routing(subscription, definition)
+                check_limits(subscription, definition)
+        except ConfigurationError as error:
+            self._problems += [f"{origin}: {problem}" for problem in error.problems]
+        self._note_losses(origin, taken.losses)
+        self._imported.subscriptions.append(subscription)
+        notes = "; ".join((*taken.notes, *([f"begins where the group {shown(group)} stopped"] if group else ())))
+        self._note("taken", f"subscription {shown(subscription.id)}" + (f": {notes}" if notes else ""))
+
+
+def _summary(api: Part, definition: Definition) -> str:
+    source, dlq = definition.source, definition.dlq
+    servers = ",".join(source.connection.bootstrap_servers)
+    letters = "" if dlq is None else f", dead letters to topic {dlq.topic}"
+    return (
+        f"{api.origin}: API {shown(definition.name)}: {definition.qos}, from topic {', '.join(source.topics)} at "
+        f"{servers}{letters}"
+    )

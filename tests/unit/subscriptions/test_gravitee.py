@@ -1,0 +1,267 @@
+"""Subscriptions of Gravitee as subscriptions of this pipeline, with their API."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.cli.output import as_yaml
+from pipeline.config.definition import parse_definition
+from pipeline.config.documents import parse_documents, read_documents
+from pipeline.config.gravitee.masked import masked
+from pipeline.config.gravitee.shapes import Contents, contents, numbered
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.subscription import Routing
+from pipeline.subscriptions.envelope import parse_subscription
+from pipeline.subscriptions.gravitee import LeftOut, Taken, as_written, take
+from pipeline.subscriptions.gravitee_import import Imported, imported
+from pipeline.subscriptions.secrets import mask
+
+FILES = Path(__file__).parents[2] / "gravitee"
+SECRETS = ("k4fka-s3cret", "b4sic-s3cret", "t0ken-s3cret", "0auth-s3cret")
+
+
+def found_in(*names: str) -> Contents:
+    return contents(each for name in names for each in numbered(name, read_documents(FILES / name)))
+
+
+def document(**more: Any) -> dict[str, Any]:
+    options = {"callbackUrl": "https://example.com", **more.pop("options", {})}
+    consumer = {"entrypointId": "webhook", "entrypointConfiguration": options}
+    return {"id": "s", "consumerConfiguration": consumer, "status": "ACCEPTED", "consumerStatus": "STARTED", **more}
+
+
+def taken(**more: Any) -> Taken:
+    found = take(document(**more))
+    assert isinstance(found, Taken)
+    return found
+
+
+def problems(*names: str, accepted: tuple[str, ...] = (), groups: tuple[str, ...] = ()) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        imported(found_in(*names), accepted, groups)
+    return caught.value.problems
+
+
+def notes(result: Imported, word: str) -> list[str]:
+    return [sentence for each, sentence in result.notes if each == word]
+
+
+def test_a_page_of_subscriptions_is_taken_over() -> None:
+    result = imported(found_in("console-export.json", "subscriptions.json"))
+    shop, depot, ledger = result.subscriptions
+    assert shop.metadata == {"feature": "orders"}
+    assert shop.configuration.entrypoint_configuration.callback_url == "https://shop.example.com/hooks"
+    assert (depot.status, depot.consumer_status) == ("PAUSED", "STARTED")
+    assert (ledger.status, ledger.consumer_status) == ("ACCEPTED", "STOPPED")
+    assert notes(result, "left out") == [
+        'subscription "sub-asks": its status is PENDING, so Gravitee delivers nothing to it',
+        'subscription "sub-gone": its status is CLOSED, so Gravitee delivers nothing to it',
+        'subscription "sub-stream": it names no callback, because its plan is not a PUSH plan',
+    ]
+    assert notes(result, "begins") == ["3 of 3 subscriptions get the events after they are applied"]
+
+
+def test_a_state_of_terraform_contains_both() -> None:
+    result = imported(found_in("terraform-show.json"))
+    [shop] = result.subscriptions
+    assert (shop.id, shop.ending_at, shop.metadata) == ("sub-shop", "2040-12-25T09:12:28Z", {"feature": "orders"})
+    assert result.definition is not None
+    assert parse_definition(result.definition).routing is Routing.MATCH
+
+
+@pytest.mark.parametrize("name", ["api.json", "console-export.json", "apiv4definition.yaml", "terraform-show.json"])
+def test_what_is_written_is_read_back_the_same(name: str) -> None:
+    result = imported(found_in(name, "subscriptions.json") if name == "api.json" else found_in(name))
+    assert result.definition is not None
+    [read] = parse_documents(as_yaml(result.definition))
+    assert read == result.definition
+    assert parse_definition(read).ignored == ()
+    texts = [as_yaml(as_written(each)) for each in result.subscriptions]
+    assert [parse_subscription(each) for each in parse_documents("---\n".join(texts))] == result.subscriptions
+
+
+def test_what_is_shown_contains_no_secret() -> None:
+    result = imported(found_in("console-export.json", "subscriptions.json"))
+    assert result.definition is not None
+    written = as_yaml(result.definition) + "".join(as_yaml(as_written(each)) for each in result.subscriptions)
+    shown = as_yaml(masked(result.definition))
+    shown += "".join(as_yaml(as_written(mask(each))) for each in result.subscriptions)
+    assert [secret in written for secret in SECRETS] == [True] * 4
+    assert [secret in shown for secret in SECRETS] == [False] * 4
+    assert yaml.safe_load(as_yaml(masked(result.definition)))["name"] == "Orders"
+
+
+@pytest.mark.parametrize(
+    ("retry", "expected"),
+    [
+        ({"retryOnFail": False}, {"retryOption": "No Retry"}),
+        ({"retryOnFail": True}, {"retryOption": "Retry On Fail", "retryStrategy": "LINEAR"}),
+        ({"retryOnFail": True, "retryOption": "No Retry"}, {"retryOption": "No Retry"}),
+        ({"maxAttempts": 5, "maxDelaySeconds": None}, {"maxAttempts": 5, "retryStrategy": "LINEAR"}),
+        ({"retryStrategy": "EXPONENTIAL"}, {"retryStrategy": "EXPONENTIAL"}),
+    ],
+)
+def test_retries_keep_their_defaults(retry: dict[str, Any], expected: dict[str, Any]) -> None:
+    written = as_written(taken(options={"retry": retry}).subscription)
+    assert written["configuration"]["entrypointConfiguration"]["retry"] == expected
+
+
+def test_older_envelopes_and_times_are_read() -> None:
+    flat = {"callbackUrl": "https://example.com", "entrypointId": "webhook-advanced", "channel": "orders"}
+    found = take({"id": "s", "configuration": flat, "startingAt": 1_767_225_600_000})
+    assert isinstance(found, Taken)
+    assert found.subscription.configuration.channel == "orders"
+    assert found.subscription.configuration.entrypoint_id == "webhook-advanced"
+    assert found.subscription.starting_at == "2026-01-01T00:00:00+00:00"
+
+
+def test_a_subscription_of_this_pipeline_stays_as_it_is() -> None:
+    own = {
+        "id": "s",
+        "configuration": {"entrypointId": "webhook", "entrypointConfiguration": {"callbackUrl": "https://example.com"}},
+        "qos": "none",
+        "topics": ["orders"],
+        "startFrom": "earliest",
+    }
+    found = take(own)
+    assert isinstance(found, Taken)
+    assert as_written(found.subscription) == own
+    assert found.ignored == ()
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"status": "REJECTED"}, "its status is REJECTED, so Gravitee delivers nothing to it"),
+        ({"consumerConfiguration": None}, "it names no callback, because its plan is not a PUSH plan"),
+        ({"consumerConfiguration": {"entrypointId": "sse"}}, 'its entrypoint is "sse"'),
+    ],
+)
+def test_what_gravitee_does_not_call_is_left_out(more: dict[str, Any], why: str) -> None:
+    assert take(document(**more)) == LeftOut("s", why)
+
+
+def test_an_expression_is_an_error_until_it_is_accepted() -> None:
+    page = {"data": [document(options={"headers": [{"name": "X-Key", "value": "{#secrets.get('/x')}"}]})]}
+    found = contents([("f", page)])
+    with pytest.raises(ConfigurationError) as caught:
+        imported(found)
+    [problem] = caught.value.problems
+    assert problem.startswith(
+        "f: data[0]: configuration.entrypointConfiguration.headers[0].value: contains an expression"
+    )
+    assert problem.endswith("; webhooks import-gravitee --accept-ignored expressions goes without it")
+    result = imported(found, accepted=("expressions",))
+    assert [each.id for each in result.subscriptions] == ["s"]
+    assert len(notes(result, "lost")) == 1
+
+
+def test_every_mistake_is_said_with_its_place() -> None:
+    page = [document(options={"callbackUrl": "ftp://x"}), document(), document()]
+    api = read_documents(FILES / "api.json")[0]
+    assert isinstance(api, dict)
+    api["flows"] = [{"subscribe": [{"policy": "xslt"}]}]
+    with pytest.raises(ConfigurationError) as caught:
+        imported(contents([("api", api), ("subs", page), ("other", {"a": 1})]), groups=("t=g",))
+    assert [each.split("; ")[0] for each in caught.value.problems] == [
+        "other: is neither an API nor a subscription in a known shape",
+        'api: flows[0].subscribe[0]: Gravitee applies the policy "xslt", which this pipeline does not have',
+        "subs[0]: configuration.entrypointConfiguration.callbackUrl: must begin with http:// or https://",
+        'subs[2]: id: "s" is taken by another subscription',
+        '--from-group: "t" is not the id of a subscription that is taken over',
+    ]
+
+
+def test_accepted_policies_are_lost_and_named() -> None:
+    api = copy.deepcopy(read_documents(FILES / "api.json")[0])
+    assert isinstance(api, dict)
+    api["flows"] = [{"subscribe": [{"policy": "xslt"}]}]
+    result = imported(contents([("api", api)]), accepted=("flows",))
+    assert result.definition is not None
+    assert "flows" not in result.definition
+    [lost] = notes(result, "lost")
+    assert lost.startswith('api: flows[0].subscribe[0]: Gravitee applies the policy "xslt"')
+
+
+def test_there_is_one_api() -> None:
+    assert problems("api.json", "console-export.json") == [
+        'there are 2 APIs; exactly one is allowed: api.json ("Orders"), console-export.json ("Orders")'
+    ]
+    with pytest.raises(ConfigurationError, match=r"^there are 0 APIs; exactly one is allowed: none$"):
+        imported(Contents())
+
+
+def test_a_subscription_of_another_api_is_left_out() -> None:
+    found = found_in("api.json")
+    more = contents([("f", document(api={"id": "other"}))])
+    found.subscriptions = more.subscriptions
+    assert notes(imported(found), "left out") == ['subscription "s": it is of the API "other"']
+
+
+def test_a_subscription_begins_where_its_group_stops() -> None:
+    files = ("console-export.json", "subscriptions.json")
+    both = imported(found_in(*files), groups=("id", "sub-depot=depots"))
+    assert [each.start_from for each in both.subscriptions] == ["group:sub-shop", "group:depots", "group:sub-ledger"]
+    one = imported(found_in(*files), groups=("sub-depot=depots",))
+    assert [each.start_from for each in one.subscriptions] == [None, "group:depots", None]
+    assert notes(one, "begins") == ["2 of 3 subscriptions get the events after they are applied"]
+
+
+def test_with_key_no_group_is_taken_over() -> None:
+    found = found_in("api.json", "subscriptions.json")
+    listeners: Any = found.apis[0].document["listeners"]
+    listeners[0]["entrypoints"][0]["routing"] = "key"
+    with pytest.raises(ConfigurationError) as caught:
+        imported(found, groups=("sub-shop=g",))
+    [problem] = caught.value.problems
+    assert problem.startswith("subscriptions.json: data[0]: startFrom: is only allowed with routing: match; ")
+
+
+TEXT = st.text(max_size=8)
+OPTIONS = st.fixed_dictionaries(
+    {"callbackUrl": st.just("https://example.com/hook")},
+    optional={
+        "headers": st.lists(
+            st.fixed_dictionaries({"name": st.sampled_from(["X-A", "X-Api-Key"]), "value": TEXT}), max_size=2
+        ),
+        "auth": st.fixed_dictionaries(
+            {"type": st.just("token"), "token": st.fixed_dictionaries({"value": TEXT}), "basic": st.none()}
+        ),
+        "retry": st.fixed_dictionaries(
+            {},
+            optional={
+                "retryOption": st.sampled_from(["No Retry", "Retry On Fail"]),
+                "retryOnFail": st.booleans(),
+                "maxAttempts": st.integers(0, 5) | st.none(),
+            },
+        ),
+        "ssl": st.fixed_dictionaries({}, optional={"trustAll": st.booleans(), "trustStore": st.none()}),
+    },
+)
+SUBSCRIPTIONS = st.fixed_dictionaries(
+    {
+        "id": st.text(min_size=1, max_size=6),
+        "consumerConfiguration": st.fixed_dictionaries(
+            {"entrypointId": st.just("webhook"), "entrypointConfiguration": OPTIONS}, optional={"channel": TEXT}
+        ),
+        "status": st.sampled_from(["ACCEPTED", "PAUSED"]),
+        "consumerStatus": st.sampled_from(["STARTED", "STOPPED", "FAILURE"]),
+    },
+    optional={"metadata": st.dictionaries(TEXT, TEXT, max_size=2), "endingAt": st.just("2040-01-01T00:00:00Z")},
+)
+
+
+@given(SUBSCRIPTIONS)
+def test_a_subscription_in_a_file_is_the_one_taken_over(document: dict[str, Any]) -> None:
+    try:
+        found = take(document)
+    except ConfigurationError:
+        return
+    assert isinstance(found, Taken)
+    [read] = parse_documents(as_yaml(as_written(found.subscription)))
+    assert parse_subscription(read) == found.subscription
