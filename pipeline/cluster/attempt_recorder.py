@@ -88,6 +88,7 @@ class AttemptRecorder:
         self.attempt_started = observer.attempt_started
         self.attempt_abandoned = observer.attempt_abandoned
         self.withheld = observer.withheld
+        self.throttled = observer.throttled
         self.settled = observer.settled
         self.committed = observer.committed
         self.not_opened = observer.not_opened

@@ -11,6 +11,9 @@ from pipeline.core.subscription import Subscription
 Settlement = Literal["delivered", "dead-lettered", "dropped", "skipped", "filtered", "unmatched"]
 """How an event came to be settled; unmatched: with `routing: match`, no subscription wanted it."""
 
+Throttle = Literal["rate", "slots"]
+"""What an attempt waits for: its turn by the rate of its subscription, or a slot of the worker."""
+
 DropRule = Literal[
     "lane-full",
     "not-retried",
@@ -43,6 +46,9 @@ class Observer(Protocol):
 
     def withheld(self) -> None:
         """An attempt has to wait until the group confirms a heartbeat."""
+
+    def throttled(self, reason: Throttle) -> None:
+        """An attempt has to wait for its turn or for a slot."""
 
     def settled(self, how: Settlement, count: int = 1) -> None:
         """*count* events are done."""

@@ -99,6 +99,7 @@ class Runner:
             seconds = self._delivery.seconds_until_turn(subscription)
             if not seconds:
                 break
+            self._delivery.telemetry.throttled("rate")
             if not (lane.may_go_on(flight) and await self._sleep(flight, seconds)):
                 return False
         return True
@@ -132,6 +133,7 @@ class Runner:
         lane, delivery = self._lane, self._delivery
         slots, suspect = delivery.slots, lane.is_suspect
         if not slots.try_acquire(suspect=suspect):
+            delivery.telemetry.throttled("slots")
             await lane.waits.until_slot(slots, suspect=suspect)
         try:
             # Only now: while this runner waited for the registry or a slot the lane may have been stopped or edited.

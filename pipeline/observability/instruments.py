@@ -15,6 +15,26 @@ Monotonic = Callable[[], float]
 SECONDS_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the attempt buckets, in seconds: from an answer over loopback to a long timeout."""
 
+AGE_BOUNDS: Final = (
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    300.0,
+    1_800.0,
+    7_200.0,
+    86_400.0,
+)
+"""Upper bounds for the age of events at delivery, in seconds: from a quick receiver to an outage of a day."""
+
 
 class Histogram:
     """Counts observations by upper bound, as Prometheus does (`le`: at or below)."""

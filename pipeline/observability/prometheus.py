@@ -7,14 +7,21 @@ Dashboards depend on names and labels. Names contain the unit, as Prometheus rec
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import version
+from platform import python_version
+from typing import Final, get_args
 
 from prometheus_client import PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from pipeline.core.lane_state import Feed, LaneState
 from pipeline.observability.status import LaneReport, PartitionReport, Reporter, WorkerReport
 from pipeline.observability.telemetry import Telemetry
+
+BUILD: Final = (version("webhook-pipeline"), python_version())
+"""Read once, because that takes the disk."""
 
 
 class Metrics:
@@ -56,7 +63,7 @@ class Scrape(Collector):
 def worker_families(report: WorkerReport, lanes: Iterable[LaneReport], telemetry: Telemetry) -> Iterator[Metric]:
     """The metric families of one worker at this moment."""
     yield from _counters(telemetry)
-    yield _latencies(telemetry)
+    yield from _latencies(telemetry)
     yield from _worker(report, telemetry)
     yield from _partitions(report.partitions)
     yield from _lanes(lanes, report.partitions)
@@ -74,6 +81,18 @@ def _counters(telemetry: Telemetry) -> Iterator[Metric]:
         telemetry.deliveries.items(),
     )
     yield _by_label("webhooks_attempts", "Finished requests to callbacks.", "outcome", telemetry.attempts.items())
+    yield _by_label(
+        "webhooks_answers",
+        "Answers of callbacks by the class of their status; none: no answer.",
+        "status",
+        telemetry.answers().items(),
+    )
+    yield _by_label(
+        "webhooks_throttled",
+        "Attempts that had to wait; rate: for their turn by the rate of the subscription; slots: for a request to end.",
+        "reason",
+        telemetry.throttles.items(),
+    )
     yield _by_label(
         "webhooks_dropped",
         "Events given up without a dead letter; retention: offsets deleted before they were delivered, each counted "
@@ -131,17 +150,25 @@ def _counters(telemetry: Telemetry) -> Iterator[Metric]:
         yield CounterMetricFamily(name, help_text, value=value)
 
 
-def _latencies(telemetry: Telemetry) -> Metric:
-    observed = telemetry.attempt_seconds
-    return HistogramMetricFamily(
-        "webhooks_attempt_seconds",
-        "How long requests to callbacks took.",
-        buckets=observed.cumulative(),
-        sum_value=observed.total,
-    )
+def _latencies(telemetry: Telemetry) -> Iterator[Metric]:
+    for name, help_text, observed in (
+        ("webhooks_attempt_seconds", "How long requests to callbacks took.", telemetry.attempt_seconds),
+        (
+            "webhooks_end_to_end_seconds",
+            "From the timestamp of an event to its delivery.",
+            telemetry.end_to_end_seconds,
+        ),
+    ):
+        yield HistogramMetricFamily(name, help_text, buckets=observed.cumulative(), sum_value=observed.total)
 
 
 def _worker(report: WorkerReport, telemetry: Telemetry) -> Iterator[Metric]:
+    yield _gauge(
+        "webhooks_build_info",
+        "The version of this worker; always 1.",
+        ("version", "python"),
+        [(BUILD, 1)],
+    )
     for name, help_text, value in (
         ("webhooks_ready", "1 while the worker delivers from every assigned partition.", float(report.ready)),
         (
@@ -182,9 +209,11 @@ def _partitions(partitions: Iterable[PartitionReport]) -> Iterator[Metric]:
 
 def _lanes(lanes: Iterable[LaneReport], partitions: Iterable[PartitionReport]) -> Iterator[Metric]:
     ends = {partition.partition: partition for partition in partitions}
-    numbers: Counter[tuple[str, str]] = Counter()
-    known: Counter[tuple[str, str, str]] = Counter()
-    at_most: Counter[tuple[str, str, str]] = Counter()
+    # Every series is there from the start, so that an alert sees it grow.
+    numbers: Counter[tuple[str, str]] = Counter({(state.feed, state.status.value): 0 for state in LaneState})
+    zeros = {(each.topic, str(each.partition), feed): 0 for each in ends.values() for feed in get_args(Feed)}
+    known: Counter[tuple[str, str, str]] = Counter(zeros)
+    at_most: Counter[tuple[str, str, str]] = Counter(zeros)
     in_flight: Counter[tuple[str, str, str]] = Counter()
     furthest: dict[tuple[str, str, str], int] = {}
     for lane in lanes:
@@ -210,7 +239,7 @@ def _lanes(lanes: Iterable[LaneReport], partitions: Iterable[PartitionReport]) -
         "An upper bound of the unsettled events.",
         ("topic", "partition", "state"),
         # Apart from those in flight, which may be claimed, all have different offsets, from the furthest cursor on.
-        ((key, min(number, furthest[key] + in_flight[key])) for key, number in at_most.items()),
+        ((key, min(number, furthest.get(key, 0) + in_flight[key])) for key, number in at_most.items()),
     )
 
 

@@ -7,13 +7,13 @@ scrape. One event loop, no locks.
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Literal, TypeVar, get_args
 
 from pipeline.core.clock import shown_time
 from pipeline.core.log_bounds import Break, BreakKind
 from pipeline.core.model import Cause, Event
-from pipeline.core.observer import DropRule, Settlement
+from pipeline.core.observer import DropRule, Settlement, Throttle
 from pipeline.core.outcome import (
     Delivered,
     Failed,
@@ -25,11 +25,11 @@ from pipeline.core.outcome import (
     TokenUnavailable,
     describe,
 )
-from pipeline.core.policy import Decision
+from pipeline.core.policy import CauseKind, Decision, Reason
 from pipeline.core.redaction import shown_host
 from pipeline.core.subscription import Subscription
 from pipeline.core.webhook_ids import WebhookIds
-from pipeline.observability.instruments import Histogram, LineLimit, MinuteRate, Monotonic, OffsetRanges
+from pipeline.observability.instruments import AGE_BOUNDS, Histogram, LineLimit, MinuteRate, Monotonic, OffsetRanges
 from pipeline.observability.logs import Facts
 
 logger = logging.getLogger(__name__)
@@ -49,6 +49,9 @@ AttemptOutcome = Literal[
 ProbeResult = Literal["failed", "recovered"]
 """What came of a probe of a subscription in FAILURE."""
 
+StatusClass = Literal["1xx", "2xx", "3xx", "4xx", "5xx", "none"]
+"""The class of an answer's HTTP status, 5xx being all from 500 on; none: the receiver did not answer."""
+
 TokenResult = Literal["ok", "refused", "unavailable"]
 """The result of a request to a token endpoint."""
 
@@ -63,6 +66,8 @@ BREAKS: Final[Mapping[BreakKind, str]] = {
     "retention": "events were deleted before they were delivered; continuing from the beginning of the log",
 }
 
+_REFUSALS: Final[Mapping[int, StatusClass]] = {3: "3xx", 4: "4xx"}
+
 _Label = TypeVar("_Label", bound=str)
 
 
@@ -72,12 +77,15 @@ class Telemetry:
     Args:
         ids: returns the webhook-id of an event.
         monotonic: the clock for rates and for the limit on log lines.
+        now: Unix seconds, for the age of events.
 
     Attributes:
         in_flight: attempts under way.
         attempts: finished attempts by outcome.
         attempt_seconds: their durations.
         successes: the last one of each subscription, Unix seconds; whoever announces them takes them out.
+        end_to_end_seconds: from the timestamps of events to their deliveries.
+        throttles: attempts that had to wait for their turn, by reason.
         deliveries: settled events by settlement.
         delivered_rate: deliveries per second over the last minute.
         drops: events given up, by rule.
@@ -95,21 +103,30 @@ class Telemetry:
         log_breaks: positions that are no longer in the log, by cause.
     """
 
-    def __init__(self, ids: WebhookIds | None = None, *, monotonic: Monotonic = time.monotonic) -> None:
+    def __init__(
+        self,
+        ids: WebhookIds | None = None,
+        *,
+        monotonic: Monotonic = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._ids = ids or WebhookIds()
         self.in_flight = 0
         self.attempts: dict[AttemptOutcome, int] = _zeros(get_args(AttemptOutcome))
         self.attempt_seconds = Histogram()
         self.successes: dict[str, float] = {}
+        self.end_to_end_seconds = Histogram(AGE_BOUNDS)
+        self.throttles: dict[Throttle, int] = _zeros(get_args(Throttle))
+        self._refusals: dict[StatusClass, int] = _zeros(get_args(StatusClass))
         self.deliveries: dict[Settlement, int] = _zeros(get_args(Settlement))
         self.delivered_rate = MinuteRate(monotonic)
         self.drops: dict[DropRule, int] = _zeros(get_args(DropRule))
-        self.dead_letters: Counter[str] = Counter()
+        self.dead_letters: Counter[str] = Counter(_zeros(get_args(Reason)))
         self.dead_letter_failures = 0
         self.attempt_log_drops = 0
         self.token_fetches: dict[TokenResult, int] = _zeros(get_args(TokenResult))
         self.headers_left_out = 0
-        self.subscription_failures: Counter[str] = Counter()
+        self.subscription_failures: Counter[str] = Counter(_zeros(get_args(CauseKind)))
         self.probes: dict[ProbeResult, int] = _zeros(get_args(ProbeResult))
         self.rows = 0
         self.withheld_attempts = 0
@@ -119,6 +136,8 @@ class Telemetry:
         self._deleted: defaultdict[int, OffsetRanges] = defaultdict(OffsetRanges)
         self._broken_logs: dict[tuple[int, BreakKind], float] = {}
         self._monotonic = monotonic
+        self._now = now
+        self._observe_age = self.end_to_end_seconds.observe  # looked up once: it is called for each delivery
         self._lines = LineLimit(LOG_INTERVAL_SECONDS, monotonic=monotonic)
 
     def attempt_started(self) -> None:
@@ -137,12 +156,18 @@ class Telemetry:
         self.attempt_seconds.observe(seconds)
         if type(outcome) is Delivered:
             self.attempts["delivered"] += 1
-            self.successes[subscription.id] = time.time()
+            now, timestamp = self._now(), event.timestamp
+            self.successes[subscription.id] = now
+            if timestamp > 0:
+                age = now - timestamp * 0.001
+                self._observe_age(age if age > 0 else 0.0)  # the clock of a producer may be ahead
             if logger.isEnabledFor(logging.DEBUG):
                 facts = self._attempt_facts(subscription, event, attempt, outcome, seconds)
                 logger.debug(Facts("delivery.attempted", facts))
             return
         self.attempts[outcome_name(outcome)] += 1
+        if isinstance(outcome, Rejected):
+            self._refusals[_REFUSALS.get(outcome.status // 100, "1xx")] += 1
         suppressed = self._lines.passes(("attempted", subscription.id))
         if suppressed is not None:
             facts = self._attempt_facts(subscription, event, attempt, outcome, seconds)
@@ -150,6 +175,20 @@ class Telemetry:
 
     def decided(self, event: Event, decision: Decision) -> None:
         """Nothing: what follows from it is counted."""
+
+    def answers(self) -> dict[StatusClass, int]:
+        """Finished attempts that sent the event, by the class of the answer's status."""
+        attempts = self.attempts
+        return {
+            **self._refusals,
+            "2xx": attempts["delivered"],
+            "5xx": attempts["server-error"],
+            "none": attempts["failed"] + attempts["timed-out"],
+        }
+
+    def throttled(self, reason: Throttle) -> None:
+        """An attempt has to wait for its turn or for a slot."""
+        self.throttles[reason] += 1
 
     def settled(self, how: Settlement, count: int = 1) -> None:
         """*count* events are done for good."""

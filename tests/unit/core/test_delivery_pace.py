@@ -257,3 +257,16 @@ async def test_the_deadline_counts_from_the_first_try_over_a_restart() -> None:
 
     assert [letter.reason for letter, _ in successor.letters.pending] == ["expired"]
     await successor.end()
+
+
+@in_virtual_time
+async def test_attempts_that_wait_for_their_turn_or_a_slot_are_counted() -> None:
+    limited = subscription("slow", rate=Rate(1.0))
+    core = await Core(limited, subscription("a"), subscription("b"), subscription("c"), slots=2).open()
+    await core.stream(2, "slow")
+    await core.answer(0)
+    assert core.telemetry.throttles == {"rate": 1, "slots": 0}
+    for name in ("a", "b", "c"):
+        await core.stream(1, name)
+    assert core.telemetry.throttles == {"rate": 1, "slots": 1}
+    await core.end()

@@ -1,6 +1,7 @@
 """A subscription in FAILURE recovers without a person: probes, their times, and what goes before them."""
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -101,7 +102,7 @@ async def test_probes_come_at_growing_intervals_for_their_time() -> None:
     await asyncio.sleep(100_000)
     await core.read()
     assert core.pending == []
-    assert core.telemetry.subscription_failures == {"server-error": 1}, "it is one FAILURE"
+    assert core.telemetry.subscription_failures["server-error"] == 1, "it is one FAILURE"
     assert core.telemetry.probes["failed"] == len(waits)
     await core.end()
 
@@ -314,7 +315,7 @@ async def test_a_refused_token_during_a_probe_is_another_failure() -> None:
     core = await failed(Core(probed()))
     await probe(core)
     await core.answer(0, TokenRefused("invalid_client"))
-    assert core.telemetry.subscription_failures == {"server-error": 1, "token": 1}
+    assert core.telemetry.subscription_failures == Counter({"server-error": 1, "token": 1})
     await probe(core, 100_000)
     assert core.pending == []
     await core.end()

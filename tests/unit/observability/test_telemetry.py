@@ -1,6 +1,8 @@
 """Counters and log lines of the delivery path: observability/telemetry.py."""
 
 import logging
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -125,6 +127,28 @@ def test_no_line_holds_a_secret_a_body_or_a_query(telemetry: Telemetry, log: pyt
     assert "hunter2" not in log.text
 
 
+def test_the_age_of_a_delivered_event_is_observed() -> None:
+    telemetry = Telemetry(now=lambda: 1_000.0)
+    for timestamp in (999_950, 940_000, 1_000_500, 0, -1):  # 0 and less: the producer has left it out
+        event = replace(EVENT, timestamp=timestamp)
+        telemetry.attempted(SUBSCRIPTION, event, 1, Delivered(200), 0.1)
+        telemetry.attempted(SUBSCRIPTION, event, 1, ServerError(503), 0.1)
+    counts = dict(telemetry.end_to_end_seconds.cumulative())
+
+    assert (counts["0.01"], counts["0.1"], counts["30.0"], counts["60.0"], counts["+Inf"]) == (1, 2, 2, 3, 3)
+    assert round(telemetry.end_to_end_seconds.total, 3) == 60.05
+
+
+def test_answers_are_counted_by_the_class_of_their_status(telemetry: Telemetry) -> None:
+    rejected = [Rejected(status) for status in (99, 101, 302, 404, 429)]
+    failed = [Failed("x", may_have_arrived=False), Failed("x", may_have_arrived=True, timed_out=True)]
+    others: list[Outcome] = [Delivered(204), ServerError(503), ServerError(799), TokenRefused("x")]
+    for outcome in [*rejected, *failed, *others]:
+        telemetry.attempted(SUBSCRIPTION, EVENT, 1, outcome, 0.1)
+
+    assert telemetry.answers() == {"1xx": 2, "2xx": 1, "3xx": 1, "4xx": 2, "5xx": 2, "none": 2}
+
+
 def test_a_success_is_logged_at_debug_only(telemetry: Telemetry, log: pytest.LogCaptureFixture) -> None:
     telemetry.attempted(SUBSCRIPTION, EVENT, 1, Delivered(200), 0.1)
     assert not log.records
@@ -199,7 +223,7 @@ def test_a_failed_subscription_is_a_warning_with_its_cause(telemetry: Telemetry,
             "host": "example.com:8443",
         },
     )
-    assert telemetry.subscription_failures == {"server-error": 1}
+    assert telemetry.subscription_failures == Counter({"server-error": 1})
 
 
 def test_repeated_trouble_is_always_counted_and_rarely_logged(
@@ -228,7 +252,7 @@ def test_a_dead_letter_is_named(telemetry: Telemetry, log: pytest.LogCaptureFixt
     for offset in (7, 8):
         telemetry.dead_lettered("rejected", subscription="s", event=Record("t", 0, offset, b"s", b""))
     telemetry.dead_lettered("unknown-subscription", subscription="nosuch", event=Record("t", 0, 9, b"nosuch", b""))
-    assert telemetry.dead_letters == {"rejected": 2, "unknown-subscription": 1}
+    assert telemetry.dead_letters == Counter({"rejected": 2, "unknown-subscription": 1})
     assert [facts(record) for record in log.records] == [
         ("event.dead-lettered", {"subscription": "s", "reason": "rejected", "partition": 0, "offset": 7}),
         (
@@ -252,7 +276,7 @@ def test_the_rest_is_counted(telemetry: Telemetry, watch: Watch) -> None:
     found = {how: count for how, count in telemetry.deliveries.items() if count}
     assert found == {"delivered": 30, "dead-lettered": 1, "unmatched": 2}
     assert telemetry.delivered_rate.per_second() == 3.0
-    assert telemetry.dead_letters == {"rejected": 1}
+    assert telemetry.dead_letters == Counter({"rejected": 1})
     assert telemetry.token_fetches == {"ok": 0, "refused": 1, "unavailable": 0}
     assert (telemetry.rows, telemetry.commits, telemetry.rebalances) == (4, 1, 1)
 

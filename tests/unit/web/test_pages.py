@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from html import unescape
+from importlib.metadata import version
 from pathlib import Path
+from platform import python_version
 from typing import Any
 
 import faust
@@ -764,6 +766,7 @@ async def test_metrics_are_prometheus_text(client: Client, telemetry: Telemetry)
     telemetry.token_fetched("ok")
     telemetry.header_left_out("s", "x y")
     telemetry.withheld()
+    telemetry.throttled("rate")
     async with client.get("/metrics", headers=BEARER) as response:
         assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
         lines = (await response.text()).splitlines()
@@ -772,6 +775,17 @@ async def test_metrics_are_prometheus_text(client: Client, telemetry: Telemetry)
         'webhooks_deliveries_total{outcome="delivered"} 3.0',
         'webhooks_deliveries_total{outcome="dead-lettered"} 0.0',
         'webhooks_deliveries_total{outcome="unmatched"} 0.0',
+        'webhooks_answers_total{status="2xx"} 1.0',
+        'webhooks_answers_total{status="none"} 0.0',
+        'webhooks_end_to_end_seconds_bucket{le="+Inf"} 0.0',
+        'webhooks_throttled_total{reason="rate"} 1.0',
+        'webhooks_throttled_total{reason="slots"} 0.0',
+        'webhooks_dead_letters_total{reason="expired"} 0.0',
+        'webhooks_subscription_failures_total{kind="exception"} 0.0',
+        'webhooks_probes_total{result="recovered"} 0.0',
+        'webhooks_lanes{state="behind",status="failure"} 0.0',
+        'webhooks_lanes{state="halted",status="closed"} 0.0',
+        f'webhooks_build_info{{python="{python_version()}",version="{version("webhook-pipeline")}"}} 1.0',
         'webhooks_attempts_total{outcome="delivered"} 1.0',
         'webhooks_attempt_seconds_bucket{le="0.1"} 0.0',
         'webhooks_attempt_seconds_bucket{le="0.25"} 1.0',
