@@ -9,6 +9,7 @@ attempt_recorder          notes what becomes of attempts and of events, as an ob
 attempt_log               writes these notes
 announcement, announcer   what a worker says of itself, and how it is written
 own_state                 reads that from the worker's live objects
+ownership                 who owns which partition
 rows_seen, workers_seen   the newest row of each lane; the newest announcement of each worker
 joining, failures         the state of a subscription; why several fail
 search                    what subscriptions are searched by

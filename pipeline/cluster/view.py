@@ -19,7 +19,6 @@ from pipeline.cluster.announcement import decode
 from pipeline.cluster.failures import grouped
 from pipeline.cluster.joining import (
     STATE_OF,
-    Owner,
     Reason,
     joined,
     place_of_note,
@@ -28,6 +27,7 @@ from pipeline.cluster.joining import (
     shape,
     urgency,
 )
+from pipeline.cluster.ownership import Ownership
 from pipeline.cluster.rows_seen import Place, RowsSeen
 from pipeline.cluster.search import Search
 from pipeline.cluster.state import (
@@ -85,27 +85,24 @@ class ClusterView:
         self._written = Follower(source.connection, cursors_topic(app), self._take_row)
         self._reasons: dict[str, Reason] = {}
         self._changed_ids: dict[str, None] = {}
-        # Of the partitions, as of the last round: their number by topic, their owners, and those that have none.
-        self._counts: dict[str, int] = {}
-        self._owned: dict[Place, str] = {}
-        self._unowned: set[Place] = set()
-        self._unknown: set[Place] = set()
+        self._ownership = Ownership(app, source, self._workers)
         self._version = 0
         self._turn = asyncio.Lock()
         self._waiters: list[asyncio.Future[None]] = []
-        self._rounds: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Begin to follow the topics, in the background."""
         await self._announced.start()
         await self._written.start()
-        self._rounds = asyncio.get_running_loop().create_task(self._keep_reading())
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._keep_reading()), loop.create_task(self._ownership.keep_looking())]
 
     async def stop(self) -> None:
         """Stop following."""
-        if self._rounds is not None:
-            self._rounds.cancel()
-            await asyncio.gather(self._rounds, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._announced.stop()
         await self._written.stop()
 
@@ -117,13 +114,13 @@ class ClusterView:
 
     def problems(self) -> list[str]:
         """What can't be known at present, and why: a sentence each."""
-        found = [self._announced.problem, self._written.problem]
+        found = [self._announced.problem, self._written.problem, self._ownership.problem]
         if self._registry.last_error is not None:
             found.append(self._registry.last_error)
-        unknown = sorted(self._unknown)
+        unknown = sorted(self._ownership.unknown)
         if unknown and self._announced.problem is None:
             names = ", ".join(f"{topic}-{number}" for topic, number in unknown)
-            found.append(f"no worker has announced that it owns {names}: what waits there is not known")
+            found.append(f"no worker says that it owns {names}: how many events wait there is not known")
         return [problem for problem in found if problem is not None]
 
     def workers(self) -> list[WorkerState]:
@@ -146,8 +143,9 @@ class ClusterView:
             subscription,
             status_of(subscription, now),
             lanes,
-            is_unowned=bool(self._unowned) and any(place in self._unowned for place in home - places),
-            has_told_all=home <= places or (self._workers.has_told_all(now) and not self._unknown & home),
+            is_unowned=not self._ownership.unowned.isdisjoint(home - places),
+            has_told_all=home <= places
+            or (self._workers.has_told_all(now) and self._ownership.unknown.isdisjoint(home - places)),
             last_success_at=self._workers.last_success(name),
         )
 
@@ -155,19 +153,16 @@ class ClusterView:
         rows, notes = self._rows.of(name), self._workers.notes(name)
         lanes = []
         for place in sorted({*rows, *notes}):
-            seen, said, owner = rows.get(place), notes.get(place), self._owner(place)
+            seen, said, owner = rows.get(place), notes.get(place), self._ownership.owner(place)
             if said is not None and (seen is None or said[1].at >= seen.at):
                 lanes.append(place_of_note(said[0], owner))
             elif seen is not None:
                 lanes.append(place_of_row(place, seen, owner))
         return lanes
 
-    def _owner(self, place: Place) -> Owner:
-        return Owner(self._owned.get(place), place in self._unowned, self._workers.place(place))
-
     def _home(self, name: str) -> set[Place]:
         """Where events of a subscription are expected; a producer may use another partitioner."""
-        counts = self._counts
+        counts = self._ownership.counts
         if self._routing is Routing.KEY:
             return {(topic, default_partition(name, count)) for topic, count in counts.items() if count}
         return {(topic, number) for topic, count in counts.items() for number in range(count)}
@@ -234,8 +229,8 @@ class ClusterView:
             return STATE_OF[status]
         reason = self._reasons.get(subscription.id)
         state: State = "live" if reason is None else reason.state
-        unowned = self._unowned
-        if unowned and urgency(state) > urgency("unowned") and self._home(subscription.id) & unowned:
+        unowned = self._ownership.unowned
+        if unowned and urgency(state) > urgency("unowned") and not unowned.isdisjoint(self._home(subscription.id)):
             return "unowned"
         return state
 
@@ -333,13 +328,8 @@ class ClusterView:
     def _read_workers(self) -> bool:
         now = self._clock.now()
         self._workers.forget_gone(now)
-        former = (self._owned, self._counts)
-        self._owned, self._counts = self._workers.owned(now), self._workers.counts()
-        if former == (self._owned, self._counts):
+        if not self._ownership.refresh(now, self._written.partitions):
             return False
-        counts = self._counts or {self._source.topic: self._written.partitions}
-        places = {(topic, number) for topic, count in counts.items() for number in range(count)}
-        self._unknown = places - self._owned.keys()
         # Lanes of partitions that have another owner, or none: their rows are to be read in another light.
         self._changed_ids.update(dict.fromkeys(self._rows.names()))
         return True

@@ -13,6 +13,7 @@ bounded_reading                      the consumer of these three, which reads fo
 cursors, cursor_rows, row_format     the fenced store of cursor rows; reading them for commands; their bytes
 log_reader, tail                     reads the log again for lanes that are behind; follows a compacted topic
 follower                             follows a topic for people, who are told what can't be read
+group_members                        which member of a group has which partition
 expansion                            new partitions of the source topic
 default_partition                    the partition that Kafka's default partitioner gives to a key
 dead_letters, letters, redrive       writes, reads and redrives dead letters

@@ -1,0 +1,104 @@
+"""Who owns which partition: as announced, and where nobody announces one, as the group says.
+
+announced by a worker that is there                     owned
+not announced, and a member of the group has it         unknown: a worker that can't or does not announce itself
+not announced, and no member of the group has it        unowned: what waits there waits for a worker
+the group can't be asked, or is about to rebalance      unknown
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from pipeline.cluster.joining import Owner
+from pipeline.cluster.rows_seen import Place
+from pipeline.cluster.workers_seen import WorkersSeen
+from pipeline.core.errors import BrokerError
+from pipeline.kafka.group_members import assigned_partitions
+from pipeline.kafka.log_positions import log_positions
+from pipeline.kafka.topics import Source
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 3.0
+"""How often the group is asked, as long as there is a partition that nobody announces."""
+ENDS_SECONDS: Final = 15.0
+"""How often the ends of logs without an owner are looked up."""
+
+
+class Ownership:
+    """The owners of all partitions.
+
+    Args:
+        group: of the workers.
+        source: its topic.
+        workers: what they announced.
+
+    Attributes:
+        counts: how many partitions each source topic has.
+        unowned: the partitions that are known to have no owner.
+        unknown: those of which no worker says anything, and which may have one.
+        problem: why the group can't be asked, a sentence.
+    """
+
+    def __init__(self, group: str, source: Source, workers: WorkersSeen) -> None:
+        self.counts: dict[str, int] = {}
+        self.unowned: set[Place] = set()
+        self.unknown: set[Place] = set()
+        self.problem: str | None = None
+        self._group = group
+        self._source = source
+        self._workers = workers
+        self._owned: dict[Place, str] = {}
+        self._members: Mapping[Place, str] | None = None
+        self._ends: dict[Place, int] = {}
+        self._ends_at = -ENDS_SECONDS
+
+    def owner(self, place: Place) -> Owner:
+        """What is known of a partition."""
+        partition = self._workers.place(place)
+        return Owner(self._owned.get(place), place in self.unowned, partition, self._ends.get(place))
+
+    def refresh(self, now: float, partitions: int) -> bool:
+        """Take up what was announced. Returns whether anything has changed.
+
+        Args:
+            now: Unix seconds.
+            partitions: how many there are if no worker has said it.
+        """
+        former = (self._owned, self.counts, self.unowned, self.unknown)
+        self.counts = self._workers.counts() or ({self._source.topic: partitions} if partitions else {})
+        self._owned = self._workers.owned(now)
+        places = {(topic, number) for topic, count in self.counts.items() for number in range(count)}
+        silent = places - self._owned.keys()
+        self.unowned = set() if self._members is None else silent - self._members.keys()
+        self.unknown = silent - self.unowned
+        return former != (self._owned, self.counts, self.unowned, self.unknown)
+
+    async def keep_looking(self) -> None:
+        """Ask the group as long as there is a partition that nobody announces; runs until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if not (self.unknown or self.unowned):
+                self._members, self.problem = None, None
+                continue
+            try:
+                await self._look()
+            except BrokerError as error:
+                self._members, self.problem = None, str(error)
+            except Exception:  # whatever the broker answers, the rest is shown
+                logger.exception("the members of the group %s can't be told", self._group)
+                self._members, self.problem = None, f"group {self._group}: its members can't be told"
+
+    async def _look(self) -> None:
+        if self._source.connection.embedded:
+            return  # it can't describe a group
+        self._members = await assigned_partitions(self._source.connection, self._group)
+        self.problem = None
+        now = asyncio.get_running_loop().time()
+        if self.unowned and now - self._ends_at >= ENDS_SECONDS:
+            self._ends_at = now
+            topic = self._source.topic
+            positions = await log_positions(self._source.connection, topic)
+            self._ends = {(topic, number): end for number, end in enumerate(positions.ends)}

@@ -1,0 +1,36 @@
+"""Which member of a consumer group has which partition, as the group's coordinator says."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.errors import NoError, for_code
+
+from pipeline.core.errors import BrokerError
+from pipeline.kafka.admin import administration
+from pipeline.kafka.connection import KafkaConnection
+
+AT_REST: Final = {"Stable", "Empty", "Dead"}
+"""In any other state the group is about to assign its partitions anew."""
+
+
+async def assigned_partitions(connection: KafkaConnection, group: str) -> Mapping[tuple[str, int], str] | None:
+    """The host of the member that has each partition; None while the group is rebalancing.
+
+    Raises:
+        BrokerError: the cluster can't be reached, or this user may not ask.
+    """
+    async with administration(connection) as admin:
+        [answer] = await admin.describe_consumer_groups([group])
+    code, _group, state, _type, _protocol, members, *_ = answer.groups[0]
+    error = for_code(code)
+    if error is not NoError:
+        raise BrokerError(f"group {group}: its members can't be told: {error.description or error.message}")
+    if state not in AT_REST:
+        return None
+    found: dict[tuple[str, int], str] = {}
+    for _member, _client, host, _metadata, assignment, *_ in members:
+        if assignment:
+            for topic, numbers in ConsumerProtocolMemberAssignment.decode(assignment).assignment:
+                found.update(dict.fromkeys(((topic, number) for number in numbers), host.lstrip("/")))
+    return found

@@ -1,0 +1,22 @@
+"""`webhooks worker` for a cluster where the topic of announcements does not exist, and may not be created."""
+
+import sys
+
+from mode.loop import use
+
+from pipeline.app import create_app
+from pipeline.config.definition import configured_definition
+from pipeline.config.settings import Settings
+from pipeline.worker import as_worker
+
+
+def main() -> None:
+    """Run a worker on the settings of the environment, without its checks of topics, which would create it."""
+    use("uvloop")
+    settings = Settings()
+    sys.argv = ["webhooks", "worker"]
+    as_worker(create_app(settings, configured_definition(settings))).main()
+
+
+if __name__ == "__main__":
+    main()
