@@ -102,7 +102,10 @@ class _Import:
 
     def _take_subscriptions(self, definition: Definition | None) -> None:
         ignored: dict[str, None] = {}
-        for part in self._found.subscriptions:
+        parts, expected = self._found.subscriptions, self._found.expected
+        if len(parts) < expected:
+            self._problems.append(f"there are {expected} subscriptions, and {len(parts)} here; add the other pages")
+        for part in parts:
             try:
                 taken = take(part.document)
             except ConfigurationError as error:

@@ -47,12 +47,14 @@ class Contents:
 
     Attributes:
         unused: what is known and has no effect here, as sentences.
+        expected: how many subscriptions there are altogether, as a page of them says.
         unknown: what is in no known shape, as sentences.
     """
 
     apis: list[Part] = field(default_factory=list)
     subscriptions: list[Part] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
+    expected: int = 0
     unknown: list[str] = field(default_factory=list)
 
 
@@ -136,12 +138,21 @@ def _sort_wrapped(origin: str, document: Mapping[str, Any], found: Contents) -> 
         case {"data": list(items)}:
             for index, each in enumerate(items):
                 _sort(f"{origin}: data[{index}]", each, found)
+            found.expected = max(found.expected, _total(document))
         case _:
             described = resources(document)
             for resource in described or ():
                 _sort_terraform(f"{origin}: {resource.address}", resource.type, resource.attributes, found)
             return described is not None
     return True
+
+
+def _total(page: Mapping[str, Any]) -> int:
+    match page:
+        case {"pagination": {"totalCount": int(total)}} | {"page": {"total_elements": int(total)}}:
+            return total
+        case _:
+            return 0
 
 
 def _sort_resource(origin: str, kind_: str, resource: Mapping[str, Any], found: Contents) -> None:

@@ -196,6 +196,14 @@ def test_there_is_one_api() -> None:
         imported(Contents())
 
 
+@pytest.mark.parametrize("total", [{"pagination": {"totalCount": 3}}, {"page": {"total_elements": 3}}])
+def test_a_missing_page_is_an_error(total: dict[str, Any]) -> None:
+    pages = [{"data": [document(id="a"), document(id="b")], **total}, {"data": [document(id="c")], **total}]
+    assert [each.id for each in imported(contents(numbered("f", pages))).subscriptions] == ["a", "b", "c"]
+    with pytest.raises(ConfigurationError, match=r"^there are 3 subscriptions, and 2 here; add the other pages$"):
+        imported(contents(numbered("f", pages[:1])))
+
+
 def test_a_subscription_of_another_api_is_left_out() -> None:
     found = found_in("api.json")
     more = contents([("f", document(api={"id": "other"}))])
