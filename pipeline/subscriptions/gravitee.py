@@ -128,7 +128,7 @@ def _convert(retry: dict[str, Any], notes: list[str]) -> None:
 
 def _states(status: str, consumer_status: str, notes: list[str]) -> dict[str, str]:
     if consumer_status == "FAILURE":
-        notes.append("it is in FAILURE in Gravitee, and is taken over as STOPPED; webhooks subscriptions start goes on")
+        notes.append("it is in FAILURE in Gravitee and STOPPED here; webhooks subscriptions start lets it go on")
     return {
         **({"status": status} if status else {}),
         **(

@@ -82,8 +82,8 @@ def refusals(name: str, group: GroupPositions, found: Mapping[str, LogPositions]
     """Why no subscription can go on from where a group stands; nothing if one can."""
     if not group.offsets:
         why = (
-            f"has committed nothing in {', '.join(found)}: the name is wrong, or its offsets have expired; see "
-            "kafka-consumer-groups --describe"
+            f"has committed nothing in {', '.join(found)}: the name is wrong, its offsets have expired, or it has read "
+            "nothing yet; then say startFrom: now, or a time"
         )
     elif group.members is None:
         why = (
