@@ -205,7 +205,7 @@ def create_app(
     app.on_rebalance_complete.connect(cast("Any", _open_partitions), weak=False)
     agents.attach(app)
     attach_web(app, reporter=reporter, telemetry=telemetry, access=access)
-    attach_api(app, settings, definition, registry=registry, store=store, audit=audit, access=access)
+    attach_api(app, settings, definition, registry=registry, store=store, view=view, audit=audit, access=access)
     return app
 
 

@@ -9,8 +9,9 @@ from pipeline.cli.previews import Preview, preview_as_json, show_waiting
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.cluster.effects import Effect, SourceOffset, check_exists
 from pipeline.core.errors import BrokerError, WebhooksError
+from pipeline.subscriptions.edits import Change
 from pipeline.subscriptions.session import opened_store
-from pipeline.subscriptions.store import Change, SubscriptionStore
+from pipeline.subscriptions.store import SubscriptionStore
 
 Result = TypeVar("Result")
 

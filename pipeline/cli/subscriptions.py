@@ -19,9 +19,10 @@ from pipeline.config.documents import parse_documents, read_documents
 from pipeline.core.errors import BrokerError, ConfigurationError, WebhooksError
 from pipeline.core.shown import safe
 from pipeline.core.subscription import Routing, Subscription
+from pipeline.subscriptions.edits import Change
 from pipeline.subscriptions.resolve import replay_time_ms
 from pipeline.subscriptions.routing_evidence import require_routing
-from pipeline.subscriptions.store import Change, SubscriptionStore
+from pipeline.subscriptions.store import SubscriptionStore
 
 
 @click.group("subscriptions")

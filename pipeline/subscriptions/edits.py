@@ -1,13 +1,14 @@
 """How a wanted subscription builds on the stored one, and on which revision a change depends. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
-from pipeline.core.errors import StaleError
+from pipeline.config.schema import read
+from pipeline.core.errors import ConflictError, StaleError
 from pipeline.core.shown import shown
 from pipeline.subscriptions.envelope import to_document
-from pipeline.subscriptions.schema import WireSubscription
+from pipeline.subscriptions.schema import ResumeFrom, WireSubscription
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,68 @@ class Condition:
             raise StaleError(f"{name} is at revision {revision}, not {allowed}; nothing was changed")
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a change did.
+
+    Attributes:
+        revision: the newest revision, whether the command wrote it or found it.
+        advisory: a warning about a subscription that works (subscriptions/advisories.py).
+    """
+
+    id: str
+    revision: int
+    what: Literal["created", "updated", "unchanged", "deleted"]
+    advisory: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A change of some fields.
+
+    Attributes:
+        update: the new values.
+        always: write it even if nothing changes, because only a new revision clears a FAILURE.
+    """
+
+    update: Mapping[str, object]
+    always: bool = False
+
+
+PAUSE: Final = Edit({"status": "PAUSED"})
+RESUME: Final = Edit({"status": "ACCEPTED", "consumer_status": "STARTED"}, always=True)
+START: Final = Edit({"consumer_status": "STARTED"}, always=True)
+STOP: Final = Edit({"consumer_status": "STOPPED"})
+
+
+def going_on_from(where: Mapping[str, object]) -> Edit:
+    """The edit that makes a subscription go on from somewhere else.
+
+    Raises:
+        ConfigurationError: *where* is no `resumeFrom`.
+    """
+    return Edit({"resume_from": read(ResumeFrom, where, "resumeFrom")}, always=True)
+
+
 ALWAYS: Final = Condition()
 ABSENT: Final = Condition(exists=False)
+
+
+def check_open(stored: WireSubscription) -> None:
+    """Check that a subscription may be edited.
+
+    Raises:
+        ConflictError: it is closed.
+    """
+    if stored.status == "CLOSED":
+        raise ConflictError(f"status: {stored.id!r} is closed; apply it with status ACCEPTED to open it again")
+
+
+def taken_back(subscription_id: str) -> StaleError:
+    """The error of a change on a condition that another change preceded by a moment."""
+    return StaleError(
+        f"subscription {shown(subscription_id)} was changed at the same moment; this change is taken back"
+    )
 
 
 def batches(subscriptions: Iterable[WireSubscription], most: int) -> Iterator[list[WireSubscription]]:

@@ -11,17 +11,17 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from pipeline.config.definition import Definition
-from pipeline.config.schema import read
 from pipeline.core.clock import Clock, SystemClock
-from pipeline.core.errors import BrokerError, ConfigurationError, ConflictError, StaleError, UnknownSubscriptionError
+from pipeline.core.errors import BrokerError, ConfigurationError, UnknownSubscriptionError, WebhooksError
 from pipeline.core.subscription import Routing, Subscription
 from pipeline.kafka.connection import KafkaConnection
+from pipeline.subscriptions import edits
 from pipeline.subscriptions.advisories import advisory, breadth
 from pipeline.subscriptions.beginnings import (
     Beginnings,
@@ -30,12 +30,12 @@ from pipeline.subscriptions.beginnings import (
     with_beginning_of,
     with_same_beginning,
 )
-from pipeline.subscriptions.edits import ALWAYS, Condition, batches, is_same, with_states, without_old_command
+from pipeline.subscriptions.edits import ALWAYS, Change, Condition, Edit
 from pipeline.subscriptions.envelope import parse_subscription, to_document
 from pipeline.subscriptions.key_check import check_keys
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.resolve import check_limits, has_stores
-from pipeline.subscriptions.schema import ResumeFrom, WireSubscription
+from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import SecretBox, unmask
 
 logger = logging.getLogger(__name__)
@@ -45,21 +45,6 @@ TOGETHER: Final = 500
 """The number of concurrent writes: each one waits for a broker, and then until the written record is read again."""
 BATCH_BYTES: Final = 256 * 1024
 """The size of a request to the broker. A subscription takes a kilobyte, or several with its keys."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What a command did.
-
-    Attributes:
-        revision: the newest revision, whether the command wrote it or found it.
-        advisory: a warning about a subscription that works (subscriptions/advisories.py).
-    """
-
-    id: str
-    revision: int
-    what: Literal["created", "updated", "unchanged", "deleted"]
-    advisory: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +169,7 @@ class SubscriptionStore:
         succeed. Raises the errors of `apply`.
         """
         beginnings = Beginnings(self._definition)
-        for batch in batches(map(parse_subscription, documents), TOGETHER):
+        for batch in edits.batches(map(parse_subscription, documents), TOGETHER):
             async with self._turn:
                 await self._registry.caught_up()
                 outcomes = await self._apply_together(batch, beginnings)
@@ -203,12 +188,12 @@ class SubscriptionStore:
 
     async def _carry_out(self, checked: _Checked, beginnings: Beginnings) -> Change | BrokerError:
         wanted, known, stored = checked.wanted, checked.known, checked.stored
-        if known is not None and stored is not None and is_same(wanted, stored):
+        if known is not None and stored is not None and edits.is_same(wanted, stored):
             return Change(wanted.id, known.revision, "unchanged", checked.advisory)
         new = beginnings.begun(wanted) if known is None else wanted
         remark = beginnings.remark(wanted) if known is None else None
         try:
-            revision = await self._write(without_old_command(new, stored), known)
+            revision = await self._write(edits.without_old_command(new, stored), known)
         except BrokerError as error:
             return error
         noted = "; ".join(filter(None, (checked.advisory, remark))) or None
@@ -232,7 +217,7 @@ class SubscriptionStore:
         elif stored is None:
             wanted = with_beginning_of(wanted, known)
         else:
-            wanted = with_same_beginning(with_states(wanted, stored), stored)
+            wanted = with_same_beginning(edits.with_states(wanted, stored), stored)
         wanted = unmask(wanted, stored)
         return _Checked(wanted, known, stored, await self._check(wanted))
 
@@ -269,9 +254,7 @@ class SubscriptionStore:
         if before and changed.what != "deleted" and len(read) == len(before) + 1:
             await self._send(subscription_id, before[-1].value)
         if before and changed.what != "deleted":
-            raise StaleError(
-                f"subscription {subscription_id!r} was changed at the same moment; this change is taken back"
-            )
+            raise edits.taken_back(subscription_id)
         return changed
 
     async def reencrypt(self, subscription_id: str) -> Change:
@@ -295,64 +278,77 @@ class SubscriptionStore:
             revision = await self._write(stored.model_copy(update={"resume_from": None}), known)
             return Change(subscription_id, revision, "updated")
 
-    async def pause(self, subscription_id: str) -> Change:
-        """Pause, as the publisher. Raises the errors of `resume`."""
-        return await self._edit(subscription_id, {"status": "PAUSED"})
-
-    async def resume(self, subscription_id: str) -> Change:
-        """End a pause, a stop or a FAILURE. This is always a new revision, because only that clears a FAILURE.
+    async def edit(self, subscription_id: str, edit: Edit) -> Change:
+        """Make an edit.
 
         Raises:
-            UnknownSubscriptionError: there is none.
-            ConfigurationError: it is closed, or its record can't be read.
+            UnknownSubscriptionError: there is no such subscription.
+            ConfigurationError: its record can't be read.
             BrokerError: it could not be written.
+            ConflictError: it is closed.
         """
-        return await self._edit(subscription_id, {"status": "ACCEPTED", "consumer_status": "STARTED"}, always=True)
+        async with self._turn:
+            await self._registry.caught_up()
+            return await self._edit(subscription_id, edit)
+
+    async def edit_all(self, ids: Iterable[str], edit: Edit) -> Sequence[Change | WebhooksError]:
+        """Make an edit of several subscriptions, written together; the change or the error of each, as of `edit`."""
+        async with self._turn:
+            await self._registry.caught_up()
+            return await asyncio.gather(*(self._tried(each, edit) for each in ids))
+
+    async def pause(self, subscription_id: str) -> Change:
+        """Pause, as the publisher. Raises the errors of `edit`."""
+        return await self.edit(subscription_id, edits.PAUSE)
+
+    async def resume(self, subscription_id: str) -> Change:
+        """End a pause, a stop or a FAILURE. Raises the errors of `edit`."""
+        return await self.edit(subscription_id, edits.RESUME)
 
     async def start(self, subscription_id: str) -> Change:
-        """Start, as the consumer. Always a new revision; raises the errors of `resume`."""
-        return await self._edit(subscription_id, {"consumer_status": "STARTED"}, always=True)
+        """Start, as the consumer. Raises the errors of `edit`."""
+        return await self.edit(subscription_id, edits.START)
 
     async def stop(self, subscription_id: str) -> Change:
-        """Stop, as the consumer. Raises the errors of `resume`."""
-        return await self._edit(subscription_id, {"consumer_status": "STOPPED"})
+        """Stop, as the consumer. Raises the errors of `edit`."""
+        return await self.edit(subscription_id, edits.STOP)
 
     async def skip(self, subscription_id: str, partition: int, offset: int) -> Change:
-        """Skip one event, if it is the next one of its partition. Raises the errors of `resume`."""
-        return await self._go_on_from(subscription_id, {"skip": {"partition": partition, "offset": offset}})
+        """Skip one event, if it is the next one of its partition. Raises the errors of `edit`."""
+        where = {"skip": {"partition": partition, "offset": offset}}
+        return await self.edit(subscription_id, edits.going_on_from(where))
 
     async def replay(
         self, subscription_id: str, partition: int, offset: int, *, discard_waiting: bool | None = None
     ) -> Change:
-        """Continue from an offset of a partition; forward only with *discard_waiting*. Raises as `resume` does."""
+        """Continue from an offset of a partition; forward only with *discard_waiting*. Raises as `edit` does."""
         where: dict[str, object] = {"partition": partition, "offset": offset, "discardWaiting": discard_waiting}
-        return await self._go_on_from(subscription_id, where)
+        return await self.edit(subscription_id, edits.going_on_from(where))
 
     async def replay_since(
         self, subscription_id: str, timestamp: str, *, discard_waiting: bool | None = None
     ) -> Change:
         """Continue from an ISO 8601 time, in every partition; otherwise like `replay`."""
-        return await self._go_on_from(subscription_id, {"timestamp": timestamp, "discardWaiting": discard_waiting})
+        return await self.edit(
+            subscription_id, edits.going_on_from({"timestamp": timestamp, "discardWaiting": discard_waiting})
+        )
 
-    async def _go_on_from(self, subscription_id: str, where: dict[str, object]) -> Change:
-        resume_from = read(ResumeFrom, where, "resumeFrom")
-        return await self._edit(subscription_id, {"resume_from": resume_from}, always=True)
+    async def _tried(self, subscription_id: str, edit: Edit) -> Change | WebhooksError:
+        try:
+            return await self._edit(subscription_id, edit)
+        except WebhooksError as error:
+            return error
 
-    async def _edit(self, subscription_id: str, update: dict[str, object], *, always: bool = False) -> Change:
-        async with self._turn:
-            await self._registry.caught_up()
-            known, stored = self._registry.get(subscription_id), self._registry.wire(subscription_id)
-            if known is None or stored is None:
-                raise _unknown(subscription_id)
-            if stored.status == "CLOSED":
-                raise ConflictError(
-                    f"status: {subscription_id!r} is closed; apply it with status ACCEPTED to open it again"
-                )
-            # The resumeFrom of an older revision applied to that revision only.
-            wanted = stored.model_copy(update={"resume_from": None, **update})
-            if not always and is_same(wanted, stored):
-                return Change(subscription_id, known.revision, "unchanged")
-            return Change(subscription_id, await self._write(wanted, known), "updated")
+    async def _edit(self, subscription_id: str, edit: Edit) -> Change:
+        known, stored = self._registry.get(subscription_id), self._registry.wire(subscription_id)
+        if known is None or stored is None:
+            raise _unknown(subscription_id)
+        edits.check_open(stored)
+        # The resumeFrom of an older revision applied to that revision only.
+        wanted = stored.model_copy(update={"resume_from": None, **edit.update})
+        if not edit.always and edits.is_same(wanted, stored):
+            return Change(subscription_id, known.revision, "unchanged")
+        return Change(subscription_id, await self._write(wanted, known), "updated")
 
     def _readable(self, subscription_id: str) -> WireSubscription | None:
         try:

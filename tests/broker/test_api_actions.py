@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.api import ApiCluster, ApiWorker, Client, document, problem
 from tests.support.brokers import TestBroker
+from tests.support.waiting import eventually
 
 PATH = "/api/subscriptions"
 ONE = f"{PATH}/sub-1"
@@ -57,11 +58,25 @@ async def test_actions_change_the_states(client: Client) -> None:
         ("_start", ("ACCEPTED", "STARTED"), "updated"),
         ("_changeConsumerStatus?status=STOPPED", ("ACCEPTED", "STOPPED"), "updated"),
         ("_changeConsumerStatus?status=STARTED", ("ACCEPTED", "STARTED"), "updated"),
-        ("_resumeFailure", ("ACCEPTED", "STARTED"), "updated"),
     )
     for action, wanted, result in steps:
         answer = await act(client, action)
         assert (answer["id"], answer["result"], await states(client)) == ("sub-1", result, wanted), action
+
+
+async def test_gravitees_actions_heed_a_failure(client: Client, cluster: ApiCluster) -> None:
+    assert "is not in FAILURE" in (await act(client, "_resumeFailure", status=409))["detail"]
+    await cluster.fail("sub-1", "rejected", "the callback answered 410")
+
+    async def is_known() -> bool:
+        async with client.get(ONE) as response:
+            return bool((await response.json())["delivery"]["state"] == "failure")
+
+    await eventually(is_known, within_seconds=20, says=lambda: "the failure is not shown")
+    for status in ("STARTED", "STOPPED"):
+        detail = (await act(client, f"_changeConsumerStatus?status={status}", status=409))["detail"]
+        assert "is in FAILURE; allowed: _resumeFailure" in detail
+    assert (await act(client, "_resumeFailure"))["result"] == "updated"
 
 
 async def test_an_action_on_a_closed_subscription_is_a_conflict(client: Client) -> None:

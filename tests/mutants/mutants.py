@@ -27,8 +27,8 @@ TOKENS: Final = "tests/unit/auth/test_token_cache.py::"
 BURST: Final = "tests/unit/http/test_burst.py::"
 TRANSPORT: Final = "tests/unit/http/test_transport.py::"
 
-EDIT: Final = "update: dict[str, object], *, always: bool = False) -> Change:\n"
-"""The end of the head of `SubscriptionStore._edit`."""
+EDIT: Final = '            ConflictError: it is closed.\n        """\n'
+"""The end of the docstring of `SubscriptionStore.edit`."""
 
 MUTANTS: Final = (
     # ----------------------------------------------------------- core/matching.py
@@ -478,8 +478,8 @@ MUTANTS: Final = (
     Mutant(
         "a command is carried out again by the next edit",
         "pipeline/subscriptions/store.py",
-        was='update={"resume_from": None, **update}',
-        becomes="update=update",
+        was='update={"resume_from": None, **edit.update}',
+        becomes="update=edit.update",
         tests=(f"{SUBSCRIPTIONS}test_skip_and_replay_are_for_their_own_revision_alone",),
     ),
     Mutant(

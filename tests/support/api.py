@@ -13,10 +13,13 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 from pipeline.cluster.audit import AuditLog
+from pipeline.cluster.view import ClusterView
 from pipeline.config.definition import Definition, parse_definition
 from pipeline.config.settings import Settings
 from pipeline.core.clock import SystemClock
-from pipeline.kafka.topics import audit_topic
+from pipeline.core.model import Cause, Cursor, Status
+from pipeline.kafka.cursors import KafkaRows
+from pipeline.kafka.topics import audit_topic, workers_topic
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.subscriptions.store import SubscriptionStore
@@ -50,17 +53,20 @@ class ApiWorker:
     app: faust.App
     registry: Registry
     store: SubscriptionStore
+    view: ClusterView
     audit: AuditLog
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
         """Speaks to it as an administrator."""
         async with AsyncExitStack() as stack:
-            await self.registry.start()
+            await self.registry.start(self.view.on_subscription)
             stack.push_async_callback(self.registry.stop)
             stack.push_async_callback(self.store.close)
             stack.push_async_callback(self.audit.close)
             await self.registry.ready()
+            await self.view.start()
+            stack.push_async_callback(self.view.stop)
             server = TestServer(await self.app.web.wsgi())
             yield await stack.enter_async_context(TestClient(server, headers=BEARER))
 
@@ -91,6 +97,7 @@ class ApiCluster:
         broker.mock.create_topic(f"{name}.subscriptions", 1)
         broker.mock.create_topic(f"{name}.cursors", partitions)
         broker.mock.create_topic(audit_topic(name), 1)
+        broker.mock.create_topic(workers_topic(name), 1)
 
     def worker(self) -> ApiWorker:
         """One more worker."""
@@ -103,8 +110,27 @@ class ApiCluster:
             self.name, broker="kafka://127.0.0.1:9", web_application_options=web_options(access), **BUILT_IN_PAGES_OFF
         )
         audit = AuditLog(connection, audit_topic(self.name), SystemClock())
-        attach_api(app, self.settings, self.definition, registry=registry, store=store, audit=audit, access=access)
-        return ApiWorker(app, registry, store, audit)
+        view = ClusterView(self.name, self.definition.source, self.definition.routing, registry)
+        attach_api(
+            app,
+            self.settings,
+            self.definition,
+            registry=registry,
+            store=store,
+            view=view,
+            audit=audit,
+            access=access,
+        )
+        return ApiWorker(app, registry, store, view, audit)
+
+    async def fail(self, name: str, kind: str, message: str, partition: int = 0) -> None:
+        """Write the row of a subscription in FAILURE, as the owner of its partition does."""
+        rows = KafkaRows(self.broker.connection, f"{self.name}.cursors", partition, on_written=lambda _: None)
+        await rows.open()
+        try:
+            await rows.put(name.encode(), Cursor(0, Status.FAILURE, Cause(kind, message, 0, 1_770_000_000.0)))
+        finally:
+            await rows.close()
 
 
 async def problem(response: ClientResponse, status: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ serving                          operations as pages of Faust's web server; erro
 writing                          the store of a worker: opened when needed, few changes at a time
 subscriptions, actions           the operations on subscriptions; pause, resume, skip, replay...
 lookup                           what a principal may see
+cluster, bulk                    the whole cluster; all subscriptions of a filter
 states                           the state of deliveries
 """
 

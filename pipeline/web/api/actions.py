@@ -19,12 +19,13 @@ from pipeline.config.settings import Settings
 from pipeline.core.errors import BrokerError, ConflictError
 from pipeline.core.shown import shown
 from pipeline.core.subscription import Subscription
+from pipeline.subscriptions.edits import Change
 from pipeline.subscriptions.resolve import replay_time_ms
-from pipeline.subscriptions.store import Change, SubscriptionStore
+from pipeline.subscriptions.store import SubscriptionStore
 from pipeline.web.api.lookup import Lookup
 from pipeline.web.api.models import Acted, ConsumerStatusQuery, Replay, Skip
 from pipeline.web.api.operations import Answer, Call, Operation
-from pipeline.web.api.states import States
+from pipeline.web.api.states import View, is_in_failure, shown_waiting
 from pipeline.web.api.subscriptions import ONE, changed
 from pipeline.web.api.writing import Writing
 
@@ -43,17 +44,17 @@ class Actions:
         definition: names the source topic.
         lookup: finds what a principal may see.
         writing: makes changes.
-        states: know which subscriptions are in FAILURE, and how many events wait for each.
+        view: knows which subscriptions are in FAILURE, and how many events wait for each.
     """
 
     def __init__(
-        self, settings: Settings, definition: Definition, lookup: Lookup, writing: Writing, states: States
+        self, settings: Settings, definition: Definition, lookup: Lookup, writing: Writing, view: View
     ) -> None:
         self._settings = settings
         self._lookup = lookup
         self._definition = definition
         self._writing = writing
-        self._states = states
+        self._view = view
         # Reading the log to count events takes its share of the worker's processor.
         self._turn = asyncio.Semaphore(1)
 
@@ -96,7 +97,7 @@ class Actions:
     async def resume_failure(self, call: Call) -> Answer:
         """Resume after a FAILURE, and only then; as Gravitee's action of that name."""
         await self._lookup.find(call)
-        if not self._states.may_have_failed(call.id):
+        if is_in_failure(self._view, call.id) is False:
             raise ConflictError(f"status: subscription {shown(call.id)} is not in FAILURE; nothing was changed")
         return await self._act(call, lambda store: store.resume(call.id))
 
@@ -104,7 +105,7 @@ class Actions:
         """Start or stop a subscription that is not in FAILURE; as Gravitee's action of that name."""
         query: ConsumerStatusQuery = call.query
         await self._lookup.find(call)
-        if self._states.has_failed(call.id):
+        if is_in_failure(self._view, call.id):
             raise ConflictError(
                 f"status: subscription {shown(call.id)} is in FAILURE; allowed: _resumeFailure; nothing was changed"
             )
@@ -161,7 +162,7 @@ class Actions:
     ) -> Answer:
         async def work(store: SubscriptionStore) -> Answer:
             known = await self._lookup.find(call)
-            waiting = self._states.shown_waiting(call.id)
+            waiting = shown_waiting(self._view, call.id)
             preview = {} if effects is None else await self._preview(known, effects)
             change = Change(known.id, known.revision, "unchanged") if dry_run else await act(store)
             answer = changed(change)

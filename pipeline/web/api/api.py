@@ -13,12 +13,14 @@ from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.store import SubscriptionStore
 from pipeline.web.access import Access
 from pipeline.web.api.actions import Actions
+from pipeline.web.api.bulk import BulkOperations
+from pipeline.web.api.cluster import ClusterOperations
 from pipeline.web.api.lookup import Lookup
 from pipeline.web.api.models import OpenApiDocument
 from pipeline.web.api.openapi import describe
 from pipeline.web.api.operations import Answer, Call, Operation
 from pipeline.web.api.serving import Server
-from pipeline.web.api.states import States
+from pipeline.web.api.states import View
 from pipeline.web.api.subscriptions import Subscriptions
 from pipeline.web.api.writing import Writing
 
@@ -30,6 +32,7 @@ def attach_api(
     *,
     registry: Registry,
     store: SubscriptionStore,
+    view: View,
     audit: AuditLog,
     access: Access,
 ) -> None:
@@ -41,13 +44,16 @@ def attach_api(
         definition: of the API.
         registry: of the worker.
         store: on the same registry, not open; the caller closes it.
+        view: of the cluster.
         audit: records changes; the caller closes it.
         access: who may use it.
     """
-    lookup, writing, states = Lookup(registry), Writing(store), States()
+    lookup, writing = Lookup(registry), Writing(store)
     parts = (
-        Subscriptions(registry, lookup, writing, definition),
-        Actions(settings, definition, lookup, writing, states),
+        ClusterOperations(view),
+        BulkOperations(lookup, view, writing),
+        Subscriptions(registry, lookup, view, writing, definition),
+        Actions(settings, definition, lookup, writing, view),
     )
     described = Description([operation for part in parts for operation in part.operations()])
     Server(access, audit).attach(app, described.operations)

@@ -26,15 +26,19 @@ class Lookup:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
+    async def catch_up(self) -> None:
+        """Read the newest records, so that the answer has what any worker has confirmed before."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CATCH_UP_SECONDS):
+                await self._registry.caught_up()
+
     async def find(self, call: Call) -> Subscription:
         """The subscription that a call is about.
 
         Raises:
             UnknownSubscriptionError: there is none that the principal may see.
         """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CATCH_UP_SECONDS):
-                await self._registry.caught_up()
+        await self.catch_up()
         found = self._registry.get(call.id)
         if found is None or not call.principal.sees(found.metadata):
             raise unknown(call.id)

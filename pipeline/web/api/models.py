@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from pipeline.cluster.state import State, StateFilter
 from pipeline.config.schema import StrictModel, problem
 from pipeline.core.keys import LONGEST_ID
 from pipeline.core.shown import shown
@@ -13,6 +14,8 @@ from pipeline.subscriptions.schema import Offset, Partition, WireSubscription
 SubscriptionId = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID)]
 Limit = Annotated[int, Field(ge=1, le=1000)]
 Schema = dict[str, Any]
+
+Metadata = Annotated[dict[str, str], Field(max_length=100)]
 
 _READ_ONLY: Schema = {
     "revision": {"type": "integer", "readOnly": True, "description": "Grows with every change; the ETag."},
@@ -44,7 +47,8 @@ class SubscriptionDocument(WireSubscription):
 
 
 def _as_shown(schema: Schema) -> None:
-    schema["properties"] |= _READ_ONLY
+    delivery = {"anyOf": [{"$ref": "#/components/schemas/Delivery"}, {"type": "null"}], "readOnly": True}
+    schema["properties"] |= {**_READ_ONLY, "delivery": delivery}
     # A record that can't be read has nothing else.
     schema["required"] = ["id", "revision"]
 
@@ -129,9 +133,13 @@ class Replay(StrictModel):
     @field_validator("timestamp")
     @classmethod
     def _is_time(cls, text: str | None) -> str | None:
-        if text is not None and instant(text) < 0:
-            raise problem(f"{shown(text)} is before 1970")
-        return text
+        return _past(text)
+
+
+def _past(text: str | None) -> str | None:
+    if text is not None and instant(text) < 0:
+        raise problem(f"{shown(text)} is before 1970")
+    return text
 
 
 class ConsumerStatusQuery(StrictModel):
@@ -140,10 +148,208 @@ class ConsumerStatusQuery(StrictModel):
     status: Literal["STARTED", "STOPPED"]
 
 
+class FailedAttempt(StrictModel):
+    """Why the last attempt failed."""
+
+    message: str
+    at: str
+    status: int | None
+
+
+class CauseOfFailure(StrictModel):
+    """Why a subscription is in FAILURE; `offset` is that of the event, in its partition."""
+
+    kind: str
+    message: str
+    offset: int | None
+    at: str
+    attempts: int | None
+    first_attempt_at: str | None
+    status: int | None
+    probes: int | None
+    next_probe_at: str | None
+
+
+class LaneDelivery(StrictModel):
+    """A subscription in one partition; see `Delivery`."""
+
+    topic: str
+    partition: int
+    state: State
+    worker: str | None
+    next: int | None
+    cause: CauseOfFailure | None
+    error: FailedAttempt | None
+    attempts: int
+    failing_since: str | None
+    next_try_at: str | None
+    last_success_at: str | None
+    waiting: int | None
+    waiting_at_most: int | None
+    oldest_waiting_at: str | None
+
+
+class Delivery(StrictModel):
+    """How a subscription stands, whichever worker delivers it; times in RFC 3339, null for what is not known.
+
+    `state`, `cause`, `error`, `attempts`, `failingSince` and `nextTryAt` are those of its most urgent lane; `lanes` are
+    those that are not plainly live. `waiting` events wait, or `waitingAtMost` if they have not been counted.
+    """
+
+    state: State
+    host: str
+    cause: CauseOfFailure | None
+    error: FailedAttempt | None
+    attempts: int
+    failing_since: str | None
+    next_try_at: str | None
+    last_success_at: str | None
+    waiting: int | None
+    waiting_at_most: int | None
+    waiting_is_exact: bool
+    oldest_waiting_at: str | None
+    problem: str | None
+    lanes: list[LaneDelivery]
+
+
+class PartitionOfWorker(StrictModel):
+    """A partition of a source topic, as its owner last told it."""
+
+    topic: str
+    partition: int
+    committed: int | None
+    dispatched: int
+    end: int | None
+
+
+class Worker(StrictModel):
+    """A worker, as it last announced itself; one that `isGone` has not done so for ten seconds."""
+
+    name: str
+    version: str
+    started_at: str
+    seen_at: str
+    is_gone: bool
+    ready: bool
+    problem: str | None
+    delivered_per_second: float
+    failed_per_second: float
+    queued: int
+    in_flight: int
+    warnings: list[str]
+    partitions: list[PartitionOfWorker]
+
+
+class Cluster(StrictModel):
+    """The workers, and how many subscriptions stand in each state. `problems`: what can't be known at present."""
+
+    workers: list[Worker]
+    totals: dict[str, int]
+    problems: list[str]
+    is_current: bool
+
+
+class FailureGroup(StrictModel):
+    """Subscriptions that fail for the same reason at the same host."""
+
+    state: State
+    kind: str
+    message: str
+    example: str
+    host: str
+    count: int
+    since: str | None
+    ids: list[str]
+
+
+class Failures(StrictModel):
+    """All groups, the largest first."""
+
+    groups: list[FailureGroup]
+
+
+class Filter(StrictModel):
+    """Subscriptions to change; all of what is stated has to match. Without anything, `all` must be true."""
+
+    q: str | None = None
+    state: list[State] | None = None
+    cause: list[str] | None = None
+    host: str | None = None
+    metadata: Metadata | None = None
+    ids: Annotated[list[SubscriptionId], Field(max_length=10_000)] | None = None
+    all: bool = False
+
+    @model_validator(mode="after")
+    def _says_what(self) -> "Filter":
+        stated = self.model_dump(exclude={"all"}, exclude_none=True)
+        if self.all == bool(stated):
+            raise problem(
+                "is empty or not; allowed: one of q, state, cause, host, metadata and ids; or all: true alone"
+            )
+        return self
+
+    def as_filter(self) -> StateFilter:
+        """For the view of the cluster."""
+        return StateFilter(
+            self.q or "",
+            frozenset(self.state or ()),
+            frozenset(self.cause or ()),
+            self.host,
+            self.metadata or {},
+            None if self.ids is None else frozenset(self.ids),
+        )
+
+
+class Bulk(StrictModel):
+    """What to do with which subscriptions; `timestamp` and `discardWaiting` are for a replay."""
+
+    action: Literal["pause", "resume", "start", "stop", "replay"]
+    filter: Filter
+    timestamp: str | None = None
+    discard_waiting: bool = False
+    dry_run: bool = False
+
+    @model_validator(mode="after")
+    def _fits_its_action(self) -> "Bulk":
+        if (self.action == "replay") != (self.timestamp is not None):
+            raise problem("is required for a replay, and allowed for nothing else", "timestamp")
+        return self
+
+    @field_validator("timestamp")
+    @classmethod
+    def _is_time(cls, text: str | None) -> str | None:
+        return _past(text)
+
+
+class BulkProblem(StrictModel):
+    """Why a subscription was not changed."""
+
+    id: str
+    problem: str
+
+
+class BulkChanged(StrictModel):
+    """What became of a change of many. `ids` and `problems` are the first hundred."""
+
+    matched: int
+    changed: int
+    unchanged: int
+    problems: list[BulkProblem]
+    ids: list[str]
+    waiting_at_most: int
+    dry_run: bool
+
+
 class ListQuery(StrictModel):
     """Which subscriptions to list."""
 
-    q: Annotated[str, Field(description="A part of the id or of the receiver's host name.")] | None = None
+    q: (
+        Annotated[str, Field(description="A part of the id, of the receiver's host or of a value of metadata.")] | None
+    ) = None
+    state: Annotated[list[State], Field(description="One of these states.")] | None = None
+    cause: Annotated[list[str], Field(description="One of these kinds of failures.")] | None = None
+    host: Annotated[str, Field(description="Host and port of the receiver.")] | None = None
+    metadata: Annotated[Metadata, Field(description="Also `metadata.NAME=VALUE`.")] | None = None
     limit: Annotated[Limit, Field(description="Subscriptions on a page.")] = 100
     after: Annotated[str, Field(description="Only ids after this one: `next` of the page before.")] | None = None
 

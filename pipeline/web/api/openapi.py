@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from pipeline.core.keys import LONGEST_ID
-from pipeline.web.api.models import ProblemDetails
+from pipeline.web.api.models import Delivery, ProblemDetails
 from pipeline.web.api.operations import Operation
 from pipeline.web.problem import CONTENT_TYPE
 
@@ -77,7 +77,7 @@ def describe(operations: Sequence[Operation], version: str) -> dict[str, Any]:
 
 
 def _schemas(operations: Iterable[Operation]) -> Mapping[str, Any]:
-    models: set[type[BaseModel]] = {ProblemDetails}
+    models: set[type[BaseModel]] = {ProblemDetails, Delivery}
     for operation in operations:
         models |= {model for model in (operation.body, *operation.answers.values()) if model is not None}
     ordered = sorted(models, key=lambda model: model.__name__)

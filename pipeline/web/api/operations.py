@@ -51,11 +51,16 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to a call; *body* as JSON."""
+    """The answer to a call; *body* as JSON.
+
+    Attributes:
+        changes: the revisions of several subscriptions that were changed, for the record.
+    """
 
     body: Mapping[str, Any]
     status: HTTPStatus = HTTPStatus.OK
     headers: Mapping[str, str] = field(default_factory=dict)
+    changes: Mapping[str, int] | None = None
 
 
 Handler = Callable[[Call], Awaitable[Answer]]

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
@@ -25,6 +26,7 @@ from pipeline.web.principal import Principal
 from pipeline.web.problem import problem
 
 RETRY_AFTER_SECONDS: Final = 5
+CHANGES_IN_RECORD: Final = 500
 
 _STATUSES: Final[tuple[tuple[type[WebhooksError], HTTPStatus], ...]] = (
     (StaleError, HTTPStatus.PRECONDITION_FAILED),
@@ -78,7 +80,7 @@ class Server:
             return await operation.handler(call)
         if call.key is None:
             answer = await operation.handler(call)
-            await self._audit.record(_entry(operation, call, request, answer))
+            await self._record(_entry(operation, call, request, answer), answer)
             return answer
         return await self._once(operation, call, request, call.key)
 
@@ -99,10 +101,20 @@ class Server:
                 return Answer(known.answer, HTTPStatus(known.status), known.headers)
             answer = await operation.handler(call)
             note = Request(key, digest, int(answer.status), answer.body, answer.headers)
-            await self._audit.record(_entry(operation, call, request, answer, note))
+            await self._record(_entry(operation, call, request, answer, note), answer)
         finally:
             self._under_way.discard(key)
         return answer
+
+    async def _record(self, entry: Entry, answer: Answer) -> None:
+        """Record a change; of a change of many, the revisions are in as many records as it takes."""
+        changes = list((answer.changes or {}).items())
+        if entry.facts.get("changed") == 0 and entry.request is None:
+            return
+        for start in range(0, max(1, len(changes)), CHANGES_IN_RECORD):
+            part = dict(changes[start : start + CHANGES_IN_RECORD])
+            facts = {**entry.facts, "revisions": part} if part else entry.facts
+            await self._audit.record(replace(entry, facts=facts, request=None if start else entry.request))
 
 
 async def _digest(request: web.Request) -> str:

@@ -1,32 +1,27 @@
 """The operations on subscriptions: list, get, create, replace, delete."""
 
-import asyncio
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 from uuid import NAMESPACE_OID, uuid4, uuid5
 
 from aiohttp import hdrs
 
+from pipeline.cluster.state import StateFilter, SubscriptionState
 from pipeline.config.definition import Definition
 from pipeline.core.errors import ConfigurationError, ConflictError, StaleError
 from pipeline.core.shown import kind, shown
-from pipeline.subscriptions.edits import ABSENT
+from pipeline.subscriptions.edits import ABSENT, Change
 from pipeline.subscriptions.registry import Registry
-from pipeline.subscriptions.store import Change
 from pipeline.web.api.lookup import Lookup, unknown, within_limits
 from pipeline.web.api.models import Changed, ListQuery, ShownSubscription, SubscriptionDocument, SubscriptionPage
 from pipeline.web.api.operations import Answer, Call, Operation
+from pipeline.web.api.states import View, limited, shown_state
 from pipeline.web.api.writing import Writing
-from pipeline.web.principal import Principal
 
 PATH: Final = "/api/subscriptions"
 ONE: Final = f"{PATH}/{{id}}"
-
-STEP: Final = 1000
-"""Subscriptions that a search looks at before deliveries have their turn."""
 
 
 class Subscriptions:
@@ -35,13 +30,17 @@ class Subscriptions:
     Args:
         registry: of the worker.
         lookup: on the same registry.
+        view: knows how they stand.
         writing: makes changes.
         definition: tells the routing.
     """
 
-    def __init__(self, registry: Registry, lookup: Lookup, writing: Writing, definition: Definition) -> None:
+    def __init__(
+        self, registry: Registry, lookup: Lookup, view: View, writing: Writing, definition: Definition
+    ) -> None:
         self._registry = registry
         self._lookup = lookup
+        self._view = view
         self._writing = writing
         self._definition = definition
 
@@ -74,17 +73,22 @@ class Subscriptions:
     async def list_subscriptions(self, call: Call) -> Answer:
         """List subscriptions, by id."""
         query: ListQuery = call.query
-        found = await self._search(query.q, call.principal)
-        start = 0 if query.after is None else bisect_right(found, query.after)
-        page = found[start : start + query.limit]
-        items = [document for name in page if (document := self._shown(name)) is not None]
-        more = start + query.limit < len(found)
-        return Answer({"items": items, "next": page[-1] if more else None, "total": len(found)})
+        wanted = StateFilter(
+            query.q or "",
+            frozenset(query.state or ()),
+            frozenset(query.cause or ()),
+            query.host,
+            query.metadata or {},
+        )
+        await self._lookup.catch_up()
+        page = await self._view.states(limited(wanted, call.principal), query.after, query.limit)
+        items = [document for state in page.items if (document := self._shown(state.id, state)) is not None]
+        return Answer({"items": items, "next": page.next, "total": page.total})
 
     async def get_subscription(self, call: Call) -> Answer:
         """Show a subscription, with its secrets masked; its ETag is the revision."""
         await self._lookup.find(call)
-        document = self._shown(call.id)
+        document = self._shown(call.id, self._view.state(call.id))
         if document is None:
             raise unknown(call.id)
         return Answer(document, headers=_entity_tag(document["revision"]))
@@ -123,28 +127,12 @@ class Subscriptions:
         condition = await self._lookup.condition(call)
         return changed(await self._writing.change(lambda store: store.delete(call.id, condition)))
 
-    async def _search(self, text: str | None, principal: Principal) -> Sequence[str]:
-        ids = self._registry.ids()
-        if not text and not principal.tenant:
-            return ids
-        wanted = (text or "").lower()
-        found: list[str] = []
-        for start in range(0, len(ids), STEP):
-            found += [name for name in ids[start : start + STEP] if self._is_wanted(name, wanted, principal)]
-            await asyncio.sleep(0)
-        return found
-
-    def _is_wanted(self, subscription_id: str, text: str, principal: Principal) -> bool:
-        found = self._registry.get(subscription_id)
-        if found is None or not principal.sees(found.metadata):
-            return False
-        return text in subscription_id.lower() or text in _host(found.url)
-
-    def _shown(self, subscription_id: str) -> dict[str, Any] | None:
+    def _shown(self, subscription_id: str, state: SubscriptionState | None) -> dict[str, Any] | None:
         document = self._registry.raw(subscription_id)
         if document is not None:
             routing = self._definition.stated_routing
             document["routing"] = None if routing is None else routing.value
+            document["delivery"] = None if state is None else shown_state(state)
         return document
 
 
@@ -156,13 +144,6 @@ def changed(change: Change) -> Answer:
         return Answer(body, headers=headers)
     headers[hdrs.LOCATION] = f"{PATH}/{quote(change.id, safe='')}"
     return Answer(body, HTTPStatus.CREATED, headers)
-
-
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
 
 
 def _entity_tag(revision: int) -> Mapping[str, str]:
