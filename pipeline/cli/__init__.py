@@ -4,7 +4,8 @@ main                               main(), which loads only the modules that a c
 faust_commands                     Faust's commands with this application
 running, output                    settings, logging and errors of commands; tables and JSON
 check, send, match                 the pipeline's commands
-import_gravitee                    takes over an API of Gravitee
+import_gravitee, export_positions  takes over an API of Gravitee; the way back
+groups                             their argument that names consumer groups
 subscriptions, dlq                 groups of them
 events                             bodies and headers of events, as they are handed to commands
 changes                            makes and shows a change of subscriptions

@@ -8,6 +8,7 @@ from typing import Final
 
 import click
 
+from pipeline.cli.groups import GroupOf
 from pipeline.cli.output import as_yaml, say
 from pipeline.cli.running import errors_as_sentences
 from pipeline.config.documents import parse_documents
@@ -16,7 +17,7 @@ from pipeline.config.gravitee.masked import masked
 from pipeline.config.gravitee.shapes import contents, documents_of, numbered
 from pipeline.core.errors import ConfigurationError
 from pipeline.subscriptions.gravitee import as_written
-from pipeline.subscriptions.gravitee_import import OWN_ID, Imported, imported
+from pipeline.subscriptions.gravitee_import import Imported, imported
 from pipeline.subscriptions.secrets import mask
 
 DEFINITION: Final = "definition.yaml"
@@ -37,7 +38,7 @@ SUBSCRIPTIONS: Final = "subscriptions.yaml"
     "--from-group",
     "groups",
     multiple=True,
-    metavar="id|SUBSCRIPTION=GROUP",
+    type=GroupOf(),
     help="Begin where this consumer group stops; id: each subscription's group is called as the subscription.",
 )
 def command(
@@ -54,9 +55,6 @@ def command(
 
     The positions of the groups are read by webhooks subscriptions apply, while the groups have no members.
     """
-    for each in groups:
-        if each != OWN_ID and not all(each.partition("=")):
-            raise click.UsageError(f"--from-group: {each} is not allowed; allowed: {OWN_ID}, SUBSCRIPTION=GROUP")
     with errors_as_sentences():
         result = imported(contents(_documents(files)), accepted, groups)
         if output_dir is None:

@@ -15,6 +15,7 @@ OWN: Final[Mapping[str, str]] = {
     "completion": "pipeline.cli.completion",
     "dev": "pipeline.cli.dev.command",
     "dlq": "pipeline.cli.dlq",
+    "export-positions": "pipeline.cli.export_positions",
     "import-gravitee": "pipeline.cli.import_gravitee",
     "match": "pipeline.cli.match",
     "send": "pipeline.cli.send",

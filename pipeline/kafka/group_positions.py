@@ -1,15 +1,17 @@
-"""Where other consumer groups stand in the source topics, for subscriptions that go on from there."""
+"""Where other consumer groups stand in the source topics, and moving them: one system goes on where another stopped."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from aiokafka.errors import NoError, for_code
+from aiokafka import TopicPartition
+from aiokafka.errors import CommitFailedError, KafkaError, NoError, for_code
 
 from pipeline.core.errors import BrokerError
-from pipeline.kafka.admin import administration
+from pipeline.kafka.admin import administration, unreachable
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.internals import AdminClient, client_of
+from pipeline.kafka.internals import AdminClient, client_of, disconnect
+from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.topic_ids import find_topic_id
 
 _DEAD: Final = "Dead"
@@ -66,3 +68,23 @@ async def _members(admin: AdminClient, group: str) -> tuple[str, int]:
     if error is not NoError:
         raise BrokerError(f"consumer group {group}: can't be described: {error.description}")
     return state, len(members)
+
+
+async def commit_positions(connection: KafkaConnection, group: str, offsets: Mapping[tuple[str, int], int]) -> None:
+    """Let a group without members stand at these offsets, by topic and partition.
+
+    Raises:
+        BrokerError: the group has members, or the cluster can't be reached, or refuses.
+    """
+    consumer = AIOKafkaConsumer(group_id=group, enable_auto_commit=False, **connection.client_options())
+    tps = {TopicPartition(*place): offset for place, offset in offsets.items()}
+    try:
+        await consumer.start()
+        consumer.assign(list(tps))
+        await consumer.commit(tps)
+    except CommitFailedError as error:
+        raise BrokerError(f"consumer group {group}: has members; nothing was committed for it") from error
+    except (KafkaError, OSError) as error:
+        raise BrokerError(unreachable(connection, error)) from error
+    finally:
+        await disconnect(consumer)

@@ -9,6 +9,7 @@ beginnings, group_beginnings         which events a subscription is for, and fro
 routing_evidence                     helps to choose a routing where the definition does not say it
 secrets                              encrypts secrets at rest, masks them for people
 gravitee, gravitee_import            turns subscriptions of Gravitee into documents; with their API
+group_names                          which consumer group belongs to which subscription
 registry, record_reader              follow the subscriptions' topic in every worker
 store, edits, session                writes changes; on what they build; a store for the duration of one command
 """

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from pipeline.config.definition import Definition, parse_definition
 from pipeline.config.gravitee.losses import Loss, losses
@@ -13,11 +13,9 @@ from pipeline.core.shown import shown
 from pipeline.core.subscription import Routing
 from pipeline.subscriptions.beginnings import check_routing
 from pipeline.subscriptions.gravitee import LeftOut, Taken, from_group, take
+from pipeline.subscriptions.group_names import Groups
 from pipeline.subscriptions.resolve import check_limits
 from pipeline.subscriptions.schema import WireSubscription
-
-OWN_ID: Final = "id"
-"""In place of SUBSCRIPTION=GROUP: the group of each subscription is called as it is, which is Gravitee's default."""
 
 
 @dataclass(slots=True)
@@ -40,7 +38,7 @@ def imported(found: Contents, accepted: Collection[str] = (), groups: Collection
     Args:
         found: the contents of all files together.
         accepted: names of losses that are no mistake.
-        groups: SUBSCRIPTION=GROUP, or OWN_ID; where the subscriptions begin.
+        groups: where the subscriptions begin, see `Groups`.
 
     Raises:
         ConfigurationError: something can't be used, or would be lost; one sentence per mistake.
@@ -52,8 +50,7 @@ class _Import:
     def __init__(self, found: Contents, accepted: Collection[str], groups: Collection[str]) -> None:
         self._found = found
         self._accepted = accepted
-        self._own_groups = OWN_ID in groups
-        self._groups = dict(each.split("=", 1) for each in groups if each != OWN_ID)
+        self._groups = Groups.read(groups)
         self._problems: list[str] = list(found.unknown)
         self._imported = Imported()
 
@@ -121,7 +118,7 @@ class _Import:
         if ignored:
             self._note("not used", f"of subscriptions: {', '.join(ignored)}")
         taken_over = self._imported.subscriptions
-        for unknown in self._groups.keys() - {each.id for each in taken_over}:
+        for unknown in self._groups.unknown({each.id for each in taken_over}):
             self._problems.append(f"--from-group: {shown(unknown)} is not the id of a subscription that is taken over")
         if later := sum(each.start_from is None for each in taken_over):
             self._note("begins", f"{later} of {len(taken_over)} subscriptions get the events after they are applied")
@@ -137,7 +134,7 @@ class _Import:
         subscription = taken.subscription
         if subscription.id in {each.id for each in self._imported.subscriptions}:
             self._problems.append(f"{origin}: id: {shown(subscription.id)} is taken by another subscription")
-        group = self._groups.get(subscription.id) or (subscription.id if self._own_groups else None)
+        group = self._groups.of(subscription.id)
         if group is not None:
             subscription = from_group(subscription, group)
         try:

@@ -122,6 +122,12 @@ async def test_a_migration_neither_repeats_nor_loses(
     assert recorder.repeated() == {}
     assert recorder.out_of_order() == []
 
+    # And back: the gateway goes on where this pipeline stopped.
+    await kafka.produce(source, *[(b"k", b"newer")] * 4, partition=2)
+    await here.done("export-positions", "--to-group", "id")
+    newer = {f"{source}-2-{offset}" for offset in range(10, 14)}
+    assert [await take(kafka, name, source, 4) for name in names] == [newer, newer]
+
 
 async def test_no_position_is_taken_while_the_gateway_runs(
     webhooks: Webhooks, kafka: TestBroker, source: str, tmp_path: Path
@@ -143,6 +149,32 @@ async def test_no_position_is_taken_while_the_gateway_runs(
     assert refused.code == 1
     assert f'group "{source}-b" still has a member' in refused.err
     assert json.loads(await here.done("subscriptions", "list", "--output", "json")) == []
+
+
+async def test_positions_are_not_exported_while_both_would_run(
+    webhooks: Webhooks, kafka: TestBroker, source: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "imported"
+    files = (webhooks.environment["WEBHOOKS_API"], str(tmp_path / "subscriptions.json"))
+    await webhooks.done("import-gravitee", *files, "--output-dir", str(folder))
+    here = Webhooks({**webhooks.environment, "WEBHOOKS_API": str(folder / "definition.yaml")})
+    await here.done("check")
+    await here.done("subscriptions", "apply", str(folder / "subscriptions.yaml"))
+    gateway = AIOKafkaConsumer(source, group_id=f"{source}-b", **kafka.connection.client_options())
+    async with here.start("worker", "--without-web") as worker:
+        await worker.line("worker started")
+        await gateway.start()
+        try:
+            refused = await here.run("export-positions", "--to-group", "id", "--to-group", "x=y")
+        finally:
+            await gateway.stop()
+    assert refused.code == 1
+    assert refused.err.splitlines() == [
+        'Error: --to-group: "x" is not the id of a subscription',
+        f'group "{source}" still has members: stop the workers',
+        f'group "{source}-b" still has members: end its consumers',
+    ]
+    assert await kafka.committed(f"{source}-a", source) == {}
 
 
 async def test_check_reads_an_export_and_says_what_import_says(webhooks: Webhooks, tmp_path: Path) -> None:

@@ -1,0 +1,81 @@
+"""`webhooks export-positions`: another system goes on where the subscriptions stand."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import click
+
+from pipeline.cli.groups import GroupOf
+from pipeline.cli.output import say
+from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cluster.positions import Position, find_positions
+from pipeline.config.definition import Definition
+from pipeline.config.settings import Settings
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.shown import shown
+from pipeline.kafka.group_positions import GroupPositions, commit_positions, group_positions
+from pipeline.subscriptions.group_names import Groups
+from pipeline.subscriptions.session import opened_registry
+
+
+@click.command("export-positions")
+@click.option(
+    "--to-group",
+    "groups",
+    multiple=True,
+    required=True,
+    type=GroupOf(),
+    help="The consumer group that goes on; id: each subscription's group is called as the subscription.",
+)
+def command(*, groups: tuple[str, ...]) -> None:
+    """Let consumer groups of another system go on where subscriptions stand: the way back from a migration.
+
+    No worker may run, and the groups may have no members: both would deliver the same events. Nothing is committed
+    unless everything can be.
+    """
+    with errors_as_sentences():
+        for line in asyncio.run(_export(*configured(), Groups.read(groups))):
+            say(line)
+
+
+async def _export(settings: Settings, definition: Definition, groups: Groups) -> list[str]:
+    """Commit the positions; one line per subscription.
+
+    Raises:
+        ConfigurationError: they can't be committed; one sentence per reason.
+        BrokerError: a broker refuses.
+    """
+    source = definition.source
+    async with opened_registry(settings, definition) as registry:
+        chosen = [(each, group) for each in registry.all() if (group := groups.of(each.id)) is not None]
+        unknown = groups.unknown(registry.ids())
+    names = [settings.app, *(group for _, group in chosen)]
+    found = await group_positions(source.connection, names, source.topics)
+    positions = await find_positions(settings, definition, [each for each, _ in chosen])
+    problems = [f"--to-group: {shown(each)} is not the id of a subscription" for each in unknown]
+    problems += _refusals(settings.app, found, positions)
+    if problems:
+        raise ConfigurationError(problems)
+    lines: list[str] = []
+    for subscription, group in chosen:
+        offsets = {(source.topic, each.partition): each.next or 0 for each in positions[subscription.id]}
+        await commit_positions(source.connection, group, offsets)
+        places = ", ".join(f"{topic} {number}: {offset}" for (topic, number), offset in offsets.items())
+        lines.append(f"{subscription.id}: group {group} goes on at {places}")
+    return lines
+
+
+def _refusals(app: str, groups: Mapping[str, GroupPositions], positions: Mapping[str, Sequence[Position]]) -> list[str]:
+    problems = [
+        f"group {shown(name)} {'still has members' if group.members else 'hides its members'}: "
+        + ("stop the workers" if name == app else "end its consumers")
+        for name, group in groups.items()
+        if group.members != 0
+    ]
+    problems += [
+        f"subscription {shown(name)}: its position in partition {each.partition} is unknown: {each.unknown}"
+        for name, those in positions.items()
+        for each in those
+        if each.next is None
+    ]
+    return problems
