@@ -93,6 +93,8 @@ logger = logging.getLogger(__name__)
 
 HEARTBEATS: Final = 3
 """In a session: one of them may be late, and the lease is still held."""
+LONGEST_HEARTBEAT_SECONDS: Final = 3.0
+"""Between two of them: a worker learns of a rebalance with the next one, however long its session is."""
 FETCH_BYTES: Final = 1024 * 1024
 FETCH_EVENTS: Final = 1000
 """In one batch: few enough for the event loop, and so that a partition can be paused before its lanes are flooded."""
@@ -232,7 +234,11 @@ def _faust_app(settings: Settings, definition: Definition, access: Access) -> De
         broker_max_poll_interval=NEVER_SECONDS,
         broker_max_poll_records=FETCH_EVENTS,
         broker_session_timeout=settings.session_seconds,
-        broker_heartbeat_interval=settings.session_seconds / HEARTBEATS,
+        consumer_group_instance_id=settings.instance_id,
+        # The group hands the old assignment to a worker that comes back, and Faust fails if the address in it is not
+        # its own; so the address must not depend on host and port.
+        canonical_url=None if settings.instance_id is None else f"http://{settings.instance_id}/",
+        broker_heartbeat_interval=min(settings.session_seconds / HEARTBEATS, LONGEST_HEARTBEAT_SECONDS),
         broker_request_timeout=40.0,
         broker_rebalance_timeout=60.0,
         # The definition's autoOffsetReset applies to the first start only (runtime/initial_offsets.py). Later, a

@@ -126,6 +126,13 @@ class Settings(BaseSettings):
         description="What is logged in the topic <app>.attempts: all; failures, which leaves out deliveries at the "
         "first attempt; or off.",
     )
+    instance_id: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9._-]+$",
+        max_length=200,
+        description="The id of this worker alone in its consumer group (group.instance.id): if it comes back within "
+        "WEBHOOKS_SESSION_SECONDS, it keeps its partitions.",
+    )
     log_format: LogFormat = Field("console", description="The format of log lines.")
     log_level: LogLevel = Field("INFO", description="The lowest level that is logged.")
 

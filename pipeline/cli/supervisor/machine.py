@@ -58,8 +58,10 @@ def plan(settings: Settings, count: int) -> list[Member]:
     for number in range(count):
         name, port = f"worker-{number + 1}", first + number
         check_web_port(settings.model_copy(update={"web_port": port}))
-        own = environment_with(web_port=str(port), data_dir=str(settings.data_dir / name))
-        members.append(Member(name, f"http://{settings.web_bind}:{port}/", own))
+        own = {"web_port": str(port), "data_dir": str(settings.data_dir / name)}
+        if settings.instance_id is not None:
+            own["instance_id"] = f"{settings.instance_id}-{name}"
+        members.append(Member(name, f"http://{settings.web_bind}:{port}/", environment_with(**own)))
     return members
 
 

@@ -37,6 +37,14 @@ def test_each_worker_has_a_port_and_a_folder_of_its_own() -> None:
     assert [member.page for member in members] == [f"http://127.0.0.1:{port + n}/" for n in range(3)]
 
 
+def test_each_worker_has_an_id_of_its_own_if_there_is_one() -> None:
+    without = settings(free_ports(2))
+
+    assert all("WEBHOOKS_INSTANCE_ID" not in member.environment for member in plan(without, 2))
+    members = plan(without.model_copy(update={"instance_id": "host-1"}), 2)
+    assert [member.environment["WEBHOOKS_INSTANCE_ID"] for member in members] == ["host-1-worker-1", "host-1-worker-2"]
+
+
 def test_a_taken_port_is_named_before_anything_starts() -> None:
     port = free_ports(2)
     with (
