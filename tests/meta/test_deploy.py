@@ -67,7 +67,7 @@ def test_the_values_shown_are_the_defaults(monkeypatch: pytest.MonkeyPatch) -> N
     assert Settings() == defaults
 
 
-@pytest.mark.parametrize("file", ["Dockerfile", "compose.yaml", "kubernetes.yaml", "worker@.service", "env.example"])
+@pytest.mark.parametrize("file", ["Dockerfile", "compose.yaml", "worker@.service", "env.example"])
 def test_no_file_names_a_setting_that_does_not_exist(file: str) -> None:
     assert set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", (DEPLOY / file).read_text())) <= KNOWN
 
@@ -86,12 +86,12 @@ def test_workers_have_longer_to_stop_than_they_may_drain() -> None:
     limits = Settings.model_fields["drain_seconds"].metadata
     longest = next(limit.le for limit in limits if hasattr(limit, "le"))
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
-    kubernetes = next(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
+    chart = yaml.safe_load((DEPLOY / "chart" / "values.yaml").read_text())
     unit = (DEPLOY / "worker@.service").read_text()
 
     graces = [compose["services"][name]["stop_grace_period"] for name in ("worker-1", "worker-2")]
     graces += re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
-    graces += [f"{kubernetes['spec']['template']['spec']['terminationGracePeriodSeconds']}s"]
+    graces += [f"{chart['terminationGracePeriodSeconds']}s"]
     assert len(graces) == 4
     assert all(int(grace.removesuffix("s")) > longest for grace in graces)
 

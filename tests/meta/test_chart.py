@@ -1,0 +1,234 @@
+"""The Helm chart under deploy/chart: that it says what the code says, and what Helm makes of it where there is Helm."""
+
+import json
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from pipeline.config.settings import Settings
+from pipeline.config.settings_sources import PREFIX
+from pipeline.web.access import OPEN_PATHS
+
+ROOT: Final = Path(__file__).parents[2]
+CHART: Final = ROOT / "deploy" / "chart"
+TEMPLATES: Final = sorted((CHART / "templates").iterdir())
+VALUES: Final = yaml.safe_load((CHART / "values.yaml").read_text())
+SCHEMA: Final = json.loads((CHART / "values.schema.json").read_text())
+HELM: Final = shutil.which("helm")
+
+with_helm = pytest.mark.skipif(HELM is None, reason="there is no helm on this machine")
+
+EVERYTHING: Final[Mapping[str, Any]] = {
+    "definition": {"content": yaml.safe_load((ROOT / "deploy" / "definition.yaml").read_text())},
+    "settings": {"WEBHOOKS_LOG_LEVEL": "DEBUG"},
+    "keyStores": {"existingSecret": "stores"},
+    "podMonitor": {"enabled": True},
+    "autoscaling": {"enabled": True, "prometheus": {"selector": 'namespace="webhooks"'}},
+    "imagePullSecrets": [{"name": "registry"}],
+    "nodeSelector": {"zone": "a"},
+    "tolerations": [{"key": "a", "operator": "Exists"}],
+    "affinity": {"podAntiAffinity": {}},
+    "podAnnotations": {"a": "b"},
+    "podLabels": {"team": "orders"},
+    "priorityClassName": "high",
+    "extraVolumes": [{"name": "ca", "secret": {"secretName": "ca"}}],
+    "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca"}],
+    "service": {"annotations": {"a": "b"}},
+}
+LEAST: Final[Mapping[str, Any]] = {"definition": {"existingConfigMap": "definition"}}
+
+
+def limit(setting: str, name: str) -> float:
+    """The limit of a setting, `ge` or `le`."""
+    return next(float(getattr(each, name)) for each in Settings.model_fields[setting].metadata if hasattr(each, name))
+
+
+def paths(schema: Mapping[str, Any], values: Mapping[str, Any], at: str = "") -> Iterator[str]:
+    """The paths at which the schema and the values have different names."""
+    properties = schema.get("properties")
+    if properties is None:
+        return
+    yield from (f"{at}{name}" for name in set(properties) ^ set(values) if f"{at}{name}" != "global")
+    for name in set(properties) & set(values):
+        if isinstance(values[name], Mapping):
+            yield from paths(properties[name], values[name], f"{at}{name}.")
+
+
+def test_every_value_is_in_the_schema_and_the_file() -> None:
+    assert list(paths(SCHEMA, VALUES)) == []
+    text = (CHART / "values.schema.json").read_text()
+    assert text.count('"properties"') == text.count('"additionalProperties": false')
+
+
+def test_the_chart_has_the_version_of_the_package() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+
+    assert (chart["version"], chart["appVersion"]) == (version, version)
+
+
+@pytest.mark.parametrize(
+    "file", [*TEMPLATES, CHART / "values.yaml", CHART / "values.schema.json"], ids=lambda p: p.name
+)
+def test_no_file_of_the_chart_names_an_unknown_setting(file: Path) -> None:
+    named = set(re.findall(rf"\b{PREFIX}[A-Z_]*[A-Z]\b", file.read_text()))
+
+    assert named <= {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+
+
+def test_the_chart_allows_what_the_settings_allow() -> None:
+    session = SCHEMA["properties"]["sessionSeconds"]
+
+    assert (session["minimum"], session["maximum"]) == (limit("session_seconds", "ge"), limit("session_seconds", "le"))
+    assert SCHEMA["properties"]["terminationGracePeriodSeconds"]["minimum"] > limit("drain_seconds", "le")
+    assert VALUES["autoscaling"]["inFlightPerWorker"] < Settings.model_fields["max_in_flight"].default
+
+
+def test_scaling_asks_for_metrics_that_there_are() -> None:
+    asked = re.findall(r'"metric" "(\w+)"', (CHART / "templates" / "scaledobject.yaml").read_text())
+    offered = (ROOT / "pipeline" / "observability" / "prometheus.py").read_text()
+
+    assert len(asked) == 3
+    assert [name for name in asked if f'"{name}"' not in offered] == []
+
+
+Render = Callable[[Mapping[str, Any]], dict[str, dict[str, Any]]]
+
+
+def helm(tmp_path: Path, *arguments: str, values: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
+    assert HELM is not None
+    (tmp_path / "values.json").write_text(json.dumps(values))
+    homes = {f"HELM_{name}_HOME": str(tmp_path) for name in ("CACHE", "CONFIG", "DATA")}
+    command = [HELM, *arguments, "--values", str(tmp_path / "values.json"), "--kube-version", "1.31.0"]
+    return subprocess.run(command, env=homes, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def render(tmp_path: Path) -> Render:
+    """What `helm template` makes of values, by kind."""
+
+    def rendered(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        done = helm(tmp_path, "template", "deliver", str(CHART), values=values)
+        assert done.returncode == 0, done.stderr
+        return {each["kind"]: each for each in yaml.safe_load_all(done.stdout) if each is not None}
+
+    return rendered
+
+
+@with_helm
+@pytest.mark.parametrize("values", [LEAST, EVERYTHING], ids=["least", "everything"])
+def test_helm_finds_nothing_wrong(tmp_path: Path, values: Mapping[str, Any]) -> None:
+    done = helm(tmp_path, "lint", "--strict", str(CHART), values=values)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@with_helm
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({}, "set exactly one of content, existingConfigMap, existingSecret; set: none"),
+        ({"definition": {"existingConfigMap": "a", "existingSecret": "b"}}, "set: existingConfigMap, existingSecret"),
+        ({**LEAST, "replica": 3}, "additional properties 'replica' not allowed"),
+        ({**LEAST, "settings": {"WEBHOOKS_SECRET_KEYS": "a"}}, "invalid propertyName 'WEBHOOKS_SECRET_KEYS'"),
+        ({**LEAST, "settings": {"WEBHOOKS_MAX_IN_FLIGHT": 1_000_000}}, "got number, want string"),
+        ({**LEAST, "sessionSeconds": 60}, "maximum: got 60, want 40"),
+    ],
+)
+def test_wrong_values_are_refused_with_a_reason(tmp_path: Path, values: Mapping[str, Any], says: str) -> None:
+    done = helm(tmp_path, "template", "deliver", str(CHART), values=values)
+
+    assert done.returncode != 0
+    assert says in done.stderr
+
+
+@with_helm
+def test_the_pods_are_as_restricted_as_the_image_allows(render: Render) -> None:
+    pod = render(LEAST)["StatefulSet"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] == 10001
+    assert "USER 10001:10001" in (ROOT / "deploy" / "Dockerfile").read_text()
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False
+    assert {mount["mountPath"] for mount in container["volumeMounts"]} >= {"/tmp", "/var/lib/webhooks"}  # noqa: S108
+
+
+@with_helm
+def test_probes_ask_for_open_paths(render: Render) -> None:
+    (container,) = render(LEAST)["StatefulSet"]["spec"]["template"]["spec"]["containers"]
+    probes = [container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")]
+
+    assert {probe["path"] for probe in probes} == OPEN_PATHS
+    assert {probe["port"] for probe in probes} == {container["ports"][0]["name"]}
+    assert container["ports"][0]["containerPort"] == Settings.model_fields["web_port"].default
+
+
+@with_helm
+def test_each_pod_has_an_id_of_its_own(render: Render) -> None:
+    made = render(LEAST)["StatefulSet"]["spec"]
+    (container,) = made["template"]["spec"]["containers"]
+    environment = {each["name"]: each for each in container["env"]}
+
+    assert environment["WEBHOOKS_INSTANCE_ID"]["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+    without = render({**LEAST, "staticMembership": {"enabled": False}})["StatefulSet"]["spec"]["template"]["spec"]
+    assert "WEBHOOKS_INSTANCE_ID" not in {each["name"] for each in without["containers"][0]["env"]}
+
+
+@with_helm
+def test_everything_selects_the_pods_and_no_secret_is_made(render: Render) -> None:
+    made = render(EVERYTHING)
+    labels = made["StatefulSet"]["spec"]["template"]["metadata"]["labels"]
+    selectors = [
+        made["StatefulSet"]["spec"]["selector"]["matchLabels"],
+        made["Service"]["spec"]["selector"],
+        made["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
+        made["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"],
+        made["PodMonitor"]["spec"]["selector"]["matchLabels"],
+        *(
+            each["labelSelector"]["matchLabels"]
+            for each in made["StatefulSet"]["spec"]["template"]["spec"]["topologySpreadConstraints"]
+        ),
+    ]
+
+    assert len(selectors) == 7
+    assert all(selector.items() <= labels.items() for selector in selectors)
+    assert "Secret" not in made
+    assert made["StatefulSet"]["spec"]["serviceName"] == made["Service"]["metadata"]["name"]
+
+
+@with_helm
+def test_a_definition_in_the_values_arrives_unchanged(render: Render) -> None:
+    made = render(EVERYTHING)["ConfigMap"]["data"]["definition.yaml"]
+
+    assert yaml.safe_load(made) == EVERYTHING["definition"]["content"]
+
+
+@with_helm
+def test_autoscaling_alone_decides_the_number_of_workers(render: Render) -> None:
+    assert "replicas" not in render(EVERYTHING)["StatefulSet"]["spec"]
+    assert render(LEAST)["StatefulSet"]["spec"]["replicas"] == VALUES["replicas"]
+
+
+@with_helm
+@pytest.mark.parametrize("values", [LEAST, EVERYTHING], ids=["least", "everything"])
+def test_kubernetes_accepts_every_field(render: Render, values: Mapping[str, Any]) -> None:
+    """With the strict schemas of kubernetes-validate, which is no dependency because it has 22 MB."""
+    validate = pytest.importorskip("kubernetes_validate").validate
+    for kind, document in render(values).items():
+        if kind not in {"PodMonitor", "ScaledObject"}:  # not of Kubernetes itself
+            for version in ("1.27", "1.31"):
+                validate(document, version, strict=True)
