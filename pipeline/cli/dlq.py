@@ -9,7 +9,7 @@ import click
 
 from pipeline.cli.output import Format, as_json, as_table, output_option, printable, say
 from pipeline.cli.running import configured, errors_as_sentences
-from pipeline.cli.send import is_subscription
+from pipeline.cluster.sending import is_subscription
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.errors import BrokerError, ConfigurationError

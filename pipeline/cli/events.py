@@ -11,7 +11,6 @@ from pipeline.core.errors import ConfigurationError
 
 STDIN: Final = "-"
 
-Headers = list[tuple[str, bytes]]
 Command = Callable[..., Any]
 
 

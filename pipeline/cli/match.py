@@ -2,90 +2,25 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import click
 
 from pipeline.cli.events import header_option, parse_header, read_bytes
 from pipeline.cli.output import Format, as_json, as_table, output_option, printable, say
 from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cluster.verdicts import Verdict, verdicts
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.config.validation_messages import nearest
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.explanation import Mismatch, explain
-from pipeline.core.filters import EventFilter, View
-from pipeline.core.matching import SubscriptionIndex
-from pipeline.core.model import Event, Record
+from pipeline.core.filters import View
+from pipeline.core.model import Record
 from pipeline.core.shown import shown
-from pipeline.core.subscription import Routing, Subscription, Wish
+from pipeline.core.subscription import Routing, Subscription
 from pipeline.subscriptions.session import opened_registry
 
 COLUMNS: Final = ("ID", "GETS IT", "WHY")
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether a subscription would get the event; if not, on account of which comparisons."""
-
-    subscription: Subscription
-    gets_it: bool
-    mismatches: Sequence[Mismatch] = ()
-
-    def rows(self) -> list[tuple[str, str, str]]:
-        """Rows of the table."""
-        first, *more = [str(each) for each in self.mismatches] or [self._why()]
-        return [(self.subscription.id, "yes" if self.gets_it else "no", first), *(("", "", each) for each in more)]
-
-    def _why(self) -> str:
-        wanted = self.subscription
-        if wanted.problem is not None:
-            return f"it is broken, and keeps every event until it is mended: {wanted.problem}"
-        why = "its filter matches" if wanted.filter is not None else "it has no filter"
-        return why if wanted.wish is Wish.DELIVER else f"{why}; it is {wanted.wish}"
-
-    def as_document(self) -> dict[str, Any]:
-        """The verdict as JSON."""
-        wanted = self.subscription
-        return {
-            "id": wanted.id,
-            "getsIt": self.gets_it,
-            "wish": wanted.wish.value,
-            "problem": wanted.problem,
-            "mismatches": [
-                {
-                    "place": each.place,
-                    "comparison": each.dialect,
-                    "wanted": each.wanted,
-                    "found": each.found,
-                    "isExcluded": each.is_excluded,
-                }
-                for each in self.mismatches
-            ],
-        }
-
-
-def verdicts(subscriptions: Sequence[Subscription], event: Event) -> list[Verdict]:
-    """One for each of the *subscriptions*, by the index that workers have."""
-    index, view = SubscriptionIndex(), View(event)
-    for each in subscriptions:
-        index.update(each.id, each)
-    getting = set(index.keys(event))
-    return [
-        Verdict(each, gets_it=True)
-        if each.id.encode() in getting
-        else Verdict(each, gets_it=False, mismatches=_mismatches(each, view))
-        for each in subscriptions
-    ]
-
-
-def _mismatches(subscription: Subscription, view: View) -> list[Mismatch]:
-    topic, topics = view.event.topic, subscription.topics
-    if topics is not None and topic not in topics:
-        return [Mismatch("topic", "exact", tuple(sorted(topics)), (topic,))]
-    wanted = subscription.filter
-    return explain(wanted.expression, view) if isinstance(wanted, EventFilter) else []
 
 
 @click.command("match")
@@ -120,7 +55,7 @@ def command(event: str, topic: str | None, headers: tuple[str, ...], key: str | 
     else:
         say(_summary(definition, record.topic, key, found))
         if found:
-            say(as_table(COLUMNS, [row for each in found for row in each.rows()]))
+            say(as_table(COLUMNS, [row for each in found for row in rows(each)]))
 
 
 def _topic(definition: Definition, topic: str | None) -> str:
@@ -148,3 +83,9 @@ def _summary(definition: Definition, topic: str, key: str | None, found: Sequenc
         return f"routing: key: the event is for the subscription {printable(key)} alone, whose id is its key"
     getting = sum(each.gets_it for each in found)
     return f"topic {topic}: {getting} of {len(found)} subscriptions would get the event"
+
+
+def rows(verdict: Verdict) -> list[tuple[str, str, str]]:
+    """Rows of the table."""
+    first, *more = verdict.reasons
+    return [(verdict.subscription.id, "yes" if verdict.gets_it else "no", first), *(("", "", each) for each in more)]

@@ -3,21 +3,16 @@
 import asyncio
 
 import click
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
-from pipeline.cli.events import Headers, header_option, parse_header, read_bytes
+from pipeline.cli.events import header_option, parse_header, read_bytes
 from pipeline.cli.output import Format, as_json, output_option, printable, say
 from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cluster.sending import Headers, addressed, is_subscription, send
 from pipeline.config.definition import Definition
-from pipeline.config.settings import Settings
-from pipeline.core.errors import BrokerError, ConfigurationError
 from pipeline.core.model import Record
 from pipeline.core.subscription import Routing
-from pipeline.core.webhook_ids import ADDRESSEE, FIRST_ID, SEAL, own_id
-from pipeline.kafka.internals import disconnect
-from pipeline.kafka.newest_values import read_newest
-from pipeline.kafka.topics import Source, count_partitions, partitions_of, subscriptions_topic
+from pipeline.core.webhook_ids import own_id
+from pipeline.kafka.topics import subscriptions_topic
 
 
 @click.command("send")
@@ -40,7 +35,7 @@ def command(subscription: str, body: str, headers: tuple[str, ...], output: Form
         settings, definition = configured()
         matches = definition.stated_routing is Routing.MATCH
         if matches:
-            pairs = _addressed(settings, subscription, value, pairs)
+            pairs = addressed(settings.webhook_ids, subscription, value, pairs)
         written, known = asyncio.run(_send(settings.app, definition, subscription, value, pairs))
     if isinstance(known, str):
         say(f"can't find out whether the subscription {printable(subscription)} exists: {known}", err=True)
@@ -59,54 +54,9 @@ def command(subscription: str, body: str, headers: tuple[str, ...], output: Form
         say(own_id(written))
 
 
-def _addressed(settings: Settings, subscription: str, value: bytes, headers: Headers) -> Headers:
-    """The headers of an event for one subscription, with `routing: match`.
-
-    Raises:
-        ConfigurationError: one of them would make the address invalid.
-    """
-    own = settings.webhook_ids.address(Record("", 0, 0, subscription.encode(), value), subscription)
-    for name, _ in headers:
-        if name in {FIRST_ID, ADDRESSEE, SEAL}:
-            raise ConfigurationError(f"--header: {name} is a header of the pipeline")
-    return [*headers, *own]
-
-
 async def _send(
     app: str, definition: Definition, subscription: str, value: bytes, headers: Headers
 ) -> tuple[Record, bool | str]:
     """The event, and what is known of its subscription."""
     written = await send(definition.source, subscription.encode(), value, headers)
     return written, await is_subscription(app, definition.source, subscription)
-
-
-async def is_subscription(app: str, source: Source, subscription: str) -> bool | str:
-    """Whether a subscription exists, or why that is unknown."""
-    key, topic = subscription.encode(), subscriptions_topic(app)
-    try:
-        partitions = await partitions_of(source.connection, topic)
-        if partitions.leaderless:
-            return partitions.troubles(topic)[0]
-        async with read_newest(source.connection, topic, partitions, frozenset({key})) as (_, found):
-            return bool(found)
-    except BrokerError as error:
-        return str(error)
-
-
-async def send(source: Source, key: bytes, value: bytes, headers: Headers) -> Record:
-    """Write an event, and return it with its partition and offset once every in-sync replica has it.
-
-    Raises:
-        BrokerError: the cluster can't be reached, does not have the topic, or refuses the event.
-    """
-    # A write alone might create the topic.
-    await count_partitions(source.connection, source.topic)
-    producer = AIOKafkaProducer(acks="all", enable_idempotence=True, **source.connection.client_options())
-    try:
-        await producer.start()
-        written = await producer.send_and_wait(source.topic, value, key, headers=headers)
-    except KafkaError as error:
-        raise BrokerError(f"topic {source.topic}: the event was not written: {error}") from error
-    finally:
-        await disconnect(producer)
-    return Record(source.topic, written.partition, written.offset, key, value, headers, written.timestamp)

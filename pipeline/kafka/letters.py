@@ -1,7 +1,7 @@
 """Reads the dead-letter topic: the letters, and the facts in their headers (written by dead_letters.py)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -158,18 +158,21 @@ class Wanted:
     """A filter of letters; None matches any.
 
     Attributes:
+        among: the subscriptions that may be shown.
         since: the earliest timestamp of the letter, milliseconds since the Unix epoch.
     """
 
     subscription: str | None = None
     reason: str | None = None
     since: int | None = None
+    among: Container[str | None] | None = None
 
     def matches(self, letter: Event, facts: Found) -> bool:
         """Whether a letter passes the filter."""
         return (
             self.subscription in {None, facts.subscription}
             and self.reason in {None, facts.reason}
+            and (self.among is None or facts.subscription in self.among)
             and (self.since is None or letter.timestamp >= self.since)
         )
 

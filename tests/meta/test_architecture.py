@@ -105,7 +105,7 @@ def test_a_trespass_is_seen(path: str, source: str) -> None:
     ("path", "source"),
     [
         ("agents/deliver.py", "import faust"),
-        ("pipeline/cli/send.py", "from aiokafka import AIOKafkaProducer"),
+        ("pipeline/cluster/sending.py", "from aiokafka import AIOKafkaProducer"),
         ("pipeline/web/page.py", "from aiohttp import web\nfrom aiohttp.typedefs import Handler"),
         ("pipeline/http/transport.py", "import aiohttp"),
         ("pipeline/core/lane.py", "import os, faustus, modem\nos.path"),

@@ -83,13 +83,15 @@ def token(tenant: Mapping[str, str], scope: str = "read write secrets", name: st
 class ApiCluster:
     """Workers of one application; made before there is an event loop, as a worker does."""
 
-    def __init__(self, broker: TestBroker, name: str, *, routing: str = "key", partitions: int = 2) -> None:
+    def __init__(
+        self, broker: TestBroker, name: str, *, routing: str = "key", partitions: int = 2, dlq: bool = False
+    ) -> None:
         assert broker.mock is not None
         self.broker = broker
         self.name = name
         self.topic = f"{name}-events"
         self.definition: Definition = parse_definition(
-            definition_document(broker, self.topic, entrypoint={"routing": routing})
+            definition_document(broker, self.topic, dlq=f"{name}-dlq" if dlq else None, entrypoint={"routing": routing})
         )
         self._key = Fernet.generate_key().decode()
         self.settings = Settings(api=Path("api.yaml"), app=name, secret_keys=(SecretStr(self._key),))
@@ -98,6 +100,8 @@ class ApiCluster:
         broker.mock.create_topic(f"{name}.cursors", partitions)
         broker.mock.create_topic(audit_topic(name), 1)
         broker.mock.create_topic(workers_topic(name), 1)
+        if dlq:
+            broker.mock.create_topic(f"{name}-dlq", 1)
 
     def worker(self) -> ApiWorker:
         """One more worker."""

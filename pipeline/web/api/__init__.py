@@ -3,13 +3,14 @@
 api                              all operations
 operations                       what an operation takes, answers and needs: the only truth about routes
 reading                          reads query, body and conditions of a request
-models                           the shapes of requests and answers
+models, event_models             the shapes of requests and answers
 openapi                          describes the operations as OpenAPI 3.1
 serving                          operations as pages of Faust's web server; errors as problem details
 writing                          the store of a worker: opened when needed, few changes at a time
 subscriptions, actions           the operations on subscriptions; pause, resume, skip, replay...
 lookup                           what a principal may see
 cluster, bulk                    the whole cluster; all subscriptions of a filter
+events, dead_letters, secrets    who would get an event, test events; dead letters; new signing secrets
 states                           the state of deliveries
 """
 

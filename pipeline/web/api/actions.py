@@ -72,8 +72,8 @@ class Actions:
             action("_resume", self.resume_subscription),
             action("_start", self.start_subscription),
             action("_stop", self.stop_subscription),
-            action("_skip", self.skip_event, body=Skip),
-            action("_replay", self.replay_subscription, body=Replay),
+            action("_skip", self.skip_event, body=Skip, is_body_recorded=True),
+            action("_replay", self.replay_subscription, body=Replay, is_body_recorded=True),
             action("_resumeFailure", self.resume_failure),
             action("_changeConsumerStatus", self.change_consumer_status, query=ConsumerStatusQuery),
         )

@@ -15,10 +15,13 @@ from pipeline.web.access import Access
 from pipeline.web.api.actions import Actions
 from pipeline.web.api.bulk import BulkOperations
 from pipeline.web.api.cluster import ClusterOperations
+from pipeline.web.api.dead_letters import DeadLetterOperations
+from pipeline.web.api.events import EventOperations
 from pipeline.web.api.lookup import Lookup
 from pipeline.web.api.models import OpenApiDocument
 from pipeline.web.api.openapi import describe
 from pipeline.web.api.operations import Answer, Call, Operation
+from pipeline.web.api.secrets import SecretOperations
 from pipeline.web.api.serving import Server
 from pipeline.web.api.states import View
 from pipeline.web.api.subscriptions import Subscriptions
@@ -51,6 +54,9 @@ def attach_api(
     lookup, writing = Lookup(registry), Writing(store)
     parts = (
         ClusterOperations(view),
+        EventOperations(settings, definition, registry, lookup),
+        DeadLetterOperations(settings, definition, registry),
+        SecretOperations(registry, lookup, writing),
         BulkOperations(lookup, view, writing),
         Subscriptions(registry, lookup, view, writing, definition),
         Actions(settings, definition, lookup, writing, view),

@@ -41,7 +41,15 @@ class BulkOperations:
         """The operation with its path."""
         ok = HTTPStatus.OK
         return (
-            Operation("POST", f"{PATH}/_bulk", self.change_subscriptions, {ok: BulkChanged}, body=Bulk, scope="write"),
+            Operation(
+                "POST",
+                f"{PATH}/_bulk",
+                self.change_subscriptions,
+                {ok: BulkChanged},
+                body=Bulk,
+                scope="write",
+                is_body_recorded=True,
+            ),
         )
 
     async def change_subscriptions(self, call: Call) -> Answer:

@@ -133,10 +133,11 @@ class Replay(StrictModel):
     @field_validator("timestamp")
     @classmethod
     def _is_time(cls, text: str | None) -> str | None:
-        return _past(text)
+        return past(text)
 
 
-def _past(text: str | None) -> str | None:
+def past(text: str | None) -> str | None:
+    """An ISO 8601 time since 1970; raises what a validator raises."""
     if text is not None and instant(text) < 0:
         raise problem(f"{shown(text)} is before 1970")
     return text
@@ -318,7 +319,7 @@ class Bulk(StrictModel):
     @field_validator("timestamp")
     @classmethod
     def _is_time(cls, text: str | None) -> str | None:
-        return _past(text)
+        return past(text)
 
 
 class BulkProblem(StrictModel):

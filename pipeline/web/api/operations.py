@@ -78,6 +78,7 @@ class Operation:
         body: the model of the body.
         scope: needed to call it.
         is_document: the body is a subscription, which the store reads: *body* only describes it.
+        is_body_recorded: the body may be in the record of changes; it can't have a secret.
         is_conditional: If-Match and If-None-Match apply.
         problems: the statuses of problems that only this operation has.
     """
@@ -90,6 +91,7 @@ class Operation:
     body: type[StrictModel] | None = None
     scope: Scope = "read"
     is_document: bool = False
+    is_body_recorded: bool = False
     is_conditional: bool = False
     problems: tuple[HTTPStatus, ...] = ()
 

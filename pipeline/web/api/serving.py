@@ -125,8 +125,8 @@ async def _digest(request: web.Request) -> str:
 def _entry(
     operation: Operation, call: Call, request: web.Request, answer: Answer, note: Request | None = None
 ) -> Entry:
-    """The record of a change. A document is left out: it may have secrets, and its revision tells which it is."""
-    told = None if operation.is_document or call.body is None else call.body.model_dump(mode="json", exclude_none=True)
+    """The record of a change. Documents are left out: they may have secrets, and the revision tells which it is."""
+    told = call.body.model_dump(mode="json", exclude_none=True) if operation.is_body_recorded else None
     query = None if call.query is None else call.query.model_dump(mode="json", exclude_none=True)
     facts = {name: answer.body[name] for name in ("result", "revision", "changed") if name in answer.body}
     subscription = call.path.get("id") or answer.body.get("id")

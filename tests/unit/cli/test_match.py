@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.cli.match import verdicts
+from pipeline.cli.match import rows
+from pipeline.cluster.verdicts import verdicts
 from pipeline.core.model import Record
 from pipeline.core.subscription import Subscription, Wish
 from pipeline.subscriptions.filters import event_filter
@@ -18,7 +19,7 @@ def subscription(document: dict[str, Any] | None = None, **more: Any) -> Subscri
 
 
 @pytest.mark.parametrize(
-    ("given", "rows"),
+    ("given", "wanted"),
     [
         (subscription(), [("a", "yes", "it has no filter")]),
         (subscription({"exact": {"/total": "5"}}), [("a", "yes", "its filter matches")]),
@@ -37,9 +38,9 @@ def subscription(document: dict[str, Any] | None = None, **more: Any) -> Subscri
         ),
     ],
 )
-def test_every_subscription_is_told_with_its_reasons(given: Subscription, rows: list[tuple[str, str, str]]) -> None:
+def test_every_subscription_is_told_with_its_reasons(given: Subscription, wanted: list[tuple[str, str, str]]) -> None:
     [found] = verdicts([given], EVENT)
-    assert found.rows() == rows
+    assert rows(found) == wanted
 
 
 def test_a_verdict_as_json_has_the_values_uncut() -> None:

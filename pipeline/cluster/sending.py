@@ -1,0 +1,60 @@
+"""Writes events to the source topic, for commands and the API."""
+
+from collections.abc import Sequence
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from pipeline.core.errors import BrokerError, ConfigurationError
+from pipeline.core.model import Record
+from pipeline.core.webhook_ids import ADDRESSEE, FIRST_ID, SEAL, WebhookIds
+from pipeline.kafka.internals import disconnect
+from pipeline.kafka.newest_values import read_newest
+from pipeline.kafka.topics import Source, count_partitions, partitions_of, subscriptions_topic
+
+Headers = list[tuple[str, bytes]]
+
+
+def addressed(ids: WebhookIds, subscription: str, value: bytes, headers: Sequence[tuple[str, bytes]]) -> Headers:
+    """The headers of an event for one subscription, with `routing: match`.
+
+    Raises:
+        ConfigurationError: one of them would make the address invalid.
+    """
+    own = ids.address(Record("", 0, 0, subscription.encode(), value), subscription)
+    for name, _ in headers:
+        if name in {FIRST_ID, ADDRESSEE, SEAL}:
+            raise ConfigurationError(f"--header: {name} is a header of the pipeline")
+    return [*headers, *own]
+
+
+async def is_subscription(app: str, source: Source, subscription: str) -> bool | str:
+    """Whether a subscription exists, or why that is unknown."""
+    key, topic = subscription.encode(), subscriptions_topic(app)
+    try:
+        partitions = await partitions_of(source.connection, topic)
+        if partitions.leaderless:
+            return partitions.troubles(topic)[0]
+        async with read_newest(source.connection, topic, partitions, frozenset({key})) as (_, found):
+            return bool(found)
+    except BrokerError as error:
+        return str(error)
+
+
+async def send(source: Source, key: bytes, value: bytes, headers: Headers) -> Record:
+    """Write an event, and return it with its partition and offset once every in-sync replica has it.
+
+    Raises:
+        BrokerError: the cluster can't be reached, does not have the topic, or refuses the event.
+    """
+    # A write alone might create the topic.
+    await count_partitions(source.connection, source.topic)
+    producer = AIOKafkaProducer(acks="all", enable_idempotence=True, **source.connection.client_options())
+    try:
+        await producer.start()
+        written = await producer.send_and_wait(source.topic, value, key, headers=headers)
+    except KafkaError as error:
+        raise BrokerError(f"topic {source.topic}: the event was not written: {error}") from error
+    finally:
+        await disconnect(producer)
+    return Record(source.topic, written.partition, written.offset, key, value, headers, written.timestamp)

@@ -1,0 +1,74 @@
+"""Which subscriptions would get an event, and for the others which comparison failed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.core.explanation import Mismatch, explain
+from pipeline.core.filters import EventFilter, View
+from pipeline.core.matching import SubscriptionIndex
+from pipeline.core.model import Event
+from pipeline.core.subscription import Subscription, Wish
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a subscription would get the event; if not, on account of which comparisons."""
+
+    subscription: Subscription
+    gets_it: bool
+    mismatches: Sequence[Mismatch] = ()
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why, in a sentence for each comparison."""
+        return [str(each) for each in self.mismatches] or [self._why()]
+
+    def _why(self) -> str:
+        wanted = self.subscription
+        if wanted.problem is not None:
+            return f"it is broken, and keeps every event until it is mended: {wanted.problem}"
+        why = "its filter matches" if wanted.filter is not None else "it has no filter"
+        return why if wanted.wish is Wish.DELIVER else f"{why}; it is {wanted.wish}"
+
+    def as_document(self) -> dict[str, Any]:
+        """The verdict as JSON."""
+        wanted = self.subscription
+        return {
+            "id": wanted.id,
+            "getsIt": self.gets_it,
+            "wish": wanted.wish.value,
+            "problem": wanted.problem,
+            "mismatches": [
+                {
+                    "place": each.place,
+                    "comparison": each.dialect,
+                    "wanted": each.wanted,
+                    "found": each.found,
+                    "isExcluded": each.is_excluded,
+                }
+                for each in self.mismatches
+            ],
+        }
+
+
+def verdicts(subscriptions: Sequence[Subscription], event: Event) -> list[Verdict]:
+    """One for each of the *subscriptions*, by the index that workers have."""
+    index, view = SubscriptionIndex(), View(event)
+    for each in subscriptions:
+        index.update(each.id, each)
+    getting = set(index.keys(event))
+    return [
+        Verdict(each, gets_it=True)
+        if each.id.encode() in getting
+        else Verdict(each, gets_it=False, mismatches=_mismatches(each, view))
+        for each in subscriptions
+    ]
+
+
+def _mismatches(subscription: Subscription, view: View) -> list[Mismatch]:
+    topic, topics = view.event.topic, subscription.topics
+    if topics is not None and topic not in topics:
+        return [Mismatch("topic", "exact", tuple(sorted(topics)), (topic,))]
+    wanted = subscription.filter
+    return explain(wanted.expression, view) if isinstance(wanted, EventFilter) else []

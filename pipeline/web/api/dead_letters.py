@@ -1,0 +1,161 @@
+"""The operations on dead letters: list them, and write them back."""
+
+import asyncio
+from collections.abc import Container, Sequence
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import Any, Final
+
+from pipeline.config.definition import Definition
+from pipeline.config.settings import Settings
+from pipeline.core.errors import BrokerError, ConflictError
+from pipeline.core.subscription import Routing
+from pipeline.kafka.letters import Found, Wanted, newest, opened_letters
+from pipeline.kafka.redrive import Redriven, Scope, opened_redrive, redriven_among
+from pipeline.kafka.topics import DeadLetterTopic
+from pipeline.subscriptions.fields import instant
+from pipeline.subscriptions.registry import Registry
+from pipeline.web.api.event_models import LetterQuery, Letters, RedriveRequest, RedriveResult
+from pipeline.web.api.lookup import unknown
+from pipeline.web.api.operations import Answer, Call, Operation
+from pipeline.web.principal import Principal
+
+PATH: Final = "/api/dead-letters"
+SECONDS: Final = 30.0
+"""How long the topic is read: there is no index, so a filter looks at every letter."""
+MOST_SHOWN: Final = 100
+
+
+class DeadLetterOperations:
+    """The operations.
+
+    Args:
+        settings: name the application, and have the keys that seal an address.
+        definition: names the topics.
+        registry: knows which subscriptions a principal sees.
+    """
+
+    def __init__(self, settings: Settings, definition: Definition, registry: Registry) -> None:
+        self._settings = settings
+        self._definition = definition
+        self._registry = registry
+        # Reading takes its share of the worker's processor; and two redrives at once may both send a letter.
+        self._turn = asyncio.Semaphore(1)
+
+    def operations(self) -> Sequence[Operation]:
+        """The operations with their paths."""
+        ok, conflict = HTTPStatus.OK, (HTTPStatus.CONFLICT,)
+        return (
+            Operation("GET", PATH, self.list_dead_letters, {ok: Letters}, query=LetterQuery, problems=conflict),
+            Operation(
+                "POST",
+                f"{PATH}/_redrive",
+                self.redrive_dead_letters,
+                {ok: RedriveResult},
+                body=RedriveRequest,
+                scope="write",
+                is_body_recorded=True,
+                problems=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+            ),
+        )
+
+    async def list_dead_letters(self, call: Call) -> Answer:
+        """List the newest dead letters, the newest first, without bodies and the events' own headers.
+
+        `redriven` is null where that can't be found out.
+        """
+        query: LetterQuery = call.query
+        since = None if query.since is None else int(instant(query.since) * 1000)
+        wanted = Wanted(query.subscription, query.reason, since, self._seen_by(call.principal))
+        try:
+            async with asyncio.timeout(SECONDS), self._turn:
+                letters, redriven, troubles = await self._newest(query.limit + 1, wanted)
+        except TimeoutError:
+            raise BrokerError(f"the dead letters could not be read within {SECONDS:.0f} s; ask for fewer") from None
+        shown = [_document(each, redriven) for each in reversed(letters[-query.limit :])]
+        return Answer({"items": shown, "hasMore": len(letters) > query.limit, "problems": troubles})
+
+    async def redrive_dead_letters(self, call: Call) -> Answer:
+        """Write dead letters back to the source topic, each once; they go to the subscription that they were for.
+
+        Of one subscription, or of all. Without `subscription`, letters of unknown subscriptions are passed over unless
+        `skipped` asks for those alone. With `dryRun`, nothing is written. `letters` are the first hundred.
+        """
+        asked: RedriveRequest = call.body
+        seen = self._seen_by(call.principal)
+        if seen is not None and (asked.subscription is None or asked.subscription not in seen):
+            if asked.subscription is None:
+                raise ConflictError("subscription: is required with a token that is limited to a tenant")
+            raise unknown(asked.subscription)
+        redriven = skipped = 0
+        letters: list[dict[str, Any]] = []
+        async with (
+            self._turn,
+            opened_redrive(
+                self._definition.source,
+                self._dlq(),
+                self._settings.app,
+                Scope(asked.subscription, asked.skipped),
+                limit=asked.limit,
+                dry_run=asked.dry_run,
+                routing=self._definition.routing,
+                ids=self._settings.webhook_ids,
+            ) as run,
+        ):
+            async for result in run.run():
+                redriven += result.why_not is None
+                skipped += result.why_not is not None
+                if len(letters) < MOST_SHOWN:
+                    letters.append(_result(result))
+            troubles = list(run.reader.troubles)
+        changed = 0 if asked.dry_run else redriven
+        return Answer(
+            {
+                "redriven": redriven,
+                "skipped": skipped,
+                "changed": changed,
+                "dryRun": asked.dry_run,
+                "letters": letters,
+                "problems": troubles,
+            }
+        )
+
+    async def _newest(self, limit: int, wanted: Wanted) -> tuple[list[Found], Container[str] | None, list[str]]:
+        """The newest letters, the places of those that were redriven, and what could not be read."""
+        dlq, routing = self._dlq(), self._definition.stated_routing or Routing.KEY
+        async with opened_letters(dlq) as reader:
+            letters = await newest(reader, limit, wanted, routing)
+            troubles = list(reader.troubles)
+            try:
+                source, app = self._definition.source, self._settings.app
+                return letters, await redriven_among(reader, letters, source, dlq, app, routing=routing), troubles
+            except BrokerError as error:
+                return letters, None, [*troubles, str(error)]
+
+    def _seen_by(self, principal: Principal) -> Container[str | None] | None:
+        if not principal.tenant:
+            return None
+        registry = self._registry
+        found = (registry.get(name) for name in registry.ids())
+        return frozenset(each.id for each in found if each is not None and principal.sees(each.metadata))
+
+    def _dlq(self) -> DeadLetterTopic:
+        if self._definition.dlq is None:
+            raise ConflictError("dlq: the definition names no dead-letter topic")
+        return self._definition.dlq
+
+
+def _document(letter: Found, redriven: Container[str] | None) -> dict[str, Any]:
+    facts = asdict(letter)
+    facts["webhookId"] = facts.pop("webhook_id")
+    return {**facts, "redriven": None if redriven is None else letter.place in redriven}
+
+
+def _result(result: Redriven) -> dict[str, Any]:
+    return {
+        "letter": result.letter.place,
+        "subscription": result.letter.subscription,
+        "webhookId": result.letter.webhook_id,
+        "to": result.place,
+        "whyNot": result.why_not,
+    }

@@ -1,0 +1,163 @@
+"""The shapes of requests and answers about events, dead letters and secrets."""
+
+from typing import Annotated
+
+from pydantic import Field, JsonValue, field_validator, model_validator
+
+from pipeline.config.schema import Secret, StrictModel, problem
+from pipeline.core.policy import Reason
+from pipeline.core.shown import shown
+from pipeline.core.webhook_ids import ADDRESSEE, FIRST_ID, SEAL
+from pipeline.web.api.models import Changed, Limit, SubscriptionId, past
+
+RecordHeaders = Annotated[dict[str, str], Field(max_length=100)]
+
+
+class Match(StrictModel):
+    """An event: `value` is a text as it is, or JSON. `key` is required with `routing: key`."""
+
+    topic: str | None = None
+    key: SubscriptionId | None = None
+    headers: RecordHeaders = Field(default_factory=dict)
+    value: JsonValue = None
+    limit: Limit = 100
+
+
+class Mismatch(StrictModel):
+    """A comparison on account of which a filter does not want the event."""
+
+    place: str
+    comparison: str
+    wanted: list[str]
+    found: list[str]
+    is_excluded: bool
+
+
+class Verdict(StrictModel):
+    """Whether a subscription would get the event; `wish` is what it is meant to do with its events."""
+
+    id: str
+    gets_it: bool
+    wish: str
+    problem: str | None
+    mismatches: list[Mismatch]
+
+
+class Matched(StrictModel):
+    """Who would get the event: `matched` of `total` subscriptions."""
+
+    topic: str
+    routing: str
+    matched: int
+    total: int
+    subscriptions: list[Verdict]
+
+
+class TestEvent(StrictModel):
+    """What to send: `value` is a text as it is, or JSON; without it, a text that says that this is a test."""
+
+    __test__ = False  # a model, whatever pytest thinks of its name
+
+    headers: RecordHeaders = Field(default_factory=dict)
+    value: JsonValue = None
+
+    @field_validator("headers")
+    @classmethod
+    def _are_free(cls, headers: dict[str, str]) -> dict[str, str]:
+        for name in headers:
+            if name in {FIRST_ID, ADDRESSEE, SEAL}:
+                raise problem(f"{shown(name)} is a header of the pipeline")
+        return headers
+
+
+class Sent(StrictModel):
+    """The event that was written."""
+
+    id: str
+    webhook_id: str
+
+
+class LetterQuery(StrictModel):
+    """Which dead letters to list."""
+
+    subscription: SubscriptionId | None = None
+    reason: Reason | None = None
+    since: Annotated[str, Field(description="Written since this time (RFC 3339).")] | None = None
+    limit: Limit = 50
+
+    @field_validator("since")
+    @classmethod
+    def _is_time(cls, text: str | None) -> str | None:
+        return past(text)
+
+
+class Letter(StrictModel):
+    """A dead letter: `place` is where it is, `source` the topic that it came from."""
+
+    place: str
+    subscription: str | None
+    source: str | None
+    reason: str | None
+    status: str | None
+    error: str | None
+    attempts: str | None
+    webhook_id: str | None
+    at: str | None
+    redriven: bool | None
+
+
+class Letters(StrictModel):
+    """Dead letters, the newest first. `problems`: what can't be read at present."""
+
+    items: list[Letter]
+    has_more: bool
+    problems: list[str]
+
+
+class RedriveRequest(StrictModel):
+    """Which dead letters to write back."""
+
+    subscription: SubscriptionId | None = None
+    skipped: bool = False
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    dry_run: bool = False
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> "RedriveRequest":
+        if self.skipped and self.subscription is not None:
+            raise problem("is only allowed without subscription, which includes skipped letters", "skipped")
+        return self
+
+
+class RedrivenLetter(StrictModel):
+    """What became of a letter: where it was written `to`, or why not."""
+
+    letter: str
+    subscription: str | None
+    webhook_id: str | None
+    to: str | None
+    why_not: str | None
+
+
+class RedriveResult(StrictModel):
+    """How many letters were written back (or would be, with `dryRun`), and how many passed over."""
+
+    redriven: int
+    skipped: int
+    changed: int
+    dry_run: bool
+    letters: list[RedrivenLetter]
+    problems: list[str]
+
+
+class RotateSecret(StrictModel):
+    """A new signing secret, `whsec_…` or `whsk_…`; null: make one. `keep` former ones go on signing."""
+
+    secret: Secret | None = None
+    keep: Annotated[int, Field(ge=0, le=9)] = 1
+
+
+class RotatedSecret(Changed):
+    """What was done; `secret` is the new one if it was made here, and is never shown again."""
+
+    secret: str | None = None

@@ -1,0 +1,145 @@
+"""The operations on events: who would get one, and sending one as a test."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+from pipeline.cluster.sending import addressed, send
+from pipeline.cluster.verdicts import Verdict, verdicts
+from pipeline.config.definition import Definition
+from pipeline.config.settings import Settings
+from pipeline.config.validation_messages import nearest
+from pipeline.core.errors import BrokerError, ConfigurationError
+from pipeline.core.model import Record
+from pipeline.core.shown import shown
+from pipeline.core.subscription import Routing, Subscription
+from pipeline.core.webhook_ids import own_id
+from pipeline.subscriptions.registry import Registry
+from pipeline.web.api.event_models import Match, Matched, Sent, TestEvent
+from pipeline.web.api.lookup import Lookup
+from pipeline.web.api.operations import Answer, Call, Operation
+from pipeline.web.api.subscriptions import ONE
+from pipeline.web.principal import Principal
+
+STEP: Final = 200
+"""Subscriptions that are matched before deliveries have their turn."""
+SEND_SECONDS: Final = 15.0
+TEST_HEADER: Final = ("webhooks-test", b"true")
+TEST_VALUE: Final = {"type": "webhooks.test", "data": {"message": "This is a test event."}}
+
+
+class EventOperations:
+    """The operations.
+
+    Args:
+        settings: have the keys that seal an address.
+        definition: names the source topic.
+        registry: of the worker.
+        lookup: on the same registry.
+    """
+
+    def __init__(self, settings: Settings, definition: Definition, registry: Registry, lookup: Lookup) -> None:
+        self._ids = settings.webhook_ids
+        self._definition = definition
+        self._registry = registry
+        self._lookup = lookup
+        self._turn = asyncio.Semaphore(1)
+
+    def operations(self) -> Sequence[Operation]:
+        """The operations with their paths."""
+        ok = HTTPStatus.OK
+        return (
+            Operation("POST", "/api/match", self.match_event, {ok: Matched}, body=Match),
+            Operation("POST", f"{ONE}/_test", self.send_test_event, {ok: Sent}, body=TestEvent, scope="write"),
+        )
+
+    async def match_event(self, call: Call) -> Answer:
+        """Show who would get an event, and what keeps it from the others; nothing is written.
+
+        Subscriptions that would get it come first; at most `limit` are shown.
+        """
+        asked: Match = call.body
+        topic = self._topic(asked.topic)
+        by_key = self._definition.routing is Routing.KEY
+        if by_key and asked.key is None:
+            raise ConfigurationError(
+                "key: is required with routing: key, because the key of an event is the id of its subscription"
+            )
+        key = None if asked.key is None else asked.key.encode()
+        event = Record(topic, 0, 0, key, _value(asked.value), _pairs(asked.headers))
+        ids = [asked.key or ""] if by_key else self._registry.ids()
+        async with self._turn:
+            getting, others, total = await self._verdicts(ids, event, asked.limit, call.principal)
+        return Answer(
+            {
+                "topic": topic,
+                "routing": self._definition.routing.value,
+                "matched": len(getting),
+                "total": total,
+                "subscriptions": [each.as_document() for each in [*getting, *others][: asked.limit]],
+            }
+        )
+
+    async def _verdicts(
+        self, ids: Sequence[str], event: Record, limit: int, principal: Principal
+    ) -> tuple[list[Verdict], list[Verdict], int]:
+        getting: list[Verdict] = []
+        others: list[Verdict] = []
+        total = 0
+        for start in range(0, len(ids), STEP):
+            some = [
+                found for name in ids[start : start + STEP] if (found := self._visible(name, principal)) is not None
+            ]
+            total += len(some)
+            for each in verdicts(some, event):
+                if each.gets_it:
+                    getting.append(each)
+                elif len(others) < limit:
+                    others.append(each)
+            await asyncio.sleep(0)
+        return getting, others, total
+
+    def _visible(self, subscription_id: str, principal: Principal) -> Subscription | None:
+        found = self._registry.get(subscription_id)
+        return found if found is not None and principal.sees(found.metadata) else None
+
+    async def send_test_event(self, call: Call) -> Answer:
+        """Write a test event for one subscription to the source topic, after all events that wait.
+
+        It is delivered like any other event, with the record header `webhooks-test: true`; with `routing: match`, to
+        this subscription alone, whatever filters say. `webhookId` identifies it.
+        """
+        asked: TestEvent = call.body
+        await self._lookup.find(call)
+        value = _value(TEST_VALUE if asked.value is None else asked.value)
+        headers = [*_pairs(asked.headers), TEST_HEADER]
+        if self._definition.routing is Routing.MATCH:
+            headers = addressed(self._ids, call.id, value, headers)
+        try:
+            async with asyncio.timeout(SEND_SECONDS), self._turn:
+                written = await send(self._definition.source, call.id.encode(), value, headers)
+        except TimeoutError:
+            raise BrokerError(
+                f"topic {self._definition.source.topic}: the broker did not confirm the event within "
+                f"{SEND_SECONDS:.0f} s; it may still be written"
+            ) from None
+        return Answer({"id": call.id, "webhookId": own_id(written)})
+
+    def _topic(self, topic: str | None) -> str:
+        known = self._definition.source.topics
+        if topic is None and len(known) > 1:
+            raise ConfigurationError(f"topic: is required, because there are several: {', '.join(known)}")
+        if topic is not None and topic not in known:
+            raise ConfigurationError(f"topic: {shown(topic)} is not a source topic; {nearest(topic, known)}")
+        return topic or known[0]
+
+
+def _value(value: Any) -> bytes:
+    """A text as it is, anything else as JSON."""
+    return (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).encode()
+
+
+def _pairs(headers: Mapping[str, str]) -> list[tuple[str, bytes]]:
+    return [(name, value.encode()) for name, value in headers.items()]

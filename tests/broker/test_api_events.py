@@ -1,0 +1,174 @@
+"""Events, dead letters and signing secrets through the JSON API, on an embedded broker."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from pipeline.kafka.topics import audit_topic
+from tests.support.api import HOOK, ApiCluster, ApiWorker, Client, document, problem, token
+from tests.support.brokers import TestBroker
+
+PATH = "/api/subscriptions"
+ACME = {"customer": "acme"}
+SECRET = "whsec_" + 32 * "A"
+OLDER = "whsec_" + 32 * "B"
+
+
+@pytest.fixture
+def routing() -> str:
+    return "match"
+
+
+@pytest.fixture
+def cluster(embedded: TestBroker, unique_name: Callable[[str], str], routing: str) -> ApiCluster:
+    return ApiCluster(embedded, unique_name("events"), routing=routing, dlq=True)
+
+
+@pytest.fixture
+def worker(cluster: ApiCluster) -> ApiWorker:
+    return cluster.worker()
+
+
+@pytest.fixture
+async def client(worker: ApiWorker) -> AsyncIterator[Client]:
+    """`paid` wants what is paid, `every` everything; `paid` is ACME's."""
+    async with worker.client() as client:
+        for name, options in (("paid", {"filter": {"exact": {"/kind": "paid"}}}), ("every", {})):
+            body = {**document(name, **options), "metadata": ACME if name == "paid" else {}}
+            async with client.post(PATH, json=body) as response:
+                assert response.status == 201, await response.text()
+        yield client
+
+
+async def post(client: Client, path: str, body: Any, status: int = 200, **options: Any) -> dict[str, Any]:
+    async with client.post(path, json=body, **options) as response:
+        if status != 200:
+            return await problem(response, status)
+        answer: dict[str, Any] = await response.json()
+        assert response.status == 200, answer
+        return answer
+
+
+async def test_match_says_who_would_get_an_event_and_why_not(client: Client) -> None:
+    found = await post(client, "/api/match", {"value": {"kind": "sent"}})
+    assert (found["matched"], found["total"]) == (1, 2)
+    assert [(each["id"], each["getsIt"]) for each in found["subscriptions"]] == [("every", True), ("paid", False)]
+    [mismatch] = found["subscriptions"][1]["mismatches"]
+    assert (mismatch["place"], mismatch["wanted"], mismatch["found"]) == ("/kind", ["paid"], ["sent"])
+    assert (await post(client, "/api/match", {"value": '{"kind": "paid"}'}))["matched"] == 2
+    own = await post(client, "/api/match", {"value": {"kind": "sent"}}, headers=token(ACME))
+    assert ([each["id"] for each in own["subscriptions"]], own["total"]) == (["paid"], 1)
+    for body, sentence in (
+        ({"topic": "none", "value": 1}, 'topic: "none" is not a source topic'),
+        ({"vlaue": 1}, "vlaue: unknown field; did you mean value?"),
+        ({"limit": 0}, "limit: 0 is out of range; allowed: 1 to 1000"),
+        ({"headers": {"a": 1}}, "headers.a: must be a string, not 1"),
+    ):
+        assert sentence in (await post(client, "/api/match", body, 400))["detail"]
+
+
+@pytest.mark.parametrize("routing", ["key"])
+async def test_with_routing_by_key_the_key_is_required(worker: ApiWorker) -> None:
+    async with worker.client() as client:
+        assert "key: is required" in (await post(client, "/api/match", {"value": 1}, 400))["detail"]
+        assert (await post(client, "/api/match", {"key": "none"}))["total"] == 0
+
+
+async def test_a_test_event_goes_to_one_subscription(client: Client, cluster: ApiCluster) -> None:
+    sent = await post(client, f"{PATH}/paid/_test", {"value": {"secret": "planted-secret"}})
+    [record] = await cluster.broker.read(cluster.topic)
+    assert sent == {"id": "paid", "webhookId": f"{cluster.topic}-{record.partition}-{record.offset}"}
+    assert json.loads(record.value or b"") == {"secret": "planted-secret"}
+    assert ("webhooks-test", b"true") in record.headers
+    await post(client, f"{PATH}/paid/_test", {})
+    assert len(await cluster.broker.read(cluster.topic)) == 2
+    audited = b"".join(each.value or b"" for each in await cluster.broker.read(audit_topic(cluster.name)))
+    assert b"sendTestEvent" in audited
+    assert b"planted-secret" not in audited
+    assert "dlq.seal" in str(await post(client, f"{PATH}/paid/_test", {"headers": {"dlq.seal": "x"}}, 400))
+    await post(client, f"{PATH}/every/_test", {}, 404, headers=token(ACME))
+
+
+async def test_a_secret_is_rotated_and_shown_once(client: Client, worker: ApiWorker, cluster: ApiCluster) -> None:
+    async with client.put(f"{PATH}/paid", json={**document(None, signing={"secrets": [OLDER]}), "metadata": ACME}):
+        pass
+    first = await post(client, f"{PATH}/paid/_rotateSecret", {})
+    made = first["secret"]
+    assert made.startswith("whsec_")
+    stored = worker.registry.wire("paid")
+    assert stored is not None
+    signing = stored.configuration.entrypoint_configuration.signing
+    assert signing is not None
+    assert signing.secrets == [made, OLDER]
+    second = await post(client, f"{PATH}/paid/_rotateSecret", {"secret": SECRET, "keep": 0})
+    assert (second["secret"], second["result"]) == (None, "updated")
+    assert "signs already" in (await post(client, f"{PATH}/paid/_rotateSecret", {"secret": SECRET}, 409))["detail"]
+    wrong = await post(client, f"{PATH}/paid/_rotateSecret", {"secret": "planted-secret"}, 400)
+    assert "planted-secret" not in str(wrong)
+    assert "signing.secrets[0]" in wrong["detail"]
+    writer = token(ACME, "read write")
+    assert (
+        "needs the scope secrets"
+        in (await post(client, f"{PATH}/paid/_rotateSecret", {}, 403, headers=writer))["detail"]
+    )
+    async with client.get(PATH) as response:
+        text = await response.text()
+    audited = b"".join(each.value or b"" for each in await cluster.broker.read(audit_topic(cluster.name))).decode()
+    for secret in (made, SECRET, OLDER):
+        assert secret not in text
+        assert secret not in audited
+    assert "rotateSecret" in audited
+
+
+async def dead_letter(cluster: ApiCluster, name: str, reason: str = "rejected") -> None:
+    """Write a dead letter as a worker does."""
+    facts = {"reason": reason, "subscription": name, "topic": cluster.topic, "webhook-id": f"{cluster.topic}-0-0"}
+    headers = [(f"dlq.{fact}", value.encode()) for fact, value in facts.items()]
+    async with cluster.broker.producer() as producer:
+        await producer.send_and_wait(f"{cluster.name}-dlq", b'{"kind": "paid"}', key=b"k", headers=headers)
+
+
+async def listed(client: Client, headers: dict[str, str] | None = None, **query: str) -> list[str]:
+    async with client.get("/api/dead-letters", params=query, headers=headers or {}) as response:
+        body = await response.json()
+        assert response.status == 200, body
+        return [each["subscription"] for each in body["items"]]
+
+
+async def test_dead_letters_are_listed_and_written_back(client: Client, cluster: ApiCluster) -> None:
+    for name, reason in (("paid", "rejected"), ("every", "exception"), ("gone", "rejected")):
+        await dead_letter(cluster, name, reason)
+    assert await listed(client) == ["gone", "every", "paid"]
+    assert await listed(client, limit="1") == ["gone"]
+    assert await listed(client, subscription="paid") == ["paid"]
+    assert await listed(client, reason="exception") == ["every"]
+    assert await listed(client, since="2999-01-01T00:00:00Z") == []
+    assert await listed(client, token(ACME)) == ["paid"]
+    assert await listed(client, token(ACME), subscription="every") == []
+
+    redrive = "/api/dead-letters/_redrive"
+    tried = await post(client, redrive, {"subscription": "paid", "dryRun": True})
+    assert (tried["redriven"], tried["changed"]) == (1, 0)
+    assert await cluster.broker.read(cluster.topic) == []
+    done = await post(client, redrive, {"subscription": "paid"}, headers=token(ACME))
+    assert (done["redriven"], done["changed"]) == (1, 1)
+    assert len(await cluster.broker.read(cluster.topic)) == 1
+    for name in ("every", "none"):
+        await post(client, redrive, {"subscription": name}, 404, headers=token(ACME))
+    detail = (await post(client, redrive, {}, 409, headers=token(ACME)))["detail"]
+    assert detail == "subscription: is required with a token that is limited to a tenant"
+
+
+async def test_bad_questions_about_dead_letters_are_refused(client: Client) -> None:
+    for query, sentence in (
+        ("reason=bored", 'reason: "bored" is not allowed; allowed: rejected, server-error'),
+        ("since=yesterday", 'since: "yesterday" is not an ISO 8601 time'),
+        ("limit=9999", "limit: 9999 is out of range; allowed: 1 to 1000"),
+    ):
+        async with client.get(f"/api/dead-letters?{query}") as response:
+            assert sentence in (await problem(response, 400))["detail"]
+    both = {"subscription": "paid", "skipped": True}
+    assert "skipped: is only allowed without" in (await post(client, "/api/dead-letters/_redrive", both, 400))["detail"]
+    assert HOOK not in str(await post(client, "/api/dead-letters/_redrive", {"limit": 0}, 400))
