@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from aiokafka.errors import KafkaError
 
@@ -13,6 +13,9 @@ from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.topics import IsolationLevel
+
+FETCH_WAIT_MS: Final = 50
+"""What is wanted is in the log already. A prefetch at its end must not hold up the fetch from another partition."""
 
 
 @asynccontextmanager
@@ -40,6 +43,7 @@ async def reading(
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level=isolation_level,
+        fetch_max_wait_ms=FETCH_WAIT_MS,
         **options,
         **connection.client_options(),
     )
