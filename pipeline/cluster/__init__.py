@@ -8,6 +8,9 @@ audit                     records who changed what
 attempts                  the format of the attempt log
 attempt_recorder          notes what becomes of attempts and of events, as an observer of the core
 attempt_log               writes these notes
+attempt_search            finds them: the newest of a subscription, the fate of an event
+fate                      what is concluded of an event
+log_scan                  reads stretches of a topic for a limited time
 announcement, announcer   what a worker says of itself, and how it is written
 own_state                 reads that from the worker's live objects
 ownership                 who owns which partition

@@ -25,10 +25,11 @@ import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from pipeline.core.clock import rfc3339
 from pipeline.core.log_bounds import LARGEST_OFFSET
 
 VERSION: Final = 1
@@ -96,6 +97,28 @@ class Entry:
     def subscription(self) -> str | None:
         """The id of the subscription; None if the event was for none that is known."""
         return self.note.subscription
+
+    def as_document(self) -> dict[str, Any]:
+        """The entry as JSON, without what is not known."""
+        note, position = self.note, self.position
+        found: dict[str, Any] = {
+            "at": rfc3339(note.at, "milliseconds"),
+            "subscription": note.subscription,
+            "webhookId": self.webhook_id,
+            "topic": position and position[0],
+            "partition": position and position[1],
+            "offset": position and position[2],
+            "decision": note.decision,
+            "reason": note.reason,
+            "attempt": note.attempt,
+            "host": note.host,
+            "status": note.status,
+            "durationMs": note.duration_ms,
+            "error": note.error,
+            "response": note.response,
+            "nextAt": None if note.next_at is None else rfc3339(note.next_at, "milliseconds"),
+        }
+        return {name: value for name, value in found.items() if value is not None}
 
     @property
     def is_final(self) -> bool:

@@ -1,0 +1,414 @@
+"""Searches the attempt log: the newest attempts of a subscription, and the fate of an event.
+
+Three days of log are not read for a question. The fate of an event is looked for from a few minutes before its own time
+on, and from some minutes after it among the late ones alone (attempts.py). The attempts of a subscription are read
+backwards, in stretches of time that grow. Both have a time limit, and say where they came to.
+"""
+
+import asyncio
+import heapq
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
+
+from aiokafka import TopicPartition
+from pydantic import TypeAdapter
+
+from pipeline.cluster.attempt_recorder import LATE_SECONDS
+from pipeline.cluster.attempts import SESSION_KEY, Entry, Notes, Position, Session, decode, key_of, parse_id
+from pipeline.cluster.fate import Case, Fate, History, Standing, conclude
+from pipeline.cluster.log_scan import LogScan, OutOfTime, opened_scan
+from pipeline.config.definition import Definition
+from pipeline.core.addressed import AddressedMatching
+from pipeline.core.ahead import unpack
+from pipeline.core.errors import BrokerError, ConfigurationError
+from pipeline.core.keys import decode_key
+from pipeline.core.matching import SubscriptionIndex
+from pipeline.core.model import Cursor, Event
+from pipeline.core.shown import shown
+from pipeline.core.subscription import Routing, Subscription
+from pipeline.core.webhook_ids import WebhookIds
+from pipeline.kafka.admin import administration
+from pipeline.kafka.committed import Committed
+from pipeline.kafka.cursor_rows import read_rows
+from pipeline.kafka.topics import attempts_topic, cursors_topic
+
+SEARCH_SECONDS: Final = 10.0
+SLACK_SECONDS: Final = 300.0
+"""How far the clocks of producers and workers may be apart, and how long a note may be on its way."""
+FIRST_STRETCH_SECONDS: Final = 2.0
+FEW_RECORDS: Final = 2_000
+"""So many are read at once, whatever their time."""
+OVERLAP_MS: Final = 5_000
+"""Records of several workers are in their order up to that."""
+
+
+class Directory(Protocol):
+    """The subscriptions (subscriptions/registry.py)."""
+
+    def get(self, subscription_id: str) -> Subscription | None:
+        """The newest revision, None if there is none."""
+        ...
+
+    def all(self) -> Sequence[Subscription]:
+        """Every one."""
+        ...
+
+
+class _Place(NamedTuple):
+    """Where an entry is in the log; larger ones are newer."""
+
+    at_ms: int
+    partition: int
+    offset: int
+    number: int
+
+    def __str__(self) -> str:
+        return ".".join(map(str, self))
+
+    @classmethod
+    def parse(cls, text: str) -> "_Place":
+        numbers = text.split(".")
+        if len(numbers) != len(cls._fields) or not all(each.isascii() and each.isdecimal() for each in numbers):
+            raise ConfigurationError(f"after: {shown(text)} is not where a page ended; allowed: `next` of an answer")
+        return cls(*map(int, numbers))
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptPage:
+    """Some attempts of a subscription, newest first.
+
+    Attributes:
+        next: what to pass as *after* for those before these; None if there are none.
+        searched_to: the time, Unix seconds, back to which the log has been read; None if all of it was.
+    """
+
+    items: tuple[Entry, ...]
+    next: str | None
+    searched_to: float | None
+
+
+class AttemptSearch:
+    """Searches the attempt log of an application.
+
+    Args:
+        definition: names the source.
+        app: the application.
+        directory: its subscriptions.
+        ids: proves for whom an event was written.
+        seconds: how long one search may read.
+    """
+
+    def __init__(
+        self,
+        definition: Definition,
+        app: str,
+        directory: Directory,
+        ids: WebhookIds,
+        *,
+        seconds: float = SEARCH_SECONDS,
+    ) -> None:
+        self._definition = definition
+        self._app = app
+        self._directory = directory
+        self._ids = ids
+        self._seconds = seconds
+
+    # --------------------------------------------------------------- the attempts of a subscription
+
+    async def attempts(self, subscription: str, after: str | None = None, limit: int = 50) -> AttemptPage:
+        """The newest attempts of a subscription, and what ended its events otherwise.
+
+        Args:
+            subscription: its id.
+            after: where the last page ended; None for the newest ones.
+            limit: how many at most.
+
+        Raises:
+            BrokerError: the log can't be read.
+            ConfigurationError: *after* is not where a page ended.
+        """
+        before = None if after is None else _Place.parse(after)
+        connection = self._definition.source.connection
+        async with opened_scan(connection, attempts_topic(self._app), self._seconds) as scan:
+            return await _Backwards(scan, subscription, before, limit).run()
+
+    # --------------------------------------------------------------- the fate of an event
+
+    async def fate(self, webhook_id: str, subscription: str | None = None) -> list[Fate]:
+        """What became of an event: for one subscription, or for each that it was or is for.
+
+        Raises:
+            BrokerError: the source, its group or the cursors can't be read.
+            ConfigurationError: the id is none of an event of the source.
+        """
+        position = self._position(webhook_id)
+        # First where the lanes stand: what the log says afterwards is newer.
+        standing = await self._standing(position)
+        wanted = self._wanted(standing.event, subscription)
+        history = await self._history(position, standing.event, set(wanted), is_one=subscription is not None)
+        names: set[str | None] = {each.subscription for each in history.entries} | set(wanted)
+        if subscription is not None:
+            names = {subscription}
+        elif not names:
+            names = {None}
+        now, owner = time.time(), self._owner(standing.event)
+        return [
+            conclude(
+                Case(
+                    webhook_id,
+                    name,
+                    history,
+                    standing,
+                    is_wanted=wanted.get(name or ""),
+                    is_anothers=owner is not None and owner != name,
+                    is_ordered=self._is_ordered(name),
+                    now=now,
+                )
+            )
+            for name in sorted(names, key=lambda name: name or "")
+        ]
+
+    def _position(self, webhook_id: str) -> Position:
+        position, topics = parse_id(webhook_id), self._definition.source.topics
+        if position is None or position[0] not in topics:
+            allowed = " or ".join(f"{topic}-<partition>-<offset>" for topic in topics)
+            raise ConfigurationError(
+                f"webhook-id: {shown(webhook_id)} is not an event of the source; allowed: {allowed}"
+            )
+        return position
+
+    def _wanted(self, event: Event | None, subscription: str | None) -> dict[str, bool | None]:
+        """The subscriptions that the event is for, and the one that was asked for, and whether they want it."""
+        if event is None:
+            return {} if subscription is None else {subscription: None}
+        if self._definition.routing is Routing.KEY:
+            owner = self._owner(event)
+            found = None if owner is None else self._directory.get(owner)
+            wants = found is None or found.filter is None or found.filter(event)
+            names: dict[str, bool | None] = {} if owner is None else {owner: wants}
+        else:
+            every = self._directory.all() if subscription is None else [self._directory.get(subscription)]
+            matching = AddressedMatching(SubscriptionIndex(), self._ids)
+            for each in every:
+                if each is not None and not _begins_after(each, event):
+                    matching.update(each.id, each)
+            names = {key.decode(): True for key in matching.keys(event)}
+        if subscription is not None:
+            names.setdefault(subscription, False)
+        return names
+
+    def _is_ordered(self, name: str | None) -> bool:
+        found = self._directory.get(name or "")
+        return found is not None and found.qos.is_ordered
+
+    def _owner(self, event: Event | None) -> str | None:
+        """The subscription that the key of the event names, if keys do that."""
+        is_key = event is not None and self._definition.routing is Routing.KEY
+        return decode_key(event.key or b"") if is_key and event is not None else None
+
+    async def _standing(self, position: Position) -> Standing:
+        topic, number, offset = position
+        source = self._definition.source
+        (committed, ahead), rows = await asyncio.gather(self._committed(topic, number), self._rows(number))
+        async with opened_scan(source.connection, topic, self._seconds, source.isolation_level) as scan:
+            if number not in scan.numbers:
+                raise BrokerError(f"topic {topic}: partition {number} does not exist or has no leader")
+            begin, end = (await scan.begins())[number], (await scan.ends())[number]
+            event = await _event_at(scan, number, offset) if begin <= offset < end else None
+        return Standing(begin, end, committed, ahead, event, rows)
+
+    async def _committed(self, topic: str, number: int) -> tuple[int | None, int]:
+        """The offset of the group, None if there is none, and what is settled beyond it."""
+        tp = TopicPartition(topic, number)
+        async with administration(self._definition.source.connection) as admin:
+            found = (await admin.list_consumer_group_offsets(self._app, partitions=[tp])).get(tp)
+        committed = Committed(None) if found is None else Committed.read(found.offset, found.metadata)
+        if committed.offset is None or committed.settled is None:
+            return committed.offset, 0
+        try:
+            return committed.offset, unpack(committed.settled, committed.offset)
+        except ValueError:
+            return committed.offset, 0
+
+    async def _rows(self, number: int) -> Mapping[str, Cursor | None]:
+        source = self._definition.source
+        rows = await read_rows(source.connection, cursors_topic(self._app), source.topic)
+        return {row.key.decode(errors="replace"): row.cursor for row in rows.found if row.partition == number}
+
+    async def _history(self, position: Position, event: Event | None, names: set[str], *, is_one: bool) -> History:
+        history = History(position[2])
+        connection = self._definition.source.connection
+        try:
+            async with opened_scan(connection, attempts_topic(self._app), self._seconds) as scan:
+                await _Forwards(scan, position, history, names, is_one=is_one).run(event)
+        except BrokerError as error:
+            history.problem = str(error)
+        return history
+
+
+def _begins_after(subscription: Subscription, event: Event) -> bool:
+    start = subscription.start_in(event.topic, event.partition, None)
+    return start is not None and event.offset < start
+
+
+async def _event_at(scan: LogScan, number: int, offset: int) -> Event | None:
+    try:
+        async for events in scan.read(number, offset, offset + 1):
+            return events[0] if events[0].offset == offset else None
+    except OutOfTime:
+        raise BrokerError("the event could not be read in time") from None
+    return None
+
+
+class _Forwards:
+    """Reads the log for one event, from its own time on.
+
+    Args:
+        scan: of the log.
+        position: of the event, by its id.
+        history: takes up what is found.
+        names: the subscriptions that the event is for.
+        is_one: nobody asks for others that it was for: reading may end as soon as it was delivered.
+    """
+
+    def __init__(self, scan: LogScan, position: Position, history: History, names: set[str], *, is_one: bool) -> None:
+        topic, self._partition, _ = position
+        self._home = topic, self._partition
+        self._scan = scan
+        self._history = history
+        self._names = names
+        self._is_one = is_one
+        self._late = {key_of(topic, self._partition, is_late=True), SESSION_KEY}
+        self._all = {key_of(topic, self._partition, is_late=False), *self._late}
+        self._last_ms = 0
+
+    async def run(self, event: Event | None) -> None:
+        """Read until it is known that the event was delivered, or to the end."""
+        scan = self._scan
+        number = self._partition % scan.count
+        if number not in scan.numbers:
+            raise BrokerError(f"its partition {number} has no leader")
+        begin, end = (await scan.begins())[number], (await scan.ends())[number]
+        at_ms = None if event is None or not 0 < event.timestamp <= time.time() * 1000 else event.timestamp
+        start, turn = begin, end
+        try:
+            if at_ms is not None:
+                start = (await scan.offsets_at(at_ms - SLACK_SECONDS * 1000, {number: end}))[number]
+                turn_ms = at_ms + (LATE_SECONDS + SLACK_SECONDS) * 1000
+                turn = (await scan.offsets_at(turn_ms, {number: end}))[number]
+            if start == begin < end:
+                await self._note_begin(number, begin, at_ms)
+            if not await self._read(number, start, turn, self._all):
+                await self._read(number, turn, end, self._late)
+        except OutOfTime:
+            self._history.read_to = self._last_ms / 1000
+
+    async def _note_begin(self, number: int, begin: int, at_ms: float | None) -> None:
+        """Note when the log begins, if that may be after the event was done."""
+        async for records in self._scan.read(number, begin, begin + 1):
+            first, found = records[0], _decoded(records[0])
+            at = found.since if begin == 0 and isinstance(found, Session) else first.timestamp / 1000
+            if at_ms is not None and at <= at_ms / 1000:
+                return
+            if begin == 0:
+                self._history.began_at = at
+            else:
+                self._history.begins_at = at
+
+    async def _read(self, number: int, start: int, end: int, keys: set[bytes]) -> bool:
+        """Whether it is known now that the event was delivered."""
+        async for records in self._scan.read(number, start, end, keys):
+            for record in records:
+                found = _decoded(record)
+                if found is None:
+                    self._history.unreadable += 1
+                elif isinstance(found, Session) or (found.topic, found.partition) == self._home:
+                    self._history.add(found)
+            self._last_ms = records[-1].timestamp
+            if self._is_one and self._is_answered():
+                return True
+        return self._is_answered()
+
+    def _is_answered(self) -> bool:
+        delivered = {each.subscription for each in self._history.entries if each.note.decision == "delivered"}
+        return bool(self._names) and delivered >= self._names
+
+
+class _Backwards:
+    """Reads the log for one subscription, newest first."""
+
+    def __init__(self, scan: LogScan, subscription: str, before: _Place | None, limit: int) -> None:
+        self._scan = scan
+        self._subscription = subscription
+        self._mark = TypeAdapter(str).dump_json(subscription)  # as it is in every record that names it
+        self._before = before
+        self._limit = limit
+
+    async def run(self) -> AttemptPage:
+        """One page."""
+        scan = self._scan
+        begins, ends = await scan.begins(), await scan.ends()
+        until_ms = time.time() * 1000 + OVERLAP_MS
+        found: list[tuple[_Place, Entry]] = []
+        complete_ms = until_ms
+        try:
+            if self._before is not None:
+                until_ms = complete_ms = self._before.at_ms
+                ends = await scan.offsets_at(until_ms + OVERLAP_MS, ends)
+            seconds = FIRST_STRETCH_SECONDS
+            while ends != begins and len(found) <= self._limit:
+                began = scan.seconds_left
+                since_ms = complete_ms - seconds * 1000
+                starts = begins
+                if sum(ends.values()) - sum(begins.values()) > FEW_RECORDS:
+                    starts = await scan.offsets_at(since_ms, ends)
+                    starts = {number: max(start, begins[number]) for number, start in starts.items()}
+                for number in scan.numbers:
+                    found = self._newest([*found, *await self._stretch(number, starts[number], ends[number])])
+                ends, complete_ms = starts, since_ms
+                # As much as can be read in half of the time that is left.
+                seconds *= min(2.0, 0.5 * scan.seconds_left / max(began - scan.seconds_left, 0.001))
+        except OutOfTime:
+            found = [each for each in found if each[0].at_ms >= complete_ms]
+        return self._page(found, None if ends == begins else complete_ms)
+
+    def _page(self, found: Sequence[tuple[_Place, Entry]], complete_ms: float | None) -> AttemptPage:
+        shown_now = found[: self._limit]
+        items = tuple(entry for _, entry in shown_now)
+        if len(found) > self._limit:
+            return AttemptPage(items, str(shown_now[-1][0]), None if complete_ms is None else complete_ms / 1000)
+        if complete_ms is None:
+            return AttemptPage(items, None, None)
+        return AttemptPage(items, str(_Place(max(0, int(complete_ms)), 0, 0, 0)), complete_ms / 1000)
+
+    def _newest(self, found: Iterable[tuple[_Place, Entry]]) -> list[tuple[_Place, Entry]]:
+        return heapq.nlargest(self._limit + 1, found, key=lambda each: each[0])
+
+    async def _stretch(self, number: int, start: int, end: int) -> list[tuple[_Place, Entry]]:
+        found: list[tuple[_Place, Entry]] = []
+        async for records in self._scan.read(number, start, end):
+            for record in records:
+                if record.value is not None and self._mark in record.value:
+                    found += self._entries(record)
+            found = self._newest(found)
+            await asyncio.sleep(0)
+        return found
+
+    def _entries(self, record: Event) -> list[tuple[_Place, Entry]]:
+        notes = _decoded(record)
+        if not isinstance(notes, Notes):
+            return []
+        places = (
+            (_Place(max(0, record.timestamp), record.partition, record.offset, index), entry)
+            for index, entry in enumerate(sorted(notes.of(self._subscription), key=lambda entry: entry.note.at))
+        )
+        return [(place, entry) for place, entry in places if self._before is None or place < self._before]
+
+
+def _decoded(record: Event) -> Notes | Session | None:
+    try:
+        return decode(record.value)
+    except ValueError:
+        return None

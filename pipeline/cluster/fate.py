@@ -1,0 +1,271 @@
+"""What became of an event, concluded from what the attempt log says and from where the lane stands. Pure.
+
+The log may be incomplete, and where it is, nothing follows from what is not in it. So the answer is "unknown", with the
+reason, wherever another one would be a guess.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from pipeline.cluster.attempts import Entry, LogMode, Notes, Session
+from pipeline.core.clock import rfc3339
+from pipeline.core.model import Cursor, Event, Status
+
+FateStatus = Literal["delivered", "waiting", "dead-lettered", "skipped", "dropped", "filtered", "expired", "unknown"]
+"""filtered: the event is not for the subscription, by its key or its filter. expired: the log does not reach back."""
+
+SILENCE_SECONDS: Final = 65.0
+"""A worker says twice in this time that it logs."""
+FLUSH_SECONDS: Final = 35.0
+"""What a worker notes is in the log by then, or it says what is lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What became of an event for one subscription.
+
+    Attributes:
+        subscription: its id; None if the event was for none that is known.
+        at: when, Unix seconds.
+        why: the rule of a drop, the reason of a dead letter, or a sentence.
+        entries: what the log says of it, oldest first.
+    """
+
+    webhook_id: str
+    subscription: str | None
+    status: FateStatus
+    at: float | None = None
+    why: str | None = None
+    entries: tuple[Entry, ...] = ()
+
+    def as_document(self) -> dict[str, Any]:
+        """The fate as JSON."""
+        return {
+            "webhookId": self.webhook_id,
+            "subscription": self.subscription,
+            "status": self.status,
+            "at": None if self.at is None else rfc3339(self.at, "milliseconds"),
+            "why": self.why,
+            "entries": [each.as_document() for each in self.entries],
+        }
+
+
+@dataclass(slots=True)
+class _Worker:
+    """What a worker says of itself in the log."""
+
+    since: float
+    last: float
+    mode: LogMode | None = None
+    is_closed: bool = False
+
+
+@dataclass(slots=True)
+class History:
+    """What the log says of one event.
+
+    Attributes:
+        offset: of its webhook-id.
+        entries, ranges: by time.
+        lost: notes that may have been about it: how many, and when that was known.
+        begins_at: the time of the first record that is left, if older ones were deleted and the event is older.
+        began_at: when the first worker began to log, if the event is older.
+        read_to: the time of the last record that was read, if there was no time for the rest.
+        unreadable: how many records could not be read.
+        problem: why it could not be read at all.
+    """
+
+    offset: int
+    entries: list[Entry] = field(default_factory=list)
+    ranges: list[Entry] = field(default_factory=list)
+    lost: list[tuple[int, float]] = field(default_factory=list)
+    begins_at: float | None = None
+    began_at: float | None = None
+    read_to: float | None = None
+    unreadable: int = 0
+    problem: str | None = None
+    _workers: dict[str, _Worker] = field(default_factory=dict)
+
+    def add(self, record: Notes | Session) -> None:
+        """Take up the next record."""
+        since = record.since if isinstance(record, Session) else record.at
+        worker = self._workers.setdefault(record.worker, _Worker(since, record.at))
+        worker.last = max(worker.last, record.at)
+        if isinstance(record, Session):
+            worker.since, worker.mode = record.since, record.mode
+            worker.is_closed = worker.is_closed or record.is_closed
+            return
+        self.entries += record.of(offset=self.offset)
+        self.ranges += record.ranges_with(self.offset)
+        self.lost += [(count, record.at) for count, first, last in record.lost if self._may_concern(first, last)]
+
+    def _may_concern(self, first: int, last: int) -> bool:
+        return first <= self.offset <= last
+
+    @property
+    def logs_all(self) -> bool:
+        """Whether deliveries at the first attempt are in the log, as far as the workers say."""
+        modes = {worker.mode for worker in self._workers.values() if worker.mode is not None}
+        return modes == {"all"}
+
+    def gap(self, event_at: float | None, now: float, *, is_settled: bool) -> str | None:
+        """Why the log may lack what became of an event of this time; None if it says all."""
+        if self.problem is not None:
+            return f"the attempt log can't be read: {self.problem}"
+        if self.read_to is not None:
+            return f"not found within the time of a search, which came to {_time(self.read_to)}"
+        if is_settled and self.began_at is not None:
+            return f"that may have been before the attempt log began, at {_time(self.began_at)}"
+        return self._gap_of_writing(event_at, now)
+
+    def _gap_of_writing(self, event_at: float | None, now: float) -> str | None:
+        if self.lost:
+            count, at = self.lost[0]
+            return f"{count} entries of the attempt log were dropped before {_time(at)}, perhaps this one"
+        for name, worker in self._workers.items():
+            if self._was_killed(worker, now) and (event_at is None or event_at <= worker.last + FLUSH_SECONDS):
+                return f"the worker {name} was killed after {_time(worker.last)}, with what it had noted last"
+        if self.unreadable:
+            return f"{self.unreadable} records of the attempt log can't be read"
+        return None if self.logs_all else "deliveries at the first attempt are not logged, or were not at that time"
+
+    def _was_killed(self, worker: _Worker, now: float) -> bool:
+        has_successor = any(other.since > worker.since and other.last > worker.last for other in self._workers.values())
+        return not worker.is_closed and (has_successor or worker.last < now - SILENCE_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a partition of the source topic has been delivered.
+
+    Attributes:
+        begin, end: of its log.
+        committed: the offset of the group; None if there is none.
+        ahead: what is settled beyond it, as bits (core/ahead.py).
+        event: the record with the offset; None if it is gone, or none that is delivered.
+        rows: the cursors of subscriptions, by id; None for one that can't be read.
+    """
+
+    begin: int
+    end: int
+    committed: int | None
+    ahead: int
+    event: Event | None
+    rows: Mapping[str, Cursor | None]
+
+    def is_settled(self, subscription: str | None, offset: int) -> bool | None:
+        """Whether the event is done; None if a row that can't be read would say it."""
+        if subscription is not None and subscription in self.rows:
+            row = self.rows[subscription]
+            return None if row is None else offset < row.next
+        if self.committed is None:
+            return False
+        return offset < self.committed or bool(self.ahead >> (offset - self.committed) & 1)
+
+    def keeps(self, subscription: str | None, offset: int, *, is_ordered: bool) -> Cursor | None:
+        """The row of a subscription that has stopped, and keeps the event for sure."""
+        row = self.rows.get(subscription or "")
+        if row is None or row.status is Status.STARTED:
+            return None
+        return row if row.next == offset or (is_ordered and row.next < offset) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One event and one subscription.
+
+    Attributes:
+        is_wanted: whether its filter matches; None if that is not known.
+        is_anothers: the key of the event names another subscription.
+        is_ordered: the subscription gets its events in order, as far as that is known.
+        now: when it is asked, Unix seconds.
+    """
+
+    webhook_id: str
+    subscription: str | None
+    history: History
+    standing: Standing
+    is_wanted: bool | None
+    is_anothers: bool
+    is_ordered: bool
+    now: float
+
+
+def conclude(case: Case) -> Fate:
+    """What became of the event."""
+    entries = sorted(
+        (each for each in case.history.entries if each.subscription == case.subscription), key=lambda each: each.note.at
+    )
+    status, at, why = _conclude(case, entries)
+    return Fate(case.webhook_id, case.subscription, status, at, why, tuple(entries))
+
+
+def _conclude(case: Case, entries: Sequence[Entry]) -> tuple[FateStatus, float | None, str | None]:
+    found = _ended(entries) or _certain(case)
+    if found is not None:
+        return found
+    standing, offset = case.standing, case.history.offset
+    is_settled = standing.is_settled(case.subscription, offset)
+    if is_settled is None:
+        return "unknown", None, "its cursor row can't be read"
+    event_at = None if standing.event is None else standing.event.timestamp / 1000
+    gap = case.history.gap(event_at, case.now, is_settled=is_settled)
+    return _settled(case, gap) if is_settled else _open(case, entries, gap)
+
+
+def _certain(case: Case) -> tuple[FateStatus, float | None, str | None] | None:
+    """What is certain whatever the log lacks."""
+    offset, standing = case.history.offset, case.standing
+    if case.is_anothers:
+        return "filtered", None, "its key names another subscription"
+    if offset >= standing.end:
+        return "unknown", None, f"there is no such event yet: its partition ends at {standing.end}"
+    row = standing.keeps(case.subscription, offset, is_ordered=case.is_ordered)
+    if row is None:
+        return None
+    state = "in FAILURE" if row.status is Status.FAILURE else row.status.value
+    return "waiting", None, f"the subscription is {state}" + (f": {row.cause.message}" if row.cause else "")
+
+
+def _ended(entries: Sequence[Entry]) -> tuple[FateStatus, float, str | None] | None:
+    finals = [each.note for each in entries if each.is_final]
+    deliveries = [note for note in finals if note.decision == "delivered"]
+    for note in (deliveries or finals)[-1:]:
+        match note.decision:
+            case "delivered" | "dead-lettered" | "dropped" | "skipped":
+                return note.decision, note.at, note.reason
+            case _:
+                pass
+    return None
+
+
+def _open(case: Case, entries: Sequence[Entry], gap: str | None) -> tuple[FateStatus, float | None, str | None]:
+    if gap is not None:
+        return "unknown", None, f"it waits, or has ended since the last commit: {gap}"
+    if case.is_wanted is False:
+        return "filtered", None, "the filter does not match the event"
+    last = entries[-1].note if entries else None
+    if last is None:
+        return "waiting", None, "no attempt has ended yet"
+    what = f"status {last.status}" if last.error is None else last.error
+    due = "" if last.next_at is None else f"; the next one is due at {_time(last.next_at)}"
+    return "waiting", None, f"attempt {last.attempt} failed: {what}{due}"
+
+
+def _settled(case: Case, gap: str | None) -> tuple[FateStatus, float | None, str | None]:
+    begins_at = case.history.begins_at
+    if begins_at is not None:
+        return "expired", None, f"it is done; the attempt log begins at {_time(begins_at)}, after the event"
+    if gap is not None:
+        return "unknown", None, f"it is done, but {gap}"
+    for found in case.history.ranges[-1:]:
+        if found.subscription in {None, case.subscription}:
+            return "dropped", found.note.at, found.note.reason
+    if case.is_wanted is False:
+        return "filtered", None, "the filter does not match the event"
+    return "unknown", None, "it is done, but the attempt log says nothing of it"
+
+
+def _time(moment: float) -> str:
+    return rfc3339(moment) or "an unknown time"

@@ -1,0 +1,138 @@
+"""Reads stretches of a topic for a limited time."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from aiokafka import TopicPartition
+
+from pipeline.core.model import Event
+from pipeline.kafka.admin import Partitions
+from pipeline.kafka.bounded_reading import reading
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.records import AIOKafkaConsumer, Sieve
+from pipeline.kafka.topics import IsolationLevel, partitions_of
+
+POLL_MS: Final = 200
+BATCH: Final = 500
+OPENING_SECONDS: Final = 10.0
+FETCH_BYTES: Final = 1024 * 1024
+
+
+class OutOfTime(Exception):  # noqa: N818 - it is no error
+    """The time for reading is over."""
+
+
+class LogScan:
+    """Reads stretches of the partitions of one topic.
+
+    Args:
+        topic: it.
+        found: its partitions.
+        consumer: started.
+        sieve: of the consumer.
+        seconds: how long it may read, from now on.
+
+    Attributes:
+        count: of its partitions.
+        numbers: of those that have a leader.
+    """
+
+    def __init__(self, topic: str, found: Partitions, consumer: AIOKafkaConsumer, sieve: Sieve, seconds: float) -> None:
+        self.count = found.count
+        self.numbers = found.led
+        self._topic = topic
+        self._consumer = consumer
+        self._sieve = sieve
+        self._deadline = asyncio.get_running_loop().time() + seconds
+
+    @property
+    def seconds_left(self) -> float:
+        """How long it may still read."""
+        return self._deadline - asyncio.get_running_loop().time()
+
+    async def begins(self) -> dict[int, int]:
+        """The first offset of each partition."""
+        return self._by_number(await self._consumer.beginning_offsets(self._all()))
+
+    async def ends(self) -> dict[int, int]:
+        """The offset of the next record of each partition."""
+        return self._by_number(await self._consumer.end_offsets(self._all()))
+
+    async def offsets_at(self, moment_ms: float, ends: Mapping[int, int]) -> dict[int, int]:
+        """The first offset at or after a time of each partition, at most its end."""
+        tps = [self._tp(number) for number in ends]
+        found = await self._consumer.offsets_for_times(dict.fromkeys(tps, max(0, int(moment_ms))))
+        return {
+            tp.partition: await self._without_index(tp.partition, moment_ms, ends[tp.partition])
+            if found[tp] is None
+            else min(int(found[tp].offset), ends[tp.partition])
+            for tp in tps
+        }
+
+    async def _without_index(self, number: int, moment_ms: float, end: int) -> int:
+        """The broker knows no record at or after the time: there is none, or it keeps no times (the embedded one)."""
+        begin = (await self.begins())[number]
+        async for records in self.read(number, max(begin, end - 1), end):
+            if records[-1].timestamp >= moment_ms:
+                return begin
+        return end
+
+    async def read(
+        self, number: int, start: int, end: int, keys: Collection[bytes] | None = None
+    ) -> AsyncIterator[Sequence[Event]]:
+        """The records from *start* to *end*, of some keys or all, in batches.
+
+        Raises:
+            OutOfTime: before the end was reached.
+        """
+        tp, position = self._tp(number), start
+        if start >= end:
+            return
+        self._sieve.keys = None if keys is None else frozenset(keys)
+        self._consumer.assign([tp])
+        self._consumer.seek(tp, start)
+        while position < end:
+            if self.seconds_left <= 0:
+                raise OutOfTime
+            found = await self._consumer.getmany(tp, timeout_ms=POLL_MS, max_records=BATCH)
+            position = await self._consumer.position(tp)
+            records = [
+                record
+                for record in found.get(tp, ())
+                if record.offset < end and (keys is None or (record.key or b"") in keys)
+            ]
+            if records:
+                yield records
+
+    def _all(self) -> list[TopicPartition]:
+        return [self._tp(number) for number in self.numbers]
+
+    def _tp(self, number: int) -> TopicPartition:
+        return TopicPartition(self._topic, number)
+
+    @staticmethod
+    def _by_number(found: Mapping[TopicPartition, int]) -> dict[int, int]:
+        return {tp.partition: int(offset) for tp, offset in found.items()}
+
+
+@asynccontextmanager
+async def opened_scan(
+    connection: KafkaConnection, topic: str, seconds: float, isolation_level: IsolationLevel = "read_committed"
+) -> AsyncIterator[LogScan]:
+    """A scan of a topic that may read for *seconds*.
+
+    Raises:
+        BrokerError: the cluster can't be reached, or the topic does not exist or can't be read.
+    """
+    found = await partitions_of(connection, topic)
+    sieve = Sieve()
+    options: dict[str, Any] = {
+        "key_deserializer": sieve,
+        "check_crcs": not connection.embedded,
+        "max_partition_fetch_bytes": FETCH_BYTES,
+    }
+    limit = seconds + OPENING_SECONDS
+    async with reading(connection, topic, limit, isolation_level=isolation_level, **options) as consumer:
+        yield LogScan(topic, found, consumer, sieve, seconds)

@@ -1,0 +1,162 @@
+"""What is concluded of an event, and that nothing is concluded where the log may be incomplete."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pipeline.cluster.attempts import Note, Notes, Session
+from pipeline.cluster.fate import Case, Fate, History, Standing, conclude
+from pipeline.core.model import Cause, Cursor, Record, Status
+
+NOW = 10_000.0
+EVENT_AT = 9_000.0
+OFFSET = 7
+ALIVE = Session("w", NOW - 1, 100.0, "all")
+SETTLED = Standing(0, 50, 20, 0, Record("events", 0, OFFSET, b"s", b"", timestamp=int(EVENT_AT * 1000)), {})
+OPEN = replace(SETTLED, committed=5)
+
+
+def notes(*entries: Note, worker: str = "w", at: float = EVENT_AT + 1, **more: Any) -> Notes:
+    return Notes(worker, "events", 0, at, entries=list(entries), **more)
+
+
+def done(decision: Any, at: float = EVENT_AT + 1, **more: Any) -> Note:
+    return Note("s", OFFSET, at, decision, **more)
+
+
+def told(*records: Notes | Session, standing: Standing = SETTLED, **more: Any) -> Fate:
+    """What is concluded of the event from these records of the log."""
+    history = History(OFFSET)
+    for record in records:
+        history.add(record)
+    for name in ("begins_at", "began_at", "read_to", "problem"):
+        setattr(history, name, more.pop(name, None))
+    facts: dict[str, Any] = {"is_wanted": True, "is_anothers": False, "is_ordered": True, "now": NOW, **more}
+    return conclude(Case("events-0-7", "s", history, standing, **facts))
+
+
+@pytest.mark.parametrize("decision", ["delivered", "dead-lettered", "dropped", "skipped"])
+@pytest.mark.parametrize("standing", [SETTLED, OPEN])
+def test_what_the_log_says_is_told_wherever_the_lane_stands(decision: str, standing: Standing) -> None:
+    fate = told(notes(done(decision, reason="why")), standing=standing)
+    assert (fate.status, fate.at, fate.why) == (decision, EVENT_AT + 1, "why")
+
+
+def test_a_delivery_counts_more_than_what_came_before_or_after() -> None:
+    for records in (
+        [done("dead-lettered", 1.0), done("delivered", 2.0)],
+        [done("delivered", 2.0), done("skipped", 3.0)],
+        [done("dropped", 1.0), done("delivered", 2.0)],
+    ):
+        fate = told(notes(*records))
+        assert (fate.status, fate.at) == ("delivered", 2.0)
+
+
+def test_the_newest_end_counts() -> None:
+    assert told(notes(done("dead-lettered", 2.0), done("skipped", 1.0))).status == "dead-lettered"
+
+
+def test_the_entries_are_told_in_their_order() -> None:
+    fate = told(notes(done("delivered", 3.0), done("retry", 1.0)))
+    assert [each.note.decision for each in fate.entries] == ["retry", "delivered"]
+    assert told(notes(replace(done("delivered"), subscription="other"))).entries == ()
+
+
+def test_an_event_after_the_commit_waits() -> None:
+    assert told(ALIVE, standing=OPEN).status == "waiting"
+    failed = done("retry", status=503, attempt=2, next_at=NOW)
+    fate = told(ALIVE, notes(failed), standing=OPEN)
+    assert (fate.status, fate.why) == (
+        "waiting",
+        "attempt 2 failed: status 503; the next one is due at 1970-01-01T02:46:40Z",
+    )
+
+
+def test_what_is_settled_ahead_of_the_commit_does_not_wait() -> None:
+    assert told(ALIVE, standing=replace(OPEN, ahead=0b100)).status == "unknown"
+    assert told(ALIVE, standing=replace(OPEN, ahead=0b010)).status == "waiting"
+
+
+def test_a_stopped_subscription_keeps_its_events() -> None:
+    cause = Cause("rejected", "the callback answered 400", 7, NOW)
+    for row, why in (
+        (Cursor(7, Status.FAILURE, cause), "the subscription is in FAILURE: the callback answered 400"),
+        (Cursor(6, Status.PAUSED), "the subscription is paused"),
+    ):
+        fate = told(read_to=1.0, standing=replace(SETTLED, rows={"s": row}))
+        assert (fate.status, fate.why) == ("waiting", why)
+    unordered = told(
+        ALIVE, read_to=1.0, is_ordered=False, standing=replace(SETTLED, rows={"s": Cursor(6, Status.PAUSED)})
+    )
+    assert unordered.status == "unknown", "it may have been sent before the one that is kept"
+
+
+def test_a_row_counts_more_than_the_commit() -> None:
+    behind, past = {"s": Cursor(3)}, {"s": Cursor(8)}
+    assert told(ALIVE, standing=replace(SETTLED, rows=behind)).status == "waiting"
+    assert told(ALIVE, standing=replace(OPEN, rows=past)).why == "it is done, but the attempt log says nothing of it"
+    assert told(ALIVE, standing=replace(SETTLED, rows={"s": None})).why == "its cursor row can't be read"
+
+
+def test_an_event_that_is_for_others_is_filtered() -> None:
+    assert told(ALIVE, is_wanted=False).status == "filtered"
+    assert told(ALIVE, is_wanted=False, standing=OPEN).status == "filtered"
+    assert told(is_anothers=True, read_to=1.0).status == "filtered"
+
+
+def test_a_range_that_was_given_up_is_told_with_its_rule() -> None:
+    for owner in ("s", None):
+        fate = told(ALIVE, notes(ranges=[(owner, "dropped", "discarded", 5, 9)]))
+        assert (fate.status, fate.why) == ("dropped", "discarded")
+    assert told(ALIVE, notes(ranges=[("other", "dropped", "discarded", 5, 9)])).status == "unknown"
+    assert told(ALIVE, notes(ranges=[("s", "dropped", "discarded", 5, 6)])).status == "unknown"
+
+
+GAPS: Mapping[str, tuple[list[Notes | Session], dict[str, Any]]] = {
+    "can't be read": ([], {"problem": "no such topic"}),
+    "not found within the time": ([ALIVE], {"read_to": NOW - 5}),
+    "3 entries of the attempt log were dropped": ([ALIVE, notes(lost=[(3, 5, 9)])], {}),
+    "was killed after": ([Session("dead", EVENT_AT + 5, 100.0, "all"), Session("next", NOW, EVENT_AT + 9, "all")], {}),
+    "was killed": ([Session("dead", EVENT_AT + 5, 100.0, "all")], {}),
+    "deliveries at the first attempt are not logged": ([replace(ALIVE, mode="failures")], {}),
+}
+
+
+@pytest.mark.parametrize("why", GAPS)
+@pytest.mark.parametrize("standing", [SETTLED, OPEN])
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_nothing_follows_from_silence_where_the_log_has_a_gap(why: str, standing: Standing, is_wanted: bool) -> None:
+    records, more = GAPS[why]
+    fate = told(
+        *records, notes(ranges=[("s", "dropped", "discarded", 5, 9)]), standing=standing, is_wanted=is_wanted, **more
+    )
+    assert fate.status == "unknown"
+    assert why in (fate.why or "")
+
+
+def test_a_log_that_does_not_reach_back_says_so() -> None:
+    assert told(ALIVE, begins_at=EVENT_AT + 1).status == "expired"
+    fate = told(ALIVE, began_at=EVENT_AT + 1)
+    assert (fate.status, "before the attempt log began" in (fate.why or "")) == ("unknown", True)
+    assert told(ALIVE, began_at=EVENT_AT + 1, standing=OPEN).status == "waiting"
+
+
+def test_a_worker_that_ended_well_left_no_gap() -> None:
+    closed = replace(ALIVE, worker="former", at=EVENT_AT + 2, is_closed=True)
+    assert told(closed, ALIVE, is_wanted=False).status == "filtered"
+
+
+def test_a_worker_killed_before_the_event_left_no_gap_for_it() -> None:
+    killed = Session("former", EVENT_AT - 100, 1.0, "all")
+    assert told(killed, ALIVE, is_wanted=False).status == "filtered"
+
+
+def test_notes_lost_elsewhere_are_no_gap() -> None:
+    assert told(ALIVE, notes(lost=[(3, 8, 9)]), is_wanted=False).status == "filtered"
+
+
+def test_an_event_that_does_not_exist_yet_is_told_as_such() -> None:
+    fate = told(ALIVE, standing=replace(SETTLED, end=7))
+    assert (fate.status, fate.why) == ("unknown", "there is no such event yet: its partition ends at 7")
