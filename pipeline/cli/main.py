@@ -10,11 +10,13 @@ import click
 PROGRAM: Final = "webhooks"
 
 OWN: Final[Mapping[str, str]] = {
+    "attempts": "pipeline.cli.attempts",
     "check": "pipeline.cli.check",
     "cluster": "pipeline.cli.supervisor.command",
     "completion": "pipeline.cli.completion",
     "dev": "pipeline.cli.dev.command",
     "dlq": "pipeline.cli.dlq",
+    "event": "pipeline.cli.event",
     "export-positions": "pipeline.cli.export_positions",
     "import-gravitee": "pipeline.cli.import_gravitee",
     "match": "pipeline.cli.match",

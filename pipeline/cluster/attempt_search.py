@@ -224,7 +224,9 @@ class AttemptSearch:
         tp = TopicPartition(topic, number)
         async with administration(self._definition.source.connection) as admin:
             found = (await admin.list_consumer_group_offsets(self._app, partitions=[tp])).get(tp)
-        committed = Committed(None) if found is None else Committed.read(found.offset, found.metadata)
+        if found is None:  # aiokafka ignores the error of a group
+            raise BrokerError(f"the offsets of the group {self._app} can't be read")
+        committed = Committed.read(found.offset, found.metadata)
         if committed.offset is None or committed.settled is None:
             return committed.offset, 0
         try:

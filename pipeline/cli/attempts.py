@@ -1,0 +1,82 @@
+"""`webhooks attempts`: the newest attempts of a subscription, from the attempt log."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+import click
+
+from pipeline.cli.output import Format, as_json, as_table, output_option, printable, say
+from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cluster.attempt_search import AttemptPage, AttemptSearch
+from pipeline.cluster.attempts import Entry
+from pipeline.core.clock import rfc3339
+from pipeline.subscriptions.session import opened_registry
+
+COLUMNS: Final = ("WHEN", "WEBHOOK-ID", "ATTEMPT", "RESULT", "STATUS", "MS", "HOST", "WHY")
+LONGEST_WHY: Final = 80
+
+
+@click.command("attempts")
+@click.argument("subscription", metavar="ID")
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, metavar="N", help="Show at most N."
+)
+@click.option("--after", metavar="NEXT", help="Go on where a page ended, which says how.")
+@output_option
+def command(subscription: str, limit: int, after: str | None, output: Format) -> None:
+    """Show the newest attempts of subscription ID; the newest is first.
+
+    Dead letters, skips and drops of its events are shown too. RESULT is what came of the attempt: delivered, retry,
+    dead-letter (to be written), dead-lettered (confirmed), failure (the subscription stopped), skipped, dropped.
+    Deliveries have the time at which they were logged, a fifth of a second later at most. One run reads the log for
+    ten seconds at most, and says how far it came.
+    """
+    with errors_as_sentences():
+        page = asyncio.run(_attempts(subscription, after, limit))
+    if output == "json":
+        searched_to = None if page.searched_to is None else rfc3339(page.searched_to, "milliseconds")
+        items = [each.as_document() for each in page.items]
+        say(as_json({"items": items, "next": page.next, "searchedTo": searched_to}))
+        return
+    if page.items:
+        say(as_table(COLUMNS, rows(page.items)))
+    if page.next is not None:
+        back_to = "" if page.searched_to is None else f"the log was read back to {rfc3339(page.searched_to)}; "
+        say(f"{back_to}--after {page.next} goes on", err=True)
+    elif not page.items:
+        say(f"the attempt log has nothing of the subscription {printable(subscription)}", err=True)
+
+
+async def _attempts(subscription: str, after: str | None, limit: int) -> AttemptPage:
+    settings, definition = configured()
+    async with opened_registry(settings, definition) as registry:
+        search = AttemptSearch(definition, settings.app, registry, settings.webhook_ids)
+        return await search.attempts(subscription, after, limit)
+
+
+def rows(entries: Iterable[Entry]) -> list[tuple[object, ...]]:
+    """Rows of the table."""
+    return [_row(entry) for entry in entries]
+
+
+def _row(entry: Entry) -> tuple[object, ...]:
+    note = entry.note
+    return (
+        rfc3339(note.at, "milliseconds"),
+        entry.webhook_id,
+        note.attempt,
+        note.decision,
+        note.status,
+        note.duration_ms,
+        note.host,
+        _why(entry),
+    )
+
+
+def _why(entry: Entry) -> str | None:
+    note = entry.note
+    due = None if note.next_at is None else f"again at {rfc3339(note.next_at)}"
+    parts = [note.reason, note.error, note.response, due]
+    text = "; ".join(filter(None, parts))
+    return None if not text else text if len(text) <= LONGEST_WHY else f"{text[:LONGEST_WHY]}…"

@@ -1,0 +1,190 @@
+"""Questions to the attempt log of a cluster: what became of this event, what was sent to this subscription."""
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from pipeline.cluster.attempt_search import AttemptSearch
+from pipeline.core.webhook_ids import WebhookIds
+from pipeline.kafka.topics import attempts_topic, subscriptions_topic
+from pipeline.subscriptions.registry import Registry
+from pipeline.subscriptions.secrets import SecretBox
+from tests.support.brokers import TestBroker
+from tests.support.cluster import Cluster, cluster
+from tests.support.program import Webhooks
+from tests.support.recorder import Call, Recorder, answer
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.timeout(180)
+
+ONE_RETRY = {"maxAttempts": 1, "initialDelaySeconds": 1, "maxDelaySeconds": 1}
+SECRET = "Bearer planted-secret-of-a-subscription"
+
+
+@asynccontextmanager
+async def searching(found: Cluster, seconds: float = 20.0) -> AsyncIterator[AttemptSearch]:
+    keys = found.environment["WEBHOOKS_SECRET_KEYS"].split(",")
+    connection = found.broker.connection
+    registry = Registry(connection, subscriptions_topic(found.app), SecretBox(keys), found.definition)
+    await registry.start()
+    try:
+        await registry.ready()
+        ids = WebhookIds.from_secret_keys(keys)
+        yield AttemptSearch(found.definition, found.app, registry, ids, seconds=seconds)
+    finally:
+        await registry.stop()
+
+
+async def until_told(search: AttemptSearch, webhook_id: str, status: str) -> None:
+    """The workers' notes are in the log a moment later."""
+    told: list[str] = []
+
+    async def is_told() -> bool:
+        told[:] = [fate.status for fate in await search.fate(webhook_id)]
+        return told == [status]
+
+    await eventually(is_told, within_seconds=30, says=lambda: f"{webhook_id} is {told}, not {status}")
+
+
+async def echo(call: Call) -> web.Response:
+    return web.Response(status=400, text=f"you sent {call.headers.get('authorization')}")
+
+
+async def test_what_became_of_each_event_is_told(
+    broker: TestBroker, recorder: Recorder, unique_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    tries = 0
+
+    async def fail_once(_: Call) -> web.Response:
+        nonlocal tries
+        tries += 1
+        return web.Response(status=503 if tries == 1 else 200)
+
+    recorder.behaviours = {"shaky": fail_once, "strict": echo, "down": answer(500), "idle": answer(200)}
+    async with (
+        cluster(broker, unique_name("fate"), tmp_path, partitions=2, dlq=True) as found,
+        searching(found) as search,
+    ):
+        await found.subscribe(recorder, "good", "shaky", "down", endpoint={"retry": ONE_RETRY})
+        headers = [{"name": "authorization", "value": SECRET}]
+        await found.subscribe(recorder, "strict", endpoint={"retry": ONE_RETRY, "headers": headers})
+        await found.start_worker()
+        for name in ("good", "shaky", "strict", "down"):
+            await found.produce([(name, b"{}")] * 2, partition=1)
+        await recorder.until_events(7)
+        topic = found.topic
+        for offset, status in enumerate(
+            ["delivered", "delivered", "delivered", "delivered", "dead-lettered", "dead-lettered", "waiting", "waiting"]
+        ):
+            await until_told(search, f"{topic}-1-{offset}", status)
+
+        [shaky] = await search.fate(f"{topic}-1-2")
+        assert [(each.note.decision, each.note.status, each.note.attempt) for each in shaky.entries] == [
+            ("retry", 503, 1),
+            ("delivered", 200, 2),
+        ]
+        [other] = await search.fate(f"{topic}-1-2", "good")
+        assert (other.status, other.why) == ("filtered", "its key names another subscription")
+        [unheard] = await search.fate(f"{topic}-1-99")
+        assert unheard.status == "unknown"
+
+        webhooks = Webhooks(found.environment)
+        shown = json.loads((await webhooks.run("event", f"{topic}-1-4", "-o", "json")).out)
+        assert [(each["status"], each["why"]) for each in shown] == [("dead-lettered", "rejected")]
+        table = await webhooks.done("event", f"{topic}-1-4")
+        assert "dead-lettered" in table
+        page = json.loads((await webhooks.run("attempts", "strict", "-o", "json")).out)
+        assert sorted(each["decision"] for each in page["items"]) == ["dead-letter"] * 2 + ["dead-lettered"] * 2
+        assert [each["at"] for each in page["items"]] == sorted((each["at"] for each in page["items"]), reverse=True)
+        assert "strict" not in (await webhooks.done("attempts", "good"))
+        refused = await webhooks.run("event", "elsewhere-1-4")
+        assert (refused.code, "is not an event of the source" in refused.err) == (1, True)
+
+        for record in await broker.read(attempts_topic(found.app)):
+            assert b"planted-secret" not in (record.value or b"")
+
+
+QUESTIONS = 200
+AT_A_TIME = 8
+
+
+class Truth:
+    """A receiver that fails and rejects, each event in its own way, and remembers what it answered."""
+
+    def __init__(self) -> None:
+        self.accepted: set[tuple[str, str]] = set()
+        self.rejected: set[tuple[str, str]] = set()
+        self.tries: Counter[tuple[str, str]] = Counter()
+
+    async def __call__(self, call: Call) -> web.Response:
+        key = call.subscription, call.webhook_id
+        self.tries[key] += 1
+        number = call.offset % 10
+        if number == 3:
+            self.rejected.add(key)
+            return web.Response(status=400)
+        if number in {5, 6} and self.tries[key] < 2:  # accepted at the second attempt
+            return web.Response(status=503)
+        self.accepted.add(key)
+        return web.Response()
+
+
+@pytest.mark.parametrize("qos", ["at-least-once", "auto"])
+@pytest.mark.timeout(900)
+async def test_no_answer_about_an_event_is_wrong(
+    kafka: TestBroker, recorder: Recorder, unique_name: Callable[[str], str], tmp_path: Path, qos: str
+) -> None:
+    truth, names = Truth(), [f"sub-{number}" for number in range(12)]
+    recorder.behaviours = dict.fromkeys(names, truth)
+    quick = {"maxAttempts": 5, "initialDelaySeconds": 1, "maxDelaySeconds": 1}
+    async with (
+        cluster(kafka, unique_name("sent"), tmp_path, partitions=3, dlq=True, qos=qos) as found,
+        searching(found) as search,
+    ):
+        await found.subscribe(recorder, *names, endpoint={"retry": quick})
+        first, second = await found.start_worker(), await found.start_worker()
+        await found.until_ready(first, second)
+        await found.produce((name, b"{}") for name in names * 50)
+        await recorder.until_events(300)
+        await first.kill()
+        await found.produce((name, b"{}") for name in names * 50)
+        await recorder.until_events(900)
+        third = await found.start_worker()
+        await second.terminate()
+        await found.produce((name, b"{}") for name in names * 20)
+        await recorder.until_events(1440, within_seconds=180)
+
+        async def is_done() -> bool:
+            return len(truth.accepted) + len(truth.rejected) == 1440
+
+        await eventually(is_done, within_seconds=180, says=lambda: third.output()[-2000:])
+        await third.terminate()
+        buried = {dict(record.headers)["dlq.webhook-id"].decode() for record in await kafka.read(f"{found.app}-dlq")}
+        events = [(f"{found.topic}-{each.partition}-{each.offset}", each.key) for each in await kafka.read(found.topic)]
+        asked = random.Random(7).sample(events, QUESTIONS)
+        turn, wrong, unknown = asyncio.Semaphore(AT_A_TIME), [], []
+
+        async def ask(webhook_id: str, key: bytes | None) -> None:
+            async with turn:
+                [fate] = await search.fate(webhook_id)
+            is_true = {
+                "delivered": (fate.subscription or "", webhook_id) in truth.accepted,
+                "dead-lettered": webhook_id in buried,
+                "unknown": fate.why is not None and "was killed" in fate.why,
+            }
+            if fate.subscription != (key or b"").decode() or not is_true.get(fate.status):
+                wrong.append(fate)
+            elif fate.status == "unknown":
+                unknown.append(fate)
+
+        await asyncio.gather(*(ask(*each) for each in asked))
+    assert wrong == []
+    assert len(unknown) < len(asked) / 10, unknown
+    print(f"{len(asked)} questions, {len(unknown)} of them without an answer, because a worker was killed")
