@@ -16,6 +16,6 @@ own_state                 reads that from the worker's live objects
 ownership                 who owns which partition
 rows_seen, workers_seen   the newest row of each lane; the newest announcement of each worker
 joining, failures         the state of a subscription; why several fail
-search                    what subscriptions are searched by
+search, state_index       what subscriptions are searched and filtered by
 view                      follows the topics, and answers
 """

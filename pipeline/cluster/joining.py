@@ -11,6 +11,7 @@ Of one lane there may be a row, a note of its worker, or neither; the newer one 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from pipeline.cluster.announcement import LaneNote
@@ -59,7 +60,7 @@ def place_of_row(place: Place, seen: SeenRow, owner: Owner) -> LanePlace:
     """A lane as its row and its partition tell it."""
     row = seen.row
     if isinstance(row, UnreadableRow):
-        error = FailedAttempt(f"its cursor row can't be read: {row.reason}", seen.at)
+        error = FailedAttempt(unreadable(row), seen.at)
         return LanePlace(*place, "broken", owner.worker, row.next, None, None, error=error)
     waiting, at_most = _waiting(row, owner)
     state = state_of_row(row)
@@ -213,27 +214,39 @@ class Reason:
     since: float | None
 
 
-def reason_of(lanes: Iterable[LanePlace]) -> Reason | None:
-    """Why the most urgent of these lanes fails; None if none does."""
-    worst = min(lanes, key=lambda lane: urgency(lane.state), default=None)
-    if worst is None or worst.state in {"live", "paused", "stopped", "closed"}:
+def reason_of(found: Iterable[SeenRow | LaneNote]) -> Reason | None:
+    """Why the most urgent of these lanes fails, is tried again or is behind; None if none is. Whoever owns them."""
+    reasons = [reason for each in found if (reason := _reason(each)) is not None]
+    return min(reasons, key=lambda reason: urgency(reason.state), default=None)
+
+
+def _reason(found: SeenRow | LaneNote) -> Reason | None:
+    if isinstance(found, LaneNote):
+        return None if found.error is None else _of_error("retrying", found.error, found.failing_since)
+    row = found.row
+    if isinstance(row, UnreadableRow):
+        message = unreadable(row)
+        return Reason("broken", "cursor", shape(message), message, found.at)
+    state = state_of_row(row)
+    if state in {"live", "paused", "stopped", "closed"}:
         return None
-    if worst.cause is not None:
-        kind, message = worst.cause.kind, worst.cause.message
-    elif worst.error is not None:
-        kind, message = _kind_of(worst), worst.error.message
-    else:
-        kind, message = worst.state, ""
-    return Reason(worst.state, kind, shape(message), message, worst.failing_since)
+    if row.cause is not None:
+        cause = row.cause
+        since = cause.at if cause.attempts is None else cause.attempts.since
+        return Reason(state, cause.kind, shape(cause.message), cause.message, since)
+    if row.error is not None:
+        return _of_error(state, row.error, row.first_attempt_at)
+    return Reason(state, state, "", "", row.first_attempt_at)
 
 
-def _kind_of(lane: LanePlace) -> str:
-    if lane.state == "broken":
-        return "cursor"
-    status = None if lane.error is None else lane.error.status
-    if status is None:
-        return "exception"
-    return "server-error" if status >= SERVER_ERRORS else "rejected"
+def _of_error(state: State, error: FailedAttempt, since: float | None) -> Reason:
+    kind = "exception" if error.status is None else "server-error" if error.status >= SERVER_ERRORS else "rejected"
+    return Reason(state, kind, shape(error.message), error.message, since)
+
+
+def unreadable(row: UnreadableRow) -> str:
+    """What is wrong with a lane whose row can't be read."""
+    return f"its cursor row can't be read: {row.reason}"
 
 
 _DIFFERING: Final = re.compile(
@@ -242,6 +255,7 @@ _DIFFERING: Final = re.compile(
 _STATUS_CODE: Final = re.compile(r"answered (\d{3})\b")
 
 
+@lru_cache(maxsize=4_096)
 def shape(message: str) -> str:
     """A message with `…` in place of what differs: quoted texts, ids, numbers other than the status of an answer."""
     status = _STATUS_CODE.search(message)

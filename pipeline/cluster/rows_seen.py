@@ -6,6 +6,7 @@ of all those that a lane had in between, the newest.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from pipeline.core.keys import decode_key
 from pipeline.core.rows import Row
@@ -45,7 +46,7 @@ class RowsSeen:
 
     def read(self, most: int) -> Iterator[str]:
         """Read up to so many rows that have come; the subscriptions whose rows have changed."""
-        for at in list(self._unread)[:most]:
+        for at in list(islice(self._unread, most)):
             value, moment = self._unread.pop(at)
             key, place = at
             name = decode_key(key)

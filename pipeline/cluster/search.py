@@ -1,5 +1,7 @@
-"""What subscriptions are searched by: their ids, hosts and metadata. Pure."""
+"""What subscriptions are searched by: their ids, hosts and metadata. Pure, and quick for a hundred thousand."""
 
+from collections.abc import Iterable
+from sys import intern
 from typing import Final
 
 from pipeline.core.redaction import shown_host
@@ -13,25 +15,30 @@ class Search:
     """The texts of all subscriptions, made once for each revision."""
 
     def __init__(self) -> None:
-        self._found: dict[str, tuple[Subscription, str, str]] = {}
+        self._texts: dict[str, str] = {}
+        self._hosts: dict[str, str] = {}
 
-    def note(self, subscription: Subscription) -> tuple[Subscription, str, str]:
-        """Prepare the text of a subscription."""
-        found = self._found.get(subscription.id)
-        if found is None or found[0] is not subscription:
-            host = shown_host(subscription.url)
-            text = BETWEEN.join((subscription.id, host, *subscription.metadata.values())).casefold()
-            found = self._found[subscription.id] = (subscription, host, text)
-        return found
-
-    def has(self, subscription: Subscription, text: str) -> bool:
-        """Whether *text*, which is casefolded, is a part of its id, its host or a value of its metadata."""
-        return text in self.note(subscription)[2]
-
-    def host(self, subscription: Subscription) -> str:
-        """Host and port of its callback, without credentials."""
-        return self.note(subscription)[1]
+    def note(self, subscription: Subscription) -> None:
+        """A subscription is new, or has changed."""
+        host = intern(shown_host(subscription.url))
+        self._hosts[subscription.id] = host
+        self._texts[subscription.id] = BETWEEN.join((subscription.id, host, *subscription.metadata.values())).casefold()
 
     def forget(self, subscription_id: str) -> None:
         """A subscription was deleted."""
-        self._found.pop(subscription_id, None)
+        self._texts.pop(subscription_id, None)
+        self._hosts.pop(subscription_id, None)
+
+    def with_text(self, names: Iterable[str], text: str) -> list[str]:
+        """Those of *names* with *text*, in any case, in their id, their host or a value of their metadata."""
+        text, texts = text.casefold(), self._texts
+        return [name for name in names if text in texts.get(name, "")]
+
+    def with_host(self, names: Iterable[str], host: str) -> list[str]:
+        """Those of *names* whose callback is at *host*."""
+        hosts = self._hosts
+        return [name for name in names if hosts.get(name) == host]
+
+    def host(self, name: str) -> str:
+        """Host and port of a callback, without credentials."""
+        return self._hosts.get(name, "")

@@ -22,6 +22,9 @@ State = Literal["broken", "failure", "unowned", "retrying", "behind", "paused", 
 STATES: Final[tuple[State, ...]] = get_args(State)
 """From the most to the least urgent one: a subscription stands as the most urgent of its lanes does."""
 
+WISHED: Final[frozenset[State]] = frozenset({"paused", "stopped", "closed"})
+"""As somebody wants it, whether its partition has an owner or not."""
+
 
 @dataclass(frozen=True, slots=True)
 class LanePlace:
@@ -143,10 +146,10 @@ class FailureGroup:
 
     Attributes:
         state: theirs.
-        kind: of the cause (`core.model.Cause`); "retrying" before there is one.
+        kind: of the cause (`core.model.Cause`); of one that is tried again, what it would be.
         message: why, with `…` in place of what differs from one to another: numbers, ids, quoted texts.
-        example: one of the messages, as it is.
         host: host and port of their callbacks.
+        example: one of the messages, as it is.
         count: how many there are.
         since: when the first of them began to fail, Unix seconds; None if it is not known.
         ids: the first hundred.
@@ -155,8 +158,8 @@ class FailureGroup:
     state: State
     kind: str
     message: str
-    example: str
     host: str
+    example: str
     count: int
     since: float | None
     ids: tuple[str, ...]

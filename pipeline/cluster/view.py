@@ -12,27 +12,20 @@ is left first, so its answer is as new as the topics.
 import asyncio
 import logging
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Final
 
-from pipeline.cluster.announcement import decode
-from pipeline.cluster.failures import grouped
-from pipeline.cluster.joining import (
-    STATE_OF,
-    Reason,
-    joined,
-    place_of_note,
-    place_of_row,
-    reason_of,
-    shape,
-    urgency,
-)
+from pipeline.cluster.announcement import LaneNote, decode
+from pipeline.cluster.failures import FAILING, FailureGroups
+from pipeline.cluster.joining import joined, place_of_note, place_of_row, reason_of, urgency
 from pipeline.cluster.ownership import Ownership
-from pipeline.cluster.rows_seen import Place, RowsSeen
+from pipeline.cluster.rows_seen import Place, RowsSeen, SeenRow
 from pipeline.cluster.search import Search
 from pipeline.cluster.state import (
     EVERY_STATE,
     STATES,
+    WISHED,
     FailureGroup,
     LanePlace,
     State,
@@ -41,10 +34,11 @@ from pipeline.cluster.state import (
     SubscriptionState,
     WorkerState,
 )
+from pipeline.cluster.state_index import StateIndex
 from pipeline.cluster.workers_seen import HIDDEN_SECONDS, WorkersSeen
 from pipeline.core.clock import Clock, SystemClock
 from pipeline.core.keys import decode_key
-from pipeline.core.model import Event, Status
+from pipeline.core.model import Event
 from pipeline.core.subscription import Routing, Subscription, status_of
 from pipeline.kafka.default_partition import default_partition
 from pipeline.kafka.follower import Follower
@@ -54,8 +48,9 @@ from pipeline.subscriptions.registry import Registry
 logger = logging.getLogger(__name__)
 
 ROUND_SECONDS: Final = 0.5
-AT_ONCE: Final = 500
-"""Rows or subscriptions examined before the event loop gets a turn: deliveries go on meanwhile."""
+READ_AT_ONCE: Final = 200
+AT_ONCE: Final = 2_000
+"""Rows read, and subscriptions examined, before the event loop gets a turn: deliveries go on meanwhile."""
 
 
 class ClusterView:
@@ -83,7 +78,7 @@ class ClusterView:
             source.connection, workers_topic(app), self._take_announcement, since_seconds=HIDDEN_SECONDS
         )
         self._written = Follower(source.connection, cursors_topic(app), self._take_row)
-        self._reasons: dict[str, Reason] = {}
+        self._index = StateIndex()
         self._changed_ids: dict[str, None] = {}
         self._ownership = Ownership(app, source, self._workers)
         self._version = 0
@@ -150,15 +145,23 @@ class ClusterView:
         )
 
     def _lanes(self, name: str) -> list[LanePlace]:
-        rows, notes = self._rows.of(name), self._workers.notes(name)
         lanes = []
-        for place in sorted({*rows, *notes}):
-            seen, said, owner = rows.get(place), notes.get(place), self._ownership.owner(place)
-            if said is not None and (seen is None or said[1].at >= seen.at):
-                lanes.append(place_of_note(said[0], owner))
-            elif seen is not None:
-                lanes.append(place_of_row(place, seen, owner))
+        for place, found in self._found(name):
+            owner = self._ownership.owner(place)
+            lanes.append(
+                place_of_note(found, owner) if isinstance(found, LaneNote) else place_of_row(place, found, owner)
+            )
         return lanes
+
+    def _found(self, name: str) -> Iterator[tuple[Place, SeenRow | LaneNote]]:
+        """What is newest of each lane: its row, or what its worker says."""
+        rows, notes = self._rows.of(name), self._workers.notes(name)
+        for place in rows if not notes else sorted({*rows, *notes}):
+            seen, said = rows.get(place), notes.get(place)
+            if said is not None and (seen is None or said[1].at >= seen.at):
+                yield place, said[0]
+            elif seen is not None:
+                yield place, seen
 
     def _home(self, name: str) -> set[Place]:
         """Where events of a subscription are expected; a producer may use another partitioner."""
@@ -177,88 +180,68 @@ class ClusterView:
             after: the last id of the page before.
             limit: the size of the page.
         """
+        names = await self._wanted(wanted)
+        start = 0 if after is None else bisect_right(names, after)
+        items = [state for name in names[start : start + limit] if (state := self.state(name)) is not None]
+        is_last = start + limit >= len(names) or not items
+        return StatePage(items, None if is_last else items[-1].id, len(names))
+
+    async def _wanted(self, wanted: StateFilter) -> Sequence[str]:
+        """The ids of all subscriptions that match, sorted."""
         await self._read()
-        ids = self._registry.ids()
-        start = 0 if after is None else bisect_right(ids, after)
-        items: list[SubscriptionState] = []
-        total = before = 0
-        now = self._clock.now()
+        names: Sequence[str] = self._registry.ids() if wanted.ids is None else sorted(wanted.ids)
         if wanted == EVERY_STATE:
-            total, before = len(ids), start
-            names: Iterable[str] = ids[start : start + limit]
-            items = [each for name in names if (each := self.state(name)) is not None]
-        else:
-            async for subscription in self._matching(wanted, ids, now):
-                total += 1
-                if after is not None and subscription.id <= after:
-                    before += 1
-                elif len(items) < limit:
-                    items.append(self._joined(subscription, now))
-        is_last = before + len(items) >= total or not items
-        return StatePage(items, None if is_last else items[-1].id, total)
+            return names
+        now = self._clock.now()
+        return [name async for some in _slices(names) for name in self._matching(some, wanted, now)]
 
-    async def _matching(self, wanted: StateFilter, ids: Sequence[str], now: float) -> AsyncIterator[Subscription]:
+    def _matching(self, names: Sequence[str], wanted: StateFilter, now: float) -> Sequence[str]:
+        get = self._registry.get
         if wanted.ids is not None:
-            ids = sorted(wanted.ids)
-        text = wanted.text.casefold()
-        for number, name in enumerate(ids, 1):
-            if number % AT_ONCE == 0:
-                await asyncio.sleep(0)
-            subscription = self._registry.get(name)
-            if subscription is None or (text and not self._search.has(subscription, text)):
-                continue
-            if wanted.host is not None and self._search.host(subscription) != wanted.host:
-                continue
-            if wanted.metadata and not wanted.metadata.items() <= subscription.metadata.items():
-                continue
-            if (wanted.states or wanted.causes) and not self._stands(subscription, wanted, now):
-                continue
-            yield subscription
-
-    def _stands(self, subscription: Subscription, wanted: StateFilter, now: float) -> bool:
+            names = [name for name in names if get(name) is not None]
+        if wanted.text:
+            names = self._search.with_text(names, wanted.text)
+        if wanted.host is not None:
+            names = self._search.with_host(names, wanted.host)
+        if wanted.metadata:
+            noted = wanted.metadata.items()
+            names = [name for name in names if (each := get(name)) is not None and noted <= each.metadata.items()]
         if wanted.causes:
-            reason = self._reasons.get(subscription.id)
-            if reason is None or reason.kind not in wanted.causes:
-                return False
-        return not wanted.states or self._state(subscription, now) in wanted.states
+            reasons = ((name, self._index.reason(name)) for name in names)
+            names = [name for name, reason in reasons if reason is not None and reason.kind in wanted.causes]
+        if wanted.states:
+            names = [name for name in names if self._state(name, now) in wanted.states]
+        return names
 
-    def _state(self, subscription: Subscription, now: float) -> State:
+    def _state(self, name: str, now: float) -> State:
         """As `joined` says it, at a fraction of its cost."""
-        status = status_of(subscription, now)
-        if status is not Status.STARTED:
-            return STATE_OF[status]
-        reason = self._reasons.get(subscription.id)
-        state: State = "live" if reason is None else reason.state
+        state = self._index.state(name, now)
         unowned = self._ownership.unowned
-        if unowned and urgency(state) > urgency("unowned") and not unowned.isdisjoint(self._home(subscription.id)):
-            return "unowned"
+        if unowned and urgency(state) > urgency("unowned") and state not in WISHED:
+            places = self._home(name).union(self._rows.of(name))
+            return state if unowned.isdisjoint(places) else "unowned"
         return state
 
-    async def totals(self) -> Mapping[State, int]:
-        """How many subscriptions stand in each state."""
-        await self._read()
+    async def totals(self, wanted: StateFilter = EVERY_STATE) -> Mapping[State, int]:
+        """How many of the subscriptions that match stand in each state."""
         found: dict[State, int] = dict.fromkeys(STATES, 0)
-        now = self._clock.now()
-        for number, name in enumerate(self._registry.ids(), 1):
-            subscription = self._registry.get(name)
-            if subscription is not None:
-                found[self._state(subscription, now)] += 1
-            if number % AT_ONCE == 0:
-                await asyncio.sleep(0)
+        names, now = await self._wanted(wanted), self._clock.now()
+        async for some in _slices(names):
+            for name in some:
+                found[self._state(name, now)] += 1
         return found
 
-    async def failures(self) -> list[FailureGroup]:
-        """Subscriptions that fail, are tried again or are broken, by cause and host; the largest group first."""
+    async def failures(self, wanted: StateFilter = EVERY_STATE) -> list[FailureGroup]:
+        """Those that fail, are tried again or are broken, by cause and host; the largest group first."""
         await self._read()
-        now = self._clock.now()
-        found = []
-        for number, (name, reason) in enumerate(list(self._reasons.items()), 1):
-            subscription = self._registry.get(name)
-            if subscription is not None and self._state(subscription, now) == reason.state:
-                found.append((name, self._search.host(subscription), reason))
-            if number % AT_ONCE == 0:
-                await asyncio.sleep(0)
-        return grouped(found)
+        names = self._index.failing() if wanted == EVERY_STATE else await self._wanted(wanted)
+        now, groups = self._clock.now(), FailureGroups()
+        async for some in _slices(names):
+            for name in some:
+                reason = self._index.reason(name)
+                if reason is not None and reason.state in FAILING and self._state(name, now) == reason.state:
+                    groups.add(name, self._search.host(name), reason)
+        return groups.largest_first()
 
     # --------------------------------------------------------------- what comes
 
@@ -268,6 +251,8 @@ class ClusterView:
         if subscription is None:
             self._search.forget(subscription_id)
             self._workers.forget(subscription_id)
+        else:
+            self._search.note(subscription)
 
     async def changed(self, since: int) -> int:
         """Wait until something has changed after the version *since*; the version then, to wait for the next change."""
@@ -310,11 +295,11 @@ class ClusterView:
         async with self._turn:
             has_changed = self._read_workers()
             while self._rows.has_unread:
-                self._changed_ids.update(dict.fromkeys(self._rows.read(AT_ONCE)))
+                self._changed_ids.update(dict.fromkeys(self._rows.read(READ_AT_ONCE)))
                 await asyncio.sleep(0)
             while self._changed_ids:
                 has_changed = True
-                for name in list(self._changed_ids)[:AT_ONCE]:
+                for name in list(islice(self._changed_ids, READ_AT_ONCE)):
                     del self._changed_ids[name]
                     self._understand(name)
                 await asyncio.sleep(0)
@@ -328,25 +313,19 @@ class ClusterView:
     def _read_workers(self) -> bool:
         now = self._clock.now()
         self._workers.forget_gone(now)
-        if not self._ownership.refresh(now, self._written.partitions):
-            return False
-        # Lanes of partitions that have another owner, or none: their rows are to be read in another light.
-        self._changed_ids.update(dict.fromkeys(self._rows.names()))
-        return True
+        return self._ownership.refresh(now, self._written.partitions)
 
     def _understand(self, name: str) -> None:
-        """What a subscription has changed to: what it is searched by, and why it fails."""
+        """What a subscription has changed to: how it stands, and why it fails."""
         subscription = self._registry.get(name)
         if subscription is None:
-            self._reasons.pop(name, None)
-            return
-        self._search.note(subscription)
-        if subscription.problem is not None:
-            problem = subscription.problem
-            self._reasons[name] = Reason("broken", "configuration", shape(problem), problem, None)
-            return
-        reason = reason_of(self._lanes(name))
-        if reason is None:
-            self._reasons.pop(name, None)
+            self._index.forget(name)
         else:
-            self._reasons[name] = reason
+            self._index.note(subscription, reason_of(found for _, found in self._found(name)))
+
+
+async def _slices(names: Sequence[str]) -> AsyncIterator[Sequence[str]]:
+    """*names*, some at a time: the event loop gets its turn in between."""
+    for start in range(0, len(names), AT_ONCE):
+        yield names[start : start + AT_ONCE]
+        await asyncio.sleep(0)

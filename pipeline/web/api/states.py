@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from pipeline.cluster.state import (
+    EVERY_STATE,
     FailureGroup,
     LanePlace,
     State,
@@ -46,12 +47,12 @@ class View(Protocol):
         """A page of the subscriptions that match, by id."""
         ...
 
-    async def totals(self) -> Mapping[State, int]:
-        """How many subscriptions stand in each state."""
+    async def totals(self, wanted: StateFilter = EVERY_STATE) -> Mapping[State, int]:
+        """How many of the subscriptions that match stand in each state."""
         ...
 
-    async def failures(self) -> list[FailureGroup]:
-        """Subscriptions that fail, by cause and host."""
+    async def failures(self, wanted: StateFilter = EVERY_STATE) -> list[FailureGroup]:
+        """Those of the subscriptions that match that fail, by cause and host."""
         ...
 
 

@@ -81,7 +81,7 @@ def test_a_failure_tells_of_its_attempts() -> None:
 def test_a_row_that_cannot_be_read_is_told_as_such() -> None:
     found = place_of_row(PLACE, SeenRow(UnreadableRow("it is not JSON", 9), 60.0), OWNER)
     assert (found.state, found.next, found.waiting) == ("broken", 9, None)
-    reason = reason_of([found])
+    reason = reason_of([SeenRow(UnreadableRow("it is not JSON", 9), 60.0)])
     assert reason is not None
     assert (reason.kind, reason.message) == ("cursor", "its cursor row can't be read: it is not JSON")
 

@@ -1,0 +1,217 @@
+"""What the view answers, from records as its followers hand them over."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.cluster.announcement import Announcement, LaneNote, encode
+from pipeline.cluster.state import EVERY_STATE, PartitionState, State, StateFilter
+from pipeline.cluster.view import ClusterView
+from pipeline.core.attempts import FailedAttempt
+from pipeline.core.model import Cause, Cursor, Record, Standing, Status
+from pipeline.core.subscription import Routing, Subscription, Wish
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.row_format import encode as encode_row
+from pipeline.kafka.topics import Source
+from pipeline.subscriptions.registry import Registry
+from tests.support.core import subscription
+
+NOW = time.time()
+STANDING = Standing(is_live=False, waiting_at_most=3, waiting_is_exact=True, dispatched=10)
+
+
+class Known:
+    """Stands for the registry; only what a view asks of it."""
+
+    is_current = True
+    last_error: str | None = None
+
+    def __init__(self) -> None:
+        self.found: dict[str, Subscription] = {}
+
+    def get(self, name: str) -> Subscription | None:
+        return self.found.get(name)
+
+    def ids(self) -> Sequence[str]:
+        return sorted(self.found)
+
+
+class Told:
+    """A view, and what it is told."""
+
+    def __init__(self, *subscriptions: Subscription) -> None:
+        self.known = Known()
+        source = Source(KafkaConnection(("localhost:1",)), "events")
+        self.view = ClusterView("app", source, Routing.KEY, cast("Registry", self.known))
+        for each in subscriptions:
+            self.knows(each)
+
+    def knows(self, each: Subscription) -> None:
+        self.known.found[each.id] = each
+        self.view.on_subscription(each.id, each)
+
+    def forgets(self, name: str) -> None:
+        del self.known.found[name]
+        self.view.on_subscription(name, None)
+
+    def row(self, name: str, row: Cursor | bytes | None, at: float = NOW) -> None:
+        value = encode_row(row) if isinstance(row, Cursor) else row
+        self.view._take_row(Record("rows", 0, 0, name.encode(), value, timestamp=int(at * 1000)))
+
+    def worker(self, *lanes: LaneNote, at: float = NOW, name: str = "w:1", **fields: object) -> None:
+        partition = PartitionState("events", 0, 10, 0, 10, 10, is_counted=True, end=10)
+        said = Announcement(name, "1", at, at, True, None, (partition,), {"events": 1}, 0, 0, 0, 0, lanes=lanes)  # noqa: FBT003
+        said = replace(said, **fields)  # type: ignore[arg-type]  # the fields of an announcement
+        self.view._take_announcement(Record("w", 0, 0, name.encode(), encode(said), timestamp=int(at * 1000)))
+
+    async def states(self) -> dict[str, State]:
+        return {each.id: each.state for each in (await self.view.states(limit=1000)).items}
+
+
+def failed(message: str = "the callback answered 400", kind: str = "rejected", at: float = 50.0) -> Cursor:
+    return Cursor(5, Status.FAILURE, Cause(kind, message, 5, at), standing=STANDING)
+
+
+async def test_rows_and_notes_are_joined() -> None:
+    told = Told(*(subscription(name) for name in ("a", "b", "c", "d")))
+    told.worker(LaneNote("c", "events", 0, 9, 1, attempts=2, error=FailedAttempt("no answer", NOW)))
+    told.row("a", failed())
+    told.row("b", Cursor(5, standing=STANDING))
+    assert await told.states() == {"a": "failure", "b": "behind", "c": "retrying", "d": "live"}
+    found = told.view.state("a")
+    assert found is not None
+    assert (found.waiting, found.failing_since) == (3, 50.0)
+
+
+async def test_of_row_and_note_the_newer_one_counts() -> None:
+    told = Told(subscription("a"))
+    told.worker(LaneNote("a", "events", 0, 9, 1), at=NOW)
+    told.row("a", failed(), at=NOW + 1)
+    assert await told.states() == {"a": "failure"}
+    told.worker(LaneNote("a", "events", 0, 9, 1), at=NOW + 2)
+    assert await told.states() == {"a": "live"}
+
+
+async def test_a_deleted_row_is_gone_and_a_hostile_one_costs_one_lane() -> None:
+    told = Told(subscription("a"), subscription("b"))
+    told.worker()
+    told.row("a", b"\xff{")
+    told.row("b", failed())
+    told.view._take_row(Record("rows", 0, 0, None, b"{}", timestamp=1))
+    told.view._take_row(Record("rows", 0, 0, b"\xff", b"{}", timestamp=1))
+    told.view._take_announcement(Record("w", 0, 0, b"evil", b'{"at": "x"}', timestamp=1))
+    assert await told.states() == {"a": "broken", "b": "failure"}
+    told.row("a", None)
+    told.row("b", None)
+    assert await told.states() == {"a": "live", "b": "live"}
+
+
+async def test_a_deleted_subscription_is_not_shown_whatever_rows_say() -> None:
+    told = Told(subscription("a"))
+    told.row("a", failed())
+    told.row("nobody", failed())
+    assert len(await told.view.failures()) == 1
+    told.forgets("a")
+    assert await told.states() == {}
+    assert await told.view.failures() == []
+    assert told.view.state("a") is None
+
+
+async def test_what_is_wished_counts_more_than_a_row() -> None:
+    told = Told(
+        subscription("broken", problem="the record is not JSON"),
+        subscription("paused", wish=Wish.PAUSED),
+        subscription("ended", ending_at=1.0),
+        subscription("later", starting_at=NOW + 1000),
+    )
+    for name in ("broken", "paused", "ended", "later"):
+        told.row(name, failed())
+    assert await told.states() == {"broken": "broken", "paused": "paused", "ended": "closed", "later": "paused"}
+    [group] = await told.view.failures()
+    assert (group.kind, group.ids) == ("configuration", ("broken",))
+
+
+async def test_an_outage_is_one_group() -> None:
+    told = Told(
+        *(subscription(f"s{number}", url="https://a.example/hook") for number in range(3)),
+        subscription("t", url="https://b.example/hook"),
+    )
+    for number in range(3):
+        told.row(f"s{number}", failed(f"connection to 10.0.0.{number} refused", "exception", at=50.0 + number))
+    told.row("t", failed())
+    first, second = await told.view.failures()
+    assert (first.host, first.count, first.since, first.ids) == ("a.example", 3, 50.0, ("s0", "s1", "s2"))
+    assert (first.message, first.example) == ("connection to … refused", "connection to 10.0.0.0 refused")
+    assert (second.host, second.count) == ("b.example", 1)
+
+
+async def test_a_worker_that_left_lanes_out_leaves_counts_open() -> None:
+    told = Told(subscription("a"))
+    told.worker()
+    assert (await told.view.states()).items[0].waiting == 0
+    told.worker(lanes_left_out=1)
+    assert (await told.view.states()).items[0].waiting is None
+
+
+FAMILY = [
+    subscription(f"sub-{number:02}", url=f"https://h{number % 3}.example/", metadata={"tenant": f"T{number % 4}"})
+    for number in range(30)
+]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "count"),
+    [
+        (EVERY_STATE, 30),
+        (StateFilter(text="SUB-1"), 10),
+        (StateFilter(text="t3"), 7),
+        (StateFilter(text="h1.exam"), 10),
+        (StateFilter(text="-0"), 10),
+        (StateFilter(host="h2.example"), 10),
+        (StateFilter(host="h2"), 0),
+        (StateFilter(metadata={"tenant": "T1"}), 8),
+        (StateFilter(metadata={"tenant": "T1", "other": ""}), 0),
+        (StateFilter(states=frozenset({"failure"})), 3),
+        (StateFilter(states=frozenset({"live"})), 27),
+        (StateFilter(causes=frozenset({"rejected"})), 3),
+        (StateFilter(causes=frozenset({"gone"})), 0),
+        (StateFilter(ids=frozenset({"sub-00", "nobody"})), 1),
+        (StateFilter(text="sub", host="h0.example", states=frozenset({"failure"})), 3),
+    ],
+)
+async def test_filters_narrow_down(wanted: StateFilter, count: int) -> None:
+    told = Told(*FAMILY)
+    for name in ("sub-00", "sub-03", "sub-06"):
+        told.row(name, failed())
+    assert (await told.view.states(wanted)).total == count
+
+
+@given(limit=st.integers(1, 40), text=st.sampled_from(["", "sub-1", "t2"]))
+async def test_pages_show_each_subscription_once(limit: int, text: str) -> None:
+    told = Told(*FAMILY)
+    wanted = StateFilter(text=text)
+    everything = [each.id for each in (await told.view.states(wanted, limit=1000)).items]
+    found: list[str] = []
+    after = None
+    while True:
+        page = await told.view.states(wanted, after, limit)
+        assert page.total == len(everything)
+        found += [each.id for each in page.items]
+        after = page.next
+        if after is None:
+            break
+    assert found == everything
+
+
+async def test_a_change_wakes_who_waits_for_it() -> None:
+    told = Told(subscription("a"))
+    await told.view.states()
+    version = await told.view.changed(0)
+    told.row("a", failed())
+    await told.view.states()
+    assert await told.view.changed(version) > version
