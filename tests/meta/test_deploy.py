@@ -1,5 +1,6 @@
 """The files under deploy/ say what the code says: settings, their defaults, an example definition and subscription."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -26,6 +27,10 @@ class Line(NamedTuple):
     said: str
     is_default: bool
     value: str
+
+
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+WORKERS = ("worker-1", "worker-2", "worker-3")
 
 
 def lines() -> dict[str, Line]:
@@ -85,14 +90,13 @@ def test_the_example_subscription_is_one() -> None:
 def test_workers_have_longer_to_stop_than_they_may_drain() -> None:
     limits = Settings.model_fields["drain_seconds"].metadata
     longest = next(limit.le for limit in limits if hasattr(limit, "le"))
-    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     chart = yaml.safe_load((DEPLOY / "chart" / "values.yaml").read_text())
     unit = (DEPLOY / "worker@.service").read_text()
 
-    graces = [compose["services"][name]["stop_grace_period"] for name in ("worker-1", "worker-2")]
+    graces = [COMPOSE["services"][name]["stop_grace_period"] for name in WORKERS]
     graces += re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
     graces += [f"{chart['terminationGracePeriodSeconds']}s"]
-    assert len(graces) == 4
+    assert len(graces) == 5
     assert all(int(grace.removesuffix("s")) > longest for grace in graces)
 
 
@@ -120,8 +124,59 @@ def test_what_builds_the_package_is_locked() -> None:
 
 
 def test_compose_creates_the_topics_that_the_definition_names() -> None:
-    _, *created = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["topics"]["command"]
+    _, *created = COMPOSE["services"]["topics"]["command"]
     text = (DEPLOY / "definition.yaml").read_text()
 
     named = {topic for topics in re.findall(r"topics: \[(.+?)\]", text) for topic in topics.split(", ")}
     assert {topic.partition(":")[0] for topic in created} == named
+
+
+def test_every_file_that_compose_mounts_is_there() -> None:
+    mounted = [each for service in COMPOSE["services"].values() for each in service.get("volumes", [])]
+    sources = {DEPLOY / each.partition(":")[0] for each in mounted}
+
+    assert len(sources) == 7
+    assert [source for source in sources if not source.is_file()] == []
+    assert all(each.endswith(":ro") for each in mounted)
+
+
+def test_compose_opens_its_ports_on_this_machine_alone() -> None:
+    ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
+
+    assert len(ports) == 5
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_the_addresses_and_the_token_of_compose_are_said() -> None:
+    said = (DEPLOY / "compose.yaml").read_text().partition("\nx-image")[0]
+    services = COMPOSE["services"]
+
+    token = re.fullmatch(
+        r"\$\{WEBHOOKS_ADMIN_TOKEN:-(.+)\}", services["worker-1"]["environment"]["WEBHOOKS_ADMIN_TOKEN"]
+    )
+    assert token is not None
+    assert f"password: {token[1]}\n" in said
+    assert f"Bearer {token[1]}'" in said
+    for name in ("worker-1", "prometheus", "grafana"):
+        assert f"http://{services[name]['ports'][0].rpartition(':')[0]}/" in said
+    dashboard = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
+    assert f"/d/{dashboard['uid']}\n" in said
+
+
+def test_the_prometheus_of_compose_may_read_every_worker() -> None:
+    (job,) = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yaml").read_text())["scrape_configs"]
+    port = Settings.model_fields["web_port"].default
+
+    assert job["static_configs"] == [{"targets": [f"{name}:{port}" for name in WORKERS]}]
+    for name in WORKERS:
+        assert COMPOSE["services"][name]["environment"]["WEBHOOKS_METRICS_TOKEN"] == job["authorization"]["credentials"]
+
+
+def test_the_grafana_of_compose_finds_metrics_and_dashboard() -> None:
+    (source,) = yaml.safe_load((DEPLOY / "grafana" / "datasource.yaml").read_text())["datasources"]
+    (provider,) = yaml.safe_load((DEPLOY / "grafana" / "dashboards.yaml").read_text())["providers"]
+
+    assert source["url"] == "http://prometheus:9090"
+    assert COMPOSE["services"]["prometheus"]["ports"] == ["127.0.0.1:9090:9090"]
+    mounted = [each.split(":") for each in COMPOSE["services"]["grafana"]["volumes"]]
+    assert ["./grafana-dashboard.json", f"{provider['options']['path']}/webhooks.json", "ro"] in mounted
