@@ -1,4 +1,4 @@
-"""The agent of the source topic: one stream event is what one fetch has returned (pipeline/runtime/consumer.py).
+"""The agent of the source topics: one stream event is what one fetch has returned (pipeline/runtime/consumer.py).
 
 It awaits only the stream and never raises: it dispatches the batch of each partition and takes the next event.
 """
@@ -6,32 +6,32 @@ It awaits only the stream and never raises: it dispatches the batch of each part
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import cast
 
-from faust.types import AgentT, StreamT
+from faust.types import TP, AgentT, StreamT
 
 from pipeline.core.model import Event
 from pipeline.runtime.application import DeliveryApp
 
 
 def attach(app: DeliveryApp) -> AgentT[bytes]:
-    """Register the agent for the application's source topic."""
-    dispatcher = app.parts.dispatcher
-    source = app.topic(
-        dispatcher.topic,
+    """Register the agent for the application's source topics."""
+    sources = app.parts.sources
+    topics = app.topic(
+        *sources.topics,
         key_type=bytes,
         value_type=bytes,
         key_serializer="raw",
         value_serializer="raw",
-        # Faust does not track acknowledgements of this topic; the windows say what may be committed.
+        # Faust does not track acknowledgements of these topics; the windows say what may be committed.
         acks=False,
     )
 
-    @app.agent(source, name="deliver")
+    @app.agent(topics, name="deliver")
     async def deliver(fetches: StreamT[bytes]) -> AsyncIterator[object]:
-        """Hand each batch of the source topic to the lanes of its subscriptions."""
+        """Hand each batch of a source topic to the lanes of its subscriptions."""
         async for fetch in fetches.events():
             if fetch.message.generation_id == app.consumer_generation_id:
-                for number, events in cast("Mapping[int, Sequence[Event]]", fetch.value).items():
-                    dispatcher.dispatch(number, events)
+                for tp, events in cast("Mapping[TP, Sequence[Event]]", fetch.value).items():
+                    sources[tp.topic].dispatch(tp.partition, events)
             yield None
 
     return deliver

@@ -2,7 +2,7 @@
 
 create_app(settings, definition)
     Engine        parts to start and stop: transport, registry, log reader, tokens, dead letters, checkpoint, expansion
-    Dispatcher    partitions, lanes, windows
+    Sources       a dispatcher per source topic: partitions, lanes, windows
     DeliveryApp   Faust: group membership, the agent, the token table, the web view, the command line
 """
 
@@ -17,7 +17,6 @@ from importlib.metadata import version
 from typing import Any, Final, cast
 
 import faust
-from faust.types import TP
 
 import agents
 from pipeline.auth.authorization import Authorized
@@ -42,7 +41,9 @@ from pipeline.core.lease import MARGIN_SECONDS, Lease
 from pipeline.core.matching import SubscriptionIndex
 from pipeline.core.observer import Observer
 from pipeline.core.ports import LaneLimits
+from pipeline.core.queue_memory import QueueMemory
 from pipeline.core.rate_limit import RateLimits
+from pipeline.core.sources import Sources, TopicPartition
 from pipeline.core.subscription import Routing, Subscription
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.http.handshake import Permitted
@@ -59,6 +60,7 @@ from pipeline.kafka.default_partition import default_partition
 from pipeline.kafka.expansion import PartitionExpansion
 from pipeline.kafka.log_reader import LogReader
 from pipeline.kafka.source_log import SourceLog
+from pipeline.kafka.topic_rows import RowStores
 from pipeline.kafka.topics import (
     attempts_topic,
     audit_topic,
@@ -76,6 +78,7 @@ from pipeline.runtime.assignor import LevelAssignor
 from pipeline.runtime.consumer_thread import Parts
 from pipeline.runtime.engine import Engine
 from pipeline.runtime.log_check import LogCheck
+from pipeline.runtime.log_checks import LogChecks
 from pipeline.runtime.membership import Membership
 from pipeline.runtime.rights import Right, missing_rights
 from pipeline.runtime.rights_watch import RightsWatch
@@ -102,7 +105,7 @@ NEVER_SECONDS: Final = 86_400.0
 
 
 def create_app(
-    settings: Settings, definition: Definition, former_topics: Mapping[int, str] | None = None
+    settings: Settings, definition: Definition, former_topics: Mapping[TopicPartition, str] | None = None
 ) -> DeliveryApp:
     """The application of a worker. It connects to nothing until it is started.
 
@@ -123,7 +126,7 @@ def create_app(
     telemetry = Telemetry(ids)
     attempt_log, observer = _attempt_log(settings, definition, telemetry, clock)
     rights = RightsWatch()
-    unmatched = UnmatchedEvents(definition.source.topic, telemetry, definition.routing)
+    unmatched = UnmatchedEvents(definition.source.topics[0], telemetry, definition.routing)
     access = _access(settings, clock)
     app = _faust_app(settings, definition, access)
     box = SecretBox(secret_keys)
@@ -133,51 +136,66 @@ def create_app(
     audit = AuditLog(connection, audit_topic(settings.app), clock)
     transport = _transport(settings, definition)
     matches = definition.routing is Routing.MATCH
-    rate_limits = RateLimits(partial(_share, app)) if matches else RateLimits()
+    rate_limits = RateLimits(app.share) if matches else RateLimits()
     lease = Lease(settings.session_seconds - MARGIN_SECONDS)
     permitted = Permitted(_callback(transport, clock, telemetry, ids, lease), rate_limits, clock)
     tokens = _tokens(app, transport, box, clock=clock, telemetry=telemetry)
     dead_letters = _dead_letters(definition, telemetry, ids)
-    log_reader = LogReader(connection, definition.source.topic, definition.source.isolation_level)
-    log_check = LogCheck(SourceLog(connection, definition.source.topic), observer, former_topics)
-    dispatcher = Dispatcher(
-        definition.source.topic,
-        deliver=Delivery(
-            send=Authorized(permitted, tokens),
-            dead_letters=dead_letters,
-            registry=registry,
-            slots=Slots(settings.max_in_flight),
-            lease=lease,
-            clock=clock,
-            telemetry=observer,
-            rate_limits=rate_limits,
-            chance=random.random,
-            steady=time.monotonic,
-            shares=Shares() if matches else None,
-            is_addressed=is_addressed if matches else never_addressed,
-        ),
-        rows_of=partial(KafkaRows, connection, cursors_topic(settings.app), on_written=telemetry.rows_written),
-        registry=registry,
-        reader=log_reader,
-        limits=LaneLimits(
-            settings.lane_events, settings.lane_bytes, settings.hold_seconds, claim_events=settings.claim_events
-        ),
-        worker_bytes=settings.worker_bytes,
-        on_closed=tokens.release,
-        matching=AddressedMatching(SubscriptionIndex(), ids, log_check.topic_id) if matches else None,
+    topics, former = definition.source.topics, former_topics or {}
+    log_readers = {topic: LogReader(connection, topic, definition.source.isolation_level) for topic in topics}
+    log_checks = LogChecks(
+        {topic: LogCheck(topic, SourceLog(connection, topic), observer, _of_topic(topic, former)) for topic in topics}
     )
-    app.use(Parts(dispatcher, log_check, lease, definition.source.isolation_level, settings.drain_seconds))
+    matching = AddressedMatching(SubscriptionIndex(), ids, log_checks.topic_id) if matches else None
+    deliver = Delivery(
+        send=Authorized(permitted, tokens),
+        dead_letters=dead_letters,
+        registry=registry,
+        slots=Slots(settings.max_in_flight),
+        lease=lease,
+        clock=clock,
+        telemetry=observer,
+        rate_limits=rate_limits,
+        chance=random.random,
+        steady=time.monotonic,
+        shares=Shares() if matches else None,
+        is_addressed=is_addressed if matches else never_addressed,
+    )
+    memory = QueueMemory(settings.worker_bytes)
+    row_stores = RowStores(
+        topics, partial(KafkaRows, connection, cursors_topic(settings.app), on_written=telemetry.rows_written)
+    )
+    sources = Sources(
+        [
+            Dispatcher(
+                topic,
+                deliver=deliver,
+                rows_of=partial(row_stores.rows_of, topic),
+                registry=registry,
+                reader=log_readers[topic],
+                limits=LaneLimits(
+                    settings.lane_events, settings.lane_bytes, settings.hold_seconds, claim_events=settings.claim_events
+                ),
+                memory=memory,
+                on_closed=tokens.release,
+                matching=matching,
+            )
+            for topic in topics
+        ],
+        matching,
+    )
+    app.use(Parts(sources, log_checks, lease, definition.source.isolation_level, settings.drain_seconds))
     reporter = WorkerReporter(
         settings.app,
-        dispatcher,
+        sources,
         readiness=partial(_readiness, app, registry),
         missing_rights=lambda: rights.problem,
         stopping=lambda: "the worker is stopping: it drains its partitions" if app.should_stop else None,
         warnings=lambda: [*filter(None, [unmatched.warning]), *telemetry.warnings()],
-        end_of=partial(_end_of, app),
+        end_of=app.end_of,
         name=lambda: f"{app.conf.web_host}:{app.conf.web_port}",
         known=registry,
-        partition_count=partial(_partition_count, app),
+        partition_count=lambda: max(app.partition_counts().values(), default=None),
         default_partition=default_partition,
         warning_of=lambda subscription: advisory(subscription, clock.now()),
     )
@@ -189,18 +207,18 @@ def create_app(
             registry=registry,
             store=store,
             audit=audit,
-            on_change=partial(_subscription_changed, dispatcher, view),
-            log_reader=log_reader,
+            on_change=partial(_subscription_changed, sources, view),
+            log_readers=list(log_readers.values()),
             tokens=tokens,
             dead_letters=dead_letters,
             attempt_log=attempt_log,
-            dispatcher=dispatcher,
+            sources=sources,
             expansion=_expansion(app, settings, definition, clock),
-            membership=Membership(dispatcher.orphans, app),
+            membership=Membership(sources.orphans, app),
             unmatched=unmatched,
             view=view,
             announcer=_announcer(app, connection, reporter, telemetry, clock),
-            watch_rights=partial(rights.watch, partial(_missing_rights, settings, definition, dispatcher), clock),
+            watch_rights=partial(rights.watch, partial(_missing_rights, settings, definition, sources), clock),
         )
     )
     # Faust types its signals for any sender; this one is sent by the application.
@@ -315,9 +333,7 @@ def _attempt_log(
     # A process of its own in the log: whether it ended well is told by name.
     worker = f"{socket.gethostname()}:{settings.web_port}#{secrets.token_hex(4)}"
     source, mode = definition.source, settings.attempt_log
-    recorder = AttemptRecorder(
-        telemetry, settings.webhook_ids, worker=worker, topic=source.topic, mode=mode, clock=clock
-    )
+    recorder = AttemptRecorder(telemetry, settings.webhook_ids, worker=worker, mode=mode, clock=clock)
     log = AttemptLog(
         source.connection,
         attempts_topic(settings.app),
@@ -335,21 +351,20 @@ def _expansion(app: DeliveryApp, settings: Settings, definition: Definition, clo
     if source.connection.embedded:
         return None
     return PartitionExpansion(
-        source.connection, source.topic, (cursors_topic(settings.app), tokens_topic(settings.app)), app, clock
+        source.connection, source.topics, (cursors_topic(settings.app), tokens_topic(settings.app)), app, clock
     )
 
 
 def _announcer(
     app: DeliveryApp, connection: KafkaConnection, reporter: WorkerReporter, telemetry: Telemetry, clock: Clock
 ) -> Announcer:
-    dispatcher = app.parts.dispatcher
-
-    def counts() -> dict[str, int]:
-        count = _partition_count(app)
-        return {} if count is None else {dispatcher.topic: count}
-
-    own = OwnState(version("webhook-pipeline"), reporter, dispatcher, telemetry, clock=clock, counts=counts)
+    sources, counts = app.parts.sources, app.partition_counts
+    own = OwnState(version("webhook-pipeline"), reporter, sources, telemetry, clock=clock, counts=counts)
     return Announcer(connection, workers_topic(app.conf.name), own.announcement, clock)
+
+
+def _of_topic(topic: str, values: Mapping[TopicPartition, str]) -> dict[int, str]:
+    return {tp.partition: value for tp, value in values.items() if tp.topic == topic}
 
 
 async def _open_partitions(app: DeliveryApp, **_: Any) -> None:
@@ -358,17 +373,17 @@ async def _open_partitions(app: DeliveryApp, **_: Any) -> None:
 
 
 def _subscription_changed(
-    dispatcher: Dispatcher, view: ClusterView, subscription_id: str, subscription: Subscription | None
+    sources: Sources, view: ClusterView, subscription_id: str, subscription: Subscription | None
 ) -> None:
-    dispatcher.on_subscription(subscription_id, subscription)
+    sources.on_subscription(subscription_id, subscription)
     view.on_subscription(subscription_id, subscription)
     warning = None if subscription is None else advisory(subscription, SystemClock().now())
     if warning is not None:
         logger.warning("subscription %s: %s", subscription_id, warning)
 
 
-async def _missing_rights(settings: Settings, definition: Definition, dispatcher: Dispatcher) -> Sequence[Right]:
-    rights = await missing_rights(definition, settings.app, sorted(dispatcher.assigned))
+async def _missing_rights(settings: Settings, definition: Definition, sources: Sources) -> Sequence[Right]:
+    rights = await missing_rights(definition, settings.app, sorted(sources.assigned))
     return rights.needed
 
 
@@ -377,26 +392,6 @@ def _readiness(app: DeliveryApp, registry: Registry) -> str | None:
         return f"the subscriptions have not been read: {registry.last_error or 'not yet'}"
     if app.rebalancing:
         return "the group is rebalancing"
-    if not app.parts.dispatcher.has_opened:
+    if not app.parts.sources.has_opened:
         return "no partitions have been assigned yet"
     return None
-
-
-def _partition_count(app: DeliveryApp) -> int | None:
-    try:
-        return app.consumer.topic_partitions(app.parts.dispatcher.topic)
-    except Exception:  # noqa: BLE001 - the driver raises various errors before the group is joined
-        return None
-
-
-def _share(app: DeliveryApp) -> float:
-    """What of a subscription's rate is this worker's: as much as it owns of the partitions."""
-    count = _partition_count(app)
-    return min(1.0, max(1, len(app.parts.dispatcher.assigned)) / count) if count else 1.0
-
-
-def _end_of(app: DeliveryApp, partition: int) -> int | None:
-    try:
-        return app.consumer.highwater(TP(app.parts.dispatcher.topic, partition))
-    except Exception:  # noqa: BLE001 - the driver raises various errors for a partition that was just revoked
-        return None

@@ -21,13 +21,14 @@ from pipeline.config.definition import Definition, configured_definition
 from pipeline.config.settings import Settings
 from pipeline.core.errors import ConfigurationError, WebhooksError
 from pipeline.core.patches import check_patches
+from pipeline.core.sources import TopicPartition
 from pipeline.http import connection
 from pipeline.kafka import internals, records
 from pipeline.observability.instruments import LineLimit
 from pipeline.observability.logs import Facts, logging_config
 from pipeline.runtime import application
 from pipeline.runtime.application import DeliveryApp
-from pipeline.runtime.initial_offsets import fix_beginning
+from pipeline.runtime.initial_offsets import fix_beginnings
 from pipeline.runtime.open_files import raise_limit, shortage
 from pipeline.runtime.preflight import Findings, examine
 from pipeline.runtime.rights_watch import LOOK_SECONDS, RightsWatch
@@ -117,8 +118,10 @@ def _create_folder(settings: Settings) -> None:
         raise ConfigurationError(f"WEBHOOKS_DATA_DIR: {settings.data_dir} can't be created: {reason}") from None
 
 
-async def _prepare(settings: Settings, definition: Definition, limit: int, *, with_web: bool) -> dict[int, str]:
-    """Check topics and rights, and commit initial offsets; returns the result of `fix_beginning`."""
+async def _prepare(
+    settings: Settings, definition: Definition, limit: int, *, with_web: bool
+) -> dict[TopicPartition, str]:
+    """Check topics and rights, and commit initial offsets; returns the result of `fix_beginnings`."""
     await require_routing(settings, definition)
     findings = await examine(definition, settings.app, create=True)
     if _waits(findings):
@@ -128,10 +131,10 @@ async def _prepare(settings: Settings, definition: Definition, limit: int, *, wi
         logger.info("%s", fact)
     for warning in findings.warnings:
         logger.warning("%s", warning)
-    short = shortage(limit, partitions=findings.partitions, max_in_flight=settings.max_in_flight)
+    short = shortage(limit, partitions=sum(findings.counts.values()), max_in_flight=settings.max_in_flight)
     if short is not None:
         logger.warning("%s", short)
-    return await fix_beginning(definition.source, settings.app, findings.partitions)
+    return await fix_beginnings(definition.source, settings.app, findings.counts)
 
 
 def _waits(findings: Findings) -> bool:

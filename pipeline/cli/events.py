@@ -1,4 +1,4 @@
-"""The events that people hand to a command: a body from a file, record headers."""
+"""The events that people hand to a command, or name: a body from a file, record headers, a source topic."""
 
 import sys
 from collections.abc import Callable
@@ -13,12 +13,21 @@ STDIN: Final = "-"
 
 Command = Callable[..., Any]
 
+TOPIC_OPTION: Final = "--topic"
+
 
 def header_option(command: Command) -> Command:
     """`-H NAME:VALUE`, passed to the command as *headers*; see `parse_header`."""
     return click.option(
         "-H", "--header", "headers", multiple=True, metavar="NAME:VALUE", help="A record header; may be repeated."
     )(command)
+
+
+def topic_option(command: Command) -> Command:
+    """`--topic TOPIC`, passed to the command as *topic*; see `Definition.source_topic`."""
+    return click.option(TOPIC_OPTION, metavar="TOPIC", help="The source topic; required where there are several.")(
+        command
+    )
 
 
 def parse_header(text: str) -> tuple[str, bytes]:

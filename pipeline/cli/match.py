@@ -6,17 +6,15 @@ from typing import Final
 
 import click
 
-from pipeline.cli.events import header_option, parse_header, read_bytes
+from pipeline.cli.events import TOPIC_OPTION, header_option, parse_header, read_bytes, topic_option
 from pipeline.cli.output import Format, as_json, as_table, output_option, printable, say
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.cluster.verdicts import Verdict, verdicts
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
-from pipeline.config.validation_messages import nearest
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.filters import View
 from pipeline.core.model import Record
-from pipeline.core.shown import shown
 from pipeline.core.subscription import Routing, Subscription
 from pipeline.subscriptions.session import opened_registry
 
@@ -25,7 +23,7 @@ COLUMNS: Final = ("ID", "GETS IT", "WHY")
 
 @click.command("match")
 @click.argument("event", metavar="EVENT.json", type=click.Path(allow_dash=True))
-@click.option("--topic", metavar="TOPIC", help="The source topic of the event, if there are several.")
+@topic_option
 @header_option
 @click.option("--key", metavar="KEY", help="The record's key.")
 @output_option
@@ -38,7 +36,8 @@ def command(event: str, topic: str | None, headers: tuple[str, ...], key: str | 
     with errors_as_sentences():
         body, pairs = read_bytes(event, "EVENT.json"), [parse_header(each) for each in headers]
         settings, definition = configured()
-        record = Record(_topic(definition, topic), 0, 0, None if key is None else key.encode(), body, pairs)
+        where = definition.source_topic(topic, TOPIC_OPTION)
+        record = Record(where, 0, 0, None if key is None else key.encode(), body, pairs)
         if definition.routing is Routing.KEY and key is None:
             raise ConfigurationError(
                 "--key: is required with routing: key, because the key of an event is the id of its subscription"
@@ -56,15 +55,6 @@ def command(event: str, topic: str | None, headers: tuple[str, ...], key: str | 
         say(_summary(definition, record.topic, key, found))
         if found:
             say(as_table(COLUMNS, [row for each in found for row in rows(each)]))
-
-
-def _topic(definition: Definition, topic: str | None) -> str:
-    known = definition.source.topics
-    if topic is None and len(known) > 1:
-        raise ConfigurationError(f"--topic: is required, because there are several: {', '.join(known)}")
-    if topic is not None and topic not in known:
-        raise ConfigurationError(f"--topic: {shown(topic)} is not a source topic; {nearest(topic, known)}")
-    return topic or known[0]
 
 
 async def _concerned(settings: Settings, definition: Definition, key: str | None) -> list[Subscription]:

@@ -51,7 +51,7 @@ def _is_retrying(cursor: Cursor) -> bool:
 
 def _words(rows: Sequence[Row]) -> str:
     """The state that all of these have."""
-    where = as_partitions([row.partition for row in rows])
+    where = _where(rows)
     cursors = [row.cursor for row in rows if row.cursor is not None]
     if not cursors:
         return f"UNREADABLE ROW in {where}"
@@ -74,3 +74,10 @@ def _words(rows: Sequence[Row]) -> str:
 def _next_probe(causes: Sequence[Cause]) -> str:
     times = [each.probes.next_at for each in causes if each.probes is not None and each.probes.next_at is not None]
     return f", probing, next try at {shown_time(min(times))}" if times else ""
+
+
+def _where(rows: Sequence[Row]) -> str:
+    numbers: dict[str | None, list[int]] = {}
+    for row in rows:
+        numbers.setdefault(row.topic if row.is_of_several else None, []).append(row.partition)
+    return ", ".join(as_partitions(each, topic) for topic, each in numbers.items())

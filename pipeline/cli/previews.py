@@ -37,7 +37,7 @@ class Preview:
             say(f"the effect in each partition is unknown: {error}", err=True)
             return str(error)
         if output == "table" or self.is_always_shown:
-            for line in as_lines(effects):
+            for line in as_lines(effects, configured()[1]):
                 say(line, err=True)
         return effects
 
@@ -53,7 +53,7 @@ async def show_waiting(subscriptions: Sequence[Subscription], output: Format) ->
         return str(error)
     if output == "table":
         for name, those in effects.items():
-            for line in as_lines(those):
+            for line in as_lines(those, definition):
                 say(f"{name}: {line}", err=True)
     return effects
 
@@ -75,4 +75,6 @@ def preview_as_json(effects: list[Effect] | str | None) -> dict[str, object]:
         case str():
             return {"partitions": None, "problem": effects}
         case _:
-            return {"partitions": [{"partition": each.partition, **each.facts} for each in effects]}
+            return {
+                "partitions": [{"topic": each.topic, "partition": each.partition, **each.facts} for each in effects]
+            }

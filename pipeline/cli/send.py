@@ -4,10 +4,10 @@ import asyncio
 
 import click
 
-from pipeline.cli.events import header_option, parse_header, read_bytes
+from pipeline.cli.events import TOPIC_OPTION, header_option, parse_header, read_bytes, topic_option
 from pipeline.cli.output import Format, as_json, output_option, printable, say
 from pipeline.cli.running import configured, errors_as_sentences
-from pipeline.cluster.sending import Headers, addressed, is_subscription, send
+from pipeline.cluster.sending import addressed, is_subscription, send
 from pipeline.config.definition import Definition
 from pipeline.core.model import Record
 from pipeline.core.subscription import Routing
@@ -19,8 +19,9 @@ from pipeline.kafka.topics import subscriptions_topic
 @click.argument("subscription")
 @click.argument("body")
 @header_option
+@topic_option
 @output_option
-def command(subscription: str, body: str, headers: tuple[str, ...], output: Format) -> None:
+def command(subscription: str, body: str, headers: tuple[str, ...], topic: str | None, output: Format) -> None:
     """Write one event for SUBSCRIPTION, and print its webhook-id: topic-partition-offset.
 
     BODY is the event; @FILE reads it from a file, - from standard input. An event for an unknown subscription is
@@ -36,7 +37,9 @@ def command(subscription: str, body: str, headers: tuple[str, ...], output: Form
         matches = definition.stated_routing is Routing.MATCH
         if matches:
             pairs = addressed(settings.webhook_ids, subscription, value, pairs)
-        written, known = asyncio.run(_send(settings.app, definition, subscription, value, pairs))
+        where = definition.source_topic(topic, TOPIC_OPTION)
+        event = Record(where, 0, 0, subscription.encode(), value, pairs)
+        written, known = asyncio.run(_send(settings.app, definition, subscription, event))
     if isinstance(known, str):
         say(f"can't find out whether the subscription {printable(subscription)} exists: {known}", err=True)
     elif known is False:
@@ -54,9 +57,7 @@ def command(subscription: str, body: str, headers: tuple[str, ...], output: Form
         say(own_id(written))
 
 
-async def _send(
-    app: str, definition: Definition, subscription: str, value: bytes, headers: Headers
-) -> tuple[Record, bool | str]:
+async def _send(app: str, definition: Definition, subscription: str, event: Record) -> tuple[Record, bool | str]:
     """The event, and what is known of its subscription."""
-    written = await send(definition.source, subscription.encode(), value, headers)
+    written = await send(definition.source, event)
     return written, await is_subscription(app, definition.source, subscription)

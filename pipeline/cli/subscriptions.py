@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pipeline.cli.changes import Result, change_many, change_one, sentence, shown, with_store
+from pipeline.cli.events import TOPIC_OPTION, topic_option
 from pipeline.cli.listing import as_documents, as_rows
 from pipeline.cli.noted import legend
 from pipeline.cli.output import Format, as_json, as_yaml, ask, output_option, progress, say
@@ -18,6 +19,7 @@ from pipeline.cluster.rows import Noted, has_failed, read_noted
 from pipeline.config.documents import parse_documents, read_documents
 from pipeline.core.errors import BrokerError, ConfigurationError, WebhooksError
 from pipeline.core.shown import safe
+from pipeline.core.sources import TopicPartition
 from pipeline.core.subscription import Routing, Subscription
 from pipeline.subscriptions.edits import Change
 from pipeline.subscriptions.resolve import replay_time_ms
@@ -217,16 +219,22 @@ def stop(subscription: str, output: Format) -> None:
 @click.argument("subscription", metavar="ID")
 @click.argument("partition", type=click.IntRange(min=0))
 @click.argument("offset", type=click.IntRange(min=0))
+@topic_option
 @output_option
-def skip(subscription: str, partition: int, offset: int, output: Format) -> None:
+def skip(subscription: str, partition: int, offset: int, topic: str | None, output: Format) -> None:
     """Skip the event at OFFSET of PARTITION, if it is the next one there."""
+    with errors_as_sentences():
+        where = configured()[1].source_topic(topic, TOPIC_OPTION)
 
     async def effects(known: Subscription, found: list[Position]) -> list[Effect]:
-        return await effect_of_skip(*configured(), known, found, (partition, offset))
+        return await effect_of_skip(*configured(), known, found, (TopicPartition(where, partition), offset))
 
-    target = SourceOffset(partition, offset, is_event=True)
+    target = SourceOffset(where, partition, offset, is_event=True)
     change_one(
-        lambda store: store.skip(subscription, partition, offset), output, target, Preview(subscription, effects)
+        lambda store: store.skip(subscription, partition, offset, topic),
+        output,
+        target,
+        Preview(subscription, effects),
     )
 
 
@@ -234,6 +242,7 @@ def skip(subscription: str, partition: int, offset: int, output: Format) -> None
 @click.argument("subscription", metavar="ID")
 @click.option("--partition", type=click.IntRange(min=0), help="Partition of the source topic, with --offset.")
 @click.option("--offset", type=click.IntRange(min=0), help="Deliver from this offset on.")
+@topic_option
 @click.option(
     "--since", metavar="TIME", help="Deliver from this time on, e.g. 2026-01-31T12:00:00Z, in every partition."
 )
@@ -244,6 +253,7 @@ def replay(
     subscription: str,
     partition: int | None,
     offset: int | None,
+    topic: str | None,
     since: str | None,
     discard_waiting: bool,
     output: Format,
@@ -256,25 +266,29 @@ def replay(
 
     async def effects(known: Subscription, found: list[Position]) -> list[Effect]:
         settings, definition = configured()
-        offsets: dict[int, int | None] = {} if partition is None else {partition: offset}
+        offsets: dict[TopicPartition, int | None] = {}
+        if partition is not None:
+            offsets[TopicPartition(definition.source_topic(topic, TOPIC_OPTION), partition)] = offset
         if since is not None:
-            numbers = [each.partition for each in found if each.next is not None]
-            offsets = dict.fromkeys(each.partition for each in found)
-            offsets |= await offsets_since(definition, numbers, replay_time_ms(since))
+            offsets = dict.fromkeys(each.tp for each in found)
+            known_at = [each.tp for each in found if each.next is not None]
+            offsets |= await offsets_since(definition, known_at, replay_time_ms(since))
         return await effects_of_replay(settings, definition, known, found, offsets, discards=discard_waiting)
 
     shown_first = Preview(subscription, effects, is_always_shown=discard_waiting)
-    if since is not None and partition is None and offset is None:
+    if since is not None and partition is None and offset is None and topic is None:
         change_one(
             lambda store: store.replay_since(subscription, since, discard_waiting=discards),
             output,
             preview=shown_first,
         )
     elif since is None and partition is not None and offset is not None:
+        with errors_as_sentences():
+            where = configured()[1].source_topic(topic, TOPIC_OPTION)
         change_one(
-            lambda store: store.replay(subscription, partition, offset, discard_waiting=discards),
+            lambda store: store.replay(subscription, partition, offset, topic=topic, discard_waiting=discards),
             output,
-            SourceOffset(partition, offset),
+            SourceOffset(where, partition, offset),
             shown_first,
         )
     else:

@@ -66,7 +66,6 @@ class AttemptRecorder:
         observer: the other one.
         ids: proves the id that an event was first sent with.
         worker: the name of this process in the log.
-        topic: the source topic.
         mode: what is noted.
         clock: the time.
 
@@ -80,7 +79,6 @@ class AttemptRecorder:
         ids: WebhookIds,
         *,
         worker: str,
-        topic: str,
         mode: LogMode,
         clock: Clock,
     ) -> None:
@@ -99,7 +97,6 @@ class AttemptRecorder:
         self._attempted = observer.attempted
         self._ids = ids
         self._worker = worker
-        self._topic = topic
         self._notes_first = mode == "all"
         self._clock = clock
         self._late_before_ms = (clock.now() - LATE_SECONDS) * 1000
@@ -164,27 +161,32 @@ class AttemptRecorder:
         count: int = 1,
         *,
         subscription: str | None = None,
+        topic: str | None = None,
         partition: int | None = None,
         offset: int | None = None,
         since: int | None = None,
     ) -> None:
         """See `Observer`."""
-        self._observer.dropped(rule, count, subscription=subscription, partition=partition, offset=offset, since=since)
-        if partition is None or offset is None:
+        self._observer.dropped(
+            rule, count, subscription=subscription, topic=topic, partition=partition, offset=offset, since=since
+        )
+        if topic is None or partition is None or offset is None:
             return
         decision: Decision = "skipped" if rule == "skipped" else "dropped"
         if since is not None or count > 1:
             first = offset + 1 - count if since is None else since
-            self._note_range(partition, (subscription, decision, rule, max(0, first), offset))
+            self._note_range((topic, partition), (subscription, decision, rule, max(0, first), offset))
         else:
-            self._settle((self._topic, partition, True), subscription, decision, rule, offset)
+            self._settle((topic, partition, True), subscription, decision, rule, offset)
 
-    def log_broken(self, partition: int, found: Break, *, subscription: str | None = None) -> None:
+    def log_broken(self, topic: str, partition: int, found: Break, *, subscription: str | None = None) -> None:
         """See `Observer`."""
-        self._observer.log_broken(partition, found, subscription=subscription)
+        self._observer.log_broken(topic, partition, found, subscription=subscription)
         if found.lost:
             first = found.goes_on_at - found.lost
-            self._note_range(partition, (subscription, "dropped", "retention", max(0, first), found.goes_on_at - 1))
+            self._note_range(
+                (topic, partition), (subscription, "dropped", "retention", max(0, first), found.goes_on_at - 1)
+            )
 
     def dead_lettered(self, reason: str, *, subscription: str | None, event: Event) -> None:
         """See `Observer`."""
@@ -193,14 +195,14 @@ class AttemptRecorder:
         is_late = partition != event.partition or offset != event.offset or event.timestamp < self._late_before_ms
         self._settle((topic, partition, is_late), subscription, "dead-lettered", reason, offset)
 
-    def subscription_failed(self, subscription: Subscription, partition: int, cause: Cause) -> None:
+    def subscription_failed(self, subscription: Subscription, topic: str, partition: int, cause: Cause) -> None:
         """See `Observer`. The attempt that led to it, if there was one, is noted already."""
-        self._observer.subscription_failed(subscription, partition, cause)
+        self._observer.subscription_failed(subscription, topic, partition, cause)
         if cause.attempts is not None and cause.kind != "dead-letter":
             return
         host, error = _host(subscription.url), mask_cut(cause.message, MOST_CHARACTERS)
         note = Note(subscription.id, cause.offset, cause.at, "failure", reason=cause.kind, host=host, error=error)
-        self._add_entry((self._topic, partition, True), note)
+        self._add_entry((topic, partition, True), note)
 
     # --------------------------------------------------------------- the notes
 
@@ -268,15 +270,15 @@ class AttemptRecorder:
         self._offsets += 1
         self._settled[key, subscription, decision, reason].append(offset)
 
-    def _note_range(self, partition: int, found: Range) -> None:
+    def _note_range(self, place: tuple[str, int], found: Range) -> None:
         *_, first, last = found
         if last < first:
             return
         if self._entry_count >= MOST_ENTRIES:
-            self._lose(self._topic, partition, last, first)
+            self._lose(*place, last, first)
             return
         self._entry_count += 1
-        self._ranges[self._topic, partition, True].append(found)
+        self._ranges[(*place, True)].append(found)
 
     def _lose(self, topic: str, partition: int, last: int, first: int | None = None) -> None:
         self.missing += 1

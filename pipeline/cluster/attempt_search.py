@@ -211,7 +211,7 @@ class AttemptSearch:
     async def _standing(self, position: Position) -> Standing:
         topic, number, offset = position
         source = self._definition.source
-        (committed, ahead), rows = await asyncio.gather(self._committed(topic, number), self._rows(number))
+        (committed, ahead), rows = await asyncio.gather(self._committed(topic, number), self._rows(topic, number))
         async with opened_scan(source.connection, topic, self._seconds, source.isolation_level) as scan:
             if number not in scan.numbers:
                 raise BrokerError(f"topic {topic}: partition {number} does not exist or has no leader")
@@ -234,10 +234,12 @@ class AttemptSearch:
         except ValueError:
             return committed.offset, 0
 
-    async def _rows(self, number: int) -> Mapping[str, Cursor | None]:
+    async def _rows(self, topic: str, number: int) -> Mapping[str, Cursor | None]:
         source = self._definition.source
-        rows = await read_rows(source.connection, cursors_topic(self._app), source.topic)
-        return {row.key.decode(errors="replace"): row.cursor for row in rows.found if row.partition == number}
+        rows = await read_rows(source.connection, cursors_topic(self._app), source.topics)
+        place = (topic, number)
+        here = [row for row in rows.found if (row.topic, row.partition) == place]
+        return {row.key.decode(errors="replace"): row.cursor for row in here}
 
     async def _history(self, position: Position, event: Event | None, names: set[str], *, is_one: bool) -> History:
         history = History(position[2])

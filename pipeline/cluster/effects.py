@@ -21,6 +21,7 @@ from pipeline.core.matching import SubscriptionIndex
 from pipeline.core.model import Status
 from pipeline.core.ports import Matching
 from pipeline.core.shown import as_partitions
+from pipeline.core.sources import TopicPartition
 from pipeline.core.subscription import Routing, Subscription
 from pipeline.kafka.admin import unreachable
 from pipeline.kafka.event_count import EventCounter
@@ -32,8 +33,9 @@ COUNT_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class SourceOffset:
-    """An offset of the source topic; with *is_event* there must be an event, so the end does not count."""
+    """An offset of a source topic; with *is_event* there must be an event, so the end does not count."""
 
+    topic: str
     partition: int
     offset: int
     is_event: bool = False
@@ -43,6 +45,7 @@ class SourceOffset:
 class Effect:
     """What a command finds or does in one partition, as a sentence for people and as facts for programs."""
 
+    topic: str
     partition: int
     sentence: str
     facts: Mapping[str, object] = field(default_factory=dict)
@@ -50,7 +53,7 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """The events of subscriptions in the source topic.
+    """The events of subscriptions in the source topics.
 
     Attributes:
         matching: knows the subscriptions; None with `routing: key`.
@@ -61,21 +64,21 @@ class Events:
     matching: Matching | None
     deadline: float
 
-    async def count(self, partition: int, ranges: Mapping[str, tuple[int, int]]) -> Mapping[str, int]:
+    async def count(self, tp: TopicPartition, ranges: Mapping[str, tuple[int, int]]) -> Mapping[str, int]:
         """By subscription, the number of its events in a range of offsets, or an upper bound. The log is read once."""
         try:
             async with asyncio.timeout_at(self.deadline):
                 wanted = {name.encode(): offsets for name, offsets in ranges.items()}
-                found = await self.counter.count_each(partition, wanted, self.matching)
+                found = await self.counter.count_each(tp, wanted, self.matching)
                 return {key.decode(): number for key, number in found.items()}
         except (KafkaError, OSError):  # a TimeoutError is an OSError
             return {name: max(0, end - start) for name, (start, end) in ranges.items()}
 
-    async def first(self, partition: int, subscription: str, start: int, end: int) -> int | None:
+    async def first(self, tp: TopicPartition, subscription: str, start: int, end: int) -> int | None:
         """The subscription's first event in a range of offsets, *end* if there is none; None if time was up before."""
         try:
             async with asyncio.timeout_at(self.deadline):
-                found = await self.counter.first(partition, subscription.encode(), start, end, self.matching)
+                found = await self.counter.first(tp, subscription.encode(), start, end, self.matching)
         except (KafkaError, OSError):
             return None
         return end if found is None else found
@@ -99,7 +102,7 @@ async def opened_events(
             matching.update(each.id, each)
     deadline = asyncio.get_running_loop().time() + COUNT_SECONDS
     try:
-        async with EventCounter(source.connection, source.topic, source.isolation_level) as counter:
+        async with EventCounter(source.connection, source.isolation_level) as counter:
             yield Events(counter, matching, deadline)
     except (KafkaError, OSError) as error:
         raise BrokerError(unreachable(source.connection, error)) from error
@@ -110,7 +113,7 @@ async def effect_of_skip(
     definition: Definition,
     subscription: Subscription,
     found: Iterable[Position],
-    skipped: tuple[int, int],
+    skipped: tuple[TopicPartition, int],
 ) -> list[Effect]:
     """The effect of skipping the event at a partition and offset.
 
@@ -118,26 +121,27 @@ async def effect_of_skip(
         ConflictError: it is not the next event.
         BrokerError: the brokers can't be asked.
     """
-    partition, offset = skipped
-    each = next((each for each in found if each.partition == partition), None)
+    tp, offset = skipped
+    each = next((each for each in found if each.tp == tp), None)
     if each is None:
         return []
     if each.next is None:
         return [_not_known(each)]
     async with opened_events(settings, definition, [subscription]) as events:
-        first = await events.first(partition, subscription.id, each.next, each.end)
+        first = await events.first(tp, subscription.id, each.next, each.end)
     earliest = each.next if first is None else first
     is_halted = each.status not in {None, Status.STARTED}
     if offset < earliest or (is_halted and first is not None and offset != first):
         allowed = earliest if earliest < each.end else "none, because no event is waiting there"
         raise ConflictError(
-            f"offset: {offset} is not the next event in partition {partition}; allowed: {allowed}; nothing was changed"
+            f"offset: {offset} is not the next event in partition {tp.partition}; allowed: {allowed}; "
+            "nothing was changed"
         )
     condition = "" if offset == first else ", if it is the next one by then"
     if first is not None and offset != first:
         condition += f"; the next one is now {first}"
     facts = {"next": earliest, "skipped": offset}
-    return [Effect(partition, f"skips the event at {offset}{condition}", facts)]
+    return [Effect(tp.topic, tp.partition, f"skips the event at {offset}{condition}", facts)]
 
 
 async def count_waiting(
@@ -151,15 +155,15 @@ async def count_waiting(
     Raises:
         BrokerError: the brokers can't be asked.
     """
-    ranges: dict[int, dict[str, tuple[int, int]]] = {}
+    ranges: dict[TopicPartition, dict[str, tuple[int, int]]] = {}
     for name, positions in found.items():
         for each in positions:
             if each.next is not None:
-                ranges.setdefault(each.partition, {})[name] = (each.next, each.end)
+                ranges.setdefault(each.tp, {})[name] = (each.next, each.end)
     async with opened_events(settings, definition, subscriptions) as events:
-        counts = {partition: await events.count(partition, wanted) for partition, wanted in ranges.items()}
+        counts = {tp: await events.count(tp, wanted) for tp, wanted in ranges.items()}
     return {
-        name: [_waiting(each, counts.get(each.partition, {}).get(name, 0)) for each in positions]
+        name: [_waiting(each, counts.get(each.tp, {}).get(name, 0)) for each in positions]
         for name, positions in found.items()
     }
 
@@ -170,7 +174,8 @@ def _waiting(each: Position, number: int) -> Effect:
     wait = f"{_up_to(number)} waiting, from {each.next} on" if number else "no event waiting"
     status = None if each.status is None else each.status.value
     state = "" if each.status in (None, Status.STARTED) else f"{status}, "
-    return Effect(each.partition, f"{state}{wait}", {"status": status, "next": each.next, "waitingAtMost": number})
+    facts = {"status": status, "next": each.next, "waitingAtMost": number}
+    return Effect(each.topic, each.partition, f"{state}{wait}", facts)
 
 
 async def effects_of_replay(
@@ -178,7 +183,7 @@ async def effects_of_replay(
     definition: Definition,
     subscription: Subscription,
     found: Iterable[Position],
-    offsets: Mapping[int, int | None],
+    offsets: Mapping[TopicPartition, int | None],
     *,
     discards: bool,
     option: str = "--discard-waiting",
@@ -194,42 +199,46 @@ async def effects_of_replay(
     effects, stays, moves = [], [], False
     async with opened_events(settings, definition, [subscription]) as events:
         for each in found:
-            if each.partition not in offsets:
+            if each.tp not in offsets:
                 continue
             if each.next is None:
                 moves = True  # possibly
                 effects.append(_not_known(each))
                 continue
-            wanted = offsets[each.partition]
+            wanted = offsets[each.tp]
             start = each.end if wanted is None else min(wanted, each.end)
             span = (min(start, each.next), max(start, each.next))
-            number = (await events.count(each.partition, {subscription.id: span}))[subscription.id]
-            effect = _effect_of_replay(each.partition, each.next, start, number, None if discards else option)
+            number = (await events.count(each.tp, {subscription.id: span}))[subscription.id]
+            effect = _effect_of_replay(each.tp, each.next, start, number, None if discards else option)
             effects.append(effect)
             moves |= start <= each.next or discards
             if not (start <= each.next or discards) and number:
                 stays.append(effect)
     if stays and not moves:
-        raise ConflictError(as_lines(stays))
+        raise ConflictError(as_lines(stays, definition))
     return effects
 
 
-def _effect_of_replay(partition: int, here: int, start: int, number: int, option: str | None) -> Effect:
+def _effect_of_replay(tp: TopicPartition, here: int, start: int, number: int, option: str | None) -> Effect:
     if start <= here:
         what = f"sends {_up_to(number)} again, from {start} up to {here}" if number else "sends no event again"
-        return Effect(partition, what, {"next": here, "from": start, "sentAgainAtMost": number})
+        return Effect(tp.topic, tp.partition, what, {"next": here, "from": start, "sentAgainAtMost": number})
     if option is None:
         what = f"discards {_up_to(number)}, from {here} up to {start}" if number else "discards no event"
-        return Effect(partition, what, {"next": here, "from": start, "discardedAtMost": number})
+        return Effect(tp.topic, tp.partition, what, {"next": here, "from": start, "discardedAtMost": number})
     what = (
         f", because of {_up_to(number)} waiting before {start}; {option} discards them"
         if number
         else f"; no event waiting before {start}"
     )
-    return Effect(partition, f"stays at {here}{what}", {"next": here, "from": here, "waitingAtMost": number})
+    return Effect(
+        tp.topic, tp.partition, f"stays at {here}{what}", {"next": here, "from": here, "waitingAtMost": number}
+    )
 
 
-async def offsets_since(definition: Definition, numbers: Iterable[int], timestamp_ms: int) -> dict[int, int | None]:
+async def offsets_since(
+    definition: Definition, tps: Iterable[TopicPartition], timestamp_ms: int
+) -> dict[TopicPartition, int | None]:
     """By partition, the first offset at or after a time; None if there is none.
 
     Raises:
@@ -237,47 +246,48 @@ async def offsets_since(definition: Definition, numbers: Iterable[int], timestam
     """
     source = definition.source
     try:
-        async with EventCounter(source.connection, source.topic, source.isolation_level) as counter:
-            return {number: await counter.offset_at(number, timestamp_ms) for number in numbers}
+        async with EventCounter(source.connection, source.isolation_level) as counter:
+            return {tp: await counter.offset_at(tp, timestamp_ms) for tp in tps}
     except (KafkaError, OSError) as error:
         raise BrokerError(unreachable(source.connection, error)) from error
 
 
 async def check_exists(definition: Definition, target: SourceOffset) -> None:
-    """Check that an offset is in the source topic.
+    """Check that an offset is in its source topic.
 
     Raises:
         ConfigurationError: it is not.
         BrokerError: the brokers can't be asked.
     """
     source = definition.source
-    found = await partitions_of(source.connection, source.topic)
+    found = await partitions_of(source.connection, target.topic)
     if target.partition >= found.count:
         raise ConfigurationError(
-            f"partition: {target.partition} is not in topic {source.topic}; allowed: 0 to {found.count - 1}"
+            f"partition: {target.partition} is not in topic {target.topic}; allowed: 0 to {found.count - 1}"
         )
     if target.partition in found.leaderless:
-        raise BrokerError(f"topic {source.topic}: partition {target.partition} has no leader; nothing was changed")
-    end = await end_offset(source.connection, source.topic, target.partition)
+        raise BrokerError(f"topic {target.topic}: partition {target.partition} has no leader; nothing was changed")
+    end = await end_offset(source.connection, target.topic, target.partition)
     last = end - target.is_event
     if target.offset > last:
         allowed = f"0 to {last}" if last >= 0 else "none, because it has no events"
         raise ConfigurationError(
-            f"offset: {target.offset} is not in partition {target.partition} of topic {source.topic}; "
+            f"offset: {target.offset} is not in partition {target.partition} of topic {target.topic}; "
             f"allowed: {allowed}"
         )
 
 
-def as_lines(effects: Iterable[Effect]) -> list[str]:
-    """One line for all partitions with the same effect."""
-    alike: dict[str, list[int]] = {}
+def as_lines(effects: Iterable[Effect], definition: Definition) -> list[str]:
+    """One line for all partitions of a topic with the same effect; it names the topic if there are several."""
+    alike: dict[tuple[str, str | None], list[int]] = {}
     for each in effects:
-        alike.setdefault(each.sentence, []).append(each.partition)
-    return [f"{as_partitions(numbers)}: {sentence}" for sentence, numbers in alike.items()]
+        topic = each.topic if definition.source.others else None
+        alike.setdefault((each.sentence, topic), []).append(each.partition)
+    return [f"{as_partitions(numbers, topic)}: {sentence}" for (sentence, topic), numbers in alike.items()]
 
 
 def _not_known(each: Position) -> Effect:
-    return Effect(each.partition, f"the position is unknown: {each.unknown}", {"problem": each.unknown})
+    return Effect(each.topic, each.partition, f"the position is unknown: {each.unknown}", {"problem": each.unknown})
 
 
 def _up_to(number: int) -> str:

@@ -12,10 +12,10 @@ from typing import Final
 from pipeline.cluster.announcement import MOST_LANES, MOST_SUCCESSES, Announcement, LaneNote
 from pipeline.cluster.state import PartitionState
 from pipeline.core.clock import Clock
-from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lane import Lane
 from pipeline.core.lane_state import LaneState
 from pipeline.core.partition import Partition
+from pipeline.core.sources import Sources
 from pipeline.core.waiting import oldest_ms
 from pipeline.observability.reporter import WorkerReporter
 from pipeline.observability.telemetry import Telemetry
@@ -31,7 +31,7 @@ class OwnState:
     Args:
         version: of the software.
         reporter: why it is not ready, and its warnings.
-        dispatcher: its partitions.
+        sources: its partitions.
         telemetry: its counters.
         clock: the time.
         counts: how many partitions each source topic has, as far as it is known.
@@ -41,7 +41,7 @@ class OwnState:
         self,
         version: str,
         reporter: WorkerReporter,
-        dispatcher: Dispatcher,
+        sources: Sources,
         telemetry: Telemetry,
         *,
         clock: Clock,
@@ -49,18 +49,18 @@ class OwnState:
     ) -> None:
         self._version = version
         self._reporter = reporter
-        self._dispatcher = dispatcher
+        self._sources = sources
         self._telemetry = telemetry
         self._clock = clock
         self._counts = counts
         self._started_at = clock.now()
         self._rates: deque[tuple[float, int, int]] = deque([(self._started_at, 0, 0)])
-        self._dispatched: dict[int, int] = {}
+        self._dispatched: dict[tuple[str, int], int] = {}
 
     def announcement(self) -> Announcement:
         """What there is to say now; successes are said once."""
         now = self._clock.now()
-        partitions = self._dispatcher.partitions()
+        partitions = [partition for each in self._sources for partition in each.partitions()]
         notes = [note for partition in partitions for note in self._notes(partition)]
         unseen = sum(max(0, partition.runner_count - LOOKED_AT) for partition in partitions)
         first = heapq.nsmallest(MOST_LANES, notes, key=_urgency)
@@ -78,7 +78,7 @@ class OwnState:
             delivered_per_second=delivered,
             failed_per_second=failed,
             queued=sum(note.waiting for note in notes),
-            in_flight=self._dispatcher.deliver.slots.taken,
+            in_flight=next(iter(self._sources)).deliver.slots.taken,
             warnings=self._reporter.warnings(),
             lanes=tuple(first),
             lanes_left_out=len(notes) - len(first) + unseen,
@@ -88,21 +88,21 @@ class OwnState:
     def _notes(self, partition: Partition) -> Iterator[LaneNote]:
         for lane in islice(partition.at_work, LOOKED_AT):
             if lane.state is LaneState.LIVE and lane.name is not None and not lane.events.is_empty:
-                yield _note(lane, self._dispatcher.topic, partition.number)
+                yield _note(lane, partition.topic, partition.number)
 
     def _partition(self, partition: Partition) -> PartitionState:
         counted_to, dispatched = partition.rows.counted_to, partition.dispatched
-        before = self._dispatched.get(partition.number, dispatched)
-        self._dispatched[partition.number] = dispatched
+        before = self._dispatched.get((partition.topic, partition.number), dispatched)
+        self._dispatched[partition.topic, partition.number] = dispatched
         return PartitionState(
-            topic=self._dispatcher.topic,
+            topic=partition.topic,
             partition=partition.number,
             committed=partition.committed,
             opened_at=partition.opened_at,
             dispatched=dispatched,
             counted_to=counted_to,
             is_counted=counted_to >= before,
-            end=self._reporter.end_of(partition.number),
+            end=self._reporter.end_of(partition.topic, partition.number),
         )
 
     def _per_second(self, now: float) -> tuple[float, float]:

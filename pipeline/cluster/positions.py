@@ -13,6 +13,7 @@ from pipeline.core.beginnings import is_of_former
 from pipeline.core.errors import BrokerError
 from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Status
+from pipeline.core.sources import TopicPartition as SourcePartition
 from pipeline.core.subscription import Subscription
 from pipeline.kafka.admin import administration, find_partitions, partition_counts, unreachable
 from pipeline.kafka.committed import Committed
@@ -32,16 +33,22 @@ class Position:
         unknown: why `next` is unknown.
     """
 
+    topic: str
     partition: int
     next: int | None
     status: Status | None
     end: int
     unknown: str | None = None
 
+    @property
+    def tp(self) -> SourcePartition:
+        """Topic and number of the partition."""
+        return SourcePartition(self.topic, self.partition)
+
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What is known of all partitions.
+    """What is known of all partitions of a source topic.
 
     Attributes:
         logs: by partition.
@@ -58,24 +65,27 @@ class Recorded:
 
     def of(self, subscription: Subscription) -> list[Position]:
         """The positions of one subscription."""
-        rows = {} if isinstance(self.rows, str) else {row.partition: row for row in self.rows.get(subscription.id, [])}
+        known = [] if isinstance(self.rows, str) else self.rows.get(subscription.id, [])
+        rows = {row.partition: row for row in known if row.topic == self.topic}
         return [self._position(number, subscription, rows.get(number)) for number in self.logs]
 
     def _position(self, number: int, subscription: Subscription, row: Row | None) -> Position:
         log = self.logs[number]
         if isinstance(self.rows, str):
-            return Position(number, None, None, log.end, self.rows)
+            return Position(self.topic, number, None, None, log.end, self.rows)
         if number in self.leaderless:
-            return Position(number, None, None, log.end, self.leaderless[number])
+            return Position(self.topic, number, None, None, log.end, self.leaderless[number])
         if row is not None and row.cursor is None:
-            return Position(number, None, None, log.end, "its row can't be read")
+            return Position(self.topic, number, None, None, log.end, "its row can't be read")
         if row is not None and row.cursor is not None and not is_of_former(row.cursor, subscription):
-            return Position(number, row.cursor.next, row.cursor.status, log.end)
+            return Position(self.topic, number, row.cursor.next, row.cursor.status, log.end)
         if isinstance(self.committed, str):
-            return Position(number, None, None, log.end, self.committed)
+            return Position(self.topic, number, None, None, log.end, self.committed)
         start = subscription.start_in(self.topic, number, log.topic_id)
         found = _without_row(subscription, start, self.committed[number])
-        return Position(number, found, None, log.end, "no worker has started there yet" if found is None else None)
+        return Position(
+            self.topic, number, found, None, log.end, "no worker has started there yet" if found is None else None
+        )
 
 
 def _without_row(subscription: Subscription, start: int | None, committed: Committed) -> int | None:
@@ -88,7 +98,7 @@ def _without_row(subscription: Subscription, start: int | None, committed: Commi
 async def find_positions(
     settings: Settings, definition: Definition, subscriptions: Sequence[Subscription]
 ) -> dict[str, list[Position]]:
-    """By id, the position of each subscription in each partition of the source topic.
+    """By id, the position of each subscription in each partition of the source topics.
 
     Raises:
         BrokerError: the brokers can't be asked for the partitions.
@@ -96,27 +106,33 @@ async def find_positions(
     source = definition.source
     noted = await read_noted(settings, definition, [each.id for each in subscriptions])
     rows = noted if isinstance(noted, str) else noted.rows
-    leaderless, logs = await _leaderless(source, cursors_topic(settings.app)), await _logs(source)
-    recorded = Recorded(source.topic, logs, leaderless, rows, await _committed(source, settings.app, list(logs)))
-    return {each.id: recorded.of(each) for each in subscriptions}
+    recorded = [await _recorded(settings, source, topic, rows) for topic in source.topics]
+    return {each.id: [position for topic in recorded for position in topic.of(each)] for each in subscriptions}
 
 
-async def _leaderless(source: Source, rows: str) -> dict[int, str]:
+async def _recorded(
+    settings: Settings, source: Source, topic: str, rows: Mapping[str, Sequence[Row]] | str
+) -> Recorded:
+    leaderless, logs = await _leaderless(source, topic, cursors_topic(settings.app)), await _logs(source, topic)
+    return Recorded(topic, logs, leaderless, rows, await _committed(source, topic, settings.app, list(logs)))
+
+
+async def _leaderless(source: Source, topic: str, rows: str) -> dict[int, str]:
     """The partitions whose end or rows are unknown because there is no leader, with a sentence that says so."""
     async with administration(source.connection) as admin:
         found = await find_partitions(admin)
     return {
         number: f"partition {number} of topic {name} has no leader"
-        for name in (rows, source.topic)
+        for name in (rows, topic)
         if name in found
         for number in found[name].leaderless
     }
 
 
-async def _logs(source: Source) -> dict[int, LogBounds]:
+async def _logs(source: Source, topic: str) -> dict[int, LogBounds]:
     async with administration(source.connection) as admin:
-        count = (await partition_counts(admin)).get(source.topic, 0)
-    log = SourceLog(source.connection, source.topic)
+        count = (await partition_counts(admin)).get(topic, 0)
+    log = SourceLog(source.connection, topic)
     try:
         return await log.look_once(range(count)) or {}
     except (KafkaError, OSError) as error:
@@ -125,9 +141,9 @@ async def _logs(source: Source) -> dict[int, LogBounds]:
         await log.close()
 
 
-async def _committed(source: Source, group: str, numbers: Sequence[int]) -> dict[int, Committed] | str:
+async def _committed(source: Source, topic: str, group: str, numbers: Sequence[int]) -> dict[int, Committed] | str:
     """What the group has committed, or why that can't be read."""
-    tps = [TopicPartition(source.topic, number) for number in numbers]
+    tps = [TopicPartition(topic, number) for number in numbers]
     try:
         async with administration(source.connection) as admin:
             offsets = await admin.list_consumer_group_offsets(group, partitions=tps) if tps else {}

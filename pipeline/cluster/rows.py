@@ -31,7 +31,7 @@ async def read_noted(settings: Settings, definition: Definition, ids: Iterable[s
     source = definition.source
     keys = None if ids is None else [each.encode() for each in ids]
     try:
-        rows = await read_rows(source.connection, cursors_topic(settings.app), source.topic, keys)
+        rows = await read_rows(source.connection, cursors_topic(settings.app), source.topics, keys)
     except BrokerError as error:
         return str(error)
     noted: dict[str, list[Row]] = {}
@@ -49,8 +49,9 @@ def shown(row: Row) -> dict[str, Any]:
     """The row as JSON, with the field names of `/lanes`."""
     cursor = row.cursor
     if cursor is None:
-        return {"partition": row.partition, "status": None, "problem": "the row can't be read"}
+        return {"topic": row.topic, "partition": row.partition, "status": None, "problem": "the row can't be read"}
     found: dict[str, Any] = {
+        "topic": row.topic,
         "partition": row.partition,
         "status": cursor.status.value,
         "next": cursor.next,

@@ -10,8 +10,8 @@ from itertools import islice
 
 from pipeline.core.keys import decode_key
 from pipeline.core.rows import Row
-from pipeline.kafka.cursors import KEEP_ALIVE_KEY, SOURCE_KEY
 from pipeline.kafka.row_format import read_row
+from pipeline.kafka.row_keys import KEEP_ALIVE_KEY, SOURCE_KEY
 
 Place = tuple[str, int]
 """A source topic and its partition."""

@@ -1,6 +1,7 @@
 """Writes events to the source topic, for commands and the API."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -41,20 +42,20 @@ async def is_subscription(app: str, source: Source, subscription: str) -> bool |
         return str(error)
 
 
-async def send(source: Source, key: bytes, value: bytes, headers: Headers) -> Record:
+async def send(source: Source, event: Record) -> Record:
     """Write an event, and return it with its partition and offset once every in-sync replica has it.
 
     Raises:
         BrokerError: the cluster can't be reached, does not have the topic, or refuses the event.
     """
     # A write alone might create the topic.
-    await count_partitions(source.connection, source.topic)
+    await count_partitions(source.connection, event.topic)
     producer = AIOKafkaProducer(acks="all", enable_idempotence=True, **source.connection.client_options())
     try:
         await producer.start()
-        written = await producer.send_and_wait(source.topic, value, key, headers=headers)
+        written = await producer.send_and_wait(event.topic, event.value, event.key, headers=event.headers)
     except KafkaError as error:
-        raise BrokerError(f"topic {source.topic}: the event was not written: {error}") from error
+        raise BrokerError(f"topic {event.topic}: the event was not written: {error}") from error
     finally:
         await disconnect(producer)
-    return Record(source.topic, written.partition, written.offset, key, value, headers, written.timestamp)
+    return replace(event, partition=written.partition, offset=written.offset, timestamp=written.timestamp)

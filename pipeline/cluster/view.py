@@ -42,6 +42,7 @@ from pipeline.core.model import Event
 from pipeline.core.subscription import Routing, Subscription, status_of
 from pipeline.kafka.default_partition import default_partition
 from pipeline.kafka.follower import Follower
+from pipeline.kafka.row_keys import split_key
 from pipeline.kafka.topics import Source, cursors_topic, workers_topic
 from pipeline.subscriptions.registry import Registry
 
@@ -58,7 +59,7 @@ class ClusterView:
 
     Args:
         app: the application.
-        source: its source topic.
+        source: its source topics.
         routing: how events find their subscriptions.
         registry: the subscriptions; started by somebody else, who calls `on_subscription`.
         clock: the time.
@@ -263,7 +264,10 @@ class ClusterView:
         return self._version
 
     def _take_row(self, record: Event) -> None:
-        self._rows.take(record.key, (self._source.topic, record.partition), record.value, record.timestamp / 1000)
+        found = None if record.key is None else split_key(record.key, self._source.topics)
+        if found is not None:
+            topic, key = found
+            self._rows.take(key, (topic, record.partition), record.value, record.timestamp / 1000)
 
     def _take_announcement(self, record: Event) -> None:
         name = decode_key(record.key or b"")

@@ -24,6 +24,7 @@ from pipeline.config.kafka_endpoints import find_dead_letters, find_source, read
 from pipeline.config.routing import unsaid_routing
 from pipeline.config.schema import drop_meaningless, read
 from pipeline.config.settings import Settings
+from pipeline.config.validation_messages import nearest
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import kind, shown
 from pipeline.core.subscription import HttpLimits, Interrupt, Proxy, Qos, RetryPolicy, Routing
@@ -79,6 +80,23 @@ class Definition:
         if self.stated_routing is None:
             raise unsaid_routing(self.entrypoint)
         return self.stated_routing
+
+    def source_topic(self, topic: str | None, path: str) -> str:
+        """The source topic with that name; without a name the only one.
+
+        Args:
+            topic: the name.
+            path: where it was said, for errors.
+
+        Raises:
+            ConfigurationError: there is no such source topic; or there are several, and none is named.
+        """
+        known = self.source.topics
+        if topic is None and len(known) > 1:
+            raise ConfigurationError(f"{path}: is required, because there are several: {', '.join(known)}")
+        if topic is not None and topic not in known:
+            raise ConfigurationError(f"{path}: {shown(topic)} is not a source topic; {nearest(topic, known)}")
+        return topic or known[0]
 
 
 def configured_definition(settings: Settings) -> Definition:

@@ -25,7 +25,8 @@ lease                        until when a worker may believe that its partitions
 filters, explanation         which events a subscription wants; why it does not want one
 matching                     which subscriptions want an event
 addressed                    events that were written for one subscription, with `routing: match`
-partition, dispatcher        the lanes of one partition; the partitions of one worker
+partition, dispatcher        the lanes of one partition; a worker's partitions of one source topic
+sources                      the dispatchers of all source topics
 opening                      what the former owner of a partition left, taken up
 beginnings                   where subscriptions begin, with `routing: match`
 reconcile                    what people ask for, carried out

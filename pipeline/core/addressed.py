@@ -16,7 +16,7 @@ NOBODY: Final = b""
 """The key of no subscription. Events for it are given up as undecodable: counted and logged, or dead-lettered."""
 
 
-def _unknown(_number: int) -> str | None:
+def _unknown(_topic: str, _number: int) -> str | None:
     return None
 
 
@@ -31,10 +31,12 @@ class AddressedMatching:
     Args:
         matching: asked about all other events.
         ids: proves who wrote an address.
-        topic_id: of the source topic, by partition; None if it is not known.
+        topic_id: of a source topic, by its name and the partition; None if it is not known.
     """
 
-    def __init__(self, matching: Matching, ids: WebhookIds, topic_id: Callable[[int], str | None] = _unknown) -> None:
+    def __init__(
+        self, matching: Matching, ids: WebhookIds, topic_id: Callable[[str, int], str | None] = _unknown
+    ) -> None:
         self._matching = matching
         self._ids = ids
         self._topic_id = topic_id
@@ -61,5 +63,5 @@ class AddressedMatching:
         subscription = self._subscriptions.get(key)
         if subscription is None:
             return False
-        start = subscription.start_in(event.topic, event.partition, self._topic_id(event.partition))
+        start = subscription.start_in(event.topic, event.partition, self._topic_id(event.topic, event.partition))
         return start is not None and event.offset < start

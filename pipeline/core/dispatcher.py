@@ -1,4 +1,4 @@
-"""All partitions of a worker: opens them after an assignment, feeds them, says what to commit, closes them.
+"""A worker's partitions of one topic: opens them after an assignment, feeds them, says what to commit, closes them.
 
 The overrides of Faust's consumer (runtime/consumer.py) call it; it knows neither Faust nor Kafka.
 
@@ -8,7 +8,7 @@ The overrides of Faust's consumer (runtime/consumer.py) call it; it knows neithe
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -49,7 +49,7 @@ class _Open:
 
 
 class Dispatcher:
-    """The partitions that this worker owns.
+    """The partitions of one source topic that this worker owns.
 
     Args:
         topic: the source topic.
@@ -58,9 +58,14 @@ class Dispatcher:
         registry: the subscriptions.
         reader: re-reads the log.
         limits: of each lane.
-        worker_bytes: how much all queues together may hold.
+        memory: of all queues of the worker.
         on_closed: called with each partition that this worker no longer owns.
-        matching: says who wants an event; None with `routing: key`. It is kept up to date here.
+        matching: says who wants an event; None with `routing: key`. `Sources` keeps it up to date.
+
+    Attributes:
+        flow: pauses the stream of a partition; set before the first one is opened.
+        peers: the dispatchers of all source topics, which share the memory.
+        streamed_at: when the stream brought a batch last, on a clock that only goes forward.
     """
 
     def __init__(
@@ -72,7 +77,7 @@ class Dispatcher:
         registry: Subscriptions,
         reader: Log,
         limits: LaneLimits,
-        worker_bytes: int,
+        memory: QueueMemory,
         on_closed: Callable[[int], None],
         matching: Matching | None = None,
     ) -> None:
@@ -86,10 +91,11 @@ class Dispatcher:
         self.limits = limits
         self.has_dead_letters = deliver.dead_letters is not None
         self.flow: Flow | None = None
+        self.peers: Sequence[Dispatcher] = (self,)
         self.assigned: frozenset[int] = frozenset()
         self.assigned_at = self.clock.now()
         self.has_opened = False
-        self.memory = QueueMemory(worker_bytes)
+        self.memory = memory
         self.probes = ProbeGate()
         self.chance = deliver.chance
         self._rows_of = rows_of
@@ -101,7 +107,7 @@ class Dispatcher:
         self._lost: set[asyncio.Task[None]] = set()
         self._fenced: set[int] = set()
         self._checkpoints = 0
-        self._streamed_at = -math.inf
+        self.streamed_at = -math.inf
 
     # --------------------------------------------------------------- the stream
 
@@ -111,7 +117,7 @@ class Dispatcher:
         if found is None:
             # Revoked while the batch was on its way: it was not committed, so the next owner reads it again.
             return
-        self._streamed_at = steady_now()
+        self.streamed_at = steady_now()
         found.partition.dispatch(events)
         if self.memory.is_over_its_bound:
             self._relieve()
@@ -128,11 +134,12 @@ class Dispatcher:
     @property
     def is_streaming(self) -> bool:
         """See `ports.PartitionServices`."""
-        return steady_now() - self._streamed_at < STREAMING_SECONDS
+        return steady_now() - max(peer.streamed_at for peer in self.peers) < STREAMING_SECONDS
 
     def _relieve(self) -> None:
         """The queues are full: make the largest lanes fall behind until half of the memory is free."""
-        lanes = [lane for entry in self._open.values() for lane in entry.partition.lanes.values() if lane.events.queue]
+        partitions = (partition for peer in self.peers for partition in peer.partitions())
+        lanes = [lane for partition in partitions for lane in partition.lanes.values() if lane.events.queue]
         lanes.sort(key=lambda lane: lane.events.queue.bytes, reverse=True)
         for lane in lanes:
             if self.memory.is_half_free:
@@ -194,7 +201,7 @@ class Dispatcher:
                 former, entry.partition.committed = entry.partition.committed, offset
                 entry.partition.begun_to = begun_to.get(number) or 0
                 advanced += 0 if former is None else offset - former
-            self.telemetry.committed(number, offset)
+            self.telemetry.committed(self.topic, number, offset)
         return advanced
 
     # --------------------------------------------------------------- opening
@@ -209,7 +216,6 @@ class Dispatcher:
         self.assigned = frozenset(positions)
         self.assigned_at = self.clock.now()
         self._fenced.clear()
-        self.telemetry.rebalanced()
         await self._registry.ready()
         if any(log.begun_to > self._registry.heard_to for log in (logs or {}).values()):
             # The former owner had heard of more. Its note speaks of subscriptions that have to be known here as well.
@@ -238,7 +244,7 @@ class Dispatcher:
             partition = Partition(number, position, self, rows, log)
             self._open[number] = _Open(partition, rows)
             if log is not None and log.broken is not None:
-                self.telemetry.log_broken(number, log.broken)
+                self.telemetry.log_broken(self.topic, number, log.broken)
             Opening(partition, partition.reconciler, self).take_up(found, self._registry.all(), log)
         finally:
             self._opening.pop(number, None)
@@ -250,7 +256,7 @@ class Dispatcher:
             try:
                 return rows, await self._load(rows)
             except FencedError:
-                logger.warning("partition %d has a newer owner already", number)
+                logger.warning("partition %d of %s has a newer owner already", number, self.topic)
                 await rows.close()
                 return None
             except asyncio.CancelledError:
@@ -258,10 +264,10 @@ class Dispatcher:
                 raise
             except BrokerError as error:
                 await rows.close()
-                self.telemetry.not_opened(number, str(error))
+                self.telemetry.not_opened(self.topic, number, str(error))
                 await self.clock.sleep(OPEN_PAUSE_SECONDS)
             except Exception:  # whatever went wrong, an owned partition has to be opened
-                logger.exception("partition %d can't be opened yet", number)
+                logger.exception("partition %d of %s can't be opened yet", number, self.topic)
                 await rows.close()
                 await self.clock.sleep(OPEN_PAUSE_SECONDS)
 
@@ -285,11 +291,13 @@ class Dispatcher:
         offsets = await asyncio.gather(*(entry.partition.drain(seconds) for entry in entries.values()))
         return dict(zip(entries, offsets, strict=True))
 
-    async def close(self, numbers: Iterable[int]) -> None:
-        """Close partitions: their lanes are forgotten, their rows stay."""
+    def close(self, numbers: Iterable[int]) -> Awaitable[None]:
+        """Close partitions: their lanes are forgotten, their rows stay. From the call on, none of them is open."""
         numbers = list(numbers)
         self.assigned -= set(numbers)
-        entries = [entry for number in numbers if (entry := self._open.pop(number, None)) is not None]
+        return self._close([entry for number in numbers if (entry := self._open.pop(number, None)) is not None])
+
+    async def _close(self, entries: Sequence[_Open]) -> None:
         await asyncio.gather(*(self._close_one(entry) for entry in entries))
         await asyncio.gather(*self._lost, return_exceptions=True)
 
@@ -304,7 +312,11 @@ class Dispatcher:
         entry = self._open.get(partition.number)
         if entry is None or entry.partition is not partition:
             return
-        logger.warning("partition %d is given up: Kafka takes no more rows of it from this worker", partition.number)
+        logger.warning(
+            "partition %d of %s is given up: Kafka takes no more rows of it from this worker",
+            partition.number,
+            self.topic,
+        )
         del self._open[partition.number]
         self._fenced.add(partition.number)
         task = asyncio.get_running_loop().create_task(self._close_one(entry))
@@ -344,11 +356,8 @@ class Dispatcher:
                 entry.partition.end_holding(steady_now())
 
     def on_subscription(self, subscription_id: str, subscription: Subscription | None) -> None:
-        """The registry has read a change."""
-        is_new = False
-        if self.matching is not None:
-            self.matching.update(subscription_id, subscription)
-            is_new = self._is_new(subscription_id, subscription)
+        """The registry has read a change, and `matching` knows it."""
+        is_new = self.matching is not None and self._is_new(subscription_id, subscription)
         for entry in list(self._open.values()):
             entry.partition.reconciler.update(subscription_id, subscription, is_new=is_new)
 

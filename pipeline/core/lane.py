@@ -44,7 +44,7 @@ class Lane(LaneView):
         if self._settled_at_receipt:
             if events.queue.is_full:
                 self._services.telemetry.dropped(
-                    "lane-full", subscription=self.name, partition=event.partition, offset=offset
+                    "lane-full", subscription=self.name, topic=event.topic, partition=event.partition, offset=offset
                 )
                 # It is still in the log, where a lane that leaves the stream later reads it, and it was not counted.
                 events.unread.forget(offset + 1)
@@ -191,10 +191,10 @@ class Lane(LaneView):
             message: a sentence, without secrets.
             has_arrived: the receiver may have seen the event, so at-most-once can't send it again.
         """
-        observer, partition = self._services.telemetry, flight.event.partition
+        observer, topic, partition = self._services.telemetry, flight.event.topic, flight.event.partition
         if flight.claimed and has_arrived:
             observer.settled("dropped")
-            observer.dropped("given-up", subscription=self.name, partition=partition, offset=flight.offset)
+            observer.dropped("given-up", subscription=self.name, topic=topic, partition=partition, offset=flight.offset)
         else:
             self.claims.hand_back(flight)
         # While the event is still in flight: it may be claimed itself, and no row that is written at once may pass it.
@@ -207,7 +207,7 @@ class Lane(LaneView):
         self._halt(LaneState.FAILED, cause, None if flight.claimed else flight)
         if self.subscription is not None:
             tell = observer.subscription_failed if former is None else observer.probe_failed
-            tell(self.subscription, partition, self.cause or cause)
+            tell(self.subscription, topic, partition, self.cause or cause)
 
     def stop(self, status: Status, cause: Cause | None = None) -> None:
         """Stop delivering. Requests under way may still arrive."""
@@ -284,7 +284,7 @@ class Lane(LaneView):
         self._enter(LaneState.BEHIND)
         self._rows.note(self.key)
         if subscription is not None and cause is not None:
-            self._services.telemetry.subscription_recovered(subscription, self._home.number, cause)
+            self._services.telemetry.subscription_recovered(subscription, self._home.topic, self._home.number, cause)
         self._read_on()
 
     # --------------------------------------------------------------- what people ask for

@@ -59,6 +59,7 @@ class Observer(Protocol):
         count: int = 1,
         *,
         subscription: str | None = None,
+        topic: str | None = None,
         partition: int | None = None,
         offset: int | None = None,
         since: int | None = None,
@@ -68,25 +69,25 @@ class Observer(Protocol):
         From *since* to *offset* there may be events that were not given up: settled ones, or those of others.
         """
 
-    def log_broken(self, partition: int, found: Break, *, subscription: str | None = None) -> None:
-        """An offset of the group, or of a subscription's row, in *partition* had lost its meaning."""
+    def log_broken(self, topic: str, partition: int, found: Break, *, subscription: str | None = None) -> None:
+        """An offset of the group, or of a subscription's row, in a partition of *topic* had lost its meaning."""
 
     def dead_lettered(self, reason: str, *, subscription: str | None, event: Event) -> None:
         """The broker has confirmed a dead letter of *event*, which was for the subscription with this id."""
 
-    def subscription_failed(self, subscription: Subscription, partition: int, cause: Cause) -> None:
-        """A subscription went into FAILURE in *partition*."""
+    def subscription_failed(self, subscription: Subscription, topic: str, partition: int, cause: Cause) -> None:
+        """A subscription went into FAILURE in a partition of *topic*."""
 
-    def probe_failed(self, subscription: Subscription, partition: int, cause: Cause) -> None:
+    def probe_failed(self, subscription: Subscription, topic: str, partition: int, cause: Cause) -> None:
         """A probe has not ended the FAILURE of a subscription, which has this cause now."""
 
-    def subscription_recovered(self, subscription: Subscription, partition: int, cause: Cause) -> None:
+    def subscription_recovered(self, subscription: Subscription, topic: str, partition: int, cause: Cause) -> None:
         """A probe has ended the FAILURE that had this cause."""
 
-    def committed(self, partition: int, offset: int) -> None:
-        """The group's offset of *partition* was committed."""
+    def committed(self, topic: str, partition: int, offset: int) -> None:
+        """The group's offset of a partition of *topic* was committed."""
 
-    def not_opened(self, partition: int, error: str) -> None:
+    def not_opened(self, topic: str, partition: int, error: str) -> None:
         """A partition of this worker can't be opened yet; it is tried again."""
 
     def rebalanced(self) -> None:

@@ -58,19 +58,19 @@ class Opening:
         subscription = None if lane.name is None else self._worker.directory.get(lane.name)
         if self._worker.matching is not None and subscription is not None and is_of_former(row, subscription):
             logger.warning(
-                "subscription %s was deleted and made again: its former cursor %d in partition %d is forgotten",
+                "subscription %s was deleted and made again: its former cursor %d in %s is forgotten",
                 lane.name,
                 row.next,
-                self._partition.number,
+                self._partition.name,
             )
             self._partition.rows.delete(lane)
             return
         if subscription is None and row.revision >= 0:
             logger.warning(
-                "subscription %s was deleted: its cursor %d in partition %d is forgotten",
+                "subscription %s was deleted: its cursor %d in %s is forgotten",
                 lane.name,
                 row.next,
-                self._partition.number,
+                self._partition.name,
             )
             self._partition.rows.delete(lane)
             return
@@ -80,7 +80,7 @@ class Opening:
         if found is None:
             lane.restore(row, self._partition.dispatched)
         else:
-            self._worker.telemetry.log_broken(self._partition.number, found, subscription=lane.name)
+            self._worker.telemetry.log_broken(self._worker.topic, self._partition.number, found, subscription=lane.name)
             lane.restore(moved(row, found.goes_on_at), self._partition.dispatched)
             self._partition.rows.write(lane.key)
         if subscription is not None:
@@ -97,15 +97,15 @@ class Opening:
         subscription = None if lane.name is None else self._worker.directory.get(lane.name)
         if subscription is None:
             logger.warning(
-                "the row %.100r of partition %d, of no subscription that is known, can't be read and is deleted: %s",
+                "the row %.100r of %s, of no subscription that is known, can't be read and is deleted: %s",
                 key,
-                partition.number,
+                partition.name,
                 row.reason,
             )
             partition.rows.delete(lane)
             return
         if found is not None:
-            self._worker.telemetry.log_broken(partition.number, found, subscription=lane.name)
+            self._worker.telemetry.log_broken(self._worker.topic, partition.number, found, subscription=lane.name)
         partition.lanes[key] = lane
         self._reconciler.configure(lane, subscription)
         # What it was told before, it has done or not: a new command is needed in any case.
@@ -118,4 +118,4 @@ class Opening:
         cause = Cause("cursor", message, None, self._worker.clock.now())
         lane.move(offset)
         lane.stop(Status.FAILURE, cause)
-        self._worker.telemetry.subscription_failed(subscription, partition.number, cause)
+        self._worker.telemetry.subscription_failed(subscription, self._worker.topic, partition.number, cause)

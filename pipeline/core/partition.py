@@ -58,8 +58,10 @@ class Partition:
     def __init__(
         self, number: int, position: int, worker: PartitionServices, rows: Rows, log: LogBounds | None = None
     ) -> None:
+        self.topic = worker.topic
         self.number = number
         self.opened_at = position
+        self.name = f"partition {number} of {worker.topic}"
         self._matching = worker.matching
         self._pressure = PRESSURE_EVENTS if worker.matching is None else PRESSURE_DELIVERIES
         ahead, topic_id, self.begun_to = (0, None, 0) if log is None else (log.ahead, log.topic_id, log.begun_to)
@@ -203,7 +205,7 @@ class Partition:
         except FencedError:
             self._worker.lost(self)
         except Exception as error:  # the one place: a bug must show, and must not end the worker
-            logger.exception("lane %r of partition %d", lane.name, self.number)
+            logger.exception("lane %r of %s", lane.name, self.name)
             message = f"internal error: {type(error).__name__}"
             lane.stop(Status.FAILURE, Cause("exception", message, lane.next, self._worker.clock.now()))
 
@@ -269,6 +271,7 @@ class Partition:
                     "retention",
                     offset - lane.read_from,
                     subscription=lane.name,
+                    topic=self.topic,
                     partition=self.number,
                     offset=offset - 1,
                 )
@@ -369,7 +372,9 @@ class Partition:
                     self._count_given_up(lane, offset)
 
     def _count_given_up(self, lane: Lane, offset: int) -> None:
-        self._worker.telemetry.dropped("given-up", subscription=lane.name, partition=self.number, offset=offset)
+        self._worker.telemetry.dropped(
+            "given-up", subscription=lane.name, topic=self.topic, partition=self.number, offset=offset
+        )
 
     async def close(self) -> None:
         """End all work at once. Results of what is in flight no longer count; what is durable stays."""

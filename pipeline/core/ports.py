@@ -97,6 +97,11 @@ class Home(Protocol):
     """What a lane needs of its partition (core/partition.py)."""
 
     @property
+    def topic(self) -> str:
+        """The source topic."""
+        ...
+
+    @property
     def number(self) -> int:
         """Of the source topic's partition."""
         ...

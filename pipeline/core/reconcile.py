@@ -38,6 +38,8 @@ def is_next_event(lane: Lane, offset: int, dispatched: int) -> bool | None:
 class LaneHolder(Home, Protocol):
     """The partition whose lanes follow their subscriptions (core/partition.py)."""
 
+    number: int
+    name: str
     lanes: dict[bytes, Lane]
     rows: LaneRows
     beginnings: Beginnings
@@ -146,7 +148,7 @@ class Reconciler:
             lane = partition.lanes[key] = self.make_lane(key, place)
         self.configure(lane, subscription)
         if is_behind:
-            logger.info("subscription %s: begins at %d of partition %d", lane.name, place, partition.number)
+            logger.info("subscription %s: begins at %d of %s", lane.name, place, partition.name)
             lane.move(place)
             partition.beginnings.began_behind(lane, subscription)
         else:
@@ -163,14 +165,18 @@ class Reconciler:
     def _is_concerned(self, subscription: Subscription) -> bool:
         """Whether a command speaks of a partition in which the subscription has neither a lane nor a row."""
         match subscription.resume_from:
-            case ReplayOffset(partition):
-                return partition == self._partition.number
+            case ReplayOffset() as place:
+                return self._is_here(place)
             case ReplayTimestamp():
                 # Which partitions hold a key's events is not known here: producers have partitioners of their own,
                 # and a topic that gains partitions keeps what it has where it is.
                 return True
             case Skip() | None:
                 return False
+
+    def _is_here(self, place: ReplayOffset | Skip) -> bool:
+        """Whether a command is about this partition."""
+        return place.partition == self._partition.number and place.topic in {None, self._worker.topic}
 
     def _forget(self, lane: Lane, again_from: int | None = None) -> None:
         """The lane's events are given up; from *again_from* on, a new subscription with this id reads them again."""
@@ -184,16 +190,17 @@ class Reconciler:
                 "unknown-subscription",
                 given_up,
                 subscription=lane.name,
+                topic=self._worker.topic,
                 partition=self._partition.number,
                 offset=last if again_from is None else min(last, again_from - 1),
                 since=since,
             )
         if lane.events.progress.row is not None:
             logger.info(
-                "subscription %s was deleted at %d of partition %d",
+                "subscription %s was deleted at %d of %s",
                 lane.name,
                 lane.events.progress.row.next,
-                self._partition.number,
+                self._partition.name,
             )
             self._partition.rows.delete(lane)
 
@@ -210,13 +217,13 @@ class Reconciler:
                     partial(self._replay_from, lane, subscription, timestamp_ms, here, discards), lane
                 )
                 return
-            case ReplayOffset(partition, offset, discards) if partition == self._partition.number:
+            case ReplayOffset(_, offset, discards) as place if self._is_here(place):
                 if discards and offset > lane.first_waiting:
                     self._partition.spawn(partial(self._discard_to, lane, subscription, offset), lane)
                     return
                 lane.note_revision(subscription.revision)
                 self._replay(lane, offset)
-            case Skip(partition, offset) if partition == self._partition.number:
+            case Skip(_, offset) as place if self._is_here(place):
                 is_next = is_next_event(lane, offset, self._partition.dispatched)
                 if is_next is None:
                     self._partition.spawn(partial(self._skip_unread, lane, subscription, offset), lane)
@@ -255,17 +262,19 @@ class Reconciler:
         number = self._partition.number
         if is_next:
             self._worker.telemetry.settled("skipped")
-            self._worker.telemetry.dropped("skipped", subscription=lane.name, partition=number, offset=offset)
+            self._worker.telemetry.dropped(
+                "skipped", subscription=lane.name, topic=self._worker.topic, partition=number, offset=offset
+            )
             lane.note_revision(subscription.revision)
             lane.skip(offset)
             self._take_up(lane, subscription)
             return
         logger.warning(
-            "subscription %s: the event to be skipped, %d of partition %d, is not the next one or has not come yet; "
+            "subscription %s: the event to be skipped, %d of %s, is not the next one or has not come yet; "
             "where it stands is %d; nothing is changed",
             lane.name,
             offset,
-            number,
+            self._partition.name,
             lane.first_waiting,
         )
         self._pass_by(lane, subscription)
@@ -288,17 +297,17 @@ class Reconciler:
 
     def _replay(self, lane: Lane, offset: int) -> None:
         """Deliver again from *offset* on; events that wait before it are never passed over."""
-        here, number = lane.first_waiting, self._partition.number
+        here, where = lane.first_waiting, self._partition.name
         if offset <= here:
-            logger.info("subscription %s: goes back to %d of partition %d from %d", lane.name, offset, number, here)
+            logger.info("subscription %s: goes back to %d of %s from %d", lane.name, offset, where, here)
             lane.move(offset)
             return
         logger.warning(
-            "subscription %s: stays at %d of partition %d: to go on from %d would discard the events that wait before "
+            "subscription %s: stays at %d of %s: to go on from %d would discard the events that wait before "
             "it, and the command does not say discardWaiting",
             lane.name,
             here,
-            number,
+            where,
             offset,
         )
         if offset < max([lane.events.progress.settled_to, *(offset + 1 for offset in lane.events.in_flight)]):
@@ -330,11 +339,11 @@ class Reconciler:
         start, offset = lane.first_waiting, min(offset, end)
         if offset > start:
             logger.warning(
-                "subscription %s: discards its events from %d up to %d of partition %d, as the command says",
+                "subscription %s: discards its events from %d up to %d of %s, as the command says",
                 lane.name,
                 start,
                 offset,
-                number,
+                self._partition.name,
             )
             lane.move(offset)
         self._take_up(lane, subscription)
@@ -343,9 +352,14 @@ class Reconciler:
             try:
                 discarded = await reader.count(number, self._wanted_by(lane), start, offset)
             finally:
-                telemetry = self._worker.telemetry
-                telemetry.dropped(
-                    "discarded", discarded, subscription=lane.name, partition=number, offset=offset - 1, since=start
+                self._worker.telemetry.dropped(
+                    "discarded",
+                    discarded,
+                    subscription=lane.name,
+                    topic=self._worker.topic,
+                    partition=number,
+                    offset=offset - 1,
+                    since=start,
                 )
 
     def _is_overtaken(self, lane: Lane, subscription: Subscription) -> bool:
@@ -361,7 +375,9 @@ class Reconciler:
         elif status is Status.FAILURE:
             cause = Cause("configuration", subscription.problem or "", None, now)
             if lane.status is not status:
-                self._worker.telemetry.subscription_failed(subscription, self._partition.number, cause)
+                self._worker.telemetry.subscription_failed(
+                    subscription, self._worker.topic, self._partition.number, cause
+                )
             lane.stop(status, cause)
         elif lane.status is not Status.FAILURE:
             lane.stop(status)

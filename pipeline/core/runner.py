@@ -210,7 +210,7 @@ class Runner:
     def _drop(self, flight: InFlight, rule: DropRule) -> None:
         event = flight.event
         self._delivery.telemetry.dropped(
-            rule, subscription=self._lane.name, partition=event.partition, offset=event.offset
+            rule, subscription=self._lane.name, topic=event.topic, partition=event.partition, offset=event.offset
         )
         self._settle(flight, "dropped")
 

@@ -60,8 +60,12 @@ def kind(value: object) -> str:
     return next((name for types, name in _KINDS if isinstance(value, types)), f"a {type(value).__name__}")
 
 
-def as_partitions(numbers: Sequence[int]) -> str:
-    """`partition 3`, `partitions 0-2, 5`."""
+def as_partitions(numbers: Sequence[int], topic: str | None = None) -> str:
+    """`partition 3`, `partitions 0-2, 5`; with a topic, which is named where there are several, `partition 3 of it`."""
+    return _numbers(numbers) if topic is None else f"{_numbers(numbers)} of {topic}"
+
+
+def _numbers(numbers: Sequence[int]) -> str:
     if len(numbers) == 1:
         return f"partition {numbers[0]}"
     spans: list[list[int]] = []

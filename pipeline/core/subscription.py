@@ -147,19 +147,24 @@ class Wish(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """`resumeFrom`: pass over one event, if it is the next one there."""
+    """`resumeFrom`: pass over one event, if it is the next one there; without a topic in the only one there is."""
 
     partition: int
     offset: int
+    topic: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayOffset:
-    """`resumeFrom`: go on from an offset of one partition; forward over events that wait only if it *discards* them."""
+    """`resumeFrom`: go on from an offset of one partition; forward over events that wait only if it *discards* them.
+
+    Without a topic it is about the only one there is.
+    """
 
     partition: int
     offset: int
     discards: bool = False
+    topic: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +354,9 @@ class Subscription:
         if self.starts is None:
             return None
         start = self.starts.get(topic)
-        if start is None or (None not in {topic_id, start.topic_id} and start.topic_id != topic_id):
+        if start is None:
+            return None  # the topic was no source when the subscription was made
+        if None not in {topic_id, start.topic_id} and start.topic_id != topic_id:
             return 0
         return start.offsets[partition] if partition < len(start.offsets) else 0
 

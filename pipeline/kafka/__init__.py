@@ -11,6 +11,7 @@ event_count, newest_keys             counts one subscription's events; reads the
 newest_values                        reads the newest value of each key of a compacted topic
 bounded_reading                      the consumer of these three, which reads for a bounded time
 cursors, cursor_rows, row_format     the fenced store of cursor rows; reading them for commands; their bytes
+topic_rows, row_keys                 the rows of one source topic in that store; whose a row is
 log_reader, tail                     reads the log again for lanes that are behind; follows a compacted topic
 follower                             follows a topic for people, who are told what can't be read
 group_members                        which member of a group has which partition

@@ -1,16 +1,21 @@
 """Reads the cursor rows of all partitions for commands. It fences nothing and writes nothing."""
 
 import logging
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from aiokafka import TopicPartition
 
 from pipeline.core.model import Cursor
+from pipeline.core.rows import Row as CursorRow
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.cursors import KEEP_ALIVE_KEY, SOURCE_KEY
+from pipeline.kafka.internals import client_of
 from pipeline.kafka.newest_values import read_newest
-from pipeline.kafka.row_format import decode, read_topic_id
+from pipeline.kafka.row_format import read_row, read_topic_id
+from pipeline.kafka.row_keys import SOURCE_KEY, RowKeys
+from pipeline.kafka.topic_ids import find_topic_id
 from pipeline.kafka.topics import partitions_of
 
 logger = logging.getLogger(__name__)
@@ -21,14 +26,18 @@ class Row:
     """The newest cursor row of a subscription in a partition.
 
     Attributes:
+        topic: the source topic.
         cursor: the row; None if it can't be read.
         end: the end of the source topic's partition; None while that has no leader.
+        is_of_several: whether there are other source topics.
     """
 
     key: bytes
+    topic: str
     partition: int
     cursor: Cursor | None
     end: int | None
+    is_of_several: bool = False
 
     @property
     def waiting_at_most(self) -> int | None:
@@ -38,45 +47,87 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows, sorted by key and partition, and a sentence for partitions without a leader, whose rows can't be read."""
+    """Rows by key, topic and partition, and a sentence for partitions without a leader, whose rows can't be read."""
 
     found: list[Row]
     troubles: list[str]
 
 
-async def read_rows(connection: KafkaConnection, topic: str, source: str, keys: Iterable[bytes] | None = None) -> Rows:
-    """The committed rows of *topic*, of *keys* or all.
+async def read_rows(
+    connection: KafkaConnection, topic: str, sources: Sequence[str], keys: Iterable[bytes] | None = None
+) -> Rows:
+    """The committed rows of *topic*, of the subscriptions with these *keys* or all.
+
+    Args:
+        connection: of the cluster.
+        topic: `<app>.cursors`.
+        sources: the source topics.
+        keys: of subscriptions; None for all.
 
     Raises:
         BrokerError: the cluster can't be reached, has no such topic, or does not answer in time.
     """
-    own, theirs = await partitions_of(connection, topic), await partitions_of(connection, source)
-    async with read_newest(connection, topic, own, None if keys is None else frozenset(keys)) as (consumer, found):
-        values = {at: value for at, value in found.items() if at[0] not in (KEEP_ALIVE_KEY, SOURCE_KEY)}
-        numbers = {partition for _, partition in values}.intersection(theirs.led)
-        ends = await consumer.end_offsets([TopicPartition(source, number) for number in numbers]) if numbers else {}
+    own = await partitions_of(connection, topic)
+    theirs = {source: await partitions_of(connection, source) for source in sources}
+    of_topics = [RowKeys(source, is_alone=len(sources) == 1) for source in sources]
+    async with read_newest(connection, topic, own, _with_notes(of_topics, keys)) as (consumer, values):
+        found = []
+        for each in of_topics:
+            topic_id = await find_topic_id(client_of(consumer), each.topic)
+            found += [
+                (key, each.topic, partition, row)
+                for partition, part in _by_partition(values).items()
+                for key, row in each.find(part.rows, part.notes, topic_id).rows.items()
+            ]
+        tps = {TopicPartition(source, number) for _, source, number, _ in found if number in theirs[source].led}
+        ends = await consumer.end_offsets(tps) if tps else {}
     rows = [
-        Row(key, partition, _decoded(value), ends.get(TopicPartition(source, partition)))
-        for (key, partition), value in sorted(values.items())
+        Row(key, source, number, _readable(row), ends.get(TopicPartition(source, number)), len(sources) > 1)
+        for key, source, number, row in sorted(found, key=lambda each: each[:3])
     ]
-    return Rows(rows, [*own.troubles(topic), *theirs.troubles(source)])
+    return Rows(rows, [*own.troubles(topic), *(each for name in sources for each in theirs[name].troubles(name))])
 
 
-async def read_topic_ids(connection: KafkaConnection, topic: str) -> dict[int, str]:
-    """The id of the source topic that each partition was last delivered from, without partitions that have none noted.
+async def read_topic_ids(connection: KafkaConnection, topic: str, keys: RowKeys) -> dict[int, str]:
+    """The id of a source topic that each partition was last delivered from, without partitions that have none noted.
 
     Raises:
         BrokerError: as for `read_rows`.
     """
     found_there = await partitions_of(connection, topic)
-    async with read_newest(connection, topic, found_there, frozenset({SOURCE_KEY})) as (_, values):
-        found = {partition: read_topic_id(value) for (_, partition), value in values.items()}
+    async with read_newest(connection, topic, found_there, _with_notes([keys], ())) as (consumer, values):
+        topic_id = await find_topic_id(client_of(consumer), keys.topic)
+    found = {number: keys.noted_id(part.notes, topic_id) for number, part in _by_partition(values).items()}
     return {partition: topic_id for partition, topic_id in found.items() if topic_id is not None}
 
 
-def _decoded(value: bytes) -> Cursor | None:
-    try:
-        return decode(value)
-    except ValueError as error:
-        logger.warning("a cursor row can't be read: %s", error)
+def _with_notes(of_topics: Iterable[RowKeys], keys: Iterable[bytes] | None) -> frozenset[bytes] | None:
+    """The keys to read, in both forms."""
+    if keys is None:
         return None
+    wanted = [SOURCE_KEY, *keys]
+    return frozenset(form(key) for each in of_topics for key in wanted for form in (each.of, each.other_of))
+
+
+class _Part(NamedTuple):
+    """What is in one partition."""
+
+    rows: dict[bytes, CursorRow]
+    notes: dict[bytes, str | None]
+
+
+def _by_partition(values: Mapping[tuple[bytes, int], bytes]) -> Mapping[int, _Part]:
+    found: defaultdict[int, _Part] = defaultdict(lambda: _Part({}, {}))
+    for (key, partition), value in values.items():
+        if key.endswith(SOURCE_KEY):
+            found[partition].notes[key] = read_topic_id(value)
+        else:
+            found[partition].rows[key] = read_row(value)
+    return found
+
+
+def _readable(row: CursorRow) -> Cursor | None:
+    if isinstance(row, Cursor):
+        return row
+    logger.warning("a cursor row can't be read: %s", row.reason)
+    return None

@@ -11,7 +11,8 @@ change them any more. Rows are written by group commit: begin, send all, commit,
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -32,6 +33,7 @@ from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import disconnect, is_broken
 from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.row_format import encode, read_row, read_topic_id
+from pipeline.kafka.row_keys import KEEP_ALIVE_KEY, SOURCE_KEY
 from pipeline.observability.instruments import LineLimit
 
 logger = logging.getLogger(__name__)
@@ -51,11 +53,6 @@ REQUEST_TIMEOUT_MS: Final = 30_000
 KEEP_ALIVE_SECONDS: Final = 12 * 3600.0
 """The longest time without a transaction. Kafka forgets a transactional id that was unused for seven days
 (`transactional.id.expiration.ms`), and a partition without trouble needs no rows."""
-KEEP_ALIVE_KEY: Final = b"\xffkeep-alive"
-"""Not UTF-8, so no subscription has this key. Its value is always null, so compaction removes it."""
-SOURCE_KEY: Final = b"\xffsource-topic"
-"""Not UTF-8 either. Its value is the id of the topic whose events the partition's lanes got last. Kafka deletes the
-group's offsets together with a topic: without this row, a recreated topic would look like one that was never read."""
 
 
 @dataclass(slots=True)
@@ -67,7 +64,7 @@ class _Group:
 
 
 class KafkaRows:
-    """The rows of one partition in `<app>.cursors`.
+    """The rows of one partition in `<app>.cursors`, of all source topics (topic_rows.py).
 
     Args:
         connection: of the source's cluster.
@@ -75,6 +72,9 @@ class KafkaRows:
         partition: of the source, and of this topic.
         on_written: called after each group commit with the number of rows.
         keep_alive_seconds: see `KEEP_ALIVE_SECONDS`.
+
+    Attributes:
+        notes: the topic ids that are noted there, by key (row_keys.py).
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class KafkaRows:
         self._group = _Group()
         self._wanted = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
-        self._noted_topic_id: str | None = None
+        self.notes: dict[bytes, str | None] = {}
         self._fenced = False
         self._closing = False
         self._lines = LineLimit()
@@ -111,19 +111,28 @@ class KafkaRows:
             **self._connection.client_options(),
         )
         self._producer = producer
-        try:
+        async with self._loading():
             await producer.start()
             rows = await self._load()
+        if self.topic_id is not None and self.topic_id != self.notes.get(SOURCE_KEY):
+            self.note(SOURCE_KEY, self.topic_id)
+        self._loop = asyncio.get_running_loop()
+        self._writer = self._loop.create_task(self._write_groups())
+        return rows
+
+    async def load(self) -> Mapping[bytes, Row]:
+        """The rows as they are now, of an open store. Raises the errors of `open`."""
+        async with self._loading():
+            return await self._load()
+
+    @asynccontextmanager
+    async def _loading(self) -> AsyncIterator[None]:
+        try:
+            yield
         except FENCED_ERRORS:
             raise
         except (KafkaError, OSError) as error:
             raise BrokerError(f"rows of {self._tp} can't be loaded: {error}") from error
-        if self.topic_id is not None and self.topic_id != self._noted_topic_id:
-            self._group.rows[SOURCE_KEY] = self.topic_id.encode()
-            self._wanted.set()
-        self._loop = asyncio.get_running_loop()
-        self._writer = self._loop.create_task(self._write_groups())
-        return rows
 
     async def _load(self) -> dict[bytes, Row]:
         consumer = AIOKafkaConsumer(
@@ -152,12 +161,23 @@ class KafkaRows:
     def _take(self, rows: dict[bytes, Row], key: bytes | None, value: bytes | None) -> None:
         if key is None:
             logger.warning("ignoring a record of %s without a key", self._tp)
-        elif key == SOURCE_KEY:
-            self._noted_topic_id = read_topic_id(value)
+        elif key.endswith(SOURCE_KEY):
+            self.notes[key] = read_topic_id(value)
         elif value is None:
             rows.pop(key, None)
         else:
             rows[key] = read_row(value)
+
+    def note(self, key: bytes, topic_id: str | None) -> None:
+        """The id of the topic that was delivered last joins the next group commit; None deletes it."""
+        self.notes[key] = topic_id
+        self._group.rows[key] = None if topic_id is None else topic_id.encode()
+        self._wanted.set()
+
+    @property
+    def is_fenced(self) -> bool:
+        """Whether Kafka has refused rows, because another worker owns the partition."""
+        return self._fenced
 
     def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":
         """See `partition.Rows.put`."""
@@ -166,10 +186,13 @@ class KafkaRows:
             waiter.set_exception(FencedError(f"{self._tp} has another owner"))
             waiter.exception()  # retrieved, so asyncio does not complain about callers that don't await the row
             return waiter
-        self._group.rows[key] = None if cursor is None else encode(replace(cursor, topic_id=self.topic_id))
+        self._group.rows[key] = None if cursor is None else encode(self._noted(cursor))
         self._group.waiters.append(waiter)
         self._wanted.set()
         return waiter
+
+    def _noted(self, cursor: Cursor) -> Cursor:
+        return cursor if self.topic_id is None else replace(cursor, topic_id=self.topic_id)
 
     async def _write_groups(self) -> None:
         while not (self._closing and not self._group.rows):

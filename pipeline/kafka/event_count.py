@@ -13,6 +13,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 from pipeline.core.keys import keys_among
 from pipeline.core.model import Event
 from pipeline.core.ports import Matching
+from pipeline.core.sources import TopicPartition as SourcePartition
 from pipeline.core.subscription import Filter
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import disconnect
@@ -27,12 +28,10 @@ class EventCounter:
 
     Args:
         connection: of the source's cluster.
-        topic: the source topic.
         isolation_level: as the stream is read.
     """
 
-    def __init__(self, connection: KafkaConnection, topic: str, isolation_level: IsolationLevel) -> None:
-        self._topic = topic
+    def __init__(self, connection: KafkaConnection, isolation_level: IsolationLevel) -> None:
         self._sieve = Sieve()
         self._consumer = AIOKafkaConsumer(
             enable_auto_commit=False,
@@ -54,13 +53,12 @@ class EventCounter:
     async def __aexit__(self, *_: object) -> None:
         await disconnect(self._consumer)
 
-    async def offset_at(self, partition: int, timestamp_ms: int) -> int | None:
+    async def offset_at(self, tp: SourcePartition, timestamp_ms: int) -> int | None:
         """The first offset at or after a time; None if there is none. Raises as `count` does."""
-        tp = TopicPartition(self._topic, partition)
-        found = (await self._consumer.offsets_for_times({tp: timestamp_ms}))[tp]
+        found = (await self._consumer.offsets_for_times({TopicPartition(*tp): timestamp_ms}))[TopicPartition(*tp)]
         return None if found is None else int(found.offset)
 
-    async def count(self, partition: int, wanted: bytes | Filter, start: int, end: int) -> int:
+    async def count(self, tp: SourcePartition, wanted: bytes | Filter, start: int, end: int) -> int:
         """The number of readable events from *start* up to *end* (exclusive) with a key, or that a filter wants.
 
         Raises:
@@ -69,17 +67,17 @@ class EventCounter:
         is_wanted = partial(_has_key, wanted) if isinstance(wanted, bytes) else wanted
         keys = frozenset({wanted}) if isinstance(wanted, bytes) else None
         found = 0
-        async for events in self._batches(partition, keys, start, end):
+        async for events in self._batches(tp, keys, start, end):
             found += sum(is_wanted(event) for event in events)
         return found
 
     async def count_each(
-        self, partition: int, ranges: Mapping[bytes, tuple[int, int]], matching: Matching | None
+        self, tp: SourcePartition, ranges: Mapping[bytes, tuple[int, int]], matching: Matching | None
     ) -> dict[bytes, int]:
         """By subscription, the number of its events in its range; all are read together, once.
 
         Args:
-            partition: of the source topic.
+            tp: of a source topic.
             ranges: by subscription, the first offset and the one after the last.
             matching: knows the subscriptions; None with `routing: key`.
 
@@ -91,30 +89,32 @@ class EventCounter:
         if not wanted:
             return found
         start, end = min(first for first, _ in wanted.values()), max(end for _, end in wanted.values())
-        async for events in self._batches(partition, None if matching else frozenset(wanted), start, end):
+        async for events in self._batches(tp, None if matching else frozenset(wanted), start, end):
             for event in events:
                 for key in keys_among(event, wanted, matching):
                     first, last = wanted[key]
                     found[key] += first <= event.offset < last
         return found
 
-    async def first(self, partition: int, key: bytes, start: int, end: int, matching: Matching | None) -> int | None:
+    async def first(
+        self, tp: SourcePartition, key: bytes, start: int, end: int, matching: Matching | None
+    ) -> int | None:
         """The first event of a subscription from *start* up to *end* (exclusive); None if there is none.
 
         Raises:
             KafkaError: the brokers can't be asked.
         """
-        async for events in self._batches(partition, None if matching else frozenset({key}), start, end):
+        async for events in self._batches(tp, None if matching else frozenset({key}), start, end):
             for event in events:
                 if keys_among(event, (key,), matching):
                     return event.offset
         return None
 
     async def _batches(
-        self, partition: int, keys: frozenset[bytes] | None, start: int, end: int
+        self, source: SourcePartition, keys: frozenset[bytes] | None, start: int, end: int
     ) -> AsyncIterator[list[Event]]:
         """The readable events of a range; those with other keys may be left out."""
-        tp, consumer = TopicPartition(self._topic, partition), self._consumer
+        tp, consumer = TopicPartition(*source), self._consumer
         self._sieve.keys = keys
         consumer.assign([tp])
         consumer.seek(tp, max(start, (await consumer.beginning_offsets([tp]))[tp]))

@@ -1,4 +1,4 @@
-"""Partition expansion: the source topic gains partitions while workers run, and the pipeline's topics follow.
+"""Partition expansion: a source topic gains partitions while workers run, and the pipeline's topics follow.
 
     source grows ─▶ every worker sees it: grow <app>.cursors, then the changelogs ─▶ refresh the clients' metadata
                  ─▶ the group's leader sees the new partitions of all topics ─▶ one rebalance (runtime/assignor.py)
@@ -36,37 +36,42 @@ LOOK_SECONDS: Final = 10.0
 
 
 class TopicClients(Protocol):
-    """This worker's Kafka clients, which have to learn of changes to the source topic (runtime/consumer.py)."""
+    """This worker's Kafka clients, which have to learn of changes to the source topics (runtime/consumer.py)."""
 
-    async def learn_partitions(self, count: int) -> None:
-        """Refresh the clients' metadata unless they know *count* partitions already."""
+    async def learn_partitions(self, counts: Mapping[str, int]) -> None:
+        """Refresh the clients' metadata unless they know as many partitions of each source topic already."""
         ...
 
-    def learn_topic_id(self, topic_id: str | None) -> None:
-        """Note the present id of the source topic; None if the brokers don't tell it."""
+    def learn_topic_id(self, topic: str, topic_id: str | None) -> None:
+        """Note the present id of a source topic; None if the brokers don't tell it."""
         ...
 
 
 class PartitionExpansion:
-    """Gives new partitions of the source topic to the pipeline's own topics too, and logs which have no leader.
+    """Gives the pipeline's own topics as many partitions as the largest source topic; logs which have no leader.
 
     Args:
         connection: of the source's cluster.
-        source: the source topic.
-        own: topics with as many partitions as the source, in the order in which they have to grow.
+        sources: the source topics.
+        own: topics with as many partitions as the largest source topic, in the order in which they have to grow.
         clients: told when they have grown.
         clock: for the pause between two looks.
     """
 
     def __init__(
-        self, connection: KafkaConnection, source: str, own: Sequence[str], clients: TopicClients, clock: Clock
+        self,
+        connection: KafkaConnection,
+        sources: Sequence[str],
+        own: Sequence[str],
+        clients: TopicClients,
+        clock: Clock,
     ) -> None:
         self._connection = connection
-        self._source = source
+        self._sources = sources
         self._own = own
         self._clients = clients
         self._clock = clock
-        self._known = 0
+        self._known: Mapping[str, int] = {}
         self._reported: Sequence[str] = ()
 
     async def watch(self) -> None:
@@ -78,38 +83,36 @@ class PartitionExpansion:
                         await self._look(admin)
                         await self._clock.sleep(LOOK_SECONDS)
             except BrokerError as error:
-                self._report([f"can't look for new partitions of {self._source}: {error}"])
+                self._report([f"can't look for new partitions of {', '.join(self._sources)}: {error}"])
             await self._clock.sleep(LOOK_SECONDS)
 
     async def _look(self, admin: AIOKafkaAdminClient) -> None:
-        found = await find_partitions(admin, [self._source, *self._own])
-        counts = {name: partitions.count for name, partitions in found.items()}
-        count = counts.get(self._source)
-        if count is None:
+        found = await find_partitions(admin, [*self._sources, *self._own])
+        counts = {name: found[name].count for name in self._sources if name in found}
+        if not counts:
             return  # deleted, and not recreated yet
-        # A topic that was deleted and recreated may be so long by now that no fetch is out of range.
-        self._clients.learn_topic_id(await find_topic_id(client_of(admin), self._source))
-        small = [name for name in self._own if counts.get(name, count) < count]
-        problems = await grow(admin, dict.fromkeys(small, count))
+        for name in counts:
+            # A topic that was deleted and recreated may be so long by now that no fetch is out of range.
+            self._clients.learn_topic_id(name, await find_topic_id(client_of(admin), name))
+        most = max(counts.values())
+        small = [name for name in self._own if name in found and found[name].count < most]
+        problems = await grow(admin, dict.fromkeys(small, most))
         troubles = [trouble for name, partitions in found.items() for trouble in partitions.troubles(name)]
         self._report(
-            [f"{each}; new partitions of {self._source} are not delivered until it has them" for each in problems]
+            [f"{each}; new partitions of its source are not delivered until it has them" for each in problems]
             + troubles
         )
         if problems:
             return
-        if not self._known:
-            self._known = count
-            return  # the first look: the clients are about to join and learn the number by themselves
-        if self._known < count:
-            logger.info(
-                "topic %s: now has %d partitions, %d before; delivering the new ones",
-                self._source,
-                count,
-                self._known,
-            )
-        self._known = count
-        await self._clients.learn_partitions(count)
+        known, self._known = self._known, counts
+        if not known:
+            return  # the first look: the clients are about to join and learn the numbers by themselves
+        for name, count in counts.items():
+            if known.get(name, count) < count:
+                logger.info(
+                    "topic %s: now has %d partitions, %d before; delivering the new ones", name, count, known[name]
+                )
+        await self._clients.learn_partitions(counts)
 
     def _report(self, problems: Sequence[str]) -> None:
         """Log each problem when it appears, not each time it is seen."""

@@ -13,6 +13,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from pipeline.core.ports import Behind
+from pipeline.core.sources import TopicPartition as SourcePartition
 from pipeline.core.subscription import Filter
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.event_count import EventCounter
@@ -109,8 +110,8 @@ class LogReader:
         """See `EventCounter.count`. Retries until a broker answers."""
         while True:
             try:
-                async with EventCounter(self._connection, self._topic, self._isolation_level) as counter:
-                    return await counter.count(partition, wanted, start, end)
+                async with EventCounter(self._connection, self._isolation_level) as counter:
+                    return await counter.count(SourcePartition(self._topic, partition), wanted, start, end)
             except (KafkaError, OSError) as error:
                 logger.warning("could not count the events of a range of %s-%d yet: %r", self._topic, partition, error)
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)

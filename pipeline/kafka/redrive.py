@@ -67,7 +67,7 @@ class Redriven:
     """The result for one letter.
 
     Attributes:
-        place: `<topic>-<partition>-<offset>` in the source topic; None if it was not written.
+        place: `<topic>-<partition>-<offset>` in its source topic; None if it was not written.
         why_not: why it was skipped, a sentence; None if it was written (or would be, in a dry run).
     """
 
@@ -76,18 +76,20 @@ class Redriven:
     why_not: str | None = None
 
 
-def why_never(letter: Found, source: str, routing: Routing) -> str | None:
+def why_never(letter: Found, sources: Sequence[str], routing: Routing) -> str | None:
     """Why no run redrives a letter; None if some run does. Pure."""
-    if letter.source not in {None, source}:
-        return f"it came from topic {letter.source}, not from {source}"
+    if letter.source is None and len(sources) > 1:
+        return f"it does not say which topic it came from: {', '.join(sources)}"
+    if letter.source not in {None, *sources}:
+        return f"it came from topic {letter.source}, not from {' or '.join(sources)}"
     if letter.subscription is None and routing is Routing.MATCH:
         return "it does not say which subscription it was for, and with routing: match its key does not either"
     return None
 
 
-def why_passed_over(letter: Found, scope: Scope, source: str, routing: Routing = Routing.KEY) -> str | None:
+def why_passed_over(letter: Found, scope: Scope, sources: Sequence[str], routing: Routing = Routing.KEY) -> str | None:
     """Why a run of this scope skips a letter; None if it redrives it. Pure."""
-    never = why_never(letter, source, routing)
+    never = why_never(letter, sources, routing)
     if never is not None:
         return never
     if is_hopeless(letter) and scope == ALL:
@@ -224,7 +226,7 @@ class Redrive:
             facts = read_facts(letter, self.routing)
             if not is_in(facts, self.scope) or await self._is_done(facts):
                 continue
-            why_not = why_passed_over(facts, self.scope, self.source.topic, self.routing)
+            why_not = why_passed_over(facts, self.scope, self.source.topics, self.routing)
             results.append((letter, Redriven(facts, why_not=why_not)))
             if left is not None and why_not is None:
                 left -= 1
@@ -235,18 +237,18 @@ class Redrive:
         return await self.marks.are_past(letter, [each for each in scopes_of(letter) if each != self.scope])
 
     async def _write(self, letters: Sequence[tuple[Event, Redriven]]) -> dict[int, str]:
-        """Write letters to the source topic, wait for all confirmations; the new place of each, by its old offset."""
+        """Write letters to their topics, wait for all confirmations; the new place of each, by its old offset."""
         if self.producer is None:
             return {}
-        topic = self.source.topic
+        topics = [result.letter.source or self.source.topic for _, result in letters]
         sent = [
             await self.producer.send(topic, _value(letter), letter.key, headers=self._headers(letter, result.letter))
-            for letter, result in letters
+            for topic, (letter, result) in zip(topics, letters, strict=True)
         ]
         written = await asyncio.gather(*sent)
         return {
             letter.offset: f"{topic}-{record.partition}-{record.offset}"
-            for (letter, _), record in zip(letters, written, strict=True)
+            for topic, (letter, _), record in zip(topics, letters, written, strict=True)
         }
 
     def _headers(self, letter: Event, facts: Found) -> list[tuple[str, bytes]]:
@@ -272,7 +274,8 @@ async def opened_redrive(
     Raises:
         BrokerError: a cluster can't be reached, or a topic does not exist, can't be read or can't be written.
     """
-    await count_partitions(source.connection, source.topic)
+    for topic in source.topics:
+        await count_partitions(source.connection, topic)
     async with (
         opened_letters(dlq, scope.group(app)) as reader,
         _admin(dlq) as admin,
@@ -303,7 +306,9 @@ async def redriven_among(
         async with _admin(dlq) as admin:
             marks = Marks(admin, app, [TopicPartition(dlq.topic, number) for number in reader.ends])
             for letter in letters:
-                if why_never(letter, source.topic, routing) is None and await marks.are_past(letter, scopes_of(letter)):
+                if why_never(letter, source.topics, routing) is None and await marks.are_past(
+                    letter, scopes_of(letter)
+                ):
                     found.add(letter.place)
     except KafkaError as error:
         raise BrokerError(f"topic {dlq.topic}: can't find out which letters were redriven: {error}") from error
@@ -332,6 +337,8 @@ async def _producer(source: Source) -> AsyncIterator[AIOKafkaProducer]:
         await producer.start()
         yield producer
     except KafkaError as error:
-        raise BrokerError(f"topic {source.topic}: {error}; unconfirmed dead letters are redriven next time") from error
+        raise BrokerError(
+            f"topic {', '.join(source.topics)}: {error}; unconfirmed dead letters are redriven next time"
+        ) from error
     finally:
         await disconnect(producer)

@@ -17,9 +17,11 @@ IsolationLevel = Literal["read_committed", "read_uncommitted"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The topic that holds the events.
+    """The topics that hold the events.
 
     Attributes:
+        topic: the only one, or with `routing: match` the first.
+        others: all others.
         auto_offset_reset: where the group begins on its first start.
         isolation_level: `read_committed`: records of a transaction are read once it is committed, and never if it is
             aborted. `read_uncommitted`: they are read at once.
@@ -29,11 +31,12 @@ class Source:
     topic: str
     auto_offset_reset: Literal["earliest", "latest"] = "latest"
     isolation_level: IsolationLevel = "read_committed"
+    others: tuple[str, ...] = ()
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """The source topics. There is one so far; subscriptions name topics, so that there can be more."""
-        return (self.topic,)
+        """All of them."""
+        return self.topic, *self.others
 
 
 @dataclass(frozen=True, slots=True)

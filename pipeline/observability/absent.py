@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from pipeline.core.clock import Clock
-from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.partition import Partition
 from pipeline.core.redaction import shown_url
+from pipeline.core.sources import Sources
 from pipeline.core.subscription import Subscription, status_of
 from pipeline.observability.status import EVERY_LANE, Absence, AbsentReport, LaneFilter
 
@@ -39,7 +39,7 @@ class Absent:
     """Finds subscriptions without a lane.
 
     Args:
-        dispatcher: the partitions of this worker.
+        sources: the partitions of this worker.
         known: the subscriptions.
         default_partition: returns the default partition of a subscription id; None with `routing: match`, and while
             the topic's size is unknown.
@@ -48,22 +48,22 @@ class Absent:
 
     def __init__(
         self,
-        dispatcher: Dispatcher,
+        sources: Sources,
         known: Known,
         default_partition: Callable[[str], int | None],
         warning_of: Callable[[Subscription], str | None],
     ) -> None:
-        self._dispatcher = dispatcher
+        self._sources = sources
         self._known = known
         self._default_partition = default_partition
         self._warning_of = warning_of
-        self._clock: Clock = dispatcher.clock
+        self._clock: Clock = next(iter(sources)).clock
 
     async def ids(self, wanted: LaneFilter = EVERY_LANE) -> list[str]:
         """The subscriptions that match the filter, sorted by id."""
-        if wanted.partition is not None:
+        if wanted.partition is not None or wanted.topic is not None:
             return []
-        partitions = self._dispatcher.partitions()
+        partitions = [partition for dispatcher in self._sources for partition in dispatcher.partitions()]
         found = []
         for number, name in enumerate(self._known.ids() if wanted.subscription is None else [wanted.subscription], 1):
             if self._is_wanted(name, wanted, partitions):
@@ -80,7 +80,7 @@ class Absent:
         return is_of_state and wanted.status in {None, status_of(subscription, self._clock.now()).value}
 
     def _absence(self, default_partition: int | None) -> Absence:
-        return "idle" if default_partition is None or default_partition in self._dispatcher.assigned else "elsewhere"
+        return "idle" if default_partition is None or default_partition in self._sources.assigned else "elsewhere"
 
     def report(self, name: str) -> AbsentReport | None:
         """One subscription; None if it no longer exists."""

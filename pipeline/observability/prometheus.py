@@ -208,23 +208,22 @@ def _partitions(partitions: Iterable[PartitionReport]) -> Iterator[Metric]:
 
 
 def _lanes(lanes: Iterable[LaneReport], partitions: Iterable[PartitionReport]) -> Iterator[Metric]:
-    ends = {partition.partition: partition for partition in partitions}
+    dispatched = {(each.topic, each.partition): each.dispatched for each in partitions}
     # Every series is there from the start, so that an alert sees it grow.
     numbers: Counter[tuple[str, str]] = Counter({(state.feed, state.status.value): 0 for state in LaneState})
-    zeros = {(each.topic, str(each.partition), feed): 0 for each in ends.values() for feed in get_args(Feed)}
+    zeros = {(topic, str(number), feed): 0 for topic, number in dispatched for feed in get_args(Feed)}
     known: Counter[tuple[str, str, str]] = Counter(zeros)
     at_most: Counter[tuple[str, str, str]] = Counter(zeros)
     in_flight: Counter[tuple[str, str, str]] = Counter()
     furthest: dict[tuple[str, str, str], int] = {}
     for lane in lanes:
         numbers[lane.state, lane.status] += 1
-        if lane.partition in ends:
-            partition = ends[lane.partition]
-            key = (partition.topic, str(lane.partition), lane.state)
+        if (lane.topic, lane.partition) in dispatched:
+            key = (lane.topic, str(lane.partition), lane.state)
             known[key] += lane.queued + lane.in_flight if lane.waiting is None else lane.waiting
             at_most[key] += lane.waiting_at_most
             in_flight[key] += lane.in_flight
-            furthest[key] = max(furthest.get(key, 0), partition.dispatched - lane.next)
+            furthest[key] = max(furthest.get(key, 0), dispatched[lane.topic, lane.partition] - lane.next)
     yield _gauge(
         "webhooks_lanes", "Subscriptions per partition, by state and status.", ("state", "status"), numbers.items()
     )

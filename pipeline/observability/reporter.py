@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from pipeline.core.clock import steady_now
-from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.in_flight import NO_TRIES, InFlight, Shelved
 from pipeline.core.lane import Lane
 from pipeline.core.lane_state import LaneState
 from pipeline.core.partition import Partition
 from pipeline.core.redaction import shown_url
+from pipeline.core.sources import Sources, TopicPartition
 from pipeline.core.subscription import Subscription
 from pipeline.core.waiting import oldest_ms, waiting_in
 from pipeline.observability.absent import Absent, Known
@@ -37,15 +37,15 @@ class WorkerReporter:
 
     Args:
         app: the application's name.
-        dispatcher: the partitions.
+        sources: the partitions.
         readiness: returns a sentence that says why the worker is not ready; None when it is.
         warnings: returns warnings for the operator that don't affect readiness.
         missing_rights: returns a sentence about the rights that the worker lacks in Kafka; None if it has all.
         stopping: returns a sentence while the worker stops; None before.
-        end_of: returns the end of a partition's log, as far as it is known.
+        end_of: returns the end of the log of a topic's partition, as far as it is known.
         name: host and port of the worker's pages.
         known: the subscriptions.
-        partition_count: returns the topic's number of partitions; None while it is not known.
+        partition_count: returns the number of partitions of the largest topic; None while it is not known.
         default_partition: returns the partition that Kafka's default partitioner selects for a subscription id.
         warning_of: returns a warning about a subscription for the operator, if any.
     """
@@ -53,10 +53,10 @@ class WorkerReporter:
     def __init__(
         self,
         app: str,
-        dispatcher: Dispatcher,
+        sources: Sources,
         *,
         readiness: Callable[[], str | None],
-        end_of: Callable[[int], int | None],
+        end_of: Callable[[str, int], int | None],
         name: Callable[[], str],
         known: Known,
         partition_count: Callable[[], int | None],
@@ -67,7 +67,8 @@ class WorkerReporter:
         warnings: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self._app = app
-        self._dispatcher = dispatcher
+        self._sources = sources
+        self._deliver = next(iter(sources)).deliver
         self._readiness = readiness
         self._end_of = end_of
         self._name = name
@@ -75,7 +76,7 @@ class WorkerReporter:
         self._partition_count = partition_count
         self._default_partition = default_partition
         self._warning_of = warning_of
-        self._absent = Absent(dispatcher, known, self._home_of, warning_of)
+        self._absent = Absent(sources, known, self._home_of, warning_of)
         self._missing_rights = missing_rights
         self._stopping = stopping
         self._warnings = warnings
@@ -85,9 +86,9 @@ class WorkerReporter:
         """Host and port of the worker's pages."""
         return self._name()
 
-    def end_of(self, partition: int) -> int | None:
+    def end_of(self, topic: str, partition: int) -> int | None:
         """The end of a partition's log, as far as it is known."""
-        return self._end_of(partition)
+        return self._end_of(topic, partition)
 
     def warnings(self) -> tuple[str, ...]:
         """Warnings for the operator that don't affect readiness."""
@@ -95,54 +96,56 @@ class WorkerReporter:
 
     def problem(self) -> str | None:
         """Why the worker is not ready, a sentence; None if it is."""
-        dispatcher = self._dispatcher
         problem = self._readiness()
-        if dispatcher.has_opened and not dispatcher.deliver.lease.is_held:
+        if self._sources.has_opened and not self._deliver.lease.is_held:
             # Other things fail too while the brokers are unavailable; this is why nothing is sent.
             problem = "sending is paused until the group's coordinator confirms a heartbeat: Kafka does not answer"
         # Most other problems follow from the stop, or from a missing right.
         problem = self._stopping() or self._missing_rights() or problem
         closed = self._closed()
         if problem is None and closed:
-            problem = f"partitions {', '.join(map(str, closed))} are not open yet"
+            problem = f"partitions {', '.join(f'{topic}-{number}' for topic, number in closed)} are not open yet"
         return problem
 
-    def _closed(self) -> list[int]:
-        dispatcher = self._dispatcher
-        return sorted(dispatcher.assigned - {partition.number for partition in dispatcher.partitions()})
+    def _closed(self) -> list[TopicPartition]:
+        opened = {TopicPartition(each.topic, each.number) for each in self._opened()}
+        return sorted(self._sources.partitions() - opened)
 
     def worker(self) -> WorkerReport:
         """See `status.Reporter`."""
-        dispatcher, problem, opened = self._dispatcher, self.problem(), self._dispatcher.partitions()
+        sources, problem, opened = self._sources, self.problem(), self._opened()
         return WorkerReport(
             app=self._app,
             name=self.name,
             partition_count=self._partition_count(),
-            topic=dispatcher.topic,
+            topics=sources.topics,
             ready=problem is None,
             problem=problem,
-            holds_lease=dispatcher.deliver.lease.is_held,
-            assigned=tuple(sorted(dispatcher.assigned)),
+            holds_lease=self._deliver.lease.is_held,
+            assigned=tuple(sorted(sources.assigned)),
             partitions=(
                 *(self._partition(partition) for partition in opened),
-                *(self._closed_partition(number) for number in self._closed()),
+                *(self._closed_partition(each) for each in self._closed()),
             ),
             subscriptions=len(self._known.ids()),
             queued_events=sum(len(lane.events.queue) for lane in _lanes(opened)),
-            queued_bytes=dispatcher.memory.used,
-            in_flight=dispatcher.deliver.slots.taken,
+            queued_bytes=next(iter(sources)).memory.used,
+            in_flight=self._deliver.slots.taken,
             warnings=self.warnings(),
         )
+
+    def _opened(self) -> list[Partition]:
+        return [partition for dispatcher in self._sources for partition in dispatcher.partitions()]
 
     def _partition(self, partition: Partition) -> PartitionReport:
         window = partition.window
         since = window.oldest_since()
-        end = self._end_of(partition.number)
+        end = self._end_of(partition.topic, partition.number)
         lanes = partition.lanes.values()
         unread = end is not None and end > window.dispatched
         has_work = unread or len(window) > 0 or any(lane.wants_to_read for lane in lanes)
         return PartitionReport(
-            topic=self._dispatcher.topic,
+            topic=partition.topic,
             partition=partition.number,
             is_open=True,
             committed=partition.committed,
@@ -152,7 +155,7 @@ class WorkerReporter:
             oldest_unsettled_seconds=max(0.0 if since is None else steady_now() - since, self._oldest_left(partition)),
             lanes=len(lanes),
             # Without the lease no work is possible. The cause lies with the brokers; a restart would not help.
-            has_work=has_work and self._dispatcher.deliver.lease.is_held,
+            has_work=has_work and self._deliver.lease.is_held,
             progressed_at=partition.progressed_at,
         )
 
@@ -160,36 +163,36 @@ class WorkerReporter:
         """The age of the oldest event that a lane has left to the log; stopped and paused lanes do not count."""
         stamps = (oldest_ms(lane) for lane in partition.lanes.values() if lane.state in LEFT_TO_THE_LOG)
         oldest = min((stamp for stamp in stamps if stamp is not None), default=None)
-        return 0.0 if oldest is None else max(0.0, self._dispatcher.clock.now() - oldest / 1000)
+        return 0.0 if oldest is None else max(0.0, self._deliver.clock.now() - oldest / 1000)
 
-    def _closed_partition(self, number: int) -> PartitionReport:
+    def _closed_partition(self, tp: TopicPartition) -> PartitionReport:
         """An assigned partition that is not open yet: opening it is its only work until then."""
         return PartitionReport(
-            topic=self._dispatcher.topic,
-            partition=number,
+            topic=tp.topic,
+            partition=tp.partition,
             is_open=False,
             committed=None,
             dispatched=0,
-            end=self._end_of(number),
+            end=self._end_of(*tp),
             unsettled=0,
             oldest_unsettled_seconds=0.0,
             lanes=0,
             has_work=True,
-            progressed_at=self._dispatcher.assigned_at,
+            progressed_at=self._sources[tp.topic].assigned_at,
         )
 
     async def lanes(self, wanted: LaneFilter = EVERY_LANE) -> list[LaneReport]:
         """See `status.Reporter`."""
         reports = []
         looked_at = 0
-        for partition in self._dispatcher.partitions():
+        for partition in self._opened():
             for lane in list(partition.lanes.values()):
-                if wanted.matches(_name(lane), lane.state.feed, lane.status.value, partition.number):
+                if wanted.matches(_name(lane), lane.state.feed, lane.status.value, partition.topic, partition.number):
                     reports.append(self._lane(partition, lane))
                 looked_at += 1
                 if looked_at % LANES_AT_ONCE == 0:
                     await asyncio.sleep(0)
-        return sorted(reports, key=lambda report: (report.subscription, report.partition))
+        return sorted(reports, key=lambda report: (report.subscription, report.topic, report.partition))
 
     async def absent(self, wanted: LaneFilter = EVERY_LANE) -> list[str]:
         """See `status.Reporter`."""
@@ -200,7 +203,7 @@ class WorkerReporter:
         return self._absent.report(subscription)
 
     def _home_of(self, subscription: str) -> int | None:
-        if self._dispatcher.matching is not None:
+        if next(iter(self._sources)).matching is not None:
             return None  # its events may be in any partition
         count = self._partition_count()
         return self._default_partition(subscription, count) if count else None
@@ -215,6 +218,7 @@ class WorkerReporter:
         errors = [each.tries.error for each in tried if each.tries.error is not None]
         return LaneReport(
             subscription=_name(lane),
+            topic=partition.topic,
             partition=partition.number,
             state=lane.state.feed,
             status=lane.status.value,

@@ -35,6 +35,7 @@ class LaneReport:
     """
 
     subscription: str
+    topic: str
     partition: int
     state: Feed
     status: str
@@ -113,7 +114,9 @@ class WorkerReport:
 
     Attributes:
         name: host and port of its pages, which distinguish it from other workers.
-        partition_count: the number of partitions of the topic; None while it is not known.
+        topics: the source topics.
+        partition_count: the number of partitions of the largest topic; None while it is not known.
+        assigned: the numbers of its partitions; it has the partition with that number of every topic that has one.
         ready: whether the registry has been read and every assigned partition is open.
         problem: why it is not ready, a sentence.
         holds_lease: whether events may be sent, because the group has recently confirmed a heartbeat (core/lease.py).
@@ -122,7 +125,7 @@ class WorkerReport:
 
     app: str
     name: str
-    topic: str
+    topics: tuple[str, ...]
     partition_count: int | None
     ready: bool
     problem: str | None
@@ -143,14 +146,16 @@ class LaneFilter:
     subscription: str | None = None
     state: str | None = None
     status: str | None = None
+    topic: str | None = None
     partition: int | None = None
 
-    def matches(self, subscription: str, state: str, status: str, partition: int) -> bool:
+    def matches(self, subscription: str, state: str, status: str, topic: str, partition: int) -> bool:
         """Whether a lane with these values matches."""
         return (
             self.subscription in {None, subscription}
             and self.state in {None, state}
             and self.status in {None, status}
+            and self.topic in {None, topic}
             and self.partition in {None, partition}
         )
 

@@ -133,8 +133,8 @@ class Telemetry:
         self.commits = 0
         self.rebalances = 0
         self.log_breaks: dict[BreakKind, int] = _zeros(get_args(BreakKind))
-        self._deleted: defaultdict[int, OffsetRanges] = defaultdict(OffsetRanges)
-        self._broken_logs: dict[tuple[int, BreakKind], float] = {}
+        self._deleted: defaultdict[tuple[str, int], OffsetRanges] = defaultdict(OffsetRanges)
+        self._broken_logs: dict[tuple[str, int, BreakKind], float] = {}
         self._monotonic = monotonic
         self._now = now
         self._observe_age = self.end_to_end_seconds.observe  # looked up once: it is called for each delivery
@@ -202,6 +202,7 @@ class Telemetry:
         count: int = 1,
         *,
         subscription: str | None = None,
+        topic: str | None = None,
         partition: int | None = None,
         offset: int | None = None,
         since: int | None = None,
@@ -211,13 +212,14 @@ class Telemetry:
         Offsets deleted by retention are reported for the group and for each row that pointed there, but each one is
         counted once. The log lines have the numbers of each report.
         """
-        if rule == "retention" and partition is not None and offset is not None:
-            self.drops[rule] += self._deleted[partition].add(offset + 1 - count, offset + 1)
+        if rule == "retention" and topic is not None and partition is not None and offset is not None:
+            self.drops[rule] += self._deleted[topic, partition].add(offset + 1 - count, offset + 1)
         else:
             self.drops[rule] += count
         facts = {
             "rule": rule,
             "subscription": subscription,
+            "topic": topic,
             "partition": partition,
             "since": since,
             "offset": offset,
@@ -225,30 +227,34 @@ class Telemetry:
         }
         self._warn("event.dropped", (rule, subscription), facts, count)
 
-    def log_broken(self, partition: int, found: Break, *, subscription: str | None = None) -> None:
-        """A position of the group or of a subscription's row is no longer in the log of *partition*."""
+    def log_broken(self, topic: str, partition: int, found: Break, *, subscription: str | None = None) -> None:
+        """A position of the group or of a subscription's row is no longer in the log of a partition of *topic*."""
         self.log_breaks[found.kind] += 1
-        self._broken_logs[partition, found.kind] = self._monotonic()
+        self._broken_logs[topic, partition, found.kind] = self._monotonic()
         if found.kind == "recreated" and subscription is None:
-            self._deleted.pop(partition, None)  # those were offsets of the former topic
+            self._deleted.pop((topic, partition), None)  # those were offsets of the former topic
         facts = {
             "kind": found.kind,
             "subscription": subscription,
+            "topic": topic,
             "partition": partition,
             "offset": found.offset,
             "goes_on_at": found.goes_on_at,
         }
-        self._warn("log.broken", ("log", found.kind, subscription, partition), facts)
+        self._warn("log.broken", ("log", found.kind, subscription, topic, partition), facts)
         if found.lost:
+            last = found.goes_on_at - 1
             self.dropped(
-                "retention", found.lost, subscription=subscription, partition=partition, offset=found.goes_on_at - 1
+                "retention", found.lost, subscription=subscription, topic=topic, partition=partition, offset=last
             )
 
     def warnings(self) -> list[str]:
         """Warnings about recent breaks in the log, one sentence each; the worker delivers nevertheless."""
         since = self._monotonic() - WARNING_SECONDS
         self._broken_logs = {found: at for found, at in self._broken_logs.items() if at > since}
-        return [f"partition {partition}: {BREAKS[kind]}" for partition, kind in sorted(self._broken_logs)]
+        return [
+            f"partition {partition} of {topic}: {BREAKS[kind]}" for topic, partition, kind in sorted(self._broken_logs)
+        ]
 
     def withheld(self) -> None:
         """An attempt waits until the group confirms a heartbeat, because another worker may own the partition."""
@@ -261,6 +267,7 @@ class Telemetry:
         facts = {
             "subscription": subscription,
             "reason": reason,
+            "topic": event.topic,
             "partition": event.partition,
             "offset": event.offset,
         }
@@ -285,35 +292,36 @@ class Telemetry:
         self.headers_left_out += 1
         self._warn("header.left-out", subscription, {"subscription": subscription, "header": name})
 
-    def subscription_failed(self, subscription: Subscription, partition: int, cause: Cause) -> None:
-        """A subscription went into FAILURE in *partition*; without probes an operator has to act."""
+    def subscription_failed(self, subscription: Subscription, topic: str, partition: int, cause: Cause) -> None:
+        """A subscription went into FAILURE in a partition of *topic*; without probes an operator has to act."""
         self.subscription_failures[cause.kind] += 1
-        logger.warning(Facts("subscription.failed", _failure_facts(subscription, partition, cause)))
+        logger.warning(Facts("subscription.failed", _failure_facts(subscription, topic, partition, cause)))
 
-    def probe_failed(self, subscription: Subscription, partition: int, cause: Cause) -> None:
+    def probe_failed(self, subscription: Subscription, topic: str, partition: int, cause: Cause) -> None:
         """A probe has not ended the FAILURE of a subscription."""
         self.probes["failed"] += 1
-        facts = _failure_facts(subscription, partition, cause)
-        self._log(logging.INFO, "subscription.probe-failed", (subscription.id, partition), facts)
+        facts = _failure_facts(subscription, topic, partition, cause)
+        self._log(logging.INFO, "subscription.probe-failed", (subscription.id, topic, partition), facts)
 
-    def subscription_recovered(self, subscription: Subscription, partition: int, cause: Cause) -> None:
+    def subscription_recovered(self, subscription: Subscription, topic: str, partition: int, cause: Cause) -> None:
         """A probe has ended the FAILURE that had this *cause*; the subscription goes on by itself."""
         self.probes["recovered"] += 1
-        logger.info(Facts("subscription.recovered", _failure_facts(subscription, partition, cause)))
+        logger.info(Facts("subscription.recovered", _failure_facts(subscription, topic, partition, cause)))
 
     def rows_written(self, count: int) -> None:
         """*count* cursor rows were committed to the cursor topic."""
         self.rows += count
 
-    def committed(self, partition: int, offset: int) -> None:
-        """The group's offset of *partition* was committed."""
+    def committed(self, topic: str, partition: int, offset: int) -> None:
+        """The group's offset of a partition of *topic* was committed."""
         self.commits += 1
         if logger.isEnabledFor(logging.DEBUG):
-            logger.debug(Facts("offset.committed", {"partition": partition, "offset": offset}))
+            logger.debug(Facts("offset.committed", {"topic": topic, "partition": partition, "offset": offset}))
 
-    def not_opened(self, partition: int, error: str) -> None:
+    def not_opened(self, topic: str, partition: int, error: str) -> None:
         """A partition of this worker could not be opened, for this reason; the worker tries again."""
-        self._warn("partition.not-opened", partition, {"partition": partition, "error": error})
+        facts = {"topic": topic, "partition": partition, "error": error}
+        self._warn("partition.not-opened", (topic, partition), facts)
 
     def rebalanced(self) -> None:
         """The assignment of this worker changed."""
@@ -351,7 +359,7 @@ class Telemetry:
             logger.log(level, Facts(name, {**facts, "suppressed": suppressed or None}))
 
 
-def _failure_facts(subscription: Subscription, partition: int, cause: Cause) -> dict[str, object]:
+def _failure_facts(subscription: Subscription, topic: str, partition: int, cause: Cause) -> dict[str, object]:
     """The facts of a FAILURE, and of its probes."""
     attempts, probes = cause.attempts, cause.probes
     next_at = None if probes is None else probes.next_at
@@ -359,6 +367,7 @@ def _failure_facts(subscription: Subscription, partition: int, cause: Cause) -> 
         "subscription": subscription.id,
         "kind": cause.kind,
         "cause": cause.message,
+        "topic": topic,
         "partition": partition,
         "offset": cause.offset,
         "attempts": None if attempts is None else attempts.count,

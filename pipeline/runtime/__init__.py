@@ -5,7 +5,7 @@ consumer, consumer_thread            its consumer: hands out batches, commits of
 retrying_consumer                    retries what the brokers refuse for lack of rights
 assignor, membership                 assigns partitions; rejoins the group after a fencing
 commit_pace                          how long to wait between two commits
-log_check                            compares committed offsets and rows with the log
+log_check, log_checks                compares committed offsets and rows with the log, of one source topic; of all
 token_table                          access tokens in a Faust table
 topics, preflight, initial_offsets   checks topics and brokers; commits a group's first offsets
 side_topics                          the topics that show people what happens; deliveries go on without them

@@ -4,10 +4,12 @@ Private names that are only read, and whose absence would raise an error: App._c
 tells the tables' producer of new partitions.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Final, cast
 
 import faust
 from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 from mode.utils.objects import cached_property
 from mode.utils.queues import FlowControlEvent
 
@@ -36,7 +38,7 @@ class DeliveryTransport(driver.Transport):
 
 
 class DeliveryApp(faust.App):
-    """A Faust application whose source topic is read by `DeliveryConsumer`.
+    """A Faust application whose source topics are read by `DeliveryConsumer`.
 
     The parts that its consumer needs are built from its tables. So the application is created first, and gets the parts
     before it starts.
@@ -72,16 +74,20 @@ class DeliveryApp(faust.App):
         """The consumer, with its real type."""
         return cast("DeliveryConsumer", self.consumer)
 
-    async def learn_partitions(self, count: int) -> None:
+    async def learn_partitions(self, counts: Mapping[str, int]) -> None:
         """See `expansion.TopicClients`."""
         if self._consumer is not None:
-            topics = [self.parts.dispatcher.topic, *self.tables.changelog_topics]
-            await self.delivery_consumer.learn_partitions(topics, count)
+            most = max(counts.values())
+            await self.delivery_consumer.learn_partitions(
+                {**dict.fromkeys(self.tables.changelog_topics, most), **counts}
+            )
 
-    def learn_topic_id(self, topic_id: str | None) -> None:
+    def learn_topic_id(self, topic: str, topic_id: str | None) -> None:
         """See `expansion.TopicClients`."""
+        if self._consumer is None or not self.parts.log_checks[topic].is_another(topic_id):
+            return
         # Without a partition there is nothing to open again: this worker would rejoin at every check.
-        if self._consumer is not None and self.parts.dispatcher.assigned and self.parts.log_check.is_another(topic_id):
+        if self.parts.sources[topic].assigned:
             self.delivery_consumer.rejoin()
 
     @property
@@ -93,6 +99,26 @@ class DeliveryApp(faust.App):
         """See `membership.GroupMember`."""
         if self._consumer is not None:
             self.delivery_consumer.rejoin()
+
+    def partition_counts(self) -> dict[str, int]:
+        """By source topic, the number of its partitions, as far as they are known."""
+        try:
+            found = {topic: self.consumer.topic_partitions(topic) for topic in self.parts.sources.topics}
+        except Exception:  # noqa: BLE001 - the driver raises various errors before the group is joined
+            return {}
+        return {topic: count for topic, count in found.items() if count is not None}
+
+    def share(self) -> float:
+        """What of a subscription's rate is this worker's: as much as it owns of the partitions."""
+        count = sum(self.partition_counts().values())
+        return min(1.0, max(1, len(self.parts.sources.partitions())) / count) if count else 1.0
+
+    def end_of(self, topic: str, partition: int) -> int | None:
+        """The end of a partition's readable log, as far as it is known."""
+        try:
+            return self.consumer.highwater(TP(topic, partition))
+        except Exception:  # noqa: BLE001 - the driver raises various errors for a partition that was just revoked
+            return None
 
     async def expect_rows(self, count: int) -> None:
         """Tell the tables' producer the number of partitions, because it refuses rows of an unknown partition."""
@@ -109,9 +135,9 @@ class DeliveryApp(faust.App):
             if self._consumer is not None:
                 self._consumer.stop_flow()
                 self.flow_control.suspend()
-                await self.delivery_consumer.give_back(set(self.parts.dispatcher.assigned))
+                await self.delivery_consumer.give_back(self.parts.sources.partitions())
         finally:
-            await self.parts.log_check.close()
+            await self.parts.log_checks.close()
             # Even after an error, because otherwise Faust would wait indefinitely.
             await super().on_stop()
 
@@ -149,6 +175,11 @@ PATCHES: Final = tuple(
             "PartitionAssignor._perform_assignment",
             "faust.assignor:PartitionAssignor._assign",
             "tokens and events of a partition are assigned to different workers while topics are expanded",
+        ),
+        (
+            "PartitionAssignor._protocol_assignments",
+            "faust.assignor:PartitionAssignor._perform_assignment",
+            "workers are assigned partitions that a topic does not have",
         ),
     )
 )

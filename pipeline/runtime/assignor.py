@@ -1,8 +1,13 @@
-"""Assigns partitions: Faust's assignor, for topics that are expanded one after the other.
+"""Assigns numbers: whoever gets one gets the partition with that number of every topic that has one.
 
-Faust assigns the same partitions of two topics to a worker only if both have the same number. If only the source had
-grown, Faust would assign them independently, and tokens would be on other workers than their events. Here, the group
-gets a partition only when all topics of the group have it (kafka/expansion.py).
+So a number's events, its rows in `<app>.cursors` and its tokens are in one place, however many source topics there are.
+Faust does so only for topics with as many partitions. Here it is shown all topics as equally large, subscribed by all
+members, and what a topic or a member does not have is left out afterwards:
+
+- A source topic may have fewer partitions than another.
+- While topics are expanded one after the other, a number is assigned only when the changelogs of the tables have it,
+  which are expanded last (kafka/expansion.py).
+- While workers are restarted with another definition, a member gets no partition of a topic that it does not read.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +16,12 @@ from typing import Protocol
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from faust.assignor import PartitionAssignor
 from faust.assignor.client_assignment import ClientAssignment, ClientMetadata
-from faust.assignor.partition_assignor import MemberAssignmentMapping, MemberMetadataMapping
+from faust.assignor.partition_assignor import (
+    ClientAssignmentMapping,
+    MemberAssignmentMapping,
+    MemberMetadataMapping,
+)
+from faust.types.assignor import HostToPartitionMap
 
 
 class PartitionCounts(Protocol):
@@ -23,16 +33,17 @@ class PartitionCounts(Protocol):
 
 
 class Levelled:
-    """A view of a cluster in which all topics have as many partitions as the smallest one.
+    """A view of a cluster in which all topics have as many partitions.
 
     Args:
-        cluster: the real cluster.
-        topics: the topics that the group reads; unknown ones stay unknown.
+        counts: of the topics that the group reads, without unknown ones.
+        own: those that have to have a number before it is assigned.
     """
 
-    def __init__(self, cluster: PartitionCounts, topics: Iterable[str]) -> None:
-        self._known = {topic for topic in topics if cluster.partitions_for_topic(topic)}
-        self.count = min((len(cluster.partitions_for_topic(topic) or ()) for topic in self._known), default=0)
+    def __init__(self, counts: Mapping[str, int], own: Iterable[str]) -> None:
+        self._known = counts.keys()
+        most = max((count for topic, count in counts.items() if topic not in own), default=0)
+        self.count = min([most, *(counts[topic] for topic in own if topic in counts)])
 
     def partitions_for_topic(self, topic: str) -> set[int] | None:
         """See `PartitionCounts`."""
@@ -40,29 +51,57 @@ class Levelled:
 
 
 class LevelAssignor(PartitionAssignor):
-    """Faust's assignor, restricted to the partitions that all topics of the group have."""
+    """Faust's assignor, which assigns numbers."""
+
+    _counts: Mapping[str, int]
+    _reads: Mapping[str, frozenset[str]]
 
     def _perform_assignment(
         self, cluster: PartitionCounts, member_metadata: MemberMetadataMapping
     ) -> MemberAssignmentMapping:
-        topics = {topic for metadata in member_metadata.values() for topic in metadata.subscription}
-        level = Levelled(cluster, topics)
-        members = {member: _within(metadata, level.count) for member, metadata in member_metadata.items()}
+        self._reads = {member: frozenset(each.subscription) for member, each in member_metadata.items()}
+        topics = sorted(frozenset[str]().union(*self._reads.values()))
+        self._counts = {topic: len(found) for topic in topics if (found := cluster.partitions_for_topic(topic))}
+        level = Levelled(self._counts, self._table_manager.changelog_topics)
+        members = {member: _as_all(metadata, topics, level.count) for member, metadata in member_metadata.items()}
         return super()._perform_assignment(level, members)
 
+    def _protocol_assignments(
+        self,
+        assignments: ClientAssignmentMapping,
+        cl_distribution: HostToPartitionMap,
+        tp_distribution: HostToPartitionMap,
+        topic_groups: Mapping[str, int],
+    ) -> MemberAssignmentMapping:
+        real = {
+            member: ClientAssignment(self._real(member, each.actives), self._real(member, each.standbys))
+            for member, each in assignments.items()
+        }
+        return super()._protocol_assignments(real, cl_distribution, tp_distribution, topic_groups)
 
-def _within(metadata: ConsumerProtocolMemberMetadata, count: int) -> ConsumerProtocolMemberMetadata:
-    """A member's metadata without the partitions that the leader does not know.
+    def _real(self, member: str, assigned: Mapping[str, list[int]]) -> dict[str, list[int]]:
+        """The partitions that exist, of topics that the member reads."""
+        return {
+            topic: [number for number in numbers if number < self._counts[topic]]
+            for topic, numbers in assigned.items()
+            if topic in self._reads[member]
+        }
+
+
+def _as_all(metadata: ConsumerProtocolMemberMetadata, topics: list[str], count: int) -> ConsumerProtocolMemberMetadata:
+    """A member's metadata as if it read all topics, with the same numbers of each, as far as the leader knows them.
 
     Until it refreshes its metadata, a new leader may know fewer partitions than the last one; Faust then fails on the
     members' partitions.
     """
     client = ClientMetadata.loads(metadata.user_data)
     client.assignment = ClientAssignment(
-        actives=_below(client.assignment.actives, count), standbys=_below(client.assignment.standbys, count)
+        actives=_alike(client.assignment.actives, topics, count),
+        standbys=_alike(client.assignment.standbys, topics, count),
     )
-    return ConsumerProtocolMemberMetadata(metadata.version, metadata.subscription, client.dumps())
+    return ConsumerProtocolMemberMetadata(metadata.version, topics, client.dumps())
 
 
-def _below(assignment: Mapping[str, list[int]], count: int) -> dict[str, list[int]]:
-    return {topic: [number for number in numbers if number < count] for topic, numbers in assignment.items()}
+def _alike(assignment: Mapping[str, list[int]], topics: list[str], count: int) -> dict[str, list[int]]:
+    numbers = sorted({number for found in assignment.values() for number in found if number < count})
+    return dict.fromkeys(topics, numbers) if numbers else {}

@@ -1,8 +1,8 @@
 """The integration with Faust: how its consumer is changed (docs/design.md, On top of Faust).
 
-Faust's tracking of acknowledgements is not used for the source topic; the windows decide what may be committed.
+Faust's tracking of acknowledgements is not used for the source topics; the windows decide what may be committed.
 
-    getmany                one message for all records of the source topic that a fetch returns
+    getmany                one message for all records of the source topics that a fetch returns
     _drain_messages        the loop from fetch to stream, without tasks
     _keep_committing       commits the windows' first unsettled offsets; Faust commits its other topics
     on_partitions_revoked  drain, rows, commit, close; then Faust's part
@@ -20,7 +20,7 @@ rebalance listener (consumer_thread.py). If one of them were not called, Faust w
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import faust
@@ -29,7 +29,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode import ServiceT
 
-from pipeline.core.dispatcher import Dispatcher
+from pipeline.core.sources import Sources, TopicPartition
 from pipeline.runtime.commit_pace import LONGEST_SECONDS, pause_after
 from pipeline.runtime.consumer_thread import DeliveryConsumerThread, DeliveryRebalanceListener, Parts
 
@@ -61,9 +61,10 @@ class DeliveryConsumer(driver.Consumer):
         self._flowing = asyncio.Event()
         self._opening: asyncio.Task[None] | None = None
         self._fetched = 0
-        self._next_offsets: dict[int, int] = {}
-        self._seeking: dict[int, asyncio.Task[None]] = {}
-        self._dispatcher.flow = self
+        self._next_offsets: dict[TP, int] = {}
+        self._seeking: dict[TP, asyncio.Task[None]] = {}
+        for dispatcher in self._sources:
+            dispatcher.flow = _TopicFlow(self, dispatcher.topic)
 
     def _new_consumer_thread(self) -> DeliveryConsumerThread:
         return DeliveryConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -77,12 +78,11 @@ class DeliveryConsumer(driver.Consumer):
         return cast("Parts", self.app.parts)
 
     @property
-    def _dispatcher(self) -> Dispatcher:
-        return self._parts.dispatcher
+    def _sources(self) -> Sources:
+        return self._parts.sources
 
-    def _source_partitions(self, tps: set[TP]) -> set[int]:
-        topic = self._dispatcher.topic
-        return {tp.partition for tp in tps if tp.topic == topic}
+    def _source_partitions(self, tps: Iterable[TP]) -> set[TP]:
+        return {tp for tp in tps if tp.topic in self._sources.topics}
 
     # --------------------------------------------------------------- fetching
 
@@ -100,28 +100,28 @@ class DeliveryConsumer(driver.Consumer):
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - Faust's own signature
         """Fetch; see `faust.transport.consumer.Consumer.getmany`, whose checks are kept.
 
-        All records of the source topic in a fetch are one message, whose value is the batches by partition number.
+        All records of the source topics in a fetch are one message, whose value is the batches by partition.
         """
         generation, records, active = await self._fetch(timeout)
-        topic = self._dispatcher.topic
         if not self._is_current(generation):
             return
-        batches: dict[int, Sequence[Any]] = {}
+        sources = self._source_partitions(records)
+        batches: dict[TP, Sequence[Any]] = {}
         message = None
         for tp, batch in records.items():
-            if tp.topic == topic and batch and self._is_wanted(tp, active):
+            if tp in sources and batch and self._is_wanted(tp, active):
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-                self._next_offsets[tp.partition] = batch[-1].offset + 1
-                batches[tp.partition] = batch
+                self._next_offsets[tp] = batch[-1].offset + 1
+                batches[tp] = batch
                 message = message or self._to_message(tp, batch[-1])
         if message is not None:
             # Raw codecs pass the value on unchanged, so the agent gets the batches (agents/deliver.py).
             message.key, message.value, message.headers = None, cast("bytes", batches), None
             yield message.tp, message
             # Only now, because Faust may cancel the yield, and dispatching a batch twice does no harm.
-            for number in batches:
-                self._delivery_thread.claim(TP(topic, number))
-        others = {tp: batch for tp, batch in records.items() if tp.topic != topic}
+            for tp in batches:
+                self._delivery_thread.claim(tp)
+        others = {tp: batch for tp, batch in records.items() if tp not in sources}
         for tp, record in self.scheduler.iterate(others):
             if not self._is_current(generation):
                 return
@@ -147,33 +147,36 @@ class DeliveryConsumer(driver.Consumer):
             return generation, {}, active
         if not self._is_current(generation):
             return generation, {}, active
-        for number, offset in out_of_range.items():
-            if number not in self._seeking or self._seeking[number].done():
-                self._seeking[number] = asyncio.create_task(self._recover(number, offset, generation))
+        for tp, offset in out_of_range.items():
+            if tp not in self._seeking or self._seeking[tp].done():
+                self._seeking[tp] = asyncio.create_task(self._recover(tp, offset, generation))
         self._pass_over_gaps(records)
         return generation, records, active
 
     def _pass_over_gaps(self, records: Mapping[TP, Sequence[Any]]) -> None:
         """Advance partitions past markers and aborted or compacted records, which would otherwise show as lag."""
-        topic = self._dispatcher.topic
-        for number, position in self._delivery_thread.positions(topic).items():
-            if TP(topic, number) not in records:
-                self._dispatcher.pass_over(number, self._next_offsets.get(number), position)
+        for dispatcher in self._sources:
+            for number, position in self._delivery_thread.positions(dispatcher.topic).items():
+                tp = TP(dispatcher.topic, number)
+                if tp not in records:
+                    dispatcher.pass_over(number, self._next_offsets.get(tp), position)
 
-    async def _recover(self, number: int, offset: int, generation: int) -> None:
+    async def _recover(self, tp: TP, offset: int, generation: int) -> None:
         """Find the offset at which to continue after a fetch from *offset* was out of range."""
         try:
-            goes_on_at = await self._parts.log_check.find_offset(number, offset)
+            goes_on_at = await self._parts.log_checks[tp.topic].find_offset(tp.partition, offset)
             if generation != self.app.consumer_generation_id:
                 return
             if goes_on_at is None:
                 self.rejoin()  # after that, all offsets are compared with the log again
             else:
-                self._next_offsets[number] = goes_on_at
-                await self.seek_wait({TP(self._dispatcher.topic, number): goes_on_at})
-                self._dispatcher.pass_over(number, offset, goes_on_at)
+                self._next_offsets[tp] = goes_on_at
+                await self.seek_wait({tp: goes_on_at})
+                self._sources[tp.topic].pass_over(tp.partition, offset, goes_on_at)
         except Exception as error:  # noqa: BLE001 - the assignment may be gone by now; otherwise the next fetch retries
-            logger.warning("partition %d has not recovered from an out-of-range fetch yet: %r", number, error)
+            logger.warning(
+                "partition %d of %s has not recovered from an out-of-range fetch yet: %r", tp.partition, tp.topic, error
+            )
 
     def _is_current(self, generation: int) -> bool:
         return self.flow_active and generation == self.app.consumer_generation_id
@@ -195,22 +198,20 @@ class DeliveryConsumer(driver.Consumer):
                 async with asyncio.timeout(1.0):
                     await self._flowing.wait()
 
-    def pause(self, number: int) -> None:
+    def pause_source(self, tp: TP) -> None:
         """See `ports.Flow`. Pausing the partition itself would drop fetched records (faust.transport.consumer)."""
-        tp = TP(self._dispatcher.topic, number)
         self._paused_sources.add(tp)
         self.on_buffer_full(tp)
 
-    def resume(self, number: int) -> None:
+    def resume_source(self, tp: TP) -> None:
         """See `ports.Flow`."""
-        tp = TP(self._dispatcher.topic, number)
         self._paused_sources.discard(tp)
         self.on_buffer_drop(tp)
         self._flowing.set()
 
-    async def learn_partitions(self, topics: Iterable[str], count: int) -> None:
+    async def learn_partitions(self, counts: Mapping[str, int]) -> None:
         """See `DeliveryApp.learn_partitions`."""
-        await self._delivery_thread.learn_partitions(topics, count)
+        await self._delivery_thread.learn_partitions(counts)
 
     @property
     def is_out_of_reach(self) -> bool:
@@ -228,7 +229,7 @@ class DeliveryConsumer(driver.Consumer):
         pause = LONGEST_SECONDS
         while not self.should_stop:
             await asyncio.sleep(pause)
-            prefixes = self._parts.log_check.trusted(self._dispatcher.prefixes())
+            prefixes = self._parts.log_checks.trusted(self._sources.prefixes())
             self._committing = committing = asyncio.create_task(self.commit_prefixes(prefixes))
             try:
                 await asyncio.wait([committing])
@@ -236,21 +237,26 @@ class DeliveryConsumer(driver.Consumer):
                 committing.cancel()
             pause = pause_after(0 if committing.cancelled() else committing.result(), pause)
 
-    async def commit_prefixes(self, prefixes: Mapping[int, int]) -> int | None:
+    async def commit_prefixes(self, prefixes: Mapping[TopicPartition, int]) -> int | None:
         """Commit offsets of partitions that are still open; returns their advance, None if not confirmed."""
         if not prefixes:
             return 0  # don't wait for a commit under way: at a stop without a broker it never ends
         async with self._prefix_lock:
-            owned = self._source_partitions(self.assignment()).intersection(prefixes)
+            assigned = self.assignment()
             # One that has been given back while this waited is committed, with notes that nobody could make any more.
-            owned = {number for number in owned if self._dispatcher.is_open(number)}
-            offsets = {TP(self._dispatcher.topic, number): prefixes[number] for number in owned}
-            begun_to = {number: self._dispatcher.begun_to(number) for number in owned}
-            if not (offsets and await self._delivery_thread.commit_noted(offsets, begun_to)):
+            owned = {
+                tp: offset
+                for tp, offset in prefixes.items()
+                if TP(*tp) in assigned and self._sources[tp.topic].is_open(tp.partition)
+            }
+            offsets = {TP(*tp): offset for tp, offset in owned.items()}
+            begun_to = {tp: self._sources[tp.topic].begun_to(tp.partition) for tp in owned}
+            noted = {TP(*tp): revision for tp, revision in begun_to.items()}
+            if not (offsets and await self._delivery_thread.commit_noted(offsets, noted)):
                 return None
             self.app.tables.on_commit(offsets)
             self.app.monitor.on_tp_commit(offsets)
-            return self._dispatcher.committed({tp.partition: offset for tp, offset in offsets.items()}, begun_to)
+            return self._sources.committed(owned, begun_to)
 
     # --------------------------------------------------------------- rebalancing
 
@@ -268,48 +274,69 @@ class DeliveryConsumer(driver.Consumer):
         opening.result()
 
     async def _open_assigned(self) -> None:
-        topic = self._dispatcher.topic
-        numbers = self._source_partitions(self.assignment())
-        if not numbers:
-            await self._dispatcher.open({})
+        assigned = self._source_partitions(self.assignment())
+        if not assigned:
+            await self._sources.open({})
             return
         # The committed offset, not the consumer's position, which may be past fetched and skipped events.
-        committed = await self._delivery_thread.committed(topic, sorted(numbers))
-        positions, logs = await self._parts.log_check.begin(committed)
-        await self.seek_wait({TP(topic, number): position for number, position in positions.items()})
-        await self.app.expect_rows(max(numbers) + 1)
-        self._next_offsets = dict(positions)
-        await self._dispatcher.open(positions, logs)
+        committed = await self._delivery_thread.committed(sorted(assigned))
+        positions, logs = await self._parts.log_checks.begin(committed)
+        await self.seek_wait({TP(*tp): position for tp, position in positions.items()})
+        await self.app.expect_rows(max(tp.partition for tp in assigned) + 1)
+        self._next_offsets = {TP(*tp): position for tp, position in positions.items()}
+        await self._sources.open(positions, logs)
         # Even if no offset has moved: from now on, the group shows all of its partitions.
-        await self.commit_prefixes(self._dispatcher.prefixes())
-        logger.info("assigned partitions %s of %s", sorted(numbers), topic)
+        await self.commit_prefixes(self._sources.prefixes())
+        logger.info("assigned partitions %s", _shown(assigned))
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Stop deliveries in these partitions, write all cursors, and only then give the partitions back."""
         self.stop_flow()
         self.app.flow_control.suspend()
-        await self.give_back(self._source_partitions(revoked))
+        await self.give_back({TopicPartition(*tp) for tp in self._source_partitions(revoked)})
         self._buffered_partitions -= self._paused_sources
         self._paused_sources.clear()
         self._flowing.set()
         await super().on_partitions_revoked(revoked)
 
-    async def give_back(self, numbers: set[int]) -> None:
-        """Drain, commit and close partitions of the source topic."""
+    async def give_back(self, tps: Collection[TopicPartition]) -> None:
+        """Drain, commit and close partitions of the source topics."""
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait([self._opening])
         for seeking in self._seeking.values():
             seeking.cancel()
-        prefixes = await self._dispatcher.drain(numbers, self._parts.drain_seconds)
+        prefixes = await self._sources.drain(tps, self._parts.drain_seconds)
         try:
             async with asyncio.timeout(LAST_COMMIT_SECONDS):
-                await self.commit_prefixes(await self._parts.log_check.committable(prefixes))
+                await self.commit_prefixes(await self._parts.log_checks.committable(prefixes))
             if prefixes:
-                logger.info("gave back partitions %s: drained and committed", sorted(prefixes))
+                logger.info("gave back partitions %s: drained and committed", _shown(prefixes))
         except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
-            logger.warning("the last commit of partitions %s was not confirmed: %r", sorted(prefixes), error)
-        await self._dispatcher.close(numbers)
+            logger.warning("the last commit of partitions %s was not confirmed: %r", _shown(prefixes), error)
+        await self._sources.close(tps)
         if self._committing is not None:
             # aiokafka would retry it as a member of the next generation, over what another owner has committed since.
             self._committing.cancel()
+
+
+class _TopicFlow:
+    """The valve of one source topic; see `ports.Flow`."""
+
+    def __init__(self, consumer: DeliveryConsumer, topic: str) -> None:
+        self._consumer = consumer
+        self._topic = topic
+
+    def pause(self, number: int) -> None:
+        self._consumer.pause_source(TP(self._topic, number))
+
+    def resume(self, number: int) -> None:
+        self._consumer.resume_source(TP(self._topic, number))
+
+
+def _shown(tps: Iterable[TP | TopicPartition]) -> str:
+    """As `[0, 2] of orders, [0] of payments`."""
+    numbers: dict[str, list[int]] = {}
+    for topic, number in sorted((tp.topic, tp.partition) for tp in tps):
+        numbers.setdefault(topic, []).append(number)
+    return ", ".join(f"{each} of {topic}" for topic, each in numbers.items())

@@ -25,8 +25,8 @@ from faust.types import TP
 from mode.threads import WorkerThread
 from mode.utils.futures import maybe_async
 
-from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lease import Lease
+from pipeline.core.sources import Sources
 from pipeline.kafka.committed import Committed, without_settled
 from pipeline.kafka.internals import (
     client_of,
@@ -38,7 +38,7 @@ from pipeline.kafka.internals import (
     set_fetch,
 )
 from pipeline.kafka.topics import IsolationLevel
-from pipeline.runtime.log_check import LogCheck
+from pipeline.runtime.log_checks import LogChecks
 from pipeline.runtime.retrying_consumer import RetryingConsumerThread
 
 logger = logging.getLogger(__name__)
@@ -55,15 +55,15 @@ class Parts:
     """The parts of the pipeline that Faust's consumer and its thread need.
 
     Attributes:
-        dispatcher: of the partitions that are assigned to this worker.
-        log_check: compares committed offsets with the log.
+        sources: the partitions that are assigned to this worker.
+        log_checks: compare committed offsets with the logs.
         lease: renewed by heartbeats.
-        isolation_level: of the source topic.
+        isolation_level: of the source topics.
         drain_seconds: how long requests under way have to end before a partition is given back.
     """
 
-    dispatcher: Dispatcher
-    log_check: LogCheck
+    sources: Sources
+    log_checks: LogChecks
     lease: Lease
     isolation_level: IsolationLevel
     drain_seconds: float
@@ -93,7 +93,7 @@ class DeliveryConsumerThread(RetryingConsumerThread):
 
     def __init__(self, *args: Any, loop: asyncio.AbstractEventLoop, **kwargs: Any) -> None:
         super().__init__(*args, loop=loop, thread_loop=loop, Worker=cast("type[WorkerThread]", _Task), **kwargs)
-        self._out_of_range: dict[int, int] = {}
+        self._out_of_range: dict[TP, int] = {}
         self._unclaimed: dict[TP, int] = {}
         self._is_settled_refused = False
 
@@ -123,18 +123,17 @@ class DeliveryConsumerThread(RetryingConsumerThread):
         consumer.commit = partial(self._commit_with_notes, consumer.commit)
         return consumer
 
-    def commit_noted(self, offsets: Mapping[TP, int], begun_to: Mapping[int, int | None]) -> Awaitable[bool]:
-        """Commit offsets of the source topic with what is noted beside them (log_check.py)."""
-        dispatcher, check = self._parts.dispatcher, self._parts.log_check
+    def commit_noted(self, offsets: Mapping[TP, int], begun_to: Mapping[TP, int | None]) -> Awaitable[bool]:
+        """Commit offsets of source topics with what is noted beside them (log_check.py)."""
         noted = {
-            tp: OffsetAndMetadata(
-                offset,
-                check.note(tp.partition, offset, dispatcher.ahead_of(tp.partition, offset), begun_to.get(tp.partition)),
-            )
-            for tp, offset in offsets.items()
+            tp: OffsetAndMetadata(offset, self._note(tp, offset, begun_to.get(tp))) for tp, offset in offsets.items()
         }
         # Faust takes each value for an offset, and adds empty metadata.
         return self.commit(cast("Mapping[TP, int]", noted))
+
+    def _note(self, tp: TP, offset: int, begun_to: int | None) -> str:
+        ahead = self._parts.sources[tp.topic].ahead_of(tp.partition, offset)
+        return self._parts.log_checks[tp.topic].note(tp.partition, offset, ahead, begun_to)
 
     async def _commit_with_notes(
         self, commit: Callable[[Mapping[TP, OffsetAndMetadata]], Awaitable[None]], offsets: Mapping[TP, Any]
@@ -159,14 +158,14 @@ class DeliveryConsumerThread(RetryingConsumerThread):
                 return
         await commit({tp: each._replace(metadata=without_settled(each.metadata)) for tp, each in noted.items()})
 
-    async def committed(self, topic: str, numbers: Iterable[int]) -> dict[int, Committed]:
+    async def committed(self, tps: Iterable[TP]) -> dict[TP, Committed]:
         """The commits of the group for these partitions."""
-        tps = [TopicPartition(topic, number) for number in numbers]
+        tps = list(tps)
         coordinator = coordinator_of(self._ensure_consumer())  # aiokafka's consumer omits the metadata
-        found = await coordinator.fetch_committed_offsets(tps)
+        found = await coordinator.fetch_committed_offsets([TopicPartition(*tp) for tp in tps])
         nothing = OffsetAndMetadata(-1, "")  # aiokafka omits partitions without an offset
-        offsets = {tp.partition: found.get(tp, nothing) for tp in tps}
-        return {number: Committed.read(each.offset, each.metadata) for number, each in offsets.items()}
+        offsets = {tp: found.get(TopicPartition(*tp), nothing) for tp in tps}
+        return {tp: Committed.read(each.offset, each.metadata) for tp, each in offsets.items()}
 
     async def _fetch_records(
         self,
@@ -209,9 +208,9 @@ class DeliveryConsumerThread(RetryingConsumerThread):
             return await super()._fetch_records(consumer, active_partitions, timeout, max_records)
         except OffsetOutOfRangeError as error:
             tps: Mapping[TopicPartition, int] = error.args[0]
-            topic = self._parts.dispatcher.topic
-            self._out_of_range |= {tp.partition: at for tp, at in tps.items() if tp.topic == topic}
-            others = [tp for tp in tps if tp.topic != topic]
+            topics = self._parts.sources.topics
+            self._out_of_range |= {TP(*tp): at for tp, at in tps.items() if tp.topic in topics}
+            others = [tp for tp in tps if tp.topic not in topics]
             if others:  # changelogs
                 await consumer.seek_to_beginning(*others)
         except NoOffsetForPartitionError as error:
@@ -219,7 +218,7 @@ class DeliveryConsumerThread(RetryingConsumerThread):
             await consumer.seek_to_beginning(*error.args)
         return {}
 
-    def take_out_of_range(self) -> dict[int, int]:
+    def take_out_of_range(self) -> dict[TP, int]:
         """By source partition, the offset of a fetch that was out of range since the last call."""
         found, self._out_of_range = self._out_of_range, {}
         return found
@@ -243,10 +242,12 @@ class DeliveryConsumerThread(RetryingConsumerThread):
         """The offset at which the next fetch of each partition of a topic begins."""
         return {} if self._consumer is None else positions(self._consumer, topic)
 
-    async def learn_partitions(self, topics: Iterable[str], count: int) -> None:
+    async def learn_partitions(self, counts: Mapping[str, int]) -> None:
         """Refresh the metadata if it has fewer partitions of a topic, which makes the group's leader rebalance."""
         consumer = self._consumer  # a consumer that is not started yet reads the metadata when it starts
-        if consumer is not None and any(len(consumer.partitions_for_topic(topic) or ()) < count for topic in topics):
+        if consumer is not None and any(
+            len(consumer.partitions_for_topic(topic) or ()) < count for topic, count in counts.items()
+        ):
             await client_of(consumer).force_metadata_update()
 
     @property

@@ -1,6 +1,7 @@
 """Starts the parts of a worker that are not Faust's before partitions are assigned; stops them when they are closed."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
@@ -11,8 +12,8 @@ from pipeline.cluster.announcer import Announcer
 from pipeline.cluster.attempt_log import AttemptLog
 from pipeline.cluster.audit import AuditLog
 from pipeline.cluster.view import ClusterView
-from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.errors import BrokerError
+from pipeline.core.sources import Sources
 from pipeline.http.handshake import Permitted
 from pipeline.http.transport import Transport
 from pipeline.kafka.dead_letters import KafkaDeadLetterWriter
@@ -37,12 +38,12 @@ class Engine(Service):
         store: opened by the first change through the API.
         audit: records such changes.
         on_change: called for every change of a subscription.
-        log_reader: reads the source topic again for lanes that are behind.
+        log_readers: read the source topics again for lanes that are behind.
         tokens: access tokens.
         dead_letters: None without a dead-letter topic.
         attempt_log: None if nothing is logged.
-        dispatcher: its checkpoints run here.
-        expansion: watches the source topic for new partitions; None if topics can't grow.
+        sources: their checkpoints run here.
+        expansion: watches the source topics for new partitions; None if topics can't grow.
         membership: rejoins the group after a fencing.
         unmatched: watches for events without a subscription.
         view: of the whole cluster.
@@ -59,11 +60,11 @@ class Engine(Service):
         store: SubscriptionStore,
         audit: AuditLog,
         on_change: OnChange,
-        log_reader: LogReader,
+        log_readers: Sequence[LogReader],
         tokens: TokenCache,
         dead_letters: KafkaDeadLetterWriter | None,
         attempt_log: AttemptLog | None,
-        dispatcher: Dispatcher,
+        sources: Sources,
         expansion: PartitionExpansion | None,
         membership: Membership,
         unmatched: UnmatchedEvents,
@@ -80,11 +81,11 @@ class Engine(Service):
         self._store = store
         self._audit = audit
         self._on_change = on_change
-        self._log_reader = log_reader
+        self._log_readers = log_readers
         self._tokens = tokens
         self._dead_letters = dead_letters
         self._attempt_log = attempt_log
-        self._dispatcher = dispatcher
+        self._sources = sources
         self._expansion = expansion
         self._membership = membership
         self._unmatched = unmatched
@@ -111,8 +112,9 @@ class Engine(Service):
         await self._view.start()
         closing.push_async_callback(self._view.stop)
         closing.push_async_callback(self._announcer.close)
-        await self._log_reader.start()
-        closing.push_async_callback(self._log_reader.close)
+        for reader in self._log_readers:
+            await reader.start()
+            closing.push_async_callback(reader.close)
 
     async def on_stop(self) -> None:
         """Close everything. The partitions have been drained and closed before (`DeliveryApp.on_stop`)."""
@@ -120,7 +122,7 @@ class Engine(Service):
 
     @Service.task
     async def _keep_checkpoints(self) -> None:
-        await self._dispatcher.keep_checkpoints()
+        await asyncio.gather(*(dispatcher.keep_checkpoints() for dispatcher in self._sources))
 
     @Service.task
     async def _watch_for_partitions(self) -> None:

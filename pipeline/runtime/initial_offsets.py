@@ -19,46 +19,69 @@ from aiokafka.errors import CommitFailedError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.core.errors import BrokerError
+from pipeline.core.sources import TopicPartition as SourcePartition
 from pipeline.kafka.admin import administration, find_partitions, unreachable
 from pipeline.kafka.committed import NONE_HAS_BEGUN
 from pipeline.kafka.cursor_rows import read_topic_ids
 from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
+from pipeline.kafka.row_keys import RowKeys
 from pipeline.kafka.source_log import SourceLog
 from pipeline.kafka.topics import Source, cursors_topic
 
 logger = logging.getLogger(__name__)
 
 
-async def fix_beginning(source: Source, group: str, partitions: int) -> dict[int, str]:
-    """Commit the ends of the source topic if `autoOffsetReset` is latest and the group has no offset in it yet.
+async def fix_beginnings(source: Source, group: str, counts: Mapping[str, int]) -> dict[SourcePartition, str]:
+    """Do what `fix_beginning` does for each of the source topics.
+
+    Args:
+        source: the topics.
+        group: the name of the consumer group.
+        counts: the current number of partitions, by topic.
+
+    Raises:
+        BrokerError: see `fix_beginning`.
+    """
+    return {
+        SourcePartition(topic, number): topic_id
+        for topic in source.topics
+        for number, topic_id in (await fix_beginning(source, group, counts[topic], topic)).items()
+    }
+
+
+async def fix_beginning(source: Source, group: str, partitions: int, topic: str | None = None) -> dict[int, str]:
+    """Commit the ends of a source topic if `autoOffsetReset` is latest and the group has no offset in it yet.
 
     Returns:
         By partition without an offset, the noted id of the topic that it was last delivered from, if there is one.
 
     Args:
-        source: the topic.
+        source: the topics.
         group: the name of the consumer group.
         partitions: the current partitions of the topic.
+        topic: the topic; None: the only one.
 
     Raises:
-        BrokerError: the cluster can't be reached, or does not let this user read the group's offsets or commit any.
+        BrokerError: the cluster can't be reached, or does not let this user read the group's offsets or commit any; or
+            the topic has become a source while workers run.
     """
-    tps = [TopicPartition(source.topic, number) for number in range(partitions)]
+    keys = RowKeys(topic or source.topic, is_alone=not source.others)
+    tps = [TopicPartition(keys.topic, number) for number in range(partitions)]
     async with administration(source.connection) as admin:
         found = await admin.list_consumer_group_offsets(group, partitions=tps)
     new = [tp.partition for tp, offset in found.items() if offset.offset < 0]
-    known = await _noted_topic_ids(source, group) if new else {}
+    known = await _noted_topic_ids(source, group, keys) if new else {}
     noted = {number: known[number] for number in new if number in known}
     if source.auto_offset_reset == "latest" and len(new) == partitions:
-        await _refuse_without_leaders(source, group)
+        await _refuse_without_leaders(source, group, keys.topic)
         if not noted:
             await _commit_ends(source, group, tps, NONE_HAS_BEGUN)
-        elif await _is_of(source, noted):
+        elif await _is_of(source, keys.topic, noted):
             logger.warning(
                 "topic %s: the offsets of the group %s were deleted or have expired; newer events are not delivered, "
                 "because autoOffsetReset is latest",
-                source.topic,
+                keys.topic,
                 group,
             )
             # Without a note: with `routing: match` none of them begins at its start again.
@@ -66,7 +89,7 @@ async def fix_beginning(source: Source, group: str, partitions: int) -> dict[int
     return noted
 
 
-async def _refuse_without_leaders(source: Source, group: str) -> None:
+async def _refuse_without_leaders(source: Source, group: str, topic: str) -> None:
     """Check that all partitions have leaders: without a known end, a partition would be read from its beginning.
 
     Raises:
@@ -75,27 +98,24 @@ async def _refuse_without_leaders(source: Source, group: str) -> None:
     async with administration(source.connection) as admin:
         found = await find_partitions(admin)
     troubles = [
-        trouble
-        for name in (source.topic, cursors_topic(group))
-        if name in found
-        for trouble in found[name].troubles(name)
+        trouble for name in (topic, cursors_topic(group)) if name in found for trouble in found[name].troubles(name)
     ]
     if troubles:
         why = "the first worker needs all leaders, because with autoOffsetReset latest it begins at the ends"
-        raise BrokerError("\n".join((*troubles, f"topic {source.topic}: {why}")))
+        raise BrokerError("\n".join((*troubles, f"topic {topic}: {why}")))
 
 
-async def _noted_topic_ids(source: Source, app: str) -> dict[int, str]:
+async def _noted_topic_ids(source: Source, app: str, keys: RowKeys) -> dict[int, str]:
     topic = cursors_topic(app)
     async with administration(source.connection) as admin:
         exists = topic in await find_partitions(admin)
     # The embedded broker has no topic ids.
-    return await read_topic_ids(source.connection, topic) if exists and not source.connection.embedded else {}
+    return await read_topic_ids(source.connection, topic, keys) if exists and not source.connection.embedded else {}
 
 
-async def _is_of(source: Source, noted: Mapping[int, str]) -> bool:
-    """Whether the source topic is the one whose id is noted."""
-    log = SourceLog(source.connection, source.topic)
+async def _is_of(source: Source, topic: str, noted: Mapping[int, str]) -> bool:
+    """Whether a source topic is the one whose id is noted."""
+    log = SourceLog(source.connection, topic)
     try:
         bounds = await log.look(list(noted))
     finally:
@@ -118,9 +138,26 @@ async def _commit_ends(source: Source, group: str, tps: list[TopicPartition], no
         ends = await consumer.end_offsets(tps)
         await consumer.commit({tp: OffsetAndMetadata(end, note) for tp, end in ends.items()})
     except CommitFailedError:
-        return  # the group has members; one of them has committed
+        # The group has members, and a member commits before it joins. But it may not read this topic.
+        await _refuse_without_offsets(source, group, tps)
+        return
     except (KafkaError, OSError) as error:
         raise BrokerError(unreachable(source.connection, error)) from error
     finally:
         await disconnect(consumer)
-    logger.info("topic %s: earlier events are not delivered, because autoOffsetReset is latest", source.topic)
+    logger.info("topic %s: earlier events are not delivered, because autoOffsetReset is latest", tps[0].topic)
+
+
+async def _refuse_without_offsets(source: Source, group: str, tps: list[TopicPartition]) -> None:
+    """Check that a topic among several has offsets: it would be read from its beginning without them.
+
+    Raises:
+        BrokerError: it has none.
+    """
+    async with administration(source.connection) as admin:
+        found = await admin.list_consumer_group_offsets(group, partitions=tps)
+    if source.others and all(offset.offset < 0 for offset in found.values()):
+        raise BrokerError(
+            f"topic {tps[0].topic}: is a new source, and with autoOffsetReset latest it begins at its end, which can't "
+            f"be committed while workers of {group} run that do not know it; stop all of them once, or say earliest"
+        )

@@ -42,15 +42,19 @@ class SourceLog(Protocol):
 
 
 class LogCheck:
-    """The check of one worker.
+    """The check of one source topic, in one worker.
 
     Args:
+        topic: the source topic.
         source: asks the brokers.
         telemetry: is told of the breaks found.
         former: the ids of the topics that partitions without an offset were last delivered from (initial_offsets.py).
     """
 
-    def __init__(self, source: SourceLog, telemetry: Observer, former: Mapping[int, str] | None = None) -> None:
+    def __init__(
+        self, topic: str, source: SourceLog, telemetry: Observer, former: Mapping[int, str] | None = None
+    ) -> None:
+        self._topic = topic
         self._source = source
         self._telemetry = telemetry
         self._former = dict(former or {})
@@ -87,7 +91,7 @@ class LogCheck:
             found = None if commit.offset is None else find_break(commit.offset, commit.topic_id, log)
             # After a fetch that was out of range, other events may be at the noted offsets, if the log has grown since.
             is_same = found is None and number not in self._suspect
-            ahead = _settled_ahead(number, commit, log) if is_same else 0
+            ahead = _settled_ahead(f"partition {number} of {self._topic}", commit, log) if is_same else 0
             self._logs[number] = replace(
                 log, former_id=commit.topic_id, broken=found, ahead=ahead, begun_to=commit.begun_to
             )
@@ -102,7 +106,7 @@ class LogCheck:
         """The beginning of a partition without a committed offset: it is new (initial_offsets.py), or its topic is."""
         if self._is_another or (former is not None and log.topic_id not in {None, former}):
             # Reported now, because at the next assignment this topic is the known one.
-            self._telemetry.log_broken(number, Break("recreated", 0, log.begin))
+            self._telemetry.log_broken(self._topic, number, Break("recreated", 0, log.begin))
         return log.begin
 
     async def find_offset(self, number: int, offset: int) -> int | None:
@@ -115,7 +119,7 @@ class LogCheck:
         self._suspect.discard(number)
         if found is None:
             return offset
-        self._telemetry.log_broken(number, found)
+        self._telemetry.log_broken(self._topic, number, found)
         return found.goes_on_at
 
     def is_another(self, topic_id: str | None) -> bool:
@@ -123,9 +127,9 @@ class LogCheck:
         known = {log.topic_id for log in self._logs.values()} - {None}
         return topic_id is not None and bool(known) and topic_id not in known
 
-    def trusted(self, prefixes: Mapping[int, int]) -> dict[int, int]:
-        """The offsets without the partitions whose fetch was out of range, because their log has changed."""
-        return {number: offset for number, offset in prefixes.items() if number not in self._suspect}
+    def is_trusted(self, number: int) -> bool:
+        """Whether offsets of a partition may be committed: no fetch was out of range, so its log is the same."""
+        return number not in self._suspect
 
     async def committable(self, prefixes: Mapping[int, int]) -> dict[int, int]:
         """The offsets that are still in the log.
@@ -140,7 +144,7 @@ class LogCheck:
                 logs = await self._source.look_once(list(prefixes))
         except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
             logger.warning("committing offsets without comparing them with the log: %r", error)
-            return self.trusted(prefixes)
+            return {number: offset for number, offset in prefixes.items() if self.is_trusted(number)}
         if logs is None:
             return {}  # the topic no longer exists
         return {
@@ -159,7 +163,7 @@ class LogCheck:
         await self._source.close()
 
 
-def _settled_ahead(number: int, commit: Committed, log: LogBounds) -> int:
+def _settled_ahead(partition: str, commit: Committed, log: LogBounds) -> int:
     """The events that the former owner settled beyond its last commit; 0 if its note does not fit this log."""
     if commit.offset is None or commit.settled is None:
         return 0
@@ -173,11 +177,11 @@ def _settled_ahead(number: int, commit: Committed, log: LogBounds) -> int:
     elif not commit.offset + ahead.bit_length() <= log.end < LARGEST_OFFSET:
         problem = "the end of the log is unknown or before the end of the note"
     if problem is None:
-        logger.info("partition %d: of the events from %d on, %d are settled", number, commit.offset, ahead.bit_count())
+        logger.info("%s: of the events from %d on, %d are settled", partition, commit.offset, ahead.bit_count())
         return ahead
     logger.warning(
-        "partition %d: ignoring the note of events settled beyond the offset %d; events may be repeated: %s",
-        number,
+        "%s: ignoring the note of events settled beyond the offset %d; events may be repeated: %s",
+        partition,
         commit.offset,
         problem,
     )

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from pipeline.core.clock import steady_now
+from pipeline.core.sources import TopicPartition
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +44,11 @@ class Membership:
     """Rejoins the group while partitions of this worker are fenced.
 
     Args:
-        orphans: returns the fenced partitions that are still assigned to this worker (core/dispatcher.py).
+        orphans: returns the fenced partitions that are still assigned to this worker (core/sources.py).
         group: the group to rejoin.
     """
 
-    def __init__(self, orphans: Callable[[], Sequence[int]], group: GroupMember) -> None:
+    def __init__(self, orphans: Callable[[], Sequence[TopicPartition]], group: GroupMember) -> None:
         self._orphans = orphans
         self._group = group
         self._asked_at: float | None = None
@@ -66,7 +67,8 @@ class Membership:
             return True
         if self._asked_at is None or now - self._asked_at >= JOIN_PAUSE_SECONDS:
             logger.warning(
-                "fenced on partitions %s that are still assigned to this worker; rejoining the consumer group", orphans
+                "fenced on partitions %s that are still assigned to this worker; rejoining the consumer group",
+                ", ".join(f"{topic}-{number}" for topic, number in orphans),
             )
             self._asked_at = now
             self._group.rejoin()

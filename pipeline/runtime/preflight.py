@@ -34,7 +34,7 @@ class Findings:
         warnings: warnings for the operator that do not prevent a start.
         awaited: partitions without a leader that a worker waits for before it starts: Faust reads the tokens of all
             partitions before any event, and gets stuck if one of them has no leader at the start.
-        partitions: the number of partitions of the source topic; 0 if it does not exist.
+        counts: the number of partitions of each source topic that exists.
         is_complete: whether all topics of the pipeline exist.
     """
 
@@ -43,7 +43,7 @@ class Findings:
     missing: tuple[Right, ...]
     warnings: tuple[str, ...]
     awaited: tuple[str, ...]
-    partitions: int
+    counts: Mapping[str, int]
     is_complete: bool
 
     def raise_problems(self) -> None:
@@ -60,7 +60,7 @@ async def examine(definition: Definition, app: str, *, create: bool) -> Findings
     """Check the brokers, the topics and the rights of an application.
 
     Args:
-        definition: names the source and the dead-letter topic.
+        definition: names the sources and the dead-letter topic.
         app: the prefix of the pipeline's own topics.
         create: whether to create missing topics of the pipeline; otherwise only asks whether that would be allowed.
 
@@ -75,13 +75,13 @@ async def examine(definition: Definition, app: str, *, create: bool) -> Findings
     besides = [] if problems else await ensure_side_topics(definition, app, create=create)
     after = await _topics(source.connection)
     of_dead_letters = {} if dlq is None else await _topics(dlq.connection)
-    partitions = after[source.topic].count if source.topic in after else 0
-    rights = await missing_rights(definition, app, range(max(1, partitions)))
+    counts = {topic: after[topic].count for topic in source.topics if topic in after}
+    rights = await missing_rights(definition, app, range(max(counts.values(), default=1)))
     # If this user may not see or create a topic, the missing right explains more than its consequences.
     unseen = {right.subject for right in rights.needed}
     unnoticed = {right.subject for right in rights.useful if right.operation in {"READ", "WRITE", "CREATE"}}
     facts = [*_of_source(definition, app, before, after, rights), *_of_dead_letters(dlq, of_dead_letters)]
-    leaderless = _leaderless((source.topic, *_own_topics(app)), after)
+    leaderless = _leaderless((*source.topics, *_own_topics(app)), after)
     if dlq is not None:
         leaderless += _leaderless([dlq.topic], of_dead_letters)
     return Findings(
@@ -94,7 +94,7 @@ async def examine(definition: Definition, app: str, *, create: bool) -> Findings
             *leaderless,
         ),
         awaited=tuple(_leaderless([tokens_topic(app)], after)),
-        partitions=partitions,
+        counts=counts,
         is_complete=all(name in after for name in _own_topics(app)),
     )
 
@@ -112,13 +112,15 @@ def _of_source(
     definition: Definition, app: str, before: Container[str], after: Mapping[str, Partitions], rights: Rights
 ) -> list[str]:
     source = definition.source
+    topics = ", ".join(source.topics)
     facts = [
-        f"definition {definition.name}: {definition.qos}, from topic {source.topic}",
-        f"routing: {definition.routing}: {_MEANINGS[definition.routing].format(topic=source.topic)}",
+        f"definition {definition.name}: {definition.qos}, from topic{'s' if source.others else ''} {topics}",
+        f"routing: {definition.routing}: {_MEANINGS[definition.routing].format(topic=topics)}",
         f"Kafka at {','.join(source.connection.bootstrap_servers)}: reachable",
     ]
-    if source.topic in after:
-        facts.append(f"topic {source.topic}: exists, {_partitions(after[source.topic].count)}")
+    found = [topic for topic in source.topics if topic in after]
+    facts += [f"topic {topic}: exists, {_partitions(after[topic].count)}" for topic in found]
+    if len(found) == len(source.topics):
         unread = {right.name for right in rights.useful if right.operation == "DESCRIBE_CONFIGS"}
         facts += [
             f"topic {name}: {_state(name, before, after)}{'' if name in unread else ', compacted'}"

@@ -131,12 +131,12 @@ async def missing_rights(definition: Definition, app: str, partitions: Iterable[
     useful: list[Right] = []
     if not source.connection.embedded:
         async with administration(source.connection) as admin:
-            wanted = list(_of_topics(source.connection, source.topic, app))
+            wanted = list(_of_topics(source.connection, source.topics, app))
             needed += await _missing_of_topics(admin, wanted)
             needed += await _missing_of_group(admin, source.connection, app)
             needed += await _missing_of_transactions(admin, source.connection, app, partitions)
             described = {right.name for right in needed if right.resource == "topic"}
-            beside = [each for each in _beside(source.connection, source.topic, app) if each.name not in described]
+            beside = [each for each in _beside(source.connection, source.topics, app) if each.name not in described]
             useful += await _missing_of_topics(admin, beside)
     if dlq is not None and not dlq.connection.embedded:
         async with administration(dlq.connection) as admin:
@@ -144,9 +144,10 @@ async def missing_rights(definition: Definition, app: str, partitions: Iterable[
     return Rights(tuple(needed), tuple(useful))
 
 
-def _of_topics(connection: KafkaConnection, source: str, app: str) -> Iterator[Right]:
+def _of_topics(connection: KafkaConnection, sources: Sequence[str], app: str) -> Iterator[Right]:
     cursors, tokens, subscriptions = cursors_topic(app), tokens_topic(app), subscriptions_topic(app)
-    yield Right(connection, "topic", source, "READ", "to read the events")
+    for name in sources:
+        yield Right(connection, "topic", name, "READ", "to read the events")
     yield Right(connection, "topic", subscriptions, "READ", "to read the subscriptions")
     yield Right(connection, "topic", cursors, "READ", "to load cursors")
     yield Right(connection, "topic", cursors, "WRITE", "to write cursors")
@@ -156,7 +157,7 @@ def _of_topics(connection: KafkaConnection, source: str, app: str) -> Iterator[R
         yield Right(connection, "topic", name, "CREATE", "to create the topic, which does not exist")
 
 
-def _beside(connection: KafkaConnection, source: str, app: str) -> Iterator[Right]:
+def _beside(connection: KafkaConnection, sources: Sequence[str], app: str) -> Iterator[Right]:
     cursors, tokens, subscriptions = cursors_topic(app), tokens_topic(app), subscriptions_topic(app)
     yield Right(connection, "topic", subscriptions, "WRITE", "only `webhooks subscriptions` needs it, to make changes")
     workers = workers_topic(app)
@@ -171,8 +172,10 @@ def _beside(connection: KafkaConnection, source: str, app: str) -> Iterator[Righ
     for name in (workers, attempts, audit):
         yield Right(connection, "topic", name, "CREATE", "to create the topic, which does not exist")
     for name in (cursors, tokens):
-        yield Right(connection, "topic", name, "ALTER", f"to give it the partitions that {source} is given")
-    for name in (source, subscriptions, cursors, tokens):
+        yield Right(
+            connection, "topic", name, "ALTER", f"to give it the partitions that {' or '.join(sources)} is given"
+        )
+    for name in (*sources, subscriptions, cursors, tokens):
         yield Right(connection, "topic", name, "DESCRIBE_CONFIGS", "to check its cleanup.policy")
 
 

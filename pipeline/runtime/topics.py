@@ -1,9 +1,9 @@
 """Checks that the topics are as the pipeline needs them, before anything is read or delivered.
 
-    source                 exists; is not compacted, because compaction would remove events
+    sources                exist; are not compacted, because compaction would remove events
     <app>.subscriptions    one partition, compacted           created if missing
-    <app>.cursors          as many as the source, compacted   created if missing, grown if the source has
-    changelogs of tables   as many as the source, compacted   created if missing, grown if the source has
+    <app>.cursors          as many as the largest source, compacted   created if missing, grown if that has
+    changelogs of tables   as many as the largest source, compacted   created if missing, grown if that has
     dead letters           exists and can be written to
 
 Problems are returned as sentences; only an unreachable broker is an error.
@@ -29,6 +29,7 @@ from aiokafka.protocol.produce import ProduceRequest
 
 from pipeline.config.definition import Definition
 from pipeline.core.errors import BrokerError
+from pipeline.core.subscription import Routing
 from pipeline.kafka.admin import REQUEST_TIMEOUT_MS, administration, partition_counts, unreachable, until_led
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.expansion import grow
@@ -51,6 +52,7 @@ class _Needed:
     name: str
     partitions: int
     why: str
+    may_have_more: bool = False
 
 
 async def ensure_topics(definition: Definition, app: str, changelogs: Sequence[str] = ()) -> list[str]:
@@ -76,32 +78,34 @@ async def check_topics(definition: Definition, app: str, changelogs: Sequence[st
 
 
 async def _examine(definition: Definition, app: str, changelogs: Sequence[str], *, create: bool) -> list[str]:
-    connection, topic = definition.source.connection, definition.source.topic
+    connection, topics = definition.source.connection, definition.source.topics
     problems: list[str] = []
     async with administration(connection) as admin:
         found = await partition_counts(admin)
-        if topic not in found:
-            problems.append(f"{missing(connection, topic)}; it is the source: create it first")
-        else:
-            needed = _own_topics(app, topic, found[topic], changelogs)
+        absent = [topic for topic in topics if topic not in found]
+        problems += [f"{missing(connection, topic)}; it is the source: create it first" for topic in absent]
+        if not absent:
+            needed = _own_topics(app, definition, found, changelogs)
             if connection.embedded:
                 problems += _wrong_counts(needed, found)
                 problems += [missing(connection, each.name) for each in needed if each.name not in found]
             else:
                 problems += await _grow(admin, needed, found, create=create)
                 problems += await _create(admin, [each for each in needed if each.name not in found], create=create)
-                problems += await _wrong_policies(admin, topic, [each.name for each in needed if each.name in found])
+                problems += await _wrong_policies(admin, topics, [each.name for each in needed if each.name in found])
     if definition.dlq is not None:
         problems += await _examine_dead_letters(definition.dlq.connection, definition.dlq.topic)
     return problems
 
 
-def _own_topics(app: str, source: str, partitions: int, changelogs: Sequence[str]) -> list[_Needed]:
-    as_the_source = f"as many as {source}"
+def _own_topics(app: str, definition: Definition, found: Mapping[str, int], changelogs: Sequence[str]) -> list[_Needed]:
+    largest = max(definition.source.topics, key=lambda topic: found[topic])
+    partitions, why = found[largest], f"as many as {largest}"
+    # A larger topic may have been among the sources before; with one for ever, another number is a mistake.
+    may_have_more = definition.stated_routing is Routing.MATCH
     return [
         _Needed(subscriptions_topic(app), 1, "one, so that its offsets are revisions"),
-        _Needed(cursors_topic(app), partitions, as_the_source),
-        *(_Needed(name, partitions, as_the_source) for name in changelogs),
+        *(_Needed(name, partitions, why, may_have_more) for name in (cursors_topic(app), *changelogs)),
     ]
 
 
@@ -117,7 +121,9 @@ def _wrong_counts(needed: Iterable[_Needed], found: Mapping[str, int]) -> list[s
     return [
         f"topic {each.name}: has {found[each.name]} partitions; it must have {each.partitions} ({each.why})"
         for each in needed
-        if each.name in found and found[each.name] != each.partitions
+        if each.name in found
+        and found[each.name] != each.partitions
+        and not (each.may_have_more and found[each.name] > each.partitions)
     ]
 
 
@@ -140,19 +146,19 @@ async def _create(admin: AIOKafkaAdminClient, needed: Sequence[_Needed], *, crea
     return problems
 
 
-async def _wrong_policies(admin: AIOKafkaAdminClient, source: str, own: Sequence[str]) -> list[str]:
-    policies = await _policies(admin, [source, *own])
+async def _wrong_policies(admin: AIOKafkaAdminClient, sources: Sequence[str], own: Sequence[str]) -> list[str]:
+    policies = await _policies(admin, [*sources, *own])
     problems = [
         f"topic {name}: {POLICY} is {policies[name]}; it must be {COMPACT}, or rows that are still needed vanish"
         for name in own
         if name in policies and policies[name] != COMPACT
     ]
-    if COMPACT in policies.get(source, ""):
-        problems.append(
-            f"topic {source}: {POLICY} is {policies[source]}; it is the source and must be delete: its keys are "
-            "subscription ids, and compaction would keep only the last event of each"
-        )
-    return problems
+    return problems + [
+        f"topic {source}: {POLICY} is {policies[source]}; it is the source and must be delete: compaction would keep "
+        "only the last event of each key"
+        for source in sources
+        if COMPACT in policies.get(source, "")
+    ]
 
 
 async def _policies(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from pipeline.kafka.group_positions import group_positions
 from pipeline.kafka.log_positions import LogPositions, log_positions
 from pipeline.subscriptions.fields import instant
 from pipeline.subscriptions.group_beginnings import GroupPlace, begin_at_group, refusals, wire_start
-from pipeline.subscriptions.schema import EARLIEST, GROUP, NOW, OPTIONS, WireStart, WireSubscription
+from pipeline.subscriptions.schema import EARLIEST, GROUP, NOW, OPTIONS, ResumeFrom, WireStart, WireSubscription
 
 _Place = float | GroupPlace
 """What `startFrom` says: Unix seconds, one of these in their place, or a group."""
@@ -24,7 +24,7 @@ _PLACES: Final = {NOW: -1.0, EARLIEST: -2.0}
 
 
 def check_routing(subscription: WireSubscription, definition: Definition) -> None:
-    """Check `topics`, `startFrom` and whether a filter is missing; all of them are for `routing: match`.
+    """Check `topics`, `startFrom`, a command's topic and whether a filter is missing; all are for `routing: match`.
 
     Raises:
         ConfigurationError: a value can't be used; or neither definition nor setting says the routing.
@@ -41,6 +41,25 @@ def check_routing(subscription: WireSubscription, definition: Definition) -> Non
         problems += _unfiltered(subscription, definition)
     if problems:
         raise ConfigurationError(problems)
+    with_topic(subscription.resume_from, definition)
+
+
+def with_topic(resume: ResumeFrom | None, definition: Definition) -> ResumeFrom | None:
+    """A command that names a partition, with its topic: if there are more source topics one day, it is still known.
+
+    With `routing: key` there is one, and no command names it.
+
+    Raises:
+        ConfigurationError: it names no source topic, or none where there are several.
+    """
+    place = None if resume is None else resume.skip or resume
+    if resume is None or place is None or place.partition is None or definition.routing is Routing.KEY:
+        return resume
+    path = "resumeFrom.skip.topic" if resume.skip is not None else "resumeFrom.topic"
+    named = {"topic": definition.source_topic(place.topic, path)}
+    if resume.skip is not None:
+        return resume.model_copy(update={"skip": resume.skip.model_copy(update=named)})
+    return resume.model_copy(update=named)
 
 
 def _refused_by_key(subscription: WireSubscription) -> list[str]:
@@ -49,12 +68,18 @@ def _refused_by_key(subscription: WireSubscription) -> list[str]:
         problems.append(
             "topics: is only allowed with routing: match; with routing: key, the key of an event names its subscription"
         )
+    if subscription.resume_from is not None and _names_topic(subscription.resume_from):
+        problems.append("resumeFrom.topic: is only allowed with routing: match; with routing: key there is one topic")
     if subscription.start_from is not None:
         problems.append(
             "startFrom: is only allowed with routing: match; with routing: key, a subscription begins where the "
             "workers are, and webhooks subscriptions replay delivers older events"
         )
     return problems
+
+
+def _names_topic(resume: ResumeFrom) -> bool:
+    return resume.topic is not None or (resume.skip is not None and resume.skip.topic is not None)
 
 
 def _unfiltered(subscription: WireSubscription, definition: Definition) -> list[str]:

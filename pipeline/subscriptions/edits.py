@@ -4,9 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from pipeline.config.definition import Definition
 from pipeline.config.schema import read
 from pipeline.core.errors import ConflictError, StaleError
 from pipeline.core.shown import shown
+from pipeline.subscriptions.beginnings import with_topic
 from pipeline.subscriptions.envelope import to_document
 from pipeline.subscriptions.schema import ResumeFrom, WireSubscription
 
@@ -74,13 +76,18 @@ START: Final = Edit({"consumer_status": "STARTED"}, always=True)
 STOP: Final = Edit({"consumer_status": "STOPPED"})
 
 
-def going_on_from(where: Mapping[str, object]) -> Edit:
+def going_on_from(where: Mapping[str, object], definition: Definition | None = None) -> Edit:
     """The edit that makes a subscription go on from somewhere else.
 
+    Args:
+        where: a `resumeFrom`.
+        definition: names the source topics; not needed for a time.
+
     Raises:
-        ConfigurationError: *where* is no `resumeFrom`.
+        ConfigurationError: *where* is no `resumeFrom`, or of no source topic.
     """
-    return Edit({"resume_from": read(ResumeFrom, where, "resumeFrom")}, always=True)
+    resume = read(ResumeFrom, where, "resumeFrom")
+    return Edit({"resume_from": resume if definition is None else with_topic(resume, definition)}, always=True)
 
 
 ALWAYS: Final = Condition()

@@ -4,8 +4,8 @@ Pure, except for key stores: they may be files, and opening them takes time.
 """
 
 from array import array
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -92,7 +92,7 @@ def to_subscription(
         wish=_wish(subscription),
         starting_at=instant(subscription.starting_at) if subscription.starting_at else None,
         ending_at=instant(subscription.ending_at) if subscription.ending_at else None,
-        resume_from=_resume_from(subscription.resume_from),
+        resume_from=_resume_from(subscription.resume_from, partial(_topic_of_command, subscription, definition)),
     )
 
 
@@ -253,13 +253,26 @@ def replay_time_ms(timestamp: str) -> int:
     return int(instant(timestamp) * 1000)
 
 
-def _resume_from(resume: wire.ResumeFrom | None) -> ResumeFrom | None:
+def _topic_of_command(subscription: wire.WireSubscription, definition: Definition, topic: str | None) -> str | None:
+    """The topic that a command is about which names a partition.
+
+    One that names no topic was written when there was one source topic. If there are more by now, it is the one that
+    the subscription begins in; where its record does not say, the command is about no topic any more.
+    """
+    if topic is not None or len(definition.source.topics) == 1:
+        return topic
+    starts = list(subscription.start or ())
+    return starts[0] if len(starts) == 1 else ""
+
+
+def _resume_from(resume: wire.ResumeFrom | None, topic_of: Callable[[str | None], str | None]) -> ResumeFrom | None:
     if resume is None:
         return None
     if resume.skip is not None:
-        return Skip(resume.skip.partition, resume.skip.offset)
+        return Skip(resume.skip.partition, resume.skip.offset, topic_of(resume.skip.topic))
     if resume.partition is not None and resume.offset is not None:
-        return ReplayOffset(resume.partition, resume.offset, bool(resume.discard_waiting))
+        discards = bool(resume.discard_waiting)
+        return ReplayOffset(resume.partition, resume.offset, discards, topic_of(resume.topic))
     if resume.timestamp is not None:
         return ReplayTimestamp(int(instant(resume.timestamp) * 1000), bool(resume.discard_waiting))
     return None

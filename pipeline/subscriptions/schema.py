@@ -176,8 +176,9 @@ class Configuration(StrictModel):
 
 
 class WireSkip(StrictModel):
-    """One event to skip."""
+    """One event to skip; the topic may be left out where there is one."""
 
+    topic: Name | None = None
     partition: Partition
     offset: Offset
 
@@ -186,6 +187,7 @@ class ResumeFrom(StrictModel):
     """Where to continue: after a skipped event, at an offset, or at a time. Exactly one of the three."""
 
     skip: WireSkip | None = None
+    topic: Name | None = None
     partition: Partition | None = None
     offset: Offset | None = None
     timestamp: str | None = None
@@ -205,6 +207,8 @@ class ResumeFrom(StrictModel):
         is_half = (self.partition is None) != (self.offset is None)
         if sum(forms) != 1 or is_half:
             raise problem('allowed: {"skip": {"partition", "offset"}}, {"partition", "offset"} or {"timestamp"}')
+        if self.topic is not None and not by_offset:
+            raise problem("is only allowed beside partition and offset", "topic")
         if self.skip is not None and self.discard_waiting:
             raise problem("is only allowed with an offset or a timestamp; a skip skips one event", "discardWaiting")
         return self

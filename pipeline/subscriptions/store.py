@@ -313,17 +313,23 @@ class SubscriptionStore:
         """Stop, as the consumer. Raises the errors of `edit`."""
         return await self.edit(subscription_id, edits.STOP)
 
-    async def skip(self, subscription_id: str, partition: int, offset: int) -> Change:
-        """Skip one event, if it is the next one of its partition. Raises the errors of `edit`."""
-        where = {"skip": {"partition": partition, "offset": offset}}
-        return await self.edit(subscription_id, edits.going_on_from(where))
+    async def skip(self, subscription_id: str, partition: int, offset: int, topic: str | None = None) -> Change:
+        """Skip the next event of a partition; *topic*: required where there are several. Raises as `edit` does."""
+        where = {"skip": {"topic": topic, "partition": partition, "offset": offset}}
+        return await self.edit(subscription_id, edits.going_on_from(where, self._definition))
 
     async def replay(
-        self, subscription_id: str, partition: int, offset: int, *, discard_waiting: bool | None = None
+        self,
+        subscription_id: str,
+        partition: int,
+        offset: int,
+        *,
+        topic: str | None = None,
+        discard_waiting: bool | None = None,
     ) -> Change:
-        """Continue from an offset of a partition; forward only with *discard_waiting*. Raises as `edit` does."""
-        where: dict[str, object] = {"partition": partition, "offset": offset, "discardWaiting": discard_waiting}
-        return await self.edit(subscription_id, edits.going_on_from(where))
+        """Continue from an offset of a partition; forward only with *discard_waiting*. Raises as `skip` does."""
+        where = {"topic": topic, "partition": partition, "offset": offset, "discardWaiting": discard_waiting}
+        return await self.edit(subscription_id, edits.going_on_from(where, self._definition))
 
     async def replay_since(
         self, subscription_id: str, timestamp: str, *, discard_waiting: bool | None = None

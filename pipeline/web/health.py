@@ -13,7 +13,8 @@ from pipeline.web.problem import problem
 def not_live_reasons(report: WorkerReport, now: float, stalled_after_seconds: float) -> list[str]:
     """Why the worker isn't live: the open partitions that have work and have made no progress for too long."""
     return [
-        f"partition {partition.partition} has work and has made no progress for {now - partition.progressed_at:.0f} s"
+        f"partition {partition.partition} of {partition.topic} has work and has made no progress for "
+        f"{now - partition.progressed_at:.0f} s"
         for partition in report.partitions
         if partition.is_open and partition.has_work and now - partition.progressed_at > stalled_after_seconds
     ]

@@ -15,7 +15,7 @@ from pipeline.observability.status import EVERY_LANE, Absence, AbsentReport, Lan
 
 STATES: Final = (*get_args(Feed), *get_args(Absence))
 STATUSES: Final = tuple(Status)
-PARAMETERS: Final = ("subscription", "state", "status", "partition", "limit", "offset")
+PARAMETERS: Final = ("subscription", "state", "status", "topic", "partition", "limit", "offset")
 DEFAULT_LIMIT: Final = 100
 MOST: Final = 1000
 LARGEST: Final = 2**31 - 1
@@ -49,6 +49,7 @@ def parse_query(query: MultiMapping[str]) -> LaneQuery | list[str]:
             subscription=query.get("subscription"),
             state=_choice(query, "state", STATES, problems),
             status=_choice(query, "status", STATUSES, problems),
+            topic=query.get("topic"),
             partition=_integer(query, "partition", (0, LARGEST), problems),
         ),
         limit=_integer(query, "limit", (1, MOST), problems) or DEFAULT_LIMIT,
@@ -80,6 +81,7 @@ def shown_lane(lane: LaneReport) -> dict[str, Any]:
     """The lane as JSON without secrets: times in RFC 3339, null for missing values."""
     return {
         "subscription": lane.subscription,
+        "topic": lane.topic,
         "partition": lane.partition,
         "state": lane.state,
         "status": lane.status,
@@ -108,6 +110,7 @@ def shown_absent(absent: AbsentReport) -> dict[str, Any]:
     problem = absent.problem
     return {
         "subscription": absent.subscription,
+        "topic": None,
         "partition": None,
         "state": absent.state,
         "status": absent.status,

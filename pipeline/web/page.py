@@ -114,7 +114,7 @@ async def page(
         asked: the requested subscription; None for all.
     """
     pieces = _PAGE.generate(
-        title=f"{report.app}, topic {report.topic}",
+        title=f"{report.app}, {'topic' if len(report.topics) == 1 else 'topics'} {', '.join(report.topics)}",
         style=Markup(_STYLE),  # noqa: S704 - from the package
         worker=report,
         now=shown_time(now),
@@ -189,10 +189,10 @@ def _numbers(report: WorkerReport, telemetry: Telemetry) -> dict[str, str]:
 
 
 def _partitions(partitions: Sequence[PartitionReport], now: float) -> Iterator[tuple[object, ...]]:
-    """The rows of the table: the number of the partition, then the columns of `LEGEND`."""
+    """The rows of the table: topic and number of the partition, then the columns of `LEGEND`."""
     for row in partitions:
         yield (
-            row.partition,
+            f"{row.topic} {row.partition}",
             "yes" if row.is_open else "no",
             _known(row.committed),
             row.dispatched,

@@ -32,8 +32,11 @@ async def presence(reporter: Reporter, subscription: str) -> Presence:
             sentence += f" This worker may not have read it yet: {worker.problem or 'it is starting'}."
         return Presence(subscription, "unknown", sentence)
     if lanes:
-        partitions = _partitions([lane.partition for lane in lanes])
-        return Presence(subscription, "here", f"This worker delivers it in {partitions}.{_others(worker, known)}")
+        numbers: dict[str, list[int]] = {}
+        for lane in lanes:
+            numbers.setdefault(lane.topic, []).append(lane.partition)
+        where = ", ".join(f"{_partitions(each)} of {topic}" for topic, each in numbers.items())
+        return Presence(subscription, "here", f"This worker delivers it in {where}.{_others(worker, known)}")
     if known.state == "elsewhere":
         return Presence(
             subscription,

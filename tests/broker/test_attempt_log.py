@@ -32,9 +32,7 @@ class Log:
         self.topic = topic
         self.telemetry = Telemetry()
         clock = SystemClock()
-        self.recorder = AttemptRecorder(
-            self.telemetry, WebhookIds(), worker="w", topic="events", mode="all", clock=clock
-        )
+        self.recorder = AttemptRecorder(self.telemetry, WebhookIds(), worker="w", mode="all", clock=clock)
         self.log = AttemptLog(
             connection,
             topic,

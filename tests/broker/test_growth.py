@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -241,10 +241,12 @@ class Noting:
     def __init__(self) -> None:
         self.learned: asyncio.Queue[int] = asyncio.Queue()
 
-    async def learn_partitions(self, count: int) -> None:
+    async def learn_partitions(self, counts: Mapping[str, int]) -> None:
+        [count] = counts.values()
         await self.learned.put(count)
 
-    def learn_topic_id(self, topic_id: str | None) -> None:
+    def learn_topic_id(self, topic: str, topic_id: str | None) -> None:
+        assert topic
         assert topic_id
 
 
@@ -290,7 +292,7 @@ async def test_the_group_is_told_when_all_of_its_topics_have_grown(
     for topic in (source, *own):
         await kafka.create_topic(topic, 2)
     group = Noting()
-    watching = asyncio.create_task(PartitionExpansion(kafka.connection, source, own, group, QuickClock()).watch())
+    watching = asyncio.create_task(PartitionExpansion(kafka.connection, [source], own, group, QuickClock()).watch())
     try:
         async with asyncio.timeout(20):
             assert await group.learned.get() == 2
@@ -322,13 +324,13 @@ async def test_no_rebalance_while_an_own_topic_can_not_grow(
 
     monkeypatch.setattr("pipeline.kafka.expansion.grow", refused)
     group = Noting()
-    watching = asyncio.create_task(PartitionExpansion(kafka.connection, source, [own], group, QuickClock()).watch())
+    watching = asyncio.create_task(PartitionExpansion(kafka.connection, [source], [own], group, QuickClock()).watch())
     try:
         async with asyncio.timeout(20):
             for _ in range(3):
                 await looks.get()
         assert group.learned.empty()
-        assert caplog.text.count(f"new partitions of {source} are not delivered until it has them") == 1
+        assert caplog.text.count("new partitions of its source are not delivered until it has them") == 1
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)

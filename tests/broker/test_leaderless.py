@@ -50,7 +50,7 @@ async def test_a_topic_whose_partition_has_no_leader_exists(embedded: TestBroker
 async def test_a_worker_is_told_which_partitions_have_no_leader(definition: Definition) -> None:
     findings = await examine(definition, definition.name, create=True)
     assert findings.problems == ()
-    assert findings.partitions == 3
+    assert findings.counts == {definition.source.topic: 3}
     assert findings.warnings == (
         f"topic {definition.source.topic}: partition 1 has no leader; the records in it wait until a broker leads it",
         f"topic {definition.name}.dlq: partition 1 has no leader; the records in it wait until a broker leads it",
@@ -78,7 +78,7 @@ async def test_keys_and_rows_of_the_other_partitions_are_read(embedded: TestBrok
     await embedded.produce(source.topic, (b"sub-1", b"a"), partition=2)
 
     assert await newest_keys(source.connection, source.topic, 10) == [b"sub-1"]
-    rows = await read_rows(source.connection, cursors, source.topic)
+    rows = await read_rows(source.connection, cursors, source.topics)
     assert [(each.partition, each.end, each.waiting_at_most) for each in rows.found] == [(1, None, None), (2, 1, 0)]
     assert [trouble.split(";")[0] for trouble in rows.troubles] == [
         f"topic {cursors}: partition 0 has no leader",

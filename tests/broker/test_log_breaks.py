@@ -122,7 +122,9 @@ async def test_a_recreated_topic_is_read_from_its_beginning_at_once(
     await until_committed(found, more)
     assert set(bodies(recorder)[50:]) == {f"new {number}" for number in range(more)}
     assert await counted(worker, 'webhooks_log_breaks_total{kind="recreated"}') >= 1
-    assert "partition 0: the source topic was deleted and created again" in (await warnings(worker))[0]
+    assert (
+        f"partition 0 of {found.topic}: the source topic was deleted and created again" in (await warnings(worker))[0]
+    )
     assert "log.broken" in worker.output()
 
 
@@ -163,7 +165,9 @@ async def test_a_recreated_topic_is_not_taken_for_a_first_start(found: Cluster, 
     await until_committed(found, 20)
     assert bodies(recorder)[10:] == [f"new {number}" for number in range(20)]
     assert await counted(second, 'webhooks_log_breaks_total{kind="recreated"}') == 1
-    assert "partition 0: the source topic was deleted and created again" in (await warnings(second))[0]
+    assert (
+        f"partition 0 of {found.topic}: the source topic was deleted and created again" in (await warnings(second))[0]
+    )
     assert "log.broken" in second.output()
 
 
@@ -178,7 +182,8 @@ async def test_an_offset_beyond_the_end_of_the_log_becomes_its_end(found: Cluste
     await until_committed(found, 90)
     assert set(bodies(recorder)) == {f"new {number}" for number in range(10)}
     assert await counted(worker, 'webhooks_log_breaks_total{kind="truncated"}') == 1
-    assert "partition 0: a position was beyond the end of the log" in (await warnings(worker))[0]
+    [warning, *_] = await warnings(worker)
+    assert f"partition 0 of {found.topic}: a position was beyond the end of the log" in warning
 
 
 async def test_events_removed_before_a_start_are_counted(found: Cluster, recorder: Recorder) -> None:
@@ -192,7 +197,9 @@ async def test_events_removed_before_a_start_are_counted(found: Cluster, recorde
     assert bodies(recorder) == [f"old {number}" for number in range(30, 50)]
     assert await counted(worker, 'webhooks_dropped_total{rule="retention"}') == 20
     assert await counted(worker, 'webhooks_log_breaks_total{kind="retention"}') == 1
-    assert "partition 0: events were deleted before they were delivered" in (await warnings(worker))[0]
+    assert (
+        f"partition 0 of {found.topic}: events were deleted before they were delivered" in (await warnings(worker))[0]
+    )
 
 
 async def test_events_removed_before_they_are_read_are_counted(found: Cluster, recorder: Recorder) -> None:

@@ -109,6 +109,10 @@ USED: Final = {
     },
     "pipeline/runtime/assignor.py": {
         "faust.assignor:PartitionAssignor._perform_assignment": "(self, cluster, member_metadata)",
+        "faust.assignor:PartitionAssignor._protocol_assignments": (
+            "(self, assignments, cl_distribution, tp_distribution, topic_groups)"
+        ),
+        "faust.assignor:PartitionAssignor._table_manager": HELD,
     },
     "pipeline/runtime/consumer.py": {
         "faust.transport.consumer:Consumer._active_partitions": HELD,

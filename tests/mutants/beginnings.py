@@ -103,8 +103,8 @@ BEGINNINGS: Final = (
     Mutant(
         "a commit that has waited forgets who has begun in a partition that was given back",
         "pipeline/runtime/consumer.py",
-        was="for number in owned if self._dispatcher.is_open(number)}",
-        becomes="for number in owned}",
+        was="if TP(*tp) in assigned and self._sources[tp.topic].is_open(tp.partition)",
+        becomes="if TP(*tp) in assigned",
         tests=("tests/unit/runtime/test_commits.py::test_no_commit_follows_that_of_a_partition_given_back",),
     ),
     Mutant(

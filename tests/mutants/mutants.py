@@ -289,7 +289,7 @@ MUTANTS: Final = (
     Mutant(
         "the last commit is not held against the log",
         "pipeline/runtime/consumer.py",
-        was="await self.commit_prefixes(await self._parts.log_check.committable(prefixes))",
+        was="await self.commit_prefixes(await self._parts.log_checks.committable(prefixes))",
         becomes="await self.commit_prefixes(prefixes)",
         tests=(f"{LOG_BREAKS}test_a_last_commit_is_not_of_a_former_topic_without_ids_too",),
     ),
@@ -313,7 +313,7 @@ MUTANTS: Final = (
     Mutant(
         "nobody notes which topic is delivered",
         "pipeline/kafka/cursors.py",
-        was="            self._group.rows[SOURCE_KEY] = self.topic_id.encode()",
+        was="            self.note(SOURCE_KEY, self.topic_id)",
         becomes="            pass",
         tests=(f"{CURSORS}test_which_topic_was_delivered_is_noted_once_and_is_no_row",),
     ),
@@ -381,8 +381,8 @@ MUTANTS: Final = (
     Mutant(
         "the group is told once, whether it has heard or not",
         "pipeline/kafka/expansion.py",
-        was="        self._known = count\n        await",
-        becomes="        if self._known >= count:\n            return\n        self._known = count\n        await",
+        was="        if not known:\n            return  # the first look",
+        becomes="        if known == counts or not known:\n            return  # the first look",
         tests=(f"{EXPANSION}test_the_group_is_told_when_all_of_its_topics_have_grown",),
     ),
     # ----------------------------------------------------------- kafka/dead_letters.py

@@ -345,8 +345,8 @@ MUTANTS = (
         "a replay to right behind events that one row claimed passes those that wait",
         Reconciler,
         "_replay",
-        was="here, number = lane.first_waiting, self._partition.number",
-        becomes="here, number = lane.next, self._partition.number",
+        was="here, where = lane.first_waiting, self._partition.name",
+        becomes="here, where = lane.next, self._partition.name",
         known=REPLAYED_TO_BEHIND_CLAIMS,
     ),
     Mutant(

@@ -18,7 +18,9 @@ from pipeline.core.outcome import Outcome
 from pipeline.core.partition import Partition
 from pipeline.core.ports import LaneLimits
 from pipeline.core.probing import PROBES_PER_HOST
+from pipeline.core.queue_memory import QueueMemory
 from pipeline.core.rate_limit import RateLimits
+from pipeline.core.sources import Sources
 from pipeline.core.subscription import Qos, Rate, Subscription
 from pipeline.core.waiting import waiting_in
 from pipeline.observability.telemetry import Telemetry
@@ -99,11 +101,14 @@ class _Books(Telemetry):
         count: int = 1,
         *,
         subscription: str | None = None,
+        topic: str | None = None,
         partition: int | None = None,
         offset: int | None = None,
         since: int | None = None,
     ) -> None:
-        super().dropped(rule, count, subscription=subscription, partition=partition, offset=offset, since=since)
+        super().dropped(
+            rule, count, subscription=subscription, topic=topic, partition=partition, offset=offset, since=since
+        )
         worker = self._worker
         is_range = rule == "unknown-subscription" and since is not None
         if offset is None or is_range or rule in {"retention", "given-up"}:
@@ -170,6 +175,7 @@ class Worker:
             chance=lambda: 1.0,
             steady=steady_now,
         )
+        matching = AskEachFilter() if setting.matches else None
         self.dispatcher = Dispatcher(
             "events",
             deliver=deliver,
@@ -177,10 +183,11 @@ class Worker:
             registry=self.registry,
             reader=self.reader,
             limits=replace(LIMITS, claim_events=setting.claim_events),
-            worker_bytes=WORKER_BYTES,
+            memory=QueueMemory(WORKER_BYTES),
             on_closed=lambda _number: None,
-            matching=AskEachFilter() if setting.matches else None,
+            matching=matching,
         )
+        self.sources = Sources([self.dispatcher], matching)
 
     def _rows_of(self, _number: int) -> MemoryRows:
         self.rows = MemoryRows(self.ledger.rows)
@@ -204,7 +211,7 @@ class Worker:
 
     def start(self) -> None:
         for name, subscription in self.registry.read():
-            self.dispatcher.on_subscription(name, subscription)
+            self.sources.on_subscription(name, subscription)
         for name in sorted({name for name, _ in self.registry.changes}):
             self.ledger.observe(name, self.registry.get(name))
         log = replace(LogBounds.unseen(None), ahead=self.ledger.ahead, begun_to=self.ledger.begun_to)
@@ -263,7 +270,7 @@ class Worker:
             for name, subscription in found:
                 if self.is_owner:
                     self.ledger.observe(name, subscription)
-                self.dispatcher.on_subscription(name, subscription)
+                self.sources.on_subscription(name, subscription)
 
     def stream(self, count: int) -> None:
         """The stream hands out the next batch."""

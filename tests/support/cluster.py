@@ -19,8 +19,8 @@ from cryptography.fernet import Fernet
 
 from pipeline.config.definition import Definition, parse_definition
 from pipeline.core.model import Cursor
-from pipeline.kafka.cursors import SOURCE_KEY
 from pipeline.kafka.row_format import decode
+from pipeline.kafka.row_keys import SOURCE_KEY
 from pipeline.kafka.topics import attempts_topic, audit_topic, cursors_topic, tokens_topic, workers_topic
 from pipeline.runtime.topics import ensure_topics
 from pipeline.subscriptions.registry import Registry

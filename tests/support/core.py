@@ -16,7 +16,9 @@ from pipeline.core.observer import Observer
 from pipeline.core.outcome import Delivered, Outcome
 from pipeline.core.partition import Partition
 from pipeline.core.ports import LaneLimits
+from pipeline.core.queue_memory import QueueMemory
 from pipeline.core.rate_limit import RateLimits
+from pipeline.core.sources import Sources
 from pipeline.core.subscription import Jitter, Qos, RetryPolicy, Subscription, Wish
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.kafka.default_partition import default_partition
@@ -90,6 +92,7 @@ class Core:
         self.topic_id: str | None = None
         for each in subscriptions:
             self.publish(each)
+        matching = AddressedMatching(AskEachFilter(), IDS, lambda *_: self.topic_id) if matches else None
         self.dispatcher = Dispatcher(
             TOPIC,
             deliver=Delivery(
@@ -109,10 +112,11 @@ class Core:
             registry=self.registry,
             reader=self.reader,
             limits=limits,
-            worker_bytes=worker_bytes,
+            memory=QueueMemory(worker_bytes),
             on_closed=self.closed.append,
-            matching=AddressedMatching(AskEachFilter(), IDS, lambda _: self.topic_id) if matches else None,
+            matching=matching,
         )
+        self.sources = Sources([self.dispatcher], matching)
 
     def _rows_of(self, _number: int) -> MemoryRows:
         self.rows = MemoryRows(self.row_topic)
@@ -133,7 +137,7 @@ class Core:
         """The worker reads what has been published, record by record."""
         while found := self.registry.read(1):
             for name, each in found:
-                self.dispatcher.on_subscription(name, each)
+                self.sources.on_subscription(name, each)
 
     async def wish(self, each: Subscription) -> Subscription:
         """Publish, hear, and let it work."""
@@ -237,9 +241,9 @@ def reporter_of(core: Core) -> WorkerReporter:
     """Says what the worker does; of all that stands outside of it nothing is known."""
     return WorkerReporter(
         "webhooks",
-        core.dispatcher,
+        core.sources,
         readiness=lambda: None,
-        end_of=lambda _: None,
+        end_of=lambda *_: None,
         name=lambda: "here:6066",
         known=core.registry,
         partition_count=lambda: 4,

@@ -55,7 +55,7 @@ class Sending:
 
 
 def sending(app: DeliveryApp) -> Sending:
-    authorized = cast("Authorized", app.parts.dispatcher.deliver.send)
+    authorized = cast("Authorized", next(iter(app.parts.sources)).deliver.send)
     permitted = cast("Permitted", authorized.callback)
     return Sending(authorized, cast("Callback", permitted._receiver)._transport)
 
@@ -93,11 +93,11 @@ def test_the_lease_ends_before_the_session_does(settings: Settings, seconds: flo
 
 
 def test_all_senders_share_the_lease_that_heartbeats_renew(app: DeliveryApp) -> None:
-    assert app.parts.dispatcher.deliver.lease is app.parts.lease
+    assert next(iter(app.parts.sources)).deliver.lease is app.parts.lease
 
 
 def test_a_partition_that_is_closed_takes_its_tokens_with_it(app: DeliveryApp) -> None:
-    assert app.parts.dispatcher._on_closed == sending(app).authorized.tokens.release
+    assert next(iter(app.parts.sources))._on_closed == sending(app).authorized.tokens.release
 
 
 def test_what_a_group_sees_last_grows_last(app: DeliveryApp, settings: Settings) -> None:

@@ -44,6 +44,7 @@ LOOKED_AT = {
     "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._create_consumer": "_create_worker_consumer",
     "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.getmany": "AIOKafkaConsumerThread._fetch_records",
     "faust.assignor:PartitionAssignor._assign": "PartitionAssignor._perform_assignment",
+    "faust.assignor:PartitionAssignor._perform_assignment": "PartitionAssignor._protocol_assignments",
     "faust.web.drivers.aiohttp:Web._new_transport_tcp": "Web._runner",
     "aiohttp.web:TCPSite.start": "AppRunner.server",
     "aiohttp.web:RequestHandler.data_received": "RequestHandler._messages",

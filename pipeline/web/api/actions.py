@@ -18,6 +18,7 @@ from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.errors import BrokerError, ConflictError
 from pipeline.core.shown import shown
+from pipeline.core.sources import TopicPartition
 from pipeline.core.subscription import Subscription
 from pipeline.subscriptions.edits import Change
 from pipeline.subscriptions.resolve import replay_time_ms
@@ -116,14 +117,15 @@ class Actions:
     async def skip_event(self, call: Call) -> Answer:
         """Skip one event, if it is the next one of its partition."""
         skip: Skip = call.body
-        partition, offset = skip.partition, skip.offset
+        topic, partition, offset = self._definition.source_topic(skip.topic, "topic"), skip.partition, skip.offset
         await self._lookup.find(call)
-        await check_exists(self._definition, SourceOffset(partition, offset, is_event=True))
+        await check_exists(self._definition, SourceOffset(topic, partition, offset, is_event=True))
 
         async def effects(known: Subscription, found: list[Position]) -> list[Effect]:
-            return await effect_of_skip(self._settings, self._definition, known, found, (partition, offset))
+            skipped = TopicPartition(topic, partition), offset
+            return await effect_of_skip(self._settings, self._definition, known, found, skipped)
 
-        return await self._act(call, lambda store: store.skip(call.id, partition, offset), effects)
+        return await self._act(call, lambda store: store.skip(call.id, partition, offset, skip.topic), effects)
 
     async def replay_subscription(self, call: Call) -> Answer:
         """Deliver again from an offset of one partition, or from a time in all of them.
@@ -135,7 +137,8 @@ class Actions:
         discards = replay.discard_waiting
         await self._lookup.find(call)
         if replay.partition is not None and replay.offset is not None:
-            await check_exists(self._definition, SourceOffset(replay.partition, replay.offset))
+            topic = self._definition.source_topic(replay.topic, "topic")
+            await check_exists(self._definition, SourceOffset(topic, replay.partition, replay.offset))
 
         async def effects(known: Subscription, found: list[Position]) -> list[Effect]:
             offsets = await self._offsets(replay, found)
@@ -145,17 +148,20 @@ class Actions:
 
         async def act(store: SubscriptionStore) -> Change:
             if replay.partition is not None and replay.offset is not None:
-                return await store.replay(call.id, replay.partition, replay.offset, discard_waiting=discards or None)
+                return await store.replay(
+                    call.id, replay.partition, replay.offset, topic=replay.topic, discard_waiting=discards or None
+                )
             return await store.replay_since(call.id, replay.timestamp or "", discard_waiting=discards or None)
 
         return await self._act(call, act, effects, dry_run=replay.dry_run)
 
-    async def _offsets(self, replay: Replay, found: Sequence[Position]) -> Mapping[int, int | None]:
+    async def _offsets(self, replay: Replay, found: Sequence[Position]) -> Mapping[TopicPartition, int | None]:
         if replay.timestamp is None:
-            return {} if replay.partition is None else {replay.partition: replay.offset}
-        numbers = [each.partition for each in found if each.next is not None]
-        since = await offsets_since(self._definition, numbers, replay_time_ms(replay.timestamp))
-        return {each.partition: since.get(each.partition) for each in found}
+            topic = self._definition.source_topic(replay.topic, "topic")
+            return {} if replay.partition is None else {TopicPartition(topic, replay.partition): replay.offset}
+        known_at = [each.tp for each in found if each.next is not None]
+        since = await offsets_since(self._definition, known_at, replay_time_ms(replay.timestamp))
+        return {each.tp: since.get(each.tp) for each in found}
 
     async def _act(
         self, call: Call, act: ActOnStore, effects: FindEffects | None = None, *, dry_run: bool = False
@@ -181,5 +187,8 @@ class Actions:
         except BrokerError as error:
             return {"partitions": None, "problem": str(error)}
         return {
-            "partitions": [{"partition": each.partition, "sentence": each.sentence, **each.facts} for each in those]
+            "partitions": [
+                {"topic": each.topic, "partition": each.partition, "sentence": each.sentence, **each.facts}
+                for each in those
+            ]
         }

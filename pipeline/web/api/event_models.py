@@ -58,6 +58,7 @@ class TestEvent(StrictModel):
 
     __test__ = False  # a model, whatever pytest thinks of its name
 
+    topic: str | None = None
     headers: RecordHeaders = Field(default_factory=dict)
     value: JsonValue = None
 

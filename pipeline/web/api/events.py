@@ -10,10 +10,8 @@ from pipeline.cluster.sending import addressed, send
 from pipeline.cluster.verdicts import Verdict, verdicts
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
-from pipeline.config.validation_messages import nearest
 from pipeline.core.errors import BrokerError, ConfigurationError
 from pipeline.core.model import Record
-from pipeline.core.shown import shown
 from pipeline.core.subscription import Routing, Subscription
 from pipeline.core.webhook_ids import own_id
 from pipeline.subscriptions.registry import Registry
@@ -61,7 +59,7 @@ class EventOperations:
         Subscriptions that would get it come first; at most `limit` are shown.
         """
         asked: Match = call.body
-        topic = self._topic(asked.topic)
+        topic = self._definition.source_topic(asked.topic, "topic")
         by_key = self._definition.routing is Routing.KEY
         if by_key and asked.key is None:
             raise ConfigurationError(
@@ -113,27 +111,20 @@ class EventOperations:
         """
         asked: TestEvent = call.body
         await self._lookup.find(call)
+        topic = self._definition.source_topic(asked.topic, "topic")
         value = _value(TEST_VALUE if asked.value is None else asked.value)
         headers = [*_pairs(asked.headers), TEST_HEADER]
         if self._definition.routing is Routing.MATCH:
             headers = addressed(self._ids, call.id, value, headers)
         try:
             async with asyncio.timeout(SEND_SECONDS), self._turn:
-                written = await send(self._definition.source, call.id.encode(), value, headers)
+                written = await send(self._definition.source, Record(topic, 0, 0, call.id.encode(), value, headers))
         except TimeoutError:
             raise BrokerError(
-                f"topic {self._definition.source.topic}: the broker did not confirm the event within "
+                f"topic {topic}: the broker did not confirm the event within "
                 f"{SEND_SECONDS:.0f} s; it may still be written"
             ) from None
         return Answer({"id": call.id, "webhookId": own_id(written)})
-
-    def _topic(self, topic: str | None) -> str:
-        known = self._definition.source.topics
-        if topic is None and len(known) > 1:
-            raise ConfigurationError(f"topic: is required, because there are several: {', '.join(known)}")
-        if topic is not None and topic not in known:
-            raise ConfigurationError(f"topic: {shown(topic)} is not a source topic; {nearest(topic, known)}")
-        return topic or known[0]
 
 
 def _value(value: Any) -> bytes:

@@ -108,15 +108,20 @@ class Acted(Changed):
 
 
 class Skip(StrictModel):
-    """One event of the source topic."""
+    """One event; the topic may be left out where there is one source topic."""
 
+    topic: str | None = None
     partition: Partition
     offset: Offset
 
 
 class Replay(StrictModel):
-    """Where to deliver again from: an offset of one partition, or a time (RFC 3339) in all of them."""
+    """Where to deliver again from: an offset of one partition, or a time (RFC 3339) in all of them.
 
+    The topic may be left out where there is one source topic.
+    """
+
+    topic: str | None = None
     partition: Partition | None = None
     offset: Offset | None = None
     timestamp: str | None = None
@@ -128,6 +133,8 @@ class Replay(StrictModel):
         values = self.model_dump(include={"partition", "offset", "timestamp"}, exclude_none=True)
         if {*values} not in ({"partition", "offset"}, {"timestamp"}):
             raise problem('allowed: {"partition", "offset"} or {"timestamp"}')
+        if self.topic is not None and self.partition is None:
+            raise problem("is only allowed beside partition and offset", "topic")
         return self
 
     @field_validator("timestamp")

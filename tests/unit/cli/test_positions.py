@@ -24,7 +24,7 @@ def matching(start: int, created: int = 4) -> Subscription:
 
 def recorded(row: Cursor | None = None, committed: int | None = 40, **more: Any) -> Recorded:
     """What is known of one partition, whose log ends at 50."""
-    rows = {} if row is None else {"a": [Row(b"a", 0, row, 50)]}
+    rows = {} if row is None else {"a": [Row(b"a", "events", 0, row, 50)]}
     found = Committed(committed, "one", begun_to=more.pop("begun_to", 5))
     return Recorded("events", {0: LogBounds(0, 50, "one")}, {}, rows, {0: found})
 
@@ -55,7 +55,7 @@ def test_a_row_of_a_former_subscription_says_nothing() -> None:
 
 
 def rows(*cursors: Cursor | None) -> Sequence[Row]:
-    return [Row(b"a", number, cursor, 50) for number, cursor in enumerate(cursors)]
+    return [Row(b"a", "events", number, cursor, 50) for number, cursor in enumerate(cursors)]
 
 
 def failed(at: float) -> Cursor:

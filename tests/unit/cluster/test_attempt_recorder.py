@@ -39,7 +39,7 @@ class Recorded:
 
     def __init__(self, mode: LogMode = "all") -> None:
         self.telemetry = Telemetry(IDS)
-        self.recorder = AttemptRecorder(self.telemetry, IDS, worker="w", topic="events", mode=mode, clock=FixedClock())
+        self.recorder = AttemptRecorder(self.telemetry, IDS, worker="w", mode=mode, clock=FixedClock())
 
     def attempt(self, outcome: Outcome, of: Record, decision: Decision | None = None, attempt: int = 1) -> None:
         self.recorder.attempt_started()
@@ -173,14 +173,14 @@ def test_a_forged_first_id_is_no_id(recorded: Recorded) -> None:
 
 def test_what_ends_events_without_an_attempt_is_noted(recorded: Recorded) -> None:
     recorder = recorded.recorder
-    recorder.dropped("skipped", subscription="sub-1", partition=0, offset=4)
-    recorder.dropped("lane-full", subscription="sub-1", partition=0, offset=5)
-    recorder.dropped("undecodable", partition=0, offset=6)
-    recorder.dropped("discarded", 3, subscription="sub-1", partition=0, offset=19, since=10)
-    recorder.dropped("retention", 5, subscription="sub-1", partition=0, offset=24)
+    recorder.dropped("skipped", subscription="sub-1", topic="events", partition=0, offset=4)
+    recorder.dropped("lane-full", subscription="sub-1", topic="events", partition=0, offset=5)
+    recorder.dropped("undecodable", topic="events", partition=0, offset=6)
+    recorder.dropped("discarded", 3, subscription="sub-1", topic="events", partition=0, offset=19, since=10)
+    recorder.dropped("retention", 5, subscription="sub-1", topic="events", partition=0, offset=24)
     recorder.dropped("unknown-subscription", 3)
-    recorder.log_broken(0, Break("retention", 30, 40))
-    recorder.log_broken(0, Break("truncated", 50, 45))
+    recorder.log_broken("events", 0, Break("retention", 30, 40))
+    recorder.log_broken("events", 0, Break("truncated", 50, 45))
 
     [(key, notes)] = recorded.take()
 
@@ -200,9 +200,10 @@ def test_what_ends_events_without_an_attempt_is_noted(recorded: Recorded) -> Non
 
 def test_a_failure_that_no_attempt_led_to_is_noted(recorded: Recorded) -> None:
     attempts = Attempts(1, 0.0)
-    recorded.recorder.subscription_failed(SUB, 0, Cause("configuration", "the filter is wrong", None, 5.0))
-    recorded.recorder.subscription_failed(SUB, 0, Cause("dead-letter", "refused", 7, 6.0, attempts))
-    recorded.recorder.subscription_failed(SUB, 0, Cause("exception", "noted with its attempt", 8, 7.0, attempts))
+    recorded.recorder.subscription_failed(SUB, "events", 0, Cause("configuration", "the filter is wrong", None, 5.0))
+    recorded.recorder.subscription_failed(SUB, "events", 0, Cause("dead-letter", "refused", 7, 6.0, attempts))
+    noted = Cause("exception", "noted with its attempt", 8, 7.0, attempts)
+    recorded.recorder.subscription_failed(SUB, "events", 0, noted)
 
     first, second = recorded.entries()
 
@@ -228,7 +229,7 @@ def test_notes_without_room_are_counted_and_named(recorded: Recorded, monkeypatc
 def test_notes_that_were_not_written_are_named_by_the_next_ones(recorded: Recorded) -> None:
     recorded.attempt(Delivered(200), event(4))
     recorded.attempt(ServerError(500), event(9), Retry(1.0))
-    recorded.recorder.dropped("discarded", 3, subscription="sub-1", partition=0, offset=19, since=2)
+    recorded.recorder.dropped("discarded", 3, subscription="sub-1", topic="events", partition=0, offset=19, since=2)
     for _, notes in recorded.take():
         recorded.recorder.lose(notes)
     assert recorded.recorder.missing == 4

@@ -11,7 +11,7 @@ from pipeline.core.outcome import Outcome, Rejected, ServerError
 from pipeline.core.subscription import Qos, ReplayOffset, Skip
 from pipeline.observability.telemetry import Telemetry
 from tests.support.core import IDS, OK, Core, subscription
-from tests.support.fakes import TOPIC, VirtualClock
+from tests.support.fakes import VirtualClock
 from tests.support.virtual_time import in_virtual_time, settle
 
 BUSY = ServerError(503)
@@ -27,7 +27,7 @@ class Logged(Core):
         super().__init__(*subscriptions, observed_by=self._record, **options)
 
     def _record(self, telemetry: Telemetry) -> AttemptRecorder:
-        self.recorder = AttemptRecorder(telemetry, IDS, worker="w", topic=TOPIC, mode="all", clock=VirtualClock())
+        self.recorder = AttemptRecorder(telemetry, IDS, worker="w", mode="all", clock=VirtualClock())
         return self.recorder
 
     def noted(self) -> list[Notes]:

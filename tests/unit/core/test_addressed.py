@@ -27,7 +27,7 @@ def never(_event: Event) -> bool:
 
 def matching(ids: WebhookIds = IDS, topic_id: str | None = None, **starts: int) -> AddressedMatching:
     """Three subscriptions: "a" wants nothing, "b" and "c" everything."""
-    found = AddressedMatching(SubscriptionIndex(), ids, lambda _: topic_id)
+    found = AddressedMatching(SubscriptionIndex(), ids, lambda *_: topic_id)
     for name, wanted in (("a", never), ("b", None), ("c", None)):
         start = {TOPIC: Start((starts[name],), "one")} if name in starts else None
         found.update(name, Subscription(name, 1, "https://receiver.example", filter=wanted, starts=start))

@@ -206,7 +206,7 @@ async def test_a_partition_that_can_not_be_opened_is_a_line_in_10_s(
     await core.dispatcher.open({0: 0})
 
     assert core.dispatcher.is_open(0)
-    assert caplog.messages == ['partition.not-opened partition=0 error="not allowed"']
+    assert caplog.messages == ['partition.not-opened topic=events partition=0 error="not allowed"']
     assert not any(record.exc_info for record in caplog.records)
     await core.end()
 

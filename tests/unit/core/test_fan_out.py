@@ -221,7 +221,7 @@ def test_offsets_of_another_topic_say_nothing() -> None:
     assert made.start_in(TOPIC, 1, None) == 7
     assert made.start_in(TOPIC, 1, "another") == 0
     assert made.start_in(TOPIC, 2, "one") == 0, "the partition was not there"
-    assert made.start_in("other", 0, None) == 0
+    assert made.start_in("other", 0, None) is None, "the topic was no source: it begins where the group begins"
     assert replace(made, starts=None).start_in(TOPIC, 0, None) is None
 
 

@@ -98,8 +98,8 @@ def test_with_match_a_redrive_goes_to_one_subscription() -> None:
 
 def test_with_match_a_letter_of_nobody_is_never_redriven() -> None:
     for scope in (ALL, SKIPPED):
-        assert why_passed_over(found(None, "undecodable"), scope, "events", Routing.MATCH) is not None
-    assert why_passed_over(found(reason="unknown-subscription"), SKIPPED, "events", Routing.MATCH) is None
+        assert why_passed_over(found(None, "undecodable"), scope, ("events",), Routing.MATCH) is not None
+    assert why_passed_over(found(reason="unknown-subscription"), SKIPPED, ("events",), Routing.MATCH) is None
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_with_match_a_letter_of_nobody_is_never_redriven() -> None:
     ],
 )
 def test_hopeless_letters_are_redriven_only_when_asked_for(letter: Found, scope: Scope, is_redriven: bool) -> None:
-    assert (why_passed_over(letter, scope, "events") is None) == is_redriven
+    assert (why_passed_over(letter, scope, ("events",)) is None) == is_redriven
 
 
 @pytest.mark.parametrize(
@@ -157,3 +157,14 @@ def test_the_groups_of_the_scopes_differ() -> None:
     groups = [scope.group("app") for scope in (ALL, SKIPPED, ONE, Scope("skipped"), Scope(""))]
 
     assert len(set(groups)) == len(groups)
+
+
+def test_of_several_topics_a_letter_goes_back_to_its_own() -> None:
+    several = ("events", "others")
+    assert why_passed_over(found("a"), SKIPPED, several) is None
+    unsaid = replace(found("a"), source=None)
+    assert why_passed_over(unsaid, SKIPPED, ("events",)) is None
+    why = "it does not say which topic it came from: events, others"
+    assert why_passed_over(unsaid, SKIPPED, several) == why
+    other = replace(found("a"), source="gone")
+    assert why_passed_over(other, SKIPPED, several) == "it came from topic gone, not from events or others"

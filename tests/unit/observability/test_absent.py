@@ -74,7 +74,7 @@ async def test_with_match_no_subscription_is_elsewhere() -> None:
     )
     await core.stream(1, HERE)
     assert (await presence(reporter, THERE)).sentence == (
-        "This worker delivers it in partition 0. Events in other partitions are delivered by other workers."
+        "This worker delivers it in partition 0 of events. Events in other partitions are delivered by other workers."
     )
     await core.end()
 

@@ -30,7 +30,8 @@ SUBSCRIPTION = Subscription(
     auth=BasicAuth("user", "hunter2"),
     signing_secrets=("whsec_hunter2",),
 )
-EVENT = Record("events", 3, 41, b"sub-1", b"hunter2", headers=(("x-secret", b"hunter2"),))
+TOPIC = "events"
+EVENT = Record(TOPIC, 3, 41, b"sub-1", b"hunter2", headers=(("x-secret", b"hunter2"),))
 
 
 class Watch:
@@ -121,7 +122,7 @@ def test_no_line_holds_a_secret_a_body_or_a_query(telemetry: Telemetry, log: pyt
     log.set_level(logging.DEBUG, "pipeline.observability.telemetry")
     for outcome in (Delivered(200), Rejected(400, b"hunter2"), Failed("reset", may_have_arrived=True)):
         telemetry.attempted(SUBSCRIPTION, EVENT, 1, outcome, 0.1)
-    telemetry.subscription_failed(SUBSCRIPTION, 3, Cause("rejected", "the callback answered 400", 41, 0.0))
+    telemetry.subscription_failed(SUBSCRIPTION, TOPIC, 3, Cause("rejected", "the callback answered 400", 41, 0.0))
 
     assert len(log.records) == 3
     assert "hunter2" not in log.text
@@ -175,26 +176,31 @@ def test_failure_lines_of_a_subscription_are_limited_and_counted(
 
 
 def test_drops_are_counted_and_named(telemetry: Telemetry, log: pytest.LogCaptureFixture, watch: Watch) -> None:
-    telemetry.dropped("lane-full", subscription="sub-1", partition=3, offset=41)
-    telemetry.dropped("lane-full", 20, subscription="sub-1", partition=3, offset=61)
-    telemetry.dropped("retention", subscription="sub-1", partition=3)
+    telemetry.dropped("lane-full", subscription="sub-1", topic=TOPIC, partition=3, offset=41)
+    telemetry.dropped("lane-full", 20, subscription="sub-1", topic=TOPIC, partition=3, offset=61)
+    telemetry.dropped("retention", subscription="sub-1", topic=TOPIC, partition=3)
     watch.seconds += 10
-    telemetry.dropped("lane-full", subscription="sub-1", partition=3, offset=62)
+    telemetry.dropped("lane-full", subscription="sub-1", topic=TOPIC, partition=3, offset=62)
 
     assert telemetry.drops["lane-full"] == 22
     assert [(record.levelname, *facts(record)) for record in log.records] == [
         (
             "WARNING",
             "event.dropped",
-            {"rule": "lane-full", "subscription": "sub-1", "partition": 3, "offset": 41, "count": 1},
+            {"rule": "lane-full", "subscription": "sub-1", "topic": TOPIC, "partition": 3, "offset": 41, "count": 1},
         ),
-        ("WARNING", "event.dropped", {"rule": "retention", "subscription": "sub-1", "partition": 3, "count": 1}),
+        (
+            "WARNING",
+            "event.dropped",
+            {"rule": "retention", "subscription": "sub-1", "topic": TOPIC, "partition": 3, "count": 1},
+        ),
         (
             "WARNING",
             "event.dropped",
             {
                 "rule": "lane-full",
                 "subscription": "sub-1",
+                "topic": TOPIC,
                 "partition": 3,
                 "offset": 62,
                 "count": 1,
@@ -206,7 +212,7 @@ def test_drops_are_counted_and_named(telemetry: Telemetry, log: pytest.LogCaptur
 
 def test_a_failed_subscription_is_a_warning_with_its_cause(telemetry: Telemetry, log: pytest.LogCaptureFixture) -> None:
     cause = Cause("server-error", "the callback answered 503", 41, 9.0, Attempts(4, 1_770_000_000.0, 503))
-    telemetry.subscription_failed(SUBSCRIPTION, 3, cause)
+    telemetry.subscription_failed(SUBSCRIPTION, TOPIC, 3, cause)
 
     (record,) = log.records
     assert record.levelno == logging.WARNING
@@ -216,6 +222,7 @@ def test_a_failed_subscription_is_a_warning_with_its_cause(telemetry: Telemetry,
             "subscription": "sub-1",
             "kind": "server-error",
             "cause": "the callback answered 503",
+            "topic": TOPIC,
             "partition": 3,
             "offset": 41,
             "attempts": 4,
@@ -254,10 +261,10 @@ def test_a_dead_letter_is_named(telemetry: Telemetry, log: pytest.LogCaptureFixt
     telemetry.dead_lettered("unknown-subscription", subscription="nosuch", event=Record("t", 0, 9, b"nosuch", b""))
     assert telemetry.dead_letters == Counter({"rejected": 2, "unknown-subscription": 1})
     assert [facts(record) for record in log.records] == [
-        ("event.dead-lettered", {"subscription": "s", "reason": "rejected", "partition": 0, "offset": 7}),
+        ("event.dead-lettered", {"subscription": "s", "reason": "rejected", "topic": "t", "partition": 0, "offset": 7}),
         (
             "event.dead-lettered",
-            {"subscription": "nosuch", "reason": "unknown-subscription", "partition": 0, "offset": 9},
+            {"subscription": "nosuch", "reason": "unknown-subscription", "topic": "t", "partition": 0, "offset": 9},
         ),
     ]
 
@@ -269,7 +276,7 @@ def test_the_rest_is_counted(telemetry: Telemetry, watch: Watch) -> None:
     telemetry.dead_lettered("rejected", subscription="s", event=Record("t", 0, 1, b"s", b""))
     telemetry.token_fetched("refused")
     telemetry.rows_written(4)
-    telemetry.committed(3, 42)
+    telemetry.committed(TOPIC, 3, 42)
     telemetry.rebalanced()
     watch.seconds += 10
 
@@ -282,34 +289,34 @@ def test_the_rest_is_counted(telemetry: Telemetry, watch: Watch) -> None:
 
 
 def test_events_that_retention_deleted_are_counted_once(telemetry: Telemetry) -> None:
-    telemetry.log_broken(3, Break("retention", 9, 30))
-    telemetry.log_broken(3, Break("retention", 4, 30), subscription="behind")
-    telemetry.dropped("retention", 10, subscription="farther behind", partition=3, offset=29)
-    telemetry.log_broken(1, Break("retention", 9, 30))
+    telemetry.log_broken(TOPIC, 3, Break("retention", 9, 30))
+    telemetry.log_broken(TOPIC, 3, Break("retention", 4, 30), subscription="behind")
+    telemetry.dropped("retention", 10, subscription="farther behind", topic=TOPIC, partition=3, offset=29)
+    telemetry.log_broken(TOPIC, 1, Break("retention", 9, 30))
     assert telemetry.drops["retention"] == 26 + 21
 
 
 def test_the_offsets_of_a_new_topic_are_others(telemetry: Telemetry) -> None:
-    telemetry.log_broken(3, Break("retention", 0, 30))
-    telemetry.log_broken(3, Break("recreated", 40, 5))
-    telemetry.log_broken(3, Break("recreated", 35, 5), subscription="behind")
+    telemetry.log_broken(TOPIC, 3, Break("retention", 0, 30))
+    telemetry.log_broken(TOPIC, 3, Break("recreated", 40, 5))
+    telemetry.log_broken(TOPIC, 3, Break("recreated", 35, 5), subscription="behind")
     assert telemetry.drops["retention"] == 30 + 5
 
 
 def test_a_break_of_the_log_is_counted_logged_and_shown_an_hour(
     telemetry: Telemetry, watch: Watch, log: pytest.LogCaptureFixture
 ) -> None:
-    telemetry.log_broken(3, Break("retention", 9, 30), subscription="s")
-    telemetry.log_broken(0, Break("truncated", 1000, 80))
+    telemetry.log_broken(TOPIC, 3, Break("retention", 9, 30), subscription="s")
+    telemetry.log_broken(TOPIC, 0, Break("truncated", 1000, 80))
     assert telemetry.log_breaks == {"recreated": 0, "truncated": 1, "retention": 1}
     assert telemetry.drops["retention"] == 21
-    broken = {"kind": "retention", "subscription": "s", "partition": 3, "offset": 9, "goes_on_at": 30}
-    dropped = {"rule": "retention", "subscription": "s", "partition": 3, "offset": 29, "count": 21}
+    broken = {"kind": "retention", "subscription": "s", "topic": TOPIC, "partition": 3, "offset": 9, "goes_on_at": 30}
+    dropped = {"rule": "retention", "subscription": "s", "topic": TOPIC, "partition": 3, "offset": 29, "count": 21}
     assert [facts(record) for record in log.records][:2] == [("log.broken", broken), ("event.dropped", dropped)]
     said = telemetry.warnings()
-    assert [sentence.partition(":")[0] for sentence in said] == ["partition 0", "partition 3"]
+    assert [sentence.partition(":")[0] for sentence in said] == ["partition 0 of events", "partition 3 of events"]
 
     watch.seconds += 1800
-    telemetry.log_broken(0, Break("truncated", 1000, 80))
+    telemetry.log_broken(TOPIC, 0, Break("truncated", 1000, 80))
     watch.seconds += 1800
     assert telemetry.warnings() == said[:1]

@@ -1,6 +1,6 @@
 """Assignments: real ones of Faust's assignor, over topics that grow one after the other."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import faust
@@ -9,8 +9,9 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from faust.assignor.client_assignment import ClientAssignment, ClientMetadata
 
 from pipeline.runtime.assignor import LevelAssignor
+from pipeline.runtime.token_table import add_token_table
 
-SOURCE, CHANGELOG = "events", "tokens-changelog"
+SOURCE, OTHER, CHANGELOG = "events", "others", "unnamed-tokens-changelog"
 Shares = dict[str, dict[str, list[int]]]
 
 
@@ -27,17 +28,24 @@ class Topics:
 
 @pytest.fixture
 def assignor(tmp_path: Path) -> LevelAssignor:
-    return LevelAssignor(faust.App("unnamed", datadir=tmp_path))
+    app = faust.App("unnamed", datadir=tmp_path, store="memory://")
+    add_token_table(app)
+    return LevelAssignor(app)
 
 
-def assigned(assignor: LevelAssignor, topics: Topics, shares: Shares) -> Shares:
-    """What each member gets, given what each has."""
-    metadata = {member: application(member, share) for member, share in shares.items()}
+def assigned(
+    assignor: LevelAssignor, topics: Topics, shares: Shares, reads: Mapping[str, Sequence[str]] | None = None
+) -> Shares:
+    """What each member gets, given what each has, and which source topics it reads."""
+    metadata = {
+        member: application(member, share, (SOURCE,) if reads is None else reads[member])
+        for member, share in shares.items()
+    }
     found = assignor._perform_assignment(topics, metadata)
     return {member: {topic: sorted(numbers) for topic, numbers in each.assignment} for member, each in found.items()}
 
 
-def application(member: str, share: Mapping[str, list[int]]) -> ConsumerProtocolMemberMetadata:
+def application(member: str, share: Mapping[str, list[int]], reads: Sequence[str]) -> ConsumerProtocolMemberMetadata:
     client = ClientMetadata(
         assignment=ClientAssignment(actives=dict(share), standbys={}),
         url=f"http://{member}:6066",
@@ -45,7 +53,7 @@ def application(member: str, share: Mapping[str, list[int]]) -> ConsumerProtocol
         external_topic_distribution={},
         topic_groups={},
     )
-    return ConsumerProtocolMemberMetadata(4, [SOURCE, CHANGELOG], client.dumps())
+    return ConsumerProtocolMemberMetadata(4, [*reads, CHANGELOG], client.dumps())
 
 
 def both(*numbers: int) -> dict[str, list[int]]:
@@ -55,13 +63,13 @@ def both(*numbers: int) -> dict[str, list[int]]:
 
 def test_a_partition_of_the_source_alone_is_not_assigned_yet(assignor: LevelAssignor) -> None:
     before = {"a": both(0), "b": both(1)}
-    assert assigned(assignor, Topics(events=5, tokens_changelog=2), before) == before
+    assert assigned(assignor, Topics(events=5, unnamed_tokens_changelog=2), before) == before
 
 
 def test_grown_topics_are_shared_alike_and_members_keep_theirs(
     assignor: LevelAssignor,
 ) -> None:
-    found = assigned(assignor, Topics(events=5, tokens_changelog=5), {"a": both(0), "b": both(1)})
+    found = assigned(assignor, Topics(events=5, unnamed_tokens_changelog=5), {"a": both(0), "b": both(1)})
     assert sorted(number for share in found.values() for number in share[SOURCE]) == [0, 1, 2, 3, 4]
     assert all(share[SOURCE] == share[CHANGELOG] for share in found.values())
     assert 0 in found["a"][SOURCE]
@@ -72,7 +80,7 @@ def test_a_leader_with_old_metadata_assigns_known_partitions(
     assignor: LevelAssignor,
 ) -> None:
     """Members that have only partitions which their leader does not know make Faust's own assignor fail."""
-    found = assigned(assignor, Topics(events=2, tokens_changelog=2), {"a": both(3), "b": both(4)})
+    found = assigned(assignor, Topics(events=2, unnamed_tokens_changelog=2), {"a": both(3), "b": both(4)})
     assert sorted(number for share in found.values() for number in share[SOURCE]) == [0, 1]
     assert all(share[SOURCE] == share[CHANGELOG] for share in found.values())
 
@@ -80,3 +88,39 @@ def test_a_leader_with_old_metadata_assigns_known_partitions(
 def test_a_missing_topic_does_not_hinder_the_others(assignor: LevelAssignor) -> None:
     found = assigned(assignor, Topics(events=2), {"a": {}, "b": {}})
     assert sorted(number for share in found.values() for number in share[SOURCE]) == [0, 1]
+
+
+BOTH: dict[str, Sequence[str]] = {"a": (SOURCE, OTHER), "b": (SOURCE, OTHER)}
+
+
+def test_a_number_of_all_source_topics_belongs_to_one_member(assignor: LevelAssignor) -> None:
+    topics = Topics(events=5, others=2, unnamed_tokens_changelog=5)
+    found = assigned(assignor, topics, {"a": {}, "b": {}}, BOTH)
+    for share in found.values():
+        assert share[SOURCE] == share[CHANGELOG]
+        assert share[OTHER] == [number for number in share[SOURCE] if number < 2]
+    assert sorted(number for share in found.values() for number in share[SOURCE]) == [0, 1, 2, 3, 4]
+    assert sorted(number for share in found.values() for number in share[OTHER]) == [0, 1]
+    assert assigned(assignor, topics, found, BOTH) == found, "nobody loses anything"
+
+
+def test_a_topic_that_is_added_follows_its_numbers(assignor: LevelAssignor) -> None:
+    before = {"a": both(0, 2), "b": both(1, 3)}
+    found = assigned(assignor, Topics(events=4, others=3, unnamed_tokens_changelog=4), before, BOTH)
+    assert {member: share[SOURCE] for member, share in found.items()} == {"a": [0, 2], "b": [1, 3]}
+    assert {member: share[OTHER] for member, share in found.items()} == {"a": [0, 2], "b": [1]}
+
+
+def test_a_member_gets_no_topic_that_it_does_not_read(assignor: LevelAssignor) -> None:
+    """While workers are restarted with another definition; Kafka's client fails on such an assignment."""
+    topics = Topics(events=4, others=4, unnamed_tokens_changelog=4)
+    before = {"a": both(0, 2), "b": both(1, 3)}
+    found = assigned(assignor, topics, before, {"a": (SOURCE,), "b": (SOURCE, OTHER)})
+    assert found == {"a": both(0, 2), "b": {**both(1, 3), OTHER: [1, 3]}}
+
+
+def test_a_number_waits_for_its_place_for_tokens(assignor: LevelAssignor) -> None:
+    found = assigned(
+        assignor, Topics(events=2, others=5, unnamed_tokens_changelog=3), {"a": {}}, {"a": (SOURCE, OTHER)}
+    )
+    assert found == {"a": {SOURCE: [0, 1], OTHER: [0, 1, 2], CHANGELOG: [0, 1, 2]}}

@@ -1,12 +1,14 @@
 """Offsets are committed soon, one commit at a time, and only while there is something to commit."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
 from faust.types import TP
 
+from pipeline.core.dispatcher import Dispatcher
+from pipeline.core.sources import Sources, TopicPartition
 from pipeline.runtime.commit_pace import EVENTS, LONGEST_SECONDS, RETRY_SECONDS, SHORTEST_SECONDS, pause_after
 from pipeline.runtime.consumer import DeliveryConsumer
 from tests.support.virtual_time import in_virtual_time
@@ -18,6 +20,7 @@ class Group:
     """The windows, and the group's coordinator, which takes its time to confirm a commit."""
 
     topic = "events"
+    peers: object = None
 
     def __init__(self) -> None:
         self.windows: dict[int, int] = {}
@@ -27,7 +30,7 @@ class Group:
         self.is_refusing = False
         self.seconds = self.closing_seconds = 0.0
         self.closed: set[int] = set()
-        self.noted: list[Mapping[int, int | None]] = []
+        self.noted: list[Mapping[TP, int | None]] = []
 
     def is_open(self, number: int) -> bool:
         return number not in self.closed
@@ -42,18 +45,21 @@ class Group:
         self.windows = {number: at for number, at in self.windows.items() if at != offsets.get(number)}
         return 1
 
-    async def committable(self, prefixes: Mapping[int, int]) -> Mapping[int, int]:
+    async def committable(self, prefixes: Mapping[TP, int]) -> Mapping[TP, int]:
         return prefixes
 
-    async def drain(self, _numbers: set[int], _seconds: float) -> Mapping[int, int]:
+    async def drain(self, _numbers: Iterable[int], _seconds: float) -> Mapping[int, int]:
         return self.prefixes()
 
-    async def close(self, numbers: set[int]) -> None:
-        self.closed |= numbers
+    def close(self, numbers: Iterable[int]) -> Awaitable[None]:
+        self.closed |= set(numbers)
+        return self._close()
+
+    async def _close(self) -> None:
         await asyncio.sleep(self.closing_seconds)
         self.windows.clear()
 
-    async def commit_noted(self, offsets: Mapping[TP, int], begun_to: Mapping[int, int | None]) -> bool:
+    async def commit_noted(self, offsets: Mapping[TP, int], begun_to: Mapping[TP, int | None]) -> bool:
         self.asked_at.append(asyncio.get_running_loop().time())
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
@@ -81,7 +87,9 @@ def consumer_of(group: Group) -> Any:
     nothing = SimpleNamespace(on_commit=lambda _: None, on_tp_commit=lambda _: None)
     check = SimpleNamespace(trusted=lambda prefixes: prefixes, committable=group.committable)
     consumer.app = SimpleNamespace(
-        parts=SimpleNamespace(dispatcher=group, log_check=check, drain_seconds=1.0), tables=nothing, monitor=nothing
+        parts=SimpleNamespace(sources=Sources([cast("Dispatcher", group)]), log_checks=check, drain_seconds=1.0),
+        tables=nothing,
+        monitor=nothing,
     )
     consumer.assignment = lambda: ALL
     return consumer
@@ -108,7 +116,7 @@ async def test_while_a_commit_is_under_way_none_is_begun() -> None:
     task = asyncio.get_running_loop().create_task(cast("Any", DeliveryConsumer._keep_committing).fun(consumer))
     await asyncio.sleep(2 * LONGEST_SECONDS)
     group.windows = {0: 8, 1: 9}
-    await consumer.commit_prefixes(group.prefixes())  # as a partition is given back
+    await consumer.commit_prefixes(consumer._sources.prefixes())  # as a partition is given back
     assert (group.most_under_way, len(group.confirmed)) == (1, 2)
     task.cancel()
 
@@ -134,7 +142,7 @@ async def test_no_commit_outlives_the_partitions() -> None:
     consumer = consumer_of(group)
     task = asyncio.get_running_loop().create_task(cast("Any", DeliveryConsumer._keep_committing).fun(consumer))
     await asyncio.sleep(1.0)
-    await consumer.give_back({0})
+    await consumer.give_back({TopicPartition("events", 0)})
     await asyncio.sleep(100.0)
     assert group.confirmed == []
 
@@ -151,11 +159,11 @@ async def test_no_commit_follows_that_of_a_partition_given_back() -> None:
     group.seconds, group.closing_seconds = 2 * LONGEST_SECONDS, 10 * LONGEST_SECONDS
     consumer = consumer_of(group)
     task = asyncio.get_running_loop().create_task(cast("Any", DeliveryConsumer._keep_committing).fun(consumer))
-    await asyncio.sleep(1.0)
+    await asyncio.sleep(1.0 + LONGEST_SECONDS / 2)
     group.windows = {0: 7}
-    await consumer.give_back({0})  # meanwhile another commit waits for its turn
+    await consumer.give_back({TopicPartition("events", 0)})  # meanwhile another commit waits for its turn
     await asyncio.sleep(100.0)
-    assert (group.confirmed, group.noted) == ([{TP("events", 0): 7}], [{0: 5}])
+    assert (group.confirmed, group.noted) == ([{TP("events", 0): 7}], [{TP("events", 0): 5}])
     task.cancel()
 
 
@@ -164,8 +172,8 @@ async def test_partitions_no_longer_owned_are_not_committed() -> None:
     group = Group()
     consumer = consumer_of(group)
     assert await consumer.commit_prefixes({}) == 0
-    assert await consumer.commit_prefixes({5: 7}) is None
-    assert await consumer.commit_prefixes({1: 4, 5: 7}) == 1
+    assert await consumer.commit_prefixes({TopicPartition("events", 5): 7}) is None
+    assert await consumer.commit_prefixes({TopicPartition("events", 1): 4, TopicPartition("events", 5): 7}) == 1
     assert group.confirmed == [{TP("events", 1): 4}]
 
 

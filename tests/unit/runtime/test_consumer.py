@@ -15,10 +15,12 @@ from agents import deliver
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lease import Lease
 from pipeline.core.model import Event
+from pipeline.core.sources import Sources
 from pipeline.runtime import consumer_thread
 from pipeline.runtime.application import DeliveryApp
 from pipeline.runtime.consumer_thread import Parts
 from pipeline.runtime.log_check import LogCheck
+from pipeline.runtime.log_checks import LogChecks
 from pipeline.runtime.retrying_consumer import RetryingConsumerThread
 
 TOPIC = "events"
@@ -31,6 +33,7 @@ class Handing:
     topic: str = TOPIC
     assigned: frozenset[int] = frozenset()
     flow: object = None
+    peers: object = None
     handed: list[tuple[int, Sequence[Event]]] = field(default_factory=list)
 
     def dispatch(self, number: int, events: Sequence[Event]) -> None:
@@ -42,7 +45,8 @@ def app(tmp_path: Path) -> DeliveryApp:
     """Nothing of it is started."""
     made = DeliveryApp("intake", broker="kafka://127.0.0.1:1", store="memory://", datadir=tmp_path)
     check = cast("LogCheck", SimpleNamespace(is_another=lambda topic_id: topic_id == "new"))
-    made.use(Parts(cast("Dispatcher", Handing()), check, Lease(15.0), "read_committed", drain_seconds=1.0))
+    sources = Sources([cast("Dispatcher", Handing())])
+    made.use(Parts(sources, LogChecks({TOPIC: check}), Lease(15.0), "read_committed", drain_seconds=1.0))
     return made
 
 
@@ -106,7 +110,7 @@ async def fetched(
     """Of which partitions records reach the stream, and to where the fetch has seeked before."""
     tps: list[TP] = []
     async for tp, message in fetch(consumer, log, records, meanwhile=meanwhile):
-        tps += [TP(TOPIC, number) for number in cast("Any", message).value] if tp.topic == TOPIC else [tp]
+        tps += cast("Any", message).value if tp.topic == TOPIC else [tp]
     return tps, log.sought
 
 
@@ -136,7 +140,7 @@ async def test_batches_that_were_not_yielded_are_fetched_again(consumer: Any, lo
 async def test_an_out_of_range_offset_has_no_effect_after_a_rebalance(consumer: Any, log: Log) -> None:
     """The topic was made again, and is by now as long as the place: from there on its first events would be missed."""
     place = TP(TOPIC, 0)
-    consumer._thread._out_of_range = {0: 1000}
+    consumer._thread._out_of_range = {TP(TOPIC, 0): 1000}
     assert await fetched(consumer, log, {}, meanwhile=[1]) == ([], {})
     handed, _ = await fetched(consumer, log, {place: [record(place, 0)]})
     assert handed == [place]
@@ -145,16 +149,16 @@ async def test_an_out_of_range_offset_has_no_effect_after_a_rebalance(consumer: 
 
 async def test_an_out_of_range_offset_is_seen_after_a_cancelled_search(consumer: Any, log: Log) -> None:
     """A partition that is given back at once cancels the search before it begins."""
-    consumer._thread._out_of_range = {0: 1000}
+    consumer._thread._out_of_range = {TP(TOPIC, 0): 1000}
     await fetched(consumer, log, {})
     [search] = consumer._seeking.values()
     search.cancel()
     await asyncio.wait([search])
 
-    consumer._thread._out_of_range = {0: 1000}
+    consumer._thread._out_of_range = {TP(TOPIC, 0): 1000}
     await fetched(consumer, log, {})
-    assert not consumer._seeking[0].done()
-    consumer._seeking[0].cancel()
+    assert not consumer._seeking[TP(TOPIC, 0)].done()
+    consumer._seeking[TP(TOPIC, 0)].cancel()
 
 
 @pytest.mark.parametrize(("assigned", "rejoins"), [(frozenset({0}), 1), (frozenset(), 0)])
@@ -162,11 +166,11 @@ async def test_only_owners_rejoin_when_the_topic_was_made_again(
     app: DeliveryApp, consumer: Any, assigned: frozenset[int], rejoins: int
 ) -> None:
     """Nothing is compared where there is no partition: such a worker would join again and again."""
-    app.parts.dispatcher.assigned = assigned
+    app.parts.sources[TOPIC].assigned = assigned
     joined: list[object] = []
     consumer.rejoin = lambda: joined.append(consumer)
-    app.learn_topic_id("old")
-    app.learn_topic_id("new")
+    app.learn_topic_id(TOPIC, "old")
+    app.learn_topic_id(TOPIC, "new")
     assert len(joined) == rejoins
 
 
@@ -182,7 +186,10 @@ class Fetches:
 
 
 def fetch_of(generation: int, *partitions: int) -> Any:
-    return SimpleNamespace(value=dict.fromkeys(partitions, ()), message=SimpleNamespace(generation_id=generation))
+    return SimpleNamespace(
+        value=dict.fromkeys([TP(TOPIC, number) for number in partitions], ()),
+        message=SimpleNamespace(generation_id=generation),
+    )
 
 
 @pytest.fixture
@@ -195,7 +202,7 @@ async def test_a_batch_of_an_earlier_generation_is_not_handed_over(app: Delivery
     app.consumer_generation_id = 3
     async for _ in agent.fun(Fetches(fetch_of(2, 0), fetch_of(3, 1, 2))):
         pass
-    assert cast("Handing", app.parts.dispatcher).handed == [(1, ()), (2, ())]
+    assert cast("Handing", app.parts.sources[TOPIC]).handed == [(1, ()), (2, ())]
 
 
 async def test_resuming_an_active_flow_drops_nothing(app: DeliveryApp) -> None:

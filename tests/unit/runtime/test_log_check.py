@@ -14,6 +14,9 @@ from pipeline.kafka.committed import Committed
 from pipeline.observability.telemetry import Telemetry
 from pipeline.runtime.consumer import DeliveryConsumer
 from pipeline.runtime.log_check import LogCheck
+from pipeline.runtime.log_checks import LogChecks
+
+TOPIC = "events"
 
 
 class Brokers:
@@ -38,7 +41,7 @@ class Brokers:
 
 def check_of(brokers: Brokers) -> tuple[LogCheck, Telemetry]:
     telemetry = Telemetry()
-    return LogCheck(brokers, telemetry), telemetry
+    return LogCheck(TOPIC, brokers, telemetry), telemetry
 
 
 async def begun(
@@ -48,7 +51,7 @@ async def begun(
     places, logs = await check.begin(committed)
     for number, log in logs.items():
         if log.broken is not None:
-            telemetry.log_broken(number, log.broken)
+            telemetry.log_broken(TOPIC, number, log.broken)
     return places, logs
 
 
@@ -69,9 +72,9 @@ async def test_a_partition_begins_at_a_committed_offset_in_the_log() -> None:
 async def test_a_recreated_topic_is_known_by_the_id_beside_the_offset() -> None:
     check, telemetry = check_of(Brokers(p0=LogBounds(0, 90, "b")))
     assert (await begun(check, telemetry, {0: Committed(50, "a")}))[0] == {0: 0}
-    assert telemetry.warnings() == [
-        "partition 0: the source topic was deleted and created again; delivering the new one from its beginning"
-    ]
+    [warning] = telemetry.warnings()
+    told = "the source topic was deleted and created again; delivering the new one from its beginning"
+    assert warning == f"partition 0 of events: {told}"
 
 
 async def test_a_recreated_topic_without_offsets_is_known_to_readers() -> None:
@@ -91,7 +94,7 @@ async def test_a_recreated_topic_without_offsets_is_known_to_readers() -> None:
 async def test_a_recreated_topic_is_known_by_notes_and_told_once() -> None:
     telemetry = Telemetry()
     logs = {f"p{number}": LogBounds(0, 20, "b") for number in range(3)}
-    check = LogCheck(Brokers(**logs), telemetry, {0: "a", 1: "b"})
+    check = LogCheck(TOPIC, Brokers(**logs), telemetry, {0: "a", 1: "b"})
     committed = {number: Committed(None) for number in range(3)}
     assert (await check.begin(committed))[0] == (await check.begin(committed))[0] == {0: 0, 1: 0, 2: 0}
     assert telemetry.log_breaks["recreated"] == 1
@@ -99,7 +102,7 @@ async def test_a_recreated_topic_is_known_by_notes_and_told_once() -> None:
 
 async def test_old_notes_are_void_once_the_new_topic_has_an_offset() -> None:
     telemetry = Telemetry()
-    check = LogCheck(Brokers(p0=LogBounds(0, 20, "b")), telemetry, {0: "a"})
+    check = LogCheck(TOPIC, Brokers(p0=LogBounds(0, 20, "b")), telemetry, {0: "a"})
     assert (await check.begin({0: Committed(7, "b")}))[0] == {0: 7}
     assert not any(telemetry.log_breaks.values())
 
@@ -120,7 +123,7 @@ async def test_a_fetch_out_of_range_goes_on_after_retention() -> None:
     brokers.logs[0] = LogBounds(7, 9, "a")
     assert await check.find_offset(0, 5) == 7
     assert telemetry.drops["retention"] == 2
-    assert check.trusted({0: 5}) == {0: 5}
+    assert check.is_trusted(0)
 
 
 @pytest.mark.parametrize("log", [LogBounds(0, 3, "a"), LogBounds(0, 9, "b")])
@@ -130,10 +133,10 @@ async def test_another_log_is_reopened_before_anything_is_committed(log: LogBoun
     await check.begin({0: Committed(5, "a"), 1: Committed(5, "a")})
     brokers.logs[0] = log
     assert await check.find_offset(0, 5) is None
-    assert check.trusted({0: 5, 1: 6}) == {1: 6}
+    assert [check.is_trusted(number) for number in (0, 1)] == [False, True]
     assert await check.committable({0: 5, 1: 6}) == {1: 6}
     await check.begin({0: Committed(5, "a"), 1: Committed(6, "a")})
-    assert check.trusted({0: 3, 1: 6}) == {0: 3, 1: 6}
+    assert check.is_trusted(0)
 
 
 async def test_of_a_topic_that_is_gone_nothing_is_committed() -> None:
@@ -245,7 +248,7 @@ async def test_a_note_of_another_offset_or_log_is_unused_and_told(
 ) -> None:
     assert await ahead_after(metadata, log, offset) == 0
     [warning] = [record.getMessage() for record in caplog.records]
-    assert warning.startswith(f"partition 0: ignoring the note of events settled beyond the offset {offset}")
+    assert warning.startswith(f"partition 0 of events: ignoring the note of events settled beyond the offset {offset}")
     assert problem in warning
 
 
@@ -272,8 +275,9 @@ async def test_partitions_are_read_from_their_opening_offset_even_0() -> None:
     """Wherever the consumer has come to meanwhile: it may have fetched events and passed them over."""
     calls: list[tuple[str, object]] = []
 
-    async def committed(_topic: str, _numbers: list[int]) -> dict[int, Committed]:
-        return {0: Committed(0), 1: Committed(None), 2: Committed(7)}
+    async def committed(_tps: list[TP]) -> dict[TP, Committed]:
+        found = {0: Committed(0), 1: Committed(None), 2: Committed(7)}
+        return {TP(TOPIC, number): each for number, each in found.items()}
 
     async def note(name: str, value: object) -> None:
         calls.append((name, value))
@@ -283,9 +287,9 @@ async def test_partitions_are_read_from_their_opening_offset_even_0() -> None:
     consumer.app = SimpleNamespace(
         expect_rows=lambda count: note("rows", count),
         parts=SimpleNamespace(
-            log_check=check_of(brokers)[0],
-            dispatcher=SimpleNamespace(
-                topic="events", open=lambda places, _logs: note("open", places), prefixes=lambda: {2: 7}
+            log_checks=LogChecks({TOPIC: check_of(brokers)[0]}),
+            sources=SimpleNamespace(
+                topics=(TOPIC,), open=lambda places, _logs: note("open", places), prefixes=lambda: {2: 7}
             ),
         ),
     )
@@ -296,9 +300,9 @@ async def test_partitions_are_read_from_their_opening_offset_even_0() -> None:
 
     await DeliveryConsumer._open_assigned(consumer)
 
-    places = {0: 0, 1: 2, 2: 7}
+    places = {TP(TOPIC, 0): 0, TP(TOPIC, 1): 2, TP(TOPIC, 2): 7}
     assert calls == [
-        ("seek", {TP("events", number): place for number, place in places.items()}),
+        ("seek", places),
         ("rows", 3),
         ("open", places),
         ("commit", {2: 7}),

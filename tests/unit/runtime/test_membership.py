@@ -5,10 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from pipeline.core.clock import steady_now
+from pipeline.core.sources import TopicPartition
 from pipeline.runtime import membership
 from pipeline.runtime.consumer_thread import DeliveryRebalanceListener
 from pipeline.runtime.membership import HOPELESS_SECONDS, JOIN_PAUSE_SECONDS, Membership
 from tests.support.virtual_time import in_virtual_time
+
+FENCED = TopicPartition("events", 3)
 
 
 @dataclass
@@ -39,12 +42,12 @@ async def test_no_rejoin_while_every_partition_takes_its_rows() -> None:
 
 @in_virtual_time
 async def test_the_group_is_rejoined_at_once_then_only_after_a_pause() -> None:
-    group, orphans, began = _Group(), [3], steady_now()
+    group, orphans, began = _Group(), [FENCED], steady_now()
     owned = Membership(lambda: orphans, group)
     assert await watched(owned, 1.0)
     orphans.clear()  # they were given back
     assert await watched(owned, 2.0)
-    orphans.append(3)  # opened, and fenced again
+    orphans.append(FENCED)  # opened, and fenced again
     assert await watched(owned, JOIN_PAUSE_SECONDS)
     assert [moment - began for moment in group.asked_at] == [0.0, JOIN_PAUSE_SECONDS]
 
@@ -52,7 +55,7 @@ async def test_the_group_is_rejoined_at_once_then_only_after_a_pause() -> None:
 @in_virtual_time
 async def test_the_worker_hopes_while_no_broker_answers_for_the_group() -> None:
     group = _Group(is_out_of_reach=True)
-    owned = Membership(lambda: [3], group)
+    owned = Membership(lambda: [FENCED], group)
     assert await watched(owned, 10 * HOPELESS_SECONDS)
     group.is_out_of_reach = False
     assert await watched(owned, HOPELESS_SECONDS - 2 * membership.CHECK_SECONDS), "they may take long to be given back"
@@ -61,13 +64,13 @@ async def test_the_worker_hopes_while_no_broker_answers_for_the_group() -> None:
 
 @in_virtual_time
 async def test_each_rejoin_of_the_group_renews_the_hope() -> None:
-    group, orphans = _Group(), [3]
+    group, orphans = _Group(), [FENCED]
     owned = Membership(lambda: orphans, group)
     for _ in range(5):
         assert await watched(owned, HOPELESS_SECONDS / 2)
         orphans.clear()
         assert await watched(owned, 1.0)
-        orphans.append(3)
+        orphans.append(FENCED)
 
 
 class _Thread:

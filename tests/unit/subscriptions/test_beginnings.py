@@ -10,9 +10,9 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.subscription import Routing
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
-from pipeline.subscriptions.beginnings import check_beginning, check_routing, with_same_beginning
+from pipeline.subscriptions.beginnings import check_beginning, check_routing, with_same_beginning, with_topic
 from pipeline.subscriptions.envelope import parse_stored, parse_subscription
-from pipeline.subscriptions.schema import WireSubscription
+from pipeline.subscriptions.schema import ResumeFrom, WireSubscription
 
 UNSAID = Definition("shop", Source(KafkaConnection(("k:9092",)), "orders"))
 KEY = replace(UNSAID, stated_routing=Routing.KEY)
@@ -53,6 +53,38 @@ def test_match_takes_topics_of_the_source() -> None:
     assert refused(wanted(topics=["orders", "odrers", "x"]), MATCH) == [
         'topics[1]: "odrers" is not a source topic; did you mean orders?',
         'topics[2]: "x" is not a source topic; known here: orders',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("resume", "problem"),
+    [
+        ({"partition": 0, "offset": 1}, "resumeFrom.topic: is required, because there are several: orders, payments"),
+        ({"skip": {"partition": 0, "offset": 1}}, "resumeFrom.skip.topic: is required, because there are several: "),
+        ({"topic": "order", "partition": 0, "offset": 1}, 'resumeFrom.topic: "order" is not a source topic; '),
+        ({"topic": "payments", "partition": 0, "offset": 1}, None),
+        ({"timestamp": "2026-01-01T00:00:00Z"}, None),
+    ],
+)
+def test_a_command_names_its_topic_where_there_are_several(resume: dict[str, Any], problem: str | None) -> None:
+    several = replace(MATCH, source=replace(MATCH.source, others=("payments",)))
+    if problem is None:
+        check_routing(wanted(resumeFrom=resume), several)
+        return
+    [found] = refused(wanted(resumeFrom=resume), several)
+    assert found.startswith(problem)
+
+
+def test_a_command_is_given_the_only_topic() -> None:
+    read = ResumeFrom.model_validate({"skip": {"partition": 0, "offset": 1}})
+    named = with_topic(read, MATCH)
+    assert named is not None
+    assert named.skip is not None
+    assert named.skip.topic == MATCH.source.topic
+    assert with_topic(read, KEY) is read
+    with_key = wanted(resumeFrom={"topic": "events", "partition": 0, "offset": 1})
+    assert refused(with_key, KEY) == [
+        "resumeFrom.topic: is only allowed with routing: match; with routing: key there is one topic"
     ]
 
 

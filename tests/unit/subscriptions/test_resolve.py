@@ -247,6 +247,25 @@ def test_where_it_begins_and_what_it_wants_is_in_the_record() -> None:
     assert found.start_in("events", 0, "another-topic") == 0
 
 
+@pytest.mark.parametrize(
+    ("more", "topic"),
+    [
+        ({"start": START}, "events"),
+        ({"start": START | {"others": {"offsets": [1]}}}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_command_of_the_time_of_one_topic_is_about_that_topic(more: dict[str, Any], topic: str) -> None:
+    """Where it can't be told which one it was, the command is about none: it was carried out long ago."""
+    several = replace(MATCH, source=replace(MATCH.source, others=("others",)))
+    skip = {"skip": {"partition": 1, "offset": 41}}
+    assert stored(MATCH, resumeFrom=skip, **more).resume_from == Skip(1, 41)
+    assert stored(several, resumeFrom=skip, **more).resume_from == Skip(1, 41, topic)
+    assert stored(several, resumeFrom={"topic": "others", "partition": 1, "offset": 0}, **more).resume_from == (
+        ReplayOffset(1, 0, topic="others")
+    )
+
+
 def test_subscriptions_that_begin_at_the_same_offsets_share_them() -> None:
     one, other = (stored(MATCH, start=START).starts or {} for _ in range(2))
     assert one["events"].offsets is other["events"].offsets

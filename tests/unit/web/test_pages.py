@@ -41,6 +41,7 @@ NOW = 1_770_000_000.0
 
 LANE = LaneReport(
     subscription="sub-1",
+    topic="events",
     partition=3,
     state="live",
     status="started",
@@ -97,7 +98,7 @@ PARTITION = PartitionReport(
 WORKER = WorkerReport(
     app="webhooks",
     name="host-1:6066",
-    topic="events",
+    topics=("events",),
     partition_count=4,
     ready=True,
     problem=None,
@@ -143,14 +144,14 @@ class FixedReporter:
         return [
             lane
             for lane in self.lane_reports
-            if wanted.matches(lane.subscription, lane.state, lane.status, lane.partition)
+            if wanted.matches(lane.subscription, lane.state, lane.status, lane.topic, lane.partition)
         ]
 
     async def absent(self, wanted: LaneFilter = EVERY_LANE) -> list[str]:
         return [
             each.subscription
             for each in self.absent_reports
-            if wanted.matches(each.subscription, each.state, each.status, -1)
+            if wanted.matches(each.subscription, each.state, each.status, "", -1)
         ]
 
     def absent_one(self, subscription: str) -> AbsentReport | None:
@@ -393,7 +394,7 @@ async def test_a_worker_is_live_unless_a_partition_with_work_stalls(
     else:
         body = await problem_of(client, "/health/live", 503)
         assert body["live"] is False
-        assert body["reasons"] == ["partition 3 has work and has made no progress for 61 s"]
+        assert body["reasons"] == ["partition 3 of events has work and has made no progress for 61 s"]
 
 
 async def test_a_warning_is_shown_and_leaves_the_worker_ready(client: Client, reporter: FixedReporter) -> None:
@@ -447,6 +448,7 @@ async def test_lanes_are_json_without_secrets(client: Client, reporter: FixedRep
     assert body["lanes"] == [
         {
             "subscription": "sub-2",
+            "topic": "events",
             "partition": 3,
             "state": "halted",
             "status": "failure",
@@ -579,7 +581,7 @@ async def test_lanes_can_be_filtered_and_paged(
         ("limit=1001", "limit: '1001' is not a whole number from 1 to 1000"),
         ("offset=" + "9" * 5000, "offset: "),
         ("limit=1&limit=2", "limit: given more than once"),
-        ("colour=red", "colour: unknown; allowed are subscription, state, status, partition, limit, offset"),
+        ("colour=red", "colour: unknown; allowed are subscription, state, status, topic, partition, limit, offset"),
     ],
 )
 async def test_a_bad_query_is_refused_with_what_is_allowed(client: Client, query: str, sentence: str) -> None:
@@ -605,7 +607,7 @@ async def test_the_page_shows_the_lanes_in_trouble_first(client: Client, telemet
 async def test_the_page_escapes_text_of_others_and_shows_no_secret(client: Client, reporter: FixedReporter) -> None:
     hostile = "</style><script>alert(1)</script>\"'&<img src=x onerror=alert(1)>\u202e\x1b"
     cause = Cause(hostile, hostile, 1, NOW)
-    reporter.report = replace(WORKER, app=hostile, topic=hostile, ready=False, problem=hostile)
+    reporter.report = replace(WORKER, app=hostile, topics=(hostile,), ready=False, problem=hostile)
     reporter.lane_reports = [
         replace(
             FAILED, subscription=hostile, cause=cause, warning=hostile, qos=hostile, url=f"http://a:hunter2@b/{hostile}"
@@ -662,7 +664,7 @@ BY_DEFAULT = "Kafka's default partitioner assigns its events to"
 @pytest.mark.parametrize(
     ("subscription", "where", "sentence"),
     [
-        ("sub-1", "here", "This worker delivers it in partition 3."),
+        ("sub-1", "here", "This worker delivers it in partition 3 of events."),
         ("sub-7", "idle", "None of its events are waiting in the partitions of this worker (partition 3)."),
         (
             "sub-8",

@@ -1,0 +1,124 @@
+"""The source topics of a worker: a dispatcher for each, over one memory, one set of slots and one index of filters.
+
+A worker owns numbers, and with a number the partition that has it in each source topic (runtime/assignor.py).
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, TypeVar
+
+from pipeline.core.dispatcher import Dispatcher
+from pipeline.core.log_bounds import LogBounds
+from pipeline.core.ports import Matching
+from pipeline.core.subscription import Subscription
+
+NOTHING_BEGUN: Final[Mapping["TopicPartition", int | None]] = {}
+
+_Value = TypeVar("_Value")
+
+
+class TopicPartition(NamedTuple):
+    """A partition of a source topic. Equal to those of Faust and aiokafka with the same values."""
+
+    topic: str
+    partition: int
+
+
+class Sources:
+    """The dispatchers of a worker.
+
+    Args:
+        dispatchers: one for each source topic; there is at least one.
+        matching: says who wants an event, of any topic; None with `routing: key`. It is kept up to date here.
+
+    Attributes:
+        topics: their names, in the order of the definition.
+    """
+
+    def __init__(self, dispatchers: Sequence[Dispatcher], matching: Matching | None = None) -> None:
+        self.topics = tuple(each.topic for each in dispatchers)
+        self._dispatchers = {each.topic: each for each in dispatchers}
+        self._matching = matching
+        for each in dispatchers:
+            each.peers = dispatchers
+
+    def __iter__(self) -> Iterator[Dispatcher]:
+        """In the order of the definition's topics."""
+        return iter(self._dispatchers.values())
+
+    def __getitem__(self, topic: str) -> Dispatcher:
+        """The dispatcher of a topic; KeyError if it is not a source topic."""
+        return self._dispatchers[topic]
+
+    @property
+    def assigned(self) -> frozenset[int]:
+        """The numbers of the partitions that are assigned to this worker in some topic."""
+        return frozenset[int]().union(*(each.assigned for each in self))
+
+    def partitions(self) -> set[TopicPartition]:
+        """The partitions that are assigned to this worker."""
+        return {TopicPartition(each.topic, number) for each in self for number in each.assigned}
+
+    @property
+    def has_opened(self) -> bool:
+        """Whether the partitions of an assignment have been opened."""
+        return all(each.has_opened for each in self)
+
+    def orphans(self) -> list[TopicPartition]:
+        """Partitions that Kafka has fenced although they are still assigned to this worker (runtime/membership.py)."""
+        return [TopicPartition(each.topic, number) for each in self for number in each.orphans()]
+
+    def on_subscription(self, subscription_id: str, subscription: Subscription | None) -> None:
+        """The registry has read a change."""
+        if self._matching is not None:
+            self._matching.update(subscription_id, subscription)
+        for each in self:
+            each.on_subscription(subscription_id, subscription)
+
+    # --------------------------------------------------------------- partitions
+
+    async def open(
+        self, positions: Mapping[TopicPartition, int], logs: Mapping[TopicPartition, LogBounds] | None = None
+    ) -> None:
+        """Open the partitions of an assignment; see `Dispatcher.open`."""
+        next(iter(self)).telemetry.rebalanced()
+        by_topic, known = _by_topic(positions), _by_topic(logs or {})
+        await asyncio.gather(*(each.open(by_topic[each.topic], known[each.topic]) for each in self))
+
+    async def drain(self, wanted: Iterable[TopicPartition], seconds: float) -> dict[TopicPartition, int]:
+        """Bring partitions to rest; see `Dispatcher.drain`."""
+        numbers = _by_topic(dict.fromkeys(wanted))
+        found = await asyncio.gather(*(each.drain(numbers[each.topic], seconds) for each in self))
+        return _of_topics(zip(self.topics, found, strict=True))
+
+    async def close(self, wanted: Iterable[TopicPartition]) -> None:
+        """Close partitions; see `Dispatcher.close`."""
+        numbers = _by_topic(dict.fromkeys(wanted))
+        await asyncio.gather(*(each.close(numbers[each.topic]) for each in self))
+
+    # --------------------------------------------------------------- committing
+
+    def prefixes(self) -> dict[TopicPartition, int]:
+        """What there is to commit: partition -> offset."""
+        return _of_topics((each.topic, each.prefixes()) for each in self)
+
+    def committed(
+        self,
+        offsets: Mapping[TopicPartition, int],
+        begun_to: Mapping[TopicPartition, int | None] = NOTHING_BEGUN,
+    ) -> int:
+        """The broker has confirmed these; see `Dispatcher.committed`."""
+        of_topics, begun = _by_topic(offsets), _by_topic(begun_to)
+        return sum(each.committed(of_topics[each.topic], begun[each.topic]) for each in self)
+
+
+def _by_topic(values: Mapping[TopicPartition, _Value]) -> defaultdict[str, dict[int, _Value]]:
+    found: defaultdict[str, dict[int, _Value]] = defaultdict(dict)
+    for (topic, number), value in values.items():
+        found[topic][number] = value
+    return found
+
+
+def _of_topics(values: Iterable[tuple[str, Mapping[int, _Value]]]) -> dict[TopicPartition, _Value]:
+    return {TopicPartition(topic, number): value for topic, found in values for number, value in found.items()}

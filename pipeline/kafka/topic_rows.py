@@ -1,0 +1,120 @@
+"""The cursor rows of one source topic's partition, in a store that all source topics share (row_keys.py).
+
+Fencing is by number, not by topic: whoever owns a number owns the partition that has it in every topic. So there is one
+producer for each number, and it has the same transactional id whatever the definition's topics are.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pipeline.core.errors import FencedError
+from pipeline.core.model import Cursor
+from pipeline.core.rows import Row
+from pipeline.kafka.cursors import KafkaRows
+from pipeline.kafka.row_keys import SOURCE_KEY, RowKeys
+
+
+@dataclass(slots=True)
+class _Shared:
+    store: KafkaRows
+    users: int = 0
+
+
+class RowStores:
+    """The stores of a worker, one for each number that it owns.
+
+    Args:
+        topics: the source topics.
+        make: makes the store of a number.
+    """
+
+    def __init__(self, topics: Sequence[str], make: Callable[[int], KafkaRows]) -> None:
+        self._is_alone = len(topics) == 1
+        self._make = make
+        self._shared: dict[int, _Shared] = {}
+        self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def rows_of(self, topic: str, number: int) -> "TopicRows":
+        """The rows of a partition, which are not opened yet."""
+        return TopicRows(RowKeys(topic, is_alone=self._is_alone), number, self)
+
+    async def acquire(self, number: int) -> tuple[KafkaRows, Mapping[bytes, Row]]:
+        """The store of a number, and what is in it; the first to ask fences the former owner.
+
+        Raises:
+            FencedError: a newer owner came in between.
+            BrokerError: see `ports.RowStore.open`.
+        """
+        async with self._turns[number]:
+            shared = self._shared.get(number)
+            if shared is None:
+                shared = _Shared(self._make(number))
+                try:
+                    rows = await shared.store.open()
+                except BaseException:
+                    await shared.store.close()
+                    raise
+                self._shared[number] = shared
+            elif shared.store.is_fenced:
+                raise FencedError(f"partition {number} has another owner")
+            else:
+                rows = await shared.store.load()
+            shared.users += 1
+            return shared.store, rows
+
+    async def release(self, number: int) -> None:
+        """The store is not needed any more by one of those who have asked for it; the last one closes it."""
+        async with self._turns[number]:
+            shared = self._shared[number]
+            shared.users -= 1
+            if not shared.users:
+                del self._shared[number]
+                await shared.store.close()
+
+
+class TopicRows:
+    """The rows of one partition of a source topic; see `ports.RowStore`.
+
+    Args:
+        keys: of the topic.
+        number: of the partition.
+        stores: of the worker.
+    """
+
+    def __init__(self, keys: RowKeys, number: int, stores: RowStores) -> None:
+        self.topic_id: str | None = None
+        self._keys = keys
+        self._number = number
+        self._stores = stores
+        self._store: KafkaRows | None = None
+        self._elsewhere: set[bytes] = set()
+
+    async def open(self) -> Mapping[bytes, Row]:
+        """See `ports.RowStore.open`."""
+        store, rows = await self._stores.acquire(self._number)
+        self._store = store
+        found = self._keys.find(rows, store.notes, self.topic_id)
+        self._elsewhere = found.elsewhere
+        if self.topic_id is not None and store.notes.get(self._keys.of(SOURCE_KEY)) != self.topic_id:
+            store.note(self._keys.of(SOURCE_KEY), self.topic_id)
+            other = self._keys.other_of(SOURCE_KEY)
+            if self._keys.is_alone and store.notes.get(other):  # with others, the plain note says whose plain rows are
+                store.note(other, None)
+        return found.rows
+
+    def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":
+        """See `ports.Rows.put`."""
+        if self._store is None:
+            raise RuntimeError("put() was called before open()")
+        if key in self._elsewhere:
+            self._elsewhere.discard(key)
+            self._store.put(self._keys.other_of(key), None)  # in the same transaction
+        return self._store.put(self._keys.of(key), None if cursor is None else replace(cursor, topic_id=self.topic_id))
+
+    async def close(self) -> None:
+        """See `ports.RowStore.close`."""
+        store, self._store = self._store, None
+        if store is not None:
+            await self._stores.release(self._number)

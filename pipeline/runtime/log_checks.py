@@ -1,0 +1,67 @@
+"""The log checks of all source topics (log_check.py)."""
+
+import asyncio
+from collections.abc import Mapping
+
+from faust.types import TP
+
+from pipeline.core.log_bounds import LogBounds
+from pipeline.core.sources import TopicPartition
+from pipeline.kafka.committed import Committed
+from pipeline.runtime.log_check import LogCheck
+
+
+class LogChecks:
+    """The log checks of a worker.
+
+    Args:
+        checks: by source topic.
+    """
+
+    def __init__(self, checks: Mapping[str, LogCheck]) -> None:
+        self._checks = checks
+
+    def __getitem__(self, topic: str) -> LogCheck:
+        """The check of a source topic."""
+        return self._checks[topic]
+
+    def topic_id(self, topic: str, number: int) -> str | None:
+        """See `LogCheck.topic_id`."""
+        return self._checks[topic].topic_id(number)
+
+    async def begin(
+        self, committed: Mapping[TP, Committed]
+    ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, LogBounds]]:
+        """See `LogCheck.begin`; topics without a partition here are not asked for."""
+        of_topics: dict[str, dict[int, Committed]] = {}
+        for tp, commit in committed.items():
+            of_topics.setdefault(tp.topic, {})[tp.partition] = commit
+        found = await asyncio.gather(*(self._checks[topic].begin(each) for topic, each in of_topics.items()))
+        positions = {}
+        logs = {}
+        for topic, (starts, bounds) in zip(of_topics, found, strict=True):
+            positions.update({TopicPartition(topic, number): start for number, start in starts.items()})
+            logs.update({TopicPartition(topic, number): log for number, log in bounds.items()})
+        return positions, logs
+
+    def trusted(self, prefixes: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """See `LogCheck.trusted`."""
+        return {tp: offset for tp, offset in prefixes.items() if self._checks[tp.topic].is_trusted(tp.partition)}
+
+    async def committable(self, prefixes: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """See `LogCheck.committable`."""
+        found = await asyncio.gather(
+            *(
+                check.committable({tp.partition: offset for tp, offset in prefixes.items() if tp.topic == topic})
+                for topic, check in self._checks.items()
+            )
+        )
+        return {
+            TopicPartition(topic, number): offset
+            for topic, each in zip(self._checks, found, strict=True)
+            for number, offset in each.items()
+        }
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await asyncio.gather(*(check.close() for check in self._checks.values()))
