@@ -1,6 +1,10 @@
 """Subscriptions of Gravitee as subscriptions of this pipeline, with their API."""
 
 import copy
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -273,3 +277,97 @@ def test_a_subscription_in_a_file_is_the_one_taken_over(document: dict[str, Any]
     assert isinstance(found, Taken)
     [read] = parse_documents(as_yaml(as_written(found.subscription)))
     assert parse_subscription(read) == found.subscription
+
+
+def as_text(api: dict[str, Any]) -> dict[str, Any]:
+    """With its configurations as the Console exports them."""
+    text = copy.deepcopy(api)
+    for group in text["endpointGroups"]:
+        group["sharedConfiguration"] = json.dumps(group["sharedConfiguration"])
+        for endpoint in group["endpoints"]:
+            endpoint["configuration"] = json.dumps(endpoint["configuration"])
+    return text
+
+
+def in_snake_case(value: object) -> object:
+    match value:
+        case dict():
+            return {re.sub(r"([A-Z])", r"_\1", name).lower(): in_snake_case(each) for name, each in value.items()}
+        case list():
+            return [in_snake_case(each) for each in value]
+        case _:
+            return value
+
+
+def of_terraform(api: dict[str, Any]) -> dict[str, Any]:
+    text = as_text(api)
+    entrypoint = text["listeners"][0]["entrypoints"][0]
+    entrypoint["configuration"] = json.dumps(entrypoint["configuration"])
+    attributes = in_snake_case(text)
+    assert isinstance(attributes, dict)
+    attributes["listeners"] = [{"subscription": each, "http": None} for each in attributes["listeners"]]
+    resource = {"type": "apim_apiv4", "name": "orders", "values": attributes}
+    return {"format_version": "1.0", "values": {"root_module": {"resources": [resource]}}}
+
+
+SHAPES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "export": lambda api: {"export": {}, "api": as_text(api), "plans": [], "members": []},
+    "resource": lambda api: {"apiVersion": "gravitee.io/v1alpha1", "kind": "ApiV4Definition", "spec": api},
+    "terraform": of_terraform,
+}
+MILLISECONDS = st.integers(1, 3_600_000)
+API = st.builds(
+    lambda qos, flags, http, topic, reset, security: {
+        "name": "Orders",
+        "type": "MESSAGE",
+        "listeners": [
+            {
+                "type": "SUBSCRIPTION",
+                "entrypoints": [{"type": "webhook", "qos": qos, "configuration": {**flags, "http": http}}],
+            }
+        ],
+        "endpointGroups": [
+            {
+                "name": "source",
+                "type": "kafka",
+                "sharedConfiguration": {
+                    "consumer": {"enabled": True, "topics": [topic], "autoOffsetReset": reset, "encodeMessageId": True},
+                    "security": security,
+                },
+                "endpoints": [{"name": "e", "type": "kafka", "configuration": {"bootstrapServers": "kafka:9092"}}],
+            }
+        ],
+    },
+    st.sampled_from(["NONE", "AUTO", "AT_MOST_ONCE", "AT_LEAST_ONCE"]),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "interruptConsumptionOnServerError": st.booleans(),
+            "interruptConsumptionOnException": st.booleans(),
+        },
+    ),
+    st.fixed_dictionaries(
+        {}, optional={"connectTimeout": MILLISECONDS, "maxConcurrentConnections": st.integers(1, 20)}
+    ),
+    st.text("abc-", min_size=1, max_size=5),
+    st.sampled_from(["earliest", "latest"]),
+    st.just({"protocol": "PLAINTEXT"})
+    | st.fixed_dictionaries(
+        {
+            "protocol": st.just("SASL_SSL"),
+            "sasl": st.fixed_dictionaries(
+                {"mechanism": st.just("PLAIN"), "username": st.just("u"), "password": st.text(min_size=1, max_size=6)}
+            ),
+        }
+    ),
+)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@given(api=API)
+def test_any_api_is_written_as_it_was_in_every_shape(shape: str, api: dict[str, Any]) -> None:
+    expected = replace(parse_definition(api), stated_routing=Routing.MATCH, ignored=())
+    result = imported(contents([("f", SHAPES[shape](api))]))
+    assert result.definition is not None
+    [read] = parse_documents(as_yaml(result.definition))
+    assert parse_definition(read) == expected
