@@ -250,6 +250,7 @@ BAD: list[Bad] = [
     ("POST", PATH, {"data": b'{"id":"a","id":"b"}', "headers": JSON}, 400, 'the name "id" twice'),
     ("POST", PATH, {"data": b'{"id":NaN}', "headers": JSON}, 400, "NaN is not JSON"),
     ("POST", PATH, {"data": b"[" * 100_000, "headers": JSON}, 400, "nested too deeply"),
+    ("POST", PATH, {"data": rb'{"x": "\ud800"}', "headers": JSON}, 400, "half of a surrogate pair"),
     ("PUT", f"{PATH}/a", {"json": document("b")}, 400, 'id: "b" is not the id in the path, "a"'),
     (
         "PUT",

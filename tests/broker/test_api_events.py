@@ -122,6 +122,31 @@ async def test_a_secret_is_rotated_and_shown_once(client: Client, worker: ApiWor
     assert "rotateSecret" in audited
 
 
+async def test_what_became_of_an_event_is_told(client: Client, cluster: ApiCluster) -> None:
+    sent = await post(client, f"{PATH}/paid/_test", {})
+    event = f"/api/events/{sent['webhookId']}"
+    async with client.get(event) as response:
+        body = await response.json()
+    assert [(each["subscription"], each["webhookId"]) for each in body["items"]] == [("paid", sent["webhookId"])], body
+    async with client.get(event, params={"subscription": "paid"}, headers=token(ACME)) as response:
+        assert (await response.json())["items"][0]["subscription"] == "paid"
+    async with client.get(event, params={"subscription": "every"}, headers=token(ACME)) as response:
+        await problem(response, 404)
+    async with client.get(event, headers=token({"customer": "other"})) as response:
+        assert (await response.json())["items"] == []
+    async with client.get("/api/events/nonsense") as response:
+        assert f"allowed: {cluster.topic}-<partition>-<offset>" in (await problem(response, 400))["detail"]
+
+
+async def test_attempts_are_listed_page_by_page(client: Client) -> None:
+    async with client.get(f"{PATH}/paid/attempts") as response:
+        assert (await response.json()) == {"items": [], "next": None, "searchedTo": None}
+    async with client.get(f"{PATH}/every/attempts", headers=token(ACME)) as response:
+        await problem(response, 404)
+    async with client.get(f"{PATH}/paid/attempts?after=x") as response:
+        assert 'after: "x" is not where a page ended' in (await problem(response, 400))["detail"]
+
+
 async def dead_letter(cluster: ApiCluster, name: str, reason: str = "rejected") -> None:
     """Write a dead letter as a worker does."""
     facts = {"reason": reason, "subscription": name, "topic": cluster.topic, "webhook-id": f"{cluster.topic}-0-0"}

@@ -19,7 +19,7 @@ from pipeline.config.settings import Settings
 from pipeline.core.clock import SystemClock
 from pipeline.core.model import Cause, Cursor, Status
 from pipeline.kafka.cursors import KafkaRows
-from pipeline.kafka.topics import audit_topic, workers_topic
+from pipeline.kafka.topics import attempts_topic, audit_topic, workers_topic
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.subscriptions.store import SubscriptionStore
@@ -99,6 +99,7 @@ class ApiCluster:
         broker.mock.create_topic(f"{name}.subscriptions", 1)
         broker.mock.create_topic(f"{name}.cursors", partitions)
         broker.mock.create_topic(audit_topic(name), 1)
+        broker.mock.create_topic(attempts_topic(name), 1)
         broker.mock.create_topic(workers_topic(name), 1)
         if dlq:
             broker.mock.create_topic(f"{name}-dlq", 1)

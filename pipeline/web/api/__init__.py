@@ -10,6 +10,7 @@ writing                          the store of a worker: opened when needed, few 
 subscriptions, actions           the operations on subscriptions; pause, resume, skip, replay...
 lookup                           what a principal may see
 cluster, bulk                    the whole cluster; all subscriptions of a filter
+attempts                         the attempts of a subscription, what became of an event
 events, dead_letters, secrets    who would get an event, test events; dead letters; new signing secrets
 states                           the state of deliveries
 """

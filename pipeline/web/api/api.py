@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 import faust
 
+from pipeline.cluster.attempt_search import AttemptSearch
 from pipeline.cluster.audit import AuditLog
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
@@ -13,6 +14,7 @@ from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.store import SubscriptionStore
 from pipeline.web.access import Access
 from pipeline.web.api.actions import Actions
+from pipeline.web.api.attempts import AttemptOperations
 from pipeline.web.api.bulk import BulkOperations
 from pipeline.web.api.cluster import ClusterOperations
 from pipeline.web.api.dead_letters import DeadLetterOperations
@@ -52,10 +54,12 @@ def attach_api(
         access: who may use it.
     """
     lookup, writing = Lookup(registry), Writing(store)
+    search = AttemptSearch(definition, settings.app, registry, settings.webhook_ids)
     parts = (
         ClusterOperations(view),
         EventOperations(settings, definition, registry, lookup),
         DeadLetterOperations(settings, definition, registry),
+        AttemptOperations(search, registry, lookup),
         SecretOperations(registry, lookup, writing),
         BulkOperations(lookup, view, writing),
         Subscriptions(registry, lookup, view, writing, definition),

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
+from pipeline.cluster.fate import FateStatus
 from pipeline.config.schema import Secret, StrictModel, problem
 from pipeline.core.policy import Reason
 from pipeline.core.shown import shown
@@ -76,6 +77,67 @@ class Sent(StrictModel):
 
     id: str
     webhook_id: str
+
+
+class AttemptQuery(StrictModel):
+    """Which attempts to list."""
+
+    after: Annotated[str, Field(description="`next` of the page before.")] | None = None
+    limit: Limit = 50
+
+
+class Entry(StrictModel):
+    """An attempt, or what became of an event; what is not known is left out.
+
+    `decision` says what followed; `response` is the beginning of the answer.
+    """
+
+    at: str
+    subscription: str | None = None
+    webhook_id: str | None = None
+    topic: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+    decision: str | None = None
+    reason: str | None = None
+    attempt: int | None = None
+    host: str | None = None
+    status: int | None = None
+    duration_ms: int | None = None
+    error: str | None = None
+    response: str | None = None
+    next_at: str | None = None
+
+
+class Attempts(StrictModel):
+    """Entries of the attempt log, the newest first."""
+
+    items: list[Entry]
+    next: str | None
+    searched_to: str | None
+
+
+class FateQuery(StrictModel):
+    """For which subscription."""
+
+    subscription: SubscriptionId | None = None
+
+
+class EventFate(StrictModel):
+    """What became of an event for a subscription; null: for none that is known."""
+
+    webhook_id: str
+    subscription: str | None
+    status: FateStatus
+    at: str | None
+    why: str | None
+    entries: list[Entry]
+
+
+class Fates(StrictModel):
+    """What became of an event, by subscription."""
+
+    items: list[EventFate]
 
 
 class LetterQuery(StrictModel):

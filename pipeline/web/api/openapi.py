@@ -1,5 +1,6 @@
 """Describes operations as OpenAPI 3.1. Pure."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
@@ -104,9 +105,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 
 def _parameters(operation: Operation) -> list[Mapping[str, Any]]:
-    found: list[Mapping[str, Any]] = []
-    if operation.takes_id:
-        found.append({"name": "id", "in": "path", "required": True, "schema": _ID})
+    names = re.findall(r"{(\w+)}", operation.path)
+    found: list[Mapping[str, Any]] = [{"name": name, "in": "path", "required": True, "schema": _ID} for name in names]
     if operation.query is not None:
         schema = operation.query.model_json_schema(ref_template=REFERENCE)
         required = schema.get("required", ())

@@ -96,7 +96,12 @@ def parse_json(data: bytes) -> Any:
         ConfigurationError: it is something else, names something twice or is nested too deeply.
     """
     try:
-        return json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
+        text = data.decode()
+        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+        if "\\u" in text:
+            json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError("body: contains half of a surrogate pair, which is not valid Unicode") from None
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"body: is not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
@@ -106,6 +111,7 @@ def parse_json(data: bytes) -> Any:
         raise ConfigurationError("body: is nested too deeply") from None
     except ValueError:
         raise ConfigurationError("body: contains a number with too many digits") from None
+    return document
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,104 @@
+"""The operations on the attempt log: the attempts of a subscription, and what became of an event."""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from http import HTTPStatus
+from typing import Final, Protocol, TypeVar
+
+from pipeline.cluster.attempt_search import AttemptPage
+from pipeline.cluster.fate import Fate
+from pipeline.core.clock import rfc3339
+from pipeline.core.errors import BrokerError
+from pipeline.subscriptions.registry import Registry
+from pipeline.web.api.event_models import AttemptQuery, Attempts, FateQuery, Fates
+from pipeline.web.api.lookup import Lookup, unknown
+from pipeline.web.api.operations import Answer, Call, Operation
+from pipeline.web.api.subscriptions import ONE
+from pipeline.web.principal import Principal
+
+SECONDS: Final = 30.0
+
+Result = TypeVar("Result")
+
+
+class Search(Protocol):
+    """Searches the attempt log (cluster/attempt_search.py)."""
+
+    async def attempts(self, subscription: str, after: str | None = None, limit: int = 50) -> AttemptPage:
+        """The newest attempts of a subscription."""
+        ...
+
+    async def fate(self, webhook_id: str, subscription: str | None = None) -> list[Fate]:
+        """What became of an event."""
+        ...
+
+
+class AttemptOperations:
+    """The operations.
+
+    Args:
+        search: of the attempt log.
+        registry: knows which subscriptions a principal sees.
+        lookup: on the same registry.
+    """
+
+    def __init__(self, search: Search, registry: Registry, lookup: Lookup) -> None:
+        self._search = search
+        self._registry = registry
+        self._lookup = lookup
+        # Reading the log takes its share of the worker's processor.
+        self._turn = asyncio.Semaphore(1)
+
+    def operations(self) -> Sequence[Operation]:
+        """The operations with their paths."""
+        ok = HTTPStatus.OK
+        return (
+            Operation("GET", f"{ONE}/attempts", self.list_attempts, {ok: Attempts}, query=AttemptQuery),
+            Operation(
+                "GET",
+                "/api/events/{webhookId}",
+                self.show_event,
+                {ok: Fates},
+                query=FateQuery,
+                problems=(HTTPStatus.NOT_FOUND,),
+            ),
+        )
+
+    async def list_attempts(self, call: Call) -> Answer:
+        """List the attempts of a subscription, and what else became of its events, the newest first.
+
+        The log is searched for a limited time: `searchedTo` says how far back, null for all of it. `next` goes on
+        there, even from an empty page.
+        """
+        query: AttemptQuery = call.query
+        await self._lookup.find(call)
+        page = await self._in_turn(self._search.attempts(call.id, query.after, query.limit))
+        searched_to = None if page.searched_to is None else rfc3339(page.searched_to, "milliseconds")
+        items = [each.as_document() for each in page.items]
+        return Answer({"items": items, "next": page.next, "searchedTo": searched_to})
+
+    async def show_event(self, call: Call) -> Answer:
+        """Show what became of an event: for one subscription, or for each that it was or is for.
+
+        `status` is delivered, waiting, dead-lettered, skipped, dropped (`why` names the rule), filtered (it is not for
+        the subscription), expired (the log does not reach back to it) or unknown (`why` says why).
+        """
+        query: FateQuery = call.query
+        if query.subscription is not None and not self._sees(call.principal, query.subscription):
+            raise unknown(query.subscription)
+        fates = await self._in_turn(self._search.fate(call.path["webhookId"], query.subscription))
+        seen = [each for each in fates if not call.principal.tenant or self._sees(call.principal, each.subscription)]
+        return Answer({"items": [each.as_document() for each in seen]})
+
+    def _sees(self, principal: Principal, subscription: str | None) -> bool:
+        if not principal.tenant:
+            return True  # also of one that was deleted
+        found = None if subscription is None else self._registry.get(subscription)
+        return found is not None and principal.sees(found.metadata)
+
+    async def _in_turn(self, work: Awaitable[Result]) -> Result:
+        try:
+            async with asyncio.timeout(SECONDS), self._turn:
+                return await work
+        except TimeoutError:
+            raise BrokerError(f"the attempt log could not be read within {SECONDS:.0f} s") from None
