@@ -62,13 +62,14 @@ faults: $(TOOLS)
 soak: $(TOOLS)
 	$(BIN)/python -m tests.faults soak $(ARGS)
 
-$(RUNTIME): requirements.lock pyproject.toml
+$(RUNTIME): requirements.lock requirements-dev-broker.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "$(PYTHON) is missing or older than Python 3.11; name another one: make PYTHON=python3.12"; \
 	  exit 1; }
 	@test -x $(BIN)/python || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing the packages in requirements.lock into $(VENV): half a minute the first time"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock \
+	  --requirement requirements-dev-broker.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
@@ -86,8 +87,10 @@ COMPILE = env -u UV_FIND_LINKS -u PIP_FIND_LINKS build/lock/bin/uv pip compile -
 lock:
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet '$(UV)'
-	$(COMPILE) pyproject.toml --extra dev-broker --output-file requirements.lock
-	$(COMPILE) pyproject.toml --extra dev-broker --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) pyproject.toml --output-file requirements.lock
+	$(COMPILE) --group dev-broker --output-file requirements-dev-broker.lock
+	$(COMPILE) pyproject.toml --group dev --constraint requirements.lock --constraint requirements-dev-broker.lock \
+	  --output-file requirements-dev.lock
 	$(COMPILE) --group build --output-file requirements-build.lock
 
 clean:

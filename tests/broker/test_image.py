@@ -103,6 +103,9 @@ async def test_a_worker_in_the_image_delivers_and_stops(
             lambda: asyncio.to_thread(is_healthy, worker), within_seconds=START_SECONDS, says=lambda: log(worker)
         )
         assert worker.exec_run(["id", "--user"]).output.strip() == b"10001"
+        assert [command[-1].split()[-2:] for command in worker.top()["Processes"]] == [
+            ["/opt/webhooks/bin/webhooks", "worker"]
+        ]
 
         endpoint = {"callbackUrl": f"http://127.0.0.1:{port}/orders"}
         await app.store.apply({"id": "sub-1", "configuration": {"entrypointConfiguration": endpoint}})
@@ -130,3 +133,10 @@ async def test_the_image_creates_topics(start: Start, kafka: TestBroker, unique_
     refused = start(kafka.bootstrap, f"{topic}:3", entrypoint=script)
     assert refused.wait()["StatusCode"] == 1
     assert f"{topic}: has 2 partitions, not 3" in log(refused)
+
+
+async def test_the_image_has_no_broker_for_tests(start: Start) -> None:
+    dev = start("dev")
+
+    assert dev.wait()["StatusCode"] == 1
+    assert "the embedded broker needs confluent-kafka: pip install 'webhook-pipeline[dev-broker]'" in log(dev)

@@ -123,6 +123,15 @@ def test_what_builds_the_package_is_locked() -> None:
     assert "--hash=sha256:" in locked
 
 
+def test_the_broker_for_tests_is_an_extra_that_the_image_lacks() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+    assert project["dependency-groups"]["dev-broker"] == project["project"]["optional-dependencies"]["dev-broker"]
+    assert "confluent-kafka==" in (ROOT / "requirements-dev-broker.lock").read_text()
+    assert "confluent" not in (ROOT / "requirements.lock").read_text()
+    assert "requirements-dev" not in (DEPLOY / "Dockerfile").read_text()
+
+
 def test_compose_creates_the_topics_that_the_definition_names() -> None:
     _, *created = COMPOSE["services"]["topics"]["command"]
     text = (DEPLOY / "definition.yaml").read_text()
