@@ -58,7 +58,7 @@ async def _export(settings: Settings, definition: Definition, groups: Groups) ->
         raise ConfigurationError(problems)
     lines: list[str] = []
     for subscription, group in chosen:
-        offsets = {(source.topic, each.partition): each.next or 0 for each in positions[subscription.id]}
+        offsets = {(each.topic, each.partition): each.next or 0 for each in positions[subscription.id]}
         await commit_positions(source.connection, group, offsets)
         places = ", ".join(f"{topic} {number}: {offset}" for (topic, number), offset in offsets.items())
         lines.append(f"{subscription.id}: group {group} goes on at {places}")

@@ -68,7 +68,8 @@ class Ownership:
             partitions: how many there are if no worker has said it.
         """
         former = (self._owned, self.counts, self.unowned, self.unknown)
-        self.counts = self._workers.counts() or ({self._source.topic: partitions} if partitions else {})
+        unsaid = dict.fromkeys(self._source.topics, partitions) if partitions else {}
+        self.counts = self._workers.counts() or unsaid
         self._owned = self._workers.owned(now)
         places = {(topic, number) for topic, count in self.counts.items() for number in range(count)}
         silent = places - self._owned.keys()
@@ -99,6 +100,5 @@ class Ownership:
         now = asyncio.get_running_loop().time()
         if self.unowned and now - self._ends_at >= ENDS_SECONDS:
             self._ends_at = now
-            topic = self._source.topic
-            positions = await log_positions(self._source.connection, topic)
-            self._ends = {(topic, number): end for number, end in enumerate(positions.ends)}
+            found = {topic: await log_positions(self._source.connection, topic) for topic in self._source.topics}
+            self._ends = {(topic, number): end for topic, each in found.items() for number, end in enumerate(each.ends)}

@@ -113,6 +113,7 @@ def configured_definition(settings: Settings) -> Definition:
         raise ConfigurationError(
             f"WEBHOOKS_ROUTING: {routing} contradicts {settings.api}, which says routing: {stated}; remove one of them"
         )
+    _refuse_several_topics(definition, routing)
     return replace(definition, stated_routing=routing)
 
 
@@ -167,9 +168,25 @@ def parse_definition(
     ignored += more
     dlq = find_dead_letters(groups, entrypoint.dlq.endpoint, entrypoint.type, path) if entrypoint.dlq else None
     source, dlq = _relocated(find_source(groups), dlq, bootstrap_servers)
-    if dlq and dlq.topic == source.topic and dlq.connection.bootstrap_servers == source.connection.bootstrap_servers:
-        raise ConfigurationError(f"{path}.dlq.endpoint: must not lead to the source topic {shown(source.topic)}")
-    return replace(_definition(api.name, source, dlq, entrypoint), entrypoint=path, ignored=tuple(ignored))
+    if dlq and dlq.topic in source.topics and dlq.connection.bootstrap_servers == source.connection.bootstrap_servers:
+        raise ConfigurationError(f"{path}.dlq.endpoint: must not lead to the source topic {shown(dlq.topic)}")
+    found = replace(_definition(api.name, source, dlq, entrypoint), entrypoint=path, ignored=tuple(ignored))
+    _refuse_several_topics(found, found.stated_routing)
+    return found
+
+
+def _refuse_several_topics(definition: Definition, routing: Routing | None) -> None:
+    """Check that `routing: key` has one source topic.
+
+    Raises:
+        ConfigurationError: it has more.
+    """
+    if routing is Routing.KEY and definition.source.others:
+        topics = ", ".join(definition.source.topics)
+        raise ConfigurationError(
+            f"{definition.entrypoint}.routing: key delivers from one topic, and consumer.topics names "
+            f"{len(definition.source.topics)} ({topics}); allowed: routing: match, or one topic"
+        )
 
 
 def _definition(name: str, source: Source, dlq: DeadLetterTopic | None, entrypoint: Entrypoint) -> Definition:

@@ -196,7 +196,7 @@ class Topics(StrictModel):
 
 
 class Consumer(Topics):
-    """The topic that is read."""
+    """The topics that are read."""
 
     without_meaning = frozenset(
         {"attributes", "checkTopicExistence", "encodeMessageId", "offsetUntilTimestamp", "removeConfluentHeader"}
@@ -210,7 +210,7 @@ class Consumer(Topics):
     @classmethod
     def _no_pattern(cls, value: str | None) -> str | None:
         if value:
-            raise problem("is not supported yet; name the one topic in topics")
+            raise problem("is not supported yet; name the topics in topics")
         return value
 
 

@@ -83,7 +83,7 @@ def read_groups(documents: Sequence[object]) -> tuple[list[KafkaGroup], list[str
 
 
 def find_source(groups: Sequence[KafkaGroup]) -> Source:
-    """The source: the only endpoint that is read, with its only topic.
+    """The source: the only endpoint that is read, with its topics.
 
     Raises:
         ConfigurationError: there is none, or more than one.
@@ -98,8 +98,14 @@ def find_source(groups: Sequence[KafkaGroup]) -> Source:
         raise ConfigurationError(f"endpointGroups: more than one endpoint has consumer.enabled: true: {names}")
     endpoint = found[0]
     consumer = endpoint.consumer or Consumer.model_validate({})
-    topic = _one_topic(consumer.topics, f"{endpoint.path}.{OVERRIDE}.consumer.topics")
-    return Source(endpoint.connection, topic, consumer.auto_offset_reset, consumer.isolation_level)
+    path = f"{endpoint.path}.{OVERRIDE}.consumer.topics"
+    if not consumer.topics:
+        raise ConfigurationError(f"{path}: is required; one topic, or with routing: match several")
+    repeated = [topic for index, topic in enumerate(consumer.topics) if topic in consumer.topics[:index]]
+    if repeated:
+        raise ConfigurationError(f"{path}: names {shown(repeated[0])} more than once")
+    topic, *others = consumer.topics
+    return Source(endpoint.connection, topic, consumer.auto_offset_reset, consumer.isolation_level, tuple(others))
 
 
 def find_dead_letters(groups: Sequence[KafkaGroup], target: str, entrypoint: str, path: str) -> DeadLetterTopic:

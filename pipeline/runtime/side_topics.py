@@ -86,7 +86,7 @@ async def ensure_side_topics(definition: Definition, app: str, *, create: bool) 
         return []  # its topics are not created with an admin client
     async with administration(connection) as admin:
         found = await partition_counts(admin)
-        wanted = side_topics(app, found.get(definition.source.topic, 1))
+        wanted = side_topics(app, max(found.get(topic, 1) for topic in definition.source.topics))
         missing = [each for each in wanted if each.name not in found]
         return [problem for each in missing if (problem := await _create(admin, each, create=create)) is not None]
 

@@ -9,6 +9,7 @@ from tests.mutants.addressed import ADDRESSED
 from tests.mutants.beginnings import BEGINNINGS
 from tests.mutants.matching import MATCHING
 from tests.mutants.mutant import Mutant
+from tests.mutants.sources import SOURCES
 
 APP: Final = "tests/unit/test_app.py::"
 BACKLOG: Final = "tests/broker/test_backlog.py::"
@@ -33,6 +34,7 @@ EDIT: Final = '            ConflictError: it is closed.\n        """\n'
 MUTANTS: Final = (
     # ----------------------------------------------------------- core/matching.py
     *ADDRESSED,
+    *SOURCES,
     *BEGINNINGS,
     *MATCHING,
     # ----------------------------------------------------------- agents/deliver.py, app.py

@@ -132,12 +132,23 @@ class Cluster:
     definition: Definition
     store: SubscriptionStore
     environment: dict[str, str]
+    others: dict[str, int]
     workers: list[Worker] = field(default_factory=list)
 
     @property
     def topic(self) -> str:
         """The source topic."""
         return self.definition.source.topic
+
+    def redefine(self, others: Mapping[str, int], reset: str = "earliest") -> None:
+        """Change the source topics beside the first, and where a new one begins, for workers that are started later."""
+        self.others = dict(others)
+        path = Path(self.environment["WEBHOOKS_API"])
+        document = json.loads(path.read_text())
+        consumer = {"topics": [self.topic, *others], "autoOffsetReset": reset}
+        endpoint = document["endpointGroups"][0]["endpoints"][0]
+        endpoint["sharedConfigurationOverride"]["consumer"].update(consumer)
+        path.write_text(json.dumps(document))
 
     async def start_worker(
         self,
@@ -197,7 +208,8 @@ class Cluster:
             if not await worker.is_ready():
                 return False
             owned += await worker.partitions()
-        return sorted(owned) == list(range(self.partitions))
+        counts = (self.partitions, *self.others.values())
+        return sorted(owned) == sorted(number for count in counts for number in range(count))
 
     async def subscribe(self, recorder: Recorder, *ids: str, **fields: Any) -> None:
         """Apply subscriptions whose callback is the recorder.
@@ -217,15 +229,17 @@ class Cluster:
             }
             await self.store.apply(document)
 
-    async def produce(self, records: Iterable[tuple[str, bytes | None]], *, partition: int | None = None) -> int:
-        """Append events (subscription, body) to the source topic; how many there were."""
+    async def produce(
+        self, records: Iterable[tuple[str, bytes | None]], *, partition: int | None = None, topic: str | None = None
+    ) -> int:
+        """Append events (subscription, body) to a source topic, the first without its name; how many there were."""
         producer = AIOKafkaProducer(acks="all", linger_ms=5, **self.broker.connection.client_options())
         count = 0
         try:
             await producer.start()
             sent = []
             for subscription, body in records:
-                sent.append(await producer.send(self.topic, body, subscription.encode(), partition=partition))
+                sent.append(await producer.send(topic or self.topic, body, subscription.encode(), partition=partition))
                 count += 1
             await asyncio.gather(*sent)
         finally:
@@ -273,10 +287,14 @@ def definition_document(
     dlq: str | None = None,
     dlq_broker: TestBroker | None = None,
     entrypoint: Mapping[str, Any] | None = None,
+    others: Iterable[str] = (),
     **configuration: Any,
 ) -> dict[str, Any]:
-    """An API definition for the tests; its dead letters go to the source's broker unless *dlq_broker* is another."""
-    consumer = {"consumer": {"enabled": True, "topics": [topic], "autoOffsetReset": "earliest"}}
+    """An API definition for the tests; its dead letters go to the source's broker unless *dlq_broker* is another.
+
+    *others* are more source topics.
+    """
+    consumer = {"consumer": {"enabled": True, "topics": [topic, *others], "autoOffsetReset": "earliest"}}
     groups = [_group("source", broker, consumer)]
     webhook = {"type": "webhook-advanced", "routing": "key", "configuration": configuration, **(entrypoint or {})}
     if dlq is not None:
@@ -309,6 +327,7 @@ async def cluster(
     settings: Mapping[str, str] | None = None,
     routing: str = "key",
     recovery: Mapping[str, Any] | None = None,
+    others: Mapping[str, int] | None = None,
     **configuration: Any,
 ) -> AsyncIterator[Cluster]:
     """An application with its topics, ready to be given subscriptions and workers.
@@ -324,6 +343,7 @@ async def cluster(
         settings: more WEBHOOKS_ settings, without the prefix.
         routing: how an event finds its subscriptions.
         recovery: of the entrypoint; the defaults if None.
+        others: more source topics, and how many partitions each has.
         configuration: of the entrypoint.
     """
     topic, dead = f"{app}-events", f"{app}-dlq"
@@ -333,10 +353,12 @@ async def cluster(
         dlq=dead if dlq else None,
         dlq_broker=dlq_broker,
         entrypoint={"qos": qos, "routing": routing, **({} if recovery is None else {"recovery": recovery})},
+        others=others or (),
         **configuration,
     )
     definition = parse_definition(document)
-    await broker.create_topic(topic, partitions)
+    for name, count in {topic: partitions, **(others or {})}.items():
+        await broker.create_topic(name, count)
     if dlq:
         await (dlq_broker or broker).create_topic(dead, 1)
     if broker.embedded:
@@ -369,6 +391,6 @@ async def cluster(
         store = SubscriptionStore(registry, connection, f"{app}.subscriptions", box, definition)
         await store.open()
         stack.push_async_callback(store.close)
-        found = Cluster(broker, app, folder, partitions, definition, store, environment)
+        found = Cluster(broker, app, folder, partitions, definition, store, environment, dict(others or {}))
         stack.push_async_callback(found.close)
         yield found

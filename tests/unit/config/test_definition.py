@@ -315,7 +315,15 @@ SOURCE = "endpointGroups[0].endpoints[0]"
         ),
         (
             lambda d: shared(d, 0)["consumer"].update(topics=["a", "b"]),
-            f"{SOURCE}.sharedConfigurationOverride.consumer.topics: names 2 topics (a, b); allowed: exactly one",
+            f"{ENTRYPOINT}.routing: key delivers from one topic, and consumer.topics names 2 (a, b); allowed: ",
+        ),
+        (
+            lambda d: shared(d, 0)["consumer"].update(topics=["a", "b", "a"]),
+            f'{SOURCE}.sharedConfigurationOverride.consumer.topics: names "a" more than once',
+        ),
+        (
+            lambda d: shared(d, 0)["consumer"].update(topics=[]),
+            f"{SOURCE}.sharedConfigurationOverride.consumer.topics: is required; one topic, or with routing: match",
         ),
         (
             lambda d: shared(d, 0)["consumer"].update(topics=["{#request.header}"]),
@@ -386,3 +394,23 @@ def test_any_document_is_a_definition_or_errors_with_paths(place: tuple[Any, ...
     except ConfigurationError as error:
         sentences = error.problems
     assert [each for each in sentences if ": " not in each or each.startswith(":")] == []
+
+
+def test_match_delivers_from_several_topics(document: dict[str, Any]) -> None:
+    shared(document, 0)["consumer"].update(topics=["orders", "payments"])
+    entrypoint(document).update(routing="match")
+    found = parse_definition(document)
+    assert found.source.topics == ("orders", "payments")
+    assert found.source_topic("payments", "topic") == "payments"
+    with pytest.raises(ConfigurationError, match=r"^topic: is required, because there are several: orders, payments$"):
+        found.source_topic(None, "topic")
+    with pytest.raises(ConfigurationError, match=r'^topic: "order" is not a source topic; did you mean orders[?]$'):
+        found.source_topic("order", "topic")
+
+
+def test_dead_letters_lead_to_no_source_topic(document: dict[str, Any]) -> None:
+    shared(document, 0)["consumer"].update(topics=["orders", "payments"])
+    shared(document, 1)["producer"].update(topics=["payments"])
+    entrypoint(document).update(routing="match")
+    with pytest.raises(ConfigurationError, match=r'must not lead to the source topic "payments"'):
+        parse_definition(document)

@@ -1,0 +1,64 @@
+"""The faults of several source topics."""
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+TESTS: Final = "tests/unit/core/test_sources.py::"
+ROW_KEYS: Final = "tests/unit/kafka/test_row_keys.py::"
+ASSIGNOR: Final = "tests/unit/runtime/test_assignor.py::"
+
+SOURCES: Final = (
+    Mutant(
+        "a command about one topic is carried out in all",
+        "pipeline/core/reconcile.py",
+        was="place.partition == self._partition.number and place.topic in {None, self._worker.topic}",
+        becomes="place.partition == self._partition.number",
+        tests=(
+            f"{TESTS}test_a_failure_and_its_skip_concern_one_topic",
+            f"{TESTS}test_a_replay_goes_back_in_one_topic",
+        ),
+    ),
+    Mutant(
+        "only the topic that brings events gives way in a full memory",
+        "pipeline/core/dispatcher.py",
+        was="(partition for peer in self.peers for partition in peer.partitions())",
+        becomes="(partition for partition in self.partitions())",
+        tests=(f"{TESTS}test_the_memory_is_that_of_all_topics",),
+    ),
+    Mutant(
+        "a topic that becomes a source is delivered from 0 on",
+        "pipeline/core/subscription.py",
+        was="            return None  # the topic was no source when the subscription was made",
+        becomes="            return 0",
+        tests=("tests/unit/core/test_fan_out.py::test_offsets_of_another_topic_say_nothing",),
+    ),
+    Mutant(
+        "rows of several topics have the same keys",
+        "pipeline/kafka/row_keys.py",
+        was="return key if self.is_alone else self._prefix + key",
+        becomes="return key",
+        tests=(f"{ROW_KEYS}test_each_of_several_topics_has_rows_of_its_own",),
+    ),
+    Mutant(
+        "a topic that is added takes the rows of the one that was alone",
+        "pipeline/kafka/row_keys.py",
+        was="return named in ids or (self.is_alone and ids == {None})",
+        becomes="return True",
+        tests=(f"{ROW_KEYS}test_a_topic_keeps_its_rows_when_another_is_added",),
+    ),
+    Mutant(
+        "a member gets partitions of topics that it does not read",
+        "pipeline/runtime/assignor.py",
+        was="            if topic in self._reads[member]\n",
+        becomes="",
+        tests=(f"{ASSIGNOR}test_a_member_gets_no_topic_that_it_does_not_read",),
+    ),
+    Mutant(
+        "a number is assigned that a topic does not have",
+        "pipeline/runtime/assignor.py",
+        was=" if number < self._counts[topic]]",
+        becomes="]",
+        tests=(f"{ASSIGNOR}test_a_number_of_all_source_topics_belongs_to_one_member",),
+    ),
+)
