@@ -87,8 +87,7 @@ from pipeline.subscriptions.advisories import advisory
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.subscriptions.store import SubscriptionStore
-from pipeline.web.access import Access
-from pipeline.web.admin_tokens import admin_tokens
+from pipeline.web.access import Access, configured_access
 from pipeline.web.api import attach_api
 from pipeline.web.server import BUILT_IN_PAGES_OFF, attach_web, web_options
 
@@ -127,7 +126,7 @@ def create_app(
     attempt_log, observer = _attempt_log(settings, definition, telemetry, clock)
     rights = RightsWatch()
     unmatched = UnmatchedEvents(definition.source.topics[0], telemetry, definition.routing)
-    access = _access(settings, clock)
+    access = configured_access(settings, clock)
     app = _faust_app(settings, definition, access)
     box = SecretBox(secret_keys)
 
@@ -275,15 +274,6 @@ def _faust_app(settings: Settings, definition: Definition, access: Access) -> De
         **BUILT_IN_PAGES_OFF,
         logging_config=logging_config(settings.log_format, settings.log_level),
         worker_redirect_stdouts=False,
-    )
-
-
-def _access(settings: Settings, clock: Clock) -> Access:
-    token, metrics, jwks = settings.admin_token, settings.metrics_token, settings.admin_jwks
-    return Access(
-        admin_token=None if token is None else token.get_secret_value(),
-        tokens=None if jwks is None else admin_tokens(jwks, settings.app, clock, settings.admin_tenant_claim),
-        metrics_token=None if metrics is None else metrics.get_secret_value(),
     )
 
 

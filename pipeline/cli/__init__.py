@@ -13,7 +13,7 @@ changes                            makes and shows a change of subscriptions
 previews                           shows what a command does in each partition
 noted, listing                     show the delivery state that workers recorded, and subscriptions with it
 completion                         shell completion
-dev                                `webhooks dev`
+dev, console                       `webhooks dev`, `webhooks console`
 supervisor                         `webhooks cluster`
 """
 

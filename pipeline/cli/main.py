@@ -14,6 +14,7 @@ OWN: Final[Mapping[str, str]] = {
     "check": "pipeline.cli.check",
     "cluster": "pipeline.cli.supervisor.command",
     "completion": "pipeline.cli.completion",
+    "console": "pipeline.cli.console.command",
     "dev": "pipeline.cli.dev.command",
     "dlq": "pipeline.cli.dlq",
     "event": "pipeline.cli.event",

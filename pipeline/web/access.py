@@ -11,7 +11,9 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from multidict import CIMultiDict
 
-from pipeline.web.admin_tokens import AdminTokens, TokenProblem
+from pipeline.config.settings import Settings
+from pipeline.core.clock import Clock
+from pipeline.web.admin_tokens import AdminTokens, TokenProblem, admin_tokens
 from pipeline.web.failure_limit import FailureLimit
 from pipeline.web.key_ring import PAUSE_SECONDS
 from pipeline.web.principal import Principal, Scope
@@ -192,3 +194,17 @@ def guard(access: Access) -> Middleware:
         return await handler(request) if refusal is None else refusal
 
     return admit
+
+
+def configured_access(settings: Settings, clock: Clock) -> Access:
+    """Who may use the pages and the API of a process with these settings.
+
+    Raises:
+        ConfigurationError: the file of ADMIN_JWKS can't be used.
+    """
+    token, metrics, jwks = settings.admin_token, settings.metrics_token, settings.admin_jwks
+    return Access(
+        admin_token=None if token is None else token.get_secret_value(),
+        tokens=None if jwks is None else admin_tokens(jwks, settings.app, clock, settings.admin_tenant_claim),
+        metrics_token=None if metrics is None else metrics.get_secret_value(),
+    )

@@ -4,7 +4,7 @@ Faust has no access control and serves tables, routing and statistics to everyon
 `web_options(...)` and `BUILT_IN_PAGES_OFF` to `faust.App` and then calls `attach_web`.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
@@ -80,6 +80,32 @@ def attach_web(
     }
     for path, (show, scopes) in pages.items():
         app.page(path, name=f"webhooks:{show.__name__}")(_view(show, access, scopes))
+    _limit_connections(app)
+
+
+def attach_health(app: faust.App, *, problems: Callable[[], Sequence[str]], access: Access) -> None:
+    """Register the health pages of a process that delivers nothing.
+
+    Args:
+        app: made with `web_options`.
+        problems: why it can't answer fully, a sentence each.
+        access: as given to `web_options`.
+    """
+
+    async def live(_request: web.Request) -> web.Response:
+        """Whether the process answers."""
+        return health("live", [])
+
+    async def ready(_request: web.Request) -> web.Response:
+        """Whether it knows the state of everything."""
+        return health("ready", problems())
+
+    for path, show in {"/health/live": live, "/health/ready": ready}.items():
+        app.page(path, name=f"webhooks:{show.__name__}")(_view(show, access, ()))
+    _limit_connections(app)
+
+
+def _limit_connections(app: faust.App) -> None:
     driver: Any = app.web
     driver._runner = GatedRunner(driver.web_app, access_log=None)  # noqa: SLF001 - the driver creates it the same way
     driver.start_server = partial(_start_server, driver.start_server, app)

@@ -1,0 +1,136 @@
+"""Composes and runs `webhooks console`: the view of the cluster and the API, on Faust's web server alone.
+
+Engine        registry, view; the store and the record of changes, opened by the first change
+ConsoleApp    Faust: the web server alone
+"""
+
+import logging.config
+from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, ClassVar
+
+import faust
+import mode.loop
+from faust.app.base import BootStrategy
+from mode import Service
+
+from pipeline.cluster.audit import AuditLog
+from pipeline.cluster.view import ClusterView
+from pipeline.config.definition import configured_definition
+from pipeline.config.settings import Settings
+from pipeline.config.web_address import check_web_port
+from pipeline.core.clock import SystemClock
+from pipeline.core.patches import check_patches
+from pipeline.kafka.topics import audit_topic, subscriptions_topic
+from pipeline.observability.logs import logging_config
+from pipeline.subscriptions.registry import Registry
+from pipeline.subscriptions.secrets import SecretBox
+from pipeline.subscriptions.store import SubscriptionStore
+from pipeline.web.access import configured_access
+from pipeline.web.api import attach_api
+from pipeline.web.server import BUILT_IN_PAGES_OFF, attach_health, web_options
+from pipeline.worker import PATCHES, LogWorker
+
+
+class WebAlone(BootStrategy):
+    """Starts the web server, and nothing of Faust that uses Kafka."""
+
+    def server(self) -> Iterable[Any]:
+        """See `BootStrategy`."""
+        return self.web_server()
+
+
+class ConsoleApp(faust.App):
+    """An application that serves pages."""
+
+    BootStrategy: ClassVar[type[BootStrategy]] = WebAlone
+
+
+class Engine(Service):
+    """What the API stands on.
+
+    Args:
+        registry: the subscriptions.
+        view: of the cluster.
+        store: opened by the first change.
+        audit: the record of changes.
+    """
+
+    def __init__(
+        self, registry: Registry, view: ClusterView, store: SubscriptionStore, audit: AuditLog, **options: Any
+    ) -> None:
+        super().__init__(**options)
+        self._closing = AsyncExitStack()
+        self._registry = registry
+        self._view = view
+        self._store = store
+        self._audit = audit
+
+    async def on_start(self) -> None:
+        """Follow the topics."""
+        closing = self._closing
+        closing.push_async_callback(self._audit.close)
+        await self._registry.start(self._view.on_subscription)
+        closing.push_async_callback(self._registry.stop)
+        closing.push_async_callback(self._store.close)
+        await self._view.start()
+        closing.push_async_callback(self._view.stop)
+
+    async def on_stop(self) -> None:
+        """Close everything."""
+        await self._closing.aclose()
+
+
+def create_console(settings: Settings) -> ConsoleApp:
+    """The application. It connects to nothing until it is started; call it without a running event loop.
+
+    Raises:
+        ConfigurationError: settings or definition can't be used.
+    """
+    definition, clock = configured_definition(settings), SystemClock()
+    connection, topic = definition.source.connection, subscriptions_topic(settings.app)
+    box = SecretBox([key.get_secret_value() for key in settings.secret_keys])
+    access = configured_access(settings, clock)
+    registry = Registry(connection, topic, box, definition, clock=clock)
+    store = SubscriptionStore(registry, connection, topic, box, definition, clock=clock)
+    audit = AuditLog(connection, audit_topic(settings.app), clock)
+    view = ClusterView(settings.app, definition.source, definition.routing, registry, clock)
+    app = ConsoleApp(
+        f"{settings.app}-console",
+        broker=connection.faust_broker(),  # required, and not used
+        store="memory://",
+        datadir=settings.data_dir,
+        web_bind=settings.web_bind,
+        web_port=settings.web_port,
+        web_application_options=web_options(access),
+        **BUILT_IN_PAGES_OFF,
+        logging_config=logging_config(settings.log_format, settings.log_level),
+        worker_redirect_stdouts=False,
+    )
+    app.add_dependency(Engine(registry, view, store, audit))
+
+    def problems() -> Sequence[str]:
+        found = view.problems()
+        return found if found or view.is_current else ["the topics have not been read yet"]
+
+    attach_health(app, problems=problems, access=access)
+    attach_api(app, settings, definition, registry=registry, store=store, view=view, audit=audit, access=access)
+    return app
+
+
+def run() -> None:
+    """Run a console until SIGINT or SIGTERM; ends the process.
+
+    Raises:
+        ConfigurationError: settings or definition can't be used, or the address of the pages.
+    """
+    mode.loop.use("uvloop")
+    check_patches(PATCHES)
+    settings = Settings()
+    logging.config.dictConfig(logging_config(settings.log_format, settings.log_level))
+    check_web_port(settings)
+    app = create_console(settings)
+    app.finalize()
+    app.worker_init()
+    app.worker_init_post_autodiscover()
+    LogWorker(app, loglevel=settings.log_level).execute_from_commandline()
