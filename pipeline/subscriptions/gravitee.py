@@ -19,6 +19,7 @@ _TIMES: Final = ("startingAt", "endingAt")
 _STATES: Final = {"id", "hrid", "status", "consumerStatus", "consumerConfiguration", "configuration", *_KEPT, *_TIMES}
 _NOT_DELIVERED: Final = {"PENDING", "REJECTED", "CLOSED"}
 """States in which Gravitee delivers nothing, and does not go on by itself."""
+_EXPRESSION: Final = "contains an expression ({#...}), which would be sent as it is; write the value itself"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +89,6 @@ def from_group(taken: WireSubscription, group: str) -> WireSubscription:
 def as_written(subscription: WireSubscription) -> dict[str, Any]:
     """The subscription as a document of this pipeline, without defaults."""
     return subscription.model_dump(mode="json", by_alias=True, exclude_unset=True)
-
-
-_EXPRESSION: Final = "contains an expression ({#...}), which would be sent as it is; write the value itself"
 
 
 def _consumer(document: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -1,4 +1,4 @@
-"""The faults of the routing of a definition, and of where subscriptions begin."""
+"""The faults of the routing of a definition, of where subscriptions begin, and of coming from Gravitee."""
 
 from typing import Final
 
@@ -8,6 +8,8 @@ OFFSETS: Final = "tests/broker/test_beginnings.py::"
 EDITS: Final = "tests/unit/subscriptions/test_beginnings.py::"
 RESOLVE: Final = "tests/unit/subscriptions/test_resolve.py::"
 DEFINITION: Final = "tests/unit/config/test_definition.py::"
+SHAPES: Final = "tests/unit/config/test_gravitee.py::"
+IMPORT: Final = "tests/unit/subscriptions/test_gravitee.py::"
 
 BEGINNINGS: Final = (
     Mutant(
@@ -120,5 +122,33 @@ BEGINNINGS: Final = (
         was="if not definition.require_filter or",
         becomes="if True or",
         tests=(f"{EDITS}test_a_definition_may_require_a_filter_or_topics",),
+    ),
+    Mutant(
+        "a policy of Gravitee is left out without a word",
+        "pipeline/config/definition.py",
+        was="for each in losses(document) if each.name not in accepted",
+        becomes="for each in losses({}) if each.name not in accepted",
+        tests=(f"{SHAPES}test_what_would_change_deliveries_is_an_error",),
+    ),
+    Mutant(
+        "a subscription in FAILURE is delivered to at once",
+        "pipeline/subscriptions/gravitee.py",
+        was='"STOPPED" if consumer_status == "FAILURE"',
+        becomes='"STARTED" if consumer_status == "FAILURE"',
+        tests=(f"{IMPORT}test_a_page_of_subscriptions_is_taken_over",),
+    ),
+    Mutant(
+        "the terminal shows the secrets of a definition",
+        "pipeline/config/gravitee/masked.py",
+        was="MASKED_FIELD if name in _SECRETS else _masked(value)",
+        becomes="_masked(value)",
+        tests=(f"{IMPORT}test_what_is_shown_contains_no_secret",),
+    ),
+    Mutant(
+        "positions are exported while workers run",
+        "pipeline/cli/export_positions.py",
+        was="if group.members != 0",
+        becomes="if name != app and group.members != 0",
+        tests=("tests/broker/test_cli_import.py::test_positions_are_not_exported_while_both_would_run",),
     ),
 )
