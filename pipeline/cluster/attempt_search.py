@@ -301,7 +301,7 @@ class _Forwards:
             if at_ms is not None:
                 start = (await scan.offsets_at(at_ms - SLACK_SECONDS * 1000, {number: end}))[number]
                 turn_ms = at_ms + (LATE_SECONDS + SLACK_SECONDS) * 1000
-                turn = (await scan.offsets_at(turn_ms, {number: end}))[number]
+                turn = (await scan.offsets_at(turn_ms, {number: end}, is_end=True))[number]
             if start == begin < end:
                 await self._note_begin(number, begin, at_ms)
             if not await self._read(number, start, turn, self._all):
@@ -360,7 +360,7 @@ class _Backwards:
         try:
             if self._before is not None:
                 until_ms = complete_ms = self._before.at_ms
-                ends = await scan.offsets_at(until_ms + OVERLAP_MS, ends)
+                ends = await scan.offsets_at(until_ms + OVERLAP_MS, ends, is_end=True)
             seconds = FIRST_STRETCH_SECONDS
             while ends != begins and len(found) <= self._limit:
                 began = scan.seconds_left

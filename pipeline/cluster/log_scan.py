@@ -60,24 +60,26 @@ class LogScan:
         """The offset of the next record of each partition."""
         return self._by_number(await self._consumer.end_offsets(self._all()))
 
-    async def offsets_at(self, moment_ms: float, ends: Mapping[int, int]) -> dict[int, int]:
-        """The first offset at or after a time of each partition, at most its end."""
-        tps = [self._tp(number) for number in ends]
-        found = await self._consumer.offsets_for_times(dict.fromkeys(tps, max(0, int(moment_ms))))
-        return {
-            tp.partition: await self._without_index(tp.partition, moment_ms, ends[tp.partition])
-            if found[tp] is None
-            else min(int(found[tp].offset), ends[tp.partition])
-            for tp in tps
-        }
+    async def offsets_at(self, moment_ms: float, ends: Mapping[int, int], *, is_end: bool = False) -> dict[int, int]:
+        """The first offset at or after a time of each partition, at most its end.
 
-    async def _without_index(self, number: int, moment_ms: float, end: int) -> int:
-        """The broker knows no record at or after the time: there is none, or it keeps no times (the embedded one)."""
-        begin = (await self.begins())[number]
+        The embedded broker keeps no times. Then what is read has to begin or, with *is_end*, to end where nothing is
+        missed: at the beginning, or at the end.
+        """
+        found = await self._consumer.offsets_for_times({self._tp(number): max(0, int(moment_ms)) for number in ends})
+        offsets = {tp.partition: None if at is None else int(at.offset) for tp, at in found.items()}
+        missing = [number for number, offset in offsets.items() if offset is None]
+        begins = await self.begins() if missing and not is_end else {}
+        for number in missing:
+            is_indexed = is_end or await self._is_before(number, begins[number], ends[number], moment_ms)
+            offsets[number] = ends[number] if is_indexed else begins[number]
+        return {number: min(offset or 0, ends[number]) for number, offset in offsets.items()}
+
+    async def _is_before(self, number: int, begin: int, end: int, moment_ms: float) -> bool:
+        """Whether the last record of a partition is before a time."""
         async for records in self.read(number, max(begin, end - 1), end):
-            if records[-1].timestamp >= moment_ms:
-                return begin
-        return end
+            return records[-1].timestamp < moment_ms
+        return True
 
     async def read(
         self, number: int, start: int, end: int, keys: Collection[bytes] | None = None
