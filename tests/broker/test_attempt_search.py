@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from pipeline.cluster.attempt_search import AttemptSearch
+from pipeline.core.model import Status
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.kafka.topics import attempts_topic, subscriptions_topic
 from pipeline.subscriptions.registry import Registry
@@ -75,7 +76,7 @@ async def test_what_became_of_each_event_is_told(
         await found.subscribe(recorder, "good", "shaky", "down", endpoint={"retry": ONE_RETRY})
         headers = [{"name": "authorization", "value": SECRET}]
         await found.subscribe(recorder, "strict", endpoint={"retry": ONE_RETRY, "headers": headers})
-        await found.start_worker()
+        await found.until_ready(await found.start_worker())
         for name in ("good", "shaky", "strict", "down"):
             await found.produce([(name, b"{}")] * 2, partition=1)
         await recorder.until_events(7)
@@ -109,6 +110,66 @@ async def test_what_became_of_each_event_is_told(
 
         for record in await broker.read(attempts_topic(found.app)):
             assert b"planted-secret" not in (record.value or b"")
+
+
+@pytest.mark.parametrize("routing", ["key", "match"])
+async def test_a_redriven_event_is_found_by_its_first_id(
+    kafka: TestBroker, recorder: Recorder, unique_name: Callable[[str], str], tmp_path: Path, routing: str
+) -> None:
+    recorder.behaviours = {"strict": answer(400)}
+    async with (
+        cluster(kafka, unique_name("again"), tmp_path, partitions=2, dlq=True, routing=routing) as found,
+        searching(found) as search,
+    ):
+        await found.subscribe(recorder, "strict")
+        await found.until_ready(await found.start_worker())
+        await found.produce([("strict", b"{}")], partition=1)
+        first = f"{found.topic}-1-0"
+        await until_told(search, first, "dead-lettered")
+        recorder.behaviours = {}
+        webhooks = Webhooks(found.environment)
+        await webhooks.done("dlq", "redrive")
+        await until_told(search, first, "delivered")
+
+        [fate] = await search.fate(first, "strict")
+        assert [each.note.decision for each in fate.entries] == ["dead-letter", "dead-lettered", "delivered"]
+        assert fate.entries[-1].position != (found.topic, 1, 0)
+        items = json.loads(await webhooks.done("attempts", "strict", "-o", "json"))["items"]
+        assert [each["webhookId"] for each in items] == [first] * 3
+
+
+async def test_without_deliveries_in_the_log_nothing_is_guessed(
+    broker: TestBroker, recorder: Recorder, unique_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    recorder.behaviours = {"strict": answer(400)}
+    async with (
+        cluster(broker, unique_name("few"), tmp_path, partitions=1, dlq=True) as found,
+        searching(found) as search,
+    ):
+        await found.subscribe(recorder, "good", "strict")
+        await found.until_ready(await found.start_worker(attempt_log="failures"))
+        await found.produce([("good", b"{}"), ("strict", b"{}")])
+        await until_told(search, f"{found.topic}-0-1", "dead-lettered")
+        await until_told(search, f"{found.topic}-0-0", "unknown")
+        [fate] = await search.fate(f"{found.topic}-0-0")
+        assert "deliveries at the first attempt are not logged" in (fate.why or "")
+
+
+async def test_without_a_log_the_lanes_still_tell(
+    broker: TestBroker, recorder: Recorder, unique_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    recorder.behaviours = {"down": answer(500)}
+    async with (
+        cluster(broker, unique_name("off"), tmp_path, partitions=1) as found,
+        searching(found) as search,
+    ):
+        await found.subscribe(recorder, "down", endpoint={"retry": ONE_RETRY})
+        await found.until_ready(await found.start_worker(attempt_log="off"))
+        await found.produce([("down", b"{}")] * 2)
+        await found.until_row("down", status=Status.FAILURE)
+        for offset in (0, 1):
+            [fate] = await search.fate(f"{found.topic}-0-{offset}")
+            assert (fate.status, fate.why) == ("waiting", "the subscription is in FAILURE: the callback answered 500")
 
 
 QUESTIONS = 200
