@@ -134,6 +134,11 @@ REPLAYED_TO_BEHIND_A_CLAIM = Schedule(
     (Command("a", "create"), Arrive("a.l."), Replay("a", back=3)),
     Setting(is_empty=True, rate=Rate(0.5, 1)),
 )
+SKIPPED_IN_ONE_TOPIC = Schedule(
+    "an event of one topic is skipped, and that of another topic at the same offset waits too",
+    (Command("l", "pause"), Arrive("l"), Command("l", "skip"), Pass(2.0)),
+    Setting(matches=True, has_neighbour=True),
+)
 REPLAYED_TO_BEHIND_CLAIMS = Schedule(
     "a replay goes on from right behind several events that one row has claimed",
     (Arrive("aaa"), ALL_ROWS, Replay("a", back=0)),
@@ -203,6 +208,7 @@ KNOWN = (
         (Arrive("a"), Stop(), Pass(8.2), ALL_ROWS),
     ),
     SKIP_DURING_A_CLAIM,
+    SKIPPED_IN_ONE_TOPIC,
     CREATED_UNHEARD,
     Schedule(
         "a subscription is deleted while its lane is behind, and events of its key go on coming",

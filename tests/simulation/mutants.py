@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.core.beginnings import Beginnings
 from pipeline.core.claims import Claims
 from pipeline.core.delivery import Delivery
+from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lane import Lane
 from pipeline.core.lane_events import LaneEvents
 from pipeline.core.lane_rows import LaneRows
@@ -24,6 +25,7 @@ from pipeline.core.unread import Unread
 from pipeline.core.window import SharedWindow, Window
 from tests.simulation.actions import (
     CASTS,
+    MATCHING_CASTS,
     Answer,
     Arrive,
     Checkpoint,
@@ -54,6 +56,7 @@ from tests.simulation.known import (
     RESUMED_WITH_OTHERS_IN_FLIGHT,
     ROW_DELETED_UNDER_A_HELD_PREFIX,
     SKIP_DURING_A_CLAIM,
+    SKIPPED_IN_ONE_TOPIC,
     WANTED_WHILE_READ,
     Schedule,
 )
@@ -527,5 +530,22 @@ MUTANTS = (
         was="self._enter(LaneState.BEHIND)",
         becomes="self._enter(LaneState.FAILED, cause)",
         setting=PROBED,
+    ),
+    Mutant(
+        "a command about one topic is carried out in all",
+        Reconciler,
+        "_is_here",
+        was=" and place.topic in {None, self._worker.topic}",
+        becomes="",
+        known=SKIPPED_IN_ONE_TOPIC,
+    ),
+    Mutant(
+        "what relieves the memory forgets the events of the other topic",
+        Dispatcher,
+        "_relieve",
+        was="lane.go_behind()",
+        becomes="lane.go_behind() if lane in [*self.partitions()[0].lanes.values()] else lane.abandon()",
+        setting=Setting(matches=True, has_neighbour=True),
+        casts=MATCHING_CASTS,
     ),
 )

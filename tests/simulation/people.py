@@ -73,6 +73,7 @@ class People:
         self._ledger = ledger
         self._rate = setting.rate
         self._matches = setting.matches
+        self._topic = TOPIC if setting.has_neighbour else None
         self._picks = setting.picks
         self._interrupt = Interrupt(setting.interrupts, setting.interrupts)
         self._probes = PROBES if setting.probes else None
@@ -148,7 +149,9 @@ class People:
             case "resume":
                 self._publish(replace(spec, wish=Wish.DELIVER))
             case "skip":
-                self._publish(replace(spec, wish=Wish.DELIVER, resume_from=Skip(0, self._next_of(spec.id))))
+                self._publish(
+                    replace(spec, wish=Wish.DELIVER, resume_from=Skip(0, self._next_of(spec.id), self._topic))
+                )
 
     def resume(self, name: str) -> None:
         """The subscription is told to deliver."""
@@ -159,7 +162,7 @@ class People:
         offset = max(0, log.end - replay.back)
         if replay.by_time and log.offset_at(offset * MS_PER_OFFSET) is not None:
             return ReplayTimestamp(offset * MS_PER_OFFSET, replay.discards)
-        return ReplayOffset(0, offset, replay.discards)
+        return ReplayOffset(0, offset, replay.discards, self._topic)
 
 
 def _concurrency(qos: Qos) -> int:

@@ -53,6 +53,20 @@ any_match = st.builds(
 )
 
 
+any_two = st.builds(
+    Setting,
+    st.booleans(),
+    st.booleans(),
+    st.just(value=False),
+    any_rate,
+    any_picks,
+    any_claims,
+    st.just(value=True),
+    st.booleans(),
+    st.just(value=True),
+)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _quiet() -> Iterator[None]:
     """The core's warnings about what the schedules do to it."""
@@ -101,4 +115,22 @@ def test_events_of_several_survive_crashes_and_takeovers(setting: Setting, steps
 @many
 @given(any_match, schedules("commands", MATCHING_CASTS))
 def test_events_of_several_survive_commands_edits_and_deletions(setting: Setting, steps: list[Step]) -> None:
+    run(World(setting, note).play(steps))
+
+
+@many
+@given(any_two, schedules("stops", MATCHING_CASTS))
+def test_two_topics_survive_clean_stops(setting: Setting, steps: list[Step]) -> None:
+    run(World(setting, note).play(steps))
+
+
+@many
+@given(any_two, schedules("crashes", MATCHING_CASTS))
+def test_two_topics_survive_crashes_and_takeovers(setting: Setting, steps: list[Step]) -> None:
+    run(World(setting, note).play(steps))
+
+
+@many
+@given(any_two, schedules("commands", MATCHING_CASTS))
+def test_two_topics_survive_commands_edits_and_deletions(setting: Setting, steps: list[Step]) -> None:
     run(World(setting, note).play(steps))

@@ -14,7 +14,7 @@ from pipeline.core.lane import Lane
 from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Event
 from pipeline.core.observer import DropRule
-from pipeline.core.outcome import Outcome
+from pipeline.core.outcome import Delivered, Outcome
 from pipeline.core.partition import Partition
 from pipeline.core.ports import LaneLimits
 from pipeline.core.probing import PROBES_PER_HOST
@@ -25,6 +25,7 @@ from pipeline.core.subscription import Qos, Rate, Subscription
 from pipeline.core.waiting import waiting_in
 from pipeline.observability.telemetry import Telemetry
 from tests.simulation.ledger import Ledger, ViolationError
+from tests.simulation.neighbour import OTHER, Beside, Neighbour
 from tests.support.fakes import (
     AskEachFilter,
     HandLease,
@@ -54,6 +55,11 @@ class _Receiver(ScriptedSend):
         self, subscription: Subscription, event: Event, attempt: int, *, renew_token: bool = False
     ) -> Outcome:
         worker = self._worker
+        if worker.beside is not None and event.topic == OTHER:
+            worker.lease.check()
+            worker.send_beside(subscription, event)
+            await asyncio.sleep(0)
+            return Delivered(200)
         # As the last thing before the bytes of a request (callback.py): a token or a connection may have taken long.
         worker.lease.check()
         worker.check_sending(subscription, event)
@@ -76,6 +82,8 @@ class _Letters(RecordingDeadLetters):
 
     async def put(self, letter: DeadLetterRecord) -> None:
         worker = self._worker
+        if letter.event.topic == OTHER:
+            return
         place = (letter.subscription or "", letter.event.offset)
         if not worker.is_owner:
             worker.problems.append(f"{place} is dead-lettered by a former owner")
@@ -111,7 +119,7 @@ class _Books(Telemetry):
         )
         worker = self._worker
         is_range = rule == "unknown-subscription" and since is not None
-        if offset is None or is_range or rule in {"retention", "given-up"}:
+        if topic == OTHER or offset is None or is_range or rule in {"retention", "given-up"}:
             return
         place = (subscription or "", offset)
         if not worker.is_owner:
@@ -132,6 +140,7 @@ class Setting:
         claim_events: at-most-once: how many events one row may claim.
         matches: an event belongs to every subscription that wants it.
         probes: a subscription in FAILURE is probed.
+        has_neighbour: there is a second source topic.
     """
 
     has_dead_letters: bool = True
@@ -142,12 +151,19 @@ class Setting:
     claim_events: int = 1
     matches: bool = False
     probes: bool = False
+    has_neighbour: bool = False
 
 
 class Worker:
     """One process of the group, and everything that it has in memory."""
 
-    def __init__(self, ledger: Ledger, changes: list[tuple[str, Subscription | None]], setting: Setting) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        changes: list[tuple[str, Subscription | None]],
+        setting: Setting,
+        neighbour: Neighbour | None = None,
+    ) -> None:
         self.ledger = ledger
         self.registry = MemoryRegistry(changes)
         self.receiver = _Receiver(self)
@@ -187,7 +203,9 @@ class Worker:
             on_closed=lambda _number: None,
             matching=matching,
         )
-        self.sources = Sources([self.dispatcher], matching)
+        self.beside = None if neighbour is None else Beside(self.dispatcher, self.registry, neighbour)
+        others = [] if self.beside is None else [self.beside.dispatcher]
+        self.sources = Sources([self.dispatcher, *others], matching)
 
     def _rows_of(self, _number: int) -> MemoryRows:
         self.rows = MemoryRows(self.ledger.rows)
@@ -217,6 +235,18 @@ class Worker:
         log = replace(LogBounds.unseen(None), ahead=self.ledger.ahead, begun_to=self.ledger.begun_to)
         opening = self.dispatcher.open({0: self.position}, {0: log})
         self._tasks.append(asyncio.get_running_loop().create_task(opening))
+        if self.beside is not None:
+            self._tasks.append(asyncio.get_running_loop().create_task(self.beside.open()))
+
+    def send_beside(self, subscription: Subscription, event: Event) -> None:
+        """A request about an event of the other topic leaves."""
+        if self.beside is None or not self.is_owner:
+            self.problems.append(f"{subscription.id}: {event.offset} of {OTHER} is sent by a former owner")
+            return
+        try:
+            self.beside.neighbour.send(subscription, event, self.ledger)
+        except ViolationError as error:
+            self.problems.append(str(error))
 
     def stop(self) -> None:
         """Begin a clean stop."""
@@ -225,13 +255,14 @@ class Worker:
             self._tasks.append(asyncio.get_running_loop().create_task(self._stop()))
 
     async def _stop(self) -> None:
-        offsets = await self.dispatcher.drain([0], DRAIN_SECONDS)
-        rows = self.rows
-        if rows is not None and rows.pending:
-            self.ledger.incidents += 1
+        drains = (each.drain([0], DRAIN_SECONDS) for each in self.sources)
+        offsets, *_ = await asyncio.gather(*drains)
+        for rows in (self.rows, None if self.beside is None else self.beside.rows):
+            if rows is not None and rows.pending:
+                self.ledger.incidents += 1
         if self.is_owner:
             self.commit(offsets)
-        await self.dispatcher.close([0])
+        await asyncio.gather(*(each.close([0]) for each in self.sources))
         self.is_owner = False
 
     @property
@@ -242,12 +273,13 @@ class Worker:
         """Kill -9: nothing that it would still do counts."""
         if self.rows is not None:
             self.rows.is_dead = True
+        if self.beside is not None and self.beside.rows is not None:
+            self.beside.rows.is_dead = True
         self.is_owner = False
-        partition = self.partition
         self.ledger = Ledger(self.ledger.log, self.ledger.rows)
         self.receiver.pending = []
         tasks = list(self._tasks)
-        if partition is not None:
+        for partition in (partition for each in self.sources for partition in each.partitions()):
             for lane in partition.lanes.values():
                 lane.waits.end_timer()
             tasks += partition._runners
@@ -276,6 +308,8 @@ class Worker:
         """The stream hands out the next batch."""
         if self.partition is None or self.is_stopping:
             return
+        if self.beside is not None:
+            self.beside.stream(count)
         batch = self.ledger.log.read(self.position, count)
         for record in batch:
             for name in self.ledger.names_of(record):
@@ -288,6 +322,8 @@ class Worker:
             self.dispatcher.pass_over(0, handed_out, self.position)
 
     def commit(self, offsets: dict[int, int], *, is_heard: bool = True) -> None:
+        if self.is_owner and self.beside is not None:
+            self.beside.commit(is_heard=is_heard)
         if self.is_owner and 0 in offsets:
             begun_to = self.dispatcher.begun_to(0)
             self.ledger.commit(offsets[0], pack(offsets[0], self.dispatcher.ahead_of(0, offsets[0])), begun_to or 0)
@@ -296,6 +332,8 @@ class Worker:
 
     def get_rows(self, how: Literal["landed", "stored"], count: int) -> None:
         """The broker does something about the rows that wait."""
+        if self.beside is not None:
+            self.beside.get_rows(how, count)
         if self.rows is None:
             return
         if how == "landed":
@@ -304,10 +342,16 @@ class Worker:
             self.rows.store(count)
 
     def fetch(self, count: int) -> None:
-        for partition in list(self.reader.wanting):
-            stretch = self.reader.fetch(partition, count)
-            if stretch is not None:
-                self.stretches.append(stretch)
+        for reader in (self.reader, *([] if self.beside is None else [self.beside.reader])):
+            for partition in list(reader.wanting):
+                stretch = reader.fetch(partition, count)
+                if stretch is not None:
+                    self.stretches.append(stretch)
+
+    @property
+    def is_wanting(self) -> bool:
+        """Whether a lane wants to read the log."""
+        return bool(self.reader.wanting or (self.beside is not None and self.beside.reader.wanting))
 
     def feed(self) -> None:
         if self.stretches:
@@ -328,7 +372,8 @@ class Worker:
             self._check_probe(lane)
         if sum(lane.is_probing for lane in self.lanes) > PROBES_PER_HOST:
             raise ViolationError("too many probes of one host")
-        queued = sum(lane.events.queue.bytes for lane in self.lanes)
+        lanes = [*self.lanes, *([] if self.beside is None else self.beside.lanes)]
+        queued = sum(lane.events.queue.bytes for lane in lanes)
         if self.partition is not None and queued != self.dispatcher.memory.used:
             raise ViolationError(f"{self.dispatcher.memory.used} bytes are booked, {queued} are queued")
 
@@ -387,4 +432,5 @@ class Worker:
             and self.ledger.committed == partition.dispatched
             and self.position == self.ledger.log.end
             and all(lane.is_idle for lane in self.lanes)
+            and (self.beside is None or self.beside.is_at_rest())
         )

@@ -34,6 +34,7 @@ from tests.simulation.actions import (
     TakeOver,
 )
 from tests.simulation.ledger import Ledger, ViolationError
+from tests.simulation.neighbour import Neighbour
 from tests.simulation.people import People
 from tests.simulation.worker import Setting, Worker
 from tests.support.fakes import RowTopic, SourceLog
@@ -57,6 +58,7 @@ class World:
         self.ledger = Ledger(self.log, self.rows, setting.claim_events, setting.matches)
         self.rows.observe = self.ledger.row_written
         self.people = People(self.ledger, setting, self._next_of)
+        self.neighbour = Neighbour(self.log) if setting.has_neighbour else None
         self.owner: Worker | None = None
         self.former: list[Worker] = []
         self.faults: list[str] = []
@@ -182,9 +184,10 @@ class World:
                     worker.letters.answer(0, is_taken=is_taken)
 
     def _checkpoint(self, worker: Worker, *, sweep: bool) -> None:
-        worker.dispatcher.checkpoint()
-        if sweep and worker.partition is not None:
-            worker.partition.sweep()
+        for dispatcher in worker.sources:
+            dispatcher.checkpoint()
+            for partition in dispatcher.partitions() if sweep else ():
+                partition.sweep()
 
     def _workers(self) -> list[Worker]:
         return [*self.former, *([] if self.owner is None else [self.owner])]
@@ -193,7 +196,7 @@ class World:
 
     def _started(self) -> Worker:
         if self.owner is None:
-            self.owner = Worker(self.ledger, self.people.changes, self.setting)
+            self.owner = Worker(self.ledger, self.people.changes, self.setting, self.neighbour)
             self.owner.start()
         return self.owner
 
@@ -203,6 +206,8 @@ class World:
             self.ledger.incidents += 1
             if owner.rows is not None:
                 owner.rows.store(rows_stored)
+            if owner.beside is not None:
+                owner.beside.get_rows("stored", rows_stored)
             await owner.kill()
 
     async def _take_over(self) -> None:
@@ -244,6 +249,8 @@ class World:
         await self._resume_all()
         await self._rest()
         self.ledger.check_the_table(self.people.specs)
+        if self.neighbour is not None:
+            self.neighbour.check(self.ledger, self.people.specs, picks=self.setting.picks)
         self._check_counters(self._started())
         self.ledger.frozen = True
         self._note("everything is done: a clean stop, and another worker")
@@ -274,8 +281,7 @@ class World:
         for _ in range(ROUNDS):
             if self.owner is None:
                 return
-            if owner.rows is not None:
-                owner.rows.land()
+            owner.get_rows("landed", 100)
             await self._settle(20)
             await asyncio.sleep(1.0)
         raise ViolationError("a clean stop does not end")
@@ -297,8 +303,7 @@ class World:
             attempt.answer(Delivered(200))
         for index in range(len(owner.letters.pending)):
             owner.letters.answer(index, is_taken=True)
-        if owner.rows is not None:
-            owner.rows.land()
+        owner.get_rows("landed", 100)
         owner.fetch(100)
         while owner.stretches:
             owner.feed()
@@ -306,7 +311,7 @@ class World:
         if self.owner is owner and not owner.is_stopping:
             owner.commit(owner.dispatcher.prefixes())
             self._checkpoint(owner, sweep=True)
-            if not owner.receiver.pending and not owner.reader.wanting:
+            if not owner.receiver.pending and not owner.is_wanting:
                 await asyncio.sleep(LONG_SECONDS if not owner.is_at_rest() else 0)
             elif self.setting.rate is not None:
                 await asyncio.sleep(1.0)
