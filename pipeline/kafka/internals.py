@@ -3,7 +3,7 @@
 aiokafka has no public way to do these things. Each one says what happens without it. Those that would fail silently are
 in PATCHES, which a worker checks before it starts; tests/meta/test_canary.py pins the names.
 
-    AdminClient                     an admin request survives a broker that is down
+    AdminClient                     an admin request survives a broker that is down, and a cluster that is new
     started                         a client that is stopped while it starts leaves no connection behind
     disconnect                      a client closes in time although its broker does not answer
     keep_lease                      a confirmed heartbeat renews the lease
@@ -22,7 +22,16 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.errors import ConcurrentTransactions, NodeNotReadyError, NoError, RebalanceInProgressError, for_code
+from aiokafka.errors import (
+    ConcurrentTransactions,
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NodeNotReadyError,
+    NoError,
+    NotCoordinatorForGroupError,
+    RebalanceInProgressError,
+    for_code,
+)
 from aiokafka.producer import sender
 from aiokafka.producer.transaction_manager import TransactionState
 from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
@@ -39,6 +48,10 @@ CANCEL_SECONDS: Final = 0.2
 MARKER_PAUSE_SECONDS: Final = 0.003
 LONGEST_MARKER_PAUSE_SECONDS: Final = 0.1
 LEASE_PROBE_SECONDS: Final = 60.0
+COORDINATOR_SECONDS: Final = 10.0
+COORDINATOR_PAUSE_SECONDS: Final = 0.1
+
+_NO_COORDINATOR_YET: Final = (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError)
 
 
 # ----------------------------------------------------------- administration
@@ -47,8 +60,19 @@ LEASE_PROBE_SECONDS: Final = 60.0
 class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafka has no types
     """aiokafka's client asks one broker at random and gives up if that one is down. This client asks the others too.
 
-    Without it a worker could not start while one of several brokers is down.
+    Without it a worker could not start while one of several brokers is down, nor be the first to use a new cluster:
+    Kafka creates the topic of groups when it is first asked for a coordinator, which there is a moment later.
     """
+
+    async def list_consumer_group_offsets(self, *arguments: Any, **options: Any) -> Any:
+        """See aiokafka's client; waits for the group's coordinator."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(COORDINATOR_SECONDS):
+                while True:
+                    with contextlib.suppress(*_NO_COORDINATOR_YET):
+                        return await super().list_consumer_group_offsets(*arguments, **options)
+                    await asyncio.sleep(COORDINATOR_PAUSE_SECONDS)
+        return await super().list_consumer_group_offsets(*arguments, **options)
 
     async def ask(self, request: Any) -> Any:
         """The answer of any broker to a request for which aiokafka's client has no method."""

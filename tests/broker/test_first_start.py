@@ -5,9 +5,12 @@ from dataclasses import replace
 from typing import Literal
 
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
+from pipeline.cli.dev.embedded_broker import Request
 from pipeline.core.errors import BrokerError
+from pipeline.kafka.admin import administration
 from pipeline.kafka.committed import NONE_HAS_BEGUN
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.cursors import KafkaRows
@@ -106,3 +109,15 @@ async def test_an_unreachable_cluster_is_an_error_that_names_it() -> None:
     nowhere = Source(KafkaConnection(("127.0.0.1:1",)), "events", "latest")
     with pytest.raises(BrokerError, match=r"^Kafka at 127.0.0.1:1 can't be used: "):
         await fix_beginning(nowhere, "group", 1)
+
+
+async def test_a_new_cluster_has_time_to_find_its_coordinator(
+    embedded: TestBroker, unique_name: Callable[[str], str]
+) -> None:
+    """Kafka creates the topic of groups when the first client asks; three workers may ask at once."""
+    assert embedded.mock is not None
+    topic = await embedded.create_topic(unique_name("events"))
+    embedded.mock.fail_next(Request.FIND_COORDINATOR, [GroupCoordinatorNotAvailableError.errno] * 3)
+
+    async with administration(embedded.connection) as admin:
+        assert await admin.list_consumer_group_offsets("new", partitions=[TopicPartition(topic, 0)])
