@@ -27,6 +27,7 @@ from pipeline.auth.token_store import StoredTokens
 from pipeline.cluster.announcer import Announcer
 from pipeline.cluster.attempt_log import AttemptLog
 from pipeline.cluster.attempt_recorder import AttemptRecorder
+from pipeline.cluster.attempt_search import AttemptSearch
 from pipeline.cluster.audit import AuditLog
 from pipeline.cluster.own_state import OwnState
 from pipeline.cluster.view import ClusterView
@@ -89,6 +90,7 @@ from pipeline.subscriptions.secrets import SecretBox
 from pipeline.subscriptions.store import SubscriptionStore
 from pipeline.web.access import Access, configured_access
 from pipeline.web.api import attach_api
+from pipeline.web.pages import PageSources, attach_pages
 from pipeline.web.server import BUILT_IN_PAGES_OFF, attach_web, web_options
 
 logger = logging.getLogger(__name__)
@@ -225,6 +227,11 @@ def create_app(
     agents.attach(app)
     attach_web(app, reporter=reporter, telemetry=telemetry, access=access)
     attach_api(app, settings, definition, registry=registry, store=store, view=view, audit=audit, access=access)
+    attempts = AttemptSearch(definition, settings.app, registry, ids)
+    shown = PageSources(
+        settings.app, lambda: reporter.worker().name, definition, view, registry, telemetry, ids, clock, attempts
+    )
+    attach_pages(app, shown, access)
     return app
 
 

@@ -20,10 +20,11 @@ from pipeline.observability.status import EVERY_LANE, LaneFilter, Reporter
 from pipeline.observability.telemetry import Telemetry
 from pipeline.web.access import Access, guard
 from pipeline.web.gate import GatedRunner
-from pipeline.web.headers import CONTENT_SECURITY_POLICY, safe_headers
+from pipeline.web.headers import safe_headers
 from pipeline.web.health import health, not_live_reasons, not_ready_reasons
 from pipeline.web.lanes import parse_query, shown_absent, shown_lane
-from pipeline.web.page import POLICY, page
+from pipeline.web.pages.rendering import answer as document
+from pipeline.web.pages.worker import page
 from pipeline.web.presence import presence
 from pipeline.web.principal import Scope
 from pipeline.web.problem import problem, problems
@@ -72,7 +73,7 @@ def attach_web(
     """
     views = Views(reporter, telemetry, clock or SystemClock(), stalled_after_seconds)
     pages: Mapping[str, tuple[Page, tuple[Scope, ...]]] = {
-        "/": (views.index, ("read",)),
+        "/worker": (views.own, ("read",)),
         "/health/live": (views.live, ()),
         "/health/ready": (views.ready, ()),
         "/lanes": (views.lanes, ("read",)),
@@ -165,15 +166,16 @@ class Views:
             answer["subscription"] = {"id": asked.subscription, "where": asked.where, "sentence": asked.sentence}
         return web.json_response(answer)
 
-    async def index(self, request: web.Request) -> web.Response:
-        """The HTML page; `?subscription=ID` shows only that subscription."""
+    async def own(self, request: web.Request) -> web.Response:
+        """The page of this worker; `?subscription=ID` shows only that subscription."""
         reporter, name = self._reporter, request.query.get("subscription", "").strip()
         wanted = LaneFilter(subscription=name) if name else EVERY_LANE
         lanes = await reporter.lanes(wanted)
         asked = await presence(reporter, name) if name else None
         absent = len(await reporter.absent(wanted))
-        text = await page(reporter.worker(), lanes, self._telemetry, self._clock.now(), absent=absent, asked=asked)
-        return web.Response(text=text, content_type="text/html", headers={CONTENT_SECURITY_POLICY: POLICY})
+        return document(
+            await page(reporter.worker(), lanes, self._telemetry, self._clock.now(), absent=absent, asked=asked)
+        )
 
 
 def _view(show: Page, access: Access, scopes: tuple[Scope, ...]) -> Any:

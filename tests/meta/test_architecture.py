@@ -43,7 +43,7 @@ RULES = {
     r"(aiodns|pycares|aiohttp\.\w*Resolver)\b": "http/resolver.py",
     r"(socket\.get(addrinfo|host\w*|nameinfo)|http\.client|urllib\.request\.(urlopen|build_opener))\b": "",
     r"os\.(environ|getenv)\b": "config/settings.py",
-    r"(jinja2|markupsafe)\b": "web/page.py",
+    r"(jinja2|markupsafe)\b": "web/pages/rendering.py",
     r"confluent_kafka\b": "cli/dev/embedded_broker.py",
 }
 
@@ -85,10 +85,10 @@ def test_a_module_imports_only_what_is_its_business(path: str) -> None:
         ("pipeline/core/policy.py", "from mode.utils import times"),
         ("pipeline/core/lane.py", "from aiokafka.errors import KafkaError"),
         ("pipeline/kafka/log_reader.py", "from aiokafka import AIOKafkaConsumer"),
-        ("pipeline/web/page.py", "from aiohttp import ClientSession"),
-        ("pipeline/web/page.py", "from aiohttp import TCPConnector"),
-        ("pipeline/web/page.py", "from aiohttp.client import request"),
-        ("pipeline/web/page.py", "import aiohttp"),
+        ("pipeline/web/pages/worker.py", "from aiohttp import ClientSession"),
+        ("pipeline/web/pages/worker.py", "from aiohttp import TCPConnector"),
+        ("pipeline/web/pages/worker.py", "from aiohttp.client import request"),
+        ("pipeline/web/pages/worker.py", "import aiohttp"),
         ("pipeline/http/transport.py", "from aiohttp import ThreadedResolver"),
         ("pipeline/http/ssrf_guard.py", "from socket import getaddrinfo"),
         ("pipeline/web/key_source.py", "from urllib.request import build_opener"),
@@ -106,7 +106,7 @@ def test_a_trespass_is_seen(path: str, source: str) -> None:
     [
         ("agents/deliver.py", "import faust"),
         ("pipeline/cluster/sending.py", "from aiokafka import AIOKafkaProducer"),
-        ("pipeline/web/page.py", "from aiohttp import web\nfrom aiohttp.typedefs import Handler"),
+        ("pipeline/web/pages/worker.py", "from aiohttp import web\nfrom aiohttp.typedefs import Handler"),
         ("pipeline/http/transport.py", "import aiohttp"),
         ("pipeline/core/lane.py", "import os, faustus, modem\nos.path"),
     ],

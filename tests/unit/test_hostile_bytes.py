@@ -64,7 +64,7 @@ from pipeline.subscriptions.filters import event_filter
 from pipeline.subscriptions.resolve import to_subscription
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.web.access import credentials
-from pipeline.web.page import TEMPLATES
+from pipeline.web.pages.rendering import TEMPLATES
 from tests.unit.subscriptions.test_fuzz import FULL
 
 Reader = Callable[[str], object]

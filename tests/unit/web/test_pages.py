@@ -31,7 +31,8 @@ from pipeline.observability.status import (
 )
 from pipeline.observability.telemetry import Telemetry
 from pipeline.web import BUILT_IN_PAGES_OFF, Access, attach_web, web_options
-from pipeline.web.page import page, shares
+from pipeline.web.pages.rendering import SCRIPT
+from pipeline.web.pages.worker import page, shares
 
 ROOT = Path(__file__).parents[3]
 TOKEN = "the-admin-token-ü"
@@ -250,7 +251,7 @@ async def problem_of(client: Client, path: str, status: int, **request: Any) -> 
         return body
 
 
-@pytest.mark.parametrize("path", ["/", "/metrics", "/lanes", "/table/", "/nowhere"])
+@pytest.mark.parametrize("path", ["/worker", "/metrics", "/lanes", "/table/", "/nowhere"])
 async def test_without_a_token_nothing_is_shown(client: Client, path: str) -> None:
     async with client.get(path) as response:
         assert response.status == 401
@@ -284,14 +285,14 @@ async def test_a_wrong_token_is_refused(client: Client, authorization: str) -> N
 async def test_the_token_comes_as_bearer_or_as_a_browsers_password(client: Client) -> None:
     async with client.get("/lanes", headers={"Authorization": f"bearer  {TOKEN}"}) as response:
         assert response.status == 200
-    async with client.get("/", headers=PASSWORD) as response:
+    async with client.get("/worker", headers=PASSWORD) as response:
         assert response.status == 200
 
 
 @pytest.mark.parametrize("admin_token", [None, ""])
 @pytest.mark.parametrize("authorization", ["Bearer ", "Basic " + base64.b64encode(b"a:").decode(), "Bearer None"])
 async def test_without_a_configured_token_the_pages_are_closed(client: Client, authorization: str) -> None:
-    body = await problem_of(client, "/", 403, headers={"Authorization": authorization})
+    body = await problem_of(client, "/worker", 403, headers={"Authorization": authorization})
 
     assert "WEBHOOKS_ADMIN_TOKEN" in body["detail"]
 
@@ -352,7 +353,9 @@ async def test_an_unknown_method_is_answered_with_the_known_ones(client: Client)
         assert response.content_type == "application/problem+json"
 
 
-@pytest.mark.parametrize(("path", "status"), [("/", 200), ("/health/live", 200), ("/metrics", 200), ("/nowhere", 404)])
+@pytest.mark.parametrize(
+    ("path", "status"), [("/worker", 200), ("/health/live", 200), ("/metrics", 200), ("/nowhere", 404)]
+)
 async def test_every_answer_carries_the_security_headers(client: Client, path: str, status: int) -> None:
     async with client.get(path, headers=BEARER) as response:
         assert response.status == status
@@ -404,7 +407,7 @@ async def test_a_warning_is_shown_and_leaves_the_worker_ready(client: Client, re
         assert response.status == 200
         body = await response.json()
     assert body == {"ready": True, "reasons": [], "warnings": ["topic events: <none> of the last 10 events"]}
-    async with client.get("/", headers=BEARER) as response:
+    async with client.get("/worker", headers=BEARER) as response:
         assert "topic events: &lt;none&gt; of the last 10 events" in await response.text()
 
 
@@ -427,7 +430,7 @@ async def test_a_worker_that_delivers_may_have_something_to_say(client: Client, 
         assert (response.status, (await response.json())["warnings"]) == (200, ["partition 3: <odd>"])
     async with client.get("/lanes", headers=BEARER) as response:
         assert (await response.json())["warnings"] == ["partition 3: <odd>"]
-    async with client.get("/", headers=BEARER) as response:
+    async with client.get("/worker", headers=BEARER) as response:
         assert "partition 3: &lt;odd&gt;" in await response.text()
 
 
@@ -534,7 +537,7 @@ async def test_a_failure_says_when_it_is_probed_next(client: Client, reporter: F
 
 async def facts_of(client: Client, subscription: str) -> dict[str, str]:
     """What the page's card of a subscription says, sentences that begin with a name among it."""
-    async with client.get("/", headers=BEARER) as response:
+    async with client.get("/worker", headers=BEARER) as response:
         text = await response.text()
     [card] = [card for card in re.findall(r"<article.*?</article>", text, re.DOTALL) if f"<h3>{subscription} " in card]
     sentences = re.findall(r"<p[^>]*>(last attempt): (.*?)</p>", card)
@@ -593,11 +596,11 @@ async def test_a_bad_query_is_refused_with_what_is_allowed(client: Client, query
 
 async def test_the_page_shows_the_lanes_in_trouble_first(client: Client, telemetry: Telemetry) -> None:
     telemetry.settled("delivered", 1234)
-    async with client.get("/", headers=BEARER) as response:
+    async with client.get("/worker", headers=BEARER) as response:
         assert response.content_type == "text/html"
         text = await response.text()
 
-    assert re.findall(r"<h2[^>]*>([^<]*)", text) == ["Partitions (1)", "Failed (1)", "Behind (1)", "Live (1)"]
+    assert re.findall(r"<h2[^>]*>([^<]*)", text) == ["Partitions (1)", "Failed (1)", "Behind (1)", "Live (1)", ""]
     assert re.findall(r"<h3>([^< ]*)", text) == ["sub-2", "sub-3", "sub-1"]
     assert "server-error: the callback answered 503 (offset 41)" in text
     assert "2026-02-02T02:40:12Z, in 12 s" in text
@@ -613,15 +616,15 @@ async def test_the_page_escapes_text_of_others_and_shows_no_secret(client: Clien
             FAILED, subscription=hostile, cause=cause, warning=hostile, qos=hostile, url=f"http://a:hunter2@b/{hostile}"
         )
     ]
-    async with client.get("/", headers=BEARER) as response:
+    async with client.get("/worker", headers=BEARER) as response:
         text = await response.text()
 
     assert set(re.findall(r"<([a-z0-9]+)", text)) <= {
-        "html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "b", "small", "div", "table", "thead",
-        "tbody", "tr", "th", "td", "article", "dl", "dt", "dd", "form", "label", "input", "button", "details",
-        "summary",
+        "html", "head", "meta", "title", "link", "script", "body", "header", "nav", "main", "h1", "h2", "h3", "p", "a",
+        "b", "small", "code", "time", "div", "ul", "li", "table", "thead", "tbody", "tr", "th", "td", "article", "dl",
+        "dt", "dd", "form", "label", "input", "button", "details", "summary", "dialog", "noscript",
     }  # fmt: skip
-    assert text.count("<style>") == text.count("</style>") == 1
+    assert re.findall(r"<script[^>]*>", text) == [f'<script src="{SCRIPT.address}" defer>']
     assert "&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;" in text
     assert "hunter2" not in text
     assert r"\u202e\x1b" in text
@@ -630,7 +633,7 @@ async def test_the_page_escapes_text_of_others_and_shows_no_secret(client: Clien
 
 async def test_the_page_is_bounded_however_many_lanes_there_are(client: Client, reporter: FixedReporter) -> None:
     reporter.lane_reports = [replace(LANE, subscription=f"sub-{number}") for number in range(150)] + [FAILED]
-    async with client.get("/", headers=BEARER) as response:
+    async with client.get("/worker", headers=BEARER) as response:
         text = await response.text()
 
     assert text.count("<article") == 100
@@ -680,7 +683,7 @@ async def test_every_subscription_is_found_in_json_and_on_the_page(
     reporter.absent_reports = [IDLE, ELSEWHERE]
     async with client.get("/lanes", params={"subscription": subscription}, headers=BEARER) as response:
         body = await response.json()
-    async with client.get("/", params={"subscription": subscription}, headers=BEARER) as response:
+    async with client.get("/worker", params={"subscription": subscription}, headers=BEARER) as response:
         text = unescape(await response.text())
 
     assert body["subscription"] == {"id": subscription, "where": where, "sentence": sentence}
@@ -711,7 +714,7 @@ async def test_a_worker_still_reading_subscriptions_denies_none(client: Client, 
 
 
 async def test_the_page_names_its_worker_and_its_partitions(client: Client) -> None:
-    async with client.get("/", headers=BEARER) as response:
+    async with client.get("/worker", headers=BEARER) as response:
         text = await response.text()
 
     assert "<b>host-1:6066</b>: this page shows the partitions of this worker only (3; the topic has 4)." in text
@@ -724,7 +727,7 @@ async def test_the_page_shows_some_of_each_group_despite_failures(client: Client
         replace(LANE, subscription="live-1"),
     ]
     reporter.absent_reports = [IDLE]
-    async with client.get("/", headers=BEARER) as response:
+    async with client.get("/worker", headers=BEARER) as response:
         text = await response.text()
     shown = Counter(re.findall(r"<h3>(\w+)-", text))
 
@@ -749,7 +752,7 @@ def test_room_is_shared(wanted: list[int], room: int, given: list[int]) -> None:
 async def test_the_page_of_a_worker_without_partitions_says_so(client: Client, reporter: FixedReporter) -> None:
     reporter.report = replace(WORKER, partitions=(), assigned=())
     reporter.lane_reports = []
-    async with client.get("/", headers=BEARER) as response:
+    async with client.get("/worker", headers=BEARER) as response:
         text = await response.text()
 
     assert "No partition is assigned to this worker." in text

@@ -1,35 +1,20 @@
-"""The HTML page: this worker, its partitions, and its lanes, those in trouble first. It contains no script.
-
-This module computes the content; templates/ has the layout. Text is escaped for HTML, and so that it can't reverse the
-text direction of the page (core/shown.py). Attributes are escaped for HTML only (`|e`), so a form keeps its input.
-"""
+"""`/worker`: this worker as it knows itself, its partitions, and its lanes, those in trouble first."""
 
 import asyncio
-import base64
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Final
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from pipeline.core.clock import shown_time
 from pipeline.core.model import Cause, Status
 from pipeline.core.redaction import shown_url
-from pipeline.core.shown import safe
-from pipeline.observability.shown import shown_text
 from pipeline.observability.status import LaneReport, PartitionReport, WorkerReport
 from pipeline.observability.telemetry import Telemetry
-from pipeline.web.headers import CLOSED_POLICY
+from pipeline.web.pages.rendering import TURN, render
 from pipeline.web.presence import Presence
 
 MOST_LANES: Final = 100
 """The most lanes on the page; the rest is at `/lanes`."""
-
-_TURN: Final = 1000
-"""The number of lanes or template pieces processed before the event loop gets a turn."""
 
 LEGEND: Final = {
     "delivering": "whether the partition accepts events; otherwise it is being opened",
@@ -42,35 +27,6 @@ LEGEND: Final = {
     "last progress": "the time since events last arrived, were delivered or were read again",
 }
 """The columns of the partitions table and their meanings."""
-
-
-def _shown(value: object) -> Markup:
-    return value if isinstance(value, Markup) else Markup(escape(safe(str(value), keep="\n\t")))  # noqa: S704 - escaped
-
-
-TEMPLATES: Final = Environment(
-    loader=PackageLoader("pipeline.web"),
-    autoescape=True,
-    finalize=_shown,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    auto_reload=False,
-)
-"""Escapes every value that a template shows."""
-
-TEMPLATES.filters["cut"] = shown_text
-
-_STYLE: Final = TEMPLATES.get_template("style.css").render()
-_PAGE: Final = TEMPLATES.get_template("page.html")
-
-POLICY: Final = "; ".join(
-    (
-        CLOSED_POLICY,
-        f"style-src 'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'",
-    )
-).replace("form-action 'none'", "form-action 'self'")
-"""The content security policy of the page: allows only its style sheet, by hash, and its form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +69,12 @@ async def page(
         absent: how many subscriptions have no lane here.
         asked: the requested subscription; None for all.
     """
-    pieces = _PAGE.generate(
-        title=f"{report.app}, {'topic' if len(report.topics) == 1 else 'topics'} {', '.join(report.topics)}",
-        style=Markup(_STYLE),  # noqa: S704 - from the package
+    return await render(
+        "worker.html",
+        app=report.app,
+        topics=report.topics,
         worker=report,
-        now=shown_time(now),
+        now=now,
         asked=asked,
         numbers=_numbers(report, telemetry),
         legend=LEGEND,
@@ -126,12 +83,6 @@ async def page(
         facts_of=lambda lane: _facts(lane, now),
         absent=absent,
     )
-    written = []
-    for piece in pieces:
-        written.append(piece)
-        if len(written) % _TURN == 0:
-            await asyncio.sleep(0)
-    return "".join(written)
 
 
 async def group_lanes(lanes: Iterable[LaneReport]) -> list[LaneGroup]:
@@ -140,7 +91,7 @@ async def group_lanes(lanes: Iterable[LaneReport]) -> list[LaneGroup]:
     groups: dict[str, list[LaneReport]] = {title: [] for title in tones}
     for number, lane in enumerate(lanes, start=1):
         groups[_title(lane)].append(lane)
-        if number % _TURN == 0:
+        if number % TURN == 0:
             await asyncio.sleep(0)
     found = []
     rooms = shares([len(members) for members in groups.values()], MOST_LANES)
@@ -154,8 +105,8 @@ async def group_lanes(lanes: Iterable[LaneReport]) -> list[LaneGroup]:
 async def _first(lanes: Sequence[LaneReport], most: int) -> list[LaneReport]:
     """The *most* lanes with the largest number of waiting events."""
     first: list[LaneReport] = []
-    for start in range(0, len(lanes), _TURN):
-        first = sorted((*first, *lanes[start : start + _TURN]), key=_by_waiting)[:most]
+    for start in range(0, len(lanes), TURN):
+        first = sorted((*first, *lanes[start : start + TURN]), key=_by_waiting)[:most]
         await asyncio.sleep(0)
     return first
 

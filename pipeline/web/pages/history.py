@@ -1,0 +1,111 @@
+"""Samples of the last 15 minutes: how much the cluster delivers, and how long this worker's attempts take."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.cluster.state import WorkerState
+from pipeline.observability.telemetry import Telemetry
+from pipeline.web.pages.formats import duration, rate
+from pipeline.web.pages.plots import Plot, plot
+
+EVERY_SECONDS: Final = 10.0
+"""As long as the time that a worker's announcement gives its rates for."""
+SAMPLES: Final = 91
+"""15 minutes, with both ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What happened since the sample before.
+
+    Attributes:
+        delivered, failed: attempts per second of all workers; None while that is not known.
+        median, slowest: the times that half and 95 % of this worker's attempts stayed below, in seconds, as exact as
+            the buckets of the histogram; None without attempts.
+    """
+
+    delivered: float | None
+    failed: float | None
+    median: float | None
+    slowest: float | None
+
+
+class History:
+    """Takes a sample every ten seconds; keeps 15 minutes of them.
+
+    Args:
+        workers: all workers; None while they are not known.
+        telemetry: of this worker.
+    """
+
+    def __init__(self, workers: Callable[[], Sequence[WorkerState] | None], telemetry: Telemetry) -> None:
+        self._workers = workers
+        self._telemetry = telemetry
+        self._samples: deque[Sample] = deque(maxlen=SAMPLES)
+        self._former = telemetry.attempt_seconds.cumulative()
+
+    async def run(self) -> None:
+        """Take samples until cancelled."""
+        while True:
+            await asyncio.sleep(EVERY_SECONDS)
+            self.take()
+
+    def take(self) -> None:
+        """Take a sample."""
+        workers = self._workers()
+        present = None if workers is None else [each for each in workers if not each.is_gone]
+        counts = self._telemetry.attempt_seconds.cumulative()
+        since = [(bound, count - before) for (bound, count), (_, before) in zip(counts, self._former, strict=True)]
+        self._former = counts
+        self._samples.append(
+            Sample(
+                None if present is None else sum(each.delivered_per_second for each in present),
+                None if present is None else sum(each.failed_per_second for each in present),
+                quantile(since, 0.5),
+                quantile(since, 0.95),
+            )
+        )
+
+    def plots(self) -> list[Plot]:
+        """The plots of the overview."""
+        kept = list(self._samples)
+        return [
+            plot(
+                "Attempts per second, all workers",
+                [
+                    ("delivered", "good", [each.delivered for each in kept]),
+                    ("failed", "bad", [each.failed for each in kept]),
+                ],
+                rate,
+                SAMPLES,
+            ),
+            plot(
+                "Time of an attempt, this worker",
+                [
+                    ("median", "plain", [each.median for each in kept]),
+                    ("95 % below", "slow", [each.slowest for each in kept]),
+                ],
+                duration,
+                SAMPLES,
+                least=0.01,
+            ),
+        ]
+
+
+def quantile(cumulative: Sequence[tuple[str, int]], share: float) -> float | None:
+    """The value that *share* of the observations stay below, interpolated within its bucket; None without any."""
+    total = cumulative[-1][1]
+    if not total:
+        return None
+    wanted, lower, before = share * total, 0.0, 0
+    for label, count in cumulative:
+        if label == "+Inf":
+            break
+        upper = float(label)
+        if count >= wanted:
+            return lower + (upper - lower) * (wanted - before) / (count - before)
+        lower, before = upper, count
+    return lower  # beyond the last bound

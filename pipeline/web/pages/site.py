@@ -1,0 +1,346 @@
+"""The routes of the pages: who may see what, and what each page asks for."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+import faust
+from aiohttp import web
+
+from pipeline.cluster.state import SubscriptionState, WorkerState
+from pipeline.config.definition import Definition
+from pipeline.core.clock import Clock
+from pipeline.core.errors import BrokerError, ConfigurationError
+from pipeline.core.shown import shown
+from pipeline.core.subscription import Routing
+from pipeline.core.webhook_ids import WebhookIds
+from pipeline.kafka.letters import Found, LetterReader, Wanted, newest, opened_letters
+from pipeline.kafka.one_event import read_event
+from pipeline.kafka.redrive import redriven_among
+from pipeline.observability.telemetry import Telemetry
+from pipeline.web.access import Access, refused_scope
+from pipeline.web.api.states import limited
+from pipeline.web.pages.history import History
+from pipeline.web.pages.listing import PAGE, read_search
+from pipeline.web.pages.overview import Overview
+from pipeline.web.pages.rendering import SCRIPT, STYLE, answer, render
+from pipeline.web.pages.stream import Stream
+from pipeline.web.pages.timeline import AttemptLog, tone_of, word_of
+from pipeline.web.pages.view import Directory, LiveView
+from pipeline.web.principal import Principal
+
+EVENT_SECONDS: Final = 10.0
+LETTERS: Final = 100
+LETTERS_SECONDS: Final = 30.0
+BODY_BYTES: Final = 2048
+
+Show = Callable[[web.Request, Principal], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class PageSources:
+    """What the pages show.
+
+    Attributes:
+        app: the name of the application.
+        own: the name of this worker.
+        attempts: the attempt log; None if it can't be searched.
+    """
+
+    app: str
+    own: Callable[[], str]
+    definition: Definition
+    view: LiveView
+    directory: Directory
+    telemetry: Telemetry
+    ids: WebhookIds
+    clock: Clock
+    attempts: AttemptLog | None = None
+
+
+def attach_pages(app: faust.App, sources: PageSources, access: Access) -> None:
+    """Register the pages, `/api/stream`, the style sheet and the script.
+
+    Args:
+        app: made with `web_options`.
+        sources: what they show.
+        access: who may see them.
+    """
+    pages = Pages(sources)
+    stream = Stream(sources.view.changed)
+    driver: Any = app.web
+
+    async def listen(request: web.Request, _: Principal) -> web.StreamResponse:
+        return await stream.serve(request)
+
+    shows: Mapping[str, Show] = {
+        "/": pages.overview,
+        "/subscriptions": pages.subscriptions,
+        "/subscription": pages.subscription,
+        "/attempts": pages.attempts,
+        "/event": pages.event,
+        "/workers": pages.workers,
+        "/dead-letters": pages.dead_letters,
+        "/api/stream": listen,
+        STYLE.path: STYLE.serve,
+        SCRIPT.path: SCRIPT.serve,
+    }
+    for path, show in shows.items():
+        app.page(path, name=f"webhooks:page:{path}")(_view(show, access))
+    driver.web_app.cleanup_ctx.append(pages.keep_history)
+    driver.web_app.on_shutdown.append(stream.close)
+
+
+def _view(show: Show, access: Access) -> Any:
+    """*show* as a page for Faust: a coroutine function whose first argument is the view."""
+
+    async def get(_view: faust.web.View, request: web.Request) -> web.StreamResponse:
+        found = await access.admit(request)
+        if not isinstance(found, Principal):
+            return found
+        return await show(request, found) if "read" in found.scopes else refused_scope(found, "read")
+
+    get.__doc__ = show.__doc__
+    return get
+
+
+class Pages:
+    """The handlers of the pages."""
+
+    def __init__(self, sources: PageSources) -> None:
+        self._sources = sources
+        self._view = sources.view
+        self._overview = Overview(sources.view, sources.clock)
+        self._history = History(self._workers, sources.telemetry)
+        # Reading Kafka for a page takes its share of the worker's processor.
+        self._turn = asyncio.Semaphore(2)
+
+    async def keep_history(self, _app: web.Application) -> AsyncIterator[None]:
+        """Take samples for as long as the web server runs."""
+        taking = asyncio.ensure_future(self._history.run())
+        yield
+        taking.cancel()
+        await asyncio.gather(taking, return_exceptions=True)
+
+    async def overview(self, request: web.Request, principal: Principal) -> web.Response:
+        """Counts by state, what fails, and plots."""
+        is_limited = bool(principal.tenant)
+        situation = await self._overview.situation(principal)
+        return await self._page(
+            "overview.html",
+            request,
+            principal,
+            situation=situation,
+            problems=[] if is_limited else self._problems(),
+            plots=[] if is_limited else self._history.plots(),
+        )
+
+    async def subscriptions(self, request: web.Request, principal: Principal) -> web.Response:
+        """Search and filters."""
+        search = read_search(request.query)
+        wanted = limited(search.as_filter(), principal)
+        found = await self._view.states(wanted, search.after or None, PAGE)
+        return await self._page("listing.html", request, principal, search=search, page=found, why=reason_of)
+
+    async def subscription(self, request: web.Request, principal: Principal) -> web.Response:
+        """One subscription."""
+        state = self._seen(request, principal)
+        if state is None:
+            return await self._absent(request, principal)
+        document = self._sources.directory.raw(state.id)
+        return await self._page(
+            "detail.html",
+            request,
+            principal,
+            id=state.id,
+            state=state,
+            problems=[] if principal.tenant else self._view.problems(),
+            reason=reason_of(state),
+            document=json.dumps(document, indent=2, ensure_ascii=False),
+        )
+
+    async def attempts(self, request: web.Request, principal: Principal) -> web.Response:
+        """The attempts for a subscription, newest first."""
+        state, log = self._seen(request, principal), self._sources.attempts
+        if state is None or log is None:
+            return await self._absent(request, principal)
+        found, problem = None, None
+        try:
+            async with self._turn:
+                found = await log.attempts(state.id, request.query.get("after") or None, PAGE)
+        except (BrokerError, ConfigurationError) as error:
+            problem = str(error)
+        return await self._page(
+            "attempts.html",
+            request,
+            principal,
+            id=state.id,
+            found=found,
+            problem=problem,
+            tone_of=tone_of,
+            word_of=word_of,
+        )
+
+    async def event(self, request: web.Request, principal: Principal) -> web.Response:
+        """The event that a subscription is failing at; no other one, because that may not be its own."""
+        state = self._seen(request, principal)
+        asked = tuple(request.query.get(name) for name in ("topic", "partition", "offset"))
+        lanes = () if state is None else state.lanes
+        lane = next((each for each in lanes if (each.topic, str(each.partition), str(each.next)) == asked), None)
+        if lane is None or lane.next is None or lane.state not in {"failure", "retrying"}:
+            return await self._absent(request, principal, "There is no such event", "It has been settled meanwhile.")
+        event, problem = None, "The event was deleted from the log."
+        try:
+            async with self._turn:
+                event = await read_event(
+                    self._sources.definition.source, lane.topic, lane.partition, lane.next, EVENT_SECONDS
+                )
+        except BrokerError as error:
+            problem = str(error)
+        body = b"" if event is None or event.value is None else event.value
+        return await self._page(
+            "event.html",
+            request,
+            principal,
+            event=event,
+            problem=problem,
+            webhook_id=f"{lane.topic}-{lane.partition}-{lane.next}" if event is None else self._sources.ids.of(event),
+            size=len(body),
+            body=body[:BODY_BYTES].decode("utf-8", "replace"),
+            names=[] if event is None else [name for name, _ in event.headers],
+        )
+
+    async def workers(self, request: web.Request, principal: Principal) -> web.Response:
+        """Workers and partitions."""
+        if principal.tenant:
+            return await self._absent(request, principal, "Workers", "Your token is limited to some subscriptions.")
+        workers = self._view.workers()
+        partitions = [(each.name, partition) for each in workers if not each.is_gone for partition in each.partitions]
+        return await self._page(
+            "workers.html",
+            request,
+            principal,
+            workers=workers,
+            partitions=sorted(partitions, key=lambda found: (found[1].topic, found[1].partition)),
+            own=self._sources.own(),
+            problems=self._view.problems(),
+        )
+
+    async def dead_letters(self, request: web.Request, principal: Principal) -> web.Response:
+        """The newest dead letters, and why they are there."""
+        dlq = self._sources.definition.dlq
+        asked = request.query.get("subscription") or None, request.query.get("reason") or None
+        letters: list[Found] = []
+        redriven: Container[str] | None = None
+        problems: list[str] = []
+        if dlq is not None:
+            try:
+                async with asyncio.timeout(LETTERS_SECONDS), self._turn, opened_letters(dlq) as reader:
+                    letters, redriven, problems = await self._letters(
+                        reader, Wanted(*asked, None, self._own(principal))
+                    )
+            except TimeoutError:
+                problems = [f"The dead letters could not be read within {LETTERS_SECONDS:.0f} s."]
+            except BrokerError as error:
+                problems = [str(error)]
+        return await self._page(
+            "letters.html",
+            request,
+            principal,
+            has_topic=dlq is not None,
+            subscription=asked[0] or "",
+            reason=asked[1] or "",
+            is_limited=bool(principal.tenant),
+            letters=letters[::-1],
+            redriven=redriven,
+            problems=problems,
+        )
+
+    async def _letters(
+        self, reader: LetterReader, wanted: Wanted
+    ) -> tuple[list[Found], Container[str] | None, list[str]]:
+        """The newest letters, the places of those that were redriven if that is known, and what can't be read."""
+        definition = self._sources.definition
+        routing, problems = definition.stated_routing or Routing.KEY, list(reader.troubles)
+        letters = await newest(reader, LETTERS, wanted, routing)
+        if definition.dlq is None:
+            return letters, None, problems
+        try:
+            found = await redriven_among(
+                reader, letters, definition.source, definition.dlq, self._sources.app, routing=routing
+            )
+        except BrokerError as error:
+            return letters, None, [*problems, str(error)]
+        return letters, found, problems
+
+    def _own(self, principal: Principal) -> Container[str | None] | None:
+        """The subscriptions that they see; None for all."""
+        if not principal.tenant:
+            return None
+        return frozenset(name for name in self._sources.directory.ids() if self._sees(principal, name))
+
+    # --------------------------------------------------------------- what pages have in common
+
+    async def _page(
+        self, template: str, request: web.Request, principal: Principal, status: int = HTTPStatus.OK, **values: Any
+    ) -> web.Response:
+        text = await render(
+            template,
+            app=self._sources.app,
+            topics=self._sources.definition.source.topics,
+            here=request.path,
+            now=self._sources.clock.now(),
+            may_write="write" in principal.scopes,
+            may_rotate="secrets" in principal.scopes,
+            has_attempts=self._sources.attempts is not None,
+            **values,
+        )
+        return answer(text, status)
+
+    async def _absent(
+        self, request: web.Request, principal: Principal, heading: str = "", sentence: str = ""
+    ) -> web.Response:
+        asked = request.query.get("id", "")
+        return await self._page(
+            "absent.html",
+            request,
+            principal,
+            HTTPStatus.NOT_FOUND,
+            heading=heading or "There is no such subscription",
+            sentence=sentence or f"There is no subscription {shown(asked)}.",
+        )
+
+    def _seen(self, request: web.Request, principal: Principal) -> SubscriptionState | None:
+        """The subscription that is asked for, if they may see it."""
+        name = request.query.get("id", "")
+        return self._view.state(name) if self._sees(principal, name) else None
+
+    def _sees(self, principal: Principal, name: str) -> bool:
+        found = self._sources.directory.get(name)
+        return found is not None and principal.sees(found.metadata)
+
+    def _workers(self) -> Sequence[WorkerState] | None:
+        return self._view.workers() or None
+
+    def _problems(self) -> list[str]:
+        """What an operator should know before anything else."""
+        found = self._view.problems()
+        for each in self._view.workers():
+            if each.is_gone:
+                found.append(f"worker {each.name} is gone: it has not announced itself for a while")
+            elif not each.ready:
+                found.append(f"worker {each.name} is not ready: {each.problem or 'it is starting'}")
+            found += [f"worker {each.name}: {warning}" for warning in each.warnings]
+        return found
+
+
+def reason_of(state: SubscriptionState) -> str:
+    """Why a subscription stands as it does, as the receiver or the pipeline has put it; "" without a reason."""
+    if state.problem is not None:
+        return state.problem
+    if state.cause is not None:
+        return state.cause.message
+    return "" if state.error is None else state.error.message

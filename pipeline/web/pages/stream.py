@@ -1,0 +1,103 @@
+"""`/api/stream`: server-sent events that tell a page that something has changed, so that it fetches itself again.
+
+An event holds nothing but a number. So it costs the same however much has changed, shows nothing to anybody, and a
+listener that misses some has missed nothing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from pipeline.web.problem import problem
+
+MOST_LISTENERS: Final = 32
+"""At a time: a quarter of the connections (gate.py). Others are refused, and their pages poll."""
+LEAST_SECONDS: Final = 1.0
+"""Between two events for one listener."""
+SILENT_SECONDS: Final = 15.0
+"""Without a change, this often a comment tells listeners and proxies that the connection lives."""
+WRITE_SECONDS: Final = 5.0
+"""How long a listener may leave its events unread before it is dropped."""
+
+Changed = Callable[[int], Awaitable[int]]
+
+
+class Stream:
+    """Tells listeners of changes.
+
+    Args:
+        changed: waits for a change after a version; the version then.
+        most: listeners at a time.
+        least_seconds: between two events.
+        write_seconds: see WRITE_SECONDS.
+    """
+
+    def __init__(
+        self,
+        changed: Changed,
+        *,
+        most: int = MOST_LISTENERS,
+        least_seconds: float = LEAST_SECONDS,
+        write_seconds: float = WRITE_SECONDS,
+    ) -> None:
+        self._changed = changed
+        self._most = most
+        self._least_seconds = least_seconds
+        self._write_seconds = write_seconds
+        self._listeners: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+
+    @property
+    def listeners(self) -> int:
+        """How many there are."""
+        return len(self._listeners)
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Tell one listener of changes until it leaves, is too slow, or the worker stops."""
+        if self._is_closed or len(self._listeners) >= self._most:
+            detail = f"{self._most} pages are listening to this worker, or it is stopping. Poll instead."
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={hdrs.RETRY_AFTER: "60"})
+        response = web.StreamResponse(
+            headers={hdrs.CONTENT_TYPE: "text/event-stream", "X-Accel-Buffering": "no"}  # or proxies collect events
+        )
+        # A task of its own, which `close` ends: cancelling the request's would not end the answer properly.
+        telling = asyncio.ensure_future(self._tell(request, response))
+        self._listeners.add(telling)
+        try:
+            await asyncio.wait({telling})
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+            self._listeners.discard(telling)
+        return response
+
+    async def close(self, _app: web.Application | None = None) -> None:
+        """End all answers. A server that stops waits for its requests, and these would never end."""
+        self._is_closed = True
+        for each in self._listeners:
+            each.cancel()
+
+    async def _tell(self, request: web.Request, response: web.StreamResponse) -> None:
+        version = 0
+        try:
+            await response.prepare(request)
+            # aiohttp keeps the head back until there is a body, and the listener waits for it.
+            await response.write(b": listening\n\n")
+            while True:
+                try:
+                    async with asyncio.timeout(SILENT_SECONDS):
+                        version = await self._changed(version)
+                    message = f"event: changed\ndata: {version}\n\n"
+                except TimeoutError:
+                    message = ": nothing has changed\n\n"
+                async with asyncio.timeout(self._write_seconds):
+                    await response.write(message.encode())
+                await asyncio.sleep(self._least_seconds)
+        except ConnectionError:
+            return  # it has left
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()

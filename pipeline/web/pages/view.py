@@ -1,0 +1,61 @@
+"""What the pages ask of the cluster's view (cluster/view.py), and how they show a state."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from pipeline.cluster.state import State
+from pipeline.core.subscription import Subscription
+from pipeline.web.api.states import View
+
+
+class LiveView(View, Protocol):
+    """A view of the cluster that tells when something has changed."""
+
+    async def changed(self, since: int) -> int:
+        """Wait until something has changed after the version *since*; the version then."""
+        ...
+
+
+class Directory(Protocol):
+    """Knows the records of the subscriptions (subscriptions/registry.py)."""
+
+    def get(self, subscription_id: str) -> Subscription | None:
+        """The newest revision; None if there is none."""
+        ...
+
+    def ids(self) -> Sequence[str]:
+        """All ids."""
+        ...
+
+    def raw(self, subscription_id: str) -> dict[str, Any] | None:
+        """The document, with secrets masked; None if there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a state is shown.
+
+    Attributes:
+        tone: the CSS class of its colour.
+        sentence: what it means.
+    """
+
+    name: str
+    tone: str
+    sentence: str
+
+
+LOOKS: Final[Mapping[State, Look]] = {
+    "failure": Look("Failed", "bad", "It stopped at an event that failed. Resume it, or skip the event."),
+    "broken": Look("Broken", "bad", "Its record can't be used. Nothing is delivered until it is corrected."),
+    "unowned": Look("No worker", "bad", "No worker owns its partition. It goes on when one does."),
+    "retrying": Look("Retrying", "slow", "Its next event has failed and is tried again."),
+    "behind": Look("Behind", "slow", "It could not keep pace and reads the log by itself. Its events arrive late."),
+    "paused": Look("Paused", "quiet", "Its publisher has paused it. Its events wait."),
+    "stopped": Look("Stopped", "quiet", "Its consumer has stopped it. Its events wait."),
+    "closed": Look("Closed", "quiet", "It is closed. Nothing is delivered."),
+    "live": Look("Live", "good", "Its events are delivered as they arrive."),
+}
+"""By urgency."""

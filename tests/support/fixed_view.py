@@ -1,0 +1,114 @@
+"""A view of a cluster that says what a test told it to."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pipeline.cluster.failures import FailureGroups
+from pipeline.cluster.joining import Reason
+from pipeline.cluster.state import (
+    EVERY_STATE,
+    STATES,
+    FailureGroup,
+    LanePlace,
+    State,
+    StateFilter,
+    StatePage,
+    SubscriptionState,
+    WorkerState,
+)
+from pipeline.core.model import Cause
+
+NOW = 1_770_000_000.0
+
+
+def failed(name: str, message: str = "the callback answered 503", **facts: Any) -> SubscriptionState:
+    """A subscription in FAILURE."""
+    cause = Cause("server-error", message, 41, NOW - 60)
+    lane = LanePlace(
+        "events", 3, "failure", "host-1:6066", 41, 12, 12, NOW - 600, attempts=4, failing_since=NOW - 90, cause=cause
+    )
+    known = SubscriptionState(
+        name,
+        "failure",
+        7,
+        "api.example.com",
+        "at-least-once",
+        cause=cause,
+        attempts=4,
+        failing_since=NOW - 90,
+        waiting=12,
+        waiting_at_most=12,
+        oldest_waiting_at=NOW - 600,
+        lanes=(lane,),
+    )
+    return replace(known, **facts)
+
+
+def live(name: str, **metadata: str) -> SubscriptionState:
+    """A subscription without anything to say."""
+    return SubscriptionState(name, "live", 3, "api.example.com", "auto", metadata=metadata)
+
+
+@dataclass
+class FixedView:
+    """Says what is in it."""
+
+    items: list[SubscriptionState] = field(default_factory=list)
+    present: list[WorkerState] = field(default_factory=list)
+    sentences: list[str] = field(default_factory=list)
+    version: int = 1
+    asked: int = 0
+    _more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def is_current(self) -> bool:
+        return True
+
+    def problems(self) -> list[str]:
+        return list(self.sentences)
+
+    def workers(self) -> list[WorkerState]:
+        return self.present
+
+    def state(self, subscription_id: str) -> SubscriptionState | None:
+        return next((each for each in self.items if each.id == subscription_id), None)
+
+    async def states(self, wanted: StateFilter = EVERY_STATE, after: str | None = None, limit: int = 100) -> StatePage:
+        found = [
+            each
+            for each in sorted(self.items, key=lambda each: each.id)
+            if wanted.text in each.id
+            and (wanted.ids is None or each.id in wanted.ids)
+            and (not wanted.states or each.state in wanted.states)
+            and wanted.host in {None, each.host}
+            and wanted.metadata.items() <= each.metadata.items()
+        ]
+        page = [each for each in found if after is None or each.id > after][:limit]
+        is_last = not page or page[-1] is found[-1]
+        return StatePage(page, None if is_last else page[-1].id, len(found))
+
+    async def totals(self, wanted: StateFilter = EVERY_STATE) -> Mapping[State, int]:
+        self.asked += 1
+        found = (await self.states(wanted, limit=10_000)).items
+        return {state: sum(each.state == state for each in found) for state in STATES}
+
+    async def failures(self, wanted: StateFilter = EVERY_STATE) -> list[FailureGroup]:
+        groups = FailureGroups()
+        for each in (await self.states(wanted, limit=10_000)).items:
+            if each.cause is not None:
+                said = each.cause.message
+                groups.add(each.id, each.host, Reason(each.state, each.cause.kind, said, said, each.failing_since))
+        return groups.largest_first()
+
+    async def changed(self, since: int) -> int:
+        while self.version <= since:
+            self._more.clear()
+            await self._more.wait()
+        return self.version
+
+    def change(self) -> None:
+        """Something has changed."""
+        self.version += 1
+        self._more.set()

@@ -1,0 +1,44 @@
+"""Numbers and times, as the pages write them."""
+
+import pytest
+
+from pipeline.web.pages.formats import ago, duration, plural, rate, span, waiting
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-3, "0 s"),
+        (0.4, "0 s"),
+        (12.4, "12 s"),
+        (60, "1 min"),
+        (185, "3 min 5 s"),
+        (7200, "2 h"),
+        (7_500, "2 h 5 min"),
+        (7_205, "2 h"),
+        (90_000, "1 d 1 h"),
+        (864_000, "10 d"),
+    ],
+)
+def test_a_span_has_its_two_largest_units(seconds: float, text: str) -> None:
+    assert span(seconds) == text
+
+
+def test_a_moment_is_before_or_after_now() -> None:
+    assert [ago(at, 100.0) for at in (40.0, 99.8, 130.0)] == ["1 min ago", "now", "in 30 s"]
+
+
+def test_durations_rates_and_numbers_are_short() -> None:
+    assert [duration(each) for each in (0.0004, 0.012, 0.99, 1.25, 31.0)] == [
+        "0.4 ms",
+        "12 ms",
+        "990 ms",
+        "1.2 s",
+        "31 s",
+    ]
+    assert [rate(each) for each in (0, 0.04, 3.21, 12.3, 5321.4)] == ["0", "0.0", "3.2", "12", "5,321"]
+    assert [plural(each, "event") for each in (0, 1, 1200)] == ["0 events", "1 event", "1,200 events"]
+
+
+def test_what_waits_says_how_well_it_is_known() -> None:
+    assert [waiting(1200, 1200), waiting(None, 500), waiting(None, None)] == ["1,200", "up to 500", "not known"]

@@ -1,0 +1,283 @@
+"""The pages: what they show, to whom, and that nothing that strangers wrote breaks them (web/pages)."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pipeline.cluster.state import PartitionState, WorkerState
+from pipeline.web.pages.overview import KEPT_SECONDS, MOST_GROUPS
+from tests.support.fixed_view import NOW, FixedView, failed, live
+from tests.support.markup import Document
+from tests.support.tokens import ManualClock
+from tests.unit.web.pages.conftest import BEARER, KEY, Client, FixedDirectory
+
+PATHS = ("/", "/subscriptions", "/subscription?id=sub-1", "/workers", "/dead-letters")
+EVERY_PATH = (*PATHS, "/attempts?id=sub-1", "/event?id=sub-1", "/api/stream", "/page.css", "/page.js")
+HOSTILE = "</pre></style><script>alert(1)</script>\"'&<img src=x onerror=alert(1)>{{ 7*7 }}\u202e\x1b"
+WORKER = WorkerState(
+    name="host-1:6066", version="1.2", started_at=NOW - 90, seen_at=NOW, is_gone=False, ready=True, problem=None,
+    partitions=(PartitionState("events", 3, 40, opened_at=40, dispatched=43, counted_to=43, is_counted=True, end=50),),
+    delivered_per_second=12.0, failed_per_second=0.5, queued=2, in_flight=1,
+)  # fmt: skip
+
+
+def token(scope: str = "read write", **tenant: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {KEY.token(scope=scope, tenant=tenant)}"}
+
+
+async def get(client: Client, path: str, status: Any = 200, headers: Any = BEARER, **query: str) -> Document:
+    async with client.get(path, headers=headers, params=query or None) as response:
+        text = await response.text()
+        assert (response.status, response.content_type) == (status, "text/html"), text
+    return Document(text)
+
+
+def rows(page: Document) -> list[str]:
+    return [each.words for each in page.all("tr")[1:]]
+
+
+# --------------------------------------------------------------- access
+
+
+@pytest.mark.parametrize("path", EVERY_PATH)
+async def test_without_a_token_nothing_is_shown(client: Client, path: str) -> None:
+    async with client.get(path) as response:
+        assert response.status == 401
+
+
+@pytest.mark.parametrize("path", EVERY_PATH)
+async def test_a_token_that_may_not_read_sees_nothing(client: Client, path: str) -> None:
+    async with client.get(path, headers=token("write")) as response:
+        assert response.status == 403
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_nothing_inline_and_nothing_from_elsewhere_runs(client: Client, view: FixedView, path: str) -> None:
+    view.items = [failed("sub-1")]
+    async with client.get(path, headers=BEARER) as response:
+        policy = response.headers["Content-Security-Policy"]
+        page = Document(await response.text())
+    rules = dict(each.split(" ", 1) for each in policy.split("; "))
+    assert rules == {
+        "default-src": "'none'", "base-uri": "'none'", "form-action": "'self'", "frame-ancestors": "'none'",
+        "script-src": "'self'", "style-src": "'self'", "connect-src": "'self'",
+    }  # fmt: skip
+    assert not page.all("style")
+    assert [each.text for each in page.all("script")] == [""]
+    names = {name for each in page.elements for name in each.attributes}
+    assert not [name for name in names if name == "style" or name.startswith("on")]
+    loaded = [each.attributes[name] for each in page.elements for name in ("src", "href") if name in each.attributes]
+    assert all(address.startswith(("/", "#")) for address in loaded), loaded
+
+
+async def test_style_sheet_and_script_are_what_the_pages_name(client: Client) -> None:
+    page = await get(client, "/")
+    for address, kind in (
+        (page.one("link", rel="stylesheet").attributes["href"], "text/css"),
+        (page.one("script").attributes["src"], "text/javascript"),
+    ):
+        async with client.get(address, headers=BEARER) as response:
+            assert (response.status, response.content_type) == (200, kind)
+            assert response.headers["Cache-Control"].startswith("private")
+
+
+# --------------------------------------------------------------- what they show
+
+
+async def test_an_outage_is_one_line_however_many_it_hits(client: Client, view: FixedView) -> None:
+    view.items = [failed(f"sub-{number:03}") for number in range(142)] + [live("other")]
+    page = await get(client, "/")
+    group = page.one("article").words
+    assert "142 \N{MULTIPLICATION SIGN} the callback answered 503 Failed by api.example.com for 1 min 30 s" in group
+    assert "at least 1,200 events waiting the oldest for 10 min" in group
+    assert page.one("a", id="tile-failure").words == "142 Failed"
+    assert page.one("a", id="tile-live").words == "1 Live"
+    assert "/subscriptions?state=failure&cause=server-error&host=api.example.com" in [
+        each.attributes.get("href") for each in page.all("a")
+    ]
+
+
+async def test_a_cluster_in_which_nothing_fails_says_so(client: Client, view: FixedView) -> None:
+    view.items = [live("sub-1")]
+    assert "Nothing fails." in (await get(client, "/")).one("div", id="fails").words
+
+
+async def test_the_overview_is_bounded(client: Client, view: FixedView) -> None:
+    view.items = [failed(f"sub-{number}", host=f"host-{number}") for number in range(MOST_GROUPS + 3)]
+    page = await get(client, "/")
+    assert len(page.all("article")) == MOST_GROUPS
+    assert "And 3 smaller groups" in page.one("div", id="fails").words
+
+
+async def test_many_readers_cost_what_one_does(client: Client, view: FixedView, clock: ManualClock) -> None:
+    for _ in range(5):
+        await get(client, "/")
+    assert view.asked == 1
+    clock.time += KEPT_SECONDS
+    await get(client, "/")
+    assert view.asked == 2
+
+
+async def test_what_is_wrong_with_the_cluster_comes_first(client: Client, view: FixedView) -> None:
+    view.sentences = ["topic orders.workers: it does not exist"]
+    view.present = [
+        replace(WORKER, name="a", is_gone=True),
+        replace(WORKER, name="b", ready=False, problem="the group is rebalancing"),
+        replace(WORKER, name="c", warnings=("partition 1: a position was beyond the end",)),
+    ]
+    said = (await get(client, "/")).one("div", id="warnings").words
+    for part in (*view.sentences, "worker a is gone", "worker b is not ready: the group is rebalancing", "worker c: p"):
+        assert part in said
+
+
+async def test_subscriptions_are_found_and_paged(client: Client, view: FixedView) -> None:
+    view.items = [live(f"live-{number:02}") for number in range(60)] + [failed("sub-1"), failed("sub-2", host="b:1")]
+    page = await get(client, "/subscriptions")
+    assert len(rows(page)) == 50
+    assert "62 subscriptions." in page.one("div", id="list").words
+    page = await get(client, page.one("a", rel="next").attributes["href"])
+    assert [each.split()[0] for each in rows(page)] == [
+        *(f"live-{number}" for number in range(50, 60)),
+        "sub-1",
+        "sub-2",
+    ]
+    assert not page.all("a", rel="next")
+    page = await get(client, "/subscriptions", state="failure", host="b:1")
+    [row] = rows(page)
+    assert row == "sub-2 Failed the callback answered 503 1 min 30 s 12 b:1"
+    assert page.one("input", id="host").attributes["value"] == "b:1"
+    assert page.one("option", value="failure").attributes["selected"] == ""
+
+
+async def test_a_filter_that_is_none_is_named(client: Client) -> None:
+    page = await get(client, "/subscriptions", state="Failed", metadata="acme")
+    said = page.one("main").words
+    assert "state: there is no 'Failed'; allowed: broken, failure," in said
+    assert "metadata: 'acme' has no =; allowed: name=value" in said
+
+
+async def test_a_subscription_says_why_since_when_and_what_waits(
+    client: Client, view: FixedView, directory: FixedDirectory
+) -> None:
+    view.items = [failed("sub-1", next_try_at=NOW + 30, last_success_at=NOW - 7200, metadata={"plan": "gold"})]
+    directory.documents["sub-1"] = {"id": "sub-1", "auth": {"password": "********"}}
+    page = await get(client, "/subscription", id="sub-1")
+    facts = dict(zip([e.words for e in page.all("dt")], [e.words for e in page.all("dd")], strict=True))
+    assert facts == {
+        "Failing for": "1 min 30 s", "Attempts": "4", "Next probe": "in 30 s", "Last success": "2 h ago",
+        "Events waiting": "12", "The oldest waits for": "10 min", "Host": "api.example.com",
+        "Guarantee": "at-least-once", "Revision": "7", "plan": "gold",
+    }  # fmt: skip
+    assert "Failed It stopped at an event that failed" in page.one("div", id="state").words
+    assert rows(page) == ["events 3 Failed host-1:6066 41 12 4 the callback answered 503"]
+    assert json.loads(page.one("pre", id="document").text) == directory.documents["sub-1"]
+    assert [each.words for each in page.all("button", class_="act")] == [
+        "Resume",
+        "Pause",
+        "Skip the event",
+        "Replay",
+        "Send a test event",
+        "Rotate the secret",
+    ]
+    [skip] = page.all("button", **{"data-act": "skip"})
+    assert json.loads(skip.attributes["data-body"]) == {"topic": "events", "partition": 3, "offset": 41}
+
+
+async def test_an_unknown_subscription_is_not_found(client: Client) -> None:
+    page = await get(client, "/subscription", 404, id="none")
+    assert 'There is no subscription "none".' in page.one("main").words
+
+
+async def test_workers_and_partitions_are_on_their_tab(client: Client, view: FixedView) -> None:
+    view.present = [WORKER, replace(WORKER, name="host-2:6066", is_gone=True, seen_at=NOW - 40, partitions=())]
+    page = await get(client, "/workers")
+    assert [each.words for each in page.all("tr")] == [
+        "Worker State Version Running for Partitions Delivered/s Failed/s In memory In flight",
+        "host-1:6066 this one Ready 1.2 1 min 30 s 1 12 0.5 2 1",
+        "host-2:6066 Gone last seen 40 s ago 1.2 1 min 30 s 0 12 0.5 2 1",
+        "Partition Worker Committed Dispatched End of the log Not dispatched yet",
+        "events 3 host-1:6066 40 43 50 7",
+    ]
+
+
+async def test_only_an_event_that_fails_is_shown(client: Client, view: FixedView) -> None:
+    view.items = [failed("sub-1"), live("sub-2")]
+    for topic, partition, offset in (("events", "3", "40"), ("events", "2", "41"), ("other", "3", "41"), ("", "", "")):
+        await get(client, "/event", 404, id="sub-1", topic=topic, partition=partition, offset=offset)
+    await get(client, "/event", 404, id="sub-2", topic="events", partition="3", offset="41")
+
+
+# --------------------------------------------------------------- tenants
+
+
+async def test_a_tenant_sees_its_own_subscriptions_alone(client: Client, view: FixedView) -> None:
+    view.items = [failed("mine", metadata={"customer": "a"}), failed("theirs", metadata={"customer": "b"})]
+    view.sentences, view.present = ["an internal problem"], [WORKER]
+    mine = token(customer="a")
+    page = await get(client, "/", headers=mine)
+    assert page.one("a", id="tile-failure").words == "1 Failed"
+    assert "an internal problem" not in page.one("body").text
+    assert not page.all("svg")
+    assert len(rows(await get(client, "/subscriptions", headers=mine))) == 1
+    assert rows(await get(client, "/subscriptions", headers=mine, metadata="customer=b")) == []
+    await get(client, "/subscription", headers=mine, id="mine")
+    for path in ("/subscription", "/attempts", "/event"):
+        await get(client, path, 404, headers=mine, id="theirs", partition="3", offset="41")
+    await get(client, "/workers", 404, headers=mine)
+    assert "host-1:6066" not in (await get(client, "/dead-letters", headers=mine)).one("body").text
+
+
+async def test_who_may_only_read_has_no_buttons(client: Client, view: FixedView) -> None:
+    view.items = [failed("sub-1")]
+    page = await get(client, "/subscription", headers=token("read"), id="sub-1")
+    assert not page.all("button", class_="act")
+
+
+# --------------------------------------------------------------- strangers, and everyone
+
+
+async def test_what_strangers_wrote_breaks_no_page(client: Client, view: FixedView, directory: FixedDirectory) -> None:
+    facts: Any = {"host": HOSTILE, "metadata": {HOSTILE: HOSTILE}, "qos": HOSTILE}
+    view.items = [failed(HOSTILE, HOSTILE, **facts), failed("broken", problem=HOSTILE, state="broken")]
+    view.sentences = [HOSTILE]
+    view.present = [replace(WORKER, name=HOSTILE, version=HOSTILE, warnings=(HOSTILE,), ready=False, problem=HOSTILE)]
+    directory.documents[HOSTILE] = {"id": HOSTILE, HOSTILE: HOSTILE}
+    asked = {"id": HOSTILE, "q": "", "cause": HOSTILE, "metadata": HOSTILE, "subscription": HOSTILE, "reason": HOSTILE}
+    pages = [await get(client, path, **({"id": HOSTILE} if path == "/subscription" else {})) for path in
+             ("/", "/subscriptions", "/subscription", "/workers", "/dead-letters")]  # fmt: skip
+    pages += [await get(client, path, **asked) for path in ("/subscriptions", "/dead-letters")]
+    pages += [await get(client, path, 404, id=HOSTILE + "x") for path in ("/subscription", "/attempts", "/event")]
+    for page in pages:
+        assert len(page.all("script")) == 1
+        assert not [each for each in page.elements if each.tag in {"img", "style"} or "onerror" in each.attributes]
+        assert "7*7" in page.source or "49" not in page.one("main").text
+        assert page.one("body").text.replace("\n", "").replace("\t", "").isprintable()
+    [link] = [each for each in pages[1].all("a") if each.words.startswith("</pre>")]
+    assert (await get(client, link.attributes["href"])).one(
+        "h1"
+    ).words == r"</pre></style><script>alert(1)</script>" + (r""""'&<img src=x onerror=alert(1)>{{ 7*7 }}\u202e\x1b""")
+    [resume] = pages[2].all("button", **{"data-act": "resume"})
+    assert resume.attributes["data-id"] == HOSTILE
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_keyboards_and_screen_readers_find_their_way(client: Client, view: FixedView, path: str) -> None:
+    view.items, view.present = [failed("sub-1")], [WORKER]
+    page = await get(client, path)
+    assert len(page.all("h1")) == 1
+    assert page.one("html").attributes["lang"] == "en"
+    for landmark in ("header", "main"):
+        page.one(landmark)
+    assert all(each.attributes["aria-label"] for each in page.all("nav"))
+    assert page.one("a", class_="skip").attributes["href"] == "#main"
+    labelled = {each.attributes["for"] for each in page.all("label")}
+    assert {each.attributes["id"] for tag in ("input", "select") for each in page.all(tag)} <= labelled
+    assert all(each.attributes.get("scope") in {"col", "row"} for each in page.all("th"))
+    ids = [each.attributes["id"] for each in page.elements if "id" in each.attributes]
+    assert len(ids) == len(set(ids))
+    named = [each.attributes["aria-labelledby"] for each in page.elements if "aria-labelledby" in each.attributes]
+    assert set(named) <= set(ids)
+    current = [each.words for each in page.all("a") if each.attributes.get("aria-current") == "page"]
+    assert len(current) == (0 if path.startswith("/subscription?") else 1)

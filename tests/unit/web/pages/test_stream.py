@@ -1,0 +1,104 @@
+"""Server-sent events: who listens, who is refused, who is dropped (web/pages/stream.py)."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from pipeline.web.gate import GatedRunner
+from pipeline.web.pages.stream import Changed, Stream
+from tests.support.fixed_view import FixedView
+
+
+async def until(stream: Stream, listeners: int) -> None:
+    async with asyncio.timeout(20):
+        while stream.listeners != listeners:  # noqa: ASYNC110 - a socket rings no bell
+            await asyncio.sleep(0.01)
+
+
+Client = TestClient[web.Request, web.Application]
+
+
+@asynccontextmanager
+async def serving(stream: Stream) -> AsyncIterator[Client]:
+    app = web.Application()
+    app.router.add_get("/", stream.serve)
+    app.on_shutdown.append(stream.close)
+    async with TestClient(TestServer(app)) as client:
+        yield client
+
+
+async def test_a_listener_hears_of_each_change(view: FixedView) -> None:
+    async with serving(Stream(view.changed, least_seconds=0)) as client, client.get("/") as response:
+        assert response.content_type == "text/event-stream"
+        assert await response.content.readuntil(b"\n\n") == b": listening\n\n"
+        for number in (1, 2, 3):
+            assert await response.content.readuntil(b"\n\n") == b"event: changed\ndata: %d\n\n" % number
+            view.change()
+
+
+async def test_a_listener_is_welcomed_before_anything_changes(view: FixedView) -> None:
+    view.version = 0
+    async with serving(Stream(view.changed)) as client, client.get("/") as response:
+        assert await response.content.readuntil(b"\n\n") == b": listening\n\n"
+
+
+async def test_listeners_are_limited_and_leave_room(view: FixedView) -> None:
+    stream = Stream(view.changed, most=2)
+    async with serving(stream) as client:
+        first, second = await client.get("/"), await client.get("/")
+        async with client.get("/") as response:
+            assert (response.status, response.headers["Retry-After"]) == (503, "60")
+        first.close()
+        view.change()
+        await until(stream, 1)
+        async with client.get("/") as response:
+            assert response.status == 200
+        second.close()
+
+
+async def test_a_server_that_stops_does_not_wait_for_listeners(view: FixedView) -> None:
+    async with serving(Stream(view.changed)) as client:
+        response = await client.get("/")
+        assert await response.content.readuntil(b"data: 1\n\n")
+        await client.server.close()
+        assert await response.content.read() == b""
+
+
+def _always() -> Changed:
+    async def changed(since: int) -> int:
+        await asyncio.sleep(0)
+        return since + 1
+
+    return changed
+
+
+async def test_a_listener_that_does_not_read_is_dropped() -> None:
+    stream = Stream(_always(), least_seconds=0, write_seconds=0.2)
+    app = web.Application()
+    app.router.add_get("/", stream.serve)
+    runner = GatedRunner(app, access_log=None)
+    await runner.setup()
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # or the system would take in megabytes
+    await web.SockSite(runner, listener).start()
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.setblocking(False)  # noqa: FBT003 - the parameter has no name
+    try:
+        await asyncio.get_running_loop().sock_connect(client, listener.getsockname())
+        await asyncio.get_running_loop().sock_sendall(client, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await until(stream, 1)
+        await until(stream, 0)
+    finally:
+        client.close()
+        await runner.cleanup()
+
+
+@pytest.fixture
+def view() -> FixedView:
+    return FixedView()
