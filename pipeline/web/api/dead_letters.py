@@ -133,16 +133,24 @@ class DeadLetterOperations:
                 return letters, None, [*troubles, str(error)]
 
     def _seen_by(self, principal: Principal) -> Container[str | None] | None:
-        if not principal.tenant:
-            return None
-        registry = self._registry
-        found = (registry.get(name) for name in registry.ids())
-        return frozenset(each.id for each in found if each is not None and principal.sees(each.metadata))
+        return _Seen(self._registry, principal) if principal.tenant else None
 
     def _dlq(self) -> DeadLetterTopic:
         if self._definition.dlq is None:
             raise ConflictError("dlq: the definition names no dead-letter topic")
         return self._definition.dlq
+
+
+class _Seen:
+    """The ids of the subscriptions that a principal sees."""
+
+    def __init__(self, registry: Registry, principal: Principal) -> None:
+        self._registry = registry
+        self._principal = principal
+
+    def __contains__(self, subscription_id: object) -> bool:
+        found = self._registry.get(subscription_id) if isinstance(subscription_id, str) else None
+        return found is not None and self._principal.sees(found.metadata)
 
 
 def _document(letter: Found, redriven: Container[str] | None) -> dict[str, Any]:
