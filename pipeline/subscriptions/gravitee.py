@@ -1,6 +1,7 @@
 """Subscriptions of Gravitee as subscriptions of this pipeline."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -61,7 +62,7 @@ def take(document: Mapping[str, Any]) -> Taken | LeftOut:
     if consumer is None:
         return LeftOut(name, "it names no callback, because its plan is not a PUSH plan")
     entrypoint = consumer.get("entrypointId")
-    if entrypoint not in {None, *WEBHOOK_TYPES}:
+    if entrypoint not in (None, *WEBHOOK_TYPES):  # not a set: anything may be here, also a list
         return LeftOut(name, f"its entrypoint is {shown(entrypoint)}")
     notes: list[str] = []
     options = _options(consumer, notes)
@@ -138,9 +139,10 @@ def _states(status: str, consumer_status: str, notes: list[str]) -> dict[str, st
 
 
 def _time(value: object) -> object:
-    """ISO 8601, also of the milliseconds of older versions."""
+    """ISO 8601, also of the milliseconds of older versions; anything else as it is, so that it is refused."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return datetime.fromtimestamp(value / 1000, UTC).isoformat()
+        with suppress(ValueError, OverflowError, OSError):
+            return datetime.fromtimestamp(value / 1000, UTC).isoformat()
     return value
 
 

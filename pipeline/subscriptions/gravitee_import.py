@@ -43,7 +43,10 @@ def imported(found: Contents, accepted: Collection[str] = (), groups: Collection
     Raises:
         ConfigurationError: something can't be used, or would be lost; one sentence per mistake.
     """
-    return _Import(found, accepted, groups).result()
+    try:
+        return _Import(found, accepted, groups).result()
+    except RecursionError:
+        raise ConfigurationError("document: is nested too deeply") from None
 
 
 class _Import:

@@ -62,11 +62,15 @@ def contents(documents: Iterable[tuple[str, object]]) -> Contents:
     """The APIs and subscriptions in documents, each given with its origin.
 
     Raises:
-        ConfigurationError: a value is a reference that only Gravitee's operator or Terraform can resolve.
+        ConfigurationError: a value is a reference that only Gravitee's operator or Terraform can resolve; or a document
+            is nested too deeply.
     """
     found = Contents()
     for origin, document in documents:
-        _sort(origin, document, found)
+        try:
+            _sort(origin, document, found)
+        except RecursionError:
+            raise ConfigurationError(f"{origin}: is nested too deeply") from None
     return found
 
 

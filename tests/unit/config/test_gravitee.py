@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,14 @@ def test_terraforms_own_language_is_not_read() -> None:
     assert problems(lambda: load_definition(Path("orders.tf"))) == [
         "orders.tf: is Terraform's own language; read the output of terraform show -json"
     ]
+
+
+@pytest.mark.parametrize("name", ["listeners", "data"])
+def test_what_is_nested_too_deeply_is_refused(name: str) -> None:
+    nested: object = "x"
+    for _ in range(sys.getrecursionlimit()):  # hypothesis raises it
+        nested = [nested]
+    assert problems(lambda: contents([("f", {name: nested})])) == ["f: is nested too deeply"]
 
 
 STEP = {"name": "Filter", "enabled": True, "policy": "message-filtering", "configuration": {"filter": "{#true}"}}

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.cli.output import as_yaml
@@ -208,6 +209,17 @@ def test_a_missing_page_is_an_error(total: dict[str, Any]) -> None:
         imported(contents(numbered("f", pages[:1])))
 
 
+def test_nothing_is_nested_too_deeply_to_be_refused() -> None:
+    nested: object = "x"
+    for _ in range(sys.getrecursionlimit()):  # hypothesis raises it
+        nested = [nested]
+    [api] = read_documents(FILES / "api.json")
+    assert isinstance(api, dict)
+    for each in ({**api, "plans": nested}, document(metadata=nested), document(options={"auth": nested})):
+        with pytest.raises(ConfigurationError):
+            imported(contents([("f", each)]))
+
+
 def test_a_subscription_of_another_api_is_left_out() -> None:
     found = found_in("api.json")
     more = contents([("f", document(api={"id": "other"}))])
@@ -371,3 +383,40 @@ def test_any_api_is_written_as_it_was_in_every_shape(shape: str, api: dict[str, 
     assert result.definition is not None
     [read] = parse_documents(as_yaml(result.definition))
     assert parse_definition(read) == expected
+
+
+GARBAGE = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=4)
+    | st.sampled_from(["{", "webhook", "{#"]),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(
+                ["entrypointId", "entrypointConfiguration", "callbackUrl", "retry", "retryOnFail", "channel", "id"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=8,
+)
+FIELDS = ["id", "api", "consumerConfiguration", "configuration", "status", "consumerStatus", "startingAt", "endingAt"]
+
+
+@given(st.sampled_from([*FIELDS, "metadata", "qos", "topics", "startFrom"]), GARBAGE)
+@example("configuration", {"entrypointId": ["webhook"], "callbackUrl": "https://example.com"})
+@example("startingAt", 10**30)
+@example("endingAt", 10**15)
+def test_whatever_a_subscription_says_is_taken_or_refused(name: str, value: object) -> None:
+    document = {"id": "s", "configuration": {"callbackUrl": "https://example.com"}, name: value}
+    try:
+        result = imported(contents([("f", document)]))
+    except ConfigurationError:
+        return
+    for each in result.subscriptions:
+        [read] = parse_documents(as_yaml(as_written(each)))
+        assert parse_subscription(read) == each
