@@ -32,7 +32,7 @@ class Ownership:
 
     Args:
         group: of the workers.
-        source: its topic.
+        source: the topics.
         workers: what they announced.
 
     Attributes:

@@ -4,14 +4,14 @@ At-most-once writes a row for each event, so a row is read only when somebody lo
 of all those that a lane had in between, the newest.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from pipeline.core.keys import decode_key
 from pipeline.core.rows import Row
 from pipeline.kafka.row_format import read_row
-from pipeline.kafka.row_keys import KEEP_ALIVE_KEY, SOURCE_KEY
+from pipeline.kafka.row_keys import KEEP_ALIVE_KEY, SOURCE_KEY, split_key
 
 Place = tuple[str, int]
 """A source topic and its partition."""
@@ -23,43 +23,56 @@ class SeenRow:
 
     Attributes:
         at: Unix seconds, by the clock of the worker that wrote it.
+        key: of the record. A lane's row has another one when the definition gains or loses topics (kafka/row_keys.py).
     """
 
     row: Row
     at: float
+    key: bytes = b""
 
 
 NO_ROWS: Mapping[Place, SeenRow] = {}
 
 
 class RowsSeen:
-    """The rows of all lanes, by subscription and place."""
+    """The rows of all lanes, by subscription and place.
 
-    def __init__(self) -> None:
-        self._unread: dict[tuple[bytes, Place], tuple[bytes | None, float]] = {}
+    Args:
+        topics: the source topics.
+    """
+
+    def __init__(self, topics: Sequence[str]) -> None:
+        self._topics = topics
+        self._unread: dict[tuple[bytes, int], tuple[bytes | None, float]] = {}
         self._rows: dict[str, dict[Place, SeenRow]] = {}
 
-    def take(self, key: bytes | None, place: Place, value: bytes | None, at: float) -> None:
+    def take(self, key: bytes | None, partition: int, value: bytes | None, at: float) -> None:
         """A record of the topic."""
         if key is not None and key not in (KEEP_ALIVE_KEY, SOURCE_KEY):
-            self._unread[key, place] = (value, at)
+            self._unread[key, partition] = (value, at)
 
     def read(self, most: int) -> Iterator[str]:
         """Read up to so many rows that have come; the subscriptions whose rows have changed."""
         for at in list(islice(self._unread, most)):
             value, moment = self._unread.pop(at)
-            key, place = at
-            name = decode_key(key)
-            if name is not None and self._put(name, place, None if value is None else SeenRow(read_row(value), moment)):
+            key, partition = at
+            found = split_key(key, self._topics)
+            name = None if found is None else decode_key(found[1])
+            if found is None or name is None:
+                continue
+            place = (found[0], partition)
+            if value is not None:
+                self._rows.setdefault(name, {})[place] = SeenRow(read_row(value), moment, key)
+                yield name
+            elif self._delete(name, place, key):
                 yield name
 
-    def _put(self, name: str, place: Place, seen: SeenRow | None) -> bool:
-        if seen is not None:
-            self._rows.setdefault(name, {})[place] = seen
-            return True
+    def _delete(self, name: str, place: Place, key: bytes) -> bool:
+        """Whether there was such a row; a lane whose row has another key now keeps that one."""
         rows = self._rows.get(name)
-        if rows is None or rows.pop(place, None) is None:
+        if rows is None or place not in rows or rows[place].key != key:
             return False
+        del rows[place]
         if not rows:
             del self._rows[name]
         return True

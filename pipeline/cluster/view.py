@@ -42,7 +42,6 @@ from pipeline.core.model import Event
 from pipeline.core.subscription import Routing, Subscription, status_of
 from pipeline.kafka.default_partition import default_partition
 from pipeline.kafka.follower import Follower
-from pipeline.kafka.row_keys import split_key
 from pipeline.kafka.topics import Source, cursors_topic, workers_topic
 from pipeline.subscriptions.registry import Registry
 
@@ -73,7 +72,7 @@ class ClusterView:
         self._registry = registry
         self._clock = clock or SystemClock()
         self._workers = WorkersSeen()
-        self._rows = RowsSeen()
+        self._rows = RowsSeen(source.topics)
         self._search = Search()
         self._announced = Follower(
             source.connection, workers_topic(app), self._take_announcement, since_seconds=HIDDEN_SECONDS
@@ -264,10 +263,7 @@ class ClusterView:
         return self._version
 
     def _take_row(self, record: Event) -> None:
-        found = None if record.key is None else split_key(record.key, self._source.topics)
-        if found is not None:
-            topic, key = found
-            self._rows.take(key, (topic, record.partition), record.value, record.timestamp / 1000)
+        self._rows.take(record.key, record.partition, record.value, record.timestamp / 1000)
 
     def _take_announcement(self, record: Event) -> None:
         name = decode_key(record.key or b"")

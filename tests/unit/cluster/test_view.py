@@ -44,9 +44,10 @@ class Known:
 class Told:
     """A view, and what it is told."""
 
-    def __init__(self, *subscriptions: Subscription) -> None:
+    def __init__(self, *subscriptions: Subscription, topics: tuple[str, ...] = ("events",)) -> None:
+        self.now = time.time()  # a worker that was not heard for ten seconds is gone
         self.known = Known()
-        source = Source(KafkaConnection(("localhost:1",)), "events")
+        source = Source(KafkaConnection(("localhost:1",)), topics[0], others=topics[1:])
         self.view = ClusterView("app", source, Routing.KEY, cast("Registry", self.known))
         for each in subscriptions:
             self.knows(each)
@@ -59,11 +60,12 @@ class Told:
         del self.known.found[name]
         self.view.on_subscription(name, None)
 
-    def row(self, name: str, row: Cursor | bytes | None, at: float = NOW) -> None:
+    def row(self, name: str, row: Cursor | bytes | None, at: float | None = None) -> None:
         value = encode_row(row) if isinstance(row, Cursor) else row
-        self.view._take_row(Record("rows", 0, 0, name.encode(), value, timestamp=int(at * 1000)))
+        self.view._take_row(Record("rows", 0, 0, name.encode(), value, timestamp=int((at or self.now) * 1000)))
 
-    def worker(self, *lanes: LaneNote, at: float = NOW, name: str = "w:1", **fields: object) -> None:
+    def worker(self, *lanes: LaneNote, at: float | None = None, name: str = "w:1", **fields: object) -> None:
+        at = at or self.now
         partition = PartitionState("events", 0, 10, 0, 10, 10, is_counted=True, end=10)
         said = Announcement(name, "1", at, at, True, None, (partition,), {"events": 1}, 0, 0, 0, 0, lanes=lanes)  # noqa: FBT003
         said = replace(said, **fields)  # type: ignore[arg-type]  # the fields of an announcement
@@ -90,10 +92,10 @@ async def test_rows_and_notes_are_joined() -> None:
 
 async def test_of_row_and_note_the_newer_one_counts() -> None:
     told = Told(subscription("a"))
-    told.worker(LaneNote("a", "events", 0, 9, 1), at=NOW)
-    told.row("a", failed(), at=NOW + 1)
+    told.worker(LaneNote("a", "events", 0, 9, 1))
+    told.row("a", failed(), at=told.now + 1)
     assert await told.states() == {"a": "failure"}
-    told.worker(LaneNote("a", "events", 0, 9, 1), at=NOW + 2)
+    told.worker(LaneNote("a", "events", 0, 9, 1), at=told.now + 2)
     assert await told.states() == {"a": "live"}
 
 
@@ -109,6 +111,27 @@ async def test_a_deleted_row_is_gone_and_a_hostile_one_costs_one_lane() -> None:
     told.row("a", None)
     told.row("b", None)
     assert await told.states() == {"a": "live", "b": "live"}
+
+
+async def test_a_row_that_changes_its_key_is_not_lost() -> None:
+    told = Told(subscription("a"), topics=("events", "more"))
+    told.row("a", failed())
+    # The definition has gained a topic: the row gets another key, and the former one is deleted.
+    told.view._take_row(Record("rows", 0, 0, b"\xffevents/a", encode_row(failed()), timestamp=int(NOW * 1000)))
+    told.row("a", None)
+    assert await told.states() == {"a": "failure"}
+    told.view._take_row(Record("rows", 0, 0, b"\xffevents/a", None, timestamp=int(NOW * 1000)))
+    assert await told.states() == {"a": "live"}
+
+
+async def test_lanes_of_several_topics_are_told_apart() -> None:
+    told = Told(subscription("a"), topics=("events", "more"))
+    told.view._take_row(Record("rows", 0, 0, b"\xffevents/a", encode_row(failed()), timestamp=int(NOW * 1000)))
+    behind = encode_row(Cursor(5, standing=STANDING))
+    told.view._take_row(Record("rows", 0, 0, b"\xffmore/a", behind, timestamp=int(NOW * 1000)))
+    told.view._take_row(Record("rows", 0, 0, b"\xffformer/a", behind, timestamp=int(NOW * 1000)))
+    [found] = (await told.view.states()).items
+    assert [(lane.topic, lane.state) for lane in found.lanes] == [("events", "failure"), ("more", "behind")]
 
 
 async def test_a_deleted_subscription_is_not_shown_whatever_rows_say() -> None:
