@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any, Final
 
 from pipeline.config.schema import drop_meaningless, read
@@ -15,7 +16,10 @@ from pipeline.subscriptions.schema import OPTIONS, WireSubscription
 WRITTEN_BY_STORE: Final = frozenset({"createdRevision", "start"})
 """Shown with a subscription, so documents may contain them."""
 OF_MATCH_ALONE: Final = (*WRITTEN_BY_STORE, "startFrom", "topics")
-_ENVELOPE: Final = {"entrypointId", "channel", "entrypointConfiguration"}
+_OPTIONS: Final = "entrypointConfiguration"
+_ENVELOPE: Final = {"entrypointId", "channel", _OPTIONS}
+ALIKE: Final = 0.75
+"""From this ratio on, a name is taken for a misspelled one; `entrypointId` is far from it."""
 
 
 def parse_subscription(document: object) -> WireSubscription:
@@ -76,6 +80,8 @@ def _in_newer_envelope(document: object) -> tuple[object, bool]:
     configuration = document.get("configuration")
     if not isinstance(configuration, Mapping) or "entrypointConfiguration" in configuration:
         return document, False
+    if "callbackUrl" not in configuration and get_close_matches(_OPTIONS, map(str, configuration), cutoff=ALIKE):
+        return document, False  # a typo: in the other envelope, every one of its fields would be wrong
     envelope = {key: value for key, value in configuration.items() if key in _ENVELOPE}
     options = {key: value for key, value in configuration.items() if key not in _ENVELOPE}
     return {**document, "configuration": {**envelope, "entrypointConfiguration": options}}, True

@@ -377,3 +377,13 @@ def test_any_document_is_a_subscription_or_errors_with_paths(place: tuple[Any, .
 def test_any_document_is_a_subscription_or_sentences(document: object) -> None:
     found, sentences = outcome(document)
     assert (found is None) == bool(sentences)
+
+
+def test_a_misspelled_envelope_is_the_only_mistake() -> None:
+    document = {"id": "s", "configuration": {"entrypointConfig": {"callbackUrl": "https://example.com"}}}
+    with pytest.raises(ConfigurationError) as caught:
+        parse_subscription(document)
+    assert caught.value.problems == [
+        "configuration.entrypointConfiguration: is required",
+        "configuration.entrypointConfig: unknown field; did you mean entrypointConfiguration?",
+    ]
