@@ -7,6 +7,7 @@ from typing import get_args
 
 import click
 
+from pipeline.cli.events import since_ms
 from pipeline.cli.output import Format, as_json, as_table, output_option, printable, say
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.cluster.sending import is_subscription
@@ -19,7 +20,6 @@ from pipeline.core.subscription import Routing
 from pipeline.kafka.letters import Found, Wanted, newest, opened_letters
 from pipeline.kafka.redrive import Redriven, Scope, opened_redrive, redriven_among
 from pipeline.kafka.topics import DeadLetterTopic
-from pipeline.subscriptions.fields import instant
 
 COLUMNS = ("DEAD-LETTER", "WHEN", "SUBSCRIPTION", "REASON", "STATUS", "REDRIVEN", "ATTEMPTS", "WEBHOOK-ID", "ERROR")
 
@@ -47,7 +47,7 @@ def list_(limit: int, subscription: str | None, reason: Reason | None, since: st
     "yes" for those that `redrive` has written back, as far as Kafka remembers its runs.
     """
     with errors_as_sentences():
-        wanted = Wanted(subscription, reason, None if since is None else _milliseconds(since))
+        wanted = Wanted(subscription, reason, None if since is None else since_ms(since))
         settings, definition = configured()
         # One more than is shown tells whether there are more.
         letters, redriven = asyncio.run(_newest(definition, settings.app, limit + 1, wanted))
@@ -100,15 +100,17 @@ def redrive(*, subscription: str | None, skipped: bool, limit: int | None, dry_r
     with errors_as_sentences():
         settings, definition = configured()
         counts = asyncio.run(_redrive(settings, definition, Scope(subscription, skipped), limit=limit, dry_run=dry_run))
-        if subscription is not None and counts == (0, 0):
+        if subscription is not None and counts == (0, 0, 0):
             asyncio.run(_check_known(settings, definition, subscription))
-    say(f"{counts[0]} {'would be ' if dry_run else ''}redriven, {counts[1]} skipped")
+    done, passed_over, duplicates = counts
+    twice = f", {duplicates} of them dead-lettered twice" if duplicates else ""
+    say(f"{done} {'would be ' if dry_run else ''}redriven, {passed_over} skipped{twice}")
 
 
 async def _redrive(
     settings: Settings, definition: Definition, scope: Scope, *, limit: int | None, dry_run: bool
-) -> tuple[int, int]:
-    redriven = skipped = 0
+) -> tuple[int, int, int]:
+    redriven = skipped = duplicates = 0
     async with opened_redrive(
         definition.source,
         _dead_letters(definition),
@@ -125,7 +127,8 @@ async def _redrive(
             say(_line(result, dry_run=dry_run))
             redriven += result.why_not is None
             skipped += result.why_not is not None
-    return redriven, skipped
+            duplicates += result.is_duplicate
+    return redriven, skipped, duplicates
 
 
 async def _check_known(settings: Settings, definition: Definition, subscription: str) -> None:
@@ -146,18 +149,6 @@ def _line(result: Redriven, *, dry_run: bool) -> str:
     if dry_run:
         return f"would redrive {letter.place} {name} (reason {printable(letter.reason)})"
     return f"redriven {letter.place} {name} -> {result.place}"
-
-
-def _milliseconds(time: str) -> int:
-    """Milliseconds since the Unix epoch of an RFC 3339 time.
-
-    Raises:
-        ConfigurationError: it is not an RFC 3339 time.
-    """
-    try:
-        return int(instant(time) * 1000)
-    except ValueError as error:
-        raise ConfigurationError(f"--since: {error}") from None
 
 
 def _dead_letters(definition: Definition) -> DeadLetterTopic:

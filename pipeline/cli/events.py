@@ -8,6 +8,8 @@ from typing import Any, Final
 import click
 
 from pipeline.core.errors import ConfigurationError
+from pipeline.core.shown import shown
+from pipeline.subscriptions.fields import instant
 
 STDIN: Final = "-"
 
@@ -28,6 +30,21 @@ def topic_option(command: Command) -> Command:
     return click.option(TOPIC_OPTION, metavar="TOPIC", help="The source topic; required where there are several.")(
         command
     )
+
+
+def since_ms(time: str) -> int:
+    """Milliseconds since the Unix epoch of the RFC 3339 time that `--since` names.
+
+    Raises:
+        ConfigurationError: it is not one, or before 1970.
+    """
+    try:
+        found = instant(time)
+    except ValueError as error:
+        raise ConfigurationError(f"--since: {error}") from None
+    if found < 0:
+        raise ConfigurationError(f"--since: {shown(time)} is before 1970")
+    return int(found * 1000)
 
 
 def parse_header(text: str) -> tuple[str, bytes]:

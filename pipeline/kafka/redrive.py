@@ -15,7 +15,7 @@ by default).
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -69,11 +69,14 @@ class Redriven:
     Attributes:
         place: `<topic>-<partition>-<offset>` in its source topic; None if it was not written.
         why_not: why it was skipped, a sentence; None if it was written (or would be, in a dry run).
+        is_duplicate: it was skipped because this run has another letter of its event, for the same subscription: a
+            crash can have an event dead-lettered twice.
     """
 
     letter: Found
     place: str | None = None
     why_not: str | None = None
+    is_duplicate: bool = False
 
 
 def why_never(letter: Found, sources: Sequence[str], routing: Routing) -> str | None:
@@ -187,6 +190,7 @@ class Redrive:
         limit: the largest number of letters to write; None: no limit.
         routing: with `match`, letters go back to the subscription that they were for, and to no other.
         ids: verifies the first id of letters, and seals what is written.
+        seen: the webhook-ids that this run has written, with the subscription.
     """
 
     reader: LetterReader
@@ -197,6 +201,7 @@ class Redrive:
     limit: int | None
     routing: Routing
     ids: WebhookIds
+    seen: set[tuple[str, str | None]] = field(default_factory=set)
 
     async def run(self) -> AsyncIterator[Redriven]:
         """Go through the letters from the end of the last run of this scope; yield each when it is confirmed."""
@@ -209,7 +214,7 @@ class Redrive:
                 if self.producer is not None and chosen:
                     await self.reader.commit(number, chosen[-1].offset + 1)
                 for letter, result in results:
-                    yield Redriven(result.letter, written.get(letter.offset), result.why_not)
+                    yield replace(result, place=written.get(letter.offset))
                 if left is not None:
                     left -= sum(result.why_not is None for _, result in results)
                 if left == 0:
@@ -227,10 +232,21 @@ class Redrive:
             if not is_in(facts, self.scope) or await self._is_done(facts):
                 continue
             why_not = why_passed_over(facts, self.scope, self.source.topics, self.routing)
-            results.append((letter, Redriven(facts, why_not=why_not)))
+            is_duplicate = why_not is None and self._is_duplicate(facts)
+            why_not = "its event was dead-lettered twice, and is redriven once" if is_duplicate else why_not
+            results.append((letter, Redriven(facts, why_not=why_not, is_duplicate=is_duplicate)))
             if left is not None and why_not is None:
                 left -= 1
         return batch, results
+
+    def _is_duplicate(self, letter: Found) -> bool:
+        """Whether the run has had the event of this letter for the same subscription; notes it otherwise."""
+        if letter.webhook_id is None:
+            return False
+        event = letter.webhook_id, letter.subscription
+        is_seen = event in self.seen
+        self.seen.add(event)
+        return is_seen
 
     async def _is_done(self, letter: Found) -> bool:
         """Whether a run of another scope has redriven the letter."""

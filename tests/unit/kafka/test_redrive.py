@@ -1,6 +1,8 @@
 """Which letters a redrive writes back, which it passes over and which it leaves to others: the rules, without Kafka."""
 
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -9,9 +11,21 @@ from pipeline.core.model import Record
 from pipeline.core.outcome import Rejected
 from pipeline.core.subscription import Routing
 from pipeline.core.webhook_ids import WebhookIds
+from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.dead_letters import headers_of
 from pipeline.kafka.letters import Found, read_facts
-from pipeline.kafka.redrive import ALL, SKIPPED, Scope, headers_back, headers_to, is_in, scopes_of, why_passed_over
+from pipeline.kafka.redrive import (
+    ALL,
+    SKIPPED,
+    Redrive,
+    Scope,
+    headers_back,
+    headers_to,
+    is_in,
+    scopes_of,
+    why_passed_over,
+)
+from pipeline.kafka.topics import Source
 
 IDS = WebhookIds((b"key",))
 ONE = Scope("sub-1")
@@ -168,3 +182,42 @@ def test_of_several_topics_a_letter_goes_back_to_its_own() -> None:
     assert why_passed_over(unsaid, SKIPPED, several) == why
     other = replace(found("a"), source="gone")
     assert why_passed_over(other, SKIPPED, several) == "it came from topic gone, not from events or others"
+
+
+class Letters:
+    """A dead-letter topic with one partition, of which nothing was redriven before."""
+
+    ends: ClassVar[dict[int, int]] = {0: 9}
+
+    def __init__(self, *letters: Record) -> None:
+        self._letters = letters
+
+    async def batches(self, _number: int, _start: int) -> AsyncIterator[Sequence[Record]]:
+        for letter in self._letters:
+            yield [letter]
+
+    async def of(self, _scope: Scope) -> dict[int, int]:
+        return {}
+
+    async def are_past(self, _letter: Found, _scopes: object) -> bool:
+        return False
+
+
+def letter_of(offset: int, event: str, subscription: str) -> Record:
+    facts = {"webhook-id": event, "subscription": subscription, "topic": "events", "reason": "rejected"}
+    headers = [(f"dlq.{name}", value.encode()) for name, value in facts.items()]
+    return Record("letters", 0, offset, b"order-1", b"{}", headers)
+
+
+async def test_what_a_crash_dead_lettered_twice_is_redriven_once() -> None:
+    letters = Letters(
+        letter_of(0, "events-0-1", "a"),
+        letter_of(1, "events-0-1", "b"),
+        letter_of(2, "events-0-1", "a"),
+        letter_of(3, "events-0-2", "a"),
+    )
+    source = Source(KafkaConnection(("k:9092",)), "events")
+    dry = Redrive(cast("Any", letters), cast("Any", letters), None, source, ALL, None, Routing.MATCH, WebhookIds())
+    found = [result async for result in dry.run()]
+    assert [result.is_duplicate for result in found] == [False, False, True, False]
+    assert [result.why_not is None for result in found] == [True, True, False, True]
