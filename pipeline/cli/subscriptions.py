@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pipeline.cli.changes import Result, change_many, change_one, sentence, shown, with_store
-from pipeline.cli.events import TOPIC_OPTION, topic_option
+from pipeline.cli.events import TOPIC_OPTION, since_ms, topic_option
 from pipeline.cli.listing import as_documents, as_rows
 from pipeline.cli.noted import legend
 from pipeline.cli.output import Format, as_json, as_yaml, ask, output_option, progress, say
@@ -22,7 +22,6 @@ from pipeline.core.shown import safe
 from pipeline.core.sources import TopicPartition
 from pipeline.core.subscription import Routing, Subscription
 from pipeline.subscriptions.edits import Change
-from pipeline.subscriptions.resolve import replay_time_ms
 from pipeline.subscriptions.routing_evidence import require_routing
 from pipeline.subscriptions.store import SubscriptionStore
 
@@ -272,10 +271,12 @@ def replay(
         if since is not None:
             offsets = dict.fromkeys(each.tp for each in found)
             known_at = [each.tp for each in found if each.next is not None]
-            offsets |= await offsets_since(definition, known_at, replay_time_ms(since))
+            offsets |= await offsets_since(definition, known_at, since_ms(since))
         return await effects_of_replay(settings, definition, known, found, offsets, discards=discard_waiting)
 
     shown_first = Preview(subscription, effects, is_always_shown=discard_waiting)
+    with errors_as_sentences():
+        since_ms(since or "1970-01-01T00:00:00Z")  # before anything is asked or written
     if since is not None and partition is None and offset is None and topic is None:
         change_one(
             lambda store: store.replay_since(subscription, since, discard_waiting=discards),

@@ -61,7 +61,7 @@ async def test_match_reads_standard_input_and_writes_json(broker: TestBroker, tm
     ended = await webhooks.run("match", "-", "-o", "json", stdin=b"no json")
 
     assert (ended.code, ended.err.count("\n")) == (0, 1)
-    assert ended.err.startswith("EVENT.json is not JSON in UTF-8")
+    assert ended.err.startswith("standard input is not JSON in UTF-8")
     found = json.loads(ended.out)
     assert (found["topic"], found["routing"]) == (f"{app}-events", "match")
     assert {each["id"]: (each["getsIt"], len(each["mismatches"])) for each in found["subscriptions"]} == {

@@ -1,0 +1,25 @@
+"""What options of commands say, before anything is asked."""
+
+import pytest
+
+from pipeline.cli.events import since_ms
+from pipeline.cli.match import rows
+from pipeline.cluster.verdicts import Verdict
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.subscription import Subscription
+
+
+@pytest.mark.parametrize("text", ["yesterday", "1969-12-31T00:00:00Z"])
+def test_a_time_that_cannot_be_used_is_named_by_its_option(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=f'^--since: "{text}" is ') as caught:
+        since_ms(text)
+    assert len(caught.value.problems) == 1
+    assert since_ms("1970-01-01T00:00:01Z") == 1000
+
+
+def test_one_that_gets_an_event_may_be_in_failure() -> None:
+    verdict = Verdict(Subscription("s", 1, "https://example.com"), gets_it=True)
+    assert rows(verdict) == [("s", "yes", "it has no filter")]
+    assert rows(verdict, [0, 1, 3]) == [
+        ("s", "yes", "it has no filter; it is in FAILURE in partitions 0-1, 3, where its events wait")
+    ]
