@@ -3,8 +3,11 @@
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipeline.core.redaction import mask, mask_cut, shown_host, shown_url
+from pipeline.core import redaction
+from pipeline.core.redaction import has_hint, mask, mask_cut, shown_host, shown_url
 
 
 @pytest.mark.parametrize(
@@ -126,3 +129,19 @@ def test_a_cut_says_how_long_the_text_was() -> None:
 )
 def test_tokens_are_found_where_the_pattern_would_find_them(text: str, masked: str) -> None:
     assert mask(text) == masked
+
+
+FRAGMENTS = """:// a@b Authorization : = Bearer bAsic hunter2hunter2 whsec_ whsk_ " ' password passwd Passphrase none
+client_secret clientassertion id_token apikey secret_keys privatekey admintoken sasl_auth_bytes eyJhbGciOiJIUzI1NiJ9 .
+eyJ9 x 1"""
+fragments = st.sampled_from([" ", "\n", *FRAGMENTS.split()])
+
+
+@given(st.lists(fragments, max_size=12).map("".join))
+def test_a_text_without_a_hint_has_nothing_to_mask(text: str) -> None:
+    shown = text
+    for needed, pattern, replacement in redaction._RULES:
+        if needed in shown:
+            shown = pattern.sub(replacement, shown)
+    assert mask(text) == redaction._without_tokens(shown)
+    assert has_hint(text) or mask(text) == text
