@@ -5,7 +5,6 @@ when the notes are taken. Nothing waits for the log, and memory is bounded: note
 """
 
 from collections import defaultdict
-from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
@@ -105,7 +104,7 @@ class AttemptRecorder:
         self._entries: defaultdict[_Key, list[Note]] = defaultdict(list)
         self._ranges: defaultdict[_Key, list[Range]] = defaultdict(list)
         self._offsets = self._entry_count = 0
-        self._undecided: tuple[Event, _Key, Note] | None = None
+        self._undecided: tuple[Event, Note] | None = None
         self._lost: dict[tuple[str, int], Lost] = {}
         self.missing = 0
 
@@ -148,12 +147,8 @@ class AttemptRecorder:
         """See `Observer`: it is called at once after the attempt."""
         self._observer.decided(event, decision)
         undecided, self._undecided = self._undecided, None
-        if undecided is None or undecided[0] is not event:
-            return
-        _, key, note = undecided
-        entries = self._entries[key]
-        if entries and entries[-1] is note:
-            entries[-1] = _decided(note, decision)
+        if undecided is not None and undecided[0] is event:
+            _decide(undecided[1], decision)
 
     def dropped(
         self,
@@ -210,11 +205,13 @@ class AttemptRecorder:
         self, subscription: Subscription, event: Event, attempt: int, outcome: Outcome, seconds: float
     ) -> None:
         home = self._redriven_from(event)
-        key = (event.topic, event.partition, event.timestamp < self._late_before_ms)
+        if self._entry_count >= MOST_ENTRIES:  # before anything is made for it
+            self._lose(*(home or (event.topic, event.partition, event.offset)))
+            return
         note = self._note_of(subscription, event, attempt, outcome, seconds=seconds, home=home)
-        key = key if home is None else (home[0], home[1], True)
-        if self._add_entry(key, note):
-            self._undecided = event, key, note
+        is_late = event.timestamp < self._late_before_ms
+        self._add_entry((event.topic, event.partition, is_late) if home is None else (home[0], home[1], True), note)
+        self._undecided = event, note
 
     def _note_of(
         self,
@@ -255,13 +252,12 @@ class AttemptRecorder:
         home = None if first is None else parse_id(first)
         return None if home == (event.topic, event.partition, event.offset) else home
 
-    def _add_entry(self, key: _Key, note: Note) -> bool:
+    def _add_entry(self, key: _Key, note: Note) -> None:
         if self._entry_count >= MOST_ENTRIES:
             self._lose(key[0], key[1], note.offset or 0)
-            return False
+            return
         self._entry_count += 1
         self._entries[key].append(note)
-        return True
 
     def _settle(self, key: _Key, subscription: str | None, decision: Decision, reason: str, offset: int) -> None:
         if self._offsets >= MOST_OFFSETS:
@@ -350,15 +346,16 @@ class _Records:
         return notes
 
 
-def _decided(note: Note, decision: Decided) -> Note:
+def _decide(note: Note, decision: Decided) -> None:
+    """Add to *note* what follows."""
     match decision:
         case Retry(after_seconds):
-            return replace(note, decision="retry", next_at=note.at + after_seconds)
+            note.decision, note.next_at = "retry", note.at + after_seconds
         case DeadLetter(reason):
-            return replace(note, decision="dead-letter", reason=reason)
+            note.decision, note.reason = "dead-letter", reason
         case Stop(kind):
-            return replace(note, decision="failure", reason=kind)
+            note.decision, note.reason = "failure", kind
         case Drop():
-            return replace(note, decision="dropped", reason="not-retried")
+            note.decision, note.reason = "dropped", "not-retried"
         case Settle():
-            return note
+            pass

@@ -55,7 +55,7 @@ Range = tuple[str | None, Decision, str, Offset, Offset]
 Lost = tuple[Count, Offset, Offset]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Note:
     """An attempt that did not deliver an event, or what became of an event, with all that is known of it.
 
