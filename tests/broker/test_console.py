@@ -74,6 +74,8 @@ async def test_it_answers_for_all_and_delivers_nothing(
 
         await eventually(is_known, within_seconds=30, says=lambda: f"{said} {running.output()}")
         assert await running.is_ready()
+        assert "the callback answered 400" in await running.text("/")
+        assert 'href="/worker"' not in await running.text("/workers")
         # A change, from where nothing is delivered.
         recorder.behaviours.clear()
         assert await resume(running, "failing") == 200

@@ -85,6 +85,9 @@ async def test_one_subscription_is_explained_and_repaired(found: Cluster, page: 
     await page.until("location.pathname === '/subscription'")
     assert await page.text("h1") == name
     assert "the callback answered 503" in await page.text(".reason")
+    await page.until("document.querySelector('#attempts .timeline')?.innerText.includes('status 503')")
+    await page.click("#attempts summary")
+    assert await page.text("#attempts pre") == "status 503"
 
     await page.click("[data-act=skip]")
     await page.until("document.querySelector('#ask[open] pre')")

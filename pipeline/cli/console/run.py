@@ -14,6 +14,7 @@ import mode.loop
 from faust.app.base import BootStrategy
 from mode import Service
 
+from pipeline.cluster.attempt_search import AttemptSearch
 from pipeline.cluster.audit import AuditLog
 from pipeline.cluster.view import ClusterView
 from pipeline.config.definition import configured_definition
@@ -28,6 +29,7 @@ from pipeline.subscriptions.secrets import SecretBox
 from pipeline.subscriptions.store import SubscriptionStore
 from pipeline.web.access import configured_access
 from pipeline.web.api import attach_api
+from pipeline.web.pages import PageSources, attach_pages
 from pipeline.web.server import BUILT_IN_PAGES_OFF, attach_health, web_options
 from pipeline.worker import PATCHES, LogWorker
 
@@ -115,6 +117,12 @@ def create_console(settings: Settings) -> ConsoleApp:
 
     attach_health(app, problems=problems, access=access)
     attach_api(app, settings, definition, registry=registry, store=store, view=view, audit=audit, access=access)
+    ids = settings.webhook_ids
+    attempts = AttemptSearch(definition, settings.app, registry, ids)
+    own = f"{settings.web_bind}:{settings.web_port}"
+    attach_pages(
+        app, PageSources(settings.app, lambda: own, definition, view, registry, None, ids, clock, attempts), access
+    )
     return app
 
 

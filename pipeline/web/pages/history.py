@@ -38,14 +38,14 @@ class History:
 
     Args:
         workers: all workers; None while they are not known.
-        telemetry: of this worker.
+        telemetry: of this worker; None: this process delivers nothing.
     """
 
-    def __init__(self, workers: Callable[[], Sequence[WorkerState] | None], telemetry: Telemetry) -> None:
+    def __init__(self, workers: Callable[[], Sequence[WorkerState] | None], telemetry: Telemetry | None) -> None:
         self._workers = workers
         self._telemetry = telemetry
         self._samples: deque[Sample] = deque(maxlen=SAMPLES)
-        self._former = telemetry.attempt_seconds.cumulative()
+        self._former = self._counts()
 
     async def run(self) -> None:
         """Take samples until cancelled."""
@@ -57,7 +57,7 @@ class History:
         """Take a sample."""
         workers = self._workers()
         present = None if workers is None else [each for each in workers if not each.is_gone]
-        counts = self._telemetry.attempt_seconds.cumulative()
+        counts = self._counts()
         since = [(bound, count - before) for (bound, count), (_, before) in zip(counts, self._former, strict=True)]
         self._former = counts
         self._samples.append(
@@ -72,27 +72,17 @@ class History:
     def plots(self) -> list[Plot]:
         """The plots of the overview."""
         kept = list(self._samples)
-        return [
-            plot(
-                "Attempts per second, all workers",
-                [
-                    ("delivered", "good", [each.delivered for each in kept]),
-                    ("failed", "bad", [each.failed for each in kept]),
-                ],
-                rate,
-                SAMPLES,
-            ),
-            plot(
-                "Time of an attempt, this worker",
-                [
-                    ("median", "plain", [each.median for each in kept]),
-                    ("95 % below", "slow", [each.slowest for each in kept]),
-                ],
-                duration,
-                SAMPLES,
-                least=0.01,
-            ),
-        ]
+        delivered = ("delivered", "good", [each.delivered for each in kept])
+        failed = ("failed", "bad", [each.failed for each in kept])
+        rates = plot("Attempts per second, all workers", [delivered, failed], rate, SAMPLES)
+        if self._telemetry is None:
+            return [rates]
+        median = ("median", "plain", [each.median for each in kept])
+        slowest = ("95 % below", "slow", [each.slowest for each in kept])
+        return [rates, plot("Time of an attempt, this worker", [median, slowest], duration, SAMPLES, least=0.01)]
+
+    def _counts(self) -> list[tuple[str, int]]:
+        return [("+Inf", 0)] if self._telemetry is None else self._telemetry.attempt_seconds.cumulative()
 
 
 def quantile(cumulative: Sequence[tuple[str, int]], share: float) -> float | None:

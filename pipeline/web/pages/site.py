@@ -47,6 +47,7 @@ class PageSources:
     Attributes:
         app: the name of the application.
         own: the name of this worker.
+        telemetry: of this worker; None: this process delivers nothing (`webhooks console`).
         attempts: the attempt log; None if it can't be searched.
     """
 
@@ -55,7 +56,7 @@ class PageSources:
     definition: Definition
     view: LiveView
     directory: Directory
-    telemetry: Telemetry
+    telemetry: Telemetry | None
     ids: WebhookIds
     clock: Clock
     attempts: AttemptLog | None = None
@@ -226,6 +227,7 @@ class Pages:
             workers=workers,
             partitions=sorted(partitions, key=lambda found: (found[1].topic, found[1].partition)),
             own=self._sources.own(),
+            is_worker=self._sources.telemetry is not None,
             problems=self._view.problems(),
         )
 

@@ -72,9 +72,13 @@ function tellLive(is, why = "") {
   $("live").title = is ? "live" : `not live: ${why}`;
 }
 
+let source = null;
+let polling = null;
+
+// A hidden page does not listen: a browser has few connections to a worker, and its tabs share them.
 function listen() {
-  const source = new EventSource(at("/api/stream"));
-  let polling = null;
+  if (document.hidden || source !== null) return;
+  source = new EventSource(at("/api/stream"));
   source.addEventListener("changed", () => refreshSoon());
   source.onopen = () => {
     clearInterval(polling);
@@ -83,12 +87,19 @@ function listen() {
   };
   source.onerror = () => {
     tellLive(false, "the stream of changes has ended");
-    // The browser tries again by itself, unless the worker has refused.
     polling ??= setInterval(() => refreshSoon(0), POLL_MS);
-    if (source.readyState === EventSource.CLOSED) setTimeout(listen, 6 * POLL_MS), source.close();
+    if (source.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
+    source = null; // the worker has refused
+    setTimeout(listen, 6 * POLL_MS);
   };
-  document.addEventListener("visibilitychange", () => refreshSoon(0));
 }
+
+document.addEventListener("visibilitychange", () => {
+  if (!document.querySelector("[data-live]")) return;
+  if (!document.hidden) return listen(), refreshSoon(0);
+  source?.close();
+  source = null;
+});
 
 async function load(part) {
   const fresh = await page(part.dataset.load);

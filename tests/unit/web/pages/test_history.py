@@ -37,6 +37,12 @@ def test_times_are_those_since_the_sample_before() -> None:
     assert [line.now for line in history.plots()[1].lines] == [None, None]
 
 
+def test_a_process_that_delivers_nothing_has_no_times_of_its_own() -> None:
+    history = History(lambda: [WORKER], None)
+    history.take()
+    assert [each.title for each in history.plots()] == ["Attempts per second, all workers"]
+
+
 def test_the_history_is_bounded() -> None:
     history = History(lambda: [WORKER], Telemetry())
     for _ in range(3 * SAMPLES):
