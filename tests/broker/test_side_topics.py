@@ -8,7 +8,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from pipeline.config.definition import Definition
 from pipeline.core.subscription import Routing
-from pipeline.kafka.topics import Source, attempts_topic, count_partitions, workers_topic
+from pipeline.kafka.topics import Source, attempts_topic, audit_topic, count_partitions, workers_topic
 from pipeline.runtime.preflight import examine
 from pipeline.runtime.side_topics import ensure_side_topics
 from tests.support.brokers import TestBroker
@@ -55,9 +55,21 @@ async def test_the_attempts_topic_follows_its_source(kafka: TestBroker, unique_n
         assert int(config["segment.ms"]) < int(config["retention.ms"])
 
 
+async def test_the_audit_topic_has_one_partition_for_a_month(
+    kafka: TestBroker, unique_name: Callable[[str], str]
+) -> None:
+    app = unique_name("side")
+    await kafka.create_topic(f"{app}-events", 4)
+    definition = Definition("orders", Source(kafka.connection, f"{app}-events"), None, Routing.KEY)
+    assert await ensure_side_topics(definition, app, create=True) == []
+    assert await count_partitions(kafka.connection, audit_topic(app)) == 1
+    config = await configured(kafka, audit_topic(app))
+    assert (config["cleanup.policy"], int(config["retention.ms"])) == ("delete", 30 * 86_400_000)
+
+
 async def test_one_that_cannot_be_created_is_a_warning(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
     definition = Definition("orders", Source(kafka.connection, unique_name("side")), None, Routing.KEY)
-    warning, other = await ensure_side_topics(definition, "not a name", create=False)
-    assert other.startswith("topic not a name.attempts: does not exist and can't be created: ")
-    assert warning.startswith("topic not a name.workers: does not exist and can't be created: ")
-    assert warning.endswith("; which worker delivers what can't be shown")
+    found = await ensure_side_topics(definition, "not a name", create=False)
+    for warning, name in zip(found, ("workers", "attempts", "audit"), strict=True):
+        assert warning.startswith(f"topic not a name.{name}: does not exist and can't be created: ")
+    assert found[0].endswith("; which worker delivers what can't be shown")
