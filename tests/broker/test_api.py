@@ -284,3 +284,47 @@ async def test_bad_requests_are_refused_with_sentences(client: Client) -> None:
 async def test_a_large_body_is_refused(client: Client) -> None:
     async with client.post(PATH, data=BytesIO(b" " * 1_100_000), headers=JSON) as response:
         assert "allowed: at most 1048576 bytes" in (await problem(response, 413))["detail"]
+
+
+SECRETS: dict[str, Any] = {
+    "callbackUrl": "https://receiver.example/hook?token=planted-1",
+    "headers": [{"name": "X-Api-Key", "value": "planted-2"}],
+    "auth": {
+        "type": "oauth2",
+        "oauth2": {"endpoint": "https://issuer.example/token", "clientId": "me", "clientSecret": "planted-5"},
+    },
+    "signing": {"secrets": ["whsec_" + 6 * "planted0"]},
+}
+"""A secret in each kind of field."""
+
+FAULTS: tuple[dict[str, Any], ...] = (
+    {},
+    {"id": 7},
+    {"status": "planted"},
+    {"metadata": ["x"]},
+    {"qos": {}},
+    {"endingAt": "soon"},
+    {"unknown": 1},
+    {"topics": ["a"]},
+    {"startFrom": "now"},
+)
+
+
+async def test_no_answer_has_a_secret(client: Client) -> None:
+    """Neither what is shown, nor what an error says of a document, whatever is wrong with it."""
+    good = document("sub-1", **SECRETS)
+    wrong = [{**good, **fault} for fault in FAULTS]
+    auths = ({"type": "basic", "basic": {"username": "me", "password": "planted-3"}}, {"token": {"value": "planted-4"}})
+    wrong += [document("sub-2", **{**SECRETS, "auth": {**SECRETS["auth"], **auth}}) for auth in auths]
+    wrong += [document("sub-2", **{**SECRETS, name: ["planted-6"]}) for name in SECRETS]
+    wrong += [document("sub-2", **{**SECRETS, name: "planted-7 "}) for name in SECRETS if name != "callbackUrl"]
+    texts = []
+    for body in wrong:
+        for method, path in (("POST", PATH), ("PUT", f"{PATH}/sub-1")):
+            async with client.request(method, path, json=body) as response:
+                texts.append(await response.text())
+    for path in (f"{PATH}/sub-1", PATH, f"{PATH}?q=planted", "/api/failures", "/api/cluster"):
+        async with client.get(path) as response:
+            texts.append(await response.text())
+    assert '"created"' in texts[0], texts[0]
+    assert [text for text in texts if "planted-" in text or "planted0" in text] == []
