@@ -420,3 +420,16 @@ def test_whatever_a_subscription_says_is_taken_or_refused(name: str, value: obje
     for each in result.subscriptions:
         [read] = parse_documents(as_yaml(as_written(each)))
         assert parse_subscription(read) == each
+
+
+def test_several_topics_are_taken_over_but_not_with_key() -> None:
+    found = found_in("api.json")
+    api: Any = found.apis[0].document
+    api["endpointGroups"][0]["sharedConfiguration"]["consumer"]["topics"] = ["orders", "returns"]
+    definition = imported(found).definition
+    assert parse_definition(definition).source.topics == ("orders", "returns")
+    api["listeners"][0]["entrypoints"][0]["routing"] = "key"
+    with pytest.raises(
+        ConfigurationError, match=r"routing: key delivers from one topic, .* allowed: routing: match, or "
+    ):
+        imported(found)
