@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from pipeline.cluster.joining import is_retrying
 from pipeline.cluster.rows import Noted
 from pipeline.core.clock import shown_time
 from pipeline.core.model import Cause, Cursor, Status
@@ -40,13 +41,8 @@ def _state(cursor: Cursor | None) -> tuple[int, str]:
     if cursor.status is Status.FAILURE:
         return 1, cursor.status
     if cursor.status is Status.STARTED:
-        return (2 if _is_retrying(cursor) else 3), cursor.status
+        return (2 if is_retrying(cursor) else 3), cursor.status
     return 4, cursor.status
-
-
-def _is_retrying(cursor: Cursor) -> bool:
-    """Whether an attempt has failed; a row may be written while the first one is under way."""
-    return cursor.error is not None or cursor.attempt > 1 or bool(cursor.not_before)
 
 
 def _words(rows: Sequence[Row]) -> str:
@@ -63,7 +59,7 @@ def _words(rows: Sequence[Row]) -> str:
             causes = [each.cause for each in cursors if each.cause is not None]
             since = f" since {shown_time(min(cause.at for cause in causes))}" if causes else ""
             return f"FAILURE in {where}{since}{_next_probe(causes)}"
-        case Status.STARTED if _is_retrying(cursors[0]):
+        case Status.STARTED if is_retrying(cursors[0]):
             return f"RETRYING in {where}, failed attempts: {max(each.attempt for each in cursors)}, {waiting}"
         case Status.STARTED:
             return waiting

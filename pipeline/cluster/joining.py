@@ -95,10 +95,14 @@ def state_of_row(row: Cursor) -> State:
         return "failure"
     if row.status is not Status.STARTED:
         return STATE_OF[row.status]
-    # A row may be written while the first attempt is under way.
-    if row.error is not None or row.attempt > 1 or row.not_before:
+    if is_retrying(row):
         return "retrying"
     return "live" if row.standing is not None and row.standing.is_live else "behind"
+
+
+def is_retrying(row: Cursor) -> bool:
+    """Whether an attempt has failed; a row may be written while the first one is under way."""
+    return row.error is not None or row.attempt > 1 or bool(row.not_before)
 
 
 def _waiting(row: Cursor, owner: Owner) -> tuple[int | None, int | None]:

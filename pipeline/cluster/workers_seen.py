@@ -10,9 +10,12 @@ from typing import Final
 from pipeline.cluster.announcement import Announcement, LaneNote
 from pipeline.cluster.rows_seen import Place
 from pipeline.cluster.state import PartitionState, WorkerState
+from pipeline.core.bounded import Bounded
 
 GONE_SECONDS: Final = 10.0
 """A worker that has said nothing for so long is gone: it announces itself every two seconds."""
+MOST_SUCCESSES_KEPT: Final = 500_000
+"""Names of subscriptions are taken as they come: anyone with access to the topic may make up more."""
 HIDDEN_SECONDS: Final = 600.0
 """How long one that is gone is shown."""
 
@@ -24,7 +27,7 @@ class WorkersSeen:
         self._said: dict[str, Announcement] = {}
         self._heard_at: dict[str, float] = {}
         self._notes: dict[str, dict[Place, tuple[LaneNote, Announcement]]] = {}
-        self._successes: dict[str, float] = {}
+        self._successes: Bounded[str, float] = Bounded(MOST_SUCCESSES_KEPT)
         self._places: dict[Place, PartitionState] = {}
 
     def take(self, announcement: Announcement, heard_at: float) -> set[str]:
@@ -43,7 +46,8 @@ class WorkersSeen:
             changed.add(note.subscription)
         for each in announcement.partitions:
             self._places[each.topic, each.partition] = each
-        self._successes.update(announcement.successes or {})
+        for name, at in (announcement.successes or {}).items():
+            self._successes[name] = at
         return changed
 
     def stopped(self, worker: str) -> set[str]:
