@@ -1,0 +1,74 @@
+"""Rows of several source topics in one partition of `<app>.cursors`: who finds them, who writes them, who is fenced."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from pipeline.core.errors import FencedError
+from pipeline.core.model import Cursor
+from pipeline.core.rows import Row
+from pipeline.kafka.cursors import KafkaRows
+from pipeline.kafka.topic_rows import RowStores, TopicRows
+from tests.support.brokers import TestBroker
+
+ORDERS, PAYMENTS = "O" * 22, "P" * 22
+IDS = {"orders": ORDERS, "payments": PAYMENTS}
+
+
+@pytest.fixture
+async def cursors(kafka: TestBroker, unique_name: Callable[[str], str]) -> str:
+    return await kafka.create_topic(unique_name("rows"), 2, {"cleanup.policy": "compact"})
+
+
+def stores(kafka: TestBroker, cursors: str, *topics: str) -> RowStores:
+    """Those of a worker whose definition names these topics."""
+    return RowStores(topics, partial(KafkaRows, kafka.connection, cursors, on_written=lambda _: None))
+
+
+async def opened(found: RowStores, topic: str) -> tuple[TopicRows, dict[bytes, Row]]:
+    rows = found.rows_of(topic, 1)
+    rows.topic_id = IDS[topic]
+    return rows, dict(await rows.open())
+
+
+async def test_rows_outlive_a_change_of_the_topics(kafka: TestBroker, cursors: str) -> None:
+    alone, before = await opened(stores(kafka, cursors, "orders"), "orders")
+    assert before == {}
+    await asyncio.gather(alone.put(b"s", Cursor(7)), alone.put(b"t", Cursor(8)))
+    await alone.close()
+
+    both = stores(kafka, cursors, "orders", "payments")
+    (orders, found), (payments, others) = await opened(both, "orders"), await opened(both, "payments")
+    assert (found, others) == ({b"s": Cursor(7), b"t": Cursor(8)}, {})
+    await asyncio.gather(orders.put(b"s", Cursor(9)), payments.put(b"s", Cursor(3)), payments.put(b"u", Cursor(4)))
+    await asyncio.gather(orders.close(), payments.close())
+
+    both = stores(kafka, cursors, "payments", "orders")
+    (orders, found), (payments, others) = await opened(both, "orders"), await opened(both, "payments")
+    assert found == {b"s": Cursor(9), b"t": Cursor(8)}
+    assert others == {b"s": Cursor(3), b"u": Cursor(4)}
+    await payments.put(b"u", None)
+    await asyncio.gather(orders.close(), payments.close())
+
+    for topic, rows in (("payments", {b"s": Cursor(3)}), ("orders", {b"s": Cursor(9), b"t": Cursor(8)})):
+        alone, found = await opened(stores(kafka, cursors, topic), topic)
+        assert found == rows
+        await alone.close()
+
+
+async def test_who_takes_a_number_fences_all_topics_of_its_owner(kafka: TestBroker, cursors: str) -> None:
+    """However many topics the one and the other know."""
+    both = stores(kafka, cursors, "orders", "payments")
+    former = [(await opened(both, topic))[0] for topic in ("orders", "payments")]
+    await former[0].put(b"s", Cursor(7))
+    alone, found = await opened(stores(kafka, cursors, "orders"), "orders")
+    assert found == {b"s": Cursor(7)}
+    for rows in former:
+        with pytest.raises(FencedError):
+            await rows.put(b"s", Cursor(8))
+    with pytest.raises(FencedError):
+        await opened(both, "payments")
+    await alone.put(b"s", Cursor(9))
+    await asyncio.gather(alone.close(), *(rows.close() for rows in former))
