@@ -8,10 +8,8 @@ create_app(settings, definition)
 
 import logging
 import random
-import secrets
-import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any, Final, cast
@@ -25,11 +23,13 @@ from pipeline.auth.token_endpoint import ClientCredentials
 from pipeline.auth.token_request import PostForm
 from pipeline.auth.token_store import StoredTokens
 from pipeline.cluster.announcer import Announcer
-from pipeline.cluster.attempt_log import AttemptLog
-from pipeline.cluster.attempt_recorder import AttemptRecorder
+from pipeline.cluster.attempt_log import attempt_log_of
 from pipeline.cluster.attempt_search import AttemptSearch
 from pipeline.cluster.audit import AuditLog
+from pipeline.cluster.notification_outlets import outlets_of
+from pipeline.cluster.notifications import Notifier
 from pipeline.cluster.own_state import OwnState
+from pipeline.cluster.retention_watch import RetentionWatch, retention_ms
 from pipeline.cluster.view import ClusterView
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
@@ -40,7 +40,6 @@ from pipeline.core.delivery import Delivery, never_addressed
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lease import MARGIN_SECONDS, Lease
 from pipeline.core.matching import SubscriptionIndex
-from pipeline.core.observer import Observer
 from pipeline.core.ports import LaneLimits
 from pipeline.core.queue_memory import QueueMemory
 from pipeline.core.rate_limit import RateLimits
@@ -63,7 +62,6 @@ from pipeline.kafka.log_reader import LogReader
 from pipeline.kafka.source_log import SourceLog
 from pipeline.kafka.topic_rows import RowStores
 from pipeline.kafka.topics import (
-    attempts_topic,
     audit_topic,
     cursors_topic,
     subscriptions_topic,
@@ -125,7 +123,7 @@ def create_app(
     secret_keys = [key.get_secret_value() for key in settings.secret_keys]
     ids = settings.webhook_ids
     telemetry = Telemetry(ids)
-    attempt_log, observer = _attempt_log(settings, definition, telemetry, clock)
+    attempt_log, recorder = attempt_log_of(settings, definition, telemetry, clock)
     rights = RightsWatch()
     unmatched = UnmatchedEvents(definition.source.topics[0], telemetry, definition.routing)
     access = configured_access(settings, clock)
@@ -139,13 +137,23 @@ def create_app(
     matches = definition.routing is Routing.MATCH
     rate_limits = RateLimits(app.share) if matches else RateLimits()
     lease = Lease(settings.session_seconds - MARGIN_SECONDS)
-    permitted = Permitted(_callback(transport, clock, telemetry, ids, lease), rate_limits, clock)
+    permitted = Permitted(_callback(transport, clock, telemetry, ids, lease.check), rate_limits, clock)
+    outlets = outlets_of(
+        settings, connection, _callback(transport, clock, telemetry), telemetry.notification_dropped, clock
+    )
+    notifier = Notifier(
+        recorder,
+        outlets.put,
+        clock=clock,
+        dead_letter_failed=telemetry.dead_letter_failed,
+        monotonic=time.monotonic,
+    )
     tokens = _tokens(app, transport, box, clock=clock, telemetry=telemetry)
-    dead_letters = _dead_letters(definition, telemetry, ids)
+    dead_letters = _dead_letters(definition, notifier, ids)
     topics, former = definition.source.topics, former_topics or {}
     log_readers = {topic: LogReader(connection, topic, definition.source.isolation_level) for topic in topics}
     log_checks = LogChecks(
-        {topic: LogCheck(topic, SourceLog(connection, topic), observer, _of_topic(topic, former)) for topic in topics}
+        {topic: LogCheck(topic, SourceLog(connection, topic), notifier, _of_topic(topic, former)) for topic in topics}
     )
     matching = AddressedMatching(SubscriptionIndex(), ids, log_checks.topic_id) if matches else None
     deliver = Delivery(
@@ -155,7 +163,7 @@ def create_app(
         slots=Slots(settings.max_in_flight),
         lease=lease,
         clock=clock,
-        telemetry=observer,
+        telemetry=notifier,
         rate_limits=rate_limits,
         chance=random.random,
         steady=time.monotonic,
@@ -213,6 +221,8 @@ def create_app(
             tokens=tokens,
             dead_letters=dead_letters,
             attempt_log=attempt_log,
+            outlets=outlets,
+            retention_watch=RetentionWatch(sources, partial(retention_ms, connection), notifier.tell, clock),
             sources=sources,
             expansion=_expansion(app, settings, definition, clock),
             membership=Membership(sources.orphans, app),
@@ -298,14 +308,20 @@ def _user_agent() -> str:
     return f"webhook-pipeline/{version('webhook-pipeline')}"
 
 
-def _callback(transport: Transport, clock: Clock, telemetry: Telemetry, ids: WebhookIds, lease: Lease) -> Callback:
+def _callback(
+    transport: Transport,
+    clock: Clock,
+    telemetry: Telemetry,
+    ids: WebhookIds | None = None,
+    check: Callable[[], None] | None = None,
+) -> Callback:
     return Callback(
         transport,
         clock,
         user_agent=_user_agent(),
         on_header_left_out=telemetry.header_left_out,
         ids=ids,
-        check=lease.check,
+        check=check,
     )
 
 
@@ -314,33 +330,11 @@ def _tokens(app: faust.App, transport: Transport, box: SecretBox, *, clock: Cloc
     return TokenCache(fetch, StoredTokens(add_token_table(app), box), clock, telemetry)
 
 
-def _dead_letters(definition: Definition, telemetry: Telemetry, ids: WebhookIds) -> KafkaDeadLetterWriter | None:
+def _dead_letters(definition: Definition, notifier: Notifier, ids: WebhookIds) -> KafkaDeadLetterWriter | None:
     dlq = definition.dlq
     if dlq is None:
         return None
-    return KafkaDeadLetterWriter(dlq.connection, dlq.topic, telemetry.dead_letter_failed, ids)
-
-
-def _attempt_log(
-    settings: Settings, definition: Definition, telemetry: Telemetry, clock: Clock
-) -> tuple[AttemptLog | None, Observer]:
-    """The attempt log, if there is to be one, and what the core reports to."""
-    if settings.attempt_log == "off":
-        return None, telemetry
-    # A process of its own in the log: whether it ended well is told by name.
-    worker = f"{socket.gethostname()}:{settings.web_port}#{secrets.token_hex(4)}"
-    source, mode = definition.source, settings.attempt_log
-    recorder = AttemptRecorder(telemetry, settings.webhook_ids, worker=worker, mode=mode, clock=clock)
-    log = AttemptLog(
-        source.connection,
-        attempts_topic(settings.app),
-        recorder,
-        mode=mode,
-        worker=worker,
-        clock=clock,
-        on_dropped=telemetry.attempt_log_dropped,
-    )
-    return log, recorder
+    return KafkaDeadLetterWriter(dlq.connection, dlq.topic, notifier.dead_letter_failed, ids)
 
 
 def _expansion(app: DeliveryApp, settings: Settings, definition: Definition, clock: Clock) -> PartitionExpansion | None:

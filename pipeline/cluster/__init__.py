@@ -11,6 +11,9 @@ attempt_log               writes these notes
 attempt_search            finds them: the newest of a subscription, the fate of an event
 fate                      what is concluded of an event
 log_scan                  reads stretches of a topic for a limited time
+notifications             what operators are told of, found out by an observer of the core
+notification_outlets      where that goes: a topic and a webhook
+retention_watch           finds events that retention is about to delete
 announcement, announcer   what a worker says of itself, and how it is written
 own_state                 reads that from the worker's live objects
 ownership                 who owns which partition

@@ -5,6 +5,8 @@ counted, and the log says so as soon as it can be written again.
 """
 
 import asyncio
+import secrets
+import socket
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -14,11 +16,15 @@ from aiokafka.errors import KafkaError
 
 from pipeline.cluster.attempt_recorder import AttemptRecorder
 from pipeline.cluster.attempts import SESSION_KEY, LogMode, Notes, Session, encode
+from pipeline.config.definition import Definition
+from pipeline.config.settings import Settings
 from pipeline.core.clock import Clock, steady_now
 from pipeline.core.errors import BrokerError
+from pipeline.core.observer import Observer
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import disconnect
-from pipeline.kafka.topics import count_partitions
+from pipeline.kafka.topics import attempts_topic, count_partitions
+from pipeline.observability.telemetry import Telemetry
 
 FLUSH_SECONDS: Final = 0.2
 SESSION_SECONDS: Final = 30.0
@@ -201,3 +207,25 @@ class AttemptLog:
         self._written.clear()
         if producer is not None:
             await disconnect(producer)
+
+
+def attempt_log_of(
+    settings: Settings, definition: Definition, telemetry: Telemetry, clock: Clock
+) -> tuple[AttemptLog | None, Observer]:
+    """The attempt log, if there is to be one, and what the core reports to."""
+    if settings.attempt_log == "off":
+        return None, telemetry
+    # A process of its own in the log: whether it ended well is told by name.
+    worker = f"{socket.gethostname()}:{settings.web_port}#{secrets.token_hex(4)}"
+    source, mode = definition.source, settings.attempt_log
+    recorder = AttemptRecorder(telemetry, settings.webhook_ids, worker=worker, mode=mode, clock=clock)
+    log = AttemptLog(
+        source.connection,
+        attempts_topic(settings.app),
+        recorder,
+        mode=mode,
+        worker=worker,
+        clock=clock,
+        on_dropped=telemetry.attempt_log_dropped,
+    )
+    return log, recorder

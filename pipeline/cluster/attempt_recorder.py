@@ -92,6 +92,7 @@ class AttemptRecorder:
         self.rebalanced = observer.rebalanced
         self.probe_failed = observer.probe_failed
         self.subscription_recovered = observer.subscription_recovered
+        self.partition_lost = observer.partition_lost
         self._observer = observer
         self._attempted = observer.attempted
         self._ids = ids

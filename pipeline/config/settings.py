@@ -20,6 +20,7 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import shown
 from pipeline.core.urls import split_url
 from pipeline.core.webhook_ids import WebhookIds
+from pipeline.http.signature import Signer
 from pipeline.kafka.connection import parse_bootstrap_servers
 from pipeline.observability.logs import LogFormat, LogLevel
 
@@ -133,6 +134,14 @@ class Settings(BaseSettings):
         description="The id of this worker alone in its consumer group (group.instance.id): if it comes back within "
         "WEBHOOKS_SESSION_SECONDS, it keeps its partitions.",
     )
+    notify_url: SecretStr | None = Field(
+        None,
+        description="Where operators are notified: what is written to <app>.events is also posted to this http(s) "
+        "URL. Its address must be allowed like that of a callback.",
+    )
+    notify_signing_secret: SecretStr | None = Field(
+        None, description="Signs these requests (Standard Webhooks): whsec_ or whsk_ and base64."
+    )
     log_format: LogFormat = Field("console", description="The format of log lines.")
     log_level: LogLevel = Field("INFO", description="The lowest level that is logged.")
 
@@ -201,6 +210,23 @@ class Settings(BaseSettings):
             except ValueError:
                 raise problem(f"key {number} is not a Fernet key (32 bytes in URL-safe base64)") from None
         return keys
+
+    @field_validator("notify_url")
+    @classmethod
+    def _is_url(cls, value: SecretStr | None) -> SecretStr | None:
+        parts = None if value is None else split_url(value.get_secret_value())
+        if value is not None and (parts is None or parts.scheme not in {"http", "https"} or not parts.hostname):
+            raise problem("is not an http or https URL")
+        return value
+
+    @field_validator("notify_signing_secret")
+    @classmethod
+    def _is_signing_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        try:
+            Signer.from_secrets(() if value is None else (value.get_secret_value(),))
+        except ConfigurationError as error:
+            raise problem(str(error).partition(": ")[2]) from None
+        return value
 
     @field_validator("bootstrap_servers")
     @classmethod

@@ -5,7 +5,7 @@ It knows no lane. `Runner` (runner.py) puts the parts in order, and acts on the 
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline.core.attempts import FailedAttempt
@@ -19,6 +19,7 @@ from pipeline.core.model import Event
 from pipeline.core.observer import Observer
 from pipeline.core.outcome import Outcome, describe, status_of
 from pipeline.core.policy import Decision, Rules, decide, decide_probe
+from pipeline.core.probing import ProbeGate
 from pipeline.core.rate_limit import RateLimits
 from pipeline.core.subscription import Subscription
 
@@ -60,6 +61,7 @@ class Delivery:
             for the running event loop to ask it for its time takes a system call (CPython 3.11), a 25th of a delivery.
         is_addressed: whether an event was written for the subscription in whose lane it is (addressed.py). Then it is
             sent even if its filter does not match.
+        probes: bounds the probes of each host.
     """
 
     send: Send
@@ -74,6 +76,7 @@ class Delivery:
     steady: Callable[[], float]
     shares: Shares | None = None
     is_addressed: Callable[[Event], bool] = never_addressed
+    probes: ProbeGate = field(default_factory=ProbeGate)
 
     def seconds_until_turn(self, subscription: Subscription) -> float:
         """How long the subscription's rate limits keep it waiting; 0 takes the turn."""

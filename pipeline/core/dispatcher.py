@@ -21,7 +21,6 @@ from pipeline.core.observer import Observer
 from pipeline.core.opening import Opening
 from pipeline.core.partition import Partition
 from pipeline.core.ports import Behind, Flow, LaneLimits, Log, Matching, RowStore, Subscriptions
-from pipeline.core.probing import ProbeGate
 from pipeline.core.queue_memory import QueueMemory
 from pipeline.core.rows import Row, UnreadableRow
 from pipeline.core.subscription import Subscription
@@ -96,7 +95,7 @@ class Dispatcher:
         self.assigned_at = self.clock.now()
         self.has_opened = False
         self.memory = memory
-        self.probes = ProbeGate()
+        self.probes = deliver.probes
         self.chance = deliver.chance
         self._rows_of = rows_of
         self._registry = registry
@@ -317,6 +316,7 @@ class Dispatcher:
             partition.number,
             self.topic,
         )
+        self.telemetry.partition_lost(self.topic, partition.number)
         del self._open[partition.number]
         self._fenced.add(partition.number)
         task = asyncio.get_running_loop().create_task(self._close_one(entry))

@@ -12,6 +12,7 @@ from pipeline.core.in_flight import InFlight
 from pipeline.core.lane_state import HALTED, TRANSITIONS, LaneState
 from pipeline.core.lane_view import LaneView
 from pipeline.core.model import Cause, Cursor, Event, Status
+from pipeline.core.observer import RecoveredBy
 from pipeline.core.outcome import Delivered, Failed, Outcome
 from pipeline.core.policy import CauseKind, Rules
 from pipeline.core.probing import PROBED_KINDS, scheduled, taken_up
@@ -22,12 +23,16 @@ from pipeline.core.subscription import Qos, RetryPolicy, Subscription, status_of
 class Lane(LaneView):
     """One subscription in one partition, and what happens to it. It alone writes the attributes of its view."""
 
-    def _enter(self, state: LaneState, cause: Cause | None = None) -> None:
+    def _enter(self, state: LaneState, cause: Cause | None = None, *, by: RecoveredBy = "command") -> None:
         if state not in TRANSITIONS[self.state]:
             raise RuntimeError(f"a lane can't go from {self.state.name} to {state.name}")
         if self.is_probing:
             self._services.probes.leave(self)
-        self.state, self.cause = state, cause
+        former, self.state, self.cause = self.cause, state, cause
+        if former is not None and self.status is not Status.FAILURE and self.subscription is not None:
+            self._services.telemetry.subscription_recovered(
+                self.subscription, self._home.topic, self._home.number, former, by
+            )
 
     # --------------------------------------------------------------- events come
 
@@ -280,11 +285,8 @@ class Lane(LaneView):
         """The receiver takes events again: the FAILURE ends. For a lane that is not being probed nothing happens."""
         if not self.is_probing:
             return
-        subscription, cause = self.subscription, self.cause
-        self._enter(LaneState.BEHIND)
+        self._enter(LaneState.BEHIND, by="probe")
         self._rows.note(self.key)
-        if subscription is not None and cause is not None:
-            self._services.telemetry.subscription_recovered(subscription, self._home.topic, self._home.number, cause)
         self._read_on()
 
     # --------------------------------------------------------------- what people ask for

@@ -11,6 +11,9 @@ from pipeline.core.subscription import Subscription
 Settlement = Literal["delivered", "dead-lettered", "dropped", "skipped", "filtered", "unmatched"]
 """How an event came to be settled; unmatched: with `routing: match`, no subscription wanted it."""
 
+RecoveredBy = Literal["probe", "command"]
+"""What ended a FAILURE."""
+
 Throttle = Literal["rate", "slots"]
 """What an attempt waits for: its turn by the rate of its subscription, or a slot of the worker."""
 
@@ -81,8 +84,13 @@ class Observer(Protocol):
     def probe_failed(self, subscription: Subscription, topic: str, partition: int, cause: Cause) -> None:
         """A probe has not ended the FAILURE of a subscription, which has this cause now."""
 
-    def subscription_recovered(self, subscription: Subscription, topic: str, partition: int, cause: Cause) -> None:
-        """A probe has ended the FAILURE that had this cause."""
+    def subscription_recovered(
+        self, subscription: Subscription, topic: str, partition: int, cause: Cause, by: RecoveredBy
+    ) -> None:
+        """The FAILURE that had this cause is over: by a probe, or by a command or an edit."""
+
+    def partition_lost(self, topic: str, partition: int) -> None:
+        """Kafka has refused a row of a partition: another worker has it, or this one has to take it anew."""
 
     def committed(self, topic: str, partition: int, offset: int) -> None:
         """The group's offset of a partition of *topic* was committed."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from pipeline.core.errors import BrokerError
@@ -95,6 +96,22 @@ async def find_partitions(admin: AIOKafkaAdminClient, names: Iterable[str] | Non
 async def partition_counts(admin: AIOKafkaAdminClient, names: Iterable[str] | None = None) -> dict[str, int]:
     """The number of partitions of each topic; see `find_partitions`."""
     return {name: found.count for name, found in (await find_partitions(admin, names)).items()}
+
+
+async def topic_setting(connection: KafkaConnection, topic: str, name: str) -> str | None:
+    """The value of a topic's setting; None if this user may not look, or there is none.
+
+    Raises:
+        BrokerError: the cluster can't be reached.
+    """
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs={name: None})
+    async with administration(connection) as admin:
+        for answer in await admin.describe_configs([resource]):
+            for code, _message, _type, _name, entries in answer.resources:
+                for key, value, *_ in () if code else entries:
+                    if key == name:
+                        return None if value is None else str(value)
+    return None
 
 
 async def until_led(admin: AIOKafkaAdminClient, wanted: Mapping[str, range]) -> None:

@@ -72,6 +72,11 @@ def audit_topic(app: str) -> str:
     return f"{app}.audit"
 
 
+def events_topic(app: str) -> str:
+    """The name of the topic in which the workers of an application notify its operators."""
+    return f"{app}.events"
+
+
 def tokens_topic(app: str) -> str:
     """The name that Faust gives to the changelog of an application's table `tokens`, which holds access tokens."""
     return f"{app}-tokens-changelog"

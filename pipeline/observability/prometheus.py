@@ -134,6 +134,11 @@ def _counters(telemetry: Telemetry) -> Iterator[Metric]:
             telemetry.attempt_log_drops,
         ),
         (
+            "webhooks_notifications_dropped",
+            "Notifications that did not arrive.",
+            telemetry.notifications_dropped,
+        ),
+        (
             "webhooks_headers_left_out",
             "Headers of records and subscriptions that were not sent.",
             telemetry.headers_left_out,
@@ -146,6 +151,7 @@ def _counters(telemetry: Telemetry) -> Iterator[Metric]:
         ),
         ("webhooks_commits", "Offset commits.", telemetry.commits),
         ("webhooks_rebalances", "Changes of the assignment.", telemetry.rebalances),
+        ("webhooks_partitions_lost", "Partitions whose cursor rows Kafka has fenced.", telemetry.partitions_lost),
     ):
         yield CounterMetricFamily(name, help_text, value=value)
 

@@ -5,7 +5,8 @@ from typing import Any, Final
 from pipeline.core.attempts import FailedAttempt
 from pipeline.core.clock import shown_time
 from pipeline.core.model import Cause
-from pipeline.core.redaction import mask_cut
+from pipeline.core.redaction import mask_cut, shown_host
+from pipeline.core.subscription import Subscription
 
 MOST_CHARACTERS: Final = 2048
 """The longest cause or warning shown."""
@@ -35,4 +36,22 @@ def shown_cause(cause: Cause) -> dict[str, Any]:
         "status": None if attempts is None else attempts.status,
         "probes": None if probes is None else probes.made,
         "nextProbeAt": None if next_at is None else shown_time(next_at),
+    }
+
+
+def failure_facts(subscription: Subscription, topic: str, partition: int, cause: Cause) -> dict[str, object]:
+    """The facts of a FAILURE and of its probes, for a log line."""
+    attempts, probes = cause.attempts, cause.probes
+    next_at = None if probes is None else probes.next_at
+    return {
+        "subscription": subscription.id,
+        "kind": cause.kind,
+        "cause": cause.message,
+        "topic": topic,
+        "partition": partition,
+        "offset": cause.offset,
+        "attempts": None if attempts is None else attempts.count,
+        "first_attempt_at": None if attempts is None else shown_time(attempts.since),
+        "next_probe_at": None if next_at is None else shown_time(next_at),
+        "host": shown_host(subscription.url),
     }

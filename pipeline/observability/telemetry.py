@@ -10,10 +10,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, TypeVar, get_args
 
-from pipeline.core.clock import shown_time
 from pipeline.core.log_bounds import Break, BreakKind
 from pipeline.core.model import Cause, Event
-from pipeline.core.observer import DropRule, Settlement, Throttle
+from pipeline.core.observer import DropRule, RecoveredBy, Settlement, Throttle
 from pipeline.core.outcome import (
     Delivered,
     Failed,
@@ -31,6 +30,7 @@ from pipeline.core.subscription import Subscription
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.observability.instruments import AGE_BOUNDS, Histogram, LineLimit, MinuteRate, Monotonic, OffsetRanges
 from pipeline.observability.logs import Facts
+from pipeline.observability.shown import failure_facts
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,8 @@ class Telemetry:
         rows: cursor rows written.
         withheld_attempts: attempts that waited because the lease had expired.
         commits: offset commits, one per partition and tick.
-        rebalances: changes of the assignment.
+        rebalances, partitions_lost: changes of the assignment; partitions whose rows Kafka has fenced.
+        notifications_dropped: those that did not reach an outlet.
         log_breaks: positions that are no longer in the log, by cause.
     """
 
@@ -131,7 +132,7 @@ class Telemetry:
         self.rows = 0
         self.withheld_attempts = 0
         self.commits = 0
-        self.rebalances = 0
+        self.rebalances = self.partitions_lost = self.notifications_dropped = 0
         self.log_breaks: dict[BreakKind, int] = _zeros(get_args(BreakKind))
         self._deleted: defaultdict[tuple[str, int], OffsetRanges] = defaultdict(OffsetRanges)
         self._broken_logs: dict[tuple[str, int, BreakKind], float] = {}
@@ -278,6 +279,13 @@ class Telemetry:
         self.dead_letter_failures += 1
         self._warn("dead-letter.failed", "dead-letter", {"error": error})
 
+    def notification_dropped(self, outlet: str, count: int, error: str) -> None:
+        """An outlet did not take *count* notifications; 0: it will be tried again."""
+        self.notifications_dropped += count
+        self._warn(
+            "notification.dropped" if count else "notification.waits", outlet, {"outlet": outlet, "error": error}
+        )
+
     def attempt_log_dropped(self, count: int, error: str) -> None:
         """*count* entries are missing in the attempt log; deliveries go on without it."""
         self.attempt_log_drops += count
@@ -295,18 +303,24 @@ class Telemetry:
     def subscription_failed(self, subscription: Subscription, topic: str, partition: int, cause: Cause) -> None:
         """A subscription went into FAILURE in a partition of *topic*; without probes an operator has to act."""
         self.subscription_failures[cause.kind] += 1
-        logger.warning(Facts("subscription.failed", _failure_facts(subscription, topic, partition, cause)))
+        logger.warning(Facts("subscription.failed", failure_facts(subscription, topic, partition, cause)))
 
     def probe_failed(self, subscription: Subscription, topic: str, partition: int, cause: Cause) -> None:
         """A probe has not ended the FAILURE of a subscription."""
         self.probes["failed"] += 1
-        facts = _failure_facts(subscription, topic, partition, cause)
+        facts = failure_facts(subscription, topic, partition, cause)
         self._log(logging.INFO, "subscription.probe-failed", (subscription.id, topic, partition), facts)
 
-    def subscription_recovered(self, subscription: Subscription, topic: str, partition: int, cause: Cause) -> None:
-        """A probe has ended the FAILURE that had this *cause*; the subscription goes on by itself."""
-        self.probes["recovered"] += 1
-        logger.info(Facts("subscription.recovered", _failure_facts(subscription, topic, partition, cause)))
+    def subscription_recovered(
+        self, subscription: Subscription, topic: str, partition: int, cause: Cause, by: RecoveredBy
+    ) -> None:
+        """The FAILURE that had this *cause* is over."""
+        self.probes["recovered"] += by == "probe"
+        logger.info(Facts("subscription.recovered", {"by": by, **failure_facts(subscription, topic, partition, cause)}))
+
+    def partition_lost(self, topic: str, partition: int) -> None:  # noqa: ARG002 - the dispatcher logs it
+        """Kafka has fenced the rows of a partition of this worker."""
+        self.partitions_lost += 1
 
     def rows_written(self, count: int) -> None:
         """*count* cursor rows were committed to the cursor topic."""
@@ -357,24 +371,6 @@ class Telemetry:
         suppressed = self._lines.passes((name, key), count)
         if suppressed is not None:
             logger.log(level, Facts(name, {**facts, "suppressed": suppressed or None}))
-
-
-def _failure_facts(subscription: Subscription, topic: str, partition: int, cause: Cause) -> dict[str, object]:
-    """The facts of a FAILURE, and of its probes."""
-    attempts, probes = cause.attempts, cause.probes
-    next_at = None if probes is None else probes.next_at
-    return {
-        "subscription": subscription.id,
-        "kind": cause.kind,
-        "cause": cause.message,
-        "topic": topic,
-        "partition": partition,
-        "offset": cause.offset,
-        "attempts": None if attempts is None else attempts.count,
-        "first_attempt_at": None if attempts is None else shown_time(attempts.since),
-        "next_probe_at": None if next_at is None else shown_time(next_at),
-        "host": shown_host(subscription.url),
-    }
 
 
 def outcome_name(outcome: Outcome) -> AttemptOutcome:  # noqa: PLR0911 - one line per outcome

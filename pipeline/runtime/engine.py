@@ -11,6 +11,8 @@ from pipeline.auth.token_cache import TokenCache
 from pipeline.cluster.announcer import Announcer
 from pipeline.cluster.attempt_log import AttemptLog
 from pipeline.cluster.audit import AuditLog
+from pipeline.cluster.notification_outlets import Outlets
+from pipeline.cluster.retention_watch import RetentionWatch
 from pipeline.cluster.view import ClusterView
 from pipeline.core.errors import BrokerError
 from pipeline.core.sources import Sources
@@ -42,6 +44,8 @@ class Engine(Service):
         tokens: access tokens.
         dead_letters: None without a dead-letter topic.
         attempt_log: None if nothing is logged.
+        outlets: of notifications.
+        retention_watch: finds events that are about to be deleted.
         sources: their checkpoints run here.
         expansion: watches the source topics for new partitions; None if topics can't grow.
         membership: rejoins the group after a fencing.
@@ -64,6 +68,8 @@ class Engine(Service):
         tokens: TokenCache,
         dead_letters: KafkaDeadLetterWriter | None,
         attempt_log: AttemptLog | None,
+        outlets: Outlets,
+        retention_watch: RetentionWatch,
         sources: Sources,
         expansion: PartitionExpansion | None,
         membership: Membership,
@@ -85,6 +91,8 @@ class Engine(Service):
         self._tokens = tokens
         self._dead_letters = dead_letters
         self._attempt_log = attempt_log
+        self._outlets = outlets
+        self._retention_watch = retention_watch
         self._sources = sources
         self._expansion = expansion
         self._membership = membership
@@ -101,6 +109,7 @@ class Engine(Service):
             closing.push_async_callback(self._attempt_log.close)
         await self._transport.start()
         closing.push_async_callback(self._transport.close)
+        closing.push_async_callback(self._outlets.close)
         closing.push_async_callback(self._permitted.close)
         if self._dead_letters is not None:
             closing.push_async_callback(self._dead_letters.close)
@@ -137,6 +146,14 @@ class Engine(Service):
     async def _watch_unmatched(self) -> None:
         async for _ in self.itertimer(UNMATCHED_SECONDS, name="unmatched"):
             self._unmatched.look()
+
+    @Service.task
+    async def _notify(self) -> None:
+        await self._outlets.run()
+
+    @Service.task
+    async def _watch_retention(self) -> None:
+        await self._retention_watch.run()
 
     @Service.task
     async def _announce(self) -> None:

@@ -35,6 +35,7 @@ from pipeline.kafka.topics import (
     attempts_topic,
     audit_topic,
     cursors_topic,
+    events_topic,
     subscriptions_topic,
     tokens_topic,
     workers_topic,
@@ -169,7 +170,9 @@ def _beside(connection: KafkaConnection, sources: Sequence[str], app: str) -> It
     audit = audit_topic(app)
     yield Right(connection, "topic", audit, "WRITE", "to record who changed what; deliveries don't need it")
     yield Right(connection, "topic", audit, "READ", "to recognise requests that are repeated; deliveries don't need it")
-    for name in (workers, attempts, audit):
+    events = events_topic(app)
+    yield Right(connection, "topic", events, "WRITE", "to notify operators; deliveries don't need it")
+    for name in (workers, attempts, audit, events):
         yield Right(connection, "topic", name, "CREATE", "to create the topic, which does not exist")
     for name in (cursors, tokens):
         yield Right(

@@ -2,6 +2,7 @@
 
     <app>.workers     what each worker says of itself, every two seconds; a day-old line is worth nothing
     <app>.attempts    what became of attempts and of events, for three days
+    <app>.events      what operators are notified of, for seven days
     <app>.audit       who changed what through the API, for thirty days
 
 A missing one is created if this user may. Otherwise a sentence says what will be missing.
@@ -16,7 +17,7 @@ from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
 
 from pipeline.config.definition import Definition
 from pipeline.kafka.admin import administration, partition_counts
-from pipeline.kafka.topics import attempts_topic, audit_topic, workers_topic
+from pipeline.kafka.topics import attempts_topic, audit_topic, events_topic, workers_topic
 
 BROKER_DEFAULT: Final = -1
 """Replication factor: the broker's default."""
@@ -62,6 +63,12 @@ def side_topics(app: str, source_partitions: int = 1) -> tuple[SideTopic, ...]:
             "what became of an event can't be told",
             # Retention deletes whole segments.
             {"cleanup.policy": "delete", "retention.ms": "259200000", "segment.ms": "10800000"},
+        ),
+        SideTopic(
+            events_topic(app),
+            1,
+            "notifications are not kept",
+            {"cleanup.policy": "delete", "retention.ms": "604800000", "segment.ms": "86400000"},
         ),
         SideTopic(
             audit_topic(app),

@@ -70,6 +70,6 @@ async def test_the_audit_topic_has_one_partition_for_a_month(
 async def test_one_that_cannot_be_created_is_a_warning(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
     definition = Definition("orders", Source(kafka.connection, unique_name("side")), None, Routing.KEY)
     found = await ensure_side_topics(definition, "not a name", create=False)
-    for warning, name in zip(found, ("workers", "attempts", "audit"), strict=True):
+    for warning, name in zip(found, ("workers", "attempts", "events", "audit"), strict=True):
         assert warning.startswith(f"topic not a name.{name}: does not exist and can't be created: ")
     assert found[0].endswith("; which worker delivers what can't be shown")

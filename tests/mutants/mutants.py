@@ -48,8 +48,8 @@ MUTANTS: Final = (
     Mutant(
         "the lease is not asked for right before the write",
         "pipeline/app.py",
-        was="check=lease.check",
-        becomes="check=None",
+        was="telemetry, ids, lease.check)",
+        becomes="telemetry, ids)",
         tests=(f"{APP}test_nothing_is_written_to_a_receiver_without_the_lease",),
     ),
     Mutant(

@@ -527,8 +527,8 @@ MUTANTS = (
         "a lane that a probe has shown to be well stays in FAILURE",
         Lane,
         "recover",
-        was="self._enter(LaneState.BEHIND)",
-        becomes="self._enter(LaneState.FAILED, cause)",
+        was='self._enter(LaneState.BEHIND, by="probe")',
+        becomes="self._enter(LaneState.FAILED, self.cause)",
         setting=PROBED,
     ),
     Mutant(

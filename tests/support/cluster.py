@@ -21,7 +21,7 @@ from pipeline.config.definition import Definition, parse_definition
 from pipeline.core.model import Cursor
 from pipeline.kafka.row_format import decode
 from pipeline.kafka.row_keys import SOURCE_KEY
-from pipeline.kafka.topics import attempts_topic, audit_topic, cursors_topic, tokens_topic, workers_topic
+from pipeline.kafka.topics import attempts_topic, audit_topic, cursors_topic, events_topic, tokens_topic, workers_topic
 from pipeline.runtime.topics import ensure_topics
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox
@@ -365,6 +365,7 @@ async def cluster(
         await broker.create_topic(f"{app}.subscriptions", 1)
         await broker.create_topic(workers_topic(app), 1)
         await broker.create_topic(audit_topic(app), 1)
+        await broker.create_topic(events_topic(app), 1)
         for name in (cursors_topic(app), tokens_topic(app), attempts_topic(app)):
             await broker.create_topic(name, partitions)
     else:

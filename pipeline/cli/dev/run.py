@@ -23,6 +23,7 @@ from pipeline.kafka.topics import (
     attempts_topic,
     audit_topic,
     cursors_topic,
+    events_topic,
     subscriptions_topic,
     tokens_topic,
     workers_topic,
@@ -91,6 +92,7 @@ def create_topics(broker: EmbeddedBroker, project: Project) -> None:
     broker.create_topic(tokens_topic(app), PARTITIONS)
     broker.create_topic(workers_topic(app), 1)
     broker.create_topic(audit_topic(app), 1)
+    broker.create_topic(events_topic(app), 1)
     broker.create_topic(attempts_topic(app), PARTITIONS)
 
 

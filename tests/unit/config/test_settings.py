@@ -75,6 +75,12 @@ def test_an_empty_variable_is_not_set(environment: pytest.MonkeyPatch) -> None:
         ("SESSION_SECONDS", "2", 'WEBHOOKS_SESSION_SECONDS: "2" is out of range; allowed: 3 to 40'),
         ("LOG_FORMAT", "xml", 'WEBHOOKS_LOG_FORMAT: "xml" is not allowed; allowed: console, json'),
         ("MAX_INFLIGHT", "1", "WEBHOOKS_MAX_INFLIGHT: unknown setting; did you mean WEBHOOKS_MAX_IN_FLIGHT?"),
+        ("NOTIFY_URL", "ftp://ops/hunter2", "WEBHOOKS_NOTIFY_URL: is not an http or https URL"),
+        (
+            "NOTIFY_SIGNING_SECRET",
+            "hunter2",
+            "WEBHOOKS_NOTIFY_SIGNING_SECRET: must begin with whsec_ or whsk_",
+        ),
         ("LANE_BYTES", "1GiB", "WEBHOOKS_LANE_BYTES: 1073741824 is more than WORKER_BYTES, 268435456"),
         (
             "BOOTSTRAP_SERVERS",

@@ -1,0 +1,263 @@
+"""Where notifications go: the topic `<app>.events`, and a webhook of the operator. Nothing waits for either.
+
+Each outlet has a bounded queue of its own, so that one that is down does not keep the other waiting. What it can't take
+is dropped, counted and logged.
+"""
+
+import asyncio
+import logging
+import random
+import secrets
+import socket
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Final, Protocol
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from pipeline.cluster.notifications import CONTENT_TYPE, Notification, cloud_event
+from pipeline.config.settings import Settings
+from pipeline.core.clock import Clock
+from pipeline.core.errors import BrokerError
+from pipeline.core.model import Event, Record
+from pipeline.core.outcome import Outcome, describe
+from pipeline.core.policy import Retry, Rules, Settle, decide
+from pipeline.core.subscription import Interrupt, Qos, RetryPolicy, Subscription
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.internals import disconnect
+from pipeline.kafka.topics import count_partitions, events_topic
+
+logger = logging.getLogger(__name__)
+
+MOST_WAITING: Final = 1_000
+WRITE_SECONDS: Final = 10.0
+PAUSE_SECONDS: Final = 30.0
+"""After the topic could not be written."""
+RETRY: Final = RetryPolicy(
+    max_attempts=100, initial_delay_seconds=5.0, max_delay_seconds=300.0, max_elapsed_seconds=6 * 3600.0
+)
+"""Of the webhook. The topic keeps what it does not take within six hours."""
+RULES: Final = Rules(Qos.AT_LEAST_ONCE, RETRY, Interrupt(), has_dead_letters=False)
+HEADERS: Final = (("content-type", CONTENT_TYPE.encode()),)
+
+OnDropped = Callable[[str, int, str], None]
+"""Told of an outlet, how many notifications it dropped, and why."""
+
+
+class Sink(Protocol):
+    """Takes notifications, one at a time."""
+
+    name: str
+
+    async def send(self, notification: Notification, attempt: int, waited: float) -> "float | str | None":
+        """Send it: None when that is done, the seconds to wait before the next attempt, or why there is none.
+
+        Args:
+            notification: to be sent.
+            attempt: 1, 2, ...
+            waited: seconds since the first attempt.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Disconnect."""
+        ...
+
+
+class Outlet:
+    """A sink and what waits for it.
+
+    Args:
+        sink: takes one at a time, in their order.
+        clock: for the pauses.
+        on_dropped: told of what was dropped.
+    """
+
+    def __init__(self, sink: Sink, clock: Clock, on_dropped: OnDropped) -> None:
+        self._sink = sink
+        self._clock = clock
+        self._on_dropped = on_dropped
+        self._waiting: deque[Notification] = deque()
+        self._arrived = asyncio.Event()
+
+    def put(self, notification: Notification) -> None:
+        """Have it sent. If too many wait, the oldest of them is dropped."""
+        if len(self._waiting) >= MOST_WAITING:
+            self._waiting.popleft()
+            self._on_dropped(self._sink.name, 1, f"more than {MOST_WAITING} are waiting")
+        self._waiting.append(notification)
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        while True:
+            await self._arrived.wait()
+            while self._waiting:
+                try:
+                    await self._send(self._waiting.popleft())
+                except Exception as error:  # it must not end the worker
+                    logger.exception("a notification could not be sent to %s", self._sink.name)
+                    self._on_dropped(self._sink.name, 1, repr(error))
+            self._arrived.clear()
+
+    async def _send(self, notification: Notification) -> None:
+        began, attempt = self._clock.now(), 1
+        while isinstance(ended := await self._sink.send(notification, attempt, self._clock.now() - began), float):
+            await self._clock.sleep(ended)
+            attempt += 1
+        if ended is not None:
+            self._on_dropped(self._sink.name, 1, ended)
+
+    async def close(self) -> None:
+        """Disconnect. What waits is dropped."""
+        if self._waiting:
+            self._on_dropped(self._sink.name, len(self._waiting), "the worker ends")
+            self._waiting.clear()
+        await self._sink.close()
+
+
+class Outlets:
+    """All outlets of a worker."""
+
+    def __init__(self, sinks: Sequence[Sink], clock: Clock, on_dropped: OnDropped) -> None:
+        self._outlets = [Outlet(sink, clock, on_dropped) for sink in sinks]
+
+    def put(self, notification: Notification) -> None:
+        """Have it sent to each of them; returns at once."""
+        for outlet in self._outlets:
+            outlet.put(notification)
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        await asyncio.gather(*(outlet.run() for outlet in self._outlets))
+
+    async def close(self) -> None:
+        """Disconnect."""
+        for outlet in self._outlets:
+            await outlet.close()
+
+
+class TopicSink:
+    """Writes notifications to `<app>.events`, keyed by subject.
+
+    Args:
+        connection: of the source's cluster.
+        topic: `<app>.events`.
+        source: the worker, as CloudEvents name it.
+        on_dropped: told why the topic can't be written; nothing is dropped for it, and it is tried again.
+    """
+
+    def __init__(self, connection: KafkaConnection, topic: str, source: str, on_dropped: OnDropped) -> None:
+        self.name = topic
+        self._connection = connection
+        self._source = source
+        self._on_dropped = on_dropped
+        self._producer: AIOKafkaProducer | None = None
+
+    async def send(self, notification: Notification, attempt: int, waited: float) -> float | str | None:  # noqa: ARG002 - it is tried until the queue is full
+        """See `Sink`."""
+        value = cloud_event(notification, self._source)
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                producer = await self._started()
+                key, at = notification.subject.encode(), int(notification.at * 1000)
+                await producer.send_and_wait(self.name, value, key=key, headers=[*HEADERS], timestamp_ms=at)
+        except (KafkaError, OSError, BrokerError) as error:  # a TimeoutError is an OSError
+            self._on_dropped(self.name, 0, str(error) or repr(error))
+            await self.close()
+            return PAUSE_SECONDS
+        return None
+
+    async def _started(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            # A producer would have the broker create the topic, in a way of its own.
+            await count_partitions(self._connection, self.name)
+            producer = AIOKafkaProducer(acks="all", request_timeout_ms=5000, **self._connection.client_options())
+            try:
+                await producer.start()
+            except BaseException:
+                await disconnect(producer)
+                raise
+            self._producer = producer
+        return self._producer
+
+    async def close(self) -> None:
+        """Disconnect."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await disconnect(producer)
+
+
+class Call(Protocol):
+    """One attempt over HTTP (http/webhook.py)."""
+
+    def __call__(self, subscription: Subscription, event: Event, attempt: int) -> Awaitable[Outcome]:
+        """What happened."""
+        ...
+
+
+class WebhookSink:
+    """Delivers notifications to the operator's webhook, as events are delivered: signed, guarded, tried again.
+
+    Args:
+        call: makes one attempt.
+        url: of the webhook.
+        signing_secret: Standard Webhooks; None for no signature.
+        source: the worker, as CloudEvents name it.
+    """
+
+    def __init__(self, call: Call, url: str, signing_secret: str | None, source: str) -> None:
+        self.name = "webhook"
+        self._call = call
+        self._source = source
+        keys = () if signing_secret is None else (signing_secret,)
+        self._subscription = Subscription("notifications", 0, url, retry=RETRY, signing_secrets=keys)
+        # The webhook-id is made of these, and has to differ from those of other workers and of events.
+        self._record = Record(f"notifications-{secrets.token_hex(8)}", 0, 0, None, None, HEADERS)
+        self._count = 0
+
+    async def send(self, notification: Notification, attempt: int, waited: float) -> float | str | None:
+        """See `Sink`."""
+        self._count += attempt == 1
+        record = replace(
+            self._record,
+            offset=self._count,
+            key=notification.subject.encode(),
+            value=cloud_event(notification, self._source),
+            timestamp=int(notification.at * 1000),
+        )
+        outcome = await self._call(self._subscription, record, attempt)
+        decision = decide(RULES, attempt, outcome, elapsed_seconds=waited, chance=random.random())  # noqa: S311 - jitter
+        match decision:
+            case Settle():
+                return None
+            case Retry(after_seconds):
+                return max(1.0, after_seconds)
+            case _:
+                return f"attempt {attempt}: {describe(outcome)}"
+
+    async def close(self) -> None:
+        """The transport is closed by its owner."""
+
+
+def outlets_of(
+    settings: Settings, connection: KafkaConnection, call: Call, on_dropped: OnDropped, clock: Clock
+) -> Outlets:
+    """The outlets that the settings want.
+
+    Args:
+        settings: of the worker.
+        connection: of the source's cluster.
+        call: makes one attempt over HTTP.
+        on_dropped: see `Outlet`.
+        clock: for the pauses.
+    """
+    source = f"/{settings.app}/{socket.gethostname()}:{settings.web_port}"
+    sinks: list[Sink] = [TopicSink(connection, events_topic(settings.app), source, on_dropped)]
+    url, secret = settings.notify_url, settings.notify_signing_secret
+    if url is not None:
+        key = None if secret is None else secret.get_secret_value()
+        sinks.append(WebhookSink(call, url.get_secret_value(), key, source))
+    return Outlets(sinks, clock, on_dropped)

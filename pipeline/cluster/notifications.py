@@ -1,0 +1,191 @@
+"""What operators are told of, as CloudEvents 1.0. `Notifier` finds it out, as an observer of the core.
+
+    subscription.failed, .recovered      a FAILURE began; it is over: by a probe, or by a command or an edit
+    subscription.disabled                its probes are over: nothing is tried any more until somebody acts
+    subscription.losing-events           retention is about to delete events that it has not got
+    dead-letters.unavailable, .available dead letters can't be written; they can be again
+    worker.fenced                        a worker lost a partition, because Kafka refused its cursor rows
+
+A subscription has a lane in several partitions. It is told of once, when the first one fails and when the last one has
+recovered.
+"""
+
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from pipeline.core.bounded import Bounded
+from pipeline.core.clock import Clock, rfc3339
+from pipeline.core.model import Cause, Event
+from pipeline.core.observer import Observer, RecoveredBy
+from pipeline.core.redaction import shown_host
+from pipeline.core.subscription import Subscription
+from pipeline.observability.instruments import LineLimit, Monotonic
+from pipeline.observability.shown import shown_cause, shown_text
+
+Kind = Literal[
+    "subscription.failed",
+    "subscription.recovered",
+    "subscription.disabled",
+    "subscription.losing-events",
+    "dead-letters.unavailable",
+    "dead-letters.available",
+    "worker.fenced",
+]
+PREFIX: Final = "webhook-pipeline."
+CONTENT_TYPE: Final = "application/cloudevents+json; charset=UTF-8"
+MOST_SUBJECTS: Final = 10_000
+"""Remembered so that nothing is told twice. Beyond that it may be."""
+AGAIN_SECONDS: Final = 60.0
+"""The same about the same subject, of whose state nothing is remembered, is not told more often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """One of them.
+
+    Attributes:
+        subject: the id of a subscription, "dead-letters", or the partition of a topic.
+        at: Unix seconds.
+        data: JSON, without secrets.
+        id: differs from that of any other one.
+    """
+
+    kind: Kind
+    subject: str
+    at: float
+    data: Mapping[str, Any]
+    id: str = field(default_factory=lambda: secrets.token_hex(16))
+
+
+def cloud_event(notification: Notification, source: str) -> bytes:
+    """The event in the JSON format of CloudEvents 1.0; *source* is a URI reference that names the worker."""
+    event = {
+        "specversion": "1.0",
+        "id": notification.id,
+        "source": source,
+        "type": PREFIX + notification.kind,
+        "subject": notification.subject,
+        "time": rfc3339(notification.at, "milliseconds", "Z"),
+        "datacontenttype": "application/json",
+        "data": dict(notification.data),
+    }
+    return json.dumps(event, separators=(",", ":")).encode()
+
+
+class Notifier:
+    """An observer that tells of some of what it hears, and passes everything on to another one.
+
+    Args:
+        observer: the other one.
+        tell: takes a notification; it must not wait.
+        clock: the time.
+        dead_letter_failed: called for each failed write of a dead letter; see `dead_letter_failed`.
+        monotonic: for what is not told too often.
+    """
+
+    def __init__(
+        self,
+        observer: Observer,
+        tell: Callable[[Notification], None],
+        *,
+        clock: Clock,
+        dead_letter_failed: Callable[[str], None],
+        monotonic: Monotonic,
+    ) -> None:
+        # Passed on at no cost: nobody is told of these.
+        self.attempt_started = observer.attempt_started
+        self.attempt_abandoned = observer.attempt_abandoned
+        self.attempted = observer.attempted
+        self.decided = observer.decided
+        self.withheld = observer.withheld
+        self.throttled = observer.throttled
+        self.settled = observer.settled
+        self.dropped = observer.dropped
+        self.log_broken = observer.log_broken
+        self.committed = observer.committed
+        self.not_opened = observer.not_opened
+        self._observer = observer
+        self._take = tell
+        self._clock = clock
+        self._dead_letter_failed = dead_letter_failed
+        self._failed: Bounded[str, set[tuple[str, int]]] = Bounded(MOST_SUBJECTS)
+        self._limit = LineLimit(AGAIN_SECONDS, most_keys=MOST_SUBJECTS, monotonic=monotonic)
+        self._is_unwritable = False
+
+    def tell(self, kind: Kind, subject: str, data: Mapping[str, Any]) -> None:
+        """Tell it now."""
+        self._take(Notification(kind, subject, self._clock.now(), data))
+
+    def tell_once(self, kind: Kind, subject: str, data: Mapping[str, Any]) -> None:
+        """Tell it, unless the same was told a moment ago."""
+        if self._limit.passes((kind, subject)) is not None:
+            self.tell(kind, subject, data)
+
+    def subscription_failed(self, subscription: Subscription, topic: str, partition: int, cause: Cause) -> None:
+        """See `Observer`."""
+        self._observer.subscription_failed(subscription, topic, partition, cause)
+        partitions, where = self._failed.get(subscription.id), (topic, partition)
+        if partitions and where not in partitions:
+            partitions.add(where)
+            return
+        # The first partition; or it was in FAILURE already, and now for another reason.
+        self._failed[subscription.id] = {where, *(partitions or ())}
+        self.tell("subscription.failed", subscription.id, self._facts(subscription, topic, partition, cause))
+
+    def probe_failed(self, subscription: Subscription, topic: str, partition: int, cause: Cause) -> None:
+        """See `Observer`."""
+        self._observer.probe_failed(subscription, topic, partition, cause)
+        if cause.probes is not None and cause.probes.next_at is None:
+            self.tell_once("subscription.disabled", subscription.id, self._facts(subscription, topic, partition, cause))
+
+    def subscription_recovered(
+        self, subscription: Subscription, topic: str, partition: int, cause: Cause, by: RecoveredBy
+    ) -> None:
+        """See `Observer`."""
+        self._observer.subscription_recovered(subscription, topic, partition, cause, by)
+        facts = {"by": by, **self._facts(subscription, topic, partition, cause)}
+        partitions = self._failed.get(subscription.id)
+        if partitions is None:  # a former owner has told that it failed
+            self.tell_once("subscription.recovered", subscription.id, facts)
+            return
+        partitions.discard((topic, partition))
+        if not partitions:
+            del self._failed[subscription.id]
+            self.tell("subscription.recovered", subscription.id, facts)
+
+    def dead_letter_failed(self, error: str) -> None:
+        """The write of a dead letter failed; it is tried again."""
+        self._dead_letter_failed(error)
+        if not self._is_unwritable:
+            self._is_unwritable = True
+            self.tell("dead-letters.unavailable", "dead-letters", {"error": shown_text(error)})
+
+    def dead_lettered(self, reason: str, *, subscription: str | None, event: Event) -> None:
+        """See `Observer`."""
+        self._observer.dead_lettered(reason, subscription=subscription, event=event)
+        if self._is_unwritable:
+            self._is_unwritable = False
+            self.tell("dead-letters.available", "dead-letters", {})
+
+    def partition_lost(self, topic: str, partition: int) -> None:
+        """See `Observer`."""
+        self._observer.partition_lost(topic, partition)
+        self.tell_once("worker.fenced", f"{topic}/{partition}", {"topic": topic, "partition": partition})
+
+    def rebalanced(self) -> None:
+        """See `Observer`. Other workers tell of the partitions that are theirs now."""
+        self._observer.rebalanced()
+        self._failed.clear()
+
+    def _facts(self, subscription: Subscription, topic: str, partition: int, cause: Cause) -> dict[str, Any]:
+        return {
+            "subscription": subscription.id,
+            "topic": topic,
+            "partition": partition,
+            "host": shown_host(subscription.url),
+            "metadata": dict(subscription.metadata),
+            "cause": shown_cause(cause),
+        }

@@ -1,0 +1,123 @@
+"""Finds the subscriptions whose events the source topic's retention is about to delete, and tells of them once.
+
+A lane that has left the stream waits in the log: behind, failed, paused or stopped. When its first event has been there
+for nine tenths of the topic's retention, there is still time to do something about it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final, Literal
+
+from pipeline.core.clock import Clock, shown_time
+from pipeline.core.dispatcher import Dispatcher
+from pipeline.core.errors import BrokerError
+from pipeline.core.lane import Lane
+from pipeline.core.lane_state import LaneState
+from pipeline.core.redaction import shown_host
+from pipeline.core.waiting import oldest_ms, waiting_in
+from pipeline.kafka.admin import topic_setting
+from pipeline.kafka.connection import KafkaConnection
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 60.0
+ASK_SECONDS: Final = 3_600.0
+"""How often the topic's retention is asked for."""
+NEAR: Final = 0.9
+LANES_AT_ONCE: Final = 1_000
+"""Lanes looked at before the event loop gets a turn."""
+
+
+class RetentionWatch:
+    """Watches the lanes of one worker.
+
+    Args:
+        sources: its partitions.
+        retention_ms: asks what a topic keeps, in milliseconds; None if that has no end or can't be told.
+        tell: of a subscription, with facts.
+        clock: the time.
+    """
+
+    def __init__(
+        self,
+        sources: Iterable[Dispatcher],
+        retention_ms: Callable[[str], Awaitable[int | None]],
+        tell: Callable[[Literal["subscription.losing-events"], str, Mapping[str, Any]], None],
+        clock: Clock,
+    ) -> None:
+        self._sources = sources
+        self._ask = retention_ms
+        self._tell = tell
+        self._clock = clock
+        self._told: set[tuple[str, int, bytes]] = set()
+        self._retentions: dict[str, int | None] = {}
+        self._asked_at: float | None = None
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await self._clock.sleep(LOOK_SECONDS)
+            try:
+                await self.look()
+            except BrokerError as error:
+                logger.info("the retention of the source topics can't be asked for: %s", error)
+            except Exception:  # it must not end the worker
+                logger.exception("the age of waiting events can't be watched")
+
+    async def look(self) -> None:
+        """Look at every lane once. Raises: BrokerError."""
+        now = self._clock.now()
+        if self._asked_at is None or now - self._asked_at >= ASK_SECONDS:
+            self._retentions = {each.topic: await self._ask(each.topic) for each in self._sources}
+            self._asked_at = now
+        near: set[tuple[str, int, bytes]] = set()
+        looked_at = 0
+        for source in self._sources:
+            keeps_ms = self._retentions[source.topic]
+            for partition in source.partitions() if keeps_ms is not None else ():
+                for lane in list(partition.lanes.values()):
+                    looked_at += 1
+                    if looked_at % LANES_AT_ONCE == 0:
+                        await asyncio.sleep(0)
+                    stamp = None if lane.state is LaneState.LIVE else oldest_ms(lane)
+                    if stamp is not None and keeps_ms is not None and now * 1000 - stamp >= NEAR * keeps_ms:
+                        near.add((source.topic, partition.number, lane.key))
+                        self._found(source.topic, partition.number, lane, (stamp, stamp + keeps_ms))
+        self._told &= near  # once it has got them, it may be told of again
+
+    def _found(self, topic: str, partition: int, lane: Lane, stamps: tuple[int, int]) -> None:
+        subscription, where, (stamp, deleted_ms) = lane.subscription, (topic, partition, lane.key), stamps
+        if subscription is None or where in self._told:
+            return
+        self._told.add(where)
+        waiting = waiting_in(lane)
+        self._tell(
+            "subscription.losing-events",
+            subscription.id,
+            {
+                "subscription": subscription.id,
+                "topic": topic,
+                "partition": partition,
+                "host": shown_host(subscription.url),
+                "metadata": dict(subscription.metadata),
+                "status": lane.status.value,
+                "oldestEventAt": shown_time(stamp / 1000),
+                "deletedFrom": shown_time(deleted_ms / 1000),
+                "waiting": waiting.at_most if waiting.is_exact else None,
+                "waitingAtMost": waiting.at_most,
+            },
+        )
+
+
+async def retention_ms(connection: KafkaConnection, topic: str) -> int | None:
+    """For how long a topic keeps its events; None: there is no end, or this user may not ask.
+
+    Raises:
+        BrokerError: the cluster can't be reached.
+    """
+    if connection.embedded:
+        return None
+    text = await topic_setting(connection, topic, "retention.ms")
+    found = int(text) if text is not None and text.isdigit() else None  # -1: for ever
+    return found or None
