@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -124,4 +124,9 @@ async def test_workers_stop_when_their_supervisor_is_killed(
         async def are_gone() -> bool:
             return not any([await worker.text("/health/live") for worker in found.workers])
 
-        await eventually(are_gone, within_seconds=60, says=supervised.output)
+        try:
+            await eventually(are_gone, within_seconds=60, says=supervised.output)
+        finally:
+            for name in ("worker-1", "worker-2"):
+                with suppress(ProcessLookupError):
+                    os.kill(supervised.newest_pid(name), signal.SIGKILL)
