@@ -12,13 +12,15 @@ from pipeline.web.principal import Principal
 
 MOST_GROUPS: Final = 50
 """Shown; the rest is counted."""
+MOST_ASKED: Final = 500
+"""Subscriptions whose waiting events are added up, in the largest groups: for more, deliveries would have to wait."""
 KEPT_SECONDS: Final = 1.0
 """How long what was found is shown to others too: many pages cost what one does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A group of failures, and what waits for those of it that were asked about: the first hundred.
+    """A group of failures, and what waits for those of it that were asked about: at most the first hundred.
 
     Attributes:
         waiting: so many events, or at most so many; None if that is not known.
@@ -80,17 +82,19 @@ class Overview:
 
     async def _find(self, wanted: StateFilter) -> Situation:
         totals, groups = await self._view.totals(wanted), await self._view.failures(wanted)
-        troubles = []
+        troubles, left = [], MOST_ASKED
         for group in groups[:MOST_GROUPS]:
-            troubles.append(self._trouble(group))
+            asked = group.ids[:left]
+            left -= len(asked)
+            troubles.append(self._trouble(group, asked))
             await asyncio.sleep(0)
         return Situation(self._clock.now(), totals, troubles, max(0, len(groups) - MOST_GROUPS))
 
-    def _trouble(self, group: FailureGroup) -> Trouble:
-        states = [found for name in group.ids if (found := self._view.state(name)) is not None]
+    def _trouble(self, group: FailureGroup, asked: Sequence[str]) -> Trouble:
+        states = [found for name in asked if (found := self._view.state(name)) is not None]
         numbers = [each.waiting_at_most for each in states]
         known = [number for number in numbers if number is not None]
         oldest = min((each.oldest_waiting_at for each in states if each.oldest_waiting_at is not None), default=None)
-        waiting = sum(known) if len(known) == len(numbers) else None
+        waiting = sum(known) if known and len(known) == len(numbers) else None
         is_exact = all(each.waiting_is_exact for each in states)
-        return Trouble(group, waiting, is_exact, oldest, group.count > len(group.ids))
+        return Trouble(group, waiting, is_exact, oldest, group.count > len(asked))

@@ -106,9 +106,11 @@ async def test_a_cluster_in_which_nothing_fails_says_so(client: Client, view: Fi
 
 async def test_the_overview_is_bounded(client: Client, view: FixedView) -> None:
     view.items = [failed(f"sub-{number}", host=f"host-{number}") for number in range(MOST_GROUPS + 3)]
+    view.items += [failed(f"many-{number:03}", host=f"large-{number // 100}") for number in range(500)]
     page = await get(client, "/")
     assert len(page.all("article")) == MOST_GROUPS
-    assert "And 3 smaller groups" in page.one("div", id="fails").words
+    assert [" waiting" in each.words for each in page.all("article")] == [True] * 5 + [False] * (MOST_GROUPS - 5)
+    assert "And 8 smaller groups" in page.one("div", id="fails").words
 
 
 async def test_many_readers_cost_what_one_does(client: Client, view: FixedView, clock: ManualClock) -> None:
@@ -203,10 +205,13 @@ async def test_workers_and_partitions_are_on_their_tab(client: Client, view: Fix
 
 
 async def test_only_an_event_that_fails_is_shown(client: Client, view: FixedView) -> None:
-    view.items = [failed("sub-1"), live("sub-2")]
+    behind = failed("sub-3")
+    lanes = tuple(replace(lane, state="behind") for lane in behind.lanes)
+    view.items = [failed("sub-1"), live("sub-2"), replace(behind, lanes=lanes)]
     for topic, partition, offset in (("events", "3", "40"), ("events", "2", "41"), ("other", "3", "41"), ("", "", "")):
         await get(client, "/event", 404, id="sub-1", topic=topic, partition=partition, offset=offset)
-    await get(client, "/event", 404, id="sub-2", topic="events", partition="3", offset="41")
+    for name in ("sub-2", "sub-3"):
+        await get(client, "/event", 404, id=name, topic="events", partition="3", offset="41")
 
 
 # --------------------------------------------------------------- tenants
