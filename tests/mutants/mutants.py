@@ -9,6 +9,7 @@ from tests.mutants.addressed import ADDRESSED
 from tests.mutants.beginnings import BEGINNINGS
 from tests.mutants.matching import MATCHING
 from tests.mutants.mutant import Mutant
+from tests.mutants.pages import PAGES
 from tests.mutants.sources import SOURCES
 
 APP: Final = "tests/unit/test_app.py::"
@@ -37,6 +38,7 @@ MUTANTS: Final = (
     *SOURCES,
     *BEGINNINGS,
     *MATCHING,
+    *PAGES,
     # ----------------------------------------------------------- agents/deliver.py, app.py
     Mutant(
         "batches of an earlier generation are handed over",

@@ -1,0 +1,53 @@
+"""Faults of the pages: what strangers wrote, what others may not see, readers that stay."""
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+SITE: Final = "tests/unit/web/pages/test_site.py::"
+STREAM: Final = "tests/unit/web/pages/test_stream.py::"
+
+PAGES: Final = (
+    Mutant(
+        "what strangers wrote is not escaped",
+        "pipeline/web/pages/rendering.py",
+        was='Markup(escape(safe(str(value), keep="\\n\\t")))',
+        becomes="Markup(str(value))",
+        tests=(f"{SITE}test_what_strangers_wrote_breaks_no_page",),
+    ),
+    Mutant(
+        "a tenant sees the subscriptions of others",
+        "pipeline/web/pages/site.py",
+        was="return found is not None and principal.sees(found.metadata)",
+        becomes="return found is not None",
+        tests=(f"{SITE}test_a_tenant_sees_its_own_subscriptions_alone",),
+    ),
+    Mutant(
+        "a tenant finds the subscriptions of others",
+        "pipeline/web/pages/site.py",
+        was="limited(search.as_filter(), principal)",
+        becomes="search.as_filter()",
+        tests=(f"{SITE}test_a_tenant_sees_its_own_subscriptions_alone",),
+    ),
+    Mutant(
+        "any event of the source can be read",
+        "pipeline/web/pages/site.py",
+        was='lane.state not in {"failure", "retrying"}',
+        becomes="False",
+        tests=(f"{SITE}test_only_an_event_that_fails_is_shown",),
+    ),
+    Mutant(
+        "a listener that does not read stays",
+        "pipeline/web/pages/stream.py",
+        was="async with asyncio.timeout(self._write_seconds):",
+        becomes="async with asyncio.timeout(None):",
+        tests=(f"{STREAM}test_a_listener_that_does_not_read_is_dropped",),
+    ),
+    Mutant(
+        "a server that stops waits for its listeners",
+        "pipeline/web/pages/stream.py",
+        was="            each.cancel()",
+        becomes="            pass",
+        tests=(f"{STREAM}test_a_server_that_stops_does_not_wait_for_listeners",),
+    ),
+)
