@@ -8,7 +8,8 @@ import click
 
 from pipeline.cli.output import Format, as_json, as_table, output_option, printable, say
 from pipeline.cli.running import configured, errors_as_sentences
-from pipeline.cluster.attempt_search import AttemptPage, AttemptSearch
+from pipeline.cluster.attempt_pages import AttemptPage
+from pipeline.cluster.attempt_search import AttemptSearch
 from pipeline.cluster.attempts import Entry
 from pipeline.core.clock import rfc3339
 from pipeline.subscriptions.session import opened_registry

@@ -8,7 +8,8 @@ audit                     records who changed what
 attempts                  the format of the attempt log
 attempt_recorder          notes what becomes of attempts and of events, as an observer of the core
 attempt_log               writes these notes
-attempt_search            finds them: the newest of a subscription, the fate of an event
+attempt_search            finds them: the fate of an event
+attempt_pages             the attempts of a subscription, newest first
 fate                      what is concluded of an event
 log_scan                  reads stretches of a topic for a limited time
 notifications             what operators are told of, found out by an observer of the core

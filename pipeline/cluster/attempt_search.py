@@ -2,21 +2,19 @@
 
 Three days of log are not read for a question. The fate of an event is looked for from a few minutes before its own time
 on, and from some minutes after it among the late ones alone (attempts.py). The attempts of a subscription are read
-backwards, in stretches of time that grow. Both have a time limit, and say where they came to.
+backwards (attempt_pages.py). Both have a time limit, and say where they came to.
 """
 
 import asyncio
-import heapq
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
 
 from aiokafka import TopicPartition
-from pydantic import TypeAdapter
 
+from pipeline.cluster.attempt_pages import AttemptPage, Backwards, Place
 from pipeline.cluster.attempt_recorder import LATE_SECONDS
-from pipeline.cluster.attempts import SESSION_KEY, Entry, Notes, Position, Session, decode, key_of, parse_id
+from pipeline.cluster.attempts import SESSION_KEY, Position, Session, decoded, key_of, parse_id
 from pipeline.cluster.fate import Case, Fate, History, Standing, conclude
 from pipeline.cluster.log_scan import LogScan, OutOfTime, opened_scan
 from pipeline.config.definition import Definition
@@ -37,11 +35,6 @@ from pipeline.kafka.topics import attempts_topic, cursors_topic
 SEARCH_SECONDS: Final = 10.0
 SLACK_SECONDS: Final = 300.0
 """How far the clocks of producers and workers may be apart, and how long a note may be on its way."""
-FIRST_STRETCH_SECONDS: Final = 2.0
-FEW_RECORDS: Final = 2_000
-"""So many are read at once, whatever their time."""
-OVERLAP_MS: Final = 5_000
-"""Records of several workers are in their order up to that."""
 
 
 class Directory(Protocol):
@@ -54,39 +47,6 @@ class Directory(Protocol):
     def all(self) -> Sequence[Subscription]:
         """Every one."""
         ...
-
-
-class _Place(NamedTuple):
-    """Where an entry is in the log; larger ones are newer."""
-
-    at_ms: int
-    partition: int
-    offset: int
-    number: int
-
-    def __str__(self) -> str:
-        return ".".join(map(str, self))
-
-    @classmethod
-    def parse(cls, text: str) -> "_Place":
-        numbers = text.split(".")
-        if len(numbers) != len(cls._fields) or not all(each.isascii() and each.isdecimal() for each in numbers):
-            raise ConfigurationError(f"after: {shown(text)} is not where a page ended; allowed: `next` of an answer")
-        return cls(*map(int, numbers))
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptPage:
-    """Some attempts of a subscription, newest first.
-
-    Attributes:
-        next: what to pass as *after* for those before these; None if there are none.
-        searched_to: the time, Unix seconds, back to which the log has been read; None if all of it was.
-    """
-
-    items: tuple[Entry, ...]
-    next: str | None
-    searched_to: float | None
 
 
 class AttemptSearch:
@@ -129,10 +89,10 @@ class AttemptSearch:
             BrokerError: the log can't be read.
             ConfigurationError: *after* is not where a page ended.
         """
-        before = None if after is None else _Place.parse(after)
+        before = None if after is None else Place.parse(after)
         connection = self._definition.source.connection
         async with opened_scan(connection, attempts_topic(self._app), self._seconds) as scan:
-            return await _Backwards(scan, subscription, before, limit).run()
+            return await Backwards(scan, subscription, before, limit).run()
 
     # --------------------------------------------------------------- the fate of an event
 
@@ -312,7 +272,7 @@ class _Forwards:
     async def _note_begin(self, number: int, begin: int, at_ms: float | None) -> None:
         """Note when the log begins, if that may be after the event was done."""
         async for records in self._scan.read(number, begin, begin + 1):
-            first, found = records[0], _decoded(records[0])
+            first, found = records[0], decoded(records[0].value)
             at = found.since if begin == 0 and isinstance(found, Session) else first.timestamp / 1000
             if at_ms is not None and at <= at_ms / 1000:
                 return
@@ -325,7 +285,7 @@ class _Forwards:
         """Whether it is known now that the event was delivered."""
         async for records in self._scan.read(number, start, end, keys):
             for record in records:
-                found = _decoded(record)
+                found = decoded(record.value)
                 if found is None:
                     self._history.unreadable += 1
                 elif isinstance(found, Session) or (found.topic, found.partition) == self._home:
@@ -338,81 +298,3 @@ class _Forwards:
     def _is_answered(self) -> bool:
         delivered = {each.subscription for each in self._history.entries if each.note.decision == "delivered"}
         return bool(self._names) and delivered >= self._names
-
-
-class _Backwards:
-    """Reads the log for one subscription, newest first."""
-
-    def __init__(self, scan: LogScan, subscription: str, before: _Place | None, limit: int) -> None:
-        self._scan = scan
-        self._subscription = subscription
-        self._mark = TypeAdapter(str).dump_json(subscription)  # as it is in every record that names it
-        self._before = before
-        self._limit = limit
-
-    async def run(self) -> AttemptPage:
-        """One page."""
-        scan = self._scan
-        begins, ends = await scan.begins(), await scan.ends()
-        until_ms = time.time() * 1000 + OVERLAP_MS
-        found: list[tuple[_Place, Entry]] = []
-        complete_ms = until_ms
-        try:
-            if self._before is not None:
-                until_ms = complete_ms = self._before.at_ms
-                ends = await scan.offsets_at(until_ms + OVERLAP_MS, ends, is_end=True)
-            seconds = FIRST_STRETCH_SECONDS
-            while ends != begins and len(found) <= self._limit:
-                began = scan.seconds_left
-                since_ms = complete_ms - seconds * 1000
-                starts = begins
-                if sum(ends.values()) - sum(begins.values()) > FEW_RECORDS:
-                    starts = await scan.offsets_at(since_ms, ends)
-                    starts = {number: max(start, begins[number]) for number, start in starts.items()}
-                for number in scan.numbers:
-                    found = self._newest([*found, *await self._stretch(number, starts[number], ends[number])])
-                ends, complete_ms = starts, since_ms
-                # As much as can be read in half of the time that is left.
-                seconds *= min(2.0, 0.5 * scan.seconds_left / max(began - scan.seconds_left, 0.001))
-        except OutOfTime:
-            found = [each for each in found if each[0].at_ms >= complete_ms]
-        return self._page(found, None if ends == begins else complete_ms)
-
-    def _page(self, found: Sequence[tuple[_Place, Entry]], complete_ms: float | None) -> AttemptPage:
-        shown_now = found[: self._limit]
-        items = tuple(entry for _, entry in shown_now)
-        if len(found) > self._limit:
-            return AttemptPage(items, str(shown_now[-1][0]), None if complete_ms is None else complete_ms / 1000)
-        if complete_ms is None:
-            return AttemptPage(items, None, None)
-        return AttemptPage(items, str(_Place(max(0, int(complete_ms)), 0, 0, 0)), complete_ms / 1000)
-
-    def _newest(self, found: Iterable[tuple[_Place, Entry]]) -> list[tuple[_Place, Entry]]:
-        return heapq.nlargest(self._limit + 1, found, key=lambda each: each[0])
-
-    async def _stretch(self, number: int, start: int, end: int) -> list[tuple[_Place, Entry]]:
-        found: list[tuple[_Place, Entry]] = []
-        async for records in self._scan.read(number, start, end):
-            for record in records:
-                if record.value is not None and self._mark in record.value:
-                    found += self._entries(record)
-            found = self._newest(found)
-            await asyncio.sleep(0)
-        return found
-
-    def _entries(self, record: Event) -> list[tuple[_Place, Entry]]:
-        notes = _decoded(record)
-        if not isinstance(notes, Notes):
-            return []
-        places = (
-            (_Place(max(0, record.timestamp), record.partition, record.offset, index), entry)
-            for index, entry in enumerate(sorted(notes.of(self._subscription), key=lambda entry: entry.note.at))
-        )
-        return [(place, entry) for place, entry in places if self._before is None or place < self._before]
-
-
-def _decoded(record: Event) -> Notes | Session | None:
-    try:
-        return decode(record.value)
-    except ValueError:
-        return None

@@ -227,6 +227,14 @@ def decode(value: bytes | None) -> Notes | Session:
     return record
 
 
+def decoded(value: bytes | None) -> Notes | Session | None:
+    """`decode`, or None where it raises: anybody may have written to the log."""
+    try:
+        return decode(value)
+    except ValueError:
+        return None
+
+
 def compacted(offsets: Sequence[int]) -> list[int]:
     """The first offset, then the distance to each next one."""
     return [*offsets[:1], *map(operator.sub, offsets[1:], offsets)]

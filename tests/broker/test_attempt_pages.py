@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from pipeline.cluster import attempt_search
+from pipeline.cluster import attempt_pages
 from pipeline.cluster.attempt_search import AttemptSearch
 from pipeline.cluster.attempts import Entry, Note, Notes, Session, compacted, encode, key_of
 from pipeline.config.definition import Definition
@@ -53,7 +53,7 @@ def drawn(chance: random.Random, number: int, partition: int, at: float) -> Note
 async def test_pages_show_each_entry_once_newest_first(
     broker: TestBroker, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempt_search, "FEW_RECORDS", 20)
+    monkeypatch.setattr(attempt_pages, "FEW_RECORDS", 20)
     app, chance = unique_name("pages"), random.Random(3)
     topic = await broker.create_topic(attempts_topic(app), 2)
     records: list[tuple[int, Notes | Session | bytes, float]] = []
@@ -105,7 +105,7 @@ async def test_a_search_that_runs_out_of_time_says_how_far_it_came(
 async def test_an_unknown_subscription_has_no_attempts(broker: TestBroker, unique_name: Callable[[str], str]) -> None:
     app = unique_name("pages")
     await broker.create_topic(attempts_topic(app), 1)
-    assert await search(broker, app).attempts("s") == attempt_search.AttemptPage((), None, None)
+    assert await search(broker, app).attempts("s") == attempt_pages.AttemptPage((), None, None)
 
 
 @pytest.mark.parametrize("after", ["", "1", "1.2.3", "a.b.c.d", "1.2.3.-4", "1.2.3.4.5"])

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Sequence
 from http import HTTPStatus
 from typing import Final, Protocol, TypeVar
 
-from pipeline.cluster.attempt_search import AttemptPage
+from pipeline.cluster.attempt_pages import AttemptPage
 from pipeline.cluster.fate import Fate
 from pipeline.core.clock import rfc3339
 from pipeline.core.errors import BrokerError

@@ -1,0 +1,141 @@
+"""Pages through the attempts of a subscription, newest first.
+
+The log is read backwards, in stretches of time that grow, for a limited time. An answer says how far back it has come.
+"""
+
+import asyncio
+import heapq
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from pydantic import TypeAdapter
+
+from pipeline.cluster.attempts import Entry, Notes, decoded
+from pipeline.cluster.log_scan import LogScan, OutOfTime
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.model import Event
+from pipeline.core.shown import shown
+
+FIRST_STRETCH_SECONDS: Final = 2.0
+FEW_RECORDS: Final = 2_000
+"""So many are read at once, whatever their time."""
+OVERLAP_MS: Final = 5_000
+"""Records of several workers are in their order up to that."""
+
+
+class Place(NamedTuple):
+    """Where an entry is in the log; larger ones are newer."""
+
+    at_ms: int
+    partition: int
+    offset: int
+    number: int
+
+    def __str__(self) -> str:
+        return ".".join(map(str, self))
+
+    @classmethod
+    def parse(cls, text: str) -> "Place":
+        """The place that an earlier page names as its `next`.
+
+        Raises:
+            ConfigurationError: it is not one.
+        """
+        numbers = text.split(".")
+        if len(numbers) != len(cls._fields) or not all(each.isascii() and each.isdecimal() for each in numbers):
+            raise ConfigurationError(f"after: {shown(text)} is not where a page ended; allowed: `next` of an answer")
+        return cls(*map(int, numbers))
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptPage:
+    """Some attempts of a subscription, newest first.
+
+    Attributes:
+        next: what to pass as *after* for those before these; None if there are none.
+        searched_to: the time, Unix seconds, back to which the log has been read; None if all of it was.
+    """
+
+    items: tuple[Entry, ...]
+    next: str | None
+    searched_to: float | None
+
+
+class Backwards:
+    """Reads the log for one subscription, newest first.
+
+    Args:
+        scan: of the log; limits the time.
+        subscription: its id.
+        before: entries from here on are left out; None for none.
+        limit: how many entries at most.
+    """
+
+    def __init__(self, scan: LogScan, subscription: str, before: Place | None, limit: int) -> None:
+        self._scan = scan
+        self._subscription = subscription
+        self._mark = TypeAdapter(str).dump_json(subscription)  # as it is in every record that names it
+        self._before = before
+        self._limit = limit
+
+    async def run(self) -> AttemptPage:
+        """One page."""
+        scan = self._scan
+        begins, ends = await scan.begins(), await scan.ends()
+        until_ms = time.time() * 1000 + OVERLAP_MS
+        found: list[tuple[Place, Entry]] = []
+        complete_ms = until_ms
+        try:
+            if self._before is not None:
+                until_ms = complete_ms = self._before.at_ms
+                ends = await scan.offsets_at(until_ms + OVERLAP_MS, ends, is_end=True)
+            seconds = FIRST_STRETCH_SECONDS
+            while ends != begins and len(found) <= self._limit:
+                began = scan.seconds_left
+                since_ms = complete_ms - seconds * 1000
+                starts = begins
+                if sum(ends.values()) - sum(begins.values()) > FEW_RECORDS:
+                    starts = await scan.offsets_at(since_ms, ends)
+                    starts = {number: max(start, begins[number]) for number, start in starts.items()}
+                for number in scan.numbers:
+                    found = self._newest([*found, *await self._stretch(number, starts[number], ends[number])])
+                ends, complete_ms = starts, since_ms
+                # As much as can be read in half of the time that is left.
+                seconds *= min(2.0, 0.5 * scan.seconds_left / max(began - scan.seconds_left, 0.001))
+        except OutOfTime:
+            found = [each for each in found if each[0].at_ms >= complete_ms]
+        return self._page(found, None if ends == begins else complete_ms)
+
+    def _page(self, found: Sequence[tuple[Place, Entry]], complete_ms: float | None) -> AttemptPage:
+        shown_now = found[: self._limit]
+        items = tuple(entry for _, entry in shown_now)
+        if len(found) > self._limit:
+            return AttemptPage(items, str(shown_now[-1][0]), None if complete_ms is None else complete_ms / 1000)
+        if complete_ms is None:
+            return AttemptPage(items, None, None)
+        return AttemptPage(items, str(Place(max(0, int(complete_ms)), 0, 0, 0)), complete_ms / 1000)
+
+    def _newest(self, found: Iterable[tuple[Place, Entry]]) -> list[tuple[Place, Entry]]:
+        return heapq.nlargest(self._limit + 1, found, key=lambda each: each[0])
+
+    async def _stretch(self, number: int, start: int, end: int) -> list[tuple[Place, Entry]]:
+        found: list[tuple[Place, Entry]] = []
+        async for records in self._scan.read(number, start, end):
+            for record in records:
+                if record.value is not None and self._mark in record.value:
+                    found += self._entries(record)
+            found = self._newest(found)
+            await asyncio.sleep(0)
+        return found
+
+    def _entries(self, record: Event) -> list[tuple[Place, Entry]]:
+        notes = decoded(record.value)
+        if not isinstance(notes, Notes):
+            return []
+        places = (
+            (Place(max(0, record.timestamp), record.partition, record.offset, index), entry)
+            for index, entry in enumerate(sorted(notes.of(self._subscription), key=lambda entry: entry.note.at))
+        )
+        return [(place, entry) for place, entry in places if self._before is None or place < self._before]
