@@ -144,6 +144,7 @@ async def note(webhooks: Webhooks, broker: TestBroker, *rows: tuple[int, str, Cu
 
 
 async def test_the_noted_state_is_shown_beside_the_desired_one(webhooks: Webhooks, broker: TestBroker) -> None:
+    topic = source_of(webhooks)
     names = ["failed", "fine", "paused", "retrying"]
     await apply(webhooks, *({**TWO, "id": name} for name in names))
     await broker.produce(source_of(webhooks), *[(b"x", b"")] * 5, partition=0)
@@ -171,6 +172,7 @@ async def test_the_noted_state_is_shown_beside_the_desired_one(webhooks: Webhook
     document = json.loads(await webhooks.done("subscriptions", "get", "failed", "--output", "json"))
     assert document["delivery"] == [
         {
+            "topic": topic,
             "partition": 0,
             "status": "failure",
             "next": 2,
@@ -183,10 +185,12 @@ async def test_the_noted_state_is_shown_beside_the_desired_one(webhooks: Webhook
                 "attempts": 4,
                 "firstAttemptAt": "2026-02-02T02:39:00Z",
                 "status": 503,
+                "probes": None,
+                "nextProbeAt": None,
             },
             "revision": -1,
         },
-        {"partition": 1, "status": "started", "next": 0, "waitingAtMost": 0, "revision": -1},
+        {"topic": topic, "partition": 1, "status": "started", "next": 0, "waitingAtMost": 0, "revision": -1},
     ]
     [retrying] = json.loads(await webhooks.done("subscriptions", "get", "retrying", "--output", "json"))["delivery"]
     assert retrying["error"] == {
@@ -384,6 +388,7 @@ async def commit(webhooks: Webhooks, broker: TestBroker, offsets: dict[int, int]
 
 
 async def test_a_command_says_how_many_events_wait_in_which_partitions(webhooks: Webhooks, broker: TestBroker) -> None:
+    topic = source_of(webhooks)
     await apply(webhooks, ONE)
     for partition in range(3):
         await broker.produce(source_of(webhooks), *[(b"sub-1", b""), (b"sub-2", b"")] * 5, partition=partition)
@@ -400,13 +405,14 @@ async def test_a_command_says_how_many_events_wait_in_which_partitions(webhooks:
     ended = await webhooks.run("subscriptions", "pause", "sub-1", "--output", "json")
     assert ended.err == ""
     assert json.loads(ended.out)["partitions"] == [
-        {"partition": 0, "status": None, "next": 2, "waitingAtMost": 4},
-        {"partition": 1, "status": "failure", "next": 2, "waitingAtMost": 4},
-        {"partition": 2, "status": None, "next": 10, "waitingAtMost": 0},
+        {"topic": topic, "partition": 0, "status": None, "next": 2, "waitingAtMost": 4},
+        {"topic": topic, "partition": 1, "status": "failure", "next": 2, "waitingAtMost": 4},
+        {"topic": topic, "partition": 2, "status": None, "next": 10, "waitingAtMost": 0},
     ]
 
 
 async def test_several_subscriptions_are_resumed_together(webhooks: Webhooks, broker: TestBroker) -> None:
+    topic = source_of(webhooks)
     await apply(webhooks, *({**TWO, "id": name} for name in "abc"))
     await broker.produce(source_of(webhooks), *[(b"a", b""), (b"c", b"")] * 5, partition=0)
     await note(webhooks, broker, (0, "a", FAILED), (0, "b", Cursor(next=1)), (1, "c", FAILED))
@@ -420,6 +426,7 @@ async def test_several_subscriptions_are_resumed_together(webhooks: Webhooks, br
         ("c", "updated", 4),
     ]
     assert json.loads(failed.out)[0]["partitions"][0] == {
+        "topic": topic,
         "partition": 0,
         "status": "failure",
         "next": 2,
@@ -442,6 +449,7 @@ async def test_a_replay_by_time_reports_each_partition(
     kafka: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]
 ) -> None:
     webhooks = await prepared(kafka, tmp_path, unique_name("cli"))
+    topic = source_of(webhooks)
     await apply(webhooks, ONE)
     for partition in range(3):
         await kafka.produce(source_of(webhooks), *[(b"sub-1", b""), (b"sub-2", b"")] * 5, partition=partition)
@@ -462,9 +470,9 @@ async def test_a_replay_by_time_reports_each_partition(
     discards = await webhooks.run(*since, "2190-01-31T12:00:00Z", "--discard-waiting", "--output", "json")
     assert discards.err.splitlines()[0] == "partition 0: discards up to 4 events, from 2 up to 10"
     assert json.loads(discards.out)["partitions"] == [
-        {"partition": 0, "next": 2, "from": 10, "discardedAtMost": 4},
-        {"partition": 1, "next": 10, "from": 10, "sentAgainAtMost": 0},
-        {"partition": 2, "problem": "no worker has started there yet"},
+        {"topic": topic, "partition": 0, "next": 2, "from": 10, "discardedAtMost": 4},
+        {"topic": topic, "partition": 1, "next": 10, "from": 10, "sentAgainAtMost": 0},
+        {"topic": topic, "partition": 2, "problem": "no worker has started there yet"},
     ]
 
 
