@@ -7,7 +7,7 @@ subscriptions/schema.py are built on it.
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
@@ -21,6 +21,9 @@ from pipeline.core.redaction import MASKED_FIELD
 
 Secret = Annotated[str, SecretMark(), StringConstraints(min_length=1)]
 """A password, a token, a key."""
+
+MOST_MISTAKES: Final = 1000
+"""How many mistakes become a sentence each; a MiB of JSON has room for half a million."""
 
 Name = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
 """Text that is not blank."""
@@ -97,11 +100,18 @@ def read(model: type[Model], data: object, path: str = "") -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        problems = [sentence(model, details, path) for details in error.errors(include_url=False)]
+        problems = _sentences(model, error, path)
     except RecursionError:
         problems = [f"{path or 'document'}: is nested too deeply"]
     # Not chained: pydantic's message contains the input, and with it the secrets.
     raise ConfigurationError(problems)
+
+
+def _sentences(model: type[BaseModel], error: ValidationError, path: str) -> list[str]:
+    count = error.error_count()
+    if count > MOST_MISTAKES:  # a worker would deliver nothing for as long as it takes to word them
+        return [f"{path or 'document'}: has {count} mistakes; up to {MOST_MISTAKES} are named one by one"]
+    return [sentence(model, details, path) for details in error.errors(include_url=False)]
 
 
 def drop_meaningless(model: type[StrictModel], data: object, path: str = "") -> tuple[object, list[str]]:

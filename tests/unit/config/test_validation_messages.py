@@ -2,7 +2,9 @@
 
 import pytest
 
+from pipeline.config.schema import MOST_MISTAKES, StrictModel, read
 from pipeline.config.validation_messages import nearest
+from pipeline.core.errors import ConfigurationError
 
 SETTINGS = ("WEBHOOKS_API", "WEBHOOKS_APP", "WEBHOOKS_DRAIN_SECONDS", "WEBHOOKS_HOLD_SECONDS")
 
@@ -23,3 +25,17 @@ def test_the_nearest_name_begins_alike_or_looks_alike(name: str, said: str) -> N
 
 def test_where_nothing_is_known_that_is_said() -> None:
     assert nearest("x", ()) == "nothing is known here"
+
+
+@pytest.mark.parametrize(
+    ("mistakes", "sentences", "first"),
+    [
+        (MOST_MISTAKES, MOST_MISTAKES, "0: unknown field; nothing is known here"),
+        (MOST_MISTAKES + 1, 1, f"body: has {MOST_MISTAKES + 1} mistakes; up to {MOST_MISTAKES} are named one by one"),
+    ],
+)
+def test_a_document_of_nothing_but_mistakes_gets_one_sentence(mistakes: int, sentences: int, first: str) -> None:
+    """Each sentence takes a tenth of a millisecond, in which no worker delivers; a MiB has room for half a million."""
+    with pytest.raises(ConfigurationError) as caught:
+        read(StrictModel, dict.fromkeys(map(str, range(mistakes))), "body" if sentences == 1 else "")
+    assert (len(caught.value.problems), caught.value.problems[0]) == (sentences, first)
