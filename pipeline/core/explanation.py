@@ -9,6 +9,8 @@ from pipeline.core.shown import shown
 
 MOST_SHOWN: Final = 5
 """The most texts that a sentence names."""
+LONGEST_FOUND: Final = 1000
+"""How many bytes of a text that was found are kept: each of many subscriptions may show the same one."""
 
 _VERBS: Final[dict[Dialect, str]] = {"exact": "be", "prefix": "begin with", "suffix": "end with"}
 
@@ -21,7 +23,7 @@ class Mismatch:
         place: as the filter names it.
         dialect: how the texts are compared.
         wanted: the texts that the filter names.
-        found: the texts that stand at the place.
+        found: the texts that stand at the place; of a long one the beginning.
         is_excluded: the comparison does match, under a `not`.
     """
 
@@ -51,7 +53,9 @@ def _mismatches(part: Expression, view: View, *, expected: bool) -> Iterator[Mis
     match part:
         case Compare(dialect, selector, texts):
             found = selector.found(view)
-            yield Mismatch(selector.place, dialect, _decoded(texts), _decoded(found), is_excluded=not expected)
+            yield Mismatch(
+                selector.place, dialect, _decoded(texts), tuple(map(_beginning, found)), is_excluded=not expected
+            )
         case AllOf(parts) | AnyOf(parts):
             for each in parts:
                 if each.matches(view) is not expected:
@@ -64,6 +68,12 @@ def _mismatches(part: Expression, view: View, *, expected: bool) -> Iterator[Mis
 
 def _decoded(texts: Sequence[bytes]) -> tuple[str, ...]:
     return tuple(text.decode("utf-8", "backslashreplace") for text in texts)
+
+
+def _beginning(text: bytes) -> str:
+    if len(text) <= LONGEST_FOUND:
+        return text.decode("utf-8", "backslashreplace")
+    return f"{text[:LONGEST_FOUND].decode('utf-8', 'ignore')}…"
 
 
 def _list(texts: Sequence[str], word: str) -> str:

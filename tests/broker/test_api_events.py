@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.core.explanation import LONGEST_FOUND
 from pipeline.kafka.topics import audit_topic
 from tests.support.api import HOOK, ApiCluster, ApiWorker, Client, document, problem, token
 from tests.support.brokers import TestBroker
@@ -49,6 +50,13 @@ async def post(client: Client, path: str, body: Any, status: int = 200, **option
         answer: dict[str, Any] = await response.json()
         assert response.status == 200, answer
         return answer
+
+
+async def test_match_shows_the_beginning_of_a_long_text(client: Client) -> None:
+    """Each of a thousand subscriptions may show the same part of an event of a MiB."""
+    found = await post(client, "/api/match", {"value": {"kind": "x" * 1_000_000}})
+    [mismatch] = found["subscriptions"][1]["mismatches"]
+    assert mismatch["found"] == ["x" * LONGEST_FOUND + "…"]
 
 
 async def test_match_says_who_would_get_an_event_and_why_not(client: Client) -> None:

@@ -25,7 +25,7 @@ class Match(StrictModel):
 
 
 class Mismatch(StrictModel):
-    """A comparison on account of which a filter does not want the event."""
+    """A comparison on account of which a filter does not want the event; of long texts, `found` has the beginning."""
 
     place: str
     comparison: str
