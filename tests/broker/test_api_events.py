@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.core.errors import BrokerError
 from pipeline.core.explanation import LONGEST_FOUND
+from pipeline.kafka.letters import Found
+from pipeline.kafka.redrive import Redrive, Redriven
 from pipeline.kafka.topics import audit_topic
 from tests.support.api import HOOK, ApiCluster, ApiWorker, Client, document, problem, token
 from tests.support.brokers import TestBroker
@@ -192,6 +195,20 @@ async def test_dead_letters_are_listed_and_written_back(client: Client, cluster:
         await post(client, redrive, {"subscription": name}, 404, headers=token(ACME))
     detail = (await post(client, redrive, {}, 409, headers=token(ACME)))["detail"]
     assert detail == "subscription: is required with a token that is limited to a tenant"
+
+
+async def test_a_broken_redrive_says_and_records_what_it_wrote(
+    client: Client, cluster: ApiCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def one_and_no_more(_run: Redrive) -> AsyncIterator[Redriven]:
+        yield Redriven(Found("letters-0-0", "paid", *[None] * 7), f"{cluster.topic}-0-0")
+        raise BrokerError("topic letters: the broker is gone")
+
+    monkeypatch.setattr(Redrive, "run", one_and_no_more)
+    done = await post(client, "/api/dead-letters/_redrive", {})
+    assert (done["redriven"], done["changed"], done["problems"]) == (1, 1, ["topic letters: the broker is gone"])
+    newest = (await cluster.broker.read(audit_topic(cluster.name)))[-1]
+    assert json.loads(newest.value or b"")["changed"] == 1
 
 
 async def test_bad_questions_about_dead_letters_are_refused(client: Client) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Container, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any, Final
@@ -11,7 +12,7 @@ from pipeline.config.settings import Settings
 from pipeline.core.errors import BrokerError, ConflictError
 from pipeline.core.subscription import Routing
 from pipeline.kafka.letters import Found, Wanted, newest, opened_letters
-from pipeline.kafka.redrive import Redriven, Scope, opened_redrive, redriven_among
+from pipeline.kafka.redrive import Redrive, Redriven, Scope, opened_redrive, redriven_among
 from pipeline.kafka.topics import DeadLetterTopic
 from pipeline.subscriptions.fields import instant
 from pipeline.subscriptions.registry import Registry
@@ -79,7 +80,8 @@ class DeadLetterOperations:
         """Write dead letters back to the source topic, each once; they go to the subscription that they were for.
 
         Of one subscription, or of all. Without `subscription`, letters of unknown subscriptions are passed over unless
-        `skipped` asks for those alone. With `dryRun`, nothing is written. `letters` are the first hundred.
+        `skipped` asks for those alone. With `dryRun`, nothing is written. `letters` are the first hundred. A run that
+        breaks off says so among the `problems`.
         """
         asked: RedriveRequest = call.body
         seen = self._seen_by(call.principal)
@@ -89,25 +91,19 @@ class DeadLetterOperations:
             raise unknown(asked.subscription)
         redriven = skipped = 0
         letters: list[dict[str, Any]] = []
-        async with (
-            self._turn,
-            opened_redrive(
-                self._definition.source,
-                self._dlq(),
-                self._settings.app,
-                Scope(asked.subscription, asked.skipped),
-                limit=asked.limit,
-                dry_run=asked.dry_run,
-                routing=self._definition.routing,
-                ids=self._settings.webhook_ids,
-            ) as run,
-        ):
-            async for result in run.run():
-                redriven += result.why_not is None
-                skipped += result.why_not is not None
-                if len(letters) < MOST_SHOWN:
-                    letters.append(_result(result))
-            troubles = list(run.reader.troubles)
+        troubles: list[str] = []
+        try:
+            async with self._turn, self._opened(asked) as run:
+                async for result in run.run():
+                    redriven += result.why_not is None
+                    skipped += result.why_not is not None
+                    if len(letters) < MOST_SHOWN:
+                        letters.append(_result(result))
+                troubles += run.reader.troubles
+        except BrokerError as error:
+            if asked.dry_run or not redriven:
+                raise
+            troubles.append(str(error))  # what was written before stays written, and is recorded
         changed = 0 if asked.dry_run else redriven
         return Answer(
             {
@@ -118,6 +114,18 @@ class DeadLetterOperations:
                 "letters": letters,
                 "problems": troubles,
             }
+        )
+
+    def _opened(self, asked: RedriveRequest) -> AbstractAsyncContextManager[Redrive]:
+        return opened_redrive(
+            self._definition.source,
+            self._dlq(),
+            self._settings.app,
+            Scope(asked.subscription, asked.skipped),
+            limit=asked.limit,
+            dry_run=asked.dry_run,
+            routing=self._definition.routing,
+            ids=self._settings.webhook_ids,
         )
 
     async def _newest(self, limit: int, wanted: Wanted) -> tuple[list[Found], Container[str] | None, list[str]]:
