@@ -31,6 +31,8 @@ PAUSE_SECONDS: Final = 30.0
 """How long nothing is tried after a failure: an answer does not wait for it again and again."""
 REMEMBER_SECONDS: Final = 86_400.0
 MOST_REMEMBERED: Final = 10_000
+LARGEST_REQUEST: Final = 100_000
+"""How many characters of what a request asks for are recorded, as JSON; a broker takes records of a MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +176,12 @@ class AuditLog:
             logger.warning("topic %s: record %d can't be read: %r", self._topic, record.offset, error)
 
     def _remember(self, at: float, request: Request) -> None:
-        # The first answer is the one to repeat.
-        self._requests.setdefault(request.key, (at, request))
+        # The first answer is the one to repeat, for a day.
+        first = self._requests.get(request.key)
+        if first is not None and at - first[0] <= REMEMBER_SECONDS:
+            return
+        self._requests.pop(request.key, None)
+        self._requests[request.key] = at, request
         if len(self._requests) > MOST_REMEMBERED:
             self._requests.popitem(last=False)
 
@@ -190,6 +196,9 @@ def _document(entry: Entry, now: float) -> dict[str, Any]:
         "subscription": entry.subscription,
         **entry.facts,
     }
+    if len(json.dumps(document.get("body"))) > LARGEST_REQUEST:
+        del document["body"]
+        document["leftOut"] = ["body"]
     if entry.request is not None:
         request = entry.request
         document["request"] = {

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.cluster.audit import REMEMBER_SECONDS
+from pipeline.core.clock import SystemClock
 from pipeline.kafka.topics import audit_topic
 from tests.support.api import ApiCluster, ApiWorker, Client, document, problem, token
 from tests.support.brokers import TestBroker
@@ -122,6 +124,35 @@ async def test_actions_repeat_their_answers(client: Client, other: Client) -> No
     first = await sent(client, replay, f"{PATH}/sub-1/_replay")
     assert first[1]["result"] == "updated"
     assert await sent(other, replay, f"{PATH}/sub-1/_replay") == first
+
+
+class _ADayLater(SystemClock):
+    def now(self) -> float:
+        return super().now() + REMEMBER_SECONDS + 1
+
+
+async def test_a_key_used_again_after_a_day_is_remembered_again(client: Client, worker: ApiWorker) -> None:
+    async with client.post(PATH, json=document()) as response:
+        assert response.status == 201
+    replay = {"timestamp": "2026-01-31T08:00:00Z"}, f"{PATH}/sub-1/_replay"
+    first = await sent(client, *replay)
+    worker.audit._clock = _ADayLater()
+    second = await sent(client, *replay)
+    assert second != first
+    assert await sent(client, *replay) == second
+
+
+async def test_a_request_too_large_for_a_record_is_recorded_shortened(client: Client, cluster: ApiCluster) -> None:
+    """A record that the broker refuses would leave the ones after it out, too."""
+    asked = {"action": "pause", "filter": {"q": "ä" * 400_000}}
+    body = json.dumps(asked, ensure_ascii=False).encode()
+    async with client.post(f"{PATH}/_bulk", data=body, headers={**KEY, "Content-Type": "application/json"}) as response:
+        assert response.status == 200
+    async with client.post(PATH, json=document()) as response:
+        assert response.status == 201
+    large, small = await recorded(cluster)
+    assert (large["what"], large["request"]["status"], large["leftOut"]) == ("changeSubscriptions", 200, ["body"])
+    assert small["what"] == "createSubscription"
 
 
 async def test_of_two_at_once_one_is_told_to_wait(client: Client) -> None:
