@@ -18,6 +18,7 @@ OWN: Final[Mapping[str, str]] = {
     "dev": "pipeline.cli.dev.command",
     "dlq": "pipeline.cli.dlq",
     "event": "pipeline.cli.event",
+    "explain": "pipeline.cli.explain",
     "export-positions": "pipeline.cli.export_positions",
     "import-gravitee": "pipeline.cli.import_gravitee",
     "match": "pipeline.cli.match",

@@ -22,4 +22,7 @@ rows_seen, workers_seen   the newest row of each lane; the newest announcement o
 joining, failures         the state of a subscription; why several fail
 search, state_index       what subscriptions are searched and filtered by
 view                      follows the topics, and answers
+session                   the view, open for one command
+explanation               a subscription's state as a paragraph, and what to do
+shown                     the state as JSON
 """

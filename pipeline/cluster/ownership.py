@@ -81,18 +81,22 @@ class Ownership:
         """Ask the group as long as there is a partition that nobody announces; runs until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            if not (self.unknown or self.unowned):
-                self._members, self.problem = None, None
-                continue
-            try:
-                await self._look()
-            except BrokerError as error:
-                self._members, self.problem = None, str(error)
-            except Exception:  # whatever the broker answers, the rest is shown
-                logger.exception("the members of the group %s can't be told", self._group)
-                self._members, self.problem = None, f"group {self._group}: its members can't be told"
+            await self.look()
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Ask the group once, if there is a partition that nobody announces."""
+        if not (self.unknown or self.unowned):
+            self._members, self.problem = None, None
+            return
+        try:
+            await self._ask()
+        except BrokerError as error:
+            self._members, self.problem = None, str(error)
+        except Exception:  # whatever the broker answers, the rest is shown
+            logger.exception("the members of the group %s can't be told", self._group)
+            self._members, self.problem = None, f"group {self._group}: its members can't be told"
+
+    async def _ask(self) -> None:
         if self._source.connection.embedded:
             return  # it can't describe a group
         self._members = await assigned_partitions(self._source.connection, self._group)

@@ -48,6 +48,8 @@ from pipeline.subscriptions.registry import Registry
 logger = logging.getLogger(__name__)
 
 ROUND_SECONDS: Final = 0.5
+READY_SECONDS: Final = 0.05
+"""How often whoever waits for the first answer looks."""
 READ_AT_ONCE: Final = 200
 AT_ONCE: Final = 2_000
 """Rows read, and subscriptions examined, before the event loop gets a turn: deliveries go on meanwhile."""
@@ -100,6 +102,14 @@ class ClusterView:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._announced.stop()
         await self._written.stop()
+
+    async def ready(self) -> None:
+        """Wait until everything has been read; `problems` says what can't be."""
+        while not (self._announced.has_tried and self._written.has_tried):
+            await self._clock.sleep(READY_SECONDS)
+        await self._read()
+        await self._ownership.look()
+        await self._read()
 
     @property
     def is_current(self) -> bool:

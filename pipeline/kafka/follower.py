@@ -65,6 +65,7 @@ class Follower:
         self._first_ends: dict[int, int] = {}
         self._leaderless: list[int] = []
         self._has_looked = False
+        self._has_trouble = False
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -76,6 +77,11 @@ class Follower:
     def is_current(self) -> bool:
         """Whether everything has been read that was there at the start, and the broker still answers."""
         return self._has_looked and self.problem is None and self._has_caught_up
+
+    @property
+    def has_tried(self) -> bool:
+        """Whether it is current, or `problem` says what keeps it from that."""
+        return self.is_current or self._has_trouble
 
     @property
     def _has_caught_up(self) -> bool:
@@ -187,7 +193,9 @@ class Follower:
         if text != self.problem:
             logger.warning("%s; what is shown of the cluster lacks what is there", text)
         self.problem = text
+        self._has_trouble = True
 
     def _note_health(self) -> None:
         numbers = ", ".join(map(str, self._leaderless))
         self.problem = f"topic {self.topic}: no leader for {numbers}" if numbers else None
+        self._has_trouble = bool(numbers)

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from http import HTTPStatus
 
+from pipeline.cluster.shown import shown_groups, shown_worker
 from pipeline.cluster.state import StateFilter
 from pipeline.web.api.models import Cluster, Failures
 from pipeline.web.api.operations import Answer, Call, Operation
-from pipeline.web.api.states import View, limited, shown_groups, shown_worker
+from pipeline.web.api.states import View, limited
 
 
 class ClusterOperations:

@@ -9,6 +9,7 @@ from uuid import NAMESPACE_OID, uuid4, uuid5
 
 from aiohttp import hdrs
 
+from pipeline.cluster.shown import shown_state
 from pipeline.cluster.state import StateFilter, SubscriptionState
 from pipeline.config.definition import Definition
 from pipeline.core.errors import ConfigurationError, ConflictError, StaleError
@@ -18,7 +19,7 @@ from pipeline.subscriptions.registry import Registry
 from pipeline.web.api.lookup import Lookup, unknown, within_limits
 from pipeline.web.api.models import Changed, ListQuery, ShownSubscription, SubscriptionDocument, SubscriptionPage
 from pipeline.web.api.operations import Answer, Call, Operation
-from pipeline.web.api.states import View, limited, shown_state
+from pipeline.web.api.states import View, limited
 from pipeline.web.api.writing import Writing
 
 PATH: Final = "/api/subscriptions"

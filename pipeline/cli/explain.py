@@ -1,0 +1,51 @@
+"""`webhooks explain`: how a subscription stands, why, and what to do."""
+
+import asyncio
+
+import click
+
+from pipeline.cli.output import Format, as_json, output_option, say
+from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cluster.explanation import explain
+from pipeline.cluster.session import opened_view
+from pipeline.cluster.shown import shown_state
+from pipeline.cluster.state import StateFilter, SubscriptionState
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.shown import one_line, shown
+
+
+@click.command("explain")
+@click.argument("subscription", metavar="ID")
+@output_option
+def command(subscription: str, output: Format) -> None:
+    """Explain how the subscription ID stands, and what to do.
+
+    One paragraph says the state, why and since when, the attempts, the next try or probe, and how many events wait:
+    exactly, or at most. Below it stand the commands to copy. What can't be known is said on stderr.
+    """
+    with errors_as_sentences():
+        state, problems = asyncio.run(_state(subscription))
+        explanation = explain(state, names_topic=len(configured()[1].source.topics) > 1)
+    for problem in problems:
+        say(problem, err=True)
+    if output == "json":
+        document = {"id": state.id, **shown_state(state), "text": explanation.text, "commands": explanation.commands}
+        say(as_json({**document, "problems": problems}))
+        return
+    say(one_line(explanation.text))
+    for each in explanation.commands:
+        say(f"  {one_line(each)}")
+
+
+async def _state(subscription: str) -> tuple[SubscriptionState, list[str]]:
+    """The state, and what can't be known.
+
+    Raises:
+        BrokerError: the topics can't be read.
+        ConfigurationError: there is no such subscription.
+    """
+    async with opened_view(*configured()) as view:
+        page = await view.states(StateFilter(ids=frozenset({subscription})))
+        if not page.items:
+            raise ConfigurationError(f"there is no subscription {shown(subscription)}")
+        return page.items[0], view.problems()

@@ -1,0 +1,41 @@
+"""The view of the cluster, open for the duration of one command."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from pipeline.cluster.view import ClusterView
+from pipeline.config.definition import Definition
+from pipeline.config.settings import Settings
+from pipeline.core.errors import BrokerError
+from pipeline.subscriptions.session import READ_SECONDS, opened_registry
+
+
+@asynccontextmanager
+async def opened_view(settings: Settings, definition: Definition) -> AsyncIterator[ClusterView]:
+    """A view that has read what there is; its `problems` say what can't be read. Stopped at the end.
+
+    It knows the subscriptions as they were at the beginning.
+
+    Raises:
+        BrokerError: the errors of `opened_registry`, or the topics can't be read in time.
+    """
+    async with opened_registry(settings, definition) as registry:
+        view = ClusterView(settings.app, definition.source, definition.routing, registry)
+        for subscription in registry.all():
+            view.on_subscription(subscription.id, subscription)
+        await view.start()
+        try:
+            await _read(view)
+            yield view
+        finally:
+            await view.stop()
+
+
+async def _read(view: ClusterView) -> None:
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            await view.ready()
+    except TimeoutError:
+        problems = view.problems() or ["the state of the cluster"]
+        raise BrokerError(f"{'; '.join(problems)}: could not be read within {READ_SECONDS:.0f} s") from None

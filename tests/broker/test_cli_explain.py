@@ -1,0 +1,58 @@
+"""`webhooks explain` beside a worker and without one."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.brokers import TestBroker
+from tests.support.cluster import Cluster, cluster
+from tests.support.program import Webhooks
+from tests.support.recorder import Recorder, answer
+
+pytestmark = pytest.mark.timeout(120)
+
+NO_RETRY = {"retry": {"retryOption": "No Retry"}}
+
+
+@pytest.fixture
+async def found(
+    broker: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
+) -> AsyncIterator[tuple[Cluster, Webhooks]]:
+    async with cluster(broker, unique_name("explain"), tmp_path, partitions=2) as each:
+        yield each, Webhooks(each.environment)
+
+
+async def test_a_failure_is_explained_from_outside(found: tuple[Cluster, Webhooks], recorder: Recorder) -> None:
+    running, webhooks = found
+    await running.start_worker()
+    await running.until_ready()
+    recorder.behaviours["failing"] = answer(400)
+    await running.subscribe(recorder, "failing", endpoint=NO_RETRY)
+    await running.produce([("failing", b"{}")] * 3)
+    await running.until_row("failing", status="failure")
+
+    said = json.loads(await webhooks.done("explain", "failing", "-o", "json"))
+    assert (said["id"], said["state"], said["cause"]["kind"]) == ("failing", "failure", "rejected")
+    text, resume, skip = (await webhooks.done("explain", "failing")).splitlines()
+    assert text.startswith("failing is in FAILURE in partition ")
+    assert " after 1 attempt. " in text
+    assert [resume.strip(), skip.strip()] == said["commands"]
+    recorder.behaviours["failing"] = answer(200)
+    await webhooks.done(*resume.split()[1:])
+    await recorder.until_events(3)
+
+
+async def test_without_a_worker_it_says_what_is_not_known(found: tuple[Cluster, Webhooks], recorder: Recorder) -> None:
+    running, webhooks = found
+    await running.subscribe(recorder, "idle", status="PAUSED")
+    ended = await webhooks.run("explain", "idle")
+    assert ended.code == 0
+    assert ended.out == (
+        "idle is paused by its publisher. How many events wait is not known. Resume it when its events may be sent:\n"
+        "  webhooks subscriptions resume idle\n"
+    )
+    unknown = await webhooks.run("explain", "nobody")
+    assert (unknown.code, unknown.out) == (1, "")
+    assert "Error: there is no subscription" in unknown.err

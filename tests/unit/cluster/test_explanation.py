@@ -1,0 +1,128 @@
+"""What somebody is told who is called at night."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.cluster.explanation import explain
+from pipeline.cluster.state import LanePlace, State, SubscriptionState
+from pipeline.core.attempts import Attempts, FailedAttempt, Probes
+from pipeline.core.model import Cause
+
+CAUSE = Cause("rejected", "the callback answered 400", 9, 60.0, Attempts(3, 40.0, 400))
+FAILED = LanePlace("orders", 2, "failure", "w:1", 9, cause=CAUSE)
+STATE = SubscriptionState(
+    "a b",
+    "failure",
+    7,
+    "receiver.test:443",
+    "auto",
+    cause=CAUSE,
+    attempts=3,
+    failing_since=40.0,
+    last_success_at=30.0,
+    waiting=1204,
+    waiting_at_most=1204,
+    oldest_waiting_at=40.0,
+    lanes=(FAILED, replace(FAILED, partition=3)),
+)
+
+
+def test_a_failure_is_explained_as_a_whole() -> None:
+    found = explain(STATE, names_topic=False)
+    assert found.text == (
+        "a b is in FAILURE in partitions 2-3, because the callback answered 400 (kind rejected, "
+        "receiver receiver.test:443). It has failed since 1970-01-01T00:00:40Z, after 3 attempts. 1,204 events wait, "
+        "the oldest since 1970-01-01T00:00:40Z. The last delivery that is known was at 1970-01-01T00:00:30Z. "
+        "Let the receiver accept the event and resume, or skip the event."
+    )
+    assert found.commands == ("webhooks subscriptions resume 'a b'", "webhooks subscriptions skip 'a b' 2 9")
+
+
+def test_where_there_are_several_topics_a_place_has_its_topic() -> None:
+    found = explain(STATE, names_topic=True)
+    assert "in partitions 2-3 of orders, because" in found.text
+    assert found.commands[1] == "webhooks subscriptions skip 'a b' 2 9 --topic orders"
+
+
+@pytest.mark.parametrize(
+    ("waiting", "at_most", "text"),
+    [
+        (0, 0, " No event waits. "),
+        (1, 1, " 1 event waits, the oldest since 1970-01-01T00:00:40Z. "),
+        (None, 1, " At most 1 event waits, the oldest since 1970-01-01T00:00:40Z. "),
+        (None, 5, " At most 5 events wait, the oldest since 1970-01-01T00:00:40Z. "),
+        (None, None, " How many events wait is not known. "),
+    ],
+)
+def test_a_bound_is_not_told_as_a_number(waiting: int | None, at_most: int | None, text: str) -> None:
+    assert text in explain(replace(STATE, waiting=waiting, waiting_at_most=at_most), names_topic=False).text
+
+
+def test_one_that_is_probed_goes_on_by_itself() -> None:
+    cause = replace(CAUSE, kind="server-error", probes=Probes(1, 90.0))
+    found = explain(replace(STATE, cause=cause), names_topic=False)
+    assert "It is probed next at 1970-01-01T00:01:30Z." in found.text
+    assert found.text.endswith("It goes on by itself when a probe succeeds; resume does not wait for that.")
+    assert found.commands == ("webhooks subscriptions resume 'a b'",)
+
+
+def test_one_that_is_tried_again_says_when() -> None:
+    error = FailedAttempt("the callback answered 503", 50.0, 503)
+    lane = LanePlace("orders", 0, "retrying", "w:1", 9, error=error)
+    found = explain(
+        replace(STATE, state="retrying", cause=None, error=error, attempts=1, next_try_at=70.0, lanes=(lane,)),
+        names_topic=False,
+    )
+    assert found.text.startswith(
+        "a b is retrying its next event in partition 0, because the callback answered 503 (receiver "
+        "receiver.test:443). It has failed since 1970-01-01T00:00:40Z, after 1 attempt. The next try is at "
+        "1970-01-01T00:01:10Z. "
+    )
+    assert found.commands == ("webhooks attempts 'a b'",)
+
+
+@pytest.mark.parametrize(
+    ("kind", "verbs"),
+    [
+        ("gone", ["resume", "delete"]),
+        ("configuration", ["get", "apply"]),
+        ("token", ["resume"]),
+        ("a kind of a later version", ["resume"]),
+    ],
+)
+def test_what_to_do_depends_on_the_kind(kind: str, verbs: list[str]) -> None:
+    found = explain(replace(STATE, cause=replace(CAUSE, kind=kind)), names_topic=False)
+    assert [each.split()[2] for each in found.commands] == verbs
+
+
+@pytest.mark.parametrize(
+    ("state", "text", "commands"),
+    [
+        ("broken", "can't be used: url: is wrong. ", ["get", "apply"]),
+        ("unowned", "has no worker", ["webhooks check"]),
+        ("behind", "is behind", ["webhooks attempts"]),
+        ("paused", "is paused by its publisher. ", ["resume"]),
+        ("stopped", "is stopped by its consumer. ", ["start"]),
+        ("closed", "is closed. ", ["get", "apply"]),
+        ("live", "is live. ", []),
+    ],
+)
+def test_every_state_has_its_words(state: State, text: str, commands: list[str]) -> None:
+    problem = "url: is wrong" if state == "broken" else None
+    plain = SubscriptionState("s", state, 7, "receiver.test:443", "auto", problem=problem)
+    found = explain(plain, names_topic=False)
+    assert found.text.startswith(f"s {text}")
+    assert len(found.commands) == len(commands)
+    assert all(part in each for part, each in zip(commands, found.commands, strict=True))
+
+
+def test_a_pause_hides_no_failure() -> None:
+    found = explain(replace(STATE, state="paused", cause=None, failing_since=None, attempts=0), names_topic=False)
+    assert found.text.startswith("a b is paused by its publisher. 1,204 events wait")
+    assert "It had also failed: the callback answered 400." in found.text
+
+
+def test_credentials_that_a_receiver_repeats_are_not_shown() -> None:
+    cause = replace(CAUSE, message="can't reach https://me:hidden@receiver.test")
+    assert "hidden" not in explain(replace(STATE, cause=cause), names_topic=False).text
