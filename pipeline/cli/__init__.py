@@ -7,6 +7,7 @@ check, send, match                 the pipeline's commands
 import_gravitee, export_positions  takes over an API of Gravitee; the way back
 groups                             their argument that names consumer groups
 subscriptions, dlq                 groups of them
+filters                            their options that choose subscriptions by how they stand
 explain                            how a subscription stands, why, and what to do
 attempts, event                    what was sent to a subscription; what became of an event
 events                             bodies and headers of events, as they are handed to commands

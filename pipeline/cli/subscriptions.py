@@ -8,6 +8,7 @@ import click
 
 from pipeline.cli.changes import Result, change_many, change_one, sentence, shown, with_store
 from pipeline.cli.events import TOPIC_OPTION, since_ms, topic_option
+from pipeline.cli.filters import as_filter, filter_options, matching
 from pipeline.cli.listing import as_documents, as_rows
 from pipeline.cli.noted import legend
 from pipeline.cli.output import Format, as_json, as_yaml, ask, output_option, progress, say
@@ -16,6 +17,7 @@ from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.cluster.effects import Effect, SourceOffset, effect_of_skip, effects_of_replay, offsets_since
 from pipeline.cluster.positions import Position
 from pipeline.cluster.rows import Noted, has_failed, read_noted
+from pipeline.cluster.state import EVERY_STATE
 from pipeline.config.documents import parse_documents, read_documents
 from pipeline.core.errors import BrokerError, ConfigurationError, WebhooksError
 from pipeline.core.shown import safe
@@ -98,10 +100,17 @@ async def _check_all(store: SubscriptionStore, documents: Sequence[tuple[str, ob
 
 
 @command.command("list")
+@filter_options
 @output_option
-def list_(output: Format) -> None:
-    """Show all subscriptions: their desired state, and the delivery state that the workers last recorded."""
+def list_(*, states: tuple[str, ...], causes: tuple[str, ...], host: str | None, output: Format) -> None:
+    """Show subscriptions: their desired state, and the delivery state that the workers last recorded.
+
+    All of them, or those that match every filter.
+    """
+    wanted = as_filter(states, causes, host)
+    names = None if wanted == EVERY_STATE else matching(wanted)
     documents, noted = _with_noted(lambda store: store.list())
+    documents = [each for each in documents if names is None or each["id"] in names]
     if output == "json":
         say(as_json(as_documents(documents, noted, configured()[1].stated_routing)))
     else:

@@ -56,3 +56,19 @@ async def test_without_a_worker_it_says_what_is_not_known(found: tuple[Cluster, 
     unknown = await webhooks.run("explain", "nobody")
     assert (unknown.code, unknown.out) == (1, "")
     assert "Error: there is no subscription" in unknown.err
+
+
+async def test_the_list_is_filtered_as_the_api_filters_it(found: tuple[Cluster, Webhooks], recorder: Recorder) -> None:
+    running, webhooks = found
+    await running.subscribe(recorder, "on")
+    await running.subscribe(recorder, "off", status="PAUSED")
+    host = recorder.url("x").split("/")[2]
+
+    async def listed(*words: str) -> list[str]:
+        return [each["id"] for each in json.loads(await webhooks.done("subscriptions", "list", *words, "-o", "json"))]
+
+    assert await listed("--state", "paused", "--host", host) == ["off"]
+    assert await listed("--host", "elsewhere.example:443") == []
+    assert await listed("--cause", "rejected") == []
+    assert sorted(await listed("--host", host)) == ["off", "on"]
+    assert (await webhooks.run("subscriptions", "list", "--state", "wrong")).code == 2
