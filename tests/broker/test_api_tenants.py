@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.web.api.actions import Actions
 from tests.support.api import HOOK, ApiCluster, ApiWorker, Client, document, problem, token
 from tests.support.brokers import TestBroker
 
@@ -81,6 +82,23 @@ async def test_a_tenant_makes_subscriptions_within_its_limit(client: Client) -> 
         assert response.status == 200
     [shown] = await shown_to_admin(client, ("ours-1",))
     assert shown["metadata"] == {"team": "x", **ACME}
+
+
+async def test_a_tenant_does_not_act_on_what_was_just_taken_away(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def moved_meanwhile(*_: Any) -> dict[str, Any]:
+        """Finding the effects takes seconds; in them, the operator gives the subscription to another tenant."""
+        async with client.put(f"{PATH}/ours-1", json={**document(None), "metadata": OTHER}) as response:
+            assert response.status == 200
+        return {}
+
+    monkeypatch.setattr(Actions, "_preview", moved_meanwhile)
+    replay = {"timestamp": "2026-01-31T08:00:00Z"}
+    async with client.post(f"{PATH}/ours-1/_replay", json=replay, headers=token(ACME)) as response:
+        await problem(response, 404)
+    [shown] = await shown_to_admin(client, ("ours-1",))
+    assert shown["resumeFrom"] is None
 
 
 async def test_a_token_that_may_only_read_changes_nothing(client: Client) -> None:

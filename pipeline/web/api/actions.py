@@ -169,7 +169,10 @@ class Actions:
         async def work(store: SubscriptionStore) -> Answer:
             known = await self._lookup.find(call)
             waiting = shown_waiting(self._view, call.id)
-            preview = {} if effects is None else await self._preview(known, effects)
+            preview: Mapping[str, Any] = {}
+            if effects is not None:
+                preview = await self._preview(known, effects)
+                known = await self._lookup.find(call)  # meanwhile the principal may have lost it
             change = Change(known.id, known.revision, "unchanged") if dry_run else await act(store)
             answer = changed(change)
             return Answer({**answer.body, **waiting, **preview}, headers=answer.headers)
