@@ -44,6 +44,7 @@ async def shown_to_admin(client: Client, names: tuple[str, ...]) -> list[dict[st
     for name in names:
         async with client.get(f"{PATH}/{name}") as response:
             found.append(await response.json())
+            del found[-1]["delivery"]  # the view may learn more of it at any moment
     return found
 
 
@@ -124,6 +125,8 @@ actions = st.sampled_from(
 conditions = st.sampled_from([{}, {"If-Match": "*"}, {"If-Match": '"0"'}, {"If-Match": '"3"'}, {"If-None-Match": "*"}])
 
 
+# Hypothesis draws in a thread of its own, and takes the loop's use of `random` meanwhile for that of a strategy.
+@pytest.mark.filterwarnings("ignore:Do not use the .random. module")
 async def test_no_call_of_a_tenant_tells_or_changes_others(client: Client) -> None:
     """Every call about a subscription of others is answered as the same one about a subscription that is not there."""
     loop = asyncio.get_running_loop()
