@@ -428,7 +428,7 @@ async def test_a_broken_record_is_a_failure_until_it_is_mended() -> None:
     cause = core.lane().cause
     assert cause is not None
     assert (cause.kind, cause.message) == ("configuration", "callbackUrl: missing")
-    assert core.telemetry.subscription_failures == {"configuration": 1}
+    assert +core.telemetry.subscription_failures == {"configuration": 1}
     assert core.send.made == []
 
     await core.wish(spec)

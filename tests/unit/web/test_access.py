@@ -1,6 +1,7 @@
 """Who may do what at the web view: scopes, tenants, the scraper's token, browsers, and who guesses (web/access.py)."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -65,23 +66,31 @@ async def status(client: Client, path: str, headers: dict[str, str], method: str
         return response.status
 
 
+def signed(**claims: Any) -> dict[str, str]:
+    """A token that is made when the test runs: it does not live long."""
+    return bearer(KEY.token(**claims))
+
+
 @pytest.mark.parametrize(
-    ("headers", "allowed"),
+    ("made", "allowed"),
     [
-        (bearer(TOKEN), {"/read", "/write", "/metrics", "/all"}),
-        (PASSWORD, {"/read", "/write", "/metrics", "/all"}),
-        (bearer(SCRAPER), {"/metrics"}),
-        ({"Authorization": encode_basic_auth("prometheus", SCRAPER)}, {"/metrics"}),
-        (bearer(KEY.token(tenant={}, scope="read")), {"/read", "/metrics", "/all"}),
-        (bearer(KEY.token(tenant={}, scope="write other")), {"/write"}),
-        (bearer(KEY.token(tenant={}, scope="metrics")), {"/metrics"}),
-        (bearer(KEY.token(tenant={}, scp=["read", "write"])), {"/read", "/write", "/metrics", "/all"}),
-        (bearer(KEY.token(tenant={}, scope="other")), set()),
-        (bearer(KEY.token(tenant={})), {"/read", "/write", "/metrics", "/all"}),
-        (bearer(KEY.token(tenant={"customer": "a"})), {"/read", "/write", "/metrics"}),
+        (lambda: bearer(TOKEN), {"/read", "/write", "/metrics", "/all"}),
+        (lambda: PASSWORD, {"/read", "/write", "/metrics", "/all"}),
+        (lambda: bearer(SCRAPER), {"/metrics"}),
+        (lambda: {"Authorization": encode_basic_auth("prometheus", SCRAPER)}, {"/metrics"}),
+        (partial(signed, tenant={}, scope="read"), {"/read", "/metrics", "/all"}),
+        (partial(signed, tenant={}, scope="write other"), {"/write"}),
+        (partial(signed, tenant={}, scope="metrics"), {"/metrics"}),
+        (partial(signed, tenant={}, scp=["read", "write"]), {"/read", "/write", "/metrics", "/all"}),
+        (partial(signed, tenant={}, scope="other"), set()),
+        (partial(signed, tenant={}), {"/read", "/write", "/metrics", "/all"}),
+        (partial(signed, tenant={"customer": "a"}), {"/read", "/write", "/metrics"}),
     ],
 )
-async def test_a_token_opens_what_its_scopes_name(client: Client, headers: dict[str, str], allowed: set[str]) -> None:
+async def test_a_token_opens_what_its_scopes_name(
+    client: Client, made: Callable[[], dict[str, str]], allowed: set[str]
+) -> None:
+    headers = made()
     found = {path: await status(client, path, headers) for path in ("/read", "/write", "/metrics", "/all")}
     assert found == {path: 200 if path in allowed else 403 for path in found}
 
