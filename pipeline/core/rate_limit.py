@@ -4,6 +4,8 @@
     slow start after 429 or 503 a gap between two calls: doubled while it stays busy, less with each other answer
     hold       until the moment that a `Retry-After` named, for all events of the subscription
 
+A new revision, so also a resume, ends slow start and hold: an operator who says "go on" knows more than the last answer.
+
 Delivery asks for a turn before each attempt and tells what came of it. One event loop, no locks, no waiting in here;
 times are seconds of any clock that only goes forward. What is kept is a worker's own: it begins anew elsewhere.
 """
@@ -42,6 +44,7 @@ class _Pace:
         gap: between two calls, while the receiver recovers; *widened_at*: when it last grew.
         last_at: of the last call.
         held_until: no call before.
+        slowed_at: the revision of the subscription when its receiver was last busy.
     """
 
     rate: Rate | None
@@ -52,6 +55,7 @@ class _Pace:
     widened_at: float = 0.0
     last_at: float = float("-inf")
     held_until: float = float("-inf")
+    slowed_at: int = -1
 
     def is_idle(self, now: float) -> bool:
         """It limits nothing now."""
@@ -75,6 +79,11 @@ class _Pace:
         self.tokens = min(float(burst), self.tokens + max(0.0, now - self.filled_at) * per_second)
         self.filled_at = now
         return max(until - now, (1.0 - self.tokens) / per_second)
+
+    def begin_anew(self) -> None:
+        """End slow start and hold; the rate stays."""
+        self.gap = 0.0
+        self.held_until = float("-inf")
 
     def take(self, now: float) -> None:
         """A call is made."""
@@ -109,6 +118,8 @@ class RateLimits:
         elif pace.rate != rate:
             pace.rate = rate
             pace.tokens = 1.0
+        if pace.slowed_at != subscription.revision:
+            pace.begin_anew()
         if subscription.handshake is None:
             # Nobody asks the receiver any more.
             pace.allowed = None
@@ -156,6 +167,7 @@ class RateLimits:
 
     def _slow_down(self, subscription: Subscription, retry_after_seconds: float | None, now: float) -> None:
         pace = self._paces.get(subscription.id) or self._add(subscription.id, _Pace(subscription.rate))
+        pace.slowed_at = subscription.revision
         retry = subscription.retry
         if retry_after_seconds is not None:
             pace.held_until = max(pace.held_until, now + min(retry_after_seconds, longest_wait(retry)))

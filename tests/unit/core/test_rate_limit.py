@@ -178,6 +178,20 @@ def test_other_answers_slow_nothing_down(outcome: Outcome) -> None:
     assert pace.turn(PLAIN, 1.0) == 0.0
 
 
+@pytest.mark.parametrize("busy", [ServerError(503), Rejected(429, retry_after_seconds=5.0)])
+def test_a_new_revision_ends_slow_start_and_hold(busy: Outcome) -> None:
+    pace = RateLimits()
+    for now in (0.0, 10.0, 20.0):
+        pace.turn(PLAIN, now)
+        pace.saw(PLAIN, busy, now)
+    assert pace.turn(PLAIN, 20.1) > 1.0
+
+    resumed = replace(PLAIN, revision=1)
+    assert [pace.turn(resumed, 20.1) for _ in range(3)] == [0.0] * 3
+    pace.saw(resumed, busy, 20.2)
+    assert pace.turn(resumed, 20.2) > 0.4, "but it is still seen whether the receiver is busy"
+
+
 def test_a_clock_set_back_stops_nothing_longer_than_a_gap() -> None:
     pace, subscription = RateLimits(), paced(1.0)
     assert pace.turn(subscription, 1000.0) == 0.0
