@@ -133,6 +133,23 @@ async def test_a_secret_is_rotated_and_shown_once(client: Client, worker: ApiWor
     assert "rotateSecret" in audited
 
 
+async def test_a_body_whose_fields_are_optional_may_be_left_out(client: Client) -> None:
+    async with client.post(f"{PATH}/paid/_test") as response:
+        assert response.status == 200, await response.text()
+    async with client.post(f"{PATH}/_bulk") as response:
+        assert response.status == 415
+
+
+async def test_a_rotation_is_not_repeated_by_a_key(client: Client, worker: ApiWorker) -> None:
+    before = worker.registry.wire("paid")
+    async with client.post(f"{PATH}/paid/_rotateSecret", headers={"Idempotency-Key": "k"}) as response:
+        assert response.status == 400
+        detail = (await response.json())["detail"]
+    assert "Idempotency-Key: is not allowed here" in detail
+    assert "send the `secret`" in detail
+    assert worker.registry.wire("paid") == before
+
+
 async def test_what_became_of_an_event_is_told(client: Client, cluster: ApiCluster) -> None:
     sent = await post(client, f"{PATH}/paid/_test", {})
     event = f"/api/events/{sent['webhookId']}"

@@ -100,7 +100,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         },
     }
     if operation.body is not None:
-        found["requestBody"] = {"required": True, "content": {JSON: {"schema": _reference(operation.body)}}}
+        found["requestBody"] = {"required": operation.needs_body, "content": {JSON: {"schema": _reference(operation.body)}}}
     return found
 
 

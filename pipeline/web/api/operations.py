@@ -101,6 +101,13 @@ class Operation:
         return self.method == "POST" and self.scope == "write"
 
     @property
+    def needs_body(self) -> bool:
+        """Whether a request without a body is refused: it may be left out if all of its fields may."""
+        if self.body is None:
+            return False
+        return self.is_document or any(each.is_required() for each in self.body.model_fields.values())
+
+    @property
     def name(self) -> str:
         """The operationId."""
         return to_camel(self.handler.__name__)

@@ -49,18 +49,25 @@ async def read_call(operation: Operation, request: web.Request, principal: Princ
         await _body(operation, request),
         read_condition(request.headers) if operation.is_conditional else ALWAYS,
         principal,
-        _key(request, principal) if operation.is_repeatable else None,
+        _key(operation, request, principal),
     )
 
 
-def _key(request: web.Request, principal: Principal) -> str | None:
+def _key(operation: Operation, request: web.Request, principal: Principal) -> str | None:
     """The digest of the Idempotency-Key, which is its sender's own.
 
     Raises:
         ConfigurationError: it can't be used.
     """
     key = request.headers.get(IDEMPOTENCY_KEY)
-    if key is None:
+    if key is None or operation.scope == "read":
+        return None
+    if operation.scope == "secrets":
+        raise ConfigurationError(
+            f"{IDEMPOTENCY_KEY}: is not allowed here: the answer has a secret, and is not kept; send the `secret` "
+            "yourself, then a repetition is answered with 409 and changes nothing"
+        )
+    if not operation.is_repeatable:
         return None
     if not _KEY.fullmatch(key):
         raise ConfigurationError(
@@ -73,6 +80,8 @@ def _key(request: web.Request, principal: Principal) -> str | None:
 async def _body(operation: Operation, request: web.Request) -> Any:
     if operation.body is None:
         return None
+    if not request.can_read_body and not operation.needs_body:
+        return read(operation.body, {})
     if request.content_type != JSON:
         raise RefusedError(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
