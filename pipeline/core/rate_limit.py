@@ -4,7 +4,7 @@
     slow start after 429 or 503 a gap between two calls: doubled while it stays busy, less with each other answer
     hold       until the moment that a `Retry-After` named, for all events of the subscription
 
-A new revision, so also a resume, ends slow start and hold: an operator who says "go on" knows more than the last answer.
+A new revision, and so a resume, ends slow start and hold: who says "go on" knows more than the last answer.
 
 Delivery asks for a turn before each attempt and tells what came of it. One event loop, no locks, no waiting in here;
 times are seconds of any clock that only goes forward. What is kept is a worker's own: it begins anew elsewhere.

@@ -100,7 +100,10 @@ def _operation(operation: Operation) -> dict[str, Any]:
         },
     }
     if operation.body is not None:
-        found["requestBody"] = {"required": operation.needs_body, "content": {JSON: {"schema": _reference(operation.body)}}}
+        found["requestBody"] = {
+            "required": operation.needs_body,
+            "content": {JSON: {"schema": _reference(operation.body)}},
+        }
     return found
 
 
