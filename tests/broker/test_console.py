@@ -73,7 +73,7 @@ async def test_it_answers_for_all_and_delivers_nothing(
             return (totals.get("live"), totals.get("failure"), len(said["workers"])) == (1, 1, 1)
 
         await eventually(is_known, within_seconds=30, says=lambda: f"{said} {running.output()}")
-        assert await running.is_ready()
+        await eventually(running.is_ready, within_seconds=30, says=running.output)
         assert "the callback answered 400" in await running.text("/")
         assert 'href="/worker"' not in await running.text("/workers")
         # A change, from where nothing is delivered.
