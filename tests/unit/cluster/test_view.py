@@ -150,7 +150,7 @@ async def test_what_is_wished_counts_more_than_a_row() -> None:
         subscription("broken", problem="the record is not JSON"),
         subscription("paused", wish=Wish.PAUSED),
         subscription("ended", ending_at=1.0),
-        subscription("later", starting_at=NOW + 1000),
+        subscription("later", starting_at=time.time() + 1000.0),
     )
     for name in ("broken", "paused", "ended", "later"):
         told.row(name, failed())
