@@ -22,7 +22,7 @@ from pipeline.core.clock import Clock, steady_now
 from pipeline.core.errors import BrokerError
 from pipeline.core.observer import Observer
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.internals import disconnect
+from pipeline.kafka.internals import disconnect, start_or_disconnect
 from pipeline.kafka.topics import attempts_topic, count_partitions
 from pipeline.observability.telemetry import Telemetry
 
@@ -134,11 +134,7 @@ class AttemptLog:
                 request_timeout_ms=REQUEST_TIMEOUT_MS,
                 **self._connection.client_options(),
             )
-            try:
-                await producer.start()
-            except BaseException:
-                await disconnect(producer)
-                raise
+            await start_or_disconnect(producer)
             self._producer = producer
         return self._producer
 

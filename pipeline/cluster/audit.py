@@ -19,7 +19,7 @@ from pipeline.core.clock import Clock, shown_time, steady_now
 from pipeline.core.errors import BrokerError
 from pipeline.core.model import Event
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.internals import disconnect
+from pipeline.kafka.internals import disconnect, start_or_disconnect
 from pipeline.kafka.tail import Tail
 from pipeline.kafka.topics import count_partitions
 
@@ -150,11 +150,7 @@ class AuditLog:
                 # A producer would have the broker create the topic, in a way of its own.
                 await count_partitions(self._connection, self._topic)
                 producer = AIOKafkaProducer(acks="all", request_timeout_ms=5000, **self._connection.client_options())
-                try:
-                    await producer.start()
-                except BaseException:
-                    await disconnect(producer)
-                    raise
+                await start_or_disconnect(producer)
                 self._producer = producer
             return self._producer
 

@@ -26,7 +26,7 @@ from pipeline.core.outcome import Outcome, describe
 from pipeline.core.policy import Retry, Rules, Settle, decide
 from pipeline.core.subscription import Interrupt, Qos, RetryPolicy, Subscription
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.internals import disconnect
+from pipeline.kafka.internals import disconnect, start_or_disconnect
 from pipeline.kafka.topics import count_partitions, events_topic
 
 logger = logging.getLogger(__name__)
@@ -175,11 +175,7 @@ class TopicSink:
             # A producer would have the broker create the topic, in a way of its own.
             await count_partitions(self._connection, self.name)
             producer = AIOKafkaProducer(acks="all", request_timeout_ms=5000, **self._connection.client_options())
-            try:
-                await producer.start()
-            except BaseException:
-                await disconnect(producer)
-                raise
+            await start_or_disconnect(producer)
             self._producer = producer
         return self._producer
 

@@ -25,7 +25,7 @@ from pipeline.core.record_headers import DEAD_LETTER_PREFIX
 from pipeline.core.redaction import shown_url
 from pipeline.core.webhook_ids import SEAL, WebhookIds
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.internals import disconnect
+from pipeline.kafka.internals import disconnect, start_or_disconnect
 
 logger = logging.getLogger(__name__)
 
@@ -147,11 +147,7 @@ class KafkaDeadLetterWriter:
                     max_request_size=16 * 1024 * 1024,
                     **self._connection.client_options(),
                 )
-                try:
-                    await producer.start()
-                except BaseException:
-                    await disconnect(producer)
-                    raise
+                await start_or_disconnect(producer)
                 self._producer = producer
             return self._producer
 

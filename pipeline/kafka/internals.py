@@ -105,6 +105,15 @@ async def started(client: Any) -> None:
         raise
 
 
+async def start_or_disconnect(client: Any) -> None:
+    """Start a producer or a consumer; disconnect it if that fails or is cancelled."""
+    try:
+        await client.start()
+    except BaseException:
+        await disconnect(client)
+        raise
+
+
 async def disconnect(client: Any, seconds: float = STOP_SECONDS) -> None:
     """Stop an aiokafka producer or consumer. Records that are not confirmed after so many seconds stay unconfirmed.
 
