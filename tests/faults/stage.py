@@ -59,7 +59,8 @@ RETRY: Final = {
 """Nothing is given up for want of tries."""
 
 HTTP: Final = {"connectTimeout": 2000, "readTimeout": 3000}
-SETTLE_SECONDS: Final = 180.0
+STUCK_SECONDS: Final = 120.0
+"""What has not moved for so long is stuck."""
 
 
 def starter() -> Path | None:
@@ -249,7 +250,8 @@ class Stage:
     async def settle(self) -> None:
         """Return when nothing is under way any more: all is committed, no lane and no cursor row has anything left.
 
-        The rows are read from their topic: they are what the next owner of a partition would go by.
+        The rows are read from their topic: they are what the next owner of a partition would go by. Reading them takes
+        long, so it comes last.
 
         Raises:
             TimeoutError: it does not come to rest: something is stuck, which is a loss.
@@ -258,6 +260,7 @@ class Stage:
         ends = {event.partition: event.offset + 1 for event in events}
         ends_of_lanes = {(event.partition, event.subscription): event.offset + 1 for event in events}
         state: dict[str, object] = {}
+        places: dict[str, object] = {}
 
         async def is_settled() -> bool:
             committed = await self.broker.committed(self.cluster.app, self.cluster.topic)
@@ -266,14 +269,20 @@ class Stage:
             lanes = [lane for worker in self.workers for lane in await worker.lanes()]
             state["busy"] = [lane for lane in lanes if lane["waitingAtMost"] or lane["queued"] or lane["inFlight"]]
             state["failed"] = [lane for lane in lanes if lane["status"] != Status.STARTED]
+            places["committed"] = committed
+            places["lanes"] = [(lane["subscription"], lane["partition"], lane["next"]) for lane in lanes]
+            if state["committed"] != ends or state["busy"] or state["failed"]:
+                return False
             state["rows"] = {
                 lane: row
                 for lane, row in (await self.cluster.rows()).items()
                 if row.status is not Status.STARTED or row.next < ends_of_lanes.get(lane, 0)
             }
-            return state == {"committed": ends, "busy": [], "failed": [], "rows": {}}
+            return not state["rows"]
 
-        await eventually(is_settled, within_seconds=SETTLE_SECONDS, says=lambda: f"{state} of {ends}")
+        await eventually(
+            is_settled, within_seconds=STUCK_SECONDS, says=lambda: f"{state} of {ends}", progress=lambda: str(places)
+        )
 
     async def evidence(self) -> Evidence:
         """All that tells what became of every event."""

@@ -1,0 +1,47 @@
+"""A wait for a condition ends when it holds, or when nothing moves any more."""
+
+import asyncio
+
+import pytest
+
+from tests.support.virtual_time import run
+from tests.support.waiting import eventually
+
+
+async def after(polls: int, *, moves_for: int = 0) -> None:
+    """Wait up to a second for a condition that holds at the last of so many *polls*, ten of them a second."""
+    asked = moved = 0
+
+    async def holds() -> bool:
+        nonlocal asked, moved
+        asked += 1
+        moved = min(asked, moves_for)
+        return asked == polls
+
+    await eventually(holds, within_seconds=1, says=lambda: f"asked {asked} times", progress=lambda: moved)
+
+
+def test_what_holds_in_time_is_waited_for() -> None:
+    run(after(8))
+
+
+def test_what_stands_still_is_stuck() -> None:
+    with pytest.raises(TimeoutError, match="asked 10 times"):
+        run(after(12))
+
+
+def test_the_deadline_begins_anew_with_every_move() -> None:
+    run(after(30, moves_for=25))
+
+
+def test_what_stands_still_after_a_move_is_stuck() -> None:
+    with pytest.raises(TimeoutError, match=r"asked 3[0-9] times"):
+        run(after(100, moves_for=25))
+
+
+def test_a_condition_that_fails_says_so() -> None:
+    async def fails() -> bool:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(eventually(fails, within_seconds=1, says=str))
