@@ -70,7 +70,8 @@ class SubscriptionState:
         state: that of the most urgent lane.
         cause, error, attempts, failing_since, next_try_at: those of that lane, see `LanePlace`.
         last_success_at: the last delivery that is known, in any lane.
-        waiting: how many events wait in all lanes; None if that is not known exactly.
+        waiting: how many events wait in all lanes; None if that is not known exactly. Their owners count them
+            (core/waiting.py) and write it in rows and announcements; joining.py adds it up.
         waiting_at_most: the same number or an upper bound; None where not even that is known.
         oldest_waiting_at: the time of the oldest one, Unix seconds; None if none waits or it is not known.
         problem: why its record or a row of it can't be used, a sentence.

@@ -3,7 +3,7 @@
 telemetry, instruments   counters and latencies, updated in the delivery path
 prometheus               writes them for Prometheus
 logs                     formats log lines, and masks credentials in them
-status, reporter         the state of this worker's lanes and partitions
+status, reporter         the state of this worker's lanes and partitions; why it is not ready
 absent                   subscriptions without a lane here
 unmatched                detects events whose keys are not subscription ids
 shown                    formats causes and errors for people

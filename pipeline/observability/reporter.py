@@ -38,7 +38,7 @@ class WorkerReporter:
     Args:
         app: the application's name.
         sources: the partitions.
-        readiness: returns a sentence that says why the worker is not ready; None when it is.
+        readiness: returns why the parts outside the core are not ready, a sentence (`_readiness` in app.py), or None.
         warnings: returns warnings for the operator that don't affect readiness.
         missing_rights: returns a sentence about the rights that the worker lacks in Kafka; None if it has all.
         stopping: returns a sentence while the worker stops; None before.

@@ -1,7 +1,8 @@
 """Health, metrics, the API and pages for people, on Faust's own web server.
 
 server, gate                               the routes; limits on connections and their time
-access, principal, failure_limit           who may see them; limits on wrong tokens
+access, failure_limit                      who may use them; limits on wrong tokens
+principal                                  which subscriptions they may see
 admin_tokens, key_ring, key_source, jwks   operators' signed tokens
 problem, headers                           error format and common headers
 health, lanes, presence                    health checks, and the lanes of this worker

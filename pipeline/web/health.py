@@ -21,7 +21,7 @@ def not_live_reasons(report: WorkerReport, now: float, stalled_after_seconds: fl
 
 
 def not_ready_reasons(report: WorkerReport) -> list[str]:
-    """Why the worker isn't ready."""
+    """Why the worker isn't ready, which `WorkerReporter.problem` (observability/reporter.py) has found out."""
     return [] if report.ready else [report.problem or "the worker is starting"]
 
 

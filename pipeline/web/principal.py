@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
+from pipeline.core.subscription import Subscription
+
 Scope = Literal["read", "write", "secrets", "metrics"]
 SCOPES: Final[frozenset[Scope]] = frozenset(get_args(Scope))
 
@@ -25,6 +27,11 @@ class Principal:
     scopes: frozenset[Scope] = SCOPES
     tenant: Mapping[str, str] = field(default_factory=dict)
 
-    def sees(self, metadata: Mapping[str, str]) -> bool:
-        """Whether they see a subscription with this metadata."""
-        return all(metadata.get(name) == value for name, value in self.tenant.items())
+    def seen(self, found: Subscription | None) -> Subscription | None:
+        """The subscription if they may see it, else None, as if it did not exist.
+
+        Whatever the API and the pages tell of one subscription is asked for here. Of many: `limited` (api/states.py).
+        """
+        if found is None or any(found.metadata.get(name) != value for name, value in self.tenant.items()):
+            return None
+        return found

@@ -93,8 +93,7 @@ class AttemptOperations:
     def _sees(self, principal: Principal, subscription: str | None) -> bool:
         if not principal.tenant:
             return True  # also of one that was deleted
-        found = None if subscription is None else self._registry.get(subscription)
-        return found is not None and principal.sees(found.metadata)
+        return subscription is not None and principal.seen(self._registry.get(subscription)) is not None
 
     async def _in_turn(self, work: Awaitable[Result]) -> Result:
         try:

@@ -157,8 +157,9 @@ class _Seen:
         self._principal = principal
 
     def __contains__(self, subscription_id: object) -> bool:
-        found = self._registry.get(subscription_id) if isinstance(subscription_id, str) else None
-        return found is not None and self._principal.sees(found.metadata)
+        return (
+            isinstance(subscription_id, str) and self._principal.seen(self._registry.get(subscription_id)) is not None
+        )
 
 
 def _document(letter: Found, redriven: Container[str] | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.errors import BrokerError, ConfigurationError
 from pipeline.core.model import Record
-from pipeline.core.subscription import Routing, Subscription
+from pipeline.core.subscription import Routing
 from pipeline.core.webhook_ids import own_id
 from pipeline.subscriptions.registry import Registry
 from pipeline.web.api.event_models import Match, Matched, Sent, TestEvent
@@ -88,7 +88,9 @@ class EventOperations:
         total = 0
         for start in range(0, len(ids), STEP):
             some = [
-                found for name in ids[start : start + STEP] if (found := self._visible(name, principal)) is not None
+                found
+                for name in ids[start : start + STEP]
+                if (found := principal.seen(self._registry.get(name))) is not None
             ]
             total += len(some)
             for each in verdicts(some, event):
@@ -98,10 +100,6 @@ class EventOperations:
                     others.append(each)
             await asyncio.sleep(0)
         return getting, others, total
-
-    def _visible(self, subscription_id: str, principal: Principal) -> Subscription | None:
-        found = self._registry.get(subscription_id)
-        return found if found is not None and principal.sees(found.metadata) else None
 
     async def send_test_event(self, call: Call) -> Answer:
         """Write a test event for one subscription to the source topic, after all events that wait.

@@ -39,8 +39,8 @@ class Lookup:
             UnknownSubscriptionError: there is none that the principal may see.
         """
         await self.catch_up()
-        found = self._registry.get(call.id)
-        if found is None or not call.principal.sees(found.metadata):
+        found = call.principal.seen(self._registry.get(call.id))
+        if found is None:
             raise unknown(call.id)
         return found
 

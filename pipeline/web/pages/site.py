@@ -321,8 +321,7 @@ class Pages:
         return self._view.state(name) if self._sees(principal, name) else None
 
     def _sees(self, principal: Principal, name: str) -> bool:
-        found = self._sources.directory.get(name)
-        return found is not None and principal.sees(found.metadata)
+        return principal.seen(self._sources.directory.get(name)) is not None
 
     def _workers(self) -> Sequence[WorkerState] | None:
         return self._view.workers() or None
