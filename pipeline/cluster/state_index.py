@@ -4,33 +4,32 @@ It holds only what differs from "live": of a hundred thousand subscriptions most
 partitions is left to the view, because an owner changes the state of many at a time.
 """
 
-from dataclasses import dataclass
-
+from pipeline.cluster.failures import FAILING, FailureGroups
 from pipeline.cluster.joining import STATE_OF, Reason, shape
 from pipeline.cluster.state import State
 from pipeline.core.model import Status
 from pipeline.core.subscription import Subscription, status_of
 
 
-@dataclass(frozen=True, slots=True)
-class _Timed:
-    """One that begins or ends at a time."""
-
-    subscription: Subscription
-
-
 class StateIndex:
-    """The states of all subscriptions, as of the last `note` of each."""
+    """The states of all subscriptions, as of the last `note` of each.
+
+    Attributes:
+        failing: those that fail, are tried again or are broken; those of `timed` may not belong there now.
+    """
 
     def __init__(self) -> None:
-        self._wished: dict[str, State | _Timed] = {}
+        self._wished: dict[str, State] = {}
+        self._timed: dict[str, Subscription] = {}  # those that begin or end at a time
         self._reasons: dict[str, Reason] = {}
+        self.failing = FailureGroups()
 
-    def note(self, subscription: Subscription, reason: Reason | None) -> None:
+    def note(self, subscription: Subscription, host: str, reason: Reason | None) -> None:
         """A subscription, or what is known of its lanes, has changed.
 
         Args:
             subscription: its newest revision.
+            host: of its callback.
             reason: why one of its lanes fails, is tried again or is behind.
         """
         name = subscription.id
@@ -42,25 +41,31 @@ class StateIndex:
         else:
             self._reasons[name] = reason
         status = status_of(subscription, 0.0)
+        self._wished.pop(name, None)
+        self._timed.pop(name, None)
         if subscription.starting_at is not None or subscription.ending_at is not None:
-            self._wished[name] = _Timed(subscription)
+            self._timed[name] = subscription
         elif status is not Status.STARTED:
             self._wished[name] = STATE_OF[status]
+        if reason is not None and reason.state in FAILING and self._wished.get(name, reason.state) == reason.state:
+            self.failing.add(name, host, reason)
         else:
-            self._wished.pop(name, None)
+            self.failing.remove(name)
 
     def forget(self, name: str) -> None:
         """A subscription was deleted."""
         self._wished.pop(name, None)
+        self._timed.pop(name, None)
         self._reasons.pop(name, None)
+        self.failing.remove(name)
 
     def state(self, name: str, now: float) -> State:
         """How a subscription stands, if its partitions have owners."""
         wished = self._wished.get(name)
         if wished is not None:
-            if not isinstance(wished, _Timed):
-                return wished
-            status = status_of(wished.subscription, now)
+            return wished
+        if name in self._timed:
+            status = status_of(self._timed[name], now)
             if status is not Status.STARTED:
                 return STATE_OF[status]
         reason = self._reasons.get(name)
@@ -70,6 +75,6 @@ class StateIndex:
         """Why it fails, whatever it should do now."""
         return self._reasons.get(name)
 
-    def failing(self) -> list[str]:
-        """Those of which there is a reason."""
-        return list(self._reasons)
+    def timed(self) -> list[str]:
+        """Those that begin or end at a time: how they stand depends on it."""
+        return list(self._timed)

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Final
 
 from pipeline.cluster.announcement import LaneNote, decode
-from pipeline.cluster.failures import FAILING, FailureGroups
+from pipeline.cluster.failures import FAILING, FailureGroups, largest_first
 from pipeline.cluster.joining import joined, place_of_note, place_of_row, reason_of, urgency
 from pipeline.cluster.ownership import Ownership
 from pipeline.cluster.rows_seen import Place, RowsSeen, SeenRow
@@ -244,14 +244,43 @@ class ClusterView:
     async def failures(self, wanted: StateFilter = EVERY_STATE) -> list[FailureGroup]:
         """Those that fail, are tried again or are broken, by cause and host; the largest group first."""
         await self._read()
-        names = self._index.failing() if wanted == EVERY_STATE else await self._wanted(wanted)
+        is_all = wanted == EVERY_STATE
+        groups = self._index.failing if is_all else await self._grouped(await self._wanted(wanted))
+        without = await self._not_failing(self._doubtful()) if is_all else frozenset()
+        shown, looked_at = [], 0
+        for group in groups.groups():
+            looked_at += len(group.members)
+            shown.append(group.shown(without))
+            if looked_at >= AT_ONCE:
+                looked_at = 0
+                await asyncio.sleep(0)
+        return largest_first(shown)
+
+    async def _grouped(self, names: Sequence[str]) -> FailureGroups:
+        """The groups of these alone."""
         now, groups = self._clock.now(), FailureGroups()
         async for some in _slices(names):
             for name in some:
                 reason = self._index.reason(name)
                 if reason is not None and reason.state in FAILING and self._state(name, now) == reason.state:
                     groups.add(name, self._search.host(name), reason)
-        return groups.largest_first()
+        return groups
+
+    def _doubtful(self) -> Sequence[str]:
+        """Those that may be among the groups of all and, as of now, stand in another way."""
+        unowned = self._index.failing.names("retrying") if self._ownership.unowned else []
+        return [*self._index.timed(), *unowned]
+
+    async def _not_failing(self, names: Sequence[str]) -> frozenset[str]:
+        now, index = self._clock.now(), self._index
+        return frozenset(
+            [
+                name
+                async for some in _slices(names)
+                for name in some
+                if (reason := index.reason(name)) is not None and self._state(name, now) != reason.state
+            ]
+        )
 
     # --------------------------------------------------------------- what comes
 
@@ -331,7 +360,7 @@ class ClusterView:
         if subscription is None:
             self._index.forget(name)
         else:
-            self._index.note(subscription, reason_of(found for _, found in self._found(name)))
+            self._index.note(subscription, self._search.host(name), reason_of(found for _, found in self._found(name)))
 
 
 async def _slices(names: Sequence[str]) -> AsyncIterator[Sequence[str]]:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -171,6 +171,46 @@ async def test_an_outage_is_one_group() -> None:
     assert (first.host, first.count, first.since, first.ids) == ("a.example", 3, 50.0, ("s0", "s1", "s2"))
     assert (first.message, first.example) == ("connection to … refused", "connection to 10.0.0.0 refused")
     assert (second.host, second.count) == ("b.example", 1)
+
+
+WISHES: tuple[dict[str, Any], ...] = (
+    {},
+    {"wish": Wish.PAUSED},
+    {"problem": "the record is not JSON"},
+    {"ending_at": 1.0},
+    {"starting_at": 1.0},
+    {"url": "https://elsewhere.example/"},
+)
+ROWS = (
+    None,
+    failed(),
+    failed("the callback answered 503", "server-error", at=40.0),
+    failed("the callback answered 503 after 7 ms", "server-error", at=30.0),
+    Cursor(5, standing=STANDING),
+    Cursor(5, attempt=2, error=FailedAttempt("no answer", NOW), first_attempt_at=20.0),
+)
+changes = st.lists(
+    st.tuples(st.sampled_from("abc"), st.sampled_from([*WISHES, "forget"]) | st.sampled_from([*ROWS, b"not a row"])),
+    max_size=12,
+)
+
+
+@given(changes=changes, has_owner=st.booleans())
+async def test_groups_that_are_kept_are_those_of_each_one(
+    changes: list[tuple[str, dict[str, Any] | str | Cursor | bytes | None]], has_owner: bool
+) -> None:
+    told = Told(*(subscription(name) for name in "abc"))
+    told.worker(at=told.now if has_owner else told.now - 60)
+    told.view._ownership._members = {}  # the group has none
+    everybody = StateFilter(ids=frozenset("abc"))
+    for name, change in changes:
+        if isinstance(change, dict):
+            told.knows(subscription(name, **change))
+        elif change == "forget" and name in told.known.found:
+            told.forgets(name)
+        elif not isinstance(change, str):
+            told.row(name, change)
+        assert await told.view.failures() == await told.view.failures(everybody)
 
 
 async def test_a_worker_that_left_lanes_out_leaves_counts_open() -> None:
