@@ -17,6 +17,7 @@ from faust.cli.base import State
 from faust.cli.faust import cli as faust_cli
 
 from pipeline.app import create_app
+from pipeline.cli.output import say
 from pipeline.cli.running import end_cleanly_on_signals, errors_as_sentences
 from pipeline.config.definition import configured_definition
 from pipeline.config.settings import Settings
@@ -29,8 +30,8 @@ WORKER: Final = "worker"
 LEFT_OUT: Final = {"app", "version", "loop"}
 """Options of Faust with only one possible value here: this application, its version, uvloop."""
 
-HIDDEN_COMMANDS: Final = {"clean-versions", "livecheck", "model", "models"}
-"""Commands of Faust for features that this application does not use."""
+USELESS_COMMANDS: Final = {"clean-versions", "livecheck", "model", "models"}
+"""Commands of Faust for features that this application does not use; they are hidden, but accepted."""
 
 HIDDEN_OPTIONS: Final = {
     "blocking_timeout",
@@ -66,7 +67,24 @@ def with_faust_commands(own: Mapping[str, click.Command]) -> click.Group:
         help="Delivers the events of a Kafka topic to the callback URLs of its subscriptions.",
         epilog="Settings come from the environment (WEBHOOKS_...) or from the YAML file that WEBHOOKS_CONFIG names.",
     )
-    return click.version_option(version("webhook-pipeline"), prog_name="webhooks")(group)
+    shows_all = click.option(
+        "--help-all",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_show_all,
+        help="Show this message with the commands that look into Faust, and exit.",
+    )
+    return shows_all(click.version_option(version("webhook-pipeline"), prog_name="webhooks")(group))
+
+
+def _show_all(context: click.Context, _: click.Parameter, is_wanted: bool) -> None:
+    if not is_wanted or not isinstance(context.command, click.Group):
+        return
+    for name, command in context.command.commands.items():
+        command.hidden = name in USELESS_COMMANDS
+    say(context.get_help())
+    context.exit()
 
 
 def _umbrella(own: Container[str], /, **options: Any) -> None:
@@ -81,7 +99,7 @@ def _umbrella(own: Container[str], /, **options: Any) -> None:
 def _adopt(name: str, command: click.Command) -> click.Command:
     """*command*, with the application created just before it runs."""
     adopted = copy.copy(command)
-    adopted.hidden = name in HIDDEN_COMMANDS
+    adopted.hidden = name != WORKER
     adopted.params = [_described(option) for option in command.params]
     run = command.callback
     make = _make_worker if command.name == WORKER else _make_described

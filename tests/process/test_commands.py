@@ -1,5 +1,6 @@
 """The program where no broker is needed: what it offers, what it says when something is wrong, what it loads."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,12 +23,16 @@ async def explained(*command: str) -> Ended:
     return _explained[command]
 
 
+def listed(ended: Ended) -> set[str]:
+    """The commands that the help names."""
+    return set(re.findall(r"^  ([\w-]+)  +\S", ended.out.partition("Commands:")[2], re.MULTILINE))
+
+
 async def test_help_needs_no_settings_and_names_every_command() -> None:
     ended = await explained()
 
     assert (ended.code, ended.err) == (0, "")
-    listed = [line.split()[0] for line in ended.out.partition("Commands:")[2].splitlines() if line.strip()]
-    assert {*FAUST, *OWN} <= set(listed)
+    assert listed(ended) == {"worker", *OWN}
 
 
 @pytest.mark.parametrize("name", [*FAUST, *OWN])
@@ -50,6 +55,13 @@ async def test_applying_nothing_says_what_to_name() -> None:
 
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.endswith("Error: name a file, or - for standard input\n")
+
+
+async def test_commands_of_faust_are_shown_when_they_are_asked_for() -> None:
+    ended = await WITHOUT_SETTINGS.run("--help-all")
+
+    assert (ended.code, ended.err) == (0, "")
+    assert listed(ended) == {*FAUST, "reset", *OWN}
 
 
 async def test_help_omits_useless_commands_and_cuts_no_summary() -> None:
