@@ -7,7 +7,7 @@ from typing import get_args
 
 import click
 
-from pipeline.cli.events import since_ms
+from pipeline.cli.events import since_ms, since_option
 from pipeline.cli.output import Format, as_json, as_table, output_option, printable, say
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.cluster.sending import is_subscription
@@ -38,7 +38,7 @@ def command() -> None:
 @click.option("--limit", type=limit_option, default=50, show_default=True, metavar="N", help="Show at most N.")
 @click.option("--subscription", metavar="ID", help="Show only dead letters of this subscription.")
 @click.option("--reason", type=click.Choice(get_args(Reason)), help="Show only dead letters with this reason.")
-@click.option("--since", metavar="TIME", help="Show only dead letters written since, e.g. 2026-01-31T12:00:00Z.")
+@since_option("Show only dead letters written since then")
 @output_option
 def list_(limit: int, subscription: str | None, reason: Reason | None, since: str | None, output: Format) -> None:
     """Show the newest dead letters, without bodies and the events' own headers; the newest is last.

@@ -7,15 +7,17 @@ from typing import Any, Final
 
 import click
 
+from pipeline.cli.output import say
+from pipeline.core.clock import SystemClock, rfc3339
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.shown import shown
-from pipeline.subscriptions.fields import instant
+from pipeline.subscriptions.fields import TIMES, as_instant, instant
 
 STDIN: Final = "-"
 
 Command = Callable[..., Any]
 
 TOPIC_OPTION: Final = "--topic"
+SINCE_OPTION: Final = "--since"
 
 
 def header_option(command: Command) -> Command:
@@ -32,19 +34,30 @@ def topic_option(command: Command) -> Command:
     )
 
 
-def since_ms(time: str) -> int:
-    """Milliseconds since the Unix epoch of the RFC 3339 time that `--since` names.
+def since_option(what: str) -> Callable[[Command], Command]:
+    """`--since TIME`, passed to the command as *since*; see `read_since`. *what* begins its help."""
+    return click.option(SINCE_OPTION, metavar="TIME", help=f"{what}: {TIMES}.")
+
+
+def read_since(text: str) -> str:
+    """The ISO 8601 time that `--since` names; printed, if it is written in another way.
 
     Raises:
-        ConfigurationError: it is not one, or before 1970.
+        ConfigurationError: it is no time, or before 1970.
     """
     try:
-        found = instant(time)
+        found = as_instant(text, SystemClock().now())
+        shown = rfc3339(instant(found), "milliseconds" if "." in found else "seconds")
     except ValueError as error:
-        raise ConfigurationError(f"--since: {error}") from None
-    if found < 0:
-        raise ConfigurationError(f"--since: {shown(time)} is before 1970")
-    return int(found * 1000)
+        raise ConfigurationError(f"{SINCE_OPTION}: {error}") from None
+    if shown != text:
+        say(f"{SINCE_OPTION} {text}: since {shown}", err=True)
+    return found
+
+
+def since_ms(text: str) -> int:
+    """Milliseconds since the Unix epoch of the time that `--since` names. Prints and raises as `read_since` does."""
+    return int(instant(read_since(text)) * 1000)
 
 
 def parse_header(text: str) -> tuple[str, bytes]:

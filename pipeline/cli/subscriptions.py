@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pipeline.cli.changes import Result, change_many, change_one, sentence, shown, with_store
-from pipeline.cli.events import TOPIC_OPTION, since_ms, topic_option
+from pipeline.cli.events import TOPIC_OPTION, read_since, since_option, topic_option
 from pipeline.cli.filters import as_filter, filter_options, matching
 from pipeline.cli.listing import as_documents, as_rows
 from pipeline.cli.noted import legend
@@ -24,6 +24,7 @@ from pipeline.core.shown import safe
 from pipeline.core.sources import TopicPartition
 from pipeline.core.subscription import Routing, Subscription
 from pipeline.subscriptions.edits import Change
+from pipeline.subscriptions.resolve import replay_time_ms
 from pipeline.subscriptions.routing_evidence import require_routing
 from pipeline.subscriptions.store import SubscriptionStore
 
@@ -251,9 +252,7 @@ def skip(subscription: str, partition: int, offset: int, topic: str | None, outp
 @click.option("--partition", type=click.IntRange(min=0), help="Partition of the source topic, with --offset.")
 @click.option("--offset", type=click.IntRange(min=0), help="Deliver from this offset on.")
 @topic_option
-@click.option(
-    "--since", metavar="TIME", help="Deliver from this time on, e.g. 2026-01-31T12:00:00Z, in every partition."
-)
+@since_option("Deliver from then on, in every partition")
 @click.option("--discard-waiting", is_flag=True, help="Also move forward, and discard the waiting events in between.")
 @output_option
 def replay(
@@ -271,6 +270,8 @@ def replay(
     A replay does not move forward over waiting events, unless --discard-waiting is set.
     """
     discards = discard_waiting or None  # None is left out of the document
+    with errors_as_sentences():
+        since = None if since is None else read_since(since)  # before anything is asked or written
 
     async def effects(known: Subscription, found: list[Position]) -> list[Effect]:
         settings, definition = configured()
@@ -280,12 +281,10 @@ def replay(
         if since is not None:
             offsets = dict.fromkeys(each.tp for each in found)
             known_at = [each.tp for each in found if each.next is not None]
-            offsets |= await offsets_since(definition, known_at, since_ms(since))
+            offsets |= await offsets_since(definition, known_at, replay_time_ms(since))
         return await effects_of_replay(settings, definition, known, found, offsets, discards=discard_waiting)
 
     shown_first = Preview(subscription, effects, is_always_shown=discard_waiting)
-    with errors_as_sentences():
-        since_ms(since or "1970-01-01T00:00:00Z")  # before anything is asked or written
     if since is not None and partition is None and offset is None and topic is None:
         change_one(
             lambda store: store.replay_since(subscription, since, discard_waiting=discards),

@@ -6,8 +6,17 @@ from typing import Final
 
 from pipeline.config.definition_schema import EXPRESSION
 from pipeline.config.schema import problem
+from pipeline.core.clock import rfc3339
 from pipeline.core.shown import shown
 from pipeline.core.urls import split_url
+
+_AGO: Final = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_UNIX: Final = re.compile(r"\d{9,}(\.\d+)?", re.ASCII)
+"""Fewer digits are more likely a year, or a day without hyphens."""
+_DAYS_BACK: Final = {"today": 0, "yesterday": 1}
+TIMES: Final = "10m, 2h or 3d ago, today, yesterday (both in UTC), Unix seconds, or an ISO 8601 time with a zone"
+"""What `moment` reads, for help and errors."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -30,6 +39,48 @@ def instant(text: str) -> float:
     except (ValueError, OverflowError):
         pass
     raise problem(f"{shown(text)} is not an ISO 8601 time with a zone, such as 2026-01-31T08:00:00Z")
+
+
+def moment(text: str, now: float) -> float:
+    """Unix seconds of a time as people write it.
+
+    Args:
+        text: `10m` (s, m, h, d and w: so long ago), `today` or `yesterday` (when it began, in UTC), Unix seconds, or an
+            ISO 8601 time with its zone.
+        now: Unix seconds.
+
+    Raises:
+        PydanticCustomError: it is none of these, or before 1970 or after 9999.
+    """
+    found = _told(text, now)
+    if found is None:
+        try:
+            found = instant(text)
+        except ValueError:
+            raise problem(f"{shown(text)} is not a time; allowed: {TIMES}, such as 2026-01-31T08:00:00Z") from None
+    if found < 0:
+        raise problem(f"{shown(text)} is before 1970")
+    if rfc3339(found) is None:
+        raise problem(f"{shown(text)} is after the year 9999; Unix times are in seconds, not milliseconds")
+    return found
+
+
+def as_instant(text: str, now: float) -> str:
+    """*text* as an ISO 8601 time, which `instant` reads; an ISO 8601 time stays as it is. Raises as `moment` does."""
+    found = moment(text, now)
+    if _told(text, now) is None:
+        return text
+    return rfc3339(found, "seconds" if found.is_integer() else "milliseconds") or ""
+
+
+def _told(text: str, now: float) -> float | None:
+    """Unix seconds of all that `moment` reads and `instant` does not; None for any other text."""
+    ago = _AGO.fullmatch(text)
+    if ago is not None:
+        return now - int(ago[1]) * _SECONDS[ago[2]]
+    if text in _DAYS_BACK:
+        return now - now % 86_400 - _DAYS_BACK[text] * 86_400
+    return float(text) if _UNIX.fullmatch(text) else None
 
 
 def check_url(url: str, credentials_field: str) -> str:

@@ -135,6 +135,9 @@ async def test_a_replay_of_many_names_its_time(client: Client) -> None:
     assert (await bulk(client, replay))["changed"] == 2
     async with client.get(f"{PATH}/well-1") as response:
         assert (await response.json())["resumeFrom"] == {"timestamp": "2026-01-31T08:00:00Z"}
+    assert (await bulk(client, {**replay, "timestamp": "yesterday"}))["changed"] == 2
+    async with client.get(f"{PATH}/well-1") as response:
+        assert (await response.json())["resumeFrom"]["timestamp"].endswith("T00:00:00Z")
 
 
 async def test_bad_bulks_are_refused_with_sentences(client: Client) -> None:

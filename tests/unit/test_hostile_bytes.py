@@ -59,7 +59,7 @@ from pipeline.kafka.row_format import decode
 from pipeline.kafka.topics import Source
 from pipeline.observability.logs import ConsoleFormatter, Facts, JsonFormatter, MaskCredentials
 from pipeline.subscriptions.envelope import parse_subscription
-from pipeline.subscriptions.fields import check_url, instant
+from pipeline.subscriptions.fields import as_instant, check_url, instant, moment
 from pipeline.subscriptions.filters import event_filter
 from pipeline.subscriptions.resolve import to_subscription
 from pipeline.subscriptions.secrets import SecretBox
@@ -308,6 +308,7 @@ READERS: Final[dict[str, Reader]] = {
     "guard, host": Guard().verdict_on_host,
     "guard, address": Guard().verdict,
     "time": instant,
+    "time, as people write it": lambda text: (moment(text, 0.0), moment(f"{text}d", 1e9), as_instant(text, 1e9)),
     "bearer token": static.bearer_authorization,
     "bearer token, expiry": lambda text: expiry_warning(f"{text}.{text}.{text}", 0.0),
     "signing secret": lambda text: Signer.from_secrets([f"whsec_{text}"]),

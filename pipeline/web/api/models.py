@@ -6,9 +6,9 @@ from pydantic import ConfigDict, Field, StringConstraints, field_validator, mode
 
 from pipeline.cluster.state import State, StateFilter
 from pipeline.config.schema import StrictModel, problem
+from pipeline.core.clock import SystemClock
 from pipeline.core.keys import LONGEST_ID
-from pipeline.core.shown import shown
-from pipeline.subscriptions.fields import instant
+from pipeline.subscriptions.fields import as_instant
 from pipeline.subscriptions.schema import Offset, Partition, WireSubscription
 
 SubscriptionId = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID)]
@@ -116,7 +116,7 @@ class Skip(StrictModel):
 
 
 class Replay(StrictModel):
-    """Where to deliver again from: an offset of one partition, or a time (RFC 3339) in all of them.
+    """Where to deliver again from: an offset of one partition, or a time in all of them.
 
     The topic may be left out where there is one source topic.
     """
@@ -140,14 +140,12 @@ class Replay(StrictModel):
     @field_validator("timestamp")
     @classmethod
     def _is_time(cls, text: str | None) -> str | None:
-        return past(text)
+        return as_past(text)
 
 
-def past(text: str | None) -> str | None:
-    """An ISO 8601 time since 1970; raises what a validator raises."""
-    if text is not None and instant(text) < 0:
-        raise problem(f"{shown(text)} is before 1970")
-    return text
+def as_past(text: str | None) -> str | None:
+    """The ISO 8601 time that *text* names; raises what a validator raises."""
+    return None if text is None else as_instant(text, SystemClock().now())
 
 
 class ConsumerStatusQuery(StrictModel):
@@ -326,7 +324,7 @@ class Bulk(StrictModel):
     @field_validator("timestamp")
     @classmethod
     def _is_time(cls, text: str | None) -> str | None:
-        return past(text)
+        return as_past(text)
 
 
 class BulkProblem(StrictModel):

@@ -9,12 +9,23 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.subscription import Subscription
 
 
-@pytest.mark.parametrize("text", ["yesterday", "1969-12-31T00:00:00Z"])
+@pytest.mark.parametrize("text", ["soon", "1969-12-31T00:00:00Z"])
 def test_a_time_that_cannot_be_used_is_named_by_its_option(text: str) -> None:
     with pytest.raises(ConfigurationError, match=f'^--since: "{text}" is ') as caught:
         since_ms(text)
     assert len(caught.value.problems) == 1
     assert since_ms("1970-01-01T00:00:01Z") == 1000
+
+
+def test_a_time_is_said_as_it_was_understood(capsys: pytest.CaptureFixture[str]) -> None:
+    assert since_ms("1970-01-01T00:00:01Z") == 1000
+    assert capsys.readouterr().err == ""
+    assert since_ms("1970-01-01T02:00:01.5+02:00") == 1500
+    assert since_ms("1769860800") == 1_769_860_800_000
+    assert capsys.readouterr().err == (
+        "--since 1970-01-01T02:00:01.5+02:00: since 1970-01-01T00:00:01.500Z\n"
+        "--since 1769860800: since 2026-01-31T12:00:00Z\n"
+    )
 
 
 def test_one_that_gets_an_event_may_be_in_failure() -> None:
