@@ -1,43 +1,36 @@
-"""The tables of fields in docs/configuration.md name every field there is, and tests that exist."""
+"""The reference of settings and fields names all there are, with the values of the models and with tests that exist."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pipeline.config.definition_schema import Entrypoint
-from pipeline.config.model_fields import alias, model_in
-from pipeline.config.schema import StrictModel
-from pipeline.subscriptions.schema import WireSubscription
+from tests.support.reference import FIELDS, SETTINGS, filled, settings, tables
 
 ROOT = Path(__file__).parents[2]
-ROW = re.compile(r"^\| `([^`]+)`(?: ⁺)? \| .+ \| `(test_\w+)` \|$", re.MULTILINE)
-OPTIONS = "configuration.entrypointConfiguration."
+ROW = re.compile(r"^\| `([^`]+)`(?: ⁺)? \| ", re.MULTILINE)
+TEST = re.compile(r" \| `(test_\w+)` \|$", re.MULTILINE)
+WRITE = "write it again: python -m tests.support.reference"
 
 
-def fields(model: type[StrictModel], path: str = "") -> Iterator[str]:
-    """The paths of the fields that hold values."""
-    for name, field in model.model_fields.items():
-        place = f"{path}.{alias(name, field)}" if path else alias(name, field)
-        inner = model_in(field.annotation)
-        if inner is not None and issubclass(inner, StrictModel):
-            yield from fields(inner, place)
-        else:
-            yield place
+def test_the_table_of_settings_is_up_to_date() -> None:
+    assert settings() in SETTINGS.read_text(), WRITE
 
 
-@pytest.fixture(scope="module")
-def rows() -> list[tuple[str, str]]:
-    return ROW.findall((ROOT / "docs" / "configuration.md").read_text())
+def test_values_and_defaults_are_up_to_date() -> None:
+    assert filled(FIELDS.read_text()) == FIELDS.read_text(), WRITE
 
 
-def test_every_field_has_its_row(rows: list[tuple[str, str]]) -> None:
-    known = [*fields(Entrypoint), *(path.removeprefix(OPTIONS) for path in fields(WireSubscription))]
-    assert sorted(name for name, _ in rows) == sorted(known)
+@pytest.mark.parametrize("heading", tables())
+def test_every_field_has_its_row(heading: str) -> None:
+    section = FIELDS.read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    assert sorted(ROW.findall(section)) == sorted(tables()[heading])
 
 
-def test_every_row_names_a_test_that_is_there(rows: list[tuple[str, str]]) -> None:
+def test_every_row_names_a_test_that_is_there() -> None:
     source = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     there = set(re.findall(r"def (test_\w+)\(", source))
-    assert {test for _, test in rows} - there == set()
+    named = TEST.findall(FIELDS.read_text())
+
+    assert len(named) > 100
+    assert set(named) - there == set()
