@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from pipeline.cluster.attempts import Entry, LogMode, Notes, Session
+from pipeline.cluster.joining import state_of_row
 from pipeline.core.clock import rfc3339
 from pipeline.core.model import Cursor, Event, Status
 
@@ -224,8 +225,30 @@ def _certain(case: Case) -> tuple[FateStatus, float | None, str | None] | None:
     row = standing.keeps(case.subscription, offset, is_ordered=case.is_ordered)
     if row is None:
         return None
-    state = "in FAILURE" if row.status is Status.FAILURE else row.status.value
-    return "waiting", None, f"the subscription is {state}" + (f": {row.cause.message}" if row.cause else "")
+    return "waiting", None, _waits_for(case, row)
+
+
+def _waits_for(case: Case, row: Cursor) -> str:
+    """The event ahead, if there is one, and how the subscription stands."""
+    is_behind = case.is_ordered and row.next < case.history.offset
+    ahead = f"it waits behind {case.webhook_id.rpartition('-')[0]}-{row.next}; " if is_behind else ""
+    return f"{ahead}the subscription is {_stands(row)}"
+
+
+def _stands(row: Cursor) -> str:
+    if row.status is not Status.STARTED:
+        state = "in FAILURE" if row.status is Status.FAILURE else row.status.value
+        why = "" if row.cause is None else f": {row.cause.message}"
+        probe_at = None if row.cause is None or row.cause.probes is None else row.cause.probes.next_at
+        return f"{state}{why}" + ("" if probe_at is None else f"; it is probed next at {_time(probe_at)}")
+    if row.error is None:
+        return state_of_row(row)
+    return f"retrying: {_failed(row.attempt, row.error.message, row.not_before or None)}"
+
+
+def _failed(attempt: int | None, why: str, next_at: float | None) -> str:
+    due = "" if next_at is None else f"; the next one is due at {_time(next_at)}"
+    return f"attempt {attempt} failed: {why}{due}"
 
 
 def _ended(entries: Sequence[Entry]) -> tuple[FateStatus, float, str | None] | None:
@@ -246,11 +269,11 @@ def _open(case: Case, entries: Sequence[Entry], gap: str | None) -> tuple[FateSt
     if case.is_wanted is False:
         return "filtered", None, "the filter does not match the event"
     last = entries[-1].note if entries else None
-    if last is None:
-        return "waiting", None, "no attempt has ended yet"
-    what = f"status {last.status}" if last.error is None else last.error
-    due = "" if last.next_at is None else f"; the next one is due at {_time(last.next_at)}"
-    return "waiting", None, f"attempt {last.attempt} failed: {what}{due}"
+    if last is not None:
+        what = f"status {last.status}" if last.error is None else last.error
+        return "waiting", None, _failed(last.attempt, what, last.next_at)
+    row = case.standing.rows.get(case.subscription or "")
+    return "waiting", None, "no attempt has ended yet" if row is None else _waits_for(case, row)
 
 
 def _settled(case: Case, gap: str | None) -> tuple[FateStatus, float | None, str | None]:

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.cluster.attempts import Note, Notes, Session
 from pipeline.cluster.fate import Case, Fate, History, Standing, conclude
+from pipeline.core.attempts import FailedAttempt, Probes
 from pipeline.core.model import Cause, Cursor, Record, Status
 
 NOW = 10_000.0
@@ -79,11 +80,41 @@ def test_what_is_settled_ahead_of_the_commit_does_not_wait() -> None:
     assert told(ALIVE, standing=replace(OPEN, ahead=0b010)).status == "waiting"
 
 
+BUSY = FailedAttempt("the callback answered 503", NOW, 503)
+
+
+def test_an_event_behind_a_failing_one_names_that_one() -> None:
+    trying = Cursor(5, attempt=3, first_attempt_at=NOW, not_before=NOW, error=BUSY)
+    for row, why in (
+        (
+            trying,
+            "it waits behind events-0-5; the subscription is retrying: attempt 3 failed: the callback answered 503; "
+            "the next one is due at 1970-01-01T02:46:40Z",
+        ),
+        (Cursor(5, attempt=1), "it waits behind events-0-5; the subscription is behind"),
+        (
+            replace(trying, next=OFFSET),
+            "the subscription is retrying: attempt 3 failed: the callback answered 503; "
+            "the next one is due at 1970-01-01T02:46:40Z",
+        ),
+    ):
+        fate = told(ALIVE, standing=replace(OPEN, rows={"s": row}))
+        assert (fate.status, fate.why) == ("waiting", why)
+    unordered = told(ALIVE, is_ordered=False, standing=replace(OPEN, rows={"s": trying}))
+    assert (unordered.why or "").startswith("the subscription is retrying"), "nothing stands in its way"
+
+
 def test_a_stopped_subscription_keeps_its_events() -> None:
     cause = Cause("rejected", "the callback answered 400", 7, NOW)
+    probed = replace(cause, offset=5, probes=Probes(2, NOW))
     for row, why in (
         (Cursor(7, Status.FAILURE, cause), "the subscription is in FAILURE: the callback answered 400"),
-        (Cursor(6, Status.PAUSED), "the subscription is paused"),
+        (
+            Cursor(5, Status.FAILURE, probed),
+            "it waits behind events-0-5; the subscription is in FAILURE: the callback answered 400; "
+            "it is probed next at 1970-01-01T02:46:40Z",
+        ),
+        (Cursor(6, Status.PAUSED), "it waits behind events-0-6; the subscription is paused"),
     ):
         fate = told(read_to=1.0, standing=replace(SETTLED, rows={"s": row}))
         assert (fate.status, fate.why) == ("waiting", why)
