@@ -1,20 +1,22 @@
 """Reads the dead-letter topic: the letters, and the facts in their headers (written by dead_letters.py)."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Container, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from pipeline.core.clock import rfc3339
 from pipeline.core.errors import BrokerError
 from pipeline.core.keys import decode_key
 from pipeline.core.model import Event
 from pipeline.core.record_headers import DEAD_LETTER_PREFIX
 from pipeline.core.subscription import Routing
-from pipeline.kafka.dead_letters import letter_time
 from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.topics import DeadLetterTopic, partitions_of
@@ -25,6 +27,8 @@ BATCH: Final = 200
 SILENCE_SECONDS: Final = 30.0
 """A consumer hides that its broker is gone. So it counts as gone if an existing letter does not arrive in this time."""
 
+_NUMBER: Final = re.compile(r"[0-9]{1,9}")
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -34,16 +38,17 @@ class Found:
         place: `<topic>-<partition>-<offset>` in the dead-letter topic.
         subscription: its key; with `routing: match`, what the worker has noted. None if that is not a subscription id.
         source: the topic it came from.
-        at: time of the last attempt, or else of the record, in RFC 3339; None for a time beyond the calendar.
+        at: time of the last attempt, or else of the record, in RFC 3339 and UTC (Z); None for a time beyond the
+            calendar.
     """
 
     place: str
     subscription: str | None
     source: str | None
     reason: str | None
-    status: str | None
+    status: int | None
     error: str | None
-    attempts: str | None
+    attempts: int | None
     webhook_id: str | None
     at: str | None
 
@@ -61,12 +66,24 @@ def read_facts(letter: Event, routing: Routing = Routing.KEY) -> Found:
         subscription=decode_key(name),
         source=facts.get("topic"),
         reason=facts.get("reason"),
-        status=facts.get("status"),
+        status=_whole(facts.get("status")),
         error=facts.get("error"),
-        attempts=facts.get("attempts"),
+        attempts=_whole(facts.get("attempts")),
         webhook_id=facts.get("webhook-id"),
-        at=facts.get("last-attempt-at") or letter_time(letter.timestamp / 1000),
+        at=_time(facts.get("last-attempt-at")) or rfc3339(letter.timestamp / 1000, "milliseconds"),
     )
+
+
+def _whole(text: str | None) -> int | None:
+    """A number that a header has; None if anybody has written something else there."""
+    return int(text) if text is not None and _NUMBER.fullmatch(text) else None
+
+
+def _time(text: str | None) -> str | None:
+    try:
+        return rfc3339(datetime.fromisoformat(text or "").timestamp(), "milliseconds")
+    except (ValueError, OverflowError):
+        return None
 
 
 class LetterReader:

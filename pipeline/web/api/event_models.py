@@ -161,9 +161,9 @@ class Letter(StrictModel):
     subscription: str | None
     source: str | None
     reason: str | None
-    status: str | None
+    status: int | None
     error: str | None
-    attempts: str | None
+    attempts: int | None
     webhook_id: str | None
     at: str | None
     redriven: bool | None

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from pipeline.core.clock import shown_time
 from pipeline.core.shown import safe
 from pipeline.observability.shown import shown_text
+from pipeline.subscriptions.fields import instant
 from pipeline.web.headers import CLOSED_POLICY, CONTENT_SECURITY_POLICY
 from pipeline.web.pages import formats
 from pipeline.web.pages.plots import HEIGHT, WIDTH
@@ -57,6 +58,7 @@ TEMPLATES.filters |= {
     "duration": formats.duration,
     "rate": formats.rate,
     "moment": shown_time,
+    "instant": instant,
     "path": lambda text: quote(text, safe=""),
 }
 TEMPLATES.globals |= {

@@ -34,7 +34,7 @@ EVENT = Record("events", 2, 41, b"sub-1", b"{}", [("content-type", b"text/x"), (
 
 
 def found(subscription: str | None = "sub-1", reason: str = "rejected", source: str | None = "events") -> Found:
-    return Found("letters-0-7", subscription, source, reason, "404", "gone", "1", "events-0-1", "2026-01-31T12:00:00Z")
+    return Found("letters-0-7", subscription, source, reason, 404, "gone", 1, "events-0-1", "2026-01-31T12:00:00Z")
 
 
 def buried(event: Record = EVENT) -> Record:
@@ -53,11 +53,11 @@ def test_the_facts_of_a_letter_are_those_of_its_headers() -> None:
         subscription="sub-1",
         source="events",
         reason="rejected",
-        status="404",
+        status=404,
         error="the callback answered 404",
-        attempts="2",
+        attempts=2,
         webhook_id="events-2-41",
-        at="1970-01-01T00:00:02.000+00:00",
+        at="1970-01-01T00:00:02.000Z",
     )
 
 
@@ -65,7 +65,14 @@ def test_the_facts_of_a_letter_are_those_of_its_headers() -> None:
 def test_a_record_that_somebody_else_wrote_there_has_facts_too(key: bytes | None) -> None:
     facts = read_facts(Record("letters", 0, 7, key, None, [("dlq.error", b"\xff")], 3_000))
 
-    assert facts == Found("letters-0-7", None, None, None, None, "\ufffd", None, None, "1970-01-01T00:00:03.000+00:00")
+    assert facts == Found("letters-0-7", None, None, None, None, "\ufffd", None, None, "1970-01-01T00:00:03.000Z")
+
+
+@pytest.mark.parametrize("text", [b"x", b"-1", b"9" * 5_000, "\u0663".encode(), b""])
+def test_a_number_that_is_none_is_not_known(text: bytes) -> None:
+    headers = [("dlq.status", text), ("dlq.attempts", text), ("dlq.last-attempt-at", text)]
+    facts = read_facts(Record("letters", 0, 7, b"s", None, headers, 3_000))
+    assert (facts.status, facts.attempts, facts.at) == (None, None, "1970-01-01T00:00:03.000Z")
 
 
 @pytest.mark.parametrize("timestamp", [-(2**60), 2**62])

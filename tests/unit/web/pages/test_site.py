@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from pipeline.cluster.state import PartitionState, WorkerState
+from pipeline.kafka.letters import Found
 from pipeline.web.pages.overview import KEPT_SECONDS, MOST_GROUPS
+from pipeline.web.pages.rendering import render
 from tests.support.fixed_view import NOW, FixedView, failed, live
 from tests.support.markup import Document
 from tests.support.tokens import ManualClock
@@ -91,7 +93,7 @@ async def test_an_outage_is_one_line_however_many_it_hits(client: Client, view: 
     page = await get(client, "/")
     group = page.one("article").words
     assert "142 \N{MULTIPLICATION SIGN} the callback answered 503 Failed by api.example.com for 1 min 30 s" in group
-    assert "at least 1,200 events waiting the oldest for 10 min" in group
+    assert "1,704 events waiting the oldest for 10 min" in group
     assert page.one("a", id="tile-failure").words == "142 Failed"
     assert page.one("a", id="tile-live").words == "1 Live"
     assert "/subscriptions?state=failure&cause=server-error&host=api.example.com" in [
@@ -232,6 +234,20 @@ async def test_a_tenant_sees_its_own_subscriptions_alone(client: Client, view: F
         await get(client, path, 404, headers=mine, id="theirs", partition="3", offset="41")
     await get(client, "/workers", 404, headers=mine)
     assert "host-1:6066" not in (await get(client, "/dead-letters", headers=mine)).one("body").text
+
+
+async def test_a_dead_letter_tells_its_age() -> None:
+    letter = Found(
+        "letters-0-7", "sub-1", "events", "rejected", 404, "gone", 2, "events-0-1", "2026-02-02T02:30:00.000Z"
+    )
+    page = Document(
+        await render(
+            "letters.html", app="app", topics=("events",), here="/dead-letters", now=NOW, may_write=False,
+            has_topic=True, subscription="", reason="", is_limited=False, letters=[letter], redriven=(), problems=[],
+        )
+    )  # fmt: skip
+    assert "10 min ago rejected, status 404: gone no 2 events-0-1" in rows(page)[0]
+    assert page.all("time")[-1].attributes["title"] == "2026-02-02T02:30:00Z"
 
 
 async def test_who_may_only_read_has_no_buttons(client: Client, view: FixedView) -> None:
