@@ -23,7 +23,7 @@ def filter_options(command: Command) -> Command:
     cause = click.option(
         "--cause", "causes", multiple=True, metavar="KIND", help="Failing for this kind of cause; may be repeated."
     )
-    host = click.option("--host", metavar="HOST:PORT", help="With a receiver at this host and port.")
+    host = click.option("--host", metavar="HOST[:PORT]", help="With a receiver at this host, and this port.")
     return state(cause(host(command)))
 
 

@@ -4,14 +4,18 @@ Groups are kept up to date subscription by subscription, because to look at a hu
 somebody should wait for a page.
 """
 
+import asyncio
 import heapq
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pipeline.cluster.joining import Reason
-from pipeline.cluster.state import FailureGroup, State
+from pipeline.cluster.state import FailureGroup, State, SubscriptionState
 
 MOST_IDS: Final = 100
+MOST_COUNTED: Final = 500
+"""Subscriptions whose waiting events are added up, in the largest groups: for more, deliveries would have to wait."""
 FAILING: Final[frozenset[State]] = frozenset({"broken", "failure", "retrying"})
 
 Key = tuple[State, str, str, str]
@@ -57,7 +61,11 @@ def _group(key: Key, members: dict[str, Reason]) -> FailureGroup | None:
         return None
     first = tuple(heapq.nsmallest(MOST_IDS, members))
     since = min((reason.since for reason in members.values() if reason.since is not None), default=None)
-    return FailureGroup(*key, members[first[0]].example, len(members), since, first)
+    example = members[first[0]].example
+    if all(reason.example == example for reason in members.values()):
+        state, kind, _, host = key
+        key = (state, kind, example, host)
+    return FailureGroup(*key, example, len(members), since, first)
 
 
 class FailureGroups:
@@ -97,3 +105,57 @@ def largest_first(groups: Iterable[FailureGroup | None]) -> list[FailureGroup]:
     """The groups that are not None, in the order in which they are shown."""
     found = [group for group in groups if group is not None]
     return sorted(found, key=lambda group: (-group.count, group.state, group.kind, group.message, group.host))
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """The events that wait for some subscriptions; None where that is not known."""
+
+    at_least: int = 0
+    exactly: int | None = 0
+    at_most: int | None = 0
+    oldest_at: float | None = None
+
+    def add(self, state: SubscriptionState) -> None:
+        """One more subscription."""
+        self.at_least += sum(lane.waiting or 0 for lane in state.lanes)
+        self.exactly = _plus(self.exactly, state.waiting)
+        self.at_most = _plus(self.at_most, state.waiting_at_most)
+        if state.oldest_waiting_at is not None:
+            self.oldest_at = min(self.oldest_at or state.oldest_waiting_at, state.oldest_waiting_at)
+
+
+def _plus(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
+
+
+async def with_waiting(
+    groups: Sequence[FailureGroup], state_of: Callable[[str], SubscriptionState | None]
+) -> list[FailureGroup]:
+    """The groups with what waits for them: of the first `MOST_COUNTED` subscriptions whose ids they have.
+
+    Args:
+        groups: the largest first.
+        state_of: the state of a subscription; None if it was deleted.
+    """
+    found, left = [], MOST_COUNTED
+    for group in groups:
+        asked, waiting = group.ids[:left], _Waiting()
+        left -= len(asked)
+        for name in asked:
+            state = state_of(name)
+            if state is not None:
+                waiting.add(state)
+        has_all = len(asked) == group.count
+        found.append(
+            replace(
+                group,
+                waiting=waiting.exactly if has_all else None,
+                waiting_at_least=waiting.at_least,
+                waiting_at_most=waiting.at_most if has_all else None,
+                oldest_waiting_at=waiting.oldest_at,
+            )
+        )
+        if asked:
+            await asyncio.sleep(0)
+    return found

@@ -19,7 +19,7 @@ from pipeline.cluster.rows_seen import Place, SeenRow
 from pipeline.cluster.state import STATES, LanePlace, PartitionState, State, SubscriptionState
 from pipeline.core.attempts import FailedAttempt
 from pipeline.core.model import Cursor, Status
-from pipeline.core.redaction import shown_host
+from pipeline.core.redaction import shown_address
 from pipeline.core.rows import UnreadableRow
 from pipeline.core.subscription import Subscription
 
@@ -68,9 +68,10 @@ def place_of_row(place: Place, seen: SeenRow, owner: Owner) -> LanePlace:
         state = "unowned"
     is_tried = row.status is Status.STARTED and (row.error is not None or row.attempt > 0)
     failing_since = row.first_attempt_at if is_tried else None
-    attempts = row.attempt
+    attempts, next_try_at = row.attempt, row.not_before or None
     if row.cause is not None:
-        tried = row.cause.attempts
+        tried, probes = row.cause.attempts, row.cause.probes
+        next_try_at = next_try_at if probes is None else probes.next_at
         failing_since, attempts = (row.cause.at, 0) if tried is None else (tried.since, tried.count)
     return LanePlace(
         *place,
@@ -82,7 +83,7 @@ def place_of_row(place: Place, seen: SeenRow, owner: Owner) -> LanePlace:
         None if row.event_ms is None or waiting == 0 else row.event_ms / 1000,
         attempts,
         failing_since,
-        row.not_before or None,
+        next_try_at,
         row.cause,
         row.error,
         None if row.standing is None else row.standing.last_success_at,
@@ -171,7 +172,7 @@ def joined(
         id=subscription.id,
         state=state,
         revision=subscription.revision,
-        host=shown_host(subscription.url),
+        host=shown_address(subscription.url),
         qos=subscription.qos.value,
         last_success_at=max(successes, default=None),
         waiting=_sum((lane.waiting for lane in lanes), is_known=is_known),
@@ -254,14 +255,14 @@ def unreadable(row: UnreadableRow) -> str:
 
 
 _DIFFERING: Final = re.compile(
-    r"""'[^']*'|"[^"]*"|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\b|\b(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{8,}\b|(?<![\w.])\d+(?:\.\d+)*"""
+    r"""'[^']*'|"[^"]*"|(?:\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::\d+)+\b|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\b|\b(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{8,}\b|(?<![\w.])\d+(?:\.\d+)*"""
 )
 _STATUS_CODE: Final = re.compile(r"answered (\d{3})\b")
 
 
 @lru_cache(maxsize=4_096)
 def shape(message: str) -> str:
-    """A message with `…` in place of what differs: quoted texts, ids, numbers other than the status of an answer."""
+    """A message with `…` for what differs: quoted texts, addresses, ids, numbers other than the status of an answer."""
     status = _STATUS_CODE.search(message)
     found = _DIFFERING.sub("…", message)
     return found if status is None else found.replace("answered …", status.group(), 1)

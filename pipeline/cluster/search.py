@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from sys import intern
 from typing import Final
 
-from pipeline.core.redaction import shown_host
+from pipeline.core.redaction import shown_address
 from pipeline.core.subscription import Subscription
 
 BETWEEN: Final = "\n"
@@ -20,7 +20,7 @@ class Search:
 
     def note(self, subscription: Subscription) -> None:
         """A subscription is new, or has changed."""
-        host = intern(shown_host(subscription.url))
+        host = intern(shown_address(subscription.url))
         self._hosts[subscription.id] = host
         self._texts[subscription.id] = BETWEEN.join((subscription.id, host, *subscription.metadata.values())).casefold()
 
@@ -35,10 +35,14 @@ class Search:
         return [name for name in names if text in texts.get(name, "")]
 
     def with_host(self, names: Iterable[str], host: str) -> list[str]:
-        """Those of *names* whose callback is at *host*."""
-        hosts = self._hosts
-        return [name for name in names if hosts.get(name) == host]
+        """Those of *names* whose callback is at *host*, in any case; without a port, at any port of it."""
+        wanted, hosts = host.casefold(), self._hosts
+        any_port = f"{wanted}:"
+        found = ((name, hosts.get(name, "").casefold()) for name in names)
+        return [
+            name for name, at in found if at == wanted or (at.startswith(any_port) and at[len(any_port) :].isdigit())
+        ]
 
     def host(self, name: str) -> str:
-        """Host and port of a callback, without credentials."""
+        """Host and port of a callback."""
         return self._hosts.get(name, "")

@@ -86,6 +86,10 @@ def shown_groups(groups: Sequence[FailureGroup]) -> list[dict[str, Any]]:
             "count": group.count,
             "since": _time(group.since),
             "ids": list(group.ids),
+            "waiting": group.waiting,
+            "waitingAtLeast": group.waiting_at_least,
+            "waitingAtMost": group.waiting_at_most,
+            "oldestWaitingAt": _time(group.oldest_waiting_at),
         }
         for group in groups
     ]

@@ -40,7 +40,7 @@ class LanePlace:
         oldest_event_at: the time of the oldest one, Unix seconds; None if none waits or it is not known.
         attempts: those of its next event so far.
         failing_since: the beginning of the first of them or, in FAILURE, of the failure; Unix seconds.
-        next_try_at: Unix seconds; None if none is due.
+        next_try_at: of its next attempt or probe, Unix seconds; None if none is due.
         cause: why it is in FAILURE.
         error: why the last attempt of its next event failed.
         last_success_at: Unix seconds of the last delivery that is known; there may have been later ones.
@@ -111,7 +111,7 @@ class StateFilter:
     Attributes:
         text: a part of the id, of the host or of a value of the metadata, in any case.
         states, causes: one of these; causes are the kinds of `FailureGroup`.
-        host: host and port of the callback.
+        host: of the callback, with its port, or without one for any port; in any case.
         metadata: all of these, exactly.
         ids: one of these.
     """
@@ -148,12 +148,17 @@ class FailureGroup:
     Attributes:
         state: theirs.
         kind: of the cause (`core.model.Cause`); of one that is tried again, what it would be.
-        message: why, with `…` in place of what differs from one to another: numbers, ids, quoted texts.
+        message: why, with `…` in place of what differs from one to another: addresses, numbers, ids, quoted texts.
         host: host and port of their callbacks.
         example: one of the messages, as it is.
         count: how many there are.
         since: when the first of them began to fail, Unix seconds; None if it is not known.
         ids: the first hundred.
+        waiting: how many of their events wait; None if that is not known exactly.
+        waiting_at_least: those that are known to.
+        waiting_at_most: the same number or an upper bound; None where not even that is known, or there are too many
+            subscriptions to ask about each.
+        oldest_waiting_at: the time of the oldest one that is known, Unix seconds; None if none is.
     """
 
     state: State
@@ -164,6 +169,10 @@ class FailureGroup:
     count: int
     since: float | None
     ids: tuple[str, ...]
+    waiting: int | None = None
+    waiting_at_least: int = 0
+    waiting_at_most: int | None = None
+    oldest_waiting_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

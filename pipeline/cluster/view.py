@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Final
 
 from pipeline.cluster.announcement import LaneNote, decode
-from pipeline.cluster.failures import FAILING, FailureGroups, largest_first
+from pipeline.cluster.failures import FAILING, FailureGroups, largest_first, with_waiting
 from pipeline.cluster.joining import joined, place_of_note, place_of_row, reason_of, urgency
 from pipeline.cluster.ownership import Ownership
 from pipeline.cluster.rows_seen import Place, RowsSeen, SeenRow
@@ -254,7 +254,7 @@ class ClusterView:
             if looked_at >= AT_ONCE:
                 looked_at = 0
                 await asyncio.sleep(0)
-        return largest_first(shown)
+        return await with_waiting(largest_first(shown), self.state)
 
     async def _grouped(self, names: Sequence[str]) -> FailureGroups:
         """The groups of these alone."""

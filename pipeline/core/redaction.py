@@ -125,6 +125,16 @@ def shown_url(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
+_PORTS: Final = {"http": ":80", "https": ":443"}
+_WITHOUT_PORT: Final = re.compile(r"[^:()]+|\[[^]]*\]")
+
+
+def shown_address(url: str) -> str:
+    """Host and port of the URL, without userinfo: with the scheme's port if it gives none."""
+    host, scheme = shown_host(url), url.partition(":")[0].lower()
+    return f"{host}{_PORTS[scheme]}" if scheme in _PORTS and _WITHOUT_PORT.fullmatch(host) else host
+
+
 def shown_host(url: str) -> str:
     """Host and port of the URL as it gives them, without userinfo."""
     try:

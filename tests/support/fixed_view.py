@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipeline.cluster.failures import FailureGroups, largest_first
+from pipeline.cluster.failures import FailureGroups, largest_first, with_waiting
 from pipeline.cluster.joining import Reason
 from pipeline.cluster.state import (
     EVERY_STATE,
@@ -100,7 +100,7 @@ class FixedView:
             if each.cause is not None:
                 said = each.cause.message
                 groups.add(each.id, each.host, Reason(each.state, each.cause.kind, said, said, each.failing_since))
-        return largest_first(group.shown() for group in groups.groups())
+        return await with_waiting(largest_first(group.shown() for group in groups.groups()), self.state)
 
     async def changed(self, since: int) -> int:
         while self.version <= since:

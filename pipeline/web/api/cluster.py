@@ -45,7 +45,8 @@ class ClusterOperations:
     async def list_failures(self, call: Call) -> Answer:
         """List the subscriptions that fail, are tried again or are broken, grouped by cause and host.
 
-        In `message`, … stands for what differs inside of a group. `ids` are the first hundred.
+        In `message`, … stands for what differs inside of a group. `ids` are the first hundred. `waiting` is how many of
+        their events wait, null if that is not known exactly; `waitingAtMost` is null too in an outage of hundreds.
         """
         wanted = limited(StateFilter(), call.principal)
         return Answer({"groups": shown_groups(await self._view.failures(wanted))})

@@ -266,6 +266,10 @@ class FailureGroup(StrictModel):
     count: int
     since: str | None
     ids: list[str]
+    waiting: int | None
+    waiting_at_least: int
+    waiting_at_most: int | None
+    oldest_waiting_at: str | None
 
 
 class Failures(StrictModel):

@@ -19,7 +19,7 @@ class Search:
         q: a part of the id, of the host or of a value of the metadata.
         state: a state; "" for any.
         cause: a kind of cause; "" for any.
-        host: host and port; "" for any.
+        host: with or without a port; "" for any.
         metadata: `name=value`; "" for any.
         after: the last id of the page before; "" for the first page.
     """

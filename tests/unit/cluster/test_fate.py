@@ -88,14 +88,18 @@ def test_an_event_behind_a_failing_one_names_that_one() -> None:
     for row, why in (
         (
             trying,
-            "it waits behind events-0-5; the subscription is retrying: attempt 3 failed: the callback answered 503; "
-            "the next one is due at 1970-01-01T02:46:40Z",
+            (
+                "it waits behind events-0-5; the subscription is retrying: attempt 3 failed: the callback answered 503"
+                "; the next one is due at 1970-01-01T02:46:40Z"
+            ),
         ),
         (Cursor(5, attempt=1), "it waits behind events-0-5; the subscription is behind"),
         (
             replace(trying, next=OFFSET),
-            "the subscription is retrying: attempt 3 failed: the callback answered 503; "
-            "the next one is due at 1970-01-01T02:46:40Z",
+            (
+                "the subscription is retrying: attempt 3 failed: the callback answered 503; "
+                "the next one is due at 1970-01-01T02:46:40Z"
+            ),
         ),
     ):
         fate = told(ALIVE, standing=replace(OPEN, rows={"s": row}))
@@ -111,8 +115,10 @@ def test_a_stopped_subscription_keeps_its_events() -> None:
         (Cursor(7, Status.FAILURE, cause), "the subscription is in FAILURE: the callback answered 400"),
         (
             Cursor(5, Status.FAILURE, probed),
-            "it waits behind events-0-5; the subscription is in FAILURE: the callback answered 400; "
-            "it is probed next at 1970-01-01T02:46:40Z",
+            (
+                "it waits behind events-0-5; the subscription is in FAILURE: the callback answered 400; "
+                "it is probed next at 1970-01-01T02:46:40Z"
+            ),
         ),
         (Cursor(6, Status.PAUSED), "it waits behind events-0-6; the subscription is paused"),
     ):

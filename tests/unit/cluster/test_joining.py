@@ -8,7 +8,7 @@ from pipeline.cluster.announcement import LaneNote
 from pipeline.cluster.joining import Owner, joined, place_of_note, place_of_row, reason_of, shape
 from pipeline.cluster.rows_seen import SeenRow
 from pipeline.cluster.state import LanePlace, PartitionState, State
-from pipeline.core.attempts import Attempts, FailedAttempt
+from pipeline.core.attempts import Attempts, FailedAttempt, Probes
 from pipeline.core.model import Cause, Cursor, Standing, Status
 from pipeline.core.rows import UnreadableRow
 from tests.support.core import subscription
@@ -75,7 +75,9 @@ def test_otherwise_it_is_a_bound(standing: Standing | None, owner: Owner, at_mos
 def test_a_failure_tells_of_its_attempts() -> None:
     cause = Cause("server-error", "the callback answered 503", 9, 60.0, Attempts(3, 40.0, 503))
     found = lane(Cursor(9, Status.FAILURE, cause))
-    assert (found.cause, found.attempts, found.failing_since) == (cause, 3, 40.0)
+    assert (found.cause, found.attempts, found.failing_since, found.next_try_at) == (cause, 3, 40.0, None)
+    probed = lane(Cursor(9, Status.FAILURE, replace(cause, probes=Probes(1, 90.0))))
+    assert probed.next_try_at == 90.0
 
 
 def test_a_row_that_cannot_be_read_is_told_as_such() -> None:
@@ -127,7 +129,9 @@ def test_one_without_lanes(status: Status, *, unowned: bool, told: bool, state: 
     ("message", "found"),
     [
         ("the callback answered 503", "the callback answered 503"),
-        ("connection refused by 10.0.0.1:8080", "connection refused by …:…"),
+        ("connection refused by 10.0.0.1:8080", "connection refused by …"),
+        ("connection refused by api.example:443", "connection refused by …"),
+        ("connection refused by [::1]:8080", "connection refused by …"),
         ("no answer within 10.0 s", "no answer within … s"),
         ("key '4711' is not known", "key … is not known"),
         ("id 0b0f7f62-8a4f-4b3e-9d8d-5c4f3e2d1c0b is gone", "id … is gone"),

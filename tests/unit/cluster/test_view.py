@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.cluster import failures
 from pipeline.cluster.announcement import Announcement, LaneNote, encode
 from pipeline.cluster.state import EVERY_STATE, PartitionState, State, StateFilter
 from pipeline.cluster.view import ClusterView
@@ -168,9 +169,31 @@ async def test_an_outage_is_one_group() -> None:
         told.row(f"s{number}", failed(f"connection to 10.0.0.{number} refused", "exception", at=50.0 + number))
     told.row("t", failed())
     first, second = await told.view.failures()
-    assert (first.host, first.count, first.since, first.ids) == ("a.example", 3, 50.0, ("s0", "s1", "s2"))
+    assert (first.host, first.count, first.since, first.ids) == ("a.example:443", 3, 50.0, ("s0", "s1", "s2"))
     assert (first.message, first.example) == ("connection to … refused", "connection to 10.0.0.0 refused")
-    assert (second.host, second.count) == ("b.example", 1)
+    assert (second.host, second.count) == ("b.example:443", 1)
+
+
+async def test_a_group_tells_how_many_events_wait_and_since_when() -> None:
+    told = Told(*(subscription(f"s{number}") for number in range(3)), subscription("t", url="http://t:1/"))
+    told.worker()
+    for number in range(3):
+        told.row(f"s{number}", replace(failed("connection refused by a.example:80"), event_ms=(50 + number) * 1000))
+    told.row("t", b"{")
+    first, second = await told.view.failures()
+    assert first.message == "connection refused by a.example:80", "nothing differs"
+    assert (first.waiting, first.waiting_at_least, first.waiting_at_most, first.oldest_waiting_at) == (9, 9, 9, 50.0)
+    assert (second.waiting, second.waiting_at_least, second.waiting_at_most) == (None, 0, None)
+
+
+async def test_a_group_of_too_many_tells_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failures, "MOST_COUNTED", 2)
+    told = Told(*(subscription(f"s{number}") for number in range(3)))
+    told.worker()
+    for number in range(3):
+        told.row(f"s{number}", failed())
+    [group] = await told.view.failures()
+    assert (group.count, group.waiting, group.waiting_at_least, group.waiting_at_most) == (3, None, 6, None)
 
 
 WISHES: tuple[dict[str, Any], ...] = (
@@ -236,6 +259,8 @@ FAMILY = [
         (StateFilter(text="h1.exam"), 10),
         (StateFilter(text="-0"), 10),
         (StateFilter(host="h2.example"), 10),
+        (StateFilter(host="H2.Example:443"), 10),
+        (StateFilter(host="h2.example:44"), 0),
         (StateFilter(host="h2"), 0),
         (StateFilter(metadata={"tenant": "T1"}), 8),
         (StateFilter(metadata={"tenant": "T1", "other": ""}), 0),
