@@ -13,7 +13,17 @@ from typing import Final
 import pytest
 import uvloop
 
-from tests.benchmarks import attempt_log, crash, fan_out, isolation, possible_rate, steady, throughput, waiting
+from tests.benchmarks import (
+    attempt_log,
+    crash,
+    fan_out,
+    isolation,
+    possible_rate,
+    side_by_side,
+    steady,
+    throughput,
+    waiting,
+)
 from tests.benchmarks.report import Section, machine
 from tests.benchmarks.scale import FULL, QUICK, Scale
 from tests.benchmarks.stage import Stage
@@ -31,6 +41,7 @@ PARTS: Final[dict[str, Part]] = {
     "crash": crash.run,
     "fan-out": fan_out.run,
     "attempt-log": attempt_log.run,
+    "side-by-side": side_by_side.run,
 }
 
 

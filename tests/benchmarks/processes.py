@@ -20,7 +20,7 @@ class ChildEndedError(Exception):
 
 
 class Child:
-    """A Python module that runs as a process of its own.
+    """A program that runs as a process of its own.
 
     Args:
         process: it.
@@ -92,13 +92,20 @@ async def running(
         environment: settings of its own; none of ours reach it.
         sockets: descriptors that it inherits.
     """
+    command = (sys.executable, "-m", module, *arguments)
+    async with running_program(command, log=log, environment=environment, sockets=sockets) as child:
+        yield child
+
+
+@asynccontextmanager
+async def running_program(
+    command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None, sockets: Sequence[int] = ()
+) -> AsyncIterator[Child]:
+    """The program and arguments of *command* as a process; see `running`."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS_PREFIX)}
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            module,
-            *arguments,
+            *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -1,11 +1,14 @@
 """The arithmetic of the benchmarks: a number that is wrong would convince as well as one that is right."""
 
 import os
+import sys
 import time
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
+from tests.benchmarks import peers
 from tests.benchmarks.arrivals import LAYOUT, NO_ANSWER, Arrival, Order, latencies, order, percentile, unpack
 from tests.benchmarks.commit_lag import CommitLag, Look
 from tests.benchmarks.events import body, in_turn
@@ -90,3 +93,17 @@ def test_a_process_that_works_uses_cpu_time_and_memory() -> None:
 
 def test_a_table_lines_up() -> None:
     assert table(("who", "n"), [("a", "1,000")]) == "| who |     n |\n|-----|------:|\n| a   | 1,000 |"
+
+
+async def test_a_peer_that_cannot_be_had_is_left_out_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+
+    there, absent = await peers.found()
+
+    assert there == []
+    assert absent == ["node was left out: there is no npm here", "bento was left out: there is no go here"]
+
+
+async def test_a_peer_whose_making_fails_says_what_was_printed_last() -> None:
+    with pytest.raises(peers.AbsentError, match="ended with 3: no registry"):
+        await peers._run([sys.executable, "-c", "print('first\\nno registry'); raise SystemExit(3)"], Path.cwd())

@@ -1,0 +1,151 @@
+"""Other senders to measure beside: made once from a registry, and left out, saying why, where that can't be done.
+
+    node     a lane for each subscription with kafkajs and undici (senders/node)
+    bento    a stream for each partition, one request at a time (senders/bento)
+
+Each is at-least-once and keeps the order, as the pipeline does.
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from tests.benchmarks.processes import Child, running_program
+from tests.benchmarks.receiver import Receiver
+from tests.benchmarks.stage import PARTITIONS, Stage, Start
+
+SOURCES: Final = Path(__file__).parent / "senders"
+MADE: Final = Path(__file__).parents[2] / "build" / "peers"
+READ_TIMEOUT_MS: Final = 10_000
+MAKE_SECONDS: Final = 900.0
+
+
+class AbsentError(Exception):
+    """A peer can't be had on this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another sender.
+
+    Attributes:
+        name: as it stands in the tables.
+        command: how it is started; `{bootstrap}`, `{topic}`, `{group}`, `{url}` stand for what they say.
+        environment: of its own, likewise.
+    """
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+
+    def on(self, stage: Stage) -> Start:
+        """Starts it on a stage."""
+
+        def start(topic: str, receiver: Receiver) -> AbstractAsyncContextManager[Child]:
+            said = {
+                "bootstrap": stage.broker.bootstrap,
+                "topic": topic,
+                "group": f"bench-{uuid4().hex[:12]}",
+                "url": receiver.url,
+            }
+            return running_program(
+                [part.format(**said) for part in self.command],
+                log=stage.log(self.name.replace(" ", "-")),
+                environment={name: value.format(**said) for name, value in self.environment.items()},
+            )
+
+        return start
+
+
+async def node() -> Peer:
+    """Lanes in Node.js.
+
+    Raises:
+        AbsentError: there is no Node.js, or no registry that has the packages.
+    """
+    npm, program = _program("npm"), _program("node")
+    folder = _folder("node")
+    if not (folder / "node_modules" / "undici").exists():
+        await _run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder)
+    values = ("{bootstrap}", "{topic}", "{group}", "{url}", str(READ_TIMEOUT_MS))
+    return Peer("Node.js lanes", (program, str(folder / "lanes.mjs"), *values), {})
+
+
+async def bento() -> Peer:
+    """Ordered streams of Bento.
+
+    Raises:
+        AbsentError: there is no Go, or no module proxy that has the modules.
+    """
+    go = _program("go")
+    folder = _folder("bento")
+    built = folder / "bento-lanes"
+    if not built.exists():
+        await _run([go, "build", "-trimpath", "-o", built.name, "."], folder, {"CGO_ENABLED": "0"})
+    streams = []
+    for number in range(PARTITIONS):
+        stream = folder / f"stream-{number}.yaml"
+        shutil.copy(folder / "stream.yaml", stream)
+        streams.append(str(stream))
+    environment = {
+        "BOOTSTRAP": "{bootstrap}",
+        "TOPIC": "{topic}",
+        "GROUP": "{group}",
+        "URL": "{url}",
+        "READ_TIMEOUT": f"{READ_TIMEOUT_MS}ms",
+    }
+    return Peer(f"Bento, {PARTITIONS} ordered", (str(built), "streams", "--no-api", *streams), environment)
+
+
+PEERS: Final = (node, bento)
+
+
+async def found() -> tuple[list[Peer], list[str]]:
+    """The peers that are there, and a sentence for each that is not."""
+    there: list[Peer] = []
+    absent: list[str] = []
+    for make in PEERS:
+        try:
+            there.append(await make())
+        except AbsentError as error:
+            absent.append(f"{make.__name__} was left out: {error}")
+    return there, absent
+
+
+def _folder(name: str) -> Path:
+    """Where a peer is made, with its sources as they are now."""
+    folder = MADE / name
+    shutil.copytree(SOURCES / name, folder, dirs_exist_ok=True)
+    return folder
+
+
+def _program(name: str) -> str:
+    program = shutil.which(name)
+    if program is None:
+        raise AbsentError(f"there is no {name} here")
+    return program
+
+
+async def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), MAKE_SECONDS)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise AbsentError(f"{command[0]} did not end within {MAKE_SECONDS:.0f} s") from None
+    if process.returncode:
+        last = output.decode(errors="replace").strip().rpartition("\n")[2]
+        raise AbsentError(f"{command[0]} ended with {process.returncode}: {last}")
