@@ -1,44 +1,15 @@
 """The JSON API on subscriptions, on an embedded broker: what it answers, and what other workers see of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 from io import BytesIO
 from typing import Any
 
-import pytest
-
 from pipeline.core.redaction import MASKED_FIELD
-from tests.support.api import ApiCluster, ApiWorker, Client, api_paths, document, problem
-from tests.support.brokers import TestBroker
+from tests.support.api import ApiWorker, Client, api_paths, document, problem
+
+pytest_plugins = ("tests.support.api_fixtures",)
 
 PATH = "/api/subscriptions"
-
-
-@pytest.fixture
-def cluster(embedded: TestBroker, unique_name: Callable[[str], str]) -> ApiCluster:
-    return ApiCluster(embedded, unique_name("api"))
-
-
-@pytest.fixture
-def worker(cluster: ApiCluster) -> ApiWorker:
-    return cluster.worker()
-
-
-@pytest.fixture
-def other_worker(cluster: ApiCluster) -> ApiWorker:
-    return cluster.worker()
-
-
-@pytest.fixture
-async def client(worker: ApiWorker) -> AsyncIterator[Client]:
-    async with worker.client() as client:
-        yield client
-
-
-@pytest.fixture
-async def other(other_worker: ApiWorker) -> AsyncIterator[Client]:
-    async with other_worker.client() as client:
-        yield client
 
 
 async def created(client: Client, name: str = "sub-1", **options: Any) -> int:

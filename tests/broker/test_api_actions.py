@@ -1,26 +1,17 @@
 """The actions of the JSON API, on an embedded broker: what they change, and what they say they do."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from tests.support.api import ApiCluster, ApiWorker, Client, document, problem
-from tests.support.brokers import TestBroker
 from tests.support.waiting import eventually
+
+pytest_plugins = ("tests.support.api_fixtures",)
 
 PATH = "/api/subscriptions"
 ONE = f"{PATH}/sub-1"
-
-
-@pytest.fixture
-def cluster(embedded: TestBroker, unique_name: Callable[[str], str]) -> ApiCluster:
-    return ApiCluster(embedded, unique_name("actions"))
-
-
-@pytest.fixture
-def worker(cluster: ApiCluster) -> ApiWorker:
-    return cluster.worker()
 
 
 @pytest.fixture

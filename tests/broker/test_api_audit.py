@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -13,35 +12,10 @@ from pipeline.kafka.topics import audit_topic
 from tests.support.api import ApiCluster, ApiWorker, Client, document, problem, token
 from tests.support.brokers import TestBroker
 
+pytest_plugins = ("tests.support.api_fixtures",)
+
 PATH = "/api/subscriptions"
 KEY = {"Idempotency-Key": "order-7"}
-
-
-@pytest.fixture
-def cluster(embedded: TestBroker, unique_name: Callable[[str], str]) -> ApiCluster:
-    return ApiCluster(embedded, unique_name("audit"))
-
-
-@pytest.fixture
-def worker(cluster: ApiCluster) -> ApiWorker:
-    return cluster.worker()
-
-
-@pytest.fixture
-def other_worker(cluster: ApiCluster) -> ApiWorker:
-    return cluster.worker()
-
-
-@pytest.fixture
-async def client(worker: ApiWorker) -> AsyncIterator[Client]:
-    async with worker.client() as client:
-        yield client
-
-
-@pytest.fixture
-async def other(other_worker: ApiWorker) -> AsyncIterator[Client]:
-    async with other_worker.client() as client:
-        yield client
 
 
 async def recorded(cluster: ApiCluster) -> list[dict[str, Any]]:

@@ -1,31 +1,22 @@
 """Searching, and changing all subscriptions of a filter through the JSON API, on an embedded broker."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
 
 from pipeline.kafka.topics import audit_topic
 from tests.support.api import ApiCluster, ApiWorker, Client, document, problem, token
-from tests.support.brokers import TestBroker
 from tests.support.waiting import eventually
+
+pytest_plugins = ("tests.support.api_fixtures",)
 
 PATH = "/api/subscriptions"
 BULK = f"{PATH}/_bulk"
 ACME = {"customer": "acme"}
 FAILED = [f"failed-{number}" for number in range(4)]
 WELL = ["well-0", "well-1"]
-
-
-@pytest.fixture
-def cluster(embedded: TestBroker, unique_name: Callable[[str], str]) -> ApiCluster:
-    return ApiCluster(embedded, unique_name("bulk"))
-
-
-@pytest.fixture
-def worker(cluster: ApiCluster) -> ApiWorker:
-    return cluster.worker()
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from pipeline.kafka.topics import audit_topic
 from tests.support.api import HOOK, ApiCluster, ApiWorker, Client, document, problem, token
 from tests.support.brokers import TestBroker
 
+pytest_plugins = ("tests.support.api_fixtures",)
+
 PATH = "/api/subscriptions"
 ACME = {"customer": "acme"}
 SECRET = "whsec_" + 32 * "A"
@@ -28,11 +30,6 @@ def routing() -> str:
 @pytest.fixture
 def cluster(embedded: TestBroker, unique_name: Callable[[str], str], routing: str) -> ApiCluster:
     return ApiCluster(embedded, unique_name("events"), routing=routing, dlq=True)
-
-
-@pytest.fixture
-def worker(cluster: ApiCluster) -> ApiWorker:
-    return cluster.worker()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A tenant's token at the JSON API: it sees, guesses and changes nothing of others."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.web.api.actions import Actions
-from tests.support.api import HOOK, ApiCluster, ApiWorker, Client, document, problem, token
-from tests.support.brokers import TestBroker
+from tests.support.api import HOOK, ApiWorker, Client, document, problem, token
+
+pytest_plugins = ("tests.support.api_fixtures",)
 
 PATH = "/api/subscriptions"
 ACME = {"customer": "acme"}
@@ -19,11 +20,6 @@ OURS = ("ours-1", "ours-2")
 THEIRS = ("theirs-1", "theirs-2", "nobodys")
 
 pytestmark = pytest.mark.timeout(180)
-
-
-@pytest.fixture
-def worker(embedded: TestBroker, unique_name: Callable[[str], str]) -> ApiWorker:
-    return ApiCluster(embedded, unique_name("tenants")).worker()
 
 
 @pytest.fixture
