@@ -4,7 +4,7 @@ state                     its values
 rows, positions           what the workers recorded of subscriptions; where these stand
 effects                   what a command does in each partition
 verdicts, sending         who would get an event; writes one
-audit                     records who changed what
+audit, remembered         records who changed what; requests that may come twice
 attempts                  the format of the attempt log
 attempt_recorder          notes what becomes of attempts and of events, as an observer of the core
 attempt_log               writes these notes

@@ -7,14 +7,14 @@ its answer, so that any worker recognises the request when it comes again.
 import asyncio
 import json
 import logging
-from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from pipeline.cluster.remembered import RememberedRequests, Request
 from pipeline.core.clock import Clock, shown_time, steady_now
 from pipeline.core.errors import BrokerError
 from pipeline.core.model import Event
@@ -29,27 +29,8 @@ WRITE_SECONDS: Final = 5.0
 READ_SECONDS: Final = 10.0
 PAUSE_SECONDS: Final = 30.0
 """How long nothing is tried after a failure: an answer does not wait for it again and again."""
-REMEMBER_SECONDS: Final = 86_400.0
-MOST_REMEMBERED: Final = 10_000
 LARGEST_REQUEST: Final = 100_000
 """How many characters of what a request asks for are recorded, as JSON; a broker takes records of a MiB."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request that its sender may repeat.
-
-    Attributes:
-        key: a digest of its sender and Idempotency-Key.
-        digest: of everything that it asks for.
-        status, answer, headers: its answer.
-    """
-
-    key: str
-    digest: str
-    status: int = 200
-    answer: Mapping[str, Any] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +74,13 @@ class AuditLog:
         self._opening = asyncio.Lock()
         self._off_until = 0.0
         self._tail: Tail | None = None
-        self._requests: OrderedDict[str, tuple[float, Request]] = OrderedDict()
+        self._requests = RememberedRequests()
 
     async def record(self, entry: Entry) -> None:
         """Record a change; a failure is logged."""
         now = self._clock.now()
         if entry.request is not None:
-            self._remember(now, entry.request)
+            self._requests.add(_sender(entry.who, entry.tenant), now, entry.request)
         document = _document(entry, now)
         logger.info("%s %s: %s", entry.what, entry.subscription or "", json.dumps(document))
         if steady_now() < self._off_until:
@@ -133,8 +114,7 @@ class AuditLog:
                 f"Idempotency-Key: topic {self._topic}, which remembers keys, could not be read within "
                 f"{READ_SECONDS:.0f} s; nothing was changed"
             ) from None
-        found = self._requests.get(key)
-        return None if found is None or self._clock.now() - found[0] > REMEMBER_SECONDS else found[1]
+        return self._requests.find(key, self._clock.now())
 
     async def close(self) -> None:
         """Disconnect."""
@@ -167,19 +147,15 @@ class AuditLog:
         if record.value is None or b'"request":{' not in record.value:
             return
         try:
-            self._remember(record.timestamp / 1000, Request(**json.loads(record.value)["request"]))
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            found = json.loads(record.value)
+            sender = _sender(found["who"], found["tenant"])
+            self._requests.add(sender, record.timestamp / 1000, Request(**found["request"]))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             logger.warning("topic %s: record %d can't be read: %r", self._topic, record.offset, error)
 
-    def _remember(self, at: float, request: Request) -> None:
-        # The first answer is the one to repeat, for a day.
-        first = self._requests.get(request.key)
-        if first is not None and at - first[0] <= REMEMBER_SECONDS:
-            return
-        self._requests.pop(request.key, None)
-        self._requests[request.key] = at, request
-        if len(self._requests) > MOST_REMEMBERED:
-            self._requests.popitem(last=False)
+
+def _sender(who: str, tenant: Mapping[str, str]) -> str:
+    return json.dumps([who, *sorted(tenant.items())])
 
 
 def _document(entry: Entry, now: float) -> dict[str, Any]:

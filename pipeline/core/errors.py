@@ -9,7 +9,9 @@ a command, a configuration or a partition.
     │       └── StaleError        that was changed meanwhile
     ├── UnknownSubscriptionError  no subscription has this id
     ├── LibraryError              a change that is made to a library has no effect
+    ├── BusyError                 this process has too much to do: try again later
     ├── BrokerError               a topic or a broker is not as it has to be
+    │   └── UnconfirmedError      a change may have been made, or not
     ├── FencedError               another worker owns the partition now: write nothing more for it
     ├── LeaseEndedError           another worker may own the partitions: nothing was sent
     └── NotDeadLetteredError      the broker will never take this dead letter (too large)
@@ -48,8 +50,16 @@ class LibraryError(WebhooksError):
     """A change that is made to a library has no effect, in the version that is installed (core/patches.py)."""
 
 
+class BusyError(WebhooksError):
+    """This process does as much as it may at a time, or as much as it may for one tenant: nothing was done."""
+
+
 class BrokerError(WebhooksError):
     """A broker can't be reached, or a topic is missing or has the wrong shape."""
+
+
+class UnconfirmedError(BrokerError):
+    """The broker did not confirm a change in time: it may have been made, or may still be."""
 
 
 class FencedError(WebhooksError):

@@ -1,6 +1,6 @@
 """How a wanted subscription builds on the stored one, and on which revision a change depends. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -8,6 +8,7 @@ from pipeline.config.definition import Definition
 from pipeline.config.schema import read
 from pipeline.core.errors import ConflictError, StaleError
 from pipeline.core.shown import shown
+from pipeline.core.subscription import Subscription
 from pipeline.subscriptions.beginnings import with_topic
 from pipeline.subscriptions.envelope import to_document
 from pipeline.subscriptions.schema import ResumeFrom, WireSubscription
@@ -64,10 +65,13 @@ class Edit:
     Attributes:
         update: the new values.
         always: write it even if nothing changes, because only a new revision clears a FAILURE.
+        seen: the subscription if its author may see it, else None: it is not edited then, as if it did not exist. Asked
+            right before the edit, because what was found before may have been given to somebody else.
     """
 
     update: Mapping[str, object]
     always: bool = False
+    seen: Callable[[Subscription | None], Subscription | None] = lambda found: found
 
 
 PAUSE: Final = Edit({"status": "PAUSED"})
@@ -132,12 +136,17 @@ def with_states(wanted: WireSubscription, stored: WireSubscription) -> WireSubsc
 def is_same(wanted: WireSubscription, stored: WireSubscription) -> bool:
     """Whether nothing would change. Applying the same `resumeFrom` again does not repeat the command."""
     if wanted.resume_from is None:
-        stored = stored.model_copy(update={"resume_from": None})
+        stored = without_command(stored)
     return to_document(wanted) == to_document(stored)
+
+
+def without_command(stored: WireSubscription) -> WireSubscription:
+    """*stored* without its `resumeFrom`, which applied to that revision only."""
+    return stored.model_copy(update={"resume_from": None})
 
 
 def without_old_command(wanted: WireSubscription, stored: WireSubscription | None) -> WireSubscription:
     """*wanted* without the `resumeFrom` of the stored subscription, which was a command to that revision alone."""
     if stored is None or wanted.resume_from is None or wanted.resume_from != stored.resume_from:
         return wanted
-    return wanted.model_copy(update={"resume_from": None})
+    return without_command(wanted)

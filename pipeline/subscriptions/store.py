@@ -7,14 +7,10 @@ another one preceded by a moment is taken back: what it replaced is written agai
 
 import asyncio
 import json
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Final
-
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from pipeline.config.definition import Definition
 from pipeline.core.clock import Clock, SystemClock
@@ -37,14 +33,12 @@ from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.resolve import check_limits, has_stores
 from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import SecretBox, unmask
+from pipeline.subscriptions.writer import SubscriptionWriter
 
-logger = logging.getLogger(__name__)
-
-REQUEST_TIMEOUT_MS: Final = 10_000
 TOGETHER: Final = 500
 """The number of concurrent writes: each one waits for a broker, and then until the written record is read again."""
-BATCH_BYTES: Final = 256 * 1024
-"""The size of a request to the broker. A subscription takes a kilobyte, or several with its keys."""
+
+Tell = Callable[[str, Change | WebhooksError], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +74,10 @@ class SubscriptionStore:
         clock: Clock | None = None,
     ) -> None:
         self._registry = registry
-        self._connection = connection
-        self._topic = topic
         self._box = box
         self._definition = definition
         self._clock = clock or SystemClock()
-        self._producer: AIOKafkaProducer | None = None
+        self._writer = SubscriptionWriter(connection, topic)
         self._turn = asyncio.Lock()
 
     async def open(self) -> None:
@@ -94,25 +86,11 @@ class SubscriptionStore:
         Raises:
             BrokerError: no broker answers.
         """
-        producer = AIOKafkaProducer(
-            acks="all",
-            enable_idempotence=True,
-            request_timeout_ms=REQUEST_TIMEOUT_MS,
-            max_batch_size=BATCH_BYTES,
-            **self._connection.client_options(),
-        )
-        try:
-            await producer.start()
-        except KafkaError as error:
-            await producer.stop()
-            raise BrokerError(f"topic {self._topic}: {error}") from error
-        self._producer = producer
+        await self._writer.open()
 
     async def close(self) -> None:
         """Disconnect."""
-        if self._producer is not None:
-            await self._producer.stop()
-            self._producer = None
+        await self._writer.close()
 
     async def get(self, subscription_id: str) -> dict[str, Any]:
         """The subscription as it is shown: with secrets masked, and its `revision`.
@@ -224,6 +202,9 @@ class SubscriptionStore:
     async def delete(self, subscription_id: str, condition: Condition = ALWAYS) -> Change:
         """Delete a subscription and its rows; its events then belong to an unknown subscription.
 
+        A deletion can't be taken back, because the events that wait are given up at once. So on a condition the
+        subscription is first written as it is, which can be.
+
         Raises:
             UnknownSubscriptionError: there is none.
             StaleError: the condition is not met.
@@ -233,9 +214,20 @@ class SubscriptionStore:
         async def delete() -> Change:
             if self._registry.get(subscription_id) is None:
                 raise _unknown(subscription_id)
-            return Change(subscription_id, await self._send(subscription_id, None), "deleted")
+            return Change(subscription_id, await self._writer.send(subscription_id, None), "deleted")
 
+        if condition != ALWAYS:
+            same = await self._if_met(condition, subscription_id, lambda: self._write_again(subscription_id))
+            condition = Condition(frozenset({same.revision}))
         return await self._if_met(condition, subscription_id, delete)
+
+    async def _write_again(self, subscription_id: str) -> Change:
+        known, stored = self._registry.get(subscription_id), self._readable(subscription_id)
+        if known is None:
+            raise _unknown(subscription_id)
+        if stored is None:
+            return Change(subscription_id, known.revision, "unchanged")  # nobody can build on it
+        return Change(subscription_id, await self._write(edits.without_command(stored), known), "updated")
 
     async def _if_met(
         self, condition: Condition, subscription_id: str, change: Callable[[], Awaitable[Change]]
@@ -252,7 +244,7 @@ class SubscriptionStore:
                 await self._registry.caught_up()
         before = list(takewhile(lambda each: each.revision != changed.revision, read))
         if before and changed.what != "deleted" and len(read) == len(before) + 1:
-            await self._send(subscription_id, before[-1].value)
+            await self._writer.send(subscription_id, before[-1].value)
         if before and changed.what != "deleted":
             raise edits.taken_back(subscription_id)
         return changed
@@ -274,8 +266,7 @@ class SubscriptionStore:
                 raise _unknown(subscription_id)
             if self._registry.is_newest(subscription_id):
                 return Change(subscription_id, known.revision, "unchanged")
-            # Its resumeFrom applied to its own revision only.
-            revision = await self._write(stored.model_copy(update={"resume_from": None}), known)
+            revision = await self._write(edits.without_command(stored), known)
             return Change(subscription_id, revision, "updated")
 
     async def edit(self, subscription_id: str, edit: Edit) -> Change:
@@ -291,11 +282,15 @@ class SubscriptionStore:
             await self._registry.caught_up()
             return await self._edit(subscription_id, edit)
 
-    async def edit_all(self, ids: Iterable[str], edit: Edit) -> Sequence[Change | WebhooksError]:
-        """Make an edit of several subscriptions, written together; the change or the error of each, as of `edit`."""
+    async def edit_all(self, wanted: Mapping[str, Edit], tell: Tell) -> None:
+        """Make edits of several subscriptions, written together.
+
+        *tell* is called with each id and its change or its error, as of `edit`, once that is known: whoever gives up
+        waiting knows which changes the broker has confirmed by then.
+        """
         async with self._turn:
             await self._registry.caught_up()
-            return await asyncio.gather(*(self._tried(each, edit) for each in ids))
+            await asyncio.gather(*(self._tried(name, edit, tell) for name, edit in wanted.items()))
 
     async def pause(self, subscription_id: str) -> Change:
         """Pause, as the publisher. Raises the errors of `edit`."""
@@ -339,14 +334,15 @@ class SubscriptionStore:
             subscription_id, edits.going_on_from({"timestamp": timestamp, "discardWaiting": discard_waiting})
         )
 
-    async def _tried(self, subscription_id: str, edit: Edit) -> Change | WebhooksError:
+    async def _tried(self, subscription_id: str, edit: Edit, tell: Tell) -> None:
         try:
-            return await self._edit(subscription_id, edit)
+            tell(subscription_id, await self._edit(subscription_id, edit))
         except WebhooksError as error:
-            return error
+            tell(subscription_id, error)
 
     async def _edit(self, subscription_id: str, edit: Edit) -> Change:
-        known, stored = self._registry.get(subscription_id), self._registry.wire(subscription_id)
+        known = edit.seen(self._registry.get(subscription_id))
+        stored = None if known is None else self._registry.wire(subscription_id)
         if known is None or stored is None:
             raise _unknown(subscription_id)
         edits.check_open(stored)
@@ -377,20 +373,7 @@ class SubscriptionStore:
             subscription = subscription.model_copy(update={"created_revision": known.created})
         document = to_document(self._box.seal(subscription))
         value = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-        return await self._send(subscription.id, value)
-
-    async def _send(self, subscription_id: str, value: bytes | None) -> int:
-        if self._producer is None:
-            raise BrokerError(f"topic {self._topic}: the store is not open")
-        try:
-            written = await self._producer.send_and_wait(self._topic, value, key=subscription_id.encode(), partition=0)
-        except KafkaError as error:
-            raise BrokerError(
-                f"topic {self._topic}: subscription {subscription_id} was not written: {error}"
-            ) from error
-        revision: int = written.offset
-        logger.info("subscription %s: revision %d %s", subscription_id, revision, "written" if value else "deletes it")
-        return revision
+        return await self._writer.send(subscription.id, value)
 
 
 def _unknown(subscription_id: str) -> UnknownSubscriptionError:

@@ -2,7 +2,7 @@
 
 server, gate                               the routes; limits on connections and their time
 access, failure_limit                      who may use them; limits on wrong tokens
-principal                                  which subscriptions they may see
+principal, shares                          which subscriptions they may see; what one tenant may use up
 admin_tokens, key_ring, key_source, jwks   operators' signed tokens
 problem, headers                           error format and common headers
 health, lanes, presence                    health checks, and the lanes of this worker

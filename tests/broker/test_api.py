@@ -4,6 +4,8 @@ import asyncio
 from io import BytesIO
 from typing import Any
 
+import pytest
+
 from pipeline.core.redaction import MASKED_FIELD
 from tests.support.api import ApiWorker, Client, api_paths, document, problem
 
@@ -117,6 +119,31 @@ async def test_of_two_writers_at_two_workers_one_gets_its_way(client: Client, ot
                 assert (await response.json())["metadata"] == {"team": winner}
 
 
+async def test_a_deletion_on_condition_does_not_cross_a_change(client: Client, other: Client) -> None:
+    """Both go by the same revision: never is a change confirmed that the deletion takes away."""
+    for turn in range(5):
+        await created(client, f"sub-{turn}")
+        one = f"{PATH}/sub-{turn}"
+        async with client.get(one) as response:
+            tag = {"If-Match": response.headers["ETag"]}
+
+        async def put(one: str = one, tag: dict[str, str] = tag) -> int:
+            body = {**document(None), "metadata": {"team": "a"}}
+            async with client.put(one, json=body, headers=tag) as response:
+                return response.status
+
+        async def delete(one: str = one, tag: dict[str, str] = tag) -> int:
+            async with other.delete(one, headers=tag) as response:
+                return response.status
+
+        is_put, is_deleted = (status == 200 for status in await asyncio.gather(put(), delete()))
+        async with client.get(one) as response:
+            assert response.status == (404 if is_deleted else 200)
+            found = await response.json()
+        assert not (is_put and is_deleted)
+        assert is_deleted or found["metadata"] == ({"team": "a"} if is_put else None)
+
+
 async def test_of_two_creators_at_two_workers_one_gets_its_way(client: Client, other: Client) -> None:
     for turn in range(5):
 
@@ -147,6 +174,22 @@ async def test_pages_go_through_all_subscriptions_once(client: Client) -> None:
     for text, total in (("SUB-03", 1), ("receiver.example", 7), ("nothing", 0)):
         async with client.get(PATH, params={"q": text}) as response:
             assert (await response.json())["total"] == total
+
+
+async def test_a_page_of_large_documents_is_short(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.web.api.subscriptions.PAGE_BYTES", 100_000)
+    names = [f"sub-{number}" for number in range(5)]
+    for name in names:
+        async with client.post(PATH, json={**document(name), "metadata": {"note": "x" * 40_000}}) as response:
+            assert response.status == 201
+    found, pages, after = [], [], ""
+    while after is not None:
+        async with client.get(PATH, params={"after": after, "limit": "1000"}) as response:
+            body = await response.json()
+        pages.append(len(body["items"]))
+        found += [item["id"] for item in body["items"]]
+        after = body["next"]
+    assert (found, pages) == (names, [3, 2])
 
 
 async def test_what_is_not_there_is_not_found(client: Client) -> None:
@@ -220,6 +263,9 @@ BAD: list[Bad] = [
     ("POST", PATH, {"data": b"\xff", "headers": JSON}, 400, "is not UTF-8 at byte 0"),
     ("POST", PATH, {"data": b'{"id":"a","id":"b"}', "headers": JSON}, 400, 'the name "id" twice'),
     ("POST", PATH, {"data": b'{"id":NaN}', "headers": JSON}, 400, "NaN is not JSON"),
+    ("POST", PATH, {"data": b'{"id":-Infinity}', "headers": JSON}, 400, "-Infinity is not JSON"),
+    ("POST", PATH, {"data": b'{"x":[1e999]}', "headers": JSON}, 400, 'body: "1e999" is too large a number'),
+    ("POST", "/api/match", {"data": b'{"value":-1e999}', "headers": JSON}, 400, 'body: "-1e999" is too large a number'),
     ("POST", PATH, {"data": b"[" * 100_000, "headers": JSON}, 400, "nested too deeply"),
     ("POST", PATH, {"data": rb'{"x": "\ud800"}', "headers": JSON}, 400, "half of a surrogate pair"),
     ("PUT", f"{PATH}/a", {"json": document("b")}, 400, 'id: "b" is not the id in the path, "a"'),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.cluster.audit import REMEMBER_SECONDS
+from pipeline.cluster.remembered import REMEMBER_SECONDS
 from pipeline.core.clock import SystemClock
 from pipeline.kafka.topics import audit_topic
 from tests.support.api import ApiCluster, ApiWorker, Client, document, problem, token
@@ -127,6 +127,26 @@ async def test_a_request_too_large_for_a_record_is_recorded_shortened(client: Cl
     large, small = await recorded(cluster)
     assert (large["what"], large["request"]["status"], large["leftOut"]) == ("changeSubscriptions", 200, ["body"])
     assert small["what"] == "createSubscription"
+
+
+async def test_a_change_that_is_not_confirmed_is_recorded(
+    client: Client, worker: ApiWorker, cluster: ApiCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been made."""
+    async with client.post(PATH, json=document()) as response:
+        assert response.status == 201
+
+    async def not_in_time(*_: Any) -> Any:
+        raise TimeoutError
+
+    monkeypatch.setattr(worker.store, "edit", not_in_time)
+    for headers in ({}, KEY):
+        async with client.post(f"{PATH}/sub-1/_pause", headers=headers) as response:
+            assert "it may still be made" in (await problem(response, 503))["detail"]
+    found = await recorded(cluster)
+    assert [(each["what"], each["subscription"], each["result"]) for each in found[1:]] == [
+        ("pauseSubscription", "sub-1", "unconfirmed")
+    ] * 2
 
 
 async def test_of_two_at_once_one_is_told_to_wait(client: Client) -> None:

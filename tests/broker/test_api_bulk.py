@@ -121,6 +121,46 @@ async def test_a_tenants_bulk_changes_its_own_alone(client: Client) -> None:
     assert await total(client, state="paused") == 2
 
 
+async def test_a_bulk_leaves_alone_what_a_tenant_has_just_lost(
+    client: Client, worker: ApiWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit_all = worker.store.edit_all
+
+    async def moved_meanwhile(*those: Any) -> None:
+        moved = {**document(None), "metadata": {"customer": "other"}}
+        async with client.put(f"{PATH}/well-0", json=moved) as response:
+            assert response.status == 200
+        await edit_all(*those)
+
+    monkeypatch.setattr(worker.store, "edit_all", moved_meanwhile)
+    done = await bulk(client, {"action": "pause", "filter": {"all": True}}, token(ACME))
+    assert (done["matched"], done["changed"]) == (2, 1)
+    assert done["problems"] == [{"id": "well-0", "problem": "there is no subscription 'well-0'"}]
+    async with client.get(f"{PATH}/well-0") as response:
+        assert (await response.json())["status"] == "ACCEPTED"
+
+
+@pytest.mark.parametrize("confirmed", [0, 1])
+async def test_what_is_not_confirmed_is_counted_and_recorded(
+    client: Client, worker: ApiWorker, cluster: ApiCluster, monkeypatch: pytest.MonkeyPatch, confirmed: int
+) -> None:
+    edit_all = worker.store.edit_all
+
+    async def not_all_in_time(wanted: Mapping[str, Any], tell: Any) -> None:
+        await edit_all(dict([*wanted.items()][:confirmed]), tell)
+        raise TimeoutError
+
+    monkeypatch.setattr(worker.store, "edit_all", not_all_in_time)
+    monkeypatch.setattr("pipeline.web.api.bulk.TOGETHER", 4)
+    done = await bulk(client, {"action": "pause", "filter": {"all": True}})
+    assert (done["matched"], done["changed"], done["unconfirmed"]) == (6, confirmed, 4 - confirmed)
+    assert "2 subscriptions were not reached" in done["problems"][0]["problem"]
+    assert {each["id"] for each in done["problems"]} == {*FAILED[confirmed:], "well-0"}
+    newest = json.loads((await cluster.broker.read(audit_topic(cluster.name)))[-1].value or b"")
+    assert (newest["changed"], newest["unconfirmed"]) == (confirmed, 4 - confirmed)
+    assert [*newest.get("revisions", {})] == FAILED[:confirmed]
+
+
 async def test_a_replay_of_many_names_its_time(client: Client) -> None:
     replay = {"action": "replay", "filter": {"q": "well"}, "timestamp": "2026-01-31T08:00:00Z"}
     assert (await bulk(client, replay))["changed"] == 2

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.cluster.attempt_pages import AttemptPage
+from pipeline.cluster.attempt_search import AttemptSearch
 from pipeline.web.api.actions import Actions
 from tests.support.api import HOOK, ApiWorker, Client, document, problem, token
 
@@ -96,6 +98,19 @@ async def test_a_tenant_does_not_act_on_what_was_just_taken_away(
         await problem(response, 404)
     [shown] = await shown_to_admin(client, ("ours-1",))
     assert shown["resumeFrom"] is None
+
+
+async def test_a_tenant_does_not_see_attempts_of_what_was_just_lost(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def moved_meanwhile(*_: Any) -> AttemptPage:
+        async with client.put(f"{PATH}/ours-1", json={**document(None), "metadata": OTHER}) as response:
+            assert response.status == 200
+        return AttemptPage((), None, None)
+
+    monkeypatch.setattr(AttemptSearch, "attempts", moved_meanwhile)
+    async with client.get(f"{PATH}/ours-1/attempts", headers=token(ACME)) as response:
+        await problem(response, 404)
 
 
 async def test_a_token_that_may_only_read_changes_nothing(client: Client) -> None:

@@ -66,6 +66,12 @@ async def test_an_outage_is_found_and_repaired_with_one_action(running: Cluster,
 
     await eventually(is_well, within_seconds=60, says=lambda: "not all are shown live")
 
+    async def needs_nothing() -> bool:
+        again = await call(worker, "POST", "/api/subscriptions/_bulk", {**outage, "filter": {"all": True}})
+        return bool(again["unchanged"] == len(NAMES))
+
+    await eventually(needs_nothing, within_seconds=60, says=lambda: "what is live gets a new revision")
+
     async def is_told() -> bool:
         event = await call(worker, "GET", f"/api/events/{recorder.calls[-1].webhook_id}")
         return [each["status"] for each in event["items"]] == ["delivered"]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -20,20 +21,20 @@ from pipeline.core.errors import BrokerError, ConflictError
 from pipeline.core.shown import shown
 from pipeline.core.sources import TopicPartition
 from pipeline.core.subscription import Subscription
-from pipeline.subscriptions.edits import Change
+from pipeline.subscriptions.edits import PAUSE, RESUME, START, STOP, Change, Edit, going_on_from
 from pipeline.subscriptions.resolve import replay_time_ms
 from pipeline.subscriptions.store import SubscriptionStore
 from pipeline.web.api.lookup import Lookup
 from pipeline.web.api.models import Acted, ConsumerStatusQuery, Replay, Skip
 from pipeline.web.api.operations import Answer, Call, Operation
-from pipeline.web.api.states import View, is_in_failure, shown_waiting
+from pipeline.web.api.states import View, as_needed, is_in_failure, shown_waiting
 from pipeline.web.api.subscriptions import ONE, changed
 from pipeline.web.api.writing import Writing
+from pipeline.web.shares import Turns
 
 FIND_SECONDS: Final = 15.0
 """How long the effects may take to find; the action is carried out without them then."""
 
-ActOnStore = Callable[[SubscriptionStore], Awaitable[Change]]
 FindEffects = Callable[[Subscription, list[Position]], Awaitable[list[Effect]]]
 
 
@@ -57,7 +58,7 @@ class Actions:
         self._writing = writing
         self._view = view
         # Reading the log to count events takes its share of the worker's processor.
-        self._turn = asyncio.Semaphore(1)
+        self._turns = Turns("actions are waiting")
 
     def operations(self) -> Sequence[Operation]:
         """The operations with their paths."""
@@ -81,26 +82,29 @@ class Actions:
 
     async def pause_subscription(self, call: Call) -> Answer:
         """Pause a subscription, as the publisher; its events wait."""
-        return await self._act(call, lambda store: store.pause(call.id))
+        return await self._act(call, PAUSE)
 
     async def resume_subscription(self, call: Call) -> Answer:
-        """Resume after a pause, a stop or a FAILURE; a failed event is sent again first."""
-        return await self._act(call, lambda store: store.resume(call.id))
+        """Resume after a pause, a stop or a FAILURE; a failed event is sent again first.
+
+        One that is live, without events that wait, is not changed.
+        """
+        return await self._act(call, as_needed(RESUME, self._view, call.id))
 
     async def start_subscription(self, call: Call) -> Answer:
-        """Resume after a stop or a FAILURE, as the consumer."""
-        return await self._act(call, lambda store: store.start(call.id))
+        """Resume after a stop or a FAILURE, as the consumer; see `_resume`."""
+        return await self._act(call, as_needed(START, self._view, call.id))
 
     async def stop_subscription(self, call: Call) -> Answer:
         """Stop a subscription, as the consumer; its events wait."""
-        return await self._act(call, lambda store: store.stop(call.id))
+        return await self._act(call, STOP)
 
     async def resume_failure(self, call: Call) -> Answer:
         """Resume after a FAILURE, and only then; as Gravitee's action of that name."""
         await self._lookup.find(call)
         if is_in_failure(self._view, call.id) is False:
             raise ConflictError(f"status: subscription {shown(call.id)} is not in FAILURE; nothing was changed")
-        return await self._act(call, lambda store: store.resume(call.id))
+        return await self._act(call, RESUME)
 
     async def change_consumer_status(self, call: Call) -> Answer:
         """Start or stop a subscription that is not in FAILURE; as Gravitee's action of that name."""
@@ -125,7 +129,8 @@ class Actions:
             skipped = TopicPartition(topic, partition), offset
             return await effect_of_skip(self._settings, self._definition, known, found, skipped)
 
-        return await self._act(call, lambda store: store.skip(call.id, partition, offset, skip.topic), effects)
+        where = {"skip": {"topic": skip.topic, "partition": partition, "offset": offset}}
+        return await self._act(call, going_on_from(where, self._definition), effects)
 
     async def replay_subscription(self, call: Call) -> Answer:
         """Deliver again from an offset of one partition, or from a time in all of them.
@@ -146,14 +151,9 @@ class Actions:
                 self._settings, self._definition, known, found, offsets, discards=discards, option="discardWaiting"
             )
 
-        async def act(store: SubscriptionStore) -> Change:
-            if replay.partition is not None and replay.offset is not None:
-                return await store.replay(
-                    call.id, replay.partition, replay.offset, topic=replay.topic, discard_waiting=discards or None
-                )
-            return await store.replay_since(call.id, replay.timestamp or "", discard_waiting=discards or None)
-
-        return await self._act(call, act, effects, dry_run=replay.dry_run)
+        where = replay.model_dump(by_alias=True, exclude={"dry_run", "discard_waiting"}, exclude_none=True)
+        edit = going_on_from({**where, "discardWaiting": discards or None}, self._definition)
+        return await self._act(call, edit, effects, dry_run=replay.dry_run)
 
     async def _offsets(self, replay: Replay, found: Sequence[Position]) -> Mapping[TopicPartition, int | None]:
         if replay.timestamp is None:
@@ -164,25 +164,27 @@ class Actions:
         return {each.tp: since.get(each.tp) for each in found}
 
     async def _act(
-        self, call: Call, act: ActOnStore, effects: FindEffects | None = None, *, dry_run: bool = False
+        self, call: Call, edit: Edit, effects: FindEffects | None = None, *, dry_run: bool = False
     ) -> Answer:
+        own = replace(edit, seen=call.principal.seen)
+
         async def work(store: SubscriptionStore) -> Answer:
             known = await self._lookup.find(call)
             waiting = shown_waiting(self._view, call.id)
             preview: Mapping[str, Any] = {}
             if effects is not None:
-                preview = await self._preview(known, effects)
+                preview = await self._preview(call, known, effects)
                 known = await self._lookup.find(call)  # meanwhile the principal may have lost it
-            change = Change(known.id, known.revision, "unchanged") if dry_run else await act(store)
+            change = Change(known.id, known.revision, "unchanged") if dry_run else await store.edit(call.id, own)
             answer = changed(change)
             return Answer({**answer.body, **waiting, **preview}, headers=answer.headers)
 
-        return await self._writing.change(work)
+        return await self._writing.change(call.principal, work)
 
-    async def _preview(self, known: Subscription, effects: FindEffects) -> dict[str, Any]:
+    async def _preview(self, call: Call, known: Subscription, effects: FindEffects) -> dict[str, Any]:
         """The effects in each partition; if they are unknown, why."""
         try:
-            async with asyncio.timeout(FIND_SECONDS), self._turn:
+            async with asyncio.timeout(FIND_SECONDS), self._turns.turn(call.principal):
                 found = await find_positions(self._settings, self._definition, [known])
                 those = await effects(known, found[known.id])
         except TimeoutError:

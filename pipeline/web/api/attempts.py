@@ -1,7 +1,7 @@
 """The operations on the attempt log: the attempts of a subscription, and what became of an event."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Final, Protocol, TypeVar
 
@@ -15,6 +15,7 @@ from pipeline.web.api.lookup import Lookup, unknown
 from pipeline.web.api.operations import Answer, Call, Operation
 from pipeline.web.api.subscriptions import ONE
 from pipeline.web.principal import Principal
+from pipeline.web.shares import Turns
 
 SECONDS: Final = 30.0
 
@@ -47,7 +48,7 @@ class AttemptOperations:
         self._registry = registry
         self._lookup = lookup
         # Reading the log takes its share of the worker's processor.
-        self._turn = asyncio.Semaphore(1)
+        self._turns = Turns("searches of the attempt log are waiting")
 
     def operations(self) -> Sequence[Operation]:
         """The operations with their paths."""
@@ -72,7 +73,8 @@ class AttemptOperations:
         """
         query: AttemptQuery = call.query
         await self._lookup.find(call)
-        page = await self._in_turn(self._search.attempts(call.id, query.after, query.limit))
+        page = await self._in_turn(call, lambda: self._search.attempts(call.id, query.after, query.limit))
+        await self._lookup.find(call)  # meanwhile the principal may have lost it
         searched_to = None if page.searched_to is None else rfc3339(page.searched_to, "milliseconds")
         items = [each.as_document() for each in page.items]
         return Answer({"items": items, "next": page.next, "searchedTo": searched_to})
@@ -84,9 +86,10 @@ class AttemptOperations:
         the subscription), expired (the log does not reach back to it) or unknown (`why` says why).
         """
         query: FateQuery = call.query
+        await self._lookup.catch_up()
         if query.subscription is not None and not self._sees(call.principal, query.subscription):
             raise unknown(query.subscription)
-        fates = await self._in_turn(self._search.fate(call.path["webhookId"], query.subscription))
+        fates = await self._in_turn(call, lambda: self._search.fate(call.path["webhookId"], query.subscription))
         seen = [each for each in fates if not call.principal.tenant or self._sees(call.principal, each.subscription)]
         return Answer({"items": [each.as_document() for each in seen]})
 
@@ -95,9 +98,9 @@ class AttemptOperations:
             return True  # also of one that was deleted
         return subscription is not None and principal.seen(self._registry.get(subscription)) is not None
 
-    async def _in_turn(self, work: Awaitable[Result]) -> Result:
+    async def _in_turn(self, call: Call, work: Callable[[], Awaitable[Result]]) -> Result:
         try:
-            async with asyncio.timeout(SECONDS), self._turn:
-                return await work
+            async with self._turns.turn(call.principal), asyncio.timeout(SECONDS):
+                return await work()
         except TimeoutError:
             raise BrokerError(f"the attempt log could not be read within {SECONDS:.0f} s") from None

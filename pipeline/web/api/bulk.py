@@ -1,19 +1,23 @@
 """The operation on all subscriptions of a filter."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final
+from itertools import islice
+from typing import Final
 
-from pipeline.core.errors import BrokerError, WebhooksError
-from pipeline.subscriptions.edits import PAUSE, RESUME, START, STOP, Edit, going_on_from
+from pipeline.core.errors import BrokerError, BusyError, UnconfirmedError, WebhooksError
+from pipeline.subscriptions.edits import PAUSE, RESUME, START, STOP, Change, Edit, going_on_from
+from pipeline.subscriptions.store import SubscriptionStore, Tell
 from pipeline.web.api.lookup import Lookup
 from pipeline.web.api.models import Bulk, BulkChanged
 from pipeline.web.api.operations import Answer, Call, Operation
-from pipeline.web.api.states import View, each_state, limited
+from pipeline.web.api.states import View, as_needed, each_state, limited
 from pipeline.web.api.subscriptions import PATH
 from pipeline.web.api.writing import Writing
+from pipeline.web.principal import Principal
 
 TOGETHER: Final = 50
 """Changes per turn: deliveries and other changes have theirs in between."""
@@ -21,6 +25,45 @@ MOST_IDS: Final = 100
 MOST_PROBLEMS: Final = 100
 
 _EDITS: Final = {"pause": PAUSE, "resume": RESUME, "start": START, "stop": STOP}
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of the subscriptions of a filter so far.
+
+    Attributes:
+        changes: the new revisions.
+        unchanged: how many needed no change.
+        unconfirmed: how many may have been changed or not.
+        problems: why others were not.
+    """
+
+    changes: dict[str, int] = field(default_factory=dict)
+    unchanged: int = 0
+    unconfirmed: int = 0
+    problems: list[dict[str, str]] = field(default_factory=list)
+    told: set[str] = field(default_factory=set)
+
+    def take(self, name: str, result: Change | WebhooksError) -> None:
+        """Note what became of one."""
+        self.told.add(name)
+        if isinstance(result, WebhooksError):
+            self.unconfirmed += isinstance(result, UnconfirmedError)
+            self.problems.append({"id": name, "problem": str(result)})
+        elif result.what == "unchanged":
+            self.unchanged += 1
+        else:
+            self.changes[name] = result.revision
+
+    def break_off(self, error: WebhooksError, batch: Iterable[str], wanted: Iterable[str]) -> None:
+        """Note that *batch* met an error, and that those behind it are not reached."""
+        if isinstance(error, UnconfirmedError):
+            for name in set(batch) - self.told:
+                self.take(name, error)
+        left = [name for name in wanted if name not in self.told]
+        if left:
+            first = {"id": left[0], "problem": f"{error}; {len(left)} subscriptions were not reached"}
+            self.problems.insert(0, first)
 
 
 class BulkOperations:
@@ -59,45 +102,46 @@ class BulkOperations:
         among the `problems` and keeps no other from it. `waitingAtMost` events wait for all of them before.
         """
         bulk: Bulk = call.body
-        edit = _edit(bulk)
+        edit = replace(_edit(bulk), seen=call.principal.seen)
         wanted = limited(bulk.filter.as_filter(), call.principal)
-        found, waiting = [], 0
+        ends_failure = bulk.action in {"resume", "start"}
+        found: dict[str, Edit] = {}
+        waiting = 0
         await self._lookup.catch_up()
         async for state in each_state(self._view, wanted):
-            found.append(state.id)
+            found[state.id] = as_needed(edit, self._view, state.id) if ends_failure else edit
             waiting += state.waiting_at_most or 0
-        answer = {"matched": len(found), "ids": found[:MOST_IDS], "waitingAtMost": waiting, "dryRun": bulk.dry_run}
-        if bulk.dry_run:
-            return Answer({**answer, "changed": 0, "unchanged": 0, "problems": []})
-        changes, unchanged, problems = await self._change(found, edit)
-        counts = {"changed": len(changes), "unchanged": unchanged, "problems": problems}
-        return Answer({**answer, **counts}, changes=changes)
+        outcome = Outcome() if bulk.dry_run else await self._change(found, call.principal)
+        return Answer(
+            {
+                "matched": len(found),
+                "ids": [*islice(found, MOST_IDS)],
+                "waitingAtMost": waiting,
+                "dryRun": bulk.dry_run,
+                "changed": len(outcome.changes),
+                "unchanged": outcome.unchanged,
+                "unconfirmed": outcome.unconfirmed,
+                "problems": outcome.problems[:MOST_PROBLEMS],
+            },
+            changes=outcome.changes,
+        )
 
-    async def _change(self, ids: Sequence[str], edit: Edit) -> tuple[dict[str, int], int, list[dict[str, Any]]]:
-        changes: dict[str, int] = {}
-        unchanged, problems = 0, []
-        for start in range(0, len(ids), TOGETHER):
-            batch = ids[start : start + TOGETHER]
+    async def _change(self, wanted: Mapping[str, Edit], principal: Principal) -> Outcome:
+        outcome = Outcome()
+        names = [*wanted]
+        for start in range(0, len(names), TOGETHER):
+            batch = {name: wanted[name] for name in names[start : start + TOGETHER]}
             try:
-                results = await self._writing.change(partial(_edit_all, batch, edit))
-            except BrokerError as error:
-                left = len(ids) - start
-                problems.append({"id": batch[0], "problem": f"{error}; {left} subscriptions were not reached"})
+                await self._writing.change(principal, partial(_edit_all, batch, outcome.take))
+            except (BrokerError, BusyError) as error:
+                outcome.break_off(error, batch, wanted)
                 break
-            for name, result in zip(batch, results, strict=True):
-                if isinstance(result, WebhooksError):
-                    problems.append({"id": name, "problem": str(result)})
-                elif result.what == "unchanged":
-                    unchanged += 1
-                else:
-                    changes[name] = result.revision
             await asyncio.sleep(0)
-        return changes, unchanged, problems[:MOST_PROBLEMS]
+        return outcome
 
 
-async def _edit_all(ids: Sequence[str], edit: Edit, store: Any) -> Sequence[Any]:
-    results: Sequence[Any] = await store.edit_all(ids, edit)
-    return results
+async def _edit_all(batch: Mapping[str, Edit], tell: Tell, store: SubscriptionStore) -> None:
+    await store.edit_all(batch, tell)
 
 
 def _edit(bulk: Bulk) -> Edit:

@@ -20,6 +20,7 @@ from pipeline.web.api.event_models import LetterQuery, Letters, RedriveRequest, 
 from pipeline.web.api.lookup import unknown
 from pipeline.web.api.operations import Answer, Call, Operation
 from pipeline.web.principal import Principal
+from pipeline.web.shares import Turns
 
 PATH: Final = "/api/dead-letters"
 SECONDS: Final = 30.0
@@ -41,7 +42,8 @@ class DeadLetterOperations:
         self._definition = definition
         self._registry = registry
         # Reading takes its share of the worker's processor; and two redrives at once may both send a letter.
-        self._turn = asyncio.Semaphore(1)
+        self._reading = Turns("requests for dead letters are waiting")
+        self._redriving = Turns("redrives are waiting")
 
     def operations(self) -> Sequence[Operation]:
         """The operations with their paths."""
@@ -69,7 +71,7 @@ class DeadLetterOperations:
         since = None if query.since is None else int(instant(query.since) * 1000)
         wanted = Wanted(query.subscription, query.reason, since, self._seen_by(call.principal))
         try:
-            async with asyncio.timeout(SECONDS), self._turn:
+            async with self._reading.turn(call.principal), asyncio.timeout(SECONDS):
                 letters, redriven, troubles = await self._newest(query.limit + 1, wanted)
         except TimeoutError:
             raise BrokerError(f"the dead letters could not be read within {SECONDS:.0f} s; ask for fewer") from None
@@ -93,7 +95,7 @@ class DeadLetterOperations:
         letters: list[dict[str, Any]] = []
         troubles: list[str] = []
         try:
-            async with self._turn, self._opened(asked) as run:
+            async with self._redriving.turn(call.principal), self._opened(asked) as run:
                 async for result in run.run():
                     redriven += result.why_not is None
                     skipped += result.why_not is not None

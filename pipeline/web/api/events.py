@@ -20,6 +20,7 @@ from pipeline.web.api.lookup import Lookup
 from pipeline.web.api.operations import Answer, Call, Operation
 from pipeline.web.api.subscriptions import ONE
 from pipeline.web.principal import Principal
+from pipeline.web.shares import Turns
 
 STEP: Final = 200
 """Subscriptions that are matched before deliveries have their turn."""
@@ -43,7 +44,8 @@ class EventOperations:
         self._definition = definition
         self._registry = registry
         self._lookup = lookup
-        self._turn = asyncio.Semaphore(1)
+        self._matching = Turns("events are waiting to be matched")
+        self._sending = Turns("test events are waiting")
 
     def operations(self) -> Sequence[Operation]:
         """The operations with their paths."""
@@ -68,7 +70,7 @@ class EventOperations:
         key = None if asked.key is None else asked.key.encode()
         event = Record(topic, 0, 0, key, _value(asked.value), _pairs(asked.headers))
         ids = [asked.key or ""] if by_key else self._registry.ids()
-        async with self._turn:
+        async with self._matching.turn(call.principal):
             getting, others, total = await self._verdicts(ids, event, asked.limit, call.principal)
         return Answer(
             {
@@ -115,7 +117,7 @@ class EventOperations:
         if self._definition.routing is Routing.MATCH:
             headers = addressed(self._ids, call.id, value, headers)
         try:
-            async with asyncio.timeout(SEND_SECONDS), self._turn:
+            async with self._sending.turn(call.principal), asyncio.timeout(SEND_SECONDS):
                 written = await send(self._definition.source, Record(topic, 0, 0, call.id.encode(), value, headers))
         except TimeoutError:
             raise BrokerError(

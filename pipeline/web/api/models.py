@@ -339,11 +339,15 @@ class BulkProblem(StrictModel):
 
 
 class BulkChanged(StrictModel):
-    """What became of a change of many. `ids` and `problems` are the first hundred."""
+    """What became of a change of many. `ids` and `problems` are the first hundred.
+
+    `unconfirmed` changes may have been made or not: the broker did not say so in time.
+    """
 
     matched: int
     changed: int
     unchanged: int
+    unconfirmed: int
     problems: list[BulkProblem]
     ids: list[str]
     waiting_at_most: int

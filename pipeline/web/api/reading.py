@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -106,7 +107,7 @@ def parse_json(data: bytes) -> Any:
     """
     try:
         text = data.decode()
-        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
         if "\\u" in text:
             json.dumps(document, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -134,6 +135,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> NoReturn:
     raise ConfigurationError(f"body: {constant} is not JSON")
+
+
+def _finite(text: str) -> float:
+    found = float(text)
+    if math.isinf(found):
+        raise ConfigurationError(f"body: {shown(text)} is too large a number")
+    return found
 
 
 def read_query(model: type[StrictModel] | None, query: MultiMapping[str]) -> Any:

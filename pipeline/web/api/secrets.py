@@ -66,7 +66,7 @@ class SecretOperations:
             document = to_document(_signing_with(made or asked.secret or "", asked.keep, stored))
             return await store.apply(document, Condition(frozenset({known.revision})))
 
-        answer = changed(await self._writing.change(work))
+        answer = changed(await self._writing.change(call.principal, work))
         return Answer({**answer.body, "secret": made}, headers=answer.headers)
 
 

@@ -10,12 +10,15 @@ from typing import Any, Final
 import faust
 from aiohttp import hdrs, web
 
-from pipeline.cluster.audit import AuditLog, Entry, Request
+from pipeline.cluster.audit import AuditLog, Entry
+from pipeline.cluster.remembered import Request
 from pipeline.core.errors import (
     BrokerError,
+    BusyError,
     ConfigurationError,
     ConflictError,
     StaleError,
+    UnconfirmedError,
     UnknownSubscriptionError,
     WebhooksError,
 )
@@ -34,6 +37,7 @@ _STATUSES: Final[tuple[tuple[type[WebhooksError], HTTPStatus], ...]] = (
     (ConfigurationError, HTTPStatus.BAD_REQUEST),
     (UnknownSubscriptionError, HTTPStatus.NOT_FOUND),
     (BrokerError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (BusyError, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 
 
@@ -79,10 +83,19 @@ class Server:
         if operation.scope == "read":
             return await operation.handler(call)
         if call.key is None:
-            answer = await operation.handler(call)
+            answer = await self._handle(operation, call, request)
             await self._record(_entry(operation, call, request, answer), answer)
             return answer
         return await self._once(operation, call, request, call.key)
+
+    async def _handle(self, operation: Operation, call: Call, request: web.Request) -> Answer:
+        """The answer to a change; one that may have been made is recorded."""
+        try:
+            return await operation.handler(call)
+        except UnconfirmedError:
+            open_ended = Answer({"result": "unconfirmed"})
+            await self._record(_entry(operation, call, request, open_ended), open_ended)
+            raise
 
     async def _once(self, operation: Operation, call: Call, request: web.Request, key: str) -> Answer:
         """The answer to a request that may be a repetition."""
@@ -99,7 +112,7 @@ class Server:
                 )
             if known is not None:
                 return Answer(known.answer, HTTPStatus(known.status), known.headers)
-            answer = await operation.handler(call)
+            answer = await self._handle(operation, call, request)
             note = Request(key, digest, int(answer.status), answer.body, answer.headers)
             await self._record(_entry(operation, call, request, answer, note), answer)
         finally:
@@ -109,7 +122,7 @@ class Server:
     async def _record(self, entry: Entry, answer: Answer) -> None:
         """Record a change; of a change of many, the revisions are in as many records as it takes."""
         changes = list((answer.changes or {}).items())
-        if entry.facts.get("changed") == 0 and entry.request is None:
+        if entry.facts.get("changed") == 0 and not entry.facts.get("unconfirmed") and entry.request is None:
             return
         for start in range(0, max(1, len(changes)), CHANGES_IN_RECORD):
             part = dict(changes[start : start + CHANGES_IN_RECORD])
@@ -128,7 +141,9 @@ def _entry(
     """The record of a change. Documents are left out: they may have secrets, and the revision tells which it is."""
     told = call.body.model_dump(mode="json", exclude_none=True) if operation.is_body_recorded else None
     query = None if call.query is None else call.query.model_dump(mode="json", exclude_none=True)
-    facts = {name: answer.body[name] for name in ("result", "revision", "changed") if name in answer.body}
+    facts = {
+        name: answer.body[name] for name in ("result", "revision", "changed", "unconfirmed") if name in answer.body
+    }
     subscription = call.path.get("id") or answer.body.get("id")
     details = {name: value for name, value in (("body", told), ("query", query)) if value}
     return Entry(

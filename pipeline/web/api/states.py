@@ -13,6 +13,7 @@ from pipeline.cluster.state import (
     SubscriptionState,
     WorkerState,
 )
+from pipeline.subscriptions.edits import Edit
 from pipeline.web.principal import Principal
 
 PAGE: Final = 1000
@@ -78,6 +79,15 @@ def is_in_failure(view: View, subscription_id: str) -> bool | None:
     if found is None:
         return None
     return found.state == "failure" or any(lane.state == "failure" for lane in found.lanes)
+
+
+def as_needed(edit: Edit, view: View, subscription_id: str) -> Edit:
+    """*edit*, which ends what keeps a subscription from being delivered: one that is live needs no new revision.
+
+    A slow start (core/rate_limit.py) is not known here, but it matters only if events wait.
+    """
+    found = view.state(subscription_id) if view.is_current else None
+    return replace(edit, always=False) if found is not None and (found.state, found.waiting) == ("live", 0) else edit
 
 
 def shown_waiting(view: View, subscription_id: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The operations on subscriptions: list, get, create, replace, delete."""
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
@@ -27,6 +28,10 @@ ONE: Final = f"{PATH}/{{id}}"
 
 STEP: Final = 20
 """Subscriptions that are read and masked before deliveries have their turn: each takes a third of a millisecond."""
+STEP_BYTES: Final = 64 * 1024
+"""Also after documents of this size, as JSON."""
+PAGE_BYTES: Final = 4 * 1024 * 1024
+"""A page ends with the document that reaches this size, as JSON: one may take a MiB."""
 
 
 class Subscriptions:
@@ -76,7 +81,7 @@ class Subscriptions:
         )
 
     async def list_subscriptions(self, call: Call) -> Answer:
-        """List subscriptions, by id."""
+        """List subscriptions, by id. A page of large documents has fewer than `limit`; `next` goes on behind it."""
         query: ListQuery = call.query
         wanted = StateFilter(
             query.q or "",
@@ -87,12 +92,17 @@ class Subscriptions:
         )
         await self._lookup.catch_up()
         page = await self._view.states(limited(wanted, call.principal), query.after, query.limit)
-        items = []
+        items, size, rested = [], 0, 0
         for number, state in enumerate(page.items, 1):
-            document = self._shown(state.id, state)
+            is_seen = call.principal.seen(self._registry.get(state.id)) is not None  # it may be another's by now
+            document = self._shown(state.id, state) if is_seen else None
             if document is not None:
                 items.append(document)
-            if number % STEP == 0:
+                size += len(json.dumps(document))
+            if size >= PAGE_BYTES and number < len(page.items):
+                return Answer({"items": items, "next": state.id, "total": page.total})
+            if number % STEP == 0 or size - rested >= STEP_BYTES:
+                rested = size
                 await asyncio.sleep(0)
         return Answer({"items": items, "next": page.next, "total": page.total})
 
@@ -115,7 +125,7 @@ class Subscriptions:
         # The same key gives the same id: a repetition finds what the first request made, even if no record tells of it.
         document.setdefault("id", str(uuid4() if call.key is None else uuid5(NAMESPACE_OID, call.key)))
         try:
-            change = await self._writing.change(lambda store: store.apply(document, ABSENT))
+            change = await self._writing.change(call.principal, lambda store: store.apply(document, ABSENT))
         except StaleError as error:
             raise ConflictError(str(error)) from None
         return changed(change)
@@ -130,13 +140,13 @@ class Subscriptions:
         document = within_limits(_object(call.body), call.principal)
         if document.setdefault("id", call.id) != call.id:
             raise ConfigurationError(f"id: {shown(document['id'])} is not the id in the path, {shown(call.id)}")
-        change = await self._writing.change(lambda store: store.apply(document, condition))
+        change = await self._writing.change(call.principal, lambda store: store.apply(document, condition))
         return changed(change)
 
     async def delete_subscription(self, call: Call) -> Answer:
         """Delete a subscription; with `routing: key`, its events are dead-lettered from then on."""
         condition = await self._lookup.condition(call)
-        return changed(await self._writing.change(lambda store: store.delete(call.id, condition)))
+        return changed(await self._writing.change(call.principal, lambda store: store.delete(call.id, condition)))
 
     def _shown(self, subscription_id: str, state: SubscriptionState | None) -> dict[str, Any] | None:
         document = self._registry.raw(subscription_id)

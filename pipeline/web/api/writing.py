@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from pipeline.core.errors import BrokerError
+from pipeline.core.errors import UnconfirmedError
 from pipeline.subscriptions.store import SubscriptionStore
+from pipeline.web.principal import Principal
+from pipeline.web.shares import Shares
 
 MOST_AT_A_TIME: Final = 32
 """Changes under way or waiting for their turn. The store makes one after the other."""
+OF_A_TENANT: Final = 8
 SECONDS: Final = 20.0
 """How long a change may take; a broker has 10 s for an answer."""
 
@@ -26,28 +29,26 @@ class Writing:
         self._store = store
         self._is_open = False
         self._opening = asyncio.Lock()
-        self._under_way = 0
+        self._places = Shares("changes are under way", MOST_AT_A_TIME, OF_A_TENANT)
 
-    async def change(self, work: Callable[[SubscriptionStore], Awaitable[Result]]) -> Result:
-        """The result of *work* with the open store.
+    async def change(self, principal: Principal, work: Callable[[SubscriptionStore], Awaitable[Result]]) -> Result:
+        """The result of *work* with the open store, for *principal*.
 
         Raises:
-            BrokerError: too many changes are waiting, or no broker answers in time; else what *work* raises.
+            BusyError: too many changes are under way, or too many of this tenant.
+            UnconfirmedError: it was not done in time.
+            WebhooksError: what *work* raises, or no broker answers.
         """
-        if self._under_way >= MOST_AT_A_TIME:
-            raise BrokerError(f"{MOST_AT_A_TIME} changes are under way in this worker; nothing was changed")
-        self._under_way += 1
-        try:
-            async with asyncio.timeout(SECONDS):
-                await self._open()
-                return await work(self._store)
-        except TimeoutError:
-            raise BrokerError(
-                f"the broker did not confirm the change within {SECONDS:.0f} s; it may still be made: read the "
-                "subscription before you try again"
-            ) from None
-        finally:
-            self._under_way -= 1
+        with self._places.place(principal):
+            try:
+                async with asyncio.timeout(SECONDS):
+                    await self._open()
+                    return await work(self._store)
+            except TimeoutError:
+                raise UnconfirmedError(
+                    f"the broker did not confirm the change within {SECONDS:.0f} s; it may still be made: read the "
+                    "subscription before you try again"
+                ) from None
 
     async def _open(self) -> None:
         async with self._opening:

@@ -74,9 +74,6 @@ def attach_pages(app: faust.App, sources: PageSources, access: Access) -> None:
     stream = Stream(sources.view.changed)
     driver: Any = app.web
 
-    async def listen(request: web.Request, _: Principal) -> web.StreamResponse:
-        return await stream.serve(request)
-
     shows: Mapping[str, Show] = {
         "/": pages.overview,
         "/subscriptions": pages.subscriptions,
@@ -85,7 +82,7 @@ def attach_pages(app: faust.App, sources: PageSources, access: Access) -> None:
         "/event": pages.event,
         "/workers": pages.workers,
         "/dead-letters": pages.dead_letters,
-        "/api/stream": listen,
+        "/api/stream": stream.serve,
         STYLE.path: STYLE.serve,
         SCRIPT.path: SCRIPT.serve,
     }

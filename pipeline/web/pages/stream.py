@@ -11,10 +11,14 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
+from pipeline.core.errors import BusyError
+from pipeline.web.principal import Principal
 from pipeline.web.problem import problem
+from pipeline.web.shares import Shares
 
 MOST_LISTENERS: Final = 32
 """At a time: a quarter of the connections (gate.py). Others are refused, and their pages poll."""
+OF_A_TENANT: Final = 8
 LEAST_SECONDS: Final = 1.0
 """Between two events for one listener."""
 SILENT_SECONDS: Final = 15.0
@@ -44,7 +48,7 @@ class Stream:
         write_seconds: float = WRITE_SECONDS,
     ) -> None:
         self._changed = changed
-        self._most = most
+        self._places = Shares("pages are listening", most, OF_A_TENANT)
         self._least_seconds = least_seconds
         self._write_seconds = write_seconds
         self._listeners: set[asyncio.Task[None]] = set()
@@ -55,11 +59,17 @@ class Stream:
         """How many there are."""
         return len(self._listeners)
 
-    async def serve(self, request: web.Request) -> web.StreamResponse:
+    async def serve(self, request: web.Request, principal: Principal) -> web.StreamResponse:
         """Tell one listener of changes until it leaves, is too slow, or the worker stops."""
-        if self._is_closed or len(self._listeners) >= self._most:
-            detail = f"{self._most} pages are listening to this worker, or it is stopping. Poll instead."
-            return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={hdrs.RETRY_AFTER: "60"})
+        if self._is_closed:
+            return _refused("the worker is stopping")
+        try:
+            with self._places.place(principal):
+                return await self._serve(request)
+        except BusyError as error:
+            return _refused(f"{error}; poll instead")
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(
             headers={hdrs.CONTENT_TYPE: "text/event-stream", "X-Accel-Buffering": "no"}  # or proxies collect events
         )
@@ -101,3 +111,7 @@ class Stream:
         except TimeoutError:
             if request.transport is not None:
                 request.transport.abort()
+
+
+def _refused(why: str) -> web.Response:
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, why, headers={hdrs.RETRY_AFTER: "60"})

@@ -4,12 +4,14 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from pipeline.web.pages.stream import Changed, Stream
+from pipeline.web.pages.stream import OF_A_TENANT, Changed, Stream
+from pipeline.web.principal import Principal
 from tests.support.fixed_view import FixedView
 
 
@@ -19,13 +21,15 @@ async def until(stream: Stream, listeners: int) -> None:
             await asyncio.sleep(0.01)
 
 
+OPERATOR = Principal("operator")
+
 Client = TestClient[web.Request, web.Application]
 
 
 @asynccontextmanager
-async def serving(stream: Stream) -> AsyncIterator[Client]:
+async def serving(stream: Stream, principal: Principal = OPERATOR) -> AsyncIterator[Client]:
     app = web.Application()
-    app.router.add_get("/", stream.serve)
+    app.router.add_get("/", partial(stream.serve, principal=principal))
     app.on_shutdown.append(stream.close)
     async with TestClient(TestServer(app)) as client:
         yield client
@@ -60,6 +64,16 @@ async def test_listeners_are_limited_and_leave_room(view: FixedView) -> None:
         second.close()
 
 
+async def test_one_tenant_leaves_room_for_others(view: FixedView) -> None:
+    stream = Stream(view.changed)
+    async with serving(stream, Principal("somebody", tenant={"customer": "acme"})) as client:
+        open_ones = [await client.get("/") for _ in range(OF_A_TENANT)]
+        async with client.get("/") as response:
+            assert (response.status, "for this tenant" in await response.text()) == (503, True)
+        for each in open_ones:
+            each.close()
+
+
 async def test_a_server_that_stops_does_not_wait_for_listeners(view: FixedView) -> None:
     async with serving(Stream(view.changed)) as client:
         response = await client.get("/")
@@ -79,7 +93,7 @@ def _always() -> Changed:
 async def test_a_listener_that_does_not_read_is_dropped() -> None:
     stream = Stream(_always(), least_seconds=0, write_seconds=0.2)
     app = web.Application()
-    app.router.add_get("/", stream.serve)
+    app.router.add_get("/", partial(stream.serve, principal=OPERATOR))
     runner = web.AppRunner(app)  # without the gate, which would drop it too, later
     await runner.setup()
     listener = socket.create_server(("127.0.0.1", 0))

@@ -1,0 +1,83 @@
+"""Requests that their senders may repeat, with their answers: what a worker remembers of them. Pure."""
+
+import json
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+REMEMBER_SECONDS: Final = 86_400.0
+MOST_BYTES: Final = 32 * 1024 * 1024
+LEAST_BYTES: Final = 2048
+"""What a request counts at least: it takes memory beside its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that its sender may repeat.
+
+    Attributes:
+        key: a digest of its sender and Idempotency-Key.
+        digest: of everything that it asks for.
+        status, answer, headers: its answer.
+    """
+
+    key: str
+    digest: str
+    status: int = 200
+    answer: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    at: float
+    sender: str
+    size: int
+    request: Request
+
+
+class RememberedRequests:
+    """The requests of a day, as many as have room.
+
+    If there is no room, the oldest one of the sender that takes the most goes: nobody pushes out those of others.
+
+    Args:
+        most_bytes: the room, as JSON.
+    """
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._most_bytes = most_bytes
+        self._kept: dict[str, _Kept] = {}
+        self._of: dict[str, OrderedDict[str, None]] = {}
+        self._sizes: Counter[str] = Counter()
+        self._size = 0
+
+    def add(self, sender: str, at: float, request: Request) -> None:
+        """Remember a request of the moment *at*, Unix seconds; if its key is known, the first answer is kept."""
+        if self.find(request.key, at) is not None:
+            return
+        self._drop(request.key)
+        size = max(LEAST_BYTES, len(json.dumps([request.answer, request.headers], default=dict)))
+        self._kept[request.key] = _Kept(at, sender, size, request)
+        self._of.setdefault(sender, OrderedDict())[request.key] = None
+        self._sizes[sender] += size
+        self._size += size
+        while self._size > self._most_bytes:
+            largest = max(self._sizes, key=self._sizes.__getitem__)
+            self._drop(next(iter(self._of[largest])))
+
+    def find(self, key: str, now: float) -> Request | None:
+        """The request with this key, if it is less than a day old at *now*."""
+        kept = self._kept.get(key)
+        return None if kept is None or now - kept.at > REMEMBER_SECONDS else kept.request
+
+    def _drop(self, key: str) -> None:
+        kept = self._kept.pop(key, None)
+        if kept is None:
+            return
+        self._size -= kept.size
+        self._sizes[kept.sender] -= kept.size
+        del self._of[kept.sender][key]
+        if not self._of[kept.sender]:
+            del self._of[kept.sender], self._sizes[kept.sender]

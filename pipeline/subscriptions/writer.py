@@ -1,0 +1,75 @@
+"""Writes the records of the compacted topic of subscriptions."""
+
+import logging
+from typing import Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, KafkaTimeoutError
+
+from pipeline.core.errors import BrokerError, UnconfirmedError
+from pipeline.kafka.connection import KafkaConnection
+
+logger = logging.getLogger(__name__)
+
+REQUEST_TIMEOUT_MS: Final = 10_000
+BATCH_BYTES: Final = 256 * 1024
+"""The size of a request to the broker. A subscription takes a kilobyte, or several with its keys."""
+
+
+class SubscriptionWriter:
+    """A producer for one topic.
+
+    Args:
+        connection: of the cluster that holds the topic.
+        topic: `<app>.subscriptions`.
+    """
+
+    def __init__(self, connection: KafkaConnection, topic: str) -> None:
+        self._connection = connection
+        self._topic = topic
+        self._producer: AIOKafkaProducer | None = None
+
+    async def open(self) -> None:
+        """Connect.
+
+        Raises:
+            BrokerError: no broker answers.
+        """
+        producer = AIOKafkaProducer(
+            acks="all",
+            enable_idempotence=True,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            max_batch_size=BATCH_BYTES,
+            **self._connection.client_options(),
+        )
+        try:
+            await producer.start()
+        except KafkaError as error:
+            await producer.stop()
+            raise BrokerError(f"topic {self._topic}: {error}") from error
+        self._producer = producer
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._producer is not None:
+            await self._producer.stop()
+            self._producer = None
+
+    async def send(self, subscription_id: str, value: bytes | None) -> int:
+        """The revision of a subscription that is written; without a *value* it is deleted.
+
+        Raises:
+            BrokerError: it was not written.
+            UnconfirmedError: the broker did not say so in time.
+        """
+        if self._producer is None:
+            raise BrokerError(f"topic {self._topic}: the store is not open")
+        try:
+            written = await self._producer.send_and_wait(self._topic, value, key=subscription_id.encode(), partition=0)
+        except KafkaError as error:
+            is_open = error.retriable or isinstance(error, KafkaTimeoutError)
+            kind = UnconfirmedError if is_open else BrokerError
+            raise kind(f"topic {self._topic}: subscription {subscription_id} was not written: {error}") from error
+        revision: int = written.offset
+        logger.info("subscription %s: revision %d %s", subscription_id, revision, "written" if value else "deletes it")
+        return revision

@@ -1,0 +1,27 @@
+"""What the API makes of the state of deliveries (web/api/states.py)."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.cluster.state import SubscriptionState
+from pipeline.subscriptions.edits import RESUME
+from pipeline.web.api.states import as_needed
+from tests.support.fixed_view import FixedView, failed, live
+
+LIVE = live("sub-1")
+
+
+@pytest.mark.parametrize(
+    ("known", "is_written"),
+    [
+        ([LIVE], False),
+        ([replace(LIVE, waiting=3)], True),  # a slow start may hold them back
+        ([replace(LIVE, waiting=None)], True),
+        ([replace(LIVE, state="retrying")], True),
+        ([failed("sub-1")], True),
+        ([], True),
+    ],
+)
+def test_only_what_is_live_without_events_needs_no_resume(known: list[SubscriptionState], *, is_written: bool) -> None:
+    assert as_needed(RESUME, FixedView(known), "sub-1").always == is_written

@@ -1,0 +1,71 @@
+"""What one tenant may use up (web/shares.py)."""
+
+import asyncio
+from contextlib import ExitStack
+
+import pytest
+
+from pipeline.core.errors import BusyError
+from pipeline.web.principal import Principal
+from pipeline.web.shares import OF_A_TENANT, Shares, Turns
+
+ACME = Principal("jane", tenant={"customer": "acme"})
+ACME_TOO = Principal("joe", tenant={"customer": "acme"})
+OTHER = Principal("jane", tenant={"customer": "other"})
+OPERATOR = Principal("the admin token")
+
+
+def test_a_tenant_gets_a_part_whoever_asks_for_it() -> None:
+    shares = Shares("things are done", 4, 2)
+    with ExitStack() as taken:
+        taken.enter_context(shares.place(ACME))
+        taken.enter_context(shares.place(ACME_TOO))
+        with pytest.raises(BusyError, match="2 things are done for this tenant in this worker; nothing was done"):
+            taken.enter_context(shares.place(ACME))
+        taken.enter_context(shares.place(OTHER))
+        taken.enter_context(shares.place(OPERATOR))
+        with pytest.raises(BusyError, match="4 things are done in this worker"):
+            taken.enter_context(shares.place(OPERATOR))
+    with shares.place(ACME), shares.place(ACME):
+        pass
+
+
+def test_an_operator_may_take_all_places() -> None:
+    shares = Shares("things are done", 4, 2)
+    with ExitStack() as taken:
+        for _ in range(4):
+            taken.enter_context(shares.place(OPERATOR))
+
+
+async def test_principals_take_turns_however_many_requests_wait() -> None:
+    turns, done, may_go = Turns("things are waiting"), list[str](), asyncio.Event()
+
+    async def work(principal: Principal, name: str) -> None:
+        async with turns.turn(principal):
+            await may_go.wait()
+            done.append(name)
+
+    async with asyncio.TaskGroup() as group:
+        for name in ("acme-1", "acme-2", "acme-3"):
+            group.create_task(work(ACME, name))
+        await asyncio.sleep(0)
+        group.create_task(work(OTHER, "other-1"))
+        await asyncio.sleep(0)
+        may_go.set()
+    assert done == ["acme-1", "other-1", "acme-2", "acme-3"]
+
+
+async def test_a_tenant_waits_with_few_requests() -> None:
+    turns = Turns("things are waiting")
+
+    async def wait(principal: Principal) -> None:
+        async with turns.turn(principal):
+            pass
+
+    async with turns.turn(OPERATOR):
+        waiting = [asyncio.ensure_future(wait(ACME)) for _ in range(OF_A_TENANT)]
+        await asyncio.sleep(0)
+        with pytest.raises(BusyError, match="4 things are waiting for this tenant"):
+            await wait(ACME)
+        other = asyncio.ensure_future(wait(OTHER))
+    await asyncio.gather(*waiting, other)
