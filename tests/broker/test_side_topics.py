@@ -35,6 +35,7 @@ async def test_the_workers_topic_is_created_to_forget(kafka: TestBroker, unique_
     name = workers_topic(app)
     assert f"topic {name}: created, 1 partition" in findings.facts
     assert (findings.problems, findings.warnings) == ((), ())
+    await kafka.until_led(name, 1)
     assert await count_partitions(kafka.connection, name) == 1
     config = await configured(kafka, name)
     assert config["cleanup.policy"] == "compact,delete"
@@ -49,6 +50,7 @@ async def test_the_attempts_topic_follows_its_source(kafka: TestBroker, unique_n
         await kafka.create_topic(f"{app}-events", partitions)
         definition = Definition("orders", Source(kafka.connection, f"{app}-events"), None, Routing.KEY)
         assert await ensure_side_topics(definition, app, create=True) == []
+        await kafka.until_led(attempts_topic(app), expected)
         assert await count_partitions(kafka.connection, attempts_topic(app)) == expected
         config = await configured(kafka, attempts_topic(app))
         assert config["cleanup.policy"] == "delete"
@@ -62,6 +64,7 @@ async def test_the_audit_topic_has_one_partition_for_a_month(
     await kafka.create_topic(f"{app}-events", 4)
     definition = Definition("orders", Source(kafka.connection, f"{app}-events"), None, Routing.KEY)
     assert await ensure_side_topics(definition, app, create=True) == []
+    await kafka.until_led(audit_topic(app), 1)
     assert await count_partitions(kafka.connection, audit_topic(app)) == 1
     config = await configured(kafka, audit_topic(app))
     assert (config["cleanup.policy"], int(config["retention.ms"])) == ("delete", 30 * 86_400_000)

@@ -73,6 +73,15 @@ class TestBroker:
             await admin.close()
         return name
 
+    async def until_led(self, name: str, partitions: int) -> None:
+        """Return when the brokers know a topic that somebody else has created (a real Kafka only)."""
+        admin = AIOKafkaAdminClient(**self.connection.client_options())
+        try:
+            await admin.start()
+            await eventually(lambda: _is_led(admin, name, partitions), within_seconds=20, says=lambda: f"no {name}")
+        finally:
+            await admin.close()
+
     async def add_partitions(self, name: str, count: int) -> None:
         """Let a topic have *count* partitions (a real Kafka only)."""
         admin = AIOKafkaAdminClient(**self.connection.client_options())
