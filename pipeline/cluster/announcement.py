@@ -15,7 +15,7 @@ from pipeline.core.log_bounds import LARGEST_OFFSET
 
 VERSION: Final = 1
 LONGEST: Final = 900_000
-"""In bytes: a broker takes records of one megabyte unless it is told otherwise."""
+"""In bytes. By default, brokers take records of up to one megabyte."""
 MOST_LANES: Final = 500
 MOST_SUCCESSES: Final = 1_000
 MOST_WARNINGS: Final = 50
@@ -25,12 +25,12 @@ _LONGEST_TEXT: Final = 2_000
 
 @dataclass(frozen=True, slots=True)
 class LaneNote:
-    """A lane that is live and has events in memory: no row tells of it, or not soon enough.
+    """A live lane with events in memory: it has no row, or its row is written too late to show it.
 
     Attributes:
         waiting: its unsettled events.
-        attempts: those of its next event so far, the one under way included.
-        failing_since: the first of them, Unix seconds; None if none has failed yet.
+        attempts: how often its next event has been tried, including an attempt under way.
+        failing_since: when the first of these attempts began, Unix seconds; None if none has failed yet.
         next_try_at: Unix seconds; None if none is due.
         error: why the last attempt failed; None if none has.
         oldest_event_at: the time of the oldest event, Unix seconds.
@@ -50,15 +50,15 @@ class LaneNote:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """A worker at a moment.
+    """The state of a worker at one moment.
 
     Attributes:
         at: Unix seconds, by the worker's clock.
-        partitions: those that it has open.
+        partitions: its open partitions.
         counts: how many partitions each source topic has, as far as it knows.
-        lanes: live lanes with events in memory, those that are tried again first; at most `MOST_LANES`.
+        lanes: live lanes with events in memory, at most `MOST_LANES`; those that are retrying come first.
         lanes_left_out: how many more there are.
-        successes: when events were last delivered, by subscription, since the announcement before; at most
+        successes: by subscription, the time of its last delivery since the previous announcement; at most
             `MOST_SUCCESSES`.
     """
 
@@ -105,7 +105,7 @@ def encode(announcement: Announcement) -> bytes:
 
 
 def _shown_partition(each: PartitionState) -> list[object]:
-    """Positional: a worker may have a thousand of them, every two seconds."""
+    """A list without names, because a worker may write a thousand of these every two seconds."""
     offsets = [each.committed, each.opened_at, each.dispatched, each.counted_to, each.end]
     return [each.topic, each.partition, each.is_counted, *offsets]
 
@@ -134,8 +134,8 @@ def decode(worker: str, value: bytes) -> Announcement:
         value: of the record.
 
     Raises:
-        ValueError: it is no announcement; names the invalid value. A lane, a partition or a success that can't be read
-            is left out.
+        ValueError: *value* is not an announcement; the message names what is invalid. A lane, a partition or a
+            success that can't be read is left out.
     """
     said = _object(value)
     lanes = tuple(_readable(_lane, _list(said, "lanes")[:MOST_LANES]))

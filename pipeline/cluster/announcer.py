@@ -1,4 +1,4 @@
-"""Writes a worker's announcements to `<app>.workers`. Whatever fails here, nothing waits for it."""
+"""Writes a worker's announcements to `<app>.workers`. A failure here delays nothing."""
 
 import asyncio
 import logging
@@ -26,9 +26,9 @@ class Announcer:
     """Announces one worker.
 
     Args:
-        connection: of the cluster that has the topic.
+        connection: to the cluster that has the topic.
         topic: `<app>.workers`.
-        announcement: what there is to say now.
+        announcement: makes the announcement of this moment.
         clock: for the pauses.
     """
 
@@ -64,7 +64,7 @@ class Announcer:
             await self._clock.sleep(pause)
 
     async def close(self) -> None:
-        """Say that the worker has stopped, so that nobody has to wait until it counts as gone."""
+        """Say that the worker has stopped, so that others need not wait until it counts as gone."""
         try:
             if self._producer is not None and self._name is not None and self._problem is None:
                 async with asyncio.timeout(GOODBYE_SECONDS):

@@ -1,7 +1,7 @@
 """Writes what `AttemptRecorder` notes to `<app>.attempts`, five times a second. No delivery waits for it.
 
-One idempotent producer without transactions. Where the topic is missing or can't be written, notes are dropped and
-counted, and the log says so as soon as it can be written again.
+One idempotent producer without transactions. While the topic is missing or can't be written, notes are dropped
+and counted; the log says so as soon as it can be written again.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ from pipeline.observability.telemetry import Telemetry
 
 FLUSH_SECONDS: Final = 0.2
 SESSION_SECONDS: Final = 30.0
-"""How often a worker says that it logs."""
+"""How often a worker writes that it is logging."""
 RETRY_SECONDS: Final = 5.0
-"""The pause after an error; notes of this time are dropped."""
+"""The pause after an error; notes made meanwhile are dropped."""
 MOST_UNCONFIRMED_BYTES: Final = 8 * 1024 * 1024
-"""While more are under way, notes wait in the recorder, which has its own bounds."""
+"""While this many are under way, notes wait in the recorder, which is bounded itself."""
 BATCH_BYTES: Final = 256 * 1024
 REQUEST_TIMEOUT_MS: Final = 20_000
 CLOSE_SECONDS: Final = 3.0
@@ -42,10 +42,10 @@ class AttemptLog:
     """The attempt log of a worker.
 
     Args:
-        connection: of the source's cluster.
+        connection: to the source's cluster.
         topic: of the log.
-        recorder: what it notes is written.
-        mode: what it notes.
+        recorder: makes the notes.
+        mode: which attempts it notes.
         worker: the name of this process in the log.
         clock: the time.
         on_dropped: told how many notes were not written, and why.
@@ -84,7 +84,7 @@ class AttemptLog:
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
     async def close(self) -> None:
-        """Write what is noted, say that this is all, and disconnect."""
+        """Write the remaining notes and the end of the session, and disconnect."""
         task, self._task = self._task, None
         if task is None:
             return
@@ -114,7 +114,8 @@ class AttemptLog:
 
     async def _flush(self) -> None:
         if self._error is not None:
-            # A producer that was refused something counts on in its sequence numbers, and all else would be refused.
+            # A refused batch leaves a gap in the producer's sequence numbers, and the broker would refuse all later
+            # ones.
             error, self._error = self._error, None
             raise error
         if self._unconfirmed < MOST_UNCONFIRMED_BYTES:
@@ -123,7 +124,7 @@ class AttemptLog:
 
     async def _started(self) -> AIOKafkaProducer:
         if self._producer is None:
-            # A producer would have the broker create the topic, in a way of its own.
+            # A producer would make the broker create the topic with the broker's defaults.
             self._partitions = await count_partitions(self._connection, self._topic)
             producer = AIOKafkaProducer(
                 acks="all",
@@ -187,7 +188,7 @@ class AttemptLog:
         self._error = error if isinstance(error, Exception) else BrokerError("the write was cancelled")
 
     def _discard(self, error: Exception) -> None:
-        """Drop what is noted, so that its place is free."""
+        """Drop the notes, to make room for new ones."""
         for _, notes in self._recorder.take():
             self._recorder.lose(notes)
         self._report(str(error) or repr(error))
@@ -208,10 +209,10 @@ class AttemptLog:
 def attempt_log_of(
     settings: Settings, definition: Definition, telemetry: Telemetry, clock: Clock
 ) -> tuple[AttemptLog | None, Observer]:
-    """The attempt log, if there is to be one, and what the core reports to."""
+    """The attempt log, unless it is switched off, and the observer that the core reports to."""
     if settings.attempt_log == "off":
         return None, telemetry
-    # A process of its own in the log: whether it ended well is told by name.
+    # Each process has a name of its own, so that the log tells which one was killed.
     worker = f"{socket.gethostname()}:{settings.web_port}#{secrets.token_hex(4)}"
     source, mode = definition.source, settings.attempt_log
     recorder = AttemptRecorder(telemetry, settings.webhook_ids, worker=worker, mode=mode, clock=clock)

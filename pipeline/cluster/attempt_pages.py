@@ -1,6 +1,7 @@
 """Pages through the attempts of a subscription, newest first.
 
-The log is read backwards, in stretches of time that grow, for a limited time. An answer says how far back it has come.
+The log is read backwards, in growing stretches of time, until the time for reading is up. An answer says how far back
+that was.
 """
 
 import asyncio
@@ -20,13 +21,13 @@ from pipeline.core.shown import shown
 
 FIRST_STRETCH_SECONDS: Final = 2.0
 FEW_RECORDS: Final = 2_000
-"""So many are read at once, whatever their time."""
+"""A stretch with no more records than this is read at once."""
 OVERLAP_MS: Final = 5_000
-"""Records of several workers are in their order up to that."""
+"""How far records of different workers may be out of order."""
 
 
 class Place(NamedTuple):
-    """Where an entry is in the log; larger ones are newer."""
+    """The place of an entry in the log; larger places are newer."""
 
     at_ms: int
     partition: int
@@ -54,7 +55,7 @@ class AttemptPage:
     """Some attempts of a subscription, newest first.
 
     Attributes:
-        next: what to pass as *after* for those before these; None if there are none.
+        next: the *after* of the next page, which has older entries; None if there are none.
         searched_to: the time, Unix seconds, back to which the log has been read; None if all of it was.
     """
 
@@ -76,7 +77,7 @@ class Backwards:
     def __init__(self, scan: LogScan, subscription: str, before: Place | None, limit: int) -> None:
         self._scan = scan
         self._subscription = subscription
-        self._mark = TypeAdapter(str).dump_json(subscription)  # as it is in every record that names it
+        self._mark = TypeAdapter(str).dump_json(subscription)  # as every record that names it contains it
         self._before = before
         self._limit = limit
 

@@ -1,7 +1,8 @@
 """Notes what becomes of attempts and of events, as an observer of the core, until `AttemptLog` takes the notes.
 
-It is called for every delivery and costs half a microsecond there: two numbers are appended to a list. All else is done
-when the notes are taken. Nothing waits for the log, and memory is bounded: notes that have no room are counted.
+It is called for every delivery, and then only appends two numbers to a list, which takes half a microsecond. The rest
+is done when the notes are taken. Nothing waits for the log, and memory is bounded: notes without room are dropped and
+counted.
 """
 
 from collections import defaultdict
@@ -42,13 +43,13 @@ from pipeline.core.webhook_ids import FIRST_ID, WebhookIds
 LATE_SECONDS: Final = 60.0
 """Notes of events older than this have a key of their own."""
 MOST_OFFSETS: Final = 20_000
-"""Short notes in memory: about 100,000 deliveries a second."""
+"""Short notes in memory: enough for about 100,000 deliveries a second."""
 MOST_ENTRIES: Final = 2_000
 """Long notes in memory, of 2 KiB at most."""
 RECORD_WEIGHT: Final = 20_000
 RUN_WEIGHT: Final = 10
 ENTRY_WEIGHT: Final = 150
-"""How much one record holds, in offsets: about 250 KiB, of which a run and an entry take as much as so many offsets."""
+"""The size of a record, a run and an entry, measured in offsets; a full record has about 250 KiB."""
 MOST_CHARACTERS: Final = 512
 """Of an error or a response."""
 
@@ -59,13 +60,13 @@ _host: Final = lru_cache(maxsize=10_000)(shown_host)
 
 
 class AttemptRecorder:
-    """An observer that notes, and passes everything on to another one.
+    """An observer that makes notes, and passes every call on to another observer.
 
     Args:
         observer: the other one.
         ids: proves the id that an event was first sent with.
         worker: the name of this process in the log.
-        mode: what is noted.
+        mode: which attempts are noted.
         clock: the time.
 
     Attributes:
@@ -81,7 +82,7 @@ class AttemptRecorder:
         mode: LogMode,
         clock: Clock,
     ) -> None:
-        # Passed on at no cost: nothing is noted of these.
+        # Passed on directly: nothing is noted about these.
         self.attempt_started = observer.attempt_started
         self.attempt_abandoned = observer.attempt_abandoned
         self.withheld = observer.withheld
@@ -145,7 +146,7 @@ class AttemptRecorder:
         run.append(int(seconds * 1000))
 
     def decided(self, event: Event, decision: Decided) -> None:
-        """See `Observer`: it is called at once after the attempt."""
+        """See `Observer`. It is called right after the attempt."""
         self._observer.decided(event, decision)
         undecided, self._undecided = self._undecided, None
         if undecided is not None and undecided[0] is event:
@@ -206,7 +207,7 @@ class AttemptRecorder:
         self, subscription: Subscription, event: Event, attempt: int, outcome: Outcome, seconds: float
     ) -> None:
         home = self._redriven_from(event)
-        if self._entry_count >= MOST_ENTRIES:  # before anything is made for it
+        if self._entry_count >= MOST_ENTRIES:  # before anything is built for the note
             self._lose(*(home or (event.topic, event.partition, event.offset)))
             return
         note = self._note_of(subscription, event, attempt, outcome, seconds=seconds, home=home)
@@ -243,7 +244,7 @@ class AttemptRecorder:
         )
 
     def _redriven_from(self, event: Event) -> Position | None:
-        """Where the event was when it was first sent, if it was redriven since."""
+        """Where the event was when it was first sent, if it has been redriven since."""
         for name, _ in event.headers:
             if name == FIRST_ID:
                 break
@@ -288,7 +289,7 @@ class AttemptRecorder:
     # --------------------------------------------------------------- the log takes them
 
     def take(self) -> list[tuple[bytes, Notes]]:
-        """All notes, as records of the log with their keys."""
+        """Take all notes, as records of the log with their keys."""
         now = self._clock.now()
         self._late_before_ms = (now - LATE_SECONDS) * 1000
         self._undecided = None
@@ -315,7 +316,7 @@ class AttemptRecorder:
         return made.records
 
     def lose(self, notes: Notes) -> None:
-        """These were not written: the next ones of their partition say so."""
+        """Count records that were not written; the next record of their partition says so."""
         offsets = [offset for *_, run, _ in notes.delivered for offset in expanded(run)]
         offsets += [offset for *_, run in notes.settled for offset in expanded(run)]
         offsets += [note.offset for note in notes.entries if note.offset is not None]
@@ -328,7 +329,7 @@ class AttemptRecorder:
 
 
 class _Records:
-    """Records under construction; a new one is begun where the last one of its key is full."""
+    """Records under construction. When the last record of a key is full, a new one begins."""
 
     def __init__(self, worker: str, at: float) -> None:
         self._worker = worker
@@ -337,7 +338,7 @@ class _Records:
         self.records: list[tuple[bytes, Notes]] = []
 
     def of(self, key: _Key, weight: int) -> Notes:
-        """The record that something of this weight is added to."""
+        """The record of this key that has room for *weight* more."""
         notes, filled = self._open.get(key, (None, RECORD_WEIGHT))
         if notes is None or filled + weight > RECORD_WEIGHT:
             topic, partition, is_late = key

@@ -1,8 +1,8 @@
 """Searches the attempt log: the newest attempts of a subscription, and the fate of an event.
 
-Three days of log are not read for a question. The fate of an event is looked for from a few minutes before its own time
-on, and from some minutes after it among the late ones alone (attempts.py). The attempts of a subscription are read
-backwards (attempt_pages.py). Both have a time limit, and say where they came to.
+No question reads three days of log. The search for an event begins a few minutes before the event's own time; some
+minutes after it, only records of late events are read (attempts.py). The attempts of a subscription are read backwards
+(attempt_pages.py). Both have a time limit, and say how far they came.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class Directory(Protocol):
     """The subscriptions (subscriptions/registry.py)."""
 
     def get(self, subscription_id: str) -> Subscription | None:
-        """The newest revision, None if there is none."""
+        """The newest revision; None if there is none."""
         ...
 
     def all(self) -> Sequence[Subscription]:
@@ -101,10 +101,10 @@ class AttemptSearch:
 
         Raises:
             BrokerError: the source, its group or the cursors can't be read.
-            ConfigurationError: the id is none of an event of the source.
+            ConfigurationError: the id is not that of an event of the source.
         """
         position = self._position(webhook_id)
-        # First where the lanes stand: what the log says afterwards is newer.
+        # The lanes are asked first, so that the log is at least as new as they are.
         standing = await self._standing(position)
         wanted = self._wanted(standing.event, subscription)
         history = await self._history(position, standing.event, set(wanted), is_one=subscription is not None)
@@ -180,7 +180,7 @@ class AttemptSearch:
         return Standing(begin, end, committed, ahead, event, rows)
 
     async def _committed(self, topic: str, number: int) -> tuple[int | None, int]:
-        """The offset of the group, None if there is none, and what is settled beyond it."""
+        """The committed offset of the group (None if there is none), and what is settled beyond it."""
         tp = TopicPartition(topic, number)
         async with administration(self._definition.source.connection) as admin:
             found = (await admin.list_consumer_group_offsets(self._app, partitions=[tp])).get(tp)
@@ -232,9 +232,9 @@ class _Forwards:
     Args:
         scan: of the log.
         position: of the event, by its id.
-        history: takes up what is found.
+        history: collects what is found.
         names: the subscriptions that the event is for.
-        is_one: nobody asks for others that it was for: reading may end as soon as it was delivered.
+        is_one: only one subscription is asked about, so reading ends when a delivery is found.
     """
 
     def __init__(self, scan: LogScan, position: Position, history: History, names: set[str], *, is_one: bool) -> None:
@@ -282,7 +282,7 @@ class _Forwards:
                 self._history.begins_at = at
 
     async def _read(self, number: int, start: int, end: int, keys: set[bytes]) -> bool:
-        """Whether it is known now that the event was delivered."""
+        """Whether a delivery of the event was found."""
         async for records in self._scan.read(number, start, end, keys):
             for record in records:
                 found = decoded(record.value)

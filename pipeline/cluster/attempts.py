@@ -1,8 +1,8 @@
 """The format of `<app>.attempts`: what became of attempts, and of events. Pure.
 
 A record holds what one worker noted of one partition of the source topic within a fifth of a second. Its key is
-`<topic>/<partition>`, with `/late` if its events were older than a minute. So whoever looks for one event reads all
-records of the first minutes, and after that only those keys. The value is JSON:
+`<topic>/<partition>`, with `/late` if its events were older than a minute. So a search for one event reads all records
+of the first minutes, and after that only the records with such a key. The value is JSON:
 
     {"kind": "notes", "v": 1, "worker": "a:6066#3f2a", "topic": "events", "partition": 3, "at": 1769846400.2,
      "delivered": [["sub-1", "a.example", 1, 200, [100, 1, 4], [12, 8, 9]]],
@@ -17,8 +17,8 @@ last offset.
 
 The offset in an entry is that of its webhook-id. After a redrive, the event is elsewhere: `position` says where.
 
-A worker also says in every partition of the log, with the key `session`, that it is there and how it logs, and at last
-that it has ended. If it never says the latter, it was killed, and what it had noted last is lost.
+With the key `session`, a worker also writes to every partition of the log that it is running and what it logs and, when
+it stops, that it has ended. A worker that never wrote the latter was killed, and its last notes are lost.
 """
 
 import operator
@@ -36,7 +36,7 @@ VERSION: Final = 1
 SESSION_KEY: Final = b"session"
 
 Decision = Literal["delivered", "retry", "dead-letter", "dead-lettered", "failure", "dropped", "skipped"]
-"""What came of it; dead-letter: it is to be written, dead-lettered: the broker has confirmed it."""
+"""What followed. dead-letter: a dead letter is to be written; dead-lettered: the broker has confirmed it."""
 FINAL: Final = frozenset({"delivered", "dead-lettered", "dropped", "skipped"})
 """The decisions after which an event is done."""
 LogMode = Literal["all", "failures", "off"]
@@ -87,7 +87,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A `Note` or what stands for one, with the id of its event and where that is; None where no event is concerned."""
+    """A `Note`, or a short form of one, with the id and the position of its event; None if it is about no event."""
 
     webhook_id: str | None
     position: Position | None
@@ -145,7 +145,7 @@ class Notes:
     v: Literal[1] = VERSION
 
     def of(self, subscription: str | None = None, offset: int | None = None) -> Iterator[Entry]:
-        """What it says, without `ranges`: of one subscription or all, of the event with this offset or all."""
+        """What it says, without `ranges`, about one subscription or all, and one event or all."""
         for note in self._notes(subscription):
             if offset in {None, note.offset}:
                 yield self._entry(note)
@@ -162,7 +162,7 @@ class Notes:
         yield from (note for note in self.entries if subscription in {None, note.subscription})
 
     def ranges_with(self, offset: int) -> Iterator[Entry]:
-        """What it says of a whole range that *offset* lies in: it does not tell which events of it were concerned."""
+        """What it says of whole ranges that contain *offset*; which events of a range were concerned is not known."""
         for owner, decision, reason, first, last in self.ranges:
             if first <= offset <= last:
                 yield self._entry(Note(owner, offset, self.at, decision, None, reason))
@@ -210,7 +210,7 @@ def decode(value: bytes | None) -> Notes | Session:
     """The record with this value, whoever wrote it.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not such a record.
     """
     try:
         record = _RECORDS.validate_json(value or b"")
@@ -228,7 +228,7 @@ def decode(value: bytes | None) -> Notes | Session:
 
 
 def decoded(value: bytes | None) -> Notes | Session | None:
-    """`decode`, or None where it raises: anybody may have written to the log."""
+    """As `decode`, but None where that raises: anybody may have written to the log."""
     try:
         return decode(value)
     except ValueError:
@@ -261,6 +261,6 @@ def parse_id(webhook_id: str) -> Position | None:
     if not topic or len(numbers) != 2 or not all(each.isascii() and each.isdecimal() for each in numbers):  # noqa: PLR2004
         return None
     partition, offset = map(int, numbers)
-    # As it was written: leading zeros would be another id.
+    # Compared as text, because an id with leading zeros is another id.
     is_same = offset <= LARGEST_OFFSET and f"{topic}-{partition}-{offset}" == webhook_id
     return (topic, partition, offset) if is_same else None

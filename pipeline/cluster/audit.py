@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 WRITE_SECONDS: Final = 5.0
 READ_SECONDS: Final = 10.0
 PAUSE_SECONDS: Final = 30.0
-"""How long nothing is tried after a failure: an answer does not wait for it again and again."""
+"""After a failure nothing is written for this long, so that not every answer waits for a timeout."""
 LARGEST_REQUEST: Final = 100_000
 """How many characters of what a request asks for are recorded, as JSON; a broker takes records of a MiB."""
 
@@ -43,7 +43,7 @@ class Entry:
         what: the operation.
         subscription: its id; None if it is about several.
         facts: the result, the revision, and what the operation was told.
-        request: if its sender may repeat it.
+        request: the request, if its sender may repeat it.
     """
 
     who: str
@@ -127,7 +127,7 @@ class AuditLog:
     async def _started(self) -> AIOKafkaProducer:
         async with self._opening:
             if self._producer is None:
-                # A producer would have the broker create the topic, in a way of its own.
+                # A producer would make the broker create the topic with the broker's defaults.
                 await count_partitions(self._connection, self._topic)
                 producer = AIOKafkaProducer(acks="all", request_timeout_ms=5000, **self._connection.client_options())
                 await start_or_disconnect(producer)
@@ -137,7 +137,7 @@ class AuditLog:
     async def _started_tail(self) -> Tail:
         async with self._opening:
             if self._tail is None:
-                # A tail would wait for a missing topic.
+                # A tail would wait until the topic exists.
                 await count_partitions(self._connection, self._topic)
                 self._tail = Tail(self._connection, self._topic, self._take, self._clock)
                 await self._tail.start()

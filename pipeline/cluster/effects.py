@@ -65,7 +65,7 @@ class Events:
     deadline: float
 
     async def count(self, tp: TopicPartition, ranges: Mapping[str, tuple[int, int]]) -> Mapping[str, int]:
-        """By subscription, the number of its events in a range of offsets, or an upper bound. The log is read once."""
+        """By subscription, the number of its events in a range, or an upper bound. The log is read once for all."""
         try:
             async with asyncio.timeout_at(self.deadline):
                 wanted = {name.encode(): offsets for name, offsets in ranges.items()}
@@ -75,7 +75,7 @@ class Events:
             return {name: max(0, end - start) for name, (start, end) in ranges.items()}
 
     async def first(self, tp: TopicPartition, subscription: str, start: int, end: int) -> int | None:
-        """The subscription's first event in a range of offsets, *end* if there is none; None if time was up before."""
+        """The offset of the subscription's first event in a range; *end* if there is none, None if the time was up."""
         try:
             async with asyncio.timeout_at(self.deadline):
                 found = await self.counter.first(tp, subscription.encode(), start, end, self.matching)

@@ -24,7 +24,7 @@ _STANDS: Final[dict[State, str]] = {
 }
 _ADVICE: Final[dict[State, str]] = {
     "broken": "Correct it, and apply it again.",
-    "unowned": "Start workers, or find out why those that run are not ready: `/health/ready` of each says it.",
+    "unowned": "Start workers, or find out why the running ones are not ready: ask `/health/ready` of each.",
     "retrying": "It goes on by itself. See what the receiver answers:",
     "behind": "It catches up by itself. See what the receiver takes:",
     "paused": "Resume it when its events may be sent:",
@@ -47,7 +47,7 @@ _CHANGE: Final = "webhooks subscriptions"
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What somebody has to know who is called at night.
+    """What a person on call needs to know.
 
     Attributes:
         text: a paragraph.
@@ -63,7 +63,7 @@ def explain(state: SubscriptionState, *, names_topic: bool) -> Explanation:
 
     Args:
         state: as the view knows it.
-        names_topic: there are several source topics, so that a partition does not name a place alone.
+        names_topic: name the topic of a partition, because there are several source topics.
     """
     lane = next((lane for lane in state.lanes if lane.state == state.state), None)
     parts = (

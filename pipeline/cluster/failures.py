@@ -1,7 +1,7 @@
 """Groups subscriptions that fail for the same reason: an outage of one receiver is one line, however many there are.
 
-Groups are kept up to date subscription by subscription, because to look at a hundred thousand of them takes longer than
-somebody should wait for a page.
+Groups are updated with each subscription, because going through a hundred thousand takes longer than anyone should wait
+for a page.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ Key = tuple[State, str, str, str]
 
 
 class Group:
-    """Those that fail for one reason.
+    """The subscriptions that fail for one reason.
 
     Attributes:
         key: what they have in common.
@@ -38,17 +38,17 @@ class Group:
         self._shown: FailureGroup | None = None
 
     def add(self, name: str, reason: Reason) -> None:
-        """One fails for this reason."""
+        """Add a subscription that fails for this reason."""
         self.members[name] = reason
         self._shown = None
 
     def remove(self, name: str) -> None:
-        """One does not any more."""
+        """Remove a subscription."""
         del self.members[name]
         self._shown = None
 
     def shown(self, without: frozenset[str] = frozenset()) -> FailureGroup | None:
-        """As it is shown, without some of its members; None if there is no other one."""
+        """The group as it is shown, without some of its members; None if no member is left."""
         if not without.isdisjoint(self.members):
             return _group(self.key, {name: why for name, why in self.members.items() if name not in without})
         if self._shown is None:
@@ -93,11 +93,11 @@ class FailureGroups:
                 del self._groups[group.key]
 
     def groups(self) -> list[Group]:
-        """All of them; some may come to be empty while they are looked at."""
+        """All groups; some may become empty while they are looked at."""
         return list(self._groups.values())
 
     def names(self, state: State) -> list[str]:
-        """Those that stand like this."""
+        """The groups of subscriptions in this state."""
         return [name for key, group in self._groups.items() if key[0] == state for name in group.members]
 
 

@@ -1,7 +1,7 @@
 """What became of an event, concluded from what the attempt log says and from where the lane stands. Pure.
 
-The log may be incomplete, and where it is, nothing follows from what is not in it. So the answer is "unknown", with the
-reason, wherever another one would be a guess.
+The log may be incomplete, and then a missing entry proves nothing. So the answer is "unknown", with the reason,
+wherever any other answer would be a guess.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ FateStatus = Literal["delivered", "waiting", "dead-lettered", "skipped", "droppe
 """filtered: the event is not for the subscription, by its key or its filter. expired: the log does not reach back."""
 
 SILENCE_SECONDS: Final = 65.0
-"""A worker says twice in this time that it logs."""
+"""A worker writes twice in this time that it is logging."""
 FLUSH_SECONDS: Final = 35.0
-"""What a worker notes is in the log by then, or it says what is lost."""
+"""After this time a worker's notes are in the log, or the log says what was lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +69,10 @@ class History:
     Attributes:
         offset: of its webhook-id.
         entries, ranges: by time.
-        lost: notes that may have been about it: how many, and when that was known.
-        begins_at: the time of the first record that is left, if older ones were deleted and the event is older.
+        lost: dropped notes that may have been about it: how many, and when a worker wrote that.
+        begins_at: the time of the oldest record, if older ones were deleted and the event is older still.
         began_at: when the first worker began to log, if the event is older.
-        read_to: the time of the last record that was read, if there was no time for the rest.
+        read_to: the time of the last record that was read, if the time for reading was up before the end.
         unreadable: how many records could not be read.
         problem: why it could not be read at all.
     """
@@ -89,7 +89,7 @@ class History:
     _workers: dict[str, _Worker] = field(default_factory=dict)
 
     def add(self, record: Notes | Session) -> None:
-        """Take up the next record."""
+        """Add the next record."""
         since = record.since if isinstance(record, Session) else record.at
         worker = self._workers.setdefault(record.worker, _Worker(since, record.at))
         worker.last = max(worker.last, record.at)
@@ -111,7 +111,7 @@ class History:
         return modes == {"all"}
 
     def gap(self, event_at: float | None, now: float, *, is_settled: bool) -> str | None:
-        """Why the log may lack what became of an event of this time; None if it says all."""
+        """Why the log may lack what became of an event of this time; None if the log is complete."""
         if self.problem is not None:
             return f"the attempt log can't be read: {self.problem}"
         if self.read_to is not None:
@@ -144,7 +144,7 @@ class Standing:
         begin, end: of its log.
         committed: the offset of the group; None if there is none.
         ahead: what is settled beyond it, as bits (core/ahead.py).
-        event: the record with the offset; None if it is gone, or none that is delivered.
+        event: the record at the offset; None if it was deleted, or is never delivered (a control record, for example).
         rows: the cursors of subscriptions, by id; None for one that can't be read.
     """
 
@@ -156,7 +156,7 @@ class Standing:
     rows: Mapping[str, Cursor | None]
 
     def is_settled(self, subscription: str | None, offset: int) -> bool | None:
-        """Whether the event is done; None if a row that can't be read would say it."""
+        """Whether the event is done; None if only a row that can't be read could tell."""
         if subscription is not None and subscription in self.rows:
             row = self.rows[subscription]
             return None if row is None else offset < row.next
@@ -165,7 +165,7 @@ class Standing:
         return offset < self.committed or bool(self.ahead >> (offset - self.committed) & 1)
 
     def keeps(self, subscription: str | None, offset: int, *, is_ordered: bool) -> Cursor | None:
-        """The row of a subscription that has stopped, and keeps the event for sure."""
+        """The row of the subscription, if it has stopped and certainly keeps the event."""
         row = self.rows.get(subscription or "")
         if row is None or row.status is Status.STARTED:
             return None
@@ -216,7 +216,7 @@ def _conclude(case: Case, entries: Sequence[Entry]) -> tuple[FateStatus, float |
 
 
 def _certain(case: Case) -> tuple[FateStatus, float | None, str | None] | None:
-    """What is certain whatever the log lacks."""
+    """What is certain even if the log is incomplete."""
     offset, standing = case.history.offset, case.standing
     if case.is_anothers:
         return "filtered", None, "its key names another subscription"

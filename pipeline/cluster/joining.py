@@ -1,6 +1,6 @@
 """Joins a subscription, its rows and what its workers say into its state. Pure.
 
-Of one lane there may be a row, a note of its worker, or neither; the newer one of the two counts.
+A lane may have a row, a note of its worker, both or neither; of both, the newer one counts.
 
     row, halted or behind    what it says, and what waits as of the last offset up to which its owner's rows count
     row, live                at-most-once keeps it; the note says what waits
@@ -30,7 +30,7 @@ STATE_OF: Final[dict[Status, State]] = {
     Status.STOPPED: "stopped",
     Status.CLOSED: "closed",
 }
-"""What a subscription stands as if it should not deliver; it should fail if its record can't be used."""
+"""The state of a subscription that is not to deliver; FAILURE means here that its record can't be used."""
 SERVER_ERRORS: Final = 500
 
 
@@ -39,10 +39,10 @@ class Owner:
     """What is known of the partition of a lane.
 
     Attributes:
-        worker: its owner; None if none is known.
-        is_unowned: it is known that there is none.
+        worker: its owner; None if that is not known.
+        is_unowned: whether it is known to have no owner.
         partition: as it was last announced; None if it never was.
-        end: the end of its log, where that is known.
+        end: the end of its log, if known.
     """
 
     worker: str | None
@@ -52,12 +52,12 @@ class Owner:
 
 
 def urgency(state: State) -> int:
-    """The less, the more urgent."""
+    """The smaller the number, the more urgent the state."""
     return _URGENCY[state]
 
 
 def place_of_row(place: Place, seen: SeenRow, owner: Owner) -> LanePlace:
-    """A lane as its row and its partition tell it."""
+    """A lane, by its row and its partition."""
     row = seen.row
     if isinstance(row, UnreadableRow):
         error = FailedAttempt(unreadable(row), seen.at)
@@ -107,13 +107,13 @@ def is_retrying(row: Cursor) -> bool:
 
 
 def _waiting(row: Cursor, owner: Owner) -> tuple[int | None, int | None]:
-    """How many events wait: the number, and a bound."""
+    """How many events wait: the exact number if known, and an upper bound."""
     standing, partition = row.standing, owner.partition
     reached = owner.end if owner.is_unowned else None if partition is None else partition.dispatched
     if standing is None:
         return None, None if reached is None else max(0, reached - row.next)
     counts_to = standing.dispatched
-    # An owner that took the partition over since does not know what its former one has counted in the meantime.
+    # An owner that has taken over since then does not know what the former owner has counted.
     is_of_owner = partition is not None and not owner.is_unowned and standing.dispatched >= partition.opened_at
     if partition is not None and is_of_owner:
         if partition.is_counted and standing.waiting_is_exact:
@@ -123,7 +123,7 @@ def _waiting(row: Cursor, owner: Owner) -> tuple[int | None, int | None]:
 
 
 def place_of_note(note: LaneNote, owner: Owner) -> LanePlace:
-    """A live lane as its worker tells it."""
+    """A live lane, by the note of its worker."""
     return LanePlace(
         note.topic,
         note.partition,
@@ -154,10 +154,10 @@ def joined(
 
     Args:
         subscription: its newest revision.
-        status: what it should be now.
-        lanes: where it is not plainly live.
-        is_unowned: it is known that no worker owns a partition where its events may be, beyond these lanes.
-        has_told_all: nothing waits where nothing is said.
+        status: the desired status at this moment.
+        lanes: its lanes that are not plainly live.
+        is_unowned: whether a partition without one of these lanes, where its events may be, is known to have no owner.
+        has_told_all: whether the workers have announced every lane where events wait.
         last_success_at: the last delivery that a worker announced.
     """
     worst = min(lanes, key=lambda lane: urgency(lane.state), default=None)
@@ -208,7 +208,7 @@ class Reason:
     """Why a subscription fails: what it is grouped by.
 
     Attributes:
-        kind: of the cause; for one that is tried again, what it would be.
+        kind: of the cause; while its event is retried, the kind that a FAILURE would have.
         message: without what differs from one subscription to another.
     """
 
@@ -220,7 +220,7 @@ class Reason:
 
 
 def reason_of(found: Iterable[SeenRow | LaneNote]) -> Reason | None:
-    """Why the most urgent of these lanes fails, is tried again or is behind; None if none is. Whoever owns them."""
+    """Why the most urgent of these lanes fails, is retrying or is behind; None if none is. Owners don't matter here."""
     reasons = [reason for each in found if (reason := _reason(each)) is not None]
     return min(reasons, key=lambda reason: urgency(reason.state), default=None)
 

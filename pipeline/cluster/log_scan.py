@@ -21,7 +21,7 @@ FETCH_BYTES: Final = 1024 * 1024
 
 
 class OutOfTime(Exception):  # noqa: N818 - it is no error
-    """The time for reading is over."""
+    """The time for reading is up."""
 
 
 class LogScan:
@@ -61,10 +61,10 @@ class LogScan:
         return self._by_number(await self._consumer.end_offsets(self._all()))
 
     async def offsets_at(self, moment_ms: float, ends: Mapping[int, int], *, is_end: bool = False) -> dict[int, int]:
-        """The first offset at or after a time of each partition, at most its end.
+        """By partition, the first offset at or after a time, or the end.
 
-        The embedded broker keeps no times. Then what is read has to begin or, with *is_end*, to end where nothing is
-        missed: at the beginning, or at the end.
+        The embedded broker does not know times. There the answer is the beginning of the log or, with *is_end*, its
+        end, so that nothing is missed.
         """
         found = await self._consumer.offsets_for_times({self._tp(number): max(0, int(moment_ms)) for number in ends})
         offsets = {tp.partition: None if at is None else int(at.offset) for tp, at in found.items()}
@@ -76,7 +76,7 @@ class LogScan:
         return {number: min(offset or 0, ends[number]) for number, offset in offsets.items()}
 
     async def _is_before(self, number: int, begin: int, end: int, moment_ms: float) -> bool:
-        """Whether the last record of a partition is before a time."""
+        """Whether the last record of a partition is older than a time."""
         async for records in self.read(number, max(begin, end - 1), end):
             return records[-1].timestamp < moment_ms
         return True
@@ -84,7 +84,7 @@ class LogScan:
     async def read(
         self, number: int, start: int, end: int, keys: Collection[bytes] | None = None
     ) -> AsyncIterator[Sequence[Event]]:
-        """The records from *start* to *end*, of some keys or all, in batches.
+        """The records from *start* to *end*, with some keys or all, in batches.
 
         Raises:
             OutOfTime: before the end was reached.

@@ -1,7 +1,7 @@
 """Where notifications go: the topic `<app>.events`, and a webhook of the operator. Nothing waits for either.
 
-Each outlet has a bounded queue of its own, so that one that is down does not keep the other waiting. What it can't take
-is dropped, counted and logged.
+Each outlet has a bounded queue of its own, so that one that is down does not delay the other. What does not fit is
+dropped, counted and logged.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 MOST_WAITING: Final = 1_000
 WRITE_SECONDS: Final = 10.0
 PAUSE_SECONDS: Final = 30.0
-"""After the topic could not be written."""
+"""The pause after the topic could not be written."""
 RETRY: Final = RetryPolicy(
     max_attempts=100, initial_delay_seconds=5.0, max_delay_seconds=300.0, max_elapsed_seconds=6 * 3600.0
 )
@@ -43,7 +43,7 @@ RULES: Final = Rules(Qos.AT_LEAST_ONCE, RETRY, Interrupt(), has_dead_letters=Fal
 HEADERS: Final = (("content-type", CONTENT_TYPE.encode()),)
 
 OnDropped = Callable[[str, int, str], None]
-"""Told of an outlet, how many notifications it dropped, and why."""
+"""Called with the name of an outlet, how many notifications it dropped, and why."""
 
 
 class Sink(Protocol):
@@ -52,7 +52,7 @@ class Sink(Protocol):
     name: str
 
     async def send(self, notification: Notification, attempt: int, waited: float) -> "float | str | None":
-        """Send it: None when that is done, the seconds to wait before the next attempt, or why there is none.
+        """Send it. Returns None when that is done, the seconds to wait before the next attempt, or why there is none.
 
         Args:
             notification: to be sent.
@@ -83,7 +83,7 @@ class Outlet:
         self._arrived = asyncio.Event()
 
     def put(self, notification: Notification) -> None:
-        """Have it sent. If too many wait, the oldest of them is dropped."""
+        """Queue a notification. If too many wait, the oldest one is dropped."""
         if len(self._waiting) >= MOST_WAITING:
             self._waiting.popleft()
             self._on_dropped(self._sink.name, 1, f"more than {MOST_WAITING} are waiting")
@@ -125,7 +125,7 @@ class Outlets:
         self._outlets = [Outlet(sink, clock, on_dropped) for sink in sinks]
 
     def put(self, notification: Notification) -> None:
-        """Have it sent to each of them; returns at once."""
+        """Queue a notification at each outlet; returns at once."""
         for outlet in self._outlets:
             outlet.put(notification)
 
@@ -146,7 +146,7 @@ class TopicSink:
         connection: of the source's cluster.
         topic: `<app>.events`.
         source: the worker, as CloudEvents name it.
-        on_dropped: told why the topic can't be written; nothing is dropped for it, and it is tried again.
+        on_dropped: called with 0 and the reason if the topic can't be written; the notification is tried again.
     """
 
     def __init__(self, connection: KafkaConnection, topic: str, source: str, on_dropped: OnDropped) -> None:
@@ -172,7 +172,7 @@ class TopicSink:
 
     async def _started(self) -> AIOKafkaProducer:
         if self._producer is None:
-            # A producer would have the broker create the topic, in a way of its own.
+            # A producer would make the broker create the topic with the broker's defaults.
             await count_partitions(self._connection, self.name)
             producer = AIOKafkaProducer(acks="all", request_timeout_ms=5000, **self._connection.client_options())
             await start_or_disconnect(producer)
@@ -210,7 +210,7 @@ class WebhookSink:
         self._source = source
         keys = () if signing_secret is None else (signing_secret,)
         self._subscription = Subscription("notifications", 0, url, retry=RETRY, signing_secrets=keys)
-        # The webhook-id is made of these, and has to differ from those of other workers and of events.
+        # These make up the webhook-id, which must differ from those of events and of other workers.
         self._record = Record(f"notifications-{secrets.token_hex(8)}", 0, 0, None, None, HEADERS)
         self._count = 0
 

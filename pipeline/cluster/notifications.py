@@ -1,4 +1,4 @@
-"""What operators are told of, as CloudEvents 1.0. `Notifier` finds it out, as an observer of the core.
+"""Notifications for operators, as CloudEvents 1.0. `Notifier` makes them, as an observer of the core.
 
     subscription.failed, .recovered      a FAILURE began; it is over: by a probe, or by a command or an edit
     subscription.disabled                its probes are over: nothing is tried any more until somebody acts
@@ -6,8 +6,8 @@
     dead-letters.unavailable, .available dead letters can't be written; they can be again
     worker.fenced                        a worker lost a partition, because Kafka refused its cursor rows
 
-A subscription has a lane in several partitions. It is told of once, when the first one fails and when the last one has
-recovered.
+A subscription has lanes in several partitions. One notification says that the first of them has failed, and one that
+the last has recovered.
 """
 
 import json
@@ -37,14 +37,14 @@ Kind = Literal[
 PREFIX: Final = "webhook-pipeline."
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=UTF-8"
 MOST_SUBJECTS: Final = 10_000
-"""Remembered so that nothing is told twice. Beyond that it may be."""
+"""How many subjects are remembered, so that nothing is told twice. With more subjects, it may be."""
 AGAIN_SECONDS: Final = 60.0
-"""The same about the same subject, of whose state nothing is remembered, is not told more often."""
+"""For subjects without a remembered state: the same is told about one subject at most this often."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """One of them.
+    """A notification.
 
     Attributes:
         subject: the id of a subscription, "dead-letters", or the partition of a topic.
@@ -76,14 +76,14 @@ def cloud_event(notification: Notification, source: str) -> bytes:
 
 
 class Notifier:
-    """An observer that tells of some of what it hears, and passes everything on to another one.
+    """An observer that makes notifications, and passes every call on to another observer.
 
     Args:
         observer: the other one.
         tell: takes a notification; it must not wait.
         clock: the time.
         dead_letter_failed: called for each failed write of a dead letter; see `dead_letter_failed`.
-        monotonic: for what is not told too often.
+        monotonic: a clock for what is not told too often.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Notifier:
         dead_letter_failed: Callable[[str], None],
         monotonic: Monotonic,
     ) -> None:
-        # Passed on at no cost: nobody is told of these.
+        # Passed on directly: there are no notifications about these.
         self.attempt_started = observer.attempt_started
         self.attempt_abandoned = observer.attempt_abandoned
         self.attempted = observer.attempted
@@ -131,7 +131,7 @@ class Notifier:
         if partitions and where not in partitions:
             partitions.add(where)
             return
-        # The first partition; or it was in FAILURE already, and now for another reason.
+        # The first partition fails; or it was in FAILURE already, and the reason is another one now.
         self._failed[subscription.id] = {where, *(partitions or ())}
         self.tell("subscription.failed", subscription.id, self._facts(subscription, topic, partition, cause))
 
@@ -148,7 +148,7 @@ class Notifier:
         self._observer.subscription_recovered(subscription, topic, partition, cause, by)
         facts = {"by": by, **self._facts(subscription, topic, partition, cause)}
         partitions = self._failed.get(subscription.id)
-        if partitions is None:  # a former owner has told that it failed
+        if partitions is None:  # a former owner has told of the failure
             self.tell_once("subscription.recovered", subscription.id, facts)
             return
         partitions.discard((topic, partition))

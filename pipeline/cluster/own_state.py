@@ -1,6 +1,6 @@
-"""What a worker has to say of itself: reads its live objects, and changes none of them.
+"""What a worker announces about itself. Reads its live objects, and changes none of them.
 
-It looks at lanes with an event in memory alone. Rows tell of the others, and there may be a hundred thousand.
+It looks only at lanes with an event in memory. The others, perhaps a hundred thousand, have rows.
 """
 
 import heapq
@@ -22,7 +22,7 @@ from pipeline.observability.telemetry import Telemetry
 
 RATE_SECONDS: Final = 10.0
 LOOKED_AT: Final = 5_000
-"""Lanes of a partition with an event in memory that are examined at a time: a worker that is flooded has more."""
+"""How many lanes of a partition are examined for one announcement: a flooded worker has more with events in memory."""
 
 
 class OwnState:
@@ -58,7 +58,7 @@ class OwnState:
         self._dispatched: dict[tuple[str, int], int] = {}
 
     def announcement(self) -> Announcement:
-        """What there is to say now; successes are said once."""
+        """The announcement of this moment. Each success is announced once."""
         now = self._clock.now()
         partitions = [partition for each in self._sources for partition in each.partitions()]
         notes = [note for partition in partitions for note in self._notes(partition)]
@@ -117,7 +117,7 @@ class OwnState:
         return (delivered - delivered_then) / seconds, (failed - failed_then) / seconds
 
     def _successes(self) -> dict[str, float]:
-        """The first ones; the others come with the next announcements."""
+        """The first successes; the others come with the next announcements."""
         waiting = self._telemetry.successes
         return {name: waiting.pop(name) for name in list(islice(waiting, MOST_SUCCESSES))}
 

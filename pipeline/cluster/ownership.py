@@ -1,4 +1,4 @@
-"""Who owns which partition: as announced, and where nobody announces one, as the group says.
+"""Who owns which partition: the worker that announces it or, where none does, as the consumer group says.
 
 announced by a worker that is there                     owned
 not announced, and a member of the group has it         unknown: a worker that can't or does not announce itself
@@ -22,7 +22,7 @@ from pipeline.kafka.topics import Source
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 3.0
-"""How often the group is asked, as long as there is a partition that nobody announces."""
+"""How often the group is asked while there is a partition that no worker announces."""
 ENDS_SECONDS: Final = 15.0
 """How often the ends of logs without an owner are looked up."""
 
@@ -38,7 +38,7 @@ class Ownership:
     Attributes:
         counts: how many partitions each source topic has.
         unowned: the partitions that are known to have no owner.
-        unknown: those of which no worker says anything, and which may have one.
+        unknown: the partitions that no worker announces, and that may have an owner.
         problem: why the group can't be asked, a sentence.
     """
 
@@ -61,11 +61,11 @@ class Ownership:
         return Owner(self._owned.get(place), place in self.unowned, partition, self._ends.get(place))
 
     def refresh(self, now: float, partitions: int) -> bool:
-        """Take up what was announced. Returns whether anything has changed.
+        """Note what was announced. Returns whether anything has changed.
 
         Args:
             now: Unix seconds.
-            partitions: how many there are if no worker has said it.
+            partitions: the number of partitions, if no worker has announced it.
         """
         former = (self._owned, self.counts, self.unowned, self.unknown)
         unsaid = dict.fromkeys(self._source.topics, partitions) if partitions else {}
@@ -78,13 +78,13 @@ class Ownership:
         return former != (self._owned, self.counts, self.unowned, self.unknown)
 
     async def keep_looking(self) -> None:
-        """Ask the group as long as there is a partition that nobody announces; runs until cancelled."""
+        """Ask the group while there is a partition that no worker announces; runs until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             await self.look()
 
     async def look(self) -> None:
-        """Ask the group once, if there is a partition that nobody announces."""
+        """Ask the group once, if there is a partition that no worker announces."""
         if not (self.unknown or self.unowned):
             self._members, self.problem = None, None
             return
@@ -92,7 +92,7 @@ class Ownership:
             await self._ask()
         except BrokerError as error:
             self._members, self.problem = None, str(error)
-        except Exception:  # whatever the broker answers, the rest is shown
+        except Exception:  # whatever the broker answers, the rest is shown all the same
             logger.exception("the members of the group %s can't be told", self._group)
             self._members, self.problem = None, f"group {self._group}: its members can't be told"
 

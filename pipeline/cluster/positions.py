@@ -89,7 +89,7 @@ class Recorded:
 
 
 def _without_row(subscription: Subscription, start: int | None, committed: Committed) -> int | None:
-    """Where a subscription without a row stands: with the group, unless it begins later or has not begun."""
+    """Where a subscription without a row stands: at the committed offset, or at its own beginning if that is later."""
     if start is None or committed.offset is None:
         return committed.offset if start is None else start
     return max(start, committed.offset) if subscription.created < committed.begun_to else start
@@ -142,7 +142,7 @@ async def _logs(source: Source, topic: str) -> dict[int, LogBounds]:
 
 
 async def _committed(source: Source, topic: str, group: str, numbers: Sequence[int]) -> dict[int, Committed] | str:
-    """What the group has committed, or why that can't be read."""
+    """The committed offset of each partition, or why they can't be read."""
     tps = [TopicPartition(topic, number) for number in numbers]
     try:
         async with administration(source.connection) as admin:

@@ -34,8 +34,8 @@ class RetentionWatch:
 
     Args:
         sources: its partitions.
-        retention_ms: asks what a topic keeps, in milliseconds; None if that has no end or can't be told.
-        tell: of a subscription, with facts.
+        retention_ms: asks how long a topic keeps events, in milliseconds; None if without end, or not known.
+        tell: called with a subscription and the facts about it.
         clock: the time.
     """
 
@@ -66,7 +66,11 @@ class RetentionWatch:
                 logger.exception("the age of waiting events can't be watched")
 
     async def look(self) -> None:
-        """Look at every lane once. Raises: BrokerError."""
+        """Look at every lane once.
+
+        Raises:
+            BrokerError: the retention can't be asked for.
+        """
         now = self._clock.now()
         if self._asked_at is None or now - self._asked_at >= ASK_SECONDS:
             self._retentions = {each.topic: await self._ask(each.topic) for each in self._sources}
@@ -84,7 +88,7 @@ class RetentionWatch:
                     if stamp is not None and keeps_ms is not None and now * 1000 - stamp >= NEAR * keeps_ms:
                         near.add((source.topic, partition.number, lane.key))
                         self._found(source.topic, partition.number, lane, (stamp, stamp + keeps_ms))
-        self._told &= near  # once it has got them, it may be told of again
+        self._told &= near  # after it has received them, it may be told of again
 
     def _found(self, topic: str, partition: int, lane: Lane, stamps: tuple[int, int]) -> None:
         subscription, where, (stamp, deleted_ms) = lane.subscription, (topic, partition, lane.key), stamps
@@ -111,7 +115,7 @@ class RetentionWatch:
 
 
 async def retention_ms(connection: KafkaConnection, topic: str) -> int | None:
-    """For how long a topic keeps its events; None: there is no end, or this user may not ask.
+    """How long a topic keeps its events, in milliseconds; None: without end, or this user may not ask.
 
     Raises:
         BrokerError: the cluster can't be reached.
@@ -119,5 +123,5 @@ async def retention_ms(connection: KafkaConnection, topic: str) -> int | None:
     if connection.embedded:
         return None
     text = await topic_setting(connection, topic, "retention.ms")
-    found = int(text) if text is not None and text.isdigit() else None  # -1: for ever
+    found = int(text) if text is not None and text.isdigit() else None  # -1: indefinitely
     return found or None

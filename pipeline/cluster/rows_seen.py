@@ -1,7 +1,7 @@
-"""The newest cursor row of every lane, as the topic tells. Pure.
+"""The newest cursor row of every lane in the topic. Pure.
 
-At-most-once writes a row for each event, so a row is read only when somebody looks, or with the next round of the view:
-of all those that a lane had in between, the newest.
+At-most-once writes a row for each event. So a record is decoded only when somebody asks, or in the next round of the
+view, and only the newest one of each lane.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,12 +47,12 @@ class RowsSeen:
         self._rows: dict[str, dict[Place, SeenRow]] = {}
 
     def take(self, key: bytes | None, partition: int, value: bytes | None, at: float) -> None:
-        """A record of the topic."""
+        """Add a record of the topic."""
         if key is not None and key not in (KEEP_ALIVE_KEY, SOURCE_KEY):
             self._unread[key, partition] = (value, at)
 
     def read(self, most: int) -> Iterator[str]:
-        """Read up to so many rows that have come; the subscriptions whose rows have changed."""
+        """Decode up to this many new rows; returns the subscriptions whose rows have changed."""
         for at in list(islice(self._unread, most)):
             value, moment = self._unread.pop(at)
             key, partition = at
@@ -68,7 +68,7 @@ class RowsSeen:
                 yield name
 
     def _delete(self, name: str, place: Place, key: bytes) -> bool:
-        """Whether there was such a row; a lane whose row has another key now keeps that one."""
+        """Remove a deleted row; returns whether there was one. A lane whose row has another key by now keeps it."""
         rows = self._rows.get(name)
         if rows is None or place not in rows or rows[place].key != key:
             return False
@@ -79,7 +79,7 @@ class RowsSeen:
 
     @property
     def has_unread(self) -> bool:
-        """Whether rows have come that are not read."""
+        """Whether there are rows that are not decoded yet."""
         return bool(self._unread)
 
     def of(self, name: str) -> Mapping[Place, SeenRow]:

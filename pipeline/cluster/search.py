@@ -8,7 +8,7 @@ from pipeline.core.redaction import shown_address
 from pipeline.core.subscription import Subscription
 
 BETWEEN: Final = "\n"
-"""Between the parts of a text, so that nothing is found across two of them."""
+"""Separates the parts of a text, so that no search matches across two of them."""
 
 
 class Search:
@@ -30,7 +30,7 @@ class Search:
         self._hosts.pop(subscription_id, None)
 
     def with_text(self, names: Iterable[str], text: str) -> list[str]:
-        """Those of *names* with *text*, in any case, in their id, their host or a value of their metadata."""
+        """Those of *names* whose id, host or value of metadata contains *text*; upper and lower case are the same."""
         text, texts = text.casefold(), self._texts
         return [name for name in names if text in texts.get(name, "")]
 

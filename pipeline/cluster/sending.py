@@ -48,7 +48,7 @@ async def send(source: Source, event: Record) -> Record:
     Raises:
         BrokerError: the cluster can't be reached, does not have the topic, or refuses the event.
     """
-    # A write alone might create the topic.
+    # Writing to a missing topic might create it.
     await count_partitions(source.connection, event.topic)
     producer = AIOKafkaProducer(acks="all", enable_idempotence=True, **source.connection.client_options())
     try:

@@ -13,7 +13,7 @@ from pipeline.subscriptions.session import READ_SECONDS, opened_registry
 
 @asynccontextmanager
 async def opened_view(settings: Settings, definition: Definition) -> AsyncIterator[ClusterView]:
-    """A view that has read what there is; its `problems` say what can't be read. Stopped at the end.
+    """A view that has read the topics to their end; its `problems` say what can't be read. It is stopped at the end.
 
     It knows the subscriptions as they were at the beginning.
 

@@ -16,14 +16,14 @@ State = Literal["broken", "failure", "unowned", "retrying", "behind", "paused", 
     retrying  its next event has been tried without success, and will be again
     behind    it reads the log, because it could not keep pace
     paused, stopped, closed    as its publisher or its consumer wants it
-    live      nothing of it waits but what was sent a moment ago
+    live      nothing of it waits, except for what arrived a moment ago
 """
 
 STATES: Final[tuple[State, ...]] = get_args(State)
-"""From the most to the least urgent one: a subscription stands as the most urgent of its lanes does."""
+"""From the most to the least urgent. A subscription has the state of its most urgent lane."""
 
 WISHED: Final[frozenset[State]] = frozenset({"paused", "stopped", "closed"})
-"""As somebody wants it, whether its partition has an owner or not."""
+"""States that were asked for; they are the same whether or not the partition has an owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class LanePlace:
         waiting_at_most: the same number or an upper bound: offsets that may be other subscriptions' events. None where
             not even that is known.
         oldest_event_at: the time of the oldest one, Unix seconds; None if none waits or it is not known.
-        attempts: those of its next event so far.
-        failing_since: the beginning of the first of them or, in FAILURE, of the failure; Unix seconds.
+        attempts: how often its next event has been tried so far.
+        failing_since: when the first of these attempts began or, in FAILURE, when it failed; Unix seconds.
         next_try_at: of its next attempt or probe, Unix seconds; None if none is due.
         cause: why it is in FAILURE.
         error: why the last attempt of its next event failed.
@@ -77,7 +77,7 @@ class SubscriptionState:
         problem: why its record or a row of it can't be used, a sentence.
         host: host and port of its callback, without credentials.
         metadata: what its owner has noted about it.
-        lanes: where it is not plainly live, by topic and partition.
+        lanes: those that are not plainly live, by topic and partition.
     """
 
     id: str
@@ -106,10 +106,10 @@ class SubscriptionState:
 
 @dataclass(frozen=True, slots=True)
 class StateFilter:
-    """A filter of subscriptions; what is empty or None matches any.
+    """A filter of subscriptions; a part that is empty or None matches all.
 
     Attributes:
-        text: a part of the id, of the host or of a value of the metadata, in any case.
+        text: a part of the id, of the host or of a value of the metadata, in upper or lower case.
         states, causes: one of these; causes are the kinds of `FailureGroup`.
         host: of the callback, with its port, or without one for any port; in any case.
         metadata: all of these, exactly.
@@ -147,7 +147,7 @@ class FailureGroup:
 
     Attributes:
         state: theirs.
-        kind: of the cause (`core.model.Cause`); of one that is tried again, what it would be.
+        kind: of the cause (`core.model.Cause`); while events are retried, the kind that a FAILURE would have.
         message: why, with `…` in place of what differs from one to another: addresses, numbers, ids, quoted texts.
         host: host and port of their callbacks.
         example: one of the messages, as it is.
@@ -184,7 +184,7 @@ class PartitionState:
         opened_at: where its owner began.
         dispatched: the next offset to be dispatched.
         counted_to: every lane's row counts what waits at least up to this offset.
-        is_counted: rows that count no further than `counted_to` are no older than a few seconds.
+        is_counted: whether rows that count up to `counted_to` only are at most a few seconds old.
         end: the end of the log as far as the owner knows it.
     """
 

@@ -1,7 +1,7 @@
 """How each subscription stands and why it fails, ready to be counted, filtered and grouped. Pure.
 
-It holds only what differs from "live": of a hundred thousand subscriptions most do not. What depends on the owners of
-partitions is left to the view, because an owner changes the state of many at a time.
+It holds only the states that are not "live", because most subscriptions are. What depends on the owners of partitions
+is left to the view, because one owner changes the state of many subscriptions at once.
 """
 
 from pipeline.cluster.failures import FAILING, FailureGroups
@@ -15,7 +15,7 @@ class StateIndex:
     """The states of all subscriptions, as of the last `note` of each.
 
     Attributes:
-        failing: those that fail, are tried again or are broken; those of `timed` may not belong there now.
+        failing: those that fail, are retrying or are broken. Whether one of `timed` belongs there depends on the time.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class StateIndex:
         self.failing.remove(name)
 
     def state(self, name: str, now: float) -> State:
-        """How a subscription stands, if its partitions have owners."""
+        """The state of a subscription, provided that its partitions have owners."""
         wished = self._wished.get(name)
         if wished is not None:
             return wished
@@ -72,9 +72,9 @@ class StateIndex:
         return "live" if reason is None else reason.state
 
     def reason(self, name: str) -> Reason | None:
-        """Why it fails, whatever it should do now."""
+        """Why it fails, even if it is not to deliver now."""
         return self._reasons.get(name)
 
     def timed(self) -> list[str]:
-        """Those that begin or end at a time: how they stand depends on it."""
+        """The subscriptions that begin or end at a set time, on which their state depends."""
         return list(self._timed)

@@ -13,7 +13,7 @@ from pipeline.core.subscription import Subscription, Wish
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a subscription would get the event; if not, on account of which comparisons."""
+    """Whether a subscription would get the event, and if not, which comparisons failed."""
 
     subscription: Subscription
     gets_it: bool
@@ -53,7 +53,7 @@ class Verdict:
 
 
 def verdicts(subscriptions: Sequence[Subscription], event: Event) -> list[Verdict]:
-    """One for each of the *subscriptions*, by the index that workers have."""
+    """The verdict for each of the *subscriptions*, from the same index that workers use."""
     index, view = SubscriptionIndex(), View(event)
     for each in subscriptions:
         index.update(each.id, each)

@@ -4,9 +4,9 @@
     <app>.cursors ──▶ RowsSeen    ├─ joining ──▶ state(), states(), failures(), totals()
     Registry ─────────────────────┘
 
-It belongs to no group, writes nothing, and needs no partition: every worker has one, and `webhooks console` is nothing
-else. What can't be read is a sentence of `problems`. A round twice a second reads what has come; a question reads what
-is left first, so its answer is as new as the topics.
+It belongs to no group, writes nothing and needs no partition. Every worker has one, and `webhooks console` is one with
+pages. `problems` has a sentence for each thing that can't be read. New records are read twice a second, and before each
+answer, so an answer is as new as the topics.
 """
 
 import asyncio
@@ -49,10 +49,10 @@ logger = logging.getLogger(__name__)
 
 ROUND_SECONDS: Final = 0.5
 READY_SECONDS: Final = 0.05
-"""How often whoever waits for the first answer looks."""
+"""How often a caller that waits for the first reading looks whether it is done."""
 READ_AT_ONCE: Final = 200
 AT_ONCE: Final = 2_000
-"""Rows read, and subscriptions examined, before the event loop gets a turn: deliveries go on meanwhile."""
+"""How many rows are read, or subscriptions examined, before the event loop gets a turn, so that deliveries go on."""
 
 
 class ClusterView:
@@ -62,7 +62,7 @@ class ClusterView:
         app: the application.
         source: its source topics.
         routing: how events find their subscriptions.
-        registry: the subscriptions; started by somebody else, who calls `on_subscription`.
+        registry: the subscriptions; the caller starts it, and has it call `on_subscription`.
         clock: the time.
     """
 
@@ -104,7 +104,7 @@ class ClusterView:
         await self._written.stop()
 
     async def ready(self) -> None:
-        """Wait until everything has been read; `problems` says what can't be."""
+        """Wait until everything has been read; `problems` says what can't be read."""
         while not (self._announced.has_tried and self._written.has_tried):
             await self._clock.sleep(READY_SECONDS)
         await self._read()
@@ -164,7 +164,7 @@ class ClusterView:
         return lanes
 
     def _found(self, name: str) -> Iterator[tuple[Place, SeenRow | LaneNote]]:
-        """What is newest of each lane: its row, or what its worker says."""
+        """The newest that is known of each lane: its row, or the note of its worker."""
         rows, notes = self._rows.of(name), self._workers.notes(name)
         for place in rows if not notes else sorted({*rows, *notes}):
             seen, said = rows.get(place), notes.get(place)
@@ -174,7 +174,7 @@ class ClusterView:
                 yield place, seen
 
     def _home(self, name: str) -> set[Place]:
-        """Where events of a subscription are expected; a producer may use another partitioner."""
+        """The partitions where events of a subscription are expected; a producer may use another partitioner."""
         counts = self._ownership.counts
         if self._routing is Routing.KEY:
             return {(topic, default_partition(name, count)) for topic, count in counts.items() if count}
@@ -224,7 +224,7 @@ class ClusterView:
         return names
 
     def _state(self, name: str, now: float) -> State:
-        """As `joined` says it, at a fraction of its cost."""
+        """The same as `joined` finds, at a fraction of the cost."""
         state = self._index.state(name, now)
         unowned = self._ownership.unowned
         if unowned and urgency(state) > urgency("unowned") and state not in WISHED:
@@ -242,7 +242,7 @@ class ClusterView:
         return found
 
     async def failures(self, wanted: StateFilter = EVERY_STATE) -> list[FailureGroup]:
-        """Those that fail, are tried again or are broken, by cause and host; the largest group first."""
+        """The subscriptions that fail, are retrying or are broken, by cause and host; the largest group first."""
         await self._read()
         is_all = wanted == EVERY_STATE
         groups = self._index.failing if is_all else await self._grouped(await self._wanted(wanted))
@@ -257,7 +257,7 @@ class ClusterView:
         return await with_waiting(largest_first(shown), self.state)
 
     async def _grouped(self, names: Sequence[str]) -> FailureGroups:
-        """The groups of these alone."""
+        """The groups of these subscriptions only."""
         now, groups = self._clock.now(), FailureGroups()
         async for some in _slices(names):
             for name in some:
@@ -317,7 +317,7 @@ class ClusterView:
             logger.warning("topic %s: record %d is ignored: %s", record.topic, record.offset, error)
             return
         now = self._clock.now()
-        # What is read at the start was said a while ago.
+        # What is read at the start was announced a while ago.
         heard_at = now if self._announced.is_current else min(now, record.timestamp / 1000)
         self._changed_ids.update(dict.fromkeys(self._workers.take(said, heard_at)))
 
@@ -330,7 +330,7 @@ class ClusterView:
             await self._clock.sleep(ROUND_SECONDS)
 
     async def _read(self) -> None:
-        """Read everything that has come."""
+        """Read all new records."""
         async with self._turn:
             has_changed = self._read_workers()
             while self._rows.has_unread:
@@ -364,7 +364,7 @@ class ClusterView:
 
 
 async def _slices(names: Sequence[str]) -> AsyncIterator[Sequence[str]]:
-    """*names*, some at a time: the event loop gets its turn in between."""
+    """*names*, a few at a time; the event loop gets a turn in between."""
     for start in range(0, len(names), AT_ONCE):
         yield names[start : start + AT_ONCE]
         await asyncio.sleep(0)

@@ -1,7 +1,8 @@
 """What the workers have announced: who is there, who is gone, and who owns what. Pure but for the clock.
 
-A partition is owned by the worker that announced it last, as long as that one is not gone. Whether nobody owns one that
-nobody announces is only known if somebody asks the group: a worker of an older version announces nothing.
+The owner of a partition is the worker that announced it last, unless that worker is gone. A partition that no worker
+announces may still have an owner, because older versions announce nothing; only the consumer group knows
+(ownership.py).
 """
 
 from collections.abc import Collection, Mapping
@@ -13,11 +14,11 @@ from pipeline.cluster.state import PartitionState, WorkerState
 from pipeline.core.bounded import Bounded
 
 GONE_SECONDS: Final = 10.0
-"""A worker that has said nothing for so long is gone: it announces itself every two seconds."""
+"""A worker that has announced nothing for this long is gone; workers do so every two seconds."""
 MOST_SUCCESSES_KEPT: Final = 500_000
-"""Names of subscriptions are taken as they come: anyone with access to the topic may make up more."""
+"""The most subscriptions that are remembered, because anyone with access to the topic can make up names."""
 HIDDEN_SECONDS: Final = 600.0
-"""How long one that is gone is shown."""
+"""How long a worker that is gone is shown."""
 
 
 class WorkersSeen:
@@ -31,11 +32,11 @@ class WorkersSeen:
         self._places: dict[Place, PartitionState] = {}
 
     def take(self, announcement: Announcement, heard_at: float) -> set[str]:
-        """A worker has announced itself. Returns the subscriptions of which it has said or not repeated something.
+        """A worker has announced itself. Returns the subscriptions about which it says something else than before.
 
         Args:
             announcement: what it says.
-            heard_at: Unix seconds, by the clock of whoever listens: that of the worker may be wrong by minutes.
+            heard_at: Unix seconds by the clock of this process, because that of the worker may be minutes off.
         """
         worker = announcement.worker
         changed = self._forget_notes(worker)
@@ -51,7 +52,7 @@ class WorkersSeen:
         return changed
 
     def stopped(self, worker: str) -> set[str]:
-        """A worker has said that it stops. Returns the subscriptions of which it had said something."""
+        """A worker has announced that it stops. Returns the subscriptions that it had mentioned."""
         changed = self._forget_notes(worker)
         self._said.pop(worker, None)
         self._heard_at.pop(worker, None)
@@ -69,7 +70,7 @@ class WorkersSeen:
         return names
 
     def forget_gone(self, now: float) -> None:
-        """Workers that are gone for long are not shown any more."""
+        """Forget workers that have been gone for long."""
         for worker, at in list(self._heard_at.items()):
             if now - at > HIDDEN_SECONDS:
                 self.stopped(worker)
@@ -79,7 +80,7 @@ class WorkersSeen:
         return now - self._heard_at.get(worker, 0.0) > GONE_SECONDS
 
     def owned(self, now: float) -> dict[Place, str]:
-        """The partitions that are announced by workers that are there; the one that was heard last owns it."""
+        """The owners of partitions, by what present workers announce; the last one heard counts."""
         return {
             (each.topic, each.partition): worker
             for worker, said in sorted(self._said.items(), key=lambda found: self._heard_at[found[0]])
@@ -92,7 +93,7 @@ class WorkersSeen:
         return self._places.get(place)
 
     def counts(self) -> dict[str, int]:
-        """How many partitions each source topic has, as far as a worker has said."""
+        """How many partitions each source topic has, as far as a worker has announced it."""
         found: dict[str, int] = {}
         for said in self._said.values():
             for topic, count in said.counts.items():
@@ -100,11 +101,11 @@ class WorkersSeen:
         return found
 
     def notes(self, name: str) -> Mapping[Place, tuple[LaneNote, Announcement]]:
-        """What is said of the live lanes of a subscription."""
+        """What is announced of the live lanes of a subscription."""
         return self._notes.get(name, {})
 
     def noted(self) -> Collection[str]:
-        """The subscriptions of which something is said."""
+        """The subscriptions that are mentioned."""
         return self._notes.keys()
 
     def last_success(self, name: str) -> float | None:
@@ -116,7 +117,7 @@ class WorkersSeen:
         self._successes.pop(name, None)
 
     def has_told_all(self, now: float) -> bool:
-        """Whether the workers that are there have told of all their live lanes with events in memory."""
+        """Whether the present workers have announced all of their live lanes with events in memory."""
         return all(not said.lanes_left_out for worker, said in self._said.items() if not self.is_gone(worker, now))
 
     def states(self, now: float) -> list[WorkerState]:
