@@ -32,7 +32,7 @@ from pipeline.cluster.own_state import OwnState
 from pipeline.cluster.retention_watch import RetentionWatch, retention_ms
 from pipeline.cluster.view import ClusterView
 from pipeline.config.definition import Definition
-from pipeline.config.settings import Settings
+from pipeline.config.settings import Settings, otel_environment
 from pipeline.core.addressed import AddressedMatching, is_addressed
 from pipeline.core.clock import Clock, SystemClock
 from pipeline.core.concurrency import Shares, Slots
@@ -71,6 +71,7 @@ from pipeline.kafka.topics import (
 from pipeline.observability.logs import logging_config
 from pipeline.observability.reporter import WorkerReporter
 from pipeline.observability.telemetry import Telemetry
+from pipeline.observability.tracing import TracedSend, spans_of
 from pipeline.observability.unmatched import UnmatchedEvents
 from pipeline.runtime.application import DeliveryApp
 from pipeline.runtime.assignor import LevelAssignor
@@ -122,7 +123,8 @@ def create_app(
     clock = SystemClock()
     secret_keys = [key.get_secret_value() for key in settings.secret_keys]
     ids = settings.webhook_ids
-    telemetry = Telemetry(ids)
+    spans = spans_of(otel_environment(), settings.app, ids)
+    telemetry = Telemetry(ids) if spans is None else Telemetry(ids, spans_dropped=lambda: spans.dropped)
     attempt_log, recorder = attempt_log_of(settings, definition, telemetry, clock)
     rights = RightsWatch()
     unmatched = UnmatchedEvents(definition.source.topics[0], telemetry, definition.routing)
@@ -156,8 +158,9 @@ def create_app(
         {topic: LogCheck(topic, SourceLog(connection, topic), notifier, _of_topic(topic, former)) for topic in topics}
     )
     matching = AddressedMatching(SubscriptionIndex(), ids, log_checks.topic_id) if matches else None
+    send = Authorized(permitted, tokens)
     deliver = Delivery(
-        send=Authorized(permitted, tokens),
+        send=send if spans is None else TracedSend(send, spans),
         dead_letters=dead_letters,
         registry=registry,
         slots=Slots(settings.max_in_flight),
@@ -221,6 +224,7 @@ def create_app(
             tokens=tokens,
             dead_letters=dead_letters,
             attempt_log=attempt_log,
+            spans=spans,
             outlets=outlets,
             retention_watch=RetentionWatch(sources, partial(retention_ms, connection), notifier.tell, clock),
             sources=sources,

@@ -5,6 +5,7 @@ The only module that reads the environment. WEBHOOKS_CONFIG names the file; the 
 
 import ipaddress
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -324,3 +325,8 @@ def _effective(value: object) -> str:
             return ",".join(map(str, value)) or "none"
         case _:
             return str(value)
+
+
+def otel_environment() -> Mapping[str, str]:
+    """The standard variables of OpenTelemetry (observability/tracing.py)."""
+    return {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}

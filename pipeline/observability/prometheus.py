@@ -138,6 +138,7 @@ def _counters(telemetry: Telemetry) -> Iterator[Metric]:
             "Notifications that did not arrive.",
             telemetry.notifications_dropped,
         ),
+        ("webhooks_spans_dropped", "Spans that did not reach a collector.", telemetry.spans_dropped()),
         (
             "webhooks_headers_left_out",
             "Headers of records and subscriptions that were not sent.",

@@ -100,7 +100,7 @@ class Telemetry:
         withheld_attempts: attempts that waited because the lease had expired.
         commits: offset commits, one per partition and tick.
         rebalances, partitions_lost: changes of the assignment; partitions whose rows Kafka has fenced.
-        notifications_dropped: those that did not reach an outlet.
+        notifications_dropped, spans_dropped: those that did not reach an outlet, a collector (tracing.py).
         log_breaks: positions that are no longer in the log, by cause.
     """
 
@@ -110,8 +110,10 @@ class Telemetry:
         *,
         monotonic: Monotonic = time.monotonic,
         now: Callable[[], float] = time.time,
+        spans_dropped: Callable[[], int] = int,
     ) -> None:
         self._ids = ids or WebhookIds()
+        self.spans_dropped = spans_dropped
         self.in_flight = 0
         self.attempts: dict[AttemptOutcome, int] = _zeros(get_args(AttemptOutcome))
         self.attempt_seconds = Histogram()

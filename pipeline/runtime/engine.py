@@ -21,6 +21,7 @@ from pipeline.http.transport import Transport
 from pipeline.kafka.dead_letters import KafkaDeadLetterWriter
 from pipeline.kafka.expansion import PartitionExpansion
 from pipeline.kafka.log_reader import LogReader
+from pipeline.observability.tracing import Spans
 from pipeline.observability.unmatched import LOOK_SECONDS as UNMATCHED_SECONDS
 from pipeline.observability.unmatched import UnmatchedEvents
 from pipeline.runtime.membership import CHECK_SECONDS, Membership
@@ -68,6 +69,7 @@ class Engine(Service):
         tokens: TokenCache,
         dead_letters: KafkaDeadLetterWriter | None,
         attempt_log: AttemptLog | None,
+        spans: Spans | None,
         outlets: Outlets,
         retention_watch: RetentionWatch,
         sources: Sources,
@@ -91,6 +93,7 @@ class Engine(Service):
         self._tokens = tokens
         self._dead_letters = dead_letters
         self._attempt_log = attempt_log
+        self._spans = spans
         self._outlets = outlets
         self._retention_watch = retention_watch
         self._sources = sources
@@ -107,6 +110,9 @@ class Engine(Service):
         if self._attempt_log is not None:
             await self._attempt_log.start()
             closing.push_async_callback(self._attempt_log.close)
+        if self._spans is not None:
+            await self._spans.start()
+            closing.push_async_callback(self._spans.close)
         await self._transport.start()
         closing.push_async_callback(self._transport.close)
         closing.push_async_callback(self._outlets.close)
