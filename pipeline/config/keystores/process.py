@@ -75,9 +75,11 @@ class StoreProcess:
         with self._turn:
             # The system may kill the process for reasons that have nothing to do with this store.
             for _ in range(2):
-                if self._is_closed:
+                process = None if self._is_closed else self._running()
+                if process is None or self._is_closed:  # `close` may not have seen a process that was being started
+                    self._end()
                     break
-                answer, is_late = _exchange(self._running(), encode_request(want, store))
+                answer, is_late = _exchange(process, encode_request(want, store))
                 if answer.endswith(b"\n"):
                     return _decode_answer(answer)
                 if self._end() == -SIGXCPU or is_late:

@@ -1,9 +1,13 @@
 """Stores of strangers are opened in a process of their own, which one of them may cost its life."""
 
 import os
+import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from signal import SIGKILL
+from typing import Any
 
 import pytest
 
@@ -89,3 +93,20 @@ def test_nothing_is_opened_any_more_when_it_is_closed(opener: StoreProcess) -> N
     opener.close()
     with pytest.raises(ConfigurationError, match="the process that opens stores was killed"):
         opener.trusted(TRUST)
+
+
+def test_a_process_that_starts_during_the_close_opens_nothing(
+    opener: StoreProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing, start = threading.Thread(target=opener.close), subprocess.Popen
+
+    def start_late(*command: Any, **options: Any) -> Any:
+        closing.start()
+        while not opener._is_closed:
+            time.sleep(0)
+        return start(*command, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", start_late)
+    with pytest.raises(ConfigurationError, match="the process that opens stores was killed"):
+        opener.client(Store("PKCS12", "f", hidden(2**31 - 1), PASSWORD))
+    closing.join()
