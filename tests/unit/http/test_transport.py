@@ -50,6 +50,8 @@ LOOPBACK = Guard([ip_network("127.0.0.0/8"), ip_network("::1/128")])
 LIMITS = HttpLimits(connect_timeout_seconds=2.0, read_timeout_seconds=5.0)
 HASTY = replace(LIMITS, read_timeout_seconds=0.1)
 AUTHORITY = trustme.CA()
+SERVER_TLS = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+AUTHORITY.issue_cert("127.0.0.1").configure_cert(SERVER_TLS)
 PROXY_CREDENTIALS = "Basic dXNlcjpwcm94eS1zZWNyZXQ="
 
 
@@ -65,11 +67,10 @@ class Bench:
     stack: AsyncExitStack
     transport: Transport
     callback: Callback
-    tls: ssl.SSLContext
     left_out: list[tuple[str, str]]
 
     async def receiver(self, *script: Behaviour, reads_body: bool = True) -> Receiver:
-        tls = self.tls if self.route in {"tls", "tunnel", "socks-tls"} else None
+        tls = SERVER_TLS if self.route in {"tls", "tunnel", "socks-tls"} else None
         return await self.stack.enter_async_context(Receiver(*script, tls=tls, reads_body=reads_body))
 
     async def subscription(self, receiver: Receiver, http: HttpLimits = LIMITS) -> Subscription:
@@ -95,8 +96,6 @@ async def bench(
     limit: int = 20,
     system: SystemProxies | None = None,
 ) -> Bench:
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    AUTHORITY.issue_cert("127.0.0.1").configure_cert(tls)
     transport = Transport(
         guard=LOOPBACK,
         max_in_flight=limit,
@@ -112,7 +111,7 @@ async def bench(
         user_agent="test/1",
         on_header_left_out=lambda subscription, name: left_out.append((subscription, name)),
     )
-    return Bench(route, stack, transport, callback, tls, left_out)
+    return Bench(route, stack, transport, callback, left_out)
 
 
 @pytest.fixture(params=ROUTES)
