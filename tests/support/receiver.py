@@ -102,7 +102,7 @@ def in_pieces(*pieces: bytes) -> Behaviour:
     async def behave(exchange: Exchange) -> None:
         for piece in pieces:
             await exchange.send(piece)
-            await asyncio.sleep(0.01)  # nothing tells when the client has read; pieces sent at once arrive as one
+            await asyncio.sleep(0.002)  # nothing tells when the client has read; pieces sent at once arrive as one
 
     return behave
 

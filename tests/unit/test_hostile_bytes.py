@@ -263,7 +263,7 @@ READERS: Final[dict[str, Reader]] = {
     ),
     "token endpoint, repeated secrets": lambda text: oauth2.read_answer(
         "https://example.com",
-        [text[:-1] + "x"],
+        [text[: min(len(text), 65_536) - 1] + "x"],
         400,
         json.dumps({"error": "no", "error_description": text[:-1]}).encode("utf-8", "surrogatepass"),
         0.0,

@@ -20,7 +20,7 @@ from tests.support.calling import loopback_transport
 from tests.support.hostile import TRICKS, Fate, Trick
 from tests.support.receiver import HOST, Receiver, answer
 
-AT_ONCE: Final = 50
+AT_ONCE: Final = 20
 BYTES_PER_EXCHANGE: Final = 1024 * 1024
 """What an answer may cost at most while it is read, whatever the receiver does; in docs/delivery.md."""
 
