@@ -3,7 +3,7 @@
 import re
 from asyncio import AbstractEventLoop
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from ssl import SSLContext
 from typing import Final
@@ -23,6 +23,7 @@ from pipeline.http.socks import SocksProxy
 _SCHEMES: Final = ("http", "https")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%(25)?[A-Za-z0-9._~-]+)?")
 """A name as in DNS, or an IPv6 address with or without a zone: safe in the lines of a request."""
+_ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9._~:@%\[\]-]+(?=[/?#]|$)")
 _STRAY_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _KEPT: Final = "!#$%&'()*+,-./:;=?@[]_~"
 """Sent unencoded besides letters and digits: what RFC 3986 allows in path and query, and brackets."""
@@ -77,6 +78,16 @@ class Destination:
     read_timeout_seconds: float
     is_proxied: bool = False
     is_forwarded: bool = False
+
+    def with_target(self, target: str) -> "Destination":
+        """Another path and query at the same place. Only for a direct connection: a proxy gets the whole URL."""
+        return replace(self, target=Target(target, self.target.host))
+
+
+def origin_of(text: str) -> str | None:
+    """The part of a URL that alone says where it leads, with its userinfo; None if that takes a parser to tell."""
+    found = _ORIGIN.match(text)
+    return None if found is None else found.group()
 
 
 def parse_url(text: str) -> URL:

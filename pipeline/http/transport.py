@@ -18,12 +18,13 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EofStream
 from yarl import URL
 
+from pipeline.core.bounded import Bounded
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.outcome import Failed
 from pipeline.core.subscription import HttpLimits, Proxy, TlsOptions
 from pipeline.http.burst import Burst
 from pipeline.http.connection import Connector, IdleConnections, Wire
-from pipeline.http.destination import Destination, destination, parse_url, written_target
+from pipeline.http.destination import Destination, destination, origin_of, parse_url, written_target
 from pipeline.http.failures import broken, not_connected, not_let_through
 from pipeline.http.proxy import ProxyRoute, SystemProxies, proxy_route
 from pipeline.http.resolver import Resolver
@@ -48,6 +49,13 @@ _SWITCHING_PROTOCOLS: Final = 101
 _FIRST_FINAL_STATUS: Final = 200
 _NO_CONTENT: Final = 204
 _PROXY_AUTHENTICATION_REQUIRED: Final = 407
+
+
+MAX_ORIGINS: Final = 1_000
+"""The most origins whose destination is kept for other subscriptions."""
+
+_Origin = tuple[str | None, TlsOptions, Proxy | None, bool, HttpLimits]
+"""What a destination depends on, except for its target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +103,7 @@ class Transport:
         self._idle = IdleConnections(max_in_flight)
         self._in_use: set[Wire] = set()
         self._contexts = TlsContexts()
+        self._origins: Bounded[_Origin, Destination] = Bounded(MAX_ORIGINS)
 
     async def start(self) -> None:
         """Prepare for exchanges on the running event loop."""
@@ -132,6 +141,10 @@ class Transport:
             ConfigurationError: the URL, the TLS options or the proxy are invalid, or the guard refuses the host of a
                 URL behind a proxy.
         """
+        # Many subscriptions may be at one host: all but their targets is made once.
+        origin = (origin_of(url), tls, proxy, use_system_proxy, limits)
+        if (known := self._origins.get(origin)) is not None:
+            return known.with_target(written_target(url))
         parsed = parse_url(url)
         route = proxy_route(proxy, self._system_proxies if use_system_proxy else None, parsed)
         if route is not None:
@@ -142,7 +155,10 @@ class Transport:
         target = written_target(url)
         idle_seconds = min(limits.idle_timeout_seconds, self._idle_timeout_seconds)
         limits = replace(limits, idle_timeout_seconds=idle_seconds)
-        return destination(parsed, target=target, tls=context, proxy=route, limits=limits, loop=self._loop)
+        made = destination(parsed, target=target, tls=context, proxy=route, limits=limits, loop=self._loop)
+        if route is None and origin[0] is not None:
+            self._origins[origin] = made
+        return made
 
     async def exchange(
         self,
