@@ -17,7 +17,10 @@ from tests.benchmarks import (
     attempt_log,
     crash,
     fan_out,
+    hanging,
     isolation,
+    large,
+    open_pages,
     possible_rate,
     side_by_side,
     steady,
@@ -40,8 +43,11 @@ PARTS: Final[dict[str, Part]] = {
     "waiting": waiting.run,
     "crash": crash.run,
     "fan-out": fan_out.run,
+    "hanging": hanging.run,
     "attempt-log": attempt_log.run,
     "side-by-side": side_by_side.run,
+    "open-pages": open_pages.run,
+    "large": large.run,
 }
 
 

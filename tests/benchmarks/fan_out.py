@@ -48,12 +48,12 @@ def _everything(_number: int) -> None:
     """The filter of a subscription that wants every event."""
 
 
-def _of_type(types: int) -> Callable[[int], dict[str, Any]]:
+def of_type(kinds: int) -> Callable[[int], dict[str, Any]]:
     """Filters by type, of which there are so many."""
-    return lambda number: {"exact": {"type": f"type-{number % types}"}}
+    return lambda number: {"exact": {"type": f"type-{number % kinds}"}}
 
 
-def _types(count: int) -> Callable[[int, int], bytes]:
+def types(count: int) -> Callable[[int, int], bytes]:
     """Events of so many types in turn."""
     return lambda number, sequence: b"type-%d" % ((sequence * CUSTOMERS + number) % count)
 
@@ -72,19 +72,25 @@ def _cases(stage: Stage, scale: Scale) -> dict[str, Case]:
         f"(b) match: 1,000, {EACH} want an event by its type": Case(
             deliveries // EACH,
             deliveries,
-            stage.pipeline(subscriptions=some, filter_of=_of_type(len(some) // EACH)),
-            _types(len(some) // EACH),
+            stage.pipeline(subscriptions=some, filter_of=of_type(len(some) // EACH)),
+            types(len(some) // EACH),
         ),
-        f"(c) match: {many:,}, {EACH} want an event by its type": Case(
+        f"(c) match: {many:,}, {EACH} want an event by its type, 1,000 get all": Case(
             deliveries // EACH,
             deliveries,
-            stage.pipeline(subscriptions=most, filter_of=_of_type(many // EACH)),
-            _types(many // EACH),
+            stage.pipeline(subscriptions=most, filter_of=of_type(many // EACH)),
+            types(len(some) // EACH),
+        ),
+        f"(c) match: {many:,}, {EACH} want an event by its type, all in turn": Case(
+            deliveries // EACH,
+            deliveries,
+            stage.pipeline(subscriptions=most, filter_of=of_type(many // EACH)),
+            types(many // EACH),
         ),
         f"(d) match: 1,000, one event in {RARE} is wanted by one": Case(
             deliveries,
             deliveries // RARE,
-            stage.pipeline(subscriptions=some, filter_of=_of_type(len(some))),
+            stage.pipeline(subscriptions=some, filter_of=of_type(len(some))),
             _rarely,
         ),
         f"(e) key: as many deliveries, {CUSTOMERS} subscriptions": Case(

@@ -125,6 +125,11 @@ class Receiver:
         async with self._session.get("/taken") as answer:
             return int(await answer.text())
 
+    async def begun(self) -> None:
+        """Return when the first of what is watched has been taken."""
+        async with self._session.get("/begun"):
+            pass
+
     async def arrivals(self) -> list[Arrival]:
         """Every request so far."""
         async with self._session.get("/arrivals") as answer:

@@ -60,6 +60,7 @@ class Watch:
     taken: int = 0
     first: Moment | None = None
     last: Moment | None = None
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
     reached: asyncio.Event = field(default_factory=asyncio.Event)
 
     def count(self, now: float) -> None:
@@ -67,6 +68,7 @@ class Watch:
         self.taken += 1
         if self.taken == 1:
             self.first = Moment(now, cpu_seconds(self.pid))
+            self.begun.set()
         if self.taken == self.target:
             self.last = Moment(now, cpu_seconds(self.pid))
             self.reached.set()
@@ -154,6 +156,11 @@ def control(ledger: Ledger) -> web.Application:
     async def taken(_: web.Request) -> web.Response:
         return web.json_response(0 if ledger.watch is None else ledger.watch.taken)
 
+    async def begun(_: web.Request) -> web.Response:
+        assert ledger.watch is not None
+        await ledger.watch.begun.wait()
+        return web.Response()
+
     async def arrivals(_: web.Request) -> web.Response:
         return web.Response(body=bytes(ledger.arrivals))
 
@@ -164,6 +171,7 @@ def control(ledger: Ledger) -> web.Application:
             web.put("/watch", begin_watch),
             web.get("/watch", end_watch),
             web.get("/taken", taken),
+            web.get("/begun", begun),
             web.get("/arrivals", arrivals),
         ]
     )

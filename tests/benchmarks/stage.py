@@ -152,14 +152,14 @@ class Stage:
             "WEBHOOKS_SECRET_KEYS": Fernet.generate_key().decode(),
             "WEBHOOKS_ALLOW_PRIVATE_NETWORKS": "127.0.0.0/8",
             "WEBHOOKS_DATA_DIR": str(self._folder / pipeline.app),
-            "WEBHOOKS_WEB_PORT": str(_free_port()),
+            "WEBHOOKS_WEB_PORT": str(free_port()),
             **pipeline.settings,
         }
         module = "tests.benchmarks.worker_process"
         return running(module, "worker", log=self.log("worker"), environment=environment)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """One that nobody listens on now; the worker's web server wants a number."""
     with socket.create_server((HOST, 0)) as probe:
         return int(probe.getsockname()[1])
