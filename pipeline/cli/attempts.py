@@ -23,15 +23,15 @@ LONGEST_WHY: Final = 80
 @click.option(
     "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, metavar="N", help="Show at most N."
 )
-@click.option("--after", metavar="NEXT", help="Go on where a page ended, which says how.")
+@click.option("--after", metavar="NEXT", help="Go on after a page; its last line names the option.")
 @output_option
 def command(subscription: str, limit: int, after: str | None, output: Format) -> None:
     """Show the newest attempts of subscription ID; the newest is first.
 
     Dead letters, skips and drops of its events are shown too. RESULT is what came of the attempt: delivered, retry,
     dead-letter (to be written), dead-lettered (confirmed), failure (the subscription stopped), skipped, dropped.
-    Deliveries have the time at which they were logged, a fifth of a second later at most. One run reads the log for
-    ten seconds at most, and says how far it came.
+    The time of a delivery is that at which it was logged, at most a fifth of a second later. One run reads the log
+    for at most ten seconds, and says how far it came.
     """
     with errors_as_sentences():
         page = asyncio.run(_attempts(subscription, after, limit))

@@ -26,8 +26,7 @@ def command(webhook_id: str, subscription: str | None, output: Format) -> None:
     """Show what became of the event WEBHOOK-ID: topic-partition-offset.
 
     FATE is delivered, waiting, dead-lettered, skipped, dropped (WHY names the rule), filtered, expired (the attempt log
-    does not reach back to it) or unknown (WHY says why it is not known). Below it stands what the attempt log says of
-    the event.
+    does not reach back to it) or unknown (WHY says why it is not known). Below it are the entries of the attempt log.
     """
     with errors_as_sentences():
         fates = asyncio.run(_fates(webhook_id, subscription))

@@ -21,7 +21,7 @@ def command(subscription: str, output: Format) -> None:
     """Explain how the subscription ID stands, and what to do.
 
     One paragraph says the state, why and since when, the attempts, the next try or probe, and how many events wait:
-    exactly, or at most. Below it stand the commands to copy. What can't be known is said on stderr.
+    exactly, or at most. Below it are commands to copy. What can't be known is said on stderr.
     """
     with errors_as_sentences():
         state, problems = asyncio.run(_state(subscription))

@@ -25,7 +25,7 @@ from pipeline.subscriptions.session import opened_registry
     multiple=True,
     required=True,
     type=GroupOf(),
-    help="The consumer group that goes on; id: each subscription's group is called as the subscription.",
+    help="The consumer group that goes on; id: the group of each subscription is named by its id.",
 )
 def command(*, groups: tuple[str, ...]) -> None:
     """Let consumer groups of another system go on where subscriptions stand: the way back from a migration.

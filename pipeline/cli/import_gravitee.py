@@ -32,14 +32,14 @@ SUBSCRIPTIONS: Final = "subscriptions.yaml"
     "accepted",
     multiple=True,
     type=click.Choice(NAMES),
-    help="Go without this, although receivers then get something else.",
+    help="Accept that this is lost, although it changes what receivers get.",
 )
 @click.option(
     "--from-group",
     "groups",
     multiple=True,
     type=GroupOf(),
-    help="Begin where this consumer group stops; id: each subscription's group is called as the subscription.",
+    help="Begin where this consumer group stops; id: the group of each subscription is named by its id.",
 )
 def command(
     *, files: tuple[str, ...], output_dir: Path | None, accepted: tuple[str, ...], groups: tuple[str, ...]
@@ -50,8 +50,8 @@ def command(
     ApiV4Definition resources of the Kubernetes operator, or Terraform states. - is standard input. Together they
     contain one API. No broker is asked.
 
-    Without --output-dir, the result is shown with masked secrets and nothing is written. What Gravitee does and this
-    pipeline does not is an error if receivers would get something else; --accept-ignored goes without it.
+    Without --output-dir, the result is shown with masked secrets and nothing is written. What this pipeline can't do as
+    Gravitee does is an error if it changes what receivers get; --accept-ignored NAME accepts it.
 
     The positions of the groups are read by webhooks subscriptions apply, while the groups have no members.
     """

@@ -35,7 +35,7 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def _state(cursor: Cursor | None) -> tuple[int, str]:
-    """The worst is the least."""
+    """The worst state is the smallest."""
     if cursor is None:
         return 0, ""
     if cursor.status is Status.FAILURE:
@@ -46,7 +46,7 @@ def _state(cursor: Cursor | None) -> tuple[int, str]:
 
 
 def _words(rows: Sequence[Row]) -> str:
-    """The state that all of these have."""
+    """The state that these rows share, in words."""
     where = _where(rows)
     cursors = [row.cursor for row in rows if row.cursor is not None]
     if not cursors:

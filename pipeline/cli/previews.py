@@ -43,7 +43,7 @@ class Preview:
 
 
 async def show_waiting(subscriptions: Sequence[Subscription], output: Format) -> dict[str, list[Effect]] | str:
-    """Print and return how many events wait for each subscription; why not, if that is unknown."""
+    """Print and return how many events wait for each subscription, or print why that is unknown."""
     settings, definition = configured()
     try:
         found = await find_positions(settings, definition, subscriptions)

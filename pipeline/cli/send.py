@@ -25,8 +25,8 @@ def command(subscription: str, body: str, headers: tuple[str, ...], topic: str |
     """Write one event for SUBSCRIPTION, and print its webhook-id: topic-partition-offset.
 
     BODY is the event; @FILE reads it from a file, - from standard input. An event for an unknown subscription is
-    written too, with a warning on stderr: workers dead-letter it. (With routing: key, not if the subscription is
-    applied first.)
+    written too, with a warning on stderr. Workers dead-letter it; with routing: key, they do not if the subscription is
+    applied first.
 
     With routing: match, the event goes to SUBSCRIPTION alone, whatever filters say.
     """

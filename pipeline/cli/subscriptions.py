@@ -317,7 +317,7 @@ def _with_noted(
 
 
 def _said(noted: Noted | str) -> Noted | str:
-    """*noted*, after its troubles were printed."""
+    """*noted*, after printing what could not be read."""
     for trouble in () if isinstance(noted, str) else noted.troubles:
         say(trouble, err=True)
     return noted

@@ -4,9 +4,9 @@
       ▲                       │
       └───no, or not now──────┘     a probe is the first event, sent once
 
-A probe risks no more than a person's `resume` does: it is an attempt by the rules of its level, and counts as one. Only
-those kinds of FAILURE are probed that a receiver can end by itself. The time and the number of probes are in the cause,
-so they are in the cursor row.
+A probe risks no more than a person's `resume` does: it is an attempt by the rules of its level, and counts as one. A
+FAILURE is probed only if its receiver can end it by itself. The cause, and with it the cursor row, has the time of the
+next probe and the number of probes.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ from pipeline.core.subscription import RetryPolicy
 
 PROBED_KINDS: Final = frozenset({"server-error", "exception"})
 PROBES_PER_HOST: Final = 2
-"""Probes of one worker and host under way. Thousands of subscriptions may wait for the same host to come back."""
+"""The most probes of one host that a worker has under way: thousands of subscriptions may wait for the same host."""
 
 
 def scheduled(cause: Cause, policy: RetryPolicy | None, now: float, chance: float, *, made: int | None = None) -> Cause:
@@ -31,7 +31,7 @@ def scheduled(cause: Cause, policy: RetryPolicy | None, now: float, chance: floa
         policy: the intervals, and for how long; None for no probes.
         now: Unix seconds.
         chance: from 0 to 1, drawn for this interval.
-        made: the number of probes so far; None for what the cause says.
+        made: the number of probes so far; None for the number in the cause.
     """
     if policy is None or cause.kind not in PROBED_KINDS:
         return replace(cause, probes=None)
@@ -43,7 +43,7 @@ def scheduled(cause: Cause, policy: RetryPolicy | None, now: float, chance: floa
 
 
 def taken_up(cause: Cause, policy: RetryPolicy | None, now: float, chance: float) -> Cause:
-    """The cause that a row tells. Probes that are overdue, or were not planned then, are spread over an interval."""
+    """The cause in a row. Probes that are overdue, or that the row does not plan, are spread over an interval."""
     if policy is None or cause.kind not in PROBED_KINDS or cause.probes is None:
         return scheduled(cause, policy, now, chance)
     made, next_at = cause.probes.made, cause.probes.next_at

@@ -1,6 +1,7 @@
 """The source topics of a worker: a dispatcher for each, over one memory, one set of slots and one index of filters.
 
-A worker owns numbers, and with a number the partition that has it in each source topic (runtime/assignor.py).
+A worker owns partition numbers. With a number it has the partition of that number in each source topic
+(runtime/assignor.py).
 """
 
 import asyncio
@@ -30,7 +31,8 @@ class Sources:
 
     Args:
         dispatchers: one for each source topic; there is at least one.
-        matching: says who wants an event, of any topic; None with `routing: key`. It is kept up to date here.
+        matching: finds the subscriptions that want an event, for all topics; None with `routing: key`. This object
+            keeps it up to date.
 
     Attributes:
         topics: their names, in the order of the definition.

@@ -59,15 +59,15 @@ class Access:
 
     A browser also adds the password to requests that other sites make it send (CSRF). So a password changes something
     only in a request with `X-Requested-With: webhooks`, which the script of the page sets. Other sites can't set it: a
-    browser asks the worker for permission first (CORS), and the worker gives none. As a second defence, the browser's
-    own words about where the request comes from (`Sec-Fetch-Site`, `Origin`) must not contradict.
+    browser asks the worker for permission first (CORS), and the worker gives none. As a second defence, the headers in
+    which a browser says where a request comes from (`Sec-Fetch-Site`, `Origin`) must not name another site.
 
     Attributes:
         admin_token: WEBHOOKS_ADMIN_TOKEN; None or empty: there is no admin token.
         tokens: verifies signed tokens (WEBHOOKS_ADMIN_JWKS); None: no signed token is accepted. Without either, only
             `OPEN_PATHS` are open.
         metrics_token: WEBHOOKS_METRICS_TOKEN, good for /metrics alone; None or empty: there is none.
-        limit: slows down who shows wrong tokens.
+        limit: slows down the senders of wrong tokens.
     """
 
     admin_token: str | None = field(default=None, repr=False)
@@ -76,7 +76,7 @@ class Access:
     limit: FailureLimit = field(default_factory=FailureLimit, repr=False)
 
     async def admit(self, request: web.Request) -> Principal | web.Response:
-        """Who sends a request; the answer if nobody may send it."""
+        """The sender of a request, or the answer that refuses it."""
         known: Principal | None = request.get(PRINCIPAL)
         if known is not None:
             return known

@@ -116,7 +116,7 @@ class AdminTokens:
 
 
 def _scopes(claim: object) -> frozenset[Scope] | None:
-    """The scopes that the claim names; those of other applications are left out. None if it can't be used."""
+    """The scopes that the claim names, without those of other applications; None if the claim can't be used."""
     if claim is None:
         return SCOPES
     names = claim.split() if isinstance(claim, str) else claim

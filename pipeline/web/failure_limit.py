@@ -1,8 +1,8 @@
 """Slows down addresses that show wrong tokens again and again.
 
 After a few failures an address has to wait, each time twice as long, up to a minute. While it waits, its requests are
-refused without a look at the token, so nothing can be learned from them. A token that was right before passes
-nevertheless: behind a proxy all clients have one address, and a stranger must not lock out the others.
+refused without a look at the token, so nothing can be learned from them. A token that was right before passes all the
+same: behind a proxy all clients have one address, and a stranger must not lock out the others.
 """
 
 import hashlib

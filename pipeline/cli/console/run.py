@@ -49,7 +49,7 @@ class ConsoleApp(faust.App):
 
 
 class Engine(Service):
-    """What the API stands on.
+    """The parts that the API uses.
 
     Args:
         registry: the subscriptions.

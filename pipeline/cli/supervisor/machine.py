@@ -66,7 +66,7 @@ def plan(settings: Settings, count: int) -> list[Member]:
 
 
 def core_count(quota: Path = _QUOTA) -> int:
-    """The cores that this process may use: of its affinity, and of the CPU time that its container gets."""
+    """The number of cores that this process may use, by its affinity and by the CPU time of its container."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     try:
         allowed, _, period = quota.read_text().partition(" ")

@@ -23,15 +23,15 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 30.0
 SOUND_SECONDS: Final = 60.0
-"""After a worker has run for so long, the next pause is the first one again."""
+"""A worker that has run for this long gets the shortest pause again when it ends."""
 STOP_SECONDS: Final = 55.0
-"""The time that workers have to stop: longer than the longest WEBHOOKS_DRAIN_SECONDS with the closing of connections,
-shorter than the 60 s that service managers wait (deploy/)."""
+"""The time that workers have to stop: longer than the longest WEBHOOKS_DRAIN_SECONDS and the closing of connections
+take, shorter than the 60 s that service managers wait (deploy/)."""
 LAST_LINES_SECONDS: Final = 2.0
-"""For the rest of the output of workers that have ended; a process that they started may still hold its other end."""
+"""How long to wait for the rest of the output of ended workers; a process that they started may keep it open."""
 
 CLEAN_ENDS: Final = frozenset({0, -signal.SIGTERM})
-"""Exit codes of a worker that was told to stop; the second one if it had not got as far as to handle the signal."""
+"""Exit codes of a worker that was told to stop; the second one if it did not handle the signal yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
-"""What of a Gravitee API would be lost here, and would change which events receivers get, or what is in them.
+"""Finds the parts of a Gravitee API that would be lost here although receivers would notice.
 
-Other parts have no effect here and are only named. A loss is an error, unless somebody accepts it by name.
+They decide which events receivers get, or what is in them. Such a loss is an error until it is accepted by name. All
+other parts without effect are only named.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ EXPRESSIONS: Final = "expressions"
 NAMES: Final = (FLOWS, SELECTION_RULES, CONFLUENT_HEADER, EXPRESSIONS)
 
 _PHASES: Final = ("request", "response", "subscribe")
-"""Those that a webhook subscription passes through; the others are for producers."""
+"""The phases that an event passes on its way to a webhook; the others are for producers."""
 _OTHERWISE: Final[Mapping[str, str]] = {
     "message-filtering": "give each subscription a filter",
     "transform-headers": "give each subscription its headers",
@@ -25,7 +26,7 @@ _OTHERWISE: Final[Mapping[str, str]] = {
     "spike-arrest": "give each subscription a rate",
     "assign-attributes": "write the values into the definition; name the groups with --from-group SUBSCRIPTION=GROUP",
 }
-"""By policy, what does the same here."""
+"""By policy, what to use instead."""
 
 
 @dataclass(frozen=True, slots=True)

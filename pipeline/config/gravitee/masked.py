@@ -23,7 +23,7 @@ def _secret_names(model: type[StrictModel]) -> set[str]:
 
 _MODELS: Final[Sequence[type[StrictModel]]] = (ProxyOptions, KeyStore, Sasl, TrustStore)
 _SECRETS: Final = frozenset(name for model in _MODELS for name in _secret_names(model))
-"""A definition has no other fields of these names."""
+"""No other field of a definition has one of these names."""
 
 
 def masked(document: Mapping[str, Any]) -> dict[str, Any]:

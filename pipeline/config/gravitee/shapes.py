@@ -20,7 +20,7 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import kind, shown
 
 _TEMPLATE: Final = "[["
-"""Begins what the Kubernetes operator replaces, such as [[ secret `kafka/password` ]]."""
+"""Begins a template that the Kubernetes operator fills in, such as [[ secret `kafka/password` ]]."""
 _PACKED: Final = {"configuration", "sharedConfiguration", "sharedConfigurationOverride"}
 _ENTRYPOINT_OF_SUBSCRIPTIONS: Final = {"consumerConfiguration", "configuration"}
 _OF_SUBSCRIPTIONS: Final = {"application", "plan"}
@@ -33,7 +33,7 @@ class Part:
     Attributes:
         origin: its file, and where in it.
         document: in the names of the management API.
-        ignored: what stood beside it and has no effect here.
+        ignored: what was found beside it and has no effect here.
     """
 
     origin: str
@@ -46,9 +46,9 @@ class Contents:
     """What was found.
 
     Attributes:
-        unused: what is known and has no effect here, as sentences.
-        expected: how many subscriptions there are altogether, as a page of them says.
-        unknown: what is in no known shape, as sentences.
+        unused: a sentence for each part that is known and has no effect here.
+        expected: the total number of subscriptions, according to a page of them.
+        unknown: a sentence for each document in no known shape.
     """
 
     apis: list[Part] = field(default_factory=list)
@@ -86,7 +86,7 @@ def documents_of(path: Path) -> list[object]:
 
 
 def api_of(documents: Sequence[object], path: object) -> Part:
-    """The one API among the documents of a file; a single document of no known shape as it is, so that it is refused.
+    """The one API in a file; a single document of unknown shape as it is, because reading it explains what is wrong.
 
     Raises:
         ConfigurationError: there is no API, or more than one; or see `contents`.
@@ -131,7 +131,7 @@ def _is_subscription(document: Mapping[str, Any]) -> bool:
 
 
 def _sort_wrapped(origin: str, document: Mapping[str, Any], found: Contents) -> bool:
-    """Sort what an export, a resource, a page or a state contains; whether it is one of these."""
+    """Add what an export, a resource, a page or a state contains; returns whether *document* is one of these."""
     match document:
         case {"api": {"listeners": _} as api}:
             beside = [name for name in document if name not in {"api", "plans"}]
@@ -195,7 +195,7 @@ def _api(origin: str, document: Mapping[str, Any], ignored: Iterable[str] = ()) 
 
 
 def _unpack(value: object, name: str = "") -> object:
-    """*value* with the configurations that were exported as text as objects."""
+    """*value*, with configurations that were exported as JSON text turned into objects."""
     match value:
         case Mapping():
             return {key: _unpack(each, key) for key, each in value.items()}

@@ -18,7 +18,7 @@ UNRESOLVED: Final = "${"
 
 _ONE_OF: Final = {"listeners", "selectors"}
 _AS_THEY_ARE: Final = {"metadata"}
-"""Attributes whose own names are not the provider's."""
+"""Attributes that the provider calls otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

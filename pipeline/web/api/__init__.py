@@ -1,7 +1,7 @@
 """The JSON API below /api.
 
 api                              all operations
-operations                       what an operation takes, answers and needs: the only truth about routes
+operations                       what an operation takes, answers and needs: the one description of each route
 reading                          reads query, body and conditions of a request
 models, event_models             the shapes of requests and answers
 openapi                          describes the operations as OpenAPI 3.1

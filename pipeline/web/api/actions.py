@@ -33,7 +33,7 @@ from pipeline.web.api.writing import Writing
 from pipeline.web.shares import Turns
 
 FIND_SECONDS: Final = 15.0
-"""How long the effects may take to find; the action is carried out without them then."""
+"""How long finding the effects may take; after that, the action is carried out without them."""
 
 FindEffects = Callable[[Subscription, list[Position]], Awaitable[list[Effect]]]
 

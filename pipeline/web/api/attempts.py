@@ -68,8 +68,9 @@ class AttemptOperations:
     async def list_attempts(self, call: Call) -> Answer:
         """List the attempts of a subscription, and what else became of its events, the newest first.
 
-        The log is searched for a limited time: `searchedTo` says how far back, null for all of it. `next` goes on
-        there, even from an empty page.
+        The log is searched for a limited time: `searchedTo` says how far back, null if all of it was read. Pass `next`
+            as
+        `after` to go on, even after an empty page.
         """
         query: AttemptQuery = call.query
         await self._lookup.find(call)

@@ -20,7 +20,7 @@ from pipeline.web.api.writing import Writing
 from pipeline.web.principal import Principal
 
 TOGETHER: Final = 50
-"""Changes per turn: deliveries and other changes have theirs in between."""
+"""How many are changed before deliveries and other changes get a turn."""
 MOST_IDS: Final = 100
 MOST_PROBLEMS: Final = 100
 
@@ -98,8 +98,9 @@ class BulkOperations:
     async def change_subscriptions(self, call: Call) -> Answer:
         """Pause, resume, start, stop or replay all subscriptions of a filter.
 
-        They are found first, and then changed by id. With `dryRun`, nothing is changed. One that can't be changed is
-        among the `problems` and keeps no other from it. `waitingAtMost` events wait for all of them before.
+        They are found first, and then changed one by one. With `dryRun`, nothing is changed. One that can't be changed
+        is listed in `problems`; the others are changed all the same. `waitingAtMost`: at most so many events waited for
+        all of them before.
         """
         bulk: Bulk = call.body
         edit = replace(_edit(bulk), seen=call.principal.seen)

@@ -81,7 +81,7 @@ class DeadLetterOperations:
     async def redrive_dead_letters(self, call: Call) -> Answer:
         """Write dead letters back to the source topic, each once; they go to the subscription that they were for.
 
-        Of one subscription, or of all. Without `subscription`, letters of unknown subscriptions are passed over unless
+        Those of one subscription, or of all. Without `subscription`, letters of unknown subscriptions are skipped;
         `skipped` asks for those alone. With `dryRun`, nothing is written. `letters` are the first hundred. A run that
         breaks off says so among the `problems`.
         """

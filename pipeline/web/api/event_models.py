@@ -15,7 +15,7 @@ RecordHeaders = Annotated[dict[str, str], Field(max_length=100)]
 
 
 class Match(StrictModel):
-    """An event: `value` is a text as it is, or JSON. `key` is required with `routing: key`."""
+    """An event: `value` is a text, which is sent as it is, or any other JSON. `key` is required with `routing: key`."""
 
     topic: str | None = None
     key: SubscriptionId | None = None
@@ -25,7 +25,7 @@ class Match(StrictModel):
 
 
 class Mismatch(StrictModel):
-    """A comparison on account of which a filter does not want the event; of long texts, `found` has the beginning."""
+    """A comparison of a filter that failed; of a long text, `found` has the beginning."""
 
     place: str
     comparison: str
@@ -35,7 +35,7 @@ class Mismatch(StrictModel):
 
 
 class Verdict(StrictModel):
-    """Whether a subscription would get the event; `wish` is what it is meant to do with its events."""
+    """Whether a subscription would get the event; `wish` is its desired status."""
 
     id: str
     gets_it: bool
@@ -55,7 +55,10 @@ class Matched(StrictModel):
 
 
 class TestEvent(StrictModel):
-    """What to send: `value` is a text as it is, or JSON; without it, a text that says that this is a test."""
+    """What to send: `value` is a text, which is sent as it is, or any other JSON.
+
+    By default, a text says that this is a test.
+    """
 
     __test__ = False  # a model, whatever pytest thinks of its name
 
@@ -118,13 +121,13 @@ class Attempts(StrictModel):
 
 
 class FateQuery(StrictModel):
-    """For which subscription."""
+    """Which subscription to ask for; without it, all that the event was or is for."""
 
     subscription: SubscriptionId | None = None
 
 
 class EventFate(StrictModel):
-    """What became of an event for a subscription; null: for none that is known."""
+    """What became of an event for a subscription; `subscription` is null if none is known."""
 
     webhook_id: str
     subscription: str | None
@@ -203,7 +206,7 @@ class RedrivenLetter(StrictModel):
 
 
 class RedriveResult(StrictModel):
-    """How many letters were written back (or would be, with `dryRun`), and how many passed over."""
+    """How many letters were written back (or would be, with `dryRun`), and how many were skipped."""
 
     redriven: int
     skipped: int
@@ -214,7 +217,7 @@ class RedriveResult(StrictModel):
 
 
 class RotateSecret(StrictModel):
-    """A new signing secret, `whsec_…` or `whsk_…`; null: make one. `keep` former ones go on signing."""
+    """A new signing secret, `whsec_…` or `whsk_…`; null: one is made. `keep` former secrets go on signing."""
 
     secret: Secret | None = None
     keep: Annotated[int, Field(ge=0, le=9)] = 1

@@ -23,7 +23,7 @@ from pipeline.web.principal import Principal
 from pipeline.web.shares import Turns
 
 STEP: Final = 200
-"""Subscriptions that are matched before deliveries have their turn."""
+"""How many subscriptions are matched before deliveries get a turn."""
 SEND_SECONDS: Final = 15.0
 TEST_HEADER: Final = ("webhooks-test", b"true")
 TEST_VALUE: Final = {"type": "webhooks.test", "data": {"message": "This is a test event."}}

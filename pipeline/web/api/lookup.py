@@ -13,7 +13,7 @@ from pipeline.web.api.operations import Call
 from pipeline.web.principal import Principal
 
 CATCH_UP_SECONDS: Final = 2.0
-"""How long a call waits for the newest records; after that, it goes by what the worker has read."""
+"""How long a call waits for the newest records; after that, it uses what the worker has read."""
 
 
 class Lookup:
@@ -45,7 +45,7 @@ class Lookup:
         return found
 
     async def condition(self, call: Call) -> Condition:
-        """The condition of a change of the document: a tenant's holds for the revision that they may see.
+        """The condition of a change. For a tenant it holds only for the revision that was found to be theirs.
 
         Raises:
             UnknownSubscriptionError: there is none that the principal may see.

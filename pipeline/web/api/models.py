@@ -229,7 +229,7 @@ class PartitionOfWorker(StrictModel):
 
 
 class Worker(StrictModel):
-    """A worker, as it last announced itself; one that `isGone` has not done so for ten seconds."""
+    """A worker, as it last announced itself. `isGone`: it has not done so for ten seconds."""
 
     name: str
     version: str
@@ -279,7 +279,7 @@ class Failures(StrictModel):
 
 
 class Filter(StrictModel):
-    """Subscriptions to change; all of what is stated has to match. Without anything, `all` must be true."""
+    """Subscriptions to change: those that match every part that is given. Without any part, `all` must be true."""
 
     q: str | None = None
     state: list[State] | None = None
@@ -339,7 +339,7 @@ class BulkProblem(StrictModel):
 
 
 class BulkChanged(StrictModel):
-    """What became of a change of many. `ids` and `problems` are the first hundred.
+    """The result of a change of many. `ids` and `problems` are the first hundred.
 
     `unconfirmed` changes may have been made or not: the broker did not say so in time.
     """

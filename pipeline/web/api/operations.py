@@ -102,7 +102,7 @@ class Operation:
 
     @property
     def needs_body(self) -> bool:
-        """Whether a request without a body is refused: it may be left out if all of its fields may."""
+        """Whether a request without a body is refused. The body may be left out if each of its fields may."""
         if self.body is None:
             return False
         return self.is_document or any(each.is_required() for each in self.body.model_fields.values())

@@ -55,7 +55,7 @@ async def read_call(operation: Operation, request: web.Request, principal: Princ
 
 
 def _key(operation: Operation, request: web.Request, principal: Principal) -> str | None:
-    """The digest of the Idempotency-Key, which is its sender's own.
+    """A digest of the Idempotency-Key and its sender, because each sender has keys of their own.
 
     Raises:
         ConfigurationError: it can't be used.

@@ -120,7 +120,7 @@ class Server:
         return answer
 
     async def _record(self, entry: Entry, answer: Answer) -> None:
-        """Record a change; of a change of many, the revisions are in as many records as it takes."""
+        """Record a change. The revisions of a change of many fill as many records as necessary."""
         changes = list((answer.changes or {}).items())
         if entry.facts.get("changed") == 0 and not entry.facts.get("unconfirmed") and entry.request is None:
             return
@@ -138,7 +138,7 @@ async def _digest(request: web.Request) -> str:
 def _entry(
     operation: Operation, call: Call, request: web.Request, answer: Answer, note: Request | None = None
 ) -> Entry:
-    """The record of a change. Documents are left out: they may have secrets, and the revision tells which it is."""
+    """The record of a change. Documents are left out: they may have secrets, and the revision identifies them."""
     told = call.body.model_dump(mode="json", exclude_none=True) if operation.is_body_recorded else None
     query = None if call.query is None else call.query.model_dump(mode="json", exclude_none=True)
     facts = {

@@ -50,7 +50,7 @@ class View(Protocol):
         ...
 
     async def failures(self, wanted: StateFilter = EVERY_STATE) -> list[FailureGroup]:
-        """Those of the subscriptions that match that fail, by cause and host."""
+        """The matching subscriptions that fail, by cause and host."""
         ...
 
 

@@ -27,7 +27,7 @@ PATH: Final = "/api/subscriptions"
 ONE: Final = f"{PATH}/{{id}}"
 
 STEP: Final = 20
-"""Subscriptions that are read and masked before deliveries have their turn: each takes a third of a millisecond."""
+"""How many subscriptions are read and masked before deliveries get a turn; each takes a third of a millisecond."""
 STEP_BYTES: Final = 64 * 1024
 """Also after documents of this size, as JSON."""
 PAGE_BYTES: Final = 4 * 1024 * 1024

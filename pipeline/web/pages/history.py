@@ -12,14 +12,14 @@ from pipeline.web.pages.formats import duration, rate
 from pipeline.web.pages.plots import Plot, plot
 
 EVERY_SECONDS: Final = 10.0
-"""As long as the time that a worker's announcement gives its rates for."""
+"""The interval of samples; the rates in a worker's announcement are for the same time."""
 SAMPLES: Final = 91
-"""15 minutes, with both ends."""
+"""How many samples 15 minutes have, both ends included."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What happened since the sample before.
+    """What happened since the previous sample.
 
     Attributes:
         delivered, failed: attempts per second of all workers; None while that is not known.

@@ -8,7 +8,7 @@ from pipeline.cluster.state import STATES, StateFilter
 
 PAGE: Final = 50
 LONGEST: Final = 200
-"""Characters of a search that are looked at."""
+"""How many characters of a search are used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Search:
 
     @property
     def problems(self) -> list[str]:
-        """What of it can't be used, and is left out."""
+        """The parts that can't be used, a sentence each; they are ignored."""
         found = []
         if self.state and self.state not in STATES:
             found.append(f"state: there is no {self.state!r}; allowed: {', '.join(STATES)}")

@@ -11,9 +11,9 @@ from pipeline.web.api.states import View, limited
 from pipeline.web.principal import Principal
 
 MOST_GROUPS: Final = 50
-"""Shown; the rest is counted."""
+"""How many groups are shown; the rest is counted."""
 KEPT_SECONDS: Final = 1.0
-"""How long what was found is shown to others too: many pages cost what one does."""
+"""How long a result is reused, so that many pages cost no more than one."""
 
 
 @dataclass(frozen=True, slots=True)

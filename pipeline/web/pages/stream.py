@@ -1,7 +1,7 @@
 """`/api/stream`: server-sent events that tell a page that something has changed, so that it fetches itself again.
 
-An event holds nothing but a number. So it costs the same however much has changed, shows nothing to anybody, and a
-listener that misses some has missed nothing.
+An event holds nothing but a number. So it costs the same however much has changed, it reveals nothing, and a missed
+event does no harm.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ from pipeline.web.problem import problem
 from pipeline.web.shares import Shares
 
 MOST_LISTENERS: Final = 32
-"""At a time: a quarter of the connections (gate.py). Others are refused, and their pages poll."""
+"""The most listeners at a time: a quarter of the connections (gate.py). Others are refused, and their pages poll."""
 OF_A_TENANT: Final = 8
 LEAST_SECONDS: Final = 1.0
-"""Between two events for one listener."""
+"""The shortest time between two events for one listener."""
 SILENT_SECONDS: Final = 15.0
-"""Without a change, this often a comment tells listeners and proxies that the connection lives."""
+"""How often, without a change, a comment shows listeners and proxies that the connection is alive."""
 WRITE_SECONDS: Final = 5.0
 """How long a listener may leave its events unread before it is dropped."""
 

@@ -27,7 +27,7 @@ class AttemptPage(Protocol):
 
     @property
     def next(self) -> str | None:
-        """What to pass as *after* for those before these; None if there are none."""
+        """The *after* of the next page, which has older attempts; None if there are none."""
         ...
 
     @property

@@ -156,7 +156,7 @@ def _partitions(partitions: Sequence[PartitionReport], now: float) -> Iterator[t
 
 
 def shares(wanted: Sequence[int], room: int) -> list[int]:
-    """Divide *room* fairly: everyone gets an equal share, plus what others don't need of theirs."""
+    """Divide *room* fairly: each gets an equal share, and what others don't need of theirs."""
     given = [0] * len(wanted)
     for left, number in enumerate(sorted(range(len(wanted)), key=wanted.__getitem__)):
         given[number] = min(wanted[number], room // (len(wanted) - left))
