@@ -2,7 +2,8 @@
 # make test     the tests, one process for each core (JOBS=0: in one); tests that need a real Kafka use WEBHOOKS_TEST_KAFKA or
 #               Docker, and are skipped without either
 # make wheel    build wheel and sdist into dist/, and test the core and the commands on the installed wheel
-# make release  the same, if CHANGELOG.md begins with the version
+# make release  the same, the list of components (CycloneDX), the section of the changelog, the image and the tag;
+#               DRY_RUN=1: everything but the tag
 # make check    formatting, lint, types
 # make format   fix formatting and lint, as far as that works automatically
 # make mutants  plant faults in the source, each of which a test must find; ARGS picks (tests/mutants/__main__.py)
@@ -34,12 +35,7 @@ wheel:
 	PYTHON=$(PYTHON) .ci/wheel
 
 release:
-	@version=$$(sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml); \
-	section=$$(sed -n 's/^## \[\(.*\)\].*/\1/p' CHANGELOG.md | head -n 1); \
-	[ "$$version" = "$$section" ] || { \
-	  echo "CHANGELOG.md begins with [$$section] and pyproject.toml says version $$version: they have to be the same"; \
-	  exit 1; }
-	@$(MAKE) wheel
+	PYTHON=$(PYTHON) .ci/release
 
 check: $(TOOLS)
 	$(BIN)/ruff format --check
@@ -92,6 +88,7 @@ lock:
 	$(COMPILE) pyproject.toml --group dev --constraint requirements.lock --constraint requirements-dev-broker.lock \
 	  --output-file requirements-dev.lock
 	$(COMPILE) --group build --output-file requirements-build.lock
+	$(COMPILE) --group release --output-file requirements-release.lock
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,67 @@
+"""The version of the tree, and whether everything that names one agrees.
+
+python -m release.version             prints it; exits 1 if something does not agree
+python -m release.version --section   prints the section of CHANGELOG.md
+"""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[1]
+SEMVER: Final = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
+"""A release, https://semver.org/#semantic-versioning-specification-semver; releases before another one are not made."""
+_HEADING: Final = re.compile(r"^## \[(?P<version>[^\]]+)\](?: - (?P<date>.*))?$", re.MULTILINE)
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def version_of(root: Path) -> str:
+    """What pyproject.toml says, the one place of the version."""
+    return str(tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"])
+
+
+def section_of(changelog: str, version: str) -> str:
+    """The text of a version in the changelog, without its heading; empty if it has none."""
+    headings = list(_HEADING.finditer(changelog))
+    for heading, following in zip(headings, [*headings[1:], None], strict=True):
+        if heading["version"] == version:
+            end = len(changelog) if following is None else following.start()
+            return changelog[heading.end() : end].strip()
+    return ""
+
+
+def problems_of(root: Path) -> list[str]:
+    """What keeps the tree from being released, one sentence each."""
+    version, changelog = version_of(root), (root / "CHANGELOG.md").read_text()
+    problems = []
+    if not SEMVER.fullmatch(version):
+        problems.append(f"pyproject.toml: version {version} is not MAJOR.MINOR.PATCH")
+    first = _HEADING.search(changelog)
+    if first is None or first["version"] != version:
+        found = "nothing" if first is None else first["version"]
+        problems.append(f"CHANGELOG.md: begins with [{found}]; it has to begin with [{version}]")
+    elif _DATE.fullmatch(first["date"] or "") is None:
+        problems.append(f"CHANGELOG.md: the heading of [{version}] has no date: ## [{version}] - YYYY-MM-DD")
+    elif not section_of(changelog, version):
+        problems.append(f"CHANGELOG.md: the section [{version}] is empty")
+    chart = (root / "deploy/chart/Chart.yaml").read_text()
+    if f'\nappVersion: "{version}"\n' not in chart:
+        problems.append(f'deploy/chart/Chart.yaml: appVersion has to be "{version}"')
+    return problems
+
+
+def main() -> None:
+    """Print what the command line asks for."""
+    version = version_of(ROOT)
+    if "--section" in sys.argv[1:]:
+        print(section_of((ROOT / "CHANGELOG.md").read_text(), version))
+    elif problems := problems_of(ROOT):
+        raise SystemExit("\n".join(problems))
+    else:
+        print(version)
+
+
+if __name__ == "__main__":
+    main()
