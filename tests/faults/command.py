@@ -2,6 +2,7 @@
 
 python -m tests.faults run [--routing match] [--fault NAME]... [--runs N] [--seed S]
 python -m tests.faults mixture [--routing match] [--seconds N] [--seed S]
+python -m tests.faults upgrade --from REF [--routing match] [--seed S]
 python -m tests.faults verify --bootstrap HOST:PORT --topic T --dead-letters T --calls FILE --level at-least-once
 python -m tests.faults table
 """
@@ -13,7 +14,7 @@ import logging
 import random
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -28,11 +29,13 @@ from tests.faults.run import Result, mixture, run
 from tests.faults.soak import soak
 from tests.faults.stage import STARTER, Brokers, starter
 from tests.faults.table import write
+from tests.faults.upgrade import install, upgrade
 from tests.support.brokers import TestBroker
 
 RESULTS: Final = Path(__file__).parent / "results.jsonl"
 BACKLOGS: Final = Path(__file__).parent / "backlogs.jsonl"
 SOAKS: Final = Path(__file__).parent / "soaks.jsonl"
+UPGRADES: Final = Path(__file__).parent / "upgrades.jsonl"
 
 
 @asynccontextmanager
@@ -79,7 +82,18 @@ async def _mixture(arguments: argparse.Namespace, folder: Path) -> int:
         return _report(await mixture(brokers, folder / f"mixture-{seed}", seed, routing, seconds=arguments.seconds))
 
 
-async def _soak(seconds: float, seed: int, folder: Path) -> int:
+async def _upgrade(arguments: argparse.Namespace, folder: Path) -> int:
+    fault = upgrade(await install(arguments.ref, folder / "older"))
+    routing = Routing(arguments.routing)
+    async with three_brokers(folder) as brokers:
+        result = await run(
+            brokers, folder / "upgrade", fault, arguments.seed, routing, per_second=arguments.events_per_second
+        )
+    return _report(result, UPGRADES, {"from": arguments.ref})
+
+
+async def _soak(arguments: argparse.Namespace, folder: Path) -> int:
+    seconds, seed = arguments.seconds, arguments.seed
     async with three_brokers(folder) as brokers:
         result, watched = await soak(brokers, folder / f"soak-{seed}", seed, seconds=seconds, per_second=150.0)
         line = {**result.line(), "soak": watched.summary(), "notFlat": watched.problems()}
@@ -104,9 +118,9 @@ async def _backlog(arguments: argparse.Namespace, folder: Path) -> int:
     return found.lost + found.repeated + found.misordered
 
 
-def _report(result: Result) -> int:
-    line = result.line()
-    with RESULTS.open("a") as file:
+def _report(result: Result, into: Path = RESULTS, more: Mapping[str, str] | None = None) -> int:
+    line = {**result.line(), **(more or {})}
+    with into.open("a") as file:
         file.write(json.dumps(line) + "\n")
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
@@ -139,7 +153,6 @@ def main() -> None:
     single = commands.add_parser("run", help="each fault alone, in the middle of a load")
     single.add_argument("--fault", action="append", choices=list(FAULTS), help="all of them without it")
     single.add_argument("--runs", type=int, default=1)
-    single.add_argument("--events-per-second", type=float, help="of the load; without it, what goes with the routing")
     mixed = commands.add_parser("mixture", help="faults one after another, drawn by the seed")
     mixed.add_argument("--seconds", type=float, default=180.0)
     long = commands.add_parser("soak", help="an hour of faults that workers live through, and what they use")
@@ -149,9 +162,13 @@ def main() -> None:
     big.add_argument("--events", type=int, default=5_000_000)
     big.add_argument("--subscriptions", type=int, default=1000)
     big.add_argument("--stopped", type=int, default=100)
-    for each in (single, mixed):
+    upgraded = commands.add_parser("upgrade", help="workers of an older build are replaced by workers of this one")
+    upgraded.add_argument("--from", dest="ref", required=True, help="the git ref of the older build")
+    for each in (single, upgraded):
+        each.add_argument("--events-per-second", type=float, help="of the load; without it, what goes with the routing")
+    for each in (single, mixed, upgraded):
         each.add_argument("--routing", choices=[routing.value for routing in Routing], default=Routing.KEY.value)
-    for each in (single, mixed, long, big):
+    for each in (single, mixed, upgraded, long, big):
         each.add_argument("--seed", type=int, default=random.randrange(1_000_000))
         each.add_argument("--folder", type=Path, help="keeps the logs of workers and receiver there")
     verify = commands.add_parser("verify", help="judge what a receiver wrote down (receiver.py)")
@@ -172,12 +189,5 @@ def main() -> None:
     # What the load's own clients say of brokers that are away on purpose.
     logging.basicConfig(filename=folder / "clients.log", level=logging.WARNING)
     sys.stderr.write(f"seed {arguments.seed}, logs in {folder}\n")
-    if arguments.command == "run":
-        broken = asyncio.run(_run(arguments, folder))
-    elif arguments.command == "backlog":
-        broken = asyncio.run(_backlog(arguments, folder))
-    elif arguments.command == "soak":
-        broken = asyncio.run(_soak(arguments.seconds, arguments.seed, folder))
-    else:
-        broken = asyncio.run(_mixture(arguments, folder))
-    raise SystemExit(1 if broken else 0)
+    do = {"run": _run, "mixture": _mixture, "upgrade": _upgrade, "soak": _soak, "backlog": _backlog}
+    raise SystemExit(1 if asyncio.run(do[arguments.command](arguments, folder)) else 0)

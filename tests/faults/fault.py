@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from tests.faults.ledger import Promise
@@ -26,6 +27,8 @@ class Fault:
         workers: that run before it.
         needs: "tokens" (subscriptions with OAuth2), "dlq-cluster" (a cluster for dead letters), "iptables" and root,
             "libfaketime", "tmpfs" (brokers on a small disk), "match" (the routing).
+        programs: where those of the build are that subscriptions are made with and workers run before it; None for this
+            build.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Fault:
     touches: frozenset[str] | set[str]
     workers: int = 2
     needs: frozenset[str] | set[str] = frozenset()
+    programs: Path | None = None
 
 
 CLEAN: Final = Promise()

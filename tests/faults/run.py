@@ -141,6 +141,7 @@ async def _run(
             per_second=per_second,
             with_tokens="tokens" in needs,
             dlq_brokers=dlq_brokers,
+            programs=faults[0].programs,
         ) as stage,
     ):
         problems: list[str] = []

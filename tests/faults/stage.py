@@ -29,7 +29,8 @@ from tests.faults.evidence import Evidence, calls_of, events_of, letters_of
 from tests.faults.ledger import Call, Event
 from tests.faults.load import PER_SECOND, Load
 from tests.support.brokers import TestBroker
-from tests.support.cluster import Cluster, Worker, cluster
+from tests.support.cluster import INSTALLED, Cluster, Worker, cluster
+from tests.support.program import clean_environment
 from tests.support.waiting import eventually
 
 STARTER: Final = "WEBHOOKS_TEST_FAULTS_STARTER"
@@ -180,6 +181,28 @@ class Stage:
 
     async def subscribe(self, name: str, level: Qos, choice: Choice) -> None:
         """Make a subscription whose callback is the receiver's."""
+        await self.cluster.store.apply(self._document(name, level, choice))
+        await self._note(name, level, choice)
+
+    async def subscribe_load(self, routing: Routing) -> None:
+        """Make the subscriptions of the load, with the programs that the workers are of."""
+        choices = {name: chosen(routing, name) for name in LEVEL_OF}
+        if self.cluster.programs == INSTALLED:
+            for name, level in LEVEL_OF.items():
+                await self.subscribe(name, level, choices[name])
+            return
+        documents = [self._document(name, level, choices[name]) for name, level in LEVEL_OF.items()]
+        command = (str(self.cluster.programs / "webhooks"), "subscriptions", "apply", "-")
+        process = await asyncio.create_subprocess_exec(
+            *command, env=clean_environment(self.cluster.environment),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        said, _ = await process.communicate(json.dumps(documents).encode())
+        assert process.returncode == 0, said.decode()
+        for name, level in LEVEL_OF.items():
+            await self._note(name, level, choices[name])
+
+    def _document(self, name: str, level: Qos, choice: Choice) -> dict[str, Any]:
         place = f"http://127.0.0.1:{self.receiver.port}"
         options: dict[str, Any] = {"callbackUrl": f"{place}/{name}", "retry": RETRY, "http": HTTP}
         if choice.filter is not None:
@@ -188,10 +211,11 @@ class Stage:
             credentials = {"endpoint": f"{place}/token", "clientId": name, "clientSecret": "secret"}
             options["auth"] = {"type": "oauth2", "oauth2": credentials}
         configuration = {"entrypointId": "webhook-advanced", "entrypointConfiguration": options}
-        store = self.cluster.store
-        await store.apply({"id": name, "configuration": configuration, "qos": level.value})
+        return {"id": name, "configuration": configuration, "qos": level.value}
+
+    async def _note(self, name: str, level: Qos, choice: Choice) -> None:
         made_at = time.time()
-        start = (await store.get(name)).get("start", {}).get(self.cluster.topic, {})
+        start = (await self.cluster.store.get(name)).get("start", {}).get(self.cluster.topic, {})
         self.subscribers[name] = Subscriber(level, choice, start.get("offsets", ()), made_at)
 
     async def leader_of(self, topic: str) -> int:
@@ -307,6 +331,7 @@ async def staged(
     settings: Mapping[str, str] | None = None,
     with_tokens: bool = False,
     dlq_brokers: Brokers | None = None,
+    programs: Path | None = None,
 ) -> AsyncIterator[Stage]:
     """Workers that deliver to subscriptions of every level, and a load that is ready to begin.
 
@@ -319,6 +344,7 @@ async def staged(
         settings: more WEBHOOKS_ settings, without the prefix.
         with_tokens: subscriptions authenticate with OAuth2 access tokens, which live for three seconds.
         dlq_brokers: where the dead letters go, if not to *brokers*.
+        programs: the folder with the programs of another build, that makes the subscriptions and runs the workers.
     """
     app = f"faults-{uuid.uuid4().hex[:8]}"
     broker = TestBroker(brokers.bootstrap)
@@ -339,10 +365,10 @@ async def staged(
                 interruptConsumptionOnException=False,
             )
         )
+        found.programs = programs or INSTALLED
         load = Load(broker, found.topic, list(LEVEL_OF), per_second or PER_SECOND[routing])
         stage = Stage(brokers, broker, found, receiver, load, dlq_brokers, with_tokens)
-        for name, level in LEVEL_OF.items():
-            await stage.subscribe(name, level, chosen(routing, name))
+        await stage.subscribe_load(routing)
         for _ in range(workers):
             await found.start_worker()
         await found.until_ready()

@@ -31,6 +31,8 @@ from tests.support.recorder import Recorder
 from tests.support.waiting import eventually
 
 ADMIN_TOKEN = "planted-admin-token"
+INSTALLED = Path(sys.executable).parent
+"""Where the programs of this build are."""
 START_SECONDS = 40.0
 
 
@@ -123,7 +125,11 @@ class Worker:
 
 @dataclass
 class Cluster:
-    """An application on a broker: its topics, its subscriptions, its workers."""
+    """An application on a broker: its topics, its subscriptions, its workers.
+
+    Attributes:
+        programs: the folder with the `webhooks` that workers are started with.
+    """
 
     broker: TestBroker
     app: str
@@ -133,6 +139,7 @@ class Cluster:
     store: SubscriptionStore
     environment: dict[str, str]
     others: dict[str, int]
+    programs: Path = INSTALLED
     workers: list[Worker] = field(default_factory=list)
 
     @property
@@ -185,7 +192,7 @@ class Cluster:
             program = "embedded_worker.py"
         if program is not None:
             return [sys.executable, str(Path(__file__).with_name(program))]
-        return [str(Path(sys.executable).with_name("webhooks")), "worker"]
+        return [str(self.programs / "webhooks"), "worker"]
 
     async def until_ready(self, *workers: Worker, within_seconds: float = START_SECONDS) -> None:
         """Return when the workers (all, if none is named) are ready and own every partition between them.
