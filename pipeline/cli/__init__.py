@@ -5,6 +5,7 @@ faust_commands                     Faust's commands with this application
 running, output                    settings, logging and errors of commands; tables and JSON
 check, send, match                 the pipeline's commands
 import_gravitee, export_positions  takes over an API of Gravitee; the way back
+backup, restore                    saves what the application keeps, and puts it back
 groups                             their argument that names consumer groups
 subscriptions, dlq                 groups of them
 filters                            their options that choose subscriptions by how they stand

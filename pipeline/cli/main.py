@@ -11,6 +11,7 @@ PROGRAM: Final = "webhooks"
 
 OWN: Final[Mapping[str, str]] = {
     "attempts": "pipeline.cli.attempts",
+    "backup": "pipeline.cli.backup",
     "check": "pipeline.cli.check",
     "cluster": "pipeline.cli.supervisor.command",
     "completion": "pipeline.cli.completion",
@@ -22,6 +23,7 @@ OWN: Final[Mapping[str, str]] = {
     "export-positions": "pipeline.cli.export_positions",
     "import-gravitee": "pipeline.cli.import_gravitee",
     "match": "pipeline.cli.match",
+    "restore": "pipeline.cli.restore",
     "send": "pipeline.cli.send",
     "subscriptions": "pipeline.cli.subscriptions",
 }

@@ -4,6 +4,8 @@ state                     its values
 rows, positions           what the workers recorded of subscriptions; where these stand
 effects                   what a command does in each partition
 verdicts, sending         who would get an event; writes one
+backup                    the file of a backup
+restore, restoring        puts back what it has; makes that fit other revisions
 audit, remembered         records who changed what; requests that may come twice
 attempts                  the format of the attempt log
 attempt_recorder          notes what becomes of attempts and of events, as an observer of the core

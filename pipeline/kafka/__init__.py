@@ -9,8 +9,9 @@ committed                            what the group has committed, and the notes
 log_positions, group_positions       where each partition begins, ends, and passes a time; where a group stands
 event_count, newest_keys             counts one subscription's events; reads the keys of the newest events
 newest_values                        reads the newest value of each key of a compacted topic
+kept_state                           reads all that an application keeps, as it is stored, and writes it
 one_event                            reads one event
-bounded_reading                      the consumer of these four, which reads for a bounded time
+bounded_reading                      the consumer of these, which reads for a bounded time
 cursors, cursor_rows, row_format     the fenced store of cursor rows; reading them for commands; their bytes
 topic_rows, row_keys                 the rows of one source topic in that store; whose a row is
 log_reader, tail                     reads the log again for lanes that are behind; follows a compacted topic

@@ -6,6 +6,7 @@ from typing import Final
 
 from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaError, NoError, for_code
+from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.core.errors import BrokerError
 from pipeline.kafka.admin import administration, unreachable
@@ -27,11 +28,13 @@ class GroupPositions:
             it has committed nothing.
         topic_ids: by topic, the id that it had before the offsets were read; None if no broker tells it.
         members: how many consumers the group has; None if they can't be seen.
+        metadata: of each commit, by topic and partition.
     """
 
     offsets: Mapping[str, Mapping[int, int]]
     topic_ids: Mapping[str, str | None] = field(default_factory=dict)
     members: int | None = 0
+    metadata: Mapping[tuple[str, int], str] = field(default_factory=dict)
 
 
 async def group_positions(
@@ -54,11 +57,13 @@ async def _positions(
     state, members = await _members(admin, group)
     committed = await admin.list_consumer_group_offsets(group)
     offsets: dict[str, dict[int, int]] = {}
+    metadata: dict[tuple[str, int], str] = {}
     for (topic, partition), position in committed.items():
         if topic in topics and position.offset >= 0:
             offsets.setdefault(topic, {})[partition] = position.offset
+            metadata[topic, partition] = position.metadata or ""
     is_hidden = state == _DEAD and bool(offsets)
-    return GroupPositions(offsets, topic_ids, None if is_hidden else members)
+    return GroupPositions(offsets, topic_ids, None if is_hidden else members, metadata)
 
 
 async def _members(admin: AdminClient, group: str) -> tuple[str, int]:
@@ -70,14 +75,26 @@ async def _members(admin: AdminClient, group: str) -> tuple[str, int]:
     return state, len(members)
 
 
-async def commit_positions(connection: KafkaConnection, group: str, offsets: Mapping[tuple[str, int], int]) -> None:
+async def commit_positions(
+    connection: KafkaConnection,
+    group: str,
+    offsets: Mapping[tuple[str, int], int],
+    metadata: Mapping[tuple[str, int], str] | None = None,
+) -> None:
     """Let a group without members stand at these offsets, by topic and partition.
+
+    Args:
+        connection: of the cluster.
+        group: the group.
+        offsets: by topic and partition.
+        metadata: of the commits; of one that is left out, none.
 
     Raises:
         BrokerError: the group has members, or the cluster can't be reached, or refuses.
     """
     consumer = AIOKafkaConsumer(group_id=group, enable_auto_commit=False, **connection.client_options())
-    tps = {TopicPartition(*place): offset for place, offset in offsets.items()}
+    notes = metadata or {}
+    tps = {TopicPartition(*place): OffsetAndMetadata(offset, notes.get(place, "")) for place, offset in offsets.items()}
     try:
         await consumer.start()
         consumer.assign(list(tps))

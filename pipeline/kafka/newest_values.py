@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from aiokafka import TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 
 from pipeline.kafka.admin import Partitions
 from pipeline.kafka.bounded_reading import reading
@@ -30,28 +30,46 @@ async def read_newest(
     Raises:
         BrokerError: the cluster can't be reached, or does not answer in time.
     """
+    async with read_newest_records(connection, topic, partitions, keys) as (consumer, records):
+        yield consumer, {at: record.value for at, record in records.items() if record.value is not None}
+
+
+@asynccontextmanager
+async def read_newest_records(
+    connection: KafkaConnection, topic: str, partitions: Partitions, keys: frozenset[bytes] | None
+) -> AsyncIterator[tuple[AIOKafkaConsumer, dict[tuple[bytes, int], "ConsumerRecord[bytes, bytes]"]]]:
+    """As `read_newest`, with the whole record of each key; records without a key are left out."""
     sieve = Sieve()
     sieve.keys = keys
     options: dict[str, Any] = {"key_deserializer": sieve, "check_crcs": not connection.embedded}
     async with reading(connection, topic, READ_SECONDS, **options) as consumer:
-        values = await _read(consumer, [TopicPartition(topic, number) for number in partitions.led])
+        records = await _read(consumer, [TopicPartition(topic, number) for number in partitions.led])
         # The sieve lets some records with other keys through.
-        yield consumer, {at: value for at, value in values.items() if keys is None or at[0] in keys}
+        yield (
+            consumer,
+            {
+                (key, number): record
+                for (key, number), record in records.items()
+                if key is not None and (keys is None or key in keys)
+            },
+        )
 
 
-async def _read(consumer: AIOKafkaConsumer, tps: list[TopicPartition]) -> dict[tuple[bytes, int], bytes]:
-    """The newest value of each key in each partition, without deleted keys."""
+async def _read(
+    consumer: AIOKafkaConsumer, tps: list[TopicPartition]
+) -> dict[tuple[bytes | None, int], "ConsumerRecord[bytes, bytes]"]:
+    """The newest record of each key in each partition, without deleted keys."""
     consumer.assign(tps)
     await consumer.seek_to_beginning(*tps)
     left = await consumer.end_offsets(tps)
-    values: dict[tuple[bytes, int], bytes] = {}
+    newest: dict[tuple[bytes | None, int], ConsumerRecord[bytes, bytes]] = {}
     while left:
         for tp, records in (await consumer.getmany(*left, timeout_ms=POLL_MS)).items():
             for record in records:
                 if record.value is None:
-                    values.pop((record.key, tp.partition), None)
+                    newest.pop((record.key, tp.partition), None)
                 else:
-                    values[record.key, tp.partition] = record.value
+                    newest[record.key, tp.partition] = record
         # Transaction markers are never handed out, but the position moves past them.
         left = {tp: end for tp, end in left.items() if await consumer.position(tp) < end}
-    return values
+    return newest

@@ -27,7 +27,7 @@ async def opened_registry(settings: Settings, definition: Definition) -> AsyncIt
     connection, topic = definition.source.connection, subscriptions_topic(settings.app)
     # A registry waits for a missing topic indefinitely, as a worker must; a command reports it at once.
     await count_partitions(connection, topic)
-    registry = Registry(connection, topic, _box(settings), definition)
+    registry = Registry(connection, topic, secret_box(settings), definition)
     await registry.start()
     try:
         await _read(registry, topic)
@@ -45,7 +45,7 @@ async def opened_store(settings: Settings, definition: Definition) -> AsyncItera
     """
     connection, topic = definition.source.connection, subscriptions_topic(settings.app)
     async with opened_registry(settings, definition) as registry:
-        store = SubscriptionStore(registry, connection, topic, _box(settings), definition)
+        store = SubscriptionStore(registry, connection, topic, secret_box(settings), definition)
         try:
             await store.open()
             yield store
@@ -53,7 +53,8 @@ async def opened_store(settings: Settings, definition: Definition) -> AsyncItera
             await store.close()
 
 
-def _box(settings: Settings) -> SecretBox:
+def secret_box(settings: Settings) -> SecretBox:
+    """With the keys of the settings. Raises: ConfigurationError, there is none, or one is not a key."""
     return SecretBox([key.get_secret_value() for key in settings.secret_keys])
 
 

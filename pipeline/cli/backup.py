@@ -1,0 +1,52 @@
+"""`webhooks backup`: all that the application keeps, in one file."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+
+from pipeline.cli.output import say
+from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cluster.backup import as_lines
+from pipeline.core.errors import ConfigurationError
+from pipeline.kafka.kept_state import read_state
+
+
+@click.command("backup")
+@click.argument("file", metavar="FILE")
+def command(*, file: str) -> None:
+    """Write subscriptions, cursor rows and committed offsets into FILE; - is standard output.
+
+    Workers may run meanwhile. Secrets stay encrypted: keep WEBHOOKS_SECRET_KEYS too, in another place. Callback URLs
+    and filters can be read, so the file is for you alone (mode 600). `webhooks restore` puts it back.
+    """
+    with errors_as_sentences():
+        settings, definition = configured()
+        state = asyncio.run(read_state(definition.source, settings.app))
+        made_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        lines = as_lines(state, app=settings.app, made_at=made_at, program=version("webhook-pipeline"))
+        if file == "-":
+            sys.stdout.writelines(f"{line}\n" for line in lines)
+        else:
+            _write(Path(file), lines)
+    rows, commits = len(state.rows), len(state.commits)
+    say(f"{len(state.subscriptions)} subscriptions, {rows} cursor rows, {commits} committed offsets", err=True)
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    """Replace the file when it is complete. Raises: ConfigurationError, it can't be written."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.unlink(missing_ok=True)
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as opened:
+            opened.writelines(f"{line}\n" for line in lines)
+            opened.flush()
+            os.fsync(opened.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: can't be written: {error.strerror}") from error

@@ -1,0 +1,108 @@
+"""`webhooks restore`: puts back what `webhooks backup` wrote."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from pipeline.cli.output import ask, say
+from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cluster.backup import Backup, read_lines
+from pipeline.cluster.restore import Restore
+from pipeline.config.definition import Definition
+from pipeline.config.settings import Settings
+from pipeline.core.errors import ConfigurationError
+from pipeline.kafka.kept_state import Kept, read_state
+from pipeline.kafka.log_positions import log_positions
+from pipeline.subscriptions.record_reader import parse_record
+from pipeline.subscriptions.session import secret_box
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    replaces: bool
+    keeps_subscriptions: bool
+    keeps_positions: bool
+    is_dry: bool
+    is_confirmed: bool
+
+
+@click.command("restore")
+@click.argument("file", metavar="FILE")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done, and what would be sent again.")
+@click.option("--replace", is_flag=True, help="Replace what the application has.")
+@click.option("--keep-subscriptions", is_flag=True, help="Put back cursor rows and committed offsets alone.")
+@click.option("--keep-positions", is_flag=True, help="Put back subscriptions alone.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation of --replace.")
+def command(
+    *, file: str, dry_run: bool, replace: bool, keep_subscriptions: bool, keep_positions: bool, yes: bool
+) -> None:
+    """Put back the subscriptions, cursor rows and committed offsets of a backup; - is standard input.
+
+    No worker may run. Deliveries go on where they stood when the backup was made: what was delivered since is sent
+    again, at every level. The application has to be empty, unless --replace is given. The topics have to exist;
+    webhooks check creates them.
+    """
+    if keep_subscriptions and keep_positions:
+        raise click.UsageError("nothing is left to restore: give --keep-subscriptions or --keep-positions")
+    asked = _Asked(replace, keep_subscriptions, keep_positions, dry_run, yes)
+    with errors_as_sentences():
+        asyncio.run(_restore(*configured(), _read(file), asked))
+
+
+def _read(file: str) -> Backup:
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{file}: can't be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{file}: is not UTF-8: this is no file of webhooks backup") from None
+    try:
+        return read_lines(text.removesuffix("\n").split("\n"))  # not splitlines(): texts may have U+2028
+    except ConfigurationError as error:
+        raise ConfigurationError([f"{file}: {problem}" for problem in error.problems]) from None
+
+
+async def _restore(settings: Settings, definition: Definition, backup: Backup, asked: _Asked) -> None:
+    """Say what follows, and do it.
+
+    Raises:
+        ConfigurationError: it can't be done.
+        BrokerError: the cluster can't be reached, or refuses.
+    """
+    source = definition.source
+    now = await read_state(source, settings.app)
+    restore = Restore(backup, now, settings.app, source, asked.keeps_subscriptions, asked.keeps_positions)
+    problems = restore.problems(_undecryptable(settings), replaces=asked.replaces)
+    logs = {topic: await log_positions(source.connection, topic, ()) for topic in source.topics}
+    for line in restore.effects(logs):
+        say(line, err=not asked.is_dry)
+    if problems:
+        raise ConfigurationError([*problems, "nothing was written"])
+    if asked.is_dry:
+        return
+    if asked.replaces and not asked.is_confirmed and not ask(f"Replace what {settings.app} has?"):
+        raise click.Abort
+    await restore.carry_out()
+    say("restored; webhooks check examines it, then start the workers")
+
+
+def _undecryptable(settings: Settings) -> Callable[[Kept], str | None]:
+    """Says why a stored subscription can't be decrypted; one that can't be read at all is put back as it is."""
+    box = secret_box(settings)
+
+    def why(subscription: Kept) -> str | None:
+        try:
+            stored = parse_record(subscription.key.decode(errors="replace"), subscription.value)
+        except ConfigurationError:
+            return None
+        try:
+            box.open(stored)
+        except ConfigurationError as error:
+            return str(error)
+        return None
+
+    return why

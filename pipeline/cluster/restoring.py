@@ -1,0 +1,101 @@
+"""Makes a backup fit the topic that it is restored into: revisions are offsets, and those are others there. Pure.
+
+subscription   its first revision is left out, so it is that of the record
+row            the revision that it has carried out becomes the new one; an older one, the one before that
+commit         begun-to=N becomes the new revision of the first subscription that had not begun
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from pipeline.kafka.committed import BEGUN_TO
+from pipeline.kafka.kept_state import Commit, Kept
+from pipeline.kafka.row_keys import split_key
+
+CREATED: Final = "createdRevision"
+
+
+def created(subscription: Kept) -> int:
+    """The first revision of a stored subscription."""
+    first = _object(subscription.value).get(CREATED)
+    return first if isinstance(first, int) and not isinstance(first, bool) else subscription.offset
+
+
+def by_creation(subscriptions: Sequence[Kept]) -> list[Kept]:
+    """In the order in which they were made: in this order they are written, so that begun-to keeps its meaning."""
+    return sorted(subscriptions, key=created)
+
+
+def has_start(subscription: Kept) -> bool:
+    """Whether a stored subscription says where it begins."""
+    return isinstance(_object(subscription.value).get("start"), dict)
+
+
+def without_creation(value: bytes) -> bytes:
+    """The stored subscription without its first revision; itself if it has none or is not JSON."""
+    document = _object(value)
+    if CREATED not in document:
+        return value
+    del document[CREATED]
+    return _json(document)
+
+
+class Revisions(NamedTuple):
+    """The revisions of a subscription that is restored.
+
+    Attributes:
+        first: when it was made.
+        old: the newest one when its rows were read.
+        new: the one that was written.
+        has_start: its record says where it begins, as with `routing: match` (`core.beginnings.is_of_former`).
+    """
+
+    first: int
+    old: int
+    new: int
+    has_start: bool
+
+
+def renumbered(row: Kept, topics: Sequence[str], revisions: Mapping[bytes, Revisions]) -> bytes | None:
+    """A row that speaks of the new revision of its subscription; None if it is of one that was deleted before.
+
+    Args:
+        row: as it is stored.
+        topics: the source topics.
+        revisions: by id of the subscription.
+    """
+    found, document = split_key(row.key, topics), _object(row.value)
+    of, revision = None if found is None else revisions.get(found[1]), document.get("revision")
+    if of is None or not isinstance(revision, int) or isinstance(revision, bool):
+        return row.value
+    if of.has_start and revision < of.first - 1:
+        return None
+    document["revision"] = of.new if revision >= of.old else of.new - 1
+    return _json(document)
+
+
+def begun(commit: Commit, revisions: Iterable[Revisions]) -> Commit:
+    """A commit that says of the new revisions which subscriptions have begun."""
+    known = list(revisions)
+    fields = commit.metadata.split(";")
+    for index, field in enumerate(fields):
+        if re.fullmatch(f"{BEGUN_TO}[0-9]{{1,19}}", field):
+            former = int(field.removeprefix(BEGUN_TO))
+            after_all = max((each.new for each in known), default=-1) + 1
+            later = (each.new for each in known if each.first >= former)
+            fields[index] = f"{BEGUN_TO}{min(later, default=after_all)}"
+    return commit._replace(metadata=";".join(fields))
+
+
+def _object(value: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()

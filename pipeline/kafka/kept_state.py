@@ -1,0 +1,127 @@
+"""What an application keeps in Kafka, as it is stored there: subscriptions, cursor rows, the group's commits.
+
+The parts are read one after the other, while workers go on. Commits are read first: a lane that falls behind between
+two readings has its row then, and none of its events is before the commit and without a row.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from pipeline.core.errors import BrokerError
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.group_positions import GroupPositions, group_positions
+from pipeline.kafka.newest_values import read_newest_records
+from pipeline.kafka.topics import Source, cursors_topic, partitions_of, subscriptions_topic
+
+TOGETHER: Final = 1000
+"""How many records are handed to the producer before their confirmations are awaited."""
+
+
+class Kept(NamedTuple):
+    """The newest record of a key.
+
+    Attributes:
+        offset: of the record; of a subscription, its revision.
+    """
+
+    key: bytes
+    partition: int
+    offset: int
+    value: bytes
+
+
+class Commit(NamedTuple):
+    """What the group has committed for a partition of a source topic."""
+
+    offset: int
+    metadata: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptState:
+    """All that an application keeps.
+
+    Attributes:
+        subscriptions: by revision.
+        rows: of `<app>.cursors`, with its notes of topic ids.
+        commits: by source topic and partition.
+        topic_ids: by source topic; None if no broker tells it.
+        members: how many consumers the group had; None if they can't be seen.
+        row_partitions: how many `<app>.cursors` has.
+    """
+
+    subscriptions: Sequence[Kept] = ()
+    rows: Sequence[Kept] = ()
+    commits: Mapping[tuple[str, int], Commit] = field(default_factory=dict)
+    topic_ids: Mapping[str, str | None] = field(default_factory=dict)
+    members: int | None = 0
+    row_partitions: int = 0
+
+
+async def read_state(source: Source, app: str) -> KeptState:
+    """The state of an application as it is now.
+
+    Raises:
+        BrokerError: a topic is missing, a partition of it has no leader, or the cluster can't be reached.
+    """
+    group = (await group_positions(source.connection, [app], source.topics))[app]
+    count, rows = await _newest(source.connection, cursors_topic(app))
+    _, subscriptions = await _newest(source.connection, subscriptions_topic(app))
+    subscriptions.sort(key=lambda each: each.offset)
+    return KeptState(subscriptions, rows, _commits(group), group.topic_ids, group.members, count)
+
+
+def _commits(group: GroupPositions) -> dict[tuple[str, int], Commit]:
+    return {
+        (topic, partition): Commit(offset, group.metadata.get((topic, partition), ""))
+        for topic, offsets in sorted(group.offsets.items())
+        for partition, offset in sorted(offsets.items())
+    }
+
+
+async def _newest(connection: KafkaConnection, topic: str) -> tuple[int, list[Kept]]:
+    """The number of partitions, and the newest record of each key."""
+    partitions = await partitions_of(connection, topic)
+    if troubles := partitions.troubles(topic):
+        raise BrokerError("; ".join(troubles))
+    async with read_newest_records(connection, topic, partitions, None) as (_, records):
+        kept = [
+            Kept(key, partition, record.offset, record.value or b"") for (key, partition), record in records.items()
+        ]
+    return partitions.count, sorted(kept)
+
+
+async def write_records(
+    connection: KafkaConnection, topic: str, records: Iterable[tuple[bytes, bytes | None, int]]
+) -> list[int]:
+    """Append records (key, value, partition) in their order; the offset of each.
+
+    Raises:
+        BrokerError: one could not be written; those before it may have been.
+    """
+    producer = AIOKafkaProducer(acks="all", enable_idempotence=True, **connection.client_options())
+    try:
+        await producer.start()
+        return await _send(producer, topic, list(records))
+    except (KafkaError, OSError) as error:
+        raise BrokerError(f"topic {topic}: could not be written: {error}") from error
+    finally:
+        await producer.stop()
+
+
+async def _send(
+    producer: AIOKafkaProducer, topic: str, records: Sequence[tuple[bytes, bytes | None, int]]
+) -> list[int]:
+    offsets: list[int] = []
+    for first in range(0, len(records), TOGETHER):
+        sent = [
+            await producer.send(topic, value, key, partition=partition)
+            for key, value, partition in records[first : first + TOGETHER]
+        ]
+        offsets += [written.offset for written in await asyncio.gather(*sent)]
+    return offsets
