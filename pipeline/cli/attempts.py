@@ -6,6 +6,7 @@ from typing import Final
 
 import click
 
+from pipeline.cli.listing import cut
 from pipeline.cli.output import Format, as_json, as_table, output_option, printable, say
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.cluster.attempt_pages import AttemptPage
@@ -15,7 +16,7 @@ from pipeline.core.clock import rfc3339
 from pipeline.subscriptions.session import opened_registry
 
 COLUMNS: Final = ("WHEN", "WEBHOOK-ID", "ATTEMPT", "RESULT", "STATUS", "MS", "HOST", "WHY")
-LONGEST_WHY: Final = 80
+LONGEST_RESPONSE: Final = 80
 
 
 @click.command("attempts")
@@ -78,6 +79,6 @@ def _row(entry: Entry) -> tuple[object, ...]:
 def _why(entry: Entry) -> str | None:
     note = entry.note
     due = None if note.next_at is None else f"again at {rfc3339(note.next_at)}"
-    parts = [note.reason, note.error, note.response, due]
-    text = "; ".join(filter(None, parts))
-    return None if not text else text if len(text) <= LONGEST_WHY else f"{text[:LONGEST_WHY]}…"
+    # An error says what to do at its end; what a receiver has answered may be as long as it likes.
+    response = None if note.response is None else cut(note.response, LONGEST_RESPONSE)
+    return "; ".join(filter(None, [note.reason, note.error, due, response])) or None

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import click
@@ -10,7 +10,7 @@ import click
 from pipeline.cli.output import say
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.cluster.session import opened_view
-from pipeline.cluster.state import STATES, State, StateFilter
+from pipeline.cluster.state import STATES, State, StateFilter, SubscriptionState
 
 Command = Callable[..., Any]
 
@@ -34,13 +34,18 @@ def as_filter(states: tuple[str, ...], causes: tuple[str, ...], host: str | None
 
 def matching(wanted: StateFilter) -> frozenset[str]:
     """The ids of the subscriptions that match; what can't be known is printed."""
+    return frozenset(state.id for state in states_of(wanted))
 
-    async def found() -> frozenset[str]:
+
+def states_of(wanted: StateFilter) -> Sequence[SubscriptionState]:
+    """The subscriptions that match, by id; what can't be known is printed."""
+
+    async def found() -> Sequence[SubscriptionState]:
         async with opened_view(*configured()) as view:
-            [*items] = (await view.states(wanted, limit=sys.maxsize)).items
+            page = await view.states(wanted, limit=sys.maxsize)
             for problem in view.problems():
                 say(problem, err=True)
-            return frozenset(state.id for state in items)
+            return page.items
 
     with errors_as_sentences():
         return asyncio.run(found())

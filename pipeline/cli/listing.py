@@ -1,17 +1,28 @@
-"""How `list` and `get` show subscriptions: as they were applied, and the delivery state that the workers recorded."""
+"""How `list` and `get` show subscriptions: how they stand, or as they were applied with what the workers recorded."""
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from pipeline.cli.noted import UNKNOWN, summary
-from pipeline.cli.output import as_table
+from pipeline.cli.output import as_table, printable
 from pipeline.cluster.rows import Noted, shown
+from pipeline.cluster.state import SubscriptionState
 from pipeline.core.redaction import shown_url
+from pipeline.core.shown import one_line
 from pipeline.core.subscription import Routing
+from pipeline.kafka.topics import cursors_topic
+from pipeline.observability.shown import shown_text
 
-COLUMNS: Final = ("ID", "PUBLISHER", "CONSUMER", "DELIVERY", "QOS", "REVISION", "CALLBACK", "PROBLEM")
+COLUMNS: Final = ("ID", "STATE", "WAITING", "OLDEST", "HOST", "WHY")
+WIDE: Final = ("QOS", "REVISION", "PUBLISHER", "CONSUMER", "CALLBACK")
+"""More columns, with `--wide`."""
 OF_MATCH: Final = ("TOPICS", "BEGINS")
-"""More columns, with `routing: match`."""
+"""And with `routing: match`."""
+WIDTH: Final = 100
+"""Characters, where the terminal does not say how many it has."""
+LEAST: Final = 12
+"""Characters that a column keeps when it is cut."""
+UNITS: Final = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
 def as_documents(
@@ -28,28 +39,89 @@ def as_documents(
     ]
 
 
-def as_rows(documents: Sequence[dict[str, Any]], noted: Noted | str, routing: Routing | None) -> str:
-    """A table with one row for each subscription."""
-    matches = routing is Routing.MATCH
-    rows = [(*_row(each, noted), *(_row_of_match(each) if matches else ())) for each in documents]
-    return as_table((*COLUMNS, *OF_MATCH) if matches else COLUMNS, rows)
-
-
-def _row(document: dict[str, Any], noted: Noted | str) -> tuple[object, ...]:
-    options = document.get("configuration", {}).get("entrypointConfiguration", {})
-    url = options.get("callbackUrl")
+def legend(app: str, noted: Noted | str) -> str:
+    """Explains the source of the recorded delivery state."""
+    if isinstance(noted, str):
+        return f"delivery state unknown: the workers' rows can't be read: {noted}"
     return (
-        document["id"],
-        document.get("status"),
-        document.get("consumerStatus"),
-        UNKNOWN if isinstance(noted, str) else summary(noted.of(document["id"])),
-        document.get("qos"),
-        document["revision"],
-        None if url is None else shown_url(url),
-        document.get("problem"),
+        f"delivery: the state that the workers recorded in {cursors_topic(app)}; without an entry, nothing has failed "
+        "or is behind. All other fields are the desired state."
     )
 
 
-def _row_of_match(document: dict[str, Any]) -> tuple[object, ...]:
+def as_rows(states: Sequence[SubscriptionState], now: float) -> str:
+    """A table that fits the terminal: only ids are never cut."""
+    width = shutil.get_terminal_size((WIDTH, 0)).columns
+    rows = [[printable(cell) for cell in _row(each, now)] for each in states]
+    *fixed, hosts, _ = ([name, *column] for name, *column in zip(COLUMNS, *rows, strict=True))
+    room = width - sum(max(map(len, column)) + 2 for column in fixed) - 2
+    for_host = max(LEAST, min(max(map(len, hosts)), room // 2))
+    for_reason = max(LEAST, room - for_host)
+    return as_table(COLUMNS, [[*row[:-2], cut(row[-2], for_host), cut(row[-1], for_reason)] for row in rows])
+
+
+def as_wide_rows(
+    states: Sequence[SubscriptionState], documents: Iterable[dict[str, Any]], routing: Routing | None, now: float
+) -> str:
+    """A table of all that is known, however wide."""
+    matches = routing is Routing.MATCH
+    known = {each["id"]: each for each in documents}
+    columns = (*COLUMNS, *WIDE, *(OF_MATCH if matches else ()))
+    rows = ((*_row(each, now), *_applied(each, known.get(each.id, {}), matches=matches)) for each in states)
+    return as_table(columns, list(rows))
+
+
+def _row(state: SubscriptionState, now: float) -> tuple[object, ...]:
+    oldest = state.oldest_waiting_at
+    return (
+        state.id,
+        state.state,
+        waiting(state),
+        None if oldest is None else age(now - oldest),
+        state.host or None,
+        why(state) or None,
+    )
+
+
+def _applied(state: SubscriptionState, document: Mapping[str, Any], *, matches: bool) -> tuple[object, ...]:
+    url = document.get("configuration", {}).get("entrypointConfiguration", {}).get("callbackUrl")
     topics = document.get("topics")
-    return "all" if topics is None else ",".join(topics), document.get("startFrom")
+    return (
+        state.qos,
+        state.revision,
+        document.get("status"),
+        document.get("consumerStatus"),
+        None if url is None else shown_url(url),
+        *(("all" if topics is None else ",".join(topics), document.get("startFrom")) if matches else ()),
+    )
+
+
+def waiting(state: SubscriptionState) -> str:
+    """How many events wait: `12`, at most `≤12`, or `?`."""
+    if state.waiting is not None:
+        return f"{state.waiting:,}"
+    return "?" if state.waiting_at_most is None else f"≤{state.waiting_at_most:,}"
+
+
+def why(state: SubscriptionState) -> str:
+    """Why a subscription does not deliver, without what stands in the other columns."""
+    if state.problem is not None:
+        return one_line(shown_text(state.problem))
+    found = state.cause or state.error
+    if found is None:
+        return ""
+    message = one_line(shown_text(found.message)).removeprefix("the callback ")
+    for word in (" by", " to", " from", " of", " with"):
+        message = message.replace(f"{word} {state.host}", "")
+    return message
+
+
+def age(seconds: float) -> str:
+    """A length of time in its largest unit: `12s`, `3m`, `5h`, `2d`."""
+    unit, size = next((each for each in UNITS if seconds >= each[1]), UNITS[-1])
+    return f"{max(0.0, seconds) // size:.0f}{unit}"
+
+
+def cut(text: str, most: int) -> str:
+    """*text*, with … in place of what is too much."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"

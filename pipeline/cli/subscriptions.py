@@ -1,6 +1,7 @@
 """`webhooks subscriptions`: apply, list, get, delete, pause, resume, start, stop, skip, replay."""
 
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -8,9 +9,8 @@ import click
 
 from pipeline.cli.changes import Result, change_many, change_one, sentence, shown, with_store
 from pipeline.cli.events import TOPIC_OPTION, read_since, since_option, topic_option
-from pipeline.cli.filters import as_filter, filter_options, matching
-from pipeline.cli.listing import as_documents, as_rows
-from pipeline.cli.noted import legend
+from pipeline.cli.filters import as_filter, filter_options, matching, states_of
+from pipeline.cli.listing import as_documents, as_rows, as_wide_rows, legend
 from pipeline.cli.output import Format, as_json, as_yaml, ask, output_option, progress, say
 from pipeline.cli.previews import Preview, preview_of_waiting
 from pipeline.cli.running import configured, errors_as_sentences
@@ -102,20 +102,27 @@ async def _check_all(store: SubscriptionStore, documents: Sequence[tuple[str, ob
 
 @command.command("list")
 @filter_options
+@click.option("-w", "--wide", is_flag=True, help="Cut nothing, and also show what was applied.")
 @output_option
-def list_(*, states: tuple[str, ...], causes: tuple[str, ...], host: str | None, output: Format) -> None:
-    """Show subscriptions: their desired state, and the delivery state that the workers last recorded.
+def list_(*, states: tuple[str, ...], causes: tuple[str, ...], host: str | None, wide: bool, output: Format) -> None:
+    """Show how subscriptions stand: all of them, or those that match every filter.
 
-    All of them, or those that match every filter.
+    WAITING is how many of their events wait, ≤ at most, ? not known; OLDEST is the age of the oldest one. WHY is what
+    last failed. With --output json, each is shown as it was applied, with the delivery state that the workers recorded.
     """
     wanted = as_filter(states, causes, host)
+    if output == "table":
+        found = states_of(wanted)
+        if wide:
+            applied = with_store(lambda store: store.list())
+            say(as_wide_rows(found, applied, configured()[1].stated_routing, time.time()))
+        else:
+            say(as_rows(found, time.time()))
+        return
     names = None if wanted == EVERY_STATE else matching(wanted)
     documents, noted = _with_noted(lambda store: store.list())
     documents = [each for each in documents if names is None or each["id"] in names]
-    if output == "json":
-        say(as_json(as_documents(documents, noted, configured()[1].stated_routing)))
-    else:
-        say(as_rows(documents, noted, configured()[1].stated_routing))
+    say(as_json(as_documents(documents, noted, configured()[1].stated_routing)))
     _say_where_from(noted, output)
 
 

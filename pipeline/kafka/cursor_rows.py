@@ -29,7 +29,6 @@ class Row:
         topic: the source topic.
         cursor: the row; None if it can't be read.
         end: the end of the source topic's partition; None while that has no leader.
-        is_of_several: whether there are other source topics.
     """
 
     key: bytes
@@ -37,7 +36,6 @@ class Row:
     partition: int
     cursor: Cursor | None
     end: int | None
-    is_of_several: bool = False
 
     @property
     def waiting_at_most(self) -> int | None:
@@ -82,7 +80,7 @@ async def read_rows(
         tps = {TopicPartition(source, number) for _, source, number, _ in found if number in theirs[source].led}
         ends = await consumer.end_offsets(tps) if tps else {}
     rows = [
-        Row(key, source, number, _readable(row), ends.get(TopicPartition(source, number)), len(sources) > 1)
+        Row(key, source, number, _readable(row), ends.get(TopicPartition(source, number)))
         for key, source, number, row in sorted(found, key=lambda each: each[:3])
     ]
     return Rows(rows, [*own.troubles(topic), *(each for name in sources for each in theirs[name].troubles(name))])

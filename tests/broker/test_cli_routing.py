@@ -64,7 +64,7 @@ async def test_without_routing_subscriptions_are_shown_and_paused(make: Callable
     await with_routing(unsaid, "match").done("subscriptions", "apply", "-f", "-", stdin=documents("a"))
 
     await unsaid.done("subscriptions", "pause", "a")
-    assert " PAUSED " in await unsaid.done("subscriptions", "list")
+    assert " paused " in await unsaid.done("subscriptions", "list")
     shown = json.loads(await unsaid.done("subscriptions", "get", "a", "-o", "json"))
     assert (shown["routing"], shown["createdRevision"], shown["revision"]) == (None, 0, 1)
 
@@ -102,7 +102,7 @@ async def test_with_match_people_see_who_gets_everything(make: Callable[..., Any
     assert (f"ok  subscriptions: 12 of 13 get every event of {source}: {', '.join(names[:10])} and 2 more\n") in checked
     assert "the key of an event" not in checked
 
-    header, first, *_, last = (await webhooks.done("subscriptions", "list")).splitlines()
+    header, first, *_, last = (await webhooks.done("subscriptions", "list", "--wide")).splitlines()
     assert header.split()[-2:] == ["TOPICS", "BEGINS"]
     assert first.split()[-2:] == ["all", "now"]
     assert last.split()[-2:] == [source, "now"]
@@ -176,4 +176,4 @@ async def test_a_filter_can_be_required(make: Callable[..., Any]) -> None:
     checked = await webhooks.done("check")
     assert "warn  subscriptions: 1 of 2 get every event of " in checked
     assert "requireFilter refuses only new and changed ones\n" in checked
-    assert " STARTED " in await webhooks.done("subscriptions", "list")
+    assert " STARTED " in await webhooks.done("subscriptions", "list", "--wide")

@@ -1,16 +1,10 @@
-"""Where commands say that a subscription stands, and the worst of its states."""
+"""Where commands say that a subscription stands."""
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
-import pytest
-
-from pipeline.cli.noted import summary
 from pipeline.cluster.positions import Recorded
-from pipeline.core.attempts import FailedAttempt, Probes
 from pipeline.core.log_bounds import LogBounds
-from pipeline.core.model import Cause, Cursor, Status
+from pipeline.core.model import Cursor
 from pipeline.core.subscription import Start, Subscription
 from pipeline.kafka.committed import Committed
 from pipeline.kafka.cursor_rows import Row
@@ -52,39 +46,3 @@ def test_with_match_one_without_a_row_stands_where_it_begins() -> None:
 def test_a_row_of_a_former_subscription_says_nothing() -> None:
     assert next_of(recorded(Cursor(7, revision=2)), matching(45)) == 45
     assert next_of(recorded(Cursor(7, revision=3)), matching(45)) == 7
-
-
-def rows(*cursors: Cursor | None) -> Sequence[Row]:
-    return [Row(b"a", "events", number, cursor, 50) for number, cursor in enumerate(cursors)]
-
-
-def failed(at: float) -> Cursor:
-    return Cursor(48, Status.FAILURE, Cause("gone", "gone", 48, at))
-
-
-@pytest.mark.parametrize(
-    ("found", "says"),
-    [
-        (rows(), "-"),
-        (rows(Cursor(50)), "up to date"),
-        (rows(Cursor(48), Cursor(40), Cursor(50)), "up to 12 waiting"),
-        (rows(failed(120.0), Cursor(50), failed(60.0)), "FAILURE in partitions 0, 2 since 1970-01-01T00:01:00Z (+1)"),
-        (
-            rows(replace(failed(60.0), cause=Cause("exception", "refused", 48, 60.0, probes=Probes(1, 180.0)))),
-            "FAILURE in partition 0 since 1970-01-01T00:01:00Z, probing, next try at 1970-01-01T00:03:00Z",
-        ),
-        (rows(failed(60.0), None), "UNREADABLE ROW in partition 1 (+1)"),
-        (
-            rows(Cursor(48, attempt=2), Cursor(49, attempt=3), Cursor(9)),
-            "RETRYING in partitions 0-1, failed attempts: 3, up to 3 waiting (+1)",
-        ),
-        (rows(Cursor(48, attempt=1, first_attempt_at=9.0)), "up to 2 waiting"),  # its first attempt is under way
-        (
-            rows(Cursor(48, attempt=1, error=FailedAttempt("status 503", 9.0, 503))),
-            "RETRYING in partition 0, failed attempts: 1, up to 2 waiting",
-        ),
-        (rows(Cursor(48, Status.PAUSED), Cursor(50, Status.PAUSED)), "PAUSED, up to 2 waiting"),
-    ],
-)
-def test_the_worst_state_is_shown_with_its_partitions(found: Sequence[Row], says: str) -> None:
-    assert summary(found) == says
