@@ -133,9 +133,12 @@ def create_app(
     box = SecretBox(secret_keys)
 
     registry = Registry(connection, subscriptions_topic(settings.app), box, definition, clock=clock)
-    store = SubscriptionStore(registry, connection, subscriptions_topic(settings.app), box, definition, clock=clock)
+    guard = Guard(settings.allow_private_networks, own_names())
+    store = SubscriptionStore(
+        registry, connection, subscriptions_topic(settings.app), box, definition, clock=clock, guard=guard
+    )
     audit = AuditLog(connection, audit_topic(settings.app), clock)
-    transport = _transport(settings, definition)
+    transport = _transport(settings, definition, guard)
     matches = definition.routing is Routing.MATCH
     rate_limits = RateLimits(app.share) if matches else RateLimits()
     lease = Lease(settings.session_seconds - MARGIN_SECONDS)
@@ -298,9 +301,9 @@ def _faust_app(settings: Settings, definition: Definition, access: Access) -> De
     )
 
 
-def _transport(settings: Settings, definition: Definition) -> Transport:
+def _transport(settings: Settings, definition: Definition, guard: Guard) -> Transport:
     return Transport(
-        guard=Guard(settings.allow_private_networks, own_names()),
+        guard=guard,
         max_in_flight=settings.max_in_flight,
         idle_timeout_seconds=definition.http.idle_timeout_seconds,
         system_proxies=SystemProxies.from_environment(),

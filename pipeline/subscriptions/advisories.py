@@ -1,8 +1,11 @@
 """Warnings about subscriptions that work, for the log and the status. Pure."""
 
+from urllib.parse import urlsplit
+
 from pipeline.auth.jwt_expiry import expiry_warning
 from pipeline.config.definition import Definition
 from pipeline.core.subscription import ClientAuth, Routing, Subscription, TokenAuth
+from pipeline.http.ssrf_guard import Guard
 
 _TRUST_ALL = "any certificate is accepted (ssl.trustAll): an attacker on the network can read and change requests"
 _ANY_HOST = "a certificate for any host name is accepted (ssl.hostnameVerifier is false)"
@@ -18,6 +21,15 @@ def advisory(subscription: Subscription, now: float) -> str | None:
     auth = subscription.auth
     expiry = expiry_warning(auth.value, now) if isinstance(auth, TokenAuth) else None
     return "; ".join(filter(None, (expiry, _trust(subscription)))) or None
+
+
+def refusal(subscription: Subscription, guard: Guard) -> str | None:
+    """That callbacks will be refused, as far as the URL tells it: a name may lead to a refused address as well."""
+    try:
+        verdict = guard.verdict_on_host(urlsplit(subscription.url).hostname or "")
+    except ValueError:
+        return None
+    return None if verdict is None else f"its callbacks will be refused: {verdict}"
 
 
 def breadth(subscription: Subscription, definition: Definition) -> str | None:

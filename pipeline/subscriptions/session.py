@@ -8,6 +8,7 @@ from typing import Final
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.errors import BrokerError
+from pipeline.http.ssrf_guard import Guard
 from pipeline.kafka.topics import count_partitions, subscriptions_topic
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox
@@ -45,7 +46,8 @@ async def opened_store(settings: Settings, definition: Definition) -> AsyncItera
     """
     connection, topic = definition.source.connection, subscriptions_topic(settings.app)
     async with opened_registry(settings, definition) as registry:
-        store = SubscriptionStore(registry, connection, topic, secret_box(settings), definition)
+        guard = Guard(settings.allow_private_networks)
+        store = SubscriptionStore(registry, connection, topic, secret_box(settings), definition, guard=guard)
         try:
             await store.open()
             yield store

@@ -16,9 +16,10 @@ from pipeline.config.definition import Definition
 from pipeline.core.clock import Clock, SystemClock
 from pipeline.core.errors import BrokerError, ConfigurationError, UnknownSubscriptionError, WebhooksError
 from pipeline.core.subscription import Routing, Subscription
+from pipeline.http.ssrf_guard import Guard
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.subscriptions import edits
-from pipeline.subscriptions.advisories import advisory, breadth
+from pipeline.subscriptions.advisories import advisory, breadth, refusal
 from pipeline.subscriptions.beginnings import (
     Beginnings,
     check_beginning,
@@ -61,6 +62,7 @@ class SubscriptionStore:
         box: encrypts the secrets.
         definition: subscriptions are checked against it.
         clock: for `endingAt`.
+        guard: what workers let callbacks reach, to warn of what they will refuse; None warns of nothing.
     """
 
     def __init__(
@@ -72,8 +74,10 @@ class SubscriptionStore:
         definition: Definition,
         *,
         clock: Clock | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self._registry = registry
+        self._guard = guard
         self._box = box
         self._definition = definition
         self._clock = clock or SystemClock()
@@ -364,7 +368,11 @@ class SubscriptionStore:
         applied = await self._registry.resolve(subscription)
         if has_stores(subscription):
             await asyncio.to_thread(check_keys, applied)
-        advisories = (breadth(applied, self._definition), advisory(applied, self._clock.now()))
+        advisories = (
+            breadth(applied, self._definition),
+            None if self._guard is None else refusal(applied, self._guard),
+            advisory(applied, self._clock.now()),
+        )
         return "; ".join(filter(None, advisories)) or None
 
     async def _write(self, subscription: WireSubscription, known: Subscription | None) -> int:

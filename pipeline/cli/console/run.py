@@ -22,6 +22,7 @@ from pipeline.config.settings import Settings
 from pipeline.config.web_address import check_web_port
 from pipeline.core.clock import SystemClock
 from pipeline.core.patches import check_patches
+from pipeline.http.ssrf_guard import Guard
 from pipeline.kafka.topics import audit_topic, subscriptions_topic
 from pipeline.observability.logs import logging_config
 from pipeline.subscriptions.registry import Registry
@@ -94,7 +95,8 @@ def create_console(settings: Settings) -> ConsoleApp:
     box = SecretBox([key.get_secret_value() for key in settings.secret_keys])
     access = configured_access(settings, clock)
     registry = Registry(connection, topic, box, definition, clock=clock)
-    store = SubscriptionStore(registry, connection, topic, box, definition, clock=clock)
+    guard = Guard(settings.allow_private_networks)
+    store = SubscriptionStore(registry, connection, topic, box, definition, clock=clock, guard=guard)
     audit = AuditLog(connection, audit_topic(settings.app), clock)
     view = ClusterView(settings.app, definition.source, definition.routing, registry, clock)
     app = ConsoleApp(

@@ -1,15 +1,17 @@
 """What a person is told of a subscription that works all the same."""
 
 from dataclasses import replace
+from ipaddress import ip_network
 
 import jwt
 import pytest
 
 from pipeline.config.definition import Definition
 from pipeline.core.subscription import OAuth2Auth, Routing, Subscription, TlsOptions, TokenAuth
+from pipeline.http.ssrf_guard import Guard
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
-from pipeline.subscriptions.advisories import advisory, breadth
+from pipeline.subscriptions.advisories import advisory, breadth, refusal
 
 NOW = 1_800_000_000.0
 SECURE = Subscription(id="s", revision=0, url="https://receiver.example/hook")
@@ -44,6 +46,21 @@ def test_several_advisories_are_in_one_line() -> None:
     )
     assert "expired" in (said or "")
     assert "ssl.trustAll" in (said or "")
+
+
+@pytest.mark.parametrize(
+    ("url", "word"),
+    [
+        ("http://10.1.2.3:8080/hook", "its callbacks will be refused: 10.1.2.3 is in the private network 10.0.0.0/8; "),
+        ("http://[::1]/", "WEBHOOKS_ALLOW_PRIVATE_NETWORKS can open it"),
+        ("http://localhost:9000/", "localhost is a loopback name"),
+    ],
+)
+def test_a_callback_that_the_guard_will_refuse_is_said(url: str, word: str) -> None:
+    assert word in (refusal(replace(SECURE, url=url), Guard()) or "")
+    assert refusal(replace(SECURE, url=url), Guard([ip_network("0.0.0.0/0"), ip_network("::/0")])) is None
+    assert refusal(SECURE, Guard()) is None
+    assert refusal(replace(SECURE, url="http://[bad"), Guard()) is None
 
 
 def test_without_filter_and_topics_a_subscription_gets_all() -> None:
