@@ -14,11 +14,21 @@ def shown_state(state: SubscriptionState) -> dict[str, Any]:
         "state": state.state,
         "host": state.host,
         **_shown(state),
+        "cause": _shown_cause(state),
         "problem": None if state.problem is None else shown_text(state.problem),
         "waitingIsExact": state.waiting_is_exact,
         "oldestWaitingAt": _time(state.oldest_waiting_at),
         "lanes": [_shown_lane(lane) for lane in state.lanes],
     }
+
+
+def _shown_cause(state: SubscriptionState) -> dict[str, Any] | None:
+    """The cause, with the place of its offset: there are lanes in several partitions."""
+    if state.cause is None:
+        return None
+    lane = next((lane for lane in state.lanes if lane.cause is state.cause), None)
+    place = (None, None) if lane is None else (lane.topic, lane.partition)
+    return {**shown_cause(state.cause), "topic": place[0], "partition": place[1]}
 
 
 def _shown_lane(lane: LanePlace) -> dict[str, Any]:

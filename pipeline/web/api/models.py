@@ -176,6 +176,13 @@ class CauseOfFailure(StrictModel):
     next_probe_at: str | None
 
 
+class CauseSomewhere(CauseOfFailure):
+    """The cause in the most urgent of several partitions: `topic` and `partition` are those of its `offset`."""
+
+    topic: str | None
+    partition: int | None
+
+
 class LaneDelivery(StrictModel):
     """A subscription in one partition; see `Delivery`."""
 
@@ -204,7 +211,7 @@ class Delivery(StrictModel):
 
     state: State
     host: str
-    cause: CauseOfFailure | None
+    cause: CauseSomewhere | None
     error: FailedAttempt | None
     attempts: int
     failing_since: str | None
