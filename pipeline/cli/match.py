@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import click
 
-from pipeline.cli.events import STDIN, TOPIC_OPTION, header_option, parse_header, read_bytes, topic_option
+from pipeline.cli.events import STDIN, TOPIC_OPTION, header_option, parse_header, read_bytes
 from pipeline.cli.output import Format, as_json, as_table, output_option, printable, say
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.cluster.rows import has_failed, read_noted
@@ -25,7 +26,7 @@ COLUMNS: Final = ("ID", "GETS IT", "WHY")
 
 @click.command("match")
 @click.argument("event", metavar="EVENT.json", type=click.Path(allow_dash=True))
-@topic_option
+@click.option(TOPIC_OPTION, metavar="TOPIC", help="As if it were in this source topic, and in no other.")
 @header_option
 @click.option("--key", metavar="KEY", help="The record's key.")
 @output_option
@@ -34,28 +35,48 @@ def command(event: str, topic: str | None, headers: tuple[str, ...], key: str | 
 
     EVENT.json is the body of the event, - is standard input. Attributes of a CloudEvent are headers, such as
     -H ce_type:order.paid. Nothing is written to Kafka. With routing: key, the record's key names the only subscription.
+    Without --topic, the event is matched as if it were in each of the source topics.
     """
     with errors_as_sentences():
         body, pairs = read_bytes(event, "EVENT.json"), [parse_header(each) for each in headers]
         settings, definition = configured()
-        where = definition.source_topic(topic, TOPIC_OPTION)
-        record = Record(where, 0, 0, None if key is None else key.encode(), body, pairs)
+        topics = definition.source.topics if topic is None else (definition.source_topic(topic, TOPIC_OPTION),)
+        records = [Record(each, 0, 0, None if key is None else key.encode(), body, pairs) for each in topics]
         if definition.routing is Routing.KEY and key is None:
             raise ConfigurationError(
                 "--key: is required with routing: key, because the key of an event is the id of its subscription"
             )
-        if View(record).body() is None and body.strip() not in {b"", b"null"}:
+        if View(records[0]).body() is None and body.strip() not in {b"", b"null"}:
             what = "standard input" if event == STDIN else event
             say(f"{what} is not JSON in UTF-8, or names something twice: a JSON pointer finds nothing there", err=True)
-        found = verdicts(asyncio.run(_concerned(settings, definition, key)), record)
-        failed = asyncio.run(_failed(settings, definition, record.topic, [each for each in found if each.gets_it]))
+        concerned = asyncio.run(_concerned(settings, definition, key))
+        matches = [_Matched(each.topic, verdicts(concerned, each)) for each in records]
+        for each in matches:
+            each.failed = asyncio.run(_failed(settings, definition, each))
     if output == "json":
-        shown_verdicts = [{**each.as_document(), "failedIn": failed.get(each.subscription.id, [])} for each in found]
-        say(as_json({"topic": record.topic, "routing": definition.routing.value, "subscriptions": shown_verdicts}))
-    else:
-        say(_summary(definition, record.topic, key, found))
-        if found:
-            say(as_table(COLUMNS, [row for each in found for row in rows(each, failed.get(each.subscription.id, ()))]))
+        documents = [each.as_document(definition.routing) for each in matches]
+        say(as_json(documents[0] if len(documents) == 1 else documents))
+        return
+    for number, each in enumerate(matches):
+        say(f"{chr(10) * (number > 0)}{_summary(definition, each.topic, key, each.found)}")
+        if each.found:
+            say(as_table(COLUMNS, each.rows()))
+
+
+@dataclass(slots=True)
+class _Matched:
+    """Who would get the event if it were in a topic; *failed* are the partitions where those are in FAILURE, by id."""
+
+    topic: str
+    found: Sequence[Verdict]
+    failed: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    def as_document(self, routing: Routing) -> dict[str, Any]:
+        shown = [{**each.as_document(), "failedIn": self.failed.get(each.subscription.id, [])} for each in self.found]
+        return {"topic": self.topic, "routing": routing.value, "subscriptions": shown}
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        return [row for each in self.found for row in rows(each, self.failed.get(each.subscription.id, ()))]
 
 
 async def _concerned(settings: Settings, definition: Definition, key: str | None) -> list[Subscription]:
@@ -76,17 +97,16 @@ def _summary(definition: Definition, topic: str, key: str | None, found: Sequenc
     return f"topic {topic}: {getting} of {len(found)} subscriptions would get the event"
 
 
-async def _failed(
-    settings: Settings, definition: Definition, topic: str, found: Sequence[Verdict]
-) -> Mapping[str, Sequence[int]]:
+async def _failed(settings: Settings, definition: Definition, matched: _Matched) -> Mapping[str, Sequence[int]]:
     """In which partitions of the topic subscriptions are in FAILURE, as far as the workers' rows can be read."""
-    if not found:
+    getting = [each.subscription.id for each in matched.found if each.gets_it]
+    if not getting:
         return {}
-    noted = await read_noted(settings, definition, [each.subscription.id for each in found])
+    noted = await read_noted(settings, definition, getting)
     if isinstance(noted, str):
         return {}
     return {
-        name: [row.partition for row in rows if row.topic == topic and has_failed([row])]
+        name: [row.partition for row in rows if row.topic == matched.topic and has_failed([row])]
         for name, rows in noted.rows.items()
     }
 

@@ -4,22 +4,28 @@ import asyncio
 
 import click
 
-from pipeline.cli.events import TOPIC_OPTION, header_option, parse_header, read_bytes, topic_option
+from pipeline.cli.events import TOPIC_OPTION, header_option, parse_header, read_bytes
 from pipeline.cli.output import Format, as_json, output_option, printable, say
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.cluster.sending import addressed, is_subscription, send
 from pipeline.config.definition import Definition
+from pipeline.config.settings import Settings
 from pipeline.core.model import Record
 from pipeline.core.subscription import Routing
 from pipeline.core.webhook_ids import own_id
 from pipeline.kafka.topics import subscriptions_topic
+from pipeline.subscriptions.session import opened_registry
 
 
 @click.command("send")
 @click.argument("subscription")
 @click.argument("body")
 @header_option
-@topic_option
+@click.option(
+    TOPIC_OPTION,
+    metavar="TOPIC",
+    help="The source topic; required where there are several, unless the subscription names one of them.",
+)
 @output_option
 def command(subscription: str, body: str, headers: tuple[str, ...], topic: str | None, output: Format) -> None:
     """Write one event for SUBSCRIPTION, and print its webhook-id: topic-partition-offset.
@@ -37,6 +43,8 @@ def command(subscription: str, body: str, headers: tuple[str, ...], topic: str |
         matches = definition.stated_routing is Routing.MATCH
         if matches:
             pairs = addressed(settings.webhook_ids, subscription, value, pairs)
+        if topic is None and len(definition.source.topics) > 1:
+            topic = asyncio.run(_only_topic(settings, definition, subscription))
         where = definition.source_topic(topic, TOPIC_OPTION)
         event = Record(where, 0, 0, subscription.encode(), value, pairs)
         written, known = asyncio.run(_send(settings.app, definition, subscription, event))
@@ -55,6 +63,20 @@ def command(subscription: str, body: str, headers: tuple[str, ...], topic: str |
         say(as_json({"webhookId": own_id(written), "subscription": subscription, "subscriptionExists": is_known}))
     else:
         say(own_id(written))
+
+
+async def _only_topic(settings: Settings, definition: Definition, subscription: str) -> str | None:
+    """The one of several source topics that a subscription gets events of; None if that is not one.
+
+    Raises:
+        BrokerError: the subscriptions can't be read.
+    """
+    async with opened_registry(settings, definition) as registry:
+        found = registry.get(subscription)
+    topics = (
+        frozenset() if found is None or found.topics is None else found.topics.intersection(definition.source.topics)
+    )
+    return next(iter(topics)) if len(topics) == 1 else None
 
 
 async def _send(app: str, definition: Definition, subscription: str, event: Record) -> tuple[Record, bool | str]:

@@ -55,6 +55,30 @@ async def test_match_tells_who_gets_an_event_and_why_not(broker: TestBroker, tmp
     )
 
 
+async def test_an_event_is_matched_in_each_topic(broker: TestBroker, tmp_path: Path, app: str) -> None:
+    webhooks = await prepared(broker, tmp_path, app, "match")
+    more = await broker.create_topic(f"{app}-more", 1)
+    api: dict[str, Any] = definition(broker.bootstrap, f"{app}-events")
+    api["listeners"][0]["entrypoints"][0]["routing"] = "match"
+    api["endpointGroups"][0]["endpoints"][0]["sharedConfigurationOverride"]["consumer"]["topics"] += [more]
+    write_application(tmp_path, app, api)
+    one = {**document("one"), "topics": [more]}
+    await webhooks.done("subscriptions", "apply", "-f", "-", stdin=json.dumps(one).encode())
+
+    out = await webhooks.done("match", "-", stdin=b"{}")
+    found = json.loads(await webhooks.done("match", "-", "-o", "json", stdin=b"{}"))
+
+    assert [line for line in out.splitlines() if line.startswith("topic ")] == [
+        f"topic {app}-events: 1 of 4 subscriptions would get the event",
+        f"topic {more}: 2 of 4 subscriptions would get the event",
+    ]
+    assert [each["topic"] for each in found] == [f"{app}-events", more]
+    assert (await webhooks.done("send", "one", "{}")).startswith(f"{more}-0-"), "it gets events of that one alone"
+    ambiguous = await webhooks.run("send", "all", "{}")
+    assert ambiguous.code == 1
+    assert "--topic: is required, because there are several" in ambiguous.err
+
+
 async def test_match_reads_standard_input_and_writes_json(broker: TestBroker, tmp_path: Path, app: str) -> None:
     webhooks = await prepared(broker, tmp_path, app, "match")
 
