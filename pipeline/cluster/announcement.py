@@ -6,18 +6,20 @@ anyone with access to the topic may have written it; unknown fields are ignored,
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pipeline.cluster.state import PartitionState
 from pipeline.core.attempts import FailedAttempt
 from pipeline.core.log_bounds import LARGEST_OFFSET
+from pipeline.core.rate_limit import SlowStart
 
 VERSION: Final = 1
 LONGEST: Final = 900_000
 """In bytes. By default, brokers take records of up to one megabyte."""
 MOST_LANES: Final = 500
 MOST_SUCCESSES: Final = 1_000
+MOST_SLOW_STARTS: Final = 500
 MOST_WARNINGS: Final = 50
 _LATEST: Final = 253_402_300_799.0
 _LONGEST_TEXT: Final = 2_000
@@ -60,6 +62,7 @@ class Announcement:
         lanes_left_out: how many more there are.
         successes: by subscription, the time of its last delivery since the previous announcement; at most
             `MOST_SUCCESSES`.
+        slow_starts: receivers that were busy and are spared, by subscription; at most `MOST_SLOW_STARTS`.
     """
 
     worker: str
@@ -78,6 +81,7 @@ class Announcement:
     lanes: tuple[LaneNote, ...] = ()
     lanes_left_out: int = 0
     successes: Mapping[str, float] | None = None
+    slow_starts: Mapping[str, SlowStart] = field(default_factory=dict)
 
 
 def encode(announcement: Announcement) -> bytes:
@@ -99,6 +103,9 @@ def encode(announcement: Announcement) -> bytes:
         "warnings": list(found.warnings),
         "lanes": [_shown_lane(each) for each in found.lanes],
         "lanesLeftOut": found.lanes_left_out,
+        "slowStarts": {
+            name: [slow.revision, slow.per_second, round(slow.until, 3)] for name, slow in found.slow_starts.items()
+        },
         "successes": {name: round(at, 3) for name, at in (found.successes or {}).items()},
     }
     return json.dumps(said, separators=(",", ":")).encode()
@@ -156,6 +163,7 @@ def decode(worker: str, value: bytes) -> Announcement:
         lanes=lanes,
         lanes_left_out=_whole(said, "lanesLeftOut"),
         successes={name: at for name, at in _mapping(said, "successes").items() if _is_moment(at)},
+        slow_starts=dict(_readable(_slow_start, list(_mapping(said, "slowStarts").items())[:MOST_SLOW_STARTS])),
     )
 
 
@@ -211,6 +219,15 @@ def _lane(value: object) -> LaneNote:
         _error(value.get("error")),
         _moment_or_none(value, "oldestEventAt"),
     )
+
+
+def _slow_start(value: object) -> tuple[str, SlowStart]:
+    match value:
+        case (str(name), [int(revision), int() | float() | None as per_second, int() | float() as until, *_]) if (
+            _is_moment(per_second or 0) and _is_moment(until)
+        ):
+            return name, SlowStart(revision, per_second, float(until))
+    raise ValueError("it is no slow start")
 
 
 def _error(value: object) -> FailedAttempt | None:

@@ -9,7 +9,7 @@ from pipeline.cluster.state import WISHED, LanePlace, State, SubscriptionState
 from pipeline.core.clock import shown_time
 from pipeline.core.model import Cause
 from pipeline.core.shown import as_partitions
-from pipeline.observability.shown import shown_text
+from pipeline.observability.shown import shown_slow_start, shown_text
 
 _STANDS: Final[dict[State, str]] = {
     "broken": "can't be used",
@@ -70,6 +70,7 @@ def explain(state: SubscriptionState, *, names_topic: bool) -> Explanation:
         _stands(state, names_topic=names_topic),
         *_since(state),
         *_next(state),
+        *_slow(state),
         _waiting(state),
         *_success(state),
         *_hidden_failure(state),
@@ -119,6 +120,11 @@ def _next(state: SubscriptionState) -> Iterator[str]:
         yield f"It is probed next at {shown_time(probe_at)}."
     elif state.next_try_at is not None:
         yield f"The next try is at {shown_time(state.next_try_at)}."
+
+
+def _slow(state: SubscriptionState) -> Iterator[str]:
+    if state.slow_start is not None:
+        yield f"Its receiver was busy, so it is spared: {shown_slow_start(state.slow_start)}."
 
 
 def _probe_at(cause: Cause | None) -> float | None:

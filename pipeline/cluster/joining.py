@@ -19,6 +19,7 @@ from pipeline.cluster.rows_seen import Place, SeenRow
 from pipeline.cluster.state import STATES, LanePlace, PartitionState, State, SubscriptionState
 from pipeline.core.attempts import FailedAttempt
 from pipeline.core.model import Cursor, Status
+from pipeline.core.rate_limit import SlowStart
 from pipeline.core.redaction import shown_address
 from pipeline.core.rows import UnreadableRow
 from pipeline.core.subscription import Subscription
@@ -149,6 +150,7 @@ def joined(
     is_unowned: bool,
     has_told_all: bool,
     last_success_at: float | None,
+    slow_start: SlowStart | None = None,
 ) -> SubscriptionState:
     """The state of a subscription.
 
@@ -159,6 +161,7 @@ def joined(
         is_unowned: whether a partition without one of these lanes, where its events may be, is known to have no owner.
         has_told_all: whether the workers have announced every lane where events wait.
         last_success_at: the last delivery that a worker announced.
+        slow_start: how its receiver is spared: what is tried again waits for it too.
     """
     worst = min(lanes, key=lambda lane: urgency(lane.state), default=None)
     state: State = "live" if worst is None else worst.state
@@ -178,6 +181,7 @@ def joined(
         waiting=_sum((lane.waiting for lane in lanes), is_known=is_known),
         waiting_at_most=_sum((lane.waiting_at_most for lane in lanes), is_known=is_known),
         oldest_waiting_at=min((at for lane in lanes if (at := lane.oldest_event_at) is not None), default=None),
+        slow_start=slow_start,
         problem=subscription.problem,
         metadata=subscription.metadata,
         lanes=tuple(lanes),
@@ -190,9 +194,15 @@ def joined(
         error=worst.error,
         attempts=worst.attempts,
         failing_since=worst.failing_since,
-        next_try_at=worst.next_try_at,
+        next_try_at=_next_try_at(worst, slow_start),
         problem=found.problem or (worst.error.message if worst.state == "broken" and worst.error else None),
     )
+
+
+def _next_try_at(lane: LanePlace, slow_start: SlowStart | None) -> float | None:
+    if lane.state != "retrying" or lane.next_try_at is None or slow_start is None:
+        return lane.next_try_at
+    return max(lane.next_try_at, slow_start.until)
 
 
 def _sum(counts: Iterable[int | None], *, is_known: bool) -> int | None:

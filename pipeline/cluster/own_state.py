@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Final
 
-from pipeline.cluster.announcement import MOST_LANES, MOST_SUCCESSES, Announcement, LaneNote
+from pipeline.cluster.announcement import MOST_LANES, MOST_SLOW_STARTS, MOST_SUCCESSES, Announcement, LaneNote
 from pipeline.cluster.state import PartitionState
 from pipeline.core.clock import Clock
 from pipeline.core.lane import Lane
@@ -65,7 +65,7 @@ class OwnState:
         unseen = sum(max(0, partition.runner_count - LOOKED_AT) for partition in partitions)
         first = heapq.nsmallest(MOST_LANES, notes, key=_urgency)
         delivered, failed = self._per_second(now)
-        problem = self._reporter.problem()
+        problem, deliver = self._reporter.problem(), next(iter(self._sources)).deliver
         return Announcement(
             worker=self._reporter.name,
             version=self._version,
@@ -78,11 +78,12 @@ class OwnState:
             delivered_per_second=delivered,
             failed_per_second=failed,
             queued=sum(note.waiting for note in notes),
-            in_flight=next(iter(self._sources)).deliver.slots.taken,
+            in_flight=deliver.slots.taken,
             warnings=self._reporter.warnings(),
             lanes=tuple(first),
             lanes_left_out=len(notes) - len(first) + unseen,
             successes=self._successes(),
+            slow_starts=deliver.slow_starts(MOST_SLOW_STARTS),
         )
 
     def _notes(self, partition: Partition) -> Iterator[LaneNote]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.cluster.state import FailureGroup, LanePlace, SubscriptionState, WorkerState
 from pipeline.core.clock import shown_time
-from pipeline.observability.shown import shown_cause, shown_error, shown_text
+from pipeline.observability.shown import shown_cause, shown_error, shown_text, slow_start_document
 
 
 def shown_state(state: SubscriptionState) -> dict[str, Any]:
@@ -18,6 +18,7 @@ def shown_state(state: SubscriptionState) -> dict[str, Any]:
         "problem": None if state.problem is None else shown_text(state.problem),
         "waitingIsExact": state.waiting_is_exact,
         "oldestWaitingAt": _time(state.oldest_waiting_at),
+        "slowStart": None if state.slow_start is None else slow_start_document(state.slow_start),
         "lanes": [_shown_lane(lane) for lane in state.lanes],
     }
 

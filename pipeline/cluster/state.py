@@ -6,6 +6,7 @@ from typing import Final, Literal, get_args
 
 from pipeline.core.attempts import FailedAttempt
 from pipeline.core.model import Cause
+from pipeline.core.rate_limit import SlowStart
 
 State = Literal["broken", "failure", "unowned", "retrying", "behind", "paused", "stopped", "closed", "live"]
 """How a subscription, or one of its lanes, stands.
@@ -74,6 +75,7 @@ class SubscriptionState:
             (core/waiting.py) and write it in rows and announcements; joining.py adds it up.
         waiting_at_most: the same number or an upper bound; None where not even that is known.
         oldest_waiting_at: the time of the oldest one, Unix seconds; None if none waits or it is not known.
+        slow_start: how its receiver, which was busy, is spared; in Unix seconds.
         problem: why its record or a row of it can't be used, a sentence.
         host: host and port of its callback, without credentials.
         metadata: what its owner has noted about it.
@@ -94,6 +96,7 @@ class SubscriptionState:
     waiting: int | None = 0
     waiting_at_most: int | None = 0
     oldest_waiting_at: float | None = None
+    slow_start: SlowStart | None = None
     problem: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     lanes: tuple[LanePlace, ...] = ()

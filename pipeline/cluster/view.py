@@ -152,6 +152,7 @@ class ClusterView:
             has_told_all=home <= places
             or (self._workers.has_told_all(now) and self._ownership.unknown.isdisjoint(home - places)),
             last_success_at=self._workers.last_success(name),
+            slow_start=self._workers.slow_start(name, subscription.revision, now),
         )
 
     def _lanes(self, name: str) -> list[LanePlace]:

@@ -6,12 +6,14 @@ announces may still have an owner, because older versions announce nothing; only
 """
 
 from collections.abc import Collection, Mapping
+from math import inf
 from typing import Final
 
 from pipeline.cluster.announcement import Announcement, LaneNote
 from pipeline.cluster.rows_seen import Place
 from pipeline.cluster.state import PartitionState, WorkerState
 from pipeline.core.bounded import Bounded
+from pipeline.core.rate_limit import SlowStart
 
 GONE_SECONDS: Final = 10.0
 """A worker that has announced nothing for this long is gone; workers do so every two seconds."""
@@ -45,6 +47,7 @@ class WorkersSeen:
         for note in announcement.lanes:
             self._notes.setdefault(note.subscription, {})[note.topic, note.partition] = (note, announcement)
             changed.add(note.subscription)
+        changed.update(announcement.slow_starts)
         for each in announcement.partitions:
             self._places[each.topic, each.partition] = each
         for name, at in (announcement.successes or {}).items():
@@ -60,14 +63,16 @@ class WorkersSeen:
 
     def _forget_notes(self, worker: str) -> set[str]:
         former = self._said.get(worker)
-        names = set() if former is None else {note.subscription for note in former.lanes}
+        if former is None:
+            return set()
+        names = {note.subscription for note in former.lanes}
         for name in names:
             kept = {place: found for place, found in self._notes.get(name, {}).items() if found[1].worker != worker}
             if kept:
                 self._notes[name] = kept
             else:
                 self._notes.pop(name, None)
-        return names
+        return names.union(former.slow_starts)
 
     def forget_gone(self, now: float) -> None:
         """Forget workers that have been gone for long."""
@@ -111,6 +116,17 @@ class WorkersSeen:
     def last_success(self, name: str) -> float | None:
         """The last delivery that a worker has announced."""
         return self._successes.get(name)
+
+    def slow_start(self, name: str, revision: int, now: float) -> SlowStart | None:
+        """How the receiver of a subscription is spared, by the worker that calls it least often; None if it is not."""
+        found = [
+            slow
+            for worker, said in self._said.items()
+            if (slow := said.slow_starts.get(name)) is not None
+            and slow.revision == revision
+            and not self.is_gone(worker, now)
+        ]
+        return min(found, key=lambda slow: (slow.per_second or inf, -slow.until), default=None)
 
     def forget(self, name: str) -> None:
         """A subscription was deleted."""

@@ -5,7 +5,7 @@ It knows no lane. `Runner` (runner.py) puts the parts in order, and acts on the 
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from pipeline.core.attempts import FailedAttempt
@@ -20,7 +20,7 @@ from pipeline.core.observer import Observer
 from pipeline.core.outcome import Outcome, describe, status_of
 from pipeline.core.policy import Decision, Rules, decide, decide_probe
 from pipeline.core.probing import ProbeGate
-from pipeline.core.rate_limit import RateLimits
+from pipeline.core.rate_limit import RateLimits, SlowStart
 from pipeline.core.subscription import Subscription
 
 
@@ -81,6 +81,18 @@ class Delivery:
     def seconds_until_turn(self, subscription: Subscription) -> float:
         """How long the subscription's rate limits keep it waiting; 0 takes the turn."""
         return self.rate_limits.turn(subscription, self.steady())
+
+    def slow_start(self, subscription_id: str) -> SlowStart | None:
+        """How a receiver that was busy is spared, in Unix seconds; None if it is not."""
+        found = self.rate_limits.slow_start(subscription_id, self.steady())
+        return None if found is None else self._dated(found)
+
+    def slow_starts(self, most: int) -> dict[str, SlowStart]:
+        """Up to so many receivers that are spared, by subscription."""
+        return {name: self._dated(slow) for name, slow in self.rate_limits.slow_starts(self.steady(), most).items()}
+
+    def _dated(self, slow: SlowStart) -> SlowStart:
+        return replace(slow, until=self.clock.now() + slow.until - self.steady())
 
     async def attempt(self, subscription: Subscription, flight: InFlight) -> Outcome:
         """Send the event once; its tries count the attempt as soon as it begins.

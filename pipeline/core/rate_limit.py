@@ -12,6 +12,7 @@ times are seconds of any clock that only goes forward. What is kept is a worker'
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from pipeline.core.outcome import Delivered, Outcome, Rejected, ServerError
@@ -32,6 +33,21 @@ MAX_PACES: Final = 50_000
 
 _TOO_MANY_REQUESTS: Final = 429
 _SERVICE_UNAVAILABLE: Final = 503
+
+
+@dataclass(frozen=True, slots=True)
+class SlowStart:
+    """How a receiver that was busy is spared.
+
+    Attributes:
+        revision: of the subscription; another one ends it.
+        per_second: calls at most; None if only its `Retry-After` is waited for.
+        until: no call before, seconds of the clock that the limits are asked with, or Unix seconds where that is said.
+    """
+
+    revision: int
+    per_second: float | None
+    until: float
 
 
 @dataclass(slots=True)
@@ -80,6 +96,13 @@ class _Pace:
         self.filled_at = now
         return max(until - now, (1.0 - self.tokens) / per_second)
 
+    def slow_start(self, now: float) -> SlowStart | None:
+        """How it spares its receiver; None if it does not."""
+        until = max(self.held_until, self.last_at + self.gap)
+        if not self.gap and until <= now:
+            return None
+        return SlowStart(self.slowed_at, 1 / self.gap if self.gap else None, until)
+
     def begin_anew(self) -> None:
         """End slow start and hold; the rate stays."""
         self.gap = 0.0
@@ -106,6 +129,7 @@ class RateLimits:
     def __init__(self, share: Callable[[], float] = _all_of_it) -> None:
         self._share = share
         self._paces: dict[str, _Pace] = {}
+        self._slowed: dict[str, None] = {}  # and some that are slow no more
 
     def turn(self, subscription: Subscription, now: float) -> float:
         """0 if *subscription* may be called now, and then that call counts; else how many seconds it is too early."""
@@ -140,6 +164,22 @@ class RateLimits:
             if pace is not None and pace.gap:
                 self._recover(subscription.id, pace, now)
 
+    def slow_start(self, subscription_id: str, now: float) -> SlowStart | None:
+        """How the receiver of a subscription is spared; None if it is not."""
+        pace = self._paces.get(subscription_id)
+        return None if pace is None else pace.slow_start(now)
+
+    def slow_starts(self, now: float, most: int) -> dict[str, SlowStart]:
+        """Up to so many subscriptions whose receivers are spared."""
+        found: dict[str, SlowStart] = {}
+        for name in list(islice(self._slowed, most)):
+            slow = self.slow_start(name, now)
+            if slow is None:
+                del self._slowed[name]
+            else:
+                found[name] = slow
+        return found
+
     def allow(self, subscription_id: str, per_second: float | None) -> None:
         """The receiver allows so many calls per second; None: as many as one likes."""
         pace = self._paces.get(subscription_id)
@@ -155,6 +195,7 @@ class RateLimits:
             oldest = next((each for each, known in self._paces.items() if known.allowed is None), None)
             if oldest is not None:
                 del self._paces[oldest]
+                self._slowed.pop(oldest, None)
         self._paces[subscription_id] = pace
         return pace
 
@@ -168,6 +209,7 @@ class RateLimits:
     def _slow_down(self, subscription: Subscription, retry_after_seconds: float | None, now: float) -> None:
         pace = self._paces.get(subscription.id) or self._add(subscription.id, _Pace(subscription.rate))
         pace.slowed_at = subscription.revision
+        self._slowed[subscription.id] = None
         retry = subscription.retry
         if retry_after_seconds is not None:
             pace.held_until = max(pace.held_until, now + min(retry_after_seconds, longest_wait(retry)))

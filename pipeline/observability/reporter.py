@@ -238,6 +238,7 @@ class WorkerReporter:
             qos="" if subscription is None else subscription.qos.value,
             url="" if subscription is None else shown_url(subscription.url),
             warning=None if subscription is None else self._warning_of(subscription),
+            slow_start=None if subscription is None else self._deliver.slow_start(subscription.id),
         )
 
 

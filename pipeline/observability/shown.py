@@ -5,6 +5,7 @@ from typing import Any, Final
 from pipeline.core.attempts import FailedAttempt
 from pipeline.core.clock import shown_time
 from pipeline.core.model import Cause
+from pipeline.core.rate_limit import SlowStart
 from pipeline.core.redaction import mask_cut, shown_host
 from pipeline.core.subscription import Subscription
 
@@ -37,6 +38,18 @@ def shown_cause(cause: Cause) -> dict[str, Any]:
         "probes": None if probes is None else probes.made,
         "nextProbeAt": None if next_at is None else shown_time(next_at),
     }
+
+
+def slow_start_document(slow: SlowStart) -> dict[str, Any]:
+    """A slow start as JSON."""
+    per_second = None if slow.per_second is None else round(slow.per_second, 3)
+    return {"perSecond": per_second, "notBefore": shown_time(slow.until)}
+
+
+def shown_slow_start(slow: SlowStart) -> str:
+    """A slow start in a few words."""
+    rate = "" if slow.per_second is None else f"slow start, at most {slow.per_second:.3g} requests per second and "
+    return f"{rate}no request before {shown_time(slow.until)}"
 
 
 def failure_facts(subscription: Subscription, topic: str, partition: int, cause: Cause) -> dict[str, object]:

@@ -9,6 +9,7 @@ from typing import Final, Literal, Protocol
 from pipeline.core.attempts import FailedAttempt
 from pipeline.core.lane_state import Feed
 from pipeline.core.model import Cause
+from pipeline.core.rate_limit import SlowStart
 
 Absence = Literal["idle", "elsewhere"]
 """Why a subscription has no lane in a worker: it has no work, or another worker owns its partition (absent.py)."""
@@ -32,6 +33,7 @@ class LaneReport:
         not_before: Unix seconds of the next attempt, 0 if the lane is not waiting for one.
         error: why the last attempt failed, while its event is being retried.
         warning: a warning for the operator, e.g. "the bearer token expired at ...".
+        slow_start: how its receiver, which was busy, is spared; in Unix seconds.
     """
 
     subscription: str
@@ -55,6 +57,7 @@ class LaneReport:
     warning: str | None = None
     error: FailedAttempt | None = None
     first_attempt_at: float | None = None
+    slow_start: SlowStart | None = None
 
 
 @dataclass(frozen=True, slots=True)

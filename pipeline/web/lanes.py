@@ -10,7 +10,7 @@ from pipeline.core.clock import shown_time
 from pipeline.core.lane_state import Feed
 from pipeline.core.model import Cause, Status
 from pipeline.core.redaction import shown_url
-from pipeline.observability.shown import shown_cause, shown_error, shown_text
+from pipeline.observability.shown import shown_cause, shown_error, shown_text, slow_start_document
 from pipeline.observability.status import EVERY_LANE, Absence, AbsentReport, LaneFilter, LaneReport
 
 STATES: Final = (*get_args(Feed), *get_args(Absence))
@@ -101,6 +101,7 @@ def shown_lane(lane: LaneReport) -> dict[str, Any]:
         "qos": lane.qos,
         "url": shown_url(lane.url),
         "warning": None if lane.warning is None else shown_text(lane.warning),
+        "slowStart": None if lane.slow_start is None else slow_start_document(lane.slow_start),
     }
 
 
@@ -130,4 +131,5 @@ def shown_absent(absent: AbsentReport) -> dict[str, Any]:
         "qos": absent.qos,
         "url": shown_url(absent.url),
         "warning": None if absent.warning is None else shown_text(absent.warning),
+        "slowStart": None,
     }

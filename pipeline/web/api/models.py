@@ -202,6 +202,16 @@ class LaneDelivery(StrictModel):
     oldest_waiting_at: str | None
 
 
+class SlowStart(StrictModel):
+    """How a receiver that answered 429 or 503 is spared: calls per second at most, and none before a time.
+
+    Each other answer makes it faster. `perSecond` is null if only its Retry-After is waited for.
+    """
+
+    per_second: float | None
+    not_before: str | None
+
+
 class Delivery(StrictModel):
     """How a subscription stands, whichever worker delivers it; times in RFC 3339, null for what is not known.
 
@@ -221,6 +231,7 @@ class Delivery(StrictModel):
     waiting_at_most: int | None
     waiting_is_exact: bool
     oldest_waiting_at: str | None
+    slow_start: SlowStart | None
     problem: str | None
     lanes: list[LaneDelivery]
 

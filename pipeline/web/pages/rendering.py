@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from pipeline.core.clock import shown_time
 from pipeline.core.shown import safe
-from pipeline.observability.shown import shown_text
+from pipeline.observability.shown import shown_slow_start, shown_text
 from pipeline.subscriptions.fields import instant
 from pipeline.web.headers import CLOSED_POLICY, CONTENT_SECURITY_POLICY
 from pipeline.web.pages import formats
@@ -59,6 +59,7 @@ TEMPLATES.filters |= {
     "rate": formats.rate,
     "moment": shown_time,
     "instant": instant,
+    "slow_start": shown_slow_start,
     "path": lambda text: quote(text, safe=""),
 }
 TEMPLATES.globals |= {

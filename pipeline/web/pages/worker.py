@@ -8,6 +8,7 @@ from typing import Final
 from pipeline.core.clock import shown_time
 from pipeline.core.model import Cause, Status
 from pipeline.core.redaction import shown_url
+from pipeline.observability.shown import shown_slow_start
 from pipeline.observability.status import LaneReport, PartitionReport, WorkerReport
 from pipeline.observability.telemetry import Telemetry
 from pipeline.web.pages.rendering import TURN, render
@@ -173,6 +174,7 @@ def _facts(lane: LaneReport, now: float) -> dict[str, object]:
         "oldest": _oldest(lane, now),
         "in memory": f"{lane.queued:,} queued, {lane.in_flight:,} in flight" if lane.queued or lane.in_flight else None,
         **(_failing(lane, now) if lane.cause is None else _failed(lane.cause, now)),
+        "spared": None if lane.slow_start is None else shown_slow_start(lane.slow_start),
         "QoS": lane.qos or None,
         "callback": shown_url(lane.url) or None,
         "revision": lane.revision,

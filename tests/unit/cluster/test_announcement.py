@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pipeline.cluster.announcement import LONGEST, MOST_LANES, Announcement, LaneNote, decode, encode
 from pipeline.cluster.state import PartitionState
 from pipeline.core.attempts import FailedAttempt
+from pipeline.core.rate_limit import SlowStart
 
 whole = st.integers(0, 2**63 - 1)
 moments = st.floats(0, 4e9)
@@ -59,6 +60,9 @@ announcements = st.builds(
     lanes=st.lists(notes, max_size=3).map(tuple),
     lanes_left_out=whole,
     successes=st.dictionaries(texts, rounded, max_size=3),
+    slow_starts=st.dictionaries(
+        texts, st.builds(SlowStart, revision=whole, per_second=st.none() | rounded, until=rounded), max_size=3
+    ),
 )
 PLAIN = Announcement("w:1", "1.0", 1.0, 2.0, True, None, (), {}, 0.0, 0.0, 0, 0, successes={})  # noqa: FBT003 - ready
 
@@ -105,7 +109,10 @@ def test_what_is_no_announcement_is_refused(value: bytes) -> None:
 def test_a_hostile_lane_costs_that_lane(junk: list[object]) -> None:
     note = LaneNote("s", "t", 0, 1, 2)
     [good] = json.loads(encode(replace(PLAIN, lanes=(note,))))["lanes"]
-    said = decode("w:1", changed(lanes=[*junk, good], partitions=[*junk, ["t", 0, True, None, 1, 2, 3, None]]))
+    slow = {**{str(number): value for number, value in enumerate(junk)}, "s": [4, 2.0, 60.0]}
+    partitions = [*junk, ["t", 0, True, None, 1, 2, 3, None]]
+    said = decode("w:1", changed(lanes=[*junk, good], partitions=partitions, slowStarts=slow))
+    assert said.slow_starts["s"] == SlowStart(4, 2.0, 60.0)
     assert said.lanes == (note,)
     assert said.partitions == (PartitionState("t", 0, None, 1, 2, 3, is_counted=True, end=None),)
 

@@ -8,6 +8,7 @@ from pipeline.cluster.explanation import explain
 from pipeline.cluster.state import LanePlace, State, SubscriptionState
 from pipeline.core.attempts import Attempts, FailedAttempt, Probes
 from pipeline.core.model import Cause
+from pipeline.core.rate_limit import SlowStart
 
 CAUSE = Cause("rejected", "the callback answered 400", 9, 60.0, Attempts(3, 40.0, 400))
 FAILED = LanePlace("orders", 2, "failure", "w:1", 9, cause=CAUSE)
@@ -37,6 +38,16 @@ def test_a_failure_is_explained_as_a_whole() -> None:
         "Let the receiver accept the event and resume, or skip the event."
     )
     assert found.commands == ("webhooks subscriptions resume 'a b'", "webhooks subscriptions skip 'a b' 2 9")
+
+
+def test_a_slow_start_is_explained() -> None:
+    found = explain(replace(STATE, state="retrying", slow_start=SlowStart(7, 0.5, 90.0)), names_topic=False)
+    assert (
+        " Its receiver was busy, so it is spared: slow start, at most 0.5 requests per second and no request before "
+        "1970-01-01T00:01:30Z. "
+    ) in found.text
+    held = explain(replace(STATE, slow_start=SlowStart(7, None, 90.0)), names_topic=False)
+    assert "it is spared: no request before 1970-01-01T00:01:30Z. " in held.text
 
 
 def test_where_there_are_several_topics_a_place_has_its_topic() -> None:

@@ -15,6 +15,7 @@ from pipeline.cluster.state import EVERY_STATE, PartitionState, State, StateFilt
 from pipeline.cluster.view import ClusterView
 from pipeline.core.attempts import FailedAttempt
 from pipeline.core.model import Cause, Cursor, Record, Standing, Status
+from pipeline.core.rate_limit import SlowStart
 from pipeline.core.subscription import Routing, Subscription, Wish
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.row_format import encode as encode_row
@@ -234,6 +235,17 @@ async def test_groups_that_are_kept_are_those_of_each_one(
         elif not isinstance(change, str):
             told.row(name, change)
         assert await told.view.failures() == await told.view.failures(everybody)
+
+
+async def test_a_slow_start_is_told_and_awaited() -> None:
+    told = Told(subscription("a", revision=4))
+    note = LaneNote("a", "events", 0, 9, 1, attempts=2, next_try_at=9.0, error=FailedAttempt("no answer", NOW))
+    for revision, slow in ((4, SlowStart(4, 0.5, 60.0)), (3, None)):
+        told.worker(note, slow_starts={"a": SlowStart(revision, 0.5, 60.0)})
+        told.worker(slow_starts={"a": SlowStart(revision, 2.0, 1.0)}, name="w:2")
+        [found] = (await told.view.states()).items
+        assert found.slow_start == slow, "that of the slowest worker, unless the subscription has changed since"
+        assert found.next_try_at == (9.0 if slow is None else 60.0)
 
 
 async def test_a_worker_that_left_lanes_out_leaves_counts_open() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.core import rate_limit as rate_limits
 from pipeline.core.outcome import Delivered, Failed, Outcome, Rejected, ServerError
-from pipeline.core.rate_limit import RateLimits
+from pipeline.core.rate_limit import RateLimits, SlowStart
 from pipeline.core.subscription import Handshake, Rate, RetryPolicy, Subscription
 
 PLAIN = Subscription(id="s", revision=0, url="https://receiver.example/hook", retry=RetryPolicy(max_delay_seconds=8.0))
@@ -213,3 +213,23 @@ def test_a_rate_that_a_receiver_allowed_is_never_forgotten(monkeypatch: pytest.M
     for number in range(10):
         pace.turn(replace(paced(1.0), id=f"s{number}"), 0.0)
     assert [pace.turn(asking, 5.0) for _ in range(2)] == [0.0, 1.0]
+
+
+def test_a_slow_start_is_told_until_it_is_over() -> None:
+    pace, now = RateLimits(), 100.0
+    assert pace.slow_starts(now, 9) == {}
+    pace.saw(PLAIN, ServerError(503), now)
+    assert pace.slow_starts(now, 9) == {"s": SlowStart(0, 2.0, 100.5)}
+    pace.saw(replace(PLAIN, id="other"), ServerError(503), now)
+    assert len(pace.slow_starts(now, 1)) == 1
+    while pace.slow_start("s", now) is not None:
+        now += pace.turn(PLAIN, now) or 1.0
+        pace.saw(PLAIN, Delivered(200), now)
+    assert set(pace.slow_starts(now, 9)) == {"other"}
+
+
+def test_a_retry_after_alone_is_told_until_it_has_passed() -> None:
+    pace = RateLimits()
+    pace.saw(PLAIN, Rejected(429, b"", 5.0), 100.0)
+    assert pace.slow_start("s", 104.0) == SlowStart(0, None, 105.0)
+    assert pace.slow_start("s", 105.0) is None

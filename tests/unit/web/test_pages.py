@@ -481,6 +481,7 @@ async def test_lanes_are_json_without_secrets(client: Client, reporter: FixedRep
             "qos": "at-least-once",
             "url": "https://example.com/hook",
             "warning": None,
+            "slowStart": None,
         }
     ]
 
