@@ -16,6 +16,7 @@ cursors, cursor_rows, row_format     the fenced store of cursor rows; reading th
 topic_rows, row_keys                 the rows of one source topic in that store; whose a row is
 log_reader, tail                     reads the log again for lanes that are behind; follows a compacted topic
 follower                             follows a topic for people, who are told what can't be read
+following                            what follower and tail share: the consumer, and how they try again
 group_members                        which member of a group has which partition
 expansion                            new partitions of the source topic
 default_partition                    the partition that Kafka's default partitioner gives to a key

@@ -11,27 +11,20 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
 
 from pipeline.core.clock import Clock, SystemClock, steady_now
-from pipeline.core.errors import BrokerError
 from pipeline.core.model import Event
 from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.following import LOOK_SECONDS, keep_following, lone_consumer, require_topic
 from pipeline.kafka.internals import client_of, disconnect, started
 from pipeline.kafka.records import AIOKafkaConsumer
 
 logger = logging.getLogger(__name__)
 
 POLL_MS: Final = 500
-EMBEDDED_WAIT_MS: Final = 50
-"""How long the embedded broker may hold a fetch, which it does in any case."""
 BATCH: Final = 500
 """Records per turn of the event loop."""
-LOOK_SECONDS: Final = 10.0
-"""How often it looks for partitions, and whether the broker still answers."""
 METADATA_MS: Final = 30_000
-REQUEST_TIMEOUT_MS: Final = 10_000
-FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 15.0
 
 
@@ -89,7 +82,10 @@ class Follower:
 
     async def start(self) -> None:
         """Begin to read, in the background."""
-        self._task = asyncio.get_running_loop().create_task(self._keep_following())
+        following = keep_following(
+            self.topic, self._follow, self._note_trouble, self._clock, longest_pause_seconds=LONGEST_PAUSE_SECONDS
+        )
+        self._task = asyncio.get_running_loop().create_task(following)
 
     async def stop(self) -> None:
         """Stop reading."""
@@ -99,28 +95,11 @@ class Follower:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
-    async def _keep_following(self) -> None:
-        pause = FIRST_PAUSE_SECONDS
-        while True:
-            began = steady_now()
-            try:
-                await self._follow()
-            except (KafkaError, BrokerError, OSError) as error:
-                self._note_trouble(str(error) or type(error).__name__)
-            except Exception as error:  # whatever it is, the worker delivers, and this tries again
-                logger.exception("topic %s can't be followed", self.topic)
-                self._note_trouble(f"internal error: {type(error).__name__}")
-            pause = (
-                FIRST_PAUSE_SECONDS if steady_now() - began > LOOK_SECONDS else min(2 * pause, LONGEST_PAUSE_SECONDS)
-            )
-            await self._clock.sleep(pause)
-
     async def _follow(self) -> None:
-        consumer = self._consumer()
+        consumer = lone_consumer(self._connection, metadata_max_age_ms=METADATA_MS)
         try:
             await started(consumer)
-            if self.topic not in await consumer.topics():  # asks without creating it
-                raise BrokerError("does not exist, or this user may not see it")
+            await require_topic(consumer, self.topic)
             client = client_of(consumer)
             await client.add_topic(self.topic)
             while True:
@@ -173,20 +152,6 @@ class Follower:
                     self._positions[tp.partition] = await consumer.position(tp)
             if found:
                 await asyncio.sleep(0)
-
-    def _consumer(self) -> AIOKafkaConsumer:
-        return AIOKafkaConsumer(
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            request_timeout_ms=REQUEST_TIMEOUT_MS,
-            metadata_max_age_ms=METADATA_MS,
-            fetch_max_wait_ms=EMBEDDED_WAIT_MS if self._connection.embedded else POLL_MS,
-            # The embedded broker's control records carry a wrong CRC.
-            check_crcs=not self._connection.embedded,
-            **self._connection.client_options(),
-        )
 
     def _note_trouble(self, why: str) -> None:
         text = f"topic {self.topic}: {why}"

@@ -15,21 +15,22 @@ from pipeline.core.clock import Clock, SystemClock
 from pipeline.core.errors import BrokerError
 from pipeline.core.model import Event
 from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.following import (
+    FIRST_PAUSE_SECONDS,
+    LOOK_SECONDS,
+    keep_following,
+    lone_consumer,
+    reason_of,
+    require_topic,
+)
 from pipeline.kafka.internals import disconnect, started
 from pipeline.kafka.records import AIOKafkaConsumer
 
 logger = logging.getLogger(__name__)
 
 POLL_MS: Final = 1_000
-KAFKA_WAIT_MS: Final = 500
-EMBEDDED_WAIT_MS: Final = 50
-"""How long a broker may hold a fetch. Kafka answers as soon as there is a record; the embedded one waits that long."""
 BATCH: Final = 100
 """Records per turn of the event loop: reading thousands of subscriptions at start-up must not block it."""
-REQUEST_TIMEOUT_MS: Final = 10_000
-PROBE_SECONDS: Final = 10.0
-"""How often an idle tail checks that the broker still answers."""
-FIRST_PAUSE_SECONDS: Final = 0.25
 LONGEST_PAUSE_SECONDS: Final = 5.0
 
 Result = TypeVar("Result")
@@ -89,7 +90,15 @@ class Tail:
 
     async def start(self) -> None:
         """Begin to read, in the background."""
-        self._spawn(self._keep_following())
+        self._spawn(
+            keep_following(
+                self._tp.topic,
+                self._follow,
+                self._note_trouble,
+                self._clock,
+                longest_pause_seconds=LONGEST_PAUSE_SECONDS,
+            )
+        )
 
     async def stop(self) -> None:
         """Stop reading. Callers that still wait get a `BrokerError`."""
@@ -165,7 +174,7 @@ class Tail:
                 try:
                     return await self._end()
                 except (KafkaError, BrokerError) as error:
-                    self._note_trouble(error)
+                    self._note_trouble(reason_of(error))
                 await self._clock.sleep(FIRST_PAUSE_SECONDS)
 
     async def _end(self) -> int:
@@ -176,24 +185,13 @@ class Tail:
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
-    async def _keep_following(self) -> None:
-        pause = FIRST_PAUSE_SECONDS
-        while True:
-            before = self._position
-            try:
-                await self._follow()
-            except (KafkaError, BrokerError, OSError) as error:
-                self._note_trouble(error)
-            pause = FIRST_PAUSE_SECONDS if self._position > before else min(pause * 2, LONGEST_PAUSE_SECONDS)
-            await self._clock.sleep(pause)
-
     async def _follow(self) -> None:
-        reader, scout = self._consumer(), self._consumer()
+        # There are two: a broker answers a connection's requests in order, so a look-up would wait behind a fetch.
+        reader, scout = lone_consumer(self._connection), lone_consumer(self._connection)
         try:
             await started(reader)
             await started(scout)
-            if self._tp.topic not in await scout.topics():
-                raise BrokerError("does not exist, or this user may not see it")  # retried like any other error
+            await require_topic(scout, self._tp.topic)
             reader.assign([self._tp])
             reader.seek(self._tp, self._position)
             self._scout = scout
@@ -218,7 +216,7 @@ class Tail:
             self._wake_waiters()
             if found:
                 await asyncio.sleep(0)
-            elif self._clock.now() - probed_at >= PROBE_SECONDS:
+            elif self._clock.now() - probed_at >= LOOK_SECONDS:
                 # A consumer hides that its broker is gone; a look-up does not.
                 probed_at = self._clock.now()
                 await self._probe()
@@ -227,26 +225,12 @@ class Tail:
         try:
             await self._end()
         except KafkaError as error:
-            self._note_trouble(error)
+            self._note_trouble(reason_of(error))
         else:
             self._note_health()
 
-    def _consumer(self) -> AIOKafkaConsumer:
-        # There are two: a broker answers the requests of a connection in order, so a look-up would wait behind a fetch.
-        return AIOKafkaConsumer(
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            request_timeout_ms=REQUEST_TIMEOUT_MS,
-            fetch_max_wait_ms=EMBEDDED_WAIT_MS if self._connection.embedded else KAFKA_WAIT_MS,
-            # The embedded broker's control records carry a wrong CRC.
-            check_crcs=not self._connection.embedded,
-            **self._connection.client_options(),
-        )
-
-    def _note_trouble(self, error: Exception) -> None:
-        text = f"topic {self._tp.topic}: {str(error) or type(error).__name__}"
+    def _note_trouble(self, why: str) -> None:
+        text = f"topic {self._tp.topic}: {why}"
         if text != self._error and not self._is_stopped:
             logger.warning("%s; trying again", text)
         self._error = text

@@ -513,8 +513,8 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_an_outage_is_seen_and_survived(
     embedded: TestBroker, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.kafka.tail.PROBE_SECONDS", 0.0)
-    monkeypatch.setattr("pipeline.kafka.tail.REQUEST_TIMEOUT_MS", 1_000)
+    monkeypatch.setattr("pipeline.kafka.tail.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("pipeline.kafka.following.REQUEST_TIMEOUT_MS", 1_000)
     cluster = Cluster(embedded, await embedded.create_topic(unique_name("subscriptions")))
     assert embedded.mock is not None
     async with cluster.worker() as worker, asyncio.timeout(40):

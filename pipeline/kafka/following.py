@@ -1,0 +1,85 @@
+"""What the readers of whole topics share (tail.py, follower.py): a consumer without a group, and how they try again."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from aiokafka.errors import KafkaError
+
+from pipeline.core.clock import Clock, steady_now
+from pipeline.core.errors import BrokerError
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.records import AIOKafkaConsumer
+
+logger = logging.getLogger(__name__)
+
+KAFKA_WAIT_MS: Final = 500
+EMBEDDED_WAIT_MS: Final = 50
+"""How long a broker may hold a fetch. Kafka answers as soon as there is a record; the embedded one waits that long."""
+REQUEST_TIMEOUT_MS: Final = 10_000
+LOOK_SECONDS: Final = 10.0
+"""How often a reader asks whether the broker still answers: a consumer hides that it is gone."""
+FIRST_PAUSE_SECONDS: Final = 0.25
+
+
+def lone_consumer(connection: KafkaConnection, **options: Any) -> AIOKafkaConsumer:
+    """A consumer without a group, which reads what is committed."""
+    return AIOKafkaConsumer(
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+        fetch_max_wait_ms=EMBEDDED_WAIT_MS if connection.embedded else KAFKA_WAIT_MS,
+        # The embedded broker's control records carry a wrong CRC.
+        check_crcs=not connection.embedded,
+        **options,
+        **connection.client_options(),
+    )
+
+
+async def require_topic(consumer: AIOKafkaConsumer, topic: str) -> None:
+    """See whether there is such a topic, without creating it.
+
+    Raises:
+        BrokerError: there is none.
+    """
+    if topic not in await consumer.topics():
+        raise BrokerError("does not exist, or this user may not see it")
+
+
+def reason_of(error: Exception) -> str:
+    """What has failed; some errors have no text."""
+    return str(error) or type(error).__name__
+
+
+async def keep_following(
+    topic: str,
+    follow: Callable[[], Awaitable[None]],
+    note_trouble: Callable[[str], None],
+    clock: Clock,
+    *,
+    longest_pause_seconds: float,
+) -> None:
+    """Follow a topic indefinitely, whatever happens.
+
+    Args:
+        topic: its name, for the log.
+        follow: follows it until something fails.
+        note_trouble: told what has failed.
+        clock: for the pauses, which grow until following has lasted for a while.
+        longest_pause_seconds: up to that.
+    """
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        began = steady_now()
+        try:
+            await follow()
+        except (KafkaError, BrokerError, OSError) as error:
+            note_trouble(reason_of(error))
+        except Exception as error:  # whatever it is, the worker delivers, and this tries again
+            logger.exception("topic %s can't be followed", topic)
+            note_trouble(f"internal error: {type(error).__name__}")
+        has_lasted = steady_now() - began > LOOK_SECONDS
+        pause = FIRST_PAUSE_SECONDS if has_lasted else min(2 * pause, longest_pause_seconds)
+        await clock.sleep(pause)
