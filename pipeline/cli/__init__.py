@@ -14,7 +14,7 @@ attempts, event                    what was sent to a subscription; what became 
 events                             bodies and headers of events, as they are handed to commands
 changes                            makes and shows a change of subscriptions
 previews                           shows what a command does in each partition
-noted, listing                     show the delivery state that workers recorded, and subscriptions with it
+listing                            shows subscriptions with how they stand
 completion                         shell completion
 dev, console                       `webhooks dev`, `webhooks console`
 supervisor                         `webhooks cluster`

@@ -149,11 +149,14 @@ class ClusterView:
             status_of(subscription, now),
             lanes,
             is_unowned=not self._ownership.unowned.isdisjoint(home - places),
-            has_told_all=home <= places
-            or (self._workers.has_told_all(now) and self._ownership.unknown.isdisjoint(home - places)),
+            has_told_all=bool(home) and (home <= places or self._has_told_all(home - places, now)),
             last_success_at=self._workers.last_success(name),
             slow_start=self._workers.slow_start(name, subscription.revision, now),
         )
+
+    def _has_told_all(self, places: set[Place], now: float) -> bool:
+        """Whether nothing waits there if nothing is said of it."""
+        return self._workers.has_told_all(now) and self._ownership.unknown.isdisjoint(places)
 
     def _lanes(self, name: str) -> list[LanePlace]:
         lanes = []

@@ -248,6 +248,11 @@ async def test_a_slow_start_is_told_and_awaited() -> None:
         assert found.next_try_at == (9.0 if slow is None else 60.0)
 
 
+async def test_nothing_is_counted_while_no_partition_is_known() -> None:
+    told = Told(subscription("a"))
+    assert (await told.view.states()).items[0].waiting is None
+
+
 async def test_a_worker_that_left_lanes_out_leaves_counts_open() -> None:
     told = Told(subscription("a"))
     told.worker()
