@@ -168,9 +168,9 @@ class ClusterView:
         return lanes
 
     def _found(self, name: str) -> Iterator[tuple[Place, SeenRow | LaneNote]]:
-        """The newest that is known of each lane: its row, or the note of its worker."""
+        """The newest that is known of each lane, by topic and partition: its row, or the note of its worker."""
         rows, notes = self._rows.of(name), self._workers.notes(name)
-        for place in rows if not notes else sorted({*rows, *notes}):
+        for place in sorted({*rows, *notes}):
             seen, said = rows.get(place), notes.get(place)
             if said is not None and (seen is None or said[1].at >= seen.at):
                 yield place, said[0]

@@ -136,6 +136,19 @@ async def test_lanes_of_several_topics_are_told_apart() -> None:
     assert [(lane.topic, lane.state) for lane in found.lanes] == [("events", "failure"), ("more", "behind")]
 
 
+@pytest.mark.parametrize("is_announced", [False, True])
+async def test_lanes_are_sorted_however_their_rows_came(is_announced: bool) -> None:
+    told = Told(subscription("a"), topics=("events", "more"))
+    for topic, partition in (("more", 0), ("events", 2), ("events", 0)):
+        key = b"\xff" + topic.encode() + b"/a"
+        told.view._take_row(Record("rows", partition, 0, key, encode_row(failed()), timestamp=int(NOW * 1000)))
+    if is_announced:
+        told.worker(LaneNote("a", "events", 1, 9, 1))
+    [found] = (await told.view.states()).items
+    places = [(lane.topic, lane.partition) for lane in found.lanes]
+    assert places == [("events", 0), *([("events", 1)] if is_announced else []), ("events", 2), ("more", 0)]
+
+
 async def test_a_deleted_subscription_is_not_shown_whatever_rows_say() -> None:
     told = Told(subscription("a"))
     told.row("a", failed())
