@@ -48,7 +48,7 @@ class Look:
 
 
 LOOKS: Final[Mapping[State, Look]] = {
-    "failure": Look("Failed", "bad", "It stopped at an event that failed. Resume it, or skip the event."),
+    "failure": Look("Failed", "bad", "It stopped at an event that failed."),
     "broken": Look("Broken", "bad", "Its record can't be used. Nothing is delivered until it is corrected."),
     "unowned": Look("No worker", "bad", "No worker owns its partition. It goes on when one does."),
     "retrying": Look("Retrying", "slow", "Its next event has failed and is tried again."),

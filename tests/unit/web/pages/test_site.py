@@ -174,7 +174,7 @@ async def test_a_subscription_says_why_since_when_and_what_waits(
         "Events waiting": "12", "The oldest waits for": "10 min", "Host": "api.example.com",
         "Guarantee": "at-least-once", "Revision": "7", "plan": "gold",
     }  # fmt: skip
-    assert "Failed It stopped at an event that failed" in page.one("div", id="state").words
+    assert "Failed It stopped at an event that failed. It goes on" in page.one("div", id="state").words
     assert rows(page) == ["events 3 Failed host-1:6066 41 12 4 the callback answered 503"]
     assert json.loads(page.one("pre", id="document").text) == directory.documents["sub-1"]
     assert [each.words for each in page.all("button", class_="act")] == [
@@ -187,6 +187,12 @@ async def test_a_subscription_says_why_since_when_and_what_waits(
     ]
     [skip] = page.all("button", **{"data-act": "skip"})
     assert json.loads(skip.attributes["data-body"]) == {"topic": "events", "partition": 3, "offset": 41}
+
+
+async def test_without_a_probe_a_failure_waits_for_somebody(client: Client, view: FixedView) -> None:
+    view.items = [failed("sub-1", next_try_at=None)]
+    said = (await get(client, "/subscription", id="sub-1")).one("div", id="state").words
+    assert "Failed It stopped at an event that failed. Resume it, or skip the event." in said
 
 
 async def test_an_unknown_subscription_is_not_found(client: Client) -> None:
