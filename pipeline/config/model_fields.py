@@ -1,5 +1,7 @@
 """Inspects pydantic models: the alias of a field, the target of a location, the marks of a field."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from types import UnionType
 from typing import Annotated, Literal, Union, get_args, get_origin
 
@@ -44,6 +46,28 @@ def model_in(annotation: object) -> type[BaseModel] | None:
     if get_origin(annotation) in {Union, UnionType, list, Annotated}:
         return next((model for part in get_args(annotation) if (model := model_in(part))), None)
     return None
+
+
+@cache
+def homes(model: type[BaseModel]) -> Mapping[str, Sequence[tuple[str, ...]]]:
+    """Where each field name of a model and its parts is known: the paths of the objects that have it, without lists."""
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for path, owner in _objects(model, ()):
+        for name, field in owner.model_fields.items():
+            found.setdefault(alias(name, field), []).append(path)
+    return found
+
+
+def _objects(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], type[BaseModel]]]:
+    yield path, model
+    for name, field in model.model_fields.items():
+        part = model_in(field.annotation)
+        if part is not None and not _is_list(field.annotation):
+            yield from _objects(part, (*path, alias(name, field)))
+
+
+def _is_list(annotation: object) -> bool:
+    return get_origin(annotation) is list or any(_is_list(part) for part in get_args(annotation))
 
 
 def literals(annotation: object) -> list[object]:

@@ -10,24 +10,32 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from pipeline.config.model_fields import alias, is_secret, literals, locate, metadata
+from pipeline.config.model_fields import alias, homes, is_secret, literals, locate, metadata
 from pipeline.core.shown import kind, printable, shown
 
 _KEY: Final = "[key]"
 """The suffix that pydantic adds to the location if the name itself is wrong."""
+
+_MOST_HOMES: Final = 3
+"""A field with more places of its name is not sent to any of them."""
 
 _PLAIN_NAME: Final = re.compile(r"[\w$@/-]+")
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """A hint after an unknown *name*: the nearest known name, or all of them."""
+    similar = _similar(name, known)
+    if similar is not None:
+        return f"did you mean {similar}?"
+    return f"known here: {', '.join(known)}" if known else "nothing is known here"
+
+
+def _similar(name: str, known: Sequence[str]) -> str | None:
     lowered = {candidate.lower(): candidate for candidate in known}
     # An incomplete name is nearer to the name that it begins than to any similar one.
     begun = [candidate for candidate in lowered if candidate.startswith(name.lower())]
     close = begun if len(begun) == 1 else difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean {lowered[close[0]]}?"
-    return f"known here: {', '.join(known)}" if known else "nothing is known here"
+    return lowered[close[0]] if close else None
 
 
 _EXPECTED: Final = {
@@ -64,16 +72,29 @@ def sentence(model: type[BaseModel], details: ErrorDetails, path: str = "") -> s
     if details["type"] == "problem":
         field_path = _path(path, (*location, context["field"]) if context["field"] else location)
         return f"{field_path}: {context['sentence']}"
-    return f"{_path(path, location)}: {_what(details, owner, field)}"
+    if details["type"] == "extra_forbidden":
+        known = [alias(name, each) for name, each in owner.model_fields.items()] if owner else []
+        return f"{_path(path, location)}: unknown field; {_instead(model, location, path, known)}"
+    return f"{_path(path, location)}: {_what(details, field)}"
 
 
-def _what(details: ErrorDetails, owner: type[BaseModel] | None, field: FieldInfo | None) -> str:
+def _instead(model: type[BaseModel], location: tuple[int | str, ...], path: str, known: Sequence[str]) -> str:
+    """A hint after an unknown field: a similar one, the place of the one that is called so, or what is known here."""
+    name = str(location[-1])
+    if _similar(name, known) is None:
+        here = tuple(step for step in location[:-1] if isinstance(step, str))
+        everywhere = homes(model).get(name, ())
+        likely = [home for home in everywhere if home[: len(here)] == here] or everywhere
+        if 0 < len(likely) <= _MOST_HOMES:
+            places = (_path(path, home) if path or home else "the top level" for home in likely)
+            return f"its place is {' or '.join(places)}"
+    return nearest(name, known)
+
+
+def _what(details: ErrorDetails, field: FieldInfo | None) -> str:
     code, context = details["type"], details.get("ctx", {})
     if code in _FIXED:
         return _FIXED[code]
-    if code == "extra_forbidden":
-        known = [alias(name, each) for name, each in owner.model_fields.items()] if owner else []
-        return f"unknown field; {nearest(str(details['loc'][-1]), known)}"
     if code in _EXPECTED:
         return f"{_EXPECTED[code]}, not {_wrong(details['input'], field, code)}"
     value = "the value" if is_secret(field) else shown(details["input"])

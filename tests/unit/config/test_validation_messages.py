@@ -23,6 +23,60 @@ def test_the_nearest_name_begins_alike_or_looks_alike(name: str, said: str) -> N
     assert nearest(name, SETTINGS) == said
 
 
+class Deep(StrictModel):
+    """A part of a part."""
+
+    user: str = ""
+    common: str = ""
+    secret: str = ""
+
+
+class Part(StrictModel):
+    """Has parts; those of `items` have no place of their own."""
+
+    left: Deep | None = None
+    right: Deep | None = None
+    alone: str = ""
+
+
+class Item(StrictModel):
+    """Stands in a list."""
+
+    listed: str = ""
+
+
+class Whole(StrictModel):
+    """Has a part."""
+
+    at_top: str = ""
+    part: Part | None = None
+    items: list[Item] | None = None
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ({"alone": "x"}, "d.alone: unknown field; its place is d.part"),
+        ({"user": "x"}, "d.user: unknown field; its place is d.part.left or d.part.right"),
+        ({"part": {"user": "x"}}, "d.part.user: unknown field; its place is d.part.left or d.part.right"),
+        ({"part": {"atTop": "x"}}, "d.part.atTop: unknown field; its place is d"),
+        ({"part": {"left": {"alone": "x"}}}, "d.part.left.alone: unknown field; its place is d.part"),
+        ({"listed": "x"}, "d.listed: unknown field; known here: atTop, part, items"),
+        ({"alon": "x"}, "d.alon: unknown field; known here: atTop, part, items"),
+    ],
+)
+def test_a_known_field_in_a_wrong_place_is_sent_to_its_own(document: object, said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read(Whole, document, "d")
+    assert list(caught.value.problems) == [said]
+
+
+def test_the_top_level_is_a_place() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read(Whole, {"part": {"atTop": "x"}})
+    assert list(caught.value.problems) == ["part.atTop: unknown field; its place is the top level"]
+
+
 def test_where_nothing_is_known_that_is_said() -> None:
     assert nearest("x", ()) == "nothing is known here"
 
