@@ -15,7 +15,7 @@ from tests.support.document_commands import WALKED, Command, File, Printed, Step
 from tests.support.program import clean_environment
 
 ROOT: Final = Path(__file__).parents[2]
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture

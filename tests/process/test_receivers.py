@@ -16,6 +16,9 @@ import pytest
 
 from pipeline.http.signature import Signer
 
+pytestmark = pytest.mark.timeout(300)
+"""The first build in Go compiles its standard library."""
+
 ROOT: Final = Path(__file__).parents[2]
 EXAMPLES: Final = ROOT / "docs" / "receivers"
 PROGRAMS: Final = ROOT / "tests" / "support" / "receivers"

@@ -112,21 +112,28 @@ class Shell:
         """Run a command to its end; what it printed. One that lasts is left running, its output in a file.
 
         Raises:
-            AssertionError: it failed, or printed something else than what is shown.
+            AssertionError: it failed.
+            TimeoutError: it does not print what is shown.
         """
         if command.lasts:
             log = self._logs[command.text] = self._folder / f"terminal-{len(self._logs)}.log"
             await self._done(f"( exec {command.text}\n) > {log.name} 2>&1 &")
             return ""
-        async with asyncio.timeout(END_SECONDS):
-            while True:
-                code, output = await self._done(command.text)
-                is_error = bool(command.shown) and command.shown[0].startswith("Error:")
-                if (code != 0) == is_error and as_shown(command.shown, output):
-                    return output
-                # What the pipeline does meanwhile is seen a moment later.
-                assert command.shown, f"{command.text}: exit code {code}\n{output}"
-                await asyncio.sleep(0.5)
+        is_error = bool(command.shown) and command.shown[0].startswith("Error:")
+        code, output = await self._done(command.text)
+        if not command.shown:
+            assert code == 0, f"{command.text}: exit code {code}\n{output}"
+
+        async def is_as_shown() -> bool:
+            # What the pipeline does meanwhile is seen a moment later.
+            nonlocal code, output
+            if (code != 0) == is_error and as_shown(command.shown, output):
+                return True
+            code, output = await self._done(command.text)
+            return False
+
+        await eventually(is_as_shown, within_seconds=END_SECONDS, says=lambda: f"{command.text}: {code}\n{output}")
+        return output
 
     async def sees(self, printed: Printed) -> None:
         """Wait until a command that lasts has printed this.
