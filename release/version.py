@@ -49,6 +49,9 @@ def problems_of(root: Path) -> list[str]:
     chart = (root / "deploy/chart/Chart.yaml").read_text()
     if f'\nappVersion: "{version}"\n' not in chart:
         problems.append(f'deploy/chart/Chart.yaml: appVersion has to be "{version}"')
+    wheel = f"webhook_pipeline-{version}-py3-none-any.whl"
+    if wheel not in (root / "README.md").read_text():
+        problems.append(f"README.md: the first command has to name {wheel}")
     return problems
 
 

@@ -23,6 +23,7 @@ def tree(tmp_path: Path) -> Path:
     (tmp_path / "deploy/chart").mkdir(parents=True)
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\n')
     (tmp_path / "CHANGELOG.md").write_text(CHANGELOG)
+    (tmp_path / "README.md").write_text("$ pipx run ./webhook_pipeline-1.2.3-py3-none-any.whl\n")
     (tmp_path / "deploy/chart/Chart.yaml").write_text('name: x\nversion: 9.9.9\nappVersion: "1.2.3"\n')
     return tmp_path
 
@@ -39,6 +40,7 @@ def test_a_tree_that_agrees_can_be_released(tree: Path) -> None:
         ("CHANGELOG.md", CHANGELOG.replace("1.2.3", "Unreleased"), "begins with [Unreleased]"),
         ("CHANGELOG.md", CHANGELOG.replace(" - 2026-11-27", ""), "the heading of [1.2.3] has no date"),
         ("CHANGELOG.md", "## [1.2.3] - 2026-11-27\n\n## [1.2.2] - 2026-01-31\n", "the section [1.2.3] is empty"),
+        ("README.md", "webhook_pipeline-1.2.2-py3-none-any.whl", "has to name webhook_pipeline-1.2.3-py3-none-any.whl"),
         ("deploy/chart/Chart.yaml", 'version: 1.2.3\nappVersion: "1.2.2"\n', 'appVersion has to be "1.2.3"'),
     ],
 )
