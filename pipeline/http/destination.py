@@ -24,6 +24,8 @@ _SCHEMES: Final = ("http", "https")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%(25)?[A-Za-z0-9._~-]+)?")
 """A name as in DNS, or an IPv6 address with or without a zone: safe in the lines of a request."""
 _ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9._~:@%\[\]-]+(?=[/?#]|$)")
+_PLAIN: Final = re.compile(_ORIGIN.pattern + r"(/[A-Za-z0-9_~/-]*(?:\?[A-Za-z0-9_~=&-]*)?)")
+"""URLs whose target is sent as it is written, as a parser would tell after a while."""
 _STRAY_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _KEPT: Final = "!#$%&'()*+,-./:;=?@[]_~"
 """Sent unencoded besides letters and digits: what RFC 3986 allows in path and query, and brackets."""
@@ -116,6 +118,11 @@ def written_target(text: str) -> str:
     Raises:
         ConfigurationError: it contains a lone surrogate.
     """
+    plain = _PLAIN.fullmatch(text)
+    return _parsed_target(text) if plain is None else plain.group(1)
+
+
+def _parsed_target(text: str) -> str:
     url = URL(text, encoded=True)
     has_empty_query = not url.raw_query_string and text.partition("#")[0].endswith("?")
     written = url.raw_path_qs + "?" * has_empty_query

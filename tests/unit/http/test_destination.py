@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator
 from ipaddress import ip_network
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.subscription import HttpLimits, Proxy, TlsOptions
-from pipeline.http.destination import Destination, origin_of
+from pipeline.http.destination import Destination, _parsed_target, origin_of, written_target
 from pipeline.http.proxy import SystemProxies
 from pipeline.http.ssrf_guard import Guard
 from pipeline.http.transport import Transport
@@ -104,3 +106,11 @@ def test_an_origin_is_told_only_where_that_is_plain() -> None:
         "http:",
     ):
         assert origin_of(url) is None
+
+
+@given(st.text("aZ0/_~-?=&.%#é ", max_size=12))
+@example("//a?")
+@example("?a=b")
+def test_a_plain_target_is_what_a_parser_makes_of_it(target: str) -> None:
+    for text in ("http://a.example/" + target, "https://user@[::1]:8080/" + target):
+        assert written_target(text) == _parsed_target(text)
