@@ -227,14 +227,13 @@ class Cluster:
             fields: of the document, e.g. `qos`; `endpoint={...}` are fields of its entrypointConfiguration.
         """
         endpoint = fields.pop("endpoint", {})
+        documents = []
         for each in ids:
             configuration = {"callbackUrl": recorder.url(each), **endpoint}
-            document = {
-                "id": each,
-                "configuration": {"entrypointId": "webhook-advanced", "entrypointConfiguration": configuration},
-                **fields,
-            }
-            await self.store.apply(document)
+            webhook = {"entrypointId": "webhook-advanced", "entrypointConfiguration": configuration}
+            documents.append({"id": each, "configuration": webhook, **fields})
+        async for _ in self.store.apply_all(documents):
+            pass
 
     async def produce(
         self, records: Iterable[tuple[str, bytes | None]], *, partition: int | None = None, topic: str | None = None

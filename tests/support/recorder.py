@@ -1,6 +1,7 @@
 """A receiver that answers as it is told and remembers every call: the truth of the end-to-end tests."""
 
 import asyncio
+import socket
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -53,7 +54,10 @@ class Recorder:
 
     Attributes:
         behaviours: by subscription; `accept` where there is none.
+        come_up: begin to accept connections.
     """
+
+    come_up: Callable[[], Awaitable[None]]
 
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url
@@ -134,18 +138,27 @@ class Recorder:
 
 
 @asynccontextmanager
-async def recording(port: int = 0) -> AsyncIterator[Recorder]:
-    """A running receiver on loopback."""
+async def recording(port: int = 0, *, is_down: bool = False) -> AsyncIterator[Recorder]:
+    """A receiver on loopback.
+
+    Args:
+        port: 0 for any.
+        is_down: its port refuses connections until `come_up`.
+    """
     application = web.Application(client_max_size=64 * 1024 * 1024)
     # Handlers that hang are cancelled at the end of the test instead of being waited for.
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
     recorder = Recorder("")
     application.router.add_post("/{tail:.*}", recorder.handle)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port, backlog=1024)
-    try:
-        await site.start()
-        recorder.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        yield recorder
-    finally:
-        await runner.cleanup()
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))  # nobody else gets it, and until somebody listens, it refuses connections
+        recorder.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        recorder.come_up = web.SockSite(runner, listener, backlog=1024).start
+        try:
+            if not is_down:
+                await recorder.come_up()
+            yield recorder
+        finally:
+            await runner.cleanup()

@@ -1,0 +1,139 @@
+"""An outage that 400 subscriptions share: found, explained and repaired with one action, at a worker without events."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.broker.test_console import console
+from tests.support.brokers import TestBroker
+from tests.support.browser import CHROMIUM, Page, browser
+from tests.support.cluster import ADMIN_TOKEN, Cluster, Worker, cluster
+from tests.support.program import Webhooks
+from tests.support.recorder import Recorder, answer, recording
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.timeout(420)
+
+PATIENT = {"SESSION_SECONDS": "40"}
+"""Nobody crashes here, and on a slow machine a worker that has no turn for long is not gone."""
+NO_RETRY = {"retry": {"retryOption": "No Retry"}}
+SHARED = 400
+DOWN = [f"down-{number:03}" for number in range(SHARED)]
+REJECTING = ("rejecting-1", "rejecting-2")
+WAITING = 2
+"""Events of each of them."""
+
+
+@pytest.fixture
+async def host() -> AsyncIterator[Recorder]:
+    """The host of a receiver; it is down."""
+    async with recording(is_down=True) as found:
+        yield found
+
+
+@pytest.fixture
+async def found(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, host: Recorder, recorder: Recorder
+) -> AsyncIterator[Cluster]:
+    """Three workers, one of them without a partition; what has failed stays in FAILURE until somebody acts."""
+    async with cluster(
+        kafka, unique_name("outage"), tmp_path, partitions=2, recovery={"probe": False}, settings=PATIENT
+    ) as found:
+        recorder.behaviours |= dict.fromkeys(REJECTING, answer(400))
+        await found.subscribe(host, *DOWN, endpoint=NO_RETRY)
+        await found.subscribe(recorder, "healthy", *REJECTING, endpoint=NO_RETRY)
+        for _ in range(3):
+            await found.start_worker()
+        await found.until_ready(within_seconds=120)
+        names = [*DOWN, *REJECTING, "healthy"]
+        await found.produce([(name, b"%d" % number) for number in range(WAITING) for name in names])
+        await recorder.until_events(len(REJECTING) + WAITING, within_seconds=120)
+        yield found
+
+
+async def idle_worker(found: Cluster) -> Worker:
+    """The worker that owns no partition."""
+    [idle] = [worker for worker in found.workers if not await worker.partitions()]
+    return idle
+
+
+async def until_repaired(found: Cluster, host: Recorder) -> None:
+    """Everything that waited is delivered, once and in order, and those that fail for another reason still do."""
+    await host.until_events(SHARED * WAITING, within_seconds=120)
+    assert not host.out_of_order()
+    assert not host.repeated()
+    idle = await idle_worker(found)
+
+    async def only_others_fail() -> bool:
+        totals = (await idle.get("/api/cluster"))["totals"]
+        return (totals["failure"], totals["live"]) == (len(REJECTING), SHARED + 1)
+
+    await eventually(only_others_fail, within_seconds=60, says=idle.output)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")
+@pytest.mark.parametrize("where", ["worker", "console"])
+async def test_it_is_repaired_from_the_page_alone(found: Cluster, host: Recorder, where: str) -> None:
+    async with console(found) as alone, browser() as new_tab:
+        server = alone if where == "console" else await idle_worker(found)
+        await eventually(server.is_ready, within_seconds=60, says=server.output)
+        page = await new_tab()
+        await page.open(f"http://me:{ADMIN_TOKEN}@127.0.0.1:{server.port}/")
+        await page.until("document.querySelector('#tile-failure b')?.innerText === '402'", within_seconds=120)
+        said = await page.text("#fails article")
+        for part in (str(SHARED), "connection refused by", "Failed", host.base_url.partition("://")[2], "waiting"):
+            assert part in said
+
+        await host.come_up()
+        await resume_the_largest_group(page)
+        await until_repaired(found, host)
+        await page.until("document.querySelector('#tile-live b')?.innerText === '401'")
+        await page.until("document.querySelector('#tile-failure b')?.innerText === '2'")
+        assert page.troubles == []
+
+
+async def resume_the_largest_group(page: Page) -> None:
+    await page.click("#fails [data-act=resumeAll]")
+    await page.until("document.querySelector('#ask[open]')")
+    assert "400 subscriptions match now" in await page.text("#ask-body")
+    await page.click("#ask-go")
+    await page.until("document.querySelector('#said .good')")
+    assert "Resumed 400 of 400 subscriptions." in await page.text("#said")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
+async def test_it_is_repaired_from_the_shell_alone(found: Cluster, host: Recorder) -> None:
+    webhooks = Webhooks(found.environment)
+    address = host.base_url.partition("://")[2]
+    failing = ("subscriptions", "list", "--state", "failure", "--cause", "exception", "--host", address)
+
+    async def all_known() -> bool:
+        return len(json.loads(await webhooks.done(*failing, "--output", "json"))) == SHARED
+
+    await eventually(all_known, within_seconds=120, says=lambda: "the failures are not listed")
+    explained = await webhooks.done("explain", DOWN[0])
+    for part in ("connection refused by", address, f"{WAITING} events wait"):
+        assert part in explained
+
+    await host.come_up()
+    idle = await idle_worker(found)
+    wish = {"action": "resume", "filter": {"state": ["failure"], "cause": ["exception"], "host": address}}
+    done = json.loads(await curl(idle, "/api/subscriptions/_bulk", json.dumps(wish)))
+    assert (done["matched"], done["changed"], done["problems"]) == (SHARED, SHARED, [])
+    await until_repaired(found, host)
+
+
+async def curl(server: Worker, path: str, body: str) -> bytes:
+    """What the worker answers to a POST from a shell."""
+    headers = (f"Authorization: Bearer {ADMIN_TOKEN}", "Content-Type: application/json")
+    arguments = ["--fail-with-body", "--silent", *(part for header in headers for part in ("--header", header))]
+    process = await asyncio.create_subprocess_exec(
+        "curl", *arguments, "--data", body, f"http://127.0.0.1:{server.port}{path}", stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0, out
+    return out
