@@ -8,8 +8,8 @@ from pipeline.core.clock import shown_time
 from pipeline.observability.shown import shown_cause, shown_error, shown_text, slow_start_document
 
 
-def shown_state(state: SubscriptionState) -> dict[str, Any]:
-    """The state of a subscription as JSON."""
+def shown_state(state: SubscriptionState, *, with_workers: bool = True) -> dict[str, Any]:
+    """The state of a subscription as JSON; a tenant is not told the addresses of workers."""
     return {
         "state": state.state,
         "host": state.host,
@@ -19,7 +19,7 @@ def shown_state(state: SubscriptionState) -> dict[str, Any]:
         "waitingIsExact": state.waiting_is_exact,
         "oldestWaitingAt": _time(state.oldest_waiting_at),
         "slowStart": None if state.slow_start is None else slow_start_document(state.slow_start),
-        "lanes": [_shown_lane(lane) for lane in state.lanes],
+        "lanes": [_shown_lane(lane, with_workers=with_workers) for lane in state.lanes],
     }
 
 
@@ -32,12 +32,12 @@ def _shown_cause(state: SubscriptionState) -> dict[str, Any] | None:
     return {**shown_cause(state.cause), "topic": place[0], "partition": place[1]}
 
 
-def _shown_lane(lane: LanePlace) -> dict[str, Any]:
+def _shown_lane(lane: LanePlace, *, with_workers: bool) -> dict[str, Any]:
     return {
         "topic": lane.topic,
         "partition": lane.partition,
         "state": lane.state,
-        "worker": lane.worker,
+        "worker": lane.worker if with_workers else None,
         "next": lane.next,
         **_shown(lane),
         "oldestWaitingAt": _time(lane.oldest_event_at),

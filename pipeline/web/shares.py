@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -58,23 +58,31 @@ class Turns:
 
     Args:
         what: waits, as in "searches are waiting".
+        of_a_tenant: how many requests of one tenant may wait.
     """
 
-    def __init__(self, what: str) -> None:
-        self._places = Shares(what, MOST_WAITING, OF_A_TENANT)
+    def __init__(self, what: str, of_a_tenant: int = OF_A_TENANT) -> None:
+        self._places = Shares(what, MOST_WAITING, of_a_tenant)
+        self._what = what
         self._turn = asyncio.Lock()
         self._own: WeakValueDictionary[object, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def turn(self, principal: Principal) -> AsyncIterator[None]:
-        """Wait for a turn, and have it for the time of the context.
+    async def turn(self, principal: Principal, seconds: float | None = None) -> AsyncIterator[None]:
+        """Wait for a turn, for at most *seconds*, and have it for the time of the context.
 
         Raises:
-            BusyError: too many requests wait for theirs.
+            BusyError: too many requests wait for theirs, or it has not come in time.
         """
         with self._places.place(principal):
             own = self._own.setdefault(_whose(principal), asyncio.Lock())
-            async with own, self._turn:
+            async with AsyncExitStack() as held:
+                try:
+                    async with asyncio.timeout(seconds):
+                        await held.enter_async_context(own)
+                        await held.enter_async_context(self._turn)
+                except TimeoutError:
+                    raise BusyError(f"{self._what} for more than {seconds:g} s; nothing was done") from None
                 yield
 
 

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from pipeline.cluster.attempt_pages import AttemptPage
 from pipeline.cluster.attempt_search import AttemptSearch
 from pipeline.web.api.actions import Actions
+from pipeline.web.api.lookup import LISTS_OF_A_TENANT
 from tests.support.api import HOOK, ApiWorker, Client, document, problem, token
+from tests.support.fixed_view import failed
 
 pytest_plugins = ("tests.support.api_fixtures",)
 
@@ -111,6 +113,40 @@ async def test_a_tenant_does_not_see_attempts_of_what_was_just_lost(
     monkeypatch.setattr(AttemptSearch, "attempts", moved_meanwhile)
     async with client.get(f"{PATH}/ours-1/attempts", headers=token(ACME)) as response:
         await problem(response, 404)
+
+
+async def test_a_tenant_is_not_told_the_addresses_of_workers(
+    client: Client, worker: ApiWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = failed("ours-1")
+    monkeypatch.setattr(worker.view, "state", lambda _: known)
+    for headers, address in ((token(ACME), None), (token({}), known.lanes[0].worker)):
+        async with client.get(f"{PATH}/ours-1", headers=headers) as response:
+            assert [lane["worker"] for lane in (await response.json())["delivery"]["lanes"]] == [address]
+
+
+async def test_a_tenant_lists_few_times_at_once(
+    client: Client, worker: ApiWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each turn of the event loop would take that much longer, and deliveries with it."""
+    may_go, states = asyncio.Event(), worker.view.states
+
+    async def later(*those: Any) -> Any:
+        await may_go.wait()
+        return await states(*those)
+
+    async def listed(headers: dict[str, str]) -> int:
+        async with client.get(PATH, headers=headers) as response:
+            return response.status
+
+    monkeypatch.setattr(worker.view, "states", later)
+    calls = [asyncio.ensure_future(listed(token(ACME))) for _ in range(LISTS_OF_A_TENANT + 1)]
+    [refused], _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+    assert refused.result() == 503
+    other = asyncio.ensure_future(listed(token(OTHER)))
+    may_go.set()
+    assert await other == 200
+    assert sorted(await asyncio.gather(*calls)) == [200] * LISTS_OF_A_TENANT + [503]
 
 
 async def test_a_token_that_may_only_read_changes_nothing(client: Client) -> None:

@@ -56,7 +56,7 @@ def attach_api(
     lookup, writing = Lookup(registry), Writing(store)
     search = AttemptSearch(definition, settings.app, registry, settings.webhook_ids)
     parts = (
-        ClusterOperations(view),
+        ClusterOperations(view, lookup),
         EventOperations(settings, definition, registry, lookup),
         DeadLetterOperations(settings, definition, registry),
         AttemptOperations(search, registry, lookup),

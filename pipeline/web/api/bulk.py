@@ -109,9 +109,10 @@ class BulkOperations:
         found: dict[str, Edit] = {}
         waiting = 0
         await self._lookup.catch_up()
-        async for state in each_state(self._view, wanted):
-            found[state.id] = as_needed(edit, self._view, state.id) if ends_failure else edit
-            waiting += state.waiting_at_most or 0
+        async with self._lookup.turns.turn(call.principal):
+            async for state in each_state(self._view, wanted):
+                found[state.id] = as_needed(edit, self._view, state.id) if ends_failure else edit
+                waiting += state.waiting_at_most or 0
         outcome = Outcome() if bulk.dry_run else await self._change(found, call.principal)
         return Answer(
             {

@@ -5,6 +5,7 @@ from http import HTTPStatus
 
 from pipeline.cluster.shown import shown_groups, shown_worker
 from pipeline.cluster.state import StateFilter
+from pipeline.web.api.lookup import Lookup
 from pipeline.web.api.models import Cluster, Failures
 from pipeline.web.api.operations import Answer, Call, Operation
 from pipeline.web.api.states import View, limited
@@ -15,10 +16,12 @@ class ClusterOperations:
 
     Args:
         view: knows the cluster.
+        lookup: has the turns at looking through all subscriptions.
     """
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, lookup: Lookup) -> None:
         self._view = view
+        self._lookup = lookup
 
     def operations(self) -> Sequence[Operation]:
         """The operations with their paths."""
@@ -34,9 +37,11 @@ class ClusterOperations:
         """
         view = self._view
         if call.principal.tenant:
-            totals = await view.totals(limited(StateFilter(), call.principal))
+            async with self._lookup.turns.turn(call.principal):
+                totals = await view.totals(limited(StateFilter(), call.principal))
             return Answer({"workers": [], "totals": {**totals}, "problems": [], "isCurrent": view.is_current})
-        totals = await view.totals()
+        async with self._lookup.turns.turn(call.principal):
+            totals = await view.totals()
         workers = [shown_worker(worker) for worker in view.workers()]
         return Answer(
             {"workers": workers, "totals": {**totals}, "problems": view.problems(), "isCurrent": view.is_current}
@@ -49,4 +54,5 @@ class ClusterOperations:
         their events wait, null if that is not known exactly; `waitingAtMost` is null too in an outage of hundreds.
         """
         wanted = limited(StateFilter(), call.principal)
-        return Answer({"groups": shown_groups(await self._view.failures(wanted))})
+        async with self._lookup.turns.turn(call.principal):
+            return Answer({"groups": shown_groups(await self._view.failures(wanted))})

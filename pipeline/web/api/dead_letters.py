@@ -95,7 +95,7 @@ class DeadLetterOperations:
         letters: list[dict[str, Any]] = []
         troubles: list[str] = []
         try:
-            async with self._redriving.turn(call.principal), self._opened(asked) as run:
+            async with self._redriving.turn(call.principal, SECONDS), self._opened(asked) as run:
                 async for result in run.run():
                     redriven += result.why_not is None
                     skipped += result.why_not is not None

@@ -11,7 +11,10 @@ from pipeline.subscriptions.edits import Condition
 from pipeline.subscriptions.registry import Registry
 from pipeline.web.api.operations import Call
 from pipeline.web.principal import Principal
+from pipeline.web.shares import Turns
 
+LISTS_OF_A_TENANT: Final = 16
+"""A portal may have many users, and a list takes a moment."""
 CATCH_UP_SECONDS: Final = 2.0
 """How long a call waits for the newest records; after that, it uses what the worker has read."""
 
@@ -21,10 +24,15 @@ class Lookup:
 
     Args:
         registry: of the worker.
+
+    Attributes:
+        turns: at looking through all subscriptions. If many requests did so at a time, each turn of the event loop
+            would take that much longer, and deliveries with it.
     """
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self.turns = Turns("lists are waiting", LISTS_OF_A_TENANT)
 
     async def catch_up(self) -> None:
         """Read the newest records, so that the answer has what any worker has confirmed before."""

@@ -29,7 +29,8 @@ from pipeline.web.principal import Principal
 from pipeline.web.problem import problem
 
 RETRY_AFTER_SECONDS: Final = 5
-CHANGES_IN_RECORD: Final = 500
+CHANGES_IN_RECORD: Final = 200
+"""A broker takes records of a MiB, and an id may take 3 KiB in JSON."""
 
 _STATUSES: Final[tuple[tuple[type[WebhooksError], HTTPStatus], ...]] = (
     (StaleError, HTTPStatus.PRECONDITION_FAILED),

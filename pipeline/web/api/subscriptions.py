@@ -22,6 +22,7 @@ from pipeline.web.api.models import Changed, ListQuery, ShownSubscription, Subsc
 from pipeline.web.api.operations import Answer, Call, Operation
 from pipeline.web.api.states import View, limited
 from pipeline.web.api.writing import Writing
+from pipeline.web.principal import Principal
 
 PATH: Final = "/api/subscriptions"
 ONE: Final = f"{PATH}/{{id}}"
@@ -91,11 +92,14 @@ class Subscriptions:
             query.metadata or {},
         )
         await self._lookup.catch_up()
-        page = await self._view.states(limited(wanted, call.principal), query.after, query.limit)
+        async with self._lookup.turns.turn(call.principal):
+            return await self._page(call.principal, limited(wanted, call.principal), query.after, query.limit)
+
+    async def _page(self, principal: Principal, wanted: StateFilter, after: str | None, limit: int) -> Answer:
+        page = await self._view.states(wanted, after, limit)
         items, size, rested = [], 0, 0
         for number, state in enumerate(page.items, 1):
-            is_seen = call.principal.seen(self._registry.get(state.id)) is not None  # it may be another's by now
-            document = self._shown(state.id, state) if is_seen else None
+            document = self._shown(state.id, state, principal)
             if document is not None:
                 items.append(document)
                 size += len(json.dumps(document))
@@ -109,7 +113,7 @@ class Subscriptions:
     async def get_subscription(self, call: Call) -> Answer:
         """Show a subscription, with its secrets masked; its ETag is the revision."""
         await self._lookup.find(call)
-        document = self._shown(call.id, self._view.state(call.id))
+        document = self._shown(call.id, self._view.state(call.id), call.principal)
         if document is None:
             raise unknown(call.id)
         return Answer(document, headers=_entity_tag(document["revision"]))
@@ -148,12 +152,15 @@ class Subscriptions:
         condition = await self._lookup.condition(call)
         return changed(await self._writing.change(call.principal, lambda store: store.delete(call.id, condition)))
 
-    def _shown(self, subscription_id: str, state: SubscriptionState | None) -> dict[str, Any] | None:
-        document = self._registry.raw(subscription_id)
+    def _shown(
+        self, subscription_id: str, state: SubscriptionState | None, principal: Principal
+    ) -> dict[str, Any] | None:
+        is_seen = principal.seen(self._registry.get(subscription_id)) is not None  # it may be another's by now
+        document = self._registry.raw(subscription_id) if is_seen else None
         if document is not None:
             routing = self._definition.stated_routing
             document["routing"] = None if routing is None else routing.value
-            document["delivery"] = None if state is None else shown_state(state)
+            document["delivery"] = None if state is None else shown_state(state, with_workers=not principal.tenant)
         return document
 
 

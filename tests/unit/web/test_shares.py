@@ -55,6 +55,16 @@ async def test_principals_take_turns_however_many_requests_wait() -> None:
     assert done == ["acme-1", "other-1", "acme-2", "acme-3"]
 
 
+async def test_a_turn_that_does_not_come_in_time_is_given_up() -> None:
+    turns = Turns("redrives are waiting")
+    async with turns.turn(OPERATOR):
+        with pytest.raises(BusyError, match="redrives are waiting for more than 0 s; nothing was done"):
+            async with turns.turn(ACME, 0):
+                pass
+    async with turns.turn(ACME, 60):
+        pass
+
+
 async def test_a_tenant_waits_with_few_requests() -> None:
     turns = Turns("things are waiting")
 
