@@ -87,7 +87,7 @@ class Actions:
     async def resume_subscription(self, call: Call) -> Answer:
         """Resume after a pause, a stop or a FAILURE; a failed event is sent again first.
 
-        One that is live, without events that wait, is not changed.
+        One that is live and in no slow start is not changed.
         """
         return await self._act(call, as_needed(RESUME, self._view, call.id))
 

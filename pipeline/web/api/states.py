@@ -84,10 +84,12 @@ def is_in_failure(view: View, subscription_id: str) -> bool | None:
 def as_needed(edit: Edit, view: View, subscription_id: str) -> Edit:
     """*edit*, which ends what keeps a subscription from being delivered: one that is live needs no new revision.
 
-    A slow start (core/rate_limit.py) is not known here, but it matters only if events wait.
+    It does in a slow start, which a new revision ends, or if its workers have not told of it.
     """
     found = view.state(subscription_id) if view.is_current else None
-    return replace(edit, always=False) if found is not None and (found.state, found.waiting) == ("live", 0) else edit
+    if found is None or found.state != "live" or found.slow_start is not None or not found.waiting_is_exact:
+        return edit
+    return replace(edit, always=False)
 
 
 def shown_waiting(view: View, subscription_id: str) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from pipeline.cluster.state import SubscriptionState
+from pipeline.core.rate_limit import SlowStart
 from pipeline.subscriptions.edits import RESUME
 from pipeline.web.api.states import as_needed
-from tests.support.fixed_view import FixedView, failed, live
+from tests.support.fixed_view import NOW, FixedView, failed, live
 
 LIVE = live("sub-1")
 
@@ -16,12 +17,13 @@ LIVE = live("sub-1")
     ("known", "is_written"),
     [
         ([LIVE], False),
-        ([replace(LIVE, waiting=3)], True),  # a slow start may hold them back
+        ([replace(LIVE, waiting=3)], False),
+        ([replace(LIVE, slow_start=SlowStart(3, 0.5, NOW))], True),
         ([replace(LIVE, waiting=None)], True),
         ([replace(LIVE, state="retrying")], True),
         ([failed("sub-1")], True),
         ([], True),
     ],
 )
-def test_only_what_is_live_without_events_needs_no_resume(known: list[SubscriptionState], *, is_written: bool) -> None:
+def test_only_what_is_live_needs_no_resume(known: list[SubscriptionState], *, is_written: bool) -> None:
     assert as_needed(RESUME, FixedView(known), "sub-1").always == is_written
