@@ -5,7 +5,7 @@ auth_schema, auth, jwt_profile       authentication to the receiver
 tls_schema, tls, key_check           trusted certificates and client keys; validation of keys
 filters                              compiles filters
 resolve, advisories                  turns documents into values of the delivery path; warnings
-beginnings, group_beginnings         which events a subscription is for, and from where on, with `routing: match`
+start_offsets, group_start_offsets   which events a subscription is for, and from where on, with `routing: match`
 routing_evidence                     helps to choose a routing where the definition does not say it
 secrets                              encrypts secrets at rest, masks them for people
 gravitee, gravitee_import            turns subscriptions of Gravitee into documents; with their API

@@ -9,9 +9,9 @@ from pipeline.config.schema import read
 from pipeline.core.errors import ConflictError, StaleError
 from pipeline.core.shown import shown
 from pipeline.core.subscription import Subscription
-from pipeline.subscriptions.beginnings import with_topic
 from pipeline.subscriptions.envelope import to_document
 from pipeline.subscriptions.schema import ResumeFrom, WireSubscription
+from pipeline.subscriptions.start_offsets import with_topic
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ from pipeline.config.gravitee.shapes import Contents, Part
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import shown
 from pipeline.core.subscription import Routing
-from pipeline.subscriptions.beginnings import check_routing
 from pipeline.subscriptions.gravitee import LeftOut, Taken, from_group, take
 from pipeline.subscriptions.group_names import Groups
 from pipeline.subscriptions.resolve import check_limits
 from pipeline.subscriptions.schema import WireSubscription
+from pipeline.subscriptions.start_offsets import check_routing
 
 
 @dataclass(slots=True)

@@ -20,13 +20,6 @@ from pipeline.http.ssrf_guard import Guard
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.subscriptions import edits
 from pipeline.subscriptions.advisories import advisory, breadth, refusal
-from pipeline.subscriptions.beginnings import (
-    Beginnings,
-    check_beginning,
-    check_routing,
-    with_beginning_of,
-    with_same_beginning,
-)
 from pipeline.subscriptions.edits import ALWAYS, Change, Condition, Edit
 from pipeline.subscriptions.envelope import parse_subscription, to_document
 from pipeline.subscriptions.key_check import check_keys
@@ -34,6 +27,13 @@ from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.resolve import check_limits, has_stores
 from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import SecretBox, unmask
+from pipeline.subscriptions.start_offsets import (
+    Beginnings,
+    check_beginning,
+    check_routing,
+    with_beginning_of,
+    with_same_beginning,
+)
 from pipeline.subscriptions.writer import SubscriptionWriter
 
 TOGETHER: Final = 500

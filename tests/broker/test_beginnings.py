@@ -240,7 +240,7 @@ async def test_the_brokers_are_asked_once_for_many(shop: Shop, monkeypatch: pyte
         asked.append(topic)
         return await log_positions(connection, topic, *more)
 
-    monkeypatch.setattr("pipeline.subscriptions.beginnings.log_positions", counted)
+    monkeypatch.setattr("pipeline.subscriptions.start_offsets.log_positions", counted)
     async with shop.store() as store:
         async for _ in store.apply_all(document(f"s-{number}") for number in range(600)):
             pass

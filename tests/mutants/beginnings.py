@@ -5,7 +5,7 @@ from typing import Final
 from tests.mutants.mutant import Mutant
 
 OFFSETS: Final = "tests/broker/test_beginnings.py::"
-EDITS: Final = "tests/unit/subscriptions/test_beginnings.py::"
+EDITS: Final = "tests/unit/subscriptions/test_start_offsets.py::"
 RESOLVE: Final = "tests/unit/subscriptions/test_resolve.py::"
 DEFINITION: Final = "tests/unit/config/test_definition.py::"
 SHAPES: Final = "tests/unit/config/test_gravitee.py::"
@@ -28,14 +28,14 @@ BEGINNINGS: Final = (
     ),
     Mutant(
         "nobody knows which topic the offsets are of",
-        "pipeline/subscriptions/group_beginnings.py",
+        "pipeline/subscriptions/group_start_offsets.py",
         was='"topicId": topic_id',
         becomes='"topicId": None',
         tests=(f"{OFFSETS}test_a_topic_that_was_made_again_is_known_by_its_id",),
     ),
     Mutant(
         "a group that still has members is taken over",
-        "pipeline/subscriptions/group_beginnings.py",
+        "pipeline/subscriptions/group_start_offsets.py",
         was="    elif group.members:",
         becomes="    elif False:",
         tests=(f"{OFFSETS}test_a_group_that_still_has_members_is_refused",),
@@ -59,7 +59,7 @@ BEGINNINGS: Final = (
     ),
     Mutant(
         "an edit forgets where the subscription begins",
-        "pipeline/subscriptions/beginnings.py",
+        "pipeline/subscriptions/start_offsets.py",
         was='("start_from", "start", "created_revision")',
         becomes='("start_from", "created_revision")',
         tests=(f"{EDITS}test_an_edit_keeps_the_beginning", f"{OFFSETS}test_an_edit_keeps_beginning_and_creation"),
@@ -73,7 +73,7 @@ BEGINNINGS: Final = (
     ),
     Mutant(
         "an edit that asks for another beginning is taken and ignored",
-        "pipeline/subscriptions/beginnings.py",
+        "pipeline/subscriptions/start_offsets.py",
         was="_place(wanted.start_from) != _place(stored.start_from)",
         becomes="False",
         tests=(f"{EDITS}test_an_edit_that_asks_for_another_beginning_is_refused",),
@@ -118,7 +118,7 @@ BEGINNINGS: Final = (
     ),
     Mutant(
         "a filter that is required may be missing",
-        "pipeline/subscriptions/beginnings.py",
+        "pipeline/subscriptions/start_offsets.py",
         was="if not definition.require_filter or",
         becomes="if True or",
         tests=(f"{EDITS}test_a_definition_may_require_a_filter_or_topics",),

@@ -15,7 +15,7 @@ from pipeline.core.subscription import Routing, Subscription
 from pipeline.kafka.group_positions import group_positions
 from pipeline.kafka.log_positions import LogPositions, log_positions
 from pipeline.subscriptions.fields import instant
-from pipeline.subscriptions.group_beginnings import GroupPlace, begin_at_group, refusals, wire_start
+from pipeline.subscriptions.group_start_offsets import GroupPlace, begin_at_group, refusals, wire_start
 from pipeline.subscriptions.schema import EARLIEST, GROUP, NOW, OPTIONS, ResumeFrom, WireStart, WireSubscription
 
 _Place = float | GroupPlace

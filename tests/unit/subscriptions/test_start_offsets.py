@@ -10,9 +10,9 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.subscription import Routing
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
-from pipeline.subscriptions.beginnings import check_beginning, check_routing, with_same_beginning, with_topic
 from pipeline.subscriptions.envelope import parse_stored, parse_subscription
 from pipeline.subscriptions.schema import ResumeFrom, WireSubscription
+from pipeline.subscriptions.start_offsets import check_beginning, check_routing, with_same_beginning, with_topic
 
 UNSAID = Definition("shop", Source(KafkaConnection(("k:9092",)), "orders"))
 KEY = replace(UNSAID, stated_routing=Routing.KEY)

@@ -8,7 +8,7 @@ import pytest
 from pipeline.core.errors import ConfigurationError
 from pipeline.kafka.group_positions import GroupPositions
 from pipeline.kafka.log_positions import LogPositions
-from pipeline.subscriptions.group_beginnings import GroupPlace, begin_at_group, refusals
+from pipeline.subscriptions.group_start_offsets import GroupPlace, begin_at_group, refusals
 
 LOG = LogPositions("t1", begins=[5, 0, 0], ends=[9, 4, 0], since={1000: [6, 2, 0]})
 GROUP = GroupPositions({"orders": {0: 7, 1: 4}}, {"orders": "t1"})
