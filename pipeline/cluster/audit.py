@@ -19,9 +19,9 @@ from pipeline.core.clock import Clock, shown_time, steady_now
 from pipeline.core.errors import BrokerError
 from pipeline.core.model import Event
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.internals import disconnect, start_or_disconnect
+from pipeline.kafka.internals import disconnect
 from pipeline.kafka.tail import Tail
-from pipeline.kafka.topics import count_partitions
+from pipeline.kafka.topics import count_partitions, producer_for
 
 logger = logging.getLogger(__name__)
 
@@ -127,11 +127,7 @@ class AuditLog:
     async def _started(self) -> AIOKafkaProducer:
         async with self._opening:
             if self._producer is None:
-                # A producer would make the broker create the topic with the broker's defaults.
-                await count_partitions(self._connection, self._topic)
-                producer = AIOKafkaProducer(acks="all", request_timeout_ms=5000, **self._connection.client_options())
-                await start_or_disconnect(producer)
-                self._producer = producer
+                self._producer = await producer_for(self._connection, self._topic)
             return self._producer
 
     async def _started_tail(self) -> Tail:

@@ -26,8 +26,8 @@ from pipeline.core.outcome import Outcome, describe
 from pipeline.core.policy import Retry, Rules, Settle, decide
 from pipeline.core.subscription import Interrupt, Qos, RetryPolicy, Subscription
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.internals import disconnect, start_or_disconnect
-from pipeline.kafka.topics import count_partitions, events_topic
+from pipeline.kafka.internals import disconnect
+from pipeline.kafka.topics import events_topic, producer_for
 
 logger = logging.getLogger(__name__)
 
@@ -172,11 +172,7 @@ class TopicSink:
 
     async def _started(self) -> AIOKafkaProducer:
         if self._producer is None:
-            # A producer would make the broker create the topic with the broker's defaults.
-            await count_partitions(self._connection, self.name)
-            producer = AIOKafkaProducer(acks="all", request_timeout_ms=5000, **self._connection.client_options())
-            await start_or_disconnect(producer)
-            self._producer = producer
+            self._producer = await producer_for(self._connection, self.name)
         return self._producer
 
     async def close(self) -> None:

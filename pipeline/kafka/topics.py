@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pipeline.core.errors import BrokerError
 from pipeline.kafka.admin import Partitions, administration, find_partitions, unreachable
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.internals import disconnect
+from pipeline.kafka.internals import disconnect, start_or_disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
 
 IsolationLevel = Literal["read_committed", "read_uncommitted"]
@@ -98,6 +98,19 @@ async def partitions_of(connection: KafkaConnection, topic: str) -> Partitions:
 async def count_partitions(connection: KafkaConnection, topic: str) -> int:
     """The number of partitions of a topic, with or without a leader. Raises the errors of `partitions_of`."""
     return (await partitions_of(connection, topic)).count
+
+
+async def producer_for(connection: KafkaConnection, topic: str) -> AIOKafkaProducer:
+    """A started producer for a topic that exists; by itself it would make the broker create it with its defaults.
+
+    Raises:
+        BrokerError: the cluster can't be reached, or has no such topic.
+        KafkaError: the producer can't be started.
+    """
+    await count_partitions(connection, topic)
+    producer = AIOKafkaProducer(acks="all", request_timeout_ms=5000, **connection.client_options())
+    await start_or_disconnect(producer)
+    return producer
 
 
 async def end_offset(connection: KafkaConnection, topic: str, partition: int) -> int:

@@ -8,6 +8,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from pipeline.core.errors import BrokerError, UnconfirmedError
 from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.internals import disconnect, start_or_disconnect
 
 logger = logging.getLogger(__name__)
 
@@ -43,17 +44,16 @@ class SubscriptionWriter:
             **self._connection.client_options(),
         )
         try:
-            await producer.start()
+            await start_or_disconnect(producer)
         except KafkaError as error:
-            await producer.stop()
             raise BrokerError(f"topic {self._topic}: {error}") from error
         self._producer = producer
 
     async def close(self) -> None:
         """Disconnect."""
-        if self._producer is not None:
-            await self._producer.stop()
-            self._producer = None
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await disconnect(producer)
 
     async def send(self, subscription_id: str, value: bytes | None) -> int:
         """The revision of a subscription that is written; without a *value* it is deleted.
