@@ -1,6 +1,5 @@
 """The supervisor of `webhooks cluster` with real processes: what it starts again, how it stops, how it exits."""
 
-import asyncio
 import os
 import re
 import signal
@@ -14,7 +13,7 @@ from typing import Final
 import pytest
 
 from tests.support.cluster import free_ports
-from tests.support.program import Running, Webhooks, application, clean_environment
+from tests.support.program import Running, Webhooks, application, started
 
 SUPERVISED: Final = """
 import asyncio, os, sys
@@ -29,32 +28,22 @@ sys.exit(0 if asyncio.run(supervisor.run()) else 1)
 """
 
 SLEEP: Final = "import os, time; print('runs as', os.getpid(), flush=True); time.sleep(600)"
+ONE_ENDS: Final = f"import os\nif os.environ['NAME'] == 'worker-1': raise SystemExit(3)\n{SLEEP}"
 STUBBORN: Final = f"import signal; signal.signal(signal.SIGTERM, lambda *_: print('no', flush=True)); {SLEEP}"
 
 
 @asynccontextmanager
 async def supervised(program: str) -> AsyncIterator[Running]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        SUPERVISED,
-        program,
-        env=clean_environment({}),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    running = Running(process)
-    reading = asyncio.create_task(running.read())
-    try:
-        yield running
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        for pid in re.findall(r"runs as (\d+)", "\n".join(running.output)):
-            with suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
-        await reading
+    async with started(sys.executable, "-c", SUPERVISED, program, settings={}) as running:
+        try:
+            yield running
+        finally:
+            # Its workers have its output open. It goes first, or else it would start them again.
+            if running.process.returncode is None:
+                running.process.kill()
+            for pid in re.findall(r"runs as (\d+)", "\n".join(running.output)):
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
 
 
 async def pid_of(running: Running, name: str, *, after: int = 0) -> int:
@@ -86,8 +75,9 @@ async def test_a_worker_that_was_killed_is_started_again() -> None:
 
 
 async def test_a_worker_that_always_ends_is_tried_again_and_again() -> None:
-    async with supervised("raise SystemExit(3)") as running:
-        await running.line('ended="exit code 3" restart=3 pause_seconds=4')
+    async with supervised(ONE_ENDS) as running:
+        await pid_of(running, "worker-2")
+        await running.line('ended="exit code 3" restart=3 pause_seconds=4')  # it does not run while it is stopped
 
         assert await running.stop(signal.SIGTERM) == 0
 

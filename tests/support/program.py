@@ -97,23 +97,29 @@ class Webhooks:
     @asynccontextmanager
     async def start(self, *arguments: str) -> AsyncIterator[Running]:
         """Start a command that goes on; it is killed if it still runs at the end."""
-        process = await asyncio.create_subprocess_exec(
-            PROGRAM,
-            *arguments,
-            env=clean_environment(self.environment),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        running = Running(process)
-        reading = asyncio.create_task(running.read())
-        try:
+        async with started(PROGRAM, *arguments, settings=self.environment) as running:
             yield running
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
-            await reading
+
+
+@asynccontextmanager
+async def started(*command: str, settings: Mapping[str, str]) -> AsyncIterator[Running]:
+    """Start any command that goes on; it is killed if it still runs at the end."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        env=clean_environment(settings),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    running = Running(process)
+    reading = asyncio.create_task(running.read())
+    try:
+        yield running
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await reading
 
 
 def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
