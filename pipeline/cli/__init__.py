@@ -11,6 +11,7 @@ subscriptions, dlq                 groups of them
 filters                            their options that choose subscriptions by how they stand
 explain                            how a subscription stands, why, and what to do
 attempts, event                    what was sent to a subscription; what became of an event
+tail, top                          the attempts, and the cluster, as they change
 events                             bodies and headers of events, as they are handed to commands
 changes                            makes and shows a change of subscriptions
 previews                           shows what a command does in each partition

@@ -26,6 +26,8 @@ OWN: Final[Mapping[str, str]] = {
     "restore": "pipeline.cli.restore",
     "send": "pipeline.cli.send",
     "subscriptions": "pipeline.cli.subscriptions",
+    "tail": "pipeline.cli.tail",
+    "top": "pipeline.cli.top",
 }
 """Each command, and the module that defines it as `command`."""
 

@@ -31,9 +31,9 @@ def output_option(command: Command) -> Command:
     )(command)
 
 
-def as_json(value: object) -> str:
-    """*value* as indented JSON."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+def as_json(value: object, *, indent: int | None = 2) -> str:
+    """*value* as JSON: indented, or in one line."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
     return safe(text, keep="\n", escape=lambda each: json.dumps(each)[1:-1])
 
 
@@ -87,3 +87,8 @@ def progress(label: str, total: int, *, is_shown: bool = True) -> Iterator[Calla
 def say(text: str, *, err: bool = False) -> None:
     """Print *text*, which may have several lines, with control characters escaped."""
     click.echo(safe(text, keep="\n"), err=err)  # noqa: TID251 - the text is escaped here
+
+
+def redraw(text: str) -> None:
+    """Show *text* in place of what is on the terminal, with control characters escaped."""
+    click.echo(f"\x1b[H\x1b[J{safe(text, keep=chr(10))}")  # noqa: TID251 - the text is escaped here

@@ -1,6 +1,7 @@
-"""`webhooks explain` beside a worker and without one."""
+"""`webhooks explain`, `list`, `tail` and `top` beside a worker, and without one."""
 
 import json
+import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -72,3 +73,30 @@ async def test_the_list_is_filtered_as_the_api_filters_it(found: tuple[Cluster, 
     assert await listed("--cause", "rejected") == []
     assert sorted(await listed("--host", host)) == ["off", "on"]
     assert (await webhooks.run("subscriptions", "list", "--state", "wrong")).code == 2
+
+
+async def test_attempts_and_workers_are_watched(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
+) -> None:
+    """On Kafka alone: the embedded broker does not find where a time begins."""
+    async with cluster(kafka, unique_name("tail"), tmp_path, partitions=2) as running:
+        webhooks = Webhooks(running.environment)
+        await running.start_worker()
+        await running.until_ready()
+        recorder.behaviours["failing"] = answer(400)
+        await running.subscribe(recorder, "failing", endpoint=NO_RETRY)
+        await running.produce([("failing", b"{}")])
+        await running.until_row("failing", status="failure")
+        async with webhooks.start("tail", "failing", "--since", "1h", "--failures") as tail:
+            await tail.line("  failure  400  ", within_seconds=60.0)
+            seen = len(tail.output)
+            await webhooks.done("subscriptions", "resume", "failing")
+            again = await tail.line("  failure  400  ", after=seen, within_seconds=60.0)
+            assert "  failing  " in again
+            assert await tail.stop(signal.SIGTERM) == 0
+
+        await running.until_row("failing", status="failure")
+        top = json.loads(await webhooks.done("top", "--once", "-o", "json"))
+        assert [worker["ready"] for worker in top["workers"]] == [True]
+        assert [(each["id"], each["state"]) for each in top["subscriptions"]] == [("failing", "failure")]
+        assert "failing  failure  " in await webhooks.done("top", "--once")

@@ -1,0 +1,99 @@
+"""`webhooks tail`: the attempts as they are logged."""
+
+import asyncio
+import time
+from typing import Final
+
+import click
+
+from pipeline.cli.attempts import rows
+from pipeline.cli.events import since_ms, since_option
+from pipeline.cli.output import Format, as_json, output_option, printable, say
+from pipeline.cli.running import configured, end_cleanly_on_signals, errors_as_sentences
+from pipeline.cluster.attempts import Entry, Notes, decoded
+from pipeline.core.model import Event
+from pipeline.kafka.follower import Follower
+from pipeline.kafka.topics import attempts_topic
+
+LOOK_SECONDS: Final = 1.0
+"""How often it looks whether the log can still be read."""
+
+
+@click.command("tail")
+@click.argument("subscription", metavar="[ID]", required=False)
+@click.option("--failures", "is_failures", is_flag=True, help="Leave out deliveries.")
+@since_option("Begin with what was logged since this time, not now")
+@output_option
+def command(*, subscription: str | None, is_failures: bool, since: str | None, output: Format) -> None:
+    """Show attempts as they are logged, of subscription ID or of all, until it is interrupted.
+
+    Each line is an attempt, or what became of an event without one; see `webhooks attempts`. With --output json, each
+    line is a JSON object.
+    """
+    end_cleanly_on_signals()
+    with errors_as_sentences():
+        begin = time.time() if since is None else since_ms(since) / 1000
+        asyncio.run(_follow(Chosen(subscription, begin, leaves_deliveries_out=is_failures), output))
+
+
+class Chosen:
+    """Chooses from the records of the log.
+
+    Args:
+        subscription: its attempts alone; None for all.
+        begin: only what was noted since then, Unix seconds.
+        leaves_deliveries_out: only what did not succeed.
+    """
+
+    def __init__(self, subscription: str | None, begin: float, *, leaves_deliveries_out: bool) -> None:
+        self.begin = begin
+        self._subscription = subscription
+        self._leaves_deliveries_out = leaves_deliveries_out
+
+    def of(self, record: Notes) -> list[Entry]:
+        """What the record says of them, by time."""
+        found = (each for each in record.of(self._subscription) if each.note.at >= self.begin)
+        wanted = (each for each in found if not (self._leaves_deliveries_out and each.note.decision == "delivered"))
+        return sorted(wanted, key=lambda each: each.note.at)
+
+
+async def _follow(chosen: Chosen, output: Format) -> None:
+    settings, definition = configured()
+    found: asyncio.Queue[Notes] = asyncio.Queue()
+
+    def take(record: Event) -> None:
+        notes = decoded(record.value)
+        if isinstance(notes, Notes):
+            found.put_nowait(notes)
+
+    since = max(0.0, time.time() - chosen.begin)
+    follower = Follower(definition.source.connection, attempts_topic(settings.app), take, since_seconds=since)
+    await follower.start()
+    try:
+        await _say_all(follower, found, chosen, output)
+    finally:
+        await follower.stop()
+
+
+async def _say_all(follower: Follower, found: asyncio.Queue[Notes], chosen: Chosen, output: Format) -> None:
+    problem = None
+    while True:
+        if follower.has_tried and follower.problem != problem:
+            problem = follower.problem
+            say(problem or "the attempt log can be read again", err=True)
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                notes = await found.get()
+        except TimeoutError:
+            continue
+        for entry in chosen.of(notes):
+            say(as_json(entry.as_document(), indent=None) if output == "json" else line(entry))
+        lost = sum(count for count, *_ in notes.lost)
+        if lost and notes.at >= chosen.begin:
+            say(f"{notes.worker} could not log {lost} entries of {notes.topic}-{notes.partition}", err=True)
+
+
+def line(entry: Entry) -> str:
+    """An entry as a line: when, the subscription, the event, and the columns of `webhooks attempts`."""
+    [(when, *row)] = rows([entry])
+    return "  ".join(printable(each) for each in (when, entry.subscription, *row))

@@ -1,0 +1,139 @@
+"""`webhooks top`: the workers, what they deliver, and the subscriptions for which most events wait."""
+
+import asyncio
+import heapq
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import click
+
+from pipeline.cli.listing import WIDTH, age, as_rows
+from pipeline.cli.output import Format, as_json, as_table, output_option, redraw, say
+from pipeline.cli.running import configured, end_cleanly_on_signals, errors_as_sentences
+from pipeline.cluster.session import opened_view
+from pipeline.cluster.shown import shown_state, shown_worker
+from pipeline.cluster.state import State, StateFilter, SubscriptionState, WorkerState
+from pipeline.cluster.view import ClusterView
+from pipeline.core.clock import rfc3339
+
+COLUMNS: Final = ("WORKER", "STATE", "PARTITIONS", "DELIVERED/S", "FAILED/S", "IN MEMORY", "IN FLIGHT", "UP")
+TROUBLED: Final[frozenset[State]] = frozenset({"broken", "failure", "unowned", "retrying", "behind"})
+MOST_LOOKED_AT: Final = 5_000
+"""Subscriptions in trouble among which those with the most waiting events are looked for."""
+LEAST_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """What is shown.
+
+    Attributes:
+        at: Unix seconds.
+        totals: how many subscriptions stand in each state.
+        subscriptions: those in trouble, with the most waiting events first.
+        left: how many more are in trouble.
+        problems: what can't be known.
+    """
+
+    at: float
+    workers: Sequence[WorkerState]
+    totals: Mapping[State, int]
+    subscriptions: Sequence[SubscriptionState]
+    left: int
+    problems: Sequence[str]
+
+    def as_document(self) -> dict[str, Any]:
+        """It as JSON."""
+        return {
+            "at": rfc3339(self.at, "milliseconds"),
+            "workers": [shown_worker(each) for each in self.workers],
+            "deliveredPerSecond": round(sum(each.delivered_per_second for each in self._present), 2),
+            "failedPerSecond": round(sum(each.failed_per_second for each in self._present), 2),
+            "totals": dict(self.totals),
+            "subscriptions": [{"id": each.id, **shown_state(each)} for each in self.subscriptions],
+            "more": self.left,
+            "problems": list(self.problems),
+        }
+
+    @property
+    def _present(self) -> list[WorkerState]:
+        return [each for each in self.workers if not each.is_gone]
+
+    def as_text(self) -> str:
+        """It as a screen."""
+        delivered = sum(each.delivered_per_second for each in self._present)
+        failed = sum(each.failed_per_second for each in self._present)
+        states = ", ".join(f"{count:,} {state}" for state, count in self.totals.items() if count) or "none"
+        parts = [
+            f"{rfc3339(self.at)}  {delivered:,.1f} delivered/s, {failed:,.1f} failed attempts/s",
+            f"subscriptions: {states}",
+            "",
+            as_table(COLUMNS, [_row(each, self.at) for each in self.workers]),
+        ]
+        if self.subscriptions:
+            parts += ["", as_rows(self.subscriptions, self.at)]
+        if self.left:
+            parts.append(f"and {self.left:,} more: webhooks subscriptions list")
+        return "\n".join([*parts, *(["", *self.problems] if self.problems else [])])
+
+
+def _row(worker: WorkerState, now: float) -> tuple[object, ...]:
+    state = "gone" if worker.is_gone else "ready" if worker.ready else "not ready"
+    return (
+        worker.name,
+        state,
+        len(worker.partitions),
+        f"{worker.delivered_per_second:,.1f}",
+        f"{worker.failed_per_second:,.1f}",
+        worker.queued,
+        worker.in_flight,
+        age(now - worker.started_at),
+    )
+
+
+@click.command("top")
+@click.option("--once", "is_once", is_flag=True, help="Show it once, and end.")
+@click.option(
+    "--every", "seconds", type=click.FloatRange(LEAST_SECONDS), default=2.0, show_default=True, metavar="SECONDS",
+    help="How often it is drawn.",
+)  # fmt: skip
+@click.option("-n", "--number", "most", type=click.IntRange(0), default=20, show_default=True, metavar="N",
+              help="Show at most N subscriptions.")  # fmt: skip
+@output_option
+def command(*, is_once: bool, seconds: float, most: int, output: Format) -> None:
+    """Watch the workers, what they deliver, and the subscriptions for which most events wait.
+
+    It runs wherever Kafka can be reached. With --output json, each line is a JSON object; with --once, there is one.
+    """
+    end_cleanly_on_signals()
+    with errors_as_sentences():
+        asyncio.run(_watch(most, output, None if is_once else seconds))
+
+
+async def _watch(most: int, output: Format, seconds: float | None) -> None:
+    async with opened_view(*configured()) as view:
+        while True:
+            _show(await find_top(view, most), output, is_live=seconds is not None)
+            if seconds is None:
+                return
+            await asyncio.sleep(seconds)
+
+
+def _show(top: Top, output: Format, *, is_live: bool) -> None:
+    if output == "json":
+        say(as_json(top.as_document(), indent=None if is_live else 2))
+    elif is_live and sys.stdout.isatty():
+        redraw("\n".join(top.as_text().splitlines()[: shutil.get_terminal_size((WIDTH, 1_000)).lines - 1]))
+    else:
+        say(top.as_text())
+
+
+async def find_top(view: ClusterView, most: int) -> Top:
+    """What there is to show now, with *most* subscriptions."""
+    page = await view.states(StateFilter(states=TROUBLED), limit=MOST_LOOKED_AT)
+    first = heapq.nlargest(most, page.items, key=lambda each: each.waiting_at_most or 0)
+    return Top(time.time(), view.workers(), await view.totals(), first, page.total - len(first), view.problems())
