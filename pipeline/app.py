@@ -242,7 +242,7 @@ def create_app(
     # Faust types its signals for any sender; this one is sent by the application.
     app.on_rebalance_complete.connect(cast("Any", _open_partitions), weak=False)
     agents.attach(app)
-    attach_web(app, reporter=reporter, telemetry=telemetry, access=access)
+    attach_web(app, reporter=reporter, telemetry=telemetry, access=access, counted=view.counted)
     attach_api(app, settings, definition, registry=registry, store=store, view=view, audit=audit, access=access)
     attempts = AttemptSearch(definition, settings.app, registry, ids)
     shown = PageSources(

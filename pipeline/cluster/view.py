@@ -139,6 +139,12 @@ class ClusterView:
         subscription = self._registry.get(subscription_id)
         return None if subscription is None else self._joined(subscription, self._clock.now())
 
+    def counted(self, subscription_id: str, topic: str, partition: int) -> int | None:
+        """How many events of a subscription wait in a partition, exactly; None if that is not known."""
+        state = self.state(subscription_id)
+        lanes = () if state is None else state.lanes
+        return next((lane.waiting for lane in lanes if (lane.topic, lane.partition) == (topic, partition)), None)
+
     def _joined(self, subscription: Subscription, now: float) -> SubscriptionState:
         name = subscription.id
         lanes = self._lanes(name)

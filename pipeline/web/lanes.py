@@ -1,7 +1,7 @@
 """The lanes of a worker as JSON: parses the query and formats the lanes. Pure."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, get_args
 
 from multidict import MultiMapping
@@ -19,6 +19,9 @@ PARAMETERS: Final = ("subscription", "state", "status", "topic", "partition", "l
 DEFAULT_LIMIT: Final = 100
 MOST: Final = 1000
 LARGEST: Final = 2**31 - 1
+
+Counted = Callable[[str, str, int], int | None]
+"""How many events wait for a subscription in a partition of a topic, exactly; None if that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,19 @@ def _integer(query: MultiMapping[str], name: str, bounds: tuple[int, int], probl
     if value is None or not least <= value <= most:
         problems.append(f"{name}: {text!r} is not a whole number from {least} to {most}")
     return value
+
+
+def not_counted(_subscription: str, _topic: str, _partition: int) -> int | None:
+    """Nobody else has counted either."""
+    return None
+
+
+def counted_by(lane: LaneReport, counted: Counted) -> LaneReport:
+    """The lane with what somebody else has counted, if it has not counted what waits itself: the view knows its row."""
+    if lane.waiting is not None:
+        return lane
+    waiting = counted(lane.subscription, lane.topic, lane.partition)
+    return lane if waiting is None else replace(lane, waiting=waiting, waiting_at_most=waiting)
 
 
 def shown_lane(lane: LaneReport) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from pipeline.web.access import Access, guard
 from pipeline.web.gate import GatedRunner
 from pipeline.web.headers import safe_headers
 from pipeline.web.health import health, not_live_reasons, not_ready_reasons
-from pipeline.web.lanes import parse_query, shown_absent, shown_lane
+from pipeline.web.lanes import Counted, counted_by, not_counted, parse_query, shown_absent, shown_lane
 from pipeline.web.pages.rendering import answer as document
 from pipeline.web.pages.worker import page
 from pipeline.web.presence import presence
@@ -58,6 +58,7 @@ def attach_web(
     reporter: Reporter,
     telemetry: Telemetry,
     access: Access,
+    counted: Counted = not_counted,
     clock: Clock | None = None,
     stalled_after_seconds: float = STALLED_AFTER_SECONDS,
 ) -> None:
@@ -68,10 +69,11 @@ def attach_web(
         reporter: the state of the worker.
         telemetry: the counters.
         access: as given to `web_options`. The pages check it themselves too, in case the app was made without.
+        counted: says how many events wait for a lane that has not counted them itself.
         clock: the system clock by default.
         stalled_after_seconds: a partition with work but no progress for this long makes the worker not live.
     """
-    views = Views(reporter, telemetry, clock or SystemClock(), stalled_after_seconds)
+    views = Views(reporter, telemetry, clock or SystemClock(), stalled_after_seconds, counted)
     pages: Mapping[str, tuple[Page, tuple[Scope, ...]]] = {
         "/worker": (views.own, ("read",)),
         "/health/live": (views.live, ()),
@@ -121,11 +123,19 @@ async def _start_server(start: Callable[[], Awaitable[None]], app: faust.App) ->
 class Views:
     """The handlers of the pages."""
 
-    def __init__(self, reporter: Reporter, telemetry: Telemetry, clock: Clock, stalled_after_seconds: float) -> None:
+    def __init__(
+        self,
+        reporter: Reporter,
+        telemetry: Telemetry,
+        clock: Clock,
+        stalled_after_seconds: float,
+        counted: Counted,
+    ) -> None:
         self._reporter = reporter
         self._telemetry = telemetry
         self._clock = clock
         self._stalled_after_seconds = stalled_after_seconds
+        self._counted = counted
         self._metrics = Metrics(reporter, telemetry)
 
     async def live(self, _request: web.Request) -> web.Response:
@@ -155,7 +165,7 @@ class Views:
         answer: dict[str, Any] = {
             "worker": worker.name,
             "partitions": worker.assigned,
-            "lanes": [*map(shown_lane, on_page), *map(shown_absent, without)],
+            "lanes": [*(shown_lane(counted_by(each, self._counted)) for each in on_page), *map(shown_absent, without)],
             "total": len(lanes) + len(absent),
             "limit": query.limit,
             "offset": query.offset,

@@ -261,6 +261,16 @@ async def test_a_slow_start_is_told_and_awaited() -> None:
         assert found.next_try_at == (9.0 if slow is None else 60.0)
 
 
+async def test_what_waits_for_a_lane_is_counted() -> None:
+    told = Told(subscription("a"))
+    told.worker()
+    told.row("a", failed())
+    await told.view.states()
+    assert told.view.counted("a", "events", 0) == 3
+    assert told.view.counted("a", "events", 1) is None
+    assert told.view.counted("nobody", "events", 0) is None
+
+
 async def test_nothing_is_counted_while_no_partition_is_known() -> None:
     told = Told(subscription("a"))
     assert (await told.view.states()).items[0].waiting is None

@@ -220,7 +220,15 @@ def app(
         web_application_options=options,
         **BUILT_IN_PAGES_OFF,
     )
-    attach_web(app, reporter=reporter, telemetry=telemetry, access=Access(admin_token), clock=FixedClock())
+    access, counted = Access(admin_token), {("uncounted", "events", 3): 5}
+    attach_web(
+        app,
+        reporter=reporter,
+        telemetry=telemetry,
+        access=access,
+        counted=lambda *lane: counted.get(lane),
+        clock=FixedClock(),
+    )
     app.page("/api/change")(Change)
     return app
 
@@ -484,6 +492,15 @@ async def test_lanes_are_json_without_secrets(client: Client, reporter: FixedRep
             "slowStart": None,
         }
     ]
+
+
+async def test_what_a_lane_has_not_counted_somebody_else_may_have(client: Client, reporter: FixedReporter) -> None:
+    unknown = replace(FAILED, waiting=None, waiting_at_most=900)
+    reporter.lane_reports = [replace(unknown, subscription=name) for name in ("uncounted", "unknown")] + [FAILED]
+    async with client.get("/lanes", headers=BEARER) as response:
+        lanes = {lane["subscription"]: lane for lane in (await response.json())["lanes"]}
+    found = {name: (lane["waiting"], lane["waitingAtMost"]) for name, lane in lanes.items()}
+    assert found == {"uncounted": (5, 5), "unknown": (None, 900), "sub-2": (12, 12)}
 
 
 async def test_a_retrying_lane_says_why_in_json_and_on_the_page(client: Client) -> None:
