@@ -45,7 +45,7 @@ class Fate:
         return {
             "webhookId": self.webhook_id,
             "subscription": self.subscription,
-            "status": self.status,
+            "fate": self.status,
             "at": None if self.at is None else rfc3339(self.at, "milliseconds"),
             "why": self.why,
             "entries": [each.as_document() for each in self.entries],

@@ -74,7 +74,7 @@ async def test_an_outage_is_found_and_repaired_with_one_action(running: Cluster,
 
     async def is_told() -> bool:
         event = await call(worker, "GET", f"/api/events/{recorder.calls[-1].webhook_id}")
-        return [each["status"] for each in event["items"]] == ["delivered"]
+        return [each["fate"] for each in event["items"]] == ["delivered"]
 
     await eventually(is_told, within_seconds=60, says=lambda: "the event is not told to be delivered")
     entries = (await call(worker, "GET", f"/api/subscriptions/{NAMES[0]}/attempts"))["items"]

@@ -131,7 +131,7 @@ class EventFate(StrictModel):
 
     webhook_id: str
     subscription: str | None
-    status: FateStatus
+    fate: FateStatus
     at: str | None
     why: str | None
     entries: list[Entry]

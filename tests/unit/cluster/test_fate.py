@@ -197,3 +197,10 @@ def test_notes_lost_elsewhere_are_no_gap() -> None:
 def test_an_event_that_does_not_exist_yet_is_told_as_such() -> None:
     fate = told(ALIVE, standing=replace(SETTLED, end=7))
     assert (fate.status, fate.why) == ("unknown", "there is no such event yet: its partition ends at 7")
+
+
+def test_a_fate_has_its_name_in_json_as_in_tables() -> None:
+    document = told(notes(done("delivered", status=200))).as_document()
+    assert document["fate"] == "delivered"
+    assert document["entries"][0]["status"] == 200, "of the answer"
+    assert "status" not in document
