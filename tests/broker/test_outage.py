@@ -111,10 +111,14 @@ async def test_it_is_repaired_from_the_shell_alone(found: Cluster, host: Recorde
     address = host.base_url.partition("://")[2]
     failing = ("subscriptions", "list", "--state", "failure", "--cause", "exception", "--host", address)
 
-    async def all_known() -> bool:
-        return len(json.loads(await webhooks.done(*failing, "--output", "json"))) == SHARED
+    listed: list[str] = []
 
-    await eventually(all_known, within_seconds=120, says=lambda: "the failures are not listed")
+    async def all_known() -> bool:
+        listed[:] = [await webhooks.done(*failing, "--output", "json")]
+        return len(json.loads(listed[0])) == SHARED
+
+    # Each look starts a program, which takes its time on a machine that is busy.
+    await eventually(all_known, within_seconds=240, says=lambda: f"the failures are not listed: {listed}")
     explained = await webhooks.done("explain", DOWN[0])
     for part in ("connection refused by", address, f"{WAITING} events wait"):
         assert part in explained
