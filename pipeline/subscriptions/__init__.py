@@ -11,6 +11,7 @@ secrets                              encrypts secrets at rest, masks them for pe
 gravitee, gravitee_import            turns subscriptions of Gravitee into documents; with their API
 group_names                          which consumer group belongs to which subscription
 registry, record_reader              follow the subscriptions' topic in every worker
+checks, differences                  what applying a document would do; which fields would differ
 store, edits, writer                 makes changes; on what they build; their records
 session                              a store for the duration of one command
 """

@@ -157,6 +157,15 @@ class Registry:
             document["problem"] = subscription.problem
         return document
 
+    def stored(self, subscription_id: str) -> dict[str, Any] | None:
+        """The subscription as its record holds it: with secrets encrypted. None if there is none.
+
+        Raises:
+            ConfigurationError: its record can't be read.
+        """
+        entry = self._entries.get(subscription_id)
+        return None if entry is None else to_document(parse_record(subscription_id, entry.value))
+
     @contextmanager
     def records_of(self, subscription_id: str) -> Iterator[Sequence[ReadRecord]]:
         """The records of a subscription that are read from now on, in log order; for one caller at a time."""

@@ -8,7 +8,6 @@ another one preceded by a moment is taken back: what it replaced is written agai
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Final
 
@@ -19,37 +18,19 @@ from pipeline.core.subscription import Routing, Subscription
 from pipeline.http.ssrf_guard import Guard
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.subscriptions import edits
-from pipeline.subscriptions.advisories import advisory, breadth, refusal
+from pipeline.subscriptions.checks import Checked, Checks
 from pipeline.subscriptions.edits import ALWAYS, Change, Condition, Edit
 from pipeline.subscriptions.envelope import parse_subscription, to_document
-from pipeline.subscriptions.key_check import check_keys
 from pipeline.subscriptions.registry import Registry
-from pipeline.subscriptions.resolve import check_limits, has_stores
 from pipeline.subscriptions.schema import WireSubscription
-from pipeline.subscriptions.secrets import SecretBox, unmask
-from pipeline.subscriptions.start_offsets import (
-    Beginnings,
-    check_beginning,
-    check_routing,
-    with_beginning_of,
-    with_same_beginning,
-)
+from pipeline.subscriptions.secrets import SecretBox
+from pipeline.subscriptions.start_offsets import Beginnings
 from pipeline.subscriptions.writer import SubscriptionWriter
 
 TOGETHER: Final = 500
 """The number of concurrent writes: each one waits for a broker, and then until the written record is read again."""
 
 Tell = Callable[[str, Change | WebhooksError], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Checked:
-    """A subscription that may be written; *known* and *stored* are what exists, None if nothing does or is readable."""
-
-    wanted: WireSubscription
-    known: Subscription | None
-    stored: WireSubscription | None
-    advisory: str | None
 
 
 class SubscriptionStore:
@@ -77,10 +58,9 @@ class SubscriptionStore:
         guard: Guard | None = None,
     ) -> None:
         self._registry = registry
-        self._guard = guard
         self._box = box
         self._definition = definition
-        self._clock = clock or SystemClock()
+        self._checks = Checks(registry, definition, clock or SystemClock(), guard)
         self._writer = SubscriptionWriter(connection, topic)
         self._turn = asyncio.Lock()
 
@@ -107,6 +87,33 @@ class SubscriptionStore:
         if document is None:
             raise _unknown(subscription_id)
         return document
+
+    def stored(self, ids: Iterable[str]) -> tuple[Sequence[dict[str, Any]], Sequence[str]]:
+        """Subscriptions that `opened` and `apply` bring back, with encrypted secrets; and why others can't be read.
+
+        Without `resumeFrom`, which was a command to that revision alone.
+        """
+        found: list[dict[str, Any]] = []
+        problems: list[str] = []
+        for name in ids:
+            try:
+                document = self._registry.stored(name)
+            except ConfigurationError as error:
+                problems += (f"{name}: {problem}" for problem in error.problems)
+            else:
+                found += [] if document is None else [{**document, "resumeFrom": None}]
+        return found, problems
+
+    def opened(self, document: object) -> object:
+        """*document* with the secrets decrypted that `stored` left encrypted; without such secrets, itself.
+
+        Raises:
+            ConfigurationError: a secret can't be decrypted or belongs to another subscription, or the document can't be
+                used.
+        """
+        wanted = parse_subscription(document)
+        found = self._box.open(wanted)
+        return document if found is wanted else to_document(found)
 
     async def subscription(self, subscription_id: str) -> Subscription:
         """The subscription as workers use it. Raises the error of `get`."""
@@ -164,13 +171,13 @@ class SubscriptionStore:
         self, batch: Sequence[WireSubscription], beginnings: Beginnings
     ) -> Sequence[Change | BrokerError]:
         """Apply subscriptions with different ids; all of them are checked before one is written."""
-        checked = [await self._checked(wanted) for wanted in batch]
+        checked = [await self._checks.checked(wanted) for wanted in batch]
         await beginnings.look_up(each.wanted for each in checked if each.known is None)
         return await asyncio.gather(*(self._carry_out(each, beginnings) for each in checked))
 
-    async def _carry_out(self, checked: _Checked, beginnings: Beginnings) -> Change | BrokerError:
+    async def _carry_out(self, checked: Checked, beginnings: Beginnings) -> Change | BrokerError:
         wanted, known, stored = checked.wanted, checked.known, checked.stored
-        if known is not None and stored is not None and edits.is_same(wanted, stored):
+        if known is not None and checked.what == "unchanged":
             return Change(wanted.id, known.revision, "unchanged", checked.advisory)
         new = beginnings.begun(wanted) if known is None else wanted
         remark = beginnings.remark(wanted) if known is None else None
@@ -179,29 +186,16 @@ class SubscriptionStore:
         except BrokerError as error:
             return error
         noted = "; ".join(filter(None, (checked.advisory, remark))) or None
-        return Change(wanted.id, revision, "created" if known is None else "updated", noted)
+        return Change(wanted.id, revision, checked.what, noted)
 
-    async def check(self, document: object) -> None:
-        """Check whether `apply` would accept a subscription, compared with the records read so far, without writing it.
+    async def check(self, document: object) -> Checked:
+        """What `apply` would do with a subscription, compared with the records read so far; nothing is written.
 
         Raises:
             ConfigurationError: it can't be used; one sentence per mistake.
         """
         await asyncio.sleep(0)  # most checks have no other await, and a caller may check many
-        await self._checked(parse_subscription(document))
-
-    async def _checked(self, wanted: WireSubscription) -> _Checked:
-        check_routing(wanted, self._definition)
-        known = self._registry.get(wanted.id)
-        stored = None if known is None else self._readable(wanted.id)
-        if known is None:
-            check_beginning(wanted, self._clock.now())
-        elif stored is None:
-            wanted = with_beginning_of(wanted, known)
-        else:
-            wanted = with_same_beginning(edits.with_states(wanted, stored), stored)
-        wanted = unmask(wanted, stored)
-        return _Checked(wanted, known, stored, await self._check(wanted))
+        return await self._checks.checked(parse_subscription(document))
 
     async def delete(self, subscription_id: str, condition: Condition = ALWAYS) -> Change:
         """Delete a subscription and its rows; its events then belong to an unknown subscription.
@@ -226,7 +220,7 @@ class SubscriptionStore:
         return await self._if_met(condition, subscription_id, delete)
 
     async def _write_again(self, subscription_id: str) -> Change:
-        known, stored = self._registry.get(subscription_id), self._readable(subscription_id)
+        known, stored = self._registry.get(subscription_id), self._checks.readable(subscription_id)
         if known is None:
             raise _unknown(subscription_id)
         if stored is None:
@@ -355,25 +349,6 @@ class SubscriptionStore:
         if not edit.always and edits.is_same(wanted, stored):
             return Change(subscription_id, known.revision, "unchanged")
         return Change(subscription_id, await self._write(wanted, known), "updated")
-
-    def _readable(self, subscription_id: str) -> WireSubscription | None:
-        try:
-            return self._registry.wire(subscription_id)
-        except ConfigurationError:
-            return None  # its record can't be read; the new one replaces it
-
-    async def _check(self, subscription: WireSubscription) -> str | None:
-        """The warning about a subscription, if any. Raises: ConfigurationError."""
-        check_limits(subscription, self._definition)
-        applied = await self._registry.resolve(subscription)
-        if has_stores(subscription):
-            await asyncio.to_thread(check_keys, applied)
-        advisories = (
-            breadth(applied, self._definition),
-            None if self._guard is None else refusal(applied, self._guard),
-            advisory(applied, self._clock.now()),
-        )
-        return "; ".join(filter(None, advisories)) or None
 
     async def _write(self, subscription: WireSubscription, known: Subscription | None) -> int:
         is_for_match = subscription.start is not None or self._definition.stated_routing is not Routing.KEY

@@ -54,6 +54,12 @@ async def test_what_is_shown_can_be_put_back_and_changes_nothing(client: Client)
         assert (response.status, (await response.json())["result"]) == (200, "unchanged")
 
 
+async def test_protection_that_a_put_drops_is_a_warning(client: Client) -> None:
+    await created(client, auth={"type": "token", "token": {"value": "planted-secret"}})
+    async with client.put(f"{PATH}/sub-1", json=document()) as response:
+        assert (await response.json())["warning"] == "auth is dropped: requests have no credentials any more"
+
+
 async def test_a_subscription_without_an_id_gets_one(client: Client) -> None:
     async with client.post(PATH, json=document(None)) as response:
         body = await response.json()

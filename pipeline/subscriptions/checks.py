@@ -1,0 +1,100 @@
+"""Checks a subscription that somebody wants to apply, and finds what applying it would do. Writes nothing."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.config.definition import Definition
+from pipeline.core.clock import Clock
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.subscription import Subscription
+from pipeline.http.ssrf_guard import Guard
+from pipeline.subscriptions import edits
+from pipeline.subscriptions.advisories import advisory, breadth, refusal
+from pipeline.subscriptions.differences import dropped
+from pipeline.subscriptions.key_check import check_keys
+from pipeline.subscriptions.registry import Registry
+from pipeline.subscriptions.resolve import check_limits, has_stores
+from pipeline.subscriptions.schema import WireSubscription
+from pipeline.subscriptions.secrets import unmask
+from pipeline.subscriptions.start_offsets import check_beginning, check_routing, with_beginning_of, with_same_beginning
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A subscription that may be written.
+
+    Attributes:
+        wanted: with plain secrets.
+        known, stored: what exists, also with plain secrets; None if nothing does or is readable.
+        advisory: a warning about it.
+    """
+
+    wanted: WireSubscription
+    known: Subscription | None
+    stored: WireSubscription | None
+    advisory: str | None
+
+    @property
+    def what(self) -> Literal["created", "updated", "unchanged"]:
+        """What applying it does."""
+        if self.known is None:
+            return "created"
+        is_same = self.stored is not None and edits.is_same(self.wanted, self.stored)
+        return "unchanged" if is_same else "updated"
+
+
+class Checks:
+    """The checks of one store.
+
+    Args:
+        registry: knows what exists.
+        definition: subscriptions are checked against it.
+        clock: for `endingAt`.
+        guard: warns of callbacks that it will refuse; None: nobody does.
+    """
+
+    def __init__(self, registry: Registry, definition: Definition, clock: Clock, guard: Guard | None) -> None:
+        self._guard = guard
+        self._registry = registry
+        self._definition = definition
+        self._clock = clock
+
+    async def checked(self, wanted: WireSubscription) -> Checked:
+        """Complete a subscription with what is kept of the stored one, and check it.
+
+        Raises:
+            ConfigurationError: it can't be used; one sentence per mistake.
+        """
+        check_routing(wanted, self._definition)
+        known = self._registry.get(wanted.id)
+        stored = None if known is None else self.readable(wanted.id)
+        if known is None:
+            check_beginning(wanted, self._clock.now())
+        elif stored is None:
+            wanted = with_beginning_of(wanted, known)
+        else:
+            wanted = with_same_beginning(edits.with_states(wanted, stored), stored)
+        wanted = unmask(wanted, stored)
+        warnings = (None if stored is None else dropped(wanted, stored), await self._check(wanted))
+        return Checked(wanted, known, stored, "; ".join(filter(None, warnings)) or None)
+
+    def readable(self, subscription_id: str) -> WireSubscription | None:
+        """The stored subscription with plain secrets; None if its record can't be read: the new one replaces it."""
+        try:
+            return self._registry.wire(subscription_id)
+        except ConfigurationError:
+            return None
+
+    async def _check(self, subscription: WireSubscription) -> str | None:
+        """The warning about a subscription, if any. Raises: ConfigurationError."""
+        check_limits(subscription, self._definition)
+        applied = await self._registry.resolve(subscription)
+        if has_stores(subscription):
+            await asyncio.to_thread(check_keys, applied)
+        advisories = (
+            breadth(applied, self._definition),
+            None if self._guard is None else refusal(applied, self._guard),
+            advisory(applied, self._clock.now()),
+        )
+        return "; ".join(filter(None, advisories)) or None
