@@ -7,8 +7,11 @@ check, send, match                 the pipeline's commands
 import_gravitee, export_positions  takes over an API of Gravitee; the way back
 backup, restore                    saves what the application keeps, and puts it back
 groups                             their argument that names consumer groups
-subscriptions, dlq                 groups of them
-filters                            their options that choose subscriptions by how they stand
+subscriptions, apply, replay       `webhooks subscriptions`
+dlq, dlq_show                      `webhooks dlq`
+filters, selection                 options that choose subscriptions by how they stand, and how to go about it
+named, bulk                        change the subscriptions that were named; all that match
+backups, outcomes                  write what is changed to a file first; wait for what comes of it
 explain                            how a subscription stands, why, and what to do
 attempts, event                    what was sent to a subscription; what became of an event
 tail, top                          the attempts, and the cluster, as they change

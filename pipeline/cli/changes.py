@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from pipeline.cli.outcomes import Outcomes
 from pipeline.cli.output import Format, as_json, say
 from pipeline.cli.previews import Preview, preview_as_json, show_waiting
 from pipeline.cli.running import configured, errors_as_sentences
@@ -32,8 +33,12 @@ def change_one(
     output: Format,
     target: SourceOffset | None = None,
     preview: Preview | None = None,
+    outcomes: Outcomes | None = None,
 ) -> None:
-    """Make the change, and print it. Before that, check that *target* exists, then show the *preview*."""
+    """Make the change, print it, and what came of it.
+
+    Before that, check that *target* exists, then show the *preview*.
+    """
 
     async def checked(store: SubscriptionStore) -> tuple[Change, list[Effect] | str | None]:
         known = None if preview is None else await store.subscription(preview.subscription)
@@ -43,32 +48,36 @@ def change_one(
         return await work(store), effects
 
     change, effects = with_store(checked)
-    if output == "json":
-        say(as_json({**shown(change), **preview_as_json(effects)}))
-    else:
+    if output == "table":
         say(sentence(change))
+    after = {} if outcomes is None else outcomes.look([change])
+    if output == "json":
+        say(as_json({**shown(change), **preview_as_json(effects), **({"after": after[change.id]} if after else {})}))
 
 
 def change_many(
-    names: Sequence[str] | Callable[[SubscriptionStore], Awaitable[Sequence[str]]],
+    names: Sequence[str],
     work: Callable[[SubscriptionStore, str], Awaitable[Change]],
     output: Format,
+    outcomes: Outcomes,
 ) -> None:
-    """Make a change to several subscriptions, and print each. Before that, show the events that wait for them.
+    """Make a change to several subscriptions, print each, and what came of it.
+
+    Before that, show the events that wait for them.
 
     Args:
-        names: their ids, or how to find them.
+        names: their ids.
         work: makes the change to one of them.
         output: JSON is a list.
+        outcomes: waits for what comes of it.
     """
     changes: list[Change] = []
     effects: dict[str, list[Effect]] | str = {}
 
     async def make(store: SubscriptionStore) -> None:
         nonlocal effects
-        ids = await names(store) if callable(names) else names
-        known = [await store.subscription(each) for each in dict.fromkeys(ids)]
-        effects = await show_waiting(known, output) if known else {}
+        known = [await store.subscription(each) for each in names]
+        effects = await show_waiting(known, output)
         for each in known:
             try:
                 changes.append(await work(store, each.id))
@@ -79,12 +88,16 @@ def change_many(
                 say(sentence(changes[-1]))
 
     with_store(make)
+    after = outcomes.look(changes)
     if output == "json":
         found = effects
         of_each = {each.id: found if isinstance(found, str) else found.get(each.id) for each in changes}
-        say(as_json([{**shown(each), **preview_as_json(of_each[each.id])} for each in changes]))
-    elif not changes:
-        say("no subscription to change", err=True)
+        states = {name: {"after": state} for name, state in after.items()}
+        say(
+            as_json(
+                [{**shown(each), **preview_as_json(of_each[each.id]), **states.get(each.id, {})} for each in changes]
+            )
+        )
 
 
 def sentence(change: Change) -> str:

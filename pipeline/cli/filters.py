@@ -2,21 +2,20 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+from collections.abc import Collection, Mapping, Sequence
+from typing import cast
 
 import click
 
-from pipeline.cli.output import say
+from pipeline.cli.output import Command, say
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.cluster.session import opened_view
 from pipeline.cluster.state import STATES, State, StateFilter, SubscriptionState
-
-Command = Callable[..., Any]
+from pipeline.core.errors import BrokerError
 
 
 def filter_options(command: Command) -> Command:
-    """`--state`, `--cause`, `--host`, passed to the command as *states*, *causes* and *host*."""
+    """`--state`, `--cause`, `--host`, `--metadata`, passed as *states*, *causes*, *host* and *metadata*."""
     state = click.option(
         "--state", "states", multiple=True, type=click.Choice(STATES), help="In this state; may be repeated."
     )
@@ -24,12 +23,38 @@ def filter_options(command: Command) -> Command:
         "--cause", "causes", multiple=True, metavar="KIND", help="Failing for this kind of cause; may be repeated."
     )
     host = click.option("--host", metavar="HOST[:PORT]", help="With a receiver at this host, and this port.")
-    return state(cause(host(command)))
+    return state(cause(host(metadata_option(command))))
 
 
-def as_filter(states: tuple[str, ...], causes: tuple[str, ...], host: str | None) -> StateFilter:
+def metadata_option(command: Command) -> Command:
+    """`--metadata NAME=VALUE`, passed as *metadata*, a mapping."""
+    return click.option(
+        "--metadata",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=_as_mapping,
+        help="With this entry in their metadata; may be repeated, all must match.",
+    )(command)
+
+
+def _as_mapping(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE")
+        if found.setdefault(name, value) != value:
+            raise click.BadParameter(f"{name} has two values, and none can have both")
+    return found
+
+
+def as_filter(
+    states: Sequence[str], causes: Sequence[str], host: str | None, metadata: Mapping[str, str]
+) -> StateFilter:
     """The filter that these options state."""
-    return StateFilter(states=cast("frozenset[State]", frozenset(states)), causes=frozenset(causes), host=host)
+    return StateFilter(
+        states=cast("frozenset[State]", frozenset(states)), causes=frozenset(causes), host=host, metadata=metadata
+    )
 
 
 def matching(wanted: StateFilter) -> frozenset[str]:
@@ -39,13 +64,39 @@ def matching(wanted: StateFilter) -> frozenset[str]:
 
 def states_of(wanted: StateFilter) -> Sequence[SubscriptionState]:
     """The subscriptions that match, by id; what can't be known is printed."""
+    with errors_as_sentences():
+        return asyncio.run(_matching(wanted, needs_rows=False))
+
+
+def known_matching(wanted: StateFilter) -> Sequence[SubscriptionState]:
+    """The subscriptions that match, for a command that changes them.
+
+    Ends the program if the workers' rows can't be read: it would change the wrong ones.
+    """
+    with errors_as_sentences():
+        return asyncio.run(_matching(wanted, needs_rows=True))
+
+
+def standing(ids: Collection[str]) -> Mapping[str, SubscriptionState]:
+    """How these subscriptions stand, by id; of none if that is not known."""
 
     async def found() -> Sequence[SubscriptionState]:
         async with opened_view(*configured()) as view:
-            page = await view.states(wanted, limit=sys.maxsize)
-            for problem in view.problems():
-                say(problem, err=True)
-            return page.items
+            is_known = view.rows_problem is None
+            return (await view.states(StateFilter(ids=frozenset(ids)), limit=len(ids))).items if is_known else ()
 
     with errors_as_sentences():
-        return asyncio.run(found())
+        try:
+            return {state.id: state for state in asyncio.run(found())}
+        except BrokerError:
+            return {}
+
+
+async def _matching(wanted: StateFilter, *, needs_rows: bool) -> Sequence[SubscriptionState]:
+    async with opened_view(*configured()) as view:
+        items = (await view.states(wanted, limit=sys.maxsize)).items
+        if needs_rows and view.rows_problem is not None:
+            raise BrokerError(f"can't find out how subscriptions stand, so none was changed: {view.rows_problem}")
+        for problem in view.problems():
+            say(problem, err=True)
+        return items

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any, Final, Literal
 
 import click
@@ -20,15 +21,21 @@ Command = Callable[..., Any]
 
 
 def output_option(command: Command) -> Command:
-    """`--output table|json`, passed to the command as *output*."""
-    return click.option(
+    """`--output table|json` and its short form `--json`, passed to the command as *output*."""
+
+    @wraps(command)
+    def run(*arguments: Any, output: Format, is_json: bool, **options: Any) -> Any:
+        return command(*arguments, output="json" if is_json else output, **options)
+
+    option = click.option(
         "-o",
         "--output",
         type=click.Choice(["table", "json"]),
         default="table",
         show_default=True,
         help="A table for people, JSON for programs.",
-    )(command)
+    )
+    return option(click.option("--json", "is_json", is_flag=True, help="The same as --output json.")(run))
 
 
 def as_json(value: object, *, indent: int | None = 2) -> str:

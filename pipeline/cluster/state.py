@@ -106,6 +106,16 @@ class SubscriptionState:
         """Whether `waiting` is known."""
         return self.waiting is not None
 
+    @property
+    def is_well(self) -> bool:
+        """Whether it is live and in no slow start, as its workers have told: a resume would change nothing."""
+        return self.state == "live" and self.slow_start is None and self.waiting_is_exact
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it is in FAILURE, in any lane."""
+        return self.state == "failure" or any(lane.state == "failure" for lane in self.lanes)
+
 
 @dataclass(frozen=True, slots=True)
 class StateFilter:

@@ -117,6 +117,11 @@ class ClusterView:
         is_read = self._announced.is_current and self._written.is_current
         return is_read and self._registry.is_current and not self._rows.has_unread
 
+    @property
+    def rows_problem(self) -> str | None:
+        """Why rows can't be read, a sentence: nobody knows then how subscriptions stand."""
+        return self._written.problem
+
     def problems(self) -> list[str]:
         """What can't be known at present, and why: a sentence each."""
         found = [self._announced.problem, self._written.problem, self._ownership.problem]

@@ -1,7 +1,7 @@
 """How a wanted subscription builds on the stored one, and on which revision a change depends. Pure."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from pipeline.config.definition import Definition
@@ -78,6 +78,11 @@ PAUSE: Final = Edit({"status": "PAUSED"})
 RESUME: Final = Edit({"status": "ACCEPTED", "consumer_status": "STARTED"}, always=True)
 START: Final = Edit({"consumer_status": "STARTED"}, always=True)
 STOP: Final = Edit({"consumer_status": "STOPPED"})
+
+
+def unless_well(edit: Edit, *, is_well: bool) -> Edit:
+    """*edit*, which ends what keeps a subscription from being delivered: one that *is_well* needs no new revision."""
+    return replace(edit, always=False) if is_well else edit
 
 
 def going_on_from(where: Mapping[str, object], definition: Definition | None = None) -> Edit:

@@ -415,7 +415,6 @@ async def test_a_command_says_how_many_events_wait_in_which_partitions(webhooks:
 
 
 async def test_several_subscriptions_are_resumed_together(webhooks: Webhooks, broker: TestBroker) -> None:
-    topic = source_of(webhooks)
     await apply(webhooks, *({**TWO, "id": name} for name in "abc"))
     await broker.produce(source_of(webhooks), *[(b"a", b""), (b"c", b"")] * 5, partition=0)
     await note(webhooks, broker, (0, "a", FAILED), (0, "b", Cursor(next=1)), (1, "c", FAILED))
@@ -423,20 +422,8 @@ async def test_several_subscriptions_are_resumed_together(webhooks: Webhooks, br
 
     unknown = await webhooks.run("subscriptions", "resume", "a", "nobody")
     assert (unknown.code, unknown.out, unknown.err) == (1, "", "Error: there is no subscription 'nobody'\n")
-    failed = await webhooks.run("subscriptions", "resume", "--all", "-o", "json")
-    assert [(each["id"], each["result"], each["revision"]) for each in json.loads(failed.out)] == [
-        ("a", "updated", 3),
-        ("c", "updated", 4),
-    ]
-    assert json.loads(failed.out)[0]["partitions"][0] == {
-        "topic": topic,
-        "partition": 0,
-        "status": "failure",
-        "next": 2,
-        "waitingAtMost": 4,
-    }
     named = await webhooks.run("subscriptions", "resume", "b", "a", "b")
-    assert named.out == "b updated, revision 5\na updated, revision 6\n"
+    assert named.out == "b updated, revision 3\na updated, revision 4\n"
     assert "a: partition 0: failure, up to 4 events waiting, from 2 on\n" in named.err
     for words in ([], ["a", "--all"]):
         assert (await webhooks.run("subscriptions", "resume", *words)).code == 2

@@ -13,7 +13,7 @@ from pipeline.cluster.state import (
     SubscriptionState,
     WorkerState,
 )
-from pipeline.subscriptions.edits import Edit
+from pipeline.subscriptions.edits import Edit, unless_well
 from pipeline.web.principal import Principal
 
 PAGE: Final = 1000
@@ -76,20 +76,13 @@ async def each_state(view: View, wanted: StateFilter) -> AsyncIterator[Subscript
 def is_in_failure(view: View, subscription_id: str) -> bool | None:
     """Whether a subscription is in FAILURE; None if that is not known."""
     found = view.state(subscription_id) if view.is_current else None
-    if found is None:
-        return None
-    return found.state == "failure" or any(lane.state == "failure" for lane in found.lanes)
+    return None if found is None else found.has_failed
 
 
 def as_needed(edit: Edit, view: View, subscription_id: str) -> Edit:
-    """*edit*, which ends what keeps a subscription from being delivered: one that is live needs no new revision.
-
-    It does in a slow start, which a new revision ends, or if its workers have not told of it.
-    """
+    """*edit*, which ends what keeps a subscription from being delivered: one that is well needs no new revision."""
     found = view.state(subscription_id) if view.is_current else None
-    if found is None or found.state != "live" or found.slow_start is not None or not found.waiting_is_exact:
-        return edit
-    return replace(edit, always=False)
+    return unless_well(edit, is_well=found is not None and found.is_well)
 
 
 def shown_waiting(view: View, subscription_id: str) -> dict[str, Any]:

@@ -1,0 +1,234 @@
+"""`webhooks subscriptions apply`: makes subscriptions be as files say."""
+
+import sys
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.cli.backups import backup_option, write_backup
+from pipeline.cli.changes import sentence, shown, with_store
+from pipeline.cli.filters import metadata_option
+from pipeline.cli.output import Format, as_json, ask, output_option, progress, say
+from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.config.documents import parse_documents, read_documents
+from pipeline.core.errors import BrokerError, ConfigurationError, WebhooksError
+from pipeline.core.subscription import Routing
+from pipeline.subscriptions.checks import Checked
+from pipeline.subscriptions.differences import Difference, differences
+from pipeline.subscriptions.edits import Change
+from pipeline.subscriptions.routing_evidence import require_routing
+from pipeline.subscriptions.store import SubscriptionStore
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """How to go about it.
+
+    Attributes:
+        dry_run: say what would be done.
+        diff: say which fields differ.
+        among: delete what the files do not name of those whose metadata have these entries; None: delete nothing.
+        is_confirmed: do not ask before something is deleted.
+        backup: the file for what is changed; None: one is made up if something is deleted.
+    """
+
+    dry_run: bool
+    diff: bool
+    among: Mapping[str, str] | None
+    is_confirmed: bool
+    backup: Path | None
+    output: Format
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What would be done: the documents with plain secrets, what each means, and what would be deleted."""
+
+    documents: list[object] = field(default_factory=list)
+    checked: list[Checked] = field(default_factory=list)
+    doomed: list[str] = field(default_factory=list)
+
+    def differences(self) -> dict[str, list[Difference]]:
+        """By id; without those that stay as they are."""
+        changing = (each for each in self.checked if each.what != "unchanged")
+        return {each.wanted.id: differences(each.wanted, each.stored) for each in changing}
+
+
+@click.command("apply")
+@click.option("-f", "--file", "files", multiple=True, metavar="FILE", help="File to apply; may be given several times.")
+@click.argument("more", nargs=-1, metavar="FILE...")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+@click.option("--diff", is_flag=True, help="Say which fields differ; of secrets, only that they do.")
+@click.option("--prune", is_flag=True, help="Delete what the files do not name, within --metadata or --all.")
+@metadata_option
+@click.option("--all", "is_all", is_flag=True, help="With --prune: of all subscriptions.")
+@click.option("-y", "--yes", is_flag=True, help="With --prune: do not ask for confirmation.")
+@backup_option
+@output_option
+def command(
+    *,
+    files: tuple[str, ...],
+    more: tuple[str, ...],
+    dry_run: bool,
+    diff: bool,
+    prune: bool,
+    metadata: dict[str, str],
+    is_all: bool,
+    yes: bool,
+    backup: Path | None,
+    output: Format,
+) -> None:
+    """Create or replace the subscriptions in YAML or JSON files, each with one or several documents or a list.
+
+    - is standard input. Unchanged subscriptions are not written. A masked secret keeps its stored value. If one of the
+    subscriptions can't be used, none is written.
+
+    With --prune, subscriptions that the files do not name are deleted: of those with certain metadata, or of all. They
+    are shown before, and what is changed or deleted is written to a file first; apply that file to undo it.
+    """
+    if not files and not more:
+        raise click.UsageError("name a file, or - for standard input")
+    if prune == (not metadata and not is_all) or (metadata and is_all):
+        raise click.UsageError("--prune needs either --metadata NAME=VALUE or --all, and they need --prune")
+    wanted = _Wanted(dry_run, diff, metadata if prune else None, yes, backup, output)
+    with errors_as_sentences():
+        documents = list(_documents((*files, *more)))
+    if prune and not dry_run and not yes and "-" in {*files, *more}:
+        raise click.UsageError("--prune asks on standard input, which has the documents: use --yes")
+    plan, done = _Plan(), list[Change]()
+    with_store(lambda store: _apply(store, wanted, documents, plan, done))
+    if output == "json":
+        say(as_json(_as_documents(wanted, plan, done)))
+
+
+async def _apply(
+    store: SubscriptionStore,
+    wanted: _Wanted,
+    documents: Sequence[tuple[str, object]],
+    plan: _Plan,
+    done: list[Change],
+) -> None:
+    await require_routing(*configured())
+    await _check_all(store, documents, plan)
+    if wanted.among is not None:
+        plan.doomed.extend(await _unnamed(store, {each.wanted.id for each in plan.checked}, wanted.among))
+    _show(wanted, plan)
+    if wanted.dry_run:
+        return
+    if plan.doomed and not (wanted.is_confirmed or ask(_question(plan.doomed))):
+        raise click.Abort
+    if plan.doomed or wanted.backup is not None:
+        changing = [each.wanted.id for each in plan.checked if each.what == "updated"]
+        await write_backup(store, [*changing, *plan.doomed], "apply", wanted.backup)
+    # On a terminal the sentences already show progress.
+    is_silent = wanted.output == "json" or not sys.stdout.isatty()
+    count = len(documents) + len(plan.doomed)
+    try:
+        with progress("writing", count, is_shown=is_silent) as step:
+            async for change in _changes(store, plan):
+                done.append(change)
+                step(1)
+                if wanted.output == "table":
+                    say(sentence(change))
+    except WebhooksError as error:
+        written = ", ".join(each.id for each in done) or "none"
+        raise BrokerError(f"{error}\nwritten before that: {len(done)} of {count}: {written}") from error
+    finally:
+        for change in done:
+            _warn(change.id, change.advisory)
+
+
+async def _check_all(store: SubscriptionStore, documents: Sequence[tuple[str, object]], plan: _Plan) -> None:
+    """Find every mistake before anything is written, and what the documents change.
+
+    Raises:
+        ConfigurationError: there are mistakes.
+    """
+    problems: list[str] = []
+    with progress("checking", len(documents)) as step:
+        for origin, document in documents:
+            try:
+                plan.documents.append(store.opened(document))
+                plan.checked.append(await store.check(plan.documents[-1]))
+            except ConfigurationError as error:
+                problems.extend(f"{origin}: {problem}" for problem in error.problems)
+            step(1)
+    if problems:
+        raise ConfigurationError([*problems, f"none of the {len(documents)} subscriptions was written"])
+
+
+async def _unnamed(store: SubscriptionStore, named: Collection[str], among: Mapping[str, str]) -> list[str]:
+    """The ids of the subscriptions that no file names, of those whose metadata have these entries."""
+    return [
+        document["id"]
+        for document in await store.list()
+        if document["id"] not in named and among.items() <= (document.get("metadata") or {}).items()
+    ]
+
+
+async def _changes(store: SubscriptionStore, plan: _Plan) -> AsyncIterator[Change]:
+    async for change in store.apply_all(plan.documents):
+        yield change
+    for name in plan.doomed:
+        yield await store.delete(name)
+
+
+def _show(wanted: _Wanted, plan: _Plan) -> None:
+    """Print what would be done, as far as that is asked for, and what will be deleted."""
+    is_table = wanted.output == "table"
+    if is_table and (wanted.dry_run or wanted.diff):
+        found = plan.differences() if wanted.diff else {}
+        for each in plan.checked:
+            name = each.wanted.id
+            say(f"{name} would be {each.what}" if each.what != "unchanged" else f"{name} would stay unchanged")
+            for difference in found.get(name, ()):
+                say(f"  {difference}")
+    if wanted.dry_run:
+        for each in plan.checked:
+            _warn(each.wanted.id, each.advisory)
+    for name in plan.doomed if is_table or not wanted.is_confirmed else ():
+        say(f"{name} would be deleted", err=not wanted.dry_run)
+
+
+def _question(doomed: Sequence[str]) -> str:
+    with errors_as_sentences():
+        is_keyed = configured()[1].stated_routing is Routing.KEY
+    then = "Their events will be dead-lettered" if is_keyed else "They get no more events, not even those that wait"
+    return f"Delete {len(doomed)} that the files do not name? {then}"
+
+
+def _warn(name: str, advisory: str | None) -> None:
+    if advisory is not None:
+        say(f"{name}: {advisory}", err=True)
+
+
+def _as_documents(wanted: _Wanted, plan: _Plan, done: Sequence[Change]) -> list[dict[str, Any]]:
+    if wanted.dry_run:
+        found: list[dict[str, Any]] = [{"id": each.wanted.id, "result": each.what} for each in plan.checked]
+        found += ({"id": name, "result": "deleted"} for name in plan.doomed)
+        found = [{**each, "dryRun": True} for each in found]
+    else:
+        found = [shown(change) for change in done]
+    if wanted.diff:
+        differing = plan.differences()
+        found = [{**each, "differences": [str(one) for one in differing.get(each["id"], ())]} for each in found]
+    return found
+
+
+def _documents(files: Iterable[str]) -> Iterable[tuple[str, object]]:
+    """The subscriptions in the files, each with its file and position for errors."""
+    for name in files:
+        found = parse_documents(sys.stdin.read(), "stdin") if name == "-" else read_documents(Path(name))
+        documents = [each for document in found for each in (document if isinstance(document, list) else [document])]
+        if not documents:
+            raise ConfigurationError(f"{name}: contains no subscription")
+        for number, document in enumerate(documents, 1):
+            yield f"{name}: {_name(document, number)}", document
+
+
+def _name(document: object, number: int) -> str:
+    identity = document.get("id") if isinstance(document, dict) else None
+    return identity if isinstance(identity, str) else f"document {number}"

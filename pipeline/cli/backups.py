@@ -1,0 +1,69 @@
+"""Files that hold subscriptions as they were before a command changed many of them; `apply` undoes it."""
+
+import json
+import os
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from pipeline.cli.output import Command, say
+from pipeline.cli.running import configured
+from pipeline.core.errors import ConfigurationError
+from pipeline.subscriptions.store import SubscriptionStore
+
+FOLDER: Final = "backups"
+OPTION: Final = "--backup"
+
+
+def backup_option(command: Command) -> Command:
+    """`--backup FILE`, passed to the command as *backup*; None: see `write_backup`."""
+    return click.option(
+        OPTION,
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Write what is changed here first; else to a new file in WEBHOOKS_DATA_DIR/backups.",
+    )(command)
+
+
+async def write_backup(store: SubscriptionStore, ids: Iterable[str], action: str, path: Path | None) -> Path | None:
+    """Write subscriptions as they are now to a new file that `apply` reads, and print its name.
+
+    Secrets stay encrypted. A record that can't be read is left out, which is printed too.
+
+    Args:
+        store: reads them.
+        ids: which ones; those that do not exist are left out.
+        action: a part of the file's name, if there is no *path*.
+        path: of the file; None: one is made up, in the folder for local state.
+
+    Returns:
+        The path; None if there is nothing to write.
+
+    Raises:
+        ConfigurationError: the file exists or can't be written.
+    """
+    documents, problems = store.stored(ids)
+    for problem in problems:
+        say(f"not in the backup: {problem}", err=True)
+    if not documents:
+        return None
+    name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{action}.json"
+    where = path or configured()[0].data_dir / FOLDER / name
+    _write(where, documents)
+    say(f"as they were before: {where}; to undo: webhooks subscriptions apply {where}", err=True)
+    return where
+
+
+def _write(path: Path, documents: Sequence[dict[str, Any]]) -> None:
+    text = json.dumps(documents, indent=1, ensure_ascii=False)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Never over another one, and for this user alone.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+    except OSError as error:
+        raise ConfigurationError(f"{OPTION}: {path} can't be written: {error.strerror}; nothing was changed") from None

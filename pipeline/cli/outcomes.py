@@ -1,0 +1,118 @@
+"""What came of a change of subscriptions: how they stand once the workers have carried it out."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import click
+
+from pipeline.cli.output import Format, as_table, say
+from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cluster.session import opened_view
+from pipeline.cluster.shown import shown_state
+from pipeline.cluster.state import State, SubscriptionState
+from pipeline.subscriptions.edits import Change
+
+Action = Literal["pause", "replay", "resume", "start", "stop"]
+
+RUNNING: Final[frozenset[State]] = frozenset({"behind", "live"})
+
+WISHED: Final[Mapping[Action, frozenset[State]]] = {
+    "pause": frozenset({"paused"}),
+    "stop": frozenset({"stopped", "paused"}),
+    "replay": RUNNING,
+    "resume": RUNNING,
+    "start": RUNNING,
+}
+"""How a subscription stands if all went well."""
+
+COLUMNS: Final = ("ID", "STATE", "WAITING", "WHY")
+
+
+async def states_after(
+    before: Mapping[str, SubscriptionState], action: Action, seconds: float
+) -> Mapping[str, SubscriptionState | None]:
+    """How subscriptions stand after *action*, once workers have carried it out, or after so many seconds.
+
+    Args:
+        before: how they stood before, by id.
+        action: what was done to them.
+        seconds: how long to wait.
+
+    Returns:
+        The states by id; None for one that was deleted meanwhile.
+
+    Raises:
+        BrokerError: the topics can't be read.
+    """
+    waiting = set(before)
+    async with opened_view(*configured()) as view:
+        version = 0
+        try:
+            async with asyncio.timeout(seconds):
+                while waiting:
+                    version = await view.changed(version)
+                    waiting = {name for name in waiting if not is_settled(before[name], view.state(name), action)}
+        except TimeoutError:
+            say(f"{len(waiting)} of {len(before)} have not settled within {seconds:g} s", err=True)
+        return {name: view.state(name) for name in before}
+
+
+def is_settled(before: SubscriptionState, after: SubscriptionState | None, action: Action) -> bool:
+    """Whether workers have carried out *action*, and its first consequence is known. Pure."""
+    if after is None:
+        return True
+    lanes = {(lane.topic, lane.partition): lane for lane in before.lanes}
+    states = {after.state, *(lane.state for lane in after.lanes)}
+    if WISHED[action] != RUNNING:
+        return after.state in WISHED[action] and states.isdisjoint({"retrying", *RUNNING})
+    if states & {"retrying", "paused", "stopped", "unowned"}:
+        return False
+    for lane in after.lanes:
+        former = lanes.get((lane.topic, lane.partition))
+        # A row that is as it was before was not written since.
+        if lane.state == "failure" and former is not None and former.cause == lane.cause:
+            return False
+    return True
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """What came of an action, if somebody wants to wait for it.
+
+    Attributes:
+        seconds: how long to wait; None: not at all.
+        before: how the subscriptions stood, by id.
+        after: how they stand, once `look` has returned; None for one that was deleted.
+    """
+
+    action: Action
+    seconds: float | None
+    output: Format
+    before: Mapping[str, SubscriptionState] = field(default_factory=dict)
+    after: Mapping[str, SubscriptionState | None] = field(default_factory=dict)
+
+    def look(self, changes: Sequence[Change]) -> dict[str, Any]:
+        """Wait, and print a table unless the output is JSON; the states as JSON, by id."""
+        changed = {each.id: self.before[each.id] for each in changes if each.id in self.before}
+        if self.seconds is None or not changed:
+            return {}
+        with errors_as_sentences():
+            self.after = asyncio.run(states_after(changed, self.action, self.seconds))
+        if self.output == "table":
+            say(as_table(COLUMNS, [_row(name, state) for name, state in self.after.items()]))
+        return {name: None if state is None else shown_state(state) for name, state in self.after.items()}
+
+    def end(self) -> None:
+        """End the program with exit code 1 if a subscription does not stand as it should."""
+        if any(each is not None and each.state not in WISHED[self.action] for each in self.after.values()):
+            click.get_current_context().exit(1)
+
+
+def _row(name: str, state: SubscriptionState | None) -> tuple[object, ...]:
+    if state is None:
+        return name, "deleted", None, None
+    why = state.cause.message if state.cause is not None else None if state.error is None else state.error.message
+    waiting = state.waiting_at_most if state.waiting is None else state.waiting
+    return name, state.state, waiting, state.problem or why

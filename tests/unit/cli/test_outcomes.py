@@ -1,0 +1,40 @@
+"""When a command that waits for what comes of a change has its answer."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.cli.outcomes import Action, is_settled
+from pipeline.cluster.state import LanePlace, State, SubscriptionState
+from pipeline.core.model import Cause
+from tests.support.fixed_view import NOW, failed, live
+
+AGAIN = Cause("server-error", "the callback answered 503", 41, NOW)
+
+
+def standing(state: State, *lanes: State) -> SubscriptionState:
+    return replace(live("s"), state=state, lanes=tuple(LanePlace("events", 0, lane, None) for lane in lanes))
+
+
+@pytest.mark.parametrize(
+    ("action", "after", "settled"),
+    [
+        ("resume", live("s"), True),
+        ("resume", failed("s"), False),  # no worker has written since
+        ("resume", replace(failed("s"), lanes=(replace(failed("s").lanes[0], cause=AGAIN),)), True),
+        ("resume", standing("retrying", "retrying"), False),
+        ("resume", standing("paused", "paused"), False),
+        ("start", standing("behind", "behind"), True),
+        ("replay", standing("unowned"), False),
+        ("pause", standing("paused", "behind"), False),
+        ("pause", standing("paused", "paused"), True),
+        ("pause", standing("paused"), True),
+        ("stop", standing("paused", "paused"), True),
+        ("stop", standing("live"), False),
+        ("resume", None, True),
+    ],
+)
+def test_an_answer_is_what_workers_have_written_since(
+    action: Action, after: SubscriptionState | None, *, settled: bool
+) -> None:
+    assert is_settled(failed("s"), after, action) is settled
