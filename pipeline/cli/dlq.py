@@ -7,6 +7,7 @@ from typing import get_args
 
 import click
 
+from pipeline.cli import dlq_show
 from pipeline.cli.events import since_ms, since_option
 from pipeline.cli.output import Format, as_json, as_table, output_option, printable, say
 from pipeline.cli.running import configured, errors_as_sentences
@@ -34,6 +35,9 @@ def command() -> None:
     """Show dead letters, or redrive them, which delivers them again."""
 
 
+command.add_command(dlq_show.command)
+
+
 @command.command("list")
 @click.option("--limit", type=limit_option, default=50, show_default=True, metavar="N", help="Show at most N.")
 @click.option("--subscription", metavar="ID", help="Show only dead letters of this subscription.")
@@ -41,10 +45,10 @@ def command() -> None:
 @since_option("Show only dead letters written since then")
 @output_option
 def list_(limit: int, subscription: str | None, reason: Reason | None, since: str | None, output: Format) -> None:
-    """Show the newest dead letters, without bodies and the events' own headers; the newest is last.
+    """Show the newest dead letters, without bodies and the events' own headers; the newest is first.
 
-    DEAD-LETTER is the position in the dead-letter topic, partition-offset; WEBHOOK-ID identifies the event. REDRIVEN is
-    "yes" for those that `redrive` has written back, as far as Kafka remembers its runs.
+    DEAD-LETTER is the position in the dead-letter topic, which `show` takes; WEBHOOK-ID identifies the event. REDRIVEN
+    is "yes" for those that `redrive` has written back, as far as Kafka remembers its runs.
     """
     with errors_as_sentences():
         wanted = Wanted(subscription, reason, None if since is None else since_ms(since))
@@ -52,7 +56,7 @@ def list_(limit: int, subscription: str | None, reason: Reason | None, since: st
         # One more than is shown tells whether there are more.
         letters, redriven = asyncio.run(_newest(definition, settings.app, limit + 1, wanted))
     if len(letters) > limit:
-        letters = letters[-limit:]
+        letters = letters[:limit]
         say(f"there are more: these are the newest {limit}; --limit N shows up to N", err=True)
     if output == "json":
         say(as_json([_document(letter, redriven(letter)) for letter in letters]))
@@ -66,7 +70,7 @@ async def _newest(definition: Definition, app: str, limit: int, wanted: Wanted) 
         for trouble in reader.troubles:
             say(trouble, err=True)
         routing = definition.stated_routing or Routing.KEY
-        letters = await newest(reader, limit, wanted, routing)
+        letters = (await newest(reader, limit, wanted, routing))[::-1]
         try:
             places = await redriven_among(reader, letters, definition.source, dlq, app, routing=routing)
         except BrokerError as error:
@@ -148,7 +152,8 @@ def _line(result: Redriven, *, dry_run: bool) -> str:
         return f"{'would skip' if dry_run else 'skipped'} {letter.place} {name}: {printable(result.why_not)}"
     if dry_run:
         return f"would redrive {letter.place} {name} (reason {printable(letter.reason)})"
-    return f"redriven {letter.place} {name} -> {result.place}"
+    webhook_id = "" if letter.webhook_id is None else f", webhook-id {printable(letter.webhook_id)}"
+    return f"redriven {letter.place} {name} -> {result.place}{webhook_id}"
 
 
 def _dead_letters(definition: Definition) -> DeadLetterTopic:

@@ -27,9 +27,13 @@ def command(webhook_id: str, subscription: str | None, output: Format) -> None:
 
     FATE is delivered, waiting, dead-lettered, skipped, dropped (WHY names the rule), filtered, expired (the attempt log
     does not reach back to it) or unknown (WHY says why it is not known). Below it are the entries of the attempt log.
+    The place that `dlq redrive` prints stands for the webhook-id of the event.
     """
     with errors_as_sentences():
         fates = asyncio.run(_fates(webhook_id, subscription))
+    first = fates[0].webhook_id if fates else webhook_id
+    if first != webhook_id:
+        say(f"{webhook_id} was written by a redrive; its webhook-id is {first}", err=True)
     if output == "json":
         say(as_json([each.as_document() for each in fates]))
         return

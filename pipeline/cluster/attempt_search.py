@@ -99,6 +99,8 @@ class AttemptSearch:
     async def fate(self, webhook_id: str, subscription: str | None = None) -> list[Fate]:
         """What became of an event: for one subscription, or for each that it was or is for.
 
+        The place of an event that a redrive wrote stands for its webhook-id, which is that of its first delivery.
+
         Raises:
             BrokerError: the source, its group or the cursors can't be read.
             ConfigurationError: the id is not that of an event of the source.
@@ -106,6 +108,9 @@ class AttemptSearch:
         position = self._position(webhook_id)
         # The lanes are asked first, so that the log is at least as new as they are.
         standing = await self._standing(position)
+        first = webhook_id if standing.event is None else self._ids.of(standing.event)
+        if first != webhook_id and (parse_id(first) or ("",))[0] in self._definition.source.topics:
+            return await self.fate(first, subscription)
         wanted = self._wanted(standing.event, subscription)
         history = await self._history(position, standing.event, set(wanted), is_one=subscription is not None)
         names: set[str | None] = {each.subscription for each in history.entries} | set(wanted)

@@ -10,7 +10,7 @@ log_positions, group_positions       where each partition begins, ends, and pass
 event_count, newest_keys             counts one subscription's events; reads the keys of the newest events
 newest_values                        reads the newest value of each key of a compacted topic
 kept_state                           reads all that an application keeps, as it is stored, and writes it
-one_event                            reads one event
+one_event                            reads one record
 bounded_reading                      the consumer of these, which reads for a bounded time
 cursors, cursor_rows, row_format     the fenced store of cursor rows; reading them for commands; their bytes
 topic_rows, row_keys                 the rows of one source topic in that store; whose a row is

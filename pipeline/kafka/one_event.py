@@ -1,4 +1,4 @@
-"""Reads one event of a source topic."""
+"""Reads one record of a topic."""
 
 from typing import Any, Final
 
@@ -6,19 +6,32 @@ from aiokafka import TopicPartition
 
 from pipeline.core.model import Event
 from pipeline.kafka.bounded_reading import reading
-from pipeline.kafka.topics import Source
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.topics import IsolationLevel
 
 POLL_MS: Final = 200
 
 
-async def read_event(source: Source, topic: str, partition: int, offset: int, seconds: float) -> Event | None:
-    """The event at *offset* of an existing partition; None if it was deleted or has not been written.
+async def read_event(
+    connection: KafkaConnection,
+    place: tuple[str, int, int],
+    seconds: float,
+    isolation_level: IsolationLevel = "read_committed",
+) -> Event | None:
+    """The record at topic, partition and offset; None if it was deleted or has not been written.
+
+    Args:
+        connection: of the topic's cluster.
+        place: in an existing partition.
+        seconds: how long it may take.
+        isolation_level: of reading.
 
     Raises:
         BrokerError: the partition can't be read within *seconds*.
     """
-    options: dict[str, Any] = {"isolation_level": source.isolation_level, "check_crcs": not source.connection.embedded}
-    async with reading(source.connection, topic, seconds, **options) as consumer:
+    topic, partition, offset = place
+    options: dict[str, Any] = {"isolation_level": isolation_level, "check_crcs": not connection.embedded}
+    async with reading(connection, topic, seconds, **options) as consumer:
         tp = TopicPartition(topic, partition)
         consumer.assign([tp])
         begin, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]

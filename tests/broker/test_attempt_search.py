@@ -128,12 +128,16 @@ async def test_a_redriven_event_is_found_by_its_first_id(
         await until_told(search, first, "dead-lettered")
         recorder.behaviours = {}
         webhooks = Webhooks(found.environment)
-        await webhooks.done("dlq", "redrive")
+        redriven = await webhooks.done("dlq", "redrive")
         await until_told(search, first, "delivered")
 
         [fate] = await search.fate(first, "strict")
         assert [each.note.decision for each in fate.entries] == ["dead-letter", "dead-lettered", "delivered"]
         assert fate.entries[-1].position != (found.topic, 1, 0)
+        place = redriven.partition(" -> ")[2].partition(",")[0]
+        told = await webhooks.run("event", place, "-o", "json")
+        assert [(each["webhookId"], each["status"]) for each in json.loads(told.out)] == [(first, "delivered")]
+        assert told.err == f"{place} was written by a redrive; its webhook-id is {first}\n"
         items = json.loads(await webhooks.done("attempts", "strict", "-o", "json"))["items"]
         assert [each["webhookId"] for each in items] == [first] * 3
 

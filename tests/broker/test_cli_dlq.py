@@ -43,12 +43,12 @@ class Bury:
         self._connection = KafkaConnection((broker.bootstrap,), embedded=broker.embedded)
         self._number = 0
 
-    async def __call__(self, *deaths: Died, source: str | None = None) -> None:
+    async def __call__(self, *deaths: Died, source: str | None = None, body: bytes = b"") -> None:
         letters = KafkaDeadLetterWriter(self._connection, self._dlq, pytest.fail)
         for subscription, reason in deaths:
             key = None if subscription is None else subscription.encode()
             headers = [("content-type", b"text/x"), ("authorization", b"not-for-your-eyes")]
-            event = Record(source or self._source, 0, self._number, key, b"body %d" % self._number, headers)
+            event = Record(source or self._source, 0, self._number, key, body or b"body %d" % self._number, headers)
             outcome = Rejected(404, b"no") if reason == "rejected" else None
             await letters.put(DeadLetterRecord(event, reason, outcome, attempts=1, subscription=subscription))
             self._number += 1
@@ -94,8 +94,39 @@ async def test_letters_are_listed_newest_or_by_subscription(webhooks: Webhooks, 
     assert "there are more: these are the newest 2" in listed.err
     of_one = json.loads(await webhooks.done("dlq", "list", "--subscription", "sub-2", "-o", "json"))
 
-    assert [letter["webhookId"] for letter in newest] == bury.first_ids(2, 3)
+    assert [letter["webhookId"] for letter in newest] == bury.first_ids(3, 2)
     assert [letter["webhookId"] for letter in of_one] == bury.first_ids(0)
+
+
+async def test_one_letter_is_shown_whole_without_secrets(webhooks: Webhooks, bury: Bury) -> None:
+    await bury(("sub-1", "rejected"), body=b'{"order": 7, "customer": {"apiKey": "not-for-your-eyes"}}')
+    [listed] = json.loads(await webhooks.done("dlq", "list", "--json"))
+
+    text = await webhooks.done("dlq", "show", listed["place"])
+    document = json.loads(await webhooks.done("dlq", "show", listed["place"], "--json"))
+
+    assert "not-for-your-eyes" not in text + json.dumps(document)
+    assert document["facts"]["reason"] == "rejected"
+    assert document["facts"]["webhook-id"] == bury.first_ids(0)[0]
+    assert document["response"] == "no"
+    assert document["headers"] == [["content-type", "text/x"], ["authorization", "********"]]
+    assert json.loads(document["value"]["text"]) == {"order": 7, "customer": {"apiKey": "********"}}
+    lines = [line.split() for line in text.splitlines()]
+    assert ["status", "404"] in lines
+    assert ["authorization", "********"] in lines
+    assert ["body,", "57", "bytes:"] in lines
+
+
+async def test_a_letter_that_is_not_there_is_a_sentence(webhooks: Webhooks) -> None:
+    topic = f"{webhooks.environment['WEBHOOKS_APP']}-dlq"
+    for place, sentence in (
+        (f"{topic}-0-5", f'PLACE: there is no dead letter "{topic}-0-5", or it was deleted'),
+        (f"{topic}-9-0", f"PLACE: 9 is not a partition of topic {topic}; allowed: 0 to 1"),
+        ("5", f'PLACE: "5" is not a dead letter; allowed: {topic}-<partition>-<offset>'),
+    ):
+        ended = await webhooks.run("dlq", "show", place)
+        assert (ended.code, ended.out) == (1, "")
+        assert sentence in ended.err
 
 
 async def test_letters_go_back_as_they_were_and_only_once(webhooks: Webhooks, broker: TestBroker, bury: Bury) -> None:
@@ -114,7 +145,7 @@ async def test_letters_go_back_as_they_were_and_only_once(webhooks: Webhooks, br
     record = next(each for each in records if each.value == b"body 0")
     assert record.key == b"sub-1"
     assert [name for name, _ in record.headers] == ["content-type", "authorization", "dlq.webhook-id"]
-    assert f" sub-1 -> {record.topic}-{record.partition}-{record.offset}\n" in first
+    assert f" sub-1 -> {record.topic}-{record.partition}-{record.offset}, webhook-id {bury.first_ids(0)[0]}\n" in first
 
 
 async def test_letters_that_were_redriven_are_marked(webhooks: Webhooks, bury: Bury) -> None:

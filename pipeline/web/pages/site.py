@@ -193,9 +193,8 @@ class Pages:
         event, problem = None, "The event was deleted from the log."
         try:
             async with self._turn:
-                event = await read_event(
-                    self._sources.definition.source, lane.topic, lane.partition, lane.next, EVENT_SECONDS
-                )
+                source, place = self._sources.definition.source, (lane.topic, lane.partition, lane.next)
+                event = await read_event(source.connection, place, EVENT_SECONDS, source.isolation_level)
         except BrokerError as error:
             problem = str(error)
         body = b"" if event is None or event.value is None else event.value
