@@ -9,7 +9,7 @@ from pipeline.config.schema import Secret, StrictModel, problem
 from pipeline.core.policy import Reason
 from pipeline.core.shown import shown
 from pipeline.core.webhook_ids import ADDRESSEE, FIRST_ID, SEAL
-from pipeline.web.api.models import Changed, Limit, SubscriptionId, as_past
+from pipeline.web.api.models import Changed, Instant, Limit, SubscriptionId
 
 RecordHeaders = Annotated[dict[str, str], Field(max_length=100)]
 
@@ -148,13 +148,8 @@ class LetterQuery(StrictModel):
 
     subscription: SubscriptionId | None = None
     reason: Reason | None = None
-    since: Annotated[str, Field(description="Written since this time.")] | None = None
+    since: Annotated[Instant, Field(description="Written since this time.")] | None = None
     limit: Limit = 50
-
-    @field_validator("since")
-    @classmethod
-    def _is_time(cls, text: str | None) -> str | None:
-        return as_past(text)
 
 
 class Letter(StrictModel):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from pipeline.cluster.state import State, StateFilter
 from pipeline.config.schema import StrictModel, problem
@@ -13,6 +13,8 @@ from pipeline.subscriptions.schema import Offset, Partition, WireSubscription
 
 SubscriptionId = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID)]
 Limit = Annotated[int, Field(ge=1, le=1000)]
+Instant = Annotated[str, AfterValidator(lambda text: as_instant(text, SystemClock().now()))]
+"""A time in any form that `as_instant` reads, as ISO 8601."""
 Schema = dict[str, Any]
 
 Metadata = Annotated[dict[str, str], Field(max_length=100)]
@@ -124,7 +126,7 @@ class Replay(StrictModel):
     topic: str | None = None
     partition: Partition | None = None
     offset: Offset | None = None
-    timestamp: str | None = None
+    timestamp: Instant | None = None
     discard_waiting: bool = False
     dry_run: bool = False
 
@@ -136,16 +138,6 @@ class Replay(StrictModel):
         if self.topic is not None and self.partition is None:
             raise problem("is only allowed beside partition and offset", "topic")
         return self
-
-    @field_validator("timestamp")
-    @classmethod
-    def _is_time(cls, text: str | None) -> str | None:
-        return as_past(text)
-
-
-def as_past(text: str | None) -> str | None:
-    """The ISO 8601 time that *text* names; raises what a validator raises."""
-    return None if text is None else as_instant(text, SystemClock().now())
 
 
 class ConsumerStatusQuery(StrictModel):
@@ -333,7 +325,7 @@ class Bulk(StrictModel):
 
     action: Literal["pause", "resume", "start", "stop", "replay"]
     filter: Filter
-    timestamp: str | None = None
+    timestamp: Instant | None = None
     discard_waiting: bool = False
     dry_run: bool = False
 
@@ -342,11 +334,6 @@ class Bulk(StrictModel):
         if (self.action == "replay") != (self.timestamp is not None):
             raise problem("is required for a replay, and allowed for nothing else", "timestamp")
         return self
-
-    @field_validator("timestamp")
-    @classmethod
-    def _is_time(cls, text: str | None) -> str | None:
-        return as_past(text)
 
 
 class BulkProblem(StrictModel):
