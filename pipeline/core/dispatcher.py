@@ -234,7 +234,7 @@ class Dispatcher:
 
     async def _open_one(self, number: int, position: int, log: LogBounds | None) -> None:
         try:
-            opened = await self._fence_and_load(number, None if log is None else log.topic_id)
+            opened = await self._fence_and_load(number, log)
             if opened is None:
                 return
             rows, found = opened
@@ -248,10 +248,11 @@ class Dispatcher:
         finally:
             self._opening.pop(number, None)
 
-    async def _fence_and_load(self, number: int, topic_id: str | None) -> tuple[RowStore, Mapping[bytes, Row]] | None:
+    async def _fence_and_load(self, number: int, log: LogBounds | None) -> tuple[RowStore, Mapping[bytes, Row]] | None:
         while True:
             rows = self._rows_of(number)
-            rows.topic_id = topic_id
+            if log is not None:
+                rows.topic_id, rows.committed_id = log.topic_id, log.former_id
             try:
                 return rows, await self._load(rows)
             except FencedError:

@@ -280,9 +280,11 @@ class RowStore(Rows, Protocol):
 
     Attributes:
         topic_id: of the source topic, noted in each row that is put.
+        committed_id: of the topic that the group has committed to, None if it was not noted.
     """
 
     topic_id: str | None
+    committed_id: str | None
 
     async def open(self) -> Mapping[bytes, Row]:
         """Fence the former owner, then load the rows.

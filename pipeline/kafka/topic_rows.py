@@ -5,6 +5,7 @@ producer for each number, and it has the same transactional id whatever the defi
 """
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from pipeline.core.model import Cursor
 from pipeline.core.rows import Row
 from pipeline.kafka.cursors import KafkaRows
 from pipeline.kafka.row_keys import SOURCE_KEY, RowKeys
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -85,6 +88,7 @@ class TopicRows:
 
     def __init__(self, keys: RowKeys, number: int, stores: RowStores) -> None:
         self.topic_id: str | None = None
+        self.committed_id: str | None = None
         self._keys = keys
         self._number = number
         self._stores = stores
@@ -97,6 +101,14 @@ class TopicRows:
         self._store = store
         found = self._keys.find(rows, store.notes, self.topic_id)
         self._elsewhere = found.elsewhere
+        if self.topic_id is not None and self.topic_id == self.committed_id and found.noted_id is None:
+            logger.error(
+                "cursor rows may be lost: the group has committed offsets of partition %d of %s, and no note says "
+                "that a worker had it; subscriptions that were behind, paused or in FAILURE go on at the committed "
+                "offset, and miss what waited before it; stop the workers and restore a backup, or replay",
+                self._number,
+                self._keys.topic,
+            )
         if self.topic_id is not None and store.notes.get(self._keys.of(SOURCE_KEY)) != self.topic_id:
             store.note(self._keys.of(SOURCE_KEY), self.topic_id)
             other = self._keys.other_of(SOURCE_KEY)

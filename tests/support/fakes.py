@@ -161,6 +161,7 @@ class MemoryRows:
         self.pending: list[_Put] = []
         self.is_dead = False
         self.topic_id: str | None = None
+        self.committed_id: str | None = None
 
     async def open(self) -> Mapping[bytes, Row]:
         self.topic.owner = self
