@@ -309,6 +309,12 @@ async def test_a_large_body_is_refused(client: Client) -> None:
         assert "allowed: at most 1048576 bytes" in (await problem(response, 413))["detail"]
 
 
+async def test_a_body_that_is_not_encoded_as_said_is_refused(client: Client) -> None:
+    headers = {**JSON, "Content-Encoding": "gzip"}
+    async with client.post(PATH, data=BytesIO(b"{}"), headers=headers) as response:
+        assert (await problem(response, 400))["detail"] == 'Content-Encoding: the body is not "gzip"'
+
+
 SECRETS: dict[str, Any] = {
     "callbackUrl": "https://receiver.example/hook?token=planted-1",
     "headers": [{"name": "X-Api-Key", "value": "planted-2"}],

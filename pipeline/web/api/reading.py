@@ -95,6 +95,12 @@ async def _body(operation: Operation, request: web.Request) -> Any:
         raise RefusedError(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"body: is too large; allowed: at most {most} bytes"
         ) from None
+    except web.RequestPayloadError:
+        encoding = request.headers.get(hdrs.CONTENT_ENCODING)
+        problem = (
+            "body: is not complete" if encoding is None else f"Content-Encoding: the body is not {shown(encoding)}"
+        )
+        raise ConfigurationError(problem) from None
     document = parse_json(data)
     return document if operation.is_document else read(operation.body, document)
 
