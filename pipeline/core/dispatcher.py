@@ -313,7 +313,7 @@ class Dispatcher:
         if entry is None or entry.partition is not partition:
             return
         logger.warning(
-            "partition %d of %s is given up: Kafka takes no more rows of it from this worker",
+            "partition %d of %s lost: Kafka has fenced the cursor rows of this worker",
             partition.number,
             self.topic,
         )

@@ -52,7 +52,7 @@ class Cipher:
                 return key.decrypt(nonce, ciphertext, context)
             except InvalidTag:
                 continue
-        raise ValueError("no key opens it here")
+        raise ValueError("none of the keys decrypts it here")
 
     def is_newest(self, sealed: bytes, context: bytes) -> bool:
         """Whether *sealed* is of the first key, and opens with *context*."""

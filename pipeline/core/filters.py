@@ -122,14 +122,14 @@ def _parsed(value: bytes | None) -> Json:
 
 
 def _refuse(name: str) -> str:
-    raise ValueError(f"{name} is no JSON (RFC 8259 section 6)")
+    raise ValueError(f"{name} is not JSON (RFC 8259 section 6)")
 
 
 def _unambiguous(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     members = dict(pairs)
     if len(members) != len(pairs):
         # Whoever receives it may read the other one.
-        raise ValueError("a name stands twice in an object (RFC 7493 section 2.3)")
+        raise ValueError("duplicate key in an object (RFC 7493 section 2.3)")
     return members
 
 

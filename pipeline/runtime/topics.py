@@ -101,7 +101,7 @@ async def _examine(definition: Definition, app: str, changelogs: Sequence[str], 
 def _own_topics(app: str, definition: Definition, found: Mapping[str, int], changelogs: Sequence[str]) -> list[_Needed]:
     largest = max(definition.source.topics, key=lambda topic: found[topic])
     partitions, why = found[largest], f"as many as {largest}"
-    # A larger topic may have been among the sources before; with one for ever, another number is a mistake.
+    # A larger topic may have been among the sources before; if there was only ever one, another number is a mistake.
     may_have_more = definition.stated_routing is Routing.MATCH
     return [
         _Needed(subscriptions_topic(app), 1, "one, so that its offsets are revisions"),
