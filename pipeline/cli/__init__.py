@@ -1,6 +1,7 @@
 """`webhooks`: the pipeline's commands, and Faust's command line for this application.
 
 main                               main(), which loads only the modules that a command needs
+command_group                      a group that says which command may be meant; the name of the program
 faust_commands                     Faust's commands with this application
 running, output                    settings, logging and errors of commands; tables and JSON
 check, send, match                 the pipeline's commands

@@ -8,6 +8,7 @@ from typing import get_args
 import click
 
 from pipeline.cli import dlq_show
+from pipeline.cli.command_group import CommandGroup
 from pipeline.cli.events import since_ms, since_option
 from pipeline.cli.output import Format, as_json, as_table, output_option, printable, say
 from pipeline.cli.running import configured, errors_as_sentences
@@ -30,7 +31,7 @@ Redrives = Callable[[Found], bool | None]
 limit_option = click.IntRange(min=1)
 
 
-@click.group("dlq")
+@click.group("dlq", cls=CommandGroup)
 def command() -> None:
     """Show dead letters, or redrive them, which delivers them again."""
 

@@ -7,25 +7,30 @@ import copy
 import sys
 from collections.abc import Container, Mapping
 from functools import partial
-from importlib.metadata import version
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import mode.loop
 from click.core import ParameterSource
-from faust.cli.base import State
+from faust.cli.base import State, _Group
 from faust.cli.faust import cli as faust_cli
 
-from pipeline.app import create_app
+from pipeline.cli.command_group import CommandGroup
 from pipeline.cli.output import say
 from pipeline.cli.running import end_cleanly_on_signals, errors_as_sentences
 from pipeline.config.definition import configured_definition
 from pipeline.config.settings import Settings
 from pipeline.config.web_address import check_web_port
-from pipeline.runtime.application import DeliveryApp
-from pipeline.worker import create_worker_app
+
+if TYPE_CHECKING:
+    from pipeline.runtime.application import DeliveryApp
 
 WORKER: Final = "worker"
+
+_WORKER_HELP: Final = """Deliver events until Ctrl-C or SIGTERM.
+
+All workers with the same WEBHOOKS_APP share the partitions of the source topics, on any number of machines.
+"""
 
 LEFT_OUT: Final = {"app", "version", "loop"}
 """Options of Faust with only one possible value here: this application, its version, uvloop."""
@@ -52,6 +57,10 @@ LEVELS: Final = {"CRIT": "CRITICAL", "WARN": "WARNING"}
 """Faust's names of log levels that differ from the usual ones."""
 
 
+class _Program(CommandGroup, _Group):
+    """Faust's group, whose contexts have what its commands look for."""
+
+
 def with_faust_commands(own: Mapping[str, click.Command]) -> click.Group:
     """A group like Faust's main command, with this application, its help and its commands.
 
@@ -59,7 +68,7 @@ def with_faust_commands(own: Mapping[str, click.Command]) -> click.Group:
         own: the pipeline's commands; they replace commands of Faust with the same name.
     """
     adopted = {name: _adopt(name, command) for name, command in faust_cli.commands.items()}
-    group = type(faust_cli)(
+    group = _Program(
         "webhooks",
         commands={**adopted, **own},
         callback=partial(_umbrella, frozenset(own)),
@@ -75,7 +84,7 @@ def with_faust_commands(own: Mapping[str, click.Command]) -> click.Group:
         callback=_show_all,
         help="Show this message with the commands that look into Faust, and exit.",
     )
-    return shows_all(click.version_option(version("webhook-pipeline"), prog_name="webhooks")(group))
+    return shows_all(group)
 
 
 def _show_all(context: click.Context, _: click.Parameter, is_wanted: bool) -> None:
@@ -100,6 +109,8 @@ def _adopt(name: str, command: click.Command) -> click.Command:
     """*command*, with the application created just before it runs."""
     adopted = copy.copy(command)
     adopted.hidden = name != WORKER
+    if name == WORKER:
+        adopted.help = _WORKER_HELP
     adopted.params = [_described(option) for option in command.params]
     run = command.callback
     make = _make_worker if command.name == WORKER else _make_described
@@ -127,7 +138,9 @@ def _described(option: click.Parameter) -> click.Parameter:
     return described
 
 
-def _make_worker(context: click.Context) -> DeliveryApp:
+def _make_worker(context: click.Context) -> "DeliveryApp":
+    from pipeline.worker import create_worker_app  # noqa: PLC0415 - help does without the application
+
     end_cleanly_on_signals()
     # Faust's table of versions is not a log line.
     context.ensure_object(State).quiet = True
@@ -140,8 +153,10 @@ def _make_worker(context: click.Context) -> DeliveryApp:
     return create_worker_app(settings, with_web=with_web)
 
 
-def _make_described(context: click.Context) -> DeliveryApp:
+def _make_described(context: click.Context) -> "DeliveryApp":
     """For commands that only inspect the application, without asking a broker."""
+    from pipeline.app import create_app  # noqa: PLC0415 - help does without the application
+
     settings = Settings(**_overrides(context))
     return create_app(settings, configured_definition(settings))
 

@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.metadata import version
 from typing import Final
 
 import click
 
-PROGRAM: Final = "webhooks"
+from pipeline.cli.command_group import PROGRAM, CommandGroup
 
 OWN: Final[Mapping[str, str]] = {
     "attempts": "pipeline.cli.attempts",
@@ -31,12 +32,14 @@ OWN: Final[Mapping[str, str]] = {
 }
 """Each command, and the module that defines it as `command`."""
 
+_VERSION: Final = "--version"
+
 
 def main() -> None:
     """The program; ends the process."""
     first = sys.argv[1] if len(sys.argv) > 1 else ""
     # A shell that asks for completions passes the words in the environment, not in the arguments.
-    group = click.Group(PROGRAM, {first: _own(first)}) if first in OWN else whole_group()
+    group = _only(first) if first in {*OWN, _VERSION} else whole_group()
     group.main(prog_name=PROGRAM)
 
 
@@ -45,7 +48,18 @@ def whole_group() -> click.Group:
     module = import_module("pipeline.cli.faust_commands")
     group: click.Group = module.with_faust_commands({name: _own(name) for name in OWN})
     _summarize(group)
-    return group
+    return _with_version(group)
+
+
+def _only(first: str) -> click.Group:
+    """A group of the one command that is run, or of none for --version."""
+    group = CommandGroup(PROGRAM, {first: _own(first)} if first in OWN else {})
+    group.known = OWN
+    return _with_version(group)
+
+
+def _with_version(group: click.Group) -> click.Group:
+    return click.version_option(version("webhook-pipeline"), _VERSION, prog_name=PROGRAM)(group)
 
 
 def _own(name: str) -> click.Command:

@@ -8,6 +8,7 @@ import click
 from pipeline.cli import apply, replay
 from pipeline.cli.bulk import change_matching
 from pipeline.cli.changes import Result, change_one, sentence, with_store
+from pipeline.cli.command_group import CommandGroup
 from pipeline.cli.events import TOPIC_OPTION, topic_option
 from pipeline.cli.filters import as_filter, filter_options, matching, states_of
 from pipeline.cli.listing import as_documents, as_rows, as_wide_rows, legend
@@ -29,7 +30,7 @@ from pipeline.subscriptions.edits import PAUSE, RESUME, START, STOP, Edit
 from pipeline.subscriptions.store import SubscriptionStore
 
 
-@click.group("subscriptions")
+@click.group("subscriptions", cls=CommandGroup)
 def command() -> None:
     """Create, change and show subscriptions. Secrets are never shown.
 

@@ -136,6 +136,46 @@ print([name for name in {OWN!r} if _own(name) and "faust" in sys.modules])
     assert shown == "[]\n"
 
 
+@pytest.mark.parametrize(("arguments", "module"), [(["--version"], "faust"), (["--help"], "pipeline.app")])
+def test_version_and_help_load_no_more_than_they_need(arguments: list[str], module: str) -> None:
+    code = f"""
+import sys
+from pipeline.cli.main import main
+sys.argv = ["webhooks", *{arguments!r}]
+try:
+    main()
+finally:
+    print("loaded" if {module!r} in sys.modules else "not loaded")
+"""
+
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+    assert shown.splitlines()[-1] == "not loaded"
+
+
+@pytest.mark.parametrize(
+    ("command", "meant"),
+    [
+        (["resume", "sub-1"], "did you mean webhooks subscriptions resume?"),
+        (["redrive"], "did you mean webhooks dlq redrive?"),
+        (["subs"], "did you mean subscriptions?"),
+        (["subscriptions", "explain", "sub-1"], "did you mean webhooks explain?"),
+        (["subscriptions", "resum", "sub-1"], "did you mean resume?"),
+        (["dlq", "x"], "known here: list, redrive"),
+    ],
+)
+async def test_an_unknown_command_names_the_one_that_is_meant(command: list[str], meant: str) -> None:
+    ended = await WITHOUT_SETTINGS.run(*command)
+    unknown = command[-1] if command[0] == "dlq" else command[len(command) == 3]
+
+    assert (ended.code, ended.out) == (2, "")
+    assert f'Error: there is no command "{unknown}"; {meant}' in ended.err
+
+
+async def test_the_worker_says_what_it_does() -> None:
+    assert "Deliver events until Ctrl-C or SIGTERM" in (await explained("worker")).out
+
+
 @pytest.mark.parametrize("command", [["worker"], ["agents"], ["check"]])
 async def test_missing_settings_are_sentences(command: list[str]) -> None:
     ended = await WITHOUT_SETTINGS.run(*command)

@@ -12,7 +12,8 @@ import signal
 import sys
 from typing import Final
 
-from pipeline.cli.main import PROGRAM, whole_group
+from pipeline.cli.command_group import PROGRAM
+from pipeline.cli.main import whole_group
 from pipeline.cli.running import end_cleanly_on_signals
 
 _SET_SIGNAL_AT_PARENT_END: Final = 1

@@ -1,0 +1,40 @@
+"""A group of commands that says which one may be meant when it is asked for one that it does not have."""
+
+from collections.abc import Collection
+from typing import Final
+
+import click
+
+from pipeline.config.validation_messages import nearest
+from pipeline.core.shown import shown
+
+PROGRAM: Final = "webhooks"
+
+
+class CommandGroup(click.Group):
+    """Commands by name.
+
+    Attributes:
+        known: names of more commands, which are not loaded.
+    """
+
+    known: Collection[str] = ()
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first of *args* names, as click does it."""
+        name = args[0]
+        if not (ctx.resilient_parsing or name.startswith("-") or self.get_command(ctx, name)):
+            ctx.fail(f"there is no command {shown(name)}; {self._instead(ctx, name)}")
+        return super().resolve_command(ctx, args)
+
+    def _instead(self, ctx: click.Context, name: str) -> str:
+        """A hint: the same name in a group of this one or at the top, a similar one here, or all that are here."""
+        for group in self.commands.values():
+            if isinstance(group, click.Group) and name in group.commands:
+                return f"did you mean {PROGRAM} {group.name} {name}?"
+        root = ctx.find_root().command
+        if isinstance(root, CommandGroup) and name in {*root.commands, *root.known}:
+            return f"did you mean {PROGRAM} {name}?"
+        return nearest(name, [each for each in self.list_commands(ctx) if not self.commands[each].hidden])
