@@ -136,7 +136,7 @@ async def test_a_redriven_event_is_found_by_its_first_id(
         assert fate.entries[-1].position != (found.topic, 1, 0)
         place = redriven.partition(" -> ")[2].partition(",")[0]
         told = await webhooks.run("event", place, "-o", "json")
-        assert [(each["webhookId"], each["status"]) for each in json.loads(told.out)] == [(first, "delivered")]
+        assert [(each["webhookId"], each["fate"]) for each in json.loads(told.out)] == [(first, "delivered")]
         assert told.err == f"{place} was written by a redrive; its webhook-id is {first}\n"
         items = json.loads(await webhooks.done("attempts", "strict", "-o", "json"))["items"]
         assert [each["webhookId"] for each in items] == [first] * 3
