@@ -91,7 +91,8 @@ async def partitions_of(connection: KafkaConnection, topic: str) -> Partitions:
     async with administration(connection) as admin:
         found = (await find_partitions(admin)).get(topic)
     if found is None:
-        raise BrokerError(missing(connection, topic))
+        hint = "webhooks check names each missing topic, and makes those of the pipeline"
+        raise BrokerError(f"{missing(connection, topic)}; {hint}")
     return found
 
 

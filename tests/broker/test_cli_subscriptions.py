@@ -48,6 +48,19 @@ async def apply(webhooks: Webhooks, *documents: object) -> str:
     return await webhooks.done("subscriptions", "apply", "-f", "-", stdin=json.dumps(list(documents)).encode())
 
 
+async def test_a_missing_topic_names_the_command_that_makes_it(
+    broker: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]
+) -> None:
+    name = unique_name("cli")
+    webhooks = application(tmp_path, name, broker.bootstrap, source=await broker.create_topic(f"{name}-events", 1))
+
+    ended = await webhooks.run("subscriptions", "list")
+
+    assert (ended.code, ended.out) == (1, "")
+    assert f"topic {name}.subscriptions: does not exist on {broker.bootstrap}" in ended.err
+    assert ended.err.endswith("; webhooks check names each missing topic, and makes those of the pipeline\n")
+
+
 async def test_what_is_applied_is_created_updated_or_left_as_it_is(webhooks: Webhooks, tmp_path: Path) -> None:
     (tmp_path / "one.json").write_text(json.dumps(ONE))
     (tmp_path / "both.yaml").write_text(f"--- {json.dumps(ONE)}\n--- {json.dumps({**TWO, 'qos': 'none'})}\n")
