@@ -16,7 +16,7 @@ from pipeline.core.credentials import names_credential
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import Event
 from pipeline.core.record_headers import DEAD_LETTER_PREFIX
-from pipeline.core.redaction import MASKED_FIELD
+from pipeline.core.redaction import MASKED_FIELD, mask
 from pipeline.core.shown import shown
 from pipeline.core.webhook_ids import SEAL
 from pipeline.kafka.one_event import read_event
@@ -34,8 +34,8 @@ RESPONSE: Final = "response"
 def command(place: str, output: Format) -> None:
     """Show the dead letter PLACE, topic-partition-offset, as `list` names it: why, headers, answer, body.
 
-    Headers and members of a JSON body whose names say that they are secret are masked. Of a long body, the beginning is
-    shown.
+    Headers and members of a JSON body whose names say that they are secret are masked, and so is what looks like a
+    credential in other texts. Of a long body, the beginning is shown.
     """
     with errors_as_sentences():
         letter = asyncio.run(_read(configured()[1], place))
@@ -96,7 +96,7 @@ def as_document(letter: Event) -> dict[str, Any]:
         "place": f"{letter.topic}-{letter.partition}-{letter.offset}",
         "writtenAt": rfc3339(letter.timestamp / 1000, "milliseconds"),
         "facts": {"key": None if letter.key is None else letter.key.decode("utf-8", "replace"), **facts},
-        RESPONSE: response,
+        RESPONSE: None if response is None else mask(response),
         "headers": [[name, MASKED_FIELD if names_credential(name) and value else value] for name, value in own],
         "value": _preview(letter.value),
     }
@@ -108,7 +108,7 @@ def _preview(value: bytes | None) -> dict[str, Any]:
     try:
         text = json.dumps(_masked(json.loads(value)), ensure_ascii=False, indent=2)
     except (ValueError, RecursionError):  # not JSON
-        text = value.decode("utf-8", "replace")
+        text = mask(value.decode("utf-8", "replace"))
     return {"bytes": len(value), "text": text[:PREVIEW], "isCut": len(text) > PREVIEW}
 
 
