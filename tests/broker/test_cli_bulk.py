@@ -102,6 +102,8 @@ async def test_a_repair_is_followed_to_its_end_and_not_repeated(
         assert (repeated["matched"], repeated["changed"]) == (2, 0)
         for action in ("resume", "start"):
             assert " unchanged, revision " in await webhooks.done("subscriptions", action, "well")
+        paused = await answer(webhooks, "pause", "well", "--wait")
+        assert (paused["result"], paused["after"]["state"]) == ("updated", "paused")
 
 
 async def test_without_a_filter_those_in_failure_are_resumed(webhooks: Webhooks) -> None:
