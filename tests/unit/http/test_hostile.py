@@ -42,7 +42,7 @@ def subscription(url: str, fate: Fate, name: str = "s") -> Subscription:
         name,
         1,
         url,
-        http=HttpLimits(connect_timeout_seconds=20.0, read_timeout_seconds=0.3 if fate == "timed out" else 20.0),
+        http=HttpLimits(connect_timeout_seconds=20.0, read_timeout_seconds=0.3 if fate == "timed out" else 50.0),
     )
 
 
