@@ -4,7 +4,7 @@ import logging
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, KafkaTimeoutError
+from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from pipeline.core.errors import BrokerError, UnconfirmedError
 from pipeline.kafka.connection import KafkaConnection
@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 REQUEST_TIMEOUT_MS: Final = 10_000
 BATCH_BYTES: Final = 256 * 1024
 """The size of a request to the broker. A subscription takes a kilobyte, or several with its keys."""
+LARGEST_RECORD: Final = 1_048_576
+"""Bytes of a record, with its key and what Kafka adds. It is what topics take by default, a few bytes less."""
 
 
 class SubscriptionWriter:
@@ -41,6 +43,7 @@ class SubscriptionWriter:
             enable_idempotence=True,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
             max_batch_size=BATCH_BYTES,
+            max_request_size=LARGEST_RECORD,
             **self._connection.client_options(),
         )
         try:
@@ -69,7 +72,13 @@ class SubscriptionWriter:
         except KafkaError as error:
             is_open = error.retriable or isinstance(error, KafkaTimeoutError)
             kind = UnconfirmedError if is_open else BrokerError
-            raise kind(f"topic {self._topic}: subscription {subscription_id} was not written: {error}") from error
+            why = _size(value) if isinstance(error, MessageSizeTooLargeError) else str(error)
+            raise kind(f"topic {self._topic}: subscription {subscription_id} was not written: {why}") from error
         revision: int = written.offset
         logger.info("subscription %s: revision %d %s", subscription_id, revision, "written" if value else "deletes it")
         return revision
+
+
+def _size(value: bytes | None) -> str:
+    allowed = f"at most {LARGEST_RECORD:,}, and max.message.bytes of the topic"
+    return f"it has {len(value or b''):,} bytes; allowed: {allowed}"

@@ -1,6 +1,7 @@
 """`webhooks subscriptions` and `webhooks send` as people run them, on each kind of broker."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,6 +72,19 @@ async def test_what_is_applied_is_created_updated_or_left_as_it_is(webhooks: Web
         "sub-1 unchanged, revision 0\nsub-1 unchanged, revision 0\nsub-2 created, revision 1\n"
     )
     assert await apply(webhooks, TWO) == "sub-2 updated, revision 2\n"
+
+
+async def test_one_that_no_record_can_hold_is_told_its_size(webhooks: Webhooks) -> None:
+    stdin = json.dumps({**TWO, "metadata": {"notes": "x" * 1_200_000}}).encode()
+
+    ended = await webhooks.run("subscriptions", "apply", "-f", "-", stdin=stdin)
+
+    assert (ended.code, ended.out) == (1, "")
+    assert re.search(
+        r"subscription sub-2 was not written: it has 1,200,\d{3} bytes; allowed: at most 1,048,576, "
+        r"and max\.message\.bytes of the topic",
+        ended.err,
+    )
 
 
 async def test_a_mistake_in_one_names_its_place_and_none_is_written(webhooks: Webhooks) -> None:
