@@ -39,6 +39,9 @@ PUBLIC: Final = frozenset({"_asdict", "_fields", "_make", "_replace"})
 HELD: Final = "an attribute"
 
 USED: Final = {
+    "pipeline/cli/faust_commands.py": {
+        "faust.cli.base:_Group": HELD,
+    },
     "pipeline/http/connection.py": {
         "aiohttp.streams:DataQueue._buffer": HELD,
         "aiohttp.streams:DataQueue._exception": HELD,
