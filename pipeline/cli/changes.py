@@ -55,6 +55,20 @@ def change_one(
         say(as_json({**shown(change), **preview_as_json(effects), **({"after": after[change.id]} if after else {})}))
 
 
+def preview_one(preview: Preview, output: Format, target: SourceOffset | None = None) -> None:
+    """Check that *target* exists, and show the *preview* of a change that is not made."""
+
+    async def shown_only(store: SubscriptionStore) -> list[Effect] | str:
+        known = await store.subscription(preview.subscription)
+        if target is not None:
+            await check_exists(configured()[1], target)
+        return await preview.show(known, output)
+
+    effects = with_store(shown_only)
+    if output == "json":
+        say(as_json({"id": preview.subscription, **preview_as_json(effects), "dryRun": True}))
+
+
 def change_many(
     names: Sequence[str],
     work: Callable[[SubscriptionStore, str], Awaitable[Change]],

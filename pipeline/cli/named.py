@@ -1,5 +1,7 @@
 """Changes the subscriptions that a command names."""
 
+import click
+
 from pipeline.cli.changes import change_many, change_one
 from pipeline.cli.filters import known_matching, standing
 from pipeline.cli.outcomes import Action, Outcomes
@@ -12,8 +14,9 @@ from pipeline.subscriptions.store import SubscriptionStore
 
 def change_named(action: Action, edit: Edit, selection: Selection) -> None:
     """Make *edit* of each named subscription; show the events that wait for it, what was done, and what came of it."""
+    if selection.dry_run:
+        raise click.UsageError("--dry-run is for --all and for a replay")
     outcomes = outcomes_of(action, selection)
-
     states = (outcomes.before or standing(selection.ids)) if edit.always else {}
 
     async def change(store: SubscriptionStore, name: str) -> Change:

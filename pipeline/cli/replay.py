@@ -5,7 +5,7 @@ from typing import Final
 import click
 
 from pipeline.cli.bulk import change_matching
-from pipeline.cli.changes import change_one
+from pipeline.cli.changes import change_one, preview_one
 from pipeline.cli.events import TOPIC_OPTION, read_since, since_option, topic_option
 from pipeline.cli.named import outcomes_of
 from pipeline.cli.previews import Preview
@@ -70,13 +70,12 @@ def command(
             offsets |= await offsets_since(definition, known_at, replay_time_ms(since))
         return await effects_of_replay(*configured(), known, found, offsets, discards=discard_waiting)
 
-    outcomes = outcomes_of("replay", selection)
     [name] = selection.ids
-    change_one(
-        lambda store: store.edit(name, edit),
-        selection.output,
-        None if partition is None or offset is None else SourceOffset(source, partition, offset),
-        Preview(name, effects, is_always_shown=discard_waiting),
-        outcomes,
-    )
+    target = None if partition is None or offset is None else SourceOffset(source, partition, offset)
+    preview = Preview(name, effects, is_always_shown=discard_waiting)
+    if selection.dry_run:
+        preview_one(preview, selection.output, target)
+        return
+    outcomes = outcomes_of("replay", selection)
+    change_one(lambda store: store.edit(name, edit), selection.output, target, preview, outcomes)
     outcomes.end()

@@ -61,8 +61,8 @@ def selected(command: Callable[..., None]) -> Command:
         if bool(subscriptions) == is_all:
             raise click.UsageError("name subscriptions, or use --all")
         wanted = as_filter(states, causes, host, metadata)
-        if not is_all and (wanted != StateFilter() or dry_run or backup is not None):
-            raise click.UsageError("--state, --cause, --host, --metadata, --dry-run and --backup are for --all")
+        if not is_all and (wanted != StateFilter() or backup is not None):
+            raise click.UsageError("--state, --cause, --host, --metadata and --backup are for --all")
         ids = tuple(dict.fromkeys(subscriptions))
         chosen = Selection(
             ids, wanted if is_all else None, dry_run, yes, wait_seconds if wait else None, backup, output
@@ -73,7 +73,9 @@ def selected(command: Callable[..., None]) -> Command:
         click.argument("subscriptions", metavar="[ID]...", nargs=-1),
         click.option("--all", "is_all", is_flag=True, help="All subscriptions that match the filters below."),
         filter_options,
-        click.option("--dry-run", is_flag=True, help="With --all: say what would be changed, and change nothing."),
+        click.option(
+            "--dry-run", is_flag=True, help="Say what would be done, and change nothing; for --all and for a replay."
+        ),
         click.option("-y", "--yes", is_flag=True, help="With --all: do not ask for confirmation."),
         backup_option,
         click.option("--wait", is_flag=True, help="Wait until workers have done it, and show what came of it."),

@@ -193,9 +193,9 @@ async def test_options_that_do_not_fit_are_refused(webhooks: Webhooks) -> None:
         (["resume", "a", "--all"], "name subscriptions, or use --all"),
         (
             ["pause", "a", "--state", "live"],
-            "--state, --cause, --host, --metadata, --dry-run and --backup are for --all",
+            "--state, --cause, --host, --metadata and --backup are for --all",
         ),
-        (["pause", "a", "--dry-run"], "are for --all"),
+        (["pause", "a", "--dry-run"], "--dry-run is for --all and for a replay"),
         (["pause", "--all", "--metadata", "customer"], "'customer' is not NAME=VALUE"),
         (["replay", "--all"], "name the start"),
         (["replay", "--all", "--partition", "0", "--offset", "0"], "with --all: --since is required"),

@@ -473,7 +473,10 @@ async def test_a_replay_by_time_reports_each_partition(
     await commit(webhooks, kafka, {0: 2, 1: 10})
     since = ["subscriptions", "replay", "sub-1", "--since"]
 
+    tried = await webhooks.run(*since, "2020-01-31T12:00:00Z", "--dry-run")
     back = await webhooks.run(*since, "2020-01-31T12:00:00Z")
+    assert (tried.code, tried.out, tried.err) == (0, "", back.err)
+    assert back.out == "sub-1 updated, revision 1\n"
     assert back.err.splitlines() == [
         "partition 0: sends up to 1 event again, from 0 up to 2",
         "partition 1: sends up to 5 events again, from 0 up to 10",
@@ -526,6 +529,12 @@ async def test_a_replay_forward_is_refused_unless_it_may_discard(webhooks: Webho
         "partition 0: stays at 2, because of up to 3 events waiting before 8; --discard-waiting discards them"
         in refused.err
     )
+    tried = await webhooks.run(*forward, "--discard-waiting", "--dry-run", "--output", "json")
+    assert json.loads(tried.out) == {
+        "id": "sub-1",
+        "partitions": [{"topic": source_of(webhooks), "partition": 0, "next": 2, "from": 8, "discardedAtMost": 3}],
+        "dryRun": True,
+    }
     done = await webhooks.run(*forward, "--discard-waiting")
     assert (done.code, done.out) == (0, "sub-1 updated, revision 1\n")
     assert "partition 0: discards up to 3 events, from 2 up to 8" in done.err
