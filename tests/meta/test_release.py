@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from release.components import component, document, licences, locked
-from release.version import problems_of, section_of, version_of
+from deploy.release.components import component, document, licences, locked
+from deploy.release.version import problems_of, section_of, version_of
 
 ROOT = Path(__file__).parents[2]
 CHANGELOG = "# Changelog\n\n## [1.2.3] - 2026-11-27\n\n### Delivery\n\n- New.\n\n## [1.2.2] - 2026-01-31\n\n- Older.\n"
@@ -96,7 +96,7 @@ def test_a_licence_is_an_expression_or_a_short_name() -> None:
 @pytest.mark.parametrize("what", ["changes that are not committed", "exists already"])
 def test_only_a_clean_tree_gets_a_new_tag(tree: Path, what: str) -> None:
     shutil.copytree(ROOT / ".ci", tree / ".ci")
-    shutil.copytree(ROOT / "release", tree / "release", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "deploy/release", tree / "deploy/release", ignore=shutil.ignore_patterns("__pycache__"))
     (tree / ".gitignore").write_text("__pycache__/\n")
     git = ("git", "-C", str(tree), "-c", "user.name=a", "-c", "user.email=a@example.com")
     for command in ("init", "add .", "commit -m begin", "tag v1.2.3"):

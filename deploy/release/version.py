@@ -1,7 +1,7 @@
 """The version of the tree, and whether everything that names one agrees.
 
-python -m release.version             prints it; exits 1 if something does not agree
-python -m release.version --section   prints the section of CHANGELOG.md
+python -m deploy.release.version             prints it; exits 1 if something does not agree
+python -m deploy.release.version --section   prints the section of CHANGELOG.md
 """
 
 import re
@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).parents[1]
+ROOT: Final = Path(__file__).parents[2]
 SEMVER: Final = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 """A release, https://semver.org/#semantic-versioning-specification-semver; releases before another one are not made."""
 _HEADING: Final = re.compile(r"^## \[(?P<version>[^\]]+)\](?: - (?P<date>.*))?$", re.MULTILINE)

@@ -1,6 +1,6 @@
 """The software bill of materials: what requirements.lock names, as CycloneDX 1.6 in JSON.
 
-    python -m release.components requirements.lock    to stdout; the locked packages are installed in this environment
+    python -m deploy.release.components requirements.lock    to stdout; the locked packages are installed here
 
 Each package has its version, its licence as its own metadata says, and the hash of each of its files that the lock
 allows. The same lock and version give the same document: it has neither a time nor a random number.
@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any, Final, cast
 
-from release.version import ROOT, version_of
+from deploy.release.version import ROOT, version_of
 
 OF_OTHER_PLATFORMS: Final = {"colorama": "BSD-3-Clause"}
 """The licences of packages that are locked for another platform, and so can't be asked here."""
