@@ -1,8 +1,6 @@
 """An outage that 400 subscriptions share: found, explained and repaired with one action, at a worker without events."""
 
-import asyncio
 import json
-import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -105,12 +103,11 @@ async def resume_the_largest_group(page: Page) -> None:
     assert "Resumed 400 of 400 subscriptions." in await page.text("#said")
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
-async def test_it_is_repaired_from_the_shell_alone(found: Cluster, host: Recorder) -> None:
-    webhooks = Webhooks(found.environment)
+async def test_it_is_repaired_from_the_shell_alone(found: Cluster, host: Recorder, tmp_path: Path) -> None:
+    webhooks = Webhooks({**found.environment, "WEBHOOKS_DATA_DIR": str(tmp_path / "shell")})
     address = host.base_url.partition("://")[2]
-    failing = ("subscriptions", "list", "--state", "failure", "--cause", "exception", "--host", address)
-
+    shared = ("--state", "failure", "--cause", "exception", "--host", address)
+    failing, resume = ("subscriptions", "list", *shared), ("subscriptions", "resume", "--all", *shared)
     listed: list[str] = []
 
     async def all_known() -> bool:
@@ -124,20 +121,6 @@ async def test_it_is_repaired_from_the_shell_alone(found: Cluster, host: Recorde
         assert part in explained
 
     await host.come_up()
-    idle = await idle_worker(found)
-    wish = {"action": "resume", "filter": {"state": ["failure"], "cause": ["exception"], "host": address}}
-    done = json.loads(await curl(idle, "/api/subscriptions/_bulk", json.dumps(wish)))
+    done = json.loads(await webhooks.done(*resume, "--yes", "--output", "json"))
     assert (done["matched"], done["changed"], done["problems"]) == (SHARED, SHARED, [])
     await until_repaired(found, host)
-
-
-async def curl(server: Worker, path: str, body: str) -> bytes:
-    """What the worker answers to a POST from a shell."""
-    headers = (f"Authorization: Bearer {ADMIN_TOKEN}", "Content-Type: application/json")
-    arguments = ["--fail-with-body", "--silent", *(part for header in headers for part in ("--header", header))]
-    process = await asyncio.create_subprocess_exec(
-        "curl", *arguments, "--data", body, f"http://127.0.0.1:{server.port}{path}", stdout=asyncio.subprocess.PIPE
-    )
-    out, _ = await process.communicate()
-    assert process.returncode == 0, out
-    return out

@@ -14,7 +14,7 @@ import yaml
 from cryptography.fernet import Fernet
 
 PROGRAM: Final = str(Path(sys.executable).with_name("webhooks"))
-END_SECONDS: Final = 40.0
+END_SECONDS: Final = 90.0
 
 
 @dataclass(frozen=True, slots=True)
