@@ -21,7 +21,7 @@ async def opened_view(settings: Settings, definition: Definition) -> AsyncIterat
         BrokerError: the errors of `opened_registry`, or the topics can't be read in time.
     """
     async with opened_registry(settings, definition) as registry:
-        view = ClusterView(settings.app, definition.source, definition.routing, registry)
+        view = ClusterView(settings.app, definition.source, definition.stated_routing, registry)
         for subscription in registry.all():
             view.on_subscription(subscription.id, subscription)
         await view.start()

@@ -61,13 +61,13 @@ class ClusterView:
     Args:
         app: the application.
         source: its source topics.
-        routing: how events find their subscriptions.
+        routing: how events find their subscriptions; None if the definition does not say it.
         registry: the subscriptions; the caller starts it, and has it call `on_subscription`.
         clock: the time.
     """
 
     def __init__(
-        self, app: str, source: Source, routing: Routing, registry: Registry, clock: Clock | None = None
+        self, app: str, source: Source, routing: Routing | None, registry: Registry, clock: Clock | None = None
     ) -> None:
         self._source = source
         self._routing = routing
