@@ -98,7 +98,7 @@ async def test_what_became_of_each_event_is_told(
 
         webhooks = Webhooks(found.environment)
         shown = json.loads((await webhooks.run("event", f"{topic}-1-4", "-o", "json")).out)
-        assert [(each["status"], each["why"]) for each in shown] == [("dead-lettered", "rejected")]
+        assert [(each["fate"], each["why"]) for each in shown] == [("dead-lettered", "rejected")]
         table = await webhooks.done("event", f"{topic}-1-4")
         assert "dead-lettered" in table
         page = json.loads((await webhooks.run("attempts", "strict", "-o", "json")).out)
