@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.syntax import parsed
+
 ROOT = Path(__file__).parents[2]
 CODE = sorted(path for package in ("pipeline", "agents") for path in (ROOT / package).rglob("*.py"))
 
@@ -50,7 +52,7 @@ RULES = {
 
 def imported(source: str) -> Iterator[str]:
     """Every dotted name that a module imports, or reads from `os`."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         match node:
             case ast.Import(names):
                 yield from (alias.name for alias in names)
@@ -177,7 +179,7 @@ PACKAGES = sorted(path.parent for path in (ROOT / "pipeline").rglob("__init__.py
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.relative_to(ROOT).as_posix())
 def test_a_package_names_its_modules_in_its_first_lines(package: Path) -> None:
-    docstring = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+    docstring = ast.get_docstring(parsed((package / "__init__.py").read_text())) or ""
     columns = [line.split("  ")[0] for line in docstring.splitlines() if "  " in line]
     named = sorted(name.strip() for column in columns for name in column.split(","))
     there = [path.stem for path in package.glob("*.py") if path.stem != "__init__"]

@@ -18,6 +18,8 @@ from typing import Any, Final
 
 import pytest
 
+from tests.support.syntax import parsed
+
 ROOT: Final = Path(__file__).parents[2]
 CODE: Final = sorted(path for package in ("pipeline", "agents") for path in (ROOT / package).rglob("*.py"))
 
@@ -193,7 +195,7 @@ def private_names(library_class: type) -> frozenset[str]:
         source = ""
     names |= {
         node.attr
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(parsed(source))
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and is_own(node.value)
     }
     return frozenset(filter(is_private, names))
@@ -234,7 +236,7 @@ def test_a_name_is_there_and_looks_as_it_did(path: str, shape: str) -> None:
 
 def uses(source: str, module: ModuleType) -> Iterator[str]:
     """The private names of other packages in a module, as far as its text tells."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         match node:
             case ast.ImportFrom(module=str(package), names=names) if package.split(".")[0] in LIBRARIES:
                 yield from (alias.name for alias in names if is_private(alias.name))

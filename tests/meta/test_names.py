@@ -3,13 +3,15 @@
 import ast
 from pathlib import Path
 
+from tests.support.syntax import parsed
+
 TESTS = Path(__file__).parents[1]
 LONGEST = 60
 
 
 def long_names(text: str) -> list[str]:
     """The tests of a module whose names are longer."""
-    functions = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    functions = (node for node in ast.walk(parsed(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     return [each.name for each in functions if each.name.startswith("test_") and len(each.name) > LONGEST]
 
 

@@ -7,13 +7,14 @@ import pytest
 
 from tests.mutants.mutant import ROOT, Mutant
 from tests.mutants.mutants import MUTANTS
+from tests.support.syntax import parsed
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_fault_fits_the_source_and_names_tests_that_exist(mutant: Mutant) -> None:
     source = (ROOT / mutant.file).read_text()
     planted = mutant.planted(source)
-    assert ast.dump(ast.parse(planted)) != ast.dump(ast.parse(source)), "it changes what the program does"
+    assert ast.dump(parsed(planted)) != ast.dump(parsed(source)), "it changes what the program does"
     assert mutant.tests
     for test in mutant.tests:
         file, _, name = test.partition("::")
