@@ -20,6 +20,7 @@ events                             bodies and headers of events, as they are han
 changes                            makes and shows a change of subscriptions
 previews                           shows what a command does in each partition
 listing                            shows subscriptions with how they stand
+private_files                      new files that nobody else may read
 completion                         shell completion
 dev, console                       `webhooks dev`, `webhooks console`
 supervisor                         `webhooks cluster`

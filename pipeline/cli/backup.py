@@ -4,15 +4,16 @@ import asyncio
 import os
 import sys
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import click
 
 from pipeline.cli.output import say
+from pipeline.cli.private_files import new_private_file
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.cluster.backup import as_lines
+from pipeline.core.clock import SystemClock, rfc3339
 from pipeline.core.errors import ConfigurationError
 from pipeline.kafka.kept_state import read_state
 
@@ -28,7 +29,7 @@ def command(*, file: str) -> None:
     with errors_as_sentences():
         settings, definition = configured()
         state = asyncio.run(read_state(definition.source, settings.app))
-        made_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        made_at = str(rfc3339(SystemClock().now()))
         lines = as_lines(state, app=settings.app, made_at=made_at, program=version("webhook-pipeline"))
         if file == "-":
             sys.stdout.writelines(f"{line}\n" for line in lines)
@@ -43,7 +44,7 @@ def _write(path: Path, lines: Iterable[str]) -> None:
     part = path.with_name(f"{path.name}.part")
     try:
         part.unlink(missing_ok=True)
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as opened:
+        with new_private_file(part) as opened:
             opened.writelines(f"{line}\n" for line in lines)
             opened.flush()
             os.fsync(opened.fileno())

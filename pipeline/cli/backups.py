@@ -1,7 +1,6 @@
 """Files that hold subscriptions as they were before a command changed many of them; `apply` undoes it."""
 
 import json
-import os
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Final
 import click
 
 from pipeline.cli.output import Command, say
+from pipeline.cli.private_files import new_private_file
 from pipeline.cli.running import configured
 from pipeline.core.errors import ConfigurationError
 from pipeline.subscriptions.store import SubscriptionStore
@@ -61,9 +61,7 @@ def _write(path: Path, documents: Sequence[dict[str, Any]]) -> None:
     text = json.dumps(documents, indent=1, ensure_ascii=False)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Never over another one, and for this user alone.
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with new_private_file(path) as file:
             file.write(text + "\n")
     except OSError as error:
         raise ConfigurationError(f"{OPTION}: {path} can't be written: {error.strerror}; nothing was changed") from None

@@ -11,7 +11,7 @@ from pipeline.cli import dlq_show
 from pipeline.cli.command_group import CommandGroup
 from pipeline.cli.events import since_ms, since_option
 from pipeline.cli.output import Format, as_json, as_table, output_option, printable, say
-from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cli.running import configured, dead_letter_topic, errors_as_sentences
 from pipeline.cluster.sending import is_subscription
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
@@ -21,7 +21,6 @@ from pipeline.core.shown import shown
 from pipeline.core.subscription import Routing
 from pipeline.kafka.letters import Found, Wanted, newest, opened_letters
 from pipeline.kafka.redrive import Redriven, Scope, opened_redrive, redriven_among
-from pipeline.kafka.topics import DeadLetterTopic
 
 COLUMNS = ("DEAD-LETTER", "WHEN", "SUBSCRIPTION", "REASON", "STATUS", "REDRIVEN", "ATTEMPTS", "WEBHOOK-ID", "ERROR")
 
@@ -66,7 +65,7 @@ def list_(limit: int, subscription: str | None, reason: Reason | None, since: st
 
 
 async def _newest(definition: Definition, app: str, limit: int, wanted: Wanted) -> tuple[list[Found], Redrives]:
-    dlq = _dead_letters(definition)
+    dlq = dead_letter_topic(definition)
     async with opened_letters(dlq) as reader:
         for trouble in reader.troubles:
             say(trouble, err=True)
@@ -118,7 +117,7 @@ async def _redrive(
     redriven = skipped = duplicates = 0
     async with opened_redrive(
         definition.source,
-        _dead_letters(definition),
+        dead_letter_topic(definition),
         settings.app,
         scope,
         limit=limit,
@@ -155,12 +154,6 @@ def _line(result: Redriven, *, dry_run: bool) -> str:
         return f"would redrive {letter.place} {name} (reason {printable(letter.reason)})"
     webhook_id = "" if letter.webhook_id is None else f", webhook-id {printable(letter.webhook_id)}"
     return f"redriven {letter.place} {name} -> {result.place}{webhook_id}"
-
-
-def _dead_letters(definition: Definition) -> DeadLetterTopic:
-    if definition.dlq is None:
-        raise ConfigurationError("dlq: the definition names no dead-letter topic")
-    return definition.dlq
 
 
 def _document(letter: Found, redriven: bool | None) -> dict[str, object]:

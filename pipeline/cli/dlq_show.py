@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from pipeline.cli.output import Format, as_json, output_option, printable, say
-from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cli.running import configured, dead_letter_topic, errors_as_sentences
 from pipeline.cluster.attempts import parse_id
 from pipeline.config.definition import Definition
 from pipeline.core.clock import rfc3339
@@ -61,9 +61,7 @@ async def _read(definition: Definition, place: str) -> Event:
         BrokerError: the topic can't be read.
         ConfigurationError: there is no such letter.
     """
-    dlq = definition.dlq
-    if dlq is None:
-        raise ConfigurationError("dlq: the definition names no dead-letter topic")
+    dlq = dead_letter_topic(definition)
     found = await read_event(dlq.connection, await _position(dlq, place), SECONDS)
     if found is None:
         raise ConfigurationError(f"PLACE: there is no dead letter {shown(place)}, or it was deleted from the topic")

@@ -1,6 +1,5 @@
 """`webhooks import-gravitee`: an API of Gravitee and its subscriptions as files of this pipeline."""
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import click
 
 from pipeline.cli.groups import GroupOf
 from pipeline.cli.output import as_yaml, say
+from pipeline.cli.private_files import new_private_file
 from pipeline.cli.running import errors_as_sentences
 from pipeline.config.documents import parse_documents
 from pipeline.config.gravitee.losses import NAMES
@@ -89,8 +89,7 @@ def _write(result: Imported, folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path, text in texts.items():
-            # Nobody else may read it, not even for a moment: it contains secrets.
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            with new_private_file(path) as file:
                 file.write(text)
     except OSError as error:
         raise ConfigurationError(f"{error.filename}: can't be written: {error.strerror}") from None
