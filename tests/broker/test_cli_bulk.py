@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from pipeline.core.model import Cursor
-from tests.broker.test_cli_subscriptions import FAILED, ONE, RETRYING, SECRET, TWO, apply, note, prepared
+from tests.broker.test_cli_subscriptions import FAILED, ONE, RETRYING, SECRET, TWO, apply, note, prepared, without_rows
 from tests.support.brokers import TestBroker
 from tests.support.cluster import cluster
-from tests.support.program import Webhooks, application
+from tests.support.program import Webhooks
 from tests.support.recorder import Recorder
 from tests.support.recorder import answer as respond
 from tests.support.waiting import eventually
@@ -174,11 +174,7 @@ async def test_a_replay_of_many_is_written_also_for_those_that_run(webhooks: Web
 async def test_without_the_rows_nothing_is_changed(
     broker: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]
 ) -> None:
-    name = unique_name("bulk")
-    await broker.create_topic(f"{name}.subscriptions", 1, {"cleanup.policy": "compact"})
-    source = await broker.create_topic(f"{name}-events", 1)
-    webhooks = application(tmp_path, name, broker.bootstrap, source=source)
-    await apply(webhooks, TWO)
+    webhooks = await without_rows(broker, tmp_path, unique_name("bulk"))
 
     ended = await webhooks.run("subscriptions", "pause", "--all", "--yes")
 

@@ -32,6 +32,15 @@ async def webhooks(broker: TestBroker, tmp_path: Path, unique_name: Callable[[st
     return await prepared(broker, tmp_path, unique_name("cli"))
 
 
+async def without_rows(broker: TestBroker, tmp_path: Path, name: str) -> Webhooks:
+    """An application with the subscription of `TWO` and one partition, whose topic of rows does not exist."""
+    await broker.create_topic(f"{name}.subscriptions", 1, {"cleanup.policy": "compact"})
+    source = await broker.create_topic(f"{name}-events", 1)
+    webhooks = application(tmp_path, name, broker.bootstrap, source=source)
+    await apply(webhooks, TWO)
+    return webhooks
+
+
 async def prepared(broker: TestBroker, tmp_path: Path, name: str) -> Webhooks:
     """An application of this name whose topics exist."""
     await broker.create_topic(f"{name}.subscriptions", 1, {"cleanup.policy": "compact"})
@@ -246,10 +255,7 @@ async def test_without_the_rows_what_was_asked_for_is_shown(
     broker: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]
 ) -> None:
     name = unique_name("cli")
-    await broker.create_topic(f"{name}.subscriptions", 1, {"cleanup.policy": "compact"})
-    source = await broker.create_topic(f"{name}-events", 1)
-    webhooks = application(tmp_path, name, broker.bootstrap, source=source)
-    await apply(webhooks, TWO)
+    webhooks = await without_rows(broker, tmp_path, name)
 
     table = await webhooks.run("subscriptions", "list")
     listed = await webhooks.run("subscriptions", "list", "--output", "json")

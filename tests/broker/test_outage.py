@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.broker.test_console import console
+from tests.broker.test_page import resume_first_group
 from tests.support.brokers import TestBroker
-from tests.support.browser import CHROMIUM, Page, browser
+from tests.support.browser import CHROMIUM, browser
 from tests.support.cluster import ADMIN_TOKEN, Cluster, Worker, cluster
 from tests.support.program import Webhooks
 from tests.support.recorder import Recorder, answer, recording
@@ -87,20 +88,11 @@ async def test_it_is_repaired_from_the_page_alone(found: Cluster, host: Recorder
             assert part in said
 
         await host.come_up()
-        await resume_the_largest_group(page)
+        await resume_first_group(page, SHARED)
         await until_repaired(found, host)
         await page.until("document.querySelector('#tile-live b')?.innerText === '401'")
         await page.until("document.querySelector('#tile-failure b')?.innerText === '2'")
         assert page.troubles == []
-
-
-async def resume_the_largest_group(page: Page) -> None:
-    await page.click("#fails [data-act=resumeAll]")
-    await page.until("document.querySelector('#ask[open]')")
-    assert "400 subscriptions match now" in await page.text("#ask-body")
-    await page.click("#ask-go")
-    await page.until("document.querySelector('#said .good')")
-    assert "Resumed 400 of 400 subscriptions." in await page.text("#said")
 
 
 async def test_it_is_repaired_from_the_shell_alone(found: Cluster, host: Recorder, tmp_path: Path) -> None:
