@@ -23,6 +23,14 @@ RUNTIME := $(VENV)/.runtime-installed
 TOOLS := $(VENV)/.tools-installed
 UV := uv==0.13.9
 
+INSTALL = { $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check --require-hashes
+# One line for what pip prints; the exit status of a pipe is that of its end.
+PROGRESS = || echo FAILED; } | { found=0; while read -r word rest; do case "$$word" in \
+	  Collecting | Requirement) found=$$((found + 1)); printf '\r%s packages' "$$found" ;; \
+	  Installing) printf ' downloaded, writing them\n' ;; \
+	  FAILED) exit 1 ;; \
+	  esac; done; }
+
 .PHONY: dev test wheel release check format mutants bench faults soak lock clean
 
 dev: $(RUNTIME)
@@ -63,15 +71,14 @@ $(RUNTIME): requirements.lock requirements-dev-broker.lock pyproject.toml
 	  echo "$(PYTHON) is missing or older than Python 3.11; name another one: make PYTHON=python3.12"; \
 	  exit 1; }
 	@test -x $(BIN)/python || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
-	@echo "installing the packages in requirements.lock into $(VENV): half a minute the first time"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock \
-	  --requirement requirements-dev-broker.lock
+	@echo "installing the packages in requirements.lock into $(VENV)"
+	@$(INSTALL) --requirement requirements.lock --requirement requirements-dev-broker.lock $(PROGRESS)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
 $(TOOLS): $(RUNTIME) requirements-dev.lock
 	@echo "installing the tools for tests and checks into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
+	@$(INSTALL) --requirement requirements-dev.lock $(PROGRESS)
 	@touch $@
 
 # One resolution for every Python and platform, so that all of them run the same versions. PIP_FIND_LINKS and a
