@@ -29,6 +29,13 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MIB: Final = 1024 * 1024
 _LAST_PORT: Final = 65_535
+_HOW_TO_GET: Final = {
+    "api": "the file that says which topics are delivered, a YAML or JSON file; docs/ten-minutes.md has one to begin "
+    "with, and webhooks dev runs without one",
+    "secret_keys": "the keys that encrypt the secrets of subscriptions, the same for all workers and commands; make "
+    "one with: python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'",
+}
+"""What a setting is that has no default, and how to get a value."""
 
 
 class Settings(BaseSettings):
@@ -312,7 +319,8 @@ def _is_loopback(host: str) -> bool:
 def _sentence(details: ErrorDetails) -> str:
     # Errors name a setting as the environment does.
     name, _, rest = sentence(Settings, details).partition(":")
-    return f"{PREFIX}{name.upper()}:{rest}"
+    hint = f": {_HOW_TO_GET[name]}" if details["type"] == "missing" else ""
+    return f"{PREFIX}{name.upper()}:{rest}{hint}"
 
 
 def _effective(value: object) -> str:

@@ -1,5 +1,8 @@
 """Settings: the environment over the file, mistakes as sentences, secrets never shown."""
 
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,7 +116,14 @@ def test_a_wrong_name_server_is_named(environment: pytest.MonkeyPatch, server: s
 def test_what_is_required_is_named_when_it_is_missing(environment: pytest.MonkeyPatch) -> None:
     environment.delenv("WEBHOOKS_API")
     environment.delenv("WEBHOOKS_SECRET_KEYS")
-    assert problems() == ["WEBHOOKS_API: is required", "WEBHOOKS_SECRET_KEYS: is required"]
+    api, keys = problems()
+    assert api.startswith("WEBHOOKS_API: is required: the file that says which topics are delivered")
+    assert keys.startswith("WEBHOOKS_SECRET_KEYS: is required: the keys that encrypt")
+    command = keys.partition("make one with: ")[2].replace("python", shlex.quote(sys.executable), 1)
+    made = subprocess.run(shlex.split(command), check=True, capture_output=True, text=True).stdout.strip()
+    environment.setenv("WEBHOOKS_API", "orders.yaml")
+    environment.setenv("WEBHOOKS_SECRET_KEYS", made)
+    assert Settings().secret_keys[0].get_secret_value() == made
 
 
 def test_an_unknown_key_in_the_file_suggests_the_nearest_name(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
