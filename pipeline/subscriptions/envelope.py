@@ -5,9 +5,11 @@
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any, Final
 
+from pipeline.config.gravitee.shapes import contents
 from pipeline.config.schema import drop_meaningless, read
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import kind
@@ -40,6 +42,8 @@ def parse_stored(document: object) -> WireSubscription:
     """
     if not isinstance(document, Mapping):
         raise ConfigurationError(f"subscription: must be an object, not {kind(document)}")
+    if "configuration" not in document and _is_definition(document):
+        raise ConfigurationError("this is an API definition, not a subscription; WEBHOOKS_API names its file")
     unpacked, _ = drop_meaningless(WireSubscription, document)
     nested, was_flat = _in_newer_envelope(unpacked)
     try:
@@ -72,6 +76,12 @@ def to_document(subscription: WireSubscription) -> dict[str, Any]:
     if subscription.resume_from is not None:
         document["resumeFrom"] = subscription.resume_from.model_dump(mode="json", by_alias=True, exclude_none=True)
     return document
+
+
+def _is_definition(document: Mapping[str, object]) -> bool:
+    with suppress(ConfigurationError):
+        return bool(contents([("document", document)]).apis)
+    return False
 
 
 def _in_newer_envelope(document: object) -> tuple[object, bool]:

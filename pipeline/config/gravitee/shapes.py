@@ -95,14 +95,18 @@ def api_of(documents: Sequence[object], path: object) -> Part:
     if len(found.apis) > 1:
         names = ", ".join(shown(each.document.get("name")) for each in found.apis)
         raise ConfigurationError(f"{path}: contains {len(found.apis)} APIs ({names}); exactly one is allowed")
+    if not found.apis and found.subscriptions:
+        raise ConfigurationError(
+            f"{path}: this file holds subscriptions, not an API definition; webhooks subscriptions apply -f {path} "
+            "applies them"
+        )
     if not found.apis and len(documents) != 1:
         raise ConfigurationError(f"{path}: contains {len(documents)} documents; exactly one is allowed")
     if not found.apis:
         document = documents[0]
-        if isinstance(document, Mapping) and not found.subscriptions:
+        if isinstance(document, Mapping):
             return Part(str(path), document)
-        what = "subscriptions and no API" if found.subscriptions else f"an API definition, not {kind(document)}"
-        raise ConfigurationError(f"{path}: contains {what}")
+        raise ConfigurationError(f"{path}: must be an API definition, not {kind(document)}")
     beside = (f"{len(found.subscriptions)} subscriptions",) if found.subscriptions else ()
     return replace(found.apis[0], ignored=(*found.apis[0].ignored, *found.unused, *beside))
 

@@ -21,6 +21,9 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.subscription import HttpLimits, Interrupt, Qos
 
 FILES = Path(__file__).parents[2] / "gravitee"
+HOLDS_SUBSCRIPTIONS = (
+    "f: this file holds subscriptions, not an API definition; webhooks subscriptions apply -f f applies them"
+)
 APIS = sorted(path.name for path in FILES.iterdir() if path.suffix != ".md" and path.name != "subscriptions.json")
 
 
@@ -114,8 +117,9 @@ def test_lists_of_resources_are_opened() -> None:
     [
         ([], "f: contains 0 documents; exactly one is allowed"),
         ([{"a": 1}, {"b": 2}], "f: contains 2 documents; exactly one is allowed"),
-        ([5], "f: contains an API definition, not a number"),
-        ([{"data": [{"id": "s", "configuration": {}}]}], "f: contains subscriptions and no API"),
+        ([5], "f: must be an API definition, not a number"),
+        ([{"data": [{"id": "s", "configuration": {}}]}], HOLDS_SUBSCRIPTIONS),
+        ([{"id": "a", "configuration": {}}, {"id": "b", "configuration": {}}], HOLDS_SUBSCRIPTIONS),
         ([{"name": "a", "listeners": []}] * 2, 'f: contains 2 APIs ("a", "a"); exactly one is allowed'),
     ],
 )
