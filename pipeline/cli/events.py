@@ -43,7 +43,7 @@ def read_since(text: str) -> str:
     """The ISO 8601 time that `--since` names; printed, if it is written in another way.
 
     Raises:
-        ConfigurationError: it is not a time, or before 1970.
+        ConfigurationError: it is not a time, or before 1970 or in the future.
     """
     try:
         found = as_instant(text, SystemClock().now())

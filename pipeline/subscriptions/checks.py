@@ -17,7 +17,13 @@ from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.resolve import check_limits, has_stores
 from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import unmask
-from pipeline.subscriptions.start_offsets import check_beginning, check_routing, with_beginning_of, with_same_beginning
+from pipeline.subscriptions.start_offsets import (
+    check_beginning,
+    check_command,
+    check_routing,
+    with_beginning_of,
+    with_same_beginning,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,8 @@ class Checks:
         else:
             wanted = with_same_beginning(edits.with_states(wanted, stored), stored)
         wanted = unmask(wanted, stored)
+        if stored is None or wanted.resume_from != stored.resume_from:
+            check_command(wanted.resume_from, self._clock.now())
         warnings = (None if stored is None else dropped(wanted, stored), await self._check(wanted))
         return Checked(wanted, known, stored, "; ".join(filter(None, warnings)) or None)
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from pipeline.config.definition_schema import EXPRESSION
 from pipeline.config.schema import problem
-from pipeline.core.clock import rfc3339
+from pipeline.core.clock import SystemClock, rfc3339
 from pipeline.core.shown import shown
 from pipeline.core.urls import split_url
 
@@ -30,7 +30,7 @@ def instant(text: str) -> float:
     """Unix seconds of an ISO 8601 time with its zone.
 
     Raises:
-        PydanticCustomError: it is not such a time.
+        PydanticCustomError: it is not such a time; of one that `moment` reads, it says how to write it here.
     """
     try:
         time = datetime.fromisoformat(text)
@@ -38,7 +38,13 @@ def instant(text: str) -> float:
             return (time - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
     except (ValueError, OverflowError):
         pass
-    raise problem(f"{shown(text)} is not an ISO 8601 time with a zone, such as 2026-01-31T08:00:00Z")
+    now = SystemClock().now()
+    told = _told(text, now)
+    example = None if told is None or told < 0 else rfc3339(told)
+    if example is None:
+        raise problem(f"{shown(text)} is not an ISO 8601 time with a zone, such as 2026-01-31T08:00:00Z")
+    # A document is read again and again, and has to mean the same each time.
+    raise problem(f"{shown(text)} is not an ISO 8601 time with a zone; write {example}")
 
 
 def moment(text: str, now: float) -> float:
@@ -50,7 +56,7 @@ def moment(text: str, now: float) -> float:
         now: Unix seconds.
 
     Raises:
-        PydanticCustomError: it is none of these, or before 1970 or after 9999.
+        PydanticCustomError: it is none of these, or before 1970, after 9999 or after *now*.
     """
     found = _told(text, now)
     if found is None:
@@ -62,6 +68,8 @@ def moment(text: str, now: float) -> float:
         raise problem(f"{shown(text)} is before 1970")
     if rfc3339(found) is None:
         raise problem(f"{shown(text)} is after the year 9999; Unix times are in seconds, not milliseconds")
+    if found > now:
+        raise problem(f"{shown(text)} is in the future, and nothing is as new as that; allowed: a past time")
     return found
 
 

@@ -5,7 +5,6 @@ A secret may be encrypted here (secrets.py), so its value is validated later, in
 
 import re
 from collections.abc import Container
-from contextlib import suppress
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
@@ -266,13 +265,13 @@ class WireSubscription(StrictModel):
     def _is_a_beginning(cls, text: str | None) -> str | None:
         if text is None or text in {NOW, EARLIEST} or (text.startswith(GROUP) and text != GROUP):
             return text
-        with suppress(PydanticCustomError):
+        try:
             if instant(text) >= 0:
                 return text
-        raise problem(
-            f"{shown(text)} is not allowed; allowed: now, earliest, group: with the name of a consumer group, or a "
-            "time since 1970 with its zone, such as 2026-01-31T08:00:00Z"
-        )
+            why = f"{shown(text)} is before 1970"
+        except PydanticCustomError as error:
+            why = error.message()
+        raise problem(f"{why}; allowed too: now, earliest, and group: with the name of a consumer group")
 
     @field_validator("starting_at", "ending_at")
     @classmethod

@@ -102,6 +102,18 @@ def check_beginning(subscription: WireSubscription, now: float) -> None:
         raise ConfigurationError(f"startFrom: {shown(text)} is in the future; allowed: now, earliest or a past time")
 
 
+def check_command(resume: ResumeFrom | None, now: float) -> None:
+    """Check a new command.
+
+    Raises:
+        ConfigurationError: it is to go on from a time after *now*, Unix seconds.
+    """
+    if resume is not None and resume.timestamp is not None and instant(resume.timestamp) > now:
+        raise ConfigurationError(
+            f"resumeFrom.timestamp: {shown(resume.timestamp)} is in the future; allowed: a past time"
+        )
+
+
 def with_same_beginning(wanted: WireSubscription, stored: WireSubscription) -> WireSubscription:
     """The edit *wanted* with the beginning of the *stored* one: an edit does not move a subscription.
 

@@ -74,6 +74,9 @@ def test_the_flat_envelope_is_the_same_subscription() -> None:
     assert parse_subscription(flat) == parse_subscription(nested)
 
 
+TO_BE_WRITTEN = 'resumeFrom.timestamp: "1769860800" is not an ISO 8601 time with a zone; write 2026-01-31T12:00:00Z'
+
+
 @pytest.mark.parametrize(
     "auth",
     [
@@ -267,13 +270,15 @@ def test_the_three_forms_of_resume_from_are_read(resume: dict[str, Any]) -> None
         ),
         (
             lambda d: d.update(startFrom="yesterday"),
-            'startFrom: "yesterday" is not allowed; allowed: now, earliest, group: with the name of a consumer group, ',
+            'startFrom: "yesterday" is not an ISO 8601 time with a zone; write 2',
         ),
         (
             lambda d: d.update(startFrom="1969-12-31T00:00:00Z"),
-            'startFrom: "1969-12-31T00:00:00Z" is not allowed; a',
+            'startFrom: "1969-12-31T00:00:00Z" is before 1970; allowed too: now, earliest, and group: ',
         ),
-        (lambda d: d.update(startFrom="group:"), 'startFrom: "group:" is not allowed; a'),
+        (lambda d: d.update(startFrom="group:"), 'startFrom: "group:" is not an ISO 8601 time with a zone, such as '),
+        (lambda d: d.update(endingAt="3d"), 'endingAt: "3d" is not an ISO 8601 time with a zone; write 2'),
+        (lambda d: d.update(resumeFrom={"timestamp": "1769860800"}), TO_BE_WRITTEN),
         (lambda d: d.update(topics=[]), "topics: must not be empty"),
         (lambda d: options(d).update(filter={True: {}}), f"{OPTIONS}.filter: names must be strings, not true"),
         (lambda d: d.update(metadata={"[key]": 5}), 'metadata["[key]"]: must be a string, not 5'),
@@ -387,3 +392,14 @@ def test_a_misspelled_envelope_is_the_only_mistake() -> None:
         "configuration.entrypointConfiguration: is required",
         "configuration.entrypointConfig: unknown field; did you mean entrypointConfiguration?",
     ]
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        {"name": "orders", "listeners": [], "endpointGroups": []},
+        {"apiVersion": "gravitee.io/v1alpha1", "kind": "ApiV4Definition", "spec": {"name": "orders", "listeners": []}},
+    ],
+)
+def test_a_definition_is_no_subscription_and_is_named_so(definition: dict[str, Any]) -> None:
+    assert problems(definition) == ["this is an API definition, not a subscription; WEBHOOKS_API names its file"]

@@ -12,7 +12,13 @@ from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
 from pipeline.subscriptions.envelope import parse_stored, parse_subscription
 from pipeline.subscriptions.schema import ResumeFrom, WireSubscription
-from pipeline.subscriptions.start_offsets import check_beginning, check_routing, with_same_beginning, with_topic
+from pipeline.subscriptions.start_offsets import (
+    check_beginning,
+    check_command,
+    check_routing,
+    with_same_beginning,
+    with_topic,
+)
 
 UNSAID = Definition("shop", Source(KafkaConnection(("k:9092",)), "orders"))
 KEY = replace(UNSAID, stated_routing=Routing.KEY)
@@ -108,6 +114,13 @@ def test_nothing_begins_in_the_future() -> None:
         check_beginning(wanted(startFrom=text), NOW)
     with pytest.raises(ConfigurationError, match=r'^startFrom: "2030-01-01T00:00:00Z" is in the future; allowed: '):
         check_beginning(wanted(startFrom="2030-01-01T00:00:00Z"), NOW)
+
+
+def test_a_replay_does_not_begin_in_the_future() -> None:
+    for resume in (None, {"partition": 0, "offset": 5}, {"timestamp": "2020-01-01T00:00:00Z"}):
+        check_command(wanted(resumeFrom=resume).resume_from, NOW)
+    with pytest.raises(ConfigurationError, match=r'^resumeFrom.timestamp: "2030-01-01T00:00:00Z" is in the future'):
+        check_command(wanted(resumeFrom={"timestamp": "2030-01-01T00:00:00Z"}).resume_from, NOW)
 
 
 @pytest.mark.parametrize(
