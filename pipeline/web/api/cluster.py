@@ -6,7 +6,7 @@ from http import HTTPStatus
 from pipeline.cluster.shown import shown_groups, shown_worker
 from pipeline.cluster.state import StateFilter
 from pipeline.web.api.lookup import Lookup
-from pipeline.web.api.models import Cluster, Failures
+from pipeline.web.api.models import Cluster, FailureQuery, Failures
 from pipeline.web.api.operations import Answer, Call, Operation
 from pipeline.web.api.states import View, limited
 
@@ -27,7 +27,7 @@ class ClusterOperations:
         """The operations with their paths."""
         return (
             Operation("GET", "/api/cluster", self.show_cluster, {HTTPStatus.OK: Cluster}),
-            Operation("GET", "/api/failures", self.list_failures, {HTTPStatus.OK: Failures}),
+            Operation("GET", "/api/failures", self.list_failures, {HTTPStatus.OK: Failures}, query=FailureQuery),
         )
 
     async def show_cluster(self, call: Call) -> Answer:
@@ -51,8 +51,12 @@ class ClusterOperations:
         """List the subscriptions that fail, are tried again or are broken, grouped by cause and host.
 
         In `message`, … stands for what differs inside of a group. `ids` are the first hundred. `waiting` is how many of
-        their events wait, null if that is not known exactly; `waitingAtMost` is null too in an outage of hundreds.
+        their events wait, null if that is not known exactly; `waitingAtMost` is null too in an outage of hundreds. The
+        largest `limit` groups are listed.
         """
+        query: FailureQuery = call.query
         wanted = limited(StateFilter(), call.principal)
         async with self._lookup.turns.turn(call.principal):
-            return Answer({"groups": shown_groups(await self._view.failures(wanted))})
+            groups = await self._view.failures(wanted)
+        shown = shown_groups(groups[: query.limit])
+        return Answer({"groups": shown, "more": len(groups) - len(shown)})

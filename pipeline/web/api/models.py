@@ -282,10 +282,17 @@ class FailureGroup(StrictModel):
     oldest_waiting_at: str | None
 
 
+class FailureQuery(StrictModel):
+    """How many groups to list."""
+
+    limit: Limit = 100
+
+
 class Failures(StrictModel):
-    """All groups, the largest first."""
+    """The largest groups, the largest first; `more`: how many smaller ones there are."""
 
     groups: list[FailureGroup]
+    more: int
 
 
 class Filter(StrictModel):
