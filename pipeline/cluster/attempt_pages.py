@@ -72,11 +72,15 @@ class Backwards:
         subscription: its id.
         before: entries from here on are left out; None for none.
         limit: how many entries at most.
+        webhook_id: of one event; None for all.
     """
 
-    def __init__(self, scan: LogScan, subscription: str, before: Place | None, limit: int) -> None:
+    def __init__(
+        self, scan: LogScan, subscription: str, before: Place | None, limit: int, webhook_id: str | None = None
+    ) -> None:
         self._scan = scan
         self._subscription = subscription
+        self._webhook_id = webhook_id
         self._mark = TypeAdapter(str).dump_json(subscription)  # as every record that names it contains it
         self._before = before
         self._limit = limit
@@ -138,5 +142,6 @@ class Backwards:
         places = (
             (Place(max(0, record.timestamp), record.partition, record.offset, index), entry)
             for index, entry in enumerate(sorted(notes.of(self._subscription), key=lambda entry: entry.note.at))
+            if self._webhook_id in {None, entry.webhook_id}
         )
         return [(place, entry) for place, entry in places if self._before is None or place < self._before]

@@ -77,13 +77,16 @@ class AttemptSearch:
 
     # --------------------------------------------------------------- the attempts of a subscription
 
-    async def attempts(self, subscription: str, after: str | None = None, limit: int = 50) -> AttemptPage:
+    async def attempts(
+        self, subscription: str, after: str | None = None, limit: int = 50, webhook_id: str | None = None
+    ) -> AttemptPage:
         """The newest attempts of a subscription, and what ended its events otherwise.
 
         Args:
             subscription: its id.
             after: where the last page ended; None for the newest ones.
             limit: how many at most.
+            webhook_id: of one event; None for all.
 
         Raises:
             BrokerError: the log can't be read.
@@ -92,7 +95,7 @@ class AttemptSearch:
         before = None if after is None else Place.parse(after)
         connection = self._definition.source.connection
         async with opened_scan(connection, attempts_topic(self._app), self._seconds) as scan:
-            return await Backwards(scan, subscription, before, limit).run()
+            return await Backwards(scan, subscription, before, limit, webhook_id).run()
 
     # --------------------------------------------------------------- the fate of an event
 

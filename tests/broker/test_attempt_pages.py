@@ -86,6 +86,11 @@ async def test_pages_show_each_entry_once_newest_first(
     assert all(newer >= older - 0.3 for newer, older in pairwise(times))
     assert pages > len(expected) // 17
 
+    of_one = expected[-1].webhook_id
+    page = await search(broker, app).attempts("s", webhook_id=of_one)
+    assert len(page.items) == sum(each.webhook_id == of_one for each in expected)
+    assert {each.webhook_id for each in page.items} == {of_one}
+
 
 async def test_a_search_that_runs_out_of_time_says_how_far_it_came(
     broker: TestBroker, unique_name: Callable[[str], str]

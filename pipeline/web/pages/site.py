@@ -161,14 +161,15 @@ class Pages:
         )
 
     async def attempts(self, request: web.Request, principal: Principal) -> web.Response:
-        """The attempts for a subscription, newest first."""
+        """The attempts for a subscription, newest first; of one event, if a webhook-id is given."""
         state, log = self._seen(request, principal), self._sources.attempts
+        webhook_id = request.query.get("event") or None
         if state is None or log is None:
             return await self._absent(request, principal)
         found, problem = None, None
         try:
             async with self._turn:
-                found = await log.attempts(state.id, request.query.get("after") or None, PAGE)
+                found = await log.attempts(state.id, request.query.get("after") or None, PAGE, webhook_id)
         except (BrokerError, ConfigurationError) as error:
             problem = str(error)
         return await self._page(
@@ -176,6 +177,7 @@ class Pages:
             request,
             principal,
             id=state.id,
+            webhook_id=webhook_id or "",
             found=found,
             problem=problem,
             tone_of=tone_of,
@@ -244,6 +246,8 @@ class Pages:
                 problems = [f"The dead letters could not be read within {LETTERS_SECONDS:.0f} s."]
             except BrokerError as error:
                 problems = [str(error)]
+        if asked[0] is not None and not letters and not problems and not self._sees(principal, asked[0]):
+            problems = [f"There is no subscription {shown(asked[0])}, and no such dead letter of it."]
         return await self._page(
             "letters.html",
             request,

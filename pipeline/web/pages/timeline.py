@@ -39,8 +39,10 @@ class AttemptPage(Protocol):
 class AttemptLog(Protocol):
     """Searches the attempt log (cluster/attempt_search.py)."""
 
-    async def attempts(self, subscription: str, after: str | None = None, limit: int = 50) -> AttemptPage:
-        """The newest attempts of a subscription.
+    async def attempts(
+        self, subscription: str, after: str | None = None, limit: int = 50, webhook_id: str | None = None
+    ) -> AttemptPage:
+        """The newest attempts of a subscription, of one event or of all.
 
         Raises:
             BrokerError: the log can't be read.

@@ -250,8 +250,10 @@ async def test_a_dead_letter_tells_its_age() -> None:
         await render(
             "letters.html", app="app", topics=("events",), here="/dead-letters", now=NOW, may_write=False,
             has_topic=True, subscription="", reason="", is_limited=False, letters=[letter], redriven=(), problems=[],
+            has_attempts=True,
         )
     )  # fmt: skip
+    assert page.all("a")[-1].attributes["href"] == "/attempts?id=sub-1&event=events-0-1"
     assert "10 min ago rejected, status 404: gone no 2 events-0-1" in rows(page)[0]
     assert page.all("time")[-1].attributes["title"] == "2026-02-02T02:30:00Z"
 
