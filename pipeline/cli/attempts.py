@@ -13,6 +13,8 @@ from pipeline.cluster.attempt_pages import AttemptPage
 from pipeline.cluster.attempt_search import AttemptSearch
 from pipeline.cluster.attempts import Entry
 from pipeline.core.clock import rfc3339
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.shown import shown
 from pipeline.subscriptions.session import opened_registry
 
 COLUMNS: Final = ("WHEN", "WEBHOOK-ID", "ATTEMPT", "RESULT", "STATUS", "MS", "HOST", "WHY")
@@ -54,7 +56,10 @@ async def _attempts(subscription: str, after: str | None, limit: int) -> Attempt
     settings, definition = configured()
     async with opened_registry(settings, definition) as registry:
         search = AttemptSearch(definition, settings.app, registry, settings.webhook_ids)
-        return await search.attempts(subscription, after, limit)
+        page = await search.attempts(subscription, after, limit)
+        if not page.items and page.next is None and registry.get(subscription) is None:
+            raise ConfigurationError(f"there is no subscription {shown(subscription)}, and no attempt of it in the log")
+        return page
 
 
 def rows(entries: Iterable[Entry]) -> list[tuple[object, ...]]:

@@ -55,6 +55,8 @@ def list_(limit: int, subscription: str | None, reason: Reason | None, since: st
         settings, definition = configured()
         # One more than is shown tells whether there are more.
         letters, redriven = asyncio.run(_newest(definition, settings.app, limit + 1, wanted))
+        if subscription is not None and not letters:
+            asyncio.run(_check_known(settings, definition, subscription, "such dead letter of it"))
     if len(letters) > limit:
         letters = letters[:limit]
         say(f"there are more: these are the newest {limit}; --limit N shows up to N", err=True)
@@ -105,7 +107,7 @@ def redrive(*, subscription: str | None, skipped: bool, limit: int | None, dry_r
         settings, definition = configured()
         counts = asyncio.run(_redrive(settings, definition, Scope(subscription, skipped), limit=limit, dry_run=dry_run))
         if subscription is not None and counts == (0, 0, 0):
-            asyncio.run(_check_known(settings, definition, subscription))
+            asyncio.run(_check_known(settings, definition, subscription, "dead letter of it to redrive"))
     done, passed_over, duplicates = counts
     twice = f", {duplicates} of them dead-lettered twice" if duplicates else ""
     say(f"{done} {'would be ' if dry_run else ''}redriven, {passed_over} skipped{twice}")
@@ -135,14 +137,14 @@ async def _redrive(
     return redriven, skipped, duplicates
 
 
-async def _check_known(settings: Settings, definition: Definition, subscription: str) -> None:
-    """Check that a subscription for which there was nothing to do exists.
+async def _check_known(settings: Settings, definition: Definition, subscription: str, missing: str) -> None:
+    """Check that a subscription of which nothing was found exists; *missing* says what was not found.
 
     Raises:
         ConfigurationError: it does not.
     """
     if await is_subscription(settings.app, definition.source, subscription) is False:
-        raise ConfigurationError(f"there is no subscription {shown(subscription)}, and no dead letter of it to redrive")
+        raise ConfigurationError(f"there is no subscription {shown(subscription)}, and no {missing}")
 
 
 def _line(result: Redriven, *, dry_run: bool) -> str:

@@ -11,7 +11,9 @@ from pipeline.cli.events import since_ms, since_option
 from pipeline.cli.output import Format, as_json, output_option, printable, say
 from pipeline.cli.running import configured, end_cleanly_on_signals, errors_as_sentences
 from pipeline.cluster.attempts import Entry, Notes, decoded
+from pipeline.cluster.sending import is_subscription
 from pipeline.core.model import Event
+from pipeline.core.shown import shown
 from pipeline.kafka.follower import Follower
 from pipeline.kafka.topics import attempts_topic
 
@@ -47,18 +49,21 @@ class Chosen:
 
     def __init__(self, subscription: str | None, begin: float, *, leaves_deliveries_out: bool) -> None:
         self.begin = begin
-        self._subscription = subscription
+        self.subscription = subscription
         self._leaves_deliveries_out = leaves_deliveries_out
 
     def of(self, record: Notes) -> list[Entry]:
         """What the record says of them, by time."""
-        found = (each for each in record.of(self._subscription) if each.note.at >= self.begin)
+        found = (each for each in record.of(self.subscription) if each.note.at >= self.begin)
         wanted = (each for each in found if not (self._leaves_deliveries_out and each.note.decision == "delivered"))
         return sorted(wanted, key=lambda each: each.note.at)
 
 
 async def _follow(chosen: Chosen, output: Format) -> None:
     settings, definition = configured()
+    wanted = chosen.subscription
+    if wanted is not None and await is_subscription(settings.app, definition.source, wanted) is False:
+        say(f"there is no subscription {shown(wanted)}; its attempts are shown once there is one", err=True)
     found: asyncio.Queue[Notes] = asyncio.Queue()
 
     def take(record: Event) -> None:

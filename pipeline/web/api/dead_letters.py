@@ -47,9 +47,9 @@ class DeadLetterOperations:
 
     def operations(self) -> Sequence[Operation]:
         """The operations with their paths."""
-        ok, conflict = HTTPStatus.OK, (HTTPStatus.CONFLICT,)
+        ok, problems = HTTPStatus.OK, (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
         return (
-            Operation("GET", PATH, self.list_dead_letters, {ok: Letters}, query=LetterQuery, problems=conflict),
+            Operation("GET", PATH, self.list_dead_letters, {ok: Letters}, query=LetterQuery, problems=problems),
             Operation(
                 "POST",
                 f"{PATH}/_redrive",
@@ -58,14 +58,14 @@ class DeadLetterOperations:
                 body=RedriveRequest,
                 scope="write",
                 is_body_recorded=True,
-                problems=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+                problems=problems,
             ),
         )
 
     async def list_dead_letters(self, call: Call) -> Answer:
         """List the newest dead letters, the newest first, without bodies and the events' own headers.
 
-        `redriven` is null where that can't be found out.
+        `redriven` is null where that can't be found out. A deleted subscription is found as long as it has letters.
         """
         query: LetterQuery = call.query
         since = None if query.since is None else int(instant(query.since) * 1000)
@@ -75,6 +75,9 @@ class DeadLetterOperations:
                 letters, redriven, troubles = await self._newest(query.limit + 1, wanted)
         except TimeoutError:
             raise BrokerError(f"the dead letters could not be read within {SECONDS:.0f} s; ask for fewer") from None
+        asked = query.subscription
+        if asked is not None and not letters and call.principal.seen(self._registry.get(asked)) is None:
+            raise unknown(asked)
         shown = [_document(each, redriven) for each in reversed(letters[-query.limit :])]
         return Answer({"items": shown, "hasMore": len(letters) > query.limit, "problems": troubles})
 
