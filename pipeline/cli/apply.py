@@ -9,13 +9,12 @@ from typing import Any
 import click
 
 from pipeline.cli.backups import backup_option, write_backup
-from pipeline.cli.changes import sentence, shown, with_store
+from pipeline.cli.changes import confirm_deletion, sentence, shown, with_store
 from pipeline.cli.filters import metadata_option
-from pipeline.cli.output import Format, as_json, ask, output_option, progress, say
+from pipeline.cli.output import Format, as_json, output_option, progress, say
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.config.documents import parse_documents, read_documents
 from pipeline.core.errors import BrokerError, ConfigurationError, WebhooksError
-from pipeline.core.subscription import Routing
 from pipeline.subscriptions.checks import Checked
 from pipeline.subscriptions.differences import Difference, differences
 from pipeline.subscriptions.edits import Change
@@ -118,8 +117,8 @@ async def _apply(
     _show(wanted, plan)
     if wanted.dry_run:
         return
-    if plan.doomed and not (wanted.is_confirmed or ask(_question(plan.doomed))):
-        raise click.Abort
+    if plan.doomed and not wanted.is_confirmed:
+        confirm_deletion(f"{len(plan.doomed)} that the files do not name")
     if plan.doomed or wanted.backup is not None:
         changing = [each.wanted.id for each in plan.checked if each.what == "updated"]
         await write_backup(store, [*changing, *plan.doomed], "apply", wanted.backup)
@@ -191,13 +190,6 @@ def _show(wanted: _Wanted, plan: _Plan) -> None:
             _warn(each.wanted.id, each.advisory)
     for name in plan.doomed if is_table or not wanted.is_confirmed else ():
         say(f"{name} would be deleted", err=not wanted.dry_run)
-
-
-def _question(doomed: Sequence[str]) -> str:
-    with errors_as_sentences():
-        is_keyed = configured()[1].stated_routing is Routing.KEY
-    then = "Their events will be dead-lettered" if is_keyed else "They get no more events, not even those that wait"
-    return f"Delete {len(doomed)} that the files do not name? {then}"
 
 
 def _warn(name: str, advisory: str | None) -> None:

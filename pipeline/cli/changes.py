@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+import click
+
 from pipeline.cli.outcomes import Outcomes
-from pipeline.cli.output import Format, as_json, say
+from pipeline.cli.output import Format, as_json, ask, say
 from pipeline.cli.previews import Preview, preview_as_json, show_waiting
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.cluster.effects import Effect, SourceOffset, check_exists
 from pipeline.core.errors import BrokerError, WebhooksError
+from pipeline.core.subscription import Routing
 from pipeline.subscriptions.edits import Change
 from pipeline.subscriptions.session import opened_store
 from pipeline.subscriptions.store import SubscriptionStore
@@ -112,6 +115,23 @@ def change_many(
                 [{**shown(each), **preview_as_json(of_each[each.id]), **states.get(each.id, {})} for each in changes]
             )
         )
+
+
+def confirm_deletion(what: str) -> None:
+    """Ask whether to delete *what*.
+
+    Raises:
+        Abort: no.
+    """
+    with errors_as_sentences():
+        is_keyed = configured()[1].stated_routing is Routing.KEY
+    then = (
+        "Events that wait or come are dead-lettered"
+        if is_keyed
+        else "No more events are sent, not even those that wait"
+    )
+    if not ask(f"Delete {what}? {then}"):
+        raise click.Abort
 
 
 def sentence(change: Change) -> str:

@@ -7,14 +7,14 @@ import click
 
 from pipeline.cli import apply, replay
 from pipeline.cli.bulk import change_matching
-from pipeline.cli.changes import Result, change_one, sentence, with_store
+from pipeline.cli.changes import Result, change_one, confirm_deletion, sentence, with_store
 from pipeline.cli.command_group import CommandGroup
 from pipeline.cli.events import TOPIC_OPTION, topic_option
 from pipeline.cli.filters import as_filter, filter_options, matching, states_of
 from pipeline.cli.listing import as_documents, as_rows, as_wide_rows, legend
 from pipeline.cli.named import change_named
 from pipeline.cli.outcomes import Action
-from pipeline.cli.output import Format, as_json, as_yaml, ask, output_option, say
+from pipeline.cli.output import Format, as_json, as_yaml, output_option, say
 from pipeline.cli.previews import Preview
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.cli.selection import Selection, selected
@@ -25,7 +25,7 @@ from pipeline.cluster.state import EVERY_STATE
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import safe
 from pipeline.core.sources import TopicPartition
-from pipeline.core.subscription import Routing, Subscription
+from pipeline.core.subscription import Subscription
 from pipeline.subscriptions.edits import PAUSE, RESUME, START, STOP, Edit
 from pipeline.subscriptions.store import SubscriptionStore
 
@@ -94,11 +94,8 @@ def get(subscription: str, output: Format) -> None:
 @output_option
 def delete(*, subscription: str, yes: bool, output: Format) -> None:
     """Delete a subscription; with routing: key, its events are dead-lettered from then on."""
-    with errors_as_sentences():
-        is_keyed = configured()[1].stated_routing is Routing.KEY
-    then = "Its events will be dead-lettered" if is_keyed else "It gets no more events, not even those that wait"
-    if not (yes or ask(f"Delete {subscription}? {then}")):
-        raise click.Abort
+    if not yes:
+        confirm_deletion(subscription)
     change_one(lambda store: store.delete(subscription), output)
 
 

@@ -152,7 +152,8 @@ def without_routing(webhooks: Webhooks) -> str:
 
 
 @pytest.mark.parametrize(
-    ("routing", "then"), [("key", "Its events will be dead-lettered"), ("match", "It gets no more events, not even ")]
+    ("routing", "then"),
+    [("key", "Events that wait or come are dead-lettered"), ("match", "No more events are sent, not ")],
 )
 async def test_a_deletion_says_what_becomes_of_the_events(make: Callable[..., Any], routing: str, then: str) -> None:
     webhooks = await make(routing=routing)
