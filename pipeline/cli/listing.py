@@ -12,6 +12,7 @@ from pipeline.core.shown import one_line
 from pipeline.core.subscription import Routing
 from pipeline.kafka.topics import cursors_topic
 from pipeline.observability.shown import shown_text
+from pipeline.subscriptions.secrets import is_undecryptable
 
 COLUMNS: Final = ("ID", "STATE", "WAITING", "OLDEST", "HOST", "WHY")
 WIDE: Final = ("QOS", "REVISION", "PUBLISHER", "CONSUMER", "CALLBACK")
@@ -46,6 +47,17 @@ def legend(app: str, noted: Noted | str) -> str:
     return (
         f"delivery: the state that the workers recorded in {cursors_topic(app)}; without an entry, nothing has failed "
         "or is behind. All other fields are the desired state."
+    )
+
+
+def of_other_keys(problems: Iterable[str | None]) -> str | None:
+    """What to do if the problem of some subscriptions is that their secrets can't be decrypted; else None."""
+    count = sum(map(is_undecryptable, problems))
+    if not count:
+        return None
+    return (
+        f"WEBHOOKS_SECRET_KEYS: no key decrypts the secrets of {count} of these subscriptions; set the keys that the "
+        "workers have, or add the missing key behind a comma"
     )
 
 

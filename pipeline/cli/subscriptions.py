@@ -1,7 +1,7 @@
 """`webhooks subscriptions`: apply, list, get, delete, pause, resume, start, stop, skip, replay."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import click
 
@@ -11,7 +11,7 @@ from pipeline.cli.changes import Result, change_one, confirm_deletion, sentence,
 from pipeline.cli.command_group import CommandGroup
 from pipeline.cli.events import TOPIC_OPTION, topic_option
 from pipeline.cli.filters import as_filter, filter_options, matching, states_of
-from pipeline.cli.listing import as_documents, as_rows, as_wide_rows, legend
+from pipeline.cli.listing import as_documents, as_rows, as_wide_rows, legend, of_other_keys
 from pipeline.cli.named import change_named
 from pipeline.cli.outcomes import Action
 from pipeline.cli.output import Format, as_json, as_yaml, output_option, say
@@ -59,6 +59,7 @@ def list_(
     wanted = as_filter(states, causes, host, metadata)
     if output == "table":
         found = states_of(wanted)
+        _warn_of_keys(each.problem for each in found)
         if wide:
             applied = with_store(lambda store: store.list())
             say(as_wide_rows(found, applied, configured()[1].stated_routing, time.time()))
@@ -68,6 +69,7 @@ def list_(
     names = None if wanted == EVERY_STATE else matching(wanted)
     documents, noted = _with_noted(lambda store: store.list())
     documents = [each for each in documents if names is None or each["id"] in names]
+    _warn_of_keys(each.get("problem") for each in documents)
     say(as_json(as_documents(documents, noted, configured()[1].stated_routing)))
     _say_where_from(noted, output)
 
@@ -82,6 +84,7 @@ def get(subscription: str, output: Format) -> None:
     createdRevision, revision and routing.
     """
     found, noted = _with_noted(lambda store: store.get(subscription), subscription)
+    _warn_of_keys([found.get("problem")])
     [document] = as_documents([found], noted, configured()[1].stated_routing)
     text = as_json(document) if output == "json" else as_yaml(document)
     say(text.rstrip("\n"))
@@ -200,6 +203,12 @@ def _with_noted(
         return found, _said(await read_noted(*configured(), None if subscription is None else [subscription]))
 
     return with_store(both)
+
+
+def _warn_of_keys(problems: Iterable[str | None]) -> None:
+    warning = of_other_keys(problems)
+    if warning is not None:
+        say(warning, err=True)
 
 
 def _said(noted: Noted | str) -> Noted | str:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import click
 
-from pipeline.cli.listing import WIDTH, age, as_rows
+from pipeline.cli.listing import WIDTH, age, as_rows, of_other_keys
 from pipeline.cli.output import Format, as_json, as_table, output_option, redraw, say
 from pipeline.cli.running import configured, end_cleanly_on_signals, errors_as_sentences
 from pipeline.cluster.session import opened_view
@@ -136,4 +136,5 @@ async def find_top(view: ClusterView, most: int) -> Top:
     """What there is to show now, with *most* subscriptions."""
     page = await view.states(StateFilter(states=TROUBLED), limit=MOST_LOOKED_AT)
     first = heapq.nlargest(most, page.items, key=lambda each: each.waiting_at_most or 0)
-    return Top(time.time(), view.workers(), await view.totals(), first, page.total - len(first), view.problems())
+    problems = filter(None, [*view.problems(), of_other_keys(each.problem for each in page.items)])
+    return Top(time.time(), view.workers(), await view.totals(), first, page.total - len(first), list(problems))

@@ -123,6 +123,11 @@ def _context(subscription: WireSubscription, path: str) -> bytes:
     return f"subscription\0{subscription.id}\0{path}".encode()
 
 
+def is_undecryptable(problem: str | None) -> bool:
+    """Whether a subscription has this problem because a secret of it can't be decrypted."""
+    return problem is not None and _OTHERWISE in problem
+
+
 def mask(subscription: WireSubscription) -> WireSubscription:
     """The subscription as it is shown: with `MASKED_FIELD` for every secret."""
     return change_secrets(subscription, lambda _path, _value: MASKED_FIELD)

@@ -3,15 +3,29 @@
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 
-from pipeline.cli.listing import age, as_rows, as_wide_rows, why
+from pipeline.cli.listing import age, as_rows, as_wide_rows, of_other_keys, why
 from pipeline.cluster.state import SubscriptionState
 from pipeline.core.attempts import FailedAttempt
+from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import Cause
 from pipeline.core.subscription import Routing
+from pipeline.subscriptions.envelope import parse_subscription
+from pipeline.subscriptions.secrets import SecretBox
 
 NOW = 10_000.0
 HOST = "receiver-with-a-long-name.example.com:8443"
+SIGNED = {
+    "id": "sub-1",
+    "configuration": {
+        "entrypointId": "webhook-advanced",
+        "entrypointConfiguration": {
+            "callbackUrl": "https://a.example/",
+            "signing": {"secrets": ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]},
+        },
+    },
+}
 UUID = "0b0f7f62-8a4f-4b3e-9d8d-5c4f3e2d1c0b"
 
 
@@ -54,6 +68,16 @@ def test_the_table_fits_a_hundred_columns(name: str) -> None:
     assert max(map(len, table.splitlines())) == 100
     assert name in table
     assert as_rows([], NOW) == "ID  STATE  WAITING  OLDEST  HOST  WHY"
+
+
+def test_wrong_keys_are_told_once_with_what_to_do() -> None:
+    box = SecretBox([Fernet.generate_key().decode()])
+    with pytest.raises(ConfigurationError) as caught:
+        box.open(SecretBox([Fernet.generate_key().decode()]).seal(parse_subscription(SIGNED)))
+    warning = of_other_keys([str(caught.value), str(caught.value), "has no host", None])
+    assert warning is not None
+    assert warning.startswith("WEBHOOKS_SECRET_KEYS: no key decrypts the secrets of 2 of these subscriptions")
+    assert of_other_keys(["has no host", None]) is None
 
 
 def test_the_wide_table_cuts_nothing_and_has_what_was_applied() -> None:
