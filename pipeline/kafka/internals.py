@@ -7,6 +7,7 @@ in PATCHES, which a worker checks before it starts; tests/meta/test_canary.py pi
     started                         a client that is stopped while it starts leaves no connection behind
     disconnect                      a client closes in time although its broker does not answer
     keep_lease                      a confirmed heartbeat renews the lease
+    pace_fetches                    the next fetch is sent a moment later
     BeginSoon                       a transaction begins soon after the last one has ended
     client_of, coordinator_of, ...  state that aiokafka's objects hide
 """
@@ -15,6 +16,7 @@ import asyncio
 import contextlib
 import logging
 import random
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -175,6 +177,29 @@ def keep_lease(coordinator: Any, lease: Lease) -> None:
     coordinator._send_req = send_and_renew  # noqa: SLF001 - as above
 
 
+# ----------------------------------------------------------- fetches
+
+
+def pace_fetches(consumer: AIOKafkaConsumer, pause_seconds: Callable[[], float]) -> None:
+    """Send each fetch only after *pause_seconds*. Call it when the consumer has started.
+
+    aiokafka sends the next fetch as soon as its records are taken, and has no option for it. Without it a broker
+    answers a low steady rate with a few events at a time, and most of the cost is that of the fetches.
+    """
+    fetcher = consumer._fetcher  # noqa: SLF001 - see above
+    send = fetcher._proc_fetch_request  # noqa: SLF001 - see above
+
+    async def pause_and_send(assignment: Any, node_id: int, request: Any) -> bool:
+        if (seconds := pause_seconds()) > 0:
+            try:
+                await asyncio.sleep(seconds)
+            except asyncio.CancelledError:  # as aiokafka: the result is no longer of interest
+                return False
+        return bool(await send(assignment, node_id, request))
+
+    fetcher._proc_fetch_request = pause_and_send  # noqa: SLF001 - see above
+
+
 # ----------------------------------------------------------- transactions
 
 
@@ -286,6 +311,12 @@ PATCHES: Final = (
         "GroupCoordinator._send_req",
         _LEASE,
         looks_up("aiokafka.consumer.group_coordinator:CoordinatorGroupRebalance._send_sync_group_request", "_send_req"),
+    ),
+    Patch(
+        "aiokafka",
+        "Fetcher._proc_fetch_request",
+        "a low steady rate costs twice as much",
+        looks_up("aiokafka.consumer.fetcher:Fetcher._fetch_requests_routine", "_proc_fetch_request"),
     ),
     Patch("aiokafka", "AddPartitionsToTxnHandler", _CLAIMS, _begins_soon),
     Patch(

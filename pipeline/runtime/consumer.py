@@ -37,10 +37,6 @@ logger = logging.getLogger(__name__)
 
 FETCH_SECONDS = 1.0
 """How long a fetch waits that finds nothing, as in Faust."""
-SMALL_FETCH_EVENTS = 64
-GATHER_SECONDS = 0.003
-"""How long the next fetch waits after one with fewer events. At a low steady rate most of the cost is a fetch for every
-few events. The pause adds a few milliseconds to the p50 from production to arrival."""
 PAUSED_POLL_SECONDS = 0.02
 """How long a fetch waits while some partition is paused, which is also the longest delay after it is resumed."""
 LAST_COMMIT_SECONDS = 10.0
@@ -60,7 +56,6 @@ class DeliveryConsumer(driver.Consumer):
         self._paused_sources: set[TP] = set()
         self._flowing = asyncio.Event()
         self._opening: asyncio.Task[None] | None = None
-        self._fetched = 0
         self._next_offsets: dict[TP, int] = {}
         self._seeking: dict[TP, asyncio.Task[None]] = {}
         for dispatcher in self._sources:
@@ -133,7 +128,8 @@ class DeliveryConsumer(driver.Consumer):
 
     async def _fetch(self, timeout: float) -> tuple[int, Mapping[TP, list[Any]], set[TP] | None]:  # noqa: ASYNC109 - Faust's own
         """Records by partition, with the generation of the fetch and the partitions asked for."""
-        await self._before_fetch()
+        if self._paused_sources:
+            await self._some_flow()
         if not self.flow_active:
             # Faust waits in the fetch too, but here the wait has to come before the generation is read.
             await self.wait(cast("Any", self.can_resume_flow))
@@ -142,7 +138,6 @@ class DeliveryConsumer(driver.Consumer):
         records = found or {}
         # Taken even if this fetch is discarded: in another generation, partitions begin at other offsets.
         out_of_range = self._delivery_thread.take_out_of_range()
-        self._fetched = sum(map(len, records.values()))
         if self.should_stop:
             return generation, {}, active
         if not self._is_current(generation):
@@ -183,12 +178,6 @@ class DeliveryConsumer(driver.Consumer):
 
     def _is_wanted(self, tp: TP, active: set[TP] | None) -> bool:
         return active is None or tp in active or tp in self._buffered_partitions
-
-    async def _before_fetch(self) -> None:
-        if self._paused_sources:
-            await self._some_flow()
-        if 0 < self._fetched < SMALL_FETCH_EVENTS:
-            await asyncio.sleep(GATHER_SECONDS)
 
     async def _some_flow(self) -> None:
         """Wait while every partition is paused; Faust would sleep for a second."""

@@ -107,8 +107,8 @@ MUTANTS: Final = (
     Mutant(
         "a batch counts as dispatched when it was fetched",
         "pipeline/runtime/consumer.py",
-        was="        self._fetched = sum(",
-        becomes="        for tp in records:\n            self._delivery_thread.claim(tp)\n        self._fetched = sum(",
+        was="records = found or {}\n",
+        becomes="records = found or {}\n        for tp in records:\n            self._delivery_thread.claim(tp)\n",
         tests=(f"{CONSUMER}test_batches_that_were_not_yielded_are_fetched_again",),
     ),
     Mutant(
@@ -117,6 +117,13 @@ MUTANTS: Final = (
         was="        app.consumer_generation_id += 1\n",
         becomes="",
         tests=(f"{MEMBERSHIP}test_a_confirmed_assignment_is_a_generation_of_its_own",),
+    ),
+    Mutant(
+        "fetches are not paced",
+        "pipeline/kafka/internals.py",
+        was="        if (seconds := pause_seconds()) > 0:",
+        becomes="        if seconds := 0:",
+        tests=("tests/broker/test_paced_fetches.py::test_each_fetch_asks_for_its_pause",),
     ),
     # ----------------------------------------------------------- worker.py
     Mutant(

@@ -28,6 +28,7 @@ from pipeline.kafka.records import PartitionRecords
 LOOKED_AT = {
     "aiokafka.consumer.fetcher:Fetcher._update_fetch_positions": "Fetcher._set_error",
     "aiokafka.consumer.fetcher:Fetcher._proc_fetch_request": "its record parser",
+    "aiokafka.consumer.fetcher:Fetcher._fetch_requests_routine": "Fetcher._proc_fetch_request",
     "aiokafka.consumer.group_coordinator:GroupCoordinator._do_heartbeat": "GroupCoordinator._send_req",
     "aiokafka.consumer.group_coordinator:CoordinatorGroupRebalance._send_sync_group_request": (
         "GroupCoordinator._send_req"

@@ -12,7 +12,7 @@ from faust.types import TP
 
 from pipeline.core.ahead import pack
 from pipeline.runtime import consumer_thread
-from pipeline.runtime.consumer_thread import DeliveryConsumerThread
+from pipeline.runtime.consumer_thread import GATHER_SECONDS, DeliveryConsumerThread
 from pipeline.runtime.retrying_consumer import RetryingConsumerThread
 
 SOURCE = TP("events", 5)
@@ -47,7 +47,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> _Log:
 @pytest.fixture
 def fetch(log: _Log) -> Callable[[], "asyncio.Task[Any]"]:
     thread = DeliveryConsumerThread.__new__(DeliveryConsumerThread)
-    thread._unclaimed = {}
+    thread._unclaimed, thread._fetched = {}, 0
 
     async def fetched(*, claimed: bool) -> list[int]:
         records = await thread._fetch_records(log, {SOURCE})
@@ -92,6 +92,20 @@ async def test_nothing_is_passed_over_for_what_was_not_claimed(log: _Log, fetch:
     following = fetch()
     await let_one_go(log)
     assert await following == [4, 5]
+
+
+@pytest.mark.parametrize(("events", "seconds"), [(0, 0.0), (1, GATHER_SECONDS), (63, GATHER_SECONDS), (64, 0.0)])
+async def test_the_fetch_after_a_small_one_is_sent_later(
+    events: int, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fetched(*_: object) -> dict[TP, list[Any]]:
+        return {SOURCE: [SimpleNamespace(offset=each) for each in range(events)]}
+
+    monkeypatch.setattr(RetryingConsumerThread, "_fetch_records", fetched)
+    thread = DeliveryConsumerThread.__new__(DeliveryConsumerThread)
+    thread._unclaimed = {}
+    await thread._fetch_records(None, {SOURCE})
+    assert thread._seconds_to_gather() == seconds
 
 
 NOTE = f"settled={pack(4, 0b11010)};topic-id=a"
