@@ -60,7 +60,7 @@ FAMILIES: Final = {
 """The rows of the summary; each fault is in one of them."""
 _HEADINGS: Final = {
     Routing.KEY: "With `routing: key`:",
-    Routing.MATCH: "With `routing: match`, where an event is counted once for each subscription that it is for:",
+    Routing.MATCH: "With `routing: match`, counting an event once for each subscription that it is for:",
 }
 _LEVELS: Final = (Qos.AT_LEAST_ONCE, Qos.AT_MOST_ONCE, Qos.AUTO, Qos.NONE)
 _COUNTS: Final = ("lost", "repeated", "misordered")
