@@ -1,7 +1,7 @@
 """Events that a redrive or `send` wrote for one subscription, with `routing: match`. Pure.
 
-Such an event is for it alone, whatever the filters say: its receiver rejected the event, or somebody named the
-subscription. It says so in a sealed header (webhook_ids.py).
+Such an event goes to that subscription alone, whatever the filters say: its receiver rejected the event before, or a
+person named the subscription. A sealed header names it (webhook_ids.py).
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -13,7 +13,7 @@ from pipeline.core.subscription import Subscription
 from pipeline.core.webhook_ids import WebhookIds, addressee_of
 
 NOBODY: Final = b""
-"""The key of no subscription. Events for it are given up as undecodable: counted and logged, or dead-lettered."""
+"""A key that no subscription has. Events with it are given up as undecodable: dead-lettered, or counted and logged."""
 
 
 def _unknown(_topic: str, _number: int) -> str | None:
@@ -21,7 +21,7 @@ def _unknown(_topic: str, _number: int) -> str | None:
 
 
 def is_addressed(event: Event) -> bool:
-    """Whether *event* names the subscription that it is for. In that subscription's lane, this has been proved."""
+    """Whether *event* names the subscription that it is for. Events in a lane have passed the check of their seal."""
     return bool(event.headers) and addressee_of(event) is not None
 
 
@@ -30,8 +30,8 @@ class AddressedMatching:
 
     Args:
         matching: asked about all other events.
-        ids: proves who wrote an address.
-        topic_id: of a source topic, by its name and the partition; None if it is not known.
+        ids: verifies the seal of an address.
+        topic_id: returns the id of a source topic, given its name and a partition; None if it is not known.
     """
 
     def __init__(

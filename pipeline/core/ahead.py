@@ -1,14 +1,14 @@
 """The offsets that are settled beyond a committed one, as bits and as text. Pure.
 
-Kafka commits one offset per partition; what is settled beyond it would be sent again after a crash. So each commit
-carries a note of it, in the metadata that Kafka keeps beside the offset:
+Kafka commits one offset per partition; events settled beyond it would be sent again after a crash. So each commit
+contains a note of them, in the metadata that Kafka stores with the offset:
 
     offset  40 41 42 43 44 45        40 is the committed one; 41, 43 and 44 are settled
     bits     0  1  0  1  1  0        an int whose bit n stands for offset 40 + n
     note    1:40:eAGTAgAAGwAb        version, committed offset, bits: deflated, which also checks them, in base64
 
-Many lanes at about the same pace leave a ragged edge of a few hundred offsets, and one slow lane leaves a long run:
-deflated, both take less than a hundred bytes.
+Many lanes at about the same pace settle a few hundred offsets out of order, and one slow lane leaves a long run of
+settled ones behind it: deflated, both take less than a hundred bytes.
 """
 
 import base64
@@ -16,8 +16,8 @@ import zlib
 from typing import Final
 
 REACH: Final = 22_400
-"""How many offsets a note tells of, from the committed one on: in base64, as they are, they fit into the 4,096 bytes
-that a broker allows by default (`offset.metadata.max.bytes`). Those beyond are forgotten by a crash."""
+"""How many offsets a note covers, from the committed one on. Even if deflating saves nothing, they fit in base64 into
+the 4,096 bytes that a broker allows by default (`offset.metadata.max.bytes`). A crash forgets what lies beyond."""
 VERSION: Final = "1"
 
 
@@ -42,7 +42,7 @@ def unpack(note: str, offset: int) -> int:
         raise ValueError(f"it belongs to the offset {base!r}")
     inflation = zlib.decompressobj()
     try:
-        # Base64 without its padding; and no more than a note can hold, whoever wrote it.
+        # The padding is restored, and the output is limited, because anybody may have written the note.
         bits = inflation.decompress(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True), REACH // 8)
     except zlib.error as error:
         raise ValueError(str(error)) from error

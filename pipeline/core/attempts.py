@@ -1,16 +1,16 @@
-"""What is remembered of attempts that did not deliver an event: for people, and in cursor rows."""
+"""What is remembered of attempts that did not deliver an event, for display and in cursor rows."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
-    """The last attempt of an event.
+    """The last attempt to deliver an event, which failed.
 
     Attributes:
         message: what went wrong, a sentence without secrets.
         at: when the attempt ended, Unix seconds.
-        status: the HTTP status of the answer; None where there was none.
+        status: the HTTP status of the answer; None if there was none.
     """
 
     message: str
@@ -23,9 +23,9 @@ class Attempts:
     """The attempts that led to a FAILURE.
 
     Attributes:
-        count: how many there were.
-        since: when the first of them began, Unix seconds.
-        status: the HTTP status of the last answer; None where there was none.
+        count: the number of attempts.
+        since: when the first one began, Unix seconds.
+        status: the HTTP status of the last answer; None if there was none.
     """
 
     count: int
@@ -38,7 +38,7 @@ class Probes:
     """The probes of a FAILURE (probing.py).
 
     Attributes:
-        made: how many there were, the one under way included.
+        made: the number of probes, including one under way.
         next_at: when the next one is due, Unix seconds; None if there is no other.
     """
 

@@ -4,10 +4,11 @@
     stream at 42      ^ it begins with the stream
     stream at 48                    ^ it begins behind, at 43
 
-Whoever makes a subscription notes in its record the first offset of each partition that is for it. A worker hears of
-it later, when the stream may have passed that offset; then its lane begins behind, with a row. A live lane has no
-row, so after a restart two subscriptions look alike: one whose events up to the committed offset are settled, and one
-that nobody had heard of. So each commit notes a revision: all made before it have begun.
+The record of a subscription contains, for each partition, the first offset that is for it. A worker may read the
+record when the stream has passed that offset; then the lane begins behind, with a row. A live lane has no row, so after
+a restart two kinds of subscriptions look the same: those whose events up to the committed offset are settled, and those
+that the former owner had not read yet. So each commit stores a revision, and all subscriptions created before it have
+begun.
 """
 
 from pipeline.core.lane import Lane
@@ -16,10 +17,10 @@ from pipeline.core.subscription import Subscription
 
 
 def is_of_former(row: Cursor, subscription: Subscription) -> bool:
-    """Whether a row is of a subscription that was deleted, and made again since.
+    """Whether a row belongs to a deleted subscription, and *subscription* was created later with the same id.
 
-    Between the last revision of the one and the first of the other is at least the record that deleted it. That is not
-    known of a subscription that was written for `routing: key`: its records name no first one.
+    At least one record, the deletion, lies between the last revision of the deleted one and the first of the new one.
+    A subscription written for `routing: key` does not record its first revision, so the answer is False.
     """
     return subscription.starts is not None and row.revision < subscription.created - 1
 
@@ -29,18 +30,18 @@ class Beginnings:
 
     Args:
         topic: the source topic.
-        number: of the partition.
-        topic_id: of the source topic, None if it is not known.
+        number: the partition.
+        topic_id: the id of the source topic; None if it is not known.
     """
 
     def __init__(self, topic: str, number: int, topic_id: str | None) -> None:
         self._topic = topic
         self._number = number
         self._topic_id = topic_id
-        self._behind: dict[Lane, int] = {}  # lanes that have begun behind, and when their subscription was made
+        self._behind: dict[Lane, int] = {}  # lanes that began behind -> first revision of their subscription
 
     def __repr__(self) -> str:
-        """As `<Beginnings of 2, 1 behind>`."""
+        """For example `<Beginnings of 2, 1 behind>`."""
         return f"<Beginnings of {self._number}, {len(self._behind)} behind>"
 
     def place_of(self, subscription: Subscription, otherwise: int) -> int:
@@ -49,14 +50,14 @@ class Beginnings:
         return otherwise if start is None else start
 
     def began_behind(self, lane: Lane, subscription: Subscription) -> None:
-        """The lane of a subscription begins before the stream, and its row is on its way."""
+        """Note that a lane begins behind the stream, and that its row is not durable yet."""
         self._behind[lane] = subscription.created
 
     def begun_to(self, heard_to: int) -> int:
-        """Subscriptions that were made before this revision have begun, and a commit may say so.
+        """The revision to commit: all subscriptions created before it have begun.
 
         Args:
-            heard_to: everything before this revision has been heard of.
+            heard_to: the registry has read all records before this revision.
         """
         for lane in [lane for lane in self._behind if not lane.events.held.awaits_row]:
             del self._behind[lane]

@@ -7,9 +7,9 @@ Value = TypeVar("Value")
 
 
 class Bounded(dict[Key, Value]):
-    """A dict that forgets its oldest key for each new one beyond *most*; only `[key] = value` keeps to the bound.
+    """A dict that forgets its oldest key for each new one beyond *most*. Only `[key] = value` enforces the bound.
 
-    Reading is a dict's own, at its speed. A key that is set again keeps its age.
+    A key that is set again keeps its age.
     """
 
     __slots__ = ("_most",)

@@ -4,7 +4,7 @@
             ^     ^ claimed_to: 43
             in flight
 
-A claim is handed back for what provably was not sent: the cursor steps back to it.
+If a claimed event provably was not sent, its claim is handed back: the cursor steps back to it.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ class Claims:
     """The claims of one lane.
 
     Args:
-        key: of the lane.
-        events: of the lane.
-        rows: writes the row.
+        key: the lane's key.
+        events: the lane's events.
+        rows: writes the lane's row.
         count: how many events a row may claim.
     """
 
@@ -35,12 +35,12 @@ class Claims:
         self._count = count
 
     def __repr__(self) -> str:
-        """As `<Claims to 43, handed back [40]>`."""
+        """For example `<Claims to 43, handed back [40]>`."""
         progress = self._events.progress
         return f"<Claims to {progress.claimed_to}, handed back {sorted(progress.handed_back)}>"
 
     async def claim(self, flight: InFlight) -> None:
-        """Return when a durable row has passed the event. The row passes the next ones of the queue as well."""
+        """Return when a durable row has passed the event. The row also passes the next events of the queue."""
         flight.claimed = True
         if flight.offset >= self._events.progress.claimed_to:
             await self._claim_from(flight)
@@ -50,7 +50,7 @@ class Claims:
         last = flight.offset
         for event in islice(self._events.queue, self._count - 1):
             last = event.offset
-        # The row passes no event in flight that is not claimed: there is one after an edit of another level.
+        # The row must not pass an unclaimed event in flight. There may be one after the level was edited.
         self._events.progress.claimed_to = max(flight.offset + 1, min([last + 1, *self._events.unclaimed()]))
         try:
             await self._rows.write(self._key)
@@ -58,7 +58,7 @@ class Claims:
             self._withdraw(flight)
             raise
         except asyncio.CancelledError:
-            # The partition is given back, and whether the row is durable is not known. Nothing was sent.
+            # The partition is given back, and the row may or may not be durable. Nothing was sent.
             self.hand_back(flight)
             raise
 
@@ -68,13 +68,13 @@ class Claims:
             self._events.progress.withdraw(flight.offset)
 
     def hand_back(self, flight: InFlight) -> None:
-        """The event was not sent. If it was claimed, the cursor steps back to it, and to what was claimed with it."""
+        """Hand back the claim of an event that was not sent, if it has one, and the claims made with it."""
         if flight.claimed and flight.epoch == self._events.epoch:
             flight.claimed = False
             self._step_back([flight.offset, *self.ahead()])
 
     def hand_back_ahead(self) -> None:
-        """What was claimed together with an earlier event will not be sent now."""
+        """Hand back the events that were claimed together with an earlier one and are not sent yet."""
         if ahead := self.ahead():
             self._step_back(ahead)
 

@@ -1,4 +1,4 @@
-"""The time, as a collaborator: everything that reads a clock or waits is given one, so tests own the time."""
+"""The time as a dependency: code that reads a clock or waits is given a `Clock`, so tests control the time."""
 
 import asyncio
 import time
@@ -9,14 +9,14 @@ _MACHINE_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Clock(Protocol):
-    """What time it is, and how to let some pass."""
+    """Tells the time and waits."""
 
     def now(self) -> float:
         """Seconds since the Unix epoch."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Return after *seconds* (at once for zero and below)."""
+        """Return after *seconds*; at once if they are not positive."""
         ...
 
 
@@ -24,7 +24,7 @@ class SystemClock:
     """The machine's clock."""
 
     def now(self) -> float:
-        """Seconds since the Unix epoch, as the machine has it."""
+        """Seconds since the Unix epoch."""
         return time.time()
 
     async def sleep(self, seconds: float) -> None:
@@ -33,9 +33,9 @@ class SystemClock:
 
 
 def steady_now() -> float:
-    """Seconds of the running event loop's clock: for how long something has lasted in this process.
+    """Seconds of the running event loop's clock, to measure durations in this process.
 
-    The machine's clock may be set back by hours; what is measured by it would not end before it has caught up.
+    The system clock may be set back by hours, and a wait measured with it would last that much longer.
     """
     return asyncio.get_running_loop().time()
 
@@ -43,21 +43,21 @@ def steady_now() -> float:
 def machine_now() -> float:
     """Seconds of a clock that only goes forward, also while this process is stopped or its machine is suspended.
 
-    Linux' CLOCK_BOOTTIME; CLOCK_MONOTONIC, which stands still in a suspended machine, where there is no such clock.
-    An event loop's own clock may be that of its last turn, and be wrong by all that the process was stopped for.
+    It is CLOCK_BOOTTIME on Linux, elsewhere CLOCK_MONOTONIC, which may stop while the machine is suspended. An event
+    loop's clock may still show the time of its last iteration, from before the process was stopped.
     """
     return time.clock_gettime(_MACHINE_CLOCK)
 
 
 def shown_time(moment: float) -> str | None:
-    """*moment*, Unix seconds, in RFC 3339; None for 0 and for what is no time: rows and records may say anything."""
+    """*moment*, Unix seconds, in RFC 3339; None for 0 and for a time beyond the calendar, which a row may contain."""
     return rfc3339(moment) if moment else None
 
 
 def rfc3339(
     moment: float, precision: Literal["seconds", "milliseconds"] = "seconds", zone: Literal["Z", "+00:00"] = "Z"
 ) -> str | None:
-    """*moment*, Unix seconds, in RFC 3339 and UTC, which *zone* writes; None before the year 1 and after 9999."""
+    """*moment*, Unix seconds, in RFC 3339 and UTC, written as *zone*; None before the year 1 and after 9999."""
     try:
         return datetime.fromtimestamp(moment, UTC).replace(tzinfo=None).isoformat(timespec=precision) + zone
     except (OverflowError, ValueError, OSError):

@@ -1,9 +1,9 @@
-"""How many requests may be in flight: of the worker, and of one subscription in all of its partitions.
+"""Limits the requests in flight, for the worker and for each subscription over all of its partitions.
 
-The worker has a bounded number of slots, shared so that silent receivers can't take them all.
+The worker has a bounded number of slots, shared so that receivers that don't answer can't take them all.
 
-A lane whose last attempt timed out is *suspect*. Suspects wait behind lanes that answer and hold at most half of the
-slots (docs/design.md, Limits); every eighth slot that falls free goes to a suspect all the same, so none starves.
+A lane whose last attempt timed out is *suspect*. Suspects wait behind other lanes and hold at most half of the slots
+(docs/design.md, Limits). Every eighth slot that becomes free goes to a suspect anyway, so that suspects don't starve.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ class Slots:
     """A semaphore with two queues.
 
     Args:
-        limit: slots in all, at least 2.
+        limit: the number of slots, at least 2.
     """
 
     def __init__(self, limit: int) -> None:
@@ -91,14 +91,14 @@ class Slots:
 
 
 class Shares:
-    """What each subscription has in flight over all of its lanes, with `routing: match`. Waiting lanes go in turn.
+    """Limits each subscription's requests in flight over all of its lanes, with `routing: match`. Lanes take turns.
 
-    With `routing: key` a subscription has one lane as a rule, which keeps to the bound by itself.
+    With `routing: key`, a subscription usually has one lane, which enforces the limit itself.
     """
 
     def __init__(self) -> None:
         self._taken: dict[str, int] = {}
-        self._limits: dict[str, int] = {}  # of the newest revision that has asked
+        self._limits: dict[str, int] = {}  # from the newest revision that called `acquire`
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
     def taken(self, subscription_id: str) -> int:
@@ -122,7 +122,7 @@ class Shares:
             raise
 
     def release(self, subscription_id: str) -> None:
-        """Give a share back, and pass on to the lanes in line what the limit allows: an edit may have changed it."""
+        """Give a share back, and admit as many waiting lanes as the limit allows now: an edit may have changed it."""
         left, limit = self._taken[subscription_id] - 1, self._limits[subscription_id]
         waiting = self._waiting.get(subscription_id, deque())
         while waiting and left < limit:

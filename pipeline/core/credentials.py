@@ -1,4 +1,4 @@
-"""Which headers and which parameters of a URL's query hold credentials: their names say so. Pure."""
+"""Recognises headers and query parameters that hold credentials, by their names. Pure."""
 
 import re
 from collections import Counter
@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 ValueChange = Callable[[str, str], str]
-"""(name of a parameter or path of a field, its value as it stands there) -> what stands there afterwards."""
+"""(name of a parameter or path of a field, its value) -> the value to put in its place."""
 
 _WORDS: Final = frozenset(
     {
@@ -25,35 +25,35 @@ _ENDINGS: Final = (
     *("sessionid", "signature", "token"),
 )
 _QUERY_NAMES: Final = frozenset({"code"})
-"""Names that mean nothing in a header; `code` is the key of an Azure function."""
+"""Names that mean a credential only in a query; `code` is the key of an Azure function."""
 
 _LONGEST_KNOWN: Final = 256
 
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-# From the beginning of each parameter alone: a long text without a `=` would be read to its end from everywhere.
+# Anchored at the start of a parameter: otherwise a long text without `=` would be read to its end from each position.
 _PARAMETERS: Final = re.compile(r"(?<![^&;])([^&;=]*)=([^&;]*)")
 
 
 def names_credential(name: str) -> bool:
-    """Whether what is called *name* is one: `Authorization`, `X-Api-Key`, `accessToken`, `sig`.
+    """Whether a field with this name holds a credential: `Authorization`, `X-Api-Key`, `accessToken`, `sig`.
 
-    A word of it says so (`X-Service-Credentials`), or its end (`xauthtoken`). A name too many costs little: its value
-    is not shown.
+    The name contains a telling word (`X-Service-Credentials`) or ends with one (`xauthtoken`). A false positive costs
+    little: the value is not shown.
     """
     return _is_one(name) if len(name) <= _LONGEST_KNOWN else _is_one.__wrapped__(name)
 
 
-@lru_cache(maxsize=1024)  # the same few names for every subscription; long ones would be kept for nothing
+@lru_cache(maxsize=1024)  # subscriptions share the same few names, none of them long
 def _is_one(name: str) -> bool:
     words = [word.lower() for word in _WORD.findall(name)]
     return not _WORDS.isdisjoint(words) or "".join(words).endswith(_ENDINGS)
 
 
 def change_query_credentials(url: str, change: ValueChange) -> str:
-    """*url* with every credential in its query put through *change*; all else stays, byte by byte.
+    """*url* with every credential in its query replaced by *change*; everything else is unchanged, byte for byte.
 
-    Of several parameters of one name the second is called `name 2`, and none is called as another one. Names are
-    compared as the receiver decodes them.
+    The second of several parameters with the same name is passed to *change* as `name 2`, and no two get the same name.
+    Names are compared as the receiver decodes them.
     """
     before, sharp, fragment = url.partition("#")
     path, mark, query = before.partition("?")
@@ -78,7 +78,7 @@ def change_query_credentials(url: str, change: ValueChange) -> str:
 
 
 def query_credentials(url: str) -> list[str]:
-    """The credentials in the query of *url*, as they stand there."""
+    """The credentials in the query of *url*, not decoded."""
     found: list[str] = []
 
     def noted(_: str, value: str) -> str:

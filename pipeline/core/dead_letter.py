@@ -1,4 +1,4 @@
-"""An event that is given up, and where it goes. The record is written by kafka/dead_letters.py."""
+"""Dead letters: events that are given up. kafka/dead_letters.py writes them to their topic."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,9 +13,10 @@ class DeadLetterRecord:
     """An event that is given up, and what is known of it.
 
     Attributes:
-        outcome: of the last attempt; None where none was made (undecodable, unknown subscription).
-        first_attempt_at: Unix seconds, None without an attempt; so is *last_attempt_at*.
-        subscription: the id, None where the key is none.
+        outcome: of the last attempt; None if there was none (undecodable, unknown subscription).
+        first_attempt_at: when the first attempt began, Unix seconds; None if there was none.
+        last_attempt_at: when the last attempt began, Unix seconds; None if there was none.
+        subscription: its id; None if the key can't be an id.
         url: of the callback.
     """
 

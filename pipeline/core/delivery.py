@@ -1,6 +1,6 @@
-"""What a runner needs for one event: the turn by the rate, one attempt, the decision, a dead letter.
+"""The steps of a delivery: waiting for the rate, one attempt, the decision, a dead letter.
 
-It knows no lane. `Runner` (runner.py) puts the parts in order, and acts on the decision.
+They do not know lanes. `Runner` (runner.py) calls them in order, and acts on the decision.
 """
 
 import time
@@ -38,10 +38,10 @@ class Send(Protocol):
 
 
 class CaughtUp(Protocol):
-    """The registry's promise about subscriptions that were made a moment ago (subscriptions/registry.py)."""
+    """The part of the registry that a delivery needs (subscriptions/registry.py)."""
 
     async def caught_up(self) -> None:
-        """Return when the registry has read past the end its topic had at the call."""
+        """Return when the registry has read up to the end that its topic had at the time of the call."""
         ...
 
 
@@ -52,16 +52,17 @@ def never_addressed(_event: Event) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What attempts need; shared by all lanes of a worker.
+    """The dependencies of an attempt, shared by all lanes of a worker.
 
     Attributes:
         chance: draws a number from 0 to 1, for the jitter of a wait.
-        shares: bounds what a subscription has in flight over all of its lanes; None if its one lane does.
-        steady: seconds of a clock that only goes forward, for the rate limits. It is read twice a delivery; asking
-            for the running event loop to ask it for its time takes a system call (CPython 3.11), a 25th of a delivery.
+        shares: limits a subscription's requests in flight over all of its lanes; None if it has only one lane.
+        steady: returns seconds of a monotonic clock, for the rate limits. It is called twice per delivery, and the
+            event loop's clock is slower: in CPython 3.11, finding the running loop takes a system call, a 25th of a
+            delivery.
         is_addressed: whether an event was written for the subscription in whose lane it is (addressed.py). Then it is
-            sent even if its filter does not match.
-        probes: bounds the probes of each host.
+            sent even if the filter does not match.
+        probes: limits the probes of each host.
     """
 
     send: Send
@@ -79,26 +80,26 @@ class Delivery:
     probes: ProbeGate = field(default_factory=ProbeGate)
 
     def seconds_until_turn(self, subscription: Subscription) -> float:
-        """How long the subscription's rate limits keep it waiting; 0 takes the turn."""
+        """How long the subscription's rate limits make an attempt wait. If 0, the attempt is counted."""
         return self.rate_limits.turn(subscription, self.steady())
 
     def slow_start(self, subscription_id: str) -> SlowStart | None:
-        """How a receiver that was busy is spared, in Unix seconds; None if it is not."""
+        """The slow start of a subscription, with times in Unix seconds; None if there is none."""
         found = self.rate_limits.slow_start(subscription_id, self.steady())
         return None if found is None else self._dated(found)
 
     def slow_starts(self, most: int) -> dict[str, SlowStart]:
-        """Up to so many receivers that are spared, by subscription."""
+        """The slow starts of up to *most* subscriptions, by id."""
         return {name: self._dated(slow) for name, slow in self.rate_limits.slow_starts(self.steady(), most).items()}
 
     def _dated(self, slow: SlowStart) -> SlowStart:
         return replace(slow, until=self.clock.now() + slow.until - self.steady())
 
     async def attempt(self, subscription: Subscription, flight: InFlight) -> Outcome:
-        """Send the event once; its tries count the attempt as soon as it begins.
+        """Send the event once. The attempt counts as soon as it begins.
 
         Raises:
-            LeaseEndedError: nothing was sent, and the tries are what they were.
+            LeaseEndedError: nothing was sent, and the attempt does not count.
         """
         observer, before = self.telemetry, flight.tries
         flight.tries = tries = before.begin(self.clock.now())
@@ -118,7 +119,7 @@ class Delivery:
         return outcome
 
     def decide(self, rules: Rules, flight: InFlight, outcome: Outcome, *, is_probe: bool = False) -> Decision:
-        """What to do after an attempt that did not deliver the event; its tries say why it didn't."""
+        """Decide what to do after an attempt that did not deliver the event, and note the reason in its tries."""
         now, tries = self.clock.now(), flight.tries
         flight.tries = tries._replace(error=FailedAttempt(describe(outcome), now, status_of(outcome)))
         if is_probe:

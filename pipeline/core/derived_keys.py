@@ -1,7 +1,7 @@
 """Keys for one purpose each, derived from those of SECRET_KEYS. Pure.
 
-A key that encrypts must not sign as well: HKDF (RFC 5869) makes one key per purpose of each secret key, and none of
-them tells anything about another.
+A key that encrypts must not sign as well. HKDF (RFC 5869) derives one key per purpose from each secret key, and no
+derived key reveals anything about another.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""A worker's partitions of one topic: opens them after an assignment, feeds them, says what to commit, closes them.
+"""A worker's partitions of one topic: opens them after an assignment, feeds them, reports commits, closes them.
 
 The overrides of Faust's consumer (runtime/consumer.py) call it; it knows neither Faust nor Kafka.
 
@@ -29,9 +29,9 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 1.0
 HOLD_CHECKS = 4
-"""An event is held for at most 1.25 times hold_seconds."""
+"""Checks per hold_seconds: an event is held for about a quarter longer at most."""
 SHORTEST_PAUSE_SECONDS = 0.01
-"""Between two checkpoints, however short an event may be held."""
+"""The shortest pause between two checkpoints, whatever hold_seconds is."""
 SWEEP_CHECKPOINTS = 30
 OPEN_PAUSE_SECONDS = 1.0
 NOTHING_BEGUN: Final[Mapping[int, int | None]] = {}
@@ -52,19 +52,19 @@ class Dispatcher:
 
     Args:
         topic: the source topic.
-        deliver: the way of one event.
-        rows_of: makes the store of a partition's rows.
+        deliver: the steps of a delivery.
+        rows_of: creates the row store of a partition.
         registry: the subscriptions.
-        reader: re-reads the log.
-        limits: of each lane.
-        memory: of all queues of the worker.
+        reader: reads the log again.
+        limits: the limits of each lane.
+        memory: counts the bytes in all queues of the worker.
         on_closed: called with each partition that this worker no longer owns.
-        matching: says who wants an event; None with `routing: key`. `Sources` keeps it up to date.
+        matching: finds the subscriptions that want an event; None with `routing: key`. `Sources` keeps it up to date.
 
     Attributes:
         flow: pauses the stream of a partition; set before the first one is opened.
         peers: the dispatchers of all source topics, which share the memory.
-        streamed_at: when the stream brought a batch last, on a clock that only goes forward.
+        streamed_at: when the stream last delivered a batch, in seconds of `steady_now`.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Dispatcher:
         self.chance = deliver.chance
         self._rows_of = rows_of
         self._registry = registry
-        self._created: dict[str, int] = {}  # with matching: the subscriptions that are known, and when they were made
+        self._created: dict[str, int] = {}  # with matching: known subscriptions, and the revision that created each
         self._on_closed = on_closed
         self._open: dict[int, _Open] = {}
         self._opening: dict[int, asyncio.Task[None]] = {}
@@ -114,7 +114,7 @@ class Dispatcher:
         """Dispatch a batch of one partition to its lanes. Does no I/O, and never raises because of an event."""
         found = self._open.get(number)
         if found is None:
-            # Revoked while the batch was on its way: it was not committed, so the next owner reads it again.
+            # Revoked since the batch was fetched. The batch is not committed, so the next owner reads it again.
             return
         self.streamed_at = steady_now()
         found.partition.dispatch(events)
@@ -122,9 +122,9 @@ class Dispatcher:
             self._relieve()
 
     def pass_over(self, number: int, batch_end: int | None, end: int) -> None:
-        """There is no event from *batch_end* on, the end of the last batch, up to *end*.
+        """Advance to *end*, because the log has no event from *batch_end* up to there.
 
-        Nothing happens while that batch is still on its way here.
+        *batch_end* is the end of the last batch. Does nothing while that batch has not been dispatched yet.
         """
         found = self._open.get(number)
         if found is not None and batch_end is not None and found.partition.dispatched == batch_end < end:
@@ -136,7 +136,7 @@ class Dispatcher:
         return steady_now() - max(peer.streamed_at for peer in self.peers) < STREAMING_SECONDS
 
     def _relieve(self) -> None:
-        """The queues are full: make the largest lanes fall behind until half of the memory is free."""
+        """Make the lanes with the largest queues fall behind until half of the memory is free."""
         partitions = (partition for peer in self.peers for partition in peer.partitions())
         lanes = [lane for partition in partitions for lane in partition.lanes.values() if lane.events.queue]
         lanes.sort(key=lambda lane: lane.events.queue.bytes, reverse=True)
@@ -160,13 +160,13 @@ class Dispatcher:
         return number in self._open
 
     def partitions(self) -> list[Partition]:
-        """Those that are open, by number."""
+        """The open partitions, by number."""
         return [self._open[number].partition for number in sorted(self._open)]
 
     # --------------------------------------------------------------- committing
 
     def prefixes(self) -> dict[int, int]:
-        """What there is to commit: partition -> offset."""
+        """The offsets to commit, by partition."""
         return {
             number: entry.partition.window.committable
             for number, entry in self._open.items()
@@ -179,20 +179,21 @@ class Dispatcher:
         return entry.partition.beginnings.begun_to(self._registry.heard_to)
 
     def begun_to(self, number: int) -> int | None:
-        """What is committed with an offset of `prefixes` about the subscriptions that have begun (beginnings.py)."""
+        """The revision to commit with an offset of `prefixes`: subscriptions before it have begun (beginnings.py)."""
         entry = self._open.get(number)
         if entry is None:
             return None
-        # With `routing: key` what `match` has noted is kept: if the definition goes back to it, nothing begins anew.
+        # With `routing: key`, the last revision committed with `match` is kept: if the definition returns to `match`,
+        # no subscription begins a second time.
         return (entry.partition.begun_to or None) if self.matching is None else self._begun_to(entry)
 
     def ahead_of(self, number: int, offset: int) -> int:
-        """What is settled beyond an *offset* of `prefixes`, as bits (ahead.py): it is committed with it."""
+        """The events settled beyond an *offset* of `prefixes`, as bits (ahead.py), to be committed with it."""
         entry = self._open.get(number)
         return 0 if entry is None else entry.partition.window.ahead_of(offset)
 
     def committed(self, offsets: Mapping[int, int], begun_to: Mapping[int, int | None] = NOTHING_BEGUN) -> int:
-        """The broker has confirmed these, with what `begun_to` said. Returns by how many offsets they have advanced."""
+        """Note that these offsets and revisions were committed. Returns by how many offsets they have advanced."""
         advanced = 0
         for number, offset in offsets.items():
             entry = self._open.get(number)
@@ -206,18 +207,17 @@ class Dispatcher:
     # --------------------------------------------------------------- opening
 
     async def open(self, positions: Mapping[int, int], logs: Mapping[int, LogBounds] | None = None) -> None:
-        """Open the partitions of an assignment, each at its position; in parallel, trying again until it is done.
+        """Open the partitions of an assignment, each at its position, in parallel. Retries until all are open.
 
-        Rows are held against the *logs*, where these are known.
-
-        Returns when all are open, or given up because they were revoked in the meantime.
+        Offsets in rows are compared with the *logs*, if these are known. Partitions that are revoked meanwhile are
+        skipped.
         """
         self.assigned = frozenset(positions)
         self.assigned_at = self.clock.now()
         self._fenced.clear()
         await self._registry.ready()
         if any(log.begun_to > self._registry.heard_to for log in (logs or {}).values()):
-            # The former owner had heard of more. Its note speaks of subscriptions that have to be known here as well.
+            # The former owner had read more of the registry. The subscriptions that have begun must be known here too.
             await self._registry.caught_up()
         tasks = []
         for number, position in positions.items():
@@ -228,7 +228,7 @@ class Dispatcher:
                 self._opening[number] = task
                 tasks.append(task)
         for result in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(result, Exception):  # and no cancellation: that one was revoked
+            if isinstance(result, Exception):  # but not a CancelledError: that partition was revoked
                 raise result
         self.has_opened = True
 
@@ -238,7 +238,7 @@ class Dispatcher:
             if opened is None:
                 return
             rows, found = opened
-            if log is not None:  # where somebody has moved the group, all that are known now count as begun
+            if log is not None:  # if the group was moved by hand, all known subscriptions have begun
                 log = replace(log, begun_to=min(log.begun_to, self._registry.heard_to))
             partition = Partition(number, position, self, rows, log)
             self._open[number] = _Open(partition, rows)
@@ -274,14 +274,14 @@ class Dispatcher:
     async def _load(self, rows: RowStore) -> Mapping[bytes, Row]:
         found, heard_to = await rows.open(), self._registry.heard_to
         if any(isinstance(row, UnreadableRow) or row.revision >= heard_to for row in found.values()):
-            # The former owner had heard of more. Without that, a row would seem to be of a deleted subscription.
+            # The former owner had read more of the registry. Without that, a row may seem to have no subscription.
             await self._registry.caught_up()
         return found
 
     # --------------------------------------------------------------- closing
 
     async def drain(self, numbers: Iterable[int], seconds: float) -> dict[int, int]:
-        """Bring partitions to rest: they take no more events. Returns what may be committed of them."""
+        """Bring partitions to rest: they take no more events. Returns the offsets to commit."""
         numbers = list(numbers)
         opening = [task for number, task in self._opening.items() if number in numbers]
         for task in opening:
@@ -292,7 +292,7 @@ class Dispatcher:
         return dict(zip(entries, offsets, strict=True))
 
     def close(self, numbers: Iterable[int]) -> Awaitable[None]:
-        """Close partitions: their lanes are forgotten, their rows stay. From the call on, none of them is open."""
+        """Close partitions: forget their lanes, keep their rows. They count as closed as soon as this is called."""
         numbers = list(numbers)
         self.assigned -= set(numbers)
         return self._close([entry for number in numbers if (entry := self._open.pop(number, None)) is not None])
@@ -308,7 +308,7 @@ class Dispatcher:
         self._on_closed(entry.partition.number)
 
     def lost(self, partition: Behind) -> None:
-        """See `ports.PartitionServices`: it is closed, and nothing of it is committed any more."""
+        """See `ports.PartitionServices`. Closes the partition; nothing of it is committed any more."""
         entry = self._open.get(partition.number)
         if entry is None or entry.partition is not partition:
             return
@@ -331,7 +331,7 @@ class Dispatcher:
     # --------------------------------------------------------------- time and subscriptions
 
     async def keep_checkpoints(self) -> None:
-        """Run until cancelled: end holds, refresh rows, forget idle lanes."""
+        """Until cancelled, make slow lanes fall behind, refresh rows and forget idle lanes."""
         pause = max(SHORTEST_PAUSE_SECONDS, min(CHECKPOINT_SECONDS, self.limits.hold_seconds / HOLD_CHECKS))
         due = steady_now() + pause
         while True:
@@ -351,19 +351,19 @@ class Dispatcher:
                 entry.partition.sweep()
 
     def relieve_pressed(self) -> None:
-        """In partitions that are paused, make the lanes that lag fall behind, so that the others can go on."""
+        """In paused partitions, make lagging lanes fall behind, so that the others can continue."""
         for entry in list(self._open.values()):
             if entry.partition.is_paused:
                 entry.partition.end_holding(steady_now())
 
     def on_subscription(self, subscription_id: str, subscription: Subscription | None) -> None:
-        """The registry has read a change, and `matching` knows it."""
+        """Handle a change that the registry has read; `matching` knows it already."""
         is_new = self.matching is not None and self._is_new(subscription_id, subscription)
         for entry in list(self._open.values()):
             entry.partition.reconciler.update(subscription_id, subscription, is_new=is_new)
 
     def _is_new(self, subscription_id: str, subscription: Subscription | None) -> bool:
-        """Whether it is another one than the one that was known by this id, if there was one."""
+        """Whether the subscription was created, not edited: its id was unknown, or belonged to a deleted one."""
         if subscription is None:
             self._created.pop(subscription_id, None)
             return False
@@ -371,6 +371,6 @@ class Dispatcher:
         self._created[subscription_id] = subscription.created
         if former is None:
             return True
-        # A record that can't be read does not say when its subscription was made. Its events have to wait.
+        # An unreadable record does not say when its subscription was created. Its events have to wait.
         is_unreadable = subscription.problem is not None and subscription.starts is None
         return subscription.created > former and not is_unreadable

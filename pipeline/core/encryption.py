@@ -1,8 +1,8 @@
-"""Encryption at rest that opens only where it was made for. Pure but for its random numbers.
+"""Encryption at rest, bound to the place that a value is stored in. Pure except for random numbers.
 
-AES-256-GCM (NIST SP 800-38D) with keys derived from those of SECRET_KEYS, and what a value belongs to as associated
-data: copied to another subscription, field or row it can't be decrypted. Earlier versions wrote Fernet tokens, which
-have no associated data; they are still read.
+AES-256-GCM (NIST SP 800-38D) with keys derived from SECRET_KEYS. The associated data names the place, so a ciphertext
+that is copied to another subscription, field or row can't be decrypted. Earlier versions wrote Fernet tokens, which
+have no associated data; these can still be decrypted.
 """
 
 import os
@@ -22,13 +22,13 @@ _PURPOSE: Final = "encryption for a context, v1"
 
 
 class Cipher:
-    """Encrypts with the first key, decrypts with each.
+    """Encrypts with the first key, decrypts with any.
 
     Args:
         keys: Fernet keys.
 
     Raises:
-        ValueError: one of *keys* is not a Fernet key, or there is none.
+        ValueError: a key is not a Fernet key, or there are no keys.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
@@ -36,7 +36,7 @@ class Cipher:
         self._keys = [AESGCM(derive_key(key, _PURPOSE)) for key in keys]
 
     def encrypt(self, data: bytes, context: bytes) -> bytes:
-        """*data* as nonce, ciphertext and tag, which open with *context* alone."""
+        """*data* as nonce, ciphertext and tag, which can only be decrypted with the same *context*."""
         nonce = os.urandom(NONCE_BYTES)
         return nonce + self._keys[0].encrypt(nonce, data, context)
 
@@ -55,7 +55,7 @@ class Cipher:
         raise ValueError("none of the keys decrypts it here")
 
     def is_newest(self, sealed: bytes, context: bytes) -> bool:
-        """Whether *sealed* is of the first key, and opens with *context*."""
+        """Whether *sealed* was encrypted with the first key, for *context*."""
         nonce, ciphertext = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
         try:
             self._keys[0].decrypt(nonce, ciphertext, context)
@@ -64,7 +64,7 @@ class Cipher:
         return True
 
     def decrypt_fernet(self, token: bytes) -> bytes:
-        """What an earlier version encrypted, wherever it stands.
+        """Decrypt a token of an earlier version, whatever its place.
 
         Raises:
             ValueError: none of the keys fits, or *token* is damaged.

@@ -1,16 +1,15 @@
 """The exceptions of the pipeline, all of them.
 
-What goes wrong with one delivery is never an exception: it is an `Outcome` (outcome.py). Exceptions are for what stops
-a command, a configuration or a partition.
+A failed delivery is not an exception but an `Outcome` (outcome.py). Exceptions stop a command, a start or a partition.
 
     WebhooksError
     ├── ConfigurationError        a definition, subscription or setting can't be used: field, value, what is allowed
     │   └── ConflictError         a change does not fit what it would change
     │       └── StaleError        that was changed meanwhile
     ├── UnknownSubscriptionError  no subscription has this id
-    ├── LibraryError              a change that is made to a library has no effect
-    ├── BusyError                 this process has too much to do: try again later
-    ├── BrokerError               a topic or a broker is not as it has to be
+    ├── LibraryError              a patch of a library has no effect
+    ├── BusyError                 this process is overloaded: try again later
+    ├── BrokerError               a broker can't be reached, or a topic is not as required
     │   └── UnconfirmedError      a change may have been made, or not
     ├── FencedError               another worker owns the partition now: write nothing more for it
     ├── LeaseEndedError           another worker may own the partitions: nothing was sent
@@ -19,14 +18,14 @@ a command, a configuration or a partition.
 
 
 class WebhooksError(Exception):
-    """The base of all errors that the pipeline raises on purpose. The text is a sentence for a person."""
+    """The base of all errors that the pipeline raises on purpose. The text is a sentence for users."""
 
 
 class ConfigurationError(WebhooksError):
     """A definition, a subscription or a setting can't be used.
 
     Attributes:
-        problems: one sentence per problem, each beginning with the path of the field it speaks of.
+        problems: one sentence per problem, each beginning with the path of its field.
     """
 
     def __init__(self, problems: list[str] | str) -> None:
@@ -39,7 +38,7 @@ class ConflictError(ConfigurationError):
 
 
 class StaleError(ConflictError):
-    """A subscription is not at the revision that a change was made for."""
+    """A subscription has another revision than the one that a change was based on."""
 
 
 class UnknownSubscriptionError(WebhooksError):
@@ -47,11 +46,11 @@ class UnknownSubscriptionError(WebhooksError):
 
 
 class LibraryError(WebhooksError):
-    """A change that is made to a library has no effect, in the version that is installed (core/patches.py)."""
+    """A patch of a library has no effect in the installed version (core/patches.py)."""
 
 
 class BusyError(WebhooksError):
-    """This process does as much as it may at a time, or as much as it may for one tenant: nothing was done."""
+    """A limit of this process, or of one tenant in it, is reached: nothing was done."""
 
 
 class BrokerError(WebhooksError):
@@ -67,8 +66,8 @@ class FencedError(WebhooksError):
 
 
 class LeaseEndedError(WebhooksError):
-    """Nothing was sent: no heartbeat was confirmed for so long that others may own the partitions (core/lease.py)."""
+    """Nothing was sent, because no heartbeat was confirmed lately and others may own the partitions (core/lease.py)."""
 
 
 class NotDeadLetteredError(WebhooksError):
-    """The broker refuses this dead letter for good: trying again can't help."""
+    """The broker refuses this dead letter permanently, so trying again can't help."""

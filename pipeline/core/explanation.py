@@ -1,4 +1,4 @@
-"""Why a filter does not want an event: which of its comparisons failed. Pure."""
+"""Explains why a filter rejects an event: which of its comparisons failed. Pure."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,23 +8,23 @@ from pipeline.core.filters import AllOf, AnyOf, Compare, Dialect, Expression, No
 from pipeline.core.shown import shown
 
 MOST_SHOWN: Final = 5
-"""The most texts that a sentence names."""
+"""The largest number of texts in a sentence."""
 LONGEST_FOUND: Final = 1000
-"""How many bytes of a text that was found are kept: each of many subscriptions may show the same one."""
+"""How many bytes of a found text are kept: many subscriptions may show the same one."""
 
 _VERBS: Final[dict[Dialect, str]] = {"exact": "be", "prefix": "begin with", "suffix": "end with"}
 
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """A comparison on account of which a filter does not want an event.
+    """A comparison that makes a filter reject an event.
 
     Attributes:
-        place: as the filter names it.
+        place: the compared part of the event, as the filter names it.
         dialect: how the texts are compared.
-        wanted: the texts that the filter names.
-        found: the texts that stand at the place; of a long one the beginning.
-        is_excluded: the comparison does match, under a `not`.
+        wanted: the texts in the filter.
+        found: the texts in the event; long ones are cut.
+        is_excluded: whether the comparison does match, but under a `not`.
     """
 
     place: str
@@ -41,15 +41,15 @@ class Mismatch:
 
 
 def explain(wanted: Expression, view: View) -> list[Mismatch]:
-    """The comparisons on account of which a filter does not want an event; none if it does want it.
+    """The comparisons that make a filter reject an event; none if it wants the event.
 
-    Of an `all` these are the ones that fail; of an `any` all of them, because each would have been enough.
+    For an `all`, these are the comparisons that fail; for an `any` all of them, because each would have been enough.
     """
     return [] if wanted.matches(view) else list(dict.fromkeys(_mismatches(wanted, view, expected=True)))
 
 
 def _mismatches(part: Expression, view: View, *, expected: bool) -> Iterator[Mismatch]:
-    """Why *part*, which does not come out as *expected*, does not."""
+    """The comparisons because of which *part* does not have the *expected* result."""
     match part:
         case Compare(dialect, selector, texts):
             found = selector.found(view)

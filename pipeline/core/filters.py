@@ -1,8 +1,8 @@
 """Which events a subscription wants: the filter dialects of the CloudEvents Subscriptions API, compiled. Pure.
 
-A filter is made once per revision (subscriptions/filters.py) and asked once per event. It can look at attributes of a
-CloudEvent, at headers and key of the record, and through JSON pointers into the body. Nothing of an event is parsed
-that the filter does not ask for, and the body at most once. What isn't there matches nothing; nothing ever raises.
+A filter is compiled once per revision (subscriptions/filters.py) and evaluated once per event. It can look at
+attributes of a CloudEvent, at headers and key of the record, and through JSON pointers into the body. Only the parts of
+an event that the filter looks at are parsed, the body at most once. A missing part matches nothing; nothing raises.
 
 Sources: CloudEvents Subscriptions API 1.0-wip, section 3.2.4 "Filters"; Kafka binding 1.0.2; RFC 6901 "JSON Pointer".
 """
@@ -29,14 +29,14 @@ HEADER_PREFIX: Final = "header."
 """How a filter's names of record headers begin."""
 
 Dialect = Literal["exact", "prefix", "suffix"]
-"""How a text is compared; all three tell capital letters from small ones."""
+"""How a text is compared, always with regard to case."""
 
 Json = dict[str, "Json"] | list["Json"] | str | bool | None
-"""A JSON value whose numbers are the texts that they were written as."""
+"""A JSON value whose numbers are strings, as they were written."""
 
 
 class View:
-    """What filters see of one event. All of them may share it: the body is parsed once, when it is first asked for.
+    """One event as filters see it. They may share a view: the body is parsed once, when it is first needed.
 
     Attributes:
         event: the event itself.
@@ -69,7 +69,7 @@ class View:
         return [value for key, value in self.event.headers if key == name and value is not None]
 
     def attribute(self, name: str) -> Sequence[bytes]:
-        """An attribute of the CloudEvent, from wherever its mode keeps it: headers, or the body of a structured one."""
+        """An attribute of the CloudEvent: from the headers in binary mode, from the body in structured mode."""
         content_type = self._content_type
         if content_type is None:
             content_type = self._content_type = self._find_content_type()
@@ -104,7 +104,7 @@ class View:
         return _texts(value)
 
     def body(self) -> Json:
-        """The body, None if it is not JSON in UTF-8, or says two things under one name."""
+        """The body; None if it is not JSON in UTF-8, or an object has a duplicate key."""
         if not self._is_parsed:
             self._is_parsed = True
             self._body = _parsed(self.event.value)
@@ -128,7 +128,7 @@ def _refuse(name: str) -> str:
 def _unambiguous(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        # Whoever receives it may read the other one.
+        # The receiver may use the other value.
         raise ValueError("duplicate key in an object (RFC 7493 section 2.3)")
     return members
 
@@ -147,15 +147,15 @@ def _texts(value: Json) -> Sequence[bytes]:
 
 
 class Selector(Protocol):
-    """Where in an event something is looked for."""
+    """A part of an event that a filter compares."""
 
     @property
     def place(self) -> str:
-        """How a filter names it."""
+        """The name of the part in a filter."""
         ...
 
     def found(self, view: View) -> Sequence[bytes]:
-        """The texts that stand there, in UTF-8; none, one, or of a repeated header several."""
+        """The texts of the part, in UTF-8: none, one, or several for a repeated header."""
         ...
 
 
@@ -217,12 +217,12 @@ class Pointer:
         return "".join(f"/{each.replace('~', '~0').replace('/', '~1')}" for each in self.tokens)
 
     def found(self, view: View) -> Sequence[bytes]:
-        """What stands there, if it is no object, no list and not null."""
+        """The value, unless it is an object, a list or null."""
         return view.pointed(self.tokens)
 
 
 class Expression(Protocol):
-    """One dialect, or several together."""
+    """A filter, or a part of one."""
 
     def matches(self, view: View) -> bool:
         """Whether the event is wanted."""
@@ -231,14 +231,14 @@ class Expression(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """What is selected is one of some texts, or begins or ends with one of them."""
+    """Compares the selected texts with given ones: equal to, beginning or ending with one of them."""
 
     dialect: Dialect
     selector: Selector
     texts: tuple[bytes, ...]
 
     def matches(self, view: View) -> bool:
-        """Whether one of the texts there does."""
+        """Whether one of the selected texts does."""
         found, texts = self.selector.found(view), self.texts
         match self.dialect:
             case "exact":
@@ -251,34 +251,34 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class AllOf:
-    """Every one of them matches."""
+    """Matches if all parts match."""
 
     parts: tuple[Expression, ...]
 
     def matches(self, view: View) -> bool:
-        """Whether none of them fails."""
+        """Whether all parts match."""
         return all(part.matches(view) for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """At least one of them matches."""
+    """Matches if at least one part matches."""
 
     parts: tuple[Expression, ...]
 
     def matches(self, view: View) -> bool:
-        """Whether one of them does."""
+        """Whether at least one part matches."""
         return any(part.matches(view) for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """It does not match."""
+    """Matches if its part does not."""
 
     part: Expression
 
     def matches(self, view: View) -> bool:
-        """Whether it fails."""
+        """Whether its part does not match."""
         return not self.part.matches(view)
 
 

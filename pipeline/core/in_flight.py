@@ -1,4 +1,4 @@
-"""An event on its way: how often it has been tried, and what is left of that when it is not in memory."""
+"""An event in flight, its attempts so far, and what is kept of them while the event is not in memory."""
 
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -12,15 +12,15 @@ OVERTAKEN = -1
 
 
 class Tries(NamedTuple):
-    """The attempts to deliver one event. A value: an attempt that was not made leaves the one before it in place.
+    """The attempts to deliver one event. Immutable: restoring the former value undoes an attempt that was not made.
 
     Attributes:
-        made: how many, the one under way included.
+        made: the number of attempts, including one under way.
         first_at: when the first one began, Unix seconds; None before it.
         last_at: when the last one began.
-        error: why the last one did not deliver the event; None while there was none.
-        renew_token: the next attempt has to fetch a fresh access token.
-        token_renewed: an attempt has been told to fetch one.
+        error: why the last one did not deliver the event; None before the first failure.
+        renew_token: whether the next attempt has to fetch a fresh access token.
+        token_renewed: whether an attempt has been told to fetch one.
     """
 
     made: int = 0
@@ -31,12 +31,12 @@ class Tries(NamedTuple):
     token_renewed: bool = False
 
     def begin(self, now: float) -> "Tries":
-        """One more, which begins now."""
+        """The tries with one more attempt, which begins now."""
         first_at = now if self.first_at is None else self.first_at
         return Tries(self.made + 1, first_at, now, self.error, renew_token=False, token_renewed=self.token_renewed)
 
     def summary(self) -> Attempts | None:
-        """What the cause of a FAILURE says of them; None where none was made."""
+        """The attempts for the cause of a FAILURE; None if there were none."""
         if self.first_at is None:
             return None
         return Attempts(self.made, self.first_at, None if self.error is None else self.error.status)
@@ -50,10 +50,10 @@ class InFlight:
     """An event that has left its queue and is not settled: being sent, or waiting to be tried again.
 
     Attributes:
-        epoch: the lane's epoch when it left; an event of an earlier epoch settles nothing.
+        epoch: the lane's epoch when the event left the queue; the result of an earlier epoch does not count.
         not_before: when the next attempt is due, Unix seconds; 0 for at once.
         claimed: at-most-once: the cursor is being moved, or has moved, past it.
-        wanted_by: the revision whose filter wants the event; a filter may have to read a whole body.
+        wanted_by: the revision whose filter is known to want the event: filters may have to parse a whole body.
     """
 
     event: Event
@@ -65,13 +65,13 @@ class InFlight:
     wanted_by: Subscription | None = None
 
     def shelved(self) -> "Shelved":
-        """What is left of it when it leaves memory."""
+        """What is kept of the tries when the event leaves memory."""
         tries = self.tries
         return Shelved(self.offset, Tries(tries.made, tries.first_at, error=tries.error), self.not_before)
 
 
 class Shelved(NamedTuple):
-    """The tries of an event that is not in memory: what a cursor row says of the event at `next`."""
+    """The tries of an event that is not in memory, as a cursor row has them for the event at `next`."""
 
     offset: int
     tries: Tries

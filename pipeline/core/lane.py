@@ -1,7 +1,7 @@
-"""A lane: one subscription in one partition. Its states are in lane_state.py, what others may ask in lane_view.py.
+"""A lane: one subscription in one partition. lane_state.py has its states, lane_view.py its read-only part.
 
-LaneEvents (lane_events.py) keeps track of where its events are. The lane decides what happens to them: by its state,
-its subscription, and the commands of people. Runners (runner.py) take events and report what became of them.
+LaneEvents (lane_events.py) tracks where the lane's events are. The lane decides what happens to them, based on its
+state, its subscription, and commands. Runners (runner.py) take events and report the results.
 """
 
 import asyncio
@@ -34,10 +34,10 @@ class Lane(LaneView):
                 self.subscription, self._home.topic, self._home.number, former, by
             )
 
-    # --------------------------------------------------------------- events come
+    # --------------------------------------------------------------- events arrive
 
     def offer(self, event: Event) -> None:
-        """An event from the stream."""
+        """Take an event from the stream."""
         events = self.events
         if self.state is not LaneState.LIVE:
             events.pass_by(event)
@@ -51,7 +51,7 @@ class Lane(LaneView):
                 self._services.telemetry.dropped(
                     "lane-full", subscription=self.name, topic=event.topic, partition=event.partition, offset=offset
                 )
-                # It is still in the log, where a lane that leaves the stream later reads it, and it was not counted.
+                # It stays in the log without being counted. If the lane leaves the stream, it may be read there.
                 events.unread.forget(offset + 1)
                 return
         else:
@@ -63,13 +63,13 @@ class Lane(LaneView):
             self._start_runner()
 
     def pass_over(self, offset: int) -> None:
-        """The former owner has settled an event of the stream."""
+        """Skip an event of the stream that the former owner has settled."""
         self.events.progress.settle(offset)
-        # It is still in the log, where a lane that leaves the stream before it reads it, and it was not counted.
+        # It stays in the log without being counted. If the lane leaves the stream before it, it is read there.
         self.events.unread.forget(offset + 1)
 
     def feed(self, events: Sequence[Event], end: int) -> None:
-        """The lane's events of a stretch of the log that reaches from `read_from`, or before it, to *end*."""
+        """Take the lane's events of a stretch of the log that begins at or before `read_from`, and ends at *end*."""
         if self.is_probing and (events := [event for event in events if event.offset >= self.read_from][:1]):
             end = events[0].offset + 1
         self.events.feed(events, end)
@@ -78,7 +78,7 @@ class Lane(LaneView):
         self.join_stream()
 
     def skip_to(self, offset: int) -> None:
-        """The log begins at *offset* now: there is nothing to be read before it."""
+        """Continue reading at *offset*, where the log begins now."""
         self.events.skip_to(offset)
         self.join_stream()
 
@@ -86,7 +86,7 @@ class Lane(LaneView):
         """Go live if everything before `dispatched` has been read."""
         caught_up = not self.events.held.awaits_row and self.read_from >= self._home.dispatched
         if caught_up and self.is_probing and self.wants_to_read:
-            self.recover()  # nothing is owed; what comes is sent as it comes
+            self.recover()  # no event is left to probe with
         elif caught_up and self.wants_to_read:
             self.events.end_reading()
             self._enter(LaneState.LIVE)
@@ -98,14 +98,14 @@ class Lane(LaneView):
         if self.wants_to_read:
             self._home.wants_events(self.key)
 
-    # --------------------------------------------------------------- runners take them
+    # --------------------------------------------------------------- runners
 
     def _start_runner(self) -> None:
         self._runners += 1
         self._home.start_runner(self.key)
 
     def runner_ended(self) -> None:
-        """One fewer is at work."""
+        """Note that a runner has ended."""
         self._runners -= 1
 
     def take(self) -> InFlight | None:
@@ -122,44 +122,44 @@ class Lane(LaneView):
         return self.events.is_current(flight)
 
     def may_go_on(self, flight: InFlight) -> bool:
-        """Whether the event may still be sent after a wait. If the lane is halted, it returns to the log."""
+        """Whether the event may still be sent after a wait. If the lane is halted, the event returns to the log."""
         if not self.events.is_current(flight) or self._home.is_draining:
-            # While draining it stays in flight, so that the row says how often it was tried and when it is due.
+            # While draining, the event stays in flight, so that the row records its tries and when it is due.
             return False
         flight.not_before = 0.0
         if self.state.is_halted:
             self.events.return_to_log(flight)
             return False
         if self._runners > self._concurrency and min(self.events.in_flight) < flight.offset:
-            # An edit allows fewer at a time, and an ordered level has to finish the earlier ones first.
+            # An edit allows fewer requests at a time, and an ordered level has to finish earlier events first.
             self._return_to_log(flight)
             return False
         return True
 
     def saw(self, outcome: Outcome) -> None:
-        """An attempt has ended."""
+        """Note the outcome of an attempt."""
         self.is_suspect = isinstance(outcome, Failed) and outcome.timed_out
         if isinstance(outcome, Delivered):
             self.events.progress.last_success_at = self._services.clock.now()
 
     def settle(self, flight: InFlight) -> None:
-        """The event is done."""
+        """Settle the event."""
         events = self.events
         events.settle(flight.offset)
         if events.progress.row is not None:
             self._rows.note(self.key)
         if self.is_probing:
-            self._read_on()  # the event was not wanted, and tells nothing
+            self._read_on()  # the event was filtered out, so another one has to be the probe
 
     def back_off(self, flight: InFlight, seconds: float) -> None:
-        """The event is to be tried again, in *seconds*."""
+        """Schedule another attempt for the event, in *seconds*."""
         self.claims.hand_back(flight)
         if seconds > 0:
             flight.not_before = self._services.clock.now() + seconds
             self._rows.note(self.key)
 
     def shelve(self, flight: InFlight, seconds: float) -> bool:
-        """Spend a long wait outside of memory, at the cost of a row and a timer. Returns False if the wait is short."""
+        """Return the event to the log for a long wait, at the cost of a row and a timer. False if the wait is short."""
         if self._concurrency > 1 or self.is_probing or seconds < self._services.limits.hold_seconds:
             return False
         flight.not_before = self._services.clock.now() + seconds
@@ -178,23 +178,23 @@ class Lane(LaneView):
         if seconds > 0:
             self.waits.set_timer(seconds, self._read_on)
 
-    # --------------------------------------------------------------- it leaves the stream
+    # --------------------------------------------------------------- leaving the stream
 
     def go_behind(self) -> None:
-        """Leave the stream: what is queued will be read from the log again."""
+        """Leave the stream: queued events will be read again from the log."""
         if self.state is LaneState.LIVE:
             self._leave_stream()
             self._enter(LaneState.BEHIND)
             self._write_row()
 
     def fail(self, flight: InFlight, kind: CauseKind, message: str, *, has_arrived: bool) -> None:
-        """FAILURE: the subscription stops, and the event is kept.
+        """Go into FAILURE and keep the event.
 
         Args:
             flight: the event at fault.
-            kind: what kind of thing went wrong.
+            kind: the kind of failure.
             message: a sentence, without secrets.
-            has_arrived: the receiver may have seen the event, so at-most-once can't send it again.
+            has_arrived: whether the receiver may have seen the event, so that at-most-once can't send it again.
         """
         observer, topic, partition = self._services.telemetry, flight.event.topic, flight.event.partition
         if flight.claimed and has_arrived:
@@ -202,7 +202,7 @@ class Lane(LaneView):
             observer.dropped("given-up", subscription=self.name, topic=topic, partition=partition, offset=flight.offset)
         else:
             self.claims.hand_back(flight)
-        # While the event is still in flight: it may be claimed itself, and no row that is written at once may pass it.
+        # Before the event leaves flight: it may be claimed itself, and a row that is written here must not pass it.
         self.claims.hand_back_ahead()
         self.events.remove(flight)
         cause = Cause(kind, message, flight.offset, self._services.clock.now(), flight.tries.summary())
@@ -231,7 +231,7 @@ class Lane(LaneView):
         self._write_row()
 
     def _leave_stream(self) -> None:
-        """Leave the queue to the log. Reading begins with its first event, and never before the cursor."""
+        """Leave the queued events to the log. Reading begins with the first of them, but never before the cursor."""
         self.claims.hand_back_ahead()
         self.events.empty_queue(self._beyond)
         if self.state is LaneState.LIVE:
@@ -249,11 +249,11 @@ class Lane(LaneView):
             self.events.held.release()
         self._read_on()
 
-    # --------------------------------------------------------------- it is probed
+    # --------------------------------------------------------------- probes
 
     @property
     def _probes(self) -> RetryPolicy | None:
-        """When it is probed: never while its publisher or its consumer does not want it to deliver."""
+        """The schedule of probes; None while the publisher or the consumer does not want deliveries."""
         subscription = self.subscription
         if subscription is None or status_of(subscription, self._services.clock.now()) is not Status.STARTED:
             return None
@@ -265,11 +265,11 @@ class Lane(LaneView):
             self.waits.set_timer(max(0.0, cause.probes.next_at - self._services.clock.now()), self._probe)
 
     def _probe(self) -> None:
-        """It is time: send the first event again, once."""
+        """Send the first event again, once, if possible; otherwise schedule another probe."""
         services, subscription, cause, now = self._services, self.subscription, self.cause, self._services.clock.now()
         if subscription is None or cause is None or cause.probes is None or self._home.is_draining:
             return
-        # What was under way when it failed may not have ended, its time may be over, others may be probing the host.
+        # Old requests may still be under way, deliveries may not be wanted, or the host may have enough probes.
         is_in_turn = self._probes is not None and not self._runners
         if not (is_in_turn and services.probes.enter(self, shown_host(subscription.url))):
             self._await_probe(taken_up(cause, self._probes, now, services.chance()))
@@ -282,17 +282,17 @@ class Lane(LaneView):
         self._read_on()
 
     def recover(self) -> None:
-        """The receiver takes events again: the FAILURE ends. For a lane that is not being probed nothing happens."""
+        """End the FAILURE, because the receiver takes events again. Does nothing unless the lane is being probed."""
         if not self.is_probing:
             return
         self._enter(LaneState.BEHIND, by="probe")
         self._rows.note(self.key)
         self._read_on()
 
-    # --------------------------------------------------------------- what people ask for
+    # --------------------------------------------------------------- edits and commands
 
     def configure(self, subscription: Subscription | None, rules: Rules) -> None:
-        """Work by this revision from the next attempt on."""
+        """Use this revision from the next attempt on."""
         self.subscription = subscription
         self.rules = rules
         self._concurrency = 1 if subscription is None else max(1, subscription.concurrency)
@@ -302,11 +302,11 @@ class Lane(LaneView):
             self.claims.hand_back_ahead()
 
     def note_revision(self, revision: int) -> None:
-        """The command of this revision was carried out here. The next row says so."""
+        """Note that the command of this revision was carried out. The next row records it."""
         self.events.progress.revision = revision
 
     def resume(self) -> None:
-        """Go on from the cursor at once: clear FAILURE, end all waits."""
+        """Continue from the cursor at once: clear FAILURE, end all waits."""
         self.waits.end()
         if self.state.is_halted or self.is_probing:
             self._enter(LaneState.BEHIND)
@@ -314,39 +314,39 @@ class Lane(LaneView):
         self._read_on()
 
     def move(self, offset: int) -> None:
-        """Go on from *offset*, before or after the cursor. Clears FAILURE; results of what is in flight don't count."""
+        """Continue from *offset*, before or after the cursor. Clears FAILURE; events in flight no longer count."""
         self._leave_stream()
         self.events.move(offset)
         self._start_over()
 
     def begin(self, offset: int) -> None:
-        """Nothing before *offset* is for the subscription, which is new."""
+        """Begin a new subscription at *offset*: no earlier event is for it."""
         self.events.progress.go_on_from(offset)
 
     def skip(self, offset: int) -> None:
-        """Pass over the event at *offset*, the next one. Clears FAILURE; what is in flight goes on."""
+        """Skip the event at *offset*, which is the next one. Clears FAILURE; other events stay in flight."""
         self._leave_stream()
         self.events.skip(offset)
         self._start_over()
 
     def _start_over(self) -> None:
-        # In the same row as the cursor: a worker that finds the command noted must find FAILURE cleared as well.
+        # One row has both: a worker that finds the command recorded must also find FAILURE cleared.
         self._enter(LaneState.BEHIND)
         self.waits.end()
         self._write_row()
 
     def abandon(self) -> int:
-        """The subscription was deleted, and its events with it. Returns how many were in memory."""
+        """Give up all events, because the subscription was deleted. Returns how many were in memory."""
         given_up = self.events.abandon()
         self._services.probes.leave(self)
         self.state, self.cause = LaneState.LIVE, None
         self.waits.end()
         return given_up
 
-    # --------------------------------------------------------------- the partition is opened, and closed
+    # --------------------------------------------------------------- opening and closing the partition
 
     def restore(self, row: Cursor, position: int) -> None:
-        """Take up a row after the partition was opened at *position* (docs/design.md, Lanes and cursors)."""
+        """Restore the lane from a row; the partition was opened at *position* (docs/design.md, Lanes and cursors)."""
         self.events.restore(row, position)
         if row.status is not Status.STARTED:
             self._enter(HALTED[row.status], row.cause)
@@ -359,7 +359,7 @@ class Lane(LaneView):
             self._read_on()
 
     def close(self) -> None:
-        """The partition is closed: results of what is in flight no longer count."""
+        """Close the lane with its partition: results of events in flight no longer count."""
         self.events.close()
         self._services.probes.leave(self)
         self.waits.end()

@@ -1,6 +1,6 @@
-"""Where the events of one lane are. What happens to them is decided in lane.py.
+"""Tracks where the events of one lane are. lane.py decides what happens to them.
 
-In the order of offsets:
+In order of offsets:
 
     in flight (being sent, or waiting for another try)  ≤  queue  ≤  beyond: the log from `unread.read_from` on, or,
                                                                      of a lane that is live, what the stream brings next
@@ -22,21 +22,24 @@ from pipeline.core.unread import Unread
 
 
 class LaneEvents:
-    """The events of one lane. `Lane` and its `Claims` alone change them; others may look.
+    """The events of one lane.
+
+    `Lane` and `Claims` change them. `LaneRows` notes rows in `progress`, and `Reconciler` may reset the count of
+    `unread`. Everything else only reads.
 
     Args:
         home: the lane's partition.
-        services: what all lanes of the worker share.
-        start: the offset before which nothing of the lane is unsettled.
+        services: shared by all lanes of the worker.
+        start: all events of the lane before this offset are settled.
 
     Attributes:
-        queue: what no runner has taken.
-        in_flight: what runners have taken, by offset.
-        unread: what is in the log and not in memory; no meaning while the lane is live.
-        held: what the window holds.
+        queue: the events that no runner has taken.
+        in_flight: the events that runners have taken, by offset.
+        unread: the events in the log that are not in memory; meaningless while the lane is live.
+        held: the offsets that the window holds.
         progress: what is settled.
-        shelved: the tries of the next event, which is not in memory.
-        epoch: grows when a command moves the cursor; what is in flight from before counts no more.
+        shelved: the tries of the next event, if it is not in memory.
+        epoch: increased when a command moves the cursor; results of events in flight from before no longer count.
     """
 
     __slots__ = (
@@ -60,14 +63,14 @@ class LaneEvents:
         self.held = HeldOffsets(home)
         self.progress = Progress(start)
         self.shelved: Shelved | None = None
-        # With `routing: match`: the revision that events are matched by now, and the one whose filter wants all that is
-        # queued. None if that is not known.
+        # With `routing: match`: the revision that new events are matched with, and the one that all queued events were
+        # matched with; None if the queued events have to be checked again.
         self._matching: Subscription | None = None
         self._matched_by: Subscription | None = None
         self.epoch = 0
 
     def __repr__(self) -> str:
-        """As `<LaneEvents in_flight=[40] queued=2 read_from=45 held=3>`."""
+        """For example `<LaneEvents in_flight=[40] queued=2 read_from=45 held=3>`."""
         return (
             f"<LaneEvents in_flight={[*self.in_flight]} queued={len(self.queue)} read_from={self.unread.read_from} "
             f"held={len(self.held)}>"
@@ -76,7 +79,7 @@ class LaneEvents:
     # --------------------------------------------------------------- where they are
 
     def next(self, beyond: int) -> int:
-        """The first offset that is not settled; what is not in memory begins at *beyond*.
+        """The first offset that is not settled; events that are not in memory begin at *beyond*.
 
         At-most-once: an event that is claimed counts as settled.
         """
@@ -93,20 +96,20 @@ class LaneEvents:
 
     @property
     def is_empty(self) -> bool:
-        """No event is in memory, and the window holds none."""
+        """Whether no event is in memory and the window holds none."""
         return not (self.queue or self.in_flight or self.held)
 
     # --------------------------------------------------------------- from the stream or the log into the queue
 
     def pass_by(self, event: Event) -> None:
-        """The stream has brought an event for a lane that reads the log."""
-        # The durable cursor is at or before it, so it is settled; but a row still under way has to land first.
+        """Leave an event of the stream to the log, for a lane that is not live."""
+        # The durable cursor keeps it, so the window need not hold it; but a row under way has to become durable first.
         if self.held.awaits_row:
             self.held.add(event.offset)
         self.unread.came(event)
 
     def match_by(self, subscription: Subscription | None) -> None:
-        """With `routing: match`: from now on events are matched by this revision; what is queued is asked again."""
+        """With `routing: match`: match new events with this revision, and check queued ones again."""
         self._matching, self._matched_by = subscription, None
 
     def queue_up(self, event: Event) -> None:
@@ -116,9 +119,9 @@ class LaneEvents:
         self.queue.append(event)
 
     def feed(self, events: Iterable[Event], end: int) -> None:
-        """The events of a stretch of the log that reaches from `unread.read_from`, or before it, to *end*."""
+        """Queue the events of a stretch of the log that begins at or before `unread.read_from`, and ends at *end*."""
         for event in events:
-            # Auto: of several in flight, one has returned to the log and is read again; the others are still under way.
+            # Auto: one of several events in flight returned to the log and is read again; the others are in flight.
             if event.offset < self.unread.read_from or event.offset in self.in_flight:
                 continue
             if self.queue.is_full or self.queue.is_rationed:
@@ -129,7 +132,7 @@ class LaneEvents:
         self.unread.read_from = max(self.unread.read_from, end)
 
     def end_reading(self) -> None:
-        """All before the stream's next event has been read, and the stream brings the others."""
+        """Note that everything before the stream's next event has been read."""
         self.progress.floor = self.next(self.unread.read_from)
         self.unread.forget(self.unread.read_from)
 
@@ -150,7 +153,7 @@ class LaneEvents:
         return flight
 
     def is_current(self, flight: InFlight) -> bool:
-        """Whether the result of the event counts. If a command has moved the cursor since, the event is forgotten."""
+        """Whether the result of the event counts. If a command has moved the cursor since, forget the event."""
         if flight.epoch == self.epoch:
             return True
         if self.in_flight.get(flight.offset) is flight:
@@ -158,54 +161,54 @@ class LaneEvents:
         return False
 
     def settle(self, offset: int) -> None:
-        """The event in flight at *offset* is done."""
+        """Settle the event in flight at *offset*."""
         del self.in_flight[offset]
         self.held.settle(offset)
         self.progress.settle(offset)
 
     def claimed(self, offset: int) -> None:
-        """A durable row has passed the event at *offset*, which is in flight."""
+        """Note that a durable row has passed the event in flight at *offset*."""
         self.held.let_go(offset)
         self.progress.settle(offset)
 
     # --------------------------------------------------------------- to the log
 
     def empty_queue(self, beyond: int) -> None:
-        """What is queued is left to the log, where reading goes on: never before the cursor."""
+        """Leave the queued events to the log. Reading continues with the first of them, never before the cursor."""
         self.unread.read_from = max(self.progress.floor, self._after_flights(beyond))
         self.unread.left(self.queue)
         self.queue.clear()
 
     def return_to_log(self, flight: InFlight) -> None:
-        """The event leaves memory and will be read again. Its tries are remembered."""
+        """Return an event to the log, to be read again. Its tries are remembered."""
         self.remove(flight)
         self.keep(flight)
         if self.shelved is None or flight.offset < self.shelved.offset:
             self.shelved = flight.shelved()
 
     def remove(self, flight: InFlight) -> None:
-        """The event is no longer in flight: it is kept, or was given up."""
+        """Remove an event from those in flight, because it is kept or was given up."""
         del self.in_flight[flight.offset]
 
     def keep(self, flight: InFlight) -> None:
-        """An event that was in flight will be read again, before all that was to be read."""
+        """Have an event that was in flight read again, before all others."""
         passes_others = bool(self.in_flight) or self.progress.settled_to > flight.offset
         self.unread.returned(flight.event, passes_others=passes_others)
 
     def recall_tries(self, cause: Cause) -> None:
-        """What a FAILURE tells of the attempts of the next event, if that is the one at fault. A row may tell more."""
+        """Restore the tries of the event at fault from the cause of a FAILURE, unless they are known from the row."""
         if cause.attempts is not None and cause.offset == self.unread.read_from and self.shelved is None:
             tries = Tries(cause.attempts.count, cause.attempts.since)
             self.shelved = Shelved(self.unread.read_from, tries, 0.0)
 
     def forget_tries(self) -> None:
-        """The next event starts over, whatever it was tried."""
+        """Forget the tries of the next event, which starts over."""
         self.shelved = None
 
     # --------------------------------------------------------------- commands: the queue is empty
 
     def move(self, offset: int) -> None:
-        """Go on from *offset*, before or after the cursor; what is in flight counts no more.
+        """Continue from *offset*, before or after the cursor; events in flight no longer count.
 
         Except for claimed events before *offset*: the cursor has passed them, and they may not have been sent yet.
         """
@@ -218,7 +221,7 @@ class LaneEvents:
         self._go_on_from(offset)
 
     def skip(self, offset: int) -> None:
-        """Pass over the event at *offset*, which is the next one; what is in flight goes on."""
+        """Skip the event at *offset*, which is the next one; other events stay in flight."""
         skipped = self.in_flight.pop(offset, None)
         if skipped is not None:
             skipped.epoch = OVERTAKEN
@@ -233,14 +236,14 @@ class LaneEvents:
         self.progress.go_on_from(min([offset, *self.unclaimed()]))
 
     def skip_to(self, offset: int) -> None:
-        """The log begins at *offset* now: there is nothing to be read before it."""
+        """Continue reading at *offset*, where the log begins now."""
         self.unread.read_from = max(self.unread.read_from, offset)
         self.unread.forget(self._home.dispatched)
 
     # --------------------------------------------------------------- the beginning and the end
 
     def restore(self, row: Cursor, position: int) -> None:
-        """Take up a row after the partition was opened at *position*."""
+        """Restore the state in a row; the partition was opened at *position*."""
         self.progress.restore(row)
         self.unread.read_from = row.next
         self.unread.forget(position, row.event_ms)
@@ -249,7 +252,7 @@ class LaneEvents:
             self.shelved = Shelved(row.next, tries, row.not_before)
 
     def abandon(self) -> int:
-        """Forget all of them. Returns how many were in memory."""
+        """Forget all events. Returns how many were in memory."""
         given_up = len(self.queue) + len(self.in_flight)
         self._forget_flights()
         self.queue.clear()
@@ -264,6 +267,6 @@ class LaneEvents:
         self.shelved = None
 
     def close(self) -> None:
-        """The partition is closed: results of what is in flight no longer count, but it stays to be counted."""
+        """End with the partition: results no longer count, but events in flight stay here to be counted."""
         self.epoch += 1
         self.queue.clear()

@@ -1,4 +1,4 @@
-"""The queue of a lane, and the bytes that it takes. Pure."""
+"""The queue of a lane, bounded in events and bytes. Pure."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ class LaneQueue:
     """The events of one lane that are in memory and that no runner has taken, in the order of offsets.
 
     Args:
-        limits: of the lane.
-        memory: what all queues of the worker take.
+        limits: the lane's limits.
+        memory: counts the bytes in all queues of the worker.
 
     Attributes:
-        bytes: what the events take in memory (`queue_memory.size_of`).
+        bytes: the size of the events in memory (`queue_memory.size_of`).
     """
 
     __slots__ = ("_events", "_limits", "_memory", "bytes")
@@ -28,12 +28,12 @@ class LaneQueue:
         self.bytes = 0
 
     def __repr__(self) -> str:
-        """As `<LaneQueue 2 events 1,040 bytes first=40>`."""
+        """For example `<LaneQueue 2 events 1,040 bytes first=40>`."""
         first = None if self.first is None else self.first.offset
         return f"<LaneQueue {len(self)} events {self.bytes:,} bytes first={first}>"
 
     def __len__(self) -> int:
-        """How many events it holds."""
+        """The number of events."""
         return len(self._events)
 
     def __iter__(self) -> Iterator[Event]:
@@ -46,7 +46,7 @@ class LaneQueue:
         return self._events[0] if self._events else None
 
     def append(self, event: Event) -> None:
-        """Add an event, which comes after all others. The lane checks the bounds."""
+        """Add an event after all others. The lane checks the bounds."""
         self._events.append(event)
         size = size_of(event)
         self.bytes += size
@@ -70,21 +70,24 @@ class LaneQueue:
 
     @property
     def is_full(self) -> bool:
-        """It may take no other event."""
+        """Whether it may take no more events."""
         return len(self._events) >= self._limits.events or self.bytes >= self._limits.bytes
 
     @property
     def is_rationed(self) -> bool:
-        """One event at a time while the worker is full: so what hung receivers have queued can't stop the others."""
+        """Whether it may hold only one event, because the worker's memory is full.
+
+        So events queued for receivers that hang can't stop the other lanes.
+        """
         return bool(self._events) and self._memory.is_full
 
     @property
     def is_over_its_bound(self) -> bool:
-        """It has taken one event more than it may."""
+        """Whether it holds more than it may."""
         return len(self._events) > self._limits.events or self.bytes > self._limits.bytes
 
     @property
     def has_room(self) -> bool:
-        """At least half of it is free, and it is not rationed."""
+        """Whether at least half of it is free, and it is not rationed."""
         is_half_free = 2 * len(self._events) <= self._limits.events and 2 * self.bytes <= self._limits.bytes
         return is_half_free and not self.is_rationed

@@ -1,7 +1,7 @@
-"""The cursor rows of one partition's lanes: what a row says, when one is written, and when one is deleted.
+"""The cursor rows of one partition's lanes: what a row contains, when it is written, and when it is deleted.
 
-A lane writes its row at once where something has to be durable before it goes on (`write`); else it notes that its row
-is out of date (`note`), and the next checkpoint writes it, or deletes it where the committed offset says as much.
+A lane writes its row at once if something has to be durable before it continues (`write`). Otherwise it marks the row
+as out of date (`note`), and the next checkpoint writes it, or deletes it if the committed offset says as much.
 """
 
 import asyncio
@@ -22,18 +22,18 @@ from pipeline.core.progress import Progress
 from pipeline.core.waiting import oldest_ms, waiting_in
 
 CHECKPOINT_EVENTS: Final = 500
-"""A lane that is behind writes its row at once after this many events, without waiting for the checkpoint."""
+"""A lane that is behind writes its row at once after this many offsets, without waiting for the checkpoint."""
 COUNTED_ROWS: Final = 50
-"""How many rows a second are written for nothing but what waits: enough for people, and no burden on deliveries."""
+"""How many rows per second are written only to update the number of waiting events, which is only displayed."""
 COUNT_SECONDS: Final = 1.0
 IDLE_STRIDE: Final = 10_000
-"""A row that is kept for an idle lane follows the stream in steps of this many offsets."""
+"""The row of an idle lane follows the stream in steps of this many offsets."""
 LAST_ROWS_SECONDS: Final = 10.0
 """How long giving a partition back waits for the last rows. Without them events may be repeated, none is lost."""
 
 
 def row_of(lane: Lane) -> Cursor:
-    """The row as it has to be written now. Within a revision `next` never decreases (invariant I5)."""
+    """The row to be written now. Within a revision, `next` never decreases (invariant I5)."""
     cursor = lane.next
     row = Cursor(
         cursor,
@@ -57,7 +57,7 @@ def row_of(lane: Lane) -> Cursor:
 
 
 def standing_of(lane: Lane) -> Standing:
-    """How the lane stands now."""
+    """The present standing of the lane."""
     waiting = waiting_in(lane)
     return Standing(
         lane.state is LaneState.LIVE,
@@ -76,7 +76,7 @@ def _first(lane: Lane, cursor: int) -> InFlight | Shelved | None:
 
 
 def is_trying(lane: Lane) -> bool:
-    """Its first event has been tried without success: the row has to tell how often."""
+    """Whether an event of the lane is being retried, so the row has to record its tries."""
     return lane.events.shelved is not None or any(
         flight.tries.made > 1 or flight.not_before for flight in lane.events.in_flight.values()
     )
@@ -86,14 +86,14 @@ class LaneRows:
     """Writes the rows of one partition's lanes.
 
     Attributes:
-        counted_to: every durable row of a lane that reads the log, or is halted, counts what waits at least up to this
+        counted_to: the durable rows of all lanes that are behind or halted count waiting events at least up to this
             offset.
 
     Args:
-        rows: their store.
-        lanes: of the partition, by key.
+        rows: the store of the rows.
+        lanes: the lanes of the partition, by key.
         on_fenced: called when the store finds that another worker owns the partition.
-        start: where the stream begins.
+        start: the offset at which the stream begins.
     """
 
     def __init__(self, rows: Rows, lanes: Mapping[bytes, Lane], on_fenced: Callable[[], None], start: int) -> None:
@@ -101,7 +101,7 @@ class LaneRows:
         self._lanes = lanes
         self._on_fenced = on_fenced
         self._noted: dict[Lane, None] = {}
-        self._uncounted: dict[Lane, int] = {}  # with the first event that its row does not count, in their order
+        self._uncounted: dict[Lane, int] = {}  # -> the first event that its row does not count, oldest first
         self._counted_at = -math.inf
         self._last: asyncio.Future[None] | None = None
         self.counted_to = start
@@ -132,13 +132,13 @@ class LaneRows:
         self._uncounted.setdefault(self._lanes[key], offset)
 
     def delete(self, lane: Lane) -> None:
-        """The lane needs no row any more."""
+        """Delete the row of a lane that needs none."""
         self.forget(lane)
         lane.events.progress.row_deleted()
         self._put(lane.key, None)
 
     def forget(self, lane: Lane) -> None:
-        """The lane is gone, and has no row."""
+        """Forget a lane that is gone and has no row."""
         self._noted.pop(lane, None)
         self._uncounted.pop(lane, None)
 
@@ -153,28 +153,28 @@ class LaneRows:
             self._on_fenced()
 
     def refresh(self, committed: int | None, begun_to: int = 0) -> None:
-        """Write the rows that are out of date, delete those that say no more than the last commit does.
+        """Write the rows that are out of date, and delete those that say no more than the last commit.
 
         Args:
-            committed: its offset; None if it does not count.
-            begun_to: its note of the subscriptions that have begun (beginnings.py).
+            committed: the committed offset; None if no row may be deleted.
+            begun_to: the committed revision, before which subscriptions have begun (beginnings.py).
         """
         noted, self._noted = self._noted, {}
         for lane in noted:
             self._refresh_one(lane, committed, begun_to)
 
     def count(self, dispatched: int, now: float) -> None:
-        """Once a second: write some of the rows that do not count all that waits, the oldest first."""
+        """Once a second, write some of the rows that do not count all waiting events, oldest first."""
         if now < self._counted_at + COUNT_SECONDS:
             return
         self._counted_at = now
         for lane in list(islice(self._uncounted, COUNTED_ROWS)):
             if lane.state is LaneState.LIVE:
-                del self._uncounted[lane]  # since then it has read what was left to the log
+                del self._uncounted[lane]  # it has read what was left to the log
             else:
                 self.write(lane.key)
         counted_to = next(iter(self._uncounted.values()), dispatched)
-        # Rows become durable in their order.
+        # Rows become durable in order.
         if self._last is None:
             self.counted_to = counted_to
         else:
@@ -200,8 +200,8 @@ class LaneRows:
     def _is_superfluous(self, lane: Lane, row: Cursor, committed: int | None, begun_to: int) -> bool:
         subscription = lane.subscription
         if subscription is not None:
-            # The row has to outlive a command that it has noted, or the command would be carried out again; and so has
-            # that of a lane which began behind.
+            # The row has to outlive the command that it records, or the command would be carried out again. The row of
+            # a lane that began behind has to stay until a commit says that the lane has begun.
             has_begun = subscription.starts is None or subscription.created < begun_to
             if subscription.resume_from is not None or not has_begun:
                 return False
@@ -211,12 +211,13 @@ class LaneRows:
         current = row_of(lane)
         has_followed = lane.events.progress.settled_to <= row.next
         if lane.is_idle and has_followed and current.next - row.next < IDLE_STRIDE:
-            # Only `dispatched` has moved, which all lanes share: a restart would read that stretch in vain.
+            # Only `dispatched` has moved, which all lanes share. With the old row, a restart only reads that stretch
+            # for nothing.
             current = replace(current, next=row.next)
         return current != row or (lane.state is not LaneState.LIVE and current.standing != row.standing)
 
     async def write_last(self, prefix: int) -> None:
-        """Before the partition is given back and *prefix* is committed: write the rows that the next owner needs."""
+        """Write the rows that the next owner needs, before *prefix* is committed and the partition is given back."""
         rows = [self.write(lane.key) for lane in self._lanes.values() if self._needs_row(lane, prefix)]
         if rows:
             await asyncio.wait(rows, timeout=LAST_ROWS_SECONDS)
@@ -225,8 +226,8 @@ class LaneRows:
         progress, awaits_row = lane.events.progress, lane.events.held.awaits_row
         if progress.row is not None:
             return awaits_row or bool(progress.handed_back) or row_of(lane) != progress.row
-        # Ahead of the prefix: some of its events at or after it are settled, and must not be sent again.
-        # Not in the window, as in QoS none: the prefix may pass its queued events while other rows land.
+        # Settled beyond the prefix: these events must not be sent again.
+        # Not in the window, as with QoS none: the prefix may pass its queued events while other rows are written.
         return progress.settled_to > prefix or not lane.is_in_window or is_trying(lane) or awaits_row
 
 

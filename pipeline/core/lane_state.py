@@ -1,14 +1,15 @@
-"""The states of a lane, and what leads from one to another.
+"""The states of a lane, and the transitions between them.
 
     live ──queue over its bound, or an event held too long──▶ behind     the cursor row first, then the window lets go
-    live, behind ──failure, or what people ask for──▶ halted             the same, with the cause
-    halted ──resume, skip, replay, an edit──▶ behind                     FAILURE ends; skip and replay move the cursor
-    failed ──it is time──▶ probing                                       it reads its first event and sends it once
+    live, behind ──failure, command, edit──▶ halted                      the same, with the cause
+    halted ──resume, skip, replay, edit──▶ behind                        FAILURE ends; skip and replay move the cursor
+    halted ──failure, command, edit──▶ halted                            with another status
+    failed ──a probe is due──▶ probing                                   the first event is read and sent once
     probing ──the receiver answers, or what ends halted──▶ behind        FAILURE ends (probing.py)
-    probing ──no answer, what people ask for──▶ halted                   failed: until the next probe
+    probing ──no answer, command, edit──▶ halted                         failed: until the next probe
     behind ──skip, replay, an event returns to the log──▶ behind         the cursor moves; the event is read again
     behind ──read up to where the stream is──▶ live                      decided in one step, without an await
-    any ──the subscription is deleted──▶ live                            nothing is owed any more
+    any ──the subscription is deleted──▶ live                            with no events left
 
 halted: failed, stopped (by the consumer), paused (by the publisher), closed.
 """
@@ -19,16 +20,16 @@ from typing import Final, Literal
 from pipeline.core.model import Status
 
 Feed = Literal["live", "behind", "halted"]
-"""Where a lane's events come from: from the stream, from the log read again, from nowhere."""
+"""Where a lane's events come from: the stream, the log (read again), or nowhere."""
 
 
 class LaneState(Enum):
-    """One of seven.
+    """A state of a lane.
 
     Attributes:
         feed: where its events come from.
-        status: what cursor rows and people are told.
-        is_halted: nothing is delivered until a person asks for it, or a probe is due.
+        status: the status in cursor rows and on pages.
+        is_halted: whether nothing is delivered until a command, an edit or a probe.
     """
 
     LIVE = "live", Status.STARTED
@@ -46,7 +47,7 @@ class LaneState(Enum):
 
 
 HALTED: Final = {state.status: state for state in LaneState if state.is_halted}
-"""The state in which nothing is delivered for this reason."""
+"""The halted state with each status."""
 
 TRANSITIONS: Final = {
     LaneState.LIVE: {LaneState.BEHIND, *HALTED.values()},
@@ -55,4 +56,4 @@ TRANSITIONS: Final = {
     **{state: {LaneState.BEHIND, *HALTED.values()} for state in HALTED.values()},
 }
 TRANSITIONS[LaneState.FAILED].add(LaneState.PROBING)
-"""What may follow each state. The lane of a deleted subscription starts over as live, whatever it was."""
+"""The states that may follow each state. The lane of a deleted subscription starts over as live from any state."""

@@ -1,4 +1,4 @@
-"""Where a lane stands: what others may ask of it, and nothing that changes it. That is in lane.py."""
+"""The read-only part of a lane. lane.py has everything that changes it."""
 
 import asyncio
 
@@ -14,17 +14,17 @@ from pipeline.core.waits import Waits
 
 
 class LaneView:
-    """One subscription in one partition, to look at. Others may read its attributes; `Lane` alone writes them.
+    """One subscription in one partition. Others may read its attributes; only `Lane` writes them.
 
     Args:
-        key: the record key, the id in UTF-8; any other bytes for events that name no subscription.
-        home: its partition.
-        rows: writes its cursor row.
-        services: what all lanes of the worker share.
-        start: the offset before which nothing of it is unsettled.
+        key: the id of the subscription in UTF-8; any other bytes for events that name no subscription.
+        home: the lane's partition.
+        rows: writes the lane's cursor row.
+        services: shared by all lanes of the worker.
+        start: all events of the lane before this offset are settled.
 
     Attributes:
-        is_suspect: its last attempt timed out, so the next one waits for a slot behind those of other lanes.
+        is_suspect: whether its last attempt timed out. Then the next one waits for a slot behind other lanes.
     """
 
     def __init__(self, key: bytes, home: Home, rows: RowWriter, services: LaneServices, start: int) -> None:
@@ -47,12 +47,12 @@ class LaneView:
         self._settled_at_receipt = False
 
     def __repr__(self) -> str:
-        """As `<Lane sub-1 behind next=40 <LaneEvents ...>>`."""
+        """For example `<Lane sub-1 behind next=40 <LaneEvents ...>>`."""
         return f"<Lane {self.name} {self.state.name.lower()} next={self.next} {self.events}>"
 
     @property
     def status(self) -> Status:
-        """Of the subscription in this partition."""
+        """The status of the subscription in this partition."""
         return self.state.status
 
     @property
@@ -67,27 +67,30 @@ class LaneView:
 
     @property
     def dispatched(self) -> int:
-        """Up to where the stream has been taken up in its partition."""
+        """The offset up to which the stream of the partition was dispatched."""
         return self._home.dispatched
 
     @property
     def _beyond(self) -> int:
-        """Where what is not in memory begins."""
+        """The first offset that is not in memory."""
         return self._home.dispatched if self.state is LaneState.LIVE else self.read_from
 
     @property
     def read_from(self) -> int:
-        """Where the log is read next; no meaning while live."""
+        """Where the log is read next; meaningless while live."""
         return self.events.unread.read_from
 
     @property
     def is_idle(self) -> bool:
-        """Nothing queued, nothing under way, nothing that the window waits for."""
+        """Whether it is live, without events in memory or in the window, and without runners."""
         return self.state is LaneState.LIVE and not self._runners and self.events.is_empty
 
     @property
     def is_in_window(self) -> bool:
-        """Live, and the window holds all that is unsettled: the row says no more than the committed offset will."""
+        """Whether it is live, and the window holds all its unsettled events.
+
+        Then its row says no more than the committed offset will say.
+        """
         if self.state is not LaneState.LIVE:
             return False
         cursor = self.next
@@ -95,22 +98,22 @@ class LaneView:
 
     @property
     def is_probing(self) -> bool:
-        """In FAILURE, and its first event is being sent to see whether the receiver takes it."""
+        """Whether it is in FAILURE, and its first event is being sent to see whether the receiver takes it."""
         return self.state is LaneState.PROBING
 
     @property
     def is_draining(self) -> bool:
-        """The partition is being given back."""
+        """Whether the partition is being given back."""
         return self._home.is_draining
 
     @property
     def is_delivering(self) -> bool:
-        """Attempts may begin."""
+        """Whether attempts may begin."""
         return not (self.state.is_halted or self.is_draining)
 
     @property
     def wants_to_read(self) -> bool:
-        """Behind, due, and with room; while probing for one event."""
+        """Whether to read events from the log for it: it is behind, due and has room, or it needs one for a probe."""
         return (
             (self.state is LaneState.BEHIND or (self.is_probing and not (self.events.queue or self.events.in_flight)))
             and not self.waits.is_timed
@@ -120,7 +123,10 @@ class LaneView:
 
     @property
     def trusts_notes(self) -> bool:
-        """Whether what the former owner has noted as settled is so. A row knows better, as does a command to come."""
+        """Whether events that the former owner noted as settled are skipped.
+
+        Not if the lane has a row or a command to carry out, which may want them delivered again.
+        """
         progress, subscription = self.events.progress, self.subscription
         awaits_command = subscription is not None and progress.revision < subscription.revision
         return progress.row is None and not awaits_command

@@ -1,12 +1,12 @@
-"""Until when this worker may believe that its partitions are its own.
+"""Until when this worker may assume that it owns its partitions.
 
-    heartbeat sent ──▶ confirmed: the coordinator keeps the member for a session timeout at least, counted from
-                       when it got the request, which was not before it was sent
+    heartbeat sent ──▶ confirmed: the coordinator keeps the member for at least a session timeout, counted from
+                       receiving the request, which was not before it was sent
 
-So nothing may be sent once the last confirmed heartbeat was *sent* longer ago than that, less a second: others may own
-the partitions, and this worker, stopped or cut off, would be the last to hear of it. A confirmed heartbeat renews the
-lease (kafka/internals.py). Heartbeats and attempts share the worker's event loop: if it was blocked, the lease has
-ended by the clock before anything is sent.
+So nothing may be sent if the last confirmed heartbeat was *sent* longer ago than that, less a second: others may own
+the partitions, and a worker that was stopped or cut off would be the last to know. A confirmed heartbeat renews the
+lease (kafka/internals.py). Heartbeats and attempts share the worker's event loop. If the loop was blocked, the lease
+expires before anything is sent, because it depends only on the clock.
 """
 
 import asyncio
@@ -19,15 +19,15 @@ from pipeline.core.clock import machine_now
 from pipeline.core.errors import LeaseEndedError
 
 MARGIN_SECONDS: Final = 1.0
-"""How long before the session the lease ends: allows for the time of a request, and for clocks that drift."""
+"""How long before the session the lease ends: allows for the duration of a request, and for clocks that drift."""
 
 
 class Lease:
-    """One worker's, over all of its partitions; not held before the first heartbeat.
+    """A worker's lease on all of its partitions; not held before the first heartbeat.
 
     Args:
-        seconds: how long it lasts from the moment at which a heartbeat was sent that is confirmed.
-        now: a clock that goes on while this process is stopped.
+        seconds: how long it lasts after the sending of a confirmed heartbeat.
+        now: a clock that continues while this process is stopped.
     """
 
     def __init__(self, seconds: float, now: Callable[[], float] = machine_now) -> None:
@@ -43,14 +43,14 @@ class Lease:
         return self.now() < self._until
 
     def check(self) -> None:
-        """Return if it is held. Raises: LeaseEndedError."""
+        """Raise LeaseEndedError unless it is held."""
         if self.now() >= self._until:
             raise LeaseEndedError("the group has confirmed no heartbeat in time")
 
     def renew(self, sent_at: float) -> None:
-        """A request of a member of the group, sent at *sent_at*, was confirmed. May be called from any thread."""
+        """Extend it, because a heartbeat sent at *sent_at* was confirmed. May be called from any thread."""
         self._until = max(self._until, sent_at + self._seconds)
-        # The end first, then those who sleep; `waking` does it the other way round, so nobody is missed.
+        # First the end, then the sleepers; `waking` does it in the opposite order, so no sleeper is missed.
         if self._sleepers and self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the worker has ended meanwhile
                 self._loop.call_soon_threadsafe(self._wake)
@@ -62,7 +62,7 @@ class Lease:
 
     @contextlib.contextmanager
     def waking(self, sleeper: "asyncio.Future[None]") -> Iterator[None]:
-        """Within it, *sleeper* is woken by a renewal, and at once if there was one already."""
+        """While entered, a renewal wakes *sleeper*; if the lease is held already, it wakes at once."""
         self._loop = sleeper.get_loop()
         self._sleepers.add(sleeper)
         if self.is_held and not sleeper.done():

@@ -1,15 +1,14 @@
-"""Whether an offset in a partition of the source topic still means what it meant when it was noted. Pure.
+"""Whether an offset of the source topic still means what it meant when it was stored. Pure.
 
-A log changes while it is read: retention deletes its beginning, an unclean election its end, and a topic that is
-deleted and made again is another one under the same name. Then a committed offset and the cursor rows point nowhere, or
-at other events. What follows:
+A log changes while it is read: retention deletes its beginning, an unclean election its end, and a recreated topic is
+another one under the same name. Then the committed offset and the cursor rows point nowhere, or at other events:
 
-    the topic was made again      go on from the beginning of the new log: nothing of it was delivered
-    the offset is beyond the end  go on from the end: what was before the offset has been delivered
-    retention has passed it       go on from the beginning of the log: what was before that can't be delivered any more
+    the topic was recreated       continue at the beginning of the new log: nothing of it was delivered
+    the offset is beyond the end  continue at the end: what was before the offset has been delivered
+    retention has passed it       continue at the beginning of the log: earlier events can't be delivered any more
 
-A broker that does not tell the ids of its topics (before Kafka 2.8, and the embedded one) leaves the first unseen: an
-offset beyond the end then counts as the second.
+If the broker has no topic ids (before Kafka 2.8, and the embedded one), the first case is not recognised: an offset
+beyond the end then counts as the second.
 """
 
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ LARGEST_OFFSET: Final = 2**63 - 1
 """Kafka's offsets are signed numbers of 64 bits."""
 
 BreakKind = Literal["recreated", "truncated", "retention"]
-"""What has happened to a log."""
+"""What happened to a log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +26,8 @@ class Break:
     """An offset that has lost its meaning.
 
     Attributes:
-        offset: it.
-        goes_on_at: the offset to go on from instead.
+        offset: the stored offset.
+        goes_on_at: the offset at which to continue instead.
     """
 
     kind: BreakKind
@@ -37,24 +36,24 @@ class Break:
 
     @property
     def lost(self) -> int:
-        """How many offsets were deleted before they were read: an upper bound of the events lost."""
+        """How many offsets were deleted before they were read: an upper bound of the lost events."""
         if self.kind == "recreated":
-            return self.goes_on_at  # what retention has already deleted of the new log
+            return self.goes_on_at  # retention has already deleted these from the new log
         return max(0, self.goes_on_at - self.offset)
 
 
 @dataclass(frozen=True, slots=True)
 class LogBounds:
-    """One partition of the source topic, as its brokers tell.
+    """One partition of the source topic, as its brokers describe it, and what was committed for it.
 
     Attributes:
-        begin: the first offset that is left.
+        begin: the first offset that still exists.
         end: the offset that the next record gets.
-        topic_id: of the topic it belongs to, None where no broker tells.
-        former_id: of the topic that was last committed to, None if it was not noted. For rows that name no topic.
-        broken: what had become of the committed offset. Who opens the partition tells of it: not all who try do.
-        ahead: what is settled beyond the committed offset, as bits (ahead.py).
-        begun_to: before which revision the subscriptions had begun at the committed offset (beginnings.py).
+        topic_id: the id of the topic; None if the broker has no topic ids.
+        former_id: the topic id in the last commit, for rows without one; None if the commit has none.
+        broken: the break of the committed offset, if any. It is reported only once the partition was opened.
+        ahead: the events settled beyond the committed offset, as bits (ahead.py).
+        begun_to: subscriptions created before this revision had begun at the committed offset (beginnings.py).
     """
 
     begin: int
@@ -67,17 +66,17 @@ class LogBounds:
 
     @classmethod
     def unseen(cls, topic_id: str | None) -> Self:
-        """Of a partition that no broker leads now: any offset may be in it, and a fetch will tell."""
+        """The bounds of a partition without a leader: they include every offset, and the first fetch tells more."""
         return cls(0, LARGEST_OFFSET, topic_id)
 
 
 def find_break(offset: int, topic_id: str | None, log: LogBounds) -> Break | None:
-    """What has happened to an offset since it was noted; None if it is still good.
+    """What happened to an offset since it was stored; None if it is still valid.
 
     Args:
-        offset: before which everything is settled.
-        topic_id: the topic it was noted for; None if unknown.
-        log: as it is now.
+        offset: everything before it is settled.
+        topic_id: the id of the topic that it was stored for; None if unknown.
+        log: the present log.
     """
     noted = topic_id or log.former_id
     if noted is not None and log.topic_id is not None and noted != log.topic_id:

@@ -1,17 +1,17 @@
-"""Which subscriptions want an event, found without asking every filter. Pure.
+"""Finds the subscriptions that want an event, without evaluating every filter. Pure.
 
-A tree of the comparisons that filters consist of, from headers and key of the record down to its body:
+A tree of the comparisons in the filters, from headers and key of the record down to its body:
 
     topic "orders" ─┬─ type is "order.paid" ── /customer/id is "7"                 a, b
-                    ├─ header.region begins with "eu-" ── type is "order.paid"   c, whose filter is asked for the rest
+                    ├─ header.region begins with "eu-" ── type is "order.paid"   c, whose filter decides
                     └─ type is "order.sent"                                      d
 
-An event goes down where a comparison matches: one look-up in a hash table for each place that filters look at. So its
-cost grows with those places and with the subscriptions that it reaches, not with all that there are. The body is
-parsed only if the comparisons above lead to one in there.
+An event descends wherever a comparison matches, with one look-up in a hash table for each compared part of the event.
+So the cost grows with those parts and with the subscriptions that the event reaches, not with all subscriptions. The
+body is parsed only if the comparisons above lead to one in it.
 
-A filter is first split into alternatives, each of which is a path: exact comparisons and prefixes that must all match.
-Whatever else must match too (a suffix, a `not`) is no part of the path: at its end the filter is asked.
+A filter is first split into alternatives. Each one is a path: exact comparisons and prefixes that must all match. Other
+conditions (a suffix, a `not`) are not part of the path: the whole filter is evaluated at its end.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -23,10 +23,10 @@ from pipeline.core.model import Event
 from pipeline.core.subscription import Filter, Subscription
 
 FEW: Final = 16
-"""Up to so many subscriptions are asked one by one, without the tree."""
+"""The filters of up to this many subscriptions are evaluated one by one, without the tree."""
 
 MOST_PATHS: Final = 100
-"""The most paths of one filter: as many as it may have comparisons. What would make more of them is asked instead."""
+"""The most paths of one filter: as many as it may have comparisons. Parts that would make more are not indexed."""
 
 _UNINDEXED: Final = 6
 
@@ -35,19 +35,19 @@ Path = tuple[Expression, ...]
 
 
 class SubscriptionIndex:
-    """All subscriptions by what they want, kept up to date change by change.
+    """An index of all subscriptions by their filters, updated with each change.
 
-    A key is the id of a subscription in UTF-8. Results are sorted, so they do not depend on the order of the changes.
+    A key is the id of a subscription in UTF-8. Results are sorted, so they do not depend on the order of changes.
     """
 
     def __init__(self) -> None:
         self._entries: dict[bytes, _Entry] = {}
-        self._roots: dict[str | None, _Node] = {}  # by topic; None for the subscriptions that want all of them
+        self._roots: dict[str | None, _Node] = {}  # by topic; None for subscriptions to all topics
 
     def update(self, subscription_id: str, subscription: Subscription | None) -> None:
         """Take the newest revision of a subscription; None if it was deleted.
 
-        A broken subscription wants every event, because its lanes keep events until it is mended.
+        A broken subscription wants every event, because its lanes keep events until it is repaired.
         """
         key = subscription_id.encode()
         if subscription is None:
@@ -65,8 +65,8 @@ class SubscriptionIndex:
         """The keys of the subscriptions that want *event*, sorted.
 
         Args:
-            event: its body is parsed at most once.
-            among: ask for these alone, each of them named once; a set or a dict, if they are many.
+            event: the event; its body is parsed at most once.
+            among: consider only these keys, without duplicates; a set or a dict if they are many.
         """
         view = View(event)
         if among is not None and len(among) <= FEW:
@@ -102,9 +102,9 @@ class SubscriptionIndex:
         return entry.wanted is None or entry.wanted.matches(view)
 
     def _reached(self, view: View) -> Iterable["_Node"]:
-        """The ends of all paths that match, and the nodes on the way there."""
+        """The ends of all matching paths, and the nodes above them."""
         nodes = [root for topic in (None, view.event.topic) if (root := self._roots.get(topic)) is not None]
-        for node in nodes:  # which grows meanwhile
+        for node in nodes:  # grows during the loop
             for selector, by_length in node.branches.items():
                 for text in selector.found(view):
                     for length, by_text in by_length.items():
@@ -116,7 +116,7 @@ class SubscriptionIndex:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A subscription of the index: the topics and events that it wants, None for all, and the ends of its paths."""
+    """A subscription in the index: its topics and its filter, each None for all, and the ends of its paths."""
 
     topics: frozenset[str] | None
     wanted: Expression | None
@@ -124,22 +124,22 @@ class _Entry:
 
 
 class _Node:
-    """The end of a path, or a part of longer ones.
+    """A node of the tree: the end of a path, or part of longer ones.
 
     Attributes:
-        above: the node that leads here, and by which comparison.
-        certain: the keys of the subscriptions that want whatever gets here.
-        asked: the filters that have to be asked.
-        branches: the nodes below, by place, length of the prefix (None for an exact comparison) and text. A text that
-            is shorter than a prefix finds nothing.
+        above: the parent node, and the comparison that leads from it to this one; None for a root.
+        certain: the keys of the subscriptions that want every event that gets here.
+        asked: the filters that have to be evaluated for an event that gets here, by key.
+        branches: the nodes below, by selector, length of the prefix (None for an exact comparison) and text. A text
+            shorter than a prefix finds nothing.
     """
 
     __slots__ = ("_sorted", "above", "asked", "branches", "certain")
 
     def __init__(self, above: "tuple[_Node, Compare] | None" = None) -> None:
         self.above = above
-        self.certain: dict[bytes, None] = {}  # sorted but for the newest: sorting them again is quick then
-        self._sorted: tuple[bytes, ...] | None = None  # the certain ones, until they change
+        self.certain: dict[bytes, None] = {}  # sorted except for the newest, so that sorting is quick
+        self._sorted: tuple[bytes, ...] | None = None  # of `certain`; None after a change
         self.asked: dict[bytes, Expression] = {}
         self.branches: dict[Selector, dict[int | None, dict[bytes, _Node]]] = {}
 
@@ -153,7 +153,7 @@ class _Node:
         return node
 
     def add(self, key: bytes, asked: Expression | None) -> None:
-        """Let a path of a subscription end here; None if there is nothing left to ask."""
+        """Let a path of a subscription end here; *asked* is None if its filter need not be evaluated."""
         if asked is None:
             self.certain[key] = None
             self.asked.pop(key, None)
@@ -162,7 +162,7 @@ class _Node:
             self.asked[key] = asked
 
     def remove(self, key: bytes) -> None:
-        """Forget a subscription, and every node that only it needed."""
+        """Remove a subscription, and every node that only it needed."""
         self.asked.pop(key, None)
         self.certain.pop(key, None)
         self._sorted = None
@@ -172,7 +172,7 @@ class _Node:
             node.cut(step)
 
     def cut(self, step: Compare) -> None:
-        """Forget the node that *step* leads to."""
+        """Remove the node that *step* leads to."""
         text, length = _text_and_length(step)
         by_length = self.branches[step.selector]
         del by_length[length][text]
@@ -198,7 +198,7 @@ class _Node:
 
 @dataclass(frozen=True, slots=True)
 class _Opaque:
-    """A filter of which nothing is known."""
+    """A filter that can't be taken apart."""
 
     filter: Filter
 
@@ -217,7 +217,7 @@ def _is_indexed(part: Expression) -> TypeGuard[Compare]:
 
 
 def _rank(part: Expression) -> int:
-    """Where it stands in a path: what needs the body is last, as attributes of a structured event may do too."""
+    """The rank of a part in its path: the body comes last, and before it attributes, which may need the body."""
     if not _is_indexed(part):
         return _UNINDEXED
     place = 2 if isinstance(part.selector, Pointer) else 1 if isinstance(part.selector, Attribute) else 0
@@ -230,7 +230,7 @@ def _text_and_length(step: Compare) -> tuple[bytes, int | None]:
 
 
 def _paths(wanted: Expression) -> list[Path]:
-    """The alternatives of a filter: it matches if, and only if, all parts of one of them do."""
+    """The alternatives of a filter: it matches if and only if all parts of one of them do."""
     match wanted:
         case Compare(dialect, selector, texts) if dialect != "suffix" and len(texts) <= MOST_PATHS:
             return [(Compare(dialect, selector, (text,)),) for text in texts]
@@ -250,5 +250,5 @@ def _paths(wanted: Expression) -> list[Path]:
 
 
 def _cost(paths: Sequence[Path]) -> tuple[int, int]:
-    """How well they narrow down what else has to match, less being better: what they look at, and how many they are."""
+    """How little the paths narrow down the events; less is better. The worst rank, and the number of paths."""
     return max((min(map(_rank, path), default=_UNINDEXED) for path in paths), default=0), len(paths)

@@ -1,4 +1,4 @@
-"""The values that travel through the pipeline: events, and where subscriptions stand."""
+"""Values used throughout the pipeline: events, and the positions of subscriptions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from pipeline.core.attempts import Attempts, FailedAttempt, Probes
 
 
 class Event(Protocol):
-    """A record of the source topic. aiokafka's ConsumerRecord is one, so none is copied on the way in."""
+    """A record of the source topic. aiokafka's ConsumerRecord is one, so records are not copied."""
 
     @property
     def topic(self) -> str:
@@ -33,7 +33,7 @@ class Event(Protocol):
 
     @property
     def key(self) -> bytes | None:
-        """The subscription id, UTF-8."""
+        """The key of the record; with `routing: key` the id of a subscription, UTF-8."""
         ...
 
     @property
@@ -61,7 +61,7 @@ class Record:
 
 
 class Status(StrEnum):
-    """What the owner of a partition reports of a subscription there."""
+    """The status of a subscription in one partition, as the partition's owner reports it."""
 
     STARTED = "started"
     FAILURE = "failure"
@@ -72,16 +72,16 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a subscription stands in FAILURE.
+    """Why a subscription is in FAILURE.
 
     Attributes:
         kind: "rejected", "server-error", "exception", "gone", "token", "handshake", "configuration", "dead-letter" or
             "cursor" (its row can't be read).
         message: a sentence, without secrets.
-        offset: the event at fault, None where no event is.
+        offset: the offset of the event at fault; None if no event is.
         at: when it failed, Unix seconds.
-        attempts: those of that event, probes too; None where no event is at fault, and in rows of earlier versions.
-        probes: what is done about it without a person; None where nothing is (probing.py).
+        attempts: of that event, including probes; None if no event is at fault, and in rows of earlier versions.
+        probes: the automatic recovery (probing.py); None if there is none.
     """
 
     kind: str
@@ -94,14 +94,14 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a lane stood when its row was written: for people, who may ask any worker. Nothing is delivered by it.
+    """The state of a lane when its row was written, so that every worker can show it. Deliveries do not depend on it.
 
     Attributes:
-        is_live: it kept pace with the stream.
-        waiting_at_most: how many of its events waited, or an upper bound.
-        waiting_is_exact: it is no bound, but the number.
-        dispatched: up to where the stream had been taken up, so that what comes later is not counted.
-        last_success_at: its last delivery, Unix seconds; None if its worker knows of none.
+        is_live: whether it kept pace with the stream.
+        waiting_at_most: how many of its events were waiting, or an upper bound.
+        waiting_is_exact: whether that is the exact number.
+        dispatched: the offset up to which the stream was dispatched; later events are not counted.
+        last_success_at: the time of its last delivery, Unix seconds; None if its worker knows of none.
     """
 
     is_live: bool
@@ -113,18 +113,20 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A row of `<app>.cursors`: where a subscription stands in one partition (docs/design.md, Lanes and cursors).
+    """A row of `<app>.cursors`: a subscription's position in one partition (docs/design.md, Lanes and cursors).
+
+    A change of `error`, `event_ms` or `standing` alone is no reason to write the row.
 
     Attributes:
-        next: the next offset to deliver: everything below is settled, nothing at or above it is lost.
+        next: the next offset to deliver: everything before it is settled, nothing at or after it is lost.
         attempt: how many times the event at `next` has been tried.
-        first_attempt_at: when that was first, Unix seconds.
+        first_attempt_at: when it was first tried, Unix seconds.
         not_before: when the next attempt is due, Unix seconds.
-        revision: the newest revision of the spec whose commands have been applied here.
-        error, event_ms: why the event at `next` was not delivered so far, and its time stamp, if they are known. They
-            change with `attempt` and `next`, and alone they are no reason for a row.
-        standing: how the lane stood, None in rows of earlier versions; alone it is no reason for a row either.
-        topic_id: of the topic that `next` is an offset of, None if that is not known; noted by the store of the rows.
+        revision: the newest revision of the subscription whose command was carried out here.
+        error: why the event at `next` was not delivered so far, if known.
+        event_ms: the time stamp of the event at `next`, if known.
+        standing: the state of the lane; None in rows of earlier versions.
+        topic_id: the id of the topic that `next` belongs to; None if not known. Set by the row store.
     """
 
     next: int

@@ -1,4 +1,4 @@
-"""What the core reports of its work. Counting it and writing it to the log is observability/telemetry.py."""
+"""The events that the core reports. observability/telemetry.py counts and logs them."""
 
 from typing import Literal, Protocol
 
@@ -9,13 +9,13 @@ from pipeline.core.policy import Decision
 from pipeline.core.subscription import Subscription
 
 Settlement = Literal["delivered", "dead-lettered", "dropped", "skipped", "filtered", "unmatched"]
-"""How an event came to be settled; unmatched: with `routing: match`, no subscription wanted it."""
+"""How an event was settled; unmatched: with `routing: match`, no subscription wanted it."""
 
 RecoveredBy = Literal["probe", "command"]
 """What ended a FAILURE."""
 
 Throttle = Literal["rate", "slots"]
-"""What an attempt waits for: its turn by the rate of its subscription, or a slot of the worker."""
+"""What an attempt waits for: the rate limit of its subscription, or a slot of the worker."""
 
 DropRule = Literal[
     "lane-full",
@@ -31,7 +31,7 @@ DropRule = Literal[
 
 
 class Observer(Protocol):
-    """Is told of attempts, settlements and losses. Called for every event: it neither waits nor raises."""
+    """Is told of attempts, settlements and losses. Called for every event, so it must neither wait nor raise."""
 
     def attempt_started(self) -> None:
         """A request is about to be sent."""
@@ -45,13 +45,13 @@ class Observer(Protocol):
         """The attempt number *attempt* (from 1) ended as *outcome* after *seconds*."""
 
     def decided(self, event: Event, decision: Decision) -> None:
-        """What follows from the attempt of *event* that `attempted` was called for just now; not of a delivery."""
+        """What follows from the attempt that `attempted` was just called for. Not called after a delivery."""
 
     def withheld(self) -> None:
         """An attempt has to wait until the group confirms a heartbeat."""
 
     def throttled(self, reason: Throttle) -> None:
-        """An attempt has to wait for its turn or for a slot."""
+        """An attempt has to wait for the rate limit or for a slot."""
 
     def settled(self, how: Settlement, count: int = 1) -> None:
         """*count* events are done."""
@@ -67,13 +67,13 @@ class Observer(Protocol):
         offset: int | None = None,
         since: int | None = None,
     ) -> None:
-        """*count* events were given up by *rule*; *offset* is that of the (last) one.
+        """*count* events were given up by *rule*; *offset* is that of the last one.
 
-        From *since* to *offset* there may be events that were not given up: settled ones, or those of others.
+        With *since*, they lie between *since* and *offset*, perhaps among settled events and those of others.
         """
 
     def log_broken(self, topic: str, partition: int, found: Break, *, subscription: str | None = None) -> None:
-        """An offset of the group, or of a subscription's row, in a partition of *topic* had lost its meaning."""
+        """An offset of the group, or of a subscription's row, in a partition of *topic* has become invalid."""
 
     def dead_lettered(self, reason: str, *, subscription: str | None, event: Event) -> None:
         """The broker has confirmed a dead letter of *event*, which was for the subscription with this id."""
@@ -82,15 +82,15 @@ class Observer(Protocol):
         """A subscription went into FAILURE in a partition of *topic*."""
 
     def probe_failed(self, subscription: Subscription, topic: str, partition: int, cause: Cause) -> None:
-        """A probe has not ended the FAILURE of a subscription, which has this cause now."""
+        """A probe has not ended the FAILURE of a subscription; *cause* is the new cause."""
 
     def subscription_recovered(
         self, subscription: Subscription, topic: str, partition: int, cause: Cause, by: RecoveredBy
     ) -> None:
-        """The FAILURE that had this cause is over: by a probe, or by a command or an edit."""
+        """The FAILURE with this cause has ended, by a probe, a command or an edit."""
 
     def partition_lost(self, topic: str, partition: int) -> None:
-        """Kafka has refused a row of a partition: another worker has it, or this one has to take it anew."""
+        """Kafka has refused a row of a partition: another worker owns it, or this worker has to open it again."""
 
     def committed(self, topic: str, partition: int, offset: int) -> None:
         """The group's offset of a partition of *topic* was committed."""
@@ -99,4 +99,4 @@ class Observer(Protocol):
         """A partition of this worker can't be opened yet; it is tried again."""
 
     def rebalanced(self) -> None:
-        """The partitions of this worker were assigned anew."""
+        """The partitions of this worker were reassigned."""

@@ -1,4 +1,4 @@
-"""Takes up what a partition's former owner left: its rows, and commands and subscriptions that it did not know."""
+"""Continues the work of a partition's former owner: its rows, and commands and subscriptions that it did not know."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def moved(row: Cursor, offset: int) -> Cursor:
-    """The row of a lane that goes on at another event: the tries of the former one count no more."""
+    """The row of a lane that continues at another event, without the tries of the former one."""
     return Cursor(offset, row.status, row.cause, revision=row.revision)
 
 
@@ -23,9 +23,9 @@ class Opening:
     """Opens one partition.
 
     Args:
-        partition: it.
-        reconciler: makes its lanes follow their subscriptions.
-        worker: what all partitions share.
+        partition: the partition.
+        reconciler: applies revisions to its lanes.
+        worker: shared by all partitions.
     """
 
     def __init__(self, partition: LaneHolder, reconciler: Reconciler, worker: PartitionServices) -> None:
@@ -36,9 +36,9 @@ class Opening:
     def take_up(
         self, rows: Mapping[bytes, Row], subscriptions: Iterable[Subscription], log: LogBounds | None = None
     ) -> None:
-        """Take up the rows that the former owner left, and what it has not heard of or not carried out.
+        """Restore the lanes from the rows, and apply the subscriptions and commands that the former owner missed.
 
-        A row whose offset has lost its meaning is given one in the *log*, where that is known.
+        If the *log* is known, invalid offsets in rows are replaced by valid ones.
         """
         for key, row in rows.items():
             if isinstance(row, Cursor):
@@ -108,7 +108,7 @@ class Opening:
             self._worker.telemetry.log_broken(self._worker.topic, partition.number, found, subscription=lane.name)
         partition.lanes[key] = lane
         self._reconciler.configure(lane, subscription)
-        # What it was told before, it has done or not: a new command is needed in any case.
+        # Whether earlier commands were carried out is unknown, so a new one is needed in any case.
         lane.note_revision(subscription.revision)
         since = "where it stood is not known" if row.next is None else "how it stood is not known"
         message = (

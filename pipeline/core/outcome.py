@@ -1,13 +1,13 @@
-"""What happened in one attempt. Facts only: what follows from them is decided in core/policy.py.
+"""What happened in one attempt. These are facts only; core/policy.py decides what follows from them.
 
-`Callback` (http/) returns one of these for every attempt and never raises.
+`Callback` (http/webhook.py) returns one of these for every attempt that the lease allows.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 RESPONSE_EXCERPT_BYTES: Final = 1024
-"""How much of an answer's body is kept, for dead letters and causes."""
+"""How many bytes of an answer's body are kept, for dead letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class Rejected:
     Attributes:
         status: the HTTP status.
         response: the beginning of the answer's body, at most `RESPONSE_EXCERPT_BYTES`.
-        retry_after_seconds: what `Retry-After` asked for, already turned into seconds from now; None without one.
-        token_used: whether the request carried an OAuth2 access token, which a 401 then speaks about.
+        retry_after_seconds: the value of `Retry-After` in seconds from now; None without one.
+        token_used: whether the request carried an OAuth2 access token, which a 401 may have rejected.
     """
 
     status: int
@@ -49,8 +49,8 @@ class Failed:
 
     Attributes:
         error: a sentence without secrets, e.g. "connection refused by 127.0.0.1:9".
-        may_have_arrived: False only where the request provably was not sent (at-most-once may then try again).
-        timed_out: the receiver was silent for too long; such lanes wait behind those that answer.
+        may_have_arrived: False only if the request provably was not sent; then at-most-once may try again.
+        timed_out: whether the receiver was silent for too long. Its lane then waits behind others for a slot.
     """
 
     error: str
@@ -60,7 +60,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class TokenRefused:
-    """The token endpoint answered 4xx: the credentials are wrong, not the event. Nothing was sent to the callback."""
+    """The token endpoint answered 4xx: the credentials are at fault. Nothing was sent to the callback."""
 
     error: str
 
@@ -70,7 +70,7 @@ class TokenUnavailable:
     """The token endpoint is busy (408, 425, 429), answered 5xx or was not reached. Nothing was sent to the callback.
 
     Attributes:
-        retry_after_seconds: what `Retry-After` asked for, as seconds from now; None without one.
+        retry_after_seconds: the value of `Retry-After` in seconds from now; None without one.
     """
 
     error: str
@@ -79,10 +79,10 @@ class TokenUnavailable:
 
 @dataclass(frozen=True, slots=True)
 class NotPermitted:
-    """The receiver did not permit calls when it was asked (http/handshake.py). Nothing was sent to it but that.
+    """The receiver did not permit calls in the handshake (http/handshake.py). The event was not sent.
 
     Attributes:
-        token_refused: an OAuth2 access token went with the question, and the answer was 401.
+        token_refused: whether the handshake carried an OAuth2 access token and was answered with 401.
     """
 
     error: str
@@ -93,7 +93,7 @@ Outcome = Delivered | Rejected | ServerError | Failed | TokenRefused | TokenUnav
 
 
 def may_have_arrived(outcome: Outcome) -> bool:
-    """Whether the receiver may have seen the event: False only where it provably has not."""
+    """Whether the receiver may have seen the event; False only if it provably has not."""
     match outcome:
         case TokenRefused() | TokenUnavailable() | NotPermitted():
             return False
@@ -104,12 +104,12 @@ def may_have_arrived(outcome: Outcome) -> bool:
 
 
 def status_of(outcome: Outcome) -> int | None:
-    """The HTTP status that the receiver answered with; None where it did not answer."""
+    """The HTTP status that the receiver answered with; None if it did not answer."""
     return outcome.status if isinstance(outcome, Delivered | Rejected | ServerError) else None
 
 
 def describe(outcome: Outcome) -> str:
-    """One line for people: the cause of a FAILURE, `dlq.error`, a log line."""
+    """One line about the outcome: for the cause of a FAILURE, `dlq.error` or a log line."""
     match outcome:
         case Delivered(status) | Rejected(status) | ServerError(status):
             return f"the callback answered {status}"

@@ -1,7 +1,7 @@
 """One partition that this worker owns: its window, its lanes, its rows (docs/design.md, Lanes and cursors).
 
-`Dispatcher` opens, feeds and closes it. Everything here runs on the worker's event loop; between two awaits nothing
-else runs, which makes the switches between stream and log exact.
+`Dispatcher` opens, feeds and closes it. Everything here runs on the worker's event loop, so nothing else runs between
+two awaits. That makes the switch between stream and log exact.
 """
 
 import asyncio
@@ -27,32 +27,32 @@ logger = logging.getLogger(__name__)
 PRESSURE_EVENTS = 4_000
 """With more unsettled offsets than this, a partition takes no more events until half are settled.
 
-A topic that is full would otherwise flood every lane, and each would leave the stream and read the log a second time.
+Otherwise a large backlog would flood every lane, and each lane would leave the stream and read the log a second time.
 """
 PRESSURE_DELIVERIES = 1_000
-"""The same with `routing: match`, in deliveries. Fewer are enough, because the rest of a batch is at hand."""
+"""The same limit with `routing: match`, in deliveries. It is lower, because the rest of a batch is kept in memory."""
 PATIENCE_SECONDS = 1.0
 """While a partition is paused, a lane falls behind if it holds an event this long and lags far behind the others."""
 LAGGING_FACTOR = 3
 """A lane no longer keeps pace if it lags more than this many times as far as the quicker lanes (lower quartile)."""
 FAIR_STRETCHES = 8
 """One stretch of the log in this many is read for the lane that has waited longest. The others are read for the lane
-that is farthest behind: they serve every lane that they pass, but during a long replay the lanes ahead would wait."""
+that is furthest behind, and serve all lanes that they cover. During a long replay, they would not reach the others."""
 
 
 class Partition:
     """The lanes of one partition over one window.
 
     Args:
-        number: of the partition.
+        number: the number of the partition.
         position: where the stream begins: the committed offset, or the beginning of a new partition.
-        worker: what all partitions share.
+        worker: shared by all partitions.
         rows: the store of its cursor rows.
-        log: what is known of its log, None for nothing.
+        log: the bounds of its log; None if they are not known.
 
     Attributes:
         opened_at: where the stream began.
-        begun_to: what the last commit has noted of the subscriptions that have begun (beginnings.py).
+        begun_to: the committed revision, before which subscriptions have begun (beginnings.py).
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Partition:
     # --------------------------------------------------------------- the stream
 
     def dispatch(self, events: Sequence[Event]) -> None:
-        """Dispatch a batch to its lanes: in order, at once, without I/O."""
+        """Dispatch a batch to its lanes, in order, without waiting."""
         if self.is_draining:
             return
         first = self._kept_back[-1].offset + 1 if self._kept_back else self.window.dispatched
@@ -98,7 +98,7 @@ class Partition:
             return
         elif not (events := self._offer_by_match(events, self._matching)):
             return
-        # Last, because a lane that leaves the stream in the middle of a batch reads on from the old `dispatched`.
+        # Last, because a lane that leaves the stream in the middle of a batch continues from the old `dispatched`.
         self.progressed_at = self._worker.clock.now()
         self.window.advance(events[-1].offset + 1, steady_now())
         if not self.is_paused and self.window.load > self._pressure:
@@ -118,7 +118,7 @@ class Partition:
                 lane.offer(event)
 
     def _offer_by_match(self, events: Sequence[Event], matching: Matching) -> Sequence[Event]:
-        """Stops where lanes have enough, for an event may be many deliveries. Returns what was offered."""
+        """Offer events until too many deliveries are unsettled: one event may be many. Returns the offered events."""
         lanes, noted_to, unmatched = self.lanes, self.window.noted_to, 0
         for place, event in enumerate(events):
             if self.window.load > PRESSURE_DELIVERIES:
@@ -140,7 +140,7 @@ class Partition:
         return events[: len(events) - len(self._kept_back)]
 
     def pass_over(self, end: int) -> None:
-        """The stream has no event before *end*."""
+        """Advance to *end*: the stream has no event before it."""
         if not self.is_draining:
             self.progressed_at = self._worker.clock.now()
             self.window.advance(end, steady_now())
@@ -166,13 +166,13 @@ class Partition:
         if 2 * self.window.load > self._pressure:
             return
         if self._kept_back:
-            asyncio.get_running_loop().call_soon(self._go_on)  # and not in the middle of what a lane is doing
+            asyncio.get_running_loop().call_soon(self._go_on)  # not in the middle of a lane's work
         else:
             self.is_paused = False
             self._worker.resume(self.number)
 
     def _go_on(self) -> None:
-        """Offer what was kept back, as far as it goes."""
+        """Offer the events that were kept back, as far as possible."""
         events, self._kept_back = self._kept_back, ()
         if events and not self.is_draining:
             self._worker.dispatch(self.number, events)
@@ -184,19 +184,19 @@ class Partition:
         self.spawn(Runner(lane, self._worker.deliver).run, lane)
 
     def spawn(self, work: Callable[[], Coroutine[object, object, None]], lane: Lane) -> None:
-        """Do some work of a lane as a task of the partition."""
+        """Run a lane's work as a task of the partition."""
         task = asyncio.get_running_loop().create_task(self._guarded(work, lane))
         self._runners[task] = lane
         task.add_done_callback(self._runners.pop)
 
     @property
     def at_work(self) -> Iterable[Lane]:
-        """The lanes that have an event under way, or in memory and about to be."""
+        """The lanes that have a task."""
         return dict.fromkeys(self._runners.values())
 
     @property
     def runner_count(self) -> int:
-        """How many events are under way or about to be; a lane may have several."""
+        """The number of tasks; a lane may have several."""
         return len(self._runners)
 
     async def _guarded(self, work: Callable[[], Coroutine[object, object, None]], lane: Lane) -> None:
@@ -204,7 +204,7 @@ class Partition:
             await work()
         except FencedError:
             self._worker.lost(self)
-        except Exception as error:  # the one place: a bug must show, and must not end the worker
+        except Exception as error:  # a bug must be visible, but must not end the worker
             logger.exception("lane %r of %s", lane.name, self.name)
             message = f"internal error: {type(error).__name__}"
             lane.stop(Status.FAILURE, Cause("exception", message, lane.next, self._worker.clock.now()))
@@ -222,13 +222,13 @@ class Partition:
         return self._worker.is_streaming
 
     def wanted(self) -> Wanted | None:
-        """Where the log should be read next, and for whom; None if no lane has room.
+        """The next stretch of the log to read; None if no lane has room.
 
-        It begins where the lane that is farthest behind, or the one that has waited longest, reads on; every lane that
-        it passes is served.
+        It begins at the lane that is furthest behind, or at the one that has waited longest, and serves every lane that
+        it covers.
         """
         for lane in list(self._behind):
-            # A lane that has caught up asks again when its row has landed.
+            # A lane that has caught up asks again when its row is durable.
             if not lane.wants_to_read or lane.read_from >= self.dispatched:
                 del self._behind[lane]
         if not self._behind:
@@ -240,10 +240,10 @@ class Partition:
         return Wanted(start, None if self._matching else frozenset(lane.key for lane in self._behind))
 
     def feed(self, wanted: Wanted, end: int, events: Sequence[Event]) -> None:
-        """A stretch of the log, from the wanted offset up to *end*: give each lane its events.
+        """Give each lane its events of a stretch of the log, from the wanted offset up to *end*.
 
-        Never goes beyond what was dispatched, and gives nothing to a lane that has come to want events since: what is
-        there of it may have been left out.
+        Never goes beyond the dispatched offsets. A lane that began to want events since the stretch was requested gets
+        nothing, because its events may have been left out.
         """
         self._stretches += 1
         start, end = wanted.start, min(end, self.dispatched)
@@ -254,7 +254,7 @@ class Partition:
         ]
         for lane in lanes:
             fed[lane.key] = []
-            self._behind[lane] = self._behind.pop(lane)  # to the end of those who wait
+            self._behind[lane] = self._behind.pop(lane)  # to the end of the line
         for event in events:
             for key in keys_among(event, fed, self._matching) if event.offset < end else ():
                 fed[key].append(event)
@@ -264,7 +264,7 @@ class Partition:
             self.progressed_at = self._worker.clock.now()
 
     def log_begins_at(self, offset: int) -> None:
-        """Retention has deleted everything before *offset*: lanes that had to read there have lost events."""
+        """Skip to *offset*, because retention has deleted everything before it. Counts what the lanes have lost."""
         for lane in self._behind:
             if lane.read_from < offset:
                 self._worker.telemetry.dropped(
@@ -280,18 +280,18 @@ class Partition:
     # --------------------------------------------------------------- the checkpoint
 
     def checkpoint(self) -> None:
-        """About once a second: end holding, begin and end what has a time, write rows that are out of date."""
+        """About once a second, end holds, apply `startingAt` and `endingAt`, and write rows that are out of date."""
         if self.is_draining:
             return
         self.end_holding(steady_now())
         self.reconciler.keep_time(self._worker.clock.now())
-        # A row has to outlive the former owner's note, which knows of no replay.
+        # A row has to outlive the former owner's note, which ignores replays.
         is_past_note = self.committed is not None and self.committed >= self.window.noted_to
         self.rows.refresh(self.committed if is_past_note else None, self.begun_to)
         self.rows.count(self.dispatched, steady_now())
 
     def end_holding(self, now: float) -> None:
-        """Make lanes fall behind that have held an event in the window for too long."""
+        """Make the lanes fall behind that have held an event in the window for too long."""
         limit = self._worker.limits.hold_seconds
         patience = min(limit, PATIENCE_SECONDS) if self.is_paused else limit
         since = self.window.oldest_since()
@@ -302,12 +302,12 @@ class Partition:
             lagging = max(too_old, min(self.window.dispatched_before(now - patience), self._pace()))
         for lane in list(self.lanes.values()):
             first = lane.events.held.first
-            # A lane that waits for a slot does not lag behind: the worker does.
+            # If a lane waits for a slot, the worker lags, not the lane.
             if first is not None and (first < too_old or (first < lagging and not lane.waits.for_slots)):
                 lane.go_behind()
 
     def _pace(self) -> int:
-        """The offset that every lane has passed that keeps pace with the quicker ones."""
+        """The offset that a lane must have passed to keep pace with the quicker lanes."""
         head, dispatched = self.window.committable, self.dispatched
         firsts = [(lane.events.held.first, lane.events.progress.settled_to) for lane in self.lanes.values()]
         lags = sorted(
@@ -318,7 +318,7 @@ class Partition:
         return dispatched - LAGGING_FACTOR * lags[len(lags) // 4] if lags else dispatched
 
     def sweep(self) -> None:
-        """Forget lanes that have nothing to do and nothing to remember: memory follows the subscriptions in use."""
+        """Forget lanes without work and without state, so that memory depends only on the subscriptions in use."""
         committed = self.committed
         if committed is None:
             return
@@ -334,11 +334,11 @@ class Partition:
     # --------------------------------------------------------------- the end
 
     async def drain(self, seconds: float) -> int:
-        """Give the partition back: begin nothing, let attempts end, make the rows durable.
+        """Prepare to give the partition back: begin nothing, let attempts end, make the rows durable.
 
         Args:
-            seconds: how long attempts in flight may take to end. Those that don't are cancelled: their events stay
-                unsettled, and the attempt still counts as a try.
+            seconds: how long attempts in flight may take. After that they are cancelled: their events stay unsettled,
+                but the attempts count.
 
         Returns:
             The offset to commit.
@@ -357,18 +357,18 @@ class Partition:
         return self.window.committable
 
     def _count_cut_off(self) -> None:
-        """At-most-once can't send a claimed event again: one that was cut off may be lost, so it is counted."""
+        """Count claimed events whose attempt was cancelled: at-most-once can't send them again, so they may be lost."""
         for lane in self.lanes.values():
             for flight in lane.events.in_flight.values():
                 if flight.claimed:
                     self._count_given_up(lane, flight.offset)
 
     def _count_handed_back(self) -> None:
-        """A claim that was handed back is lost as well if no durable row says so."""
+        """Count events whose claim was handed back without a durable row that says so: they are lost too."""
         for lane in self.lanes.values():
             for offset in lane.events.progress.handed_back:
                 flight = lane.events.in_flight.get(offset)
-                if flight is None or not flight.claimed:  # one that is claimed anew is counted as such
+                if flight is None or not flight.claimed:  # otherwise it was claimed again, and is counted there
                     self._count_given_up(lane, offset)
 
     def _count_given_up(self, lane: Lane, offset: int) -> None:
@@ -377,11 +377,11 @@ class Partition:
         )
 
     async def close(self) -> None:
-        """End all work at once. Results of what is in flight no longer count; what is durable stays."""
+        """End all work at once. Results of events in flight no longer count."""
         if not self.is_draining:
             self.is_draining = True
             for lane in self.lanes.values():
-                lane.claims.hand_back_ahead()  # so that it is counted: no row will tell of it
+                lane.claims.hand_back_ahead()  # no row will say so, so it is counted below
             self._count_cut_off()
             self._count_handed_back()
         for lane in self.lanes.values():

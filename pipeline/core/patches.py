@@ -1,11 +1,11 @@
-"""Whether the changes that are made to libraries took.
+"""Checks whether patches of libraries take effect.
 
-Where a library has no public way to what is needed here, one of its attributes is replaced, or a private method is
-overridden. A version of the library that has renamed it, or goes another way, raises no error: header names stop
+If a library has no public way to do what is needed here, one of its attributes is replaced, or a private method is
+overridden. If another version of the library renames it or no longer uses it, no error is raised, but header names stop
 partitions again, or no lease is renewed.
 
-So each module with such changes has PATCHES, and a worker checks them all before it starts (worker.py). The names and
-signatures that are used are pinned by tests/meta/test_canary.py.
+So each module with such patches has PATCHES, and a worker checks them all before it starts (worker.py).
+tests/meta/test_canary.py pins the names and signatures that are used.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -20,13 +20,13 @@ from pipeline.core.errors import LibraryError
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """A change that is made to a library.
+    """A patch of a library.
 
     Attributes:
         library: the name of its distribution.
-        name: what is replaced or overridden.
-        without: what happens while it does not take, as a clause.
-        takes: whether it took; what it raises counts as no.
+        name: the attribute or method that is replaced or overridden.
+        without: what happens if the patch has no effect, as a clause.
+        takes: returns whether the patch takes effect; an exception counts as no.
     """
 
     library: str
@@ -36,11 +36,11 @@ class Patch:
 
 
 def looks_up(function: str, *names: str) -> Callable[[], bool]:
-    """A check that the code of a library's function or property reads these names: globals, or attributes.
+    """A check that the code of a library's function or property uses these globals or attributes.
 
     Args:
         function: `package.module:Class.function`.
-        names: all of them have to be there.
+        names: the names, all of which have to be used.
     """
 
     def takes() -> bool:
@@ -60,10 +60,10 @@ def _names(code: CodeType) -> Iterator[str]:
 
 
 def check_patches(patches: Iterable[Patch]) -> None:
-    """Return if all of them took.
+    """Return if all patches take effect.
 
     Raises:
-        LibraryError: some did not; each is named with its library, the version of that, and what would follow.
+        LibraryError: some don't; names each with its library, the library's version and the consequence.
     """
     problems = [problem for problem in map(_problem, patches) if problem is not None]
     if problems:
@@ -75,7 +75,7 @@ def _problem(patch: Patch) -> str | None:
         if patch.takes():
             return None
         reason = ""
-    except Exception as error:  # noqa: BLE001 - whatever it is, the library is not as it was
+    except Exception as error:  # noqa: BLE001 - whatever the error is, the library has changed
         reason = f" ({error!r})"
     found = f"{patch.library} {version(patch.library)}"
     return (

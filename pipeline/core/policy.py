@@ -1,7 +1,6 @@
-"""What follows from an outcome: one table, pure (docs/design.md, Outcomes and decisions).
+"""Decides what follows from an outcome. Pure (docs/design.md, Outcomes and decisions).
 
-`Runner` (runner.py) acts on the decision; nothing here knows a clock, a queue or a connection. The same table, cell by
-cell, is tests/unit/core/test_policy.py.
+`Runner` (runner.py) acts on the decision. tests/unit/core/test_policy.py tests every combination.
 """
 
 import math
@@ -25,15 +24,15 @@ RETRY_AFTER_FACTOR = 10
 
 _LAST_STATUS = 599
 _SERVER_ERROR = 500
-"""What is beyond the last status is a server error like any other."""
+"""A status beyond the last one is treated as this one."""
 
 Reason = Literal["rejected", "server-error", "exception", "undecodable", "unknown-subscription", "expired"]
-"""`dlq.reason` of a dead letter; "expired": no try was left before the deadline of its subscription."""
+"""`dlq.reason` of a dead letter; "expired": `retry.maxElapsedSeconds` left no time for another attempt."""
 
 CauseKind = Literal[
     "rejected", "gone", "server-error", "exception", "token", "handshake", "configuration", "dead-letter", "cursor"
 ]
-"""What kind of thing a FAILURE is."""
+"""The kind of a FAILURE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Write the event to the dead-letter topic; it is done when the broker has confirmed that."""
+    """Write the event to the dead-letter topic; it is settled when the broker has confirmed that."""
 
     reason: Reason
 
@@ -65,18 +64,18 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Give the event up, counted and logged: the rule of QoS none, which the user chose."""
+    """Give the event up, counted and logged; only with QoS none."""
 
 
 Unsuccessful = Rejected | ServerError | Failed | TokenRefused | TokenUnavailable | NotPermitted
-"""Every outcome but a delivery."""
+"""Every outcome except a delivery."""
 
 Decision = Settle | Retry | DeadLetter | Stop | Drop
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """All that a subscription says about outcomes; made once per revision."""
+    """A subscription's rules about outcomes; created once per revision."""
 
     qos: Qos
     retry: RetryPolicy
@@ -85,7 +84,7 @@ class Rules:
 
 
 UNKNOWN_RULES: Final = Rules(Qos.AT_LEAST_ONCE, RetryPolicy(), Interrupt(), has_dead_letters=True)
-"""For a key that names no subscription: its events are given up in order, never sent."""
+"""For a key without a subscription: its events are given up in order and never sent."""
 
 
 def decide(
@@ -101,11 +100,11 @@ def decide(
 
     Args:
         rules: of the subscription.
-        attempt: which attempt this was, from 1.
-        outcome: what happened.
-        token_renewed: a fresh access token was fetched for this event already, after a 401.
+        attempt: the number of the attempt, from 1.
+        outcome: the outcome of the attempt.
+        token_renewed: whether a fresh access token was already fetched for this event, after a 401.
         elapsed_seconds: since the first attempt of this event.
-        chance: from 0 to 1, drawn for this decision: the shortest to the longest wait that jitter allows.
+        chance: a random number: 0 is the shortest wait that jitter allows, 1 the longest.
     """
     if isinstance(outcome, Delivered):
         return Settle()
@@ -123,9 +122,9 @@ def decide(
 
 
 def decide_probe(rules: Rules, outcome: Outcome, *, token_renewed: bool = False) -> Decision:
-    """The decision for the outcome of a probe (probing.py), which has tries left and no deadline.
+    """The decision for the outcome of a probe (probing.py), which has attempts left and no deadline.
 
-    What would be tried again leaves the subscription in FAILURE, until the next probe.
+    Instead of a retry, the subscription stays in FAILURE until the next probe.
     """
     decision = decide(rules, 0, outcome, token_renewed=token_renewed, elapsed_seconds=-math.inf)
     if isinstance(decision, Retry) and not decision.renew_token:
@@ -148,7 +147,7 @@ def _may_retry(rules: Rules, attempt: int, outcome: Unsuccessful) -> bool:
     ):
         return False
     if rules.qos is Qos.AT_MOST_ONCE:
-        # Only what provably did not reach the receiver can be sent again and still arrive at most once.
+        # Only an event that provably did not reach the receiver can be sent again and still arrive at most once.
         return isinstance(outcome, TokenUnavailable) or (isinstance(outcome, Failed) and not outcome.may_have_arrived)
     if isinstance(outcome, Rejected | ServerError):
         return (outcome.status if outcome.status <= _LAST_STATUS else _SERVER_ERROR) in rules.retry.statuses
@@ -156,7 +155,7 @@ def _may_retry(rules: Rules, attempt: int, outcome: Unsuccessful) -> bool:
 
 
 def _expire(rules: Rules, outcome: Unsuccessful) -> DeadLetter | Stop:
-    """The deadline of the event leaves no time for another try. Where there are dead letters no flag stops for it."""
+    """The decision if the deadline leaves no time for another attempt. The flags for interruption do not apply."""
     if rules.has_dead_letters and not isinstance(outcome, TokenUnavailable):
         return DeadLetter("expired")
     return _give_up(rules, outcome)
@@ -184,10 +183,10 @@ def _give_up(rules: Rules, outcome: Unsuccessful) -> DeadLetter | Stop:
 def delay(retry: RetryPolicy, attempt: int, outcome: Outcome | None, chance: float = 1.0) -> float:
     """Seconds before the attempt after *attempt* (from 1).
 
-    LINEAR: initial, 2 x initial, 3 x ...; EXPONENTIAL: initial, 2 x, 4 x ...; never above the maximum. Jitter makes a
-    span of it, and *chance* a point in the span. `Retry-After` may ask for more, up to `longest_wait`, never for less.
+    LINEAR: initial, 2 x initial, 3 x ...; EXPONENTIAL: initial, 2 x, 4 x ...; never above the maximum. Jitter turns it
+    into a span, and *chance* picks a point in the span. `Retry-After` may ask for more, up to `longest_wait`, not less.
     """
-    # A float power overflows beyond 2**1023; no delay gets anywhere near 2**63 seconds.
+    # A float power overflows beyond 2**1023. The maximum is reached long before 2**63 seconds.
     growth = attempt if retry.strategy is RetryStrategy.LINEAR else 2.0 ** min(attempt - 1, 63)
     wait = min(retry.initial_delay_seconds * growth, retry.max_delay_seconds)
     shortest, longest = _span(retry, wait)

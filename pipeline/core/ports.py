@@ -1,4 +1,4 @@
-"""What the core asks of others: a lane of its partition, a partition of its worker, a worker of Kafka."""
+"""The interfaces that the core needs: a lane of its partition, a partition of its worker, a worker of Kafka."""
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
@@ -21,12 +21,12 @@ class LaneLimits:
     """How much a lane may hold.
 
     Attributes:
-        events: in the queue.
-        bytes: in the queue, as `queue_memory.size_of` counts them.
-        hold_seconds: how long an event may keep the partition's committed offset back. A wait at least this long is
-            spent outside of memory: a lane that sends one event at a time goes behind, and reads the event again when
-            it is due.
-        claim_events: at-most-once: how many events one row claims. A crash loses no more of a lane.
+        events: the number of events in the queue.
+        bytes: the bytes in the queue, as `queue_memory.size_of` counts them.
+        hold_seconds: how long an event may hold back the partition's committed offset. If an event has to wait at
+            least this long, a lane that sends one event at a time falls behind, and reads the event again when it is
+            due.
+        claim_events: at-most-once: how many events one row claims, and a crash may lose per lane.
     """
 
     events: int
@@ -36,7 +36,7 @@ class LaneLimits:
 
 
 class LaneServices(Protocol):
-    """What all lanes of a worker share."""
+    """The services that all lanes of a worker share."""
 
     @property
     def clock(self) -> Clock:
@@ -45,7 +45,7 @@ class LaneServices(Protocol):
 
     @property
     def telemetry(self) -> Observer:
-        """What is told of settlements and losses."""
+        """Is told of settlements and losses."""
         ...
 
     @property
@@ -55,21 +55,21 @@ class LaneServices(Protocol):
 
     @property
     def probes(self) -> ProbeGate:
-        """Bounds the probes that are under way."""
+        """Limits the probes under way."""
         ...
 
     def chance(self) -> float:
-        """A number from 0 to 1, drawn anew: for jitter."""
+        """A random number from 0 to 1, for jitter."""
         ...
 
     @property
     def memory(self) -> QueueMemory:
-        """What all queues take."""
+        """Counts the bytes in all queues."""
         ...
 
     @property
     def matching(self) -> "Matching | None":
-        """Says whose an event is; None with `routing: key`: its key does."""
+        """Finds the subscriptions that want an event; None with `routing: key`."""
         ...
 
 
@@ -77,24 +77,24 @@ class RowWriter(Protocol):
     """Writes the cursor rows of lanes (lane_rows.py)."""
 
     def write(self, key: bytes) -> "asyncio.Future[None]":
-        """The lane's cursor row joins the next group commit; done when the broker has confirmed it."""
+        """Write the lane's row with the next group commit. The future is done when the broker has confirmed it."""
         ...
 
     def note(self, key: bytes) -> None:
-        """The lane's row is out of date.
+        """Note that the lane's row is out of date.
 
-        The next checkpoint writes or deletes it, if that is needed. A lane that has come far since its last row writes
-        it at once.
+        The next checkpoint writes or deletes it if necessary. If the cursor has moved far since the last row, it is
+        written at once.
         """
         ...
 
     def uncounted(self, key: bytes, offset: int) -> None:
-        """An event has come that waits in the log, and that the lane's row does not count."""
+        """Note that the event at *offset* waits in the log, and that the lane's row does not count it."""
         ...
 
 
 class Home(Protocol):
-    """What a lane needs of its partition (core/partition.py)."""
+    """The part of a partition that its lanes need (core/partition.py)."""
 
     @property
     def topic(self) -> str:
@@ -103,7 +103,7 @@ class Home(Protocol):
 
     @property
     def number(self) -> int:
-        """Of the source topic's partition."""
+        """The number of the partition."""
         ...
 
     @property
@@ -113,28 +113,28 @@ class Home(Protocol):
 
     @property
     def is_draining(self) -> bool:
-        """The partition is being given back: begin nothing new."""
+        """Whether the partition is being given back: begin nothing new."""
         ...
 
     @property
     def window(self) -> Window:
-        """Lanes add the offsets that it has to hold."""
+        """The window, to which lanes add offsets."""
         ...
 
     def settle(self, offset: int) -> None:
-        """The event at the offset is done, and the window held it."""
+        """Settle the event at the offset, which the window holds."""
         ...
 
     def let_go(self, offset: int) -> None:
-        """A durable row keeps the event at the offset: the window need not hold it any more."""
+        """Let the window release the offset, because a durable row keeps its event."""
         ...
 
     def wants_events(self, key: bytes) -> None:
-        """The lane is behind and has room: read the log for it."""
+        """Read the log for the lane, which is behind and has room."""
         ...
 
     def start_runner(self, key: bytes) -> None:
-        """One more runner carries events of the lane, as a task of the partition."""
+        """Start another runner for the lane, as a task of the partition."""
         ...
 
 
@@ -142,17 +142,17 @@ class Rows(Protocol):
     """The fenced store of one partition's cursor rows (kafka/cursors.py)."""
 
     def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":
-        """Join the next group commit; None deletes the row. The future fails with FencedError for a former owner."""
+        """Write or delete (None) a row with the next group commit. The future raises FencedError for a former owner."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is wanted of the log.
+    """A request to read the log.
 
     Attributes:
         start: the offset to read from.
-        keys: whose events; b"" is for those without a key. All others can be left out. None: nothing can.
+        keys: the keys of the wanted events, b"" for events without a key; others may be left out. None: all events.
     """
 
     start: int
@@ -160,11 +160,11 @@ class Wanted:
 
 
 class Behind(Protocol):
-    """A partition some of whose lanes are behind (core/partition.py)."""
+    """A partition with lanes that are behind (core/partition.py)."""
 
     @property
     def number(self) -> int:
-        """Of the source topic's partition."""
+        """The number of the partition."""
         ...
 
     @property
@@ -173,20 +173,20 @@ class Behind(Protocol):
         ...
 
     def wanted(self) -> Wanted | None:
-        """Where it wants to be read next, and for whom; None if no lane has room."""
+        """What to read next; None if no lane has room."""
         ...
 
     def feed(self, wanted: Wanted, end: int, events: Sequence[Event]) -> None:
-        """The events that are wanted of its log, from the wanted offset up to *end*; others may be among them."""
+        """Take the wanted events from the wanted offset up to *end*; others may be among them."""
         ...
 
     def log_begins_at(self, offset: int) -> None:
-        """Everything before *offset* is deleted."""
+        """Skip to *offset*: everything before it is deleted."""
         ...
 
 
 class Directory(Protocol):
-    """What is known of subscriptions (subscriptions/registry.py)."""
+    """The known subscriptions (subscriptions/registry.py)."""
 
     def get(self, subscription_id: str) -> Subscription | None:
         """The subscription's newest revision, None if there is none."""
@@ -194,10 +194,10 @@ class Directory(Protocol):
 
 
 class Matching(Protocol):
-    """Says which subscriptions want an event, with `routing: match` (matching.py)."""
+    """Finds the subscriptions that want an event, with `routing: match` (matching.py)."""
 
     def update(self, subscription_id: str, subscription: Subscription | None) -> None:
-        """A new revision, or None: it was deleted."""
+        """Take a new revision of a subscription; None if it was deleted."""
         ...
 
     def keys(self, event: Event, among: Collection[bytes] | None = None) -> Sequence[bytes]:
@@ -209,7 +209,7 @@ class Reader(Protocol):
     """Reads the log again for lanes that are behind (kafka/log_reader.py)."""
 
     def wake(self, partition: Behind) -> None:
-        """A lane of the partition wants events."""
+        """Note that a lane of the partition wants events."""
         ...
 
     async def offset_at(self, partition: int, timestamp_ms: int) -> int | None:
@@ -221,12 +221,12 @@ class Reader(Protocol):
         ...
 
     async def count(self, partition: int, wanted: bytes | Filter, start: int, end: int) -> int:
-        """How many events the log has from *start* up to *end* that have this key, or that this filter wants."""
+        """The number of events from *start* up to *end* with this key, or that this filter wants."""
         ...
 
 
 class PartitionServices(LaneServices, Protocol):
-    """What all partitions of a worker share (core/dispatcher.py)."""
+    """The services that all partitions of a source topic share (core/dispatcher.py)."""
 
     @property
     def topic(self) -> str:
@@ -235,7 +235,7 @@ class PartitionServices(LaneServices, Protocol):
 
     @property
     def deliver(self) -> Delivery:
-        """What attempts need."""
+        """The steps of a delivery."""
         ...
 
     @property
@@ -255,23 +255,23 @@ class PartitionServices(LaneServices, Protocol):
 
     @property
     def is_streaming(self) -> bool:
-        """The stream has brought events to one of the partitions lately."""
+        """Whether the stream has brought events lately, to any partition of the worker."""
         ...
 
     def dispatch(self, number: int, events: Sequence[Event]) -> None:
-        """Dispatch events of a partition that it has kept back."""
+        """Dispatch events that the partition has kept back."""
         ...
 
     def lost(self, partition: Behind) -> None:
-        """Another worker owns the partition: Kafka has refused a row of it."""
+        """Close the partition, because Kafka has refused one of its rows: another worker owns it."""
         ...
 
     def pause(self, number: int) -> None:
-        """The partition takes no more events for now."""
+        """Pause the partition's stream."""
         ...
 
     def resume(self, number: int) -> None:
-        """The partition takes events again."""
+        """Resume the partition's stream."""
         ...
 
 
@@ -279,8 +279,8 @@ class RowStore(Rows, Protocol):
     """The rows of one partition: opened first, closed last.
 
     Attributes:
-        topic_id: of the source topic, noted in each row that is put.
-        committed_id: of the topic that the group has committed to, None if it was not noted.
+        topic_id: the id of the source topic, stored in each row.
+        committed_id: the topic id in the group's last commit; None if it has none.
     """
 
     topic_id: str | None
@@ -290,18 +290,18 @@ class RowStore(Rows, Protocol):
         """Fence the former owner, then load the rows.
 
         Raises:
-            FencedError: a newer owner came in between.
-            BrokerError: a broker does not answer, or does not allow it.
+            FencedError: a newer owner has fenced this one.
+            BrokerError: a broker does not answer, or refuses.
         """
         ...
 
     async def close(self) -> None:
-        """Disconnect; rows that are still waiting are cancelled."""
+        """Disconnect and cancel the waiting rows."""
         ...
 
 
 class Subscriptions(Directory, Protocol):
-    """What the dispatcher needs of the registry."""
+    """The part of the registry that the dispatcher needs."""
 
     def all(self) -> Sequence[Subscription]:
         """Every subscription."""
@@ -309,7 +309,7 @@ class Subscriptions(Directory, Protocol):
 
     @property
     def heard_to(self) -> int:
-        """Every record before this revision has been taken up."""
+        """All records before this revision have been read."""
         ...
 
     async def ready(self) -> None:
@@ -322,15 +322,15 @@ class Subscriptions(Directory, Protocol):
 
 
 class Log(Reader, Protocol):
-    """What the dispatcher needs of the log reader."""
+    """The part of the log reader that the dispatcher needs."""
 
     def forget(self, partition: Behind) -> None:
-        """The partition is closed."""
+        """Read no more of a partition that is closed."""
         ...
 
 
 class Flow(Protocol):
-    """Faust's valve per partition (runtime/consumer.py)."""
+    """Pauses the stream of single partitions (runtime/consumer.py)."""
 
     def pause(self, number: int) -> None:
         """Dispatch no more events of the partition for now."""

@@ -1,12 +1,12 @@
-"""How a subscription recovers from FAILURE without a person: it is probed at growing intervals, for some days. Pure.
+"""Recovery from FAILURE without a person: a subscription is probed at growing intervals, for some days. Pure.
 
-    failed ──it is time──▶ probing ──the receiver answers, or no event waits──▶ behind     it goes on by itself
-      ▲                       │
-      └───no, or not now──────┘     a probe is the first event, sent once
+    failed ──a probe is due──▶ probing ──the receiver answers, or no event waits──▶ behind     it continues
+      ▲                         │
+      └──── no, or not now ─────┘     a probe is the first event, sent once
 
-A probe risks no more than a person's `resume` does: it is an attempt by the rules of its level, and counts as one. A
-FAILURE is probed only if its receiver can end it by itself. The cause, and with it the cursor row, has the time of the
-next probe and the number of probes.
+A probe risks no more than a `resume`: it is an attempt by the rules of its level, and counts as one. A FAILURE is
+probed only if its receiver can end it by itself. The cause in the cursor row has the number of probes and the time of
+the next one.
 """
 
 from collections import Counter
@@ -20,17 +20,17 @@ from pipeline.core.subscription import RetryPolicy
 
 PROBED_KINDS: Final = frozenset({"server-error", "exception"})
 PROBES_PER_HOST: Final = 2
-"""The most probes of one host that a worker has under way: thousands of subscriptions may wait for the same host."""
+"""The most probes of one host that a worker has under way: thousands of subscriptions may use the same host."""
 
 
 def scheduled(cause: Cause, policy: RetryPolicy | None, now: float, chance: float, *, made: int | None = None) -> Cause:
     """The cause, with the time of its next probe.
 
     Args:
-        cause: of the FAILURE.
-        policy: the intervals, and for how long; None for no probes.
+        cause: the cause of the FAILURE.
+        policy: the intervals and the time limit; None for no probes.
         now: Unix seconds.
-        chance: from 0 to 1, drawn for this interval.
+        chance: a random number from 0 to 1.
         made: the number of probes so far; None for the number in the cause.
     """
     if policy is None or cause.kind not in PROBED_KINDS:
@@ -43,7 +43,7 @@ def scheduled(cause: Cause, policy: RetryPolicy | None, now: float, chance: floa
 
 
 def taken_up(cause: Cause, policy: RetryPolicy | None, now: float, chance: float) -> Cause:
-    """The cause in a row. Probes that are overdue, or that the row does not plan, are spread over an interval."""
+    """The cause in a row, with its next probe. An overdue probe gets a random time within the first interval."""
     if policy is None or cause.kind not in PROBED_KINDS or cause.probes is None:
         return scheduled(cause, policy, now, chance)
     made, next_at = cause.probes.made, cause.probes.next_at
@@ -53,14 +53,14 @@ def taken_up(cause: Cause, policy: RetryPolicy | None, now: float, chance: float
 
 
 class ProbeGate:
-    """Bounds the probes of a worker that are under way, by host."""
+    """Limits the probes of a worker that are under way, by host."""
 
     def __init__(self) -> None:
         self._hosts: dict[object, str] = {}
         self._taken: Counter[str] = Counter()
 
     def enter(self, who: object, host: str) -> bool:
-        """Whether *who* may probe *host* now. It has to `leave` afterwards."""
+        """Whether *who* may probe *host* now. If so, it has to call `leave` afterwards."""
         if self._taken[host] >= PROBES_PER_HOST:
             return False
         self._hosts[who] = host
@@ -72,4 +72,4 @@ class ProbeGate:
         host = self._hosts.pop(who, None)
         if host is not None:
             self._taken[host] -= 1
-            self._taken += Counter()  # forgets the hosts at 0
+            self._taken += Counter()  # removes the hosts at 0

@@ -15,13 +15,13 @@ def size_of(event: Event) -> int:
 
 
 class QueueMemory:
-    """What all queues of a worker take together. Each queue writes to it.
+    """The memory of all queues of a worker. Each queue adds to it.
 
     Args:
-        bound: how many bytes they may take.
+        bound: how many bytes the queues may take.
 
     Attributes:
-        used: how many bytes they take.
+        used: how many bytes the queues take.
     """
 
     __slots__ = ("_bound", "used")
@@ -31,20 +31,20 @@ class QueueMemory:
         self.used = 0
 
     def __repr__(self) -> str:
-        """As `<QueueMemory 1,040 of 268,435,456 bytes>`."""
+        """For example `<QueueMemory 1,040 of 268,435,456 bytes>`."""
         return f"<QueueMemory {self.used:,} of {self._bound:,} bytes>"
 
     @property
     def is_full(self) -> bool:
-        """The queues hold as much as they may."""
+        """Whether the queues take at least as much as they may."""
         return self.used >= self._bound
 
     @property
     def is_over_its_bound(self) -> bool:
-        """They hold more."""
+        """Whether the queues take more than they may."""
         return self.used > self._bound
 
     @property
     def is_half_free(self) -> bool:
-        """They could hold as much again."""
+        """Whether at least half of it is free."""
         return 2 * self.used <= self._bound

@@ -1,13 +1,13 @@
-"""How fast a callback may be called: the rate that was agreed, and a slow start after it was busy. Pure.
+"""Limits how fast a callback is called: by its rate, and by a slow start after the receiver was busy. Pure.
 
     rate       a token bucket: what the subscription or the receiver's handshake allows
-    slow start after 429 or 503 a gap between two calls: doubled while it stays busy, less with each other answer
-    hold       until the moment that a `Retry-After` named, for all events of the subscription
+    slow start after 429 or 503, a gap between two calls: doubled while it stays busy, reduced by other answers
+    hold       until the time that a `Retry-After` asked for, for all events of the subscription
 
-A new revision, and so a resume, ends slow start and hold: who says "go on" knows more than the last answer.
+A new revision, and so a resume, ends slow start and hold: whoever writes it knows more than the last answer says.
 
-Delivery asks for a turn before each attempt and tells what came of it. One event loop, no locks, no waiting in here;
-times are seconds of any clock that only goes forward. What is kept is a worker's own: it begins anew elsewhere.
+`Delivery` asks before each attempt and reports its outcome. Nothing here waits or locks; times are seconds of a
+monotonic clock. Each worker has its own state, and starts without any.
 """
 
 from collections.abc import Callable
@@ -20,16 +20,16 @@ from pipeline.core.policy import longest_wait
 from pipeline.core.subscription import BUSY_STATUSES, Rate, Subscription
 
 FIRST_GAP_SECONDS: Final = 0.5
-"""Between two calls, after the first time that the receiver was busy; never more than the policy's longest delay."""
+"""The first gap between two calls; never more than the policy's longest delay."""
 
 GAP_FACTOR: Final = 0.75
-"""What another answer leaves of the gap: from half a second to nothing it is some fifteen of them."""
+"""Each other answer multiplies the gap by this: about fifteen answers end a gap of half a second."""
 
 NO_GAP_SECONDS: Final = 0.01
 """A gap below this is over."""
 
 MAX_PACES: Final = 50_000
-"""Subscriptions that are kept in mind; beyond it the oldest without an allowed rate begins anew."""
+"""The most subscriptions that are tracked; beyond it, the oldest one without a rate from a handshake is forgotten."""
 
 _TOO_MANY_REQUESTS: Final = 429
 _SERVICE_UNAVAILABLE: Final = 503
@@ -37,12 +37,12 @@ _SERVICE_UNAVAILABLE: Final = 503
 
 @dataclass(frozen=True, slots=True)
 class SlowStart:
-    """How a receiver that was busy is spared.
+    """The slow start of a receiver that was busy.
 
     Attributes:
-        revision: of the subscription; another one ends it.
-        per_second: calls at most; None if only its `Retry-After` is waited for.
-        until: no call before, seconds of the clock that the limits are asked with, or Unix seconds where that is said.
+        revision: of the subscription; a newer one ends the slow start.
+        per_second: the most calls per second; None if there is only a `Retry-After`.
+        until: no call before this time, in seconds of the caller's clock; `Delivery` gives Unix seconds.
     """
 
     revision: int
@@ -52,14 +52,16 @@ class SlowStart:
 
 @dataclass(slots=True)
 class _Pace:
-    """One subscription's.
+    """The state of one subscription.
 
     Attributes:
-        rate: of the subscription; *allowed*: per second, by the handshake; None is no such limit.
-        tokens: calls that may be made at once, as of *filled_at*.
-        gap: between two calls, while the receiver recovers; *widened_at*: when it last grew.
-        last_at: of the last call.
-        held_until: no call before.
+        rate: the rate of the subscription; None for no limit.
+        allowed: the calls per second that the handshake allowed; None for no limit.
+        tokens: the calls that may be made at once, as of *filled_at*.
+        gap: the seconds between two calls while the receiver recovers.
+        widened_at: when the gap last grew.
+        last_at: the time of the last call.
+        held_until: no call before this time.
         slowed_at: the revision of the subscription when its receiver was last busy.
     """
 
@@ -74,30 +76,30 @@ class _Pace:
     slowed_at: int = -1
 
     def is_idle(self, now: float) -> bool:
-        """It limits nothing now."""
+        """Whether it limits nothing now."""
         return self.rate is None and self.allowed is None and not self.gap and self.held_until <= now
 
     def limit(self) -> tuple[float, int] | None:
-        """Calls per second and burst: the lower of what was wished and what was allowed."""
+        """Calls per second and burst: the lower of the subscription's rate and the handshake's."""
         if self.rate is None:
             return None if self.allowed is None else (self.allowed, 1)
         per_second = self.rate.per_second
         return (per_second if self.allowed is None else min(per_second, self.allowed)), self.rate.burst
 
     def wait(self, now: float, share: float = 1.0) -> float:
-        """Seconds until the next call may be made, at a *share* of the rate."""
+        """Seconds until the next call may be made, with this *share* of the rate."""
         until = max(self.held_until, self.last_at + self.gap) if self.gap else self.held_until
         limit = self.limit()
         if limit is None:
             return until - now
         per_second, burst = limit[0] * share, limit[1]
-        # A clock that seems to go back fills nothing.
+        # If the clock seems to go back, no tokens are added.
         self.tokens = min(float(burst), self.tokens + max(0.0, now - self.filled_at) * per_second)
         self.filled_at = now
         return max(until - now, (1.0 - self.tokens) / per_second)
 
     def slow_start(self, now: float) -> SlowStart | None:
-        """How it spares its receiver; None if it does not."""
+        """The present slow start or hold; None if there is none."""
         until = max(self.held_until, self.last_at + self.gap)
         if not self.gap and until <= now:
             return None
@@ -109,7 +111,7 @@ class _Pace:
         self.held_until = float("-inf")
 
     def take(self, now: float) -> None:
-        """A call is made."""
+        """Count a call."""
         self.last_at = now
         self.tokens = max(0.0, self.tokens - 1.0)
 
@@ -119,20 +121,20 @@ def _all_of_it() -> float:
 
 
 class RateLimits:
-    """The paces of a worker's subscriptions; those that nothing slows down cost one look into a dictionary.
+    """The rate limits of a worker's subscriptions. An unlimited subscription costs one dictionary look-up.
 
     Args:
-        share: what of each rate is this worker's, above 0 and up to 1. With `routing: match` a subscription gets events
-            in every partition, and the workers share its rate in proportion to the partitions that they own.
+        share: returns this worker's share of each rate, above 0 and up to 1. With `routing: match`, a subscription gets
+            events in every partition, and workers share its rate in proportion to the partitions that they own.
     """
 
     def __init__(self, share: Callable[[], float] = _all_of_it) -> None:
         self._share = share
         self._paces: dict[str, _Pace] = {}
-        self._slowed: dict[str, None] = {}  # and some that are slow no more
+        self._slowed: dict[str, None] = {}  # may include some that have recovered
 
     def turn(self, subscription: Subscription, now: float) -> float:
-        """0 if *subscription* may be called now, and then that call counts; else how many seconds it is too early."""
+        """Seconds until *subscription* may be called. If 0, the call is counted."""
         pace = self._paces.get(subscription.id)
         rate = subscription.rate
         if pace is None:
@@ -145,32 +147,32 @@ class RateLimits:
         if pace.slowed_at != subscription.revision:
             pace.begin_anew()
         if subscription.handshake is None:
-            # Nobody asks the receiver any more.
+            # The receiver is no longer asked.
             pace.allowed = None
         wait = pace.wait(now, self._share())
-        # Rounding must not make somebody wait for less than a clock can tell.
+        # Rounding must not cause a wait that is shorter than a clock can measure.
         if wait > 1e-6:  # noqa: PLR2004 - a microsecond
             return wait
         pace.take(now)
         return 0.0
 
     def saw(self, subscription: Subscription, outcome: Outcome, now: float) -> None:
-        """What came of a call."""
+        """Note the outcome of a call."""
         if isinstance(outcome, Rejected | ServerError) and outcome.status in {_TOO_MANY_REQUESTS, _SERVICE_UNAVAILABLE}:
             self._slow_down(subscription, outcome.retry_after_seconds, now)
         elif isinstance(outcome, Delivered) or (isinstance(outcome, Rejected) and outcome.status not in BUSY_STATUSES):
-            # Whoever turns an event down has looked at it: it is not busy any more.
+            # A receiver that rejects an event has looked at it, so it is not busy any more.
             pace = self._paces.get(subscription.id)
             if pace is not None and pace.gap:
                 self._recover(subscription.id, pace, now)
 
     def slow_start(self, subscription_id: str, now: float) -> SlowStart | None:
-        """How the receiver of a subscription is spared; None if it is not."""
+        """The slow start of a subscription; None if there is none."""
         pace = self._paces.get(subscription_id)
         return None if pace is None else pace.slow_start(now)
 
     def slow_starts(self, now: float, most: int) -> dict[str, SlowStart]:
-        """Up to so many subscriptions whose receivers are spared."""
+        """The slow starts of up to *most* subscriptions, by id."""
         found: dict[str, SlowStart] = {}
         for name in list(islice(self._slowed, most)):
             slow = self.slow_start(name, now)
@@ -181,7 +183,7 @@ class RateLimits:
         return found
 
     def allow(self, subscription_id: str, per_second: float | None) -> None:
-        """The receiver allows so many calls per second; None: as many as one likes."""
+        """Note how many calls per second the receiver allows; None for no limit."""
         pace = self._paces.get(subscription_id)
         if pace is None:
             if per_second is None:
@@ -191,7 +193,7 @@ class RateLimits:
 
     def _add(self, subscription_id: str, pace: _Pace) -> _Pace:
         if len(self._paces) >= MAX_PACES:
-            # What a receiver allowed is said once: that one is not forgotten.
+            # A receiver says only once which rate it allows, so that must not be forgotten.
             oldest = next((each for each, known in self._paces.items() if known.allowed is None), None)
             if oldest is not None:
                 del self._paces[oldest]
@@ -213,7 +215,7 @@ class RateLimits:
         retry = subscription.retry
         if retry_after_seconds is not None:
             pace.held_until = max(pace.held_until, now + min(retry_after_seconds, longest_wait(retry)))
-        # Several calls that were under way at once are one sign, not many.
+        # Answers to several calls that were under way at once widen the gap only once.
         elif not pace.gap or now - pace.widened_at >= pace.gap:
             pace.gap = min(max(2 * pace.gap, FIRST_GAP_SECONDS), retry.max_delay_seconds)
             pace.widened_at = now

@@ -1,7 +1,7 @@
-"""What people ask of a subscription, carried out in one partition (docs/design.md, Commands).
+"""Applies revisions of subscriptions, and the commands in them, to one partition (docs/design.md, Commands).
 
-A command is a revision of the spec. The owner of a partition applies each one once, and notes it in the cursor row.
-`Partition` owns one `Reconciler`; the dispatcher calls it for every change of the registry.
+A command is part of a revision. The owner of a partition applies each revision once, and records it in the cursor row.
+`Partition` owns one `Reconciler`; the dispatcher calls it for every change in the registry.
 """
 
 import logging
@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 
 
 def is_next_event(lane: Lane, offset: int, dispatched: int) -> bool | None:
-    """Whether the lane's next event is at *offset*; None where the log alone can tell.
+    """Whether the lane's next event is at *offset*; None if that can only be found out by reading the log.
 
-    A lane that has left its events to the log stands at an offset where another subscription's event may be.
+    If a lane has left its events to the log, its cursor may be at an event of another subscription.
     """
     here = lane.first_waiting
     if lane.state is LaneState.LIVE or not here <= offset < dispatched:
@@ -46,7 +46,7 @@ class LaneHolder(Home, Protocol):
     begun_to: int
 
     def spawn(self, work: Callable[[], Coroutine[object, object, None]], lane: Lane) -> None:
-        """Do some work of a lane as a task of the partition."""
+        """Run a lane's work as a task of the partition."""
         ...
 
 
@@ -54,57 +54,57 @@ class Reconciler:
     """Makes the lanes of a partition follow their subscriptions.
 
     Args:
-        partition: whose lanes they are.
-        worker: what all partitions share.
+        partition: the partition of the lanes.
+        worker: shared by all partitions.
     """
 
     def __init__(self, partition: LaneHolder, worker: PartitionServices) -> None:
         self._partition = partition
         self._worker = worker
-        # Lanes whose subscription begins or ends at a time.
+        # Lanes whose subscription has a `startingAt` or an `endingAt`.
         self._scheduled: dict[Lane, None] = {}
 
     def keep_time(self, now: float) -> None:
-        """Begin and end what has a time: `startingAt`, `endingAt`."""
+        """Begin and end subscriptions at their `startingAt` and `endingAt`."""
         for lane in list(self._scheduled):
             if lane.subscription is not None:
                 self._apply_wish(lane, lane.subscription, now)
 
     def forget_times(self, lane: Lane) -> None:
-        """The lane is gone."""
+        """Forget the times of a lane that is gone."""
         self._scheduled.pop(lane, None)
 
     def make_lane(self, key: bytes, start: int) -> Lane:
-        """A lane that begins at *start* and is not among those of the partition yet."""
+        """A lane that begins at *start*. It is not added to the partition."""
         return Lane(key, self._partition, self._partition.rows, self._worker, start)
 
     def new_lane(self, key: bytes, start: int) -> Lane:
-        """A lane for a key that has none, and an event at *start*. Its subscription may begin later."""
+        """Add a lane for a key that has none yet, and an event at *start*. Its subscription may begin later."""
         lane = self._partition.lanes[key] = self.make_lane(key, start)
         subscription = None if lane.name is None else self._worker.directory.get(lane.name)
         self.configure(lane, subscription)
         if subscription is not None and self._worker.matching is not None:
             lane.begin(max(start, self._partition.beginnings.place_of(subscription, start)))
         if subscription is not None:
-            # Commands that concern this partition were carried out when it was opened or when they came.
+            # Commands for this partition were carried out when it was opened, or when they arrived.
             lane.note_revision(subscription.revision)
             self._apply_wish(lane, subscription, self._worker.clock.now())
         return lane
 
     def configure(self, lane: Lane, subscription: Subscription | None) -> None:
-        """Let the lane work by a revision of its subscription, None if there is no subscription."""
+        """Configure the lane for a revision of its subscription; None if there is no subscription."""
         worker, former = self._worker, lane.subscription
         if (
             worker.matching is not None
             and former is not None
             and former.filter != getattr(subscription, "filter", None)
         ):
-            lane.events.unread.forget(self._partition.dispatched)  # what was counted is not what is wanted now
+            lane.events.unread.forget(self._partition.dispatched)  # counted with the former filter
         if subscription is None:
             lane.configure(None, UNKNOWN_RULES)
             return
         if worker.matching is not None:
-            # So that no row passes for one of a former subscription with this id (`is_of_former`).
+            # So that none of its rows is taken for one of a former subscription with this id (`is_of_former`).
             lane.note_revision(max(lane.events.progress.revision, subscription.created - 1))
         rules = Rules(subscription.qos, subscription.retry, subscription.interrupt, worker.has_dead_letters)
         lane.configure(subscription, rules)
@@ -114,12 +114,12 @@ class Reconciler:
             self._scheduled.pop(lane, None)
 
     def update(self, subscription_id: str, subscription: Subscription | None, *, is_new: bool = False) -> None:
-        """A new revision, or None: it was deleted. With `routing: match`: *is_new* if it was not known before."""
+        """Apply a new revision; None if it was deleted. With `routing: match`: *is_new* if it was not known before."""
         key = subscription_id.encode()
         lane = self._partition.lanes.get(key)
-        # One that has begun, as a commit says, is not new: an edit of it has crossed its deletion.
+        # If a commit says that it has begun, it is not new: an edit was written after its deletion.
         if is_new and subscription is not None and subscription.created >= self._partition.begun_to:
-            if lane is not None:  # of a former subscription with this id, or of events that were early
+            if lane is not None:  # for a former subscription with this id, or for earlier events
                 self._forget(lane, self._partition.beginnings.place_of(subscription, self._partition.dispatched))
             self.begin(subscription)
             return
@@ -134,11 +134,11 @@ class Reconciler:
             self.reconcile(lane, subscription)
 
     def begin(self, subscription: Subscription) -> None:
-        """Begin with a subscription that has no row: behind, if the stream or a note has passed its first offset."""
+        """Begin a subscription without a row: behind, if the stream or a note has passed its first offset."""
         partition, key = self._partition, subscription.id.encode()
         place = partition.beginnings.place_of(subscription, partition.dispatched)
-        # The former owner's note does not mean its events, for it is of a time when nobody had heard of it. A lane with
-        # a row does not trust notes.
+        # The former owner's note was made without this subscription, so it does not apply. A lane with a row ignores
+        # notes.
         read_to = partition.dispatched if subscription.starts is None else partition.window.noted_to
         is_behind = place < max(partition.dispatched, read_to)
         lane = partition.lanes.get(key)
@@ -156,30 +156,30 @@ class Reconciler:
         self.reconcile(lane, subscription)
 
     def _first_offset(self, subscription: Subscription) -> int:
-        """Where a lane without a row begins that is not new."""
+        """Where a lane begins whose subscription has no row and is not new."""
         dispatched = self._partition.dispatched
         if self._worker.matching is None:
             return dispatched
         return max(dispatched, self._partition.beginnings.place_of(subscription, dispatched))
 
     def _is_concerned(self, subscription: Subscription) -> bool:
-        """Whether a command speaks of a partition in which the subscription has neither a lane nor a row."""
+        """Whether the command concerns this partition, in which the subscription has neither a lane nor a row."""
         match subscription.resume_from:
             case ReplayOffset() as place:
                 return self._is_here(place)
             case ReplayTimestamp():
-                # Which partitions hold a key's events is not known here: producers have partitioners of their own,
-                # and a topic that gains partitions keeps what it has where it is.
+                # Which partitions have events of a key is unknown: producers have their own partitioners, and a topic
+                # that gains partitions does not move its events.
                 return True
             case Skip() | None:
                 return False
 
     def _is_here(self, place: ReplayOffset | Skip) -> bool:
-        """Whether a command is about this partition."""
+        """Whether a command names this partition."""
         return place.partition == self._partition.number and place.topic in {None, self._worker.topic}
 
     def _forget(self, lane: Lane, again_from: int | None = None) -> None:
-        """The lane's events are given up; from *again_from* on, a new subscription with this id reads them again."""
+        """Give up the lane's events, except that a new subscription with this id reads those from *again_from* on."""
         events = lane.events
         in_memory = [*events.in_flight, *(event.offset for event in events.queue)]
         read_again = 0 if again_from is None else sum(offset >= again_from for offset in in_memory)
@@ -205,13 +205,13 @@ class Reconciler:
             self._partition.rows.delete(lane)
 
     def reconcile(self, lane: Lane, subscription: Subscription) -> None:
-        """Apply a revision that the row has not noted yet: once."""
+        """Apply a revision once: only if the row has not recorded it yet."""
         if subscription.revision <= lane.events.progress.revision:
             self._apply_wish(lane, subscription, self._worker.clock.now())
             return
         match subscription.resume_from:
             case ReplayTimestamp(timestamp_ms, discards):
-                # The revision is noted when the offset is known: a crash before that leaves the command to be applied.
+                # The revision is recorded when the offset is known: after a crash before that, the command is repeated.
                 here = self._partition.dispatched
                 self._partition.spawn(
                     partial(self._replay_from, lane, subscription, timestamp_ms, here, discards), lane
@@ -238,13 +238,13 @@ class Reconciler:
         self._take_up(lane, subscription)
 
     def _take_up(self, lane: Lane, subscription: Subscription) -> None:
-        """A new revision is the wish to go on: FAILURE is cleared, waits are over."""
+        """Continue, because a new revision asks for that: clear FAILURE, end waits."""
         lane.resume()
         self._note(lane, subscription)
         self._apply_wish(lane, subscription, self._worker.clock.now())
 
     def _pass_by(self, lane: Lane, subscription: Subscription) -> None:
-        """The command is not about this lane, or can't be carried out: it is noted, and clears no FAILURE."""
+        """Record a command that does not concern this lane or can't be carried out. It does not clear FAILURE."""
         lane.note_revision(subscription.revision)
         self._note(lane, subscription)
         self._apply_wish(lane, subscription, self._worker.clock.now())
@@ -253,7 +253,7 @@ class Reconciler:
         if lane.events.progress.row is not None:
             self._partition.rows.note(lane.key)
         elif self._is_concerned(subscription):
-            # Where the lane stands the committed offset will say; that the command was carried out, only a row can.
+            # The committed offset has the lane's position, but only a row can record that the command was carried out.
             self._partition.rows.write(lane.key)
 
     # --------------------------------------------------------------- skips
@@ -280,12 +280,12 @@ class Reconciler:
         self._pass_by(lane, subscription)
 
     def _wanted_by(self, lane: Lane) -> bytes | Filter:
-        """Whose events the lane's are: those with its key, or those that its subscription wants."""
+        """How to recognise the lane's events: by its key, or by a filter."""
         matching = self._worker.matching
         return lane.key if matching is None else lambda event: bool(matching.keys(event, (lane.key,)))
 
     async def _skip_unread(self, lane: Lane, subscription: Subscription, offset: int) -> None:
-        """Skip the event if it is the first one that the log has for the lane, wherever those of others are."""
+        """Skip the event if it is the first one in the log for the lane; it may come after events of others."""
         reader, number, start = self._worker.reader, self._partition.number, lane.first_waiting
         wanted = self._wanted_by(lane)
         is_first = await reader.count(number, wanted, offset, offset + 1) == 1
@@ -296,7 +296,7 @@ class Reconciler:
     # --------------------------------------------------------------- replays
 
     def _replay(self, lane: Lane, offset: int) -> None:
-        """Deliver again from *offset* on; events that wait before it are never passed over."""
+        """Deliver again from *offset* on. Waiting events before it are never skipped."""
         here, where = lane.first_waiting, self._partition.name
         if offset <= here:
             logger.info("subscription %s: goes back to %d of %s from %d", lane.name, offset, where, here)
@@ -311,12 +311,12 @@ class Reconciler:
             offset,
         )
         if offset < max([lane.events.progress.settled_to, *(offset + 1 for offset in lane.events.in_flight)]):
-            lane.move(here)  # several at a time: some from there on were sent before what waits, and are wanted again
+            lane.move(here)  # with several requests at a time, some later events were sent already: send them again
 
     async def _replay_from(
         self, lane: Lane, subscription: Subscription, timestamp_ms: int, here: int, discards: bool
     ) -> None:
-        """Go on from a time; *here* is where the stream was when the command came, whatever it brings meanwhile."""
+        """Continue from a time. *here* is the position of the stream when the command arrived."""
         reader, number = self._worker.reader, self._partition.number
         end = await reader.end_of(number) if discards else here
         offset = await reader.offset_at(number, timestamp_ms)
@@ -324,13 +324,13 @@ class Reconciler:
             await self._discard_to(lane, subscription, end if offset is None else offset)
         elif not self._is_overtaken(lane, subscription):
             lane.note_revision(subscription.revision)
-            # What has come since the command, and is settled by now, has been delivered as the time wants it.
+            # Events that arrived after the command and are settled by now need not be delivered again.
             if offset is not None and (offset < here or lane.first_waiting < here):
                 self._replay(lane, offset)
             self._take_up(lane, subscription)
 
     async def _discard_to(self, lane: Lane, subscription: Subscription, offset: int) -> None:
-        """Go on from *offset*, or the end of the log, and pass over what waits before it, as the command says."""
+        """Continue from *offset*, or the end of the log, and skip waiting events before it, as the command says."""
         reader, number = self._worker.reader, self._partition.number
         end = await reader.end_of(number)
         if self._is_overtaken(lane, subscription):
@@ -363,8 +363,8 @@ class Reconciler:
                 )
 
     def _is_overtaken(self, lane: Lane, subscription: Subscription) -> bool:
-        """Whether a command must not be carried out any more: it was, or it is another one's turn."""
-        is_done = lane.events.progress.revision >= subscription.revision  # the revision was heard of twice
+        """Whether a command must not be carried out any more: it was carried out already, or a newer one exists."""
+        is_done = lane.events.progress.revision >= subscription.revision  # the revision was read twice
         return is_done or lane.subscription is not subscription or self._partition.is_draining
 
     def _apply_wish(self, lane: Lane, subscription: Subscription, now: float) -> None:

@@ -1,4 +1,4 @@
-"""How the names of record headers begin that mean something to the pipeline."""
+"""The prefixes of record headers that the pipeline interprets."""
 
 from typing import Final
 
@@ -6,4 +6,4 @@ CLOUD_EVENT_PREFIX: Final = "ce_"
 """An attribute of a CloudEvent (Kafka binding 1.0.2, section 3.2.3)."""
 
 DEAD_LETTER_PREFIX: Final = "dlq."
-"""A fact of a dead letter (docs/design.md, Dead letters). A redrive does not send it on."""
+"""A fact about a dead letter (docs/design.md, Dead letters). Receivers don't get it after a redrive."""

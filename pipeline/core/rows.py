@@ -1,4 +1,4 @@
-"""What the store of cursor rows hands over when a partition is opened. Pure."""
+"""The rows that the store of cursor rows returns when a partition is opened. Pure."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ from pipeline.core.model import Cursor
 class UnreadableRow:
     """A row that can't be used.
 
-    Its lane is put into FAILURE where the row says, or else at the committed offset, and waits for a person: going on
-    by itself could pass over events that were not delivered, or repeat others.
+    Its lane goes into FAILURE at the row's cursor, or else at the committed offset, and waits for a person: continuing
+    by itself could skip events that were not delivered, or repeat others.
 
     Attributes:
-        reason: what is wrong with it, a short sentence.
-        next: its cursor, if that much can be read.
+        reason: what is wrong with the row, a short sentence.
+        next: its cursor; None if that can't be read either.
     """
 
     reason: str

@@ -1,10 +1,10 @@
-"""A runner delivers the events of one lane, one after another, each as far as it can get now.
+"""A runner delivers the events of one lane, one after another.
 
     take -> wanted? -> turn -> slot -> still wanted, lane still delivering? -> lease -> (at-most-once: claim) -> attempt
          -> settled | waits, and again | dead letter | the lane stops
 
-After each wait it asks the lane anew: what came in between, a pause, an edit, a command, the end of the partition, may
-have ended the event's time here.
+After each wait, it asks the lane whether to continue with the event: a pause, an edit, a command or the end of the
+partition may have come in between.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from pipeline.core.subscription import Qos, Subscription
 
 
 class Runner:
-    """One of a lane's runners; as many as its subscription's concurrency run at a time."""
+    """One of a lane's runners. At most as many run at a time as the subscription's concurrency allows."""
 
     __slots__ = ("_delivery", "_lane")
 
@@ -39,7 +39,7 @@ class Runner:
                 except FencedError:
                     raise
                 except Exception as error:
-                    # A bug: the partition logs it, and the event must not stay in flight.
+                    # A bug. The partition logs it; the event must not stay in flight.
                     if lane.events.in_flight.get(flight.offset) is flight:
                         lane.fail(flight, "exception", f"internal error: {type(error).__name__}", has_arrived=True)
                     raise
@@ -47,7 +47,7 @@ class Runner:
             lane.runner_ended()
 
     async def _carry(self, flight: InFlight) -> None:
-        """Deliver the event as far as it can get now: until it is settled, returns to the log or stops its lane."""
+        """Try to deliver the event, until it is settled, returns to the log or stops its lane."""
         lane = self._lane
         if lane.subscription is None and not await self._becomes_known(flight):
             return
@@ -65,7 +65,7 @@ class Runner:
                 return
 
     async def _becomes_known(self, flight: InFlight) -> bool:
-        """Whether the subscription was made a moment ago, and the event is still to be sent."""
+        """Wait for the registry. Whether it knows the subscription then, and the event is still to be sent."""
         lane = self._lane
         await self._delivery.registry.caught_up()
         if not lane.may_go_on(flight):
@@ -78,7 +78,7 @@ class Runner:
     # --------------------------------------------------------------- one attempt
 
     async def _outcome(self, flight: InFlight) -> Outcome | None:
-        """The outcome of an attempt, made at its turn and while the lease is held. None if none is to be made."""
+        """The outcome of an attempt, made when the rate and the lease allow it; None if none was made."""
         while await self._has_turn(flight):
             try:
                 return await self._attempt(flight)
@@ -89,11 +89,11 @@ class Runner:
         return None
 
     async def _has_turn(self, flight: InFlight) -> bool:
-        """Whether an attempt is to be made: the subscription wants the event, and its rate allows one now."""
+        """Wait for the rate. Whether an attempt is to be made: the subscription and the lane still want the event."""
         lane = self._lane
         while (subscription := lane.subscription) is not None:
             if not self._is_wanted(subscription, flight):
-                # A long run of events that are filtered out must not keep the event loop busy.
+                # A long run of filtered events must not block the event loop.
                 await asyncio.sleep(0)
                 return False
             seconds = self._delivery.seconds_until_turn(subscription)
@@ -105,7 +105,7 @@ class Runner:
         return True
 
     def _is_wanted(self, subscription: Subscription, flight: InFlight) -> bool:
-        """Whether the subscription wants the event, decided once per revision. An event it does not want is settled."""
+        """Whether the subscription wants the event, decided once per revision. Settles the event if not."""
         if subscription.filter is None or flight.wanted_by is subscription:
             return True
         if subscription.filter(flight.event) or self._delivery.is_addressed(flight.event):
@@ -115,13 +115,13 @@ class Runner:
         return False
 
     async def _attempt(self, flight: InFlight) -> Outcome | None:
-        """One attempt. None if something came in between and it was not made.
+        """Make one attempt; None if it is not to be made any more.
 
         Raises:
-            LeaseEndedError: it was not made either.
+            LeaseEndedError: it was not made.
         """
         shares, subscription = self._delivery.shares, self._lane.subscription
-        if shares is None or subscription is None or subscription.qos.is_ordered:  # those send one at a time and lane
+        if shares is None or subscription is None or subscription.qos.is_ordered:  # one event at a time in each lane
             return await self._attempt_with_slot(flight)
         await shares.acquire(subscription.id, subscription.concurrency)
         try:
@@ -136,13 +136,13 @@ class Runner:
             delivery.telemetry.throttled("slots")
             await lane.waits.until_slot(slots, suspect=suspect)
         try:
-            # Only now: while this runner waited for the registry or a slot the lane may have been stopped or edited.
+            # Read only now: during the waits, the lane may have been stopped or edited.
             subscription = lane.subscription
             if subscription is None or not lane.may_go_on(flight) or not self._is_wanted(subscription, flight):
                 return None
             delivery.lease.check()
             if subscription.qos is Qos.AT_MOST_ONCE:
-                # The slot first: a claim is a promise to send, which must not be kept waiting behind other lanes.
+                # Only with a slot: a claim is a promise to send, which must not wait behind other lanes.
                 await lane.claims.claim(flight)
                 if not lane.is_current(flight):
                     return None
@@ -156,7 +156,7 @@ class Runner:
     # --------------------------------------------------------------- waits
 
     async def _sleep(self, flight: InFlight, seconds: float) -> bool:
-        """Wait for *seconds*, a long time outside of memory. Whether this runner then goes on with the event."""
+        """Wait for *seconds*, a long time outside of memory. Whether this runner continues with the event."""
         lane = self._lane
         if lane.is_delivering:
             if lane.shelve(flight, seconds):
@@ -165,7 +165,7 @@ class Runner:
         return lane.may_go_on(flight)
 
     async def _regain_lease(self, flight: InFlight) -> bool:
-        """Keep the event, which was not sent, until the lease is held; whether this runner then goes on with it."""
+        """Keep the event, which was not sent, until the lease is held. Whether this runner continues with it."""
         lane, lease = self._lane, self._delivery.lease
         lane.claims.hand_back(flight)
         while flight.epoch == lane.events.epoch and lane.is_delivering and not lease.is_held:
@@ -173,16 +173,16 @@ class Runner:
         return lane.may_go_on(flight)
 
     async def _awaits_lease(self, flight: InFlight) -> bool:
-        """Keep the event, which is to be dead-lettered, until the lease is held; False if it never is."""
+        """Keep the event, which is to be dead-lettered, until the lease is held. False if the lane ends before."""
         lane, lease = self._lane, self._delivery.lease
         while flight.epoch == lane.events.epoch and not lane.is_draining and not lease.is_held:
             await lane.waits.until_held(lease)
         return lane.is_current(flight) and lease.is_held
 
-    # --------------------------------------------------------------- and then
+    # --------------------------------------------------------------- decisions
 
     async def _act_on(self, flight: InFlight, outcome: Outcome) -> bool:
-        """Act on an outcome that isn't a delivery; whether there is another attempt to make now."""
+        """Act on an outcome that isn't a delivery. Whether to make another attempt now."""
         lane = self._lane
         decision = self._delivery.decide(lane.rules, flight, outcome, is_probe=lane.is_probing)
         if not isinstance(decision, Retry | Stop):
@@ -236,13 +236,13 @@ class Runner:
         if refusal is None:
             self._settle(flight, "dead-lettered")
         elif subscription is None:
-            # There is no subscription to resume: as without a dead-letter topic.
+            # There is no subscription that could be resumed, so the event is dropped as without a dead-letter topic.
             self._drop_unknown(flight)
         else:
             lane.fail(flight, "dead-letter", refusal, has_arrived=True)
 
     async def _give_up_unknown(self, flight: InFlight) -> None:
-        """The key names no subscription: the event is dead-lettered, or dropped where there is no dead-letter topic."""
+        """Dead-letter an event whose key names no subscription, or drop it if there is no dead-letter topic."""
         if self._delivery.dead_letters is None:
             self._drop_unknown(flight)
         else:

@@ -1,22 +1,22 @@
-"""How values of unknown quality are shown: without what a terminal obeys; in errors as JSON, cut, or their kind."""
+"""Makes untrusted values safe to show: escapes control characters, and shortens values in errors."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 SHOWN_CHARACTERS: Final = 60
-"""How much of a wrong value an error repeats."""
+"""How many characters of a wrong value an error repeats."""
 
 
 def shown(value: object) -> str:
-    """A value for an error: scalars as JSON, shortened; of anything else its kind."""
+    """A value for an error: scalars as shortened JSON, other values as their kind."""
     if value is None or isinstance(value, (str, bool, int, float)):
         return printable(json.dumps(value, ensure_ascii=False))
     return kind(value)
 
 
 def printable(text: str) -> str:
-    """*text* for an error: cut, and safe to show."""
+    """*text* for an error: shortened, and safe to show."""
     return safe(text) if len(text) <= SHOWN_CHARACTERS else f"{safe(text[:SHOWN_CHARACTERS])}…"
 
 
@@ -25,15 +25,15 @@ def _as_python(character: str) -> str:
 
 
 def safe(text: str, *, keep: str = "", escape: Callable[[str], str] = _as_python) -> str:
-    r"""*text* with every character escaped that a terminal or a page obeys instead of showing it, whoever wrote it.
+    r"""*text* with every character escaped that a terminal or a page would interpret instead of showing it.
 
-    Control characters move the cursor, paint, forge lines; format characters turn the direction of what follows around
-    (U+202E) or are not seen at all. They are shown as Python writes them: `\x1b`, `\u202e`.
+    Control characters move the cursor, change colours or forge lines. Format characters reverse the direction of the
+    text (U+202E) or are invisible. They are shown as Python writes them: `\x1b`, `\u202e`.
 
     Args:
         text: for a log line, a command's output, a page.
-        keep: characters that may stay, such as the newline where *text* has several lines of our own.
-        escape: what stands for a character; unless given, what Python writes.
+        keep: characters that are not escaped, such as the newlines of the pipeline's own text.
+        escape: returns the replacement of a character; the default is Python's notation.
     """
     if text.isprintable():
         return text
@@ -51,17 +51,17 @@ _KINDS: Final[list[tuple[type | tuple[type, ...], str]]] = [
 
 
 def one_line(text: str) -> str:
-    """*text* with a blank for each of these characters: for a sentence that quotes what somebody else wrote."""
+    """*text* with a blank in place of each such character: for a sentence that quotes text from others."""
     return safe(text, escape=lambda _: " ")
 
 
 def kind(value: object) -> str:
-    """What sort of JSON value this is."""
+    """The kind of a JSON value."""
     return next((name for types, name in _KINDS if isinstance(value, types)), f"a {type(value).__name__}")
 
 
 def as_partitions(numbers: Sequence[int], topic: str | None = None) -> str:
-    """`partition 3`, `partitions 0-2, 5`; with a topic, which is named where there are several, `partition 3 of it`."""
+    """`partition 3` or `partitions 0-2, 5`; with a topic, `partition 3 of orders`."""
     return _numbers(numbers) if topic is None else f"{_numbers(numbers)} of {topic}"
 
 

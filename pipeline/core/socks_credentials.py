@@ -1,4 +1,4 @@
-"""Which credentials a SOCKS proxy can be shown (RFC 1929 section 2; SOCKS4 knows a user id alone). Pure."""
+"""Checks credentials for a SOCKS proxy (RFC 1929 section 2; SOCKS4 has only a user id). Pure."""
 
 from typing import Final
 
@@ -6,12 +6,12 @@ MAX_BYTES: Final = 255
 
 
 def credentials_problem(version: int, username: str | None, password: str | None) -> tuple[str, str] | None:
-    """None if they can be shown, else the field that is wrong and a sentence of it, which holds no part of them.
+    """The wrong field and a sentence about it, which contains no part of the credentials; None if there is no problem.
 
     Args:
         version: of SOCKS, 4 or 5.
-        username: None, as an empty one, is none.
-        password: the same.
+        username: None or empty if there is none.
+        password: None or empty if there is none.
     """
     if version == 4 and password:  # noqa: PLR2004 - the version of SOCKS
         return "password", "SOCKS4 knows a user name alone; allowed: HTTP, SOCKS5 with a password"

@@ -1,6 +1,6 @@
-"""The source topics of a worker: a dispatcher for each, over one memory, one set of slots and one index of filters.
+"""The source topics of a worker: a dispatcher for each, sharing the memory, the slots and the index of filters.
 
-A worker owns partition numbers. With a number it has the partition of that number in each source topic
+A worker owns partition numbers: with a number, it owns the partition with that number of each source topic
 (runtime/assignor.py).
 """
 
@@ -20,7 +20,7 @@ _Value = TypeVar("_Value")
 
 
 class TopicPartition(NamedTuple):
-    """A partition of a source topic. Equal to those of Faust and aiokafka with the same values."""
+    """A partition of a source topic. Equal to Faust's and aiokafka's objects with the same values."""
 
     topic: str
     partition: int
@@ -35,7 +35,7 @@ class Sources:
             keeps it up to date.
 
     Attributes:
-        topics: their names, in the order of the definition.
+        topics: the names of the source topics, in the order of the definition.
     """
 
     def __init__(self, dispatchers: Sequence[Dispatcher], matching: Matching | None = None) -> None:
@@ -55,7 +55,7 @@ class Sources:
 
     @property
     def assigned(self) -> frozenset[int]:
-        """The numbers of the partitions that are assigned to this worker in some topic."""
+        """The numbers of the partitions that are assigned to this worker in any topic."""
         return frozenset[int]().union(*(each.assigned for each in self))
 
     def partitions(self) -> set[TopicPartition]:
@@ -64,7 +64,7 @@ class Sources:
 
     @property
     def has_opened(self) -> bool:
-        """Whether the partitions of an assignment have been opened."""
+        """Whether the partitions of an assignment have been opened in all topics."""
         return all(each.has_opened for each in self)
 
     def orphans(self) -> list[TopicPartition]:
@@ -72,7 +72,7 @@ class Sources:
         return [TopicPartition(each.topic, number) for each in self for number in each.orphans()]
 
     def on_subscription(self, subscription_id: str, subscription: Subscription | None) -> None:
-        """The registry has read a change."""
+        """Handle a change that the registry has read."""
         if self._matching is not None:
             self._matching.update(subscription_id, subscription)
         for each in self:
@@ -102,7 +102,7 @@ class Sources:
     # --------------------------------------------------------------- committing
 
     def prefixes(self) -> dict[TopicPartition, int]:
-        """What there is to commit: partition -> offset."""
+        """The offsets to commit, by partition."""
         return _of_topics((each.topic, each.prefixes()) for each in self)
 
     def committed(
@@ -110,7 +110,7 @@ class Sources:
         offsets: Mapping[TopicPartition, int],
         begun_to: Mapping[TopicPartition, int | None] = NOTHING_BEGUN,
     ) -> int:
-        """The broker has confirmed these; see `Dispatcher.committed`."""
+        """Note that these were committed; see `Dispatcher.committed`."""
         of_topics, begun = _by_topic(offsets), _by_topic(begun_to)
         return sum(each.committed(of_topics[each.topic], begun[each.topic]) for each in self)
 

@@ -1,4 +1,4 @@
-"""What is asked for: a subscription, as the delivery path uses it."""
+"""A subscription as the delivery path uses it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ class Qos(StrEnum):
 class Routing(StrEnum):
     """How an event finds its subscriptions.
 
-    KEY: its key is the id of the only one that it is for. MATCH: it is for each one whose topics and filter match it.
+    KEY: its key is the id of its only subscription. MATCH: it is for every subscription whose topics and filter match.
     """
 
     KEY = "key"
@@ -44,11 +44,11 @@ class RetryStrategy(StrEnum):
 
 
 class Jitter(StrEnum):
-    """How much chance there is in the delay between attempts, so that those who failed together come back apart.
+    """How the delay between attempts is randomised, so that subscriptions that failed together don't retry together.
 
-    AROUND draws evenly from half to one and a half times the delay, as the randomization factor of 0.5 of
-    exponential-backoff libraries does, but never beyond the longest delay. FULL draws from 0 to the delay
-    ("full jitter"): less load after a large outage, and tries that may all be over at once.
+    AROUND draws evenly from half to one and a half times the delay, like a randomization factor of 0.5 in
+    exponential-backoff libraries, but never beyond the longest delay. FULL draws from 0 to the delay ("full jitter"):
+    less load after a large outage, but all attempts may be over soon.
     """
 
     AROUND = "AROUND"
@@ -57,10 +57,10 @@ class Jitter(StrEnum):
 
 
 BUSY_STATUSES: Final = frozenset({408, 425, 429})
-"""Statuses below 500 that say "not now", of a callback or a token endpoint."""
+"""Statuses below 500 with which a callback or a token endpoint says "not now"."""
 
 DEFAULT_RETRYABLE_STATUSES: Final = BUSY_STATUSES | frozenset(range(500, 600))
-"""Statuses that are worth another try unless a subscription says which are."""
+"""Statuses that are retried unless a subscription names others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +71,12 @@ class RetryPolicy:
         enabled: False for `retryOption: No Retry`.
         strategy: LINEAR waits initial, 2 x initial, 3 x initial...; EXPONENTIAL initial, 2 x, 4 x...; both up to the
             maximum.
-        max_attempts: retries after the first try.
-        initial_delay_seconds: the wait before the first retry.
-        max_delay_seconds: the longest wait between two tries; `Retry-After` may ask for up to ten times as much.
-        jitter: how a wait is drawn from the one above.
-        max_elapsed_seconds: no try begins later than that after the first one; None for no such limit.
-        statuses: those that are worth another try; what is beyond 599 goes with 500.
+        max_attempts: the number of retries after the first attempt.
+        initial_delay_seconds: the delay before the first retry.
+        max_delay_seconds: the longest delay between two attempts; `Retry-After` may ask for up to ten times as much.
+        jitter: how the delay is randomised.
+        max_elapsed_seconds: no attempt begins later than this after the first one; None for no such limit.
+        statuses: the statuses that are retried; those beyond 599 are treated as 500.
     """
 
     enabled: bool = True
@@ -91,11 +91,11 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How fast a callback may be called at most.
+    """The highest rate at which a callback may be called.
 
     Attributes:
-        per_second: attempts, in the long run.
-        burst: attempts that may follow each other at once after a rest.
+        per_second: attempts per second, on average.
+        burst: how many attempts may follow each other without a pause after an idle time.
     """
 
     per_second: float
@@ -104,11 +104,11 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """A receiver is asked whether it wants deliveries (http/handshake.py).
+    """How a receiver is asked whether it wants deliveries (http/handshake.py).
 
     Attributes:
         origin: who asks, a DNS name.
-        rate_per_minute: how many deliveries are asked for; None asks for no rate.
+        rate_per_minute: the requested rate; None requests none.
     """
 
     origin: str
@@ -117,7 +117,7 @@ class Handshake:
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
-    """What ends the consumption of a subscription although there is a dead-letter topic.
+    """Which failures stop a subscription although there is a dead-letter topic.
 
     Source: docs/design.md, Outcomes and decisions.
     """
@@ -137,7 +137,7 @@ class HttpLimits:
 
 
 class Wish(StrEnum):
-    """What publisher and consumer together want of a subscription now."""
+    """The desired state of a subscription, as publisher and consumer have set it."""
 
     DELIVER = "deliver"
     PAUSED = "paused"  # by the publisher
@@ -147,7 +147,7 @@ class Wish(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """`resumeFrom`: pass over one event, if it is the next one there; without a topic in the only one there is."""
+    """`resumeFrom`: skip one event, if it is the next one of its partition; without a topic, of the only source."""
 
     partition: int
     offset: int
@@ -156,9 +156,9 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class ReplayOffset:
-    """`resumeFrom`: go on from an offset of one partition; forward over events that wait only if it *discards* them.
+    """`resumeFrom`: continue from an offset of one partition. Skips waiting events only if it *discards* them.
 
-    Without a topic it is about the only one there is.
+    Without a topic, it concerns the only source topic.
     """
 
     partition: int
@@ -169,7 +169,7 @@ class ReplayOffset:
 
 @dataclass(frozen=True, slots=True)
 class ReplayTimestamp:
-    """`resumeFrom`: go on from a time, in every partition where the subscription has events."""
+    """`resumeFrom`: continue from a time, in every partition where the subscription has events."""
 
     timestamp_ms: int
     discards: bool = False
@@ -207,7 +207,7 @@ class TokenAuth:
 
 
 ClientAuthMethod = Literal["client_secret_post", "client_secret_basic"]
-"""How a client shows its secret to the token endpoint: in the form or by HTTP Basic (RFC 6749 section 2.3.1; the names
+"""How a client sends its secret to the token endpoint: in the form or by HTTP Basic (RFC 6749 section 2.3.1; the names
 are those of RFC 7591 section 2)."""
 
 
@@ -228,15 +228,16 @@ AssertionAlgorithm = Literal["RS256", "HS256", "HS384", "HS512"]
 
 @dataclass(frozen=True, slots=True)
 class JwtProfileAuth:
-    """`auth.type: jwtProfileOauth2`: client credentials, shown as a signed assertion (RFC 7523 section 2.2).
+    """`auth.type: jwtProfileOauth2`: client credentials as a signed assertion (RFC 7523 section 2.2).
 
     Attributes:
         endpoint: the token endpoint.
-        lifetime_seconds: from `iat` to `exp` of an assertion.
-        key: the secret of HMAC; for RS256 the private key in PEM.
-        key_id: `kid`; *jwt_id*: `jti`, a new one for each assertion where it is None.
+        lifetime_seconds: the time from `iat` to `exp` of an assertion.
+        key: the HMAC secret; for RS256 the private key in PEM.
+        key_id: `kid`.
+        jwt_id: `jti`; None for a new one in each assertion.
         certificates: `x5c`, DER in base64, leaf first.
-        claims: more of them, by name.
+        claims: additional claims, name and value.
     """
 
     endpoint: str = field(repr=False)
@@ -254,7 +255,7 @@ class JwtProfileAuth:
 
 
 ClientAuth = OAuth2Auth | JwtProfileAuth
-"""What a token endpoint gives an access token for."""
+"""The credentials with which a client gets access tokens."""
 
 Auth = NoAuth | BasicAuth | TokenAuth | ClientAuth
 
@@ -264,7 +265,7 @@ class Proxy:
     """A proxy for callbacks and token endpoints.
 
     Attributes:
-        url: its scheme is http, https or one of SOCKS (http/socks.VERSIONS). The proxy resolves names.
+        url: with the scheme http, https or a SOCKS version (http/socks.VERSIONS). The proxy resolves names.
     """
 
     url: str
@@ -274,7 +275,7 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True)
 class TlsOptions:
-    """How the receiver's certificate is verified, and which one is presented to it."""
+    """How the receiver's certificate is verified, and which certificate the client presents."""
 
     verify_hostname: bool = True
     trust_all: bool = False
@@ -288,10 +289,10 @@ class Start:
     """Where a subscription begins in one source topic.
 
     Attributes:
-        offsets: by partition, the first one that is for it. A partition that is not named was not there when the
-            subscription was made, and is for it from 0 on.
-        topic_id: of the topic that has these offsets; None if no broker told. A topic that was deleted and made again
-            is for it from 0 on.
+        offsets: by partition, the first offset that is for the subscription. In a partition that did not exist when
+            the subscription was created, it begins at 0.
+        topic_id: the id of the topic with these offsets; None if the broker had no topic ids. In a recreated topic,
+            the subscription begins at 0.
     """
 
     offsets: Sequence[int]
@@ -302,17 +303,17 @@ class Start:
 class Subscription:
     """One subscription as the delivery path uses it: checked, decrypted, with the entrypoint's defaults filled in.
 
-    Made once per revision (subscriptions/), shared by every lane of it. Nothing here is parsed per event.
+    Created once per revision (subscriptions/) and shared by all its lanes. Nothing here is parsed per event.
 
     Attributes:
         revision: the offset of its record in `<app>.subscriptions`.
         concurrency: requests in flight at a time; 1 for the ordered levels.
-        created: the revision of its first record. A subscription that is deleted and made again is another one.
+        created: the revision of its first record. A subscription that is deleted and created again is a new one.
         starts: where it begins, by source topic. None: it was written for `routing: key` and begins where the group is.
         topics: the source topics that it wants; None: all of them.
-        metadata: what its owner has noted about it; no event is delivered differently for it.
+        metadata: the owner's notes about it, without influence on deliveries.
         probes: when a FAILURE is probed (probing.py); None: it waits for a person.
-        problem: why it can't be used (its record is broken), a sentence; its lanes are then in FAILURE with it.
+        problem: why it can't be used, a sentence: its record is broken. Its lanes are then in FAILURE.
     """
 
     id: str
@@ -349,20 +350,20 @@ class Subscription:
         Args:
             topic: a source topic.
             partition: its number.
-            topic_id: of the topic as it is now, None if that is not known.
+            topic_id: the present id of the topic; None if it is not known.
         """
         if self.starts is None:
             return None
         start = self.starts.get(topic)
         if start is None:
-            return None  # the topic was no source when the subscription was made
+            return None  # the topic was not a source when the subscription was created
         if None not in {topic_id, start.topic_id} and start.topic_id != topic_id:
             return 0
         return start.offsets[partition] if partition < len(start.offsets) else 0
 
 
 def status_of(subscription: Subscription, now: float) -> Status:
-    """What the subscription should be at a time (Unix seconds); STARTED if it should deliver."""
+    """The status that the subscription should have at a time (Unix seconds)."""
     if subscription.problem is not None:
         return Status.FAILURE
     if subscription.ending_at is not None and now >= subscription.ending_at:

@@ -1,11 +1,11 @@
-"""How many events of a lane are in the log and not in memory, as far as that is known. Pure.
+"""Counts the events of a lane that are in the log but not in memory, as far as the number is known. Pure.
 
     log    40 . . 43 . 45 | 46 . 48 . . 51          40, 43... are the lane's, the others belong to other subscriptions
               ^ read_from  ^ counted_from    ^ dispatched
 
-From `counted_from` on each of the lane's events has been counted when the stream brought it. What lies before was left
-by another worker, or passed by before a replay, and how many of those offsets are the lane's is unknown. So the
-number is exact as soon as the lane has been read up to `counted_from`; until then it has an upper bound.
+From `counted_from` on, each of the lane's events was counted when the stream brought it. Earlier events were left by
+another worker, or lie before a replay, and how many of these offsets belong to the lane is unknown. So the number is
+exact as soon as the lane has been read up to `counted_from`; until then there is only an upper bound.
 """
 
 from collections.abc import Iterable
@@ -14,13 +14,13 @@ from pipeline.core.model import Event
 
 
 class Unread:
-    """The unread events of one lane. `Lane` alone changes it.
+    """The unread events of one lane.
 
     Attributes:
         read_from: where the log is read next.
-        counted_from: from here on each event was counted when it came.
-        count: of the events from `counted_from` on.
-        first_ms: the time stamp of the first unread event, or of one before it; None where neither is known.
+        counted_from: from this offset on, each event was counted when the stream brought it.
+        count: the number of events from `counted_from` on.
+        first_ms: the time stamp of the first unread event, or of one before it; None if neither is known.
     """
 
     __slots__ = ("_first", "count", "counted_from", "first_ms", "read_from")
@@ -30,11 +30,11 @@ class Unread:
         self.forget(start)
 
     def __repr__(self) -> str:
-        """As `<Unread read_from=40 at most 5>`."""
+        """For example `<Unread read_from=40 at most 5>`."""
         return f"<Unread read_from={self.read_from} {'' if self.is_exact else 'at most '}{self.at_most}>"
 
     def forget(self, counted_from: int, first_ms: int | None = None) -> None:
-        """Start over: nothing is known of what lies before *counted_from*, and no event has come from there on."""
+        """Start over: earlier events are unknown, and the stream has brought none from *counted_from* on."""
         self.counted_from = counted_from
         self.count = 0
         self.first_ms = first_ms
@@ -42,7 +42,7 @@ class Unread:
 
     @property
     def at_most(self) -> int:
-        """The number of events, or an upper bound of it."""
+        """The number of events, or an upper bound."""
         return self.count + max(0, self.counted_from - self.read_from)
 
     @property
@@ -51,25 +51,25 @@ class Unread:
         return self.counted_from <= self.read_from
 
     def came(self, event: Event) -> None:
-        """The stream has brought an event, which the lane leaves to the log."""
+        """Count an event that the stream has brought and that the lane leaves to the log."""
         if event.offset >= self.read_from:
             if not self.at_most:
                 self._begin_with(event)
             self.count += 1
 
     def left(self, events: Iterable[Event]) -> None:
-        """These, the next ones, leave memory and will be read from `read_from` on."""
+        """Count these events, which leave memory and will be read next, from `read_from` on."""
         left = [event for event in events if event.offset >= self.read_from]
         if left:
             self._begin_with(left[0])
         self.count += sum(event.offset >= self.counted_from for event in left)
 
     def returned(self, event: Event, *, passes_others: bool) -> None:
-        """An event leaves memory, and reading goes on from it if that is before `read_from`.
+        """Count an event that leaves memory. Reading continues at it if that is before `read_from`.
 
         Args:
-            event: it.
-            passes_others: events in between are settled or under way; they may be read again, and were not counted.
+            event: the event.
+            passes_others: whether later events are settled or under way. They may be read again, and are not counted.
         """
         self._begin_with(event)
         if passes_others and event.offset < self.read_from:
@@ -79,13 +79,13 @@ class Unread:
         self.read_from = min(self.read_from, event.offset)
 
     def was_read(self, event: Event) -> None:
-        """The event is in memory now."""
+        """Note that the event is in memory now."""
         if event.offset >= self.counted_from:
             self.count -= 1
         self.first_ms, self._first = event.timestamp, None
 
     def skipped(self, offset: int, dispatched: int) -> None:
-        """The lane passes over *offset*. Whether an event of it is there is only known of the first one."""
+        """Note that the lane skips *offset*. Only for the first event is it known whether that is one of the lane's."""
         if self._first != offset:
             self.forget(dispatched)
         else:

@@ -1,4 +1,4 @@
-"""What waits in a lane: how many events, and since when. For people, and for cursor rows."""
+"""How many events of a lane wait, and since when, for display and for cursor rows."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,11 @@ from pipeline.core.lane_state import LaneState
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The events of a lane that are not settled, those under way among them.
+    """The number of unsettled events of a lane, including those in flight.
 
     Attributes:
-        at_most: how many there are, or an upper bound.
-        is_exact: it is no bound, but the number: all of them are in memory, or have been counted (unread.py).
+        at_most: the number, or an upper bound.
+        is_exact: whether it is the exact number: all events are in memory, or have been counted (unread.py).
     """
 
     at_most: int
@@ -31,8 +31,8 @@ def waiting_in(lane: Lane) -> Waiting:
 def oldest_ms(lane: Lane) -> int | None:
     """The time stamp of the first event that waits in a lane, in milliseconds.
 
-    While that event is still to be read: the time stamp of the one before it, if that is known. None where none waits,
-    or where it is not known: producers may leave time stamps out.
+    If that event has not been read yet, the time stamp of an earlier one, if known. None if no event waits or no time
+    stamp is known: producers may leave them out.
     """
     events = lane.events
     stamps: list[int | None] = [each.event.timestamp for each in events.in_flight.values() if not each.claimed]

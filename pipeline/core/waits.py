@@ -1,4 +1,4 @@
-"""A lane's waits: for another try, its turn, the lease, a slot. One call ends all but those for slots."""
+"""A lane's waits: for a retry, the rate, the lease, a slot. One call ends all except those for slots."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,7 @@ class Waits:
     """The runners of one lane that wait in memory, and the timer of an event that waits in the log.
 
     Attributes:
-        for_slots: how many runners wait for a slot of the worker; no receiver is to blame.
+        for_slots: how many runners wait for a slot of the worker.
     """
 
     __slots__ = ("_sleepers", "_timer", "for_slots")
@@ -52,18 +52,18 @@ class Waits:
             self.for_slots -= 1
 
     def wake(self) -> None:
-        """End the waits of runners: something has changed."""
+        """End the waits of runners, because something has changed."""
         for sleeper in self._sleepers:
             _wake(sleeper)
 
     def end(self) -> None:
-        """End all of them."""
+        """End all waits except those for slots."""
         self.end_timer()
         self.wake()
 
     @property
     def is_timed(self) -> bool:
-        """An event in the log is not due yet."""
+        """Whether an event in the log is not due yet."""
         return self._timer is not None
 
     def set_timer(self, seconds: float, when_due: Callable[[], None]) -> None:
@@ -75,7 +75,7 @@ class Waits:
         when_due()
 
     def end_timer(self) -> None:
-        """The event is due, or due no more."""
+        """Cancel the timer, if it runs."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

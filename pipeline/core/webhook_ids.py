@@ -1,12 +1,12 @@
-"""The `webhook-id` of an event, and whom the pipeline wrote it for: one rule for all that ask. Pure.
+"""The `webhook-id` of an event, and the subscription that the pipeline wrote it for. Pure.
 
-The id is `<topic>-<partition>-<offset>`. A redrive writes an event to another offset, where it keeps its first id in
-the record header `dlq.webhook-id`. With `routing: match`, what was written for one subscription names it in `dlq.for`:
-a redrive must not repeat an event to those that have had it.
+The id is `<topic>-<partition>-<offset>`. A redrive writes an event to another offset, and keeps its first id in the
+record header `dlq.webhook-id`. With `routing: match`, an event that was written for one subscription names it in
+`dlq.for`, because a redrive must not repeat the event to other subscriptions.
 
-Anybody who can produce can write these headers, so they count only with a seal beside them, `dlq.seal`, which takes one
-of SECRET_KEYS to make. The seal covers the headers, the key and the value: copied to an event for another subscription
-or with another body, it proves nothing.
+Any producer can write these headers, so they count only with a seal, `dlq.seal`, which can only be made with one of
+SECRET_KEYS. The seal covers the headers, the key and the value: copied to an event for another subscription or with
+another body, it is not valid.
 """
 
 import base64
@@ -43,7 +43,7 @@ def own_id(event: Event) -> str:
 
 
 def addressee_of(event: Event) -> bytes | None:
-    """The subscription that *event* says it is for, whether that is proved or not; None if it names none."""
+    """The subscription that *event* names as its only one, sealed or not; None if it names none."""
     for name, value in event.headers:
         if name == ADDRESSEE:
             return value
@@ -52,17 +52,17 @@ def addressee_of(event: Event) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class WebhookIds:
-    """Says which id an event has, and seals what the pipeline writes to the source topic.
+    """Determines the id of events, and seals the events that the pipeline writes to the source topic.
 
     Attributes:
-        keys: the first seals, each of them proves. Without keys no first id counts, and no addressee.
+        keys: the first one seals, all of them verify. Without keys, no first id and no addressee counts.
     """
 
     keys: tuple[bytes, ...] = field(default=(), repr=False)
 
     @classmethod
     def from_secret_keys(cls, secret_keys: Iterable[str]) -> "WebhookIds":
-        """With keys derived from those of SECRET_KEYS.
+        """Derive the keys from those of SECRET_KEYS.
 
         Raises:
             ValueError: one of them is not a Fernet key.
@@ -70,11 +70,11 @@ class WebhookIds:
         return cls(tuple(derive_key(key, _PURPOSE) for key in secret_keys))
 
     def of(self, event: Event) -> str:
-        """The id of *event*, the same for every attempt; after a redrive the one it was first sent with."""
+        """The id of *event*, the same for every attempt; after a redrive, the id that it was first sent with."""
         return (self.first_of(event) if event.headers else None) or own_id(event)
 
     def first_of(self, event: Event) -> str | None:
-        """The id that *event* was first sent with, if that is proved."""
+        """The id that *event* was first sent with, if the seal is valid."""
         first = _first(event, FIRST_ID)
         if first and first.isascii() and self._is_proved(event, first, addressee_of(event)):
             return first.decode("ascii")
@@ -86,11 +86,11 @@ class WebhookIds:
         return is_covered and self._is_proved(event, _first(event, FIRST_ID) or b"", addressee)
 
     def seal(self, event: Event, webhook_id: str) -> bytes | None:
-        """The value of `SEAL` beside *webhook_id* on a record with key and value of *event*; None without keys."""
+        """The value of `SEAL` for *webhook_id* in a record with key and value of *event*; None without keys."""
         return _seal(self.keys[0], event, webhook_id.encode("ascii")) if self.keys else None
 
     def address(self, event: Event, addressee: str) -> list[tuple[str, bytes]]:
-        """The headers of a record with key and value of *event* that is for one subscription; it keeps its first id.
+        """The headers that address a record with key and value of *event* to one subscription; keeps the first id.
 
         Raises:
             IndexError: there are no keys.
@@ -110,7 +110,7 @@ def _first(event: Event, name: str) -> bytes | None:
 
 
 def _seal(key: bytes, event: Event, webhook_id: bytes, addressee: bytes | None = None) -> bytes:
-    # Each part with its length in front: no two lists of parts run together to the same bytes.
+    # Each part is preceded by its length, so different lists of parts never give the same bytes.
     parts = [webhook_id, event.key or b"", hashlib.sha256(event.value or b"").digest()]
     parts += [] if addressee is None else [addressee]
     content = b"".join(len(part).to_bytes(8, "big") + part for part in parts)

@@ -4,11 +4,11 @@
     window      41    43    45              dispatched and not settled
                  ^ committable: the first unsettled offset; `dispatched` when there is none
 
-Only unsettled offsets are kept. What a cursor row covers never enters, so a lane with a million waiting events costs
-nothing here. Lanes add to a window (held_offsets.py); `Partition` does the rest.
+Only unsettled offsets are kept. Events that a cursor row covers never enter, so a lane with a million waiting events
+costs nothing here. Lanes add offsets (held_offsets.py); `Partition` does the rest.
 
-An offset leaves the window when it is settled, or when a durable cursor row keeps its event. Those that are settled
-before an earlier one are noted with the commit (ahead.py): the next owner does not send them again.
+An offset leaves the window when it is settled, or when a durable cursor row keeps its event. Offsets settled before an
+earlier one are noted with the commit (ahead.py), so that the next owner does not send their events again.
 """
 
 from collections import deque
@@ -21,12 +21,12 @@ class Window:
 
     Args:
         start: the offset at which the partition was opened.
-        ahead: the former owner's note of what is settled from there on.
+        ahead: the former owner's note of the offsets settled from there on.
 
     Attributes:
         dispatched: the offset after the last one that was dispatched.
         noted_to: the former owner's note ends before this offset.
-        has_news: something is settled that the last note did not say.
+        has_news: whether an offset was settled that the last note does not contain.
     """
 
     __slots__ = ("_ahead", "_batches", "_far", "_origin", "_passed", "_unsettled", "dispatched", "has_news", "noted_to")
@@ -36,24 +36,24 @@ class Window:
         self.noted_to = start + ahead.bit_length()
         self.has_news = False
         self._unsettled: deque[int] = deque()
-        # Offsets that have left but stand behind an unsettled one, which takes them along when it leaves.
+        # Offsets that have left, but are still in `_unsettled` behind one that has not.
         self._passed: set[int] = set()
-        # What is settled from `_origin` on, as bits: bit n stands for the offset `_origin + n`.
+        # The settled offsets from `_origin` on: bit n stands for the offset `_origin + n`.
         self._origin = start
         self._ahead = ahead
-        # The same for offsets that are too far ahead. They follow as soon as the head is nearer: a lane whose later
-        # events alone were noted would send an earlier one again, after them.
+        # Settled offsets that are still too far ahead for a note. They must be noted later: if only later events of a
+        # lane were noted, the next owner would send an earlier one after them.
         self._far: set[int] = set()
-        # (end of batch, when it came): tells the age of any offset without a time stamp per event.
+        # (end of batch, when it came): the age of any offset, without a time stamp per event.
         self._batches: deque[tuple[int, float]] = deque()
 
     def __len__(self) -> int:
-        """How many offsets are not settled."""
+        """The number of unsettled offsets."""
         return len(self._unsettled) - len(self._passed)
 
     @property
     def load(self) -> int:
-        """How many deliveries are not settled."""
+        """The number of unsettled deliveries."""
         return len(self)
 
     @property
@@ -62,7 +62,7 @@ class Window:
         return self._unsettled[0] if self._unsettled else self.dispatched
 
     def advance(self, dispatched: int, now: float) -> None:
-        """A batch was dispatched: *dispatched* is the offset after its last record, and greater than before."""
+        """Note that a batch was dispatched. *dispatched* is the offset after its last record, greater than before."""
         if dispatched <= self.dispatched:
             raise ValueError(f"dispatched may only grow: {self.dispatched} -> {dispatched}")
         head = self._unsettled[0] if self._unsettled else dispatched
@@ -76,16 +76,16 @@ class Window:
             batches.popleft()
 
     def add(self, offset: int) -> None:
-        """The offset is dispatched and not settled. Offsets come in growing order."""
+        """Add an offset that is dispatched and not settled. Offsets have to be added in ascending order."""
         self._unsettled.append(offset)
 
     def settle(self, offset: int) -> None:
-        """The offset is settled: once, and only one that was added."""
+        """Settle an offset that was added. Call it once per offset."""
         self.note(offset)
         self.let_go(offset)
 
     def note(self, offset: int) -> None:
-        """The offset, which was dispatched, is settled: commits say so for as long as it is not before theirs."""
+        """Note that a dispatched offset is settled: commits of earlier offsets will contain it in their note."""
         if offset <= self.committable:
             return
         bit = offset - self._origin
@@ -96,7 +96,7 @@ class Window:
             self._far.add(offset)
 
     def let_go(self, offset: int) -> None:
-        """The offset leaves, settled or kept by a cursor row: once, and only one that was added."""
+        """Remove an offset that was added, because it is settled or kept by a cursor row. Call it once per offset."""
         unsettled = self._unsettled
         if unsettled[0] != offset:
             self._passed.add(offset)
@@ -119,25 +119,25 @@ class Window:
                     self._ahead |= 1 << offset - head
 
     def ahead_of(self, offset: int) -> int:
-        """What is settled from *offset* on, which was committable a moment ago, as bits."""
+        """The settled offsets from *offset* on, as bits; *offset* was committable a moment ago."""
         self._follow_head()
         self.has_news = False
         passed = self._origin - offset
         return self._ahead << passed | (1 << passed) - 1
 
     def is_noted(self, offset: int) -> bool:
-        """Whether the former owner has settled an offset, before `noted_to`, that was not dispatched yet."""
+        """Whether the former owner has settled an offset that is before `noted_to` and not dispatched yet."""
         return bool(self._ahead >> (offset - self._origin) & 1)
 
     def oldest_since(self) -> float | None:
-        """When the oldest unsettled offset was dispatched; None for an empty window."""
+        """When the first unsettled offset was dispatched; None if the window is empty."""
         if not self._unsettled:
             return None
         self._pass_over(self._unsettled[0])
         return self._batches[0][1]
 
     def dispatched_before(self, moment: float) -> int:
-        """The offset below which everything was dispatched before *moment*; 0 when nothing was."""
+        """The end of the batches that were dispatched before *moment*; 0 if there are none."""
         end = 0
         for batch_end, came in self._batches:
             if came >= moment:
@@ -147,10 +147,10 @@ class Window:
 
 
 class SharedWindow(Window):
-    """A window whose offsets several lanes may hold, for `routing: match`.
+    """A window in which several lanes may hold the same offset, for `routing: match`.
 
-    An offset leaves when the last of its lanes lets go. From then on it is noted as settled. A lane that let go
-    without settling it has a durable row, and such a lane does not trust notes.
+    An offset leaves when the last of its lanes lets go, and is then noted as settled. A lane that let go without
+    settling it has a durable row, and lanes with a row ignore notes.
     """
 
     __slots__ = ("_holders", "_load")
@@ -162,11 +162,11 @@ class SharedWindow(Window):
 
     @property
     def load(self) -> int:
-        """How many deliveries are not settled: each lane that holds an offset counts."""
+        """The number of unsettled deliveries: each lane that holds an offset counts."""
         return self._load
 
     def add(self, offset: int) -> None:
-        """One more lane holds the offset."""
+        """Let one more lane hold the offset."""
         held = self._holders.get(offset, 0)
         self._holders[offset] = held + 1
         self._load += 1
@@ -174,16 +174,16 @@ class SharedWindow(Window):
             super().add(offset)
 
     def note(self, offset: int) -> None:
-        """A lane that does not hold the offset has settled it."""
+        """Note that a lane that does not hold the offset has settled it."""
         if offset not in self._holders:
             super().note(offset)
 
     def settle(self, offset: int) -> None:
-        """A lane that holds the offset has settled it."""
+        """Settle the offset for a lane that holds it."""
         self.let_go(offset)
 
     def let_go(self, offset: int) -> None:
-        """A lane that holds the offset does so no more."""
+        """Release the offset for a lane that holds it."""
         held = self._holders[offset]
         self._load -= 1
         if held > 1:
