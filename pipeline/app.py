@@ -95,21 +95,21 @@ from pipeline.web.server import BUILT_IN_PAGES_OFF, attach_web, web_options
 logger = logging.getLogger(__name__)
 
 HEARTBEATS: Final = 3
-"""In a session: one of them may be late, and the lease is still held."""
+"""The heartbeats in a session: if one is late, the lease is still held."""
 LONGEST_HEARTBEAT_SECONDS: Final = 3.0
-"""Between two of them: a worker learns of a rebalance with the next one, however long its session is."""
+"""The longest time between two heartbeats, even in a long session: a worker learns of a rebalance with the next one."""
 FETCH_BYTES: Final = 1024 * 1024
 FETCH_EVENTS: Final = 1000
-"""In one batch: few enough for the event loop, and so that a partition can be paused before its lanes are flooded."""
+"""The events in one batch: few enough for the event loop, and to pause a partition before its lanes are flooded."""
 NEVER_SECONDS: Final = 86_400.0
 
 
 def create_app(
     settings: Settings, definition: Definition, former_topics: Mapping[TopicPartition, str] | None = None
 ) -> DeliveryApp:
-    """The application of a worker. It connects to nothing until it is started.
+    """The application of a worker. It does not connect before it is started.
 
-    Call it without a running event loop, because Faust reads its entry points from the disk.
+    Call it without a running event loop, because Faust reads entry points from the disk.
 
     Args:
         settings: from the environment.
@@ -267,7 +267,7 @@ def _faust_app(settings: Settings, definition: Definition, access: Access) -> De
         stream_wait_empty=False,
         # The agent empties the buffer at once; windows and lanes are the real limits.
         stream_buffer_maxsize=32_768,
-        # Of what Faust tracks; the source topic is committed by runtime/consumer.py.
+        # For the topics that Faust tracks; runtime/consumer.py commits the source topics.
         broker_commit_interval=1.0,
         # Faust's watchdogs don't know lanes; /health/live replaces them.
         broker_commit_livelock_soft_timeout=NEVER_SECONDS,
@@ -276,8 +276,8 @@ def _faust_app(settings: Settings, definition: Definition, access: Access) -> De
         broker_max_poll_records=FETCH_EVENTS,
         broker_session_timeout=settings.session_seconds,
         consumer_group_instance_id=settings.instance_id,
-        # The group hands the old assignment to a worker that comes back, and Faust fails if the address in it is not
-        # its own; so the address must not depend on host and port.
+        # The group gives the old assignment to a worker that comes back, and Faust fails if the address in it is not
+        # the worker's. So the address must not depend on host and port.
         canonical_url=None if settings.instance_id is None else f"http://{settings.instance_id}/",
         broker_heartbeat_interval=min(settings.session_seconds / HEARTBEATS, LONGEST_HEARTBEAT_SECONDS),
         broker_request_timeout=40.0,

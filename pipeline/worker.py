@@ -1,6 +1,6 @@
 """The worker as a process: `webhooks worker`, or `faust -A pipeline.worker worker`.
 
-    check patches -> settings -> definition -> create and check topics, check rights, commit initial offsets
+    settings -> check patches -> definition -> check rights, create and check topics, commit initial offsets
     -> create_app -> Faust runs it
 
 `app` is created when it is first looked up in this module, so importing the module has no effect.
@@ -46,14 +46,14 @@ PATCHES: Final = (*records.PATCHES, *internals.PATCHES, *connection.PATCHES, *ap
 
 
 class LogWorker(faust.Worker):
-    """Faust's worker, which writes to the log only: no banner, no spinner, no escape codes."""
+    """Faust's worker, which only writes to the log: no banner, no spinner, no escape codes."""
 
     def __init__(self, *services: Any, **options: Any) -> None:
         super().__init__(*services, **{**options, "quiet": True})
         self.spinner = None
 
     async def start(self) -> None:
-        """Run until the worker stops; an error of its configuration that only shows now is one line."""
+        """Run until the worker stops. An error of its configuration that only appears now is logged in one line."""
         try:
             await super().start()
         except WebhooksError as error:
@@ -172,7 +172,7 @@ def as_worker(app: DeliveryApp) -> DeliveryApp:
 
 
 def _ignore_stopped_recovery(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Ignore the exception with which Faust ends a recovery that is told to stop, in a task that nothing awaits."""
+    """Ignore the exception with which Faust ends a recovery that is told to stop: no task awaits it."""
     if not isinstance(context.get("exception"), ServiceStopped):
         loop.default_exception_handler(context)
 

@@ -58,7 +58,7 @@ class Opening:
         subscription = None if lane.name is None else self._worker.directory.get(lane.name)
         if self._worker.matching is not None and subscription is not None and is_of_former(row, subscription):
             logger.warning(
-                "subscription %s was deleted and made again: its former cursor %d in %s is forgotten",
+                "subscription %s was deleted and created again: discarding its former cursor %d in %s",
                 lane.name,
                 row.next,
                 self._partition.name,
@@ -67,7 +67,7 @@ class Opening:
             return
         if subscription is None and row.revision >= 0:
             logger.warning(
-                "subscription %s was deleted: its cursor %d in %s is forgotten",
+                "subscription %s was deleted: discarding its cursor %d in %s",
                 lane.name,
                 row.next,
                 self._partition.name,
@@ -97,7 +97,7 @@ class Opening:
         subscription = None if lane.name is None else self._worker.directory.get(lane.name)
         if subscription is None:
             logger.warning(
-                "the row %.100r of %s, of no subscription that is known, can't be read and is deleted: %s",
+                "deleting the unreadable row %.100r of %s, which belongs to no known subscription: %s",
                 key,
                 partition.name,
                 row.reason,
@@ -110,10 +110,10 @@ class Opening:
         self._reconciler.configure(lane, subscription)
         # Whether earlier commands were carried out is unknown, so a new one is needed in any case.
         lane.note_revision(subscription.revision)
-        since = "where it stood is not known" if row.next is None else "how it stood is not known"
+        unknown = "position" if row.next is None else "status"
         message = (
-            f"its cursor row can't be read: {row.reason}; {since}: it waits at {offset}, from where a resume goes on; "
-            "replay what was before that, if need be"
+            f"its cursor row can't be read: {row.reason}; its {unknown} is unknown; it waits at {offset}, where a "
+            "resume continues; replay earlier events if necessary"
         )
         cause = Cause("cursor", message, None, self._worker.clock.now())
         lane.move(offset)

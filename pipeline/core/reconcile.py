@@ -270,8 +270,8 @@ class Reconciler:
             self._take_up(lane, subscription)
             return
         logger.warning(
-            "subscription %s: the event to be skipped, %d of %s, is not the next one or has not come yet; "
-            "where it stands is %d; nothing is changed",
+            "subscription %s: not skipping %d of %s, which is not its next event or does not exist yet; "
+            "its position stays %d",
             lane.name,
             offset,
             self._partition.name,
@@ -303,8 +303,8 @@ class Reconciler:
             lane.move(offset)
             return
         logger.warning(
-            "subscription %s: stays at %d of %s: to go on from %d would discard the events that wait before "
-            "it, and the command does not say discardWaiting",
+            "subscription %s: stays at %d of %s: continuing from %d would discard the events that wait before "
+            "it, which the command does not allow (discardWaiting)",
             lane.name,
             here,
             where,

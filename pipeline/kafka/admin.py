@@ -1,4 +1,4 @@
-"""An admin client of a cluster, the partitions of its topics, and which of them have no leader."""
+"""An admin client of a cluster, the partitions of its topics, and the ones without a leader."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -99,7 +99,7 @@ async def partition_counts(admin: AIOKafkaAdminClient, names: Iterable[str] | No
 
 
 async def topic_setting(connection: KafkaConnection, topic: str, name: str) -> str | None:
-    """The value of a topic's setting; None if this user may not look, or there is none.
+    """The value of a topic's setting; None if there is none, or this user may not read it.
 
     Raises:
         BrokerError: the cluster can't be reached.

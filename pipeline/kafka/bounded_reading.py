@@ -15,7 +15,7 @@ from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.topics import IsolationLevel
 
 FETCH_WAIT_MS: Final = 50
-"""What is wanted is in the log already. A prefetch at its end must not hold up the fetch from another partition."""
+"""The wanted records are in the log already. A prefetch at its end must not hold up the fetch of another partition."""
 
 
 @asynccontextmanager

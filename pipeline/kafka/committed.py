@@ -1,4 +1,4 @@
-"""What the group has committed for a partition: the offset, and notes in the metadata of the commit.
+"""The group's commit for a partition: the offset, and notes in the metadata of the commit.
 
 The notes are the topic's id, the events settled beyond the offset (core/ahead.py), and with `routing: match` the
 revision before which subscriptions had begun (core/beginnings.py). Workers of versions without notes only read
@@ -20,7 +20,7 @@ SETTLED: Final = "settled="
 BEGUN_TO: Final = "begun-to="
 """The prefixes of the fields of a commit's metadata, which are separated by a semicolon."""
 NONE_HAS_BEGUN: Final = f"{BEGUN_TO}0"
-"""The metadata of a commit before the first worker: subscriptions begin where they say, before that offset perhaps."""
+"""The metadata of a commit before the first worker: subscriptions begin at their own offset, even if it is earlier."""
 
 
 def without_settled(metadata: str) -> str:
@@ -36,8 +36,8 @@ class Committed:
         offset: None if there is none.
         topic_id: of the topic, None if it is not known.
         settled: the note of what is settled beyond the offset, None if there is none.
-        begun_to: the revision before which subscriptions had begun, 0 if it is not noted. Somebody who moves the group
-            to another offset writes no note at all, and wants nobody to begin anew: then it is all of them.
+        begun_to: subscriptions created before this revision had begun; 0 if it is not noted. A commit without any note
+            was made by hand to move the group. Then all subscriptions have begun, so that none begins a second time.
     """
 
     offset: int | None
@@ -63,5 +63,5 @@ class Committed:
 
 
 def _revision(text: str) -> int:
-    """A number that anybody with access to the group may have written; 0, the safe side, if it is none."""
+    """The revision in a note, which anybody with access to the group may have written; 0, which is safe, if invalid."""
     return int(text) if re.fullmatch("[0-9]{1,19}", text) else 0

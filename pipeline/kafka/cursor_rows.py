@@ -87,7 +87,7 @@ async def read_rows(
 
 
 async def read_topic_ids(connection: KafkaConnection, topic: str, keys: RowKeys) -> dict[int, str]:
-    """The id of a source topic that each partition was last delivered from, without partitions that have none noted.
+    """By partition, the id of the source topic that was last delivered from it; partitions without one are left out.
 
     Raises:
         BrokerError: as for `read_rows`.
@@ -108,7 +108,7 @@ def _with_notes(of_topics: Iterable[RowKeys], keys: Iterable[bytes] | None) -> f
 
 
 class _Part(NamedTuple):
-    """What is in one partition."""
+    """The contents of one partition."""
 
     rows: dict[bytes, CursorRow]
     notes: dict[bytes, str | None]

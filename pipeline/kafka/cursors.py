@@ -74,7 +74,7 @@ class KafkaRows:
         keep_alive_seconds: see `KEEP_ALIVE_SECONDS`.
 
     Attributes:
-        notes: the topic ids that are noted there, by key (row_keys.py).
+        notes: the topic ids that are noted in the partition, by key (row_keys.py).
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class KafkaRows:
         return rows
 
     async def load(self) -> Mapping[bytes, Row]:
-        """The rows as they are now, of an open store. Raises the errors of `open`."""
+        """The present rows of an open store. Raises the errors of `open`."""
         async with self._loading():
             return await self._load()
 
@@ -169,7 +169,7 @@ class KafkaRows:
             rows[key] = read_row(value)
 
     def note(self, key: bytes, topic_id: str | None) -> None:
-        """The id of the topic that was delivered last joins the next group commit; None deletes it."""
+        """Note the id of the topic that was delivered last, with the next group commit; None deletes the note."""
         self.notes[key] = topic_id
         self._group.rows[key] = None if topic_id is None else topic_id.encode()
         self._wanted.set()
@@ -180,7 +180,7 @@ class KafkaRows:
         return self._fenced
 
     def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":
-        """See `partition.Rows.put`."""
+        """See `ports.Rows.put`."""
         waiter: asyncio.Future[None] = self._loop.create_future()
         if self._fenced:
             waiter.set_exception(FencedError(f"{self._tp} has another owner"))

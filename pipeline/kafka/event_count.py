@@ -1,6 +1,6 @@
-"""Counts the events of subscriptions in a range of the log; by key, without building records of others.
+"""Counts the events of subscriptions in a range of the log.
 
-With `routing: key` the key of an event says whose it is, with `match` a `Matching` does.
+With `routing: key`, records with other keys are skipped before they become objects. With `match`, a `Matching` decides.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -74,12 +74,12 @@ class EventCounter:
     async def count_each(
         self, tp: SourcePartition, ranges: Mapping[bytes, tuple[int, int]], matching: Matching | None
     ) -> dict[bytes, int]:
-        """By subscription, the number of its events in its range; all are read together, once.
+        """By subscription, the number of its events in its range. The log is read only once.
 
         Args:
             tp: of a source topic.
             ranges: by subscription, the first offset and the one after the last.
-            matching: knows the subscriptions; None with `routing: key`.
+            matching: finds the subscriptions that want an event; None with `routing: key`.
 
         Raises:
             KafkaError: the brokers can't be asked.

@@ -75,7 +75,7 @@ class PartitionExpansion:
         self._reported: Sequence[str] = ()
 
     async def watch(self) -> None:
-        """Look again and again, until cancelled. What fails is tried again."""
+        """Look repeatedly until cancelled. Failures are retried."""
         while True:
             try:
                 async with administration(self._connection) as admin:
@@ -115,7 +115,7 @@ class PartitionExpansion:
         await self._clients.learn_partitions(counts)
 
     def _report(self, problems: Sequence[str]) -> None:
-        """Log each problem when it appears, not each time it is seen."""
+        """Log each problem once, when it appears."""
         for problem in problems:
             if problem not in self._reported:
                 logger.error("%s", problem)
@@ -138,7 +138,7 @@ async def grow(admin: AIOKafkaAdminClient, wanted: Mapping[str, int], *, validat
     """
     before = await partition_counts(admin, wanted) if wanted else {}
     for name, count in wanted.items():
-        # Don't wait for the old ones: they may have no leader for long.
+        # Wait only for the new ones: the old ones may be without a leader for long.
         new = range(before.get(name, 0), count)
         try:
             await admin.create_partitions({name: NewPartitions(count)}, validate_only=validate_only)

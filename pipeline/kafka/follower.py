@@ -1,7 +1,7 @@
-"""Follows a topic with any number of partitions for people: what can't be read is a sentence, and never an error.
+"""Follows a topic with any number of partitions, for display. Problems are reported as a sentence, never raised.
 
-A plain aiokafka consumer without a group. Unlike a Tail, it takes up partitions that are added or get a leader later,
-goes on without those that have none, and may begin a while ago instead of at the beginning.
+A plain aiokafka consumer without a group. Unlike a `Tail`, it also reads partitions that are added or get a leader
+later, does not wait for those without a leader, and may begin at a time instead of the beginning.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class Follower:
         connection: of the cluster.
         topic: its name; it may be missing.
         on_record: called for every committed record, in log order for each partition; must not raise.
-        since_seconds: begins with the records of so many seconds ago; None: at the beginning.
+        since_seconds: how far back reading begins; None: at the beginning of the log.
         clock: for the pauses between attempts.
     """
 
@@ -63,17 +63,17 @@ class Follower:
 
     @property
     def partitions(self) -> int:
-        """How many partitions the topic has, as far as it is known."""
+        """The number of partitions of the topic, as far as known."""
         return max(self._positions, default=-1) + 1
 
     @property
     def is_current(self) -> bool:
-        """Whether everything has been read that was there at the start, and the broker still answers."""
+        """Whether everything that existed at the start has been read, and the broker still answers."""
         return self._has_looked and self.problem is None and self._has_caught_up
 
     @property
     def has_tried(self) -> bool:
-        """Whether it is current, or `problem` says what keeps it from that."""
+        """Whether it is current, or `problem` says why not."""
         return self.is_current or self._has_trouble
 
     @property
@@ -112,7 +112,7 @@ class Follower:
             await disconnect(consumer)
 
     async def _take_up(self, consumer: AIOKafkaConsumer, led: Iterable[int]) -> None:
-        """Read these partitions too, and see whether the broker answers."""
+        """Read these partitions, and check whether the broker answers."""
         tps = [TopicPartition(self.topic, number) for number in sorted(led)]
         ends = await consumer.end_offsets(tps) if tps else {}
         if {*tps} != consumer.assignment():
@@ -156,7 +156,7 @@ class Follower:
     def _note_trouble(self, why: str) -> None:
         text = f"topic {self.topic}: {why}"
         if text != self.problem:
-            logger.warning("%s; what is shown of the cluster lacks what is there", text)
+            logger.warning("%s; the view of the cluster is incomplete", text)
         self.problem = text
         self._has_trouble = True
 

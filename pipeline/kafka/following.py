@@ -1,4 +1,4 @@
-"""What the readers of whole topics share (tail.py, follower.py): a consumer without a group, and how they try again."""
+"""Shared by the readers of whole topics (tail.py, follower.py): a consumer without a group, and the retries."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -15,10 +15,10 @@ logger = logging.getLogger(__name__)
 
 KAFKA_WAIT_MS: Final = 500
 EMBEDDED_WAIT_MS: Final = 50
-"""How long a broker may hold a fetch. Kafka answers as soon as there is a record; the embedded one waits that long."""
+"""How long a broker may hold a fetch. Kafka answers as soon as there is a record; the embedded broker always waits."""
 REQUEST_TIMEOUT_MS: Final = 10_000
 LOOK_SECONDS: Final = 10.0
-"""How often a reader asks whether the broker still answers: a consumer hides that it is gone."""
+"""How often a reader checks whether the broker still answers: a consumer hides that it is gone."""
 FIRST_PAUSE_SECONDS: Final = 0.25
 
 
@@ -39,17 +39,17 @@ def lone_consumer(connection: KafkaConnection, **options: Any) -> AIOKafkaConsum
 
 
 async def require_topic(consumer: AIOKafkaConsumer, topic: str) -> None:
-    """See whether there is such a topic, without creating it.
+    """Check that the topic exists, without creating it.
 
     Raises:
-        BrokerError: there is none.
+        BrokerError: it does not exist.
     """
     if topic not in await consumer.topics():
         raise BrokerError("does not exist, or this user may not see it")
 
 
 def reason_of(error: Exception) -> str:
-    """What has failed; some errors have no text."""
+    """The text of an error, or its type if it has no text."""
     return str(error) or type(error).__name__
 
 
@@ -66,9 +66,9 @@ async def keep_following(
     Args:
         topic: its name, for the log.
         follow: follows it until something fails.
-        note_trouble: told what has failed.
-        clock: for the pauses, which grow until following has lasted for a while.
-        longest_pause_seconds: up to that.
+        note_trouble: called with the reason of each failure.
+        clock: for the pauses, which grow until following has succeeded for a while.
+        longest_pause_seconds: the longest pause.
     """
     pause = FIRST_PAUSE_SECONDS
     while True:
@@ -77,7 +77,7 @@ async def keep_following(
             await follow()
         except (KafkaError, BrokerError, OSError) as error:
             note_trouble(reason_of(error))
-        except Exception as error:  # whatever it is, the worker delivers, and this tries again
+        except Exception as error:  # whatever it is, deliveries continue and this is retried
             logger.exception("topic %s can't be followed", topic)
             note_trouble(f"internal error: {type(error).__name__}")
         has_lasted = steady_now() - began > LOOK_SECONDS

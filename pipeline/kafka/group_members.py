@@ -1,4 +1,4 @@
-"""Which member of a consumer group has which partition, as the group's coordinator says."""
+"""Asks a consumer group's coordinator which member owns which partition."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -11,11 +11,11 @@ from pipeline.kafka.admin import administration
 from pipeline.kafka.connection import KafkaConnection
 
 AT_REST: Final = {"Stable", "Empty", "Dead"}
-"""In any other state the group is about to assign its partitions anew."""
+"""In any other state, the group is about to reassign its partitions."""
 
 
 async def assigned_partitions(connection: KafkaConnection, group: str) -> Mapping[tuple[str, int], str] | None:
-    """The host of the member that has each partition; None while the group is rebalancing.
+    """By partition, the host of the member that owns it; None while the group is rebalancing.
 
     Raises:
         BrokerError: the cluster can't be reached, or this user may not ask.
@@ -25,7 +25,7 @@ async def assigned_partitions(connection: KafkaConnection, group: str) -> Mappin
     code, _group, state, _type, _protocol, members, *_ = answer.groups[0]
     error = for_code(code)
     if error is not NoError:
-        raise BrokerError(f"group {group}: its members can't be told: {error.description or error.message}")
+        raise BrokerError(f"group {group}: its members can't be described: {error.description or error.message}")
     if state not in AT_REST:
         return None
     found: dict[tuple[str, int], str] = {}

@@ -1,4 +1,4 @@
-"""Where other consumer groups stand in the source topics, and moving them: one system goes on where another stopped."""
+"""Reads and moves the positions of consumer groups in the source topics: one system continues where another stopped."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,17 +16,17 @@ from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.topic_ids import find_topic_id
 
 _DEAD: Final = "Dead"
-"""The state of a group that the coordinator does not have, or whose members it tells only to newer clients."""
+"""The state of a group that does not exist, or whose members the coordinator tells only to newer clients."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroupPositions:
-    """What a group has committed.
+    """The commits of a group.
 
     Attributes:
-        offsets: by topic and partition, the first offset that the group has not done. A partition is left out in which
-            it has committed nothing.
-        topic_ids: by topic, the id that it had before the offsets were read; None if no broker tells it.
+        offsets: by topic and partition, the first offset that the group has not processed. Partitions without a commit
+            are left out.
+        topic_ids: by topic, the id that it had before the offsets were read; None if the broker has no topic ids.
         members: how many consumers the group has; None if they can't be seen.
         metadata: of each commit, by topic and partition.
     """
@@ -53,7 +53,7 @@ async def group_positions(
 async def _positions(
     admin: AdminClient, group: str, topics: Sequence[str], topic_ids: Mapping[str, str | None]
 ) -> GroupPositions:
-    # The members first: the last one commits before it leaves.
+    # Look at the members first, because the last one commits before it leaves.
     state, members = await _members(admin, group)
     committed = await admin.list_consumer_group_offsets(group)
     offsets: dict[str, dict[int, int]] = {}
@@ -81,13 +81,13 @@ async def commit_positions(
     offsets: Mapping[tuple[str, int], int],
     metadata: Mapping[tuple[str, int], str] | None = None,
 ) -> None:
-    """Let a group without members stand at these offsets, by topic and partition.
+    """Commit offsets for a group without members.
 
     Args:
         connection: of the cluster.
         group: the group.
         offsets: by topic and partition.
-        metadata: of the commits; of one that is left out, none.
+        metadata: by topic and partition; empty for commits that are left out.
 
     Raises:
         BrokerError: the group has members, or the cluster can't be reached, or refuses.

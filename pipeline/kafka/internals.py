@@ -3,9 +3,9 @@
 aiokafka has no public way to do these things. Each one says what happens without it. Those that would fail silently are
 in PATCHES, which a worker checks before it starts; tests/meta/test_canary.py pins the names.
 
-    AdminClient                     an admin request survives a broker that is down, and a cluster that is new
+    AdminClient                     an admin request succeeds while a broker is down, and on a new cluster
     started                         a client that is stopped while it starts leaves no connection behind
-    disconnect                      a client closes in time although its broker does not answer
+    disconnect                      a client closes in time even if its broker does not answer
     keep_lease                      a confirmed heartbeat renews the lease
     pace_fetches                    the next fetch is sent a moment later
     BeginSoon                       a transaction begins soon after the last one has ended
@@ -62,8 +62,8 @@ _NO_COORDINATOR_YET: Final = (GroupCoordinatorNotAvailableError, GroupLoadInProg
 class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafka has no types
     """aiokafka's client asks one broker at random and gives up if that one is down. This client asks the others too.
 
-    Without it a worker could not start while one of several brokers is down, nor be the first to use a new cluster:
-    Kafka creates the topic of groups when it is first asked for a coordinator, which there is a moment later.
+    Without it, a worker could not start while one of several brokers is down. Nor could it be the first to use a new
+    cluster: Kafka creates the topic of groups when it is first asked for a coordinator, and has none until then.
     """
 
     async def list_consumer_group_offsets(self, *arguments: Any, **options: Any) -> Any:
@@ -138,12 +138,12 @@ async def disconnect(client: Any, seconds: float = STOP_SECONDS) -> None:
 
 
 async def _end_sender(producer: Any) -> None:
-    sending = producer._sender and producer._sender.sender_task  # noqa: SLF001 - only confirmations end it otherwise
+    sending = producer._sender and producer._sender.sender_task  # noqa: SLF001 - otherwise only confirmations end it
     if sending is None or sending.done():
         return
     producer._message_accumulator.fail_all(BrokerError("the broker did not answer in time"))  # noqa: SLF001 - as above
     while not sending.done():
-        sending.cancel()  # each turn cancels one of the requests that it waits for
+        sending.cancel()  # each time, one of the requests that it waits for
         await asyncio.wait([sending], timeout=CANCEL_SECONDS)
 
 

@@ -1,7 +1,7 @@
-"""What an application keeps in Kafka, as it is stored there: subscriptions, cursor rows, the group's commits.
+"""The state of an application in Kafka, as it is stored: subscriptions, cursor rows, the group's commits.
 
-The parts are read one after the other, while workers go on. Commits are read first: a lane that falls behind between
-two readings has its row then, and none of its events is before the commit and without a row.
+The parts are read one after the other, while workers may run. Commits are read first. If a lane falls behind after
+that, its row is read, so no event is before the commit and without a row.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ class Kept(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """What the group has committed for a partition of a source topic."""
+    """The group's commit for a partition of a source topic."""
 
     offset: int
     metadata: str
@@ -44,15 +44,15 @@ class Commit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KeptState:
-    """All that an application keeps.
+    """The whole state of an application.
 
     Attributes:
-        subscriptions: by revision.
-        rows: of `<app>.cursors`, with its notes of topic ids.
+        subscriptions: ordered by revision.
+        rows: all records of `<app>.cursors`, including the notes of topic ids.
         commits: by source topic and partition.
-        topic_ids: by source topic; None if no broker tells it.
+        topic_ids: by source topic; None if the broker has no topic ids.
         members: how many consumers the group had; None if they can't be seen.
-        row_partitions: how many `<app>.cursors` has.
+        row_partitions: the number of partitions of `<app>.cursors`.
     """
 
     subscriptions: Sequence[Kept] = ()
@@ -64,7 +64,7 @@ class KeptState:
 
 
 async def read_state(source: Source, app: str) -> KeptState:
-    """The state of an application as it is now.
+    """Read the present state of an application.
 
     Raises:
         BrokerError: a topic is missing, a partition of it has no leader, or the cluster can't be reached.
@@ -99,7 +99,7 @@ async def _newest(connection: KafkaConnection, topic: str) -> tuple[int, list[Ke
 async def write_records(
     connection: KafkaConnection, topic: str, records: Iterable[tuple[bytes, bytes | None, int]]
 ) -> list[int]:
-    """Append records (key, value, partition) in their order; the offset of each.
+    """Append records (key, value, partition) in this order; returns their offsets.
 
     Raises:
         BrokerError: one could not be written; those before it may have been.

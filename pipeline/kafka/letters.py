@@ -36,7 +36,7 @@ class Found:
 
     Attributes:
         place: `<topic>-<partition>-<offset>` in the dead-letter topic.
-        subscription: its key; with `routing: match`, what the worker has noted. None if that is not a subscription id.
+        subscription: the record key; with `routing: match`, `dlq.subscription`. None if that is not a subscription id.
         source: the topic it came from.
         at: time of the last attempt, or else of the record, in RFC 3339 and UTC (Z); None for a time beyond the
             calendar.
@@ -75,7 +75,7 @@ def read_facts(letter: Event, routing: Routing = Routing.KEY) -> Found:
 
 
 def _whole(text: str | None) -> int | None:
-    """A number that a header has; None if anybody has written something else there."""
+    """The number in a header; None if the header contains anything else."""
     return int(text) if text is not None and _NUMBER.fullmatch(text) else None
 
 

@@ -1,4 +1,4 @@
-"""Looks up where each partition of a topic begins and ends, and its offsets at given times."""
+"""Looks up the first and last offsets of a topic's partitions, and their offsets at given times."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ class LogPositions:
     """Positions in all partitions of a topic, each a list by partition.
 
     Attributes:
-        topic_id: of the topic that has these offsets; None if no broker tells it.
-        begins: the first offset that is still there.
-        ends: the offset of the next event.
-        since: by Unix milliseconds, the first offset at or after that time; the end where there is none.
+        topic_id: the id of the topic; None if the broker has no topic ids.
+        begins: the first offsets that still exist.
+        ends: the offsets of the next events.
+        since: by Unix milliseconds, the first offsets at or after that time; the end if there is none.
     """
 
     topic_id: str | None
@@ -35,10 +35,10 @@ class LogPositions:
 
 
 async def log_positions(connection: KafkaConnection, topic: str, times_ms: Collection[int] = ()) -> LogPositions:
-    """Ask the brokers; a worker may not know of partitions that were just added.
+    """Ask the brokers, because a worker may not know partitions that were just added.
 
-    An end includes all events that replicas have, those of open transactions too: what a producer wrote before the
-    question is before the end, whenever its transaction is committed.
+    An end is after all replicated events, even those of open transactions: an event that was written before this call
+    is before the end, whenever its transaction is committed.
 
     Raises:
         BrokerError: the cluster can't be reached, or does not have the topic, or a partition has no leader and can't be
@@ -51,11 +51,11 @@ async def log_positions(connection: KafkaConnection, topic: str, times_ms: Colle
             if found.leaderless:
                 raise BrokerError(found.troubles(topic)[0])
             tps = [TopicPartition(topic, number) for number in range(found.count)]
-            # The ends first: an event that is written meanwhile, at or after one of the times, is after the end.
+            # Ask for the ends first: an event that is written later, at or after one of the times, is after the end.
             ends = await consumer.end_offsets(tps)
             begins = await consumer.beginning_offsets(tps)
             since = {time: await _since(consumer, tps, time, ends) for time in times_ms}
-            # Otherwise the topic was made again meanwhile, and nobody knows whose offsets these are.
+            # Otherwise the topic was recreated meanwhile, and the offsets may belong to either one.
             if await _id_of(consumer, connection, topic) == topic_id:
                 return LogPositions(topic_id, [begins[tp] for tp in tps], [ends[tp] for tp in tps], since)
 

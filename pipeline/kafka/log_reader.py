@@ -1,8 +1,8 @@
-"""Reads the log again for lanes that are behind: one plain consumer per worker, fed only where there is room.
+"""Reads the log again for lanes that are behind, with one plain consumer per source topic.
 
-Each read begins at the cursor of a lane that has room, usually the one furthest back, and every lane that the stretch
-covers gets its events (docs/design.md, The log reader). So one read serves all lanes that fell behind together. Events
-that no lane waits for are skipped before they become objects: few of a partition's subscriptions may be behind.
+Each read begins at the cursor of a lane that has room, usually the one furthest behind, and every lane that the stretch
+covers gets its events (docs/design.md, The log reader). So one read serves all lanes that fell behind together. With
+`routing: key`, events that no lane waits for are skipped before they become objects.
 """
 
 import asyncio
@@ -28,23 +28,23 @@ STRETCH_EVENTS: Final = 250
 BREATH_SECONDS: Final = 0.001
 """The pause after each read while the stream delivers events: each step of their delivery needs the event loop."""
 FETCH_BYTES: Final = 256 * 1024
-"""Per request: a response is parsed without a break. A larger event is still fetched."""
+"""The size of a response, which is parsed without yielding. A larger event is still fetched."""
 FETCH_WAIT_MS: Final = 50
 """The events wanted are in the log already. A prefetch at the end of the log must not hold up the next request."""
 POLL_MS: Final = 200
-"""The longest one poll runs if it finds only events of other subscriptions."""
+"""The longest duration of a poll that finds only events of other subscriptions."""
 RETRY_PAUSE_SECONDS: Final = 1.0
 READ_SECONDS: Final = 60.0
-"""The longest one read may take, even with all brokers away. After that the consumer is replaced."""
+"""The longest duration of a read, even without brokers. After that, the consumer is replaced."""
 
 
 class LogReader:
-    """The log reader of a worker.
+    """The log reader of one source topic.
 
     Args:
         connection: of the source's cluster.
         topic: the source topic.
-        isolation_level: as the stream is read.
+        isolation_level: the same as for the stream.
     """
 
     def __init__(

@@ -22,9 +22,9 @@ async def read_event(
 
     Args:
         connection: of the topic's cluster.
-        place: in an existing partition.
+        place: topic, partition and offset; the partition exists.
         seconds: how long it may take.
-        isolation_level: of reading.
+        isolation_level: of the consumer.
 
     Raises:
         BrokerError: the partition can't be read within *seconds*.

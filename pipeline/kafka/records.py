@@ -9,7 +9,8 @@ An escaped name is not a valid HTTP field name, so the header is not sent (http/
 written to a dead letter. All other batches cost no more than before.
 
 Faust creates its consumer itself, and aiokafka's fetcher looks up its parser in its own module. So importing this
-module replaces the parser there, for all consumers of the process; and with it how the fetcher notes an error.
+module replaces the parser there, for all consumers of the process. It also replaces the method with which the fetcher
+notes an error.
 """
 
 from collections.abc import Iterator
@@ -212,10 +213,10 @@ _set_error: Final = fetcher.Fetcher._set_error  # noqa: SLF001 - replaced below
 
 
 def keep_first_error(self: Any, tp: TopicPartition, error: Exception) -> None:
-    """Note an error of a partition, unless one waits there until the consumer asks for records.
+    """Note an error of a partition, unless the consumer has not been told of an earlier one yet.
 
-    In aiokafka the second one ends the fetcher on an assertion. Then nothing is fetched any more, of any partition, and
-    the worker stays in its group and stands still.
+    In aiokafka, a second error fails an assertion and ends the fetcher. Then nothing is fetched from any partition any
+    more, but the worker stays in its group.
     """
     if not isinstance(self._records.get(tp), fetcher.FetchError):
         _set_error(self, tp, error)

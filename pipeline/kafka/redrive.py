@@ -3,7 +3,7 @@
 Consumer groups of the dead-letter cluster record the progress. A letter counts when the source's brokers have confirmed
 it. A group's committed offset in a partition is the first letter that its runs have not handled:
 
-    <app>.redrive               runs over all letters, which skip those that would only come back
+    <app>.redrive               runs over all letters, except those that would only come back
     <app>.redrive.<id>          runs for one subscription
     <app>.redrive-skipped       runs over the letters that the first kind skips
 
@@ -32,7 +32,7 @@ from pipeline.kafka.letters import Found, LetterReader, opened_letters, read_fac
 from pipeline.kafka.topics import DeadLetterTopic, Source, count_partitions
 
 HOPELESS: Final = {"unknown-subscription", "undecodable"}
-"""Reasons that a redrive alone does not remove: the subscription has to be created first."""
+"""Reasons that a redrive alone can't remedy: the subscription has to be created first."""
 
 NO_IDS: Final = WebhookIds()
 
@@ -69,8 +69,8 @@ class Redriven:
     Attributes:
         place: `<topic>-<partition>-<offset>` in its source topic; None if it was not written.
         why_not: why it was skipped, a sentence; None if it was written (or would be, in a dry run).
-        is_duplicate: it was skipped because this run has another letter of its event, for the same subscription: a
-            crash can have an event dead-lettered twice.
+        is_duplicate: whether it was skipped because this run has written another letter of the same event and
+            subscription. A crash can cause an event to be dead-lettered twice.
     """
 
     letter: Found
@@ -80,7 +80,7 @@ class Redriven:
 
 
 def why_never(letter: Found, sources: Sequence[str], routing: Routing) -> str | None:
-    """Why no run redrives a letter; None if some run does. Pure."""
+    """Why no run redrives a letter; None if some runs do. Pure."""
     if letter.source is None and len(sources) > 1:
         return f"it does not say which topic it came from: {', '.join(sources)}"
     if letter.source not in {None, *sources}:
@@ -131,7 +131,7 @@ def headers_to(addressee: str, letter: Event, ids: WebhookIds) -> list[tuple[str
     """With `routing: match`: the event's own headers, its first webhook-id and the only subscription that it is for.
 
     Args:
-        addressee: the subscription. The dead-letter topic is believed, as it is about the key with `routing: key`.
+        addressee: the subscription that the dead letter names.
         letter: the dead letter. A first webhook-id that its seal does not prove is left out.
         ids: with keys; seals both.
     """
@@ -223,7 +223,7 @@ class Redrive:
     async def _choose(
         self, batch: Sequence[Event], left: int | None
     ) -> tuple[Sequence[Event], list[tuple[Event, Redriven]]]:
-        """As much of *batch* as the limit allows, and the letters in it that the run redrives or reports as skipped."""
+        """The part of *batch* that the limit allows, and the letters in it to redrive or to report as skipped."""
         results: list[tuple[Event, Redriven]] = []
         for index, letter in enumerate(batch):
             if left == 0:
@@ -240,7 +240,7 @@ class Redrive:
         return batch, results
 
     def _is_duplicate(self, letter: Found) -> bool:
-        """Whether the run has had the event of this letter for the same subscription; notes it otherwise."""
+        """Whether the run has already had a letter of the same event and subscription; otherwise, remember this one."""
         if letter.webhook_id is None:
             return False
         event = letter.webhook_id, letter.subscription
@@ -253,7 +253,7 @@ class Redrive:
         return await self.marks.are_past(letter, [each for each in scopes_of(letter) if each != self.scope])
 
     async def _write(self, letters: Sequence[tuple[Event, Redriven]]) -> dict[int, str]:
-        """Write letters to their topics, wait for all confirmations; the new place of each, by its old offset."""
+        """Write letters to their topics and wait for all confirmations. Returns the new place of each by old offset."""
         if self.producer is None:
             return {}
         topics = [result.letter.source or self.source.topic for _, result in letters]

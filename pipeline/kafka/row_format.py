@@ -12,7 +12,7 @@ from pipeline.core.model import Cause, Cursor, Standing, Status
 from pipeline.core.rows import Row, UnreadableRow
 
 LONGEST_ROW: Final = 65_536
-"""In bytes. Rows of workers have a few hundred; a cause quotes at most a few hundred characters of other texts."""
+"""In bytes. Workers write rows of a few hundred bytes; a cause quotes at most a few hundred characters."""
 
 _TOPIC_ID: Final = re.compile(rb"[A-Za-z0-9_-]{22}")
 """Sixteen bytes in base64url, as Kafka's tools show them."""
@@ -21,7 +21,7 @@ _LATEST: Final = 253_402_300_799.0
 
 
 def encode(cursor: Cursor) -> bytes:
-    """The row's value: JSON, without empty fields."""
+    """The value of the row's record: JSON, without empty fields."""
     row: dict[str, Any] = {"next": cursor.next, "status": cursor.status.value, "revision": cursor.revision}
     if cursor.attempt:
         row |= {"attempt": cursor.attempt, "firstAttemptAt": cursor.first_attempt_at, "notBefore": cursor.not_before}

@@ -1,10 +1,10 @@
-r"""Whose the rows of `<app>.cursors` are: a partition of it has those of every source topic's partition of that number.
+r"""The keys of the rows in `<app>.cursors`. One partition has the rows for that partition of every source topic.
 
     one source topic   the key is the id of the subscription
     several            \xff<topic>/<id of the subscription>
 
-A definition may gain and lose topics, so each form is read, and a row keeps its key until it is written again. A row
-with the plain key is of the topic whose id it names.
+A definition may gain and lose topics, so both forms are read, and a row keeps its key until it is written again. A row
+with a plain key belongs to the topic whose id it contains.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,20 +14,19 @@ from pipeline.core.model import Cursor
 from pipeline.core.rows import Row
 
 MARK: Final = b"\xff"
-"""Begins a key that is not the id of a subscription: it is not UTF-8."""
+"""The first byte of a key that is not the id of a subscription; it does not occur in UTF-8."""
 KEEP_ALIVE_KEY: Final = b"\xffkeep-alive"
 """Its value is always null, so compaction removes it."""
 SOURCE_KEY: Final = b"\xffsource-topic"
-"""Its value is the id of the topic whose events the partition's lanes got last. Kafka deletes the group's offsets
-together with a topic: without this row, a recreated topic would look like one that was never read."""
+"""The key of a note, whose value is the id of the topic that was last delivered from the partition. Kafka deletes the
+group's offsets together with a topic: without the note, a recreated topic would look like one that was never read."""
 
 
 def split_key(key: bytes, topics: Sequence[str]) -> tuple[str, bytes] | None:
-    """Source topic and subscription of a row, as far as its key tells; None if it is a note, or of another topic.
+    """Source topic and subscription of a row, according to its key; None for a note, or a row of another topic.
 
     Args:
-        key: of the row. A plain one is taken for one of the first topic; until that row is written again, only the
-            topic id in it tells more.
+        key: of the row. A plain key counts as one of the first topic. Only the topic id in the row could tell more.
         topics: the source topics.
     """
     if not key.startswith(MARK):
@@ -38,12 +37,12 @@ def split_key(key: bytes, topics: Sequence[str]) -> tuple[str, bytes] | None:
 
 
 class Found(NamedTuple):
-    """What one source topic has in a partition of `<app>.cursors`.
+    """The rows of one source topic in a partition of `<app>.cursors`.
 
     Attributes:
         rows: by subscription id.
-        elsewhere: the ids whose row does not have the key under which it is written.
-        noted_id: the id of the topic that was delivered last, None if it is not known.
+        elsewhere: the ids whose rows have another key than the one that will be written.
+        noted_id: the id of the topic that was delivered last; None if it is not known.
     """
 
     rows: dict[bytes, Row]
@@ -65,19 +64,19 @@ class RowKeys:
         self._prefix = MARK + topic.encode() + b"/"
 
     def of(self, key: bytes) -> bytes:
-        """The key under which the row of a subscription is written, or a note."""
+        """The key with which the row of a subscription, or a note, is written."""
         return key if self.is_alone else self._prefix + key
 
     def other_of(self, key: bytes) -> bytes:
-        """The key under which it would be written with another number of topics."""
+        """The key with which it would be written in the other form."""
         return self._prefix + key if self.is_alone else key
 
     def noted_id(self, notes: Mapping[bytes, str | None], topic_id: str | None) -> str | None:
-        """The id of the topic that was delivered last, if the notes tell.
+        """The id of the topic that was delivered last, according to the notes; None if they don't say.
 
         Args:
             notes: the topic ids in a partition, by key.
-            topic_id: of the topic as it is now, None if it is not known.
+            topic_id: the present id of the topic; None if it is not known.
         """
         plain = notes.get(SOURCE_KEY)
         if not self.is_alone and plain != topic_id:
@@ -85,7 +84,7 @@ class RowKeys:
         return notes.get(self._prefix + SOURCE_KEY) or plain
 
     def find(self, rows: Mapping[bytes, Row], notes: Mapping[bytes, str | None], topic_id: str | None) -> Found:
-        """What of the rows in a partition is this topic's.
+        """The rows in a partition that belong to this topic.
 
         Args:
             rows: by key.
@@ -99,7 +98,7 @@ class RowKeys:
         return Found(plain | own, set(elsewhere), noted)
 
     def _is_plain(self, key: bytes, row: Row, notes: Mapping[bytes, str | None], ids: set[str | None]) -> bool:
-        """Whether a row is of this topic and has the key that it has without others."""
+        """Whether a row belongs to this topic and has a plain key."""
         if key.startswith(MARK):
             return False
         named = row.topic_id if isinstance(row, Cursor) else None

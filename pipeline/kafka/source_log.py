@@ -17,12 +17,12 @@ from pipeline.kafka.topic_ids import describe_topic
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 10.0
-"""How long the brokers have to answer; after that they are asked again."""
+"""How long the brokers have to answer before they are asked again."""
 RETRY_PAUSE_SECONDS: Final = 0.5
 
 
 class SourceLog:
-    """The source topic's present state.
+    """Looks up the present state of a source topic.
 
     Args:
         connection: of its cluster.

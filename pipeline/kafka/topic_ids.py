@@ -124,7 +124,7 @@ class TopicNow:
     """A broker's description of a topic.
 
     Attributes:
-        id: as Kafka's tools show it; None if the broker does not tell it.
+        id: as Kafka's tools show it; None if the broker has no topic ids.
         led: the partitions that have a leader; None if the broker is too old for this request.
     """
 

@@ -1,7 +1,7 @@
 """The cursor rows of one source topic's partition, in a store that all source topics share (row_keys.py).
 
-Fencing is by number, not by topic: whoever owns a number owns the partition that has it in every topic. So there is one
-producer for each number, and it has the same transactional id whatever the definition's topics are.
+Fencing is by number, not by topic: a worker that owns a number owns the partition with that number in every topic. So
+there is one producer for each number. Its transactional id does not depend on the topics of the definition.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ class RowStores:
 
     Args:
         topics: the source topics.
-        make: makes the store of a number.
+        make: creates the store of a number.
     """
 
     def __init__(self, topics: Sequence[str], make: Callable[[int], KafkaRows]) -> None:
@@ -44,10 +44,10 @@ class RowStores:
         return TopicRows(RowKeys(topic, is_alone=self._is_alone), number, self)
 
     async def acquire(self, number: int) -> tuple[KafkaRows, Mapping[bytes, Row]]:
-        """The store of a number, and what is in it; the first to ask fences the former owner.
+        """The store of a number, and its rows. The first call for a number fences the former owner.
 
         Raises:
-            FencedError: a newer owner came in between.
+            FencedError: a newer owner has fenced this one.
             BrokerError: see `ports.RowStore.open`.
         """
         async with self._turns[number]:
@@ -68,7 +68,7 @@ class RowStores:
             return shared.store, rows
 
     async def release(self, number: int) -> None:
-        """The store is not needed any more by one of those who have asked for it; the last one closes it."""
+        """Release a store that was acquired; the last release closes it."""
         async with self._turns[number]:
             shared = self._shared[number]
             shared.users -= 1
@@ -103,16 +103,17 @@ class TopicRows:
         self._elsewhere = found.elsewhere
         if self.topic_id is not None and self.topic_id == self.committed_id and found.noted_id is None:
             logger.error(
-                "cursor rows may be lost: the group has committed offsets of partition %d of %s, and no note says "
-                "that a worker had it; subscriptions that were behind, paused or in FAILURE go on at the committed "
-                "offset, and miss what waited before it; stop the workers and restore a backup, or replay",
+                "cursor rows may be lost: the group has committed offsets of partition %d of %s, but no note says "
+                "that a worker owned it; subscriptions that were behind, paused or in FAILURE continue at the "
+                "committed offset, and miss earlier events that waited; stop the workers and restore a backup, or "
+                "replay",
                 self._number,
                 self._keys.topic,
             )
         if self.topic_id is not None and store.notes.get(self._keys.of(SOURCE_KEY)) != self.topic_id:
             store.note(self._keys.of(SOURCE_KEY), self.topic_id)
             other = self._keys.other_of(SOURCE_KEY)
-            if self._keys.is_alone and store.notes.get(other):  # with others, the plain note says whose plain rows are
+            if self._keys.is_alone and store.notes.get(other):  # otherwise it tells which topic has the plain rows
                 store.note(other, None)
         return found.rows
 

@@ -102,7 +102,7 @@ async def count_partitions(connection: KafkaConnection, topic: str) -> int:
 
 
 async def producer_for(connection: KafkaConnection, topic: str) -> AIOKafkaProducer:
-    """A started producer for a topic that exists; by itself it would make the broker create it with its defaults.
+    """A started producer for a topic that exists. Without the check, the broker might create the topic.
 
     Raises:
         BrokerError: the cluster can't be reached, or has no such topic.

@@ -1,7 +1,7 @@
 """The Faust application, with the consumer of this pipeline (consumer.py) in place of Faust's.
 
-Private names that are only read, and whose absence would raise an error: App._consumer, and Producer._producer, which
-tells the tables' producer of new partitions.
+Two private names are only read, so their absence would raise an error: App._consumer, and Producer._producer, which is
+told of new partitions.
 """
 
 from collections.abc import Mapping
@@ -21,12 +21,12 @@ from pipeline.runtime.consumer_thread import Parts
 class FlowControl(FlowControlEvent):
     """Faust's valve between consumer and streams.
 
-    Faust opens it at the end of a recovery, and opening it empties the queues. If it was opened for the recovery
-    already, they may hold what has been fetched since.
+    Faust opens it at the end of a recovery, which empties the queues. If it was open already, the queues may hold
+    records that were fetched since.
     """
 
     def resume(self) -> None:
-        """Open it. If it is open, nothing happens."""
+        """Open it, unless it is open."""
         if not self.is_active():
             super().resume()
 
@@ -40,8 +40,8 @@ class DeliveryTransport(driver.Transport):
 class DeliveryApp(faust.App):
     """A Faust application whose source topics are read by `DeliveryConsumer`.
 
-    The parts that its consumer needs are built from its tables. So the application is created first, and gets the parts
-    before it starts.
+    Some parts that the consumer needs are built from the application's tables. So the application is created first, and
+    gets the parts before it starts.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -63,7 +63,7 @@ class DeliveryApp(faust.App):
 
     @cached_property
     def flow_control(self) -> FlowControl:
-        """Faust's, except that it loses nothing."""
+        """Faust's flow control, without its loss of records."""
         return FlowControl(loop=self.loop)
 
     def _new_transport(self) -> DeliveryTransport:
@@ -101,7 +101,7 @@ class DeliveryApp(faust.App):
             self.delivery_consumer.rejoin()
 
     def partition_counts(self) -> dict[str, int]:
-        """By source topic, the number of its partitions, as far as they are known."""
+        """The number of partitions of each source topic, as far as known."""
         try:
             found = {topic: self.consumer.topic_partitions(topic) for topic in self.parts.sources.topics}
         except Exception:  # noqa: BLE001 - the driver raises various errors before the group is joined
@@ -109,12 +109,12 @@ class DeliveryApp(faust.App):
         return {topic: count for topic, count in found.items() if count is not None}
 
     def share(self) -> float:
-        """What of a subscription's rate is this worker's: as much as it owns of the partitions."""
+        """This worker's share of a subscription's rate: its share of the partitions."""
         count = sum(self.partition_counts().values())
         return min(1.0, max(1, len(self.parts.sources.partitions())) / count) if count else 1.0
 
     def end_of(self, topic: str, partition: int) -> int | None:
-        """The end of a partition's readable log, as far as it is known."""
+        """The end of a partition's readable log; None if it is not known."""
         try:
             return self.consumer.highwater(TP(topic, partition))
         except Exception:  # noqa: BLE001 - the driver raises various errors for a partition that was just revoked

@@ -1,8 +1,8 @@
-"""Assigns numbers: whoever gets one gets the partition with that number of every topic that has one.
+"""Assigns partition numbers: a worker that gets a number gets the partition with that number of every topic.
 
-So a number's events, its rows in `<app>.cursors` and its tokens are in one place, however many source topics there are.
-Faust does so only for topics with as many partitions. Here it is shown all topics as equally large, subscribed by all
-members, and what a topic or a member does not have is left out afterwards:
+So a number's events, its rows in `<app>.cursors` and its tokens are on one worker, for any number of source topics.
+Faust does this only for topics with equally many partitions. So all topics are presented to it as equally large and
+subscribed by all members. Afterwards, the partitions that a topic does not have or a member does not read are removed:
 
 - A source topic may have fewer partitions than another.
 - While topics are expanded one after the other, a number is assigned only when the changelogs of the tables have it,
@@ -33,11 +33,11 @@ class PartitionCounts(Protocol):
 
 
 class Levelled:
-    """A view of a cluster in which all topics have as many partitions.
+    """A view of a cluster in which all topics have equally many partitions.
 
     Args:
-        counts: of the topics that the group reads, without unknown ones.
-        own: those that have to have a number before it is assigned.
+        counts: the partitions of each topic that the group reads, without unknown topics.
+        own: the topics that must have a number before it is assigned.
     """
 
     def __init__(self, counts: Mapping[str, int], own: Iterable[str]) -> None:
@@ -89,10 +89,10 @@ class LevelAssignor(PartitionAssignor):
 
 
 def _as_all(metadata: ConsumerProtocolMemberMetadata, topics: list[str], count: int) -> ConsumerProtocolMemberMetadata:
-    """A member's metadata as if it read all topics, with the same numbers of each, as far as the leader knows them.
+    """A member's metadata as if it read all topics, with the same numbers of each. Numbers from *count* on are removed.
 
-    Until it refreshes its metadata, a new leader may know fewer partitions than the last one; Faust then fails on the
-    members' partitions.
+    A new leader that has not refreshed its metadata may know fewer partitions than the last one. Faust would fail on
+    the partitions that the leader does not know.
     """
     client = ClientMetadata.loads(metadata.user_data)
     client.assignment = ClientAssignment(

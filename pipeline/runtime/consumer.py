@@ -1,6 +1,6 @@
 """The integration with Faust: how its consumer is changed (docs/design.md, On top of Faust).
 
-Faust's tracking of acknowledgements is not used for the source topics; the windows decide what may be committed.
+For the source topics, Faust's tracking of acknowledgements is not used: the windows decide what may be committed.
 
     getmany                one message for all records of the source topics that a fetch returns
     _drain_messages        the loop from fetch to stream, without tasks
@@ -9,10 +9,10 @@ Faust's tracking of acknowledgements is not used for the source topics; the wind
 
 Faust creates its consumer itself, with private methods that are overridden: transport (application.py), thread and
 rebalance listener (consumer_thread.py). If one of them were not called, Faust would silently use its own class; PATCHES
-(application.py) says what would happen then. If a private name that is only read were missing, that would be an error:
+(application.py) says what would happen then. These private names are only read, so their absence would be an error:
 
     _wait_next_records, _to_message            used by `getmany`
-    _read_offset                               drops what of a changelog was read already
+    _read_offset                               drops records of changelogs that were read already
     _thread                                    Faust's own part
     _active_partitions, _buffered_partitions   pausing one partition while the others continue
 """
@@ -36,11 +36,11 @@ from pipeline.runtime.consumer_thread import DeliveryConsumerThread, DeliveryReb
 logger = logging.getLogger(__name__)
 
 FETCH_SECONDS = 1.0
-"""How long a fetch waits that finds nothing, as in Faust."""
+"""How long an empty fetch waits, as in Faust."""
 PAUSED_POLL_SECONDS = 0.02
 """How long a fetch waits while some partition is paused, which is also the longest delay after it is resumed."""
 LAST_COMMIT_SECONDS = 10.0
-"""How long giving partitions back waits for the last commit; without that commit events are repeated, none is lost."""
+"""How long giving partitions back waits for the last commit. Without that commit, events are repeated; none is lost."""
 
 
 class DeliveryConsumer(driver.Consumer):
@@ -113,7 +113,7 @@ class DeliveryConsumer(driver.Consumer):
             # Raw codecs pass the value on unchanged, so the agent gets the batches (agents/deliver.py).
             message.key, message.value, message.headers = None, cast("bytes", batches), None
             yield message.tp, message
-            # Only now, because Faust may cancel the yield, and dispatching a batch twice does no harm.
+            # Only now, because Faust may cancel the yield. Dispatching a batch twice does no harm.
             for tp in batches:
                 self._delivery_thread.claim(tp)
         others = {tp: batch for tp, batch in records.items() if tp not in sources}
@@ -136,7 +136,7 @@ class DeliveryConsumer(driver.Consumer):
         generation = self.app.consumer_generation_id
         found, active = await self._wait_next_records(PAUSED_POLL_SECONDS if self._paused_sources else timeout)
         records = found or {}
-        # Taken even if this fetch is discarded: in another generation, partitions begin at other offsets.
+        # Taken even if this fetch is discarded: in the next generation, partitions begin at other offsets.
         out_of_range = self._delivery_thread.take_out_of_range()
         if self.should_stop:
             return generation, {}, active
@@ -232,7 +232,7 @@ class DeliveryConsumer(driver.Consumer):
             return 0  # don't wait for a commit under way: at a stop without a broker it never ends
         async with self._prefix_lock:
             assigned = self.assignment()
-            # One that has been given back while this waited is committed, with notes that nobody could make any more.
+            # A partition that was given back during this wait has been committed; its notes can't be made any more.
             owned = {
                 tp: offset
                 for tp, offset in prefixes.items()
@@ -274,7 +274,7 @@ class DeliveryConsumer(driver.Consumer):
         await self.app.expect_rows(max(tp.partition for tp in assigned) + 1)
         self._next_offsets = {TP(*tp): position for tp, position in positions.items()}
         await self._sources.open(positions, logs)
-        # Even if no offset has moved: from now on, the group shows all of its partitions.
+        # Even if no offset has moved, so that the group has a commit for each of its partitions.
         await self.commit_prefixes(self._sources.prefixes())
         logger.info("assigned partitions %s", _shown(assigned))
 

@@ -38,21 +38,22 @@ class Engine(Service):
         transport: the HTTP client.
         permitted: asks receivers for permission.
         registry: the subscriptions.
-        store: opened by the first change through the API.
+        store: changes subscriptions; connects with the first change through the API.
         audit: records such changes.
         on_change: called for every change of a subscription.
         log_readers: read the source topics again for lanes that are behind.
         tokens: access tokens.
         dead_letters: None without a dead-letter topic.
-        attempt_log: None if nothing is logged.
-        outlets: of notifications.
+        attempt_log: None if attempts are not logged.
+        spans: exports traces; None if they are off.
+        outlets: send notifications.
         retention_watch: finds events that are about to be deleted.
         sources: their checkpoints run here.
         expansion: watches the source topics for new partitions; None if topics can't grow.
         membership: rejoins the group after a fencing.
         unmatched: watches for events without a subscription.
-        view: of the whole cluster.
-        announcer: tells the others of this worker.
+        view: the state of the whole cluster.
+        announcer: announces this worker to the others.
         watch_rights: runs for as long as the worker does (rights_watch.py).
     """
 

@@ -84,7 +84,7 @@ async def fix_beginning(source: Source, group: str, partitions: int, topic: str 
                 keys.topic,
                 group,
             )
-            # Without a note: with `routing: match` none of them begins at its start again.
+            # Without a note, so that with `routing: match` no subscription begins a second time.
             await _commit_ends(source, group, tps, "")
     return noted
 
@@ -138,7 +138,7 @@ async def _commit_ends(source: Source, group: str, tps: list[TopicPartition], no
         ends = await consumer.end_offsets(tps)
         await consumer.commit({tp: OffsetAndMetadata(end, note) for tp, end in ends.items()})
     except CommitFailedError:
-        # The group has members, and a member commits before it joins. But it may not read this topic.
+        # The group has members, whose worker has committed before it joined. But it may not read this topic.
         await _refuse_without_offsets(source, group, tps)
         return
     except (KafkaError, OSError) as error:
@@ -158,6 +158,6 @@ async def _refuse_without_offsets(source: Source, group: str, tps: list[TopicPar
         found = await admin.list_consumer_group_offsets(group, partitions=tps)
     if source.others and all(offset.offset < 0 for offset in found.values()):
         raise BrokerError(
-            f"topic {tps[0].topic}: is a new source, and with autoOffsetReset latest it begins at its end, which can't "
-            f"be committed while workers of {group} run that do not know it; stop all of them once, or say earliest"
+            f"topic {tps[0].topic}: is a new source. With autoOffsetReset latest it begins at its end, which can't be "
+            f"committed while workers of {group} run that do not read it; stop all of them once, or use earliest"
         )

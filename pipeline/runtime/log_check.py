@@ -47,7 +47,7 @@ class LogCheck:
     Args:
         topic: the source topic.
         source: asks the brokers.
-        telemetry: is told of the breaks found.
+        telemetry: told of the breaks that are found.
         former: the ids of the topics that partitions without an offset were last delivered from (initial_offsets.py).
     """
 
@@ -67,10 +67,10 @@ class LogCheck:
 
         Args:
             number: of the partition.
-            offset: it.
+            offset: the offset to commit.
             ahead: the settled events after it (core/ahead.py). They are not noted without the topic's id, because the
                 note could then be applied to another topic of that name.
-            begun_to: before which revision subscriptions have begun (core/beginnings.py); None: that is not noted.
+            begun_to: subscriptions created before this revision have begun (core/beginnings.py); None: not noted.
         """
         log, fields = self._logs.get(number), []
         if log is not None and log.topic_id is not None:
@@ -83,7 +83,7 @@ class LogCheck:
     async def begin(self, committed: Mapping[int, Committed]) -> tuple[dict[int, int], dict[int, LogBounds]]:
         """The offset at which to continue in each assigned partition, and the current logs."""
         logs = await self._source.look(list(committed))
-        # Kafka deletes a topic's offsets with it; then only a worker that read that topic can tell, or its stored id.
+        # Kafka deletes a topic's offsets with it. Then only a worker that read that topic, or its stored id, can tell.
         self._is_another = any(self.is_another(log.topic_id) for log in logs.values())
         self._logs, starts = {}, {}
         for number, log in logs.items():

@@ -32,7 +32,7 @@ class LogChecks:
     async def begin(
         self, committed: Mapping[TP, Committed]
     ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, LogBounds]]:
-        """See `LogCheck.begin`; topics without a partition here are not asked for."""
+        """See `LogCheck.begin`. Topics without a partition on this worker are skipped."""
         of_topics: dict[str, dict[int, Committed]] = {}
         for tp, commit in committed.items():
             of_topics.setdefault(tp.topic, {})[tp.partition] = commit
@@ -45,7 +45,7 @@ class LogChecks:
         return positions, logs
 
     def trusted(self, prefixes: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        """See `LogCheck.trusted`."""
+        """The offsets of partitions that `LogCheck.is_trusted` allows."""
         return {tp: offset for tp, offset in prefixes.items() if self._checks[tp.topic].is_trusted(tp.partition)}
 
     async def committable(self, prefixes: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:

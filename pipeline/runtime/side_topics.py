@@ -1,11 +1,11 @@
-"""The topics that show people what happens. Deliveries go on without them, so nothing about them is a problem.
+"""The topics that only show what happens. Deliveries do not need them, so a missing one only causes a warning.
 
-    <app>.workers     what each worker says of itself, every two seconds; a day-old line is worth nothing
-    <app>.attempts    what became of attempts and of events, for three days
-    <app>.events      what operators are notified of, for seven days
-    <app>.audit       who changed what through the API, for thirty days
+    <app>.workers     the state of each worker, every two seconds; for an hour
+    <app>.attempts    the results of attempts and events; for three days
+    <app>.events      the notifications of operators; for seven days
+    <app>.audit       who changed what through the API; for thirty days
 
-A missing one is created if this user may. Otherwise a sentence says what will be missing.
+A missing topic is created if this user may do so. Otherwise a sentence says what will be missing.
 """
 
 from collections.abc import Mapping
@@ -22,17 +22,17 @@ from pipeline.kafka.topics import attempts_topic, audit_topic, events_topic, wor
 BROKER_DEFAULT: Final = -1
 """Replication factor: the broker's default."""
 MOST_LOG_PARTITIONS: Final = 12
-"""Of the attempt log, which otherwise has as many as the source."""
+"""The limit for the attempt log, which otherwise has as many partitions as the source."""
 
 
 @dataclass(frozen=True, slots=True)
 class SideTopic:
-    """One of them.
+    """A topic that only shows what happens.
 
     Attributes:
-        partitions: how many it is created with; it may have others.
+        partitions: how many partitions it is created with; it may have another number.
         purpose: what is missing without it, as the end of a sentence.
-        config: that it is created with.
+        config: the configuration that it is created with.
     """
 
     name: str
@@ -42,16 +42,16 @@ class SideTopic:
 
 
 def side_topics(app: str, source_partitions: int = 1) -> tuple[SideTopic, ...]:
-    """All of them, for an application whose source topic has so many partitions."""
+    """All side topics of an application whose largest source topic has this many partitions."""
     return (
         SideTopic(
             workers_topic(app),
             1,
             "which worker delivers what can't be shown",
             {
-                # A worker writes its whole state again every two seconds, so what is older than an hour is of no use.
-                # Compaction alone would keep the last words of every worker that was ever killed, and it leaves the
-                # segment that is being written as it is: small segments keep the reading at a start short.
+                # A worker writes its whole state every two seconds, so records older than an hour are of no use.
+                # Compaction alone would keep the last record of every worker that was ever killed. It also leaves the
+                # active segment as it is, so small segments keep the reading at a start short.
                 "cleanup.policy": "compact,delete",
                 "retention.ms": "3600000",
                 "segment.ms": "600000",
@@ -80,10 +80,10 @@ def side_topics(app: str, source_partitions: int = 1) -> tuple[SideTopic, ...]:
 
 
 async def ensure_side_topics(definition: Definition, app: str, *, create: bool) -> list[str]:
-    """Create those that are missing, or only ask whether that would be allowed.
+    """Create missing side topics, or only ask whether that would be allowed.
 
     Returns:
-        One sentence for each that is missing and can't be created, beginning with the topic.
+        One sentence for each topic that is missing and can't be created, beginning with the topic.
 
     Raises:
         BrokerError: the cluster can't be reached.

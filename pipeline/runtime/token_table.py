@@ -3,8 +3,8 @@
     app = faust.App(...)
     tokens = StoredTokens(add_token_table(app), box)
 
-Faust writes a table row within the processing of a stream event, and takes the partition from that event. Any task may
-fetch a token, and the key contains the partition. This table therefore writes to its changelog itself, and waits for
+Faust writes a table row while it processes a stream event, and takes the partition from that event. But any task may
+fetch a token, and the key of a row contains its partition. So this table writes to its changelog itself, and waits for
 the broker.
 """
 

@@ -1,9 +1,9 @@
 """Checks that the topics are as the pipeline needs them, before anything is read or delivered.
 
     sources                exist; are not compacted, because compaction would remove events
-    <app>.subscriptions    one partition, compacted           created if missing
-    <app>.cursors          as many as the largest source, compacted   created if missing, grown if that has
-    changelogs of tables   as many as the largest source, compacted   created if missing, grown if that has
+    <app>.subscriptions    one partition, compacted                             created if missing
+    <app>.cursors          as many partitions as the largest source, compacted  created if missing, grown if too small
+    changelogs of tables   as many partitions as the largest source, compacted  created if missing, grown if too small
     dead letters           exists and can be written to
 
 Problems are returned as sentences; only an unreachable broker is an error.
@@ -101,7 +101,7 @@ async def _examine(definition: Definition, app: str, changelogs: Sequence[str], 
 def _own_topics(app: str, definition: Definition, found: Mapping[str, int], changelogs: Sequence[str]) -> list[_Needed]:
     largest = max(definition.source.topics, key=lambda topic: found[topic])
     partitions, why = found[largest], f"as many as {largest}"
-    # A larger topic may have been among the sources before; if there was only ever one, another number is a mistake.
+    # With `match`, a larger topic may have been a source before. With a single source, another number is a mistake.
     may_have_more = definition.stated_routing is Routing.MATCH
     return [
         _Needed(subscriptions_topic(app), 1, "one, so that its offsets are revisions"),
@@ -200,7 +200,7 @@ async def _why_not_writable(connection: KafkaConnection, topic: str) -> list[str
         await client.set_topics([topic])
         led = client.cluster.available_partitions_for_topic(topic)
         if not led:
-            return []  # who could say it is away; preflight.py warns of that
+            return []  # there is no broker to ask; preflight.py warns of that
         number = min(led)
         leader = client.cluster.leader_for_partition(TopicPartition(topic, number))
         request = ProduceRequest(None, -1, REQUEST_TIMEOUT_MS, [(topic, [(number, b"")])])

@@ -35,7 +35,7 @@ async def test_its_lane_stops_at_the_rows_or_the_committed_offset(place: int | N
     assert lane.cause is not None
     assert lane.cause.kind == "cursor"
     assert lane.cause.message.startswith("its cursor row can't be read: it is not JSON; ")
-    assert f"it waits at {begins_at}, from where a resume goes on" in lane.cause.message
+    assert f"it waits at {begins_at}, where a resume continues" in lane.cause.message
     assert core.telemetry.subscription_failures["cursor"] == 1
     assert core.lane("other").state is LaneState.LIVE
     assert {core.log.records[offset].key for offset in core.pending} == {b"other"}
