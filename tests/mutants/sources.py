@@ -29,7 +29,7 @@ SOURCES: Final = (
     Mutant(
         "a topic that becomes a source is delivered from 0 on",
         "pipeline/core/subscription.py",
-        was="            return None  # the topic was no source when the subscription was made",
+        was="            return None  # the topic was not a source when the subscription was created",
         becomes="            return 0",
         tests=("tests/unit/core/test_fan_out.py::test_offsets_of_another_topic_say_nothing",),
     ),
