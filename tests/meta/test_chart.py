@@ -14,6 +14,7 @@ import yaml
 
 from pipeline.config.settings import Settings
 from pipeline.config.settings_sources import PREFIX
+from pipeline.http import ssrf_guard
 from pipeline.web.access import OPEN_PATHS
 
 ROOT: Final = Path(__file__).parents[2]
@@ -208,6 +209,18 @@ def test_everything_selects_the_pods_and_no_secret_is_made(render: Render) -> No
     assert all(selector.items() <= labels.items() for selector in selectors)
     assert "Secret" not in made
     assert made["StatefulSet"]["spec"]["serviceName"] == made["Service"]["metadata"]["name"]
+
+
+@with_helm
+def test_workers_reach_everything_but_the_metadata_services(render: Render) -> None:
+    (rule,) = render(LEAST)["NetworkPolicy"]["spec"]["egress"]
+    blocks = [each["ipBlock"] for each in rule["to"] if "ipBlock" in each]
+
+    assert "ports" not in rule
+    assert {"namespaceSelector": {}} in rule["to"]  # plugins like Cilium don't count pods among the addresses
+    assert [block["cidr"] for block in blocks] == ["0.0.0.0/0", "::/0"]
+    refused = {network for network, name in ssrf_guard._REFUSED if name == "the metadata address"}
+    assert {each for block in blocks for each in block["except"]} == refused
 
 
 @with_helm
