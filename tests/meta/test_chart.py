@@ -237,6 +237,16 @@ def test_autoscaling_alone_decides_the_number_of_workers(render: Render) -> None
 
 
 @with_helm
+def test_scaling_looks_at_the_workers_of_this_release(render: Render) -> None:
+    triggers = render({**LEAST, "autoscaling": {"enabled": True}})["ScaledObject"]["spec"]["triggers"]
+    asked = [re.findall(r"\{(.*?)\}", each["metadata"]["query"]) for each in triggers]
+
+    assert [set(each) for each in asked] == [{'namespace="default",pod=~"deliver-[0-9]+"'}] * 2
+    # Workers whose metrics are missing are not idle.
+    assert {each["metadata"]["ignoreNullValues"] for each in triggers} == {"false"}
+
+
+@with_helm
 @pytest.mark.parametrize("values", [LEAST, EVERYTHING], ids=["least", "everything"])
 def test_kubernetes_accepts_every_field(render: Render, values: Mapping[str, Any]) -> None:
     """With the strict schemas of kubernetes-validate, which is no dependency because it has 22 MB."""

@@ -23,5 +23,6 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 
 {{/* Prometheus: the metric {{ .metric }} of this release. */}}
 {{- define "workers.series" -}}
-{{ .metric }}{{ with .root.Values.autoscaling.prometheus.selector }}{{ printf "{%s}" . }}{{ end }}
+{{- $pods := printf `namespace="%s",pod=~"%s-[0-9]+"` .root.Release.Namespace (include "workers.name" .root) -}}
+{{ .metric }}{{ printf "{%s}" (.root.Values.autoscaling.prometheus.selector | default $pods) }}
 {{- end }}
