@@ -169,6 +169,19 @@ def test_the_pods_are_as_restricted_as_the_image_allows(render: Render) -> None:
 
 
 @with_helm
+def test_the_user_may_be_another_one_or_the_clusters_choice(render: Render) -> None:
+    def context(user: int | None) -> Mapping[str, Any]:
+        made = render({**LEAST, "runAsUser": user})["StatefulSet"]["spec"]["template"]["spec"]["securityContext"]
+        assert isinstance(made, dict)
+        return made
+
+    always = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    large = 1_000_740_000  # as OpenShift has them; Helm writes it with an exponent if it is not told otherwise
+    assert context(None) == always
+    assert context(large) == {**always, "runAsUser": large, "runAsGroup": large, "fsGroup": large}
+
+
+@with_helm
 def test_probes_ask_for_open_paths(render: Render) -> None:
     (container,) = render(LEAST)["StatefulSet"]["spec"]["template"]["spec"]["containers"]
     probes = [container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")]
