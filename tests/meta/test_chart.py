@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pytest
 import yaml
+from pydantic import SecretStr
 
 from pipeline.config.settings import Settings
 from pipeline.config.settings_sources import PREFIX
@@ -29,6 +30,7 @@ with_helm = pytest.mark.skipif(HELM is None, reason="there is no helm on this ma
 EVERYTHING: Final[Mapping[str, Any]] = {
     "definition": {"content": yaml.safe_load((ROOT / "deploy" / "definition.yaml").read_text())},
     "settings": {"WEBHOOKS_LOG_LEVEL": "DEBUG"},
+    "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
     "keyStores": {"existingSecret": "stores"},
     "podMonitor": {"enabled": True},
     "autoscaling": {"enabled": True, "prometheus": {"selector": 'namespace="webhooks"'}},
@@ -138,8 +140,25 @@ def test_helm_finds_nothing_wrong(tmp_path: Path, values: Mapping[str, Any]) -> 
         ({}, "set exactly one of content, existingConfigMap, existingSecret; set: none"),
         ({"definition": {"existingConfigMap": "a", "existingSecret": "b"}}, "set: existingConfigMap, existingSecret"),
         ({**LEAST, "replica": 3}, "additional properties 'replica' not allowed"),
-        ({**LEAST, "settings": {"WEBHOOKS_SECRET_KEYS": "a"}}, "invalid propertyName 'WEBHOOKS_SECRET_KEYS'"),
+        ({**LEAST, "settings": {"MAX_IN_FLIGHT": "1"}}, "invalid propertyName 'MAX_IN_FLIGHT'"),
         ({**LEAST, "settings": {"WEBHOOKS_MAX_IN_FLIGHT": 1_000_000}}, "got number, want string"),
+        (
+            {**LEAST, "settings": {"WEBHOOKS_SESSION_SECONDS": "9"}},
+            "\nsettings.WEBHOOKS_SESSION_SECONDS: not allowed here; use sessionSeconds\n",
+        ),
+        (
+            {**LEAST, "extraEnv": [{"name": "WEBHOOKS_APP", "value": "a"}]},
+            "\nextraEnv: WEBHOOKS_APP is not allowed here; use settings\n",
+        ),
+        (
+            {**LEAST, "podLabels": {"app.kubernetes.io/instance": "a"}},
+            "\npodLabels.app.kubernetes.io/instance: not allowed; the chart selects pods by it\n",
+        ),
+        (
+            {**LEAST, "autoscaling": {"minReplicas": 3, "maxReplicas": 2}},
+            "\nautoscaling.maxReplicas: 2 is below minReplicas (3)\n",
+        ),
+        ({**LEAST, "image": {"tag": "1.0+b"}}, "at '/image/tag': '1.0+b' does not match pattern"),
         ({**LEAST, "sessionSeconds": 60}, "maximum: got 60, want 40"),
     ],
 )
@@ -148,6 +167,21 @@ def test_wrong_values_are_refused_with_a_reason(tmp_path: Path, values: Mapping[
 
     assert done.returncode != 0
     assert says in done.stderr
+
+
+@with_helm
+def test_no_setting_that_is_a_secret_is_written_into_a_manifest(tmp_path: Path) -> None:
+    secret = {
+        f"{PREFIX}{name.upper()}": "a"
+        for name, field in Settings.model_fields.items()
+        if SecretStr.__name__ in str(field.annotation)
+    }
+    done = helm(tmp_path, "template", "deliver", str(CHART), values={**LEAST, "settings": secret})
+
+    refused = r"^settings\.(\w+): not allowed here; use a key of the secret that existingSecret names$"
+    said = re.findall(refused, done.stderr, re.MULTILINE)
+    assert set(said) == set(secret)
+    assert len(secret) >= 5
 
 
 @with_helm
@@ -241,6 +275,13 @@ def test_a_definition_in_the_values_arrives_unchanged(render: Render) -> None:
     made = render(EVERYTHING)["ConfigMap"]["data"]["definition.yaml"]
 
     assert yaml.safe_load(made) == EVERYTHING["definition"]["content"]
+
+
+@with_helm
+def test_a_new_version_of_the_chart_alone_replaces_no_pod(render: Render) -> None:
+    made = render(LEAST)["StatefulSet"]["spec"]
+
+    assert made["template"]["metadata"] == {"labels": made["selector"]["matchLabels"]}
 
 
 @with_helm

@@ -1,0 +1,54 @@
+{{/* Refuses values that the schema can't refuse, or not with a reason: each problem is a line. */}}
+{{- define "workers.refuse" -}}
+{{- $problems := list -}}
+
+{{- $definition := .Values.definition -}}
+{{- $given := list -}}
+{{- range list "content" "existingConfigMap" "existingSecret" -}}
+{{- if get $definition . }}{{ $given = append $given . }}{{ end -}}
+{{- end -}}
+{{- if ne (len $given) 1 -}}
+{{- $problems = append $problems (printf "definition: set exactly one of content, existingConfigMap, existingSecret; set: %s" (join ", " $given | default "none")) -}}
+{{- end -}}
+
+{{- $secret := "a key of the secret that existingSecret names" -}}
+{{- $instead := dict
+      "WEBHOOKS_SECRET_KEYS" $secret
+      "WEBHOOKS_ADMIN_TOKEN" $secret
+      "WEBHOOKS_METRICS_TOKEN" $secret
+      "WEBHOOKS_NOTIFY_URL" $secret
+      "WEBHOOKS_NOTIFY_SIGNING_SECRET" $secret
+      "WEBHOOKS_API" "definition"
+      "WEBHOOKS_INSTANCE_ID" "staticMembership.enabled"
+      "WEBHOOKS_SESSION_SECONDS" "sessionSeconds"
+      "WEBHOOKS_KEY_STORE_DIR" "keyStores.existingSecret"
+      "WEBHOOKS_DATA_DIR" "nothing: it is fixed"
+      "WEBHOOKS_WEB_BIND" "nothing: it is fixed"
+      "WEBHOOKS_WEB_PORT" "service.port; that of the pods is fixed" -}}
+{{- range $name, $_ := .Values.settings -}}
+{{- with get $instead $name -}}
+{{- $problems = append $problems (printf "settings.%s: not allowed here; use %s" $name .) -}}
+{{- end -}}
+{{- end -}}
+
+{{- range .Values.extraEnv -}}
+{{- if hasPrefix "WEBHOOKS_" .name -}}
+{{- $problems = append $problems (printf "extraEnv: %s is not allowed here; use settings" .name) -}}
+{{- end -}}
+{{- end -}}
+
+{{- $selector := include "workers.selector" . | fromYaml -}}
+{{- range $name, $_ := .Values.podLabels -}}
+{{- if hasKey $selector $name -}}
+{{- $problems = append $problems (printf "podLabels.%s: not allowed; the chart selects pods by it" $name) -}}
+{{- end -}}
+{{- end -}}
+
+{{- with .Values.autoscaling -}}
+{{- if lt (int .maxReplicas) (int .minReplicas) -}}
+{{- $problems = append $problems (printf "autoscaling.maxReplicas: %d is below minReplicas (%d)" (int .maxReplicas) (int .minReplicas)) -}}
+{{- end -}}
+{{- end -}}
+
+{{- if $problems }}{{ fail (printf "\n%s" (join "\n" $problems)) }}{{ end -}}
+{{- end }}
