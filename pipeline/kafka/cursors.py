@@ -30,7 +30,7 @@ from pipeline.core.errors import BrokerError, FencedError
 from pipeline.core.model import Cursor
 from pipeline.core.rows import Row
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.internals import disconnect, is_broken
+from pipeline.kafka.internals import disconnect, is_broken, retrieve_errors
 from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.row_format import encode, read_row, read_topic_id
 from pipeline.kafka.row_keys import KEEP_ALIVE_KEY, SOURCE_KEY
@@ -239,7 +239,10 @@ class KafkaRows:
             await self._send(producer, rows)
             return
         async with producer.transaction():
-            await self._send(producer, rows)
+            try:
+                await self._send(producer, rows)
+            finally:
+                retrieve_errors(producer)
 
     async def _send(self, producer: AIOKafkaProducer, rows: Mapping[bytes, bytes | None]) -> None:
         topic, partition = self._tp

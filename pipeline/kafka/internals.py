@@ -9,6 +9,7 @@ in PATCHES, which a worker checks before it starts; tests/meta/test_canary.py pi
     keep_lease                      a confirmed heartbeat renews the lease
     pace_fetches                    the next fetch is sent a moment later
     BeginSoon                       a transaction begins soon after the last one has ended
+    retrieve_errors                 a producer that is fenced or refused leaves no errors in the log
     client_of, coordinator_of, ...  state that aiokafka's objects hide
 """
 
@@ -134,6 +135,7 @@ async def disconnect(client: Any, seconds: float = STOP_SECONDS) -> None:
         # The last steps of `stop`, which it skips when it is cancelled or fails.
         if hasattr(client, "_sender"):
             await _end_sender(client)
+            retrieve_errors(client)
         await client_of(client).close()
 
 
@@ -220,6 +222,21 @@ class BeginSoon(sender.AddPartitionsToTxnHandler):  # type: ignore[misc]  # aiok
 
 
 sender.AddPartitionsToTxnHandler = BeginSoon
+
+
+def retrieve_errors(producer: Any) -> None:
+    """Take the errors that aiokafka keeps in futures of its own. asyncio would log each one as never retrieved.
+
+    Whoever sends gets them in the futures of the records. These are the waiters for the end of a transaction and for
+    the sending of a batch. Call it before a transaction is aborted, which replaces the first.
+    """
+    transactions, batches = producer._txn_manager, producer._message_accumulator._batches  # noqa: SLF001 - see above
+    waiters = [batch._drain_waiter for queue in batches.values() for batch in queue]  # noqa: SLF001 - as above
+    if transactions is not None:
+        waiters.append(transactions.wait_for_transaction_end())
+    for waiter in waiters:
+        if waiter is not None and waiter.done() and not waiter.cancelled():
+            waiter.exception()
 
 
 def is_broken(producer: AIOKafkaProducer) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import logging
 import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -197,6 +198,54 @@ async def test_a_former_owner_is_refused_and_its_rows_stay_invisible(
             with pytest.raises(FencedError):
                 await former.put(b"sub-1", None)
     assert await found(kafka, kafka_topic) == {b"sub-1": Cursor(next=5), b"sub-2": Cursor(next=9)}
+
+
+@pytest.fixture
+async def left() -> AsyncIterator[list[str]]:
+    """What asyncio would log, such as an error that nobody has retrieved when its future is collected."""
+    left: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: left.append(context["message"]))
+    yield left
+    loop.set_exception_handler(None)
+
+
+async def test_a_fenced_producer_leaves_no_error_behind(
+    kafka: TestBroker, kafka_topic: str, left: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR, "pipeline.kafka.cursors")  # a record that is kept keeps the error, and its futures
+
+    async def be_fenced() -> None:
+        async with opened(kafka, kafka_topic) as former, opened(kafka, kafka_topic):
+            refused = former.put(b"sub-1", Cursor(next=5))
+            await asyncio.wait([refused])
+            assert isinstance(refused.exception(), FencedError)
+
+    await be_fenced()
+    gc.collect()
+    assert left == []
+
+
+async def test_a_refused_transaction_leaves_no_error_behind(
+    kafka: TestBroker, kafka_topic: str, left: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = [TopicAuthorizationFailedError()]
+
+    class Refused(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
+        """Kafka refuses the first rows, as without the right to write."""
+
+        async def send(self, *arguments: Any, **options: Any) -> Any:
+            if refusals:
+                error = refusals.pop()
+                self._txn_manager.error_transaction(error)
+                raise error
+            return await super().send(*arguments, **options)
+
+    monkeypatch.setattr("pipeline.kafka.cursors.AIOKafkaProducer", Refused)
+    async with opened(kafka, kafka_topic) as rows, asyncio.timeout(60):
+        await rows.put(b"sub-1", Cursor(next=5))
+    gc.collect()
+    assert left == []
 
 
 async def test_a_former_owners_transaction_is_aborted_first(kafka: TestBroker, kafka_topic: str) -> None:

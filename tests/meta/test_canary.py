@@ -87,6 +87,8 @@ USED: Final = {
         "aiokafka.consumer.group_coordinator:GroupCoordinator._pending_exception": HELD,
         "aiokafka.consumer.group_coordinator:GroupCoordinator._send_req": "(self, request)",
         "aiokafka.consumer.fetcher:Fetcher._proc_fetch_request": "(self, assignment, node_id, request)",
+        "aiokafka.producer.message_accumulator:MessageAccumulator._batches": HELD,
+        "aiokafka.producer.message_accumulator:MessageBatch._drain_waiter": HELD,
         "aiokafka.producer.sender:AddPartitionsToTxnHandler": "(sender, topic_partitions)",
         "aiokafka.producer.sender:BaseHandler._sender": HELD,
     },
