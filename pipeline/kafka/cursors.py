@@ -224,6 +224,10 @@ class KafkaRows:
                 if self._lines.passes(str(error)) is not None:
                     logger.warning("could not commit rows of %s yet: %s", self._tp, error)
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
+            except Exception as error:  # a bug: if it ended the writer, lanes would wait for their rows forever
+                logger.exception("rows of %s can't be written", self._tp)
+                self._fence(group, error)
+                return
             else:
                 self._on_written(len(group.rows))
                 for waiter in group.waiters:

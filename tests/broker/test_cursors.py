@@ -96,17 +96,36 @@ async def test_of_waiting_rows_a_subscriptions_newest_counts(broker: TestBroker,
     assert await found(broker, topic) == {b"sub-1": Cursor(next=9)}
 
 
-async def test_rows_whose_commit_fails_count_when_it_succeeds(
-    embedded: TestBroker, unique_name: Callable[[str], str]
-) -> None:
-    topic = await embedded.create_topic(unique_name("cursors"), 2)
+@pytest.fixture
+async def topic_of_embedded(embedded: TestBroker, unique_name: Callable[[str], str]) -> str:
+    return await embedded.create_topic(unique_name("cursors"), 2)
+
+
+async def test_rows_whose_commit_fails_count_when_it_succeeds(embedded: TestBroker, topic_of_embedded: str) -> None:
     written: list[int] = []
-    async with opened(embedded, topic, written) as rows:
+    async with opened(embedded, topic_of_embedded, written) as rows:
         assert embedded.mock is not None
         embedded.mock.fail_next(Request.PRODUCE, [INVALID_RECORD])
         await rows.put(b"sub-1", Cursor(next=5))
         assert written == [1]
-        assert await found(embedded, topic) == {b"sub-1": Cursor(next=5)}
+        assert await found(embedded, topic_of_embedded) == {b"sub-1": Cursor(next=5)}
+
+
+async def test_a_bug_while_rows_are_written_gives_the_partition_up(
+    embedded: TestBroker, topic_of_embedded: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else the lane waits for its row forever, and nobody sees it."""
+
+    class Faulty(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
+        async def send(self, *_: Any, **__: Any) -> None:
+            raise AssertionError("Unrecognized partition")
+
+    monkeypatch.setattr("pipeline.kafka.cursors.AIOKafkaProducer", Faulty)
+    async with opened(embedded, topic_of_embedded) as rows, asyncio.timeout(20):
+        for _ in range(2):
+            with pytest.raises(FencedError):
+                await rows.put(b"sub-1", Cursor(next=5))
+    assert "AssertionError: Unrecognized partition" in caplog.text
 
 
 async def test_a_close_writes_what_still_waits(broker: TestBroker, topic: str) -> None:
@@ -125,16 +144,13 @@ async def test_a_close_does_not_wait_for_a_broker_that_is_gone(unique_name: Call
     assert row.cancelled()
 
 
-async def test_an_opening_that_is_cancelled_leaves_no_client_open(
-    embedded: TestBroker, unique_name: Callable[[str], str]
-) -> None:
-    topic = await embedded.create_topic(unique_name("cursors"), 2)
+async def test_an_opening_that_is_cancelled_leaves_no_client_open(embedded: TestBroker, topic_of_embedded: str) -> None:
     assert embedded.mock is not None
     embedded.mock.delay(ANSWER_SECONDS)
     with warnings.catch_warnings(record=True) as unclosed:
         warnings.simplefilter("always", ResourceWarning)
         for answers in range(1, 20):  # after each step of it, and more
-            rows = store(embedded, topic)
+            rows = store(embedded, topic_of_embedded)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(answers * ANSWER_SECONDS):
                     await rows.open()
