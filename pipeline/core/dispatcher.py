@@ -257,6 +257,7 @@ class Dispatcher:
                 return rows, await self._load(rows)
             except FencedError:
                 logger.warning("partition %d of %s has a newer owner already", number, self.topic)
+                self._fenced.add(number)  # the group tells whether it has
                 await rows.close()
                 return None
             except asyncio.CancelledError:

@@ -114,9 +114,9 @@ class KafkaRows:
         async with self._loading():
             await producer.start()
             rows = await self._load()
+        self._loop = asyncio.get_running_loop()
         if self.topic_id is not None and self.topic_id != self.notes.get(SOURCE_KEY):
             self.note(SOURCE_KEY, self.topic_id)
-        self._loop = asyncio.get_running_loop()
         self._writer = self._loop.create_task(self._write_groups())
         return rows
 
@@ -168,11 +168,10 @@ class KafkaRows:
         else:
             rows[key] = read_row(value)
 
-    def note(self, key: bytes, topic_id: str | None) -> None:
+    def note(self, key: bytes, topic_id: str | None) -> "asyncio.Future[None]":
         """Note the id of the topic that was delivered last, with the next group commit; None deletes the note."""
         self.notes[key] = topic_id
-        self._group.rows[key] = None if topic_id is None else topic_id.encode()
-        self._wanted.set()
+        return self._join_group(key, None if topic_id is None else topic_id.encode())
 
     @property
     def is_fenced(self) -> bool:
@@ -181,12 +180,15 @@ class KafkaRows:
 
     def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":
         """See `ports.Rows.put`."""
+        return self._join_group(key, None if cursor is None else encode(self._noted(cursor)))
+
+    def _join_group(self, key: bytes, value: bytes | None) -> "asyncio.Future[None]":
         waiter: asyncio.Future[None] = self._loop.create_future()
         if self._fenced:
             waiter.set_exception(FencedError(f"{self._tp} has another owner"))
             waiter.exception()  # retrieved, so asyncio does not complain about callers that don't await the row
             return waiter
-        self._group.rows[key] = None if cursor is None else encode(self._noted(cursor))
+        self._group.rows[key] = value
         self._group.waiters.append(waiter)
         self._wanted.set()
         return waiter

@@ -111,10 +111,12 @@ class TopicRows:
                 self._keys.topic,
             )
         if self.topic_id is not None and store.notes.get(self._keys.of(SOURCE_KEY)) != self.topic_id:
-            store.note(self._keys.of(SOURCE_KEY), self.topic_id)
+            noted = store.note(self._keys.of(SOURCE_KEY), self.topic_id)
             other = self._keys.other_of(SOURCE_KEY)
             if self._keys.is_alone and store.notes.get(other):  # otherwise it tells which topic has the plain rows
                 store.note(other, None)
+            # Before any commit: the next owner takes a commit without a note for a sign that rows are lost.
+            await noted
         return found.rows
 
     def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":

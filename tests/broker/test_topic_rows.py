@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from pipeline.core.errors import FencedError
 from pipeline.core.model import Cursor
@@ -72,3 +74,28 @@ async def test_who_takes_a_number_fences_all_topics_of_its_owner(kafka: TestBrok
         await opened(both, "payments")
     await alone.put(b"s", Cursor(9))
     await asyncio.gather(alone.close(), *(rows.close() for rows in former))
+
+
+async def test_a_partition_opens_when_its_note_is_durable(
+    broker: TestBroker, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between its first commit and its first row, a worker would else seem to have lost rows."""
+    writes, may_write = asyncio.Event(), asyncio.Event()
+
+    class Held(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
+        async def send(self, *arguments: Any, **options: Any) -> Any:
+            writes.set()
+            await may_write.wait()
+            return await super().send(*arguments, **options)
+
+    monkeypatch.setattr("pipeline.kafka.cursors.AIOKafkaProducer", Held)
+    cursors = await broker.create_topic(unique_name("rows"), 2, {"cleanup.policy": "compact"})
+    opening = asyncio.create_task(opened(stores(broker, cursors, "orders"), "orders"))
+    async with asyncio.timeout(60):
+        await writes.wait()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not opening.done()
+        may_write.set()
+        rows, _ = await opening
+    await rows.close()

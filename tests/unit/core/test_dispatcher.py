@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from pipeline.core.errors import BrokerError
+from pipeline.core.errors import BrokerError, FencedError
 from pipeline.core.model import Cursor, Status
 from pipeline.core.outcome import Failed, Rejected
 from pipeline.core.ports import LaneLimits
@@ -317,6 +317,21 @@ async def test_a_former_owner_closes_itself_and_sends_nothing_more() -> None:
     assert former.dispatcher.orphans() == [], "it is the owner again"
     await owner.end()
     await former.end()
+
+
+@in_virtual_time
+async def test_a_partition_that_is_fenced_while_it_opens_is_an_orphan(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fenced(_: MemoryRows) -> None:
+        raise FencedError("by accident, or by a newer owner")
+
+    core = Core(subscription())
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryRows, "open", fenced)
+        await core.open()
+    assert (core.dispatcher.is_open(0), core.dispatcher.orphans()) == (False, [0])
+    await core.open()
+    assert (core.dispatcher.is_open(0), core.dispatcher.orphans()) == (True, [])
+    await core.end()
 
 
 @in_virtual_time
