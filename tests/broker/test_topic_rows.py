@@ -91,11 +91,12 @@ async def test_a_partition_opens_when_its_note_is_durable(
     monkeypatch.setattr("pipeline.kafka.cursors.AIOKafkaProducer", Held)
     cursors = await broker.create_topic(unique_name("rows"), 2, {"cleanup.policy": "compact"})
     opening = asyncio.create_task(opened(stores(broker, cursors, "orders"), "orders"))
-    async with asyncio.timeout(60):
+    try:
         await writes.wait()
         for _ in range(10):
             await asyncio.sleep(0)
         assert not opening.done()
+    finally:
         may_write.set()
         rows, _ = await opening
-    await rows.close()
+        await rows.close()

@@ -29,6 +29,16 @@ TOKENS: Final = "tests/unit/auth/test_token_cache.py::"
 BURST: Final = "tests/unit/http/test_burst.py::"
 TRANSPORT: Final = "tests/unit/http/test_transport.py::"
 
+DISPATCHER: Final = "tests/unit/core/test_dispatcher.py::"
+TOPIC_ROWS: Final = "tests/broker/test_topic_rows.py::"
+
+AFTER_A_FAILED_COMMIT: Final = """\
+                await asyncio.sleep(RETRY_PAUSE_SECONDS)
+            except Exception as error:  # a bug: if it ended the writer, lanes would wait for their rows forever
+                logger.exception("rows of %s can't be written", self._tp)
+                self._fence(group, error)
+                return
+            else:"""
 EDIT: Final = '            ConflictError: it is closed.\n        """\n'
 """The end of the docstring of `SubscriptionStore.edit`."""
 
@@ -165,21 +175,21 @@ MUTANTS: Final = (
     Mutant(
         "of the rows that wait the oldest counts",
         "pipeline/kafka/cursors.py",
-        was="self._group.rows[key] = None if cursor",
-        becomes="self._group.rows[key] = self._group.rows[key] if key in self._group.rows else None if cursor",
+        was="self._group.rows[key] = value",
+        becomes="self._group.rows.setdefault(key, value)",
         tests=(f"{CURSORS}test_of_waiting_rows_a_subscriptions_newest_counts",),
     ),
     Mutant(
         "rows are written outside of a transaction",
         "pipeline/kafka/cursors.py",
-        was="        async with producer.transaction():\n            await self._send(producer, rows)",
-        becomes="        await self._send(producer, rows)",
+        was="async with producer.transaction():",
+        becomes="if True:",
         tests=(f"{CURSORS}test_a_former_owner_is_refused_and_its_rows_stay_invisible",),
     ),
     Mutant(
         "rows count although their commit has failed",
         "pipeline/kafka/cursors.py",
-        was="                await asyncio.sleep(RETRY_PAUSE_SECONDS)\n            else:",
+        was=AFTER_A_FAILED_COMMIT,
         becomes="            if True:",
         tests=(f"{CURSORS}test_rows_whose_commit_fails_count_when_it_succeeds",),
     ),
@@ -210,6 +220,27 @@ MUTANTS: Final = (
         was="self._group.rows[KEEP_ALIVE_KEY] = None",
         becomes="pass",
         tests=(f"{CURSORS}test_a_transactional_id_is_used_also_while_there_are_no_rows",),
+    ),
+    Mutant(
+        "a bug ends the writing of rows",
+        "pipeline/kafka/cursors.py",
+        was="except Exception as error:",
+        becomes="except ZeroDivisionError as error:",
+        tests=(f"{CURSORS}test_a_bug_while_rows_are_written_gives_the_partition_up",),
+    ),
+    Mutant(
+        "a partition opens before the note of its topic is durable",
+        "pipeline/kafka/topic_rows.py",
+        was="            await noted\n",
+        becomes="",
+        tests=(f"{TOPIC_ROWS}test_a_partition_opens_when_its_note_is_durable",),
+    ),
+    Mutant(
+        "a store that is fenced while it opens is not told to the group",
+        "pipeline/core/dispatcher.py",
+        was="                self._fenced.add(number)  # the group tells whether it has\n",
+        becomes="",
+        tests=(f"{DISPATCHER}test_a_partition_that_is_fenced_while_it_opens_is_an_orphan",),
     ),
     # ----------------------------------------------------------- kafka/log_reader.py
     Mutant(
