@@ -26,6 +26,10 @@ IDS_AT_ONCE: Final = 200
 class Known(Protocol):
     """All subscriptions (subscriptions/registry.py)."""
 
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
     def get(self, subscription_id: str) -> Subscription | None:
         """The subscription's newest revision, None if there is none."""
         ...

@@ -127,7 +127,7 @@ class WorkerReporter:
                 *(self._partition(partition) for partition in opened),
                 *(self._closed_partition(each) for each in self._closed()),
             ),
-            subscriptions=len(self._known.ids()),
+            subscriptions=len(self._known),
             queued_events=sum(len(lane.events.queue) for lane in _lanes(opened)),
             queued_bytes=next(iter(sources)).memory.used,
             in_flight=self._deliver.slots.taken,

@@ -114,6 +114,9 @@ class DeliveryConsumerThread(RetryingConsumerThread):
     async def on_thread_started(self) -> None:
         """Do not start the queue."""
 
+    async def _keepalive2(self) -> None:
+        """Do nothing: mode would log an error after each pause of three seconds. The lease watches this loop."""
+
     async def _gather_remaining_tasks(self) -> None:
         """Do nothing: unlike a thread's loop, this loop has the tasks of other services."""
 

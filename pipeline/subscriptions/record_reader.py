@@ -20,7 +20,7 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.subscription import Subscription
 from pipeline.subscriptions.envelope import parse_stored
 from pipeline.subscriptions.resolve import broken, has_stores, to_subscription
-from pipeline.subscriptions.schema import WireSubscription
+from pipeline.subscriptions.schema import ENCRYPTED, WireSubscription
 from pipeline.subscriptions.secrets import SecretBox
 
 logger = logging.getLogger(__name__)
@@ -124,7 +124,13 @@ class RecordReader:
     ) -> Subscription | None:
         if not isinstance(parsed, WireSubscription):
             return parsed
-        return self._guarded(subscription_id, value, revision, lambda: self._resolve(self._box.open(parsed), revision))
+
+        def opened() -> Subscription:
+            # Most have no secrets, and looking through the text costs less than through the fields.
+            subscription = self._box.open(parsed) if value is None or _may_be_encrypted(value) else parsed
+            return self._resolve(subscription, revision)
+
+        return self._guarded(subscription_id, value, revision, opened)
 
     def _guarded(
         self, subscription_id: str, value: bytes | None, revision: int, read: Callable[[], Part]
@@ -163,6 +169,11 @@ def parse_record(subscription_id: str, value: bytes) -> WireSubscription:
     if subscription.id != subscription_id:
         raise ConfigurationError(f"id: {subscription.id!r} is not the key of the record, {subscription_id!r}")
     return subscription
+
+
+def _may_be_encrypted(value: bytes) -> bool:
+    """Whether a record may have encrypted secrets: their prefix is in it, or some escaped character."""
+    return ENCRYPTED.encode() in value or b"\\u" in value
 
 
 def _object(value: bytes | None) -> Mapping[str, object]:

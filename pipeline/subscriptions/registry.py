@@ -127,6 +127,10 @@ class Registry:
         await self._tail.caught_up()
         await self._settle()
 
+    def __len__(self) -> int:
+        """How many subscriptions there are."""
+        return len(self._entries)
+
     def get(self, subscription_id: str) -> Subscription | None:
         """The subscription's newest revision, None if there is none."""
         entry = self._entries.get(subscription_id)

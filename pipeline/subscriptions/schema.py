@@ -160,9 +160,10 @@ class EntrypointConfiguration(StrictModel):
     @field_validator("callback_url")
     @classmethod
     def _is_url(cls, url: str) -> str:
-        length = len(change_query_credentials(url, lambda _, value: "" if value.startswith(ENCRYPTED) else value))
-        if length > _LONGEST_URL:
-            raise problem(f"has {length} characters; allowed: 1 to {_LONGEST_URL}")
+        if len(url) > _LONGEST_URL:
+            length = len(change_query_credentials(url, lambda _, value: "" if value.startswith(ENCRYPTED) else value))
+            if length > _LONGEST_URL:
+                raise problem(f"has {length} characters; allowed: 1 to {_LONGEST_URL}")
         return check_url(url, "auth")
 
 

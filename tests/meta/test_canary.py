@@ -142,6 +142,7 @@ USED: Final = {
         ),
         "faust.transport.drivers.aiokafka:ConsumerRebalanceListener._thread": HELD,
         "mode.threads:ServiceThread._gather_remaining_tasks": "(self)",
+        "mode.threads:ServiceThread._keepalive2": "(self)",
         "mode.threads:ServiceThread._serve": "(self)",
     },
     "pipeline/runtime/retrying_consumer.py": {

@@ -299,6 +299,9 @@ class MemoryRegistry:
                 waiter.set_result(None)
         return found
 
+    def __len__(self) -> int:
+        return len(self.known)
+
     def get(self, subscription_id: str) -> Subscription | None:
         return self.known.get(subscription_id)
 

@@ -94,6 +94,12 @@ async def test_nothing_is_passed_over_for_what_was_not_claimed(log: _Log, fetch:
     assert await following == [4, 5]
 
 
+async def test_a_pause_of_the_loop_is_not_taken_for_a_dead_thread() -> None:
+    thread = DeliveryConsumerThread.__new__(DeliveryConsumerThread)
+    async with asyncio.timeout(1):  # mode's own goes on until the service stops
+        await thread._keepalive2()
+
+
 @pytest.mark.parametrize(("events", "seconds"), [(0, 0.0), (1, GATHER_SECONDS), (63, GATHER_SECONDS), (64, 0.0)])
 async def test_the_fetch_after_a_small_one_is_sent_later(
     events: int, seconds: float, monkeypatch: pytest.MonkeyPatch

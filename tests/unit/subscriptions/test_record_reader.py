@@ -14,7 +14,7 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.subscription import Routing, Subscription
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
-from pipeline.subscriptions.envelope import parse_subscription
+from pipeline.subscriptions.envelope import parse_subscription, to_document
 from pipeline.subscriptions.record_reader import RecordReader
 from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import SecretBox
@@ -32,8 +32,8 @@ class Reading:
 
     def __init__(self, kind: type[SecretBox] = SecretBox) -> None:
         definition = Definition("orders", Source(KafkaConnection(("k:9092",)), "events"), stated_routing=Routing.KEY)
-        box = kind([Fernet.generate_key().decode()])
-        self.reader = RecordReader(box, definition, self._note)
+        self.box = kind([Fernet.generate_key().decode()])
+        self.reader = RecordReader(self.box, definition, self._note)
         self.told: list[tuple[str, int | None]] = []
         self.newest: dict[str, Subscription | None] = {}
 
@@ -65,6 +65,19 @@ async def test_a_record_without_a_store_is_read_at_once(reading: Reading) -> Non
     reading.reader.take("a", record("a"), 0)
     reading.reader.take("a", None, 1)
     assert reading.told == [("a", 0), ("a", None)]
+
+
+@pytest.mark.parametrize("escaped", [False, True])
+async def test_a_secret_is_decrypted_however_the_record_is_written(reading: Reading, *, escaped: bool) -> None:
+    headers = [{"name": "Authorization", "value": "Basic c2VjcmV0"}]
+    plain = document("a")
+    plain["configuration"]["headers"] = headers
+    value = json.dumps(to_document(reading.box.seal(parse_subscription(plain)))).encode()
+    assert b"c2VjcmV0" not in value
+    reading.reader.take("a", value.replace(b"enc:", rb"\u0065nc:") if escaped else value, 0)
+    found = reading.newest["a"]
+    assert found is not None
+    assert [header.value for header in found.headers] == ["Basic c2VjcmV0"]
 
 
 async def test_a_costly_store_costs_its_own_revision_alone(reading: Reading) -> None:
@@ -119,7 +132,8 @@ class PanickingBox(SecretBox):
 async def test_a_panic_over_one_record_ends_nothing(store: bytes | None, caplog: pytest.LogCaptureFixture) -> None:
     reading = Reading(PanickingBox)
     for revision, name in enumerate(["good", "bad", "better"]):
-        reading.reader.take(name, record(name, store), revision)
+        value = json.dumps(document(name, store) | {"metadata": {"note": "enc:"}}).encode()
+        reading.reader.take(name, value, revision)
     await reading.reader.settled()
     await reading.reader.close()
     problems = [found and found.problem for found in reading.newest.values()]
