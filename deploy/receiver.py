@@ -1,4 +1,4 @@
-"""A receiver to try deliveries with: answers every POST and prints one line about it. Standard library only.
+"""A receiver to try deliveries with: prints one line about every POST, then answers it. Standard library only.
 
     python receiver.py [PORT]
 
@@ -8,11 +8,13 @@
 import re
 import signal
 import sys
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
 SHOWN_BYTES: Final = 200
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+PRINTING: Final = threading.Lock()
 
 
 class Receiver(BaseHTTPRequestHandler):
@@ -22,7 +24,7 @@ class Receiver(BaseHTTPRequestHandler):
     timeout = 120
 
     def do_POST(self) -> None:
-        """Read the body, answer, print."""
+        """Read the body, print, answer."""
         length = int(self.headers.get("content-length", "0"))
         if length > MAX_BODY_BYTES:
             self.close_connection = True
@@ -31,8 +33,9 @@ class Receiver(BaseHTTPRequestHandler):
         body = self.rfile.read(length)
         wanted = re.fullmatch(r"/status/([2-5]\d\d)", self.path)
         status = int(wanted.group(1)) if wanted else 200
-        self._answer(status)
+        # Printed first: what was answered is in the log, in its order, even if this process is killed.
         self._print(status, body)
+        self._answer(status)
 
     def _answer(self, status: int) -> None:
         self.send_response(status)
@@ -43,7 +46,8 @@ class Receiver(BaseHTTPRequestHandler):
         # repr() escapes control characters, so text of the sender can't move the terminal's cursor.
         told = {name: self.headers.get(f"webhook-{name}", "-") for name in ("subscription", "id", "attempt")}
         facts = " ".join(f"{name}={value!r}" for name, value in told.items())
-        print(f"{status} POST {self.path!r} {facts} {len(body)} bytes {body[:SHOWN_BYTES]!r}", flush=True)
+        with PRINTING:  # print() alone runs the lines of several threads together
+            print(f"{status} POST {self.path!r} {facts} {len(body)} bytes {body[:SHOWN_BYTES]!r}", flush=True)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name is the library's
         """Suppress the library's log lines: one line per event is enough."""

@@ -1,0 +1,39 @@
+"""deploy/receiver.py: what it prints can be counted, also if it is killed and many events arrive at once."""
+
+import asyncio
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+
+from tests.support.program import started
+
+RECEIVER: Final = str(Path(__file__).parents[2] / "deploy" / "receiver.py")
+SENDERS: Final = 16
+EACH: Final = 40
+
+
+async def test_what_was_answered_is_printed_in_order_a_line_each() -> None:
+    async with started(sys.executable, RECEIVER, "0", settings={}) as receiver:
+        port = (await receiver.line("receiving on port ")).rpartition(" ")[2]
+
+        async def send(client: aiohttp.ClientSession, sender: int) -> None:
+            for number in range(EACH):
+                body = f"{sender} {number}".encode()
+                async with client.post(f"http://127.0.0.1:{port}/hook", data=body) as response:
+                    assert response.status == 200
+
+        # One connection each: whatever order the lines have is not that of a connection.
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as client:
+            await asyncio.gather(*(send(client, sender) for sender in range(SENDERS)))
+        await receiver.stop(signal.SIGKILL)
+
+    line = re.compile(r"200 POST '/hook' subscription='-' id='-' attempt='-' \d+ bytes b'(\d+) (\d+)'")
+    printed = [line.fullmatch(text) for text in receiver.output[1:]]
+    assert None not in printed
+    for sender in range(SENDERS):
+        numbers = [int(found[2]) for found in printed if found is not None and int(found[1]) == sender]
+        assert numbers == list(range(EACH))
