@@ -140,6 +140,19 @@ def test_compose_creates_the_topics_that_the_definition_names() -> None:
     assert {topic.partition(":")[0] for topic in created} == named
 
 
+def test_compose_builds_on_the_base_of_the_dockerfile() -> None:
+    default = re.search(r"^ARG BASE=(.+)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+
+    built = [service["build"]["args"] for service in COMPOSE["services"].values() if "build" in service]
+    assert default is not None
+    assert len(built) == 5
+    assert all(args == {"BASE": f"${{BASE_IMAGE:-{default[1]}}}"} for args in built)
+
+
+def test_compose_names_workers_on_pages_as_in_metrics() -> None:
+    assert [COMPOSE["services"][name]["hostname"] for name in WORKERS] == list(WORKERS)
+
+
 def test_every_file_that_compose_mounts_is_there() -> None:
     mounted = [each for service in COMPOSE["services"].values() for each in service.get("volumes", [])]
     sources = {DEPLOY / each.partition(":")[0] for each in mounted}
