@@ -45,7 +45,7 @@ class AccessToken:
 
     @property
     def is_for_once(self) -> bool:
-        """Whether its lifetime is 0: it may be sent by those who waited for it, and is not kept."""
+        """Whether its lifetime is 0: it serves only the callers that waited for it, and is not kept."""
         return self.expires_at == self.obtained_at
 
     def is_good(self, now: float) -> bool:
@@ -60,7 +60,7 @@ def fingerprint(auth: ClientAuth) -> bytes:
     them, so a changed secret gives another fingerprint.
     """
     if isinstance(auth, OAuth2Auth):
-        # Must not change, or the rows of earlier versions are not found.
+        # Must not change, because rows of earlier versions are found by it.
         parts = [auth.endpoint, auth.client_id, auth.client_secret, auth.scopes, auth.client_auth_method]
         return _digest(parts)
     told = [getattr(auth, each.name) for each in fields(auth) if each.name != "key"]

@@ -1,6 +1,6 @@
 """Adds `Authorization` to an attempt. The delivery path calls it to send an event (`core.delivery.Send`).
 
-Only OAuth 2.0 needs it. The prepared request contains the header of all other kinds, which cost one comparison here.
+Only OAuth 2.0 needs it. For all other kinds the prepared request contains the header, and this costs one comparison.
 """
 
 from collections.abc import Awaitable

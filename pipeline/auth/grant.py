@@ -12,8 +12,8 @@ NoToken = TokenRefused | TokenUnavailable
 """Why there is no token."""
 
 COOL_DOWN_SECONDS: Final = 1.0
-"""How long the answer of a token endpoint serves all lanes, after a failure and after the renewal of a rejected token.
-So a thousand lanes don't hammer an endpoint that is down, or the endpoint of a callback that rejects every token."""
+"""How long a failure, or the renewal of a rejected token, holds for all lanes. It keeps a thousand lanes from flooding
+an endpoint that is down, or whose tokens a callback always rejects."""
 
 _NEVER: Final = float("-inf")
 _ALWAYS: Final = float("inf")
@@ -80,7 +80,7 @@ class Grant:
         return token
 
     def recent_failure(self, now: float, longest_wait_seconds: float) -> NoToken | None:
-        """The last failure, as long as it answers further requests.
+        """The last failure, while it also answers new requests.
 
         Args:
             now: Unix seconds.
@@ -94,7 +94,7 @@ class Grant:
         return failure if _is_recent(self._failed_at, now) else None
 
     def prefers(self, stored: AccessToken, now: float) -> bool:
-        """Whether the *stored* token, perhaps of another worker, is better than the one in use."""
+        """Whether the *stored* token, perhaps from another worker, is better than the one in use."""
         if not stored.is_good(now):
             return False
         return self.token is None or (stored.value != self.token.value and stored.obtained_at > self.token.obtained_at)

@@ -1,4 +1,4 @@
-"""Warns of bearer tokens that expire: the pipeline can't renew the token of `auth.type: token`. Pure."""
+"""Warns before bearer tokens expire, because the pipeline can't renew a token of `auth.type: token`. Pure."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ import jwt
 from pipeline.core.clock import rfc3339
 
 NEAR_SECONDS: Final = 7 * 86400.0
-"""How long before its expiry a token is warned of: enough time to replace it."""
+"""How long before the expiry the warning begins: enough time to replace the token."""
 
 
 def expiry_warning(token_value: str, now: float) -> str | None:

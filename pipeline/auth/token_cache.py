@@ -1,8 +1,8 @@
-"""The access tokens of a worker: looked up for every event, fetched once no matter how many lanes ask.
+"""The access tokens of a worker: looked up for every event, fetched once however many lanes need them.
 
-A token belongs to a set of credentials, its rows to the partitions that use it. So it is shared within a worker, and
-moves to another worker with any of its partitions. Failures are outcomes, never exceptions. Called by authorization.py.
-Pure asyncio: the store is a protocol, implemented by a Faust table (token_store.py, runtime/token_table.py).
+A token belongs to a set of credentials, and its rows to the partitions that use it. So it is shared within a worker,
+and moves to another worker with any of its partitions. Failures are outcomes, never exceptions. Called by
+authorization.py. The store is a protocol, implemented by a Faust table (token_store.py, runtime/token_table.py).
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class TokenCache:
 
     Args:
         fetch: asks the token endpoint; bounds its own time.
-        store: keeps tokens when the worker restarts or a partition moves. Its failure costs a fetch later, no event.
+        store: keeps tokens when the worker restarts or a partition moves. If it fails, tokens are fetched again.
     """
 
     def __init__(self, fetch: FetchToken, store: TokenStore, clock: Clock, observer: Observer) -> None:
@@ -206,7 +206,7 @@ class TokenCache:
     # --------------------------------------------------------------- rows
 
     def _join(self, grant: Grant, partition: int, now: float) -> None:
-        """Let a partition use these credentials: take the token of its row, or write the present one into it."""
+        """Let a partition use these credentials: read the token from its row, or write the current one to it."""
         if partition in grant.partitions:
             return
         grant.partitions.add(partition)
@@ -219,7 +219,7 @@ class TokenCache:
             self._save(grant, partition, token)
 
     def _save(self, grant: Grant, partition: int, token: AccessToken) -> None:
-        # In the background, so deliveries don't wait: a lost row costs one request to the token endpoint.
+        # In the background, so that deliveries don't wait. A lost row only costs one request to the token endpoint.
         task = asyncio.create_task(self._write(grant, partition, token), name=f"token row of partition {partition}")
         self._saves.add(task)
         task.add_done_callback(self._saves.discard)

@@ -1,7 +1,6 @@
 """Gets an access token by the client credentials grant (RFC 6749 section 4.4), with oauthlib.
 
-Called by token_cache.py, once no matter how many lanes ask. The HTTP exchange is injected, so the address guard, TLS
-and proxy rules of callbacks apply to token endpoints too.
+The HTTP exchange is injected, so the address guard, TLS and proxy rules of callbacks apply to token endpoints too.
 """
 
 import base64
@@ -93,8 +92,8 @@ class ClientCredentials:
     async def __call__(
         self, subscription: Subscription, auth: ClientAuth
     ) -> AccessToken | TokenRefused | TokenUnavailable:
-        """A token for *auth*, which is the auth of *subscription*; or why there is none."""
-        # The lifetime really begins with the answer. Counted from the request it ends a little early, never too late.
+        """A token for *auth*, the auth of *subscription*, or why there is none."""
+        # Counted from the request, so that the token never ends too late.
         asked_at = self.clock.now()
         request = token_request(auth, asked_at)
         answer = await self.post_form(subscription, auth.endpoint, request.body, request.headers)
@@ -191,8 +190,8 @@ def _bearer_token(fields: Mapping[str, object]) -> str:
         OAuth2Error: the answer is an error after all.
         ValueError: the answer has no token that can be sent as a bearer token.
     """
-    # Scope and lifetime are kept from oauthlib: it warns if the granted scopes differ from the requested ones, takes a
-    # lifetime of 0 for none, and crashes on an infinite one.
+    # Scope and lifetime are removed first: oauthlib warns if the granted scopes differ from the requested ones, treats
+    # a lifetime of 0 as missing, and crashes on an infinite one.
     names = ("access_token", "token_type", "error")
     read_here = {
         name: _shown(fields[name]) if isinstance(fields[name], dict | list) else fields[name]

@@ -3,8 +3,8 @@
     key    partition (4 bytes, big-endian) + fingerprint of the credentials (32 bytes)
     value  box(JSON of the token, with the fingerprint again), bound to that key
 
-The binding keeps somebody who can write to the topic, but has no encryption key, from giving one subscription the token
-of another by copying a row. (In rows of earlier versions the fingerprint inside does the same.)
+The binding stops an attacker who can write to the topic, but has no encryption key, from copying a row to give one
+subscription the token of another. (In rows of earlier versions the fingerprint inside does this.)
 """
 
 import asyncio
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 PARTITION_BYTES: Final = 4
 
 UNDATED_SECONDS: Final = 30 * 86400.0
-"""How long the row of a token without a known expiry is kept. In memory it stays for as long as it is used."""
+"""How long the row of a token without a known expiry is kept. In memory it stays while it is used."""
 
 
 class Box(Protocol):
@@ -35,7 +35,7 @@ class Box(Protocol):
         """The data that was encrypted.
 
         Raises:
-            Exception: no key fits, or the context is another one. The class is up to the implementation.
+            Exception: no key fits, or the context differs. The class is up to the implementation.
         """
         ...
 

@@ -1,8 +1,8 @@
 """Groups requests, so that all requests of one turn of the event loop are written in immediate succession.
 
 Otherwise each request would wake a sleeping receiver, which would fall asleep again during the work between two
-requests (reading an answer, moving a lane on). Waking it is most of the cost of a send. A request that is alone in its
-turn waits for one more turn. See tests/benchmarks/README.md for the figures.
+requests (reading an answer, advancing a lane). Waking it is most of the cost of a send. The price: a request that is
+alone in its turn waits for one more turn. Figures: tests/benchmarks/README.md.
 """
 
 import asyncio

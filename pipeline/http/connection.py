@@ -51,10 +51,10 @@ _PIECE_BYTES: Final = 4096
 """The parser gets a long answer in pieces of this size, because it makes objects and copies of its whole input."""
 
 _MOST_UNREAD_ANSWERS: Final = 32
-"""More than one exchange reads."""
+"""More unread answers than one exchange could use. Beyond this the connection is closed."""
 
 _FAREWELL_SECONDS: Final = 0.1
-"""How long the end of TLS may take to be sent. Whether the receiver answers it, as it should, is of no use to us."""
+"""How long sending TLS's close_notify may take. The receiver's close_notify is not needed."""
 
 _SAYS_SOMETHING: Final = select.POLLIN | getattr(select, "POLLRDHUP", 0)
 
@@ -64,7 +64,7 @@ class IdleConnections:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        # Both have the oldest first.
+        # Both are ordered, oldest first.
         self._parked: dict[Wire, None] = {}
         self._by_key: dict[ConnectionKey, dict[Wire, None]] = {}
 
@@ -137,7 +137,7 @@ class Wire(ResponseHandler):
         self._parse_from_here()
 
     def park(self, seconds: float) -> None:
-        """Wait for the next request, at most *seconds*."""
+        """Become idle; close after *seconds* without a request."""
         self.is_idle = self.is_reused = True
         self._idle_since, self._idle_seconds = self._loop.time(), seconds
         if self._idle_timer is None:
@@ -265,7 +265,7 @@ class Wire(ResponseHandler):
         """Close it, and wake a task that is still reading an answer from it, which aiohttp does not do."""
         payload, self._is_closed_here = self._payload, True
         if self.transport is not None:
-            # By itself it would wait 30 s for the receiver to answer the end of TLS, and count nowhere.
+            # Otherwise it would wait 30 s for the receiver's close_notify, and no limit would count it.
             self._farewell = self._loop.call_later(_FAREWELL_SECONDS, self.transport.abort)
         super().close()
         _wake(payload, ServerDisconnectedError())
@@ -292,8 +292,8 @@ def _wake(payload: StreamReader | None, error: BaseException) -> None:
 class Connector(DirectConnector):
     """A connector whose connections are `Wire`s, with the keywords of aiohttp's connector.
 
-    aiohttp's pool is not used: it does not limit idle connections, and giving a connection back and taking it again
-    costs a tenth of a delivery.
+    aiohttp's pool is not used: it does not limit idle connections, and releasing and acquiring a connection costs a
+    tenth of a delivery.
     """
 
     def __init__(self, *, idle: IdleConnections, loop: asyncio.AbstractEventLoop, **options: Any) -> None:

@@ -25,10 +25,10 @@ _HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%(25)?[
 """A name as in DNS, or an IPv6 address with or without a zone: safe in the lines of a request."""
 _ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9._~:@%\[\]-]+(?=[/?#]|$)")
 _PLAIN: Final = re.compile(_ORIGIN.pattern + r"(/[A-Za-z0-9_~/-]*(?:\?[A-Za-z0-9_~=&-]*)?)")
-"""URLs whose target is sent as it is written, as a parser would tell after a while."""
+"""URLs whose target can be sent as written, recognised without a slow parser."""
 _STRAY_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _KEPT: Final = "!#$%&'()*+,-./:;=?@[]_~"
-"""Sent unencoded besides letters and digits: what RFC 3986 allows in path and query, and brackets."""
+"""Sent unencoded, in addition to letters and digits: what RFC 3986 allows in path and query, and brackets."""
 
 
 class Dial(ClientRequest):
@@ -87,7 +87,7 @@ class Destination:
 
 
 def origin_of(text: str) -> str | None:
-    """The part of a URL that alone says where it leads, with its userinfo; None if that takes a parser to tell."""
+    """The origin of a URL, with its userinfo; None if finding it needs a parser."""
     found = _ORIGIN.match(text)
     return None if found is None else found.group()
 

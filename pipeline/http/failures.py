@@ -1,7 +1,7 @@
 """Why there is no complete answer, as `Failed`. Messages name host and port, never a query, a header or a token.
 
-They don't quote the receiver, which may echo the request. They may be read by people who should not know the worker's
-network, so a proxy is only "the proxy", without its host, port or addresses. Pure.
+They don't quote the receiver, which may echo the request. Their readers should not learn about the worker's network, so
+a proxy is called "the proxy", without its host, port or addresses. Pure.
 """
 
 import errno
@@ -83,7 +83,7 @@ def _refused(error: OSError, peer: str) -> str:
     if error.errno == errno.ECONNREFUSED:
         return f"connection refused by {peer}"
     if error.errno is None and isinstance(error, ConnectionError):
-        return f"{peer} closed the connection during the TLS handshake"  # asyncio's error for that has no errno
+        return f"{peer} closed the connection during the TLS handshake"  # asyncio's error for this has no errno
     return f"no connection to {peer}: {error.strerror or type(error).__name__}"
 
 
@@ -121,9 +121,9 @@ def _tls_reason(error: BaseException) -> str:
 
 
 def not_let_through() -> Failed:
-    """The failure for a 407 of the proxy (RFC 9110 section 15.5.8), which says nothing about the event.
+    """The failure for a 407 (RFC 9110 section 15.5.8) on a proxied route: the event was not refused.
 
-    The status means that it came from the proxy, but does not prove it: a receiver could send it too.
+    A 407 should come from the proxy, but a receiver could send it too.
     """
     return Failed(f"{_PROXY} answered 407 and wants other credentials", may_have_arrived=True)
 

@@ -29,7 +29,7 @@ MAX_REMEMBERED: Final = 50_000
 """The most permissions kept; beyond that the oldest is asked for again."""
 
 REFUSAL_SECONDS: Final = 60.0
-"""How long a refusal applies to all events of a revision: with QoS none, one event follows the other at once."""
+"""How long a refusal applies to all events of a revision. Without it, QoS none would ask again for each event."""
 
 _LONGEST_SHOWN: Final = 100
 _UNAUTHORIZED: Final = 401
@@ -62,7 +62,7 @@ class Paces(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """The receiver allows this many deliveries per second; None: without a limit."""
+    """Permission for this many deliveries per second; None: no limit."""
 
     per_second: float | None
 
@@ -150,7 +150,7 @@ class Permitted:
             )
             self._asking[question] = task
             task.add_done_callback(lambda _task: self._asking.pop(question, None))
-        # One waiter may be cancelled; the others still need the answer.
+        # Cancelling one waiter must not cancel the question, because others may wait for it too.
         verdict = await asyncio.shield(task)
         if isinstance(verdict, Permission):
             self._permissions[question] = verdict

@@ -43,7 +43,7 @@ OWN: Final = frozenset(
         *("webhook-request-origin", "webhook-request-rate", "webhook-request-callback"),
     }
 )
-"""Fields of the pipeline: a receiver can rely on nobody else having set them."""
+"""Fields that only the pipeline sets, so that receivers can rely on them."""
 
 _RESERVED: Final = FRAMING | OWN
 _FOLDED: Final = re.compile(r"[^0-9a-z]")
@@ -58,7 +58,7 @@ _CLOUD_EVENT_PLAIN: Final = re.compile(rb"[\x21\x23\x24\x26-\x7e]*")
 
 @dataclass(frozen=True, slots=True)
 class RecordField:
-    """How a record header is sent, by its name.
+    """How record headers with a certain name are sent.
 
     Attributes:
         key: the name in lower case, for comparisons.

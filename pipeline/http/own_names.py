@@ -1,4 +1,4 @@
-"""The names of this host: through a proxy on the same host, such a name leads back to it."""
+"""The names of this host. A proxy on the same host would resolve them to internal addresses."""
 
 import ipaddress
 import socket

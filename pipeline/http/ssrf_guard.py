@@ -20,10 +20,10 @@ _REFUSED: Final = (
     ("10.0.0.0/8", "the private network"),
     ("100.64.0.0/10", "the shared network"),
     ("127.0.0.0/8", "the loopback network"),
-    # Addresses of cloud metadata services lie in the networks that follow them, but get their own name.
+    # Addresses of cloud metadata services are in networks listed after them, but have their own name in messages.
     ("169.254.169.254/32", "the metadata address"),
     ("169.254.0.0/16", "the link-local network"),
-    # A public address, but within Azure everyone's own host: DNS, health probes, secrets of the virtual machine.
+    # A public address, but within Azure it is the virtual machine's host: DNS, health probes, secrets.
     ("168.63.129.16/32", "the metadata address"),
     ("172.16.0.0/12", "the private network"),
     ("192.0.0.0/24", "the protocol-assignment network"),
@@ -66,8 +66,8 @@ _NAT64: Final = IPv6Network("64:ff9b::/96")
 _LOOPBACK: Final = "127.0.0.1"
 _LOW_32_BITS: Final = 0xFFFF_FFFF
 
-# Software that still supports the notations of inet_aton takes a host for an address if its last part is a number
-# (WHATWG URL Standard, "ends in a number").
+# Software that supports the notations of inet_aton takes a host for an address if its last part is a number (WHATWG URL
+# Standard, "ends in a number").
 _ENDS_IN_A_NUMBER: Final = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)\.?", re.IGNORECASE)
 # RFC 6761 section 6.3, and the loopback names in the hosts files of Linux distributions.
 _LOOPBACK_NAME: Final = re.compile(
@@ -83,8 +83,8 @@ class Guard:
             is the same address to the machine, but no other form that contains an IPv4 address.
         own_names: of this host, in lower case.
 
-    An address of NAT64's well-known prefix (RFC 6052) reaches only the IPv4 address in it, so it gets the same verdict.
-    Hosts without IPv4 get such addresses for all receivers without IPv6.
+    An address with NAT64's well-known prefix (RFC 6052) leads to the IPv4 address in it, so it gets the verdict on
+    that. Hosts without IPv4 resolve all receivers without IPv6 to such addresses.
     """
 
     def __init__(self, allowed_networks: Iterable[Network] = (), own_names: Container[str] = ()) -> None:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_INTERIM_ANSWERS: Final = 16
-"""The most 1xx answers before the final one; one more is taken for the final one."""
+"""The most 1xx answers before the final one; one more is treated as the final one."""
 
 _UNREAD_BYTES: Final = 1024
 """A complete body of this size may stay unread: it is too small to make aiohttp stop reading from the socket."""
@@ -141,7 +141,7 @@ class Transport:
             ConfigurationError: the URL, the TLS options or the proxy are invalid, or the guard refuses the host of a
                 URL behind a proxy.
         """
-        # Many subscriptions may be at one host: all but their targets is made once.
+        # Many subscriptions may share a host: everything but the target is computed once.
         origin = (origin_of(url), tls, proxy, use_system_proxy, limits)
         if (known := self._origins.get(origin)) is not None:
             return known.with_target(written_target(url))
@@ -185,14 +185,14 @@ class Transport:
             check: called before each write, when there is a connection; if it raises, nothing is sent.
         """
         may_reuse = _any if repeatable else Wire.is_fit
-        # This wait comes first, because connection and *check* have to be checked right before the request is written.
+        # This wait comes first: the connection and *check* must be checked right before the request is written.
         await self._burst.begins()
         answer = await self._once(destination, request, keep, keep_of_success, check, may_reuse=may_reuse)
         if isinstance(answer, _Stale) and repeatable:
             logger.debug("%s; sending once more on a new connection", answer.failed.error)
             answer = await self._once(destination, request, keep, keep_of_success, check, may_reuse=_none)
             if isinstance(answer, Failed):
-                # The first one may have arrived, whatever happened to this one.
+                # The first request may have arrived, whatever happened to the second.
                 answer = replace(answer, may_have_arrived=True)
         return answer.failed if isinstance(answer, _Stale) else answer
 
@@ -232,9 +232,9 @@ class Transport:
             else:
                 body, is_drained = await _drain(payload, keep)
             if wire.expired:
-                # aiohttp takes the end of the connection for the end of a body without a length, whoever ended it.
+                # To aiohttp, the end of the connection ends a body without a length, even if this side closed it.
                 return broken(destination, TimeoutError(), expired=True, answer_begun=True)
-            # If the receiver answered half of the request, the other half is still to be written.
+            # The receiver may have answered before the whole request was written.
             is_clean = is_drained and not transport.get_write_buffer_size() and _has_arrived(wire, transport)
         except Exception as error:  # noqa: BLE001 - whatever it was, the request may have arrived
             _log_unexpected(error)
@@ -309,7 +309,7 @@ class Transport:
 async def _final_answer(
     wire: Wire, message: "RawResponseMessage", payload: "StreamReader"
 ) -> "tuple[RawResponseMessage, StreamReader]":
-    """The first answer that is not an interim one (RFC 9110 section 15.2); *message* is one."""
+    """The final answer (RFC 9110 section 15.2), after the interim answer *message*."""
     interim = 1
     while message.code < _FIRST_FINAL_STATUS:
         if message.code < _FIRST_STATUS:
@@ -335,7 +335,7 @@ async def _drain(payload: "StreamReader", keep: int) -> tuple[bytes, bool]:
 
 
 def _has_arrived(wire: Wire, transport: asyncio.Transport) -> bool:
-    """Whether the peer has all that was written; asked over TLS, where the transport can't count it."""
+    """Whether the peer has acknowledged all bytes; asked for TLS only, whose transport does not count them."""
     if wire.key.ssl is True:
         return True
     nothing = bytes(4)
@@ -351,7 +351,7 @@ def _announces_body(message: "RawResponseMessage") -> bool:
 
 
 def _is_to_end() -> bool:
-    """Whether the running task itself was cancelled, and not something that it awaits."""
+    """Whether the running task itself was cancelled, as opposed to something that it awaits."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 

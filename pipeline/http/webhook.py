@@ -74,7 +74,7 @@ class Callback:
         """The outcome of the attempt.
 
         Args:
-            subscription: prepared again only if it is another object than last time.
+            subscription: prepared again only if it is not the same object as last time.
             event: to be sent.
             attempt: 1, 2, ...
             authorization: the value of `Authorization` from an OAuth 2.0 access token.
@@ -124,7 +124,7 @@ class Callback:
         except ValueError as error:
             return Failed(str(error), may_have_arrived=False)
         answer = await self._transport.exchange(destination, request, keep=0, keep_of_success=0, repeatable=True)
-        # Whatever happened to the question, the event was not sent.
+        # Whatever happened to the OPTIONS request, the event was not sent.
         return replace(answer, may_have_arrived=False) if isinstance(answer, Failed) else answer
 
     async def _prepare(self, subscription: Subscription) -> _Prepared:
