@@ -2,8 +2,8 @@
 
 settings, settings_sources                  the environment and the settings file
 definition, definition_schema               the API definition
-routing                                     the error of a definition that does not say its routing
-gravitee                                    what Gravitee and its tools write
+routing                                     the error of a definition without a routing
+gravitee                                    the formats of Gravitee and its tools
 kafka_endpoints, kafka_security             its connections to Kafka
 web_address                                 whether the address of the pages can be bound
 documents                                   YAML and JSON

@@ -39,8 +39,8 @@ class Definition:
     """The content of an API definition.
 
     Attributes:
-        stated_routing: what it or the setting says of `routing`; None if neither does, which is enough for commands
-            that only look at subscriptions.
+        stated_routing: the `routing` of the definition or the setting; None without either, which suffices for commands
+            that only show subscriptions.
         require_filter: with `match`, whether a subscription must have a filter or topics.
         probes: when subscriptions in FAILURE are probed (core/probing.py); None if never.
         qos: the level of subscriptions that do not name one.
@@ -74,19 +74,19 @@ class Definition:
         """How an event finds its subscriptions.
 
         Raises:
-            ConfigurationError: neither the definition nor the setting says it. There is no default: a wrong guess
-                would send the events of all to all, or none to anybody.
+            ConfigurationError: neither the definition nor the setting has it. There is no default: a wrong guess would
+                send every event to every receiver, or deliver none.
         """
         if self.stated_routing is None:
             raise unsaid_routing(self.entrypoint)
         return self.stated_routing
 
     def source_topic(self, topic: str | None, path: str) -> str:
-        """The source topic with that name; without a name the only one.
+        """The source topic called *topic*; if that is None, the only one.
 
         Args:
             topic: the name.
-            path: where it was said, for errors.
+            path: where the name was given, for errors.
 
         Raises:
             ConfigurationError: there is no such source topic; or there are several, and none is named.
@@ -100,7 +100,7 @@ class Definition:
 
 
 def configured_definition(settings: Settings) -> Definition:
-    """The definition that the settings name, with what they replace and add.
+    """The definition that the settings name, with their routing, brokers and key store folder.
 
     Raises:
         ConfigurationError: see `load_definition`; or definition and settings say different things.
@@ -150,7 +150,7 @@ def parse_definition(
         document: plain data.
         bootstrap_servers: brokers that replace the source's (setting BOOTSTRAP_SERVERS), and those of the dead-letter
             topic if the definition names the same brokers for both.
-        accepted: names of losses (config/gravitee/losses.py) that are no mistake.
+        accepted: names of losses (config/gravitee/losses.py) that are not errors.
 
     Raises:
         ConfigurationError: a field is missing, unknown, out of range, of the wrong type or useless, or something would

@@ -162,7 +162,7 @@ class Entrypoint(StrictModel):
     @field_validator("qos", "routing", mode="before")
     @classmethod
     def _any_spelling(cls, value: object) -> object:
-        # AT_LEAST_ONCE in the management API, At-Least-Once in the documentation.
+        # The management API writes AT_LEAST_ONCE, Gravitee's documentation At-Least-Once.
         return value.lower().replace("_", "-") if isinstance(value, str) else value
 
     @model_validator(mode="after")

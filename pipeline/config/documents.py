@@ -54,7 +54,7 @@ def parse_documents(text: str, name: str = "document") -> list[object]:
     """
     not_json: ConfigurationError | None = None
     if text.lstrip().startswith(("{", "[")):
-        # JSON first, because JSON allows tabs that YAML forbids.
+        # JSON first, because it allows tabs, which YAML forbids.
         try:
             return [json.loads(text, object_pairs_hook=_unique)]
         except json.JSONDecodeError as error:

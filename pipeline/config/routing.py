@@ -1,4 +1,4 @@
-"""The error of a definition that does not say its `routing`, which has no default."""
+"""The error of a definition without `routing`, which has no default."""
 
 import textwrap
 from collections.abc import Iterable
@@ -10,11 +10,10 @@ WIDTH: Final = 110
 """Characters in a line of the error."""
 
 _WORDS: Final = {
-    "match": "Each event is for every subscription whose topics and filter match it; a subscription without both gets "
-    "every event. Right for topics of business events, keyed by order or customer, say, that several receivers share.",
-    "key": "The key of each event is the id of the one subscription that it is for; an event with any other key is "
-    "dead-lettered. Right for a topic that is keyed so already, and for receivers that need one strict order of all "
-    "their events.",
+    "match": "An event is for every subscription whose topics and filter match it; a subscription with neither gets "
+    "every event. Use it for business topics, which are keyed by order or customer and shared by several receivers.",
+    "key": "The key of an event is the id of its only subscription; an event with any other key is dead-lettered. Use "
+    "it if the producer already sets such keys, or if each receiver needs one strict order of all its events.",
 }
 
 
@@ -34,15 +33,15 @@ def unsaid_routing(where: str, evidence: Iterable[str] = ()) -> ConfigurationErr
         *(_wrapped(meaning, f"  {word:<5}  ", " " * 9) for word, meaning in _WORDS.items()),
         *(_wrapped(each) for each in evidence),
         _wrapped(
-            "Write it beside the type of the entrypoint, such as routing: match, or set WEBHOOKS_ROUTING=match if the "
-            "definition should stay as it is."
+            "Write it next to the type of the entrypoint, such as routing: match, or set WEBHOOKS_ROUTING=match to "
+            "leave the definition unchanged."
         ),
     ]
     return ConfigurationError("\n".join(paragraphs))
 
 
 def _wrapped(text: str, first: str = "", later: str = "") -> str:
-    # Paths and keys are not divided, so that they can be copied.
+    # Paths and keys are not broken, so that they can be copied.
     return textwrap.fill(
         text, WIDTH, initial_indent=first, subsequent_indent=later, break_on_hyphens=False, break_long_words=False
     )

@@ -23,7 +23,7 @@ Secret = Annotated[str, SecretMark(), StringConstraints(min_length=1)]
 """A password, a token, a key."""
 
 MOST_MISTAKES: Final = 1000
-"""How many mistakes become a sentence each; a MiB of JSON has room for half a million."""
+"""The most mistakes that get a sentence each; a MiB of JSON can contain half a million."""
 
 Name = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
 """Text that is not blank."""
@@ -109,13 +109,13 @@ def read(model: type[Model], data: object, path: str = "") -> Model:
 
 def _sentences(model: type[BaseModel], error: ValidationError, path: str) -> list[str]:
     count = error.error_count()
-    if count > MOST_MISTAKES:  # a worker would deliver nothing for as long as it takes to word them
+    if count > MOST_MISTAKES:  # formatting them all would block deliveries
         return [f"{path or 'document'}: has {count} mistakes; up to {MOST_MISTAKES} are named one by one"]
     return [sentence(model, details, path) for details in error.errors(include_url=False)]
 
 
 def drop_meaningless(model: type[StrictModel], data: object, path: str = "") -> tuple[object, list[str]]:
-    """*data* without the fields that have no effect, and the paths of these.
+    """*data* without the fields that have no effect, and the paths of those fields.
 
     JSON in a string is unpacked where an object is expected: exported definitions store configurations this way.
     """

@@ -168,7 +168,7 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # replaced, because it ignores unknown names
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # there is one file, named explicitly
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # not used: the one file is named explicitly
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # as above
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then the environment, then the file."""
@@ -179,7 +179,7 @@ class Settings(BaseSettings):
 
     @property
     def webhook_ids(self) -> WebhookIds:
-        """Proves and seals what the pipeline writes to the source topic."""
+        """Seals and verifies the ids and addresses that the pipeline writes to the source topic."""
         return WebhookIds.from_secret_keys(key.get_secret_value() for key in self.secret_keys)
 
     @field_validator("secret_keys", mode="before")
@@ -270,7 +270,7 @@ class Settings(BaseSettings):
         return self
 
     def effective(self) -> dict[str, str]:
-        """Every setting by name, for the log at start; for secrets only whether they are set."""
+        """Every setting by name, for the log at start-up; of secrets only whether they are set."""
         return {f"{PREFIX}{name.upper()}": _effective(getattr(self, name)) for name in type(self).model_fields}
 
 

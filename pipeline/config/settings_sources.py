@@ -14,7 +14,7 @@ PREFIX: Final = "WEBHOOKS_"
 CONFIG: Final = f"{PREFIX}CONFIG"
 
 _FOREIGN: Final = re.compile(
-    # Kubernetes sets variables for every service in every container (WEBHOOKS_SERVICE_HOST for a service "webhooks"),
+    # Kubernetes sets variables about every service in every container (WEBHOOKS_SERVICE_HOST for a service "webhooks"),
     r"WEBHOOKS_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
     # and the tests have their own names.
     r"|WEBHOOKS_TEST_\w+"
@@ -22,7 +22,7 @@ _FOREIGN: Final = re.compile(
 
 
 def read_environment(fields: Iterable[str], environ: Mapping[str, str]) -> tuple[dict[str, str], Path | None]:
-    """The variables with the prefix: their values by the names of *fields*, and the file that WEBHOOKS_CONFIG names.
+    """The variables with the prefix, by the names of *fields*, and the file that WEBHOOKS_CONFIG names.
 
     Raises:
         ConfigurationError: a variable with the prefix is not a setting.
@@ -39,7 +39,7 @@ def read_environment(fields: Iterable[str], environ: Mapping[str, str]) -> tuple
 
 
 def read_file(fields: Iterable[str], path: Path) -> dict[str, Any]:
-    """The values in the YAML file by the names of *fields*. Its keys may have any case, and the prefix or not.
+    """The values in the YAML file, by the names of *fields*. Its keys may have any case, with or without the prefix.
 
     Raises:
         ConfigurationError: it can't be read, or contains an unknown or duplicate setting.

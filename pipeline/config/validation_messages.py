@@ -17,13 +17,13 @@ _KEY: Final = "[key]"
 """The suffix that pydantic adds to the location if the name itself is wrong."""
 
 _MOST_HOMES: Final = 3
-"""A field with more places of its name is not sent to any of them."""
+"""With more places for a name than this, none of them is suggested."""
 
 _PLAIN_NAME: Final = re.compile(r"[\w$@/-]+")
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """A hint after an unknown *name*: the nearest known name, or all of them."""
+    """A hint about an unknown *name*: the nearest known name, or all of them."""
     similar = _similar(name, known)
     if similar is not None:
         return f"did you mean {similar}?"
@@ -32,7 +32,7 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 def _similar(name: str, known: Sequence[str]) -> str | None:
     lowered = {candidate.lower(): candidate for candidate in known}
-    # An incomplete name is nearer to the name that it begins than to any similar one.
+    # An incomplete name more likely means a name that begins with it than a similar one.
     begun = [candidate for candidate in lowered if candidate.startswith(name.lower())]
     close = begun if len(begun) == 1 else difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
     return lowered[close[0]] if close else None
@@ -79,7 +79,7 @@ def sentence(model: type[BaseModel], details: ErrorDetails, path: str = "") -> s
 
 
 def _instead(model: type[BaseModel], location: tuple[int | str, ...], path: str, known: Sequence[str]) -> str:
-    """A hint after an unknown field: a similar one, the place of the one that is called so, or what is known here."""
+    """A hint about an unknown field: a similar name here, where a field of that name belongs, or the known names."""
     name = str(location[-1])
     if _similar(name, known) is None:
         here = tuple(step for step in location[:-1] if isinstance(step, str))
@@ -87,7 +87,7 @@ def _instead(model: type[BaseModel], location: tuple[int | str, ...], path: str,
         likely = [home for home in everywhere if home[: len(here)] == here] or everywhere
         if 0 < len(likely) <= _MOST_HOMES:
             places = (_path(path, home) if path or home else "the top level" for home in likely)
-            return f"its place is {' or '.join(places)}"
+            return f"it belongs to {' or '.join(places)}"
     return nearest(name, known)
 
 
@@ -114,13 +114,13 @@ def _why_not(code: str, context: Mapping[str, Any], field: FieldInfo | None) -> 
 
 
 def _wrong(value: object, field: FieldInfo | None, code: str) -> str:
-    # A string in place of an object or a list may be anything, even a secret.
+    # A string instead of an object or a list may be anything, even a secret.
     scalar_expected = code not in {"list_type", "dict_type", "model_type", "model_attributes_type"}
     return shown(value) if scalar_expected and not is_secret(field) else kind(value)
 
 
 def _range(field: FieldInfo | None, context: Mapping[str, Any]) -> str:
-    # The context has only the bound that was passed over; the field, unless it is inside a dict, has both.
+    # The context has only the violated bound; the field has both, unless it is inside a dict.
     low, high = context.get("ge"), context.get("le")
     for constraint in metadata(field):
         if isinstance(constraint, annotated_types.Ge):

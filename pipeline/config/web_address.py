@@ -12,7 +12,7 @@ from pipeline.core.errors import ConfigurationError
 
 @contextmanager
 def explained(host: str, port: int) -> Iterator[None]:
-    """Explain errors of binding this address.
+    """Explain errors in binding this address.
 
     Raises:
         ConfigurationError: instead of the OSError.

@@ -24,7 +24,7 @@ def advisory(subscription: Subscription, now: float) -> str | None:
 
 
 def refusal(subscription: Subscription, guard: Guard) -> str | None:
-    """That callbacks will be refused, as far as the URL tells it: a name may lead to a refused address as well."""
+    """A warning if the URL shows that callbacks will be refused. The address behind a name is not checked."""
     try:
         verdict = guard.verdict_on_host(urlsplit(subscription.url).hostname or "")
     except ValueError:
@@ -33,13 +33,13 @@ def refusal(subscription: Subscription, guard: Guard) -> str | None:
 
 
 def breadth(subscription: Subscription, definition: Definition) -> str | None:
-    """Whether a subscription gets everything, as receivers of only a part must not; None if something limits it.
+    """A warning if a subscription gets every event; None if a filter or topics limit it.
 
-    Where the definition has `requireFilter`, this can be one that was applied before that. It is only a warning even
-    then: its receiver depends on the events, and to stop them without a word from anybody would do more harm.
+    Such a subscription may exist even with `requireFilter`, if it was applied before that was set. It is only warned
+    about: its receiver depends on the events, and stopping them without being asked would do more harm.
     """
     is_limited = subscription.filter is not None or subscription.topics is not None
-    # One whose record can't be read gets nothing.
+    # A subscription with a problem gets nothing.
     if definition.stated_routing is not Routing.MATCH or is_limited or subscription.problem is not None:
         return None
     return f"gets every event of {', '.join(definition.source.topics)}"

@@ -1,4 +1,4 @@
-"""Checks a subscription that somebody wants to apply, and finds what applying it would do. Writes nothing."""
+"""Checks a subscription before it is applied, and finds out what applying it would do. Writes nothing."""
 
 import asyncio
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Checked:
 
     Attributes:
         wanted: with plain secrets.
-        known, stored: what exists, also with plain secrets; None if nothing does or is readable.
+        known, stored: the existing one, also with plain secrets; None if there is none that can be read.
         advisory: a warning about it.
     """
 
@@ -57,7 +57,7 @@ class Checks:
         registry: knows what exists.
         definition: subscriptions are checked against it.
         clock: for `endingAt`.
-        guard: warns of callbacks that it will refuse; None: nobody does.
+        guard: to warn of callbacks that it will refuse; None: no such warnings.
     """
 
     def __init__(self, registry: Registry, definition: Definition, clock: Clock, guard: Guard | None) -> None:
@@ -67,7 +67,7 @@ class Checks:
         self._clock = clock
 
     async def checked(self, wanted: WireSubscription) -> Checked:
-        """Complete a subscription with what is kept of the stored one, and check it.
+        """Fill in what *wanted* keeps of the stored subscription, and check it.
 
         Raises:
             ConfigurationError: it can't be used; one sentence per mistake.

@@ -1,4 +1,4 @@
-"""How a wanted subscription builds on the stored one, and on which revision a change depends. Pure."""
+"""How an edit builds on the stored subscription, and on which revision it depends. Pure."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -65,8 +65,8 @@ class Edit:
     Attributes:
         update: the new values.
         always: write it even if nothing changes, because only a new revision clears a FAILURE.
-        seen: the subscription if its author may see it, else None: it is not edited then, as if it did not exist. Asked
-            right before the edit, because what was found before may have been given to somebody else.
+        seen: returns the subscription if the author of the change may see it, else None: it is not edited then, as if
+            it did not exist. Called right before the edit, because it may have been given to another tenant meanwhile.
     """
 
     update: Mapping[str, object]
@@ -81,19 +81,19 @@ STOP: Final = Edit({"consumer_status": "STOPPED"})
 
 
 def unless_well(edit: Edit, *, is_well: bool) -> Edit:
-    """*edit*, which ends what keeps a subscription from being delivered: one that *is_well* needs no new revision."""
+    """*edit*, a resume or a start: a subscription that *is_well* needs no new revision."""
     return replace(edit, always=False) if is_well else edit
 
 
 def going_on_from(where: Mapping[str, object], definition: Definition | None = None) -> Edit:
-    """The edit that makes a subscription go on from somewhere else.
+    """The edit that moves a subscription to another position.
 
     Args:
         where: a `resumeFrom`.
         definition: names the source topics; not needed for a time.
 
     Raises:
-        ConfigurationError: *where* is no `resumeFrom`, or of no source topic.
+        ConfigurationError: *where* is not a valid `resumeFrom`, or names no source topic.
     """
     resume = read(ResumeFrom, where, "resumeFrom")
     return Edit({"resume_from": resume if definition is None else with_topic(resume, definition)}, always=True)
@@ -114,14 +114,14 @@ def check_open(stored: WireSubscription) -> None:
 
 
 def taken_back(subscription_id: str) -> StaleError:
-    """The error of a change on a condition that another change preceded by a moment."""
+    """The error of a conditional change that another change preceded by a moment."""
     return StaleError(
         f"subscription {shown(subscription_id)} was changed at the same moment; this change is taken back"
     )
 
 
 def batches(subscriptions: Iterable[WireSubscription], most: int) -> Iterator[list[WireSubscription]]:
-    """Up to *most* subscriptions each; one that comes a second time begins a new batch, to build on the first."""
+    """Batches of up to *most* subscriptions. A repeated one begins a new batch, because it builds on the first."""
     batch: dict[str, WireSubscription] = {}
     for subscription in subscriptions:
         if subscription.id in batch or len(batch) >= most:
@@ -133,7 +133,7 @@ def batches(subscriptions: Iterable[WireSubscription], most: int) -> Iterator[li
 
 
 def with_states(wanted: WireSubscription, stored: WireSubscription) -> WireSubscription:
-    """*wanted* with the states of the stored subscription that it leaves out."""
+    """*wanted*, with the stored `status` and `consumerStatus` if it leaves them out."""
     unsaid = {"status", "consumer_status"} - wanted.model_fields_set
     return wanted.model_copy(update={name: getattr(stored, name) for name in unsaid})
 
@@ -146,12 +146,12 @@ def is_same(wanted: WireSubscription, stored: WireSubscription) -> bool:
 
 
 def without_command(stored: WireSubscription) -> WireSubscription:
-    """*stored* without its `resumeFrom`, which applied to that revision only."""
+    """*stored* without its `resumeFrom`, a command that belongs to that revision only."""
     return stored.model_copy(update={"resume_from": None})
 
 
 def without_old_command(wanted: WireSubscription, stored: WireSubscription | None) -> WireSubscription:
-    """*wanted* without the `resumeFrom` of the stored subscription, which was a command to that revision alone."""
+    """*wanted* without the stored `resumeFrom`, a command that belongs to the stored revision only."""
     if stored is None or wanted.resume_from is None or wanted.resume_from != stored.resume_from:
         return wanted
     return without_command(wanted)

@@ -21,11 +21,11 @@ OF_MATCH_ALONE: Final = (*WRITTEN_BY_STORE, "startFrom", "topics")
 _OPTIONS: Final = "entrypointConfiguration"
 _ENVELOPE: Final = {"entrypointId", "channel", _OPTIONS}
 ALIKE: Final = 0.75
-"""From this ratio on, a name is taken for a misspelled one; `entrypointId` is far from it."""
+"""The similarity from which on a name counts as misspelled; that of `entrypointId` is far below."""
 
 
 def parse_subscription(document: object) -> WireSubscription:
-    """A subscription in either envelope, as somebody wrote it; what only the store writes is left out.
+    """A subscription in either envelope, as a user wrote it; fields that only the store writes are left out.
 
     Raises as `parse_stored` does.
     """
@@ -91,7 +91,7 @@ def _in_newer_envelope(document: object) -> tuple[object, bool]:
     if not isinstance(configuration, Mapping) or "entrypointConfiguration" in configuration:
         return document, False
     if "callbackUrl" not in configuration and get_close_matches(_OPTIONS, map(str, configuration), cutoff=ALIKE):
-        return document, False  # a typo: in the other envelope, every one of its fields would be wrong
+        return document, False  # a typo: read as the other envelope, every field would be wrong
     envelope = {key: value for key, value in configuration.items() if key in _ENVELOPE}
     options = {key: value for key, value in configuration.items() if key not in _ENVELOPE}
     return {**document, "configuration": {**envelope, "entrypointConfiguration": options}}, True

@@ -51,7 +51,7 @@ def moment(text: str, now: float) -> float:
     """Unix seconds of a time as people write it.
 
     Args:
-        text: `10m` (s, m, h, d and w: so long ago), `today` or `yesterday` (when it began, in UTC), Unix seconds, or an
+        text: `10m` (s, m, h, d or w: that long ago), `today` or `yesterday` (its beginning in UTC), Unix seconds, or an
             ISO 8601 time with its zone.
         now: Unix seconds.
 
@@ -82,7 +82,7 @@ def as_instant(text: str, now: float) -> str:
 
 
 def _told(text: str, now: float) -> float | None:
-    """Unix seconds of all that `moment` reads and `instant` does not; None for any other text."""
+    """Unix seconds of the forms that only `moment` reads; None for any other text."""
     ago = _AGO.fullmatch(text)
     if ago is not None:
         return now - int(ago[1]) * _SECONDS[ago[2]]

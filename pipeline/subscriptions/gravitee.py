@@ -19,7 +19,7 @@ _KEPT: Final = ("qos", "topics", "startFrom", "metadata")
 _TIMES: Final = ("startingAt", "endingAt")
 _STATES: Final = {"id", "hrid", "status", "consumerStatus", "consumerConfiguration", "configuration", *_KEPT, *_TIMES}
 _NOT_DELIVERED: Final = {"PENDING", "REJECTED", "CLOSED"}
-"""States in which Gravitee delivers nothing, and does not go on by itself."""
+"""States in which Gravitee delivers nothing until somebody acts."""
 _EXPRESSION: Final = "contains an expression ({#...}), which would be sent as it is; write the value itself"
 
 
@@ -38,7 +38,7 @@ class Taken:
     Attributes:
         notes: what has changed, as sentences.
         ignored: names of its fields that have no effect here.
-        losses: what would be sent otherwise than by Gravitee.
+        losses: what would be sent differently than by Gravitee.
     """
 
     subscription: WireSubscription
@@ -48,7 +48,7 @@ class Taken:
 
 
 def take(document: Mapping[str, Any]) -> Taken | LeftOut:
-    """A subscription of the management API or of Terraform, or one that this pipeline knows already.
+    """A subscription of the management API or of Terraform, or one in this pipeline's format.
 
     Raises:
         ConfigurationError: it can't be used; one sentence per mistake.
@@ -83,7 +83,7 @@ def take(document: Mapping[str, Any]) -> Taken | LeftOut:
 
 
 def from_group(taken: WireSubscription, group: str) -> WireSubscription:
-    """The subscription *taken*, going on where a consumer group stopped."""
+    """The subscription *taken*, beginning where a consumer group stopped."""
     return taken.model_copy(update={"start_from": f"{GROUP}{group}"})
 
 
@@ -102,7 +102,7 @@ def _consumer(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _options(consumer: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
-    """How the receiver is called, without what is null; of the older envelope, all that is not the envelope."""
+    """The entrypoint's configuration without nulls; in the older envelope, everything but the envelope's own fields."""
     value = consumer.get("entrypointConfiguration")
     nested = unpacked(value) if isinstance(value, str) else value
     if nested is None:
@@ -127,7 +127,7 @@ def _convert(retry: dict[str, Any], notes: list[str]) -> None:
 
 def _states(status: str, consumer_status: str, notes: list[str]) -> dict[str, str]:
     if consumer_status == "FAILURE":
-        notes.append("it is in FAILURE in Gravitee and STOPPED here; webhooks subscriptions start lets it go on")
+        notes.append("it is in FAILURE in Gravitee and STOPPED here; webhooks subscriptions start starts it")
     return {
         **({"status": status} if status else {}),
         **(
@@ -139,7 +139,7 @@ def _states(status: str, consumer_status: str, notes: list[str]) -> dict[str, st
 
 
 def _time(value: object) -> object:
-    """ISO 8601, also of the milliseconds of older versions; anything else as it is, so that it is refused."""
+    """A time as ISO 8601; older versions have milliseconds. Anything else is unchanged, to be refused later."""
     if isinstance(value, int) and not isinstance(value, bool):
         with suppress(ValueError, OverflowError, OSError):
             return datetime.fromtimestamp(value / 1000, UTC).isoformat()
@@ -164,7 +164,7 @@ def _expressions(value: object, path: str) -> Iterator[str]:
     match value:
         case Mapping():
             for name, each in value.items():
-                # A URL is checked by its own rule.
+                # The rule for URLs covers it.
                 if name not in {"callbackUrl", "filter"}:
                     yield from _expressions(each, f"{path}.{name}")
         case list():

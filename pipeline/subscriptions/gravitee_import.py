@@ -1,4 +1,4 @@
-"""An API of Gravitee with its subscriptions, as this pipeline reads them; all that can be said without a broker."""
+"""Converts an API of Gravitee and its subscriptions. Needs no broker."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ def imported(found: Contents, accepted: Collection[str] = (), groups: Collection
 
     Args:
         found: the contents of all files together.
-        accepted: names of losses that are no mistake.
+        accepted: names of losses that are not errors.
         groups: where the subscriptions begin, see `Groups`.
 
     Raises:
@@ -104,7 +104,9 @@ class _Import:
         ignored: dict[str, None] = {}
         parts, expected = self._found.subscriptions, self._found.expected
         if len(parts) < expected:
-            self._problems.append(f"there are {expected} subscriptions, and {len(parts)} here; add the other pages")
+            self._problems.append(
+                f"there are {expected} subscriptions, but only {len(parts)} here; add the other pages"
+            )
         for part in parts:
             try:
                 taken = take(part.document)

@@ -1,11 +1,11 @@
-"""Which consumer group of another system belongs to which subscription."""
+"""The consumer groups of another system that belong to subscriptions."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 OWN_ID: Final = "id"
-"""In place of SUBSCRIPTION=GROUP: the group of each subscription is called as it is, which is Gravitee's default."""
+"""Instead of SUBSCRIPTION=GROUP: each subscription's group has its id as its name, Gravitee's default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,5 +26,5 @@ class Groups:
         return self.named.get(subscription) or (subscription if self.are_called_as_subscriptions else None)
 
     def unknown(self, subscriptions: Iterable[str]) -> list[str]:
-        """The names that are of none of these subscriptions."""
+        """The named subscriptions that are not among these."""
         return sorted(self.named.keys() - set(subscriptions))

@@ -1,9 +1,9 @@
 """Where subscriptions begin with `startFrom: group:NAME`: where another consumer group stopped.
 
-Its offsets are read once, when the subscription is made, and only while the group has no members: otherwise both would
-deliver the same events. From a partition in which the group has committed nothing, it has delivered nothing. But with
-`autoOffsetReset: latest` the events from before it joined are not for it: there the subscription begins with the first
-event since its `startingAt`.
+Its offsets are read once, when the subscription is created, and only while the group has no members: otherwise both
+would deliver the same events. The group has delivered nothing from a partition in which it has committed nothing. With
+`autoOffsetReset: latest`, however, it would not get events from before it joined, so there the subscription begins with
+the first event since its `startingAt`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from pipeline.subscriptions.schema import WireStart
 
 @dataclass(frozen=True, slots=True)
 class GroupPlace:
-    """A group, and Unix seconds since when events may be for the subscription, if that is known."""
+    """A group, and Unix seconds from which on events may be for the subscription, if known."""
 
     name: str
     since: float | None
@@ -48,9 +48,9 @@ def begin_at_group(
 
     Args:
         place: what the subscription says.
-        group: where the group stands.
+        group: the group's position.
         found: the logs of the source topics.
-        reset: where the group began without an offset.
+        reset: `autoOffsetReset`, by which the group began where it had no offset.
         time_ms: `place.since`, looked up in the logs.
 
     Raises:
@@ -65,8 +65,8 @@ def begin_at_group(
     nothing = f"group {shown(place.name)} has committed nothing in {', '.join(unread)}"
     if unread and reset == "latest" and time_ms is None:
         raise ConfigurationError(
-            f"startFrom: {nothing}, and autoOffsetReset is latest, so nobody knows which events there are for the "
-            "subscription; say in startingAt since when it exists"
+            f"startFrom: {nothing}, and autoOffsetReset is latest, so it is unknown which events are for the "
+            "subscription; set startingAt to the time of its creation"
         )
     starts = {}
     for topic, log in found.items():
@@ -79,11 +79,11 @@ def begin_at_group(
 
 
 def refusals(name: str, group: GroupPositions, found: Mapping[str, LogPositions]) -> list[str]:
-    """Why no subscription can go on from where a group stands; nothing if one can."""
+    """Why no subscription can continue from the group's position; empty if one can."""
     if not group.offsets:
         why = (
             f"has committed nothing in {', '.join(found)}: the name is wrong, its offsets have expired, or it has read "
-            "nothing yet; then say startFrom: now, or a time"
+            "nothing yet; then use startFrom: now, or a time"
         )
     elif group.members is None:
         why = (
@@ -102,9 +102,9 @@ def _of_another_topic(name: str, group: GroupPositions, topic: str, log: LogPosi
     path = f"startFrom: group {shown(name)}"
     offsets, before = group.offsets.get(topic, {}), group.topic_ids.get(topic)
     if None not in {before, log.topic_id} and before != log.topic_id:
-        return [f"{path}: topic {topic} was made again meanwhile: its id was {before} and is {log.topic_id}"]
+        return [f"{path}: topic {topic} was recreated meanwhile: its id was {before} and is {log.topic_id}"]
     return [
-        f"{path} has committed {offset} in partition {number} of {topic}, which is of a former topic of this name: "
+        f"{path} has committed {offset} in partition {number} of {topic}, of a former topic of this name: "
         + (f"the log ends at {log.ends[number]}" if number < len(log.ends) else f"there are {len(log.ends)} partitions")
         for number, offset in sorted(offsets.items())
         if number >= len(log.ends) or offset > log.ends[number]

@@ -27,7 +27,7 @@ _HMAC: Final[dict[str, tuple[AssertionAlgorithm, int]]] = {
     "HMAC_HS384": ("HS384", 48),
     "HMAC_HS512": ("HS512", 64),
 }
-"""For each name of the reference, the name in RFC 7518 and the shortest key in bytes (section 3.2)."""
+"""For each name of Gravitee's reference, the name in RFC 7518 and the shortest key in bytes (section 3.2)."""
 
 # The first bytes of a JKS store in base64; not a path, although they begin with a slash.
 _JKS_IN_BASE64: Final = "/u3+7Q"

@@ -1,7 +1,7 @@
 """Turns records into subscriptions, in order, and opens key stores off the event loop.
 
-A record without key stores is read at once. One with key stores waits for a thread, which opens one store after the
-other in another process (config/keystores/process.py). Meanwhile the records of other subscriptions are read. Records
+A record without key stores is read at once. One with key stores waits for a thread, which has one store after the other
+opened in another process (config/keystores/process.py). Meanwhile the records of other subscriptions are read. Records
 of the same subscription wait, so that no older revision replaces a newer one.
 """
 
@@ -145,8 +145,8 @@ class RecordReader:
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
-            # A bug, here or in a library: a panic in Rust (cryptography, pydantic) is not an Exception. One record must
-            # not stop the reading of all later ones.
+            # A bug, here or in a library; a panic in Rust (cryptography, pydantic) is not an Exception. One record must
+            # not stop the reading of later ones.
             problem = f"internal error: {type(error).__name__}"
             logger.exception("subscription %s, revision %d, can't be read", subscription_id, revision)
         return broken(subscription_id, self._definition, revision, problem, _object(value))
@@ -177,7 +177,7 @@ def _may_be_encrypted(value: bytes) -> bool:
 
 
 def _object(value: bytes | None) -> Mapping[str, object]:
-    """The record as an object; an empty one if it is none."""
+    """The record as an object; an empty one for anything else."""
     try:
         document = json.loads(value or b"")
     except (ValueError, RecursionError):

@@ -30,7 +30,7 @@ OnChange = Callable[[str, Subscription | None], None]
 
 
 def _unheard(_id: str, _subscription: Subscription | None) -> None:
-    """Of a registry that is only read."""
+    """Placeholder callback for a registry that is only read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Registry:
 
     @property
     def heard_to(self) -> int:
-        """Every record before this revision has been taken up."""
+        """The revision before which every record has been processed."""
         return self._reader.waits_from(self._tail.position)
 
     @property

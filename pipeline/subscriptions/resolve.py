@@ -64,7 +64,7 @@ def to_subscription(
     """
     options = subscription.configuration.entrypoint_configuration
     qos = Qos(subscription.qos) if subscription.qos else definition.qos
-    # A definition may have said match before: then `key` leaves these fields of its records unread.
+    # With `key`, these fields are ignored: records may have them from a time when the definition said match.
     matches = definition.stated_routing is Routing.MATCH
     return Subscription(
         id=subscription.id,
@@ -101,7 +101,7 @@ def broken(
 ) -> Subscription:
     """The stand-in for a subscription whose record can't be used: its lanes are in FAILURE with *problem*.
 
-    Where it begins is read from the *record* if possible, so that it still begins there once it is mended.
+    Its beginning is read from the *record* if possible, so that it still begins there once it is corrected.
     """
     return Subscription(
         id=subscription_id,
@@ -123,7 +123,7 @@ def _readable(kind: TypeAdapter[Part], value: object) -> Part | None:
 
 
 def _created(revision_of_first: int | None, revision: int) -> int:
-    # In a copy of the topic, the records have other offsets than those that they name.
+    # In a copy of the topic, records have other offsets than the revisions that they name.
     return revision if revision_of_first is None else min(revision_of_first, revision)
 
 
@@ -254,10 +254,10 @@ def replay_time_ms(timestamp: str) -> int:
 
 
 def _topic_of_command(subscription: wire.WireSubscription, definition: Definition, topic: str | None) -> str | None:
-    """The topic that a command is about which names a partition.
+    """The topic of a command that names a partition.
 
-    One that names no topic was written when there was one source topic. If there are more by now, it is the one that
-    the subscription begins in; where its record does not say, the command is about no topic any more.
+    A command without a topic was written when there was one source topic. If there are several now, it is the one that
+    the subscription begins in; if its record does not say, the command applies to none.
     """
     if topic is not None or len(definition.source.topics) == 1:
         return topic

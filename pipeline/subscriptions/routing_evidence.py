@@ -1,4 +1,4 @@
-"""What a topic and its subscriptions say about the `routing` that fits, for a definition that does not say it."""
+"""Finds evidence in a topic and its subscriptions for the `routing` to choose, if none is configured."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ NEWEST: Final = 100
 """The number of events whose keys are looked at."""
 EXAMPLES: Final = 5
 LOOK_SECONDS: Final = 15.0
-"""How long the brokers have to answer; without them, the error does without the evidence."""
+"""How long the brokers have to answer; otherwise the error has no evidence."""
 
 
 async def require_routing(settings: Settings, definition: Definition) -> None:
@@ -49,7 +49,7 @@ async def _subscriptions(settings: Settings, definition: Definition) -> list[Sub
 
 
 def evidence(topic: str, keys: Sequence[bytes | None], subscriptions: Sequence[Subscription]) -> list[str]:
-    """Sentences that help to choose, each about one word.
+    """Sentences that help to choose, each about one value.
 
     Args:
         topic: the source topic.

@@ -36,7 +36,7 @@ ENCRYPTED: Final = "enc:"
 NOW: Final = "now"
 EARLIEST: Final = "earliest"
 GROUP: Final = "group:"
-"""Values of `startFrom`, the last one with the name of a consumer group behind it; the others are times."""
+"""Values of `startFrom`; the name of a consumer group follows the last one. Any other value is a time."""
 
 _LONGEST_URL: Final = 8192
 MOST_TOPICS: Final = 1000
@@ -228,8 +228,8 @@ class WireSubscription(StrictModel):
     """A subscription as consumers write it and as the topic holds it.
 
     Attributes:
-        start: where it begins, by source topic; only the store writes it, as the next one.
-        created_revision: the revision of its first record, which itself does not have it.
+        start: where it begins, by source topic; written by the store only.
+        created_revision: the revision of its first record, which does not contain it; written by the store only.
     """
 
     # Shown with a subscription, so documents may contain them; never stored.

@@ -2,7 +2,7 @@
 
 A secret becomes `enc:v2:` and a ciphertext in URL-safe base64, bound to its subscription and field
 (core/encryption.py). `enc:v1:`, a Fernet token of an earlier version, is not bound and can still be read. The first key
-encrypts, every key decrypts. A new key is put first; an old one may be removed when no secret is encrypted with it.
+encrypts, every key decrypts. To rotate, put a new key first; remove the old one when no secret is encrypted with it.
 """
 
 import base64
@@ -204,7 +204,7 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 
 def change_secrets(model: Part, change: ValueChange, path: str = "") -> Part:
-    """*model* in which every secret, at any depth, has been through *change*; itself if that changes none."""
+    """*model* with *change* applied to every secret, at any depth; itself if nothing changes."""
     secret = model.secret_fields()
     update: dict[str, Any] = {}
     for name, field in type(model).model_fields.items():
@@ -214,7 +214,7 @@ def change_secrets(model: Part, change: ValueChange, path: str = "") -> Part:
         value = getattr(model, name)
         if value is None:
             continue
-        # The names of these fields are plain ones, unlike those that `validation_messages.join` has to expect.
+        # These names need no quoting, unlike those that `validation_messages.join` handles.
         field_path = f"{path}.{alias(name, field)}" if path else alias(name, field)
         if is_url and isinstance(value, str):
             changed: object = _changed_url(value, change, field_path)
@@ -247,7 +247,7 @@ def _changed(value: object, change: ValueChange, path: str, *, is_secret: bool) 
 
 
 def _steps(items: Sequence[object]) -> Iterator[object]:
-    # A header is identified by its name, so that its stored secret is found even if its index has changed.
+    # By name, so that a header's stored secret is found even if its index has changed.
     seen: Counter[str] = Counter()
     for number, item in enumerate(items):
         if isinstance(item, WireHeader):

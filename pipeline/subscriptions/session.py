@@ -42,7 +42,7 @@ async def opened_store(settings: Settings, definition: Definition) -> AsyncItera
     """A store that has read all subscriptions; closed at the end.
 
     Raises:
-        BrokerError: the errors of `opened_registry`.
+        BrokerError: see `opened_registry`.
     """
     connection, topic = definition.source.connection, subscriptions_topic(settings.app)
     async with opened_registry(settings, definition) as registry:

@@ -1,7 +1,7 @@
 """Where subscriptions begin with `routing: match`: `startFrom` becomes one offset per partition of each source topic.
 
-Whoever writes a new subscription asks the brokers first and writes it then. So what is produced after the command has
-returned is at or after these offsets, and with `startFrom: now` everything that was produced before it is before them.
+The brokers are asked before a new subscription is written. So events produced after the command has returned are at or
+after these offsets, and with `startFrom: now`, events produced before the command are before them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,15 +19,15 @@ from pipeline.subscriptions.group_start_offsets import GroupPlace, begin_at_grou
 from pipeline.subscriptions.schema import EARLIEST, GROUP, NOW, OPTIONS, ResumeFrom, WireStart, WireSubscription
 
 _Place = float | GroupPlace
-"""What `startFrom` says: Unix seconds, one of these in their place, or a group."""
+"""The value of `startFrom`: Unix seconds, a value of `_PLACES`, or a group."""
 _PLACES: Final = {NOW: -1.0, EARLIEST: -2.0}
 
 
 def check_routing(subscription: WireSubscription, definition: Definition) -> None:
-    """Check `topics`, `startFrom`, a command's topic and whether a filter is missing; all are for `routing: match`.
+    """Check the fields for `routing: match`: `topics`, `startFrom`, the topic of a command, a required filter.
 
     Raises:
-        ConfigurationError: a value can't be used; or neither definition nor setting says the routing.
+        ConfigurationError: a value can't be used; or neither the definition nor the setting has a routing.
     """
     if definition.routing is Routing.KEY:
         problems = _refused_by_key(subscription)
@@ -45,9 +45,9 @@ def check_routing(subscription: WireSubscription, definition: Definition) -> Non
 
 
 def with_topic(resume: ResumeFrom | None, definition: Definition) -> ResumeFrom | None:
-    """A command that names a partition, with its topic: if there are more source topics one day, it is still known.
+    """A command that names a partition, with its topic filled in, in case the definition gains source topics later.
 
-    With `routing: key` there is one, and no command names it.
+    With `routing: key` there is only one, and no command names it.
 
     Raises:
         ConfigurationError: it names no source topic, or none where there are several.
@@ -115,10 +115,10 @@ def check_command(resume: ResumeFrom | None, now: float) -> None:
 
 
 def with_same_beginning(wanted: WireSubscription, stored: WireSubscription) -> WireSubscription:
-    """The edit *wanted* with the beginning of the *stored* one: an edit does not move a subscription.
+    """The edit *wanted* with the beginning of the *stored* subscription, because an edit does not move it.
 
     Raises:
-        ConfigurationError: it asks for another beginning, which would be ignored.
+        ConfigurationError: it has another beginning, which would be ignored.
     """
     if wanted.start_from is not None and _place(wanted.start_from) != _place(stored.start_from):
         raise ConfigurationError(
@@ -131,7 +131,7 @@ def with_same_beginning(wanted: WireSubscription, stored: WireSubscription) -> W
 
 
 def with_beginning_of(wanted: WireSubscription, broken: Subscription) -> WireSubscription:
-    """The edit *wanted* of a subscription whose record can't be read, with the beginning that could be."""
+    """The edit *wanted* of a subscription whose record can't be read, with its beginning if that could be read."""
     if broken.starts is None:
         return wanted
     starts = {topic: wire_start(start.offsets, start.topic_id) for topic, start in broken.starts.items()}
@@ -165,7 +165,7 @@ class Beginnings:
         """Ask the brokers where these new subscriptions begin; of no effect with `routing: key`.
 
         Raises:
-            ConfigurationError: one of them can't go on from the positions of its group; one sentence per group.
+            ConfigurationError: one of them can't continue from the positions of its group; one sentence per group.
             BrokerError: the brokers can't be asked.
         """
         missing = {_place_of(each) for each in subscriptions} - self._found.keys()
@@ -187,14 +187,14 @@ class Beginnings:
                 self._found[place] = {topic: _start(each, place, times.get(place)) for topic, each in found.items()}
 
     def begun(self, subscription: WireSubscription) -> WireSubscription:
-        """A new subscription that was looked up, with its beginning."""
+        """A new subscription with its beginning, after `look_up`."""
         if self._definition.routing is Routing.KEY:
             return subscription
         start = self._found[_place_of(subscription)]
         return subscription.model_copy(update={"start": start, "start_from": subscription.start_from or NOW})
 
     def remark(self, subscription: WireSubscription) -> str | None:
-        """What should be known about the beginning of a new subscription that was looked up, if anything."""
+        """A remark about the beginning of a new subscription, if any, after `look_up`."""
         return self._remarks.get(_place_of(subscription))
 
 

@@ -1,8 +1,8 @@
 """Changes to subscriptions: each one is a new record of the compacted topic, whose offset is the revision.
 
-Any process may write; nothing is routed. An edit first reads the topic to its end, so that it builds on all earlier
-records. If two processes edit a subscription at the same time, the later write wins; a change on a `Condition` that
-another one preceded by a moment is taken back: what it replaced is written again.
+Any process may write. An edit first reads the topic to its end, so that it builds on all earlier records. If two
+processes edit a subscription at the same time, the later write wins. A change with a `Condition` is taken back if
+another one preceded it by a moment: what it replaced is written again.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class SubscriptionStore:
         box: encrypts the secrets.
         definition: subscriptions are checked against it.
         clock: for `endingAt`.
-        guard: what workers let callbacks reach, to warn of what they will refuse; None warns of nothing.
+        guard: the workers' address guard, to warn of callbacks that they will refuse; None: no such warnings.
     """
 
     def __init__(
@@ -89,9 +89,9 @@ class SubscriptionStore:
         return document
 
     def stored(self, ids: Iterable[str]) -> tuple[Sequence[dict[str, Any]], Sequence[str]]:
-        """Subscriptions that `opened` and `apply` bring back, with encrypted secrets; and why others can't be read.
+        """Documents with encrypted secrets, for `opened` and `apply` to restore; and why others can't be read.
 
-        Without `resumeFrom`, which was a command to that revision alone.
+        They have no `resumeFrom`, a command that belongs to its revision only.
         """
         found: list[dict[str, Any]] = []
         problems: list[str] = []
@@ -105,7 +105,7 @@ class SubscriptionStore:
         return found, problems
 
     def opened(self, document: object) -> object:
-        """*document* with the secrets decrypted that `stored` left encrypted; without such secrets, itself.
+        """*document*, with the secrets that `stored` left encrypted decrypted; itself if there are none.
 
         Raises:
             ConfigurationError: a secret can't be decrypted or belongs to another subscription, or the document can't be
@@ -194,14 +194,14 @@ class SubscriptionStore:
         Raises:
             ConfigurationError: it can't be used; one sentence per mistake.
         """
-        await asyncio.sleep(0)  # most checks have no other await, and a caller may check many
+        await asyncio.sleep(0)  # most checks do not await anything else, and a caller may check many
         return await self._checks.checked(parse_subscription(document))
 
     async def delete(self, subscription_id: str, condition: Condition = ALWAYS) -> Change:
         """Delete a subscription and its rows; its events then belong to an unknown subscription.
 
-        A deletion can't be taken back, because the events that wait are given up at once. So on a condition the
-        subscription is first written as it is, which can be.
+        A deletion can't be taken back, because waiting events are given up at once. So with a condition the
+        subscription is first written unchanged, which can be taken back.
 
         Raises:
             UnknownSubscriptionError: there is none.
@@ -230,7 +230,7 @@ class SubscriptionStore:
     async def _if_met(
         self, condition: Condition, subscription_id: str, change: Callable[[], Awaitable[Change]]
     ) -> Change:
-        """Make a change if the condition is met, and take it back if that was no longer so when it was written."""
+        """Make a change if the condition is met; take it back if the condition was no longer met by then."""
         async with self._turn:
             await self._registry.caught_up()
             with self._registry.records_of(subscription_id) as read:
@@ -248,7 +248,7 @@ class SubscriptionStore:
         return changed
 
     async def reencrypt(self, subscription_id: str) -> Change:
-        """Write the subscription again if a secret of it is not encrypted with the first key, bound to its field.
+        """Write the subscription again if a secret is not encrypted with the first key and bound to its field.
 
         The desired state does not change, but the new revision clears a FAILURE.
 
@@ -283,8 +283,8 @@ class SubscriptionStore:
     async def edit_all(self, wanted: Mapping[str, Edit], tell: Tell) -> None:
         """Make edits of several subscriptions, written together.
 
-        *tell* is called with each id and its change or its error, as of `edit`, once that is known: whoever gives up
-        waiting knows which changes the broker has confirmed by then.
+        *tell* is called with each id and its change or its error, as of `edit`, once that is known. So a caller that
+        gives up waiting knows which changes the broker has confirmed by then.
         """
         async with self._turn:
             await self._registry.caught_up()

@@ -1,4 +1,4 @@
-"""The `ssl` block of a subscription: stores of every type become PEM."""
+"""Turns the `ssl` block of a subscription into TLS options: stores of every type become PEM."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -16,7 +16,7 @@ REQUEST_TIMEOUT_MS: Final = 10_000
 BATCH_BYTES: Final = 256 * 1024
 """The size of a request to the broker. A subscription takes a kilobyte, or several with its keys."""
 LARGEST_RECORD: Final = 1_048_576
-"""Bytes of a record, with its key and what Kafka adds. It is what topics take by default, a few bytes less."""
+"""Bytes of a record, with its key and Kafka's overhead; almost the default limit of topics."""
 
 
 class SubscriptionWriter:
@@ -59,11 +59,11 @@ class SubscriptionWriter:
             await disconnect(producer)
 
     async def send(self, subscription_id: str, value: bytes | None) -> int:
-        """The revision of a subscription that is written; without a *value* it is deleted.
+        """Write a subscription, or delete it if *value* is None; returns the revision.
 
         Raises:
             BrokerError: it was not written.
-            UnconfirmedError: the broker did not say so in time.
+            UnconfirmedError: the broker did not confirm the write in time.
         """
         if self._producer is None:
             raise BrokerError(f"topic {self._topic}: the store is not open")

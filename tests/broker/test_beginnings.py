@@ -318,7 +318,7 @@ async def test_without_commit_and_starting_at_nobody_knows(wide_shop: Shop, uniq
     [problem] = await refused(wide_shop, group)
     assert problem == (
         f'startFrom: group "{group}" has committed nothing in {wide_shop.source} 1, and autoOffsetReset is latest, so '
-        "nobody knows which events there are for the subscription; say in startingAt since when it exists"
+        "it is unknown which events are for the subscription; set startingAt to the time of its creation"
     )
 
 

@@ -1,7 +1,7 @@
-"""Finds the parts of a Gravitee API that would be lost here although receivers would notice.
+"""Finds the parts of a Gravitee API whose loss receivers would notice.
 
-They decide which events receivers get, or what is in them. Such a loss is an error until it is accepted by name. All
-other parts without effect are only named.
+They decide which events receivers get, or what is in them. Such a loss is an error until it is accepted by name. Other
+parts without effect are only listed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ EXPRESSIONS: Final = "expressions"
 NAMES: Final = (FLOWS, SELECTION_RULES, CONFLUENT_HEADER, EXPRESSIONS)
 
 _PHASES: Final = ("request", "response", "subscribe")
-"""The phases that an event passes on its way to a webhook; the others are for producers."""
+"""The phases of a flow that affect webhooks; the others are for producers."""
 _OTHERWISE: Final[Mapping[str, str]] = {
     "message-filtering": "give each subscription a filter",
     "transform-headers": "give each subscription its headers",
@@ -31,7 +31,7 @@ _OTHERWISE: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A part without which something else would be delivered.
+    """A part without which deliveries would differ.
 
     Attributes:
         name: accepts it; one of NAMES.
@@ -45,18 +45,18 @@ class Loss:
 
     def __str__(self) -> str:
         """The error."""
-        return f"{self.path}: {self.what}; webhooks import-gravitee --accept-ignored {self.name} goes without it"
+        return f"{self.path}: {self.what}; webhooks import-gravitee --accept-ignored {self.name} accepts the loss"
 
 
 def losses(api: Mapping[str, Any]) -> list[Loss]:
-    """The losses of an API, whose plans are among its parts."""
+    """The losses of an API with its plans."""
     return [*_flows(api.get("flows"), "flows"), *_plans(api.get("plans")), *_confluent_headers(api)]
 
 
 def _plans(plans: object) -> Iterator[Loss]:
     for path, plan in _items(plans, "plans"):
         if _upper(plan, "mode") == "STANDARD" or _upper(plan, "status") == "CLOSED":
-            continue  # no webhook subscription has such a plan
+            continue  # such a plan has no webhook subscriptions
         rule = plan.get("selectionRule")
         if isinstance(rule, str) and rule.strip():
             what = f"{shown(rule)} selects the plan by an expression; give each subscription a filter"

@@ -27,7 +27,7 @@ _SECRETS: Final = frozenset(name for model in _MODELS for name in _secret_names(
 
 
 def masked(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A definition without parts that have no effect here, with `MASKED_FIELD` for every secret."""
+    """A pruned definition (pruned.py), with `MASKED_FIELD` in place of every secret."""
     return {name: MASKED_FIELD if name in _SECRETS else _masked(value) for name, value in document.items()}
 
 

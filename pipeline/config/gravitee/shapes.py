@@ -33,7 +33,7 @@ class Part:
     Attributes:
         origin: its file, and where in it.
         document: in the names of the management API.
-        ignored: what was found beside it and has no effect here.
+        ignored: paths of neighbouring parts that have no effect here.
     """
 
     origin: str
@@ -86,7 +86,7 @@ def documents_of(path: Path) -> list[object]:
 
 
 def api_of(documents: Sequence[object], path: object) -> Part:
-    """The one API in a file; a single document of unknown shape as it is, because reading it explains what is wrong.
+    """The one API in a file. A single document of unknown shape is returned too: reading it explains what is wrong.
 
     Raises:
         ConfigurationError: there is no API, or more than one; or see `contents`.
@@ -135,7 +135,7 @@ def _is_subscription(document: Mapping[str, Any]) -> bool:
 
 
 def _sort_wrapped(origin: str, document: Mapping[str, Any], found: Contents) -> bool:
-    """Add what an export, a resource, a page or a state contains; returns whether *document* is one of these."""
+    """Add the contents of an export, a resource, a page or a state; returns whether *document* is one of these."""
     match document:
         case {"api": {"listeners": _} as api}:
             beside = [name for name in document if name not in {"api", "plans"}]

@@ -14,11 +14,11 @@ from typing import Any, Final
 from pydantic.alias_generators import to_camel
 
 UNRESOLVED: Final = "${"
-"""Begins a reference that only Terraform can resolve; a state has none."""
+"""Begins a reference that only Terraform can resolve; states contain none."""
 
 _ONE_OF: Final = {"listeners", "selectors"}
 _AS_THEY_ARE: Final = {"metadata"}
-"""Attributes that the provider calls otherwise."""
+"""Attributes with other names in the provider."""
 
 
 @dataclass(frozen=True, slots=True)

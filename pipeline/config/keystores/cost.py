@@ -1,8 +1,8 @@
-"""Finds out how much work it takes to open a key store or an encrypted key, before it is opened. Pure.
+"""Computes how much work opening a key store or an encrypted key takes, before it is opened. Pure.
 
-PKCS#12 (RFC 7292), PKCS#8 (RFC 5958) and OpenSSH keys contain the number of hash rounds for their password; a thousand
-bytes can ask for two billion. The library that derives the keys holds the interpreter lock, so neither the event loop
-nor heartbeats run meanwhile.
+PKCS#12 (RFC 7292), PKCS#8 (RFC 5958) and OpenSSH keys contain the number of hash rounds for their password: a file of a
+thousand bytes can ask for two billion. The library that derives the keys holds the interpreter lock, so neither the
+event loop nor heartbeats run meanwhile.
 
 In ASN.1 each such number follows its salt: in PBKDF2 and PBES1 (RFC 8018 appendix A), and in the PBE and the MAC of
 PKCS#12. scrypt (RFC 7914 section 7) has three numbers there. The search covers everything that OpenSSL would read, in
@@ -36,7 +36,7 @@ _PEM_BEGIN: Final = b"-----BEGIN "
 _PEM_END: Final = b"-----END "
 _OPENSSH: Final = b"openssh-key-v1\0"
 _BCRYPT_ROUNDS: Final = 8192
-"""Hash rounds that one round of bcrypt counts as: it takes some milliseconds."""
+"""The number of hash rounds that one round of bcrypt counts as; it takes some milliseconds."""
 
 _Element = tuple[int, bytes]
 """Tag, content. The tag is its first byte; longer tags have 0x1F in the low bits."""
@@ -97,7 +97,7 @@ def _joined(data: bytes, depth: int) -> bytes:
 
 
 def _number_of_rounds(content: bytes) -> int:
-    """0 if it has more than 64 bits, which libraries reject. A negative number counts as a large one."""
+    """The value as an unsigned number, so that a negative one is large; 0 beyond 64 bits, which libraries reject."""
     digits = content.lstrip(b"\0")
     return int.from_bytes(digits) if len(digits) <= _LONGEST_NUMBER else 0
 

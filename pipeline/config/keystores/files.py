@@ -1,6 +1,6 @@
 """Reads key stores that a subscription names by path, from one folder only.
 
-Everybody who may edit a subscription can write a path, so paths must not reveal anything about the worker's disk.
+Anyone who may edit a subscription can write a path, so errors must not reveal anything about the worker's disk.
 """
 
 import stat
@@ -48,7 +48,7 @@ def read_key_file(folder: Path | None, path: str, field: str) -> bytes:
 def _inside(folder: Path, path: str) -> Path | None:
     """The file with all links resolved; None if it is not in *folder*."""
     root = folder.resolve(strict=True)
-    # First without resolving links: a path that leads outside and back would reveal links outside.
+    # First without resolving links: a path that leads out of the folder and back would reveal links outside.
     named = Path(normpath(folder.absolute() / path))
     if not any(named.is_relative_to(each) for each in (Path(normpath(folder.absolute())), root)):
         return None

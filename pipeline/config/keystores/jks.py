@@ -5,7 +5,7 @@
     SHA-1 over the password, "Mighty Aphrodite" and everything before
 
 The format is that of `sun.security.provider.JavaKeyStore`. Its keys are encrypted by `KeyProtector` with a stream of
-SHA-1 digests. Both are weak, but here they only have to be read, without trusting any length in them.
+SHA-1 digests. Both are weak, but here they only have to be read. No length in them is trusted.
 """
 
 import hashlib

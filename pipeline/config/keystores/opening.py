@@ -65,7 +65,7 @@ class Opener(Protocol):
 
 
 class OpenHere:
-    """Opens stores in this process: stores of operators, or any store inside the separate process (process.py).
+    """Opens stores in this process. For stores of operators; in the separate process (process.py), for any store.
 
     The library that derives their keys holds the interpreter lock, and cost.py can't see encrypted costs.
     """

@@ -73,10 +73,10 @@ class StoreProcess:
     def _ask(self, want: str, store: Store) -> Sequence[str]:
         path = store.key_path or store.path
         with self._turn:
-            # The system may kill the process for reasons that have nothing to do with this store.
+            # The system may have killed the process for reasons unrelated to this store.
             for _ in range(2):
                 process = None if self._is_closed else self._running()
-                if process is None or self._is_closed:  # `close` may not have seen a process that was being started
+                if process is None or self._is_closed:  # `close` may have missed a process that was just being started
                     self._end()
                     break
                 answer, is_late = _exchange(process, encode_request(want, store))
@@ -91,8 +91,8 @@ class StoreProcess:
 
     def _running(self) -> "subprocess.Popen[bytes]":
         if self._process is None:
-            # Only the module path of the environment, which also contains the keys of all secrets. A separate session,
-            # so that Ctrl-C in a terminal only reaches the worker.
+            # Only PYTHONPATH is passed on, because the environment also contains the keys of all secrets. A separate
+            # session, so that Ctrl-C in a terminal reaches the worker only.
             self._process = subprocess.Popen(  # noqa: S603  # the command contains no untrusted input
                 _COMMAND,
                 stdin=subprocess.PIPE,

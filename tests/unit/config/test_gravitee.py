@@ -200,7 +200,7 @@ def test_what_would_change_deliveries_is_an_error(change: Callable[[Any], None],
     [loss] = losses(document)
     assert loss.name in NAMES
     assert problem.startswith(f"{path}: ")
-    assert problem.endswith(f"; {otherwise}; webhooks import-gravitee --accept-ignored {loss.name} goes without it")
+    assert problem.endswith(f"; {otherwise}; webhooks import-gravitee --accept-ignored {loss.name} accepts the loss")
     assert parse_definition(document, accepted={loss.name}).source.topic == "orders"
 
 

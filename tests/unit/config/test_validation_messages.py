@@ -56,11 +56,11 @@ class Whole(StrictModel):
 @pytest.mark.parametrize(
     ("document", "said"),
     [
-        ({"alone": "x"}, "d.alone: unknown field; its place is d.part"),
-        ({"user": "x"}, "d.user: unknown field; its place is d.part.left or d.part.right"),
-        ({"part": {"user": "x"}}, "d.part.user: unknown field; its place is d.part.left or d.part.right"),
-        ({"part": {"atTop": "x"}}, "d.part.atTop: unknown field; its place is d"),
-        ({"part": {"left": {"alone": "x"}}}, "d.part.left.alone: unknown field; its place is d.part"),
+        ({"alone": "x"}, "d.alone: unknown field; it belongs to d.part"),
+        ({"user": "x"}, "d.user: unknown field; it belongs to d.part.left or d.part.right"),
+        ({"part": {"user": "x"}}, "d.part.user: unknown field; it belongs to d.part.left or d.part.right"),
+        ({"part": {"atTop": "x"}}, "d.part.atTop: unknown field; it belongs to d"),
+        ({"part": {"left": {"alone": "x"}}}, "d.part.left.alone: unknown field; it belongs to d.part"),
         ({"listed": "x"}, "d.listed: unknown field; known here: atTop, part, items"),
         ({"alon": "x"}, "d.alon: unknown field; known here: atTop, part, items"),
     ],
@@ -74,7 +74,7 @@ def test_a_known_field_in_a_wrong_place_is_sent_to_its_own(document: object, sai
 def test_the_top_level_is_a_place() -> None:
     with pytest.raises(ConfigurationError) as caught:
         read(Whole, {"part": {"atTop": "x"}})
-    assert list(caught.value.problems) == ["part.atTop: unknown field; its place is the top level"]
+    assert list(caught.value.problems) == ["part.atTop: unknown field; it belongs to the top level"]
 
 
 def test_where_nothing_is_known_that_is_said() -> None:

@@ -160,7 +160,7 @@ def test_an_expression_is_an_error_until_it_is_accepted() -> None:
     assert problem.startswith(
         "f: data[0]: configuration.entrypointConfiguration.headers[0].value: contains an expression"
     )
-    assert problem.endswith("; webhooks import-gravitee --accept-ignored expressions goes without it")
+    assert problem.endswith("; webhooks import-gravitee --accept-ignored expressions accepts the loss")
     result = imported(found, accepted=("expressions",))
     assert [each.id for each in result.subscriptions] == ["s"]
     assert len(notes(result, "lost")) == 1
@@ -205,7 +205,7 @@ def test_there_is_one_api() -> None:
 def test_a_missing_page_is_an_error(total: dict[str, Any]) -> None:
     pages = [{"data": [document(id="a"), document(id="b")], **total}, {"data": [document(id="c")], **total}]
     assert [each.id for each in imported(contents(numbered("f", pages))).subscriptions] == ["a", "b", "c"]
-    with pytest.raises(ConfigurationError, match=r"^there are 3 subscriptions, and 2 here; add the other pages$"):
+    with pytest.raises(ConfigurationError, match=r"^there are 3 subscriptions, but only 2 here; add the other pages$"):
         imported(contents(numbered("f", pages[:1])))
 
 

@@ -50,12 +50,12 @@ def test_a_partition_without_a_commit_begins_by_the_reset() -> None:
 
 def test_a_topic_that_was_made_again_is_another_one() -> None:
     before = replace(GROUP, topic_ids={"orders": "t0"})
-    assert refused(before) == ['startFrom: group "g": topic orders was made again meanwhile: its id was t0 and is t1']
+    assert refused(before) == ['startFrom: group "g": topic orders was recreated meanwhile: its id was t0 and is t1']
     assert refused(replace(GROUP, topic_ids={"orders": None})) == [], "no broker tells an id"
 
 
 def test_offsets_that_the_log_does_not_have_are_of_another_topic() -> None:
-    former = "which is of a former topic of this name"
+    former = "of a former topic of this name"
     assert refused(GroupPositions({"orders": {1: 5, 3: 1}}, {"orders": "t1"})) == [
         f'startFrom: group "g" has committed 5 in partition 1 of orders, {former}: the log ends at 4',
         f'startFrom: group "g" has committed 1 in partition 3 of orders, {former}: there are 3 partitions',

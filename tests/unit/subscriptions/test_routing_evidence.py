@@ -23,17 +23,17 @@ def test_the_whole_error_is_this() -> None:
         /etc/orders.yaml: listeners[0].entrypoints[0].routing: is required; allowed: match, key.
         There is no default: the wrong one would send events to receivers that must not get them, or dead-letter all
         of them.
-          match  Each event is for every subscription whose topics and filter match it; a subscription without both
-                 gets every event. Right for topics of business events, keyed by order or customer, say, that several
-                 receivers share.
-          key    The key of each event is the id of the one subscription that it is for; an event with any other key
-                 is dead-lettered. Right for a topic that is keyed so already, and for receivers that need one strict
-                 order of all their events.
+          match  An event is for every subscription whose topics and filter match it; a subscription with neither gets
+                 every event. Use it for business topics, which are keyed by order or customer and shared by several
+                 receivers.
+          key    The key of an event is the id of its only subscription; an event with any other key is dead-lettered.
+                 Use it if the producer already sets such keys, or if each receiver needs one strict order of all its
+                 events.
         The newest 8 keys of orders: "order-0", "order-1", "order-2", "order-3", "order-4" and 3 more.
         With key, none of these events would be delivered: no key is the id of one of your 2 subscriptions.
         With match, 2 of your 2 subscriptions would get every event, whoever it is for, because they have no filter.
-        Write it beside the type of the entrypoint, such as routing: match, or set WEBHOOKS_ROUTING=match if the
-        definition should stay as it is.""")
+        Write it next to the type of the entrypoint, such as routing: match, or set WEBHOOKS_ROUTING=match to leave
+        the definition unchanged.""")
 
 
 @pytest.mark.parametrize(
