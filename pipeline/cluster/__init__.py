@@ -1,30 +1,30 @@
-"""What the topics tell of the whole cluster: any worker answers for every subscription, whoever owns its partition.
+"""The state of the whole cluster, read from its topics: any worker can show and change every subscription.
 
 state                     its values
-rows, positions           what the workers recorded of subscriptions; where these stand
-effects                   what a command does in each partition
+rows, positions           the recorded delivery state of subscriptions; their positions
+effects                   the effect of a command in each partition
 verdicts, sending         who would get an event; writes one
 backup                    the file of a backup
-restore, restoring        puts back what it has; makes that fit other revisions
-audit, remembered         records who changed what; requests that may come twice
+restore, restoring        restores it; adapts it to the new revisions
+audit, remembered         records who changed what; recognises repeated requests
 attempts                  the format of the attempt log
-attempt_recorder          notes what becomes of attempts and of events, as an observer of the core
+attempt_recorder          notes the results of attempts and events, as an observer of the core
 attempt_log               writes these notes
-attempt_search            finds them: the fate of an event
+attempt_search            searches them for attempts and for the fate of an event
 attempt_pages             the attempts of a subscription, newest first
-fate                      what is concluded of an event
+fate                      the conclusions about an event
 log_scan                  reads stretches of a topic for a limited time
-notifications             what operators are told of, found out by an observer of the core
-notification_outlets      where that goes: a topic and a webhook
+notifications             makes notifications for operators, as an observer of the core
+notification_outlets      sends them to a topic and a webhook
 retention_watch           finds events that retention is about to delete
-announcement, announcer   what a worker says of itself, and how it is written
-own_state                 reads that from the worker's live objects
-ownership                 who owns which partition
+announcement, announcer   the announcements of a worker, and writing them
+own_state                 makes them from the worker's live objects
+ownership                 the owners of partitions
 rows_seen, workers_seen   the newest row of each lane; the newest announcement of each worker
-joining, failures         the state of a subscription; why several fail
-search, state_index       what subscriptions are searched and filtered by
-view                      follows the topics, and answers
-session                   the view, open for one command
-explanation               a subscription's state as a paragraph, and what to do
+joining, failures         the state of a subscription; groups of failures
+search, state_index       indexes for searching and filtering subscriptions
+view                      follows the topics, and answers questions about them
+session                   a view for the duration of one command
+explanation               a subscription's state as a paragraph, with advice
 shown                     the state as JSON
 """

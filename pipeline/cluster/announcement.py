@@ -1,7 +1,7 @@
-"""What a worker says of itself every two seconds in `<app>.workers`: the format. Pure.
+"""The format of the announcements that a worker writes to `<app>.workers` every two seconds. Pure.
 
 The key of a record is the worker's name. A tombstone says that it has stopped. Reading validates every value, because
-anyone with access to the topic may have written it; unknown fields are ignored, so an older worker reads a newer one.
+anyone with access to the topic may have written it. Unknown fields are ignored, so older workers can read newer ones.
 """
 
 import json
@@ -27,7 +27,7 @@ _LONGEST_TEXT: Final = 2_000
 
 @dataclass(frozen=True, slots=True)
 class LaneNote:
-    """A live lane with events in memory: it has no row, or its row is written too late to show it.
+    """A live lane with events in memory. Its row is missing or out of date.
 
     Attributes:
         waiting: its unsettled events.
@@ -59,10 +59,10 @@ class Announcement:
         partitions: its open partitions.
         counts: how many partitions each source topic has, as far as it knows.
         lanes: live lanes with events in memory, at most `MOST_LANES`; those that are retrying come first.
-        lanes_left_out: how many more there are.
+        lanes_left_out: how many more such lanes there are.
         successes: by subscription, the time of its last delivery since the previous announcement; at most
             `MOST_SUCCESSES`.
-        slow_starts: receivers that were busy and are spared, by subscription; at most `MOST_SLOW_STARTS`.
+        slow_starts: the rates of receivers that were busy, by subscription; at most `MOST_SLOW_STARTS`.
     """
 
     worker: str
@@ -112,7 +112,7 @@ def encode(announcement: Announcement) -> bytes:
 
 
 def _shown_partition(each: PartitionState) -> list[object]:
-    """A list without names, because a worker may write a thousand of these every two seconds."""
+    """A list, not an object, to be short: a worker may write a thousand of these every two seconds."""
     offsets = [each.committed, each.opened_at, each.dispatched, each.counted_to, each.end]
     return [each.topic, each.partition, each.is_counted, *offsets]
 
@@ -201,12 +201,12 @@ def _partition(value: object) -> PartitionState:
             *_,
         ] if all(map(_is_whole, (partition, committed or 0, opened_at, dispatched, counted_to, end or 0))):
             return PartitionState(topic, partition, committed, opened_at, dispatched, counted_to, is_counted, end)
-    raise ValueError("it is no partition")
+    raise ValueError("it is not a partition")
 
 
 def _lane(value: object) -> LaneNote:
     if not isinstance(value, dict):
-        raise ValueError("it is no lane")  # noqa: TRY004 - as above
+        raise ValueError("it is not a lane")  # noqa: TRY004 - as above
     return LaneNote(
         _text(value, "subscription"),
         _text(value, "topic"),
@@ -227,7 +227,7 @@ def _slow_start(value: object) -> tuple[str, SlowStart]:
             _is_moment(per_second or 0) and _is_moment(until)
         ):
             return name, SlowStart(revision, per_second, float(until))
-    raise ValueError("it is no slow start")
+    raise ValueError("it is not a slow start")
 
 
 def _error(value: object) -> FailedAttempt | None:
@@ -236,7 +236,7 @@ def _error(value: object) -> FailedAttempt | None:
             return None
         case [str(message), int() | float() as at, int() | None as status] if _is_moment(at):
             return FailedAttempt(message[:_LONGEST_TEXT], float(at), status)
-    raise ValueError("it is no error")
+    raise ValueError("it is not an error")
 
 
 def _list(said: Mapping[str, Any], name: str) -> list[object]:

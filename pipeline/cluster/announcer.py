@@ -1,4 +1,4 @@
-"""Writes a worker's announcements to `<app>.workers`. A failure here delays nothing."""
+"""Writes a worker's announcements to `<app>.workers`. A failure here delays no delivery."""
 
 import asyncio
 import logging
@@ -28,7 +28,7 @@ class Announcer:
     Args:
         connection: to the cluster that has the topic.
         topic: `<app>.workers`.
-        announcement: makes the announcement of this moment.
+        announcement: makes the current announcement.
         clock: for the pauses.
     """
 
@@ -64,7 +64,7 @@ class Announcer:
             await self._clock.sleep(pause)
 
     async def close(self) -> None:
-        """Say that the worker has stopped, so that others need not wait until it counts as gone."""
+        """Announce that the worker has stopped, so that it does not appear as gone."""
         try:
             if self._producer is not None and self._name is not None and self._problem is None:
                 async with asyncio.timeout(GOODBYE_SECONDS):

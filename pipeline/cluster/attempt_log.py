@@ -1,7 +1,7 @@
-"""Writes what `AttemptRecorder` notes to `<app>.attempts`, five times a second. No delivery waits for it.
+"""Writes the notes of `AttemptRecorder` to `<app>.attempts`, five times a second. No delivery waits for it.
 
-One idempotent producer without transactions. While the topic is missing or can't be written, notes are dropped
-and counted; the log says so as soon as it can be written again.
+It has one idempotent producer without transactions. While the topic is missing or can't be written, notes are dropped
+and counted; the attempt log records this as soon as it can be written again.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ from pipeline.observability.telemetry import Telemetry
 
 FLUSH_SECONDS: Final = 0.2
 SESSION_SECONDS: Final = 30.0
-"""How often a worker writes that it is logging."""
+"""How often a worker records that it is logging."""
 RETRY_SECONDS: Final = 5.0
 """The pause after an error; notes made meanwhile are dropped."""
 MOST_UNCONFIRMED_BYTES: Final = 8 * 1024 * 1024
-"""While this many are under way, notes wait in the recorder, which is bounded itself."""
+"""While this many are unconfirmed, notes wait in the recorder, which is bounded."""
 BATCH_BYTES: Final = 256 * 1024
 REQUEST_TIMEOUT_MS: Final = 20_000
 CLOSE_SECONDS: Final = 3.0
@@ -48,7 +48,7 @@ class AttemptLog:
         mode: which attempts it notes.
         worker: the name of this process in the log.
         clock: the time.
-        on_dropped: told how many notes were not written, and why.
+        on_dropped: called with the number of notes that were not written, and why.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class AttemptLog:
 
     async def _started(self) -> AIOKafkaProducer:
         if self._producer is None:
-            # A producer would make the broker create the topic with the broker's defaults.
+            # Writing to a missing topic would make the broker create it with its defaults.
             self._partitions = await count_partitions(self._connection, self._topic)
             producer = AIOKafkaProducer(
                 acks="all",
@@ -212,7 +212,7 @@ def attempt_log_of(
     """The attempt log, unless it is switched off, and the observer that the core reports to."""
     if settings.attempt_log == "off":
         return None, telemetry
-    # Each process has a name of its own, so that the log tells which one was killed.
+    # Each process has its own name, so that the log shows which one was killed.
     worker = f"{socket.gethostname()}:{settings.web_port}#{secrets.token_hex(4)}"
     source, mode = definition.source, settings.attempt_log
     recorder = AttemptRecorder(telemetry, settings.webhook_ids, worker=worker, mode=mode, clock=clock)

@@ -1,7 +1,6 @@
 """Pages through the attempts of a subscription, newest first.
 
-The log is read backwards, in growing stretches of time, until the time for reading is up. An answer says how far back
-that was.
+The log is read backwards in growing stretches of time, until the time limit. An answer says how far back it got.
 """
 
 import asyncio
@@ -27,7 +26,7 @@ OVERLAP_MS: Final = 5_000
 
 
 class Place(NamedTuple):
-    """The place of an entry in the log; larger places are newer."""
+    """The position of an entry in the log; larger ones are newer."""
 
     at_ms: int
     partition: int
@@ -107,7 +106,7 @@ class Backwards:
                 for number in scan.numbers:
                     found = self._newest([*found, *await self._stretch(number, starts[number], ends[number])])
                 ends, complete_ms = starts, since_ms
-                # As much as can be read in half of the time that is left.
+                # As much as can be read in half of the remaining time.
                 seconds *= min(2.0, 0.5 * scan.seconds_left / max(began - scan.seconds_left, 0.001))
         except OutOfTime:
             found = [each for each in found if each[0].at_ms >= complete_ms]

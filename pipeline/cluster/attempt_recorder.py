@@ -1,8 +1,7 @@
-"""Notes what becomes of attempts and of events, as an observer of the core, until `AttemptLog` takes the notes.
+"""Notes the results of attempts and of events, as an observer of the core, until `AttemptLog` takes the notes.
 
-It is called for every delivery, and then only appends two numbers to a list, which takes half a microsecond. The rest
-is done when the notes are taken. Nothing waits for the log, and memory is bounded: notes without room are dropped and
-counted.
+For a delivery it only appends two numbers to a list, which takes half a microsecond; the rest is done when the notes
+are taken. Nothing waits for the log, and memory is bounded: notes that do not fit are dropped and counted.
 """
 
 from collections import defaultdict
@@ -60,11 +59,11 @@ _host: Final = lru_cache(maxsize=10_000)(shown_host)
 
 
 class AttemptRecorder:
-    """An observer that makes notes, and passes every call on to another observer.
+    """An observer that makes notes and forwards every call to another observer.
 
     Args:
         observer: the other one.
-        ids: proves the id that an event was first sent with.
+        ids: verifies the id that an event was first sent with.
         worker: the name of this process in the log.
         mode: which attempts are noted.
         clock: the time.
@@ -82,7 +81,7 @@ class AttemptRecorder:
         mode: LogMode,
         clock: Clock,
     ) -> None:
-        # Passed on directly: nothing is noted about these.
+        # Forwarded directly: nothing is noted about these.
         self.attempt_started = observer.attempt_started
         self.attempt_abandoned = observer.attempt_abandoned
         self.withheld = observer.withheld
@@ -146,7 +145,7 @@ class AttemptRecorder:
         run.append(int(seconds * 1000))
 
     def decided(self, event: Event, decision: Decided) -> None:
-        """See `Observer`. It is called right after the attempt."""
+        """See `Observer`. Called right after the attempt."""
         self._observer.decided(event, decision)
         undecided, self._undecided = self._undecided, None
         if undecided is not None and undecided[0] is event:
@@ -244,7 +243,7 @@ class AttemptRecorder:
         )
 
     def _redriven_from(self, event: Event) -> Position | None:
-        """Where the event was when it was first sent, if it has been redriven since."""
+        """The first position of the event, if it has been redriven since."""
         for name, _ in event.headers:
             if name == FIRST_ID:
                 break
@@ -349,7 +348,7 @@ class _Records:
 
 
 def _decide(note: Note, decision: Decided) -> None:
-    """Add to *note* what follows."""
+    """Add the decision that followed to *note*."""
     match decision:
         case Retry(after_seconds):
             note.decision, note.next_at = "retry", note.at + after_seconds

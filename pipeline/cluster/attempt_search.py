@@ -1,8 +1,8 @@
 """Searches the attempt log: the newest attempts of a subscription, and the fate of an event.
 
-No question reads three days of log. The search for an event begins a few minutes before the event's own time; some
-minutes after it, only records of late events are read (attempts.py). The attempts of a subscription are read backwards
-(attempt_pages.py). Both have a time limit, and say how far they came.
+No search reads all three days of the log. The search for an event begins a few minutes before the event's own time;
+from a few minutes after it, only records of late events are read (attempts.py). The attempts of a subscription are read
+backwards (attempt_pages.py). Both searches have a time limit, and say how far they got.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from pipeline.kafka.topics import attempts_topic, cursors_topic
 
 SEARCH_SECONDS: Final = 10.0
 SLACK_SECONDS: Final = 300.0
-"""How far the clocks of producers and workers may be apart, and how long a note may be on its way."""
+"""How far the clocks of producers and workers may differ, plus the delay of a note."""
 
 
 class Directory(Protocol):
@@ -56,7 +56,7 @@ class AttemptSearch:
         definition: names the source.
         app: the application.
         directory: its subscriptions.
-        ids: proves for whom an event was written.
+        ids: verifies for whom an event was written.
         seconds: how long one search may read.
     """
 
@@ -80,7 +80,7 @@ class AttemptSearch:
     async def attempts(
         self, subscription: str, after: str | None = None, limit: int = 50, webhook_id: str | None = None
     ) -> AttemptPage:
-        """The newest attempts of a subscription, and what ended its events otherwise.
+        """The newest attempts of a subscription, and other ends of its events, such as skips.
 
         Args:
             subscription: its id.
@@ -100,16 +100,17 @@ class AttemptSearch:
     # --------------------------------------------------------------- the fate of an event
 
     async def fate(self, webhook_id: str, subscription: str | None = None) -> list[Fate]:
-        """What became of an event: for one subscription, or for each that it was or is for.
+        """What became of an event, for one subscription, or for every one that the event was or is for.
 
-        The place of an event that a redrive wrote stands for its webhook-id, which is that of its first delivery.
+        The position of an event that a redrive wrote is accepted instead of its webhook-id, which is from its first
+        delivery.
 
         Raises:
             BrokerError: the source, its group or the cursors can't be read.
             ConfigurationError: the id is not that of an event of the source.
         """
         position = self._position(webhook_id)
-        # The lanes are asked first, so that the log is at least as new as they are.
+        # Positions are read before the log, so that the log is at least as new.
         standing = await self._standing(position)
         first = webhook_id if standing.event is None else self._ids.of(standing.event)
         if first != webhook_id and (parse_id(first) or ("",))[0] in self._definition.source.topics:
@@ -148,7 +149,7 @@ class AttemptSearch:
         return position
 
     def _wanted(self, event: Event | None, subscription: str | None) -> dict[str, bool | None]:
-        """The subscriptions that the event is for, and the one that was asked for, and whether they want it."""
+        """The subscriptions of the event and the one that was asked for; for each, whether its filter matches."""
         if event is None:
             return {} if subscription is None else {subscription: None}
         if self._definition.routing is Routing.KEY:
@@ -172,7 +173,7 @@ class AttemptSearch:
         return found is not None and found.qos.is_ordered
 
     def _owner(self, event: Event | None) -> str | None:
-        """The subscription that the key of the event names, if keys do that."""
+        """The subscription that the key of the event names, with `routing: key`."""
         is_key = event is not None and self._definition.routing is Routing.KEY
         return decode_key(event.key or b"") if is_key and event is not None else None
 
@@ -188,7 +189,7 @@ class AttemptSearch:
         return Standing(begin, end, committed, ahead, event, rows)
 
     async def _committed(self, topic: str, number: int) -> tuple[int | None, int]:
-        """The committed offset of the group (None if there is none), and what is settled beyond it."""
+        """The committed offset of the group (None without one), and the offsets settled beyond it."""
         tp = TopicPartition(topic, number)
         async with administration(self._definition.source.connection) as admin:
             found = (await admin.list_consumer_group_offsets(self._app, partitions=[tp])).get(tp)
@@ -257,7 +258,7 @@ class _Forwards:
         self._last_ms = 0
 
     async def run(self, event: Event | None) -> None:
-        """Read until it is known that the event was delivered, or to the end."""
+        """Read until a delivery of the event is found, or to the end."""
         scan = self._scan
         number = self._partition % scan.count
         if number not in scan.numbers:

@@ -1,8 +1,8 @@
-"""The format of `<app>.attempts`: what became of attempts, and of events. Pure.
+"""The format of `<app>.attempts`: the results of attempts, and of events. Pure.
 
-A record holds what one worker noted of one partition of the source topic within a fifth of a second. Its key is
-`<topic>/<partition>`, with `/late` if its events were older than a minute. So a search for one event reads all records
-of the first minutes, and after that only the records with such a key. The value is JSON:
+A record holds the notes of one worker about one partition of the source topic in a fifth of a second. Its key is
+`<topic>/<partition>`, followed by `/late` if its events were older than a minute. So a search for one event reads all
+records of the first minutes after it, and then only the late ones. The value is JSON:
 
     {"kind": "notes", "v": 1, "worker": "a:6066#3f2a", "topic": "events", "partition": 3, "at": 1769846400.2,
      "delivered": [["sub-1", "a.example", 1, 200, [100, 1, 4], [12, 8, 9]]],
@@ -11,14 +11,14 @@ of the first minutes, and after that only the records with such a key. The value
      "entries":   [{"subscription": "sub-4", "offset": 107, "decision": "retry", "status": 503, ...}],
      "lost":      [[17, 90, 120]]}
 
-Deliveries are many, so they are short: subscription, host, attempt, status, the offsets (the first one, then the
-distance to the next) and how many milliseconds each took. `lost` counts notes that were dropped, with the first and
-last offset.
+Most notes are deliveries, so these are compact: subscription, host, attempt, status, the offsets (the first one, then
+the distance to each next one) and the duration of each in milliseconds. `lost` counts notes that were dropped, with the
+first and last offset.
 
-The offset in an entry is that of its webhook-id. After a redrive, the event is elsewhere: `position` says where.
+The offset in an entry is that of its webhook-id. After a redrive, `position` is where the event is now.
 
-With the key `session`, a worker also writes to every partition of the log that it is running and what it logs and, when
-it stops, that it has ended. A worker that never wrote the latter was killed, and its last notes are lost.
+With the key `session`, a worker records in every partition of the log that it is running and which attempts it logs,
+and when it stops, that it has ended. If the end is missing, the worker was killed, and its last notes are lost.
 """
 
 import operator
@@ -36,7 +36,7 @@ VERSION: Final = 1
 SESSION_KEY: Final = b"session"
 
 Decision = Literal["delivered", "retry", "dead-letter", "dead-lettered", "failure", "dropped", "skipped"]
-"""What followed. dead-letter: a dead letter is to be written; dead-lettered: the broker has confirmed it."""
+"""What followed. dead-letter: a dead letter will be written; dead-lettered: the broker has confirmed it."""
 FINAL: Final = frozenset({"delivered", "dead-lettered", "dropped", "skipped"})
 """The decisions after which an event is done."""
 LogMode = Literal["all", "failures", "off"]
@@ -57,12 +57,12 @@ Lost = tuple[Count, Offset, Offset]
 
 @dataclass(slots=True)
 class Note:
-    """An attempt that did not deliver an event, or what became of an event, with all that is known of it.
+    """An attempt that did not deliver an event, or the end of an event, in full.
 
     Attributes:
         offset: of the webhook-id, in the partition of the `Notes`; None for a FAILURE that no event led to.
         at: when, Unix seconds.
-        position: where the event is, if it was redriven.
+        position: where the event is now, if it was redriven.
         reason: the rule of a drop, the reason of a dead letter, the kind of a FAILURE.
         response: the beginning of the answer, with secrets masked.
         next_at: when the next attempt is due, Unix seconds.
@@ -87,7 +87,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A `Note`, or a short form of one, with the id and the position of its event; None if it is about no event."""
+    """A `Note`, perhaps from its compact form, with the id and position of its event; None if it has no event."""
 
     webhook_id: str | None
     position: Position | None
@@ -99,7 +99,7 @@ class Entry:
         return self.note.subscription
 
     def as_document(self) -> dict[str, Any]:
-        """The entry as JSON, without what is not known."""
+        """The entry as JSON, without unknown values."""
         note, position = self.note, self.position
         found: dict[str, Any] = {
             "at": rfc3339(note.at, "milliseconds"),
@@ -122,13 +122,13 @@ class Entry:
 
     @property
     def is_final(self) -> bool:
-        """Whether the event was done with it, for this subscription."""
+        """Whether this settled the event for this subscription."""
         return self.note.decision in FINAL
 
 
 @dataclass(slots=True)
 class Notes:
-    """A record of the log; see above."""
+    """A record of the log; see the module."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True)
 
@@ -145,7 +145,7 @@ class Notes:
     v: Literal[1] = VERSION
 
     def of(self, subscription: str | None = None, offset: int | None = None) -> Iterator[Entry]:
-        """What it says, without `ranges`, about one subscription or all, and one event or all."""
+        """Its entries, without `ranges`, about one subscription or all, and one event or all."""
         for note in self._notes(subscription):
             if offset in {None, note.offset}:
                 yield self._entry(note)
@@ -162,7 +162,7 @@ class Notes:
         yield from (note for note in self.entries if subscription in {None, note.subscription})
 
     def ranges_with(self, offset: int) -> Iterator[Entry]:
-        """What it says of whole ranges that contain *offset*; which events of a range were concerned is not known."""
+        """Its entries about ranges that contain *offset*. Which events of a range were affected is not known."""
         for owner, decision, reason, first, last in self.ranges:
             if first <= offset <= last:
                 yield self._entry(Note(owner, offset, self.at, decision, None, reason))
@@ -176,12 +176,12 @@ class Notes:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A worker says that it logs.
+    """A worker's record that it is logging.
 
     Attributes:
-        since: when it began to, Unix seconds.
+        since: when it began, Unix seconds.
         mode: what it logs.
-        is_closed: it has ended, and all that it noted is in the log.
+        is_closed: it has ended, and all of its notes are in the log.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, populate_by_name=True)
@@ -207,7 +207,7 @@ def encode(record: Notes | Session) -> bytes:
 
 
 def decode(value: bytes | None) -> Notes | Session:
-    """The record with this value, whoever wrote it.
+    """The record with this value, which may come from anyone.
 
     Raises:
         ValueError: it is not such a record.
@@ -228,7 +228,7 @@ def decode(value: bytes | None) -> Notes | Session:
 
 
 def decoded(value: bytes | None) -> Notes | Session | None:
-    """As `decode`, but None where that raises: anybody may have written to the log."""
+    """Like `decode`, but None if that raises: anyone may have written to the log."""
     try:
         return decode(value)
     except ValueError:
@@ -241,7 +241,7 @@ def compacted(offsets: Sequence[int]) -> list[int]:
 
 
 def expanded(distances: Iterable[int]) -> Iterator[int]:
-    """What `compacted` was made of."""
+    """The inverse of `compacted`."""
     return accumulate(distances)
 
 
@@ -261,6 +261,6 @@ def parse_id(webhook_id: str) -> Position | None:
     if not topic or len(numbers) != 2 or not all(each.isascii() and each.isdecimal() for each in numbers):  # noqa: PLR2004
         return None
     partition, offset = map(int, numbers)
-    # Compared as text, because an id with leading zeros is another id.
+    # Compared as text, because an id with leading zeros is a different id.
     is_same = offset <= LARGEST_OFFSET and f"{topic}-{partition}-{offset}" == webhook_id
     return (topic, partition, offset) if is_same else None

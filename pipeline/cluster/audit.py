@@ -1,7 +1,7 @@
 """The record of changes in `<app>.audit`: who changed what, from where, when, and to which revision.
 
-A record has no secret: of a document only its id is noted. It may also note the key of a request (Idempotency-Key) with
-its answer, so that any worker recognises the request when it comes again.
+A record has no secrets: of a document it has only the id. It may also have the key of a request (Idempotency-Key) with
+the answer, so that any worker recognises the request when it is repeated.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ READ_SECONDS: Final = 10.0
 PAUSE_SECONDS: Final = 30.0
 """After a failure nothing is written for this long, so that not every answer waits for a timeout."""
 LARGEST_REQUEST: Final = 100_000
-"""How many characters of what a request asks for are recorded, as JSON; a broker takes records of a MiB."""
+"""The longest request that is recorded, in characters of JSON; a broker takes records of a MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,12 @@ class Entry:
     """One change.
 
     Attributes:
-        who: the name of the principal, and *tenant* its limit.
+        who, tenant: the name of the principal, and the metadata that limit it.
         address: where the request came from.
         what: the operation.
         subscription: its id; None if it is about several.
-        facts: the result, the revision, and what the operation was told.
-        request: the request, if its sender may repeat it.
+        facts: the result, the revision, and the arguments of the operation.
+        request: the request with its answer, if it has an Idempotency-Key.
     """
 
     who: str
@@ -56,9 +56,9 @@ class Entry:
 
 
 class AuditLog:
-    """Writes the record, and finds repeated requests in it. It connects when it is first needed.
+    """Writes the record of changes, and finds repeated requests in it. It connects when first needed.
 
-    If the topic is missing or can't be written, changes go on: the log of the worker has each of them, too.
+    If the topic is missing or can't be written, changes continue: the worker's log also has each of them.
 
     Args:
         connection: of the source's cluster.
@@ -111,7 +111,7 @@ class AuditLog:
                 await (await self._started_tail()).caught_up()
         except TimeoutError:
             raise BrokerError(
-                f"Idempotency-Key: topic {self._topic}, which remembers keys, could not be read within "
+                f"Idempotency-Key: topic {self._topic}, which stores the keys, could not be read within "
                 f"{READ_SECONDS:.0f} s; nothing was changed"
             ) from None
         return self._requests.find(key, self._clock.now())

@@ -1,4 +1,4 @@
-"""The file of `webhooks backup`: JSON lines; a header, then what the application keeps as it is stored, then the end.
+"""The file of `webhooks backup`: lines of JSON, which are a header, the application's stored state, and the end.
 
     {"kind": "backup", "version": 1, "app": "orders", "madeAt": "…", "program": "1.2.3", "topics": {"events": "<id>"}}
     {"kind": "commit", "topic": "events", "partition": 0, "offset": 120, "metadata": "topic-id=…"}
@@ -6,8 +6,8 @@
     {"kind": "subscription", "key": "sub-1", "revision": 7, "value": "{…}"}
     {"kind": "end", "lines": 4}
 
-Secrets stay encrypted. Keys and values that are not UTF-8 are objects: {"base64": "…"}. A later version may add fields,
-which are ignored, and has another number if an older program must not read it.
+Secrets stay encrypted. Keys and values that are not UTF-8 are objects: {"base64": "…"}. Unknown fields are ignored, so
+a later program may add some; it raises the version if an older program must not read the file.
 """
 
 import base64
@@ -29,7 +29,7 @@ class Backup:
     """A backup that was read.
 
     Attributes:
-        app: whose it is.
+        app: the application's name.
         made_at: RFC 3339.
         state: without members.
     """
@@ -115,13 +115,13 @@ class _Reading:
         self._is_whole = False
 
     def take(self, number: int, line: Mapping[str, Any]) -> None:
-        """Raises: KeyError, TypeError, ValueError: what is wrong with the line."""
+        """Raises: KeyError, TypeError, ValueError, with what is wrong with the line."""
         if self._is_whole:
             raise ValueError("comes after the end")
         kind = line["kind"]
         if (kind == "backup") != (number == 1):
             raise ValueError(
-                'kind: the first line, and no other, has to be "backup": this is no file of webhooks backup'
+                'kind: the first line, and no other, has to be "backup": this is not a file of webhooks backup'
             )
         match kind:
             case "backup":
@@ -136,7 +136,7 @@ class _Reading:
                 self._subscriptions.append(kept)
             case "end":
                 if _int(line, "lines") != number - 1:
-                    raise ValueError(f"lines: {line['lines']} were written, and {number - 1} are there")
+                    raise ValueError(f"lines: {line['lines']} were written, but the file has {number - 1}")
                 self._is_whole = True
             case _:
                 allowed = "backup, commit, row, subscription, end"
@@ -145,7 +145,7 @@ class _Reading:
     def done(self) -> Backup:
         """Raises: ConfigurationError, there is no end."""
         if self._header is None or not self._is_whole:
-            raise ConfigurationError("the backup has no last line (kind: end): it was not written to its end")
+            raise ConfigurationError("the backup has no last line (kind: end): it is incomplete")
         subscriptions = sorted(self._subscriptions, key=lambda each: each.offset)
         state = KeptState(subscriptions, self._rows, self._commits, self._header["topics"])
         return Backup(self._header["app"], self._header["madeAt"], state)

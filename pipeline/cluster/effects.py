@@ -1,6 +1,6 @@
 """The effect of a command in each partition, before it is carried out, for commands and the API.
 
-The numbers are upper bounds: lanes that deliver move on meanwhile. A command also works for a user who may not read
+The numbers are upper bounds, because lanes go on delivering meanwhile. A command also works for a user who may not read
 everything; its preview then says what is unknown.
 """
 
@@ -33,7 +33,7 @@ COUNT_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class SourceOffset:
-    """An offset of a source topic; with *is_event* there must be an event, so the end does not count."""
+    """An offset of a source topic. With *is_event* it must be that of an event, so the end is not allowed."""
 
     topic: str
     partition: int
@@ -43,7 +43,7 @@ class SourceOffset:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a command finds or does in one partition, as a sentence for people and as facts for programs."""
+    """The state before, or the effect of, a command in one partition: a sentence for people, facts for programs."""
 
     topic: str
     partition: int
@@ -57,7 +57,7 @@ class Events:
 
     Attributes:
         matching: knows the subscriptions; None with `routing: key`.
-        deadline: by the event loop's clock; the log is not read later.
+        deadline: by the event loop's clock; the log is not read after it.
     """
 
     counter: EventCounter
@@ -75,7 +75,7 @@ class Events:
             return {name: max(0, end - start) for name, (start, end) in ranges.items()}
 
     async def first(self, tp: TopicPartition, subscription: str, start: int, end: int) -> int | None:
-        """The offset of the subscription's first event in a range; *end* if there is none, None if the time was up."""
+        """The offset of the subscription's first event in a range; *end* if there is none, None if the time ran out."""
         try:
             async with asyncio.timeout_at(self.deadline):
                 found = await self.counter.first(tp, subscription.encode(), start, end, self.matching)
@@ -88,14 +88,14 @@ class Events:
 async def opened_events(
     settings: Settings, definition: Definition, subscriptions: Iterable[Subscription]
 ) -> AsyncIterator[Events]:
-    """The events of these subscriptions, which can be read for a limited time.
+    """The events of these subscriptions, readable for a limited time.
 
     Raises:
         BrokerError: the brokers can't be asked, or the definition does not say its routing.
     """
     source, matching = definition.source, None
     if definition.stated_routing is None:
-        raise BrokerError("the definition does not say its routing, and so not which events are for whom")
+        raise BrokerError("the definition does not say its routing, so it is unknown which events are for whom")
     if definition.stated_routing is Routing.MATCH:
         matching = AddressedMatching(SubscriptionIndex(), settings.webhook_ids)
         for each in subscriptions:

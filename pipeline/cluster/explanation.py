@@ -1,4 +1,4 @@
-"""A subscription's state in one paragraph: why, since when, how many events wait, and what to do. Pure."""
+"""Explains a subscription's state in one paragraph: why, since when, how many events wait, what to do. Pure."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ def explain(state: SubscriptionState, *, names_topic: bool) -> Explanation:
 
     Args:
         state: as the view knows it.
-        names_topic: name the topic of a partition, because there are several source topics.
+        names_topic: whether to name the topics of partitions, because there are several.
     """
     lane = next((lane for lane in state.lanes if lane.state == state.state), None)
     parts = (
@@ -124,7 +124,7 @@ def _next(state: SubscriptionState) -> Iterator[str]:
 
 def _slow(state: SubscriptionState) -> Iterator[str]:
     if state.slow_start is not None:
-        yield f"Its receiver was busy, so it is spared: {shown_slow_start(state.slow_start)}."
+        yield f"Its receiver was busy, so its rate is limited: {shown_slow_start(state.slow_start)}."
 
 
 def _probe_at(cause: Cause | None) -> float | None:
@@ -144,11 +144,11 @@ def _waiting(state: SubscriptionState) -> str:
 
 def _success(state: SubscriptionState) -> Iterator[str]:
     if state.last_success_at is not None:
-        yield f"The last delivery that is known was at {shown_time(state.last_success_at)}."
+        yield f"The last known delivery was at {shown_time(state.last_success_at)}."
 
 
 def _hidden_failure(state: SubscriptionState) -> Iterator[str]:
-    """One that is paused may have failed before."""
+    """A paused subscription may have failed before."""
     failed = next((lane for lane in state.lanes if lane.state == "failure" != state.state), None)
     if failed is not None:
         why = "" if failed.cause is None else f": {shown_text(failed.cause.message)}"

@@ -1,7 +1,7 @@
-"""Groups subscriptions that fail for the same reason: an outage of one receiver is one line, however many there are.
+"""Groups subscriptions that fail for the same reason: an outage of one receiver is one group.
 
-Groups are updated with each subscription, because going through a hundred thousand takes longer than anyone should wait
-for a page.
+Groups are updated with each change of a subscription, because computing them for a page from a hundred thousand
+subscriptions would take too long.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from pipeline.cluster.state import FailureGroup, State, SubscriptionState
 
 MOST_IDS: Final = 100
 MOST_COUNTED: Final = 500
-"""Subscriptions whose waiting events are added up, in the largest groups: for more, deliveries would have to wait."""
+"""The most subscriptions whose waiting events are added up; adding up more would delay deliveries."""
 FAILING: Final[frozenset[State]] = frozenset({"broken", "failure", "retrying"})
 
 Key = tuple[State, str, str, str]
@@ -48,7 +48,7 @@ class Group:
         self._shown = None
 
     def shown(self, without: frozenset[str] = frozenset()) -> FailureGroup | None:
-        """The group as it is shown, without some of its members; None if no member is left."""
+        """The group as shown, without the members *without*; None if no member is left."""
         if not without.isdisjoint(self.members):
             return _group(self.key, {name: why for name, why in self.members.items() if name not in without})
         if self._shown is None:
@@ -76,7 +76,7 @@ class FailureGroups:
         self._group_of: dict[str, Group] = {}
 
     def add(self, name: str, host: str, reason: Reason) -> None:
-        """A subscription fails, whether or not it did before."""
+        """Note that a subscription fails, whether or not it did before."""
         key = (reason.state, reason.kind, reason.message, host)
         former = self._group_of.get(name)
         if former is not None and former.key != key:
@@ -85,7 +85,7 @@ class FailureGroups:
         group.add(name, reason)
 
     def remove(self, name: str) -> None:
-        """A subscription does not fail, if it did."""
+        """Note that a subscription does not fail (any more)."""
         group = self._group_of.pop(name, None)
         if group is not None:
             group.remove(name)
@@ -93,7 +93,7 @@ class FailureGroups:
                 del self._groups[group.key]
 
     def groups(self) -> list[Group]:
-        """All groups; some may become empty while they are looked at."""
+        """All groups; some may become empty during the iteration."""
         return list(self._groups.values())
 
     def names(self, state: State) -> list[str]:
@@ -109,7 +109,7 @@ def largest_first(groups: Iterable[FailureGroup | None]) -> list[FailureGroup]:
 
 @dataclass(slots=True)
 class _Waiting:
-    """The events that wait for some subscriptions; None where that is not known."""
+    """The number of events that wait for several subscriptions; None if not known."""
 
     at_least: int = 0
     exactly: int | None = 0
@@ -117,7 +117,7 @@ class _Waiting:
     oldest_at: float | None = None
 
     def add(self, state: SubscriptionState) -> None:
-        """One more subscription."""
+        """Add one subscription."""
         self.at_least += sum(lane.waiting or 0 for lane in state.lanes)
         self.exactly = _plus(self.exactly, state.waiting)
         self.at_most = _plus(self.at_most, state.waiting_at_most)
@@ -132,7 +132,7 @@ def _plus(one: int | None, other: int | None) -> int | None:
 async def with_waiting(
     groups: Sequence[FailureGroup], state_of: Callable[[str], SubscriptionState | None]
 ) -> list[FailureGroup]:
-    """The groups with what waits for them: of the first `MOST_COUNTED` subscriptions whose ids they have.
+    """The groups with their waiting events, counted for the first `MOST_COUNTED` of their subscriptions.
 
     Args:
         groups: the largest first.

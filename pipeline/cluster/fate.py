@@ -1,7 +1,7 @@
-"""What became of an event, concluded from what the attempt log says and from where the lane stands. Pure.
+"""Concludes what became of an event from the attempt log and the position of the lane. Pure.
 
-The log may be incomplete, and then a missing entry proves nothing. So the answer is "unknown", with the reason,
-wherever any other answer would be a guess.
+A missing entry proves nothing if the log may be incomplete. The answer is "unknown", with the reason, wherever any
+other answer would be a guess.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ from pipeline.core.clock import rfc3339
 from pipeline.core.model import Cursor, Event, Status
 
 FateStatus = Literal["delivered", "waiting", "dead-lettered", "skipped", "dropped", "filtered", "expired", "unknown"]
-"""filtered: the event is not for the subscription, by its key or its filter. expired: the log does not reach back."""
+"""filtered: the event is not for the subscription, by its key or filter. expired: the log does not reach back."""
 
 SILENCE_SECONDS: Final = 65.0
-"""A worker writes twice in this time that it is logging."""
+"""In this time, a worker records twice that it is logging."""
 FLUSH_SECONDS: Final = 35.0
-"""After this time a worker's notes are in the log, or the log says what was lost."""
+"""After this time a worker's notes are in the log, or the log records what was lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Fate:
         subscription: its id; None if the event was for none that is known.
         at: when, Unix seconds.
         why: the rule of a drop, the reason of a dead letter, or a sentence.
-        entries: what the log says of it, oldest first.
+        entries: the log's entries about it, oldest first.
     """
 
     webhook_id: str
@@ -54,7 +54,7 @@ class Fate:
 
 @dataclass(slots=True)
 class _Worker:
-    """What a worker says of itself in the log."""
+    """The records of a worker about its own logging."""
 
     since: float
     last: float
@@ -64,15 +64,15 @@ class _Worker:
 
 @dataclass(slots=True)
 class History:
-    """What the log says of one event.
+    """The log's records about one event.
 
     Attributes:
         offset: of its webhook-id.
         entries, ranges: by time.
-        lost: dropped notes that may have been about it: how many, and when a worker wrote that.
+        lost: dropped notes that may have been about it: how many, and when the worker recorded that.
         begins_at: the time of the oldest record, if older ones were deleted and the event is older still.
         began_at: when the first worker began to log, if the event is older.
-        read_to: the time of the last record that was read, if the time for reading was up before the end.
+        read_to: the time of the last record that was read, if the time limit was reached before the end.
         unreadable: how many records could not be read.
         problem: why it could not be read at all.
     """
@@ -106,18 +106,18 @@ class History:
 
     @property
     def logs_all(self) -> bool:
-        """Whether deliveries at the first attempt are in the log, as far as the workers say."""
+        """Whether deliveries at the first attempt are logged, according to the workers."""
         modes = {worker.mode for worker in self._workers.values() if worker.mode is not None}
         return modes == {"all"}
 
     def gap(self, event_at: float | None, now: float, *, is_settled: bool) -> str | None:
-        """Why the log may lack what became of an event of this time; None if the log is complete."""
+        """Why the log may be incomplete about an event of this time; None if it is complete."""
         if self.problem is not None:
             return f"the attempt log can't be read: {self.problem}"
         if self.read_to is not None:
-            return f"not found within the time of a search, which came to {_time(self.read_to)}"
+            return f"not found within the time limit of a search, which got to {_time(self.read_to)}"
         if is_settled and self.began_at is not None:
-            return f"that may have been before the attempt log began, at {_time(self.began_at)}"
+            return f"that may have been before the attempt log began at {_time(self.began_at)}"
         return self._gap_of_writing(event_at, now)
 
     def _gap_of_writing(self, event_at: float | None, now: float) -> str | None:
@@ -126,7 +126,7 @@ class History:
             return f"{count} entries of the attempt log were dropped before {_time(at)}, perhaps this one"
         for name, worker in self._workers.items():
             if self._was_killed(worker, now) and (event_at is None or event_at <= worker.last + FLUSH_SECONDS):
-                return f"the worker {name} was killed after {_time(worker.last)}, with what it had noted last"
+                return f"the worker {name} was killed after {_time(worker.last)}, and its last notes are lost"
         if self.unreadable:
             return f"{self.unreadable} records of the attempt log can't be read"
         return None if self.logs_all else "deliveries at the first attempt are not logged, or were not at that time"
@@ -138,12 +138,12 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far a partition of the source topic has been delivered.
+    """The progress of a partition of the source topic.
 
     Attributes:
         begin, end: of its log.
         committed: the offset of the group; None if there is none.
-        ahead: what is settled beyond it, as bits (core/ahead.py).
+        ahead: the offsets settled beyond it, as bits (core/ahead.py).
         event: the record at the offset; None if it was deleted, or is never delivered (a control record, for example).
         rows: the cursors of subscriptions, by id; None for one that can't be read.
     """
@@ -156,7 +156,7 @@ class Standing:
     rows: Mapping[str, Cursor | None]
 
     def is_settled(self, subscription: str | None, offset: int) -> bool | None:
-        """Whether the event is done; None if only a row that can't be read could tell."""
+        """Whether the event is settled; None if that depends on a row that can't be read."""
         if subscription is not None and subscription in self.rows:
             row = self.rows[subscription]
             return None if row is None else offset < row.next
@@ -165,7 +165,7 @@ class Standing:
         return offset < self.committed or bool(self.ahead >> (offset - self.committed) & 1)
 
     def keeps(self, subscription: str | None, offset: int, *, is_ordered: bool) -> Cursor | None:
-        """The row of the subscription, if it has stopped and certainly keeps the event."""
+        """The row of the subscription, if it has stopped and the event is certainly waiting."""
         row = self.rows.get(subscription or "")
         if row is None or row.status is Status.STARTED:
             return None
@@ -179,8 +179,8 @@ class Case:
     Attributes:
         is_wanted: whether its filter matches; None if that is not known.
         is_anothers: the key of the event names another subscription.
-        is_ordered: the subscription gets its events in order, as far as that is known.
-        now: when it is asked, Unix seconds.
+        is_ordered: whether the subscription is known to get its events in order.
+        now: Unix seconds.
     """
 
     webhook_id: str
@@ -229,7 +229,7 @@ def _certain(case: Case) -> tuple[FateStatus, float | None, str | None] | None:
 
 
 def _waits_for(case: Case, row: Cursor) -> str:
-    """The event ahead, if there is one, and how the subscription stands."""
+    """The event ahead, if there is one, and the state of the subscription."""
     is_behind = case.is_ordered and row.next < case.history.offset
     ahead = f"it waits behind {case.webhook_id.rpartition('-')[0]}-{row.next}; " if is_behind else ""
     return f"{ahead}the subscription is {_stands(row)}"

@@ -1,11 +1,11 @@
-"""Joins a subscription, its rows and what its workers say into its state. Pure.
+"""Joins a subscription, its cursor rows and the announcements of workers into its state. Pure.
 
-A lane may have a row, a note of its worker, both or neither; of both, the newer one counts.
+A lane may have a row, a note of its worker, both or neither; if both, the newer one counts.
 
-    row, halted or behind    what it says, and what waits as of the last offset up to which its owner's rows count
-    row, live                at-most-once keeps it; the note says what waits
-    note                     live: waiting for a slot, or tried again
-    neither                  live, and nothing waits, if its worker has told of all that does
+    row, halted or behind    the state in the row; waiting events up to the last offset that the owner's rows count
+    row, live                at-most-once keeps it; the note has the waiting events
+    note                     live: waiting for a slot, or being retried
+    neither                  live, and nothing waits, if its worker has announced all lanes with events
 """
 
 import re
@@ -31,18 +31,18 @@ STATE_OF: Final[dict[Status, State]] = {
     Status.STOPPED: "stopped",
     Status.CLOSED: "closed",
 }
-"""The state of a subscription that is not to deliver; FAILURE means here that its record can't be used."""
+"""The states of subscriptions that should not deliver; FAILURE means here that the record can't be used."""
 SERVER_ERRORS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """What is known of the partition of a lane.
+    """The partition of a lane, as far as known.
 
     Attributes:
         worker: its owner; None if that is not known.
         is_unowned: whether it is known to have no owner.
-        partition: as it was last announced; None if it never was.
+        partition: its last announcement; None without one.
         end: the end of its log, if known.
     """
 
@@ -92,7 +92,7 @@ def place_of_row(place: Place, seen: SeenRow, owner: Owner) -> LanePlace:
 
 
 def state_of_row(row: Cursor) -> State:
-    """What a row says of its lane."""
+    """A lane, by its row."""
     if row.status is Status.FAILURE:
         return "failure"
     if row.status is not Status.STARTED:
@@ -108,13 +108,13 @@ def is_retrying(row: Cursor) -> bool:
 
 
 def _waiting(row: Cursor, owner: Owner) -> tuple[int | None, int | None]:
-    """How many events wait: the exact number if known, and an upper bound."""
+    """The number of waiting events, if known, and an upper bound."""
     standing, partition = row.standing, owner.partition
     reached = owner.end if owner.is_unowned else None if partition is None else partition.dispatched
     if standing is None:
         return None, None if reached is None else max(0, reached - row.next)
     counts_to = standing.dispatched
-    # An owner that has taken over since then does not know what the former owner has counted.
+    # A newer owner does not know what the former owner has counted.
     is_of_owner = partition is not None and not owner.is_unowned and standing.dispatched >= partition.opened_at
     if partition is not None and is_of_owner:
         if partition.is_counted and standing.waiting_is_exact:
@@ -157,11 +157,11 @@ def joined(
     Args:
         subscription: its newest revision.
         status: the desired status at this moment.
-        lanes: its lanes that are not plainly live.
-        is_unowned: whether a partition without one of these lanes, where its events may be, is known to have no owner.
-        has_told_all: whether the workers have announced every lane where events wait.
+        lanes: its lanes that are not idle and live.
+        is_unowned: whether another partition that may have its events is known to have no owner.
+        has_told_all: whether the workers have announced every lane with waiting events.
         last_success_at: the last delivery that a worker announced.
-        slow_start: how its receiver is spared: what is tried again waits for it too.
+        slow_start: the limited rate of its receiver, for which retries wait too.
     """
     worst = min(lanes, key=lambda lane: urgency(lane.state), default=None)
     state: State = "live" if worst is None else worst.state
@@ -215,7 +215,7 @@ def _sum(counts: Iterable[int | None], *, is_known: bool) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a subscription fails: what it is grouped by.
+    """Why a subscription fails; failures are grouped by this.
 
     Attributes:
         kind: of the cause; while its event is retried, the kind that a FAILURE would have.
@@ -230,7 +230,7 @@ class Reason:
 
 
 def reason_of(found: Iterable[SeenRow | LaneNote]) -> Reason | None:
-    """Why the most urgent of these lanes fails, is retrying or is behind; None if none is. Owners don't matter here."""
+    """Why the most urgent of these lanes fails, is retrying or is behind; None if none is. Ignores owners."""
     reasons = [reason for each in found if (reason := _reason(each)) is not None]
     return min(reasons, key=lambda reason: urgency(reason.state), default=None)
 
@@ -272,7 +272,7 @@ _STATUS_CODE: Final = re.compile(r"answered (\d{3})\b")
 
 @lru_cache(maxsize=4_096)
 def shape(message: str) -> str:
-    """A message with `…` for what differs: quoted texts, addresses, ids, numbers other than the status of an answer."""
+    """A message with `…` for what varies: quoted texts, addresses, ids, and numbers except answered statuses."""
     status = _STATUS_CODE.search(message)
     found = _DIFFERING.sub("…", message)
     return found if status is None else found.replace("answered …", status.group(), 1)

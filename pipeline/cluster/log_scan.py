@@ -20,7 +20,7 @@ OPENING_SECONDS: Final = 10.0
 FETCH_BYTES: Final = 1024 * 1024
 
 
-class OutOfTime(Exception):  # noqa: N818 - it is no error
+class OutOfTime(Exception):  # noqa: N818 - not an error
     """The time for reading is up."""
 
 
@@ -28,11 +28,11 @@ class LogScan:
     """Reads stretches of the partitions of one topic.
 
     Args:
-        topic: it.
+        topic: its name.
         found: its partitions.
         consumer: started.
         sieve: of the consumer.
-        seconds: how long it may read, from now on.
+        seconds: how long it may read, from now.
 
     Attributes:
         count: of its partitions.
@@ -63,7 +63,7 @@ class LogScan:
     async def offsets_at(self, moment_ms: float, ends: Mapping[int, int], *, is_end: bool = False) -> dict[int, int]:
         """By partition, the first offset at or after a time, or the end.
 
-        The embedded broker does not know times. There the answer is the beginning of the log or, with *is_end*, its
+        The embedded broker can't look up times. With it, the answer is the beginning of the log or, with *is_end*, its
         end, so that nothing is missed.
         """
         found = await self._consumer.offsets_for_times({self._tp(number): max(0, int(moment_ms)) for number in ends})

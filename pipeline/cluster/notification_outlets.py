@@ -1,7 +1,7 @@
 """Where notifications go: the topic `<app>.events`, and a webhook of the operator. Nothing waits for either.
 
-Each outlet has a bounded queue of its own, so that one that is down does not delay the other. What does not fit is
-dropped, counted and logged.
+Each outlet has its own bounded queue, so that one that is down does not delay the other. Notifications that do not fit
+are dropped, counted and logged.
 """
 
 import asyncio
@@ -34,11 +34,11 @@ logger = logging.getLogger(__name__)
 MOST_WAITING: Final = 1_000
 WRITE_SECONDS: Final = 10.0
 PAUSE_SECONDS: Final = 30.0
-"""The pause after the topic could not be written."""
+"""The pause after a failed write to the topic."""
 RETRY: Final = RetryPolicy(
     max_attempts=100, initial_delay_seconds=5.0, max_delay_seconds=300.0, max_elapsed_seconds=6 * 3600.0
 )
-"""Of the webhook. The topic keeps what it does not take within six hours."""
+"""The webhook's. Notifications that it does not accept within six hours are only in the topic."""
 RULES: Final = Rules(Qos.AT_LEAST_ONCE, RETRY, Interrupt(), has_dead_letters=False)
 HEADERS: Final = (("content-type", CONTENT_TYPE.encode()),)
 
@@ -67,12 +67,12 @@ class Sink(Protocol):
 
 
 class Outlet:
-    """A sink and what waits for it.
+    """A sink with its queue.
 
     Args:
         sink: takes one at a time, in their order.
         clock: for the pauses.
-        on_dropped: told of what was dropped.
+        on_dropped: called for dropped notifications.
     """
 
     def __init__(self, sink: Sink, clock: Clock, on_dropped: OnDropped) -> None:
@@ -125,7 +125,7 @@ class Outlets:
         self._outlets = [Outlet(sink, clock, on_dropped) for sink in sinks]
 
     def put(self, notification: Notification) -> None:
-        """Queue a notification at each outlet; returns at once."""
+        """Queue a notification at each outlet, without waiting."""
         for outlet in self._outlets:
             outlet.put(notification)
 
@@ -191,7 +191,7 @@ class Call(Protocol):
 
 
 class WebhookSink:
-    """Delivers notifications to the operator's webhook, as events are delivered: signed, guarded, tried again.
+    """Delivers notifications to the operator's webhook like events: signed, guarded, retried.
 
     Args:
         call: makes one attempt.
@@ -206,7 +206,7 @@ class WebhookSink:
         self._source = source
         keys = () if signing_secret is None else (signing_secret,)
         self._subscription = Subscription("notifications", 0, url, retry=RETRY, signing_secrets=keys)
-        # These make up the webhook-id, which must differ from those of events and of other workers.
+        # Parts of the webhook-id, which must differ from those of events and of other workers.
         self._record = Record(f"notifications-{secrets.token_hex(8)}", 0, 0, None, None, HEADERS)
         self._count = 0
 
@@ -237,7 +237,7 @@ class WebhookSink:
 def outlets_of(
     settings: Settings, connection: KafkaConnection, call: Call, on_dropped: OnDropped, clock: Clock
 ) -> Outlets:
-    """The outlets that the settings want.
+    """The outlets that the settings ask for.
 
     Args:
         settings: of the worker.

@@ -1,8 +1,8 @@
 """Notifications for operators, as CloudEvents 1.0. `Notifier` makes them, as an observer of the core.
 
-    subscription.failed, .recovered      a FAILURE began; it is over: by a probe, or by a command or an edit
-    subscription.disabled                its probes are over: nothing is tried any more until somebody acts
-    subscription.losing-events           retention is about to delete events that it has not got
+    subscription.failed, .recovered      a FAILURE began; it ended, by a probe, a command or an edit
+    subscription.disabled                its probes are over: nothing is tried until an operator acts
+    subscription.losing-events           retention is about to delete events that were not delivered
     dead-letters.unavailable, .available dead letters can't be written; they can be again
     worker.fenced                        a worker lost a partition, because Kafka refused its cursor rows
 
@@ -37,9 +37,9 @@ Kind = Literal[
 PREFIX: Final = "webhook-pipeline."
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=UTF-8"
 MOST_SUBJECTS: Final = 10_000
-"""How many subjects are remembered, so that nothing is told twice. With more subjects, it may be."""
+"""How many subjects are remembered, to avoid repeated notifications. With more, some may be repeated."""
 AGAIN_SECONDS: Final = 60.0
-"""For subjects without a remembered state: the same is told about one subject at most this often."""
+"""For subjects without a remembered state: the shortest time between two equal notifications about a subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Notification:
         subject: the id of a subscription, "dead-letters", or the partition of a topic.
         at: Unix seconds.
         data: JSON, without secrets.
-        id: differs from that of any other one.
+        id: unique.
     """
 
     kind: Kind
@@ -76,14 +76,14 @@ def cloud_event(notification: Notification, source: str) -> bytes:
 
 
 class Notifier:
-    """An observer that makes notifications, and passes every call on to another observer.
+    """An observer that makes notifications and forwards every call to another observer.
 
     Args:
         observer: the other one.
         tell: takes a notification; it must not wait.
         clock: the time.
         dead_letter_failed: called for each failed write of a dead letter; see `dead_letter_failed`.
-        monotonic: a clock for what is not told too often.
+        monotonic: a clock, to limit repeated notifications.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Notifier:
         dead_letter_failed: Callable[[str], None],
         monotonic: Monotonic,
     ) -> None:
-        # Passed on directly: there are no notifications about these.
+        # Forwarded directly: there are no notifications about these.
         self.attempt_started = observer.attempt_started
         self.attempt_abandoned = observer.attempt_abandoned
         self.attempted = observer.attempted
@@ -116,11 +116,11 @@ class Notifier:
         self._is_unwritable = False
 
     def tell(self, kind: Kind, subject: str, data: Mapping[str, Any]) -> None:
-        """Tell it now."""
+        """Notify now."""
         self._take(Notification(kind, subject, self._clock.now(), data))
 
     def tell_once(self, kind: Kind, subject: str, data: Mapping[str, Any]) -> None:
-        """Tell it, unless the same was told a moment ago."""
+        """Notify, unless the same notification was made within `AGAIN_SECONDS`."""
         if self._limit.passes((kind, subject)) is not None:
             self.tell(kind, subject, data)
 
@@ -131,7 +131,7 @@ class Notifier:
         if partitions and where not in partitions:
             partitions.add(where)
             return
-        # The first partition fails; or it was in FAILURE already, and the reason is another one now.
+        # The first partition fails; or the subscription was in FAILURE already, for another reason.
         self._failed[subscription.id] = {where, *(partitions or ())}
         self.tell("subscription.failed", subscription.id, self._facts(subscription, topic, partition, cause))
 
@@ -148,7 +148,7 @@ class Notifier:
         self._observer.subscription_recovered(subscription, topic, partition, cause, by)
         facts = {"by": by, **self._facts(subscription, topic, partition, cause)}
         partitions = self._failed.get(subscription.id)
-        if partitions is None:  # a former owner has told of the failure
+        if partitions is None:  # a former owner has notified of the failure
             self.tell_once("subscription.recovered", subscription.id, facts)
             return
         partitions.discard((topic, partition))
@@ -176,7 +176,7 @@ class Notifier:
         self.tell_once("worker.fenced", f"{topic}/{partition}", {"topic": topic, "partition": partition})
 
     def rebalanced(self) -> None:
-        """See `Observer`. Other workers tell of the partitions that are theirs now."""
+        """See `Observer`. The new owners notify about these partitions from now on."""
         self._observer.rebalanced()
         self._failed.clear()
 

@@ -1,6 +1,6 @@
-"""What a worker announces about itself. Reads its live objects, and changes none of them.
+"""Makes a worker's announcements. It reads the worker's live objects and changes none of them.
 
-It looks only at lanes with an event in memory. The others, perhaps a hundred thousand, have rows.
+It only visits lanes with an event in memory; the others, perhaps a hundred thousand, have rows.
 """
 
 import heapq
@@ -22,7 +22,7 @@ from pipeline.observability.telemetry import Telemetry
 
 RATE_SECONDS: Final = 10.0
 LOOKED_AT: Final = 5_000
-"""How many lanes of a partition are examined for one announcement: a flooded worker has more with events in memory."""
+"""The most lanes of a partition that are examined for one announcement; a flooded worker has more."""
 
 
 class OwnState:
@@ -58,7 +58,7 @@ class OwnState:
         self._dispatched: dict[tuple[str, int], int] = {}
 
     def announcement(self) -> Announcement:
-        """The announcement of this moment. Each success is announced once."""
+        """The current announcement. Each success is announced once."""
         now = self._clock.now()
         partitions = [partition for each in self._sources for partition in each.partitions()]
         notes = [note for partition in partitions for note in self._notes(partition)]
@@ -118,7 +118,7 @@ class OwnState:
         return (delivered - delivered_then) / seconds, (failed - failed_then) / seconds
 
     def _successes(self) -> dict[str, float]:
-        """The first successes; the others come with the next announcements."""
+        """The first successes; the others are left for the next announcements."""
         waiting = self._telemetry.successes
         return {name: waiting.pop(name) for name in list(islice(waiting, MOST_SUCCESSES))}
 

@@ -1,8 +1,8 @@
-"""Who owns which partition: the worker that announces it or, where none does, as the consumer group says.
+"""Finds the owner of each partition: the worker that announces it, or else a member of the consumer group.
 
-announced by a worker that is there                     owned
+announced by a present worker                           owned
 not announced, and a member of the group has it         unknown: a worker that can't or does not announce itself
-not announced, and no member of the group has it        unowned: what waits there waits for a worker
+not announced, and no member of the group has it        unowned: its events wait for a worker
 the group can't be asked, or is about to rebalance      unknown
 """
 
@@ -61,7 +61,7 @@ class Ownership:
         return Owner(self._owned.get(place), place in self.unowned, partition, self._ends.get(place))
 
     def refresh(self, now: float, partitions: int) -> bool:
-        """Note what was announced. Returns whether anything has changed.
+        """Note the announcements so far. Returns whether anything has changed.
 
         Args:
             now: Unix seconds.
@@ -92,13 +92,13 @@ class Ownership:
             await self._ask()
         except BrokerError as error:
             self._members, self.problem = None, str(error)
-        except Exception:  # whatever the broker answers, the rest is shown all the same
-            logger.exception("the members of the group %s can't be described", self._group)
+        except Exception:  # whatever the broker answers, the rest of the view is still shown
+            logger.exception("the members of the group %s can't be told", self._group)
             self._members, self.problem = None, f"group {self._group}: its members can't be described"
 
     async def _ask(self) -> None:
         if self._source.connection.embedded:
-            return  # it can't describe a group
+            return  # the embedded broker can't describe groups
         self._members = await assigned_partitions(self._source.connection, self._group)
         self.problem = None
         now = asyncio.get_running_loop().time()

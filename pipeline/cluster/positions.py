@@ -1,4 +1,4 @@
-"""Where subscriptions stand in each partition, as the workers recorded it. Lanes that deliver move on meanwhile."""
+"""Reads the recorded positions of subscriptions in each partition. Lanes go on delivering meanwhile."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -89,7 +89,7 @@ class Recorded:
 
 
 def _without_row(subscription: Subscription, start: int | None, committed: Committed) -> int | None:
-    """Where a subscription without a row stands: at the committed offset, or at its own beginning if that is later."""
+    """The position of a subscription without a row: the committed offset, or its own beginning if that is later."""
     if start is None or committed.offset is None:
         return committed.offset if start is None else start
     return max(start, committed.offset) if subscription.created < committed.begun_to else start

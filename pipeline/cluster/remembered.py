@@ -1,4 +1,4 @@
-"""Requests that their senders may repeat, with their answers: what a worker remembers of them. Pure."""
+"""A worker's memory of requests that their senders may repeat, with the answers. Pure."""
 
 import json
 from collections import Counter, OrderedDict
@@ -9,7 +9,7 @@ from typing import Any, Final
 REMEMBER_SECONDS: Final = 86_400.0
 MOST_BYTES: Final = 32 * 1024 * 1024
 LEAST_BYTES: Final = 2048
-"""What a request counts at least: it takes memory beside its answer."""
+"""The least that a request counts, because it takes memory in addition to its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Request:
 
     Attributes:
         key: a digest of its sender and Idempotency-Key.
-        digest: of everything that it asks for.
+        digest: of its whole content.
         status, answer, headers: its answer.
     """
 
@@ -38,9 +38,10 @@ class _Kept:
 
 
 class RememberedRequests:
-    """The requests of a day, as many as have room.
+    """The requests of a day, as many as fit.
 
-    If there is no room, the oldest one of the sender that takes the most goes: nobody pushes out those of others.
+    If there is no room, the sender that takes the most loses its oldest request, so that nobody can push out others'
+    requests.
 
     Args:
         most_bytes: the room, as JSON.
@@ -54,7 +55,7 @@ class RememberedRequests:
         self._size = 0
 
     def add(self, sender: str, at: float, request: Request) -> None:
-        """Remember a request of the moment *at*, Unix seconds; if its key is known, the first answer is kept."""
+        """Remember a request made at *at*, Unix seconds; if its key is known, the first answer is kept."""
         if self.find(request.key, at) is not None:
             return
         self._drop(request.key)

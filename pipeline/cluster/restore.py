@@ -1,6 +1,6 @@
-"""Puts back what a backup has: what keeps it from that, what will follow from it, and the writing.
+"""Restores a backup: the obstacles, the consequences, and the writing.
 
-Subscriptions are written first, commits last: what broke off is restored again as a whole.
+Subscriptions are written first, commits last. A restore that breaks off has to be run again as a whole.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from pipeline.kafka.row_keys import split_key
 from pipeline.kafka.topics import Source, cursors_topic, subscriptions_topic
 
 SHOWN: Final = 20
-"""How many rows are named."""
+"""How many rows are listed."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Restore:
     """A restore that can be described and carried out.
 
     Attributes:
-        backup: what to put back.
+        backup: what to restore.
         now: what the application keeps now.
         app: its name.
         source: its topics.
-        keeps_subscriptions: only cursor rows and commits are put back.
-        keeps_positions: only subscriptions are put back; the rows and commits that are there follow them.
+        keeps_subscriptions: only cursor rows and commits are restored.
+        keeps_positions: only subscriptions are restored; the existing rows and commits are adapted to them.
     """
 
     backup: Backup
@@ -47,7 +47,7 @@ class Restore:
 
         Args:
             undecryptable: says why a stored subscription can't be decrypted.
-            replaces: what is there may be replaced.
+            replaces: existing state may be replaced.
         """
         problems = []
         if self.now.members != 0:
@@ -65,12 +65,12 @@ class Restore:
     def _of_other_topics(self) -> list[str]:
         state, ids = self.backup.state, self.now.topic_ids
         problems = [
-            f"topic {topic}: is in the backup, and is no source topic of the definition"
+            f"topic {topic}: is in the backup, but is not a source topic of the definition"
             for topic in sorted({topic for topic, _ in state.commits})
             if topic not in ids
         ]
         problems += [
-            f"topic {topic}: was made again since the backup, so its offsets mean other events: "
+            f"topic {topic}: was recreated since the backup, so its offsets mean other events: "
             "--keep-positions restores the subscriptions alone"
             for topic, former in state.topic_ids.items()
             if None not in {former, ids.get(topic)} and ids[topic] != former
@@ -96,7 +96,7 @@ class Restore:
         return found
 
     def effects(self, logs: Mapping[str, LogPositions]) -> list[str]:
-        """What follows from it, one sentence each; *logs*: of the source topics, as they are now."""
+        """The consequences, one sentence each; *logs*: of the source topics, as they are now."""
         lines = [f"backup of {self.backup.app}, made {self.backup.made_at}"]
         if not self.keeps_subscriptions:
             lines.append(
@@ -112,7 +112,7 @@ class Restore:
         ]
         if len(lanes) > SHOWN:
             lines.append(f"and {len(lanes) - SHOWN} more")
-        lines.append("all others go on with the group, and get again what was delivered since the backup:")
+        lines.append("all others continue with the group, and get again what was delivered since the backup:")
         commits = self.backup.state.commits
         return lines + [
             self._effect(place, commit, logs[place[0]]) for place, commit in commits.items() if place[0] in logs
@@ -144,7 +144,7 @@ class Restore:
         return [(row.key, row.partition) for row in self.now.rows if (row.key, row.partition) not in kept]
 
     def _lanes(self, state: KeptState) -> list[tuple[str, str, int, int | None]]:
-        """Subscription, topic, partition and offset of each row that is no note."""
+        """Subscription, topic, partition and offset of each row of a lane."""
         return [
             (found[1].decode(errors="replace"), found[0], row.partition, read_row(row.value).next)
             for row in state.rows
@@ -155,7 +155,7 @@ class Restore:
         """Write everything.
 
         Raises:
-            BrokerError: something could not be written; what was before it is written.
+            BrokerError: something could not be written; everything before it is written.
         """
         revisions = {} if self.keeps_subscriptions else await self._write_subscriptions()
         state = self.now if self.keeps_positions else self.backup.state

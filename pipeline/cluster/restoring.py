@@ -1,7 +1,7 @@
-"""Makes a backup fit the topic that it is restored into: revisions are offsets, and those are others there. Pure.
+"""Adapts a backup to the topic that it is restored into, where revisions, which are offsets, differ. Pure.
 
-subscription   its first revision is left out, so it is that of the record
-row            the revision that it has carried out becomes the new one; an older one, the one before that
+subscription   its first revision is left out, so that it becomes that of the new record
+row            the revision that it has carried out becomes the new one, or the one before if it was older
 commit         begun-to=N becomes the new revision of the first subscription that had not begun
 """
 
@@ -24,7 +24,7 @@ def created(subscription: Kept) -> int:
 
 
 def by_creation(subscriptions: Sequence[Kept]) -> list[Kept]:
-    """In the order in which they were made: in this order they are written, so that begun-to keeps its meaning."""
+    """In the order of creation, in which they are written, so that begun-to keeps its meaning."""
     return sorted(subscriptions, key=created)
 
 
@@ -46,7 +46,7 @@ class Revisions(NamedTuple):
     """The revisions of a subscription that is restored.
 
     Attributes:
-        first: when it was made.
+        first: the one at which it was created.
         old: the newest one when its rows were read.
         new: the one that was written.
         has_start: its record says where it begins, as with `routing: match` (`core.beginnings.is_of_former`).
@@ -59,7 +59,7 @@ class Revisions(NamedTuple):
 
 
 def renumbered(row: Kept, topics: Sequence[str], revisions: Mapping[bytes, Revisions]) -> bytes | None:
-    """A row that speaks of the new revision of its subscription; None if it is of one that was deleted before.
+    """A row that refers to the new revision of its subscription; None if that was deleted before the backup.
 
     Args:
         row: as it is stored.
@@ -77,7 +77,7 @@ def renumbered(row: Kept, topics: Sequence[str], revisions: Mapping[bytes, Revis
 
 
 def begun(commit: Commit, revisions: Iterable[Revisions]) -> Commit:
-    """A commit that says of the new revisions which subscriptions have begun."""
+    """A commit that says, in terms of the new revisions, which subscriptions have begun."""
     known = list(revisions)
     fields = commit.metadata.split(";")
     for index, field in enumerate(fields):

@@ -1,7 +1,7 @@
-"""Finds the subscriptions whose events the source topic's retention is about to delete, and tells of them once.
+"""Finds subscriptions whose events the source topic's retention is about to delete, and reports each once.
 
-A lane that has left the stream waits in the log: behind, failed, paused or stopped. When its first event has been there
-for nine tenths of the topic's retention, there is still time to do something about it.
+The events of a lane that is behind, failed, paused or stopped wait in the log. When the first one has been there for
+nine tenths of the retention, there is still time to act.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 60.0
 ASK_SECONDS: Final = 3_600.0
-"""How often the topic's retention is asked for."""
+"""How often the topic's retention is read."""
 NEAR: Final = 0.9
 LANES_AT_ONCE: Final = 1_000
 """Lanes looked at before the event loop gets a turn."""
@@ -34,7 +34,7 @@ class RetentionWatch:
 
     Args:
         sources: its partitions.
-        retention_ms: asks how long a topic keeps events, in milliseconds; None if without end, or not known.
+        retention_ms: returns how long a topic keeps events, in milliseconds; None if indefinitely, or if unknown.
         tell: called with a subscription and the facts about it.
         clock: the time.
     """
@@ -62,7 +62,7 @@ class RetentionWatch:
                 await self.look()
             except BrokerError as error:
                 logger.info("the retention of the source topics can't be asked for: %s", error)
-            except Exception:  # it must not end the worker
+            except Exception:  # must not end the worker
                 logger.exception("the age of waiting events can't be watched")
 
     async def look(self) -> None:
@@ -88,7 +88,7 @@ class RetentionWatch:
                     if stamp is not None and keeps_ms is not None and now * 1000 - stamp >= NEAR * keeps_ms:
                         near.add((source.topic, partition.number, lane.key))
                         self._found(source.topic, partition.number, lane, (stamp, stamp + keeps_ms))
-        self._told &= near  # after it has received them, it may be told of again
+        self._told &= near  # once its events are delivered, it may be reported again
 
     def _found(self, topic: str, partition: int, lane: Lane, stamps: tuple[int, int]) -> None:
         subscription, where, (stamp, deleted_ms) = lane.subscription, (topic, partition, lane.key), stamps
@@ -115,7 +115,7 @@ class RetentionWatch:
 
 
 async def retention_ms(connection: KafkaConnection, topic: str) -> int | None:
-    """How long a topic keeps its events, in milliseconds; None: without end, or this user may not ask.
+    """How long a topic keeps its events, in milliseconds; None: indefinitely, or this user may not ask.
 
     Raises:
         BrokerError: the cluster can't be reached.

@@ -1,4 +1,4 @@
-"""The delivery state that the workers recorded in the cursor rows, read once."""
+"""Reads the delivery state that workers recorded in the cursor rows."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,7 @@
 """The newest cursor row of every lane in the topic. Pure.
 
-At-most-once writes a row for each event. So a record is decoded only when somebody asks, or in the next round of the
-view, and only the newest one of each lane.
+At-most-once writes a row for each event. So only the newest row of each lane is decoded, when it is asked for or in the
+next round of the view.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ class SeenRow:
 
     Attributes:
         at: Unix seconds, by the clock of the worker that wrote it.
-        key: of the record. A lane's row has another one when the definition gains or loses topics (kafka/row_keys.py).
+        key: of the record. It changes when the definition gains or loses topics (kafka/row_keys.py).
     """
 
     row: Row
@@ -35,7 +35,7 @@ NO_ROWS: Mapping[Place, SeenRow] = {}
 
 
 class RowsSeen:
-    """The rows of all lanes, by subscription and place.
+    """The rows of all lanes, by subscription and partition.
 
     Args:
         topics: the source topics.
@@ -68,7 +68,7 @@ class RowsSeen:
                 yield name
 
     def _delete(self, name: str, place: Place, key: bytes) -> bool:
-        """Remove a deleted row; returns whether there was one. A lane whose row has another key by now keeps it."""
+        """Remove a deleted row; returns whether there was one. If the lane's row has a newer key, it stays."""
         rows = self._rows.get(name)
         if rows is None or place not in rows or rows[place].key != key:
             return False

@@ -1,4 +1,4 @@
-"""What subscriptions are searched by: their ids, hosts and metadata. Pure, and quick for a hundred thousand."""
+"""Searches subscriptions by id, host and metadata. Pure, and fast for a hundred thousand."""
 
 from collections.abc import Iterable
 from sys import intern
@@ -12,14 +12,14 @@ BETWEEN: Final = "\n"
 
 
 class Search:
-    """The texts of all subscriptions, made once for each revision."""
+    """The searchable text of each subscription, built once per revision."""
 
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}
         self._hosts: dict[str, str] = {}
 
     def note(self, subscription: Subscription) -> None:
-        """A subscription is new, or has changed."""
+        """Add a new or changed subscription."""
         host = intern(shown_address(subscription.url))
         self._hosts[subscription.id] = host
         self._texts[subscription.id] = BETWEEN.join((subscription.id, host, *subscription.metadata.values())).casefold()
@@ -30,12 +30,12 @@ class Search:
         self._hosts.pop(subscription_id, None)
 
     def with_text(self, names: Iterable[str], text: str) -> list[str]:
-        """Those of *names* whose id, host or value of metadata contains *text*; upper and lower case are the same."""
+        """The *names* whose id, host or a value of whose metadata contains *text*, ignoring case."""
         text, texts = text.casefold(), self._texts
         return [name for name in names if text in texts.get(name, "")]
 
     def with_host(self, names: Iterable[str], host: str) -> list[str]:
-        """Those of *names* whose callback is at *host*, in any case; without a port, at any port of it."""
+        """The *names* whose callback is at *host*, ignoring case; without a port, at any port."""
         wanted, hosts = host.casefold(), self._hosts
         any_port = f"{wanted}:"
         found = ((name, hosts.get(name, "").casefold()) for name in names)

@@ -20,7 +20,7 @@ def addressed(ids: WebhookIds, subscription: str, value: bytes, headers: Sequenc
     """The headers of an event for one subscription, with `routing: match`.
 
     Raises:
-        ConfigurationError: one of them would make the address invalid.
+        ConfigurationError: one of them is a header of the pipeline.
     """
     own = ids.address(Record("", 0, 0, subscription.encode(), value), subscription)
     for name, _ in headers:

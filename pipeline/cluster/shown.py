@@ -1,4 +1,4 @@
-"""The state of the cluster as JSON: of the API and of commands. Pure."""
+"""The state of the cluster as JSON, for the API and commands. Pure."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from pipeline.observability.shown import shown_cause, shown_error, shown_text, s
 
 
 def shown_state(state: SubscriptionState, *, with_workers: bool = True) -> dict[str, Any]:
-    """The state of a subscription as JSON; a tenant is not told the addresses of workers."""
+    """The state of a subscription as JSON; without the addresses of workers for tenants."""
     return {
         "state": state.state,
         "host": state.host,
@@ -24,7 +24,7 @@ def shown_state(state: SubscriptionState, *, with_workers: bool = True) -> dict[
 
 
 def _shown_cause(state: SubscriptionState) -> dict[str, Any] | None:
-    """The cause, with the place of its offset: there are lanes in several partitions."""
+    """The cause, with the topic and partition of its offset, because there are several lanes."""
     if state.cause is None:
         return None
     lane = next((lane for lane in state.lanes if lane.cause is state.cause), None)

@@ -9,39 +9,39 @@ from pipeline.core.model import Cause
 from pipeline.core.rate_limit import SlowStart
 
 State = Literal["broken", "failure", "unowned", "retrying", "behind", "paused", "stopped", "closed", "live"]
-"""How a subscription, or one of its lanes, stands.
+"""The state of a subscription, or of one of its lanes.
 
     broken    its record or its row can't be used
-    failure   it stopped; a person or a probe has to make it go on
+    failure   it stopped; an operator or a probe has to resume it
     unowned   no worker owns its partition
-    retrying  its next event has been tried without success, and will be again
+    retrying  its next event has failed, and will be tried again
     behind    it reads the log, because it could not keep pace
-    paused, stopped, closed    as its publisher or its consumer wants it
-    live      nothing of it waits, except for what arrived a moment ago
+    paused, stopped, closed    by its publisher or its consumer
+    live      no events wait, except for those that have just arrived
 """
 
 STATES: Final[tuple[State, ...]] = get_args(State)
-"""From the most to the least urgent. A subscription has the state of its most urgent lane."""
+"""From the most to the least urgent. The state of a subscription is that of its most urgent lane."""
 
 WISHED: Final[frozenset[State]] = frozenset({"paused", "stopped", "closed"})
-"""States that were asked for; they are the same whether or not the partition has an owner."""
+"""States that somebody asked for; they do not depend on an owner of the partition."""
 
 
 @dataclass(frozen=True, slots=True)
 class LanePlace:
-    """One subscription in one partition, as its owner last told it.
+    """One subscription in one partition, as last reported by the partition's owner.
 
     Attributes:
         topic, partition: of the source.
-        worker: the name of the worker that owns the partition; None if none does, or if it is not known.
+        worker: the name of the partition's owner; None if there is none, or if it is not known.
         next: the first offset that is not settled; None if it is not known.
-        waiting: how many of its events wait, exactly, when its owner last told; None if it has not counted them.
-        waiting_at_most: the same number or an upper bound: offsets that may be other subscriptions' events. None where
-            not even that is known.
+        waiting: how many of its events waited, exactly, at the last report; None if they were not counted.
+        waiting_at_most: the same number or an upper bound: offsets that may be other subscriptions' events. None if not
+            even that is known.
         oldest_event_at: the time of the oldest one, Unix seconds; None if none waits or it is not known.
         attempts: how often its next event has been tried so far.
         failing_since: when the first of these attempts began or, in FAILURE, when it failed; Unix seconds.
-        next_try_at: of its next attempt or probe, Unix seconds; None if none is due.
+        next_try_at: when the next attempt or probe is due, Unix seconds; None if none is.
         cause: why it is in FAILURE.
         error: why the last attempt of its next event failed.
         last_success_at: Unix seconds of the last delivery that is known; there may have been later ones.
@@ -71,14 +71,14 @@ class SubscriptionState:
         state: that of the most urgent lane.
         cause, error, attempts, failing_since, next_try_at: those of that lane, see `LanePlace`.
         last_success_at: the last delivery that is known, in any lane.
-        waiting: how many events wait in all lanes; None if that is not known exactly. Their owners count them
-            (core/waiting.py) and write it in rows and announcements; joining.py adds it up.
+        waiting: how many events wait in all lanes; None if that is not known exactly. The owners count them
+            (core/waiting.py) and write the numbers to rows and announcements; joining.py adds them up.
         waiting_at_most: the same number or an upper bound; None where not even that is known.
         oldest_waiting_at: the time of the oldest one, Unix seconds; None if none waits or it is not known.
-        slow_start: how its receiver, which was busy, is spared; in Unix seconds.
+        slow_start: the limited rate of its receiver, which was busy; in Unix seconds.
         problem: why its record or a row of it can't be used, a sentence.
         host: host and port of its callback, without credentials.
-        metadata: what its owner has noted about it.
+        metadata: as in its document.
         lanes: those that are not plainly live, by topic and partition.
     """
 
@@ -108,7 +108,7 @@ class SubscriptionState:
 
     @property
     def is_well(self) -> bool:
-        """Whether it is live and in no slow start, as its workers have told: a resume would change nothing."""
+        """Whether its workers have reported that it is live and not in a slow start: a resume would change nothing."""
         return self.state == "live" and self.slow_start is None and self.waiting_is_exact
 
     @property
@@ -119,12 +119,12 @@ class SubscriptionState:
 
 @dataclass(frozen=True, slots=True)
 class StateFilter:
-    """A filter of subscriptions; a part that is empty or None matches all.
+    """A filter of subscriptions; an attribute that is empty or None matches all.
 
     Attributes:
-        text: a part of the id, of the host or of a value of the metadata, in upper or lower case.
+        text: a part of the id, of the host or of a value of the metadata, ignoring case.
         states, causes: one of these; causes are the kinds of `FailureGroup`.
-        host: of the callback, with its port, or without one for any port; in any case.
+        host: of the callback, with its port, or without one for any port; ignoring case.
         metadata: all of these, exactly.
         ids: one of these.
     """
@@ -161,16 +161,16 @@ class FailureGroup:
     Attributes:
         state: theirs.
         kind: of the cause (`core.model.Cause`); while events are retried, the kind that a FAILURE would have.
-        message: why, with `…` in place of what differs from one to another: addresses, numbers, ids, quoted texts.
+        message: why, with `…` in place of what varies: addresses, numbers, ids, quoted texts.
         host: host and port of their callbacks.
-        example: one of the messages, as it is.
+        example: one of the original messages.
         count: how many there are.
         since: when the first of them began to fail, Unix seconds; None if it is not known.
         ids: the first hundred.
         waiting: how many of their events wait; None if that is not known exactly.
-        waiting_at_least: those that are known to.
-        waiting_at_most: the same number or an upper bound; None where not even that is known, or there are too many
-            subscriptions to ask about each.
+        waiting_at_least: how many are known to wait.
+        waiting_at_most: the same number or an upper bound; None if not even that is known, or if there are too many
+            subscriptions to add up.
         oldest_waiting_at: the time of the oldest one that is known, Unix seconds; None if none is.
     """
 
@@ -190,15 +190,15 @@ class FailureGroup:
 
 @dataclass(frozen=True, slots=True)
 class PartitionState:
-    """A partition of a source topic, as its owner last told it.
+    """A partition of a source topic, as last reported by its owner.
 
     Attributes:
         committed: the committed offset; None before the first commit.
         opened_at: where its owner began.
         dispatched: the next offset to be dispatched.
         counted_to: every lane's row counts what waits at least up to this offset.
-        is_counted: whether rows that count up to `counted_to` only are at most a few seconds old.
-        end: the end of the log as far as the owner knows it.
+        is_counted: whether rows that count no further than `counted_to` are at most a few seconds old.
+        end: the end of the log, as far as the owner knows.
     """
 
     topic: str

@@ -1,7 +1,7 @@
-"""How each subscription stands and why it fails, ready to be counted, filtered and grouped. Pure.
+"""Indexes the state of each subscription and why it fails, for counting, filtering and grouping. Pure.
 
-It holds only the states that are not "live", because most subscriptions are. What depends on the owners of partitions
-is left to the view, because one owner changes the state of many subscriptions at once.
+It holds only the states that are not "live", because most are. The view handles what depends on the owners of
+partitions, because one owner changes the state of many subscriptions at once.
 """
 
 from pipeline.cluster.failures import FAILING, FailureGroups
@@ -15,7 +15,8 @@ class StateIndex:
     """The states of all subscriptions, as of the last `note` of each.
 
     Attributes:
-        failing: those that fail, are retrying or are broken. Whether one of `timed` belongs there depends on the time.
+        failing: those that fail, are retrying or are broken. Whether a member of `timed` belongs there depends on the
+            time.
     """
 
     def __init__(self) -> None:
@@ -25,7 +26,7 @@ class StateIndex:
         self.failing = FailureGroups()
 
     def note(self, subscription: Subscription, host: str, reason: Reason | None) -> None:
-        """A subscription, or what is known of its lanes, has changed.
+        """Note that a subscription, or one of its lanes, has changed.
 
         Args:
             subscription: its newest revision.
@@ -72,9 +73,9 @@ class StateIndex:
         return "live" if reason is None else reason.state
 
     def reason(self, name: str) -> Reason | None:
-        """Why it fails, even if it is not to deliver now."""
+        """Why it fails, even if it should not deliver now."""
         return self._reasons.get(name)
 
     def timed(self) -> list[str]:
-        """The subscriptions that begin or end at a set time, on which their state depends."""
+        """The subscriptions whose state depends on the time, because they begin or end at a set time."""
         return list(self._timed)

@@ -1,12 +1,12 @@
-"""The cluster as its topics tell it: what workers announce and the rows of their lanes, joined with the subscriptions.
+"""The state of the cluster: workers' announcements and cursor rows, joined with the subscriptions.
 
     <app>.workers ──▶ WorkersSeen ┐
     <app>.cursors ──▶ RowsSeen    ├─ joining ──▶ state(), states(), failures(), totals()
     Registry ─────────────────────┘
 
-It belongs to no group, writes nothing and needs no partition. Every worker has one, and `webhooks console` is one with
-pages. `problems` has a sentence for each thing that can't be read. New records are read twice a second, and before each
-answer, so an answer is as new as the topics.
+The view is in no consumer group, writes nothing and needs no partition. Every worker has one, and `webhooks console` is
+one with pages. `problems` has a sentence for each thing that can't be read. New records are read twice a second and
+before each answer, so an answer is as new as the topics.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 ROUND_SECONDS: Final = 0.5
 READY_SECONDS: Final = 0.05
-"""How often a caller that waits for the first reading looks whether it is done."""
+"""How often a caller that waits for the first reading checks whether it is done."""
 READ_AT_ONCE: Final = 200
 AT_ONCE: Final = 2_000
 """How many rows are read, or subscriptions examined, before the event loop gets a turn, so that deliveries go on."""
@@ -61,7 +61,7 @@ class ClusterView:
     Args:
         app: the application.
         source: its source topics.
-        routing: how events find their subscriptions; None if the definition does not say it.
+        routing: how events find their subscriptions; None if not configured.
         registry: the subscriptions; the caller starts it, and has it call `on_subscription`.
         clock: the time.
     """
@@ -119,11 +119,11 @@ class ClusterView:
 
     @property
     def rows_problem(self) -> str | None:
-        """Why rows can't be read, a sentence: nobody knows then how subscriptions stand."""
+        """Why rows can't be read, a sentence; the states of subscriptions are then unknown. None if they can."""
         return self._written.problem
 
     def problems(self) -> list[str]:
-        """What can't be known at present, and why: a sentence each."""
+        """What is unknown at present, and why: a sentence each."""
         found = [self._announced.problem, self._written.problem, self._ownership.problem]
         if self._registry.last_error is not None:
             found.append(self._registry.last_error)
@@ -134,7 +134,7 @@ class ClusterView:
         return [problem for problem in found if problem is not None]
 
     def workers(self) -> list[WorkerState]:
-        """All workers, by name; those that are gone, for ten minutes."""
+        """All workers, by name, including those that have been gone for up to ten minutes."""
         return self._workers.states(self._clock.now())
 
     # --------------------------------------------------------------- one
@@ -166,7 +166,7 @@ class ClusterView:
         )
 
     def _has_told_all(self, places: set[Place], now: float) -> bool:
-        """Whether nothing waits there if nothing is said of it."""
+        """Whether a lane without row and note certainly has no waiting events there."""
         return self._workers.has_told_all(now) and self._ownership.unknown.isdisjoint(places)
 
     def _lanes(self, name: str) -> list[LanePlace]:
@@ -179,7 +179,7 @@ class ClusterView:
         return lanes
 
     def _found(self, name: str) -> Iterator[tuple[Place, SeenRow | LaneNote]]:
-        """The newest that is known of each lane, by topic and partition: its row, or the note of its worker."""
+        """The newest information about each lane, by topic and partition: its row, or the note of its worker."""
         rows, notes = self._rows.of(name), self._workers.notes(name)
         for place in sorted({*rows, *notes}):
             seen, said = rows.get(place), notes.get(place)
@@ -189,7 +189,7 @@ class ClusterView:
                 yield place, seen
 
     def _home(self, name: str) -> set[Place]:
-        """The partitions where events of a subscription are expected; a producer may use another partitioner."""
+        """The partitions where events of a subscription are expected. Producers may use another partitioner."""
         counts = self._ownership.counts
         if self._routing is Routing.KEY:
             return {(topic, default_partition(name, count)) for topic, count in counts.items() if count}
@@ -202,7 +202,7 @@ class ClusterView:
 
         Args:
             wanted: which ones.
-            after: the last id of the page before.
+            after: the last id of the previous page.
             limit: the size of the page.
         """
         names = await self._wanted(wanted)
@@ -239,7 +239,7 @@ class ClusterView:
         return names
 
     def _state(self, name: str, now: float) -> State:
-        """The same as `joined` finds, at a fraction of the cost."""
+        """The state that `joined` finds, at a fraction of the cost."""
         state = self._index.state(name, now)
         unowned = self._ownership.unowned
         if unowned and urgency(state) > urgency("unowned") and state not in WISHED:
@@ -248,7 +248,7 @@ class ClusterView:
         return state
 
     async def totals(self, wanted: StateFilter = EVERY_STATE) -> Mapping[State, int]:
-        """How many of the subscriptions that match stand in each state."""
+        """The number of matching subscriptions in each state."""
         found: dict[State, int] = dict.fromkeys(STATES, 0)
         names, now = await self._wanted(wanted), self._clock.now()
         async for some in _slices(names):
@@ -282,7 +282,7 @@ class ClusterView:
         return groups
 
     def _doubtful(self) -> Sequence[str]:
-        """Those that may be among the groups of all and, as of now, stand in another way."""
+        """Members of the groups whose state may be different now."""
         unowned = self._index.failing.names("retrying") if self._ownership.unowned else []
         return [*self._index.timed(), *unowned]
 
@@ -332,7 +332,7 @@ class ClusterView:
             logger.warning("topic %s: record %d is ignored: %s", record.topic, record.offset, error)
             return
         now = self._clock.now()
-        # What is read at the start was announced a while ago.
+        # Announcements read at the start may be old.
         heard_at = now if self._announced.is_current else min(now, record.timestamp / 1000)
         self._changed_ids.update(dict.fromkeys(self._workers.take(said, heard_at)))
 
@@ -340,7 +340,7 @@ class ClusterView:
         while True:
             try:
                 await self._read()
-            except Exception:  # a bug: what is shown may be wrong, and deliveries go on
+            except Exception:  # a bug: the view may be wrong, but deliveries go on
                 logger.exception("the view of the cluster is not up to date")
             await self._clock.sleep(ROUND_SECONDS)
 
@@ -370,7 +370,7 @@ class ClusterView:
         return self._ownership.refresh(now, self._written.partitions)
 
     def _understand(self, name: str) -> None:
-        """What a subscription has changed to: how it stands, and why it fails."""
+        """Update the index with the new state of a subscription and why it fails."""
         subscription = self._registry.get(name)
         if subscription is None:
             self._index.forget(name)

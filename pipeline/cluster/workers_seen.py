@@ -1,7 +1,7 @@
-"""What the workers have announced: who is there, who is gone, and who owns what. Pure but for the clock.
+"""The newest announcements: which workers are present or gone, and what they own. Pure but for the clock.
 
 The owner of a partition is the worker that announced it last, unless that worker is gone. A partition that no worker
-announces may still have an owner, because older versions announce nothing; only the consumer group knows
+announces may still have an owner, because older versions announce nothing; then the consumer group is asked
 (ownership.py).
 """
 
@@ -18,9 +18,9 @@ from pipeline.core.rate_limit import SlowStart
 GONE_SECONDS: Final = 10.0
 """A worker that has announced nothing for this long is gone; workers do so every two seconds."""
 MOST_SUCCESSES_KEPT: Final = 500_000
-"""The most subscriptions that are remembered, because anyone with access to the topic can make up names."""
+"""The most subscriptions that are remembered; anyone with access to the topic can make up names."""
 HIDDEN_SECONDS: Final = 600.0
-"""How long a worker that is gone is shown."""
+"""How long a worker that is gone is shown, after its last announcement."""
 
 
 class WorkersSeen:
@@ -34,11 +34,11 @@ class WorkersSeen:
         self._places: dict[Place, PartitionState] = {}
 
     def take(self, announcement: Announcement, heard_at: float) -> set[str]:
-        """A worker has announced itself. Returns the subscriptions about which it says something else than before.
+        """Note an announcement. Returns the subscriptions that it or the worker's previous one mentions.
 
         Args:
-            announcement: what it says.
-            heard_at: Unix seconds by the clock of this process, because that of the worker may be minutes off.
+            announcement: of a worker.
+            heard_at: Unix seconds by this process's clock; the worker's may be minutes off.
         """
         worker = announcement.worker
         changed = self._forget_notes(worker)
@@ -55,7 +55,7 @@ class WorkersSeen:
         return changed
 
     def stopped(self, worker: str) -> set[str]:
-        """A worker has announced that it stops. Returns the subscriptions that it had mentioned."""
+        """Note that a worker has stopped. Returns the subscriptions of its last announcement."""
         changed = self._forget_notes(worker)
         self._said.pop(worker, None)
         self._heard_at.pop(worker, None)
@@ -85,7 +85,7 @@ class WorkersSeen:
         return now - self._heard_at.get(worker, 0.0) > GONE_SECONDS
 
     def owned(self, now: float) -> dict[Place, str]:
-        """The owners of partitions, by what present workers announce; the last one heard counts."""
+        """The owners of partitions, as announced by present workers; the latest announcement counts."""
         return {
             (each.topic, each.partition): worker
             for worker, said in sorted(self._said.items(), key=lambda found: self._heard_at[found[0]])
@@ -94,11 +94,11 @@ class WorkersSeen:
         }
 
     def place(self, place: Place) -> PartitionState | None:
-        """A partition as it was last announced, by whomever."""
+        """A partition as last announced, by any worker."""
         return self._places.get(place)
 
     def counts(self) -> dict[str, int]:
-        """How many partitions each source topic has, as far as a worker has announced it."""
+        """How many partitions each source topic has, according to the announcements."""
         found: dict[str, int] = {}
         for said in self._said.values():
             for topic, count in said.counts.items():
@@ -106,7 +106,7 @@ class WorkersSeen:
         return found
 
     def notes(self, name: str) -> Mapping[Place, tuple[LaneNote, Announcement]]:
-        """What is announced of the live lanes of a subscription."""
+        """The announced notes about the live lanes of a subscription."""
         return self._notes.get(name, {})
 
     def noted(self) -> Collection[str]:
@@ -118,7 +118,7 @@ class WorkersSeen:
         return self._successes.get(name)
 
     def slow_start(self, name: str, revision: int, now: float) -> SlowStart | None:
-        """How the receiver of a subscription is spared, by the worker that calls it least often; None if it is not."""
+        """The slow start of a subscription's receiver: that of the worker with the lowest rate; None without one."""
         found = [
             slow
             for worker, said in self._said.items()
@@ -129,7 +129,7 @@ class WorkersSeen:
         return min(found, key=lambda slow: (slow.per_second or inf, -slow.until), default=None)
 
     def forget(self, name: str) -> None:
-        """A subscription was deleted."""
+        """Forget a deleted subscription."""
         self._successes.pop(name, None)
 
     def has_told_all(self, now: float) -> bool:

@@ -6,6 +6,6 @@ tracing                  OpenTelemetry spans of attempts, with optional packages
 logs                     formats log lines, and masks credentials in them
 status, reporter         the state of this worker's lanes and partitions; why it is not ready
 absent                   subscriptions without a lane here
-unmatched                detects events whose keys are not subscription ids
+unmatched                warns if the keys of events are not subscription ids
 shown                    formats causes and errors for people
 """

@@ -1,11 +1,10 @@
 """Subscriptions that have no lane in this worker: none of their events are waiting in its partitions.
 
-A worker forgets a lane that has no work, and other workers own the other partitions. Such a subscription is therefore
-idle or elsewhere. The partition that Kafka's default partitioner selects for its key decides which of the two is shown.
-This is a guess: a producer may use another partitioner, and a topic that gained partitions keeps its events in the old
-ones.
+A worker forgets a lane that has no work, and other workers own the other partitions. So such a subscription is idle or
+elsewhere, depending on which partition Kafka's default partitioner selects for its key. This is a guess: a producer may
+use another partitioner, and events from before a topic gained partitions stay where they are.
 
-With `routing: match`, events of every subscription may be in any partition, so it is never elsewhere: it is idle here.
+With `routing: match`, a subscription's events may be in any partition, so it is shown as idle.
 """
 
 import asyncio
@@ -87,7 +86,7 @@ class Absent:
         return "idle" if default_partition is None or default_partition in self._sources.assigned else "elsewhere"
 
     def report(self, name: str) -> AbsentReport | None:
-        """One subscription; None if it no longer exists."""
+        """A subscription; None if it no longer exists."""
         subscription = self._known.get(name)
         if subscription is None:
             return None

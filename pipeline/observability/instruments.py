@@ -91,7 +91,7 @@ class MinuteRate:
 
 
 class OffsetRanges:
-    """Counts each offset of one partition once, no matter how often it is added.
+    """Counts each offset of one partition once, however often it is added.
 
     Args:
         most: the number of ranges remembered. Beyond it, the gap between the two lowest ranges counts as added, so the
@@ -122,10 +122,10 @@ class OffsetRanges:
 
 
 class LineLimit:
-    """Passes one log line per key and interval, and counts the suppressed ones.
+    """Allows one log line per key and interval, and counts the suppressed ones.
 
     Args:
-        interval_seconds: the least time between two lines of one key.
+        interval_seconds: the shortest time between two lines of one key.
         most_keys: the number of keys remembered; the key with the oldest line is forgotten first.
         monotonic: the clock.
     """

@@ -66,7 +66,7 @@ class Facts:
 
 
 def _shown(value: Any) -> Any:
-    """*value* cut and masked if it is, or will be written as, text; numbers unchanged."""
+    """*value* as text, cut and masked; numbers unchanged."""
     if value is None or isinstance(value, bool | int | float):
         return value
     return mask_cut(value if isinstance(value, str) else str(value), FIELD_CHARACTERS)
@@ -198,7 +198,7 @@ def logging_config(log_format: LogFormat = "console", level: str = "INFO") -> di
         "class": "logging.StreamHandler",
         "stream": "ext://sys.stderr",
         "formatter": "line",
-        # DEBUG is for finding out what happens in the libraries, and when.
+        # DEBUG also shows what the libraries do.
         "filters": ["mask"] if level == "DEBUG" else ["thin-out", "mask"],
     }
     # Faust's worker sets the root logger to DEBUG and its first handler to `--loglevel` (WARN by default), for a

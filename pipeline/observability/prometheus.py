@@ -21,7 +21,7 @@ from pipeline.observability.status import LaneReport, PartitionReport, Reporter,
 from pipeline.observability.telemetry import Telemetry
 
 BUILD: Final = (version("webhook-pipeline"), python_version())
-"""Read once, because that takes the disk."""
+"""Read once, because reading it uses the disk."""
 
 
 class Metrics:
@@ -216,7 +216,7 @@ def _partitions(partitions: Iterable[PartitionReport]) -> Iterator[Metric]:
 
 def _lanes(lanes: Iterable[LaneReport], partitions: Iterable[PartitionReport]) -> Iterator[Metric]:
     dispatched = {(each.topic, each.partition): each.dispatched for each in partitions}
-    # Every series is there from the start, so that an alert sees it grow.
+    # Every series exists from the start, so that alerts see it grow.
     numbers: Counter[tuple[str, str]] = Counter({(state.feed, state.status.value): 0 for state in LaneState})
     zeros = {(topic, str(number), feed): 0 for topic, number in dispatched for feed in get_args(Feed)}
     known: Counter[tuple[str, str, str]] = Counter(zeros)
@@ -244,7 +244,8 @@ def _lanes(lanes: Iterable[LaneReport], partitions: Iterable[PartitionReport]) -
         "webhooks_events_waiting_at_most",
         "An upper bound of the unsettled events.",
         ("topic", "partition", "state"),
-        # Apart from those in flight, which may be claimed, all have different offsets, from the furthest cursor on.
+        # Except for those in flight, which may be claimed, all have different offsets, from the cursor that is furthest
+        # behind.
         ((key, min(number, furthest.get(key, 0) + in_flight[key])) for key, number in at_most.items()),
     )
 

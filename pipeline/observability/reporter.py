@@ -29,7 +29,7 @@ the status must not slow down deliveries."""
 
 
 LEFT_TO_THE_LOG: Final = frozenset({LaneState.BEHIND, LaneState.PROBING, LaneState.FAILED})
-"""The states of a lane whose events wait in the log, to nobody's wish."""
+"""The states of a lane whose events wait in the log although nobody asked for that."""
 
 
 class WorkerReporter:
@@ -98,9 +98,9 @@ class WorkerReporter:
         """Why the worker is not ready, a sentence; None if it is."""
         problem = self._readiness()
         if self._sources.has_opened and not self._deliver.lease.is_held:
-            # Other things fail too while the brokers are unavailable; this is why nothing is sent.
+            # While the brokers are unavailable other things fail too, but this is why nothing is sent.
             problem = "sending is paused until the group's coordinator confirms a heartbeat: Kafka does not answer"
-        # Most other problems follow from the stop, or from a missing right.
+        # Most other problems are consequences of a stop or a missing right.
         problem = self._stopping() or self._missing_rights() or problem
         closed = self._closed()
         if problem is None and closed:
@@ -154,19 +154,19 @@ class WorkerReporter:
             unsettled=len(window),
             oldest_unsettled_seconds=max(0.0 if since is None else steady_now() - since, self._oldest_left(partition)),
             lanes=len(lanes),
-            # Without the lease no work is possible. The cause lies with the brokers; a restart would not help.
+            # Without the lease no work is possible. The brokers are the cause, and a restart would not help.
             has_work=has_work and self._deliver.lease.is_held,
             progressed_at=partition.progressed_at,
         )
 
     def _oldest_left(self, partition: Partition) -> float:
-        """The age of the oldest event that a lane has left to the log; stopped and paused lanes do not count."""
+        """The age of the oldest event that waits in the log; stopped and paused lanes do not count."""
         stamps = (oldest_ms(lane) for lane in partition.lanes.values() if lane.state in LEFT_TO_THE_LOG)
         oldest = min((stamp for stamp in stamps if stamp is not None), default=None)
         return 0.0 if oldest is None else max(0.0, self._deliver.clock.now() - oldest / 1000)
 
     def _closed_partition(self, tp: TopicPartition) -> PartitionReport:
-        """An assigned partition that is not open yet: opening it is its only work until then."""
+        """An assigned partition that is not open yet; opening it counts as its work."""
         return PartitionReport(
             topic=tp.topic,
             partition=tp.partition,

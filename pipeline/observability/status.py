@@ -28,12 +28,12 @@ class LaneReport:
         oldest_event_at: the timestamp of the oldest unsettled event, Unix seconds; None if it is not known.
         queued: events in memory.
         in_flight: requests under way.
-        attempt: the attempts so far of the event with the most attempts; in ordered levels, of the event at `next`.
+        attempt: the number of attempts so far of the event with the most; at ordered levels, of the event at `next`.
         first_attempt_at: Unix seconds of the first of these attempts, None if there was none.
         not_before: Unix seconds of the next attempt, 0 if the lane is not waiting for one.
         error: why the last attempt failed, while its event is being retried.
         warning: a warning for the operator, e.g. "the bearer token expired at ...".
-        slow_start: how its receiver, which was busy, is spared; in Unix seconds.
+        slow_start: the limited rate of its receiver, which was busy; in Unix seconds.
     """
 
     subscription: str
@@ -119,7 +119,8 @@ class WorkerReport:
         name: host and port of its pages, which distinguish it from other workers.
         topics: the source topics.
         partition_count: the number of partitions of the largest topic; None while it is not known.
-        assigned: the numbers of its partitions; it has the partition with that number of every topic that has one.
+        assigned: the numbers of its partitions; the worker has the partition with that number of every topic that has
+            one.
         ready: whether the registry has been read and every assigned partition is open.
         problem: why it is not ready, a sentence.
         holds_lease: whether events may be sent, because the group has recently confirmed a heartbeat (core/lease.py).

@@ -47,16 +47,16 @@ AttemptOutcome = Literal[
 """How an attempt ended; `failed` is any incomplete exchange that wasn't a timeout."""
 
 ProbeResult = Literal["failed", "recovered"]
-"""What came of a probe of a subscription in FAILURE."""
+"""The result of a probe of a subscription in FAILURE."""
 
 StatusClass = Literal["1xx", "2xx", "3xx", "4xx", "5xx", "none"]
-"""The class of an answer's HTTP status, 5xx being all from 500 on; none: the receiver did not answer."""
+"""The class of an answer's HTTP status, where 5xx is everything from 500 on; none: the receiver did not answer."""
 
 TokenResult = Literal["ok", "refused", "unavailable"]
 """The result of a request to a token endpoint."""
 
 LOG_INTERVAL_SECONDS: Final = 10.0
-"""The least time between two lines of one kind and subscription; a line says how many were suppressed before it."""
+"""The shortest time between two lines of one kind and subscription; a line says how many were suppressed before."""
 
 WARNING_SECONDS: Final = 3600.0
 """How long a worker warns about a break in a log."""
@@ -83,7 +83,7 @@ class Telemetry:
         in_flight: attempts under way.
         attempts: finished attempts by outcome.
         attempt_seconds: their durations.
-        successes: the last one of each subscription, Unix seconds; whoever announces them takes them out.
+        successes: the last one of each subscription, Unix seconds; the announcer takes them out.
         end_to_end_seconds: from the timestamps of events to their deliveries.
         throttles: attempts that had to wait for their turn, by reason.
         deliveries: settled events by settlement.
@@ -163,7 +163,7 @@ class Telemetry:
             self.successes[subscription.id] = now
             if timestamp > 0:
                 age = now - timestamp * 0.001
-                self._observe_age(age if age > 0 else 0.0)  # the clock of a producer may be ahead
+                self._observe_age(age if age > 0 else 0.0)  # a producer's clock may be ahead
             if logger.isEnabledFor(logging.DEBUG):
                 facts = self._attempt_facts(subscription, event, attempt, outcome, seconds)
                 logger.debug(Facts("delivery.attempted", facts))
@@ -177,7 +177,7 @@ class Telemetry:
             logger.info(Facts("delivery.attempted", {**facts, "suppressed": suppressed or None}))
 
     def decided(self, event: Event, decision: Decision) -> None:
-        """Nothing: what follows from it is counted."""
+        """Do nothing: the consequence of the decision is counted."""
 
     def answers(self) -> dict[StatusClass, int]:
         """Finished attempts that sent the event, by the class of the answer's status."""
@@ -235,7 +235,7 @@ class Telemetry:
         self.log_breaks[found.kind] += 1
         self._broken_logs[topic, partition, found.kind] = self._monotonic()
         if found.kind == "recreated" and subscription is None:
-            self._deleted.pop((topic, partition), None)  # those were offsets of the former topic
+            self._deleted.pop((topic, partition), None)  # these were offsets of the former topic
         facts = {
             "kind": found.kind,
             "subscription": subscription,
@@ -289,7 +289,7 @@ class Telemetry:
         )
 
     def attempt_log_dropped(self, count: int, error: str) -> None:
-        """*count* entries are missing in the attempt log; deliveries go on without it."""
+        """*count* entries are missing in the attempt log; deliveries continue."""
         self.attempt_log_drops += count
         self._warn("attempt-log.dropped", "attempt-log", {"count": count, "error": error})
 
@@ -316,7 +316,7 @@ class Telemetry:
     def subscription_recovered(
         self, subscription: Subscription, topic: str, partition: int, cause: Cause, by: RecoveredBy
     ) -> None:
-        """The FAILURE that had this *cause* is over."""
+        """The FAILURE with this *cause* is over."""
         self.probes["recovered"] += by == "probe"
         logger.info(Facts("subscription.recovered", {"by": by, **failure_facts(subscription, topic, partition, cause)}))
 

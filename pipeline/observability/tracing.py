@@ -1,8 +1,8 @@
 """OpenTelemetry spans of delivery attempts, with the optional packages of the extra `otel`.
 
 Each attempt is a span of kind CLIENT. It continues the trace of the record's `traceparent` and `tracestate`, and the
-receiver gets a `traceparent` of this span in place of the record's. The exporter is OTLP over HTTP; its thread takes
-spans from a bounded queue. What finds no room there is dropped and counted: a delivery never waits for a collector.
+receiver gets the `traceparent` of this span instead of the record's. The exporter is OTLP over HTTP; its thread takes
+spans from a bounded queue. Spans that do not fit are dropped and counted: a delivery never waits for a collector.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from pipeline.core.webhook_ids import WebhookIds
 logger = logging.getLogger(__name__)
 
 CLOSE_SECONDS: Final = 5.0
-"""How long a worker that stops waits for the collector to take the last spans."""
+"""How long a stopping worker waits for the collector to accept the last spans."""
 MOST_WAITING: Final = 2048
 """The specification's default of OTEL_BSP_MAX_QUEUE_SIZE."""
 PROTOCOL: Final = "http/protobuf"
@@ -33,7 +33,7 @@ MakeExporter = Callable[[], Any]
 
 
 class Spans:
-    """Makes spans and has them exported. SDK objects are `Any`, because the packages may be missing.
+    """Makes and exports spans. SDK objects are `Any`, because the packages may be missing.
 
     Args:
         environment: the variables OTEL_*; the SDK reads most of them itself.
@@ -61,7 +61,7 @@ class Spans:
 
     @property
     def dropped(self) -> int:
-        """Spans that found no room in the queue, or that the collector did not take."""
+        """Spans that did not fit into the queue, or that the collector did not accept."""
         return self._without_room + (0 if self._exporter is None else self._exporter.failed)
 
     async def start(self) -> None:
@@ -101,7 +101,7 @@ class Spans:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(is_done.set)
 
-        # A thread of its own, which keeps no process alive: the end of the loop would wait for one of its executor.
+        # A daemon thread, because the end of the loop would wait for a thread of its executor.
         threading.Thread(target=shut_down, name="spans-shutdown", daemon=True).start()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
@@ -169,7 +169,7 @@ class Spans:
 
 
 class TracedSend:
-    """Makes a span of each attempt. A failure to do so is logged, and the attempt is made without.
+    """Makes a span of each attempt. A failure to do so is logged, and the attempt is made without a span.
 
     Args:
         send: makes the attempt.
@@ -213,7 +213,7 @@ class TracedSend:
 
 
 class _CountedExporter:
-    """Counts what an exporter takes and what it does not get rid of; called in the exporter's thread alone."""
+    """Counts the spans that an exporter gets, and those that it fails to send. Used only in the exporter's thread."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
@@ -238,7 +238,7 @@ class _CountedExporter:
 
 
 def spans_of(environment: Mapping[str, str], app: str, ids: WebhookIds) -> Spans | None:
-    """What makes spans; None if the environment asks for none, or for what can't be done, which is logged.
+    """The maker of spans; None if the environment asks for none, or for something unsupported, which is logged.
 
     It asks for spans with `OTEL_TRACES_EXPORTER=otlp` or an endpoint.
     """

@@ -1,7 +1,7 @@
-"""Detects a source topic whose keys are not ids of subscriptions, so that all its events become dead letters.
+"""Detects a source topic whose keys are not ids of subscriptions, so that all of its events become dead letters.
 
 The usual cause is a business topic with, for example, order or customer keys. Nothing fails, but nothing is delivered.
-With `routing: match`, keys may be anything, and an event that no subscription wants is no mistake.
+With `routing: match`, keys may be anything, and an event that matches no subscription is normal.
 """
 
 import logging
@@ -14,12 +14,12 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 10.0
 ENOUGH: Final = 10
-"""Events in a row without a subscription that make a warning: too many for a single mistake."""
+"""This many events in a row without a subscription cause a warning: too many for a single mistake."""
 REASONS: Final = ("unknown-subscription", "undecodable")
 
 
 class UnmatchedEvents:
-    """Counts events without a subscription since the last one that had one.
+    """Counts the events without a subscription since the last event with one.
 
     Args:
         topic: the source topic.
@@ -54,7 +54,7 @@ class UnmatchedEvents:
         seen = sum(telemetry.dead_letters[reason] for reason in REASONS)
         seen += telemetry.drops["unknown-subscription"] + telemetry.drops["undecodable"]
         more = seen - self._seen
-        # If both kinds occurred since the last look, their order is unknown, so the row ends.
+        # If both kinds occurred since the last look, their order is unknown, so the count starts over.
         self._in_a_row = self._in_a_row + more if matched == self._matched else 0
         self._seen, self._matched = seen, matched
         if more and self.warning is not None:

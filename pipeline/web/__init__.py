@@ -1,14 +1,14 @@
 """Health, metrics, the API and pages for people, on Faust's own web server.
 
 server, gate                               the routes; limits on connections and their time
-access, failure_limit                      who may use them; limits on wrong tokens
-principal, shares                          which subscriptions they may see; what one tenant may use up
+access, failure_limit                      access control; limits on wrong tokens
+principal, shares                          the caller and its rights; limits on what one tenant may use
 admin_tokens, key_ring, key_source, jwks   operators' signed tokens
 problem, headers                           error format and common headers
 health, lanes, presence                    health checks, and the lanes of this worker
 pages                                      the pages for people
 api                                        the JSON API
-waiting                                    health checks while a worker waits for its rights
+waiting                                    health checks during a wait at start-up
 """
 
 from pipeline.web.access import Access

@@ -20,7 +20,7 @@ from pipeline.web.principal import Principal, Scope
 from pipeline.web.problem import problem
 
 OPEN_PATHS: Final = frozenset({"/health/live", "/health/ready"})
-"""Requested by orchestrators, which have no token. They tell nothing about subscriptions."""
+"""Requested by orchestrators, which have no token. They reveal nothing about subscriptions."""
 
 READING: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
@@ -45,9 +45,7 @@ _READING_ONLY: Final = (
     "A password gives read access only, unless the request comes from a page of this worker. To change something, send "
     "`Authorization: Bearer <token>`."
 )
-_EVERYONES: Final = (
-    "This page is about all subscriptions, and the token is limited to some; allowed: /api/subscriptions."
-)
+_EVERYONES: Final = "This page shows all subscriptions, but the token is limited to some; allowed: /api/subscriptions."
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ class Access:
         admin_token: WEBHOOKS_ADMIN_TOKEN; None or empty: there is no admin token.
         tokens: verifies signed tokens (WEBHOOKS_ADMIN_JWKS); None: no signed token is accepted. Without either, only
             `OPEN_PATHS` are open.
-        metrics_token: WEBHOOKS_METRICS_TOKEN, good for /metrics alone; None or empty: there is none.
+        metrics_token: WEBHOOKS_METRICS_TOKEN, valid for /metrics only; None or empty: there is none.
         limit: slows down the senders of wrong tokens.
     """
 
@@ -141,7 +139,7 @@ class Access:
 
 
 def refused_scope(principal: Principal, *scopes: Scope) -> web.Response:
-    """The answer to somebody whose token has none of the *scopes* (RFC 6750 section 3.1)."""
+    """The answer to a token that has none of the *scopes* (RFC 6750 section 3.1)."""
     has = ", ".join(sorted(principal.scopes)) or "none"
     challenge = f'Bearer realm="webhooks", error="insufficient_scope", scope="{" ".join(scopes)}"'
     return problem(
@@ -152,7 +150,7 @@ def refused_scope(principal: Principal, *scopes: Scope) -> web.Response:
 
 
 def is_from_own_page(request: web.Request) -> bool:
-    """Whether a page of this worker has sent the request, and no other site (see `Access`)."""
+    """Whether a page of this worker sent the request, rather than another site (see `Access`)."""
     origin = request.headers.get(hdrs.ORIGIN)
     return (
         request.headers.get(PAGE_HEADER) == PAGE_HEADER_VALUE
@@ -181,7 +179,7 @@ def _is_same(shown: str | None, token: str | None) -> bool:
 
 
 def _bytes(text: str) -> bytes:
-    """The bytes that were received: aiohttp reads header bytes that are not UTF-8 as surrogates."""
+    """The bytes as received: aiohttp reads header bytes that are not UTF-8 as surrogates."""
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -197,7 +195,7 @@ def guard(access: Access) -> Middleware:
 
 
 def configured_access(settings: Settings, clock: Clock) -> Access:
-    """Who may use the pages and the API of a process with these settings.
+    """The access rules for the pages and the API of a process with these settings.
 
     Raises:
         ConfigurationError: the file of ADMIN_JWKS can't be used.

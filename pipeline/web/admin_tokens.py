@@ -1,13 +1,13 @@
 """Verifies bearer tokens for the web view: JSON Web Tokens (RFC 7519) signed by a key of a JWK set.
 
-A token is valid if a known public key signed it (`ALGORITHMS`: no shared keys, no `none`), it has an expiry (`exp`) and
-has not expired, and it is not from the future (`nbf`, `iat`). If it has an audience (`aud`), that must name the
+A token is valid if a known public key signed it (`ALGORITHMS`: no shared keys, no `none`), it has an expiry (`exp`)
+that has not passed, and it is not from the future (`nbf`, `iat`). If it has an audience (`aud`), that must name the
 application.
 
 `scope` (RFC 8693 section 4.2) or `scp` says what the token may do; without either it may do everything, because the
 owner of the key decides who is an administrator. If a tenant claim is configured, every token must have it: an object
-of metadata that limits the token to the subscriptions with that metadata, and that is empty for an operator. So a token
-from which it was left out by mistake opens nothing.
+of metadata that limits the token to the subscriptions with that metadata. It is empty for an operator, so a token that
+lacks the claim by mistake gives no access.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from pipeline.web.key_source import is_url, read_key_file, reader
 from pipeline.web.principal import MOST_TENANT_ENTRIES, SCOPES, Principal, Scope
 
 LEEWAY_SECONDS: Final = 10.0
-"""How far apart the clocks of issuer and worker may be."""
+"""How far the clocks of issuer and worker may differ."""
 
 _BROKEN: Final = (jwt.InvalidTokenError, ValueError, OverflowError, RecursionError)
 """pyjwt raises the first for invalid tokens; malicious tokens can make it raise the others."""
@@ -65,7 +65,7 @@ class AdminTokens:
         self._tenant_claim = tenant_claim
 
     async def principal_of(self, token: str) -> Principal | TokenProblem:
-        """Whose token this is, or why it is not accepted."""
+        """The owner of the token, or why it is not accepted."""
         try:
             header = jwt.get_unverified_header(token)
         except _BROKEN:

@@ -1,8 +1,8 @@
-"""Slows down addresses that show wrong tokens again and again.
+"""Slows down addresses that send wrong tokens again and again.
 
-After a few failures an address has to wait, each time twice as long, up to a minute. While it waits, its requests are
-refused without a look at the token, so nothing can be learned from them. A token that was right before passes all the
-same: behind a proxy all clients have one address, and a stranger must not lock out the others.
+After a few failures an address has to wait, each time twice as long, up to a minute. Meanwhile its requests are refused
+without a look at the token, so they reveal nothing. A token that was right before is still accepted: behind a proxy all
+clients have one address, and a stranger must not lock out the others.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ MOST_TOKENS: Final = 1_000
 
 
 class FailureLimit:
-    """What is remembered of addresses and of right tokens; both tables drop their oldest entries.
+    """Remembers failures by address, and right tokens; both tables drop their oldest entries.
 
     Args:
-        now: seconds of a clock that does not go back.
+        now: seconds of a monotonic clock.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -36,7 +36,7 @@ class FailureLimit:
         self._key = secrets.token_bytes(32)
 
     def pause(self, address: str | None, token: str) -> int:
-        """Whole seconds that *address* has to wait before *token* is looked at; 0: none."""
+        """Whole seconds that *address* has to wait before *token* is checked; 0: none."""
         count, at = self._failures.get(_network(address), (0, 0.0))
         pause = min(LONGEST_PAUSE_SECONDS, 2.0 ** (count - FREE_FAILURES)) if count >= FREE_FAILURES else 0.0
         left = at + pause - self._now()
@@ -63,7 +63,7 @@ class FailureLimit:
 
 
 def _network(address: str | None) -> str:
-    """The address; of IPv6 the network of 64 bits, in which one client may have any."""
+    """The address; for IPv6 its /64 network, in which a client may have any address."""
     try:
         found = ipaddress.ip_address(address or "")
     except ValueError:

@@ -16,11 +16,11 @@ from aiohttp import web
 logger = logging.getLogger(__name__)
 
 MOST_CONNECTIONS: Final = 128
-"""Open at a time. A scraper, some probes and a few people need about ten."""
+"""The most open connections. A scraper, some probes and a few people need about ten."""
 
 REQUEST_SECONDS: Final = 10.0
-"""The longest time from the opening or the last answer to a complete head, from there to a complete body, and without
-reading while an answer fills the buffers."""
+"""The longest time from the opening or the last answer to a complete head, from the head to a complete body, and for
+leaving an answer unread while it fills the buffers."""
 
 CHECKS: Final = 4
 """Checks per REQUEST_SECONDS, so a connection is closed at most a quarter of that time late."""
@@ -108,7 +108,7 @@ class Gate:
         connection.abort()
 
     def _count_closed(self) -> None:
-        """Count a connection that was closed while in use, and log the count now and then."""
+        """Count a connection that was closed while in use, and log the count at intervals."""
         self._closed += 1
         now = time.monotonic()
         if now - self._logged_at >= LOG_SECONDS:
@@ -144,15 +144,15 @@ class GatedConnection(asyncio.Protocol):
 
     @property
     def has_more_requests(self) -> bool:
-        """Whether pipelined requests wait behind the present one (RFC 9112 section 9.3.2)."""
+        """Whether pipelined requests wait behind the current one (RFC 9112 section 9.3.2)."""
         in_hand = self._inner._current_request is not None  # noqa: SLF001 - there is no public way to tell
         return in_hand + len(self._inner._messages) > 1  # noqa: SLF001 - as above
 
     def waiting_since(self) -> float | None:
         """Since when, by `time.monotonic()`, it has been waiting for its client; None if it is not.
 
-        It waits for a request since the opening or the last answer, for the body since the head, and for the client to
-        read an answer since the buffers are full.
+        The wait for a request begins with the opening or the last answer, the wait for the body with the head, and the
+        wait for the client to read an answer when the buffers are full.
         """
         if self._unread_since is not None:
             return self._unread_since
@@ -160,7 +160,7 @@ class GatedConnection(asyncio.Protocol):
         if request is None:
             return None if self._inner._messages else self._waits_since  # noqa: SLF001 - as above
         if request._payload.is_eof():  # noqa: SLF001 - as above
-            # It is being answered. The wait for the next request begins when the answer ends.
+            # The request is being answered. The wait for the next one begins when the answer ends.
             self._waits_since, self.has_begun = time.monotonic(), False
             return None
         return self._waits_since
@@ -225,7 +225,7 @@ class GatedRunner(web.AppRunner):
         return self._gate
 
     async def cleanup(self) -> None:
-        """Close everything. The gate goes too, because a new set-up has another server."""
+        """Close everything, including the gate, because another set-up has another server."""
         await super().cleanup()
         self._gate = None
 

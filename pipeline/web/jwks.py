@@ -13,7 +13,7 @@ from pipeline.core.errors import ConfigurationError
 ALGORITHMS: Final = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 )
-"""Signatures with a key pair (RFC 7518 section 3.1, RFC 8037). A shared key that can verify could also sign."""
+"""Signatures with a key pair (RFC 7518 section 3.1, RFC 8037). With a shared key, a worker could sign tokens too."""
 
 LARGEST_BYTES: Final = 256 * 1024
 
@@ -39,7 +39,7 @@ class KeySet:
 
 
 def parse_key_set(data: bytes) -> KeySet:
-    """The usable keys of a JWK set. Others, which are common in such sets, are skipped.
+    """The usable keys of a JWK set. Other keys, which are common in such sets, are skipped.
 
     Raises:
         ConfigurationError: it is not a JWK set, none of its keys can be used, or one of them is private. The message

@@ -1,4 +1,4 @@
-"""The present keys for signed admin tokens: read off the event loop, cached, and read again when needed."""
+"""The current keys for signed admin tokens: read off the event loop, cached, and read again when needed."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 PAUSE_SECONDS: Final = 30.0
 """The shortest time between two reads, so that tokens with unknown keys can't cause a flood of requests."""
 MAX_AGE_SECONDS: Final = 600.0
-"""The set is read again after this time, so a withdrawn key soon stops working."""
+"""The set is read again after this time, so that a withdrawn key soon stops working."""
 
 
 class KeyRing:
@@ -58,7 +58,7 @@ class KeyRing:
         return None if self._keys is None else self._keys.find(kid, algorithm)
 
     async def _refresh(self) -> bool:
-        """Read the set unless that was just tried. Concurrent callers share one read. Whether there was one."""
+        """Read the set unless that was just tried; returns whether it was read. Concurrent callers share one read."""
         before = self._read_at
         async with self._reading:
             if self._read_at == before and self._clock.now() - self._read_at >= PAUSE_SECONDS:
@@ -76,5 +76,5 @@ class KeyRing:
             )
         else:
             self._problem = None
-        # Only set here, so after a cancelled read the next caller tries again.
+        # Set after the read, so that the next caller tries again if it is cancelled.
         self._read_at = asked_at

@@ -70,7 +70,7 @@ def _sentences(name: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """The cause without aiohttp's messages, which may contain the URL or the proxy's credentials."""
+    """The cause, without aiohttp's messages, which may contain the URL or the proxy's credentials."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", error)

@@ -38,7 +38,7 @@ class LaneQuery:
     offset: int = 0
 
     def page(self, lanes: Sequence[LaneReport], absent: Sequence[str]) -> tuple[Sequence[LaneReport], Sequence[str]]:
-        """The part of the matching lanes, then of the absent subscriptions, that is on the page."""
+        """The lanes, then the absent subscriptions, that are on the page."""
         end, before = self.offset + self.limit, len(lanes)
         return lanes[self.offset : end], absent[max(0, self.offset - before) : max(0, end - before)]
 
@@ -81,12 +81,12 @@ def _integer(query: MultiMapping[str], name: str, bounds: tuple[int, int], probl
 
 
 def not_counted(_subscription: str, _topic: str, _partition: int) -> int | None:
-    """Nobody else has counted either."""
+    """Not counted elsewhere either."""
     return None
 
 
 def counted_by(lane: LaneReport, counted: Counted) -> LaneReport:
-    """The lane with what somebody else has counted, if it has not counted what waits itself: the view knows its row."""
+    """The lane; if it has not counted its waiting events, with the number from the view, which knows its row."""
     if lane.waiting is not None:
         return lane
     waiting = counted(lane.subscription, lane.topic, lane.partition)

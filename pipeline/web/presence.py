@@ -50,7 +50,7 @@ async def presence(reporter: Reporter, subscription: str) -> Presence:
 
 
 def _others(worker: WorkerReport, known: AbsentReport) -> str:
-    """A sentence about other workers, if events of the subscription may be in any partition, which they own."""
+    """A sentence about other workers, if events of the subscription may be in their partitions."""
     if known.default_partition is not None or worker.partition_count in {None, len(worker.assigned)}:
         return ""
     return " Events in other partitions are delivered by other workers."

@@ -1,4 +1,4 @@
-"""Who uses the web view, and what they may do. Pure."""
+"""The caller of the web view, and what it may do. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ MOST_TENANT_ENTRIES: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Somebody with a token.
+    """The owner of a token.
 
     Attributes:
         name: for the record of changes.
@@ -30,7 +30,8 @@ class Principal:
     def seen(self, found: Subscription | None) -> Subscription | None:
         """The subscription if they may see it, else None, as if it did not exist.
 
-        Whatever the API and the pages tell of one subscription is asked for here. Of many: `limited` (api/states.py).
+        Everything that the API and the pages show about one subscription passes this check. For many, see `limited`
+        (api/states.py).
         """
         if found is None or any(found.metadata.get(name) != value for name, value in self.tenant.items()):
             return None

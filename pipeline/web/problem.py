@@ -44,6 +44,6 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return problem(HTTPStatus(error.status), error.reason)
     except web.HTTPException:
         raise
-    except Exception:  # the outermost handler: a page that fails must not answer with a traceback
+    except Exception:  # the outermost handler: a failing page must not answer with a traceback
         logger.exception("%s %s failed", request.method, request.path)
         return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The worker could not answer; see its log.")

@@ -87,11 +87,11 @@ def attach_web(
 
 
 def attach_health(app: faust.App, *, problems: Callable[[], Sequence[str]], access: Access) -> None:
-    """Register the health pages of a process that delivers nothing.
+    """Register the health checks of a process that delivers nothing.
 
     Args:
         app: made with `web_options`.
-        problems: why it can't answer fully, a sentence each.
+        problems: what is missing for complete answers, a sentence each.
         access: as given to `web_options`.
     """
 
@@ -100,7 +100,7 @@ def attach_health(app: faust.App, *, problems: Callable[[], Sequence[str]], acce
         return health("live", [])
 
     async def ready(_request: web.Request) -> web.Response:
-        """Whether it knows the state of everything."""
+        """Whether it knows the state of the whole cluster."""
         return health("ready", problems())
 
     for path, show in {"/health/live": live, "/health/ready": ready}.items():
@@ -110,7 +110,7 @@ def attach_health(app: faust.App, *, problems: Callable[[], Sequence[str]], acce
 
 def _limit_connections(app: faust.App) -> None:
     driver: Any = app.web
-    driver._runner = GatedRunner(driver.web_app, access_log=None)  # noqa: SLF001 - the driver creates it the same way
+    driver._runner = GatedRunner(driver.web_app, access_log=None)  # noqa: SLF001 - as the driver creates it
     driver.start_server = partial(_start_server, driver.start_server, app)
 
 

@@ -1,4 +1,4 @@
-"""Keeps one tenant from using up what all share: places, and turns at work that takes its share of the processor."""
+"""Keeps one tenant from using up shared capacity: places, and turns at work that takes CPU time."""
 
 import asyncio
 from collections import Counter
@@ -15,12 +15,12 @@ OF_A_TENANT: Final = 4
 
 
 class Shares:
-    """Places, of which one tenant gets a part; operators may take all of them.
+    """Places, of which one tenant may take a part, and operators all.
 
     Args:
-        what: takes the places, as in "32 changes are under way".
+        what: a sentence fragment about their use, as in "32 *changes are under way*".
         most: places.
-        of_a_tenant: that one tenant may take at a time.
+        of_a_tenant: the most places of one tenant.
     """
 
     def __init__(self, what: str, most: int, of_a_tenant: int) -> None:
@@ -31,7 +31,7 @@ class Shares:
 
     @contextmanager
     def place(self, principal: Principal) -> Iterator[None]:
-        """A place for the time of the context.
+        """Hold a place for the duration of the context.
 
         Raises:
             BusyError: all are taken, or all that the principal's tenant may take.
@@ -51,13 +51,13 @@ class Shares:
 
 
 class Turns:
-    """Turns at work that is done for one request at a time.
+    """Turns at work that serves one request at a time.
 
-    However many requests of one principal wait, those of another one wait for one of them at most: each principal has
-    one in the queue for the turn.
+    However many requests of one principal wait, another principal waits for one of them at most, because each principal
+    has one request in the queue for the turn.
 
     Args:
-        what: waits, as in "searches are waiting".
+        what: a sentence fragment about the wait, as in "searches are waiting".
         of_a_tenant: how many requests of one tenant may wait.
     """
 
@@ -69,10 +69,10 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, principal: Principal, seconds: float | None = None) -> AsyncIterator[None]:
-        """Wait for a turn, for at most *seconds*, and have it for the time of the context.
+        """Wait at most *seconds* for a turn, and hold it for the duration of the context.
 
         Raises:
-            BusyError: too many requests wait for theirs, or it has not come in time.
+            BusyError: too many requests are waiting, or the turn did not come in time.
         """
         with self._places.place(principal):
             own = self._own.setdefault(_whose(principal), asyncio.Lock())

@@ -112,7 +112,7 @@ async def test_a_secret_is_rotated_and_shown_once(client: Client, worker: ApiWor
     assert signing.secrets == [made, OLDER]
     second = await post(client, f"{PATH}/paid/_rotateSecret", {"secret": SECRET, "keep": 0})
     assert (second["secret"], second["result"]) == (None, "updated")
-    assert "signs already" in (await post(client, f"{PATH}/paid/_rotateSecret", {"secret": SECRET}, 409))["detail"]
+    assert "is already in use" in (await post(client, f"{PATH}/paid/_rotateSecret", {"secret": SECRET}, 409))["detail"]
     wrong = await post(client, f"{PATH}/paid/_rotateSecret", {"secret": "planted-secret"}, 400)
     assert "planted-secret" not in str(wrong)
     assert "signing.secrets[0]" in wrong["detail"]

@@ -135,7 +135,7 @@ async def test_a_topic_that_was_made_again_takes_no_positions(orders: Cluster) -
     backup = await backed_up(orders)
     other = replace(backup, state=replace(backup.state, topic_ids={orders.topic: "A" * 22}))
     [problem] = problems_of(await restore_of(orders, other), replaces=True)
-    assert problem.startswith(f"topic {orders.topic}: was made again since the backup")
+    assert problem.startswith(f"topic {orders.topic}: was recreated since the backup")
     assert problems_of(await restore_of(orders, other, keeps_positions=True), replaces=True) == []
 
 

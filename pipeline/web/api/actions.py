@@ -1,4 +1,4 @@
-"""The actions on a subscription: each is a new revision, and says what it does in each partition."""
+"""The actions on a subscription: each makes a new revision, and reports its effect in each partition."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ from pipeline.web.api.writing import Writing
 from pipeline.web.shares import Turns
 
 FIND_SECONDS: Final = 15.0
-"""How long finding the effects may take; after that, the action is carried out without them."""
+"""How long computing the effects may take; after that, the action is carried out without them."""
 
 FindEffects = Callable[[Subscription, list[Position]], Awaitable[list[Effect]]]
 
@@ -57,7 +57,7 @@ class Actions:
         self._definition = definition
         self._writing = writing
         self._view = view
-        # Reading the log to count events takes its share of the worker's processor.
+        # Reading the log to count events takes CPU time from deliveries.
         self._turns = Turns("actions are waiting")
 
     def operations(self) -> Sequence[Operation]:
@@ -85,14 +85,14 @@ class Actions:
         return await self._act(call, PAUSE)
 
     async def resume_subscription(self, call: Call) -> Answer:
-        """Resume after a pause, a stop or a FAILURE; a failed event is sent again first.
+        """Resume after a pause, a stop or a FAILURE, beginning with the failed event.
 
-        One that is live and in no slow start is not changed.
+        A subscription that is live and not in a slow start is not changed.
         """
         return await self._act(call, as_needed(RESUME, self._view, call.id))
 
     async def start_subscription(self, call: Call) -> Answer:
-        """Resume after a stop or a FAILURE, as the consumer; see `_resume`."""
+        """Resume after a stop or a FAILURE, as the consumer; otherwise like `_resume`."""
         return await self._act(call, as_needed(START, self._view, call.id))
 
     async def stop_subscription(self, call: Call) -> Answer:
@@ -100,14 +100,14 @@ class Actions:
         return await self._act(call, STOP)
 
     async def resume_failure(self, call: Call) -> Answer:
-        """Resume after a FAILURE, and only then; as Gravitee's action of that name."""
+        """Resume after a FAILURE, and only then, like Gravitee's action of that name."""
         await self._lookup.find(call)
         if is_in_failure(self._view, call.id) is False:
             raise ConflictError(f"status: subscription {shown(call.id)} is not in FAILURE; nothing was changed")
         return await self._act(call, RESUME)
 
     async def change_consumer_status(self, call: Call) -> Answer:
-        """Start or stop a subscription that is not in FAILURE; as Gravitee's action of that name."""
+        """Start or stop a subscription that is not in FAILURE, like Gravitee's action of that name."""
         query: ConsumerStatusQuery = call.query
         await self._lookup.find(call)
         if is_in_failure(self._view, call.id):
@@ -136,7 +136,7 @@ class Actions:
         """Deliver again from an offset of one partition, or from a time in all of them.
 
         A replay does not move forward over waiting events, unless `discardWaiting` is true. With `dryRun`, nothing is
-        changed: the answer says what would be.
+        changed, and the answer has the effect that a change would have.
         """
         replay: Replay = call.body
         discards = replay.discard_waiting
@@ -182,7 +182,7 @@ class Actions:
         return await self._writing.change(call.principal, work)
 
     async def _preview(self, call: Call, known: Subscription, effects: FindEffects) -> dict[str, Any]:
-        """The effects in each partition; if they are unknown, why."""
+        """The effects in each partition, or why they are unknown."""
         try:
             async with asyncio.timeout(FIND_SECONDS), self._turns.turn(call.principal):
                 found = await find_positions(self._settings, self._definition, [known])

@@ -47,7 +47,7 @@ class AttemptOperations:
         self._search = search
         self._registry = registry
         self._lookup = lookup
-        # Reading the log takes its share of the worker's processor.
+        # Reading the log takes CPU time from deliveries.
         self._turns = Turns("searches of the attempt log are waiting")
 
     def operations(self) -> Sequence[Operation]:
@@ -66,11 +66,10 @@ class AttemptOperations:
         )
 
     async def list_attempts(self, call: Call) -> Answer:
-        """List the attempts of a subscription, and what else became of its events, the newest first.
+        """List the attempts of a subscription, and other ends of its events such as skips, newest first.
 
         The log is searched for a limited time: `searchedTo` says how far back, null if all of it was read. Pass `next`
-            as
-        `after` to go on, even after an empty page.
+        as `after` for the next page, even after an empty one.
         """
         query: AttemptQuery = call.query
         await self._lookup.find(call)
@@ -81,7 +80,7 @@ class AttemptOperations:
         return Answer({"items": items, "next": page.next, "searchedTo": searched_to})
 
     async def show_event(self, call: Call) -> Answer:
-        """Show what became of an event: for one subscription, or for each that it was or is for.
+        """Show what became of an event, for one subscription, or for every one that the event was or is for.
 
         `status` is delivered, waiting, dead-lettered, skipped, dropped (`why` names the rule), filtered (it is not for
         the subscription), expired (the log does not reach back to it) or unknown (`why` says why).

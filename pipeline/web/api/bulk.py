@@ -1,4 +1,4 @@
-"""The operation on all subscriptions of a filter."""
+"""The operation on all subscriptions that match a filter."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ from pipeline.web.api.writing import Writing
 from pipeline.web.principal import Principal
 
 TOGETHER: Final = 50
-"""How many are changed before deliveries and other changes get a turn."""
+"""How many subscriptions are changed before deliveries and other changes get a turn."""
 MOST_IDS: Final = 100
 MOST_PROBLEMS: Final = 100
 
@@ -29,13 +29,13 @@ _EDITS: Final = {"pause": PAUSE, "resume": RESUME, "start": START, "stop": STOP}
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of the subscriptions of a filter so far.
+    """The results so far.
 
     Attributes:
         changes: the new revisions.
         unchanged: how many needed no change.
-        unconfirmed: how many may have been changed or not.
-        problems: why others were not.
+        unconfirmed: how many may or may not have been changed.
+        problems: why others were not changed.
     """
 
     changes: dict[str, int] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Outcome:
     told: set[str] = field(default_factory=set)
 
     def take(self, name: str, result: Change | WebhooksError) -> None:
-        """Note what became of one."""
+        """Add the result of one subscription."""
         self.told.add(name)
         if isinstance(result, WebhooksError):
             self.unconfirmed += isinstance(result, UnconfirmedError)
@@ -56,7 +56,7 @@ class Outcome:
             self.changes[name] = result.revision
 
     def break_off(self, error: WebhooksError, batch: Iterable[str], wanted: Iterable[str]) -> None:
-        """Note that *batch* met an error, and that those behind it are not reached."""
+        """Note that *batch* failed with an error, and that the subscriptions after it were not reached."""
         if isinstance(error, UnconfirmedError):
             for name in set(batch) - self.told:
                 self.take(name, error)
@@ -96,11 +96,11 @@ class BulkOperations:
         )
 
     async def change_subscriptions(self, call: Call) -> Answer:
-        """Pause, resume, start, stop or replay all subscriptions of a filter.
+        """Pause, resume, start, stop or replay all subscriptions that match a filter.
 
-        They are found first, and then changed one by one. With `dryRun`, nothing is changed. One that can't be changed
-        is listed in `problems`; the others are changed all the same. `waitingAtMost`: at most so many events waited for
-        all of them before.
+        They are found first and then changed one by one. With `dryRun`, nothing is changed. Subscriptions that can't be
+        changed are listed in `problems`; the others are changed nevertheless. `waitingAtMost` is an upper bound of the
+        events that waited for all of them before.
         """
         bulk: Bulk = call.body
         edit = replace(_edit(bulk), seen=call.principal.seen)

@@ -16,7 +16,7 @@ class ClusterOperations:
 
     Args:
         view: knows the cluster.
-        lookup: has the turns at looking through all subscriptions.
+        lookup: limits concurrent looks through all subscriptions.
     """
 
     def __init__(self, view: View, lookup: Lookup) -> None:
@@ -31,9 +31,9 @@ class ClusterOperations:
         )
 
     async def show_cluster(self, call: Call) -> Answer:
-        """Show the workers and how many subscriptions stand in each state.
+        """Show the workers, and the number of subscriptions in each state.
 
-        With a token that is limited to a tenant, only the numbers of its subscriptions.
+        With a token that is limited to a tenant, show only the numbers of the tenant's subscriptions.
         """
         view = self._view
         if call.principal.tenant:
@@ -48,11 +48,11 @@ class ClusterOperations:
         )
 
     async def list_failures(self, call: Call) -> Answer:
-        """List the subscriptions that fail, are tried again or are broken, grouped by cause and host.
+        """List the subscriptions that fail, are retrying or are broken, grouped by cause and host.
 
-        In `message`, … stands for what differs inside of a group. `ids` are the first hundred. `waiting` is how many of
-        their events wait, null if that is not known exactly; `waitingAtMost` is null too in an outage of hundreds. The
-        largest `limit` groups are listed.
+        The largest `limit` groups are listed. In `message`, … replaces what varies within a group. `ids` are the first
+        hundred. `waiting` is the number of waiting events, null if not known exactly; `waitingAtMost` may be null too,
+        for example in an outage of hundreds.
         """
         query: FailureQuery = call.query
         wanted = limited(StateFilter(), call.principal)

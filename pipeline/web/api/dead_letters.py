@@ -24,7 +24,7 @@ from pipeline.web.shares import Turns
 
 PATH: Final = "/api/dead-letters"
 SECONDS: Final = 30.0
-"""How long the topic is read: there is no index, so a filter looks at every letter."""
+"""How long the topic is read. It has no index, so a filter looks at every letter."""
 MOST_SHOWN: Final = 100
 
 
@@ -41,7 +41,7 @@ class DeadLetterOperations:
         self._settings = settings
         self._definition = definition
         self._registry = registry
-        # Reading takes its share of the worker's processor; and two redrives at once may both send a letter.
+        # Reading takes CPU time from deliveries, and two concurrent redrives may both send a letter.
         self._reading = Turns("requests for dead letters are waiting")
         self._redriving = Turns("redrives are waiting")
 
@@ -63,9 +63,9 @@ class DeadLetterOperations:
         )
 
     async def list_dead_letters(self, call: Call) -> Answer:
-        """List the newest dead letters, the newest first, without bodies and the events' own headers.
+        """List the newest dead letters, newest first, without bodies and the events' own headers.
 
-        `redriven` is null where that can't be found out. A deleted subscription is found as long as it has letters.
+        `redriven` is null if that can't be found out. A deleted subscription is found as long as it has letters.
         """
         query: LetterQuery = call.query
         since = None if query.since is None else int(instant(query.since) * 1000)
@@ -82,11 +82,11 @@ class DeadLetterOperations:
         return Answer({"items": shown, "hasMore": len(letters) > query.limit, "problems": troubles})
 
     async def redrive_dead_letters(self, call: Call) -> Answer:
-        """Write dead letters back to the source topic, each once; they go to the subscription that they were for.
+        """Write dead letters back to the source topic, each once, for the subscription that they were for.
 
-        Those of one subscription, or of all. Without `subscription`, letters of unknown subscriptions are skipped;
-        `skipped` asks for those alone. With `dryRun`, nothing is written. `letters` are the first hundred. A run that
-        breaks off says so among the `problems`.
+        With `subscription`, only its letters are written. Without it, letters of unknown subscriptions are skipped;
+        `skipped` writes only those. With `dryRun`, nothing is written. `letters` has the first hundred. A run that
+        breaks off says so in `problems`.
         """
         asked: RedriveRequest = call.body
         seen = self._seen_by(call.principal)
@@ -108,7 +108,7 @@ class DeadLetterOperations:
         except BrokerError as error:
             if asked.dry_run or not redriven:
                 raise
-            troubles.append(str(error))  # what was written before stays written, and is recorded
+            troubles.append(str(error))  # what was written before stays, and is recorded
         changed = 0 if asked.dry_run else redriven
         return Answer(
             {

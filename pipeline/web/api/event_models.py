@@ -1,4 +1,4 @@
-"""The shapes of requests and answers about events, dead letters and secrets."""
+"""The models of requests and answers about events, dead letters and secrets."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ RecordHeaders = Annotated[dict[str, str], Field(max_length=100)]
 
 
 class Match(StrictModel):
-    """An event: `value` is a text, which is sent as it is, or any other JSON. `key` is required with `routing: key`."""
+    """An event: `value` is a string, which is sent as is, or other JSON. `key` is required with `routing: key`."""
 
     topic: str | None = None
     key: SubscriptionId | None = None
@@ -25,7 +25,7 @@ class Match(StrictModel):
 
 
 class Mismatch(StrictModel):
-    """A comparison of a filter that failed; of a long text, `found` has the beginning."""
+    """A comparison of a filter that failed; `found` may have only the beginning of a long text."""
 
     place: str
     comparison: str
@@ -55,12 +55,12 @@ class Matched(StrictModel):
 
 
 class TestEvent(StrictModel):
-    """What to send: `value` is a text, which is sent as it is, or any other JSON.
+    """What to send: `value` is a string, which is sent as is, or other JSON.
 
     By default, a text says that this is a test.
     """
 
-    __test__ = False  # a model, whatever pytest thinks of its name
+    __test__ = False  # pytest takes it for a test class by its name
 
     topic: str | None = None
     headers: RecordHeaders = Field(default_factory=dict)
@@ -85,12 +85,12 @@ class Sent(StrictModel):
 class AttemptQuery(StrictModel):
     """Which attempts to list."""
 
-    after: Annotated[str, Field(description="`next` of the page before.")] | None = None
+    after: Annotated[str, Field(description="`next` of the previous page.")] | None = None
     limit: Limit = 50
 
 
 class Entry(StrictModel):
-    """An attempt, or what became of an event; what is not known is left out.
+    """An attempt, or the end of an event; unknown values are left out.
 
     `decision` says what followed; `response` is the beginning of the answer.
     """
@@ -113,7 +113,7 @@ class Entry(StrictModel):
 
 
 class Attempts(StrictModel):
-    """Entries of the attempt log, the newest first."""
+    """Entries of the attempt log, newest first."""
 
     items: list[Entry]
     next: str | None
@@ -121,7 +121,7 @@ class Attempts(StrictModel):
 
 
 class FateQuery(StrictModel):
-    """Which subscription to ask for; without it, all that the event was or is for."""
+    """Which subscription to ask about; by default, every one that the event was or is for."""
 
     subscription: SubscriptionId | None = None
 
@@ -153,7 +153,7 @@ class LetterQuery(StrictModel):
 
 
 class Letter(StrictModel):
-    """A dead letter: `place` is where it is, `source` the topic that it came from."""
+    """A dead letter: `place` is its position, `source` the topic that its event came from."""
 
     place: str
     subscription: str | None
@@ -168,7 +168,7 @@ class Letter(StrictModel):
 
 
 class Letters(StrictModel):
-    """Dead letters, the newest first. `problems`: what can't be read at present."""
+    """Dead letters, newest first. `problems`: what can't be read at present."""
 
     items: list[Letter]
     has_more: bool
@@ -191,7 +191,7 @@ class RedriveRequest(StrictModel):
 
 
 class RedrivenLetter(StrictModel):
-    """What became of a letter: where it was written `to`, or why not."""
+    """The result for a letter: where it was written `to`, or why it was not."""
 
     letter: str
     subscription: str | None
@@ -212,13 +212,13 @@ class RedriveResult(StrictModel):
 
 
 class RotateSecret(StrictModel):
-    """A new signing secret, `whsec_…` or `whsk_…`; null: one is made. `keep` former secrets go on signing."""
+    """A new signing secret, `whsec_…` or `whsk_…`; null: one is generated. `keep` former secrets go on signing."""
 
     secret: Secret | None = None
     keep: Annotated[int, Field(ge=0, le=9)] = 1
 
 
 class RotatedSecret(Changed):
-    """What was done; `secret` is the new one if it was made here, and is never shown again."""
+    """The result; `secret` is the new secret if it was generated here, and is never shown again."""
 
     secret: str | None = None

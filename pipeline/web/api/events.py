@@ -1,4 +1,4 @@
-"""The operations on events: who would get one, and sending one as a test."""
+"""The operations on events: which subscriptions would get one, and sending one as a test."""
 
 import asyncio
 import json
@@ -56,7 +56,7 @@ class EventOperations:
         )
 
     async def match_event(self, call: Call) -> Answer:
-        """Show who would get an event, and what keeps it from the others; nothing is written.
+        """Show which subscriptions would get an event, and why the others would not; nothing is written.
 
         Subscriptions that would get it come first; at most `limit` are shown.
         """
@@ -104,10 +104,10 @@ class EventOperations:
         return getting, others, total
 
     async def send_test_event(self, call: Call) -> Answer:
-        """Write a test event for one subscription to the source topic, after all events that wait.
+        """Write a test event for one subscription to the source topic, behind all waiting events.
 
         It is delivered like any other event, with the record header `webhooks-test: true`; with `routing: match`, to
-        this subscription alone, whatever filters say. `webhookId` identifies it.
+        this subscription alone, regardless of filters. `webhookId` identifies it.
         """
         asked: TestEvent = call.body
         await self._lookup.find(call)
@@ -128,7 +128,7 @@ class EventOperations:
 
 
 def _value(value: Any) -> bytes:
-    """A text as it is, anything else as JSON."""
+    """A string as is, anything else as JSON."""
     return (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).encode()
 
 

@@ -1,4 +1,4 @@
-"""Finds the subscriptions that a principal may see; the others do not exist for them."""
+"""Finds the subscriptions that a principal may see, as if no others existed."""
 
 import asyncio
 from contextlib import suppress
@@ -14,9 +14,9 @@ from pipeline.web.principal import Principal
 from pipeline.web.shares import Turns
 
 LISTS_OF_A_TENANT: Final = 16
-"""A portal may have many users, and a list takes a moment."""
+"""Lists that may wait: a portal may have many users, and a list takes a moment."""
 CATCH_UP_SECONDS: Final = 2.0
-"""How long a call waits for the newest records; after that, it uses what the worker has read."""
+"""How long a call waits for the newest records; after that, it uses those that the worker has read."""
 
 
 class Lookup:
@@ -26,8 +26,8 @@ class Lookup:
         registry: of the worker.
 
     Attributes:
-        turns: at looking through all subscriptions. If many requests did so at a time, each turn of the event loop
-            would take that much longer, and deliveries with it.
+        turns: at looking through all subscriptions. Many such requests at a time would lengthen each turn of the event
+            loop and delay deliveries.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -35,7 +35,7 @@ class Lookup:
         self.turns = Turns("lists are waiting", LISTS_OF_A_TENANT)
 
     async def catch_up(self) -> None:
-        """Read the newest records, so that the answer has what any worker has confirmed before."""
+        """Read the newest records, so that the answer includes changes that any worker has confirmed."""
         with suppress(TimeoutError):
             async with asyncio.timeout(CATCH_UP_SECONDS):
                 await self._registry.caught_up()
@@ -53,7 +53,7 @@ class Lookup:
         return found
 
     async def condition(self, call: Call) -> Condition:
-        """The condition of a change. For a tenant it holds only for the revision that was found to be theirs.
+        """The condition of a change. For a tenant it includes the revision that was found to be theirs.
 
         Raises:
             UnknownSubscriptionError: there is none that the principal may see.
@@ -67,7 +67,7 @@ class Lookup:
 
 
 def unknown(subscription_id: str) -> UnknownSubscriptionError:
-    """The error for a subscription that does not exist, or that somebody may not see."""
+    """The error for a subscription that does not exist, or that the principal may not see."""
     return UnknownSubscriptionError(f"there is no subscription {shown(subscription_id)}")
 
 
@@ -79,7 +79,7 @@ def within_limits(document: dict[str, Any], principal: Principal) -> dict[str, A
     """
     metadata = document.get("metadata")
     if not principal.tenant or not isinstance(metadata, dict | None):
-        return document  # what is no object is refused when the document is read
+        return document  # anything but an object is refused when the document is read
     stated = metadata or {}
     problems = [
         f"metadata.{name}: {shown(stated[name])} is not allowed with this token; allowed: {shown(value)}"

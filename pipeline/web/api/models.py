@@ -1,4 +1,4 @@
-"""The shapes of requests and answers; openapi.py describes them."""
+"""The models of requests and answers; openapi.py describes them."""
 
 from typing import Annotated, Any, Literal
 
@@ -37,7 +37,7 @@ class ProblemDetails(StrictModel):
 
 
 def _as_request(schema: Schema) -> None:
-    # What an answer shows may be sent back; it has no effect.
+    # Answers contain these, so documents that are sent back may too; they have no effect.
     schema["properties"] |= {**{name: {"readOnly": True} for name in WireSubscription.without_meaning}, **_READ_ONLY}
     schema["required"].remove("id")
 
@@ -51,7 +51,7 @@ class SubscriptionDocument(WireSubscription):
 def _as_shown(schema: Schema) -> None:
     delivery = {"anyOf": [{"$ref": "#/components/schemas/Delivery"}, {"type": "null"}], "readOnly": True}
     schema["properties"] |= {**_READ_ONLY, "delivery": delivery}
-    # A record that can't be read has nothing else.
+    # All that is known of a record that can't be read.
     schema["required"] = ["id", "revision"]
 
 
@@ -70,7 +70,7 @@ class SubscriptionPage(StrictModel):
 
 
 class Changed(StrictModel):
-    """What a change did. `revision` is the newest one, whether the change wrote it or found it."""
+    """The result of a change. `revision` is the newest one, whether the change wrote it or found it."""
 
     id: str
     result: Literal["created", "updated", "unchanged", "deleted"]
@@ -79,9 +79,9 @@ class Changed(StrictModel):
 
 
 class PartitionEffect(StrictModel):
-    """What an action does in one partition, as a sentence and as facts. Numbers of events are upper bounds.
+    """The effect of an action in one partition, as a sentence and as facts. Numbers of events are upper bounds.
 
-    `next`: where the subscription stands before; `from`: where it goes on.
+    `next`: the position before; `from`: the position after it.
     """
 
     partition: int
@@ -96,11 +96,10 @@ class PartitionEffect(StrictModel):
 
 
 class Acted(Changed):
-    """What an action did.
+    """The result of an action.
 
-    `waiting`: how many events waited for the subscription before, null if that is not known exactly; `waitingAtMost`:
-    that number or an upper bound. `partitions`: what a skip or a replay does in each partition; null if that could not
-    be found out, with the `problem`.
+    `waiting`: how many events waited before, null if not known exactly; `waitingAtMost`: that number or an upper bound.
+    `partitions`: the effect of a skip or a replay in each partition; null if it is unknown, with the `problem`.
     """
 
     waiting: int | None = None
@@ -110,7 +109,7 @@ class Acted(Changed):
 
 
 class Skip(StrictModel):
-    """One event; the topic may be left out where there is one source topic."""
+    """One event; the topic may be left out if there is only one source topic."""
 
     topic: str | None = None
     partition: Partition
@@ -118,9 +117,9 @@ class Skip(StrictModel):
 
 
 class Replay(StrictModel):
-    """Where to deliver again from: an offset of one partition, or a time in all of them.
+    """Where to deliver from again: an offset of one partition, or a time in all of them.
 
-    The topic may be left out where there is one source topic.
+    The topic may be left out if there is only one source topic.
     """
 
     topic: str | None = None
@@ -195,9 +194,9 @@ class LaneDelivery(StrictModel):
 
 
 class SlowStart(StrictModel):
-    """How a receiver that answered 429 or 503 is spared: calls per second at most, and none before a time.
+    """The limit after a receiver answered 429 or 503: at most so many calls per second, and none before a time.
 
-    Each other answer makes it faster. `perSecond` is null if only its Retry-After is waited for.
+    Each other answer raises the rate. `perSecond` is null if only its Retry-After is waited for.
     """
 
     per_second: float | None
@@ -205,10 +204,11 @@ class SlowStart(StrictModel):
 
 
 class Delivery(StrictModel):
-    """How a subscription stands, whichever worker delivers it; times in RFC 3339, null for what is not known.
+    """The state of a subscription, whichever worker delivers it; times in RFC 3339, null for unknown values.
 
-    `state`, `cause`, `error`, `attempts`, `failingSince` and `nextTryAt` are those of its most urgent lane; `lanes` are
-    those that are not plainly live. `waiting` events wait, or `waitingAtMost` if they have not been counted.
+    `state`, `cause`, `error`, `attempts`, `failingSince` and `nextTryAt` are those of its most urgent lane; `lanes`
+    leaves out those that are live and idle. `waiting` is the number of waiting events, null if they have not been
+    counted; then `waitingAtMost` is an upper bound.
     """
 
     state: State
@@ -229,7 +229,7 @@ class Delivery(StrictModel):
 
 
 class PartitionOfWorker(StrictModel):
-    """A partition of a source topic, as its owner last told it."""
+    """A partition of a source topic, as last reported by its owner."""
 
     topic: str
     partition: int
@@ -239,7 +239,7 @@ class PartitionOfWorker(StrictModel):
 
 
 class Worker(StrictModel):
-    """A worker, as it last announced itself. `isGone`: it has not done so for ten seconds."""
+    """A worker's last announcement. `isGone`: it is more than ten seconds old."""
 
     name: str
     version: str
@@ -257,7 +257,7 @@ class Worker(StrictModel):
 
 
 class Cluster(StrictModel):
-    """The workers, and how many subscriptions stand in each state. `problems`: what can't be known at present."""
+    """The workers, and the number of subscriptions in each state. `problems`: what is unknown at present, and why."""
 
     workers: list[Worker]
     totals: dict[str, int]
@@ -296,7 +296,7 @@ class Failures(StrictModel):
 
 
 class Filter(StrictModel):
-    """Subscriptions to change: those that match every part that is given. Without any part, `all` must be true."""
+    """Subscriptions to change: those that match every given field. Without any field, `all` must be true."""
 
     q: str | None = None
     state: list[State] | None = None
@@ -328,7 +328,7 @@ class Filter(StrictModel):
 
 
 class Bulk(StrictModel):
-    """What to do with which subscriptions; `timestamp` and `discardWaiting` are for a replay."""
+    """A change of many subscriptions; `timestamp` and `discardWaiting` are for a replay."""
 
     action: Literal["pause", "resume", "start", "stop", "replay"]
     filter: Filter
@@ -351,9 +351,9 @@ class BulkProblem(StrictModel):
 
 
 class BulkChanged(StrictModel):
-    """The result of a change of many. `ids` and `problems` are the first hundred.
+    """The result of a change of many subscriptions. `ids` and `problems` have the first hundred.
 
-    `unconfirmed` changes may have been made or not: the broker did not say so in time.
+    `unconfirmed` changes may or may not have been made: the broker did not answer in time.
     """
 
     matched: int
@@ -373,11 +373,11 @@ class ListQuery(StrictModel):
         Annotated[str, Field(description="A part of the id, of the receiver's host or of a value of metadata.")] | None
     ) = None
     state: Annotated[list[State], Field(description="One of these states.")] | None = None
-    cause: Annotated[list[str], Field(description="One of these kinds of failures.")] | None = None
+    cause: Annotated[list[str], Field(description="One of these kinds of failure.")] | None = None
     host: Annotated[str, Field(description="Host and port of the receiver.")] | None = None
     metadata: Annotated[Metadata, Field(description="Also `metadata.NAME=VALUE`.")] | None = None
     limit: Annotated[Limit, Field(description="Subscriptions on a page.")] = 100
-    after: Annotated[str, Field(description="Only ids after this one: `next` of the page before.")] | None = None
+    after: Annotated[str, Field(description="Only ids after this one: `next` of the previous page.")] | None = None
 
 
 class OpenApiDocument(StrictModel):

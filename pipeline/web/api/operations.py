@@ -1,6 +1,6 @@
-"""What an operation of the API takes, answers and needs.
+"""The description of an operation of the API: its request, its answers and its scope.
 
-Routes (serving.py) and their description (openapi.py) are made from the same values: neither exists without the other.
+Both the routes (serving.py) and the OpenAPI document (openapi.py) are made from it.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -32,7 +32,7 @@ class Call:
         query: as the operation's `query` model; None without one.
         body: as the operation's `body` model, or as plain JSON for a `document`; None without one.
         condition: of If-Match and If-None-Match.
-        principal: who calls.
+        principal: the caller.
         key: a digest of the Idempotency-Key and its sender; None without one.
     """
 
@@ -77,8 +77,8 @@ class Operation:
         query: the model of the query; its values are strings, whole numbers, booleans and lists of strings.
         body: the model of the body.
         scope: needed to call it.
-        is_document: the body is a subscription, which the store reads: *body* only describes it.
-        is_body_recorded: the body may be in the record of changes; it can't have a secret.
+        is_document: the body is a subscription, which the store validates: *body* only describes it.
+        is_body_recorded: the body is written to the record of changes; it can't have a secret.
         is_conditional: If-Match and If-None-Match apply.
         problems: the statuses of problems that only this operation has.
     """
@@ -114,7 +114,7 @@ class Operation:
 
     @property
     def description(self) -> str:
-        """For people; its first line is a summary."""
+        """The description for people; its first line is a summary."""
         return getdoc(self.handler) or ""
 
     @property

@@ -26,11 +26,11 @@ IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 _KEY: Final = re.compile(r"[\x20-\x7e]{1,255}")
 
 _ENTITY_TAG: Final = re.compile(r'(?:W/)?"([0-9]{1,19})"')
-"""Weak ones count too: a proxy that compresses an answer weakens its tag, and a revision is exact anyway."""
+"""Weak tags match too: a proxy that compresses an answer weakens its tag, and a revision is exact anyway."""
 
 
 class RefusedError(Exception):
-    """A request that the API does not carry out, with the status of its problem."""
+    """A request that the API refuses, with the status of the problem."""
 
     def __init__(self, status: HTTPStatus, detail: str) -> None:
         super().__init__(detail)
@@ -55,7 +55,7 @@ async def read_call(operation: Operation, request: web.Request, principal: Princ
 
 
 def _key(operation: Operation, request: web.Request, principal: Principal) -> str | None:
-    """A digest of the Idempotency-Key and its sender, because each sender has keys of their own.
+    """A digest of the Idempotency-Key and its sender, because each sender has its own keys.
 
     Raises:
         ConfigurationError: it can't be used.
@@ -66,7 +66,7 @@ def _key(operation: Operation, request: web.Request, principal: Principal) -> st
     if operation.scope == "secrets":
         raise ConfigurationError(
             f"{IDEMPOTENCY_KEY}: is not allowed here: the answer has a secret, and is not kept; send the `secret` "
-            "yourself, then a repetition is answered with 409 and changes nothing"
+            "yourself, then a repeated request is answered with 409 and changes nothing"
         )
     if not operation.is_repeatable:
         return None

@@ -50,10 +50,10 @@ class SecretOperations:
         )
 
     async def rotate_secret(self, call: Call) -> Answer:
-        """Sign with a new secret; the former ones sign beside it (Standard Webhooks), until they are rotated out.
+        """Sign with a new secret, and also with former ones (Standard Webhooks) until they are rotated out.
 
-        The receiver accepts any of the signatures, so it can change its secret in between. `keep` says how many former
-        ones go on signing. Without a `secret`, a new one is made and is in the answer, this once only.
+        The receiver accepts any of the signatures, so it can change its secret in between. `keep` is the number of
+        former secrets that go on signing. Without a `secret`, one is generated, and only this answer contains it.
         """
         asked: RotateSecret = call.body
         made = f"whsec_{base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()}" if asked.secret is None else None
@@ -74,7 +74,7 @@ def _signing_with(secret: str, keep: int, stored: WireSubscription) -> WireSubsc
     options = stored.configuration.entrypoint_configuration
     former = [] if options.signing is None else options.signing.secrets
     if secret in former:
-        raise ConflictError("secret: signs already; nothing was changed")
+        raise ConflictError("secret: is already in use; nothing was changed")
     signing = Signing(secrets=[secret, *former[:keep]])
     entrypoint = options.model_copy(update={"signing": signing})
     configuration = stored.configuration.model_copy(update={"entrypoint_configuration": entrypoint})

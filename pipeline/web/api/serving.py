@@ -30,7 +30,7 @@ from pipeline.web.problem import problem
 
 RETRY_AFTER_SECONDS: Final = 5
 CHANGES_IN_RECORD: Final = 200
-"""A broker takes records of a MiB, and an id may take 3 KiB in JSON."""
+"""Brokers take records of up to a MiB, and an id may take 3 KiB in JSON."""
 
 _STATUSES: Final[tuple[tuple[type[WebhooksError], HTTPStatus], ...]] = (
     (StaleError, HTTPStatus.PRECONDITION_FAILED),
@@ -46,7 +46,7 @@ class Server:
     """Serves operations.
 
     Args:
-        access: who may call them; checked here too, in case the app was made without.
+        access: who may call them; checked here too, in case the app was made without it.
         audit: records changes.
     """
 
@@ -62,7 +62,7 @@ class Server:
             by_path.setdefault(operation.path, {})[operation.method.lower()] = operation
         for path, methods in by_path.items():
             handlers = {method: partial(self._admit, operation) for method, operation in methods.items()}
-            # aiohttp's own pattern of a parameter leaves out braces, which an id may contain.
+            # aiohttp's default pattern of a parameter excludes braces, which an id may contain.
             app.page(path.replace("}", ":[^/]+}"), name=f"webhooks:{path}")(_view(handlers))
 
     async def _admit(self, operation: Operation, request: web.Request, **_: Any) -> web.Response:
@@ -99,7 +99,7 @@ class Server:
             raise
 
     async def _once(self, operation: Operation, call: Call, request: web.Request, key: str) -> Answer:
-        """The answer to a request that may be a repetition."""
+        """The answer to a request that may be a repeated one."""
         if key in self._under_way:
             raise RefusedError(HTTPStatus.CONFLICT, f"{IDEMPOTENCY_KEY}: a request with this key is under way")
         self._under_way.add(key)
@@ -121,7 +121,7 @@ class Server:
         return answer
 
     async def _record(self, entry: Entry, answer: Answer) -> None:
-        """Record a change. The revisions of a change of many fill as many records as necessary."""
+        """Record a change. The revisions of a bulk change take as many records as necessary."""
         changes = list((answer.changes or {}).items())
         if entry.facts.get("changed") == 0 and not entry.facts.get("unconfirmed") and entry.request is None:
             return
@@ -175,7 +175,7 @@ def _view(handlers: Mapping[str, Callable[..., Awaitable[web.Response]]]) -> typ
 
 
 def problem_of(error: WebhooksError) -> web.Response:
-    """The problem that tells of *error*."""
+    """The problem that describes *error*."""
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
     members: dict[str, Any] = {"problems": error.problems} if isinstance(error, ConfigurationError) else {}
     is_passing = status == HTTPStatus.SERVICE_UNAVAILABLE

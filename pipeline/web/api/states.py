@@ -1,4 +1,4 @@
-"""The state of deliveries, which the cluster's view knows, as the API shows it."""
+"""The interface of the API to the cluster's view, which knows the state of deliveries."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -26,11 +26,11 @@ class View(Protocol):
 
     @property
     def is_current(self) -> bool:
-        """Whether it has read what there was at its start."""
+        """Whether it has read everything that existed at its start."""
         ...
 
     def problems(self) -> list[str]:
-        """What can't be known at present, and why."""
+        """What is unknown at present, and why."""
         ...
 
     def workers(self) -> list[WorkerState]:
@@ -46,7 +46,7 @@ class View(Protocol):
         ...
 
     async def totals(self, wanted: StateFilter = EVERY_STATE) -> Mapping[State, int]:
-        """How many of the subscriptions that match stand in each state."""
+        """The number of matching subscriptions in each state."""
         ...
 
     async def failures(self, wanted: StateFilter = EVERY_STATE) -> list[FailureGroup]:
@@ -80,13 +80,13 @@ def is_in_failure(view: View, subscription_id: str) -> bool | None:
 
 
 def as_needed(edit: Edit, view: View, subscription_id: str) -> Edit:
-    """*edit*, which ends what keeps a subscription from being delivered: one that is well needs no new revision."""
+    """*edit*, a resume or a start: a subscription that is well needs no new revision."""
     found = view.state(subscription_id) if view.is_current else None
     return unless_well(edit, is_well=found is not None and found.is_well)
 
 
 def shown_waiting(view: View, subscription_id: str) -> dict[str, Any]:
-    """How many events wait for a subscription."""
+    """How many of a subscription's events wait."""
     found = view.state(subscription_id) if view.is_current else None
     if found is None:
         return {"waiting": None, "waitingAtMost": None}

@@ -30,9 +30,9 @@ ONE: Final = f"{PATH}/{{id}}"
 STEP: Final = 20
 """How many subscriptions are read and masked before deliveries get a turn; each takes a third of a millisecond."""
 STEP_BYTES: Final = 64 * 1024
-"""Also after documents of this size, as JSON."""
+"""Deliveries also get a turn after documents of this size, as JSON."""
 PAGE_BYTES: Final = 4 * 1024 * 1024
-"""A page ends with the document that reaches this size, as JSON: one may take a MiB."""
+"""A page ends with the document at which it reaches this size, as JSON; one document may take a MiB."""
 
 
 class Subscriptions:
@@ -41,9 +41,9 @@ class Subscriptions:
     Args:
         registry: of the worker.
         lookup: on the same registry.
-        view: knows how they stand.
+        view: knows their states.
         writing: makes changes.
-        definition: tells the routing.
+        definition: has the routing.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Subscriptions:
         )
 
     async def list_subscriptions(self, call: Call) -> Answer:
-        """List subscriptions, by id. A page of large documents has fewer than `limit`; `next` goes on behind it."""
+        """List subscriptions, by id. A page of large documents has fewer than `limit`; `next` continues after it."""
         query: ListQuery = call.query
         wanted = StateFilter(
             query.q or "",
@@ -121,12 +121,13 @@ class Subscriptions:
     async def create_subscription(self, call: Call) -> Answer:
         """Create a subscription; without an `id` it gets one. An existing one is not changed.
 
-        With a token that is limited to a tenant, an `id` is not allowed, because it would tell which ids others have.
+        With a token that is limited to a tenant, an `id` is not allowed, because a refusal would reveal other tenants'
+        ids.
         """
         document = within_limits(_object(call.body), call.principal)
         if call.principal.tenant and "id" in document:
             raise ConfigurationError("id: is not allowed with a token that is limited to a tenant; leave it out")
-        # The same key gives the same id: a repetition finds what the first request made, even if no record tells of it.
+        # Derived from the key: a repeated request finds the subscription of the first, even without a record of that.
         document.setdefault("id", str(uuid4() if call.key is None else uuid5(NAMESPACE_OID, call.key)))
         try:
             change = await self._writing.change(call.principal, lambda store: store.apply(document, ABSENT))
@@ -137,7 +138,7 @@ class Subscriptions:
     async def put_subscription(self, call: Call) -> Answer:
         """Create or replace a subscription.
 
-        What is left out gets its default, except for `status` and `consumerStatus`, which keep their values. A masked
+        Omitted fields get their defaults, except for `status` and `consumerStatus`, which keep their values. A masked
         secret keeps its value, too. Nothing is written if nothing changes. A new revision ends a FAILURE.
         """
         condition = await self._lookup.condition(call)
@@ -155,7 +156,7 @@ class Subscriptions:
     def _shown(
         self, subscription_id: str, state: SubscriptionState | None, principal: Principal
     ) -> dict[str, Any] | None:
-        is_seen = principal.seen(self._registry.get(subscription_id)) is not None  # it may be another's by now
+        is_seen = principal.seen(self._registry.get(subscription_id)) is not None  # another tenant's by now?
         document = self._registry.raw(subscription_id) if is_seen else None
         if document is not None:
             routing = self._definition.stated_routing
@@ -165,7 +166,7 @@ class Subscriptions:
 
 
 def changed(change: Change) -> Answer:
-    """The answer that tells of *change*."""
+    """The answer about *change*."""
     body = {"id": change.id, "result": change.what, "revision": change.revision, "warning": change.advisory}
     headers = {} if change.what == "deleted" else dict(_entity_tag(change.revision))
     if change.what != "created":

@@ -1,4 +1,4 @@
-"""The store of a worker, for the API: opened when the first change arrives; few changes at a time."""
+"""The store of a worker, for the API: opened for the first change, with a limit on concurrent changes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,7 @@ from pipeline.web.principal import Principal
 from pipeline.web.shares import Shares
 
 MOST_AT_A_TIME: Final = 32
-"""Changes under way or waiting for their turn. The store makes one after the other."""
+"""The most changes under way or waiting. The store makes one after the other."""
 OF_A_TENANT: Final = 8
 SECONDS: Final = 20.0
 """How long a change may take; a broker has 10 s for an answer."""

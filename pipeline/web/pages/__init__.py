@@ -1,18 +1,18 @@
 """The pages for people: of the whole cluster, except for `/worker`.
 
-site             the routes: who may see what, and what each page asks for
-view             what the pages ask of the cluster's view
+site             the routes, with access control and the data of each page
+view             the interface to the cluster's view; names and colours of states
 overview         `/`: counts by state, failures by cause and host, plots
 listing          `/subscriptions`: search and filters
-timeline         the attempt log, as it is shown
-worker           `/worker`: the lanes of this worker, as it knows them itself
-stream           `/api/stream`: tells the pages that something has changed
+timeline         the attempt log
+worker           `/worker`: the partitions and lanes of this worker
+stream           `/api/stream`: tells pages about changes
 history, plots   the last 15 minutes
 rendering        the templates; escapes every value
-formats          numbers and times, as people read them
+formats          numbers and times for people
 
-Templates show everything without a script. The script (templates/page.js) replaces the parts that have changed by what
-the worker renders then, and sends actions to the JSON API.
+The pages show everything without the script. The script (templates/page.js) replaces changed parts with newly rendered
+ones, and sends actions to the JSON API.
 """
 
 from pipeline.web.pages.site import PageSources, attach_pages

@@ -1,4 +1,4 @@
-"""Numbers and times, as people read them. Pure."""
+"""Formats numbers and times for people. Pure."""
 
 from typing import Final
 
@@ -16,12 +16,12 @@ def span(seconds: float) -> str:
             smaller, size_of_it = _UNITS[min(place + 1, len(_UNITS) - 1)]
             more = rest // size_of_it
             return f"{whole} {unit} {more} {smaller}" if more and smaller != unit else f"{whole} {unit}"
-    raise AssertionError  # the last unit always fits
+    raise AssertionError  # the last unit always matches
 
 
 def ago(moment: float, now: float) -> str:
     """How long before *now*, or after it: `3 min ago`, `in 12 s`; `now` within half a second."""
-    if abs(moment - now) < 0.5:  # noqa: PLR2004 - what rounds to no second at all
+    if abs(moment - now) < 0.5:  # noqa: PLR2004 - rounds to zero seconds
         return "now"
     return f"in {span(moment - now)}" if moment > now else f"{span(now - moment)} ago"
 
@@ -49,7 +49,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def waiting(exact: int | None, at_most: int | None) -> str:
-    """How many events wait, with what is known of it."""
+    """The number of waiting events: exact, an upper bound, or not known."""
     if exact is not None:
         return number(exact)
     return "not known" if at_most is None else f"up to {at_most:,}"

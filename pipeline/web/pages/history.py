@@ -22,8 +22,8 @@ class Sample:
     """What happened since the previous sample.
 
     Attributes:
-        delivered, failed: attempts per second of all workers; None while that is not known.
-        median, slowest: the times that half and 95 % of this worker's attempts stayed below, in seconds, as exact as
+        delivered, failed: attempts per second of all workers; None while unknown.
+        median, slowest: the 50th and 95th percentile of the duration of this worker's attempts, in seconds, as exact as
             the buckets of the histogram; None without attempts.
     """
 
@@ -86,7 +86,7 @@ class History:
 
 
 def quantile(cumulative: Sequence[tuple[str, int]], share: float) -> float | None:
-    """The value that *share* of the observations stay below, interpolated within its bucket; None without any."""
+    """The quantile *share* of the observations, interpolated within its bucket; None without any."""
     total = cumulative[-1][1]
     if not total:
         return None

@@ -13,7 +13,7 @@ LONGEST: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What somebody has asked the list for, as they wrote it.
+    """The search that was asked for, as written.
 
     Attributes:
         q: a part of the id, of the host or of a value of the metadata.
@@ -21,7 +21,7 @@ class Search:
         cause: a kind of cause; "" for any.
         host: with or without a port; "" for any.
         metadata: `name=value`; "" for any.
-        after: the last id of the page before; "" for the first page.
+        after: the last id of the previous page; "" for the first page.
     """
 
     q: str = ""
@@ -33,7 +33,7 @@ class Search:
 
     @property
     def is_narrow(self) -> bool:
-        """Whether it leaves anything out."""
+        """Whether it filters anything."""
         return replace(self, after="") != Search()
 
     @property

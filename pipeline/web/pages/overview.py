@@ -1,4 +1,4 @@
-"""`/`: how many subscriptions stand how, and what fails, by cause and host."""
+"""`/`: the number of subscriptions in each state, and the failures by cause and host."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from pipeline.web.principal import Principal
 MOST_GROUPS: Final = 50
 """How many groups are shown; the rest is counted."""
 KEPT_SECONDS: Final = 1.0
-"""How long a result is reused, so that many pages cost no more than one."""
+"""How long a result is reused, so that many viewers cost no more than one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Situation:
 
 
 class Overview:
-    """Finds the situation, for everybody once a second.
+    """Finds the situation, once a second for all viewers.
 
     Args:
         view: of the cluster.
@@ -52,7 +52,7 @@ class Overview:
         self._found: Situation | None = None
 
     async def situation(self, principal: Principal) -> Situation:
-        """The situation of the subscriptions that they see."""
+        """The situation of the subscriptions that the principal may see."""
         if principal.tenant:
             return await self._find(limited(EVERY_STATE, principal))
         async with self._turn:

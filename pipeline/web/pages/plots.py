@@ -33,7 +33,7 @@ class Plot:
 
     Attributes:
         top: the value at its upper edge, for people.
-        summary: what it shows, in a sentence, for those who don't see it.
+        summary: what it shows, in a sentence, for screen readers.
     """
 
     title: str
@@ -56,8 +56,8 @@ def plot(
         title: what is plotted, with its unit.
         series: its lines.
         shown: a value for people.
-        room: how many values fit into the width; the newest one is at the right edge.
-        least: the value at the upper edge while all are smaller.
+        room: the number of values that fit into the width; the newest one is at the right edge.
+        least: the lowest value of the upper edge.
     """
     top = _round_up(max([least, *(value for *_, points in series for value in points if value is not None)]))
     lines = [Line(name, tone, _last(points, shown), _path(points, top, room)) for name, tone, points in series]
@@ -73,7 +73,7 @@ def _last(points: Points, shown: Callable[[float], str]) -> str | None:
 
 
 def _round_up(value: float) -> float:
-    """The next 1, 2 or 5 with zeros, so that the scale changes seldom."""
+    """The next 1, 2 or 5 times a power of ten, so that the scale rarely changes."""
     step = 0.001
     while True:
         for factor in (1, 2, 5):

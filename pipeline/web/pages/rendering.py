@@ -1,7 +1,7 @@
 """Renders the templates, and serves their style sheet and their script.
 
-Text is escaped for HTML, and so that it can't reverse the text direction of the page (core/shown.py). Attributes are
-escaped for HTML only (`|e`), so a form keeps its input.
+Text is escaped for HTML and for control characters that reverse the text direction (core/shown.py). Attributes are
+escaped for HTML only (`|e`), so that forms keep their input.
 """
 
 import asyncio
@@ -30,8 +30,8 @@ TURN: Final = 1000
 POLICY: Final = CLOSED_POLICY.replace("form-action 'none'", "form-action 'self'") + (
     "; script-src 'self'; style-src 'self'; connect-src 'self'"
 )
-"""The content security policy of the pages: nothing inline, nothing from elsewhere. The other answers of a worker can't
-be run as a script, because they say what they are and `nosniff`."""
+"""The content security policy of the pages: nothing inline, nothing from other sites. Other answers of a worker can't
+be run as scripts, because they have their content type and `nosniff`."""
 
 ASSET_SECONDS: Final = 86_400
 
@@ -111,5 +111,5 @@ STYLE: Final = Asset("page.css", "text/css")
 SCRIPT: Final = Asset("page.js", "text/javascript")
 TEMPLATES.globals |= {"style": STYLE.address, "script": SCRIPT.address}
 
-# Read now: later, reading a file would hold up deliveries.
+# Read now, because reading a file later would block deliveries.
 _PAGES: Final = {name: TEMPLATES.get_template(name) for name in TEMPLATES.list_templates(extensions=("html",))}

@@ -1,4 +1,4 @@
-"""The routes of the pages: who may see what, and what each page asks for."""
+"""The routes of the pages, with access control and the data of each page."""
 
 import asyncio
 import json
@@ -113,7 +113,7 @@ class Pages:
         self._view = sources.view
         self._overview = Overview(sources.view, sources.clock)
         self._history = History(self._workers, sources.telemetry)
-        # Reading Kafka for a page takes its share of the worker's processor.
+        # Reading Kafka for a page takes CPU time from deliveries.
         self._turn = asyncio.Semaphore(2)
 
     async def keep_history(self, _app: web.Application) -> AsyncIterator[None]:
@@ -185,7 +185,7 @@ class Pages:
         )
 
     async def event(self, request: web.Request, principal: Principal) -> web.Response:
-        """The event that a subscription is failing at; no other one, because that may not be its own."""
+        """The event at which a subscription is failing. No other event, because it may belong to somebody else."""
         state = self._seen(request, principal)
         asked = tuple(request.query.get(name) for name in ("topic", "partition", "offset"))
         lanes = () if state is None else state.lanes
@@ -264,7 +264,7 @@ class Pages:
     async def _letters(
         self, reader: LetterReader, wanted: Wanted
     ) -> tuple[list[Found], Container[str] | None, list[str]]:
-        """The newest letters, the places of those that were redriven if that is known, and what can't be read."""
+        """The newest letters, the places of the redriven ones (None if unknown), and what can't be read."""
         definition = self._sources.definition
         routing, problems = definition.stated_routing or Routing.KEY, list(reader.troubles)
         letters = await newest(reader, LETTERS, wanted, routing)
@@ -279,7 +279,7 @@ class Pages:
         return letters, found, problems
 
     def _own(self, principal: Principal) -> Container[str | None] | None:
-        """The subscriptions that they see; None for all."""
+        """The ids of the subscriptions that the principal may see; None for all."""
         if not principal.tenant:
             return None
         return frozenset(name for name in self._sources.directory.ids() if self._sees(principal, name))
@@ -316,7 +316,7 @@ class Pages:
         )
 
     def _seen(self, request: web.Request, principal: Principal) -> SubscriptionState | None:
-        """The subscription that is asked for, if they may see it."""
+        """The requested subscription, if the principal may see it."""
         name = request.query.get("id", "")
         return self._view.state(name) if self._sees(principal, name) else None
 
@@ -339,7 +339,7 @@ class Pages:
 
 
 def reason_of(state: SubscriptionState) -> str:
-    """Why a subscription stands as it does, as the receiver or the pipeline has put it; "" without a reason."""
+    """The reason for a subscription's state, in the words of the receiver or the pipeline; "" without one."""
     if state.problem is not None:
         return state.problem
     if state.cause is not None:

@@ -1,7 +1,6 @@
-"""`/api/stream`: server-sent events that tell a page that something has changed, so that it fetches itself again.
+"""`/api/stream`: server-sent events that tell a page to fetch itself again because something has changed.
 
-An event holds nothing but a number. So it costs the same however much has changed, it reveals nothing, and a missed
-event does no harm.
+An event contains only a number. So it costs the same however much has changed, reveals nothing, and may be missed.
 """
 
 import asyncio
@@ -17,7 +16,7 @@ from pipeline.web.problem import problem
 from pipeline.web.shares import Shares
 
 MOST_LISTENERS: Final = 32
-"""The most listeners at a time: a quarter of the connections (gate.py). Others are refused, and their pages poll."""
+"""The most listeners: a quarter of the connections (gate.py). Further ones are refused, and their pages poll."""
 OF_A_TENANT: Final = 8
 LEAST_SECONDS: Final = 1.0
 """The shortest time between two events for one listener."""
@@ -71,9 +70,9 @@ class Stream:
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(
-            headers={hdrs.CONTENT_TYPE: "text/event-stream", "X-Accel-Buffering": "no"}  # or proxies collect events
+            headers={hdrs.CONTENT_TYPE: "text/event-stream", "X-Accel-Buffering": "no"}  # or proxies buffer events
         )
-        # A task of its own, which `close` ends: cancelling the request's would not end the answer properly.
+        # In a task of its own, which `close` cancels: cancelling the request's task would not end the answer properly.
         telling = asyncio.ensure_future(self._tell(request, response))
         self._listeners.add(telling)
         try:
@@ -85,7 +84,7 @@ class Stream:
         return response
 
     async def close(self, _app: web.Application | None = None) -> None:
-        """End all answers. A server that stops waits for its requests, and these would never end."""
+        """End all answers. A stopping server waits for its requests, and these would never end."""
         self._is_closed = True
         for each in self._listeners:
             each.cancel()
@@ -94,7 +93,7 @@ class Stream:
         version = 0
         try:
             await response.prepare(request)
-            # aiohttp keeps the head back until there is a body, and the listener waits for it.
+            # aiohttp sends the head only with the first part of the body, and the listener waits for it.
             await response.write(b": listening\n\n")
             while True:
                 try:

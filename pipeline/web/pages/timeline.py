@@ -1,4 +1,4 @@
-"""The attempt log as the pages show it."""
+"""Names and colours for the attempt log on the pages."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
@@ -52,7 +52,7 @@ class AttemptLog(Protocol):
 
 
 def word_of(note: Note) -> str:
-    """What came of it."""
+    """The result, for people."""
     return _WORDS.get(note.decision or "", ("Failed", "slow"))[0]
 
 

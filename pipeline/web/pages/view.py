@@ -1,4 +1,4 @@
-"""What the pages ask of the cluster's view (cluster/view.py), and how they show a state."""
+"""The interface of the pages to the cluster's view (cluster/view.py), and how they show a state."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""`/worker`: this worker as it knows itself, its partitions, and its lanes, those in trouble first."""
+"""`/worker`: this worker, its partitions, and its lanes, beginning with those in trouble."""
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
@@ -157,7 +157,7 @@ def _partitions(partitions: Sequence[PartitionReport], now: float) -> Iterator[t
 
 
 def shares(wanted: Sequence[int], room: int) -> list[int]:
-    """Divide *room* fairly: each gets an equal share, and what others don't need of theirs."""
+    """Divide *room* fairly: each gets an equal share, plus what others don't need of theirs."""
     given = [0] * len(wanted)
     for left, number in enumerate(sorted(range(len(wanted)), key=wanted.__getitem__)):
         given[number] = min(wanted[number], room // (len(wanted) - left))

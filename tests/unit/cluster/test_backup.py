@@ -35,7 +35,7 @@ def test_fields_of_a_later_version_are_ignored() -> None:
         (LINES[:-1], "no last line"),
         ((), "no last line"),
         (LINES[1:], "line 1: kind: the first line"),
-        ((*LINES[:2], *LINES[3:]), "line 6: lines: 6 were written, and 5 are there"),
+        ((*LINES[:2], *LINES[3:]), "line 6: lines: 6 were written, but the file has 5"),
         ((*LINES, LINES[1]), "line 8: comes after the end"),
         ((LINES[0].replace('"version":1', '"version":2'),), "line 1: version: 2 is newer than 1"),
         ((LINES[0], "{}"), "line 2: kind: is required"),

@@ -34,7 +34,7 @@ def test_a_failure_is_explained_as_a_whole() -> None:
     assert found.text == (
         "a b is in FAILURE in partitions 2-3, because the callback answered 400 (kind rejected, "
         "receiver receiver.test:443). It has failed since 1970-01-01T00:00:40Z, after 3 attempts. 1,204 events wait, "
-        "the oldest since 1970-01-01T00:00:40Z. The last delivery that is known was at 1970-01-01T00:00:30Z. "
+        "the oldest since 1970-01-01T00:00:40Z. The last known delivery was at 1970-01-01T00:00:30Z. "
         "Let the receiver accept the event and resume, or skip the event."
     )
     assert found.commands == ("webhooks subscriptions resume 'a b'", "webhooks subscriptions skip 'a b' 2 9")
@@ -43,11 +43,11 @@ def test_a_failure_is_explained_as_a_whole() -> None:
 def test_a_slow_start_is_explained() -> None:
     found = explain(replace(STATE, state="retrying", slow_start=SlowStart(7, 0.5, 90.0)), names_topic=False)
     assert (
-        " Its receiver was busy, so it is spared: slow start, at most 0.5 requests per second and no request before "
-        "1970-01-01T00:01:30Z. "
+        " Its receiver was busy, so its rate is limited: slow start, at most 0.5 requests per second and no request "
+        "before 1970-01-01T00:01:30Z. "
     ) in found.text
     held = explain(replace(STATE, slow_start=SlowStart(7, None, 90.0)), names_topic=False)
-    assert "it is spared: no request before 1970-01-01T00:01:30Z. " in held.text
+    assert "its rate is limited: no request before 1970-01-01T00:01:30Z. " in held.text
 
 
 def test_where_there_are_several_topics_a_place_has_its_topic() -> None:

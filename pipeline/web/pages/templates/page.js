@@ -1,11 +1,11 @@
-// The pages work without this. It replaces what has changed, and sends actions to the JSON API.
-// Text of others is never parsed here: it comes as HTML that the worker has escaped, or goes into textContent.
+// The pages are read-only without this script. It replaces changed parts, and sends actions to the JSON API.
+// Untrusted text is never parsed here: it arrives as HTML that the worker has escaped, or goes into textContent.
 "use strict";
 
 const LEAST_MS = 2000; // between two refreshes, however much changes
 const POLL_MS = 10000; // without server-sent events
 const $ = (id) => document.getElementById(id);
-// Absolute and without the password that the address may hold: a browser refuses to fetch from one that does.
+// Absolute, because the address of the page may contain a password, and browsers refuse to fetch such addresses.
 const at = (path) => location.origin + path;
 
 function element(name, text, properties = {}) {
@@ -42,7 +42,7 @@ async function refresh() {
   }
 }
 
-// A part under a pressed button or with selected text stays: the click or the selection would be lost.
+// A part with a pressed button or selected text is not replaced: the click or the selection would be lost.
 let isPressed = false;
 document.addEventListener("pointerdown", () => (isPressed = true));
 for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, () => setTimeout(() => (isPressed = false)));
@@ -75,7 +75,7 @@ function tellLive(is, why = "") {
 let source = null;
 let polling = null;
 
-// A hidden page does not listen: a browser has few connections to a worker, and its tabs share them.
+// A hidden page does not listen, because the tabs of a browser share its few connections to a worker.
 function listen() {
   if (document.hidden || source !== null) return;
   source = new EventSource(at("/api/stream"));
@@ -147,7 +147,7 @@ function say(text, tone, details = []) {
   note.scrollIntoView({ block: "nearest" });
 }
 
-// Whether the operator confirms; `content` are elements, whose inputs the caller reads.
+// Whether the operator confirms. `content` are elements; the caller reads their inputs.
 function ask(title, content, go) {
   $("ask-title").textContent = title;
   $("ask-body").replaceChildren(...content);
@@ -204,7 +204,7 @@ const ACTIONS = {
     const input = element("input", "", { type: "datetime-local", step: 1, required: true });
     input.value = new Date(Date.now() - 3600e3).toISOString().slice(0, 19);
     label.append(input);
-    if (!(await ask(`Replay ${id}`, [label], "Say how many"))) return;
+    if (!(await ask(`Replay ${id}`, [label], "Preview"))) return;
     const since = input.valueAsNumber;
     if (Number.isNaN(since)) throw new Error("there is no time to replay from");
     const timestamp = new Date(since).toISOString();
@@ -213,7 +213,7 @@ const ACTIONS = {
     list.append(...effects(tried).map((each) => element("li", each)));
     if (!(await ask(`Replay ${id} since ${timestamp}?`, [list], "Replay"))) return;
     const answer = await call(one(id, "_replay"), { timestamp });
-    done(answer, `Replays ${id} since ${timestamp}.`);
+    done(answer, `Replaying ${id} since ${timestamp}.`);
   },
 
   async test({ id }) {
@@ -223,7 +223,7 @@ const ACTIONS = {
   },
 
   async rotateSecret({ id }) {
-    const text = element("p", "A new signing secret is made and shown, this once. The former one goes on signing beside it, until the next rotation.");
+    const text = element("p", "A new signing secret is generated and shown only once. The former one also goes on signing, until the next rotation.");
     if (!(await ask(`Rotate the secret of ${id}?`, [text], "Rotate"))) return;
     const answer = await call(one(id, "_rotateSecret"));
     say("The secret was rotated.", "good", answer.secret ? [`the new secret: ${answer.secret}`] : effects(answer));
@@ -246,11 +246,11 @@ const ACTIONS = {
     const text = element("p", `${count(tried.redriven, "dead letter")} would be written to the source topic again, each once.`);
     if (!(await ask("Redrive them?", [text], "Redrive"))) return;
     const answer = await call("/api/dead-letters/_redrive", filter);
-    say(`Redrove ${count(answer.redriven, "dead letter")}; passed over ${answer.skipped}.`, "good", effects(answer));
+    say(`Redrove ${count(answer.redriven, "dead letter")}; skipped ${answer.skipped}.`, "good", effects(answer));
   },
 };
 
-// What the API calls a filter; the list writes metadata as `name=value`.
+// The filter in the API's format; the list of subscriptions has metadata as `name=value`.
 function bulkFilter({ metadata, state, cause, ...rest }) {
   const lists = { state: state ? [state] : null, cause: cause ? [cause] : null };
   const filter = Object.fromEntries(Object.entries({ ...rest, ...lists }).filter(([, value]) => value));
