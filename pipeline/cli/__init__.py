@@ -1,25 +1,25 @@
 """`webhooks`: the pipeline's commands, and Faust's command line for this application.
 
 main                               main(), which loads only the modules that a command needs
-command_group                      a group that says which command may be meant; the name of the program
+command_group                      a group that suggests a command for an unknown one; the program's name
 faust_commands                     Faust's commands with this application
 running, output                    settings, logging and errors of commands; tables and JSON
 check, send, match                 the pipeline's commands
-import_gravitee, export_positions  takes over an API of Gravitee; the way back
-backup, restore                    saves what the application keeps, and puts it back
-groups                             their argument that names consumer groups
+import_gravitee, export_positions  migration from Gravitee, and back
+backup, restore                    saves and restores the application's state
+groups                             the option of both that names consumer groups
 subscriptions, apply, replay       `webhooks subscriptions`
 dlq, dlq_show                      `webhooks dlq`
-filters, selection                 options that choose subscriptions by how they stand, and how to go about it
-named, bulk                        change the subscriptions that were named; all that match
-backups, outcomes                  write what is changed to a file first; wait for what comes of it
-explain                            how a subscription stands, why, and what to do
+filters, selection                 options that select subscriptions, and how to change them
+named, bulk                        change the named subscriptions; all that match
+backups, outcomes                  back up what is changed; wait for the result
+explain                            the state of a subscription, and what to do
 attempts, event                    what was sent to a subscription; what became of an event
 tail, top                          the attempts, and the cluster, as they change
-events                             bodies and headers of events, as they are handed to commands
+events                             options and arguments about events: body, headers, topic, times
 changes                            makes and shows a change of subscriptions
-previews                           shows what a command does in each partition
-listing                            shows subscriptions with how they stand
+previews                           shows the effect of a command in each partition
+listing                            shows subscriptions with their state
 private_files                      new files that nobody else may read
 completion                         shell completion
 dev, console                       `webhooks dev`, `webhooks console`

@@ -1,4 +1,4 @@
-"""`webhooks subscriptions apply`: makes subscriptions be as files say."""
+"""`webhooks subscriptions apply`: creates, replaces and deletes subscriptions according to files."""
 
 import sys
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
@@ -24,14 +24,15 @@ from pipeline.subscriptions.store import SubscriptionStore
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """How to go about it.
+    """The options.
 
     Attributes:
-        dry_run: say what would be done.
-        diff: say which fields differ.
-        among: delete what the files do not name of those whose metadata have these entries; None: delete nothing.
-        is_confirmed: do not ask before something is deleted.
-        backup: the file for what is changed; None: one is made up if something is deleted.
+        dry_run: only print what would be done.
+        diff: print the fields that differ.
+        among: delete the subscriptions with these entries in their metadata that the files do not contain; None: delete
+            none.
+        is_confirmed: do not ask before deleting.
+        backup: the file for what is changed; None: a new one if something is deleted.
     """
 
     dry_run: bool
@@ -44,14 +45,14 @@ class _Wanted:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What would be done: the documents with plain secrets, what each means, and what would be deleted."""
+    """The plan: the documents with plain secrets, the change that each makes, and the ids to delete."""
 
     documents: list[object] = field(default_factory=list)
     checked: list[Checked] = field(default_factory=list)
     doomed: list[str] = field(default_factory=list)
 
     def differences(self) -> dict[str, list[Difference]]:
-        """By id; without those that stay as they are."""
+        """By id, without those that do not change."""
         changing = (each for each in self.checked if each.what != "unchanged")
         return {each.wanted.id: differences(each.wanted, each.stored) for each in changing}
 
@@ -59,9 +60,9 @@ class _Plan:
 @click.command("apply")
 @click.option("-f", "--file", "files", multiple=True, metavar="FILE", help="File to apply; may be given several times.")
 @click.argument("more", nargs=-1, metavar="FILE...")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
-@click.option("--diff", is_flag=True, help="Say which fields differ; of secrets, only that they do.")
-@click.option("--prune", is_flag=True, help="Delete what the files do not name, within --metadata or --all.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and change nothing.")
+@click.option("--diff", is_flag=True, help="Print the fields that differ; of secrets, only that they do.")
+@click.option("--prune", is_flag=True, help="Delete what the files do not contain, among --metadata or --all.")
 @metadata_option
 @click.option("--all", "is_all", is_flag=True, help="With --prune: of all subscriptions.")
 @click.option("-y", "--yes", is_flag=True, help="With --prune: do not ask for confirmation.")
@@ -85,8 +86,8 @@ def command(
     - is standard input. Unchanged subscriptions are not written. A masked secret keeps its stored value. If one of the
     subscriptions can't be used, none is written.
 
-    With --prune, subscriptions that the files do not name are deleted: of those with certain metadata, or of all. They
-    are shown before, and what is changed or deleted is written to a file first; apply that file to undo it.
+    With --prune, subscriptions that the files do not contain are deleted, among those with certain metadata or among
+    all. They are shown first, and everything that is changed or deleted is saved to a file; apply that file to undo it.
     """
     if not files and not more:
         raise click.UsageError("name a file, or - for standard input")
@@ -96,7 +97,7 @@ def command(
     with errors_as_sentences():
         documents = list(_documents((*files, *more)))
     if prune and not dry_run and not yes and "-" in {*files, *more}:
-        raise click.UsageError("--prune asks on standard input, which has the documents: use --yes")
+        raise click.UsageError("--prune asks on standard input, which contains the documents: use --yes")
     plan, done = _Plan(), list[Change]()
     with_store(lambda store: _apply(store, wanted, documents, plan, done))
     if output == "json":
@@ -141,7 +142,7 @@ async def _apply(
 
 
 async def _check_all(store: SubscriptionStore, documents: Sequence[tuple[str, object]], plan: _Plan) -> None:
-    """Find every mistake before anything is written, and what the documents change.
+    """Find every mistake before anything is written, and the changes that the documents make.
 
     Raises:
         ConfigurationError: there are mistakes.
@@ -160,7 +161,7 @@ async def _check_all(store: SubscriptionStore, documents: Sequence[tuple[str, ob
 
 
 async def _unnamed(store: SubscriptionStore, named: Collection[str], among: Mapping[str, str]) -> list[str]:
-    """The ids of the subscriptions that no file names, of those whose metadata have these entries."""
+    """The ids of the subscriptions that no file contains, among those with these entries in their metadata."""
     return [
         document["id"]
         for document in await store.list()
@@ -176,7 +177,7 @@ async def _changes(store: SubscriptionStore, plan: _Plan) -> AsyncIterator[Chang
 
 
 def _show(wanted: _Wanted, plan: _Plan) -> None:
-    """Print what would be done, as far as that is asked for, and what will be deleted."""
+    """Print what would be done, if asked for, and what will be deleted."""
     is_table = wanted.output == "table"
     if is_table and (wanted.dry_run or wanted.diff):
         found = plan.differences() if wanted.diff else {}

@@ -26,15 +26,14 @@ LONGEST_RESPONSE: Final = 80
 @click.option(
     "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, metavar="N", help="Show at most N."
 )
-@click.option("--after", metavar="NEXT", help="Go on after a page; its last line names the option.")
+@click.option("--after", metavar="NEXT", help="Continue after a page; the last line of a page names the option.")
 @output_option
 def command(subscription: str, limit: int, after: str | None, output: Format) -> None:
-    """Show the newest attempts of subscription ID; the newest is first.
+    """Show the newest attempts of subscription ID, newest first.
 
-    Dead letters, skips and drops of its events are shown too. RESULT is what came of the attempt: delivered, retry,
-    dead-letter (to be written), dead-lettered (confirmed), failure (the subscription stopped), skipped, dropped.
-    The time of a delivery is that at which it was logged, at most a fifth of a second later. One run reads the log
-    for at most ten seconds, and says how far it came.
+    Dead letters, skips and drops of its events are shown too. RESULT is delivered, retry, dead-letter (to be written),
+    dead-lettered (confirmed), failure (the subscription stopped), skipped or dropped. The time of a delivery is when it
+    was logged, up to a fifth of a second later. A run reads the log for at most ten seconds, and says how far it got.
     """
     with errors_as_sentences():
         page = asyncio.run(_attempts(subscription, after, limit))
@@ -47,9 +46,9 @@ def command(subscription: str, limit: int, after: str | None, output: Format) ->
         say(as_table(COLUMNS, rows(page.items)))
     if page.next is not None:
         back_to = "" if page.searched_to is None else f"the log was read back to {rfc3339(page.searched_to)}; "
-        say(f"{back_to}--after {page.next} goes on", err=True)
+        say(f"{back_to}--after {page.next} continues", err=True)
     elif not page.items:
-        say(f"the attempt log has nothing of the subscription {printable(subscription)}", err=True)
+        say(f"the attempt log has no entry about the subscription {printable(subscription)}", err=True)
 
 
 async def _attempts(subscription: str, after: str | None, limit: int) -> AttemptPage:
@@ -84,6 +83,6 @@ def _row(entry: Entry) -> tuple[object, ...]:
 def _why(entry: Entry) -> str | None:
     note = entry.note
     due = None if note.next_at is None else f"again at {rfc3339(note.next_at)}"
-    # An error says what to do at its end; what a receiver has answered may be as long as it likes.
+    # Errors are not cut, because they end with advice. Responses may be long.
     response = None if note.response is None else cut(note.response, LONGEST_RESPONSE)
     return "; ".join(filter(None, [note.reason, note.error, due, response])) or None

@@ -1,4 +1,4 @@
-"""`webhooks backup`: all that the application keeps, in one file."""
+"""`webhooks backup`: saves the application's state to one file."""
 
 import asyncio
 import os
@@ -23,8 +23,8 @@ from pipeline.kafka.kept_state import read_state
 def command(*, file: str) -> None:
     """Write subscriptions, cursor rows and committed offsets into FILE; - is standard output.
 
-    Workers may run meanwhile. Secrets stay encrypted: keep WEBHOOKS_SECRET_KEYS too, in another place. Callback URLs
-    and filters can be read, so the file is for you alone (mode 600). `webhooks restore` puts it back.
+    Workers may run meanwhile. Secrets stay encrypted, so keep WEBHOOKS_SECRET_KEYS too, in another place. Callback URLs
+    and filters are readable, so only you can read the file (mode 600). `webhooks restore` restores it.
     """
     with errors_as_sentences():
         settings, definition = configured()
@@ -40,7 +40,7 @@ def command(*, file: str) -> None:
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:
-    """Replace the file when it is complete. Raises: ConfigurationError, it can't be written."""
+    """Write the whole file, then replace *path* with it. Raises: ConfigurationError, it can't be written."""
     part = path.with_name(f"{path.name}.part")
     try:
         part.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Files that hold subscriptions as they were before a command changed many of them; `apply` undoes it."""
+"""Saves subscriptions to a file before a command changes many of them; `apply` of the file undoes the change."""
 
 import json
 import time
@@ -24,7 +24,7 @@ def backup_option(command: Command) -> Command:
         OPTION,
         metavar="FILE",
         type=click.Path(path_type=Path),
-        help="Write what is changed here first; else to a new file in WEBHOOKS_DATA_DIR/backups.",
+        help="Save them here before the change; by default, to a new file in WEBHOOKS_DATA_DIR/backups.",
     )(command)
 
 
@@ -37,7 +37,7 @@ async def write_backup(store: SubscriptionStore, ids: Iterable[str], action: str
         store: reads them.
         ids: which ones; those that do not exist are left out.
         action: a part of the file's name, if there is no *path*.
-        path: of the file; None: one is made up, in the folder for local state.
+        path: of the file; None: a new one in the folder for local state.
 
     Returns:
         The path; None if there is nothing to write.

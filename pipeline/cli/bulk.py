@@ -1,4 +1,4 @@
-"""Changes all subscriptions that match a filter: shows which, asks, writes a backup, changes, says what came of it."""
+"""Changes all subscriptions that match a filter: shows them, asks, writes a backup, changes them, shows the result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,14 +26,14 @@ NAMED: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """What was done: the changes, why others could not be made, and the name of the backup."""
+    """The result: the changes, why others could not be made, and the name of the backup."""
 
     changes: list[Change] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
     backup: list[str] = field(default_factory=list)
 
     def take(self, name: str, result: Change | WebhooksError) -> None:
-        """What became of one."""
+        """Add the result of one subscription."""
         if isinstance(result, WebhooksError):
             self.problems[name] = str(result)
         else:
@@ -41,9 +41,9 @@ class _Done:
 
 
 def change_matching(action: Action, edit: Edit, selection: Selection) -> None:
-    """Make *edit* of all subscriptions that match, and say what was done.
+    """Make *edit* of all subscriptions that match, and print the result.
 
-    Ends the program with exit code 1 if one could not be changed, or with `--wait` does not stand as it should.
+    Ends the program with exit code 1 if one could not be changed, or with `--wait` is not in the intended state.
     """
     found = _found(action, selection)
     if selection.output == "table" or not (selection.is_confirmed or selection.dry_run):
@@ -52,7 +52,7 @@ def change_matching(action: Action, edit: Edit, selection: Selection) -> None:
     if found and not selection.dry_run:
         if not (selection.is_confirmed or ask(f"{action} {_number(len(found))}?")):
             raise click.Abort
-        # A replay has to be written even if the subscription is well.
+        # A replay is written even if the subscription is well.
         edits = {name: unless_well(edit, is_well=state.is_well and action != "replay") for name, state in found.items()}
         with_store(lambda store: _change(store, action, edits, selection.backup, done))
     updated = {each.id: each.revision for each in done.changes if each.what != "unchanged"}
@@ -92,8 +92,8 @@ def _say_done(done: _Done, updated: int, unchanged: int) -> None:
 def _found(action: Action, selection: Selection) -> Mapping[str, SubscriptionState]:
     """The subscriptions to change, by id.
 
-    Closed ones can't be changed. Without a filter, a resume or start is for those in FAILURE: whoever was paused was
-    paused on purpose.
+    Closed ones can't be changed. Without a filter, a resume or start applies to those in FAILURE, because the others
+    were paused or stopped on purpose.
     """
     wanted = selection.wanted or EVERY_STATE
     found = [each for each in known_matching(wanted) if each.state != "closed"]
@@ -108,7 +108,7 @@ def _preview(action: Action, found: Mapping[str, SubscriptionState]) -> str:
     names, counts = [*found], [state.waiting_at_most for state in found.values()]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     known = [count for count in counts if count is not None]
-    unknown = f", and for {len(counts) - len(known)} of them it is not known" if len(known) < len(counts) else ""
+    unknown = f", unknown for {len(counts) - len(known)} of them" if len(known) < len(counts) else ""
     waiting = f"up to {sum(known):,} events wait for them{unknown}"
     return f"{action} {_number(len(names))}: {', '.join(names[:NAMED])}{more}; {waiting}"
 

@@ -1,4 +1,4 @@
-"""Changes of subscriptions as commands make and show them."""
+"""Makes and shows changes of subscriptions, for commands."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -38,9 +38,9 @@ def change_one(
     preview: Preview | None = None,
     outcomes: Outcomes | None = None,
 ) -> None:
-    """Make the change, print it, and what came of it.
+    """Make the change, print it, and wait for its outcome.
 
-    Before that, check that *target* exists, then show the *preview*.
+    First check that *target* exists, and show the *preview*.
     """
 
     async def checked(store: SubscriptionStore) -> tuple[Change, list[Effect] | str | None]:
@@ -78,15 +78,15 @@ def change_many(
     output: Format,
     outcomes: Outcomes,
 ) -> None:
-    """Make a change to several subscriptions, print each, and what came of it.
+    """Make a change to several subscriptions, print each, and wait for the outcomes.
 
-    Before that, show the events that wait for them.
+    First show the events that wait for them.
 
     Args:
         names: their ids.
         work: makes the change to one of them.
         output: JSON is a list.
-        outcomes: waits for what comes of it.
+        outcomes: waits for the outcomes.
     """
     changes: list[Change] = []
     effects: dict[str, list[Effect]] | str = {}
@@ -126,9 +126,9 @@ def confirm_deletion(what: str) -> None:
     with errors_as_sentences():
         is_keyed = configured()[1].stated_routing is Routing.KEY
     then = (
-        "Events that wait or come are dead-lettered"
+        "Waiting and future events are dead-lettered"
         if is_keyed
-        else "No more events are sent, not even those that wait"
+        else "No more events are sent, not even those already waiting"
     )
     if not ask(f"Delete {what}? {then}"):
         raise click.Abort

@@ -22,10 +22,10 @@ from pipeline.subscriptions.session import opened_registry
 NEWEST: Final = 100
 """The number of events whose keys are examined."""
 MOST_NAMED: Final = 10
-"""Subscriptions that one line names."""
+"""The most subscriptions that one line names."""
 
 Remark = tuple[bool, str]
-"""Whether it is in order, and a sentence."""
+"""Whether it is all right, and a sentence."""
 
 
 async def _look(settings: Settings, definition: Definition, *, create: bool) -> tuple[Findings, Remark | None]:
@@ -44,7 +44,7 @@ async def _look(settings: Settings, definition: Definition, *, create: bool) -> 
 
 
 def _of_key(topic: str, keys: Sequence[bytes | None], ids: Container[bytes | None]) -> Remark:
-    """How many of the newest events are for a subscription."""
+    """The number of the newest events that are for a subscription."""
     if not keys:
         return True, f"topic {topic}: has no events yet"
     matching = sum(key in ids for key in keys)

@@ -1,4 +1,4 @@
-"""A group of commands that says which one may be meant when it is asked for one that it does not have."""
+"""A group of commands that suggests one when it is asked for an unknown one."""
 
 from collections.abc import Collection
 from typing import Final
@@ -30,7 +30,7 @@ class CommandGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def _instead(self, ctx: click.Context, name: str) -> str:
-        """A hint: the same name in a group of this one or at the top, a similar one here, or all that are here."""
+        """A hint: the same name in a subgroup or at the top level, a similar name here, or all names here."""
         for group in self.commands.values():
             if isinstance(group, click.Group) and name in group.commands:
                 return f"did you mean {PROGRAM} {group.name} {name}?"

@@ -10,7 +10,7 @@ from pipeline.cli.output import say
 Shell = Literal["bash", "zsh", "fish"]
 PROGRAM: Final = "webhooks"
 VARIABLE: Final = "_WEBHOOKS_COMPLETE"
-"""The variable with which click's scripts ask a program for completions."""
+"""The variable by which click's scripts ask a program for completions."""
 
 
 @click.command("completion")

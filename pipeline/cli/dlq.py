@@ -45,7 +45,7 @@ command.add_command(dlq_show.command)
 @since_option("Show only dead letters written since then")
 @output_option
 def list_(limit: int, subscription: str | None, reason: Reason | None, since: str | None, output: Format) -> None:
-    """Show the newest dead letters, without bodies and the events' own headers; the newest is first.
+    """Show the newest dead letters, newest first, without bodies and the events' own headers.
 
     DEAD-LETTER is the position in the dead-letter topic, which `show` takes; WEBHOOK-ID identifies the event. REDRIVEN
     is "yes" for those that `redrive` has written back, as far as Kafka remembers its runs.
@@ -53,7 +53,7 @@ def list_(limit: int, subscription: str | None, reason: Reason | None, since: st
     with errors_as_sentences():
         wanted = Wanted(subscription, reason, None if since is None else since_ms(since))
         settings, definition = configured()
-        # One more than is shown tells whether there are more.
+        # One more than shown, to know whether there are more.
         letters, redriven = asyncio.run(_newest(definition, settings.app, limit + 1, wanted))
         if subscription is not None and not letters:
             asyncio.run(_check_known(settings, definition, subscription, "such dead letter of it"))
@@ -91,15 +91,15 @@ def redrive(*, subscription: str | None, skipped: bool, limit: int | None, dry_r
 
     With --subscription, it is an error if there is no such subscription and no dead letter of it.
 
-    Each goes to the subscription that it was for and to no other, with routing: match even if the filter of that
-    subscription does not match it any more.
+    Each goes only to the subscription that it was for; with routing: match even if the filter of that subscription no
+    longer matches it.
 
-    No dead letter is redriven twice, in any order of runs with and without options: consumer groups with the prefix
-    <app>.redrive store the position. (Kafka deletes it if there is no run for offsets.retention.minutes, a week by
-    default. Two runs at the same time may both redrive a dead letter.)
+    No dead letter is redriven twice, whatever the options of the runs: consumer groups with the prefix <app>.redrive
+    store the position. (Kafka deletes it if there is no run for offsets.retention.minutes, a week by default. Two runs
+    at the same time may both redrive a dead letter.)
 
-    A run without options skips dead letters of unknown subscriptions and those without a usable key, because they
-    would only come back. Create the subscription and name it with --subscription, or use --skipped.
+    A run without options skips dead letters of unknown subscriptions and those without a usable key, because they would
+    be dead-lettered again. Create the subscription and name it with --subscription, or use --skipped.
     """
     if subscription is not None and skipped:
         raise click.UsageError("--subscription includes skipped dead letters; give only one of the two")

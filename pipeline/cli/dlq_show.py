@@ -1,4 +1,4 @@
-"""`webhooks dlq show`: one dead letter, whole, with secrets masked."""
+"""`webhooks dlq show`: one dead letter in full, with secrets masked."""
 
 import asyncio
 import json
@@ -32,10 +32,10 @@ RESPONSE: Final = "response"
 @click.argument("place", metavar="PLACE")
 @output_option
 def command(place: str, output: Format) -> None:
-    """Show the dead letter PLACE, topic-partition-offset, as `list` names it: why, headers, answer, body.
+    """Show the dead letter PLACE (topic-partition-offset, as `list` names it): reason, headers, answer, body.
 
-    Headers and members of a JSON body whose names say that they are secret are masked, and so is what looks like a
-    credential in other texts. Of a long body, the beginning is shown.
+    Headers and members of a JSON body with secret names are masked, and so is everything that looks like a credential
+    in other texts. Of a long body, only the beginning is shown.
     """
     with errors_as_sentences():
         letter = asyncio.run(_read(configured()[1], place))

@@ -20,14 +20,14 @@ COLUMNS: Final = ("SUBSCRIPTION", "FATE", "WHEN", "WHY")
 
 @click.command("event")
 @click.argument("webhook_id", metavar="WEBHOOK-ID")
-@click.option("--subscription", metavar="ID", help="Ask for this subscription only.")
+@click.option("--subscription", metavar="ID", help="Ask about this subscription only.")
 @output_option
 def command(webhook_id: str, subscription: str | None, output: Format) -> None:
-    """Show what became of the event WEBHOOK-ID: topic-partition-offset.
+    """Show what became of the event WEBHOOK-ID (topic-partition-offset).
 
     FATE is delivered, waiting, dead-lettered, skipped, dropped (WHY names the rule), filtered, expired (the attempt log
-    does not reach back to it) or unknown (WHY says why it is not known). Below it are the entries of the attempt log.
-    The place that `dlq redrive` prints stands for the webhook-id of the event.
+    does not reach back to it) or unknown (WHY has the reason). The entries of the attempt log follow. A position that
+    `dlq redrive` printed is accepted instead of the webhook-id of the event.
     """
     with errors_as_sentences():
         fates = asyncio.run(_fates(webhook_id, subscription))

@@ -1,4 +1,4 @@
-"""The events that people hand to a command, or name: a body from a file, record headers, a source topic."""
+"""Options and arguments about events: a body from a file, record headers, a source topic, times."""
 
 import sys
 from collections.abc import Callable
@@ -29,9 +29,7 @@ def header_option(command: Command) -> Command:
 
 def topic_option(command: Command) -> Command:
     """`--topic TOPIC`, passed to the command as *topic*; see `Definition.source_topic`."""
-    return click.option(TOPIC_OPTION, metavar="TOPIC", help="The source topic; required where there are several.")(
-        command
-    )
+    return click.option(TOPIC_OPTION, metavar="TOPIC", help="The source topic; required if there are several.")(command)
 
 
 def since_option(what: str) -> Callable[[Command], Command]:
@@ -40,7 +38,7 @@ def since_option(what: str) -> Callable[[Command], Command]:
 
 
 def read_since(text: str) -> str:
-    """The ISO 8601 time that `--since` names; printed, if it is written in another way.
+    """The ISO 8601 time that `--since` means; printed unless it was written so.
 
     Raises:
         ConfigurationError: it is not a time, or before 1970 or in the future.
@@ -56,7 +54,7 @@ def read_since(text: str) -> str:
 
 
 def since_ms(text: str) -> int:
-    """Milliseconds since the Unix epoch of the time that `--since` names. Prints and raises as `read_since` does."""
+    """The time that `--since` means, in milliseconds since the Unix epoch. Prints and raises as `read_since` does."""
     return int(instant(read_since(text)) * 1000)
 
 

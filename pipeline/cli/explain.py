@@ -1,4 +1,4 @@
-"""`webhooks explain`: how a subscription stands, why, and what to do."""
+"""`webhooks explain`: the state of a subscription, why, and what to do."""
 
 import asyncio
 
@@ -18,10 +18,10 @@ from pipeline.core.shown import one_line, shown
 @click.argument("subscription", metavar="ID")
 @output_option
 def command(subscription: str, output: Format) -> None:
-    """Explain how the subscription ID stands, and what to do.
+    """Explain the state of subscription ID, and what to do.
 
-    One paragraph says the state, why and since when, the attempts, the next try or probe, and how many events wait:
-    exactly, or at most. Below it are commands to copy. What can't be known is said on stderr.
+    One paragraph has the state, why and since when, the attempts, the next try or probe, and how many events wait,
+    exactly or at most. Commands to copy follow. stderr says what is unknown.
     """
     with errors_as_sentences():
         state, problems = asyncio.run(_state(subscription))
@@ -38,7 +38,7 @@ def command(subscription: str, output: Format) -> None:
 
 
 async def _state(subscription: str) -> tuple[SubscriptionState, list[str]]:
-    """The state, and what can't be known.
+    """The state, and what is unknown.
 
     Raises:
         BrokerError: the topics can't be read.

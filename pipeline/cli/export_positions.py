@@ -1,4 +1,4 @@
-"""`webhooks export-positions`: another system goes on where the subscriptions stand."""
+"""`webhooks export-positions`: lets another system continue at the positions of the subscriptions."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -25,13 +25,13 @@ from pipeline.subscriptions.session import opened_registry
     multiple=True,
     required=True,
     type=GroupOf(),
-    help="The consumer group that goes on; id: the group of each subscription is named by its id.",
+    help="The consumer group to move; id: each subscription's group has its id as its name.",
 )
 def command(*, groups: tuple[str, ...]) -> None:
-    """Let consumer groups of another system go on where subscriptions stand: the way back from a migration.
+    """Move consumer groups of another system to the positions of subscriptions: the way back from a migration.
 
-    No worker may run, and the groups may have no members: both would deliver the same events. Nothing is committed
-    unless everything can be.
+    No worker may run, and the groups may have no members: both would deliver the same events. Either all positions are
+    committed or none.
     """
     with errors_as_sentences():
         for line in asyncio.run(_export(*configured(), Groups.read(groups))):

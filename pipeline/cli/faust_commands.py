@@ -33,7 +33,7 @@ All workers with the same WEBHOOKS_APP share the partitions of the source topics
 """
 
 LEFT_OUT: Final = {"app", "version", "loop"}
-"""Options of Faust with only one possible value here: this application, its version, uvloop."""
+"""Options of Faust that have only one possible value here: this application, its version, uvloop."""
 
 USELESS_COMMANDS: Final = {"clean-versions", "livecheck", "model", "models"}
 """Commands of Faust for features that this application does not use; they are hidden, but accepted."""
@@ -82,7 +82,7 @@ def with_faust_commands(own: Mapping[str, click.Command]) -> click.Group:
         is_eager=True,
         expose_value=False,
         callback=_show_all,
-        help="Show this message with the commands that look into Faust, and exit.",
+        help="Show this message, including Faust's commands for inspection, and exit.",
     )
     return shows_all(group)
 
@@ -154,7 +154,7 @@ def _make_worker(context: click.Context) -> "DeliveryApp":
 
 
 def _make_described(context: click.Context) -> "DeliveryApp":
-    """For commands that only inspect the application, without asking a broker."""
+    """Create the application for commands that only inspect it, without asking a broker."""
     from pipeline.app import create_app  # noqa: PLC0415 - help does without the application
 
     settings = Settings(**_overrides(context))

@@ -1,4 +1,4 @@
-"""The options that choose subscriptions by how they stand, in the words of the API."""
+"""The options that select subscriptions, named as in the API."""
 
 import asyncio
 import sys
@@ -51,19 +51,19 @@ def _as_mapping(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> 
 def as_filter(
     states: Sequence[str], causes: Sequence[str], host: str | None, metadata: Mapping[str, str]
 ) -> StateFilter:
-    """The filter that these options state."""
+    """The filter of these options."""
     return StateFilter(
         states=cast("frozenset[State]", frozenset(states)), causes=frozenset(causes), host=host, metadata=metadata
     )
 
 
 def matching(wanted: StateFilter) -> frozenset[str]:
-    """The ids of the subscriptions that match; what can't be known is printed."""
+    """The ids of the subscriptions that match. Prints what is unknown."""
     return frozenset(state.id for state in states_of(wanted))
 
 
 def states_of(wanted: StateFilter) -> Sequence[SubscriptionState]:
-    """The subscriptions that match, by id; what can't be known is printed."""
+    """The subscriptions that match, by id. Prints what is unknown."""
     with errors_as_sentences():
         return asyncio.run(_matching(wanted, needs_rows=False))
 
@@ -78,7 +78,7 @@ def known_matching(wanted: StateFilter) -> Sequence[SubscriptionState]:
 
 
 def standing(ids: Collection[str]) -> Mapping[str, SubscriptionState]:
-    """How these subscriptions stand, by id; of none if that is not known."""
+    """The states of these subscriptions, by id; empty if unknown."""
 
     async def found() -> Sequence[SubscriptionState]:
         async with opened_view(*configured()) as view:
@@ -96,7 +96,7 @@ async def _matching(wanted: StateFilter, *, needs_rows: bool) -> Sequence[Subscr
     async with opened_view(*configured()) as view:
         items = (await view.states(wanted, limit=sys.maxsize)).items
         if needs_rows and view.rows_problem is not None:
-            raise BrokerError(f"can't find out how subscriptions stand, so none was changed: {view.rows_problem}")
+            raise BrokerError(f"the states of subscriptions are unknown, so none was changed: {view.rows_problem}")
         for problem in view.problems():
             say(problem, err=True)
         return items

@@ -1,4 +1,4 @@
-"""The argument that says which consumer group of another system belongs to which subscription."""
+"""The option value that names the consumer groups of subscriptions in another system."""
 
 from typing import Any
 

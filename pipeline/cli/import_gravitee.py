@@ -1,4 +1,4 @@
-"""`webhooks import-gravitee`: an API of Gravitee and its subscriptions as files of this pipeline."""
+"""`webhooks import-gravitee`: converts an API of Gravitee and its subscriptions to files of this pipeline."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -32,14 +32,14 @@ SUBSCRIPTIONS: Final = "subscriptions.yaml"
     "accepted",
     multiple=True,
     type=click.Choice(NAMES),
-    help="Accept that this is lost, although it changes what receivers get.",
+    help="Accept this loss, which changes what receivers get.",
 )
 @click.option(
     "--from-group",
     "groups",
     multiple=True,
     type=GroupOf(),
-    help="Begin where this consumer group stops; id: the group of each subscription is named by its id.",
+    help="Begin where this consumer group stops; id: each subscription's group has its id as its name.",
 )
 def command(
     *, files: tuple[str, ...], output_dir: Path | None, accepted: tuple[str, ...], groups: tuple[str, ...]
@@ -50,10 +50,10 @@ def command(
     ApiV4Definition resources of the Kubernetes operator, or Terraform states. - is standard input. Together they
     contain one API. No broker is asked.
 
-    Without --output-dir, the result is shown with masked secrets and nothing is written. What this pipeline can't do as
-    Gravitee does is an error if it changes what receivers get; --accept-ignored NAME accepts it.
+    Without --output-dir, the result is shown with masked secrets and nothing is written. A feature that this pipeline
+    lacks is an error if receivers would notice; --accept-ignored NAME accepts the loss.
 
-    The positions of the groups are read by webhooks subscriptions apply, while the groups have no members.
+    webhooks subscriptions apply reads the positions of the groups, while the groups have no members.
     """
     with errors_as_sentences():
         result = imported(contents(_documents(files)), accepted, groups)

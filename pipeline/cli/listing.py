@@ -1,4 +1,4 @@
-"""How `list` and `get` show subscriptions: how they stand, or as they were applied with what the workers recorded."""
+"""Formats subscriptions for `list` and `get`: their states, or their documents with the recorded delivery state."""
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,9 +20,9 @@ WIDE: Final = ("QOS", "REVISION", "PUBLISHER", "CONSUMER", "CALLBACK")
 OF_MATCH: Final = ("TOPICS", "BEGINS")
 """And with `routing: match`."""
 WIDTH: Final = 100
-"""Characters, where the terminal does not say how many it has."""
+"""The width in characters if the terminal does not report one."""
 LEAST: Final = 12
-"""Characters that a column keeps when it is cut."""
+"""The least width of a column that is cut."""
 UNITS: Final = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
@@ -75,7 +75,7 @@ def as_rows(states: Sequence[SubscriptionState], now: float) -> str:
 def as_wide_rows(
     states: Sequence[SubscriptionState], documents: Iterable[dict[str, Any]], routing: Routing | None, now: float
 ) -> str:
-    """A table of all that is known, however wide."""
+    """A table of everything that is known, however wide."""
     matches = routing is Routing.MATCH
     known = {each["id"]: each for each in documents}
     columns = (*COLUMNS, *WIDE, *(OF_MATCH if matches else ()))
@@ -116,7 +116,7 @@ def waiting(state: SubscriptionState) -> str:
 
 
 def why(state: SubscriptionState) -> str:
-    """Why a subscription does not deliver, without what stands in the other columns."""
+    """Why a subscription does not deliver, without what the other columns show."""
     if state.problem is not None:
         return one_line(shown_text(state.problem))
     found = state.cause or state.error
@@ -135,5 +135,5 @@ def age(seconds: float) -> str:
 
 
 def cut(text: str, most: int) -> str:
-    """*text*, with … in place of what is too much."""
+    """*text*, cut with … if it is too long."""
     return text if len(text) <= most else f"{text[: most - 1]}…"

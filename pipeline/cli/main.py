@@ -69,7 +69,7 @@ def _own(name: str) -> click.Command:
 
 
 def _summarize(command: click.Command) -> None:
-    """List each command with its whole first sentence, which click would cut at 45 characters."""
+    """List each command with its whole first sentence; click would cut it at 45 characters."""
     if command.short_help is None and command.help is not None:
         command.short_help = _first_sentence(command.help)
     if isinstance(command, click.Group):

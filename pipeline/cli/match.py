@@ -26,7 +26,7 @@ COLUMNS: Final = ("ID", "GETS IT", "WHY")
 
 @click.command("match")
 @click.argument("event", metavar="EVENT.json", type=click.Path(allow_dash=True))
-@click.option(TOPIC_OPTION, metavar="TOPIC", help="As if it were in this source topic, and in no other.")
+@click.option(TOPIC_OPTION, metavar="TOPIC", help="Match as if the event were in this source topic only.")
 @header_option
 @click.option("--key", metavar="KEY", help="The record's key.")
 @output_option
@@ -65,7 +65,7 @@ def command(event: str, topic: str | None, headers: tuple[str, ...], key: str | 
 
 @dataclass(slots=True)
 class _Matched:
-    """Who would get the event if it were in a topic; *failed* are the partitions where those are in FAILURE, by id."""
+    """Who would get the event if it were in a topic; *failed*: by id, the partitions in which they are in FAILURE."""
 
     topic: str
     found: Sequence[Verdict]
@@ -98,7 +98,7 @@ def _summary(definition: Definition, topic: str, key: str | None, found: Sequenc
 
 
 async def _failed(settings: Settings, definition: Definition, matched: _Matched) -> Mapping[str, Sequence[int]]:
-    """In which partitions of the topic subscriptions are in FAILURE, as far as the workers' rows can be read."""
+    """By id, the partitions of the topic in which subscriptions are in FAILURE, as far as rows can be read."""
     getting = [each.subscription.id for each in matched.found if each.gets_it]
     if not getting:
         return {}

@@ -1,4 +1,4 @@
-"""What came of a change of subscriptions: how they stand once the workers have carried it out."""
+"""The outcome of a change of subscriptions: their states once workers have carried it out."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ WISHED: Final[Mapping[Action, frozenset[State]]] = {
     "resume": RUNNING,
     "start": RUNNING,
 }
-"""How a subscription stands if all went well."""
+"""The intended state after each action."""
 
 COLUMNS: Final = ("ID", "STATE", "WAITING", "WHY")
 
@@ -33,11 +33,11 @@ COLUMNS: Final = ("ID", "STATE", "WAITING", "WHY")
 async def states_after(
     before: Mapping[str, SubscriptionState], action: Action, seconds: float
 ) -> Mapping[str, SubscriptionState | None]:
-    """How subscriptions stand after *action*, once workers have carried it out, or after so many seconds.
+    """The states of subscriptions once workers have carried out *action*, or after *seconds*.
 
     Args:
-        before: how they stood before, by id.
-        action: what was done to them.
+        before: their states before, by id.
+        action: the change.
         seconds: how long to wait.
 
     Returns:
@@ -55,12 +55,12 @@ async def states_after(
                     version = await view.changed(version)
                     waiting = {name for name in waiting if not is_settled(before[name], view.state(name), action)}
         except TimeoutError:
-            say(f"{len(waiting)} of {len(before)} have not settled within {seconds:g} s", err=True)
+            say(f"{len(waiting)} of {len(before)} have not reached their state within {seconds:g} s", err=True)
         return {name: view.state(name) for name in before}
 
 
 def is_settled(before: SubscriptionState, after: SubscriptionState | None, action: Action) -> bool:
-    """Whether workers have carried out *action*, and its first consequence is known. Pure."""
+    """Whether workers have carried out *action*, and its first result is known. Pure."""
     if after is None:
         return True
     lanes = {(lane.topic, lane.partition): lane for lane in before.lanes}
@@ -71,7 +71,7 @@ def is_settled(before: SubscriptionState, after: SubscriptionState | None, actio
         return False
     for lane in after.lanes:
         former = lanes.get((lane.topic, lane.partition))
-        # A row that is as it was before was not written since.
+        # An unchanged row was written before the action.
         if lane.state == "failure" and former is not None and former.cause == lane.cause:
             return False
     return True
@@ -79,12 +79,12 @@ def is_settled(before: SubscriptionState, after: SubscriptionState | None, actio
 
 @dataclass(slots=True)
 class Outcomes:
-    """What came of an action, if somebody wants to wait for it.
+    """Waits for the outcome of an action, if asked to.
 
     Attributes:
         seconds: how long to wait; None: not at all.
-        before: how the subscriptions stood, by id.
-        after: how they stand, once `look` has returned; None for one that was deleted.
+        before: the former states of the subscriptions, by id.
+        after: their states, once `look` has returned; None for one that was deleted.
     """
 
     action: Action
@@ -105,7 +105,7 @@ class Outcomes:
         return {name: None if state is None else shown_state(state) for name, state in self.after.items()}
 
     def end(self) -> None:
-        """End the program with exit code 1 if a subscription does not stand as it should."""
+        """End the program with exit code 1 if a subscription is not in the intended state."""
         if any(each is not None and each.state not in WISHED[self.action] for each in self.after.values()):
             click.get_current_context().exit(1)
 

@@ -60,7 +60,7 @@ def as_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def printable(value: object) -> str:
-    """*value* as text that a terminal shows without interpreting it; None is `-`."""
+    """*value* as text without control characters for a terminal; None is `-`."""
     return "-" if value is None else safe(str(value))
 
 
@@ -71,7 +71,7 @@ def ask(question: str) -> bool:
         Abort: there is no answer.
     """
     while True:
-        # click.confirm writes a blank to stdout, which is for the result only.
+        # click.confirm writes a blank to stdout, which must contain only the result.
         click.echo(f"{safe(question)} [y/N]: ", err=True, nl=False)  # noqa: TID251 - the text is escaped here
         answer = sys.stdin.readline()
         if not answer:
@@ -97,5 +97,5 @@ def say(text: str, *, err: bool = False) -> None:
 
 
 def redraw(text: str) -> None:
-    """Show *text* in place of what is on the terminal, with control characters escaped."""
+    """Clear the terminal and show *text*, with control characters escaped."""
     click.echo(f"\x1b[H\x1b[J{safe(text, keep=chr(10))}")  # noqa: TID251 - the text is escaped here

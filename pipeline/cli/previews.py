@@ -25,7 +25,7 @@ class Preview:
     is_always_shown: bool = False
 
     async def show(self, subscription: Subscription, output: Format) -> list[Effect] | str:
-        """Print and return the effects; if they are unknown, say why and continue, because the command works anyway.
+        """Print and return the effects. If they are unknown, print why and continue: the command does not need them.
 
         Raises:
             ConfigurationError: the command is refused.

@@ -1,4 +1,4 @@
-"""`webhooks subscriptions replay`: delivers again."""
+"""`webhooks subscriptions replay`: delivers events again."""
 
 from typing import Final
 
@@ -40,7 +40,7 @@ def command(
     """Deliver again from an offset of one partition, or from a time in all of them.
 
     A replay does not move forward over waiting events, unless --discard-waiting is set. With --all and --since, all
-    subscriptions are replayed that match every filter: a preview is shown first.
+    subscriptions that match every filter are replayed, after a preview.
     """
     is_by_time = since is not None and (partition, offset, topic) == (None, None, None)
     is_by_offset = since is None and partition is not None and offset is not None
@@ -51,7 +51,7 @@ def command(
     if selection.wanted is not None and (is_by_offset or discard_waiting):
         raise click.UsageError("with --all: --since is required, and --discard-waiting is not allowed")
     with errors_as_sentences():
-        since = None if since is None else read_since(since)  # before anything is asked or written
+        since = None if since is None else read_since(since)  # fails before anything is asked or written
         where = {"topic": topic, "partition": partition, "offset": offset, "timestamp": since}
         definition = configured()[1]
         edit = going_on_from({**where, "discardWaiting": discard_waiting or None}, definition if is_by_offset else None)

@@ -1,4 +1,4 @@
-"""`webhooks restore`: puts back what `webhooks backup` wrote."""
+"""`webhooks restore`: restores a file of `webhooks backup`."""
 
 import asyncio
 import sys
@@ -32,19 +32,19 @@ class _Asked:
 
 @click.command("restore")
 @click.argument("file", metavar="FILE")
-@click.option("--dry-run", is_flag=True, help="Only say what would be done, and what would be sent again.")
-@click.option("--replace", is_flag=True, help="Replace what the application has.")
-@click.option("--keep-subscriptions", is_flag=True, help="Put back cursor rows and committed offsets alone.")
-@click.option("--keep-positions", is_flag=True, help="Put back subscriptions alone.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be done, and what would be sent again.")
+@click.option("--replace", is_flag=True, help="Replace the application's state.")
+@click.option("--keep-subscriptions", is_flag=True, help="Restore only cursor rows and committed offsets.")
+@click.option("--keep-positions", is_flag=True, help="Restore only subscriptions.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation of --replace.")
 def command(
     *, file: str, dry_run: bool, replace: bool, keep_subscriptions: bool, keep_positions: bool, yes: bool
 ) -> None:
-    """Put back the subscriptions, cursor rows and committed offsets of a backup; - is standard input.
+    """Restore the subscriptions, cursor rows and committed offsets of a backup; - is standard input.
 
-    No worker may run. Deliveries go on where they stood when the backup was made: what was delivered since is sent
-    again, at every level. The application has to be empty, unless --replace is given. The topics have to exist;
-    webhooks check creates them.
+    No worker may run. Deliveries continue at the positions of the backup: events delivered since are sent again, at
+    every level. The application must be empty, unless --replace is given. The topics must exist; webhooks check creates
+    them.
     """
     if keep_subscriptions and keep_positions:
         raise click.UsageError("nothing is left to restore: give --keep-subscriptions or --keep-positions")
@@ -59,15 +59,15 @@ def _read(file: str) -> Backup:
     except OSError as error:
         raise ConfigurationError(f"{file}: can't be read: {error.strerror}") from error
     except UnicodeDecodeError:
-        raise ConfigurationError(f"{file}: is not UTF-8: this is no file of webhooks backup") from None
+        raise ConfigurationError(f"{file}: is not UTF-8: this is not a file of webhooks backup") from None
     try:
-        return read_lines(text.removesuffix("\n").split("\n"))  # not splitlines(): texts may have U+2028
+        return read_lines(text.removesuffix("\n").split("\n"))  # not splitlines(), because texts may contain U+2028
     except ConfigurationError as error:
         raise ConfigurationError([f"{file}: {problem}" for problem in error.problems]) from None
 
 
 async def _restore(settings: Settings, definition: Definition, backup: Backup, asked: _Asked) -> None:
-    """Say what follows, and do it.
+    """Print the consequences, and carry it out.
 
     Raises:
         ConfigurationError: it can't be done.
@@ -91,7 +91,7 @@ async def _restore(settings: Settings, definition: Definition, backup: Backup, a
 
 
 def _undecryptable(settings: Settings) -> Callable[[Kept], str | None]:
-    """Says why a stored subscription can't be decrypted; one that can't be read at all is put back as it is."""
+    """Returns why a stored subscription can't be decrypted. One that can't be read at all is restored unchanged."""
     box = secret_box(settings)
 
     def why(subscription: Kept) -> str | None:

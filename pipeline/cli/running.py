@@ -26,7 +26,7 @@ def errors_as_sentences() -> Iterator[None]:
 
 
 def configured(*, level: str = "CRITICAL") -> tuple[Settings, Definition]:
-    """The settings and the definition that they name; sets the log level to *level*.
+    """The settings, and the definition that they name; sets the log level to *level*.
 
     A command reports an error once; LOG_LEVEL=DEBUG also shows the lines of the Kafka clients.
 

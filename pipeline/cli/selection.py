@@ -1,4 +1,4 @@
-"""Which subscriptions a command changes: named ones, or all that match; and how it goes about it."""
+"""The options of commands that change subscriptions: which ones (named, or all that match), and how."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ WAIT_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What the options of a command say.
+    """The options of a command.
 
     Attributes:
         ids: the named ones, each once.
         wanted: all that match this; None: the named ones.
-        dry_run: say what would be done.
+        dry_run: only print what would be done.
         is_confirmed: do not ask.
-        wait: how many seconds to wait for what comes of it; None: not at all.
-        backup: the file for what is changed; None: one of the command's choice.
+        wait: how many seconds to wait for the outcome; None: not at all.
+        backup: the file for what is changed; None: a new one.
     """
 
     ids: tuple[str, ...]
@@ -39,7 +39,7 @@ class Selection:
 
 
 def selected(command: Callable[..., None]) -> Command:
-    """Pass the options that choose subscriptions to the command, as *selection*."""
+    """Pass the options that select subscriptions to the command, as *selection*."""
 
     @wraps(command)
     def run(
@@ -74,11 +74,11 @@ def selected(command: Callable[..., None]) -> Command:
         click.option("--all", "is_all", is_flag=True, help="All subscriptions that match the filters below."),
         filter_options,
         click.option(
-            "--dry-run", is_flag=True, help="Say what would be done, and change nothing; for --all and for a replay."
+            "--dry-run", is_flag=True, help="Print what would be done, and change nothing; for --all and for a replay."
         ),
         click.option("-y", "--yes", is_flag=True, help="With --all: do not ask for confirmation."),
         backup_option,
-        click.option("--wait", is_flag=True, help="Wait until workers have done it, and show what came of it."),
+        click.option("--wait", is_flag=True, help="Wait until workers have carried it out, and show the states."),
         click.option(
             "--wait-seconds",
             type=click.FloatRange(min=0, max=3600),

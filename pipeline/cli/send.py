@@ -24,17 +24,17 @@ from pipeline.subscriptions.session import opened_registry
 @click.option(
     TOPIC_OPTION,
     metavar="TOPIC",
-    help="The source topic; required where there are several, unless the subscription names one of them.",
+    help="The source topic; required if there are several, unless the subscription names only one of them.",
 )
 @output_option
 def command(subscription: str, body: str, headers: tuple[str, ...], topic: str | None, output: Format) -> None:
-    """Write one event for SUBSCRIPTION, and print its webhook-id: topic-partition-offset.
+    """Write one event for SUBSCRIPTION, and print its webhook-id (topic-partition-offset).
 
     BODY is the event; @FILE reads it from a file, - from standard input. An event for an unknown subscription is
-    written too, with a warning on stderr. Workers dead-letter it; with routing: key, they do not if the subscription is
-    applied first.
+    written too, with a warning on stderr, and dead-lettered; with routing: key, not if the subscription is applied
+    before a worker reads it.
 
-    With routing: match, the event goes to SUBSCRIPTION alone, whatever filters say.
+    With routing: match, the event goes to SUBSCRIPTION alone, regardless of filters.
     """
     with errors_as_sentences():
         value = read_bytes(body.removeprefix("@"), "BODY") if body == "-" or body.startswith("@") else body.encode()
@@ -51,7 +51,7 @@ def command(subscription: str, body: str, headers: tuple[str, ...], topic: str |
     if isinstance(known, str):
         say(f"can't find out whether the subscription {printable(subscription)} exists: {known}", err=True)
     elif known is False:
-        # With match, a subscription that is made now begins after the event.
+        # With match, a subscription created now begins after the event.
         unless = "" if matches else " unless the subscription is applied before a worker reads it"
         say(
             f"there is no subscription {printable(subscription)} in {subscriptions_topic(settings.app)}; the event was "
@@ -66,7 +66,7 @@ def command(subscription: str, body: str, headers: tuple[str, ...], topic: str |
 
 
 async def _only_topic(settings: Settings, definition: Definition, subscription: str) -> str | None:
-    """The one of several source topics that a subscription gets events of; None if that is not one.
+    """The only source topic from which a subscription gets events; None if there are several.
 
     Raises:
         BrokerError: the subscriptions can't be read.
@@ -80,6 +80,6 @@ async def _only_topic(settings: Settings, definition: Definition, subscription: 
 
 
 async def _send(app: str, definition: Definition, subscription: str, event: Record) -> tuple[Record, bool | str]:
-    """The event, and what is known of its subscription."""
+    """The event, and whether its subscription exists."""
     written = await send(definition.source, event)
     return written, await is_subscription(app, definition.source, subscription)

@@ -40,7 +40,7 @@ def command() -> None:
 
 @command.command("list")
 @filter_options
-@click.option("-w", "--wide", is_flag=True, help="Cut nothing, and also show what was applied.")
+@click.option("-w", "--wide", is_flag=True, help="Cut nothing, and also show the applied configuration.")
 @output_option
 def list_(
     *,
@@ -51,10 +51,11 @@ def list_(
     wide: bool,
     output: Format,
 ) -> None:
-    """Show how subscriptions stand: all of them, or those that match every filter.
+    """Show the states of all subscriptions, or of those that match every filter.
 
-    WAITING is how many of their events wait, ≤ at most, ? not known; OLDEST is the age of the oldest one. WHY is what
-    last failed. With --output json, each is shown as it was applied, with the delivery state that the workers recorded.
+    WAITING is the number of waiting events (≤: at most, ?: not known), OLDEST the age of the oldest one, WHY the last
+    failure. With --output json, each subscription is shown as applied, with the delivery state that the workers
+    recorded.
     """
     wanted = as_filter(states, causes, host, metadata)
     if output == "table":
@@ -80,7 +81,7 @@ def list_(
 def get(subscription: str, output: Format) -> None:
     """Show one subscription, as YAML that can be changed and applied again, or as JSON.
 
-    `delivery` is the state in each partition for which the workers recorded one. apply ignores it, and also start,
+    `delivery` is the state in each partition for which workers recorded one. apply ignores it, and also start,
     createdRevision, revision and routing.
     """
     found, noted = _with_noted(lambda store: store.get(subscription), subscription)
@@ -128,8 +129,8 @@ def reencrypt() -> None:
 def pause(selection: Selection) -> None:
     """Pause subscriptions, as the publisher; their events wait.
 
-    With --all, those that match every filter: a preview is shown, and what is changed is written to a file that apply
-    reads. If one of several named subscriptions does not exist, none is changed.
+    With --all, pause those that match every filter: a preview is shown, and their current state is saved to a file for
+    apply. If one of several named subscriptions does not exist, none is changed.
     """
     _act("pause", PAUSE, selection)
 
@@ -137,10 +138,11 @@ def pause(selection: Selection) -> None:
 @command.command()
 @selected
 def resume(selection: Selection) -> None:
-    """Resume after a pause, a stop or a failure; what is live already is not changed.
+    """Resume after a pause, a stop or a failure; a subscription that is live is not changed.
 
-    With --all, those that match every filter, and without one those in FAILURE: a preview is shown, and what is changed
-    is written to a file that apply reads. If one of several named subscriptions does not exist, none is changed.
+    With --all, resume those that match every filter, or without a filter those in FAILURE: a preview is shown, and
+    their current state is saved to a file for apply. If one of several named subscriptions does not exist, none is
+    changed.
     """
     _act("resume", RESUME, selection)
 
@@ -196,7 +198,7 @@ command.add_command(replay.command)
 def _with_noted(
     work: Callable[[SubscriptionStore], Awaitable[Result]], subscription: str | None = None
 ) -> tuple[Result, Noted | str]:
-    """The result of *work*, and the recorded delivery state of one subscription or all."""
+    """The result of *work*, and the recorded delivery state of one subscription or of all."""
 
     async def both(store: SubscriptionStore) -> tuple[Result, Noted | str]:
         found = await work(store)
@@ -219,6 +221,6 @@ def _said(noted: Noted | str) -> Noted | str:
 
 
 def _say_where_from(noted: Noted | str, output: Format) -> None:
-    """Print the legend on stderr, which leaves stdout to programs; with JSON, only if the state is missing."""
+    """Print the legend on stderr, because programs read stdout; with JSON, only if the state is missing."""
     if output == "table" or isinstance(noted, str):
         say(legend(configured()[0].app, noted), err=True)

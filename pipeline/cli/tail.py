@@ -18,19 +18,19 @@ from pipeline.kafka.follower import Follower
 from pipeline.kafka.topics import attempts_topic
 
 LOOK_SECONDS: Final = 1.0
-"""How often it looks whether the log can still be read."""
+"""How often to check that the log can still be read."""
 
 
 @click.command("tail")
 @click.argument("subscription", metavar="[ID]", required=False)
 @click.option("--failures", "is_failures", is_flag=True, help="Leave out deliveries.")
-@since_option("Begin with what was logged since this time, not now")
+@since_option("Begin with entries since this time instead of now")
 @output_option
 def command(*, subscription: str | None, is_failures: bool, since: str | None, output: Format) -> None:
-    """Show attempts as they are logged, of subscription ID or of all, until it is interrupted.
+    """Show attempts as they are logged, of subscription ID or of all, until interrupted.
 
-    Each line is an attempt, or what became of an event without one; see `webhooks attempts`. With --output json, each
-    line is a JSON object.
+    Each line is an attempt, or another end of an event; see `webhooks attempts`. With --output json, each line is a
+    JSON object.
     """
     end_cleanly_on_signals()
     with errors_as_sentences():
@@ -42,9 +42,9 @@ class Chosen:
     """Chooses from the records of the log.
 
     Args:
-        subscription: its attempts alone; None for all.
+        subscription: only its attempts; None for all.
         begin: only what was noted since then, Unix seconds.
-        leaves_deliveries_out: only what did not succeed.
+        leaves_deliveries_out: only entries that are not deliveries.
     """
 
     def __init__(self, subscription: str | None, begin: float, *, leaves_deliveries_out: bool) -> None:
@@ -53,7 +53,7 @@ class Chosen:
         self._leaves_deliveries_out = leaves_deliveries_out
 
     def of(self, record: Notes) -> list[Entry]:
-        """What the record says of them, by time."""
+        """The chosen entries of a record, by time."""
         found = (each for each in record.of(self.subscription) if each.note.at >= self.begin)
         wanted = (each for each in found if not (self._leaves_deliveries_out and each.note.decision == "delivered"))
         return sorted(wanted, key=lambda each: each.note.at)

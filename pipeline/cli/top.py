@@ -1,4 +1,4 @@
-"""`webhooks top`: the workers, what they deliver, and the subscriptions for which most events wait."""
+"""`webhooks top`: the workers, what they deliver, and the subscriptions with the most waiting events."""
 
 import asyncio
 import heapq
@@ -23,20 +23,20 @@ from pipeline.core.clock import rfc3339
 COLUMNS: Final = ("WORKER", "STATE", "PARTITIONS", "DELIVERED/S", "FAILED/S", "IN MEMORY", "IN FLIGHT", "UP")
 TROUBLED: Final[frozenset[State]] = frozenset({"broken", "failure", "unowned", "retrying", "behind"})
 MOST_LOOKED_AT: Final = 5_000
-"""Subscriptions in trouble among which those with the most waiting events are looked for."""
+"""The most subscriptions in trouble that are searched for those with the most waiting events."""
 LEAST_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Top:
-    """What is shown.
+    """The content of the screen.
 
     Attributes:
         at: Unix seconds.
-        totals: how many subscriptions stand in each state.
+        totals: the number of subscriptions in each state.
         subscriptions: those in trouble, with the most waiting events first.
         left: how many more are in trouble.
-        problems: what can't be known.
+        problems: what is unknown.
     """
 
     at: float
@@ -47,7 +47,7 @@ class Top:
     problems: Sequence[str]
 
     def as_document(self) -> dict[str, Any]:
-        """It as JSON."""
+        """As JSON."""
         return {
             "at": rfc3339(self.at, "milliseconds"),
             "workers": [shown_worker(each) for each in self.workers],
@@ -64,7 +64,7 @@ class Top:
         return [each for each in self.workers if not each.is_gone]
 
     def as_text(self) -> str:
-        """It as a screen."""
+        """As text."""
         delivered = sum(each.delivered_per_second for each in self._present)
         failed = sum(each.failed_per_second for each in self._present)
         states = ", ".join(f"{count:,} {state}" for state, count in self.totals.items() if count) or "none"
@@ -99,15 +99,15 @@ def _row(worker: WorkerState, now: float) -> tuple[object, ...]:
 @click.option("--once", "is_once", is_flag=True, help="Show it once, and end.")
 @click.option(
     "--every", "seconds", type=click.FloatRange(LEAST_SECONDS), default=2.0, show_default=True, metavar="SECONDS",
-    help="How often it is drawn.",
+    help="The interval between updates.",
 )  # fmt: skip
 @click.option("-n", "--number", "most", type=click.IntRange(0), default=20, show_default=True, metavar="N",
               help="Show at most N subscriptions.")  # fmt: skip
 @output_option
 def command(*, is_once: bool, seconds: float, most: int, output: Format) -> None:
-    """Watch the workers, what they deliver, and the subscriptions for which most events wait.
+    """Watch the workers, what they deliver, and the subscriptions with the most waiting events.
 
-    It runs wherever Kafka can be reached. With --output json, each line is a JSON object; with --once, there is one.
+    Needs only access to Kafka. With --output json, each update is a line with a JSON object; with --once, there is one.
     """
     end_cleanly_on_signals()
     with errors_as_sentences():
@@ -133,7 +133,7 @@ def _show(top: Top, output: Format, *, is_live: bool) -> None:
 
 
 async def find_top(view: ClusterView, most: int) -> Top:
-    """What there is to show now, with *most* subscriptions."""
+    """The current content, with *most* subscriptions."""
     page = await view.states(StateFilter(states=TROUBLED), limit=MOST_LOOKED_AT)
     first = heapq.nlargest(most, page.items, key=lambda each: each.waiting_at_most or 0)
     problems = filter(None, [*view.problems(), of_other_keys(each.problem for each in page.items)])

@@ -179,7 +179,7 @@ async def test_without_the_rows_nothing_is_changed(
     ended = await webhooks.run("subscriptions", "pause", "--all", "--yes")
 
     assert (ended.code, ended.out) == (1, "")
-    assert "Error: can't find out how subscriptions stand, so none was changed: topic " in ended.err
+    assert "Error: the states of subscriptions are unknown, so none was changed: topic " in ended.err
     assert await revisions(webhooks) == {"sub-2": 0}
 
 

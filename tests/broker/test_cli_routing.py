@@ -153,7 +153,7 @@ def without_routing(webhooks: Webhooks) -> str:
 
 @pytest.mark.parametrize(
     ("routing", "then"),
-    [("key", "Events that wait or come are dead-lettered"), ("match", "No more events are sent, not ")],
+    [("key", "Waiting and future events are dead-lettered"), ("match", "No more events are sent, not ")],
 )
 async def test_a_deletion_says_what_becomes_of_the_events(make: Callable[..., Any], routing: str, then: str) -> None:
     webhooks = await make(routing=routing)

@@ -117,7 +117,7 @@ async def test_a_subscription_is_deleted_when_that_is_confirmed(webhooks: Webhoo
     confirmed = await webhooks.run("subscriptions", "delete", "sub-1", stdin=b"y\n")
 
     assert [refused.code, unanswered.code, confirmed.code] == [1, 1, 0]
-    assert refused.err.startswith("Delete sub-1? Events that wait or come are dead-lettered [y/N]:")
+    assert refused.err.startswith("Delete sub-1? Waiting and future events are dead-lettered [y/N]:")
     assert [refused.out, unanswered.out, confirmed.out] == ["", "", "sub-1 deleted, revision 2\n"]
     assert await webhooks.done("subscriptions", "delete", "sub-2", "--yes") == "sub-2 deleted, revision 3\n"
 

@@ -7,11 +7,11 @@ from pipeline.cli.running import errors_as_sentences
 
 @click.command("console")
 def command() -> None:
-    """Serve the API and the health checks for the whole cluster, without delivering anything.
+    """Serve the pages, the API and the health checks for the whole cluster, without delivering anything.
 
-    Every worker serves them too. In a large cluster, a process of its own keeps questions away from deliveries, and can
-    be reached while workers start and stop. It takes no partitions. The settings are those of a worker:
-    WEBHOOKS_WEB_BIND, WEBHOOKS_WEB_PORT and WEBHOOKS_ADMIN_TOKEN say where it listens, and who may ask.
+    Every worker serves them too. In a large cluster, a separate process takes this load off the workers, and can be
+    reached while they start and stop. It takes no partitions. The settings are those of a worker: WEBHOOKS_WEB_BIND and
+    WEBHOOKS_WEB_PORT say where it listens, WEBHOOKS_ADMIN_TOKEN gives access.
     """
     from pipeline.cli.console.run import run  # noqa: PLC0415 - this loads Faust, which shell completion does not need
 

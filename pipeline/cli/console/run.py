@@ -36,7 +36,7 @@ from pipeline.worker import PATCHES, LogWorker
 
 
 class WebAlone(BootStrategy):
-    """Starts the web server, and nothing of Faust that uses Kafka."""
+    """Starts the web server, and no part of Faust that uses Kafka."""
 
     def server(self) -> Iterable[Any]:
         """See `BootStrategy`."""
@@ -44,7 +44,7 @@ class WebAlone(BootStrategy):
 
 
 class ConsoleApp(faust.App):
-    """An application that serves pages."""
+    """A Faust application that serves pages only."""
 
     BootStrategy: ClassVar[type[BootStrategy]] = WebAlone
 
@@ -101,7 +101,7 @@ def create_console(settings: Settings) -> ConsoleApp:
     view = ClusterView(settings.app, definition.source, definition.routing, registry, clock)
     app = ConsoleApp(
         f"{settings.app}-console",
-        broker=connection.faust_broker(),  # required, and not used
+        broker=connection.faust_broker(),  # required, but not used
         store="memory://",
         datadir=settings.data_dir,
         web_bind=settings.web_bind,

@@ -1,4 +1,4 @@
-"""Four subscriptions that want different things, and an order or a payment of some customer each second."""
+"""Four subscriptions with different filters, and an order or a payment of some customer each second."""
 
 import itertools
 import json

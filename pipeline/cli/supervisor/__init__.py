@@ -1,8 +1,8 @@
-"""`webhooks cluster`: as many workers as this machine has cores, as one command.
+"""`webhooks cluster`: runs a worker on each core of this machine.
 
 command       the command and its options
-machine       the workers that this machine gets: names, ports, folders
-supervisor    starts them, starts them again, stops them
-log_lines     one log from the output of all
-__main__      a worker that stops when its supervisor is gone
+machine       the workers of this machine: names, ports, folders
+supervisor    starts, restarts and stops them
+log_lines     merges their output into one log
+__main__      runs a worker that stops when its supervisor is gone
 """

@@ -1,8 +1,8 @@
-"""`webhooks worker` as the supervisor starts it: it stops, as at SIGTERM, when its supervisor is gone.
+"""Runs `webhooks worker` under a supervisor: it stops, as after SIGTERM, when the supervisor is gone.
 
     python -m pipeline.cli.supervisor PARENT
 
-Without this, the workers of a supervisor that was killed would go on and hold their ports. Linux only: elsewhere such
+Without this, the workers of a killed supervisor would go on running and hold their ports. Linux only: elsewhere such
 workers have to be stopped by hand.
 """
 
@@ -21,7 +21,7 @@ _SET_SIGNAL_AT_PARENT_END: Final = 1
 
 
 def follow(parent: int) -> None:
-    """Get SIGTERM when the process *parent*, which started this one, ends; exit if it has ended already."""
+    """Have the kernel send SIGTERM when the parent process *parent* ends; exit if it has ended already."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_SIGNAL_AT_PARENT_END, int(signal.SIGTERM), 0, 0, 0)
     if os.getppid() != parent:

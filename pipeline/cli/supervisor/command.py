@@ -41,10 +41,10 @@ def command(*, workers: int | None) -> None:
 
     Each worker is a process with the settings of this one, except for its port (WEBHOOKS_WEB_PORT and the ports after
     it) and its folder (worker-1, worker-2... in WEBHOOKS_DATA_DIR). Limits such as WEBHOOKS_MAX_IN_FLIGHT and
-    WEBHOOKS_WORKER_BYTES apply to each of them. A worker that ends is started again, after a pause that grows to 30
-    seconds, as often as necessary. The output of all workers goes to stderr, each line with the worker's name.
+    WEBHOOKS_WORKER_BYTES apply to each of them. A worker that ends is always restarted, after a pause that grows up to
+    30 seconds. The output of all workers goes to stderr, each line with the worker's name.
 
-    Exits 0 if every worker stopped by itself. A second signal kills those that have not stopped yet.
+    Exits with 0 if every worker stopped cleanly. A second signal kills those that have not stopped yet.
     """
     end_cleanly_on_signals()
     with errors_as_sentences():

@@ -1,4 +1,4 @@
-"""One log from the output of all workers: each line with the name of its worker."""
+"""Merges the output of all workers into one log: each line has the name of its worker."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from pipeline.core.shown import safe
 from pipeline.observability.logs import LogFormat
 
 LINE_BYTES: Final = 1024 * 1024
-"""A longer line, which no worker writes by itself, is cut into several."""
+"""Longer lines are cut into several. Workers do not write any."""
 
 
 class LogLines:
@@ -28,7 +28,7 @@ class LogLines:
         """Copy the output of the worker *name* until it ends."""
         while raw := await _next_line(output):
             if line := raw.decode(errors="replace").rstrip("\r\n"):
-                # Deliveries go on if nobody reads the log any more, as with every other log.
+                # Workers must not stop because nobody reads the log any more.
                 with suppress(OSError):
                     self._out.write(f"{self._name_line(name, line)}\n")
                     self._out.flush()
@@ -53,5 +53,5 @@ def _as_json(name: str, line: str) -> str:
         entry = json.loads(line)
     except ValueError:
         entry = None
-    # The interpreter and C libraries write text, whatever the format of the log.
+    # The interpreter and C libraries write text, whatever the log format.
     return json.dumps({**(entry if isinstance(entry, dict) else {"message": line}), "worker": name})

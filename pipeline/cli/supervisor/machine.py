@@ -1,4 +1,4 @@
-"""The workers that this machine gets: how many, and what each has of its own.
+"""The workers of this machine: their number, ports and folders.
 
 supervisor ─┬─ worker-1   port P,     folder data/worker-1     stdout and stderr ─┐
             ├─ worker-2   port P + 1, folder data/worker-2     ───────────────────┤─▶ stderr of the supervisor
@@ -23,11 +23,11 @@ from pipeline.observability.logs import logging_config
 LAST_PORT: Final = 65_535
 
 _QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
-"""In a container, its CPU time: `QUOTA PERIOD` in microseconds, or `max PERIOD`."""
+"""The CPU limit of a container: `QUOTA PERIOD` in microseconds, or `max PERIOD`."""
 
 
 def run(count: int | None) -> bool:
-    """Run the workers until SIGINT or SIGTERM; returns whether all of them stopped by themselves.
+    """Run the workers until SIGINT or SIGTERM; returns whether all of them stopped cleanly.
 
     Args:
         count: of the workers; None for one on each core.

@@ -1,4 +1,4 @@
-"""Starts workers as processes, starts those again that end, and stops all of them together.
+"""Starts workers as processes, restarts those that end, and stops all of them together.
 
 start ─▶ running ─▶ ended ─▶ pause, which grows with each end ─▶ start
               │        │
@@ -23,15 +23,15 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 30.0
 SOUND_SECONDS: Final = 60.0
-"""A worker that has run for this long gets the shortest pause again when it ends."""
+"""After running for this long, a worker that ends gets the shortest pause again."""
 STOP_SECONDS: Final = 55.0
-"""The time that workers have to stop: longer than the longest WEBHOOKS_DRAIN_SECONDS and the closing of connections
-take, shorter than the 60 s that service managers wait (deploy/)."""
+"""How long workers may take to stop: longer than the longest WEBHOOKS_DRAIN_SECONDS plus the closing of connections,
+shorter than the 60 s that service managers wait (deploy/)."""
 LAST_LINES_SECONDS: Final = 2.0
 """How long to wait for the rest of the output of ended workers; a process that they started may keep it open."""
 
 CLEAN_ENDS: Final = frozenset({0, -signal.SIGTERM})
-"""Exit codes of a worker that was told to stop; the second one if it did not handle the signal yet."""
+"""Exit codes of a worker that was told to stop; the second one before it handles the signal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Supervisor:
         self._unclean: list[str] = []
 
     async def run(self) -> bool:
-        """Run until a signal has arrived and all workers have ended; returns whether they stopped by themselves."""
+        """Run until a signal has arrived and all workers have ended; returns whether all of them stopped cleanly."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
@@ -126,7 +126,7 @@ class Supervisor:
             restarts += 1
             self._restarts += 1
             pause = pauses.after(steady_now() - began)
-            # It is tried again indefinitely: what keeps a worker from running, such as a broker, may come back.
+            # Restarted indefinitely, because the cause, such as a broker that is down, may go away.
             facts = {"worker": member.name, "ended": ended, "restart": restarts, "pause_seconds": pause}
             logger.error(Facts("worker.restarting", facts))
             await self._stops_within(pause)
