@@ -1,7 +1,7 @@
 """The composition root: the only module that knows all parts.
 
 create_app(settings, definition)
-    Engine        parts to start and stop: transport, registry, log reader, tokens, dead letters, checkpoint, expansion
+    Engine        parts to start and stop: transport, registry, log readers, tokens, dead letters, checkpoints
     Sources       a dispatcher per source topic: partitions, lanes, windows
     DeliveryApp   Faust: group membership, the agent, the token table, the web view, the command line
 """

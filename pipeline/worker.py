@@ -88,7 +88,8 @@ def _collect_rarely() -> None:
 def create_worker_app(settings: Settings, *, with_web: bool = False) -> DeliveryApp:
     """Check that a worker can run, create missing topics of the pipeline, and create the worker's application.
 
-    Call it without a running event loop. It does not return while this user lacks a right that a worker needs.
+    Call it without a running event loop. It waits while this user lacks a required right, or while a partition that
+    Faust needs to start has no leader.
 
     Args:
         settings: from the environment.

@@ -23,7 +23,7 @@ class Claims:
         key: the lane's key.
         events: the lane's events.
         rows: writes the lane's row.
-        count: how many events a row may claim.
+        count: how many events one row may claim.
     """
 
     __slots__ = ("_count", "_events", "_key", "_rows")

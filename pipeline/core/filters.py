@@ -2,7 +2,7 @@
 
 A filter is compiled once per revision (subscriptions/filters.py) and evaluated once per event. It can look at
 attributes of a CloudEvent, at headers and key of the record, and through JSON pointers into the body. Only the parts of
-an event that the filter looks at are parsed, the body at most once. A missing part matches nothing; nothing raises.
+an event that the filter looks at are parsed, the body at most once. A missing part matches nothing. No filter raises.
 
 Sources: CloudEvents Subscriptions API 1.0-wip, section 3.2.4 "Filters"; Kafka binding 1.0.2; RFC 6901 "JSON Pointer".
 """
@@ -36,11 +36,7 @@ Json = dict[str, "Json"] | list["Json"] | str | bool | None
 
 
 class View:
-    """One event as filters see it. They may share a view: the body is parsed once, when it is first needed.
-
-    Attributes:
-        event: the event itself.
-    """
+    """One event as filters see it. All filters may share one view: the body is parsed once, when it is first needed."""
 
     __slots__ = ("_body", "_content_type", "_headers", "_is_parsed", "_is_structured", "event")
 

@@ -9,9 +9,6 @@ class HeldOffsets:
     A lane that leaves the stream writes a row. The committed offset may pass the lane's events only when that row is
     durable. Until then, the window also holds the events that the stream brings for the lane meanwhile.
 
-    Args:
-        home: the lane's partition.
-
     Attributes:
         awaits_row: whether a row has to be durable before the window lets go.
     """

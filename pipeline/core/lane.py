@@ -253,7 +253,7 @@ class Lane(LaneView):
 
     @property
     def _probes(self) -> RetryPolicy | None:
-        """The schedule of probes; None while the publisher or the consumer does not want deliveries."""
+        """The schedule of probes; None without probes, or while publisher or consumer do not want deliveries."""
         subscription = self.subscription
         if subscription is None or status_of(subscription, self._services.clock.now()) is not Status.STARTED:
             return None

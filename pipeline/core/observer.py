@@ -1,4 +1,4 @@
-"""The events that the core reports. observability/telemetry.py counts and logs them."""
+"""What the core reports about its work. observability/telemetry.py counts and logs it."""
 
 from typing import Literal, Protocol
 

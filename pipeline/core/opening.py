@@ -20,13 +20,7 @@ def moved(row: Cursor, offset: int) -> Cursor:
 
 
 class Opening:
-    """Opens one partition.
-
-    Args:
-        partition: the partition.
-        reconciler: applies revisions to its lanes.
-        worker: shared by all partitions.
-    """
+    """Opens one partition."""
 
     def __init__(self, partition: LaneHolder, reconciler: Reconciler, worker: PartitionServices) -> None:
         self._partition = partition
@@ -87,7 +81,7 @@ class Opening:
             self._reconciler.reconcile(lane, subscription)
 
     def _fail_unreadable(self, key: bytes, row: UnreadableRow, log: LogBounds | None) -> None:
-        """Put the lane into FAILURE, because its cursor is unknown. The row written now can be read."""
+        """Put the lane into FAILURE, because its row can't be read, and replace the row."""
         partition = self._partition
         offset = partition.dispatched if row.next is None else row.next
         found = None if log is None else find_break(offset, None, log)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 RESPONSE_EXCERPT_BYTES: Final = 1024
-"""How many bytes of an answer's body are kept, for dead letters."""
+"""How many bytes of an answer's body are kept, for dead letters and the attempt log."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,12 +51,7 @@ class LaneHolder(Home, Protocol):
 
 
 class Reconciler:
-    """Makes the lanes of a partition follow their subscriptions.
-
-    Args:
-        partition: the partition of the lanes.
-        worker: shared by all partitions.
-    """
+    """Makes the lanes of a partition follow their subscriptions."""
 
     def __init__(self, partition: LaneHolder, worker: PartitionServices) -> None:
         self._partition = partition

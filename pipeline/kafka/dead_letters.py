@@ -1,4 +1,4 @@
-"""Writes rejected events to the dead-letter topic. A letter counts only when the broker has confirmed it.
+"""Writes undeliverable events to the dead-letter topic. A letter counts only when the broker has confirmed it.
 
 Called by `Delivery` (core/delivery.py). The format of the record: docs/design.md, Dead letters.
 """

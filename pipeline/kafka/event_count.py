@@ -28,7 +28,7 @@ class EventCounter:
 
     Args:
         connection: of the source's cluster.
-        isolation_level: as the stream is read.
+        isolation_level: the same as for the stream.
     """
 
     def __init__(self, connection: KafkaConnection, isolation_level: IsolationLevel) -> None:

@@ -183,10 +183,10 @@ def keep_lease(coordinator: Any, lease: Lease) -> None:
 
 
 def pace_fetches(consumer: AIOKafkaConsumer, pause_seconds: Callable[[], float]) -> None:
-    """Send each fetch only after *pause_seconds*. Call it when the consumer has started.
+    """Send each fetch only after *pause_seconds*. Call this when the consumer has started.
 
-    aiokafka sends the next fetch as soon as its records are taken, and has no option for it. Without it a broker
-    answers a low steady rate with a few events at a time, and most of the cost is that of the fetches.
+    aiokafka sends the next fetch as soon as the records are taken, and has no option to wait. At a low steady rate,
+    brokers would answer with a few events at a time, and the fetches would be most of the cost.
     """
     fetcher = consumer._fetcher  # noqa: SLF001 - see above
     send = fetcher._proc_fetch_request  # noqa: SLF001 - see above
@@ -225,10 +225,10 @@ sender.AddPartitionsToTxnHandler = BeginSoon
 
 
 def retrieve_errors(producer: Any) -> None:
-    """Take the errors that aiokafka keeps in futures of its own. asyncio would log each one as never retrieved.
+    """Retrieve the errors in aiokafka's own futures, because asyncio would log each one as never retrieved.
 
-    Whoever sends gets them in the futures of the records. These are the waiters for the end of a transaction and for
-    the sending of a batch. Call it before a transaction is aborted, which replaces the first.
+    These futures wait for the end of a transaction and for the sending of a batch; callers get the same errors from the
+    futures of their records. Call this before a transaction is aborted, which replaces the first future.
     """
     transactions, batches = producer._txn_manager, producer._message_accumulator._batches  # noqa: SLF001 - see above
     waiters = [batch._drain_waiter for queue in batches.values() for batch in queue]  # noqa: SLF001 - as above

@@ -22,12 +22,7 @@ RETRY_PAUSE_SECONDS: Final = 0.5
 
 
 class SourceLog:
-    """Looks up the present state of a source topic.
-
-    Args:
-        connection: of its cluster.
-        topic: its name.
-    """
+    """Looks up the present state of a source topic."""
 
     def __init__(self, connection: KafkaConnection, topic: str) -> None:
         self._connection = connection

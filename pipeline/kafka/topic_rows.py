@@ -78,13 +78,7 @@ class RowStores:
 
 
 class TopicRows:
-    """The rows of one partition of a source topic; see `ports.RowStore`.
-
-    Args:
-        keys: of the topic.
-        number: of the partition.
-        stores: of the worker.
-    """
+    """The rows of one partition of a source topic; see `ports.RowStore`."""
 
     def __init__(self, keys: RowKeys, number: int, stores: RowStores) -> None:
         self.topic_id: str | None = None

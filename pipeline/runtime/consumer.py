@@ -324,7 +324,7 @@ class _TopicFlow:
 
 
 def _shown(tps: Iterable[TP | TopicPartition]) -> str:
-    """As `[0, 2] of orders, [0] of payments`."""
+    """For example `[0, 2] of orders, [0] of payments`."""
     numbers: dict[str, list[int]] = {}
     for topic, number in sorted((tp.topic, tp.partition) for tp in tps):
         numbers.setdefault(topic, []).append(number)

@@ -49,8 +49,8 @@ FETCH_WAIT_MS = 100
 wait for its end, so with a longer time a busy partition among idle ones would starve."""
 SMALL_FETCH_EVENTS = 64
 GATHER_SECONDS = 0.002
-"""How long after a small fetch the next one is sent. At a low steady rate most of the cost is a fetch for every few
-events. Events that were fetched never wait for it, and those that arrive meanwhile come with the next fetch at once."""
+"""How long after a small fetch the next one is sent. At a low steady rate, most of the cost is one fetch for every few
+events. Fetched events never wait for it, and events that arrive meanwhile come with the next fetch at once."""
 LEAVE_SECONDS = 5.0
 """How long a stop waits to leave the group. A worker that has not left counts as dead after the session timeout."""
 
@@ -91,7 +91,7 @@ class _Task:
 
 
 class DeliveryConsumerThread(RetryingConsumerThread):
-    """Faust's consumer thread, with shorter fetches than Faust's 1.5 s, and a limit on the time of a stop.
+    """Faust's consumer thread, with shorter fetches than Faust's 1.5 s, and a time limit for a stop.
 
     It renews the worker's lease whenever the group's coordinator confirms the worker's membership.
     """
@@ -137,7 +137,7 @@ class DeliveryConsumerThread(RetryingConsumerThread):
         return consumer
 
     def commit_noted(self, offsets: Mapping[TP, int], begun_to: Mapping[TP, int | None]) -> Awaitable[bool]:
-        """Commit offsets of source topics with what is noted beside them (log_check.py)."""
+        """Commit offsets of source topics with their notes (log_check.py)."""
         noted = {
             tp: OffsetAndMetadata(offset, self._note(tp, offset, begun_to.get(tp))) for tp, offset in offsets.items()
         }

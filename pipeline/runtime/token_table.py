@@ -73,9 +73,9 @@ class TokenTable(faust.Table[bytes, bytes]):
 
 
 def add_token_table(app: faust.App) -> TokenTable:
-    """Declare the table; its changelog is `<app>-tokens-changelog`, compacted, with the partitions of the source topic.
+    """Declare the table. Its changelog `<app>-tokens-changelog` has as many partitions as the largest source topic.
 
-    The assignor gives a worker the same partitions of both.
+    The assignor gives a worker the same partition numbers of both.
 
     Args:
         app: not started yet.

@@ -61,7 +61,7 @@ async def ensure_topics(definition: Definition, app: str, changelogs: Sequence[s
     Args:
         definition: names the source and the dead-letter topic.
         app: the prefix of the pipeline's own topics.
-        changelogs: the changelog topics of tables, with as many partitions as the source.
+        changelogs: the changelog topics of tables, with as many partitions as the largest source topic.
 
     Returns:
         One sentence per problem, beginning with the topic; empty if there is none.
