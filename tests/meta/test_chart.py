@@ -6,7 +6,10 @@ import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final
 
 import pytest
@@ -288,6 +291,52 @@ def test_a_new_version_of_the_chart_alone_replaces_no_pod(render: Render) -> Non
 def test_autoscaling_alone_decides_the_number_of_workers(render: Render) -> None:
     assert "replicas" not in render(EVERYTHING)["StatefulSet"]["spec"]
     assert render(LEAST)["StatefulSet"]["spec"]["replicas"] == VALUES["replicas"]
+
+
+class ApiServer(BaseHTTPRequestHandler):
+    """Of the API of Kubernetes, what Helm asks before it looks up a StatefulSet; there is one with six workers."""
+
+    def do_GET(self) -> None:
+        kind = {"name": "statefulsets", "namespaced": True, "kind": "StatefulSet", "verbs": ["get"]}
+        answers: Mapping[str, Mapping[str, Any]] = {
+            "/version": {"major": "1", "minor": "31", "gitVersion": "v1.31.0"},
+            "/apis/apps/v1": {"kind": "APIResourceList", "groupVersion": "apps/v1", "resources": [kind]},
+            "/apis/apps/v1/namespaces/default/statefulsets/deliver": {
+                "apiVersion": "apps/v1",
+                "kind": "StatefulSet",
+                "metadata": {"name": "deliver"},
+                "spec": {"replicas": 6},
+            },
+        }
+        body = json.dumps(answers.get(self.path.partition("?")[0], {})).encode()
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def api_server() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), ApiServer) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@with_helm
+def test_autoscaling_begins_with_the_workers_there_are(tmp_path: Path, api_server: str) -> None:
+    done = helm(
+        tmp_path,
+        *("template", "deliver", str(CHART), "--show-only", "templates/statefulset.yaml"),
+        *("--dry-run=server", "--kube-apiserver", api_server),
+        values={**LEAST, "autoscaling": {"enabled": True}},
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load(done.stdout)["spec"]["replicas"] == 6
 
 
 @with_helm
