@@ -188,6 +188,16 @@ def test_no_setting_that_is_a_secret_is_written_into_a_manifest(tmp_path: Path) 
 
 
 @with_helm
+def test_settings_do_not_replace_what_the_chart_sets(tmp_path: Path, render: Render) -> None:
+    made = render({**LEAST, "keyStores": {"existingSecret": "stores"}})["StatefulSet"]
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    own = {each["name"]: "a" for each in container["env"]}
+    done = helm(tmp_path, "template", "deliver", str(CHART), values={**LEAST, "settings": own})
+
+    assert set(re.findall(r"^settings\.(\w+): not allowed here; use ", done.stderr, re.MULTILINE)) == set(own)
+
+
+@with_helm
 def test_the_pods_are_as_restricted_as_the_image_allows(render: Render) -> None:
     pod = render(LEAST)["StatefulSet"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
