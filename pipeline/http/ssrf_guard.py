@@ -68,7 +68,7 @@ _LOW_32_BITS: Final = 0xFFFF_FFFF
 
 # Software that supports the notations of inet_aton takes a host for an address if its last part is a number (WHATWG URL
 # Standard, "ends in a number").
-_ENDS_IN_A_NUMBER: Final = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)\.?", re.IGNORECASE)
+_ENDS_IN_A_NUMBER: Final = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)\.*", re.IGNORECASE)
 # RFC 6761 section 6.3, and the loopback names in the hosts files of Linux distributions.
 _LOOPBACK_NAME: Final = re.compile(
     r"(.*\.)?localhost|localhost[46]?(\.localdomain[46]?)?|ip6-(localhost|loopback)", re.IGNORECASE
@@ -123,7 +123,7 @@ class Guard:
         """
         if ":" in host or _ENDS_IN_A_NUMBER.fullmatch(host):
             return self.verdict(host)
-        name = host.lower().removesuffix(".")
+        name = host.lower().rstrip(".")
         if _LOOPBACK_NAME.fullmatch(name):
             verdict = self.verdict(_LOOPBACK)
             return verdict and f"{host} is a loopback name: {verdict}"

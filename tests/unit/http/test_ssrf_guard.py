@@ -257,6 +257,7 @@ NOTATIONS = [
         "0",
         "0.0.0.0",
         "127.0.0.1.",
+        "127.0.0.1..",
         "2852039166",
         "0xa9fea9fe",
         "169.254.43518",
@@ -314,7 +315,7 @@ LOOPBACK_NAMES = [
 ]
 
 
-@pytest.mark.parametrize("form", [str, str.upper, "{}.".format])
+@pytest.mark.parametrize("form", [str, str.upper, "{}.".format, "{}..".format])
 @pytest.mark.parametrize("name", LOOPBACK_NAMES)
 def test_a_name_of_loopback_is_refused_behind_a_proxy(name: str, form: Callable[[str], str]) -> None:
     verdict = Guard().verdict_on_host(form(name))
@@ -323,7 +324,7 @@ def test_a_name_of_loopback_is_refused_behind_a_proxy(name: str, form: Callable[
     assert Guard([ip_network("127.0.0.0/8")]).verdict_on_host(form(name)) is None
 
 
-@pytest.mark.parametrize("host", ["worker-1", "WORKER-1.", "worker-1.webhooks.example"])
+@pytest.mark.parametrize("host", ["worker-1", "WORKER-1.", "worker-1..", "worker-1.webhooks.example"])
 def test_a_name_of_this_host_is_refused_behind_a_proxy(host: str) -> None:
     names = frozenset({"worker-1", "worker-1.webhooks.example"})
     assert Guard((), names).verdict_on_host(host) == f"{host} is a name of the worker's host"
