@@ -19,6 +19,7 @@ DEAD_LETTER: Final = "tests/broker/test_dead_letter.py::"
 FIRST_START: Final = "tests/broker/test_first_start.py::"
 LOG_BREAKS: Final = "tests/broker/test_log_breaks.py::"
 EXPANSION: Final = "tests/broker/test_growth.py::"
+COMMITS: Final = "tests/unit/runtime/test_commits.py::"
 CONSUMER: Final = "tests/unit/runtime/test_consumer.py::"
 CONSUMER_THREAD: Final = "tests/unit/runtime/test_consumer_thread.py::"
 LOG_CHECK: Final = "tests/unit/runtime/test_log_check.py::"
@@ -120,6 +121,13 @@ MUTANTS: Final = (
         was="records = found or {}\n",
         becomes="records = found or {}\n        for tp in records:\n            self._delivery_thread.claim(tp)\n",
         tests=(f"{CONSUMER}test_batches_that_were_not_yielded_are_fetched_again",),
+    ),
+    Mutant(
+        "a search for an offset outlives its assignment",
+        "pipeline/runtime/consumer.py",
+        was="            seeking.cancel()\n",
+        becomes="            pass\n",
+        tests=(f"{COMMITS}test_no_search_for_an_offset_outlives_its_assignment",),
     ),
     Mutant(
         "an assignment that Kafka counts as the same one is the same one",
@@ -532,6 +540,13 @@ MUTANTS: Final = (
         tests=(f"{SUBSCRIPTIONS}test_no_secret_stands_in_the_topic_and_none_is_shown",),
     ),
     # ----------------------------------------------------------- auth/token_cache.py
+    Mutant(
+        "a release forgets a request for a token that is under way",
+        "pipeline/auth/token_cache.py",
+        was="if not grant.partitions and grant.request is None:",
+        becomes="if not grant.partitions:",
+        tests=(f"{TOKENS}test_a_release_forgets_no_request_under_way",),
+    ),
     Mutant(
         "tokens of a released partition stay in use",
         "pipeline/auth/token_cache.py",

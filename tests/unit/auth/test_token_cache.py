@@ -399,6 +399,18 @@ async def test_a_released_partition_takes_no_token_from_the_others(bench: Bench)
     assert bench.store.rows[1, KEY].value == "T1"
 
 
+async def test_a_release_forgets_no_request_under_way(bench: Bench) -> None:
+    bench.issuer.open.clear()
+    lanes = [asyncio.create_task(bench.cache.renewed(S, 0))]
+    await turns()
+    bench.cache.release(0)
+    lanes.append(asyncio.create_task(bench.cache.renewed(S, 1)))
+    await turns()
+    bench.issuer.open.set()
+    assert await asyncio.gather(*lanes) == ["Bearer T1"] * 2
+    assert bench.fetches == 1
+
+
 async def test_a_store_that_fails_is_logged_and_stops_no_delivery(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -168,6 +168,16 @@ async def test_no_commit_follows_that_of_a_partition_given_back() -> None:
 
 
 @in_virtual_time
+async def test_no_search_for_an_offset_outlives_its_assignment() -> None:
+    """It would count what the next owner counts, and seek what is assigned to nobody."""
+    consumer = consumer_of(Group())
+    consumer._seeking[TP("events", 0)] = search = asyncio.create_task(asyncio.Event().wait())
+    await consumer.give_back({TopicPartition("events", 0)})
+    await asyncio.wait([search], timeout=60)
+    assert search.cancelled()
+
+
+@in_virtual_time
 async def test_partitions_no_longer_owned_are_not_committed() -> None:
     group = Group()
     consumer = consumer_of(group)
