@@ -159,7 +159,7 @@ async def _until_possible(
             rights.note(findings.missing)
             for problem in findings.awaited:
                 if lines.passes(problem) is not None:
-                    logger.warning("%s; waiting for that before the start", problem)
+                    logger.warning("%s; waiting for it before starting", problem)
             await asyncio.sleep(LOOK_PAUSE_SECONDS)
             findings = await examine(definition, settings.app, create=True)
     rights.note(findings.missing)

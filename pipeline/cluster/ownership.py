@@ -93,7 +93,7 @@ class Ownership:
         except BrokerError as error:
             self._members, self.problem = None, str(error)
         except Exception:  # whatever the broker answers, the rest of the view is still shown
-            logger.exception("the members of the group %s can't be told", self._group)
+            logger.exception("the members of the group %s can't be described", self._group)
             self._members, self.problem = None, f"group {self._group}: its members can't be described"
 
     async def _ask(self) -> None:

@@ -52,7 +52,7 @@ class Cipher:
                 return key.decrypt(nonce, ciphertext, context)
             except InvalidTag:
                 continue
-        raise ValueError("none of the keys decrypts it here")
+        raise ValueError("it can't be decrypted here with any of the keys")
 
     def is_newest(self, sealed: bytes, context: bytes) -> bool:
         """Whether *sealed* was encrypted with the first key, for *context*."""
@@ -72,4 +72,4 @@ class Cipher:
         try:
             return self._fernet.decrypt(token)
         except InvalidToken:
-            raise ValueError("no key opens it") from None
+            raise ValueError("it can't be decrypted with any of the keys") from None

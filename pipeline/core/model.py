@@ -115,7 +115,8 @@ class Standing:
 class Cursor:
     """A row of `<app>.cursors`: a subscription's position in one partition (docs/design.md, Lanes and cursors).
 
-    A change of `error`, `event_ms` or `standing` alone is no reason to write the row.
+    A change of `error` or `event_ms` alone is no reason to write the row, and while the lane is live, neither is a
+    change of `standing`.
 
     Attributes:
         next: the next offset to deliver: everything before it is settled, nothing at or after it is lost.

@@ -205,7 +205,7 @@ class Partition:
         except FencedError:
             self._worker.lost(self)
         except Exception as error:  # a bug must be visible, but must not end the worker
-            logger.exception("lane %r of %s", lane.name, self.name)
+            logger.exception("unexpected error in lane %r of %s", lane.name, self.name)
             message = f"internal error: {type(error).__name__}"
             lane.stop(Status.FAILURE, Cause("exception", message, lane.next, self._worker.clock.now()))
 

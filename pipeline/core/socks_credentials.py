@@ -14,13 +14,13 @@ def credentials_problem(version: int, username: str | None, password: str | None
         password: None or empty if there is none.
     """
     if version == 4 and password:  # noqa: PLR2004 - the version of SOCKS
-        return "password", "SOCKS4 knows a user name alone; allowed: HTTP, SOCKS5 with a password"
+        return "password", "SOCKS4 supports only a user name; allowed: HTTP, SOCKS5 with a password"
     if version == 5 and bool(username) != bool(password):  # noqa: PLR2004 - the version of SOCKS
         missing, given = ("password", "username") if username else ("username", "password")
         return missing, f"is required with a {given} for SOCKS5 (RFC 1929 section 2)"
     for field, text in (("username", username), ("password", password)):
         if text and not (text.isascii() and text.isprintable()):
-            return field, "holds characters that a SOCKS proxy can't be shown; allowed: printable ASCII"
+            return field, "has characters that can't be sent to a SOCKS proxy; allowed: printable ASCII"
         if text and len(text) > MAX_BYTES:
             return field, f"has {len(text)} bytes; allowed for a SOCKS proxy: up to {MAX_BYTES} (RFC 1929 section 2)"
     return None

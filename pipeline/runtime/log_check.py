@@ -173,11 +173,11 @@ def _settled_ahead(partition: str, commit: Committed, log: LogBounds) -> int:
     except ValueError as error:
         problem = str(error)
     if commit.topic_id is None or commit.topic_id != log.topic_id:
-        problem = f"it is of the topic with the id {commit.topic_id}, not {log.topic_id}"
+        problem = f"it belongs to the topic with the id {commit.topic_id}, not {log.topic_id}"
     elif not commit.offset + ahead.bit_length() <= log.end < LARGEST_OFFSET:
         problem = "the end of the log is unknown or before the end of the note"
     if problem is None:
-        logger.info("%s: of the events from %d on, %d are settled", partition, commit.offset, ahead.bit_count())
+        logger.info("%s: from offset %d on, %d events are settled already", partition, commit.offset, ahead.bit_count())
         return ahead
     logger.warning(
         "%s: ignoring the note of events settled beyond the offset %d; events may be repeated: %s",

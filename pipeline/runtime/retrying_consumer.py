@@ -1,8 +1,8 @@
-"""Faust's consumer thread, which survives a missing right or another refusal of the group.
+"""Faust's consumer thread, made to survive a missing right or another refusal by the group.
 
 If the group's coordinator refuses a request (a join without the right to it, for example), aiokafka stores the error
-until its consumer is asked for records, and does no group work until then. Faust bypasses the consumer and asks the
-fetcher, so the worker would hang silently and indefinitely. Errors that Faust does not know make it crash.
+until its consumer is asked for records, and does not work for the group until then. Faust bypasses the consumer and
+asks the fetcher, so the worker would hang silently and indefinitely. Faust crashes on errors that it does not know.
 
 This thread takes the error from aiokafka, logs it and rejoins the group, once a second until it succeeds. A fetch or
 commit that was not allowed is retried by the next one. rights.py finds out which right is missing.
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS: Final = 1.0
 FETCH_PAUSE_SECONDS: Final = 0.5
 SESSION_REFUSED: Final = (
-    "its brokers do not allow a session of WEBHOOKS_SESSION_SECONDS: allowed is from group.min.session.timeout.ms to "
+    "its brokers do not allow a session of WEBHOOKS_SESSION_SECONDS; allowed: from group.min.session.timeout.ms to "
     "group.max.session.timeout.ms"
 )
 REFUSALS: Final = (GroupAuthorizationFailedError, TopicAuthorizationFailedError)

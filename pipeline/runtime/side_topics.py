@@ -47,7 +47,7 @@ def side_topics(app: str, source_partitions: int = 1) -> tuple[SideTopic, ...]:
         SideTopic(
             workers_topic(app),
             1,
-            "which worker delivers what can't be shown",
+            "pages can't show what each worker delivers",
             {
                 # A worker writes its whole state every two seconds, so records older than an hour are of no use.
                 # Compaction alone would keep the last record of every worker that was ever killed. It also leaves the
@@ -60,7 +60,7 @@ def side_topics(app: str, source_partitions: int = 1) -> tuple[SideTopic, ...]:
         SideTopic(
             attempts_topic(app),
             min(source_partitions, MOST_LOG_PARTITIONS),
-            "what became of an event can't be told",
+            "the history of an event can't be shown",
             # Retention deletes whole segments.
             {"cleanup.policy": "delete", "retention.ms": "259200000", "segment.ms": "10800000"},
         ),
@@ -73,7 +73,7 @@ def side_topics(app: str, source_partitions: int = 1) -> tuple[SideTopic, ...]:
         SideTopic(
             audit_topic(app),
             1,
-            "who changed what is in the workers' logs only, and an Idempotency-Key can't be honoured",
+            "changes are recorded only in the workers' logs, and an Idempotency-Key has no effect",
             {"cleanup.policy": "delete", "retention.ms": "2592000000", "segment.ms": "86400000"},
         ),
     )

@@ -75,4 +75,4 @@ async def test_one_that_cannot_be_created_is_a_warning(kafka: TestBroker, unique
     found = await ensure_side_topics(definition, "not a name", create=False)
     for warning, name in zip(found, ("workers", "attempts", "events", "audit"), strict=True):
         assert warning.startswith(f"topic not a name.{name}: does not exist and can't be created: ")
-    assert found[0].endswith("; which worker delivers what can't be shown")
+    assert found[0].endswith("; pages can't show what each worker delivers")

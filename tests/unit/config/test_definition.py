@@ -271,7 +271,7 @@ SOURCE = "endpointGroups[0].endpoints[0]"
             lambda d: entrypoint(d)["configuration"].update(
                 proxy={"enabled": True, "type": "SOCKS4", "host": "h", "port": 1, "password": "hidden"}
             ),
-            f"{ENTRYPOINT}.configuration.proxy.password: SOCKS4 knows a user name alone",
+            f"{ENTRYPOINT}.configuration.proxy.password: SOCKS4 supports only a user name",
         ),
         (
             lambda d: entrypoint(d)["configuration"].update(

@@ -226,10 +226,10 @@ async def test_wrong_and_missing_credentials_are_said(
     [
         ("socks5", "user", None, "proxy.password: is required with a username for SOCKS5"),
         ("socks5", None, "secret", "proxy.username: is required with a password for SOCKS5"),
-        ("socks5", "user", "sécret", "proxy.password: holds characters that a SOCKS proxy can't be shown"),
+        ("socks5", "user", "sécret", "proxy.password: has characters that can't be sent to a SOCKS proxy"),
         ("socks5", "user", "secret" * 50, "proxy.password: has 300 bytes; allowed for a SOCKS proxy: up to 255"),
-        ("socks4", "secret\0", None, "proxy.username: holds characters that a SOCKS proxy can't be shown"),
-        ("socks4", "user", "secret", "proxy.password: SOCKS4 knows a user name alone"),
+        ("socks4", "secret\0", None, "proxy.username: has characters that can't be sent to a SOCKS proxy"),
+        ("socks4", "user", "secret", "proxy.password: SOCKS4 supports only a user name"),
     ],
 )
 async def test_credentials_that_cant_be_shown_are_refused(

@@ -234,9 +234,9 @@ NOTE = f"settled={pack(4, 0b11010)}"
     ("metadata", "log", "offset", "problem"),
     [
         (f"{NOTE};topic-id=a", LogBounds(0, 9, "a"), 5, "it belongs to the offset '4'"),
-        (f"{NOTE};topic-id=b", LogBounds(0, 9), 4, "it is of the topic with the id b, not None"),
-        (NOTE, LogBounds(0, 9, "a"), 4, "it is of the topic with the id None, not a"),
-        (NOTE, LogBounds(0, 9), 4, "it is of the topic with the id None, not None"),
+        (f"{NOTE};topic-id=b", LogBounds(0, 9), 4, "it belongs to the topic with the id b, not None"),
+        (NOTE, LogBounds(0, 9, "a"), 4, "it belongs to the topic with the id None, not a"),
+        (NOTE, LogBounds(0, 9), 4, "it belongs to the topic with the id None, not None"),
         (f"{NOTE};topic-id=a", LogBounds(0, 8, "a"), 4, "the end of the log is unknown or before the end of the note"),
         (f"{NOTE};topic-id=a", LogBounds.unseen("a"), 4, "the end of the log is unknown or before the end of the note"),
         ("settled=2:4:new;topic-id=a", LogBounds(0, 9, "a"), 4, "its version is '2', allowed: '1'"),
