@@ -164,6 +164,23 @@ async def test_a_log_that_ends_with_a_marker_is_read_to_its_end(
         assert reading.read == [0]
 
 
+async def test_what_was_aborted_is_not_counted(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
+    """A skip asks whether its event is the next one, and a discard how many events it discards."""
+    name = await kafka.create_topic(unique_name("events"))
+    producer = AIOKafkaProducer(transactional_id=name, **kafka.connection.client_options())
+    await producer.start()
+    try:
+        await producer.begin_transaction()
+        await producer.send_and_wait(name, b"", b"sub-1")
+        await producer.abort_transaction()
+        async with producer.transaction():
+            await producer.send(name, b"", b"sub-1")
+    finally:
+        await producer.stop()
+    async with serving(kafka, name) as backlog:
+        assert await backlog.count(0, b"sub-1", 0, await backlog.end_of(0)) == 1
+
+
 async def test_it_can_go_back(broker: TestBroker, topic: str) -> None:
     async with serving(broker, topic) as backlog:
         for start in (900, 10, 500):

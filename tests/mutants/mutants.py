@@ -252,6 +252,13 @@ MUTANTS: Final = (
     ),
     # ----------------------------------------------------------- kafka/log_reader.py
     Mutant(
+        "what was aborted is counted",
+        "pipeline/kafka/log_reader.py",
+        was="EventCounter(self._connection, self._isolation_level)",
+        becomes='EventCounter(self._connection, "read_uncommitted")',
+        tests=(f"{BACKLOG}test_what_was_aborted_is_not_counted",),
+    ),
+    Mutant(
         "a reading passes over an event",
         "pipeline/kafka/log_reader.py",
         was="consumer.seek(tp, wanted.start)",
