@@ -17,7 +17,7 @@ from pipeline.kafka.group_positions import commit_positions
 from pipeline.kafka.kept_state import Kept, KeptState, read_state
 from pipeline.kafka.log_positions import log_positions
 from pipeline.kafka.row_format import decode
-from pipeline.kafka.topics import tokens_topic
+from pipeline.kafka.topics import audit_topic, tokens_topic
 from pipeline.runtime.topics import ensure_topics
 from tests.support.brokers import TestBroker
 from tests.support.cluster import Cluster, cluster
@@ -179,4 +179,8 @@ async def test_both_commands_work_while_nothing_runs(orders: Cluster, tmp_path: 
     refused = await webhooks.run("restore", str(file))
     assert refused.code == 1
     assert refused.err.endswith("--replace replaces them\nnothing was written\n")
+    audit = await orders.broker.create_topic(audit_topic(orders.app))
     assert "restored" in await webhooks.done("restore", "--replace", "--yes", str(file))
+    [record] = [json.loads(each.value or b"") for each in await orders.broker.read(audit)]
+    assert (record["who"], record["what"], record["result"]) == ("command line", "restore", "restored")
+    assert record["backup"]["app"] == orders.app
