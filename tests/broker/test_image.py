@@ -8,6 +8,7 @@ from typing import Final
 
 import docker
 import pytest
+import yaml
 from docker.errors import DockerException
 from docker.models.containers import Container
 
@@ -21,6 +22,15 @@ ROOT: Final = Path(__file__).parents[2]
 IMAGE: Final = "webhook-pipeline/test-image"
 LABEL: Final = "webhook-pipeline.test"
 START_SECONDS: Final = 60.0
+
+WORKER: Final = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]["worker-1"]
+CONFINED: Final = {
+    "read_only": WORKER["read_only"],
+    "cap_drop": WORKER["cap_drop"],
+    "security_opt": WORKER["security_opt"],
+    "tmpfs": dict(folder.partition(":")[::2] for folder in WORKER["tmpfs"]),
+}
+"""How compose.yaml confines a worker, and this file every container."""
 
 # The first build fetches a Debian and every dependency.
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
@@ -51,10 +61,11 @@ def connected() -> docker.DockerClient | str:
 @pytest.fixture(scope="module")
 def image(engine: docker.DockerClient) -> str:
     base = debian_image(engine)
-    engine.images.build(
-        path=str(ROOT), dockerfile="deploy/Dockerfile", tag=IMAGE, buildargs={"BASE": base}, labels={LABEL: ""}, rm=True
-    )
-    # The image of the run before has lost its tag to this one.
+    recipe = {"path": str(ROOT), "dockerfile": "deploy/Dockerfile", "buildargs": {"BASE": base}, "rm": True}
+    # The stage is named too: without tag and label it would stay for good, and another one after each change.
+    engine.images.build(**recipe, target="build", tag=f"{IMAGE}-stage", labels={LABEL: ""})
+    engine.images.build(**recipe, tag=IMAGE, labels={LABEL: ""})
+    # Those of the run before have lost their tags to these.
     engine.images.prune(filters={"dangling": True, "label": LABEL})
     return IMAGE
 
@@ -65,7 +76,7 @@ def start(engine: docker.DockerClient, image: str) -> Iterator[Start]:
     with ExitStack() as stack:
 
         def run(*command: str, **options: object) -> Container:
-            options = {"read_only": True, "cap_drop": ["ALL"], **options}
+            options = {**CONFINED, **options}
             container = engine.containers.run(image, list(command), detach=True, network_mode="host", **options)
             stack.callback(container.remove, force=True)
             return container
@@ -97,7 +108,6 @@ async def test_a_worker_in_the_image_delivers_and_stops(
                 "WEBHOOKS_WEB_BIND": "127.0.0.1",
                 "WEBHOOKS_WEB_PORT": str(free_port()),
             },
-            tmpfs={"/tmp": "", "/var/lib/webhooks": "uid=10001,gid=10001"},  # noqa: S108  # as in compose.yaml
         )
         await eventually(
             lambda: asyncio.to_thread(is_healthy, worker), within_seconds=START_SECONDS, says=lambda: log(worker)
