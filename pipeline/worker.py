@@ -11,6 +11,7 @@ import contextlib
 import gc
 import logging
 import logging.config
+import socket
 from typing import Any, Final
 
 import faust
@@ -62,7 +63,7 @@ class LogWorker(faust.Worker):
 
     async def on_first_start(self) -> None:
         """Install the exception handler before anything else starts."""
-        self.loop.set_exception_handler(_ignore_stopped_recovery)
+        self.loop.set_exception_handler(log_unawaited)
         await super().on_first_start()
 
     async def on_startup_finished(self) -> None:
@@ -172,9 +173,14 @@ def as_worker(app: DeliveryApp) -> DeliveryApp:
     return app
 
 
-def _ignore_stopped_recovery(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Ignore the exception with which Faust ends a recovery that is told to stop: no task awaits it."""
-    if not isinstance(context.get("exception"), ServiceStopped):
+def log_unawaited(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an error that nobody awaits: the event loop's exception handler.
+
+    Two are expected, and not logged: `ServiceStopped`, with which Faust ends a recovery that is told to stop, and the
+    failed name lookup of a connection that was given up meanwhile. uvloop leaves that in a future, never in a task.
+    """
+    error, is_task = context.get("exception"), isinstance(context.get("future"), asyncio.Task)
+    if not (isinstance(error, ServiceStopped) or (isinstance(error, socket.gaierror) and not is_task)):
         loop.default_exception_handler(context)
 
 
