@@ -6,7 +6,7 @@ A module imports from its own package or from one below it:
     worker, app    the process; the composition root
     agents         the agent of the source topic (a package of its own, beside this one)
     runtime, web   the integration with Faust; health, metrics and pages on Faust's web server
-    cluster        what the topics tell of all workers and their lanes
+    cluster        the state of all workers and their lanes, read from the topics
     subscriptions  reads, stores, follows and changes subscriptions
     config         settings, the API definition, key stores
     kafka, auth    everything that uses Kafka; access tokens
@@ -15,6 +15,6 @@ A module imports from its own package or from one below it:
     core           the rules and the queues, without Kafka, HTTP, Faust and pydantic
 
 docs/concepts.md explains the terms and the flow, docs/design.md the reasons, CONTRIBUTING.md how to change things. To
-follow one event, read core/model, outcome and policy (what can happen, and the decision about it), then window, lane
-and runner (what may be committed, a subscription's queue, the way of one event), then partition and dispatcher.
+follow one event, read core/model, outcome and policy (what can happen, and what to do about it), then window, lane and
+runner (what may be committed, a subscription's queue, the delivery of its events), then partition and dispatcher.
 """
