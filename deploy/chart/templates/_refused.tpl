@@ -11,23 +11,23 @@
 {{- $problems = append $problems (printf "definition: set exactly one of content, existingConfigMap, existingSecret; set: %s" (join ", " $given | default "none")) -}}
 {{- end -}}
 
-{{- $secret := "a key of the secret that existingSecret names" -}}
+{{- $secret := "use a key of the secret that existingSecret names" -}}
 {{- $instead := dict
       "WEBHOOKS_SECRET_KEYS" $secret
       "WEBHOOKS_ADMIN_TOKEN" $secret
       "WEBHOOKS_METRICS_TOKEN" $secret
       "WEBHOOKS_NOTIFY_URL" $secret
       "WEBHOOKS_NOTIFY_SIGNING_SECRET" $secret
-      "WEBHOOKS_API" "definition"
-      "WEBHOOKS_INSTANCE_ID" "staticMembership.enabled"
-      "WEBHOOKS_SESSION_SECONDS" "sessionSeconds"
-      "WEBHOOKS_KEY_STORE_DIR" "keyStores.existingSecret"
-      "WEBHOOKS_DATA_DIR" "nothing: it is fixed"
-      "WEBHOOKS_WEB_BIND" "nothing: it is fixed"
-      "WEBHOOKS_WEB_PORT" "service.port; that of the pods is fixed" -}}
+      "WEBHOOKS_API" "use definition"
+      "WEBHOOKS_INSTANCE_ID" "use staticMembership.enabled"
+      "WEBHOOKS_SESSION_SECONDS" "use sessionSeconds"
+      "WEBHOOKS_KEY_STORE_DIR" "use keyStores.existingSecret"
+      "WEBHOOKS_DATA_DIR" "the chart relies on the image's value"
+      "WEBHOOKS_WEB_BIND" "the chart relies on the image's value"
+      "WEBHOOKS_WEB_PORT" "use service.port; the pods keep 6066" -}}
 {{- range $name, $_ := .Values.settings -}}
 {{- with get $instead $name -}}
-{{- $problems = append $problems (printf "settings.%s: not allowed here; use %s" $name .) -}}
+{{- $problems = append $problems (printf "settings.%s: not allowed here; %s" $name .) -}}
 {{- end -}}
 {{- end -}}
 
