@@ -360,7 +360,7 @@ async def test_offsets_of_a_former_topic_are_refused(wide_shop: Shop, unique_nam
     await commit(wide_shop, group, {0: 7})
     [problem] = await refused(wide_shop, group)
     assert problem == (
-        f'startFrom: group "{group}" has committed 7 in partition 0 of {wide_shop.source}, which is of a former topic '
+        f'startFrom: group "{group}" has committed 7 in partition 0 of {wide_shop.source}, of a former topic '
         "of this name: the log ends at 1"
     )
 

@@ -138,8 +138,8 @@ async def test_commands_count_the_events_that_the_filter_wants(make: Callable[..
     resumed = await unsaid.run("subscriptions", "resume", "a")
     assert resumed.code == 0
     assert resumed.err == (
-        "the effect in each partition is unknown: the definition does not say its routing, and so not which events are "
-        "for whom\n"
+        "the effect in each partition is unknown: the definition does not say its routing, so it is unknown which "
+        "events are for whom\n"
     )
 
 
