@@ -36,6 +36,8 @@ PROGRESS = || echo FAILED; } | { found=0; while read -r word rest; do case "$$wo
 dev: $(RUNTIME)
 	$(BIN)/webhooks dev $(ARGS)
 
+# Compiled once: tests start some hundred processes, and each would compile the whole source if nothing kept it.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(TOOLS)
 	$(BIN)/pytest --numprocesses $(JOBS) $(ARGS)
 
