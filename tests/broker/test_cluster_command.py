@@ -13,7 +13,8 @@ import pytest
 
 from tests.support.brokers import TestBroker
 from tests.support.cluster import Cluster, Worker, cluster, free_ports
-from tests.support.program import PROGRAM, clean_environment
+from tests.support.fork_server import PROGRAM
+from tests.support.program import clean_environment
 from tests.support.recorder import Recorder, recording
 from tests.support.waiting import eventually
 

@@ -1,0 +1,130 @@
+"""Runs commands in forks of a process that has loaded the program already, which saves a second of CPU for each.
+
+A command still is a process of its own, with its arguments, environment, input, output and exit code. What only a fresh
+interpreter shows (what is imported when, the entry point) is tested with one (`tests/process/test_commands.py`).
+"""
+
+import asyncio
+import atexit
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Final
+
+from pipeline.cli.main import OWN, main
+
+PROGRAM: Final = str(Path(sys.executable).with_name("webhooks"))
+BESIDE: Final = {"own": (), "faust": ("pipeline.cli.faust_commands", "pipeline.app")}
+"""What is loaded beside the pipeline's own commands, which load no Faust."""
+
+
+class ForkServer:
+    """A process that forks itself for each command, and ends with this one.
+
+    Args:
+        kind: a key of BESIDE.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen([sys.executable, "-P", __file__, kind], stdin=theirs.fileno())
+        atexit.register(self._close)
+
+    def _close(self) -> None:
+        self._socket.close()
+        self._process.wait()
+
+    async def run(self, arguments: list[str], environment: Mapping[str, str], stdin: bytes) -> tuple[int, bytes, bytes]:
+        """Run a command to its end: its exit code, and what it wrote to stdout and stderr."""
+        ours, theirs = socket.socketpair()
+        with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+            given.write(stdin)
+            given.seek(0)
+            with theirs:
+                socket.send_fds(self._socket, [b"."], [theirs.fileno(), given.fileno(), out.fileno(), err.fileno()])
+            code = await _ended(ours, json.dumps([str(Path.cwd()), arguments, dict(environment)]).encode())
+            out.seek(0)
+            err.seek(0)
+            return code, out.read(), err.read()
+
+
+async def _ended(control: socket.socket, command: bytes) -> int:
+    """The exit code of a command, which is killed if nobody waits for it any longer."""
+    reader, writer = await asyncio.open_connection(sock=control)
+    pid = None
+    try:
+        writer.write(command)
+        writer.write_eof()
+        pid = int(await reader.readline())
+        return int(await reader.readline())
+    except asyncio.CancelledError:
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+        raise
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+@cache
+def fork_server(kind: str) -> ForkServer:
+    """The one of this process, started when it is first needed."""
+    return ForkServer(kind)
+
+
+def serve(kind: str) -> None:
+    """Serve on the socket that is standard input until its other end is closed; returns only as a command to run."""
+    for module in (*OWN.values(), *BESIDE[kind]):
+        import_module(module)
+    asked = socket.socket(fileno=os.dup(0))
+    while descriptors := socket.recv_fds(asked, 1, 4)[1]:
+        if os.fork() == 0:
+            asked.close()
+            return _become(*descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        _reap()
+    # No clean-up of what the modules would do for commands.
+    os._exit(0)
+
+
+def _become(control: int, *streams: int) -> None:
+    """Fork once more, wait for that process and say how it ended; returns in that process alone, as the command."""
+    with socket.socket(fileno=control) as asked:
+        with asked.makefile("rb") as file:
+            folder, arguments, environment = json.load(file)
+        pid = os.fork()
+        if pid:
+            asked.sendall(f"{pid}\n".encode())
+            status = os.waitpid(pid, 0)[1]
+            asked.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+            os._exit(0)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = [PROGRAM, *arguments]
+
+
+def _reap() -> None:
+    """Forget the processes that have ended."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
+    main()
