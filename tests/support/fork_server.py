@@ -6,6 +6,7 @@ interpreter shows (what is imported when, the entry point) is tested with one (`
 
 import asyncio
 import atexit
+import gc
 import json
 import os
 import signal
@@ -86,6 +87,7 @@ def serve(kind: str) -> None:
     """Serve on the socket that is standard input until its other end is closed; returns only as a command to run."""
     for module in (*OWN.values(), *BESIDE[kind]):
         import_module(module)
+    gc.freeze()
     asked = socket.socket(fileno=os.dup(0))
     while descriptors := socket.recv_fds(asked, 1, 4)[1]:
         if os.fork() == 0:
