@@ -194,10 +194,9 @@ async def test_letters_are_listed_by_reason_and_by_time(webhooks: Webhooks, bury
     assert await listed("--reason", "rejected", "--subscription", "sub-9") == []
     assert sorted(await listed("--since", "2020-01-01T00:00:00Z")) == ["sub-1", "sub-9"]
     assert sorted(await listed("--since", "yesterday")) == ["sub-1", "sub-9"]
-    assert await listed("--since", "2999-01-01T00:00:00Z") == []
-    for since in ("soon", "2026-01-31T12:00:00"):
+    for since in ("soon", "2026-01-31T12:00:00", "2999-01-01T00:00:00Z"):
         ended = await webhooks.run("dlq", "list", "--since", since)
-        assert (ended.code, ended.err.partition(" is not")[0]) == (1, f'Error: --since: "{since}"')
+        assert (ended.code, ended.err.partition(" is ")[0]) == (1, f'Error: --since: "{since}"')
 
 
 async def test_a_dry_run_does_nothing(webhooks: Webhooks, broker: TestBroker, bury: Bury) -> None:
