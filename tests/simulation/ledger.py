@@ -7,6 +7,7 @@ which.
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 from pipeline.core.ahead import unpack
 from pipeline.core.beginnings import is_of_former
@@ -51,6 +52,17 @@ class Demand:
     place: int
     end: int
     is_noted: bool = False
+
+
+@cache
+def _names_of(key: bytes | None, matches: bool) -> Sequence[str]:
+    """See `Ledger.names_of`."""
+    text = (key or b"").decode()
+    if not matches:
+        return text
+    if text == "*":
+        return SUBSCRIPTIONS
+    return SUBSCRIPTIONS.replace(text.lower(), "") if text.isupper() else text
 
 
 @dataclass(slots=True)
@@ -111,18 +123,14 @@ class Ledger:
 
         With `matches`: a letter is for one, a capital for all but one, an asterisk for all.
         """
-        key = (record.key or b"").decode()
-        if not self.matches:
-            return key
-        if key == "*":
-            return SUBSCRIPTIONS
-        return SUBSCRIPTIONS.replace(key.lower(), "") if key.isupper() else key
+        return _names_of(record.key, self.matches)
 
     def places(self) -> Iterator[Place]:
         """Each event of each subscription that may owe it."""
+        begins = {name: self._begins_at(name) for name in self.known}
         for record in self.log.records:
             for name in self.names_of(record):
-                if not self.matches or self._begins_at(name) <= record.offset:
+                if not self.matches or begins.get(name, self.log.end) <= record.offset:
                     yield name, record.offset
 
     def _begins_at(self, name: str) -> int:
@@ -310,11 +318,13 @@ class Ledger:
 
     def check_nothing_is_lost(self) -> None:
         """I1 and I3: what isn't done would be found again if every worker died now."""
+        names = {*self.observed, *self.known}
+        owed = {name for name in names if self._owed_level(name) in {Qos.AT_LEAST_ONCE, Qos.AUTO}}
         for place in self.places():
             name = place[0]
-            if self._owed_level(name) not in {Qos.AT_LEAST_ONCE, Qos.AUTO}:
+            if name not in owed or place in self.settled:
                 continue
-            if place in self.settled or self.is_excused(place) or self.would_be_sent_again(*place):
+            if self.is_excused(place) or self.would_be_sent_again(*place):
                 continue
             row = self.rows.rows.get(name.encode())
             raise ViolationError(f"{place} is not done, and lost after a crash: committed {self.committed}, row {row}")

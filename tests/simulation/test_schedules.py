@@ -1,6 +1,6 @@
 """Random schedules over the real core: whatever happens in whatever order, the QoS table holds.
 
-`SIMULATION_EXAMPLES` sets how many schedules each test tries.
+`SIMULATION_EXAMPLES` sets how many schedules each test tries; by default more in CI, where there is time.
 """
 
 import logging
@@ -18,7 +18,7 @@ from tests.simulation.worker import Setting
 from tests.simulation.world import World
 from tests.support.virtual_time import run
 
-EXAMPLES = int(os.environ.get("SIMULATION_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("SIMULATION_EXAMPLES", "300" if os.environ.get("CI") else "100"))
 
 # A schedule without end ends by its count of turns, on any machine.
 pytestmark = pytest.mark.timeout(0)

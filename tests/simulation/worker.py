@@ -397,13 +397,14 @@ class Worker:
         It may or may not have heard yet of those that retention has deleted.
         """
         waiting = deleted = 0
-        if lane.state.feed != "live" and self.partition is not None:
+        partition = self.partition
+        if lane.state.feed != "live" and partition is not None:
             unread = [
                 record.offset
                 for record in self.ledger.log.records
-                if self._is_for(lane, record)
-                and lane.read_from <= record.offset < self.partition.dispatched
+                if lane.read_from <= record.offset < partition.dispatched
                 and record.offset not in lane.events.in_flight
+                and self._is_for(lane, record)
             ]
             deleted = sum(offset < self.ledger.log.begin for offset in unread)
             waiting = len(unread) - deleted
