@@ -196,7 +196,7 @@ def _bearer_token(fields: Mapping[str, object]) -> str:
     read_here = {
         name: _shown(fields[name]) if isinstance(fields[name], dict | list) else fields[name]
         for name in names
-        if fields.get(name) is not None and (name != "error" or fields[name])  # an empty error is not an error
+        if fields.get(name) is not None and (name != "error" or fields[name])  # an empty one means no error
     }
     try:
         token = BackendApplicationClient("").parse_request_body_response(json.dumps(read_here))

@@ -37,7 +37,7 @@ def command(
     since: str | None,
     discard_waiting: bool,
 ) -> None:
-    """Deliver again from an offset of one partition, or from a time in all of them.
+    """Deliver events again, from an offset of one partition or from a time in all of them.
 
     A replay does not move forward over waiting events, unless --discard-waiting is set. With --all and --since, all
     subscriptions that match every filter are replayed, after a preview.

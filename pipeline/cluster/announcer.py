@@ -55,7 +55,7 @@ class Announcer:
                 await self._announce()
             except (KafkaError, BrokerError, OSError) as error:
                 self._note(str(error) or type(error).__name__)
-            except Exception:  # it must not end the worker
+            except Exception:  # must not end the worker
                 logger.exception("topic %s: the worker could not be announced", self._topic)
                 pause = LONGEST_PAUSE_SECONDS
             else:
@@ -91,7 +91,7 @@ class Announcer:
         )
         try:
             await started(producer)
-            topics = (await producer.client.fetch_all_metadata()).topics()  # asks without creating it
+            topics = (await producer.client.fetch_all_metadata()).topics()  # does not create it
         except BaseException:
             await self._disconnect()
             raise

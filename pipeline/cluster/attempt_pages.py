@@ -80,7 +80,7 @@ class Backwards:
         self._scan = scan
         self._subscription = subscription
         self._webhook_id = webhook_id
-        self._mark = TypeAdapter(str).dump_json(subscription)  # as every record that names it contains it
+        self._mark = TypeAdapter(str).dump_json(subscription)  # in every record about it
         self._before = before
         self._limit = limit
 

@@ -206,7 +206,7 @@ class AttemptRecorder:
         self, subscription: Subscription, event: Event, attempt: int, outcome: Outcome, seconds: float
     ) -> None:
         home = self._redriven_from(event)
-        if self._entry_count >= MOST_ENTRIES:  # before anything is built for the note
+        if self._entry_count >= MOST_ENTRIES:  # checked before a note is built
             self._lose(*(home or (event.topic, event.partition, event.offset)))
             return
         note = self._note_of(subscription, event, attempt, outcome, seconds=seconds, home=home)

@@ -193,7 +193,7 @@ class AttemptSearch:
         tp = TopicPartition(topic, number)
         async with administration(self._definition.source.connection) as admin:
             found = (await admin.list_consumer_group_offsets(self._app, partitions=[tp])).get(tp)
-        if found is None:  # aiokafka ignores the error of a group
+        if found is None:  # aiokafka hides the error
             raise BrokerError(f"the offsets of the group {self._app} can't be read")
         committed = Committed.read(found.offset, found.metadata)
         if committed.offset is None or committed.settled is None:

@@ -202,7 +202,7 @@ async def effects_of_replay(
             if each.tp not in offsets:
                 continue
             if each.next is None:
-                moves = True  # possibly
+                moves = True  # it may
                 effects.append(_not_known(each))
                 continue
             wanted = offsets[each.tp]

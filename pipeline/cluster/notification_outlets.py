@@ -97,7 +97,7 @@ class Outlet:
             while self._waiting:
                 try:
                     await self._send(self._waiting.popleft())
-                except Exception as error:  # it must not end the worker
+                except Exception as error:  # must not end the worker
                     logger.exception("a notification could not be sent to %s", self._sink.name)
                     self._on_dropped(self._sink.name, 1, repr(error))
             self._arrived.clear()

@@ -21,7 +21,7 @@ class StateIndex:
 
     def __init__(self) -> None:
         self._wished: dict[str, State] = {}
-        self._timed: dict[str, Subscription] = {}  # those that begin or end at a time
+        self._timed: dict[str, Subscription] = {}  # those that begin or end at a set time
         self._reasons: dict[str, Reason] = {}
         self.failing = FailureGroups()
 

@@ -43,7 +43,7 @@ class Dial(ClientRequest):
     idle_seconds: float = 0.0
 
     @cached_property
-    def connection_key(self) -> ConnectionKey:  # in aiohttp a property, computed on every access
+    def connection_key(self) -> ConnectionKey:  # aiohttp computes it on every access
         """Host, port, TLS, proxy and idle timeout: requests with the same key share connections."""
         key = super().connection_key
         socks = self.socks

@@ -81,7 +81,7 @@ class Spans:
         exporter: Any = self._exporter
         self._provider = TracerProvider(
             resource=Resource.create({} if named else {"service.name": self._app}),
-            shutdown_on_exit=False,  # it would wait for a collector that does not answer
+            shutdown_on_exit=False,  # it could block on an unresponsive collector
         )
         self._provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=self._most))
         self._propagator = TraceContextTextMapPropagator()
@@ -156,7 +156,7 @@ class Spans:
             return
         taken = 0 if self._exporter is None else self._exporter.taken
         if self._ended - taken >= self._most:
-            self._without_room += 1  # the span is forgotten
+            self._without_room += 1  # the span is dropped
             return
         status = None if outcome is None else status_of(outcome)
         if status is not None:

@@ -74,7 +74,7 @@ def _leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:
             for number, each in enumerate(value):
                 yield from _leaves(each, f"{path}[{number}]")
         case None:
-            pass  # as if it were not there
+            pass  # null means that the field is not set
         case _:
             yield path, json.dumps(value, ensure_ascii=False)
 

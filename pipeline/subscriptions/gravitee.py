@@ -62,7 +62,7 @@ def take(document: Mapping[str, Any]) -> Taken | LeftOut:
     if consumer is None:
         return LeftOut(name, "it names no callback, because its plan is not a PUSH plan")
     entrypoint = consumer.get("entrypointId")
-    if entrypoint not in (None, *WEBHOOK_TYPES):  # not a set: anything may be here, also a list
+    if entrypoint not in (None, *WEBHOOK_TYPES):  # not a set: the value may be unhashable
         return LeftOut(name, f"its entrypoint is {shown(entrypoint)}")
     notes: list[str] = []
     options = _options(consumer, notes)

@@ -45,7 +45,7 @@ async def _subscriptions(settings: Settings, definition: Definition) -> list[Sub
         async with opened_registry(settings, definition) as registry:
             return registry.all()
     except BrokerError:
-        return []  # before the first start, their topic does not exist
+        return []  # their topic does not exist before the first start
 
 
 def evidence(topic: str, keys: Sequence[bytes | None], subscriptions: Sequence[Subscription]) -> list[str]:

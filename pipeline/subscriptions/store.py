@@ -224,7 +224,7 @@ class SubscriptionStore:
         if known is None:
             raise _unknown(subscription_id)
         if stored is None:
-            return Change(subscription_id, known.revision, "unchanged")  # nobody can build on it
+            return Change(subscription_id, known.revision, "unchanged")  # its record can't be read
         return Change(subscription_id, await self._write(edits.without_command(stored), known), "updated")
 
     async def _if_met(

@@ -176,8 +176,8 @@ def _load_library() -> ctypes.CDLL:
         raise BrokerError(
             "the embedded broker needs confluent-kafka: pip install 'webhook-pipeline[dev-broker]'"
         ) from error
-    # The extension module is linked against librdkafka, so its handle finds librdkafka's names wherever the wheel of
-    # this platform keeps that library, and it is the one that is already loaded.
+    # The extension module is linked against librdkafka, so its handle finds librdkafka's symbols wherever this
+    # platform's wheel keeps the library, and in the copy that is already loaded.
     library = ctypes.CDLL(cimpl.__file__)
     for name, (result, arguments) in _SIGNATURES.items():
         try:

@@ -109,7 +109,7 @@ class StoreProcess:
             return None
         process.kill()
         for pipe in (process.stdin, process.stdout):
-            with suppress(OSError):  # unread input
+            with suppress(OSError):  # closing flushes unread input
                 pipe and pipe.close()
         return process.wait()
 

@@ -174,7 +174,7 @@ class Actions:
             preview: Mapping[str, Any] = {}
             if effects is not None:
                 preview = await self._preview(call, known, effects)
-                known = await self._lookup.find(call)  # meanwhile the principal may have lost it
+                known = await self._lookup.find(call)  # access may be lost by now
             change = Change(known.id, known.revision, "unchanged") if dry_run else await store.edit(call.id, own)
             answer = changed(change)
             return Answer({**answer.body, **waiting, **preview}, headers=answer.headers)

@@ -74,7 +74,7 @@ class AttemptOperations:
         query: AttemptQuery = call.query
         await self._lookup.find(call)
         page = await self._in_turn(call, lambda: self._search.attempts(call.id, query.after, query.limit))
-        await self._lookup.find(call)  # meanwhile the principal may have lost it
+        await self._lookup.find(call)  # the principal may have lost access meanwhile
         searched_to = None if page.searched_to is None else rfc3339(page.searched_to, "milliseconds")
         items = [each.as_document() for each in page.items]
         return Answer({"items": items, "next": page.next, "searchedTo": searched_to})
@@ -95,7 +95,7 @@ class AttemptOperations:
 
     def _sees(self, principal: Principal, subscription: str | None) -> bool:
         if not principal.tenant:
-            return True  # also of one that was deleted
+            return True  # even if it was deleted
         return subscription is not None and principal.seen(self._registry.get(subscription)) is not None
 
     async def _in_turn(self, call: Call, work: Callable[[], Awaitable[Result]]) -> Result:

@@ -98,4 +98,4 @@ def quantile(cumulative: Sequence[tuple[str, int]], share: float) -> float | Non
         if count >= wanted:
             return lower + (upper - lower) * (wanted - before) / (count - before)
         lower, before = upper, count
-    return lower  # beyond the last bound
+    return lower  # in the last bucket, which has no upper bound
