@@ -25,6 +25,7 @@ CONSUMER_THREAD: Final = "tests/unit/runtime/test_consumer_thread.py::"
 LOG_CHECK: Final = "tests/unit/runtime/test_log_check.py::"
 MEMBERSHIP: Final = "tests/unit/runtime/test_membership.py::"
 PATCHES: Final = "tests/unit/test_patches.py::"
+SOURCE_LOG: Final = "tests/unit/kafka/test_source_log.py::"
 SUBSCRIPTIONS: Final = "tests/broker/test_subscriptions.py::"
 TOKENS: Final = "tests/unit/auth/test_token_cache.py::"
 BURST: Final = "tests/unit/http/test_burst.py::"
@@ -251,6 +252,13 @@ MUTANTS: Final = (
         tests=(f"{DISPATCHER}test_a_partition_that_is_fenced_while_it_opens_is_an_orphan",),
     ),
     # ----------------------------------------------------------- kafka/log_reader.py
+    Mutant(
+        "the bounds of a log are of another topic than its id",
+        "pipeline/kafka/source_log.py",
+        was="if (await describe_topic(client_of(consumer), self._topic)).id == topic.id:",
+        becomes="if True:",
+        tests=(f"{SOURCE_LOG}test_bounds_and_id_are_of_the_same_topic",),
+    ),
     Mutant(
         "what was aborted is counted",
         "pipeline/kafka/log_reader.py",
