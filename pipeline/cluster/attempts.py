@@ -22,6 +22,7 @@ and when it stops, that it has ended. If the end is missing, the worker was kill
 """
 
 import operator
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -37,6 +38,8 @@ SESSION_KEY: Final = b"session"
 
 Decision = Literal["delivered", "retry", "dead-letter", "dead-lettered", "failure", "dropped", "skipped"]
 """What followed. dead-letter: a dead letter will be written; dead-lettered: the broker has confirmed it."""
+_NUMBER: Final = re.compile("[0-9]{1,19}")
+"""No longer than the largest offset: Python raises at a number of more than 4,300 digits."""
 FINAL: Final = frozenset({"delivered", "dead-lettered", "dropped", "skipped"})
 """The decisions after which an event is done."""
 LogMode = Literal["all", "failures", "off"]
@@ -258,7 +261,7 @@ def key_of(topic: str, partition: int, *, is_late: bool) -> bytes:
 def parse_id(webhook_id: str) -> Position | None:
     """Topic, partition and offset of `<topic>-<partition>-<offset>`; None if it is no such id."""
     topic, *numbers = webhook_id.rsplit("-", 2)
-    if not topic or len(numbers) != 2 or not all(each.isascii() and each.isdecimal() for each in numbers):  # noqa: PLR2004
+    if not topic or len(numbers) != 2 or not all(map(_NUMBER.fullmatch, numbers)):  # noqa: PLR2004 - both
         return None
     partition, offset = map(int, numbers)
     # Compared as text, because an id with leading zeros is a different id.

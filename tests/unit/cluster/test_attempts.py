@@ -142,7 +142,9 @@ def test_an_id_names_its_event(topic: str, partition: int, offset: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "t", "t-1", "-1-2", "t-1-", "t-a-2", "t-1-02", "t-1-9223372036854775808", "t-1-²"]
+    "text",
+    ["", "t", "t-1", "-1-2", "t-1-", "t-a-2", "t-1-02", "t-1-9223372036854775808", "t-1-²", f"t-1-{'9' * 5_000}"],
+    ids=lambda text: text[:25],
 )
 def test_what_is_no_id_names_none(text: str) -> None:
     assert parse_id(text) is None
