@@ -264,8 +264,9 @@ def unreadable(row: UnreadableRow) -> str:
     return f"its cursor row can't be read: {row.reason}"
 
 
+# A host from its beginning alone: from each of its characters, a long text without a port would be read to its end.
 _DIFFERING: Final = re.compile(
-    r"""'[^']*'|"[^"]*"|(?:\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::\d+)+\b|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\b|\b(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{8,}\b|(?<![\w.])\d+(?:\.\d+)*"""
+    r"""'[^']*'|"[^"]*"|(?:\[[0-9a-fA-F:.]+\]|(?<![\w.-])[\w.-]+)(?::\d+)+\b|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\b|\b(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{8,}\b|(?<![\w.])\d+(?:\.\d+)*"""
 )
 _STATUS_CODE: Final = re.compile(r"answered (\d{3})\b")
 

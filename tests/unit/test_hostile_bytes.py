@@ -17,6 +17,8 @@ import pytest
 from pipeline.auth import token_endpoint as oauth2
 from pipeline.auth import token_store as stored
 from pipeline.auth.jwt_expiry import expiry_warning
+from pipeline.cluster import announcement, attempts
+from pipeline.cluster.joining import shape
 from pipeline.config.definition import Definition
 from pipeline.config.kafka_security import Security, connection
 from pipeline.config.keystores.certificates import (
@@ -64,6 +66,7 @@ from pipeline.subscriptions.filters import event_filter
 from pipeline.subscriptions.resolve import to_subscription
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.web.access import credentials
+from pipeline.web.api.reading import parse_json
 from pipeline.web.pages.rendering import TEMPLATES
 from tests.unit.subscriptions.test_fuzz import FULL
 
@@ -325,7 +328,13 @@ READERS: Final[dict[str, Reader]] = {
         )
     ),
     "der": raw(elements),
+    # What the topics of the cluster have, and the texts of failures in it.
+    "failure, its shape": shape.__wrapped__,
+    "announcement": raw(lambda data: announcement.decode("worker-1", data)),
+    "attempt log": raw(attempts.decoded),
+    "webhook id": attempts.parse_id,
     # Requests to the pages, and what operators write.
+    "body of a request": raw(parse_json),
     "credentials of a request": lambda text: (credentials(text), credentials(f"Basic {text}")),
     "jaas": jaas,
 }
