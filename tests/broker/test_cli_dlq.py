@@ -256,6 +256,16 @@ async def test_what_would_only_come_back_is_redriven_on_request(
     assert await redriven(webhooks, broker) == bury.first_ids(0, 1, 2)
 
 
+async def test_letters_of_a_deleted_subscription_are_listed(webhooks: Webhooks, broker: TestBroker, bury: Bury) -> None:
+    await broker.create_topic(f"{webhooks.environment['WEBHOOKS_APP']}.subscriptions", 1)
+    await bury(("deleted", "rejected"))
+
+    assert len(json.loads(await webhooks.done("dlq", "list", "--subscription", "deleted", "--json"))) == 1
+    ended = await webhooks.run("dlq", "list", "--subscription", "nobody")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == 'Error: there is no subscription "nobody", and no such dead letter of it\n'
+
+
 async def test_a_redrive_of_a_name_that_nobody_has_fails(webhooks: Webhooks, broker: TestBroker, bury: Bury) -> None:
     await broker.create_topic(f"{webhooks.environment['WEBHOOKS_APP']}.subscriptions", 1)
     await bury(("sub-1", "unknown-subscription"))
