@@ -13,5 +13,6 @@ group_names                          the consumer group of each subscription
 registry, record_reader              follow the subscriptions' topic in every worker
 checks, differences                  what applying a document would do; which fields would change
 store, edits, writer                 makes changes; how a change builds on the stored document; its record
+crossing                             keeps what other processes change at the same moment
 session                              a store for the duration of one command
 """

@@ -31,11 +31,13 @@ class Checked:
     """A subscription that may be written.
 
     Attributes:
-        wanted: with plain secrets.
+        asked: as it was given.
+        wanted: with plain secrets, and with what it keeps of the stored one.
         known, stored: the existing one, also with plain secrets; None if there is none that can be read.
         advisory: a warning about it.
     """
 
+    asked: WireSubscription
     wanted: WireSubscription
     known: Subscription | None
     stored: WireSubscription | None
@@ -48,6 +50,15 @@ class Checked:
             return "created"
         is_same = self.stored is not None and edits.is_same(self.wanted, self.stored)
         return "unchanged" if is_same else "updated"
+
+
+def built_on(wanted: WireSubscription, stored: WireSubscription) -> WireSubscription:
+    """The edit *wanted* with what is kept of the *stored* one: states, beginning and masked secrets.
+
+    Raises:
+        ConfigurationError: it can't be built on it.
+    """
+    return unmask(with_same_beginning(edits.with_states(wanted, stored), stored), stored)
 
 
 class Checks:
@@ -66,26 +77,25 @@ class Checks:
         self._definition = definition
         self._clock = clock
 
-    async def checked(self, wanted: WireSubscription) -> Checked:
-        """Fill in what *wanted* keeps of the stored subscription, and check it.
+    async def checked(self, asked: WireSubscription) -> Checked:
+        """Fill in what *asked* keeps of the stored subscription, and check it.
 
         Raises:
             ConfigurationError: it can't be used; one sentence per mistake.
         """
-        check_routing(wanted, self._definition)
-        known = self._registry.get(wanted.id)
-        stored = None if known is None else self.readable(wanted.id)
+        check_routing(asked, self._definition)
+        known = self._registry.get(asked.id)
+        stored = None if known is None else self.readable(asked.id)
         if known is None:
-            check_beginning(wanted, self._clock.now())
-        elif stored is None:
-            wanted = with_beginning_of(wanted, known)
+            check_beginning(asked, self._clock.now())
+        if stored is not None:
+            wanted = built_on(asked, stored)
         else:
-            wanted = with_same_beginning(edits.with_states(wanted, stored), stored)
-        wanted = unmask(wanted, stored)
+            wanted = unmask(asked if known is None else with_beginning_of(asked, known), None)
         if stored is None or wanted.resume_from != stored.resume_from:
             check_command(wanted.resume_from, self._clock.now())
         warnings = (None if stored is None else dropped(wanted, stored), await self._check(wanted))
-        return Checked(wanted, known, stored, "; ".join(filter(None, warnings)) or None)
+        return Checked(asked, wanted, known, stored, "; ".join(filter(None, warnings)) or None)
 
     def readable(self, subscription_id: str) -> WireSubscription | None:
         """The stored subscription with plain secrets; None if its record can't be read: the new one replaces it."""

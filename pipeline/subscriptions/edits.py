@@ -73,6 +73,16 @@ class Edit:
     always: bool = False
     seen: Callable[[Subscription | None], Subscription | None] = lambda found: found
 
+    def made(self, stored: WireSubscription) -> WireSubscription:
+        """The *stored* subscription with the edit.
+
+        Raises:
+            ConflictError: it is closed.
+        """
+        check_open(stored)
+        # The resumeFrom of an older revision applied to that revision only.
+        return stored.model_copy(update={"resume_from": None, **self.update})
+
 
 PAUSE: Final = Edit({"status": "PAUSED"})
 RESUME: Final = Edit({"status": "ACCEPTED", "consumer_status": "STARTED"}, always=True)
@@ -130,6 +140,11 @@ def batches(subscriptions: Iterable[WireSubscription], most: int) -> Iterator[li
         batch[subscription.id] = subscription
     if batch:
         yield list(batch.values())
+
+
+def kept(wanted: WireSubscription) -> frozenset[str]:
+    """The fields that stay as they are when *wanted* replaces a stored subscription."""
+    return frozenset({"status", "consumer_status", "start", "start_from"}) - (wanted.model_fields_set - {"start_from"})
 
 
 def with_states(wanted: WireSubscription, stored: WireSubscription) -> WireSubscription:

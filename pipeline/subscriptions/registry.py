@@ -22,6 +22,7 @@ from pipeline.subscriptions.envelope import to_document
 from pipeline.subscriptions.record_reader import RecordReader, parse_record
 from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import SecretBox, mask
+from pipeline.subscriptions.writer import read_fields
 
 logger = logging.getLogger(__name__)
 
@@ -43,10 +44,15 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class ReadRecord:
-    """A record of the topic: its revision and value; both None if it deletes the subscription."""
+    """A record of the topic: its revision and value; both None if it deletes the subscription.
+
+    Attributes:
+        fields: those that it changes; None: all.
+    """
 
     revision: int | None
     value: bytes | None
+    fields: frozenset[str] | None = None
 
 
 class Registry:
@@ -75,6 +81,7 @@ class Registry:
         self._on_change: OnChange = _unheard
         self._entries: dict[str, _Entry] = {}
         self._heard: dict[str, list[ReadRecord]] = {}
+        self._fields: dict[int, frozenset[str]] = {}  # by revision, until the record is read
         self._is_stopped = False
         self._ids: tuple[str, ...] | None = None  # sorted once, until an id is added or removed
 
@@ -171,7 +178,7 @@ class Registry:
         return None if entry is None else to_document(parse_record(subscription_id, entry.value))
 
     @contextmanager
-    def records_of(self, subscription_id: str) -> Iterator[Sequence[ReadRecord]]:
+    def records_of(self, subscription_id: str) -> Iterator[list[ReadRecord]]:
         """The records of a subscription that are read from now on, in log order; for one caller at a time."""
         heard: list[ReadRecord] = []
         self._heard[subscription_id] = heard
@@ -211,12 +218,16 @@ class Registry:
         if subscription_id is None:
             logger.warning("topic %s: the key of record %d is not a subscription id", record.topic, record.offset)
             return
+        fields = read_fields(record.headers)
+        if fields is not None and record.value is not None:
+            self._fields[record.offset] = fields
         self._reader.take(subscription_id, record.value, record.offset)
 
     def _keep(self, subscription_id: str, value: bytes | None, subscription: Subscription | None) -> None:
+        fields = None if subscription is None else self._fields.pop(subscription.revision, None)
         if subscription_id in self._heard:
             revision = None if subscription is None else subscription.revision
-            self._heard[subscription_id].append(ReadRecord(revision, value))
+            self._heard[subscription_id].append(ReadRecord(revision, value, fields))
         if value is None or subscription is None:
             if self._entries.pop(subscription_id, None) is not None:
                 self._ids = None

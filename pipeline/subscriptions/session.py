@@ -13,6 +13,7 @@ from pipeline.kafka.topics import count_partitions, subscriptions_topic
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.subscriptions.store import SubscriptionStore
+from pipeline.subscriptions.writer import OnWritten, unheard
 
 READ_SECONDS: Final = 30.0
 """How long a command waits until all subscriptions are read; ten thousand take about two seconds."""
@@ -38,8 +39,10 @@ async def opened_registry(settings: Settings, definition: Definition) -> AsyncIt
 
 
 @asynccontextmanager
-async def opened_store(settings: Settings, definition: Definition) -> AsyncIterator[SubscriptionStore]:
-    """A store that has read all subscriptions; closed at the end.
+async def opened_store(
+    settings: Settings, definition: Definition, on_written: OnWritten = unheard
+) -> AsyncIterator[SubscriptionStore]:
+    """A store that has read all subscriptions; closed at the end. It tells of each new revision.
 
     Raises:
         BrokerError: see `opened_registry`.
@@ -47,7 +50,8 @@ async def opened_store(settings: Settings, definition: Definition) -> AsyncItera
     connection, topic = definition.source.connection, subscriptions_topic(settings.app)
     async with opened_registry(settings, definition) as registry:
         guard = Guard(settings.allow_private_networks)
-        store = SubscriptionStore(registry, connection, topic, secret_box(settings), definition, guard=guard)
+        box = secret_box(settings)
+        store = SubscriptionStore(registry, connection, topic, box, definition, guard=guard, on_written=on_written)
         try:
             await store.open()
             yield store

@@ -1,31 +1,32 @@
 """Changes to subscriptions: each one is a new record of the compacted topic, whose offset is the revision.
 
 Any process may write. An edit first reads the topic to its end, so that it builds on all earlier records. If two
-processes edit a subscription at the same time, the later write wins. A change with a `Condition` is taken back if
-another one preceded it by a moment: what it replaced is written again.
+processes change a subscription at the same time, the later one adds what it has overwritten of the earlier one
+(crossing.py). A change with a `Condition` is taken back instead: what it replaced is written again.
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import takewhile
 from typing import Any, Final
 
 from pipeline.config.definition import Definition
 from pipeline.core.clock import Clock, SystemClock
-from pipeline.core.errors import BrokerError, ConfigurationError, UnknownSubscriptionError, WebhooksError
-from pipeline.core.subscription import Routing, Subscription
+from pipeline.core.errors import ConfigurationError, UnknownSubscriptionError, WebhooksError
+from pipeline.core.subscription import Subscription
 from pipeline.http.ssrf_guard import Guard
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.subscriptions import edits
-from pipeline.subscriptions.checks import Checked, Checks
+from pipeline.subscriptions.checks import Checked, Checks, built_on
+from pipeline.subscriptions.crossing import FIELDS, Revisions, Write, unknown
 from pipeline.subscriptions.edits import ALWAYS, Change, Condition, Edit
 from pipeline.subscriptions.envelope import parse_subscription, to_document
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.subscriptions.start_offsets import Beginnings
-from pipeline.subscriptions.writer import SubscriptionWriter
+from pipeline.subscriptions.writer import OnWritten, SubscriptionWriter, unheard
 
 TOGETHER: Final = 500
 """The number of concurrent writes: each one waits for a broker, and then until the written record is read again."""
@@ -44,6 +45,7 @@ class SubscriptionStore:
         definition: subscriptions are checked against it.
         clock: for `endingAt`.
         guard: the workers' address guard, to warn of callbacks that they will refuse; None: no such warnings.
+        on_written: called with each id and its new revision.
     """
 
     def __init__(
@@ -56,12 +58,14 @@ class SubscriptionStore:
         *,
         clock: Clock | None = None,
         guard: Guard | None = None,
+        on_written: OnWritten = unheard,
     ) -> None:
         self._registry = registry
         self._box = box
         self._definition = definition
         self._checks = Checks(registry, definition, clock or SystemClock(), guard)
-        self._writer = SubscriptionWriter(connection, topic)
+        self._writer = SubscriptionWriter(connection, topic, on_written)
+        self._revisions = Revisions(registry, box, self._writer, definition)
         self._turn = asyncio.Lock()
 
     async def open(self) -> None:
@@ -85,7 +89,7 @@ class SubscriptionStore:
         await self._registry.caught_up()
         document = self._registry.raw(subscription_id)
         if document is None:
-            raise _unknown(subscription_id)
+            raise unknown(subscription_id)
         return document
 
     def stored(self, ids: Iterable[str]) -> tuple[Sequence[dict[str, Any]], Sequence[str]]:
@@ -120,7 +124,7 @@ class SubscriptionStore:
         await self._registry.caught_up()
         found = self._registry.get(subscription_id)
         if found is None:
-            raise _unknown(subscription_id)
+            raise unknown(subscription_id)
         return found
 
     async def list(self) -> list[dict[str, Any]]:
@@ -144,8 +148,9 @@ class SubscriptionStore:
         wanted = parse_subscription(document)
 
         async def apply() -> Change:
-            [outcome] = await self._apply_together([wanted], Beginnings(self._definition))
-            if isinstance(outcome, BrokerError):
+            beginnings = Beginnings(self._definition)
+            [outcome] = await self._apply_together([wanted], beginnings, merges=condition == ALWAYS)
+            if isinstance(outcome, WebhooksError):
                 raise outcome
             return outcome
 
@@ -163,27 +168,38 @@ class SubscriptionStore:
                 await self._registry.caught_up()
                 outcomes = await self._apply_together(batch, beginnings)
             for outcome in outcomes:
-                if isinstance(outcome, BrokerError):
+                if isinstance(outcome, WebhooksError):
                     raise outcome
                 yield outcome
 
     async def _apply_together(
-        self, batch: Sequence[WireSubscription], beginnings: Beginnings
-    ) -> Sequence[Change | BrokerError]:
-        """Apply subscriptions with different ids; all of them are checked before one is written."""
+        self, batch: Sequence[WireSubscription], beginnings: Beginnings, *, merges: bool = True
+    ) -> Sequence[Change | WebhooksError]:
+        """Apply subscriptions with different ids; all of them are checked before one is written.
+
+        With *merges*, what other processes change at the same moment is kept.
+        """
         checked = [await self._checks.checked(wanted) for wanted in batch]
         await beginnings.look_up(each.wanted for each in checked if each.known is None)
-        return await asyncio.gather(*(self._carry_out(each, beginnings) for each in checked))
+        return await asyncio.gather(*(self._carry_out(each, beginnings, merges=merges) for each in checked))
 
-    async def _carry_out(self, checked: Checked, beginnings: Beginnings) -> Change | BrokerError:
+    async def _carry_out(self, checked: Checked, beginnings: Beginnings, *, merges: bool) -> Change | WebhooksError:
         wanted, known, stored = checked.wanted, checked.known, checked.stored
         if known is not None and checked.what == "unchanged":
             return Change(wanted.id, known.revision, "unchanged", checked.advisory)
         new = beginnings.begun(wanted) if known is None else wanted
         remark = beginnings.remark(wanted) if known is None else None
+        fields = FIELDS if known is None else FIELDS - edits.kept(checked.asked)
+        if stored is not None and wanted.configuration == stored.configuration:
+            fields -= {"configuration"}  # it may have masked secrets, which others may be changing
+        write = Write(edits.without_old_command(new, stored), partial(built_on, checked.asked), fields)
         try:
-            revision = await self._write(edits.without_old_command(new, stored), known)
-        except BrokerError as error:
+            make = self._revisions.merged(write, known) if merges else self._revisions.write(write.new, known, fields)
+            revision = await make
+        except UnknownSubscriptionError:  # it was deleted meanwhile
+            [outcome] = await self._apply_together([checked.asked], beginnings)
+            return outcome
+        except WebhooksError as error:
             return error
         noted = "; ".join(filter(None, (checked.advisory, remark))) or None
         return Change(wanted.id, revision, checked.what, noted)
@@ -211,7 +227,7 @@ class SubscriptionStore:
 
         async def delete() -> Change:
             if self._registry.get(subscription_id) is None:
-                raise _unknown(subscription_id)
+                raise unknown(subscription_id)
             return Change(subscription_id, await self._writer.send(subscription_id, None), "deleted")
 
         if condition != ALWAYS:
@@ -222,10 +238,11 @@ class SubscriptionStore:
     async def _write_again(self, subscription_id: str) -> Change:
         known, stored = self._registry.get(subscription_id), self._checks.readable(subscription_id)
         if known is None:
-            raise _unknown(subscription_id)
+            raise unknown(subscription_id)
         if stored is None:
             return Change(subscription_id, known.revision, "unchanged")  # its record can't be read
-        return Change(subscription_id, await self._write(edits.without_command(stored), known), "updated")
+        revision = await self._revisions.write(edits.without_command(stored), known, frozenset())
+        return Change(subscription_id, revision, "updated")
 
     async def _if_met(
         self, condition: Condition, subscription_id: str, change: Callable[[], Awaitable[Change]]
@@ -233,11 +250,13 @@ class SubscriptionStore:
         """Make a change if the condition is met; take it back if the condition was no longer met by then."""
         async with self._turn:
             await self._registry.caught_up()
+            if condition == ALWAYS:
+                return await change()
             with self._registry.records_of(subscription_id) as read:
                 known = self._registry.get(subscription_id)
                 condition.check(subscription_id, None if known is None else known.revision)
                 changed = await change()
-                if condition == ALWAYS or changed.what == "unchanged":
+                if changed.what == "unchanged":
                     return changed
                 await self._registry.caught_up()
         before = list(takewhile(lambda each: each.revision != changed.revision, read))
@@ -261,11 +280,11 @@ class SubscriptionStore:
             await self._registry.caught_up()
             known, stored = self._registry.get(subscription_id), self._registry.wire(subscription_id)
             if known is None or stored is None:
-                raise _unknown(subscription_id)
+                raise unknown(subscription_id)
             if self._registry.is_newest(subscription_id):
                 return Change(subscription_id, known.revision, "unchanged")
-            revision = await self._write(edits.without_command(stored), known)
-            return Change(subscription_id, revision, "updated")
+            write = Write(edits.without_command(stored), edits.without_command, frozenset())
+            return Change(subscription_id, await self._revisions.merged(write, known), "updated")
 
     async def edit(self, subscription_id: str, edit: Edit) -> Change:
         """Make an edit.
@@ -342,22 +361,9 @@ class SubscriptionStore:
         known = edit.seen(self._registry.get(subscription_id))
         stored = None if known is None else self._registry.wire(subscription_id)
         if known is None or stored is None:
-            raise _unknown(subscription_id)
-        edits.check_open(stored)
-        # The resumeFrom of an older revision applied to that revision only.
-        wanted = stored.model_copy(update={"resume_from": None, **edit.update})
+            raise unknown(subscription_id)
+        wanted = edit.made(stored)
         if not edit.always and edits.is_same(wanted, stored):
             return Change(subscription_id, known.revision, "unchanged")
-        return Change(subscription_id, await self._write(wanted, known), "updated")
-
-    async def _write(self, subscription: WireSubscription, known: Subscription | None) -> int:
-        is_for_match = subscription.start is not None or self._definition.stated_routing is not Routing.KEY
-        if known is not None and is_for_match:
-            subscription = subscription.model_copy(update={"created_revision": known.created})
-        document = to_document(self._box.seal(subscription))
-        value = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-        return await self._writer.send(subscription.id, value)
-
-
-def _unknown(subscription_id: str) -> UnknownSubscriptionError:
-    return UnknownSubscriptionError(f"there is no subscription {subscription_id!r}")
+        write = Write(wanted, edit.made, frozenset(edit.update))
+        return Change(subscription_id, await self._revisions.merged(write, known), "updated")

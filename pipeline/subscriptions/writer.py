@@ -1,6 +1,7 @@
 """Writes the records of the compacted topic of subscriptions."""
 
 import logging
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
@@ -19,15 +20,26 @@ LARGEST_RECORD: Final = 1_048_576
 """Bytes of a record, with its key and Kafka's overhead; almost the default limit of topics."""
 
 
+FIELDS_HEADER: Final = "fields"
+
+OnWritten = Callable[[str, int], None]
+
+
+def unheard(_id: str, _revision: int) -> None:
+    """Of a writer to which nobody listens."""
+
+
 class SubscriptionWriter:
     """A producer for one topic.
 
     Args:
         connection: of the cluster that holds the topic.
         topic: `<app>.subscriptions`.
+        on_written: called with each id and its new revision.
     """
 
-    def __init__(self, connection: KafkaConnection, topic: str) -> None:
+    def __init__(self, connection: KafkaConnection, topic: str, on_written: OnWritten = unheard) -> None:
+        self._on_written = on_written
         self._connection = connection
         self._topic = topic
         self._producer: AIOKafkaProducer | None = None
@@ -58,8 +70,8 @@ class SubscriptionWriter:
         if producer is not None:
             await disconnect(producer)
 
-    async def send(self, subscription_id: str, value: bytes | None) -> int:
-        """Write a subscription, or delete it if *value* is None; returns the revision.
+    async def send(self, subscription_id: str, value: bytes | None, fields: Iterable[str] | None = None) -> int:
+        """Write a subscription, or delete it if *value* is None; returns the revision. *fields*: see `read_fields`.
 
         Raises:
             BrokerError: it was not written.
@@ -68,15 +80,27 @@ class SubscriptionWriter:
         if self._producer is None:
             raise BrokerError(f"topic {self._topic}: the store is not open")
         try:
-            written = await self._producer.send_and_wait(self._topic, value, key=subscription_id.encode(), partition=0)
+            headers = [] if fields is None else [(FIELDS_HEADER, ",".join(sorted(fields)).encode())]
+            written = await self._producer.send_and_wait(
+                self._topic, value, key=subscription_id.encode(), partition=0, headers=headers
+            )
         except KafkaError as error:
             is_open = error.retriable or isinstance(error, KafkaTimeoutError)
             kind = UnconfirmedError if is_open else BrokerError
             why = _size(value) if isinstance(error, MessageSizeTooLargeError) else str(error)
             raise kind(f"topic {self._topic}: subscription {subscription_id} was not written: {why}") from error
         revision: int = written.offset
+        self._on_written(subscription_id, revision)
         logger.info("subscription %s: revision %d %s", subscription_id, revision, "written" if value else "deletes it")
         return revision
+
+
+def read_fields(headers: Iterable[tuple[str, bytes]]) -> frozenset[str] | None:
+    """The fields of `WireSubscription` that a record changes by its header; None: all."""
+    for name, value in headers:
+        if name == FIELDS_HEADER:
+            return frozenset(value.decode(errors="replace").split(","))
+    return None
 
 
 def _size(value: bytes | None) -> str:

@@ -66,7 +66,7 @@ BEGINNINGS: Final = (
     ),
     Mutant(
         "an edit makes another subscription",
-        "pipeline/subscriptions/store.py",
+        "pipeline/subscriptions/crossing.py",
         was="if known is not None and is_for_match:",
         becomes="if known is None:",
         tests=(f"{OFFSETS}test_an_edit_keeps_beginning_and_creation",),

@@ -27,6 +27,7 @@ MEMBERSHIP: Final = "tests/unit/runtime/test_membership.py::"
 PATCHES: Final = "tests/unit/test_patches.py::"
 SOURCE_LOG: Final = "tests/unit/kafka/test_source_log.py::"
 SUBSCRIPTIONS: Final = "tests/broker/test_subscriptions.py::"
+CROSSING: Final = "tests/broker/test_crossing.py::"
 TOKENS: Final = "tests/unit/auth/test_token_cache.py::"
 BURST: Final = "tests/unit/http/test_burst.py::"
 TRANSPORT: Final = "tests/unit/http/test_transport.py::"
@@ -531,7 +532,7 @@ MUTANTS: Final = (
         "pipeline/subscriptions/store.py",
         was=f"{EDIT}        async with self._turn:\n            await self._registry.caught_up()\n",
         becomes=f"{EDIT}        async with self._turn:\n",
-        tests=(f"{SUBSCRIPTIONS}test_applying_a_file_again_does_not_undo_a_pause",),
+        tests=(f"{CROSSING}test_edits_of_different_fields_are_all_kept",),
     ),
     Mutant(
         "editors of a process do not wait for each other",
@@ -542,17 +543,32 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a command is carried out again by the next edit",
-        "pipeline/subscriptions/store.py",
-        was='update={"resume_from": None, **edit.update}',
-        becomes="update=edit.update",
+        "pipeline/subscriptions/edits.py",
+        was='update={"resume_from": None, **self.update}',
+        becomes="update=self.update",
         tests=(f"{SUBSCRIPTIONS}test_skip_and_replay_are_for_their_own_revision_alone",),
     ),
     Mutant(
         "secrets are written as they are",
-        "pipeline/subscriptions/store.py",
+        "pipeline/subscriptions/crossing.py",
         was="self._box.seal(subscription)",
         becomes="subscription",
         tests=(f"{SUBSCRIPTIONS}test_no_secret_stands_in_the_topic_and_none_is_shown",),
+    ),
+    # ----------------------------------------------------------- subscriptions/crossing.py
+    Mutant(
+        "what another process has changed is overwritten",
+        "pipeline/subscriptions/crossing.py",
+        was="if not missing:",
+        becomes="if True:",
+        tests=(f"{CROSSING}test_edits_of_different_fields_are_all_kept",),
+    ),
+    Mutant(
+        "an edit brings a deleted subscription back",
+        "pipeline/subscriptions/crossing.py",
+        was="await self._writer.send(name, None)",
+        becomes="pass",
+        tests=(f"{CROSSING}test_an_edit_brings_no_deleted_subscription_back",),
     ),
     # ----------------------------------------------------------- auth/token_cache.py
     Mutant(

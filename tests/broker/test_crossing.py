@@ -1,0 +1,120 @@
+"""Several processes that change the same subscription at the same moment: no change is lost."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from pipeline.core.errors import ConflictError, UnknownSubscriptionError
+from pipeline.core.redaction import MASKED_FIELD
+from pipeline.subscriptions.edits import PAUSE, RESUME, STOP, Change, Edit
+from tests.broker.test_subscriptions import KEY, Cluster, Worker, cluster, document
+
+__all__ = ["cluster"]
+
+ROUNDS = 15
+
+
+@pytest.fixture
+async def three(cluster: Cluster) -> AsyncIterator[list[Worker]]:
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(cluster.worker()) for _ in range(3)]
+
+
+async def test_edits_of_different_fields_are_all_kept(three: list[Worker]) -> None:
+    one, two, third = (worker.store for worker in three)
+    await one.apply(document())
+    for number in range(ROUNDS):
+        status, consumer = ("PAUSED", "STOPPED") if number % 2 == 0 else ("ACCEPTED", "STARTED")
+        note = {"round": str(number)}
+        await asyncio.gather(
+            one.edit("s", Edit({"status": status}, always=True)),
+            two.edit("s", Edit({"consumer_status": consumer}, always=True)),
+            third.edit("s", Edit({"metadata": note}, always=True)),
+        )
+        found = await one.get("s")
+        assert (found["status"], found["consumerStatus"], found["metadata"]) == (status, consumer, note)
+
+
+async def test_an_edit_of_another_process_is_kept(cluster: Cluster) -> None:
+    told = {"bootstrap": cluster.broker.bootstrap, "embedded": cluster.broker.embedded}
+    command = ["-m", "tests.support.editing_process", json.dumps({**told, "topic": cluster.topic, "key": KEY})]
+    async with cluster.worker() as worker:
+        await worker.store.apply(document())
+        other = await asyncio.create_subprocess_exec(
+            sys.executable, *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        assert other.stdin is not None
+        assert other.stdout is not None
+        try:
+            assert await other.stdout.readline() == b"ready\n"
+            for number in range(2 * ROUNDS):
+                status, consumer = ("PAUSED", "STOPPED") if number % 2 == 0 else ("ACCEPTED", "STARTED")
+                other.stdin.write(f"{status}\n".encode())
+                await worker.store.edit("s", Edit({"consumer_status": consumer}))
+                assert await other.stdout.readline() == f"{status}\n".encode()
+                found = await worker.store.get("s")
+                assert (found["status"], found["consumerStatus"]) == (status, consumer)
+        finally:
+            other.stdin.close()
+            await other.wait()
+
+
+async def test_an_applied_document_keeps_a_pause_and_a_new_secret(three: list[Worker]) -> None:
+    one, two, third = (worker.store for worker in three)
+    await one.apply(document())
+    rotated = document()
+    rotated["configuration"]["auth"]["basic"]["password"] = "hunter3"
+    masked = document(metadata={"a": "b"})
+    masked["configuration"]["auth"]["basic"]["password"] = MASKED_FIELD
+    for store in (one, two, third):
+        await store.get("s")
+    await asyncio.gather(one.apply(rotated), two.edit("s", PAUSE), third.apply(masked))
+    await one.get("s")
+    wire = three[0].registry.wire("s")
+    assert wire is not None
+    assert wire.status == "PAUSED"
+    assert "hunter3" in json.dumps(wire.model_dump(mode="json"))
+
+
+async def test_documents_that_are_applied_together_replace_each_other(three: list[Worker]) -> None:
+    one, two, _ = (worker.store for worker in three)
+    await one.apply(document())
+    for number in range(ROUNDS):
+        await asyncio.gather(
+            one.apply(document(metadata={"one": str(number)})), two.apply(document(metadata={"two": str(number)}))
+        )
+        assert (await one.get("s"))["metadata"] in ({"one": str(number)}, {"two": str(number)})
+
+
+async def test_two_that_create_the_same_agree_on_where_it_begins(three: list[Worker]) -> None:
+    one, two, third = (worker.store for worker in three)
+    await asyncio.gather(one.apply(document()), two.apply(document(metadata={"a": "b"})), third.apply(document()))
+    assert await one.get("s") == await two.get("s") == await third.get("s")
+
+
+async def test_an_edit_brings_no_deleted_subscription_back(three: list[Worker]) -> None:
+    one, two, _ = (worker.store for worker in three)
+    for _ in range(ROUNDS):
+        await one.apply(document())
+        await two.get("s")
+        _, edited = await asyncio.gather(one.delete("s"), two.edit("s", RESUME), return_exceptions=True)
+        assert isinstance(edited, (UnknownSubscriptionError, Change))
+        with pytest.raises(UnknownSubscriptionError):
+            await one.get("s")
+
+
+async def test_what_another_process_has_closed_stays_closed(three: list[Worker]) -> None:
+    one, two, _ = (worker.store for worker in three)
+    for _ in range(ROUNDS):
+        await one.apply(document(status="ACCEPTED"))
+        await two.get("s")
+        _, edited = await asyncio.gather(
+            one.edit("s", Edit({"status": "CLOSED"})), two.edit("s", STOP), return_exceptions=True
+        )
+        assert isinstance(edited, (ConflictError, Change))
+        assert (await one.get("s"))["status"] == "CLOSED"
+        await one.apply(document(status="ACCEPTED", consumerStatus="STARTED"))
