@@ -18,6 +18,7 @@ attempts, event                    what was sent to a subscription; what became 
 tail, top                          the attempts, and the cluster, as they change
 events                             options and arguments about events: body, headers, topic, times
 changes                            makes and shows a change of subscriptions
+recording                          records what a command changed, as the API does
 previews                           shows the effect of a command in each partition
 listing                            shows subscriptions with their state
 private_files                      new files that nobody else may read

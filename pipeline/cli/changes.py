@@ -9,6 +9,7 @@ import click
 from pipeline.cli.outcomes import Outcomes
 from pipeline.cli.output import Format, as_json, ask, say
 from pipeline.cli.previews import Preview, preview_as_json, show_waiting
+from pipeline.cli.recording import record
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.cluster.effects import Effect, SourceOffset, check_exists
 from pipeline.core.errors import BrokerError, WebhooksError
@@ -21,11 +22,20 @@ Result = TypeVar("Result")
 
 
 def with_store(work: Callable[[SubscriptionStore], Awaitable[Result]]) -> Result:
-    """The result of *work* with a store that has read all subscriptions; expected errors end the program."""
+    """The result of *work* with a store that has read all subscriptions; expected errors end the program.
+
+    What it changes is recorded.
+    """
 
     async def run() -> Result:
-        async with opened_store(*configured()) as store:
-            return await work(store)
+        settings, definition = configured()
+        written: dict[str, int] = {}
+        try:
+            async with opened_store(settings, definition, written.__setitem__) as store:
+                return await work(store)
+        finally:
+            if written:
+                await record(settings, definition, {"changed": len(written)}, written)
 
     with errors_as_sentences():
         return asyncio.run(run())

@@ -11,6 +11,7 @@ from pipeline.cli import dlq_show
 from pipeline.cli.command_group import CommandGroup
 from pipeline.cli.events import since_ms, since_option
 from pipeline.cli.output import Format, as_json, as_table, output_option, printable, say
+from pipeline.cli.recording import record
 from pipeline.cli.running import configured, dead_letter_topic, errors_as_sentences
 from pipeline.cluster.sending import is_subscription
 from pipeline.config.definition import Definition
@@ -129,11 +130,15 @@ async def _redrive(
     ) as run:
         for trouble in run.reader.troubles:
             say(trouble, err=True)
-        async for result in run.run():
-            say(_line(result, dry_run=dry_run))
-            redriven += result.why_not is None
-            skipped += result.why_not is not None
-            duplicates += result.is_duplicate
+        try:
+            async for result in run.run():
+                say(_line(result, dry_run=dry_run))
+                redriven += result.why_not is None
+                skipped += result.why_not is not None
+                duplicates += result.is_duplicate
+        finally:
+            if redriven and not dry_run:
+                await record(settings, definition, {"changed": redriven, "body": dataclasses.asdict(scope)})
     return redriven, skipped, duplicates
 
 

@@ -7,6 +7,7 @@ import click
 
 from pipeline.cli.groups import GroupOf
 from pipeline.cli.output import say
+from pipeline.cli.recording import record
 from pipeline.cli.running import configured, errors_as_sentences
 from pipeline.cluster.positions import Position, find_positions
 from pipeline.config.definition import Definition
@@ -57,11 +58,17 @@ async def _export(settings: Settings, definition: Definition, groups: Groups) ->
     if problems:
         raise ConfigurationError(problems)
     lines: list[str] = []
-    for subscription, group in chosen:
-        offsets = {(each.topic, each.partition): each.next or 0 for each in positions[subscription.id]}
-        await commit_positions(source.connection, group, offsets)
-        places = ", ".join(f"{topic} {number}: {offset}" for (topic, number), offset in offsets.items())
-        lines.append(f"{subscription.id}: group {group} goes on at {places}")
+    done: dict[str, str] = {}
+    try:
+        for subscription, group in chosen:
+            offsets = {(each.topic, each.partition): each.next or 0 for each in positions[subscription.id]}
+            await commit_positions(source.connection, group, offsets)
+            done[subscription.id] = group
+            places = ", ".join(f"{topic} {number}: {offset}" for (topic, number), offset in offsets.items())
+            lines.append(f"{subscription.id}: group {group} goes on at {places}")
+    finally:
+        if done:
+            await record(settings, definition, {"groups": done})
     return lines
 
 

@@ -9,17 +9,15 @@ from pathlib import Path
 import click
 
 from pipeline.cli.output import ask, say
+from pipeline.cli.recording import record
 from pipeline.cli.running import configured, errors_as_sentences
-from pipeline.cluster.audit import AuditLog, Entry
 from pipeline.cluster.backup import Backup, read_lines
 from pipeline.cluster.restore import Restore
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
-from pipeline.core.clock import SystemClock
 from pipeline.core.errors import ConfigurationError
 from pipeline.kafka.kept_state import Kept, read_state
 from pipeline.kafka.log_positions import log_positions
-from pipeline.kafka.topics import Source, audit_topic
 from pipeline.subscriptions.record_reader import parse_record
 from pipeline.subscriptions.session import secret_box
 
@@ -94,23 +92,8 @@ async def _restore(settings: Settings, definition: Definition, backup: Backup, a
         await restore.carry_out()
         result = "restored"
     finally:
-        await _record(settings, source, backup, asked, result)
+        await record(settings, definition, {"result": result, **restore.summary()})
     say("restored; webhooks check examines it, then start the workers")
-
-
-async def _record(settings: Settings, source: Source, backup: Backup, asked: _Asked, result: str) -> None:
-    """Note the restore among the changes of the API, which it may take back."""
-    audit = AuditLog(source.connection, audit_topic(settings.app), SystemClock())
-    facts = {
-        "result": result,
-        "backup": {"app": backup.app, "madeAt": backup.made_at},
-        "keepsSubscriptions": asked.keeps_subscriptions,
-        "keepsPositions": asked.keeps_positions,
-    }
-    try:
-        await audit.record(Entry(source.connection.username or "command line", {}, None, "restore", None, facts))
-    finally:
-        await audit.close()
 
 
 def _undecryptable(settings: Settings) -> Callable[[Kept], str | None]:

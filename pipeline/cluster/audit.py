@@ -7,8 +7,8 @@ the answer, so that any worker recognises the request when it is repeated.
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
@@ -29,6 +29,8 @@ WRITE_SECONDS: Final = 5.0
 READ_SECONDS: Final = 10.0
 PAUSE_SECONDS: Final = 30.0
 """After a failure nothing is written for this long, so that not every answer waits for a timeout."""
+CHANGES_IN_RECORD: Final = 200
+"""A broker takes records of a MiB, and an id may take 3 KiB in JSON."""
 LARGEST_REQUEST: Final = 100_000
 """The longest request that is recorded, in characters of JSON; a broker takes records of a MiB."""
 
@@ -38,9 +40,9 @@ class Entry:
     """One change.
 
     Attributes:
-        who, tenant: the name of the principal, and the metadata that limit it.
-        address: where the request came from.
-        what: the operation.
+        who, tenant: the name of the principal, and the metadata that limit it; or the user who ran the command.
+        address: where the request came from, or the host of the command.
+        what: the operation, or the command.
         subscription: its id; None if it is about several.
         facts: the result, the revision, and the arguments of the operation.
         request: the request with its answer, if it has an Idempotency-Key.
@@ -85,12 +87,8 @@ class AuditLog:
         logger.info("%s %s: %s", entry.what, entry.subscription or "", json.dumps(document))
         if steady_now() < self._off_until:
             return
-        value = json.dumps(document, separators=(",", ":")).encode()
-        key = (entry.subscription or "").encode()
         try:
-            async with asyncio.timeout(WRITE_SECONDS):
-                producer = await self._started()
-                await producer.send_and_wait(self._topic, value, key=key, partition=0, timestamp_ms=int(now * 1000))
+            await self._write(document, now)
         except (KafkaError, OSError, BrokerError) as error:  # a TimeoutError is an OSError
             self._off_until = steady_now() + PAUSE_SECONDS
             logger.warning(
@@ -99,6 +97,26 @@ class AuditLog:
                 PAUSE_SECONDS,
                 error,
             )
+
+    async def note(self, entry: Entry, revisions: Mapping[str, int]) -> None:
+        """Record what a command did.
+
+        Raises:
+            BrokerError: it could not be recorded.
+        """
+        now = self._clock.now()
+        try:
+            for each in entries(entry, revisions):
+                await self._write(_document(each, now), now)
+        except (KafkaError, OSError) as error:
+            raise BrokerError(f"topic {self._topic}: {error!r}") from error
+
+    async def _write(self, document: Mapping[str, Any], now: float) -> None:
+        value = json.dumps(document, separators=(",", ":")).encode()
+        key = (document["subscription"] or "").encode()
+        async with asyncio.timeout(WRITE_SECONDS):
+            producer = await self._started()
+            await producer.send_and_wait(self._topic, value, key=key, partition=0, timestamp_ms=int(now * 1000))
 
     async def find(self, key: str) -> Request | None:
         """The request with this key, if any worker has recorded it in the last day.
@@ -148,6 +166,15 @@ class AuditLog:
             self._requests.add(sender, record.timestamp / 1000, Request(**found["request"]))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             logger.warning("topic %s: record %d can't be read: %r", self._topic, record.offset, error)
+
+
+def entries(entry: Entry, revisions: Mapping[str, int]) -> Iterator[Entry]:
+    """The record of a change of many: their revisions fill as many entries as necessary."""
+    changes = list(revisions.items())
+    for start in range(0, max(1, len(changes)), CHANGES_IN_RECORD):
+        part = dict(changes[start : start + CHANGES_IN_RECORD])
+        facts = {**entry.facts, "revisions": part} if part else entry.facts
+        yield replace(entry, facts=facts, request=None if start else entry.request)
 
 
 def _sender(who: str, tenant: Mapping[str, str]) -> str:

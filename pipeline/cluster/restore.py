@@ -6,7 +6,7 @@ Subscriptions are written first, commits last. A restore that breaks off has to 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 from pipeline.cluster.backup import Backup
 from pipeline.cluster.restoring import Revisions, begun, by_creation, created, has_start, renumbered, without_creation
@@ -150,6 +150,16 @@ class Restore:
             for row in state.rows
             if (found := split_key(row.key, self.source.topics)) is not None
         ]
+
+    def summary(self) -> dict[str, Any]:
+        """What is restored, for the record of changes."""
+        state = self.backup.state
+        found: dict[str, Any] = {"backup": {"app": self.backup.app, "madeAt": self.backup.made_at}}
+        if not self.keeps_subscriptions:
+            found |= {"subscriptions": len(self._wanted), "deleted": len(self._surplus)}
+        if not self.keeps_positions:
+            found |= {"rows": len(state.rows), "commits": len(state.commits)}
+        return found
 
     async def carry_out(self) -> None:
         """Write everything.

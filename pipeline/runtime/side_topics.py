@@ -3,7 +3,7 @@
     <app>.workers     the state of each worker, every two seconds; for an hour
     <app>.attempts    the results of attempts and events; for three days
     <app>.events      the notifications of operators; for seven days
-    <app>.audit       who changed what through the API; for thirty days
+    <app>.audit       who changed what, through the API or by a command; for thirty days
 
 A missing topic is created if this user may do so. Otherwise a sentence says what will be missing.
 """

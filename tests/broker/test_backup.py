@@ -182,5 +182,11 @@ async def test_both_commands_work_while_nothing_runs(orders: Cluster, tmp_path: 
     audit = await orders.broker.create_topic(audit_topic(orders.app))
     assert "restored" in await webhooks.done("restore", "--replace", "--yes", str(file))
     [record] = [json.loads(each.value or b"") for each in await orders.broker.read(audit)]
-    assert (record["who"], record["what"], record["result"]) == ("command line", "restore", "restored")
+    assert {name: record[name] for name in ("what", "result", "subscriptions", "deleted", "rows")} == {
+        "what": "webhooks restore",
+        "result": "restored",
+        "subscriptions": 2,
+        "deleted": 0,
+        "rows": 1,
+    }
     assert record["backup"]["app"] == orders.app

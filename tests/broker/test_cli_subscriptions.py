@@ -41,8 +41,10 @@ async def without_rows(broker: TestBroker, tmp_path: Path, name: str) -> Webhook
     return webhooks
 
 
-async def prepared(broker: TestBroker, tmp_path: Path, name: str) -> Webhooks:
+async def prepared(broker: TestBroker, tmp_path: Path, name: str, *, has_audit: bool = True) -> Webhooks:
     """An application of this name whose topics exist."""
+    if has_audit:
+        await broker.create_topic(f"{name}.audit", 1)
     await broker.create_topic(f"{name}.subscriptions", 1, {"cleanup.policy": "compact"})
     await broker.create_topic(f"{name}.cursors", 3, {"cleanup.policy": "compact"})
     source = await broker.create_topic(f"{name}-events", 3)

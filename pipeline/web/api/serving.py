@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
@@ -10,7 +9,7 @@ from typing import Any, Final
 import faust
 from aiohttp import hdrs, web
 
-from pipeline.cluster.audit import AuditLog, Entry
+from pipeline.cluster.audit import AuditLog, Entry, entries
 from pipeline.cluster.remembered import Request
 from pipeline.core.errors import (
     BrokerError,
@@ -29,8 +28,6 @@ from pipeline.web.principal import Principal
 from pipeline.web.problem import problem
 
 RETRY_AFTER_SECONDS: Final = 5
-CHANGES_IN_RECORD: Final = 200
-"""Brokers take records of up to a MiB, and an id may take 3 KiB in JSON."""
 
 _STATUSES: Final[tuple[tuple[type[WebhooksError], HTTPStatus], ...]] = (
     (StaleError, HTTPStatus.PRECONDITION_FAILED),
@@ -121,14 +118,11 @@ class Server:
         return answer
 
     async def _record(self, entry: Entry, answer: Answer) -> None:
-        """Record a change. The revisions of a bulk change take as many records as necessary."""
-        changes = list((answer.changes or {}).items())
+        """Record a change."""
         if entry.facts.get("changed") == 0 and not entry.facts.get("unconfirmed") and entry.request is None:
             return
-        for start in range(0, max(1, len(changes)), CHANGES_IN_RECORD):
-            part = dict(changes[start : start + CHANGES_IN_RECORD])
-            facts = {**entry.facts, "revisions": part} if part else entry.facts
-            await self._audit.record(replace(entry, facts=facts, request=None if start else entry.request))
+        for each in entries(entry, answer.changes or {}):
+            await self._audit.record(each)
 
 
 async def _digest(request: web.Request) -> str:

@@ -1,0 +1,47 @@
+"""Records on `<app>.audit` what a command has changed, as the API does."""
+
+import getpass
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from pipeline.cli.output import say
+from pipeline.cluster.audit import AuditLog, Entry
+from pipeline.config.definition import Definition
+from pipeline.config.settings import Settings
+from pipeline.core.clock import SystemClock
+from pipeline.core.errors import BrokerError
+from pipeline.kafka.topics import audit_topic
+
+
+async def record(
+    settings: Settings, definition: Definition, facts: Mapping[str, Any], revisions: Mapping[str, int] | None = None
+) -> None:
+    """Record what the command that runs has done; if that is impossible, print why.
+
+    Args:
+        settings: name the application.
+        definition: names the cluster.
+        facts: what it did, without secrets.
+        revisions: of the subscriptions that it changed.
+    """
+    found = revisions or {}
+    one = next(iter(found)) if len(found) == 1 else None
+    entry = Entry(_user(), {}, socket.gethostname(), click.get_current_context().command_path, one, facts)
+    log = AuditLog(definition.source.connection, audit_topic(settings.app), SystemClock())
+    try:
+        await log.note(entry, found)
+    except BrokerError as error:
+        say(f"it is done, and not recorded: {error}", err=True)
+    finally:
+        await log.close()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may have users without a name
+        return f"user {os.getuid()}"
