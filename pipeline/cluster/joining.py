@@ -157,7 +157,7 @@ def joined(
     Args:
         subscription: its newest revision.
         status: the desired status at this moment.
-        lanes: its lanes that are not idle and live.
+        lanes: its lanes that have a row or a note.
         is_unowned: whether another partition that may have its events is known to have no owner.
         has_told_all: whether the workers have announced every lane with waiting events.
         last_success_at: the last delivery that a worker announced.
