@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
+from itertools import product
 from typing import Any, Literal, cast, get_args
 
 import pytest
@@ -595,27 +596,30 @@ async def test_an_unnoticed_end_is_replaced_within_the_attempt(straight: Bench, 
             assert await second == Delivered(200)
 
 
-@pytest.mark.parametrize("qos", [Qos.NONE, Qos.AUTO, Qos.AT_LEAST_ONCE])
-@pytest.mark.parametrize("end", [hang_up, reset])
-async def test_a_request_on_a_stale_connection_is_sent_once_more(any_route: Bench, end: Behaviour, qos: Qos) -> None:
-    receiver = await any_route.receiver(answer(200), end, answer(201))
-    subscription = replace(await any_route.subscription(receiver), qos=qos)
-    assert await any_route.callback(subscription, event(), 1) == Delivered(200)
-    assert await any_route.callback(subscription, event(7), 3) == Delivered(201)
-    assert [request.all("webhook-id") for request in receiver.requests[1:]] == [["events-0-7"]] * 2
-    assert [request.all("webhook-attempt") for request in receiver.requests[1:]] == [["3"]] * 2
-    assert [request.connection for request in receiver.requests] == [1, 1, 2]
+ENDS = (hang_up, reset)
+"""How a receiver may end a connection after it has read a request."""
 
 
-@pytest.mark.parametrize("end", [hang_up, reset])
-async def test_what_a_new_connection_ends_under_is_not_sent_once_more(any_route: Bench, end: Behaviour) -> None:
-    receiver = await any_route.receiver(answer(200), end, end, answer(200))
-    subscription = replace(await any_route.subscription(receiver), qos=Qos.AT_LEAST_ONCE)
-    assert await any_route.callback(subscription, event(), 1) == Delivered(200)
-    outcome = await any_route.callback(subscription, event(), 1)
-    assert isinstance(outcome, Failed)
-    assert outcome.may_have_arrived
-    assert len(receiver.requests) == 3
+async def test_a_request_on_a_stale_connection_is_sent_once_more(any_route: Bench) -> None:
+    for end, qos in product(ENDS, (Qos.NONE, Qos.AUTO, Qos.AT_LEAST_ONCE)):
+        receiver = await any_route.receiver(answer(200), end, answer(201))
+        subscription = replace(await any_route.subscription(receiver), qos=qos)
+        assert await any_route.callback(subscription, event(), 1) == Delivered(200)
+        assert await any_route.callback(subscription, event(7), 3) == Delivered(201)
+        assert [request.all("webhook-id") for request in receiver.requests[1:]] == [["events-0-7"]] * 2
+        assert [request.all("webhook-attempt") for request in receiver.requests[1:]] == [["3"]] * 2
+        assert [request.connection for request in receiver.requests] == [1, 1, 2]
+
+
+async def test_what_a_new_connection_ends_under_is_not_sent_once_more(any_route: Bench) -> None:
+    for end in ENDS:
+        receiver = await any_route.receiver(answer(200), end, end, answer(200))
+        subscription = replace(await any_route.subscription(receiver), qos=Qos.AT_LEAST_ONCE)
+        assert await any_route.callback(subscription, event(), 1) == Delivered(200)
+        outcome = await any_route.callback(subscription, event(), 1)
+        assert isinstance(outcome, Failed)
+        assert outcome.may_have_arrived
+        assert len(receiver.requests) == 3
 
 
 async def test_the_repetition_takes_a_new_connection_not_a_kept_one(straight: Bench) -> None:
@@ -660,25 +664,25 @@ async def test_what_may_not_be_repeated_by_then_is_not_sent_once_more(straight: 
     assert len(receiver.requests) == 2
 
 
-@pytest.mark.parametrize("end", [hang_up, reset])
-async def test_at_most_once_repeats_no_request_on_a_stale_connection(any_route: Bench, end: Behaviour) -> None:
-    receiver = await any_route.receiver(answer(200), end, answer(200))
-    subscription = replace(await any_route.subscription(receiver), qos=Qos.AT_MOST_ONCE)
-    assert await any_route.callback(subscription, event(), 1) == Delivered(200)
-    outcome = await any_route.callback(subscription, event(), 1)
-    assert isinstance(outcome, Failed)
-    assert (outcome.may_have_arrived, outcome.timed_out) == (True, False)
-    assert len(receiver.requests) == 2
-    assert await any_route.callback(subscription, event(), 1) == Delivered(200)
-    assert receiver.connections == 2
+async def test_at_most_once_repeats_no_request_on_a_stale_connection(any_route: Bench) -> None:
+    for end in ENDS:
+        receiver = await any_route.receiver(answer(200), end, answer(200))
+        subscription = replace(await any_route.subscription(receiver), qos=Qos.AT_MOST_ONCE)
+        assert await any_route.callback(subscription, event(), 1) == Delivered(200)
+        outcome = await any_route.callback(subscription, event(), 1)
+        assert isinstance(outcome, Failed)
+        assert (outcome.may_have_arrived, outcome.timed_out) == (True, False)
+        assert len(receiver.requests) == 2
+        assert await any_route.callback(subscription, event(), 1) == Delivered(200)
+        assert receiver.connections == 2
 
 
-@pytest.mark.parametrize("end", [hang_up, reset])
-async def test_a_request_on_a_new_connection_is_not_repeated(any_route: Bench, end: Behaviour) -> None:
-    receiver = await any_route.receiver(end, answer(200))
-    outcome = await any_route.callback(await any_route.subscription(receiver), event(), 1)
-    assert isinstance(outcome, Failed)
-    assert len(receiver.requests) == 1
+async def test_a_request_on_a_new_connection_is_not_repeated(any_route: Bench) -> None:
+    for end in ENDS:
+        receiver = await any_route.receiver(end, answer(200))
+        outcome = await any_route.callback(await any_route.subscription(receiver), event(), 1)
+        assert isinstance(outcome, Failed)
+        assert len(receiver.requests) == 1
 
 
 async def test_a_begun_or_missing_answer_is_not_repeated(straight: Bench) -> None:
