@@ -1,6 +1,6 @@
 # make dev      a worker, a broker and a receiver on this machine: events arrive in the terminal
-# make test     the tests, one process for each core (JOBS=0: in one); tests that need a real Kafka use WEBHOOKS_TEST_KAFKA or
-#               Docker, and are skipped without either
+# make test     the tests, in one process more than there are cores (JOBS=0: in one); tests that need a real Kafka use
+#               WEBHOOKS_TEST_KAFKA or Docker, and are skipped without either
 # make wheel    build wheel and sdist into dist/, and test the core and the commands on the installed wheel
 # make release  the same, the list of components (CycloneDX), the section of the changelog, the image and the tag;
 #               DRY_RUN=1: everything but the tag
@@ -16,7 +16,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-JOBS ?= auto
+# Tests on brokers wait most of the time, so there is one more process than cores.
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
