@@ -1,4 +1,4 @@
-"""Records on `<app>.audit` what a command has changed, as the API does."""
+"""Records the changes of commands on `<app>.audit`, as the API does."""
 
 import getpass
 import os
@@ -20,7 +20,7 @@ from pipeline.kafka.topics import audit_topic
 async def record(
     settings: Settings, definition: Definition, facts: Mapping[str, Any], revisions: Mapping[str, int] | None = None
 ) -> None:
-    """Record what the command that runs has done; if that is impossible, print why.
+    """Record what the running command has done; if that fails, print why.
 
     Args:
         settings: name the application.
@@ -35,7 +35,7 @@ async def record(
     try:
         await log.note(entry, found)
     except BrokerError as error:
-        say(f"it is done, and not recorded: {error}", err=True)
+        say(f"it was done, but not recorded: {error}", err=True)
     finally:
         await log.close()
 
@@ -43,5 +43,5 @@ async def record(
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container may have users without a name
+    except (KeyError, OSError):  # in a container, a user may have no name
         return f"user {os.getuid()}"

@@ -1,14 +1,14 @@
-"""Writes revisions of subscriptions, while other processes do so too.
+"""Writes revisions of subscriptions while other processes may write too.
 
-Kafka can't compare and write in one step: of two processes that build on the same record, the later one overwrites the
-earlier one without having read it. Therefore each record says in a header which fields it changes. Whoever has written
-reads on, makes the changes one after another as they stand in the log, and writes again what the newest record lacks:
+Kafka can't compare and write in one step: if two processes build on the same record, the later write replaces the
+earlier one without having read it. So each record names in a header the fields that it changes. After a write, the
+writer reads on, applies the changes in the order of the log, and writes once more if the newest record lacks one:
 
     log   r0    a1          b1                         b2
           base  one change  another one, also of r0    b1 with what a1 changed
 
-The writer of the last record always reads all of them, so nothing is lost. A record without the header (of an earlier
-version, or a restored one) changes all fields.
+The writer of the last record always reads all of them, so no change is lost. A record without the header (from an
+earlier version, or restored) changes all fields.
 """
 
 import asyncio
@@ -33,13 +33,13 @@ from pipeline.subscriptions.writer import SubscriptionWriter
 logger = logging.getLogger(__name__)
 
 READ_SECONDS: Final = 5.0
-"""How long a change that is written waits until it is read again."""
+"""How long a writer waits to read its own record."""
 
 FIELDS: Final = frozenset(WireSubscription.model_fields) - {"id", "resume_from", "created_revision"}
-"""What may cross. A command (`resumeFrom`) is for one revision alone."""
+"""The fields that are merged. A command (`resumeFrom`) belongs to one revision only."""
 
 Make = Callable[[WireSubscription], WireSubscription]
-"""Makes a change of a stored subscription. Raises: WebhooksError, it does not allow that."""
+"""Applies a change to a stored subscription. Raises: WebhooksError, the subscription does not allow it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,9 @@ class Write:
     """A write of a subscription.
 
     Attributes:
-        new: what is written, with plain secrets.
-        make: makes it of what is stored.
-        fields: those that it changes.
+        new: the new subscription, with plain secrets.
+        make: makes it from the stored one.
+        fields: the fields that it changes.
     """
 
     new: WireSubscription
@@ -59,12 +59,12 @@ class Write:
 
 @dataclass(slots=True)
 class _Crossing:
-    """A write, and the records that were read since.
+    """A write, and the records read after it.
 
     Attributes:
-        base: what it was built on; None: nothing, or what can't be read.
+        base: the subscription that it was built on; None: none, or one that can't be read.
         own: its revision.
-        repairs: the revisions of what was written again after it.
+        repairs: the revisions that were written after it to complete it.
     """
 
     write: Write
@@ -78,7 +78,7 @@ class _Crossing:
 
         Raises:
             UnknownSubscriptionError: it was deleted before the write.
-            WebhooksError: what was before the write does not allow it.
+            WebhooksError: the subscription before the write does not allow it.
         """
         state, is_deleted = self.base, False
         for each in read:
@@ -109,7 +109,7 @@ class Revisions:
         registry: follows the topic.
         box: encrypts the secrets.
         writer: of the same topic.
-        definition: says the routing.
+        definition: has the routing.
     """
 
     def __init__(self, registry: Registry, box: SecretBox, writer: SubscriptionWriter, definition: Definition) -> None:
@@ -121,12 +121,12 @@ class Revisions:
     async def write(
         self, subscription: WireSubscription, known: Subscription | None, fields: frozenset[str] | None = None
     ) -> int:
-        """Write a subscription with plain secrets over the *known* one; its revision.
+        """Write a subscription with plain secrets over the *known* one; returns the revision.
 
         Args:
-            subscription: what is written.
-            known: the present one.
-            fields: those that are changed; None: all.
+            subscription: the new one.
+            known: the current one.
+            fields: the fields that are changed; None: all.
 
         Raises:
             BrokerError: it was not written.
@@ -139,7 +139,7 @@ class Revisions:
         return await self._writer.send(subscription.id, value, fields)
 
     async def merged(self, write: Write, known: Subscription | None) -> int:
-        """Write over the *known* one, and add what was changed at the same moment; the revision that has all of it.
+        """Write over the *known* one, and merge concurrent changes; returns the revision that contains all of them.
 
         Raises:
             UnknownSubscriptionError: it was deleted at the same moment, and is deleted again.
@@ -147,7 +147,7 @@ class Revisions:
         """
         name, present = write.new.id, self._registry.get(write.new.id)
         base = None if present is None else self._stored(name)
-        if present is not known:  # it was changed while this change was prepared
+        if present is not known:  # changed while this change was prepared
             if present is None or base is None:
                 raise unknown(name)
             write = Write(write.make(base), write.make, write.fields)
@@ -157,7 +157,7 @@ class Revisions:
             while await self._has_read_on(name, revision) and len(read) > 1:
                 right, newest = await self._outcome(crossing, read), self._plain(name, read[-1].value)
                 if right is None or newest is None:
-                    break  # it is deleted, or nobody can build on it
+                    break  # it is deleted or can't be read
                 missing = frozenset(each for each in FIELDS if getattr(right, each) != getattr(newest, each))
                 if not missing:
                     break
@@ -166,7 +166,7 @@ class Revisions:
         return revision
 
     async def _outcome(self, crossing: _Crossing, read: Sequence[ReadRecord]) -> WireSubscription | None:
-        """What should be there now. Raises as `merged` does, after the write is taken back if it is the newest."""
+        """The merged subscription. Raises as `merged` does, after taking back the write if it is the newest."""
         try:
             return crossing.outcome(read)
         except WebhooksError:
