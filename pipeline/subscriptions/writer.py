@@ -1,5 +1,6 @@
 """Writes the records of the compacted topic of subscriptions."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -43,6 +44,8 @@ class SubscriptionWriter:
         self._connection = connection
         self._topic = topic
         self._producer: AIOKafkaProducer | None = None
+        self._is_open = False
+        self._starting = asyncio.Lock()
 
     async def open(self) -> None:
         """Connect.
@@ -50,22 +53,39 @@ class SubscriptionWriter:
         Raises:
             BrokerError: no broker answers.
         """
-        producer = AIOKafkaProducer(
-            acks="all",
-            enable_idempotence=True,
-            request_timeout_ms=REQUEST_TIMEOUT_MS,
-            max_batch_size=BATCH_BYTES,
-            max_request_size=LARGEST_RECORD,
-            **self._connection.client_options(),
-        )
-        try:
-            await start_or_disconnect(producer)
-        except KafkaError as error:
-            raise BrokerError(f"topic {self._topic}: {error}") from error
-        self._producer = producer
+        await self._started()
+        self._is_open = True
+
+    async def _started(self) -> AIOKafkaProducer:
+        async with self._starting:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    acks="all",
+                    enable_idempotence=True,
+                    request_timeout_ms=REQUEST_TIMEOUT_MS,
+                    max_batch_size=BATCH_BYTES,
+                    max_request_size=LARGEST_RECORD,
+                    **self._connection.client_options(),
+                )
+                try:
+                    await start_or_disconnect(producer)
+                except KafkaError as error:
+                    raise BrokerError(f"topic {self._topic}: {error}") from error
+                self._producer = producer
+            return self._producer
+
+    async def _replace(self, producer: AIOKafkaProducer) -> None:
+        """Have the next write start a new producer: this one has counted a record that the broker does not have.
+
+        The broker would refuse all that follow as out of order. Writes under way may finish.
+        """
+        if self._producer is producer:
+            self._producer = None
+            await disconnect(producer)
 
     async def close(self) -> None:
         """Disconnect."""
+        self._is_open = False
         producer, self._producer = self._producer, None
         if producer is not None:
             await disconnect(producer)
@@ -77,15 +97,17 @@ class SubscriptionWriter:
             BrokerError: it was not written.
             UnconfirmedError: the broker did not confirm the write in time.
         """
-        if self._producer is None:
+        if not self._is_open:
             raise BrokerError(f"topic {self._topic}: the store is not open")
+        producer = await self._started()
         try:
             headers = [] if fields is None else [(FIELDS_HEADER, ",".join(sorted(fields)).encode())]
-            written = await self._producer.send_and_wait(
+            written = await producer.send_and_wait(
                 self._topic, value, key=subscription_id.encode(), partition=0, headers=headers
             )
-        except KafkaError as error:
-            is_open = error.retriable or isinstance(error, KafkaTimeoutError)
+        except (KafkaError, BrokerError) as error:  # the latter while another write has the producer replaced
+            await self._replace(producer)
+            is_open = isinstance(error, KafkaTimeoutError | BrokerError) or error.retriable
             kind = UnconfirmedError if is_open else BrokerError
             why = _size(value) if isinstance(error, MessageSizeTooLargeError) else str(error)
             raise kind(f"topic {self._topic}: subscription {subscription_id} was not written: {why}") from error

@@ -26,6 +26,7 @@ from pipeline.subscriptions.resolve import to_subscription
 from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.subscriptions.store import SubscriptionStore
+from pipeline.subscriptions.writer import SubscriptionWriter
 from tests.support.batches import Written, batch
 from tests.support.brokers import TestBroker
 from tests.support.unsound import unsound_rsa_key
@@ -559,3 +560,18 @@ async def test_offsets_without_records_are_passed_over(kafka: TestBroker, unique
         # The last offset is the transaction's marker, which no reader is ever handed.
         await worker.registry.ready()
         assert [each.id for each in worker.registry.all()] == ["a"]
+
+
+async def test_a_record_that_is_refused_keeps_no_later_one_out(
+    kafka: TestBroker, unique_name: Callable[[str], str]
+) -> None:
+    """aiokafka counts it, so the broker would take all that follow it for out of order."""
+    policy = {"cleanup.policy": "compact", "max.message.bytes": "2000"}
+    writer = SubscriptionWriter(kafka.connection, await kafka.create_topic(unique_name("subscriptions"), 1, policy))
+    await writer.open()
+    try:
+        with pytest.raises(BrokerError, match="it has 5,000 bytes"):
+            await writer.send("large", bytes(5_000))
+        assert [await writer.send("small", b"{}") for _ in range(2)] == [0, 1]
+    finally:
+        await writer.close()

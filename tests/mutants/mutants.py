@@ -528,6 +528,13 @@ MUTANTS: Final = (
         tests=(f"{SUBSCRIPTIONS}test_offsets_without_records_are_passed_over",),
     ),
     Mutant(
+        "a producer that was refused a record writes the next ones",
+        "pipeline/subscriptions/writer.py",
+        was="            await self._replace(producer)\n",
+        becomes="",
+        tests=(f"{SUBSCRIPTIONS}test_a_record_that_is_refused_keeps_no_later_one_out",),
+    ),
+    Mutant(
         "an edit builds on what was there before the last one",
         "pipeline/subscriptions/store.py",
         was=f"{EDIT}        async with self._turn:\n            await self._registry.caught_up()\n",
