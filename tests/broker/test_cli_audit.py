@@ -53,4 +53,4 @@ async def test_a_change_that_can_t_be_recorded_is_made_and_says_so(
     ended = await webhooks.run("subscriptions", "apply", "-f", "-", stdin=json.dumps(ONE).encode())
 
     assert (ended.code, ended.out) == (0, "sub-1 created, revision 0\n")
-    assert f"it is done, and not recorded: topic {name}.audit: does not exist" in ended.err
+    assert f"it was done, but not recorded: topic {name}.audit: does not exist" in ended.err
