@@ -122,15 +122,16 @@ class Wire(ResponseHandler):
         self.is_idle = False
         self.is_reused = False
         self.expired = False
-        self._idle_since = self._idle_seconds = 0.0
-        self._idle_timer: asyncio.TimerHandle | None = None
+        self._deadline = 0.0
+        self._deadline_timer: asyncio.TimerHandle | None = None
         self._farewell: asyncio.TimerHandle | None = None
         self._is_closed_here = False
         self._received_bytes = 0
         self._first_piece: bytes | None = None
 
-    def begin(self) -> None:
-        """Prepare for the answer to the next request."""
+    def begin(self, seconds: float) -> None:
+        """Prepare for the answer to the next request, which may take *seconds*."""
+        self._set_deadline(seconds)
         self._received_bytes = 0
         self._payload = None
         # A new parser, because the last one may have started to parse bytes after its answer.
@@ -139,21 +140,26 @@ class Wire(ResponseHandler):
     def park(self, seconds: float) -> None:
         """Become idle; close after *seconds* without a request."""
         self.is_idle = self.is_reused = True
-        self._idle_since, self._idle_seconds = self._loop.time(), seconds
-        if self._idle_timer is None:
-            # One timer serves many waits: one per request would cost more than the rest of this method.
-            self._idle_timer = self._loop.call_later(seconds, self._check_idle)
+        self._set_deadline(seconds)
 
-    def _check_idle(self) -> None:
-        self._idle_timer = None
-        if not self.is_idle:
-            return
-        left = self._idle_since + self._idle_seconds - self._loop.time()
-        if left <= 0:
+    def _set_deadline(self, seconds: float) -> None:
+        """Expire or close it after *seconds*. One timer serves many deadlines: one for each is a 30th of a delivery."""
+        self._deadline = deadline = self._loop.time() + seconds
+        timer = self._deadline_timer
+        if timer is None or timer.when() > deadline:
+            if timer is not None:
+                timer.cancel()
+            self._deadline_timer = self._loop.call_at(deadline, self._check_deadline)
+
+    def _check_deadline(self) -> None:
+        self._deadline_timer = None
+        if self._loop.time() < self._deadline:
+            self._deadline_timer = self._loop.call_at(self._deadline, self._check_deadline)
+        elif self.is_idle:
             self._idle.discard(self)
             self.close()
         else:
-            self._idle_timer = self._loop.call_later(left, self._check_idle)
+            self._expire()
 
     def is_fit(self) -> bool:
         """Whether it may be used again: not idle for too long, and the receiver has sent nothing, not even EOF.
@@ -161,7 +167,7 @@ class Wire(ResponseHandler):
         This polls the socket, because the event loop reports an EOF that has already arrived only in its next turn.
         """
         transport = self.transport
-        if transport is None or self._loop.time() - self._idle_since >= self._idle_seconds:
+        if transport is None or self._loop.time() >= self._deadline:
             return False
         poll = select.poll()
         poll.register(transport.get_extra_info("socket").fileno(), _SAYS_SOMETHING)
@@ -256,7 +262,7 @@ class Wire(ResponseHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Clean up after the connection has ended, for whatever reason."""
         self._idle.discard(self)
-        for timer in (self._idle_timer, self._farewell):
+        for timer in (self._deadline_timer, self._farewell):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
@@ -276,7 +282,7 @@ class Wire(ResponseHandler):
         super().abort()
         _wake(payload, ServerDisconnectedError())
 
-    def expire(self) -> None:
+    def _expire(self) -> None:
         """End an answer that takes too long: drop unwritten data, and raise TimeoutError in the reader at once."""
         self.expired = True
         if self.transport is not None:
@@ -361,7 +367,7 @@ def _bounds_answers() -> bool:
     try:
         wire, transport = Wire(loop, IdleConnections(1)), _Unread()
         wire.connection_made(transport)
-        wire.begin()
+        wire.begin(1.0)
         wire.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (4 * MAX_BODY_BYTES))
         wire.data_received(bytes(2 * MAX_BODY_BYTES))
         return transport.is_paused and wire.exception() is None

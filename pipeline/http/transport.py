@@ -215,8 +215,7 @@ class Transport:
         if transport is None:
             self._give_back(wire, None)
             return not_connected(destination, ConnectionResetError())
-        self._take(wire, check)
-        timer = self._loop.call_later(destination.read_timeout_seconds, wire.expire)
+        self._take(wire, check, destination.read_timeout_seconds)
         message, is_clean = None, False
         try:
             transport.write(request)
@@ -242,7 +241,6 @@ class Transport:
             is_stale = wire.is_reused and wire.was_cut_off_unanswered and failed.may_have_arrived
             return _Stale(failed) if is_stale else failed
         finally:
-            timer.cancel()
             self._give_back(wire, destination.dial.idle_seconds if is_clean else None)
         if message.code == _PROXY_AUTHENTICATION_REQUIRED and destination.is_forwarded:
             return not_let_through()
@@ -285,14 +283,14 @@ class Transport:
                 raise
             raise ClientConnectionError from None
 
-    def _take(self, wire: Wire, check: Callable[[], None] | None) -> None:
+    def _take(self, wire: Wire, check: Callable[[], None] | None, read_timeout_seconds: float) -> None:
         if check is not None:
             try:
                 check()
             except BaseException:
                 self._give_back(wire, None)
                 raise
-        wire.begin()
+        wire.begin(read_timeout_seconds)
 
     def _give_back(self, wire: Wire, idle_seconds: float | None) -> None:
         """End the use of *wire*. It may be idle for *idle_seconds*; None: it can't be used again."""

@@ -661,8 +661,8 @@ MUTANTS: Final = (
     Mutant(
         "nobody is asked before a request is written",
         "pipeline/http/transport.py",
-        was="self._take(wire, check)",
-        becomes="self._take(wire, None)",
+        was="self._take(wire, check,",
+        becomes="self._take(wire, None,",
         tests=(f"{TRANSPORT}test_an_event_without_permission_is_not_sent_when_connected",),
     ),
     Mutant(
@@ -694,11 +694,18 @@ MUTANTS: Final = (
         tests=(f"{TRANSPORT}test_an_early_answer_counts_and_ends_the_connection",),
     ),
     Mutant(
+        "a connection's next time limit waits for the timer of a longer one",
+        "pipeline/http/connection.py",
+        was="if timer is None or timer.when() > deadline:",
+        becomes="if timer is None:",
+        tests=(f"{TRANSPORT}test_each_exchange_of_a_connection_has_its_own_time_limit",),
+    ),
+    Mutant(
         "the time limit of an exchange outlives it",
-        "pipeline/http/transport.py",
-        was="            timer.cancel()\n",
-        becomes="",
-        tests=(f"{TRANSPORT}test_the_time_limit_of_an_exchange_ends_with_it",),
+        "pipeline/http/connection.py",
+        was="        if self._loop.time() < self._deadline:",
+        becomes="        if False:",
+        tests=(f"{TRANSPORT}test_each_exchange_of_a_connection_has_its_own_time_limit",),
     ),
     Mutant(
         "a connection in use counts as idle",

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from itertools import product
-from typing import Any, Literal, cast, get_args
+from typing import Literal, get_args
 
 import pytest
 import trustme
@@ -434,30 +434,21 @@ async def test_a_connection_is_used_again(any_route: Bench) -> None:
     assert receiver.connections == 1
 
 
-class NotingTimers:
-    """An event loop that notes the timers it was asked for."""
+async def test_each_exchange_of_a_connection_has_its_own_time_limit(straight: Bench) -> None:
+    async def late(exchange: Exchange) -> None:
+        await asyncio.sleep(3 * HASTY.read_timeout_seconds)
+        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self.timers: list[asyncio.TimerHandle] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loop, name)
-
-    def call_later(self, *arguments: Any) -> asyncio.TimerHandle:
-        self.timers.append(self._loop.call_later(*arguments))
-        return self.timers[-1]
-
-
-async def test_the_time_limit_of_an_exchange_ends_with_it(straight: Bench) -> None:
-    """Left behind, it would end a later exchange on the same connection."""
-    loop = NotingTimers(asyncio.get_running_loop())
-    straight.transport._loop = cast("asyncio.AbstractEventLoop", loop)
-    receiver = await straight.receiver(answer(200), answer(500), raw(b"nonsense\r\n\r\n"))
-    subscription = await straight.subscription(receiver)
-    for _ in range(3):
-        await straight.callback(subscription, event(), 1)
-    assert [timer.cancelled() for timer in loop.timers] == [True] * 3
+    receiver = await straight.receiver(answer(200), late, silent)
+    hasty = await straight.subscription(receiver, HASTY)
+    patient = await straight.subscription(receiver, replace(LIMITS, read_timeout_seconds=1e6))
+    assert await straight.callback(hasty, event(), 1) == Delivered(200)
+    assert await straight.callback(patient, event(), 1) == Delivered(200)
+    async with asyncio.timeout(20):
+        outcome = await straight.callback(hasty, event(), 1)
+    assert isinstance(outcome, Failed)
+    assert outcome.timed_out
+    assert receiver.connections == 1
 
 
 @pytest.mark.parametrize(
@@ -734,10 +725,11 @@ async def test_a_connection_in_use_is_not_idle_and_begins_to_wait_anew(straight:
     subscription = await straight.subscription(receiver, replace(LIMITS, idle_timeout_seconds=0.05))
     assert await straight.callback(subscription, event(), 1) == Delivered(200)
     [wire] = straight.transport._idle._parked
+    timer = wire._deadline_timer
     call = asyncio.ensure_future(straight.callback(subscription, event(), 1))
     await receiver.until(lambda it: len(it.requests) == 2)
     async with asyncio.timeout(5):
-        while wire._idle_timer is not None:  # noqa: ASYNC110 - a timer that has gone off sets no event of ours
+        while wire._deadline_timer is timer:  # noqa: ASYNC110 - a timer that has gone off sets no event of ours
             await asyncio.sleep(0.01)
     receiver.release()
     assert await call == Delivered(200)
@@ -752,8 +744,8 @@ async def test_a_connection_that_is_gone_leaves_no_timer(straight: Bench) -> Non
     async with asyncio.timeout(5):
         while len(straight.transport._idle):  # noqa: ASYNC110 - the end of a connection sets no event of ours
             await asyncio.sleep(0)
-    assert wire._idle_timer is not None
-    assert wire._idle_timer.cancelled()
+    assert wire._deadline_timer is not None
+    assert wire._deadline_timer.cancelled()
 
 
 async def test_at_most_once_uses_no_long_idle_connection(straight: Bench) -> None:
@@ -761,9 +753,9 @@ async def test_at_most_once_uses_no_long_idle_connection(straight: Bench) -> Non
     subscription = replace(await straight.subscription(receiver), qos=Qos.AT_MOST_ONCE)
     assert await straight.callback(subscription, event(), 1) == Delivered(200)
     [wire] = straight.transport._idle._parked
-    assert wire._idle_seconds == AT_MOST_ONCE_IDLE_SECONDS
+    assert wire._deadline <= asyncio.get_running_loop().time() + AT_MOST_ONCE_IDLE_SECONDS
     assert await straight.callback(subscription, event(), 1) == Delivered(200)
-    wire._idle_since -= AT_MOST_ONCE_IDLE_SECONDS  # and the loop was too busy for its timer
+    wire._deadline -= AT_MOST_ONCE_IDLE_SECONDS  # and the loop was too busy for its timer
     assert await straight.callback(subscription, event(), 1) == Delivered(200)
     assert [request.connection for request in receiver.requests] == [1, 1, 2]
 
