@@ -139,6 +139,11 @@ SKIPPED_IN_ONE_TOPIC = Schedule(
     (Command("l", "pause"), Arrive("l"), Command("l", "skip"), Pass(2.0)),
     Setting(matches=True, has_neighbour=True),
 )
+DISCARDED_IN_EACH_TOPIC = Schedule(
+    "a replay by time discards what waits, in another topic too",
+    (Arrive("**"), Replay("l", back=1, by_time=True, discards=True)),
+    Setting(matches=True, has_neighbour=True, rate=Rate(1.0, 3)),
+)
 REPLAYED_TO_BEHIND_CLAIMS = Schedule(
     "a replay goes on from right behind several events that one row has claimed",
     (Arrive("aaa"), ALL_ROWS, Replay("a", back=0)),
@@ -209,6 +214,7 @@ KNOWN = (
     ),
     SKIP_DURING_A_CLAIM,
     SKIPPED_IN_ONE_TOPIC,
+    DISCARDED_IN_EACH_TOPIC,
     CREATED_UNHEARD,
     Schedule(
         "a subscription is deleted while its lane is behind, and events of its key go on coming",

@@ -80,6 +80,7 @@ class Ledger:
         settled: events that are delivered, confirmed as dead letters, or given up by a rule and counted.
         excused: events below this offset may be lost: commands, deletions, edits of the QoS.
         excused_events: events that somebody skipped.
+        discarded: events below this offset were discarded in every topic, for a time is of no topic.
         unordered: events below this offset may be sent again or out of order, for the same reasons.
         replayed: the revision of the last replay of each subscription; from it on requests count for at-most-once.
         highest: the highest offset that was sent.
@@ -105,6 +106,7 @@ class Ledger:
     settled: set[Place] = field(default_factory=set)
     excused: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     excused_events: set[Place] = field(default_factory=set)
+    discarded: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     unordered: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     replayed: dict[str, int] = field(default_factory=lambda: defaultdict(lambda: -1))
     highest: dict[str, int] = field(default_factory=lambda: defaultdict(lambda: -1))
@@ -153,8 +155,11 @@ class Ledger:
                 self._moved(name, revision, offset, discards=discards)
             case ReplayTimestamp(timestamp_ms, discards):
                 found = self.log.offset_at(timestamp_ms)
+                place = self.log.end if found is None else found
                 # The revision is known before the place is: requests in between are not those after the replay.
-                self._moved(name, revision + 1, self.log.end if found is None else found, discards=discards)
+                self._moved(name, revision + 1, place, discards=discards)
+                if discards:
+                    self.discarded[name] = max(self.discarded[name], place)
             case Skip(_, offset):
                 self.excused_events.add((name, offset))
             case None:

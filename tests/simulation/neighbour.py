@@ -76,7 +76,8 @@ class Neighbour:
         """To a subscription that was there from the beginning and always promised to repeat rather than to lose."""
         spec = specs.get(name)
         is_first = spec is not None and spec.created < len(Qos) and name not in ledger.deleted
-        return is_first and offset >= self.log.begin and ledger.levels[name] == {Qos.AT_LEAST_ONCE}
+        is_kept = offset >= max(self.log.begin, ledger.discarded[name])
+        return is_first and is_kept and ledger.levels[name] == {Qos.AT_LEAST_ONCE}
 
 
 class Beside:
