@@ -107,7 +107,7 @@ class AttemptLog:
             await self._clock.sleep(FLUSH_SECONDS)
             try:
                 await self._flush()
-            except (KafkaError, OSError, BrokerError) as error:
+            except Exception as error:  # noqa: BLE001 - aiokafka asserts that the topic has the partition; it says why
                 self._discard(error)
                 await self._disconnect()
                 await self._clock.sleep(RETRY_SECONDS)

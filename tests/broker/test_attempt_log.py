@@ -3,8 +3,10 @@
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from pipeline.cluster import attempt_log
 from pipeline.cluster.attempt_log import AttemptLog
@@ -101,6 +103,31 @@ async def test_a_missing_topic_is_counted_and_then_used(
     assert [each.webhook_id for each in entries] == ["events-0-9"]
     assert [lost for each in notes for lost in each.lost] == [(2, 3, 4)]
     assert log.telemetry.attempt_log_drops == 2
+
+
+async def test_a_bug_is_counted_and_ends_no_log(
+    embedded: TestBroker, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt_log, "RETRY_SECONDS", 0.1)
+    topic = await embedded.create_topic(unique_name("attempts"), 1)
+
+    class Faulty(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
+        async def send(self, *_: Any, **__: Any) -> None:
+            raise AssertionError("Unrecognized partition")
+
+    async with logging(embedded, topic) as log:
+        with monkeypatch.context() as patched:
+            patched.setattr(attempt_log, "AIOKafkaProducer", Faulty)
+            log.deliver(3, 4)
+
+            async def is_counted() -> bool:
+                return log.telemetry.attempt_log_drops == 2
+
+            await eventually(is_counted, within_seconds=20, says=lambda: f"{log.telemetry.attempt_log_drops} dropped")
+        log.deliver(5)
+        await embedded.wait_for(topic, 2)
+    entries, _, _ = await written(embedded, topic)
+    assert [each.webhook_id for each in entries] == ["events-0-5"]
 
 
 async def test_nothing_waits_for_brokers_that_are_away(
