@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterable, Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,11 +51,17 @@ async def write_backup(store: SubscriptionStore, ids: Iterable[str], action: str
         say(f"not in the backup: {problem}", err=True)
     if not documents:
         return None
-    name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{action}.json"
-    where = path or configured()[0].data_dir / FOLDER / name
+    where = path or unused_path(configured()[0].data_dir / FOLDER, time.time(), action)
     _write(where, documents)
     say(f"as they were before: {where}; to undo: webhooks subscriptions apply {where}", err=True)
     return where
+
+
+def unused_path(folder: Path, now: float, action: str) -> Path:
+    """Where no file is yet: named after the time (Unix seconds) and the action, and numbered within a second."""
+    stem = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{action}"
+    names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+    return next(path for name in names if not (path := folder / f"{name}.json").exists())
 
 
 def _write(path: Path, documents: Sequence[dict[str, Any]]) -> None:
