@@ -491,7 +491,7 @@ async def test_a_replay_by_time_reports_each_partition(
         "partition 1: sends up to 5 events again, from 0 up to 10",
         "partition 2: the position is unknown: no worker has started there yet",
     ]
-    after_all = datetime.now(UTC).isoformat()
+    after_all = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     stays = await webhooks.run(*since, after_all)
     assert stays.err.splitlines()[:2] == [
         "partition 0: stays at 2, because of up to 4 events waiting before 10; --discard-waiting discards them",
