@@ -23,6 +23,7 @@ from tests.benchmarks import (
     open_pages,
     possible_rate,
     side_by_side,
+    sizing,
     steady,
     throughput,
     waiting,
@@ -48,6 +49,7 @@ PARTS: Final[dict[str, Part]] = {
     "side-by-side": side_by_side.run,
     "open-pages": open_pages.run,
     "large": large.run,
+    "sizing": sizing.run,
 }
 
 

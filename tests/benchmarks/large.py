@@ -70,15 +70,15 @@ async def _looked_at(stage: Stage, count: int, failing: int) -> list[tuple[str, 
         await stage.prepare(topic, receiver, pipeline)
         await stage.broker.produce(f"{pipeline.app}.cursors", *(_row(number) for number in range(failing)))
         began = time.monotonic()
-        async with stage.start(pipeline) as worker, _asking(port) as session:
-            await worker.unless_it_ends(_ready(session))
-            ready = time.monotonic() - began
+        async with stage.start(pipeline) as worker, asking(port) as session:
+            await worker.unless_it_ends(until_ready(session))
+            taken = time.monotonic() - began
             peak, used = memory(worker.pid).peak_bytes, cpu_seconds(worker.pid)
             await worker.unless_it_ends(_known(session, count, failing))
             asked = [(f"{title}, {name}", *await _asked(worker, session, path)) for name, path in QUESTIONS.items()]
             latest = memory(worker.pid).peak_bytes
     return [
-        (f"{title}: ready after", f"{ready:.1f} s", "", f"{used:.1f} s"),
+        (f"{title}: ready after", f"{taken:.1f} s", "", f"{used:.1f} s"),
         (f"{title}: most memory until then, and in the end", mebibytes(peak), mebibytes(latest), ""),
         *asked,
     ]
@@ -94,13 +94,15 @@ def _row(number: int) -> tuple[bytes, bytes]:
 
 
 @asynccontextmanager
-async def _asking(port: int) -> AsyncIterator[ClientSession]:
+async def asking(port: int) -> AsyncIterator[ClientSession]:
+    """A session with the pages and the API of the worker at *port*."""
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with ClientSession(f"http://{HOST}:{port}", headers=headers, timeout=ClientTimeout()) as session:
         yield session
 
 
-async def _ready(session: ClientSession) -> None:
+async def until_ready(session: ClientSession) -> None:
+    """Wait until the worker says that it is ready."""
     async with asyncio.timeout(READY_SECONDS):
         while True:
             try:

@@ -87,9 +87,9 @@ class Stage:
         self._topics.append(name)
         return await self.broker.create_topic(name, partitions, config)
 
-    async def source(self) -> str:
+    async def source(self, partitions: int = PARTITIONS) -> str:
         """A new source topic, empty."""
-        return await self._topic(f"bench-{uuid4().hex[:12]}-events", PARTITIONS)
+        return await self._topic(f"bench-{uuid4().hex[:12]}-events", partitions)
 
     async def filled(self, events: int, numbers: Iterable[int] = SUBSCRIPTIONS) -> str:
         """A new source topic that holds *events* events for *numbers*."""
@@ -124,13 +124,13 @@ class Stage:
         async with self.start(pipeline) as child:
             yield child
 
-    async def prepare(self, topic: str, receiver: Receiver, pipeline: Pipeline) -> None:
+    async def prepare(self, topic: str, receiver: Receiver, pipeline: Pipeline, partitions: int = PARTITIONS) -> None:
         """Make what workers of *pipeline* need to deliver *topic* to *receiver*."""
         app = pipeline.app
         await asyncio.gather(
             self._topic(f"{app}.subscriptions", 1, COMPACTED),
-            self._topic(f"{app}.cursors", PARTITIONS, COMPACTED),
-            self._topic(f"{app}-tokens-changelog", PARTITIONS, COMPACTED),
+            self._topic(f"{app}.cursors", partitions, COMPACTED),
+            self._topic(f"{app}-tokens-changelog", partitions, COMPACTED),
             self._topic(f"{app}.attempts", PARTITIONS),
         )
         urls = dict.fromkeys(pipeline.subscriptions, receiver.url) | dict(pipeline.elsewhere)
