@@ -33,6 +33,8 @@ STATE_OF: Final[dict[Status, State]] = {
 }
 """The states of subscriptions that should not deliver; FAILURE means here that the record can't be used."""
 SERVER_ERRORS: Final = 500
+LONGEST_SHAPED: Final = 1_000
+"""Characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,9 +273,16 @@ _DIFFERING: Final = re.compile(
 _STATUS_CODE: Final = re.compile(r"answered (\d{3})\b")
 
 
-@lru_cache(maxsize=4_096)
 def shape(message: str) -> str:
-    """A message with `…` for what varies: quoted texts, addresses, ids, and numbers except answered statuses."""
+    """A message with `…` for what varies: quoted texts, addresses, ids, and numbers except answered statuses.
+
+    Only its beginning counts, because a forged row may have a message of any length.
+    """
+    return _shape(message[:LONGEST_SHAPED])
+
+
+@lru_cache(maxsize=4_096)
+def _shape(message: str) -> str:
     status = _STATUS_CODE.search(message)
     found = _DIFFERING.sub("…", message)
     return found if status is None else found.replace("answered …", status.group(), 1)

@@ -18,7 +18,7 @@ from pipeline.auth import token_endpoint as oauth2
 from pipeline.auth import token_store as stored
 from pipeline.auth.jwt_expiry import expiry_warning
 from pipeline.cluster import announcement, attempts
-from pipeline.cluster.joining import shape
+from pipeline.cluster.joining import _shape
 from pipeline.config.definition import Definition
 from pipeline.config.kafka_security import Security, connection
 from pipeline.config.keystores.certificates import (
@@ -329,7 +329,7 @@ READERS: Final[dict[str, Reader]] = {
     ),
     "der": raw(elements),
     # What the topics of the cluster have, and the texts of failures in it.
-    "failure, its shape": shape.__wrapped__,
+    "failure, its shape": _shape.__wrapped__,
     "announcement": raw(lambda data: announcement.decode("worker-1", data)),
     "attempt log": raw(attempts.decoded),
     "webhook id": attempts.parse_id,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.cluster.announcement import LaneNote
-from pipeline.cluster.joining import Owner, joined, place_of_note, place_of_row, reason_of, shape
+from pipeline.cluster.joining import LONGEST_SHAPED, Owner, joined, place_of_note, place_of_row, reason_of, shape
 from pipeline.cluster.rows_seen import SeenRow
 from pipeline.cluster.state import LanePlace, PartitionState, State
 from pipeline.core.attempts import Attempts, FailedAttempt, Probes
@@ -141,3 +141,7 @@ def test_one_without_lanes(status: Status, *, unowned: bool, told: bool, state: 
 )
 def test_messages_that_differ_in_details_have_one_shape(message: str, found: str) -> None:
     assert shape(message) == found
+
+
+def test_the_shape_of_a_forged_message_is_short() -> None:
+    assert len(shape("x" * 1_000_000)) == LONGEST_SHAPED
