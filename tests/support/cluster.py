@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import aiohttp
@@ -27,6 +28,7 @@ from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.subscriptions.store import SubscriptionStore
 from tests.support.brokers import TestBroker
+from tests.support.fork_server import EMBEDDED_WORKER, ForkedProcess, fork_server
 from tests.support.recorder import Recorder
 from tests.support.waiting import eventually
 
@@ -59,7 +61,7 @@ def free_ports(count: int) -> int:
 class Worker:
     """A worker process."""
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int, log: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process | ForkedProcess, port: int, log: Path) -> None:
         self.process = process
         self.port = port
         self.log = log
@@ -179,17 +181,21 @@ class Cluster:
         variables = os.environ | self.environment | dict(environment or {})
         variables |= {f"WEBHOOKS_{name.upper()}": text for name, text in settings.items()}
         variables |= {"WEBHOOKS_WEB_PORT": str(port), "WEBHOOKS_DATA_DIR": str(self.folder / f"data-{number}")}
-        with log.open("wb") as output:
-            process = await asyncio.create_subprocess_exec(
-                *self._command(program), env=variables, stdout=output, stderr=output, group=group
-            )
+        process: asyncio.subprocess.Process | ForkedProcess
+        with log.open("wb") as output, TemporaryFile() as nothing:
+            if program is None and self.broker.embedded and group is None and not environment:
+                process = await fork_server(EMBEDDED_WORKER.name).start((), variables, nothing, output, output)
+            else:
+                process = await asyncio.create_subprocess_exec(
+                    *self._command(program), env=variables, stdout=output, stderr=output, group=group
+                )
         worker = Worker(process, port, log)
         self.workers.append(worker)
         return worker
 
     def _command(self, program: str | None) -> list[str]:
         if program is None and self.broker.embedded:
-            program = "embedded_worker.py"
+            program = EMBEDDED_WORKER.name
         if program is not None:
             return [sys.executable, str(Path(__file__).with_name(program))]
         return [str(self.programs / "webhooks"), "worker"]

@@ -9,22 +9,28 @@ import atexit
 import gc
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Final
+from typing import IO, Final
 
 from pipeline.cli.main import OWN, main
 
 PROGRAM: Final = str(Path(sys.executable).with_name("webhooks"))
-BESIDE: Final = {"own": (), "faust": ("pipeline.cli.faust_commands", "pipeline.app")}
+EMBEDDED_WORKER: Final = Path(__file__).with_name("embedded_worker.py")
+BESIDE: Final = {
+    "own": (),
+    "faust": ("pipeline.cli.faust_commands", "pipeline.app"),
+    EMBEDDED_WORKER.name: ("pipeline.worker", "pipeline.cli.dev.project"),
+}
 """What is loaded beside the pipeline's own commands, which load no Faust."""
 
 
@@ -45,36 +51,59 @@ class ForkServer:
         self._socket.close()
         self._process.wait()
 
-    async def run(self, arguments: list[str], environment: Mapping[str, str], stdin: bytes) -> tuple[int, bytes, bytes]:
-        """Run a command to its end: its exit code, and what it wrote to stdout and stderr."""
+    async def start(
+        self, arguments: Sequence[str], environment: Mapping[str, str], *streams: IO[bytes]
+    ) -> "ForkedProcess":
+        """Start a command with standard input, output and error."""
         ours, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(self._socket, [b"."], [theirs.fileno(), *(stream.fileno() for stream in streams)])
+        reader, writer = await asyncio.open_connection(sock=ours)
+        writer.write(json.dumps([str(Path.cwd()), arguments, dict(environment)]).encode())
+        writer.write_eof()
+        return ForkedProcess(int(await reader.readline()), reader, writer)
+
+    async def run(
+        self, arguments: Sequence[str], environment: Mapping[str, str], stdin: bytes
+    ) -> tuple[int, bytes, bytes]:
+        """Run a command to its end: its exit code, and what it wrote to stdout and stderr."""
         with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
             given.write(stdin)
             given.seek(0)
-            with theirs:
-                socket.send_fds(self._socket, [b"."], [theirs.fileno(), given.fileno(), out.fileno(), err.fileno()])
-            code = await _ended(ours, json.dumps([str(Path.cwd()), arguments, dict(environment)]).encode())
+            process = await self.start(arguments, environment, given, out, err)
+            try:
+                code = await process.wait()
+            except asyncio.CancelledError:
+                process.send_signal(signal.SIGKILL)
+                await process.wait()
+                raise
             out.seek(0)
             err.seek(0)
             return code, out.read(), err.read()
 
 
-async def _ended(control: socket.socket, command: bytes) -> int:
-    """The exit code of a command, which is killed if nobody waits for it any longer."""
-    reader, writer = await asyncio.open_connection(sock=control)
-    pid = None
-    try:
-        writer.write(command)
-        writer.write_eof()
-        pid = int(await reader.readline())
-        return int(await reader.readline())
-    except asyncio.CancelledError:
-        if pid is not None:
-            os.kill(pid, signal.SIGKILL)
-        raise
-    finally:
+class ForkedProcess:
+    """A process of a fork server, as `asyncio.subprocess.Process`. Who starts one waits for its end."""
+
+    def __init__(self, pid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._end = asyncio.create_task(self._ended(reader, writer))
+
+    async def _ended(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+        code = self.returncode = int(await reader.readline())
         writer.close()
         await writer.wait_closed()
+        return code
+
+    async def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        return await asyncio.shield(self._end)
+
+    def send_signal(self, number: int) -> None:
+        """Signal it."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
 
 @cache
@@ -128,5 +157,9 @@ def _reap() -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
-    main()
+    kind = sys.argv[1]
+    serve(kind)
+    if kind == EMBEDDED_WORKER.name:
+        runpy.run_path(str(EMBEDDED_WORKER), run_name="__main__")
+    else:
+        main()
