@@ -20,7 +20,7 @@ from pipeline.cluster.log_scan import LogScan, OutOfTime, opened_scan
 from pipeline.config.definition import Definition
 from pipeline.core.addressed import AddressedMatching
 from pipeline.core.ahead import unpack
-from pipeline.core.errors import BrokerError, ConfigurationError
+from pipeline.core.errors import BrokerError, ConfigurationError, UnknownSubscriptionError
 from pipeline.core.keys import decode_key
 from pipeline.core.matching import SubscriptionIndex
 from pipeline.core.model import Cursor, Event
@@ -107,6 +107,7 @@ class AttemptSearch:
 
         Raises:
             BrokerError: the source, its group or the cursors can't be read.
+            UnknownSubscriptionError: there is no such subscription, and nothing is noted of it.
             ConfigurationError: the id is not that of an event of the source.
         """
         position = self._position(webhook_id)
@@ -117,8 +118,12 @@ class AttemptSearch:
             return await self.fate(first, subscription)
         wanted = self._wanted(standing.event, subscription)
         history = await self._history(position, standing.event, set(wanted), is_one=subscription is not None)
-        names: set[str | None] = {each.subscription for each in history.entries} | set(wanted)
+        noted = {each.subscription for each in history.entries}
+        names: set[str | None] = noted | set(wanted)
         if subscription is not None:
+            is_told_of = wanted.get(subscription) or subscription in noted
+            if not is_told_of and self._directory.get(subscription) is None:
+                raise UnknownSubscriptionError(f"there is no subscription {shown(subscription)}")
             names = {subscription}
         elif not names:
             names = {None}
