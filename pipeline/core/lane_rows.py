@@ -228,7 +228,9 @@ class LaneRows:
             return awaits_row or bool(progress.handed_back) or row_of(lane) != progress.row
         # Settled beyond the prefix: these events must not be sent again.
         # Not in the window, as with QoS none: the prefix may pass its queued events while other rows are written.
-        return progress.settled_to > prefix or not lane.is_in_window or is_trying(lane) or awaits_row
+        # An attempt that was cut off counts too.
+        is_attempted = is_trying(lane) or any(flight.tries.made for flight in lane.events.in_flight.values())
+        return progress.settled_to > prefix or not lane.is_in_window or is_attempted or awaits_row
 
 
 def _tell(progress: Progress, row: Cursor, written: "asyncio.Future[None]") -> None:

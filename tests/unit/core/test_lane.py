@@ -268,6 +268,20 @@ async def test_a_claim_that_a_stop_cuts_off_is_withdrawn() -> None:
 
 
 @in_virtual_time
+async def test_an_attempt_that_a_stop_cuts_off_counts() -> None:
+    core = await Core(subscription()).open()
+    await core.stream(1)
+    drain = asyncio.create_task(core.dispatcher.drain([0], 8.0))
+    await asyncio.sleep(9.0)
+    await core.land()
+    await drain
+
+    row = core.row_topic.rows[b"s"]
+    assert (row.next, row.attempt) == (0, 1)
+    await core.end()
+
+
+@in_virtual_time
 async def test_a_failure_keeps_an_unsent_claim_after_further_reading() -> None:
     spec = subscription(qos=Qos.AT_MOST_ONCE, retry=replace(QUICK, enabled=False))
     core = await Core(spec, subscription("other", qos=Qos.NONE)).open()
