@@ -5,7 +5,7 @@ import re
 from typing import Final
 
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.subscription import Auth, BasicAuth, TokenAuth
+from pipeline.core.subscription import Auth, BasicAuth, JwtProfileAuth, NoAuth, OAuth2Auth, TokenAuth
 
 # RFC 6750's b64token is narrower, but not every issuer keeps to it. Nothing that could end the line is allowed.
 _BEARER_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
@@ -23,7 +23,7 @@ def static_authorization(auth: Auth) -> str | None:
             return basic_authorization(username, password)
         case TokenAuth(value):
             return bearer_authorization(value)
-        case _:
+        case NoAuth() | OAuth2Auth() | JwtProfileAuth():
             return None
 
 

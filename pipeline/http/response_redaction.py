@@ -17,7 +17,7 @@ from urllib.parse import quote, quote_plus, unquote, unquote_plus
 from pipeline.core.credentials import query_credentials
 from pipeline.core.outcome import RESPONSE_EXCERPT_BYTES
 from pipeline.core.redaction import MASK
-from pipeline.core.subscription import BasicAuth, JwtProfileAuth, OAuth2Auth, Subscription, TokenAuth
+from pipeline.core.subscription import BasicAuth, JwtProfileAuth, NoAuth, OAuth2Auth, Subscription, TokenAuth
 from pipeline.http.signature import without_prefix
 
 SHORTEST_BYTES: Final = 4
@@ -71,7 +71,7 @@ def _secrets(subscription: Subscription) -> Iterator[bytes]:
             yield subscription.auth.client_secret.encode()
         case JwtProfileAuth(key=key):
             yield key
-        case _:
+        case NoAuth():
             pass
 
 
