@@ -27,8 +27,8 @@ UV := uv==0.13.9
 INSTALL = { $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check --require-hashes
 # One line for what pip prints; the exit status of a pipe is that of its end.
 PROGRESS = || echo FAILED; } | { found=0; while read -r word rest; do case "$$word" in \
-	  Collecting | Requirement) found=$$((found + 1)); printf '\rpackages: %s' "$$found" ;; \
-	  Installing) printf ', downloaded; writing them\n' ;; \
+	  Collecting | Requirement) found=$$((found + 1)); [ ! -t 1 ] || printf 'packages: %s\r' "$$found" ;; \
+	  Installing) printf 'packages: %s, downloaded; writing them\n' "$$found" ;; \
 	  FAILED) exit 1 ;; \
 	  esac; done; }
 
