@@ -4,6 +4,7 @@
     <app>.cursors ──▶ RowsSeen    ├─ joining ──▶ state(), states(), failures(), totals()
     Registry ─────────────────────┘
 
+joining.py decides what is shown of a lane, such as how many events wait and whether that is exact.
 The view is in no consumer group, writes nothing and needs no partition. Every worker has one, and `webhooks console` is
 one with pages. `problems` has a sentence for each thing that can't be read. New records are read twice a second and
 before each answer, so an answer is as new as the topics.

@@ -17,7 +17,7 @@ class Slots:
     """A semaphore with two queues.
 
     Args:
-        limit: the number of slots, at least 2.
+        limit: the number of slots, at least 1.
     """
 
     def __init__(self, limit: int) -> None:

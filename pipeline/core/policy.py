@@ -1,6 +1,7 @@
 """Decides what follows from an outcome. Pure (docs/design.md, Outcomes and decisions).
 
-`Runner` (runner.py) acts on the decision. tests/unit/core/test_policy.py tests every combination.
+http/response.py turns a status into an outcome; subscription.py has the statuses that are retried. `Runner` (runner.py)
+acts on the decision. tests/unit/core/test_policy.py tests every combination.
 """
 
 import math

@@ -80,7 +80,8 @@ class Transport:
         guard: checks every address before a socket connects to it. Addresses of proxies are not checked, because the
             operator chooses proxies. For a URL behind a proxy it checks the host as written; the proxy resolves names,
             so the proxy has to refuse internal addresses.
-        max_in_flight: connections in use at a time; the same number may be idle.
+        max_in_flight: connections in use at a time; the same number may be idle. Lanes wait for a slot before
+            (core/concurrency.py); this limit is for requests that have none, such as those for tokens.
         idle_timeout_seconds: after which unused connections are closed.
         system_proxies: the proxies for `use_system_proxy`.
         resolver: called on the event loop; makes the resolver, which is closed with the transport.
