@@ -1,4 +1,4 @@
-"""Saves subscriptions to a file before a command changes many of them; `apply` of the file undoes the change."""
+"""Saves subscriptions to a file before a command changes many of them; applying the file undoes the change."""
 
 import json
 import time
@@ -20,12 +20,12 @@ OPTION: Final = "--backup"
 
 
 def backup_option(command: Command) -> Command:
-    """`--backup FILE`, passed to the command as *backup*; None: see `write_backup`."""
+    """`--backup FILE`, passed to the command as *backup*; without it, None, which `write_backup` explains."""
     return click.option(
         OPTION,
         metavar="FILE",
         type=click.Path(path_type=Path),
-        help="Save them here before the change; by default, to a new file in WEBHOOKS_DATA_DIR/backups.",
+        help="Where to save the subscriptions before the change; by default, a new file in WEBHOOKS_DATA_DIR/backups.",
     )(command)
 
 
@@ -53,12 +53,12 @@ async def write_backup(store: SubscriptionStore, ids: Iterable[str], action: str
         return None
     where = path or unused_path(configured()[0].data_dir / FOLDER, time.time(), action)
     _write(where, documents)
-    say(f"as they were before: {where}; to undo: webhooks subscriptions apply {where}", err=True)
+    say(f"backup before the change: {where}; to undo: webhooks subscriptions apply {where}", err=True)
     return where
 
 
 def unused_path(folder: Path, now: float, action: str) -> Path:
-    """Where no file is yet: named after the time (Unix seconds) and the action, and numbered within a second."""
+    """A path without a file, named after *now* (Unix seconds) and the action; numbered if that name is taken."""
     stem = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{action}"
     names = chain([stem], (f"{stem}-{number}" for number in count(2)))
     return next(path for name in names if not (path := folder / f"{name}.json").exists())

@@ -131,7 +131,7 @@ def confirm_deletion(what: str) -> None:
     """Ask whether to delete *what*.
 
     Raises:
-        Abort: no.
+        Abort: the answer is no.
     """
     with errors_as_sentences():
         is_keyed = configured()[1].stated_routing is Routing.KEY

@@ -25,11 +25,11 @@ MOST_NAMED: Final = 10
 """The most subscriptions that one line names."""
 
 Remark = tuple[bool, str]
-"""Whether it is all right, and a sentence."""
+"""Whether what was found is all right, and a sentence that says what."""
 
 
 async def _look(settings: Settings, definition: Definition, *, create: bool) -> tuple[Findings, Remark | None]:
-    """The check, and a remark about events and subscriptions if they may be read."""
+    """What the check found, and a remark about events and subscriptions if they may be read."""
     await require_routing(settings, definition)
     findings = await examine(definition, settings.app, create=create)
     source = definition.source
@@ -44,7 +44,7 @@ async def _look(settings: Settings, definition: Definition, *, create: bool) -> 
 
 
 def _of_key(topic: str, keys: Sequence[bytes | None], ids: Container[bytes | None]) -> Remark:
-    """The number of the newest events that are for a subscription."""
+    """How many of the newest events are for a subscription."""
     if not keys:
         return True, f"topic {topic}: has no events yet"
     matching = sum(key in ids for key in keys)
@@ -68,7 +68,7 @@ def _of_match(definition: Definition, subscriptions: Sequence[Subscription]) -> 
 
 
 def _covered(definition: Definition, servers: str) -> str:
-    """The effect of WEBHOOKS_BOOTSTRAP_SERVERS: dead letters go there too if their cluster was the source's."""
+    """What WEBHOOKS_BOOTSTRAP_SERVERS moves: the source, and the dead letters if they were in the same cluster."""
     found = f"WEBHOOKS_BOOTSTRAP_SERVERS: the source is at {servers}"
     dlq = definition.dlq
     if dlq is None:

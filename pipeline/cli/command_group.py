@@ -1,4 +1,4 @@
-"""A group of commands that suggests one when it is asked for an unknown one."""
+"""A group of commands that suggests a command if the given name is unknown."""
 
 from collections.abc import Collection
 from typing import Final
@@ -23,7 +23,7 @@ class CommandGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that the first of *args* names, as click does it."""
+        """Resolve the first of *args* to a command, as click does; fail with a suggestion if it is unknown."""
         name = args[0]
         if not (ctx.resilient_parsing or name.startswith("-") or self.get_command(ctx, name)):
             ctx.fail(f"there is no command {shown(name)}; {self._instead(ctx, name)}")

@@ -94,7 +94,7 @@ class Outcomes:
     after: Mapping[str, SubscriptionState | None] = field(default_factory=dict)
 
     def look(self, changes: Sequence[Change]) -> dict[str, Any]:
-        """Wait, and print a table unless the output is JSON; the states as JSON, by id."""
+        """Wait, and print a table unless the output is JSON. Returns the states as JSON, by id."""
         changed = {each.id: self.before[each.id] for each in changes if each.id in self.before}
         if self.seconds is None or not changed:
             return {}

@@ -121,7 +121,7 @@ async def test_a_backup_brings_back_what_was_there(webhooks: Webhooks, tmp_path:
 
     done = await webhooks.run("subscriptions", "stop", "--all", "--metadata", "customer=acme", "--yes")
     [made] = (tmp_path / "state" / "backups").iterdir()
-    assert f"as they were before: {made}; to undo: webhooks subscriptions apply {made}\n" in done.err
+    assert f"backup before the change: {made}; to undo: webhooks subscriptions apply {made}\n" in done.err
     assert stat.S_IMODE(made.stat().st_mode) == 0o600
     text = made.read_text()
     assert [each["id"] for each in json.loads(text)] == ["failed-0", "sub-1"]
