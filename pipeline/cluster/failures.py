@@ -97,7 +97,7 @@ class FailureGroups:
         return list(self._groups.values())
 
     def names(self, state: State) -> list[str]:
-        """The groups of subscriptions in this state."""
+        """The ids of the subscriptions that fail in this state."""
         return [name for key, group in self._groups.items() if key[0] == state for name in group.members]
 
 

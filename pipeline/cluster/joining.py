@@ -2,8 +2,8 @@
 
 A lane may have a row, a note of its worker, both or neither; if both, the newer one counts.
 
-    row, halted or behind    the state in the row; waiting events up to the last offset that the owner's rows count
-    row, live                at-most-once keeps it; the note has the waiting events
+    row, halted or behind    the state in the row; waiting events are counted as far as the owner's rows are complete
+    row, live                kept by at-most-once; the note has the waiting events
     note                     live: waiting for a slot, or being retried
     neither                  live, and nothing waits, if its worker has announced all lanes with events
 """
@@ -60,7 +60,7 @@ def urgency(state: State) -> int:
 
 
 def place_of_row(place: Place, seen: SeenRow, owner: Owner) -> LanePlace:
-    """A lane, by its row and its partition."""
+    """A lane as its row and its partition show it."""
     row = seen.row
     if isinstance(row, UnreadableRow):
         error = FailedAttempt(unreadable(row), seen.at)
@@ -94,7 +94,7 @@ def place_of_row(place: Place, seen: SeenRow, owner: Owner) -> LanePlace:
 
 
 def state_of_row(row: Cursor) -> State:
-    """A lane, by its row."""
+    """The state of a lane, from its row alone."""
     if row.status is Status.FAILURE:
         return "failure"
     if row.status is not Status.STARTED:
@@ -126,7 +126,7 @@ def _waiting(row: Cursor, owner: Owner) -> tuple[int | None, int | None]:
 
 
 def place_of_note(note: LaneNote, owner: Owner) -> LanePlace:
-    """A live lane, by the note of its worker."""
+    """A live lane as its worker's note shows it."""
     return LanePlace(
         note.topic,
         note.partition,
@@ -266,7 +266,7 @@ def unreadable(row: UnreadableRow) -> str:
     return f"its cursor row can't be read: {row.reason}"
 
 
-# A host from its beginning alone: from each of its characters, a long text without a port would be read to its end.
+# A host matches only from its first character: otherwise a long text without a port would be read to its end from each.
 _DIFFERING: Final = re.compile(
     r"""'[^']*'|"[^"]*"|(?:\[[0-9a-fA-F:.]+\]|(?<![\w.-])[\w.-]+)(?::\d+)+\b|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\b|\b(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{8,}\b|(?<![\w.])\d+(?:\.\d+)*"""
 )

@@ -38,7 +38,7 @@ PAUSE_SECONDS: Final = 30.0
 RETRY: Final = RetryPolicy(
     max_attempts=100, initial_delay_seconds=5.0, max_delay_seconds=300.0, max_elapsed_seconds=6 * 3600.0
 )
-"""The webhook's. Notifications that it does not accept within six hours are only in the topic."""
+"""For the webhook. Notifications that it does not accept within six hours are only in the topic."""
 RULES: Final = Rules(Qos.AT_LEAST_ONCE, RETRY, Interrupt(), has_dead_letters=False)
 HEADERS: Final = (("content-type", CONTENT_TYPE.encode()),)
 
