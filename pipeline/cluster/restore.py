@@ -1,6 +1,6 @@
-"""Restores a backup: the obstacles, the consequences, and the writing.
+"""Restores a backup: finds what prevents it, describes its effects, and carries it out.
 
-Subscriptions are written first, commits last. A restore that breaks off has to be run again as a whole.
+Subscriptions are written first, commits last. A restore that is interrupted has to be run again as a whole.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -79,7 +79,7 @@ class Restore:
         if largest >= self.now.row_partitions:
             topic = cursors_topic(self.app)
             problems.append(
-                f"topic {topic}: has {self.now.row_partitions} partitions; the backup has rows of {largest}"
+                f"topic {topic}: has {self.now.row_partitions} partitions; the backup has rows of partition {largest}"
             )
         return problems
 
@@ -99,20 +99,18 @@ class Restore:
         """The consequences, one sentence each; *logs*: of the source topics, as they are now."""
         lines = [f"backup of {self.backup.app}, made {self.backup.made_at}"]
         if not self.keeps_subscriptions:
-            lines.append(
-                f"writes {len(self._wanted)} subscriptions, deletes {len(self._surplus)} that it does not have"
-            )
+            lines.append(f"writes {len(self._wanted)} subscriptions, deletes {len(self._surplus)} not in the backup")
         if self.keeps_positions:
             return [*lines, "cursor rows and committed offsets stay: nothing that was delivered is sent again"]
         lanes = self._lanes(self.backup.state)
-        lines.append(f"writes {len(lanes)} cursor rows, deletes {len(self._surplus_rows)} that it does not have")
+        lines.append(f"writes {len(lanes)} cursor rows, deletes {len(self._surplus_rows)} not in the backup")
         lines += [
             f"{name} goes on at {next_} in partition {number} of {topic}"
             for name, topic, number, next_ in lanes[:SHOWN]
         ]
         if len(lanes) > SHOWN:
             lines.append(f"and {len(lanes) - SHOWN} more")
-        lines.append("all others continue with the group, and get again what was delivered since the backup:")
+        lines.append("all others continue at the committed offset, and get again what was delivered since the backup:")
         commits = self.backup.state.commits
         return lines + [
             self._effect(place, commit, logs[place[0]]) for place, commit in commits.items() if place[0] in logs
@@ -126,8 +124,9 @@ class Restore:
         if commit.offset < log.begins[number]:
             where += f" (what was before {log.begins[number]} has been deleted since)"
         upto = log.ends[number] if known is None else known.offset
-        why = "the end of the log" if known is None else "the committed offset now"
-        return f"{where}: up to {max(0, upto - max(commit.offset, log.begins[number]))} events again, to {upto}, {why}"
+        why = "the end of the log" if known is None else "the present committed offset"
+        count = max(0, upto - max(commit.offset, log.begins[number]))
+        return f"{where}: at most {count} events are sent again, up to offset {upto} ({why})"
 
     @property
     def _wanted(self) -> Sequence[Kept]:

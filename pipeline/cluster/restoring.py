@@ -1,7 +1,7 @@
-"""Adapts a backup to the topic that it is restored into, where revisions, which are offsets, differ. Pure.
+"""Adapts a backup to the topic that it is restored into. Revisions are offsets, so they differ there. Pure.
 
-subscription   its first revision is left out, so that it becomes that of the new record
-row            the revision that it has carried out becomes the new one, or the one before if it was older
+subscription   its first revision is left out; the revision of the new record takes its place
+row            if it has carried out the newest revision, it refers to the new one, otherwise to the one before that
 commit         begun-to=N becomes the new revision of the first subscription that had not begun
 """
 
@@ -24,7 +24,7 @@ def created(subscription: Kept) -> int:
 
 
 def by_creation(subscriptions: Sequence[Kept]) -> list[Kept]:
-    """In the order of creation, in which they are written, so that begun-to keeps its meaning."""
+    """Sorted by creation. They are written in this order, so that begun-to keeps its meaning."""
     return sorted(subscriptions, key=created)
 
 
@@ -59,7 +59,7 @@ class Revisions(NamedTuple):
 
 
 def renumbered(row: Kept, topics: Sequence[str], revisions: Mapping[bytes, Revisions]) -> bytes | None:
-    """A row that refers to the new revision of its subscription; None if that was deleted before the backup.
+    """The row, referring to the new revision; None if it belongs to a deleted subscription with the same id.
 
     Args:
         row: as it is stored.
