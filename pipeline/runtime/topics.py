@@ -154,8 +154,8 @@ async def _wrong_policies(admin: AIOKafkaAdminClient, sources: Sequence[str], ow
         if name in policies and policies[name] != COMPACT
     ]
     return problems + [
-        f"topic {source}: {POLICY} is {policies[source]}; it is the source and must be delete: compaction would keep "
-        "only the last event of each key"
+        f"topic {source}: {POLICY} is {policies[source]}; the policy of a source must be delete, because compaction "
+        "keeps only the last event of each key"
         for source in sources
         if COMPACT in policies.get(source, "")
     ]
@@ -214,7 +214,7 @@ async def _why_not_writable(connection: KafkaConnection, topic: str) -> list[str
 
 
 def writable_problems(topic: str, code: int) -> list[str]:
-    """The problem with writing dead letters that the answer to an empty write reveals, if any."""
+    """Why dead letters can't be written, if the answer to an empty write says so; otherwise empty."""
     if code in _HAS_THE_RIGHT:
         return []
     error = for_code(code)

@@ -85,7 +85,7 @@ async def test_a_compacted_source_is_refused(kafka: TestBroker, app: str) -> Non
     source = await kafka.create_topic(f"{app}.events", 1, {"cleanup.policy": "compact,delete"})
     problems = await ensure_topics(Definition("orders", Source(connection(kafka), source)), app)
     assert len(problems) == 1
-    assert problems[0].startswith(f"topic {source}: cleanup.policy is compact,delete; it is the source and must be")
+    assert problems[0].startswith(f"topic {source}: cleanup.policy is compact,delete; the policy of a source must be")
 
 
 async def test_missing_topics_of_others_are_named_and_never_created(kafka: TestBroker, app: str) -> None:
