@@ -57,7 +57,7 @@ class StrictModel(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        # Once per class, because a start reads thousands of subscriptions.
+        # Once per class, because a worker that starts reads thousands of subscriptions.
         fields = cls.model_fields
         cls.marked_secret = frozenset(name for name, field in fields.items() if is_secret(field))
         cls.marked_url = frozenset(name for name, field in fields.items() if is_url(field))

@@ -1,7 +1,7 @@
 """Finds the parts of a Gravitee API whose loss receivers would notice.
 
-They decide which events receivers get, or what is in them. Such a loss is an error until it is accepted by name. Other
-parts without effect are only listed.
+These parts decide which events receivers get, or what the events contain. Such a loss is an error until it is accepted
+by name. Other parts without effect are only listed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ class Loss:
     """A part without which deliveries would differ.
 
     Attributes:
-        name: accepts it; one of NAMES.
+        name: the name by which it is accepted; one of NAMES.
         path: of the part.
         what: what it does in Gravitee, and what to do instead.
     """
@@ -109,7 +109,8 @@ def _confluent_headers(api: Mapping[str, Any]) -> Iterator[Loss]:
             match shared:
                 case {"consumer": {"enabled": True, "removeConfluentHeader": True}}:
                     what = (
-                        "removes the five bytes of the schema registry, which receivers would get; produce without them"
+                        "removes the five-byte prefix of the schema registry, which receivers would get here; "
+                        "produce events without it"
                     )
                     yield Loss(CONFLUENT_HEADER, f"{place}.consumer.removeConfluentHeader", what)
                 case _:
