@@ -1,8 +1,9 @@
 """Which events a subscription wants: the filter dialects of the CloudEvents Subscriptions API, compiled. Pure.
 
-A filter is compiled once per revision (subscriptions/filters.py) and evaluated once per event. It can look at
-attributes of a CloudEvent, at headers and key of the record, and through JSON pointers into the body. Only the parts of
-an event that the filter looks at are parsed, the body at most once. A missing part matches nothing. No filter raises.
+A filter is compiled once per revision (subscriptions/filters.py) and evaluated once per event. It compares attributes
+of a CloudEvent, the headers and the key of the record, and values of the body, which JSON pointers select. Only the
+parts of an event that the filter compares are parsed, the body at most once. A missing part matches nothing. No filter
+raises.
 
 Sources: CloudEvents Subscriptions API 1.0-wip, section 3.2.4 "Filters"; Kafka binding 1.0.2; RFC 6901 "JSON Pointer".
 """
@@ -26,10 +27,10 @@ RECORD_KEY: Final = "key"
 body of a structured event."""
 
 HEADER_PREFIX: Final = "header."
-"""How a filter's names of record headers begin."""
+"""The prefix of a record header's name in a filter."""
 
 Dialect = Literal["exact", "prefix", "suffix"]
-"""How a text is compared, always with regard to case."""
+"""How a text is compared; always case-sensitive."""
 
 Json = dict[str, "Json"] | list["Json"] | str | bool | None
 """A JSON value whose numbers are strings, as they were written."""
@@ -84,7 +85,7 @@ class View:
         return ()
 
     def pointed(self, tokens: tuple[str, ...]) -> Sequence[bytes]:
-        """A text, number or truth value in the body (RFC 6901 section 4)."""
+        """The string, number or boolean at a JSON pointer into the body (RFC 6901 section 4)."""
         value = self.body()
         for token in tokens:
             if isinstance(value, dict):
@@ -234,7 +235,7 @@ class Compare:
     texts: tuple[bytes, ...]
 
     def matches(self, view: View) -> bool:
-        """Whether one of the selected texts does."""
+        """Whether one of the selected texts matches."""
         found, texts = self.selector.found(view), self.texts
         match self.dialect:
             case "exact":

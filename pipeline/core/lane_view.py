@@ -89,7 +89,7 @@ class LaneView:
     def is_in_window(self) -> bool:
         """Whether it is live, and the window holds all its unsettled events.
 
-        Then its row says no more than the committed offset will say.
+        Its row then adds nothing to what the committed offset will say.
         """
         if self.state is not LaneState.LIVE:
             return False
