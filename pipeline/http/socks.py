@@ -84,7 +84,7 @@ async def connect_on(proxy: SocksProxy, sock: socket.socket, host: str, port: in
 
 
 class _Connected(Proxy):
-    """A connected socket for python-socks, which would look up the proxy again and try only one of its addresses."""
+    """Hands python-socks a connected socket; by itself it would look up the proxy again, and try only one address."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
