@@ -107,7 +107,8 @@ class TopicRows:
         if self.topic_id is not None and store.notes.get(self._keys.of(SOURCE_KEY)) != self.topic_id:
             noted = store.note(self._keys.of(SOURCE_KEY), self.topic_id)
             other = self._keys.other_of(SOURCE_KEY)
-            if self._keys.is_alone and store.notes.get(other):  # otherwise it tells which topic has the plain rows
+            # With several source topics, the other note tells to which of them the plain rows belong.
+            if self._keys.is_alone and store.notes.get(other):
                 store.note(other, None)
             # Before any commit: the next owner takes a commit without a note for a sign that rows are lost.
             await noted
