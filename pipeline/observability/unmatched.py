@@ -46,7 +46,7 @@ class UnmatchedEvents:
         )
 
     def look(self) -> None:
-        """Compare the counters with the previous ones; log the warning if it has grown."""
+        """Compare the counters with the previous ones; log the warning if more events had no subscription."""
         if self._routing is Routing.MATCH:
             return
         telemetry = self._telemetry
