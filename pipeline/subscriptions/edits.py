@@ -74,7 +74,7 @@ class Edit:
     seen: Callable[[Subscription | None], Subscription | None] = lambda found: found
 
     def made(self, stored: WireSubscription) -> WireSubscription:
-        """The *stored* subscription with the edit.
+        """The *stored* subscription with the edit applied.
 
         Raises:
             ConflictError: it is closed.
@@ -91,7 +91,7 @@ STOP: Final = Edit({"consumer_status": "STOPPED"})
 
 
 def unless_well(edit: Edit, *, is_well: bool) -> Edit:
-    """*edit*, a resume or a start: a subscription that *is_well* needs no new revision."""
+    """*edit*, a resume or a start; if the subscription *is_well*, it is written only if it changes a field."""
     return replace(edit, always=False) if is_well else edit
 
 

@@ -30,7 +30,7 @@ def instant(text: str) -> float:
     """Unix seconds of an ISO 8601 time with its zone.
 
     Raises:
-        PydanticCustomError: it is not such a time; of one that `moment` reads, it says how to write it here.
+        PydanticCustomError: it is not such a time. If `moment` can read it, the message says how to write it here.
     """
     try:
         time = datetime.fromisoformat(text)
@@ -69,7 +69,7 @@ def moment(text: str, now: float) -> float:
     if rfc3339(found) is None:
         raise problem(f"{shown(text)} is after the year 9999; Unix times are in seconds, not milliseconds")
     if found > now:
-        raise problem(f"{shown(text)} is in the future, and nothing is as new as that; allowed: a past time")
+        raise problem(f"{shown(text)} is in the future; allowed: a past time")
     return found
 
 

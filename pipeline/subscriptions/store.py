@@ -1,8 +1,8 @@
 """Changes to subscriptions: each one is a new record of the compacted topic, whose offset is the revision.
 
 Any process may write. An edit first reads the topic to its end, so that it builds on all earlier records. If two
-processes change a subscription at the same time, the later one adds what it has overwritten of the earlier one
-(crossing.py). A change with a `Condition` is taken back instead: what it replaced is written again.
+processes change a subscription at the same time, the later writer restores what its record replaced of the earlier
+change (crossing.py). A change with a `Condition` is taken back instead: what it replaced is written again.
 """
 
 import asyncio
@@ -109,7 +109,7 @@ class SubscriptionStore:
         return found, problems
 
     def opened(self, document: object) -> object:
-        """*document*, with the secrets that `stored` left encrypted decrypted; itself if there are none.
+        """*document* with the secrets decrypted that `stored` left encrypted; *document* itself if there are none.
 
         Raises:
             ConfigurationError: a secret can't be decrypted or belongs to another subscription, or the document can't be
@@ -247,7 +247,7 @@ class SubscriptionStore:
     async def _if_met(
         self, condition: Condition, subscription_id: str, change: Callable[[], Awaitable[Change]]
     ) -> Change:
-        """Make a change if the condition is met; take it back if the condition was no longer met by then."""
+        """Make a change if the condition is met; take it back if the condition no longer held when it was written."""
         async with self._turn:
             await self._registry.caught_up()
             if condition == ALWAYS:
@@ -302,8 +302,8 @@ class SubscriptionStore:
     async def edit_all(self, wanted: Mapping[str, Edit], tell: Tell) -> None:
         """Make edits of several subscriptions, written together.
 
-        *tell* is called with each id and its change or its error, as of `edit`, once that is known. So a caller that
-        gives up waiting knows which changes the broker has confirmed by then.
+        *tell* is called with each id and its change, or the error that `edit` would raise, as soon as that is known. So
+        a caller that gives up waiting knows which changes the broker has confirmed by then.
         """
         async with self._turn:
             await self._registry.caught_up()

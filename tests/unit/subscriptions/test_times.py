@@ -42,7 +42,7 @@ def test_a_time_is_read_as_people_write_it(text: str, found: str) -> None:
         ("2026-01-31T12:00:00", "or an ISO 8601 time with a zone, such as 2026-01-31T08:00:00Z"),
         ("1969-12-31T00:00:00Z", "is before 1970"),
         ("99999d", "is before 1970"),
-        ("2026-01-31T12:00:01Z", "is in the future, and nothing is as new as that; allowed: a past time"),
+        ("2026-01-31T12:00:01Z", "is in the future; allowed: a past time"),
         ("1769860801", "is in the future"),
         ("1769860800000", "are in seconds, not milliseconds"),
         ("9" * 400, "are in seconds, not milliseconds"),
