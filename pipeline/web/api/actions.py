@@ -42,7 +42,7 @@ class Actions:
     """The operations.
 
     Args:
-        settings: name the application.
+        settings: contain the name of the application.
         definition: names the source topic.
         lookup: finds what a principal may see.
         writing: makes changes.

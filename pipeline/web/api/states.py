@@ -80,7 +80,7 @@ def is_in_failure(view: View, subscription_id: str) -> bool | None:
 
 
 def as_needed(edit: Edit, view: View, subscription_id: str) -> Edit:
-    """*edit*, a resume or a start: a subscription that is well needs no new revision."""
+    """*edit*, a resume or a start; if the subscription is well, it is written only if it changes a field."""
     found = view.state(subscription_id) if view.is_current else None
     return unless_well(edit, is_well=found is not None and found.is_well)
 
