@@ -72,7 +72,7 @@ async def test_the_pages_are_there_for_whoever_has_the_token(dev: Running, clien
 
     async with client.get(f"{page}health/ready") as answer:
         assert (answer.status, (await answer.json())["ready"]) == (200, True)
-    async with client.get(page) as answer:
+    async with client.get(f"{page}subscriptions") as answer:
         assert answer.status == 200
         assert "everything" in await answer.text()
     async with client.get(re.sub(r"dev:\S+@", "", page)) as answer:
