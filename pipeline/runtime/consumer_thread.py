@@ -254,7 +254,11 @@ class DeliveryConsumerThread(RetryingConsumerThread):
 
     def positions(self, topic: str) -> dict[int, int]:
         """The offset at which the next fetch of each partition of a topic begins."""
-        return {} if self._consumer is None else positions(self._consumer, topic)
+        if self._consumer is None:
+            return {}
+        found = positions(self._consumer, topic)
+        # The position is past a batch that did not reach the stream and will be fetched again.
+        return {number: min(at, self._unclaimed.get(TP(topic, number), at)) for number, at in found.items()}
 
     async def learn_partitions(self, counts: Mapping[str, int]) -> None:
         """Refresh the metadata if it has fewer partitions of a topic, which makes the group's leader rebalance."""

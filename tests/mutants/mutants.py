@@ -132,6 +132,13 @@ MUTANTS: Final = (
         tests=(f"{COMMITS}test_no_search_for_an_offset_outlives_its_assignment",),
     ),
     Mutant(
+        "a batch that did not reach the stream is passed over like a gap",
+        "pipeline/runtime/consumer_thread.py",
+        was="min(at, self._unclaimed.get(TP(topic, number), at))",
+        becomes="at",
+        tests=(f"{CONSUMER_THREAD}test_the_next_fetch_begins_at_what_was_not_claimed",),
+    ),
+    Mutant(
         "an assignment that Kafka counts as the same one is the same one",
         "pipeline/runtime/consumer_thread.py",
         was="        app.consumer_generation_id += 1\n",

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiokafka.errors import OffsetMetadataTooLargeError
@@ -45,10 +45,15 @@ def log(monkeypatch: pytest.MonkeyPatch) -> _Log:
 
 
 @pytest.fixture
-def fetch(log: _Log) -> Callable[[], "asyncio.Task[Any]"]:
+def thread() -> DeliveryConsumerThread:
     thread = DeliveryConsumerThread.__new__(DeliveryConsumerThread)
     thread._unclaimed, thread._fetched = {}, 0
+    thread._consumer = cast("Any", SimpleNamespace())
+    return thread
 
+
+@pytest.fixture
+def fetch(log: _Log, thread: DeliveryConsumerThread) -> Callable[[], "asyncio.Task[Any]"]:
     async def fetched(*, claimed: bool) -> list[int]:
         records = await thread._fetch_records(log, {SOURCE})
         if claimed:
@@ -72,6 +77,19 @@ async def test_what_was_fetched_and_not_claimed_is_fetched_again(log: _Log, fetc
     following = fetch()
     await let_one_go(log)
     assert await following == [0, 1]
+
+
+async def test_the_next_fetch_begins_at_what_was_not_claimed(
+    log: _Log, thread: DeliveryConsumerThread, fetch: Callable[..., Any]
+) -> None:
+    """Else the unclaimed events would be passed over, as if they were a gap in the log."""
+    abandoned = fetch(claimed=False)
+    await let_one_go(log)
+    assert await abandoned == [0, 1]
+    assert log.position == 2
+    assert thread.positions("events") == {5: 0}
+    thread.claim(SOURCE)
+    assert thread.positions("events") == {5: 2}
 
 
 async def test_what_was_claimed_is_not_fetched_again(log: _Log, fetch: Callable[..., Any]) -> None:
