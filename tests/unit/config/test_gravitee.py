@@ -189,7 +189,7 @@ CONSUMER = "endpointGroups[0].sharedConfiguration.consumer.removeConfluentHeader
         (
             lambda a: a["endpointGroups"][0]["sharedConfiguration"]["consumer"].update(removeConfluentHeader=True),
             CONSUMER,
-            "produce without them",
+            "produce events without it",
         ),
     ],
 )
