@@ -121,14 +121,16 @@ class Dispatcher:
         if self.memory.is_over_its_bound:
             self._relieve()
 
-    def pass_over(self, number: int, batch_end: int | None, end: int) -> None:
-        """Advance to *end*, because the log has no event from *batch_end* up to there.
+    def pass_over(self, number: int, batch_end: int | None, end: int) -> bool:
+        """Advance to *end*, because the log has no event from *batch_end* up to there. Whether it has done so.
 
-        *batch_end* is the end of the last batch. Does nothing while that batch has not been dispatched yet.
+        *batch_end* is the end of the last batch or gap. Does nothing while that batch has not been dispatched yet.
         """
         found = self._open.get(number)
-        if found is not None and batch_end is not None and found.partition.dispatched == batch_end < end:
-            found.partition.pass_over(end)
+        if found is None or batch_end is None or not found.partition.dispatched == batch_end < end:
+            return False
+        found.partition.pass_over(end)
+        return True
 
     @property
     def is_streaming(self) -> bool:

@@ -153,8 +153,8 @@ class DeliveryConsumer(driver.Consumer):
         for dispatcher in self._sources:
             for number, position in self._delivery_thread.positions(dispatcher.topic).items():
                 tp = TP(dispatcher.topic, number)
-                if tp not in records:
-                    dispatcher.pass_over(number, self._next_offsets.get(tp), position)
+                if tp not in records and dispatcher.pass_over(number, self._next_offsets.get(tp), position):
+                    self._next_offsets[tp] = position
 
     async def _recover(self, tp: TP, offset: int, generation: int) -> None:
         """Find the offset at which to continue after a fetch from *offset* was out of range."""

@@ -59,6 +59,32 @@ async def until_there_is_no_lag(found: Cluster, worker: Worker, end: int) -> Non
     await eventually(is_there, within_seconds=20, says=lambda: f"{state} and not {end}")
 
 
+async def test_gaps_that_come_one_after_the_other_leave_no_lag(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
+) -> None:
+    name = unique_name("gaps")
+    async with cluster(kafka, name, tmp_path, partitions=1) as found, transactional(kafka, f"{name}-1") as aborts:
+        await found.subscribe(recorder, "sub-1")
+        await found.start_worker()
+        await found.until_ready()
+        await found.produce([("sub-1", b"only")], partition=0)
+        await recorder.until(lambda: len(recorder.calls) == 1)
+        for end in (3, 5):  # each an aborted event and its marker
+            await aborts.begin_transaction()
+            await put(aborts, found.topic, b"aborted")
+            await aborts.abort_transaction()
+            await until_committed(found, end)
+
+
+async def until_committed(found: Cluster, end: int) -> None:
+    """Return when the group has committed *end*."""
+
+    async def is_committed() -> bool:
+        return (await found.broker.committed(found.app, found.topic)).get(0) == end
+
+    await eventually(is_committed, within_seconds=20, says=lambda: f"{end} is not committed")
+
+
 async def test_of_three_transactions_only_the_committed_is_delivered(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
 ) -> None:

@@ -139,6 +139,13 @@ MUTANTS: Final = (
         tests=(f"{CONSUMER_THREAD}test_the_next_fetch_begins_at_what_was_not_claimed",),
     ),
     Mutant(
+        "of two gaps in a row the second is not passed over",
+        "pipeline/runtime/consumer.py",
+        was="                    self._next_offsets[tp] = position\n",
+        becomes="                    pass\n",
+        tests=("tests/broker/test_transactions.py::test_gaps_that_come_one_after_the_other_leave_no_lag",),
+    ),
+    Mutant(
         "an assignment that Kafka counts as the same one is the same one",
         "pipeline/runtime/consumer_thread.py",
         was="        app.consumer_generation_id += 1\n",
