@@ -20,6 +20,20 @@ STALE_SECONDS: Final = 30.0
 """So long may nothing arrive before a run counts as stuck."""
 
 
+class IncompleteRunError(TimeoutError):
+    """Nothing arrives any more, although events are missing.
+
+    Args:
+        taken: the number of events that have arrived.
+        target: the number of events that were to arrive.
+        last_lines: the end of the sender's log.
+    """
+
+    def __init__(self, taken: int, target: int, last_lines: str) -> None:
+        self.short = f"{taken:,} of {target:,} have arrived, and no more come"
+        super().__init__(f"{self.short}:\n{last_lines}")
+
+
 @dataclass(frozen=True, slots=True)
 class Stretch:
     """From the first to the last arrival of a run.
@@ -89,7 +103,7 @@ class Receiver:
         """Wait until all that is watched has been taken.
 
         Raises:
-            TimeoutError: nothing arrives any more.
+            IncompleteRunError: nothing arrives any more.
             ChildEndedError: one of the processes ended.
         """
         found = await sender.unless_it_ends(self._child.unless_it_ends(self._reached(sender, target)))
@@ -108,7 +122,7 @@ class Receiver:
             while not (await asyncio.wait({waiting}, timeout=STALE_SECONDS))[0]:
                 taken = await self.taken()
                 if taken == before:
-                    raise TimeoutError(f"{taken} of {target} have arrived, and no more come:\n{sender.last_lines()}")
+                    raise IncompleteRunError(taken, target, sender.last_lines())
                 before = taken
             return waiting.result()
         finally:

@@ -10,6 +10,7 @@ from tests.benchmarks.arrivals import percentile
 from tests.benchmarks.events import in_turn, pace
 from tests.benchmarks.paced import WARM_UP_EVENTS, Load, Paced, put_under_load, warm_up
 from tests.benchmarks.peers import found
+from tests.benchmarks.receiver import IncompleteRunError
 from tests.benchmarks.report import Section, mebibytes, milliseconds
 from tests.benchmarks.scale import Scale
 from tests.benchmarks.stage import BODY_BYTES, SUBSCRIPTIONS, Stage, Start
@@ -74,9 +75,17 @@ async def run(stage: Stage, scale: Scale) -> Section:
     topic = await stage.filled(scale.events)
     runs = {name: _Found() for name in rivals}
     load = Load(SUBSCRIPTIONS, PER_SECOND, scale.paced_seconds)
+    notes = list(absent)
     for _ in range(scale.pairs):
-        for name, start in rivals.items():
-            await measure(stage, start, topic, scale.events, runs[name].full)
+        for name, start in list(rivals.items()):
+            try:
+                await measure(stage, start, topic, scale.events, runs[name].full)
+            except IncompleteRunError as error:
+                if name == PIPELINE:
+                    raise
+                # A peer that loses events says nothing about the others.
+                notes.append(f"{name} left out from turn {len(runs[name].steady) + 1} on: {error.short}")
+                del rivals[name]
         for name, start in rivals.items():
             async with stage.receiver() as receiver:
                 runs[name].steady.append(await put_under_load(stage, start, receiver, load))
@@ -89,8 +98,8 @@ async def run(stage: Stage, scale: Scale) -> Section:
         f"{len(HEALTHY)} subscriptions that have arrived after {scale.isolated_seconds:.0f} s of the same load when "
         f"{len(HANGING)} others stop to answer. Medians, in turns. All but the bare loop keep the order.",
         COLUMNS,
-        [each.row(name, runs[PIPELINE].full) for name, each in runs.items()],
-        absent,
+        [each.row(name, runs[PIPELINE].full) for name, each in runs.items() if each.steady],
+        notes,
     )
 
 
