@@ -1,13 +1,14 @@
-"""Assigns partition numbers: a worker that gets a number gets the partition with that number of every topic.
+"""Assigns partitions by number: a worker that is assigned number 3 gets partition 3 of every topic.
 
-So a number's events, its rows in `<app>.cursors` and its tokens are on one worker, for any number of source topics.
-Faust does this only for topics with equally many partitions. So all topics are presented to it as equally large and
-subscribed by all members. Afterwards, the partitions that a topic does not have or a member does not read are removed:
+So one worker has the events of a partition number, its rows in `<app>.cursors` and its access tokens. Faust's assignor
+does this only for topics that have the same number of partitions. This assignor therefore tells Faust's that all topics
+have the same number of partitions and that all members read all topics. Then it removes from the result the partitions
+that do not exist, and those of topics that a member does not read. These cases need that:
 
 - A source topic may have fewer partitions than another.
-- While topics are expanded one after the other, a number is assigned only when the changelogs of the tables have it,
-  which are expanded last (kafka/expansion.py).
-- While workers are restarted with another definition, a member gets no partition of a topic that it does not read.
+- While topics are expanded one after the other, a number is assigned only when the changelog topics of the tables have
+  it. They are expanded last (kafka/expansion.py).
+- While workers are restarted with another definition, some members do not read all topics.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,7 +26,7 @@ from faust.types.assignor import HostToPartitionMap
 
 
 class PartitionCounts(Protocol):
-    """The part of aiokafka's `ClusterMetadata` that is used here."""
+    """The method of aiokafka's `ClusterMetadata` that is used here."""
 
     def partitions_for_topic(self, topic: str) -> set[int] | None:
         """The partitions of a topic; None if it is unknown."""
@@ -33,11 +34,11 @@ class PartitionCounts(Protocol):
 
 
 class Levelled:
-    """A view of a cluster in which all topics have equally many partitions.
+    """Metadata of a cluster in which all topics have the same number of partitions.
 
     Args:
-        counts: the partitions of each topic that the group reads, without unknown topics.
-        own: the topics that must have a number before it is assigned.
+        counts: the number of partitions of each known topic that the group reads.
+        own: the topics that must have a partition before its number is assigned.
     """
 
     def __init__(self, counts: Mapping[str, int], own: Iterable[str]) -> None:
@@ -51,7 +52,7 @@ class Levelled:
 
 
 class LevelAssignor(PartitionAssignor):
-    """Faust's assignor, which assigns numbers."""
+    """Faust's assignor, changed to assign partition numbers."""
 
     _counts: Mapping[str, int]
     _reads: Mapping[str, frozenset[str]]
@@ -80,7 +81,7 @@ class LevelAssignor(PartitionAssignor):
         return super()._protocol_assignments(real, cl_distribution, tp_distribution, topic_groups)
 
     def _real(self, member: str, assigned: Mapping[str, list[int]]) -> dict[str, list[int]]:
-        """The partitions that exist, of topics that the member reads."""
+        """The assigned partitions that exist and whose topics the member reads."""
         return {
             topic: [number for number in numbers if number < self._counts[topic]]
             for topic, numbers in assigned.items()
@@ -89,10 +90,10 @@ class LevelAssignor(PartitionAssignor):
 
 
 def _as_all(metadata: ConsumerProtocolMemberMetadata, topics: list[str], count: int) -> ConsumerProtocolMemberMetadata:
-    """A member's metadata as if it read all topics, with the same numbers of each. Numbers from *count* on are removed.
+    """A member's metadata as if it read the same numbers of all topics. Numbers from *count* on are removed.
 
-    A new leader that has not refreshed its metadata may know fewer partitions than the last one. Faust would fail on
-    the partitions that the leader does not know.
+    A new leader whose metadata is old may have fewer partitions than the last leader. Faust would fail on a partition
+    that the leader's metadata does not have.
     """
     client = ClientMetadata.loads(metadata.user_data)
     client.assignment = ClientAssignment(

@@ -1,4 +1,4 @@
-"""Warnings about subscriptions that work, for the log and the status. Pure."""
+"""Warnings about subscriptions that work, shown in the log and in the status. Pure."""
 
 from urllib.parse import urlsplit
 
@@ -12,7 +12,7 @@ _ANY_HOST = "a certificate for any host name is accepted (ssl.hostnameVerifier i
 
 
 def advisory(subscription: Subscription, now: float) -> str | None:
-    """Warnings in one line: a bearer token that has expired or soon will, TLS without verification; None without any.
+    """All warnings as one line: a bearer token has expired or soon will, TLS is not verified. None if there are none.
 
     Args:
         subscription: the subscription.
@@ -24,7 +24,7 @@ def advisory(subscription: Subscription, now: float) -> str | None:
 
 
 def refusal(subscription: Subscription, guard: Guard) -> str | None:
-    """A warning if the URL shows that callbacks will be refused. The address behind a name is not checked."""
+    """A warning if the URL alone shows that callbacks will be refused. Host names are not looked up."""
     try:
         verdict = guard.verdict_on_host(urlsplit(subscription.url).hostname or "")
     except ValueError:
@@ -35,8 +35,8 @@ def refusal(subscription: Subscription, guard: Guard) -> str | None:
 def breadth(subscription: Subscription, definition: Definition) -> str | None:
     """A warning if a subscription gets every event; None if a filter or topics limit it.
 
-    Such a subscription may exist even with `requireFilter`, if it was applied before that was set. It is only warned
-    about: its receiver depends on the events, and stopping them without being asked would do more harm.
+    Even with `requireFilter` there can be such subscriptions, applied before it was set. The pipeline only warns about
+    them: their receivers depend on the events, so stopping these unasked would do more harm.
     """
     is_limited = subscription.filter is not None or subscription.topics is not None
     # A subscription with a problem gets nothing.

@@ -14,9 +14,9 @@ def auth_of(auth: wire.Auth | None, path: str, folder: Path | None, opener: Open
     """The credentials of a subscription.
 
     Args:
-        auth: decrypted.
-        path: of the block, for errors.
-        folder: of the key stores that may be named by path.
+        auth: the block, decrypted.
+        path: the block's path, for errors.
+        folder: the directory of key stores that a subscription may name by path.
         opener: opens key stores.
 
     Raises:

@@ -65,7 +65,7 @@ class KeystoreOptions(StrictModel):
 class JwtProfileOAuth2(StrictModel):
     """Client credentials with a signed assertion (RFC 7523 section 2.2).
 
-    `endpoint` and `scopes` are additions to the reference, where the audience is also the token endpoint.
+    Gravitee has no `endpoint` and no `scopes`: it uses the audience as the token endpoint.
     """
 
     issuer: Name

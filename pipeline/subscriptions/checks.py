@@ -31,10 +31,11 @@ class Checked:
     """A subscription that may be written.
 
     Attributes:
-        asked: as it was given.
-        wanted: with plain secrets, and with what it keeps of the stored one.
-        known, stored: the existing one, also with plain secrets; None if there is none that can be read.
-        advisory: a warning about it.
+        asked: the subscription as it was given.
+        wanted: the subscription to write: with plain secrets, and with the fields that it keeps from the stored one.
+        known, stored: the existing subscription, resolved and with plain secrets; None if none exists, or if it can't
+            be read.
+        advisory: a warning about the subscription, or None.
     """
 
     asked: WireSubscription
@@ -45,7 +46,7 @@ class Checked:
 
     @property
     def what(self) -> Literal["created", "updated", "unchanged"]:
-        """What applying it does."""
+        """What applying the subscription does."""
         if self.known is None:
             return "created"
         is_same = self.stored is not None and edits.is_same(self.wanted, self.stored)
@@ -53,10 +54,10 @@ class Checked:
 
 
 def built_on(wanted: WireSubscription, stored: WireSubscription) -> WireSubscription:
-    """The edit *wanted* with what is kept of the *stored* one: states, beginning and masked secrets.
+    """*wanted*, with what it keeps from the *stored* subscription: states, beginning and masked secrets.
 
     Raises:
-        ConfigurationError: it can't be built on it.
+        ConfigurationError: *wanted* can't replace *stored*.
     """
     return unmask(with_same_beginning(edits.with_states(wanted, stored), stored), stored)
 
@@ -65,10 +66,10 @@ class Checks:
     """The checks of one store.
 
     Args:
-        registry: knows what exists.
-        definition: subscriptions are checked against it.
-        clock: for `endingAt`.
-        guard: to warn of callbacks that it will refuse; None: no such warnings.
+        registry: has the existing subscriptions.
+        definition: subscriptions are checked against this API definition.
+        clock: the time against which `endingAt` is checked.
+        guard: its refusals become warnings about callbacks; None: no such warnings.
     """
 
     def __init__(self, registry: Registry, definition: Definition, clock: Clock, guard: Guard | None) -> None:
@@ -78,7 +79,7 @@ class Checks:
         self._clock = clock
 
     async def checked(self, asked: WireSubscription) -> Checked:
-        """Fill in what *asked* keeps of the stored subscription, and check it.
+        """*asked*, checked, with the fields that it keeps from the stored subscription.
 
         Raises:
             ConfigurationError: it can't be used; one sentence per mistake.
@@ -98,7 +99,7 @@ class Checks:
         return Checked(asked, wanted, known, stored, "; ".join(filter(None, warnings)) or None)
 
     def readable(self, subscription_id: str) -> WireSubscription | None:
-        """The stored subscription with plain secrets; None if its record can't be read: the new one replaces it."""
+        """The stored subscription with plain secrets; None if its record can't be read (it may be replaced)."""
         try:
             return self._registry.wire(subscription_id)
         except ConfigurationError:

@@ -1,14 +1,15 @@
 """Writes revisions of subscriptions while other processes may write too.
 
-Kafka can't compare and write in one step: if two processes build on the same record, the later write replaces the
-earlier one without having read it. So each record names in a header the fields that it changes. After a write, the
-writer reads on, applies the changes in the order of the log, and writes once more if the newest record lacks one:
+Kafka has no conditional write: if two processes edit the same record, the second write replaces the first, although its
+writer has not read it. So each record has a header with the names of the fields that it changes. After a write, the
+writer reads the topic to its end and applies all changes in log order. If the newest record lacks a change, the writer
+writes the merged subscription:
 
-    log   r0    a1          b1                         b2
-          base  one change  another one, also of r0    b1 with what a1 changed
+    record     r0   a1                b1                        b2
+    contains        r0 with change a  r0 with another change b  b1 with change a
 
-The writer of the last record always reads all of them, so no change is lost. A record without the header (from an
-earlier version, or restored) changes all fields.
+No change is lost, because the writer of the last record always reads all records. A record without the header changes
+all fields; earlier versions and restores write such records.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ from pipeline.subscriptions.writer import SubscriptionWriter
 logger = logging.getLogger(__name__)
 
 READ_SECONDS: Final = 5.0
-"""How long a writer waits to read its own record."""
+"""How long a writer waits until it has read its own record."""
 
 FIELDS: Final = frozenset(WireSubscription.model_fields) - {"id", "resume_from", "created_revision"}
 """The fields that are merged. A command (`resumeFrom`) belongs to one revision only."""
@@ -48,8 +49,8 @@ class Write:
 
     Attributes:
         new: the new subscription, with plain secrets.
-        make: makes it from the stored one.
-        fields: the fields that it changes.
+        make: returns the new subscription for a stored one.
+        fields: the fields that the write changes.
     """
 
     new: WireSubscription
@@ -62,9 +63,9 @@ class _Crossing:
     """A write, and the records read after it.
 
     Attributes:
-        base: the subscription that it was built on; None: none, or one that can't be read.
-        own: its revision.
-        repairs: the revisions that were written after it to complete it.
+        base: the subscription that was edited; None if there was none, or if it can't be read.
+        own: the revision of the write.
+        repairs: the revisions that the same writer wrote afterwards to merge other changes.
     """
 
     write: Write
@@ -74,11 +75,11 @@ class _Crossing:
     repairs: set[int] = field(default_factory=set)
 
     def outcome(self, read: Sequence[ReadRecord]) -> WireSubscription | None:
-        """The subscription after all changes; None if it is deleted.
+        """The subscription after all changes; None if they delete it.
 
         Raises:
-            UnknownSubscriptionError: it was deleted before the write.
-            WebhooksError: the subscription before the write does not allow it.
+            UnknownSubscriptionError: another process deleted the subscription before the write.
+            WebhooksError: the subscription that precedes the write in the log does not allow the change.
         """
         state, is_deleted = self.base, False
         for each in read:
@@ -98,7 +99,7 @@ class _Crossing:
         return self.write.new if state is None else self.write.make(state)
 
     def before(self, read: Sequence[ReadRecord]) -> ReadRecord:
-        """The record that the write has overwritten."""
+        """The record before the write in the log."""
         return read[[each.revision for each in read].index(self.own) - 1]
 
 
@@ -108,8 +109,8 @@ class Revisions:
     Args:
         registry: follows the topic.
         box: encrypts the secrets.
-        writer: of the same topic.
-        definition: has the routing.
+        writer: writes to the same topic.
+        definition: the API definition, which has the routing.
     """
 
     def __init__(self, registry: Registry, box: SecretBox, writer: SubscriptionWriter, definition: Definition) -> None:
@@ -124,9 +125,9 @@ class Revisions:
         """Write a subscription with plain secrets over the *known* one; returns the revision.
 
         Args:
-            subscription: the new one.
-            known: the current one.
-            fields: the fields that are changed; None: all.
+            subscription: the new subscription.
+            known: the current subscription; None if there is none.
+            fields: the fields that the write changes; None: all.
 
         Raises:
             BrokerError: it was not written.
@@ -142,12 +143,12 @@ class Revisions:
         """Write over the *known* one, and merge concurrent changes; returns the revision that contains all of them.
 
         Raises:
-            UnknownSubscriptionError: it was deleted at the same moment, and is deleted again.
-            WebhooksError: another change does not allow this one, which is taken back; or it was not written.
+            UnknownSubscriptionError: another process deleted the subscription at the same time; it is deleted again.
+            WebhooksError: it was not written; or another change does not allow it, and the write was undone.
         """
         name, present = write.new.id, self._registry.get(write.new.id)
         base = None if present is None else self._stored(name)
-        if present is not known:  # changed while this change was prepared
+        if present is not known:  # it has changed since the caller read it
             if present is None or base is None:
                 raise unknown(name)
             write = Write(write.make(base), write.make, write.fields)
@@ -166,7 +167,7 @@ class Revisions:
         return revision
 
     async def _outcome(self, crossing: _Crossing, read: Sequence[ReadRecord]) -> WireSubscription | None:
-        """The merged subscription. Raises as `merged` does, after taking back the write if it is the newest."""
+        """The merged subscription. Raises the errors of `merged`; first undoes the write if it is the newest record."""
         try:
             return crossing.outcome(read)
         except WebhooksError:
@@ -206,5 +207,5 @@ class Revisions:
 
 
 def unknown(subscription_id: str) -> UnknownSubscriptionError:
-    """The error about a subscription that does not exist."""
+    """The error for a subscription that does not exist."""
     return UnknownSubscriptionError(f"there is no subscription {subscription_id!r}")

@@ -1,4 +1,4 @@
-"""What differs between the stored subscription and the one that is to replace it, without secrets. Pure."""
+"""Lists the differences between a stored subscription and its replacement, without secrets. Pure."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -14,9 +14,9 @@ class Difference:
     """A field that differs.
 
     Attributes:
-        path: of the field.
-        before, after: its values as JSON, secrets masked; None if it is not there.
-        is_secret: it is a secret that changes to another one: neither is shown.
+        path: the path of the field.
+        before, after: the field's values as JSON, secrets masked; None where the field is missing.
+        is_secret: one secret is replaced by another, so neither value is shown.
     """
 
     path: str
@@ -36,7 +36,7 @@ class Difference:
 
 
 def differences(wanted: WireSubscription, stored: WireSubscription | None) -> list[Difference]:
-    """The fields that differ, by path. Both have plain secrets; *stored* is None for a new subscription."""
+    """The fields that differ, by path. The arguments have plain secrets; *stored* is None for a new subscription."""
     after, before = _shown(wanted), {} if stored is None else _shown(stored)
     found = [
         Difference(path, before.get(path), after.get(path))
@@ -50,7 +50,7 @@ def differences(wanted: WireSubscription, stored: WireSubscription | None) -> li
 
 
 def dropped(wanted: WireSubscription, stored: WireSubscription) -> str | None:
-    """A warning about protection that *wanted* no longer has; None if there is nothing to say."""
+    """A warning if *wanted* loses the signing, auth or filter that *stored* has; None if it loses nothing."""
     new, old = (each.configuration.entrypoint_configuration for each in (wanted, stored))
     had_auth, has_auth = (each.auth is not None and each.auth.type != "none" for each in (old, new))
     warnings = (

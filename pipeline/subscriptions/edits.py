@@ -1,4 +1,4 @@
-"""How an edit builds on the stored subscription, and on which revision it depends. Pure."""
+"""Applies edits to stored subscriptions, and checks the revision on which an edit depends. Pure."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,18 +16,18 @@ from pipeline.subscriptions.start_offsets import with_topic
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What has to be true of a subscription right before a change.
+    """What must hold for a subscription immediately before a change.
 
     Attributes:
-        revisions: it has one of these; None: any.
-        exists: it exists, or it does not; None: either.
+        revisions: its revision is one of these; None: any revision.
+        exists: whether it must exist; None: no matter.
     """
 
     revisions: frozenset[int] | None = None
     exists: bool | None = None
 
     def check(self, subscription_id: str, revision: int | None) -> None:
-        """Check the present *revision*; None: there is no such subscription.
+        """Check the current *revision*; None: the subscription does not exist.
 
         Raises:
             StaleError: the condition is not met.
@@ -48,7 +48,7 @@ class Change:
     """What a change did.
 
     Attributes:
-        revision: the newest revision, whether the command wrote it or found it.
+        revision: the newest revision: the one that the command wrote, or the existing one if nothing changed.
         advisory: a warning about a subscription that works (subscriptions/advisories.py).
     """
 
@@ -64,9 +64,10 @@ class Edit:
 
     Attributes:
         update: the new values.
-        always: write it even if nothing changes, because only a new revision clears a FAILURE.
-        seen: returns the subscription if the author of the change may see it, else None: it is not edited then, as if
-            it did not exist. Called right before the edit, because it may have been given to another tenant meanwhile.
+        always: write the subscription even if no field changes, because only a new revision clears a FAILURE.
+        seen: returns the subscription, or None if the author of the edit may not see it. With None, the edit fails as
+            if the subscription did not exist. Called immediately before the edit, because the subscription may have
+            moved to another tenant.
     """
 
     update: Mapping[str, object]
@@ -80,7 +81,7 @@ class Edit:
             ConflictError: it is closed.
         """
         check_open(stored)
-        # The resumeFrom of an older revision applied to that revision only.
+        # A stored resumeFrom is a command of its own revision only.
         return stored.model_copy(update={"resume_from": None, **self.update})
 
 
@@ -91,7 +92,7 @@ STOP: Final = Edit({"consumer_status": "STOPPED"})
 
 
 def unless_well(edit: Edit, *, is_well: bool) -> Edit:
-    """*edit*, a resume or a start; if the subscription *is_well*, it is written only if it changes a field."""
+    """The *edit* (a resume or a start) for a subscription that *is_well*: it is written only if it changes a field."""
     return replace(edit, always=False) if is_well else edit
 
 
@@ -99,8 +100,8 @@ def going_on_from(where: Mapping[str, object], definition: Definition | None = N
     """The edit that moves a subscription to another position.
 
     Args:
-        where: a `resumeFrom`.
-        definition: names the source topics; not needed for a time.
+        where: the position, as in `resumeFrom`.
+        definition: has the source topics; may be None if *where* is a time.
 
     Raises:
         ConfigurationError: *where* is not a valid `resumeFrom`, or names no source topic.
@@ -124,14 +125,14 @@ def check_open(stored: WireSubscription) -> None:
 
 
 def taken_back(subscription_id: str) -> StaleError:
-    """The error of a conditional change that another change preceded by a moment."""
+    """The error of a conditional change if another change was written just before it."""
     return StaleError(
         f"subscription {shown(subscription_id)} was changed at the same moment; this change is taken back"
     )
 
 
 def batches(subscriptions: Iterable[WireSubscription], most: int) -> Iterator[list[WireSubscription]]:
-    """Batches of up to *most* subscriptions. A repeated one begins a new batch, because it builds on the first."""
+    """Batches of up to *most* subscriptions. A repeated id begins a new batch: its change builds on the first."""
     batch: dict[str, WireSubscription] = {}
     for subscription in subscriptions:
         if subscription.id in batch or len(batch) >= most:
@@ -143,30 +144,30 @@ def batches(subscriptions: Iterable[WireSubscription], most: int) -> Iterator[li
 
 
 def kept(wanted: WireSubscription) -> frozenset[str]:
-    """The fields that stay as they are when *wanted* replaces a stored subscription."""
+    """The fields that keep their stored values when *wanted* replaces a stored subscription."""
     return frozenset({"status", "consumer_status", "start", "start_from"}) - (wanted.model_fields_set - {"start_from"})
 
 
 def with_states(wanted: WireSubscription, stored: WireSubscription) -> WireSubscription:
-    """*wanted*, with the stored `status` and `consumerStatus` if it leaves them out."""
+    """*wanted*, with the stored `status` and `consumerStatus` where it has none."""
     unsaid = {"status", "consumer_status"} - wanted.model_fields_set
     return wanted.model_copy(update={name: getattr(stored, name) for name in unsaid})
 
 
 def is_same(wanted: WireSubscription, stored: WireSubscription) -> bool:
-    """Whether nothing would change. Applying the same `resumeFrom` again does not repeat the command."""
+    """Whether *wanted* changes nothing. Applying the same `resumeFrom` again does not repeat the command."""
     if wanted.resume_from is None:
         stored = without_command(stored)
     return to_document(wanted) == to_document(stored)
 
 
 def without_command(stored: WireSubscription) -> WireSubscription:
-    """*stored* without its `resumeFrom`, a command that belongs to that revision only."""
+    """*stored* without its `resumeFrom`, which is a command of its own revision only."""
     return stored.model_copy(update={"resume_from": None})
 
 
 def without_old_command(wanted: WireSubscription, stored: WireSubscription | None) -> WireSubscription:
-    """*wanted* without the stored `resumeFrom`, a command that belongs to the stored revision only."""
+    """*wanted* without a `resumeFrom` that equals the stored one, which is a command of the stored revision only."""
     if stored is None or wanted.resume_from is None or wanted.resume_from != stored.resume_from:
         return wanted
     return without_command(wanted)

@@ -1,4 +1,4 @@
-"""The two envelopes of a subscription; both can be read, and the newer one is written.
+"""The two envelopes of a subscription. Both can be read; the newer one is written.
 
 {"id": …, "configuration": {"entrypointId": …, "callbackUrl": …}}                            the older, flat one
 {"id": …, "configuration": {"entrypointId": …, "entrypointConfiguration": {"callbackUrl": …}}}     the newer one
@@ -21,13 +21,13 @@ OF_MATCH_ALONE: Final = (*WRITTEN_BY_STORE, "startFrom", "topics")
 _OPTIONS: Final = "entrypointConfiguration"
 _ENVELOPE: Final = {"entrypointId", "channel", _OPTIONS}
 ALIKE: Final = 0.75
-"""The similarity from which on a name counts as misspelled; that of `entrypointId` is far below."""
+"""Names at least this similar count as misspelled; `entrypointId` is far less similar."""
 
 
 def parse_subscription(document: object) -> WireSubscription:
-    """A subscription in either envelope, as a user wrote it; fields that only the store writes are left out.
+    """A subscription in either envelope, as a user wrote it. Fields that only the store writes are removed.
 
-    Raises as `parse_stored` does.
+    Raises the errors of `parse_stored`.
     """
     if isinstance(document, Mapping):
         document = {key: value for key, value in document.items() if key not in WRITTEN_BY_STORE}
@@ -91,7 +91,7 @@ def _in_newer_envelope(document: object) -> tuple[object, bool]:
     if not isinstance(configuration, Mapping) or "entrypointConfiguration" in configuration:
         return document, False
     if "callbackUrl" not in configuration and get_close_matches(_OPTIONS, map(str, configuration), cutoff=ALIKE):
-        return document, False  # a typo: read as the other envelope, every field would be wrong
+        return document, False  # a typo; in the other envelope, every field would be wrong
     envelope = {key: value for key, value in configuration.items() if key in _ENVELOPE}
     options = {key: value for key, value in configuration.items() if key not in _ENVELOPE}
     return {**document, "configuration": {**envelope, "entrypointConfiguration": options}}, True

@@ -13,16 +13,16 @@ from pipeline.core.urls import split_url
 _AGO: Final = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _UNIX: Final = re.compile(r"\d{9,}(\.\d+)?", re.ASCII)
-"""Fewer digits are more likely a year, or a day without hyphens."""
+"""A number with fewer digits is more likely a year, or a date without hyphens."""
 _DAYS_BACK: Final = {"today": 0, "yesterday": 1}
 TIMES: Final = "10m, 2h or 3d ago, today, yesterday (both in UTC), Unix seconds, or an ISO 8601 time with a zone"
-"""What `moment` reads, for help and errors."""
+"""The forms that `moment` reads, for help and errors."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def has_controls(text: str) -> bool:
-    """Whether a text has control characters, tabs included; RFC 9110 section 5.5 and URLs forbid them."""
+    """Whether a text has control characters (a tab is one), which RFC 9110 section 5.5 and URLs forbid."""
     return _CONTROL.search(text) is not None
 
 
@@ -30,7 +30,7 @@ def instant(text: str) -> float:
     """Unix seconds of an ISO 8601 time with its zone.
 
     Raises:
-        PydanticCustomError: it is not such a time. If `moment` can read it, the message says how to write it here.
+        PydanticCustomError: *text* is not such a time. If `moment` can read it, the message has it in ISO 8601.
     """
     try:
         time = datetime.fromisoformat(text)
@@ -43,7 +43,7 @@ def instant(text: str) -> float:
     example = None if told is None or told < 0 else rfc3339(told)
     if example is None:
         raise problem(f"{shown(text)} is not an ISO 8601 time with a zone, such as 2026-01-31T08:00:00Z")
-    # A document is read again and again, and has to mean the same each time.
+    # A document is read many times, and a relative time would mean something else each time.
     raise problem(f"{shown(text)} is not an ISO 8601 time with a zone; write {example}")
 
 
@@ -56,7 +56,7 @@ def moment(text: str, now: float) -> float:
         now: Unix seconds.
 
     Raises:
-        PydanticCustomError: it is none of these, or before 1970, after 9999 or after *now*.
+        PydanticCustomError: *text* is none of these, or the time is before 1970, after 9999 or after *now*.
     """
     found = _told(text, now)
     if found is None:
@@ -74,7 +74,7 @@ def moment(text: str, now: float) -> float:
 
 
 def as_instant(text: str, now: float) -> str:
-    """*text* as an ISO 8601 time, which `instant` reads; an ISO 8601 time stays as it is. Raises as `moment` does."""
+    """*text* as an ISO 8601 time for `instant`; an ISO 8601 time is unchanged. Raises the errors of `moment`."""
     found = moment(text, now)
     if _told(text, now) is None:
         return text
@@ -92,14 +92,14 @@ def _told(text: str, now: float) -> float | None:
 
 
 def check_url(url: str, credentials_field: str) -> str:
-    """*url*, if it is an absolute HTTP URL without credentials.
+    """Return *url* if it is an absolute HTTP URL without credentials.
 
     Args:
         url: not shown in errors, because it may contain credentials.
-        credentials_field: the field where credentials belong instead.
+        credentials_field: the field that takes credentials, named in the error.
 
     Raises:
-        PydanticCustomError: it is not such a URL.
+        PydanticCustomError: *url* is not such a URL.
     """
     if not url.startswith(("http://", "https://")):
         raise problem("must begin with http:// or https://")

@@ -1,7 +1,7 @@
 """Parses the `filter` of a subscription into the filters of core/filters.py.
 
 {"exact": {"type": "com.example.paid"}}     an attribute of a CloudEvent
-{"exact": {"type": ["a", "b"]}}             one of several
+{"exact": {"type": ["a", "b"]}}             one of several values
 {"prefix": {"header.region": "eu-"}}        a header of the record
 {"suffix": {"/order/state": "paid"}}        a JSON pointer into the body
 {"exact": {"key": "customer-7"}}            the key of the record
@@ -34,7 +34,7 @@ from pipeline.core.shown import shown
 
 MAX_DEPTH: Final = 10
 MAX_COMPARISONS: Final = 100
-"""The most comparisons in one filter, which runs for every event."""
+"""The largest number of comparisons in one filter, which may run for every event."""
 
 _DIALECTS: Final = "exact, prefix, suffix, all, any, not"
 # CloudEvents 1.0, section "Naming Conventions": "data" is not an attribute.
@@ -47,7 +47,7 @@ def event_filter(document: object, path: str) -> EventFilter:
 
     Args:
         document: the parsed JSON.
-        path: its path, for errors.
+        path: the path of *document*, for errors.
 
     Raises:
         ConfigurationError: names the path of the mistake, and what is allowed there.
@@ -56,7 +56,7 @@ def event_filter(document: object, path: str) -> EventFilter:
 
 
 class _Compiler:
-    """One filter; counts its comparisons."""
+    """Compiles one filter, and counts its comparisons."""
 
     def __init__(self) -> None:
         self._comparisons = 0

@@ -1,4 +1,4 @@
-"""Subscriptions of Gravitee as subscriptions of this pipeline."""
+"""Converts Gravitee's subscriptions into subscriptions of this pipeline."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -19,13 +19,13 @@ _KEPT: Final = ("qos", "topics", "startFrom", "metadata")
 _TIMES: Final = ("startingAt", "endingAt")
 _STATES: Final = {"id", "hrid", "status", "consumerStatus", "consumerConfiguration", "configuration", *_KEPT, *_TIMES}
 _NOT_DELIVERED: Final = {"PENDING", "REJECTED", "CLOSED"}
-"""States in which Gravitee delivers nothing until somebody acts."""
+"""States in which Gravitee delivers nothing until a user changes them."""
 _EXPRESSION: Final = "contains an expression ({#...}), which would be sent as it is; write the value itself"
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A subscription that is not taken over, and why."""
+    """A subscription that is not imported, and why."""
 
     id: str
     why: str
@@ -33,12 +33,12 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A subscription that is taken over.
+    """A subscription that is imported.
 
     Attributes:
-        notes: what has changed, as sentences.
-        ignored: names of its fields that have no effect here.
-        losses: what would be sent differently than by Gravitee.
+        notes: what the import changed, as sentences.
+        ignored: names of its fields that have no effect in this pipeline.
+        losses: the ways in which requests would differ from Gravitee's.
     """
 
     subscription: WireSubscription
@@ -48,7 +48,7 @@ class Taken:
 
 
 def take(document: Mapping[str, Any]) -> Taken | LeftOut:
-    """A subscription of the management API or of Terraform, or one in this pipeline's format.
+    """Convert a subscription in the format of the management API, of Terraform or of this pipeline.
 
     Raises:
         ConfigurationError: it can't be used; one sentence per mistake.
@@ -83,7 +83,7 @@ def take(document: Mapping[str, Any]) -> Taken | LeftOut:
 
 
 def from_group(taken: WireSubscription, group: str) -> WireSubscription:
-    """The subscription *taken*, beginning where a consumer group stopped."""
+    """*taken*, with `startFrom` set to the position of a consumer group."""
     return taken.model_copy(update={"start_from": f"{GROUP}{group}"})
 
 
@@ -102,7 +102,7 @@ def _consumer(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _options(consumer: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
-    """The entrypoint's configuration without nulls; in the older envelope, everything but the envelope's own fields."""
+    """The entrypoint's configuration without nulls; in the older envelope, all fields but the envelope's own."""
     value = consumer.get("entrypointConfiguration")
     nested = unpacked(value) if isinstance(value, str) else value
     if nested is None:
@@ -139,7 +139,7 @@ def _states(status: str, consumer_status: str, notes: list[str]) -> dict[str, st
 
 
 def _time(value: object) -> object:
-    """A time as ISO 8601; older versions have milliseconds. Anything else is unchanged, to be refused later."""
+    """A time as ISO 8601. Older versions write milliseconds. Any other value is unchanged, and is refused later."""
     if isinstance(value, int) and not isinstance(value, bool):
         with suppress(ValueError, OverflowError, OSError):
             return datetime.fromtimestamp(value / 1000, UTC).isoformat()
@@ -164,7 +164,7 @@ def _expressions(value: object, path: str) -> Iterator[str]:
     match value:
         case Mapping():
             for name, each in value.items():
-                # The rule for URLs covers it.
+                # The error about the URL covers it.
                 if name not in {"callbackUrl", "filter"}:
                     yield from _expressions(each, f"{path}.{name}")
         case list():

@@ -20,11 +20,11 @@ from pipeline.subscriptions.start_offsets import check_routing
 
 @dataclass(slots=True)
 class Imported:
-    """The result.
+    """The result of an import.
 
     Attributes:
         definition: None if the files contain no API.
-        notes: what was taken, added and left out: a word, and a sentence.
+        notes: what was taken, added and left out; each note is a word and a sentence.
     """
 
     definition: dict[str, Any] | None = None
@@ -33,15 +33,15 @@ class Imported:
 
 
 def imported(found: Contents, accepted: Collection[str] = (), groups: Collection[str] = ()) -> Imported:
-    """Take over what was found.
+    """Convert what was found in Gravitee's files.
 
     Args:
         found: the contents of all files together.
         accepted: names of losses that are not errors.
-        groups: where the subscriptions begin, see `Groups`.
+        groups: the consumer groups from whose positions the subscriptions begin, as `Groups` reads them.
 
     Raises:
-        ConfigurationError: something can't be used, or would be lost; one sentence per mistake.
+        ConfigurationError: a value can't be used, or would be lost; one sentence per mistake.
     """
     try:
         return _Import(found, accepted, groups).result()
@@ -95,7 +95,7 @@ class _Import:
             self._note("not used", f"{api.origin}: {', '.join(ignored)}")
         self._imported.definition = document = pruned(api.document, definition.ignored)
         if definition.stated_routing is None:
-            # The only entrypoint that is left.
+            # All other entrypoints have been removed.
             document["listeners"][0]["entrypoints"][0]["routing"] = Routing.MATCH.value
             self._note("added", "routing: match, because Gravitee gives every subscription every event")
         return parse_definition(document)
@@ -129,7 +129,7 @@ class _Import:
             self._note("begins", f"{later} of {len(taken_over)} subscriptions get the events after they are applied")
 
     def _other_api(self, part: Part) -> str | None:
-        """The API of a subscription, if it is not the one that was found."""
+        """The API that a subscription names, if it is another one than the imported API."""
         api = part.document.get("api")
         named = api.get("id") if isinstance(api, Mapping) else part.document.get("apiHrid")
         known = {each.document.get(name) for each in self._found.apis for name in ("id", "hrid")} - {None}

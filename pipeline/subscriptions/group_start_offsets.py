@@ -1,9 +1,9 @@
 """Where subscriptions begin with `startFrom: group:NAME`: where another consumer group stopped.
 
-Its offsets are read once, when the subscription is created, and only while the group has no members: otherwise both
-would deliver the same events. The group has delivered nothing from a partition in which it has committed nothing. With
-`autoOffsetReset: latest`, however, it would not get events from before it joined, so there the subscription begins with
-the first event since its `startingAt`.
+The group's offsets are read once, when the subscription is created. The group must not have members then: they and the
+subscription would deliver the same events. The group has delivered nothing from a partition in which it has committed
+nothing, so the subscription begins at the start of that partition. With `autoOffsetReset: latest`, the group would not
+get events from before it joined, so there the subscription begins with the first event since its `startingAt`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from pipeline.subscriptions.schema import WireStart
 
 @dataclass(frozen=True, slots=True)
 class GroupPlace:
-    """A group, and Unix seconds from which on events may be for the subscription, if known."""
+    """A consumer group, and the earliest time of events for the subscription (Unix seconds), if known."""
 
     name: str
     since: float | None
@@ -30,7 +30,7 @@ class GroupBeginning:
     """Where a subscription begins, by topic.
 
     Attributes:
-        remark: what should be known about it, a sentence.
+        remark: a sentence about the beginning that the user should read, or None.
     """
 
     starts: Mapping[str, WireStart]
@@ -47,14 +47,14 @@ def begin_at_group(
     """The beginning of a subscription.
 
     Args:
-        place: what the subscription says.
-        group: the group's position.
+        place: the group and the time that the subscription names.
+        group: the position of the group.
         found: the logs of the source topics.
-        reset: `autoOffsetReset`, by which the group began where it had no offset.
-        time_ms: `place.since`, looked up in the logs.
+        reset: `autoOffsetReset`, which decided where the group began in a partition without a committed offset.
+        time_ms: the offsets of `place.since` in the logs.
 
     Raises:
-        ConfigurationError: it is not known for a partition.
+        ConfigurationError: the beginning in a partition is unknown.
     """
     unread = [
         f"{topic} {number}"
@@ -79,7 +79,7 @@ def begin_at_group(
 
 
 def refusals(name: str, group: GroupPositions, found: Mapping[str, LogPositions]) -> list[str]:
-    """Why no subscription can continue from the group's position; empty if one can."""
+    """Reasons why a subscription can't continue from the group's position; empty if it can."""
     if not group.offsets:
         why = (
             f"has committed nothing in {', '.join(found)}: the name is wrong, its offsets have expired, or it has read "
@@ -112,5 +112,5 @@ def _of_another_topic(name: str, group: GroupPositions, topic: str, log: LogPosi
 
 
 def wire_start(offsets: Sequence[int], topic_id: str | None) -> WireStart:
-    """These offsets, as the topic of subscriptions holds them."""
+    """These offsets in the form that a subscription's record has."""
     return WireStart.model_validate({"topicId": topic_id, "offsets": list(offsets)})

@@ -27,9 +27,9 @@ _HMAC: Final[dict[str, tuple[AssertionAlgorithm, int]]] = {
     "HMAC_HS384": ("HS384", 48),
     "HMAC_HS512": ("HS512", 64),
 }
-"""For each name of Gravitee's reference, the name in RFC 7518 and the shortest key in bytes (section 3.2)."""
+"""For each name that Gravitee uses: the name in RFC 7518, and the shortest allowed key in bytes (section 3.2)."""
 
-# The first bytes of a JKS store in base64; not a path, although they begin with a slash.
+# A JKS store in base64 begins with these characters. It is not a path, although the first one is a slash.
 _JKS_IN_BASE64: Final = "/u3+7Q"
 
 
@@ -45,9 +45,9 @@ def jwt_profile(wire: JwtProfileOAuth2, path: str, folder: Path | None, opener: 
     """The credentials of a subscription.
 
     Args:
-        wire: decrypted.
-        path: of the block, for errors.
-        folder: of the key stores that may be named by path.
+        wire: the block, decrypted.
+        path: the block's path, for errors.
+        folder: the directory of key stores that a subscription may name by path.
         opener: opens key stores.
 
     Raises:
@@ -129,7 +129,7 @@ def _is_path(content: str) -> bool:
 
 
 def _checked(pem: str, field: str) -> bytes:
-    """The key, if it is an RSA key. Its numbers are validated when it is applied (key_check)."""
+    """The key; an error if it is not an RSA key. key_check.py validates its numbers when a subscription is applied."""
     key = serialization.load_pem_private_key(pem.encode(), None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(key, RSAPrivateKey) or not SHORTEST_RSA_BITS <= key.key_size <= LONGEST_RSA_BITS:
         raise ConfigurationError(

@@ -19,10 +19,10 @@ LONGEST_RSA_BITS: Final = 8192
 
 
 def check_keys(subscription: Subscription) -> None:
-    """Check that the subscription's private keys are valid, and that TLS accepts its stores. Blocks for up to seconds.
+    """Check that a subscription's private keys are valid and that TLS accepts its stores. Blocks for up to seconds.
 
     Raises:
-        ConfigurationError: one of them is not; names the field, never its content.
+        ConfigurationError: a key or a store is refused; names the field, never its content.
     """
     auth = subscription.auth
     if isinstance(auth, JwtProfileAuth) and auth.algorithm == "RS256":
@@ -42,7 +42,7 @@ def check_keys(subscription: Subscription) -> None:
 
 
 def _check_key(pem: bytes, field: str) -> None:
-    # Loaded without validation first, which would take too long for a key with too many bits.
+    # First loaded without validation, which would take too long for a key with too many bits.
     key = load_pem_private_key(pem, None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(key, RSAPrivateKey):
         return

@@ -1,8 +1,8 @@
 """Turns records into subscriptions, in order, and opens key stores off the event loop.
 
-A record without key stores is read at once. One with key stores waits for a thread, which has one store after the other
-opened in another process (config/keystores/process.py). Meanwhile the records of other subscriptions are read. Records
-of the same subscription wait, so that no older revision replaces a newer one.
+A record without key stores is read at once. A record with key stores waits for a thread. The thread opens one store
+after another, each in another process (config/keystores/process.py). Meanwhile the records of other subscriptions are
+read. Later records of the same subscription wait, so that no older revision replaces a newer one.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 Part = TypeVar("Part")
 
 OnRead = Callable[[str, bytes | None, Subscription | None], None]
-"""(id, value of the record, the subscription); None and None if the subscription was deleted."""
+"""Arguments: id, value of the record, subscription. The last two are None if the subscription was deleted."""
 
 
 class RecordReader:
@@ -36,7 +36,7 @@ class RecordReader:
 
     Args:
         box: decrypts the secrets.
-        definition: supplies the values that subscriptions leave out.
+        definition: the API definition, which has the defaults for fields that subscriptions leave out.
         on_read: called for every record, in log order for each subscription; must not raise.
     """
 
@@ -46,7 +46,7 @@ class RecordReader:
         self._on_read = on_read
         self._opener = StoreProcess()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="key-stores")
-        # By revision, in the order in which the thread handles them.
+        # The records that wait, by revision, in the order in which the thread handles them.
         self._waiting: dict[int, asyncio.Future[Subscription | None]] = {}
         self._waiting_of: Counter[str] = Counter()
         self._is_closed = False
@@ -56,7 +56,7 @@ class RecordReader:
 
         Args:
             subscription_id: the key of the record.
-            value: of the record; None deletes the subscription.
+            value: the value of the record; None deletes the subscription.
             revision: the offset of the record.
         """
         parsed = self._parse(subscription_id, value, revision)
@@ -75,17 +75,17 @@ class RecordReader:
         return self.waits_from(revision) < revision
 
     def waits_from(self, revision: int) -> int:
-        """The first record that is still waiting for its stores; *revision* if none is."""
+        """The revision of the first record that still waits for its stores; *revision* if none does."""
         return next(iter(self._waiting), revision)
 
     async def settled(self) -> None:
-        """Return when all records so far have been read, or the reader was closed."""
+        """Return when all records taken so far have been read, or when the reader was closed."""
         waiting = list(self._waiting.values())
         if waiting:
             await asyncio.wait(waiting)
 
     async def resolve(self, subscription: WireSubscription) -> Subscription:
-        """The result for a subscription that is not written yet, with revision 0.
+        """What the record of a subscription would become if it were written; its revision is 0.
 
         Raises:
             ConfigurationError: a value can't be used; names the field, never a secret.
@@ -95,7 +95,7 @@ class RecordReader:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._resolve, subscription, 0)
 
     async def close(self) -> None:
-        """Stop. Waiting records are not read any more."""
+        """Stop. Records that still wait are not read any more."""
         self._is_closed = True
         for reading in list(self._waiting.values()):
             reading.cancel()
@@ -126,7 +126,7 @@ class RecordReader:
             return parsed
 
         def opened() -> Subscription:
-            # Most have no secrets, and looking through the text costs less than through the fields.
+            # Most records have no secrets, and searching the text costs less than visiting the fields.
             subscription = self._box.open(parsed) if value is None or _may_be_encrypted(value) else parsed
             return self._resolve(subscription, revision)
 
@@ -135,7 +135,7 @@ class RecordReader:
     def _guarded(
         self, subscription_id: str, value: bytes | None, revision: int, read: Callable[[], Part]
     ) -> Part | Subscription:
-        """The result of *read*, or a stand-in for a record that can't be read."""
+        """The result of *read*, or a broken subscription if the record can't be read."""
         try:
             return read()
         except ConfigurationError as error:
@@ -145,8 +145,8 @@ class RecordReader:
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
-            # A bug, here or in a library; a panic in Rust (cryptography, pydantic) is not an Exception. One record must
-            # not stop the reading of later ones.
+            # A bug, here or in a library. BaseException, because a panic in Rust (cryptography, pydantic) is not an
+            # Exception. One record must not stop the reading of later ones.
             problem = f"internal error: {type(error).__name__}"
             logger.exception("subscription %s, revision %d, can't be read", subscription_id, revision)
         return broken(subscription_id, self._definition, revision, problem, _object(value))
@@ -156,7 +156,7 @@ class RecordReader:
 
 
 def parse_record(subscription_id: str, value: bytes) -> WireSubscription:
-    """A record as it was written, with encrypted secrets.
+    """Parse a record; its secrets stay encrypted.
 
     Raises:
         ConfigurationError: it is not a subscription, or its id differs from the record's key.
@@ -172,12 +172,12 @@ def parse_record(subscription_id: str, value: bytes) -> WireSubscription:
 
 
 def _may_be_encrypted(value: bytes) -> bool:
-    """Whether a record may have encrypted secrets: their prefix is in it, or some escaped character."""
+    """Whether a record may have encrypted secrets: it contains their prefix, or an escape that may hide the prefix."""
     return ENCRYPTED.encode() in value or b"\\u" in value
 
 
 def _object(value: bytes | None) -> Mapping[str, object]:
-    """The record as an object; an empty one for anything else."""
+    """The record as an object; an empty object if it is none."""
     try:
         document = json.loads(value or b"")
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""All subscriptions: every worker follows the compacted topic that holds them.
+"""Has all subscriptions: every worker follows the compacted topic that holds them.
 
 Each record is decrypted and turned into a `model.Subscription` once, on arrival. A record that can't be used becomes a
 subscription with a `problem`, because its events must wait rather than vanish.
@@ -27,7 +27,7 @@ from pipeline.subscriptions.writer import read_fields
 logger = logging.getLogger(__name__)
 
 OnChange = Callable[[str, Subscription | None], None]
-"""(id, its newest revision; None if it was deleted)."""
+"""Arguments: id, newest revision of the subscription; None if it was deleted."""
 
 
 def _unheard(_id: str, _subscription: Subscription | None) -> None:
@@ -36,7 +36,7 @@ def _unheard(_id: str, _subscription: Subscription | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A record of the topic, and the subscription made from it."""
+    """A record of the topic, and the subscription that it became."""
 
     value: bytes
     subscription: Subscription
@@ -47,7 +47,7 @@ class ReadRecord:
     """A record of the topic: its revision and value; both None if it deletes the subscription.
 
     Attributes:
-        fields: those that it changes; None: all.
+        fields: the fields that the record changes; None: all.
     """
 
     revision: int | None
@@ -59,11 +59,11 @@ class Registry:
     """The subscriptions of one cluster.
 
     Args:
-        connection: of the cluster that holds the topic.
+        connection: connects to the cluster that holds the topic.
         topic: `<app>.subscriptions`, one partition.
         box: decrypts the secrets.
-        definition: supplies the values that subscriptions leave out.
-        clock: for the pauses between attempts.
+        definition: the API definition, which has the defaults for fields that subscriptions leave out.
+        clock: times the pauses between attempts to read the topic.
     """
 
     def __init__(
@@ -81,31 +81,31 @@ class Registry:
         self._on_change: OnChange = _unheard
         self._entries: dict[str, _Entry] = {}
         self._heard: dict[str, list[ReadRecord]] = {}
-        self._fields: dict[int, frozenset[str]] = {}  # by revision, until the record is read
+        self._fields: dict[int, frozenset[str]] = {}  # by revision, until the record has been read
         self._is_stopped = False
-        self._ids: tuple[str, ...] | None = None  # sorted once, until an id is added or removed
+        self._ids: tuple[str, ...] | None = None  # a cache, cleared when an id is added or removed
 
     @property
     def is_current(self) -> bool:
-        """Whether the topic has been read to the end it had at start, and its broker still answers."""
+        """Whether the topic has been read to the end that it had at the start, and its broker still answers."""
         return self._tail.is_current and not self._reader.waits_below(self._tail.first_end)
 
     @property
     def heard_to(self) -> int:
-        """The revision before which every record has been processed."""
+        """Every record before this revision has been processed."""
         return self._reader.waits_from(self._tail.position)
 
     @property
     def last_error(self) -> str | None:
-        """The current problem with the topic or its broker, a sentence; None if there is none."""
+        """A sentence about the current problem with the topic or its broker; None if there is none."""
         return self._tail.last_error
 
     async def start(self, on_change: OnChange = _unheard) -> None:
         """Start following the topic in the background.
 
         Args:
-            on_change: called for every change from the first record on, in log order for each subscription; must not
-                raise.
+            on_change: called for every change, from the first record on, in log order for each subscription. It must
+                not raise.
         """
         self._on_change = on_change
         await self._tail.start()
@@ -126,7 +126,7 @@ class Registry:
         await self._settle()
 
     async def caught_up(self) -> None:
-        """Wait until all records that are now in the topic have been read; keeps waiting through broker failures.
+        """Wait until all records that are now in the topic have been read. Failures of the broker do not end the wait.
 
         Raises:
             BrokerError: the registry was stopped.
@@ -139,12 +139,12 @@ class Registry:
         return len(self._entries)
 
     def get(self, subscription_id: str) -> Subscription | None:
-        """The subscription's newest revision, None if there is none."""
+        """The newest revision of a subscription; None if there is no such subscription."""
         entry = self._entries.get(subscription_id)
         return None if entry is None else entry.subscription
 
     def all(self) -> list[Subscription]:
-        """Every subscription, by id."""
+        """All subscriptions, by id."""
         return [self._entries[name].subscription for name in self.ids()]
 
     def ids(self) -> Sequence[str]:
@@ -154,7 +154,7 @@ class Registry:
         return self._ids
 
     def raw(self, subscription_id: str) -> dict[str, Any] | None:
-        """The subscription as it is shown: the wire form with secrets masked, `revision`, and `problem` if any."""
+        """The subscription as users see it: its document with secrets masked, `revision`, and `problem` if any."""
         entry = self._entries.get(subscription_id)
         if entry is None:
             return None
@@ -169,7 +169,7 @@ class Registry:
         return document
 
     def stored(self, subscription_id: str) -> dict[str, Any] | None:
-        """The subscription as its record holds it: with secrets encrypted. None if there is none.
+        """The subscription as its record has it, with encrypted secrets. None if there is no such subscription.
 
         Raises:
             ConfigurationError: its record can't be read.
@@ -179,7 +179,7 @@ class Registry:
 
     @contextmanager
     def records_of(self, subscription_id: str) -> Iterator[list[ReadRecord]]:
-        """The records of a subscription that are read from now on, in log order; for one caller at a time."""
+        """Collect the records of a subscription that are read from now on, in log order. Only one caller at a time."""
         heard: list[ReadRecord] = []
         self._heard[subscription_id] = heard
         try:
@@ -188,7 +188,7 @@ class Registry:
             del self._heard[subscription_id]
 
     def is_newest(self, subscription_id: str) -> bool:
-        """Whether the secrets of its record are encrypted with the first key; also true without secrets or a record.
+        """Whether the first key encrypts all secrets of the subscription; true if it has none or does not exist.
 
         Raises:
             ConfigurationError: its record can't be read.
@@ -197,7 +197,7 @@ class Registry:
         return entry is None or self._box.is_newest(parse_record(subscription_id, entry.value))
 
     def wire(self, subscription_id: str) -> WireSubscription | None:
-        """The subscription as it was applied, with decrypted secrets; for the store, which edits it.
+        """The subscription as it was applied, with decrypted secrets. The store edits it.
 
         Raises:
             ConfigurationError: its record can't be read or decrypted.
@@ -206,7 +206,7 @@ class Registry:
         return None if entry is None else self._box.open(parse_record(subscription_id, entry.value))
 
     async def resolve(self, subscription: WireSubscription) -> Subscription:
-        """The result for a subscription that is not written yet, with plain secrets.
+        """What a subscription with plain secrets would become if it were written.
 
         Raises:
             ConfigurationError: a value can't be used; names the field, never a secret.
@@ -239,7 +239,7 @@ class Registry:
         self._on_change(subscription_id, subscription)
 
     async def _settle(self) -> None:
-        """Return when all records so far have been read. Raises: BrokerError, the registry was stopped."""
+        """Wait until all records received so far are processed. Raises: BrokerError, the registry was stopped."""
         await self._reader.settled()
         if self._is_stopped:
             raise BrokerError("the registry of subscriptions was stopped")

@@ -1,6 +1,6 @@
 """Turns a decrypted wire subscription into the `core.subscription.Subscription` of the delivery path.
 
-Pure, except for key stores: they may be files, and opening them takes time.
+Pure except for key stores, which may be files and take time to open.
 """
 
 from array import array
@@ -54,8 +54,8 @@ def to_subscription(
     """The subscription as the delivery path uses it.
 
     Args:
-        subscription: decrypted.
-        definition: supplies the values that the subscription leaves out.
+        subscription: the subscription with decrypted secrets.
+        definition: the API definition, which has the defaults for fields that the subscription leaves out.
         revision: the offset of its record.
         opener: opens key stores.
 
@@ -64,7 +64,7 @@ def to_subscription(
     """
     options = subscription.configuration.entrypoint_configuration
     qos = Qos(subscription.qos) if subscription.qos else definition.qos
-    # With `key`, these fields are ignored: records may have them from a time when the definition said match.
+    # With `key`, these fields are ignored. Records may have them from a time when the routing was `match`.
     matches = definition.stated_routing is Routing.MATCH
     return Subscription(
         id=subscription.id,
@@ -99,9 +99,9 @@ def to_subscription(
 def broken(
     subscription_id: str, definition: Definition, revision: int, problem: str, record: Mapping[str, object]
 ) -> Subscription:
-    """The stand-in for a subscription whose record can't be used: its lanes are in FAILURE with *problem*.
+    """A replacement for a subscription whose record can't be used: its lanes are in FAILURE because of *problem*.
 
-    Its beginning is read from the *record* if possible, so that it still begins there once it is corrected.
+    Its beginning is read from the *record* if possible. So once the subscription is corrected, it still begins there.
     """
     return Subscription(
         id=subscription_id,
@@ -123,7 +123,7 @@ def _readable(kind: TypeAdapter[Part], value: object) -> Part | None:
 
 
 def _created(revision_of_first: int | None, revision: int) -> int:
-    # In a copy of the topic, records have other offsets than the revisions that they name.
+    # In a copy of the topic, the offsets of records differ from the revisions that they contain.
     return revision if revision_of_first is None else min(revision_of_first, revision)
 
 
@@ -135,7 +135,7 @@ def _starts(starts: Mapping[str, wire.WireStart] | None) -> Mapping[str, Start] 
 
 @lru_cache(maxsize=64)
 def _compact(offsets: tuple[int, ...]) -> Sequence[int]:
-    """The offsets in 8 bytes each. Subscriptions that were applied together begin at the same ones, and share them."""
+    """The offsets in 8 bytes each. Subscriptions that were applied together have equal offsets and share them."""
     return array("q", offsets)
 
 
@@ -149,11 +149,11 @@ def has_stores(subscription: wire.WireSubscription) -> bool:
 
 
 def check_limits(subscription: wire.WireSubscription, definition: Definition) -> None:
-    """Check that `http` only lowers the entrypoint's limits.
+    """Check that `http` raises no limit above the entrypoint's.
 
     Raises:
-        ConfigurationError: a limit is above the entrypoint's. (`to_subscription` silently lowers a limit that was
-            allowed earlier and no longer is, so that a change of the definition breaks no subscription.)
+        ConfigurationError: a limit is above the entrypoint's. (`to_subscription` lowers a limit that was allowed
+            earlier, so that a change of the definition breaks no subscription.)
     """
     options = subscription.configuration.entrypoint_configuration.http
     if options is None:
@@ -212,7 +212,7 @@ def _retry(retry: wire.Retry | None, qos: Qos) -> RetryPolicy:
 
 
 def _statuses(codes: Sequence[int | str]) -> frozenset[int]:
-    """The statuses, given one by one or as a class, e.g. `5xx`."""
+    """The status codes; a code may also be a class such as `5xx`."""
     statuses: set[int] = set()
     for code in codes:
         first = int(code[0]) * 100 if isinstance(code, str) else code
@@ -256,8 +256,8 @@ def replay_time_ms(timestamp: str) -> int:
 def _topic_of_command(subscription: wire.WireSubscription, definition: Definition, topic: str | None) -> str | None:
     """The topic of a command that names a partition.
 
-    A command without a topic was written when there was one source topic. If there are several now, it is the one that
-    the subscription begins in; if its record does not say, the command applies to none.
+    A command without a topic was written when there was one source topic. If there are several now, the command is for
+    the topic in which the subscription begins. If the record does not name that topic, the command applies to none.
     """
     if topic is not None or len(definition.source.topics) == 1:
         return topic

@@ -1,4 +1,4 @@
-"""Finds evidence in a topic and its subscriptions for the `routing` to choose, if none is configured."""
+"""If no `routing` is configured: describes a topic and its subscriptions to help the operator choose one."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,17 +14,18 @@ from pipeline.kafka.newest_keys import newest_keys
 from pipeline.subscriptions.session import opened_registry
 
 NEWEST: Final = 100
-"""The number of events whose keys are looked at."""
+"""The number of events whose keys are examined."""
 EXAMPLES: Final = 5
 LOOK_SECONDS: Final = 15.0
-"""How long the brokers have to answer; otherwise the error has no evidence."""
+"""How long to wait for the brokers. If they do not answer, the error has no evidence."""
 
 
 async def require_routing(settings: Settings, definition: Definition) -> None:
-    """Check that the routing is known.
+    """Check that the routing is configured.
 
     Raises:
-        ConfigurationError: it is not; explains the choice, with the newest keys of the topic if they can be read.
+        ConfigurationError: it is not. The error explains the choice, with the newest keys of the topic if they can be
+            read.
     """
     if definition.stated_routing is None:
         raise unsaid_routing(definition.entrypoint, await _look(settings, definition))
@@ -45,16 +46,16 @@ async def _subscriptions(settings: Settings, definition: Definition) -> list[Sub
         async with opened_registry(settings, definition) as registry:
             return registry.all()
     except BrokerError:
-        return []  # their topic does not exist before the first start
+        return []  # the topic of subscriptions does not exist before the first start
 
 
 def evidence(topic: str, keys: Sequence[bytes | None], subscriptions: Sequence[Subscription]) -> list[str]:
-    """Sentences that help to choose, each about one value.
+    """Sentences that help to choose, each about one value of `routing`.
 
     Args:
         topic: the source topic.
-        keys: of its newest events.
-        subscriptions: all that there are.
+        keys: the keys of its newest events.
+        subscriptions: all existing subscriptions.
     """
     if not keys:
         return [f"Topic {topic} has no events yet, so its keys do not help to choose."]
@@ -84,7 +85,7 @@ def _with_key(events: int, matching: int, named: int, subscriptions: int) -> str
 def _with_match(subscriptions: Sequence[Subscription]) -> str:
     unfiltered = sum(each.filter is None and each.problem is None for each in subscriptions)
     if not unfiltered:
-        return "With match, each of your subscriptions would get what its filter lets through."
+        return "With match, each of your subscriptions would get the events that its filter matches."
     return (
         f"With match, {unfiltered} of your {_count(len(subscriptions), 'subscription')} would get every event, "
         "whoever it is for, because they have no filter."

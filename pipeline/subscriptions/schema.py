@@ -1,6 +1,6 @@
-"""The wire models of a subscription, strict; envelope.py reads and writes whole documents with them.
+"""The strict wire models of a subscription. envelope.py reads and writes whole documents with them.
 
-A secret may be encrypted here (secrets.py), so its value is validated later, in resolve.py.
+A secret may still be encrypted here (secrets.py), so resolve.py validates its value later.
 """
 
 import re
@@ -25,7 +25,7 @@ Seconds = Annotated[int, Field(ge=1, le=604_800)]
 Partition = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Offset = Annotated[int, Field(ge=0, le=2**63 - 2)]
 
-# The path of the entrypoint's fields in a subscription, as every error names them.
+# The path of the entrypoint's fields in a subscription; every error uses it.
 OPTIONS: Final = "configuration.entrypointConfiguration"
 _STATUS_CLASSES: Final = {"3xx", "4xx", "5xx"}
 _STATUS_CODES: Final = range(300, 600)
@@ -36,7 +36,7 @@ ENCRYPTED: Final = "enc:"
 NOW: Final = "now"
 EARLIEST: Final = "earliest"
 GROUP: Final = "group:"
-"""Values of `startFrom`; the name of a consumer group follows the last one. Any other value is a time."""
+"""Values of `startFrom`; the last one is the prefix of a consumer group's name. Any other value is a time."""
 
 _LONGEST_URL: Final = 8192
 MOST_TOPICS: Final = 1000
@@ -134,7 +134,7 @@ class WireHandshake(StrictModel):
 
 
 class HttpOptions(StrictModel):
-    """Lower limits than the entrypoint's; null keeps the entrypoint's."""
+    """Limits that are lower than the entrypoint's; null means the entrypoint's limit."""
 
     connect_timeout: Milliseconds | None = None
     read_timeout: Milliseconds | None = None
@@ -145,7 +145,7 @@ class HttpOptions(StrictModel):
 class EntrypointConfiguration(StrictModel):
     """How the receiver is called."""
 
-    # Longer than a URL may be, because the credentials in its query are encrypted in the topic.
+    # More than the longest URL, because in the topic the credentials in its query are encrypted.
     callback_url: Annotated[str, UrlMark(), StringConstraints(min_length=1, max_length=16 * _LONGEST_URL)]
     headers: list[WireHeader] | None = None
     auth: Auth | None = None
@@ -168,7 +168,7 @@ class EntrypointConfiguration(StrictModel):
 
 
 class Configuration(StrictModel):
-    """The newer envelope, which is the one written."""
+    """The newer envelope. Records are written in this form."""
 
     entrypoint_id: WebhookType = "webhook"
     channel: str | None = None
@@ -176,7 +176,7 @@ class Configuration(StrictModel):
 
 
 class WireSkip(StrictModel):
-    """One event to skip; the topic may be left out where there is one."""
+    """One event to skip. With one source topic, `topic` may be left out."""
 
     topic: Name | None = None
     partition: Partition
@@ -184,7 +184,7 @@ class WireSkip(StrictModel):
 
 
 class ResumeFrom(StrictModel):
-    """Where to continue: after a skipped event, at an offset, or at a time. Exactly one of the three."""
+    """Where to continue: after a skipped event, at an offset, or at a time. Exactly one of them is set."""
 
     skip: WireSkip | None = None
     topic: Name | None = None
@@ -228,11 +228,11 @@ class WireSubscription(StrictModel):
     """A subscription as consumers write it and as the topic holds it.
 
     Attributes:
-        start: where it begins, by source topic; written by the store only.
-        created_revision: the revision of its first record, which does not contain it; written by the store only.
+        start: where the subscription begins, by source topic; only the store writes it.
+        created_revision: the revision of the first record, which itself has no such field; only the store writes it.
     """
 
-    # Shown with a subscription, so documents may contain them; never stored.
+    # Shown with a subscription, so a document may contain them. They are never stored.
     without_meaning = frozenset({"delivery", "problem", "revision", "routing"})
 
     id: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID)]

@@ -1,8 +1,9 @@
-"""Secrets at rest: encrypted in the topic, masked wherever a subscription is shown.
+"""Encrypts secrets in the topic, and masks them wherever a subscription is shown.
 
-A secret becomes `enc:v2:` and a ciphertext in URL-safe base64, bound to its subscription and field
-(core/encryption.py). `enc:v1:`, a Fernet token of an earlier version, is not bound and can still be read. The first key
-encrypts, every key decrypts. To rotate, put a new key first; remove the old one when no secret is encrypted with it.
+A secret becomes `enc:v2:` and a ciphertext in URL-safe base64, which is bound to its subscription and field
+(core/encryption.py). Earlier versions wrote `enc:v1:` and a Fernet token, which is not bound; it can still be read. The
+first key encrypts, every key decrypts. To rotate keys, put a new key first, and remove the old one when no secret is
+encrypted with it.
 """
 
 import base64
@@ -50,11 +51,11 @@ class SecretBox:
         raise ConfigurationError(problem)
 
     def encrypt(self, data: bytes, context: bytes) -> bytes:
-        """*data*, encrypted with the first key and bound to *context*."""
+        """Encrypt *data* with the first key and bind it to *context*."""
         return _ROW_PREFIX + self._cipher.encrypt(data, context)
 
     def decrypt(self, token: bytes, context: bytes) -> bytes:
-        """The inverse of `encrypt`, with any of the keys; also decrypts the tokens of an earlier version.
+        """Undo `encrypt` with any of the keys. Also decrypts the tokens of earlier versions.
 
         Raises:
             ConfigurationError: no key fits, the token is damaged, or it belongs to another context.
@@ -67,7 +68,7 @@ class SecretBox:
             raise ConfigurationError(f"can't be decrypted {_OTHERWISE}") from None
 
     def seal(self, subscription: WireSubscription) -> WireSubscription:
-        """The subscription with its secrets encrypted, as the topic holds it. The secrets must be plain."""
+        """Encrypt the secrets of a subscription, for its record. They must be plain."""
 
         def encrypted(path: str, value: str) -> str:
             sealed = self._cipher.encrypt(value.encode(), _context(subscription, path))
@@ -76,7 +77,7 @@ class SecretBox:
         return change_secrets(subscription, encrypted)
 
     def open(self, subscription: WireSubscription) -> WireSubscription:
-        """The subscription with its secrets decrypted; plain ones are unchanged.
+        """Decrypt the secrets of a subscription. Plain secrets are unchanged.
 
         Raises:
             ConfigurationError: a secret can't be decrypted; names its field and the subscription.
@@ -114,35 +115,35 @@ class SecretBox:
 
 
 def _from_base64(text: str) -> bytes:
-    """Raises: ValueError, it is not URL-safe base64."""
+    """Decode URL-safe base64. Raises: ValueError, *text* is not valid."""
     return base64.b64decode(text, altchars=b"-_", validate=True)
 
 
 def _context(subscription: WireSubscription, path: str) -> bytes:
-    """The context of the secret at *path*. An id has no control characters, so the separator is unambiguous."""
+    """The encryption context of the secret at *path*. The separator is unambiguous: ids have no control characters."""
     return f"subscription\0{subscription.id}\0{path}".encode()
 
 
 def is_undecryptable(problem: str | None) -> bool:
-    """Whether a subscription has this problem because a secret of it can't be decrypted."""
+    """Whether *problem* says that a secret of the subscription can't be decrypted."""
     return problem is not None and _OTHERWISE in problem
 
 
 def mask(subscription: WireSubscription) -> WireSubscription:
-    """The subscription as it is shown: with `MASKED_FIELD` for every secret."""
+    """Replace every secret of a subscription by `MASKED_FIELD`, to show it to users."""
     return change_secrets(subscription, lambda _path, _value: MASKED_FIELD)
 
 
 def unmask(subscription: WireSubscription, stored: WireSubscription | None) -> WireSubscription:
-    """The subscription with `MASKED_FIELD` replaced by the stored secret.
+    """Replace each `MASKED_FIELD` of a subscription by the stored secret.
 
     Args:
-        subscription: the one to apply.
-        stored: the current one, decrypted.
+        subscription: the subscription to apply.
+        stored: the current subscription, decrypted.
 
     Raises:
-        ConfigurationError: there is no stored secret for a masked field, or it would be sent to another origin than
-            before. Otherwise a user who may edit a subscription could read its secrets.
+        ConfigurationError: there is no stored secret for a masked field; or the secret would be sent to another origin
+            than before, which would let a user who may edit a subscription read its secrets.
     """
     moved = () if stored is None else _moved(subscription, stored)
     known: dict[str, str] = {}
@@ -169,10 +170,10 @@ def unmask(subscription: WireSubscription, stored: WireSubscription | None) -> W
 
 
 def _moved(wanted: WireSubscription, stored: WireSubscription) -> list[tuple[tuple[str, ...], str]]:
-    """The secrets that would be sent to another origin: the prefix of their paths, and the field that names the origin.
+    """The secrets that would be sent to another origin, as pairs: prefix of their paths, and field that has the origin.
 
-    Signing keys and key stores are never sent, so they can't leak this way. An assertion and an access token can: the
-    receiver could use them.
+    Signing keys and key stores are never sent, so they can't leak in this way. Assertions and access tokens can: the
+    other receiver could use them.
     """
     new, old = (each.configuration.entrypoint_configuration for each in (wanted, stored))
     moved: list[tuple[tuple[str, ...], str]] = []
@@ -186,7 +187,7 @@ def _moved(wanted: WireSubscription, stored: WireSubscription) -> list[tuple[tup
 
 
 def _endpoint(auth: Auth | None) -> tuple[str, str] | None:
-    """The field that names the token endpoint, and its URL."""
+    """The field that has the URL of the token endpoint, and the URL."""
     if auth is not None and auth.oauth2 is not None:
         return "oauth2.endpoint", auth.oauth2.endpoint
     if auth is not None and auth.jwt_profile_oauth2 is not None:
@@ -204,7 +205,7 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 
 def change_secrets(model: Part, change: ValueChange, path: str = "") -> Part:
-    """*model* with *change* applied to every secret, at any depth; itself if nothing changes."""
+    """Apply *change* to every secret of *model*, at any depth. Returns *model* itself if nothing changes."""
     secret = model.secret_fields()
     update: dict[str, Any] = {}
     for name, field in type(model).model_fields.items():
@@ -214,7 +215,7 @@ def change_secrets(model: Part, change: ValueChange, path: str = "") -> Part:
         value = getattr(model, name)
         if value is None:
             continue
-        # These names need no quoting, unlike those that `validation_messages.join` handles.
+        # Names of fields need no quoting, unlike the names that `validation_messages.join` handles.
         field_path = f"{path}.{alias(name, field)}" if path else alias(name, field)
         if is_url and isinstance(value, str):
             changed: object = _changed_url(value, change, field_path)
@@ -226,7 +227,7 @@ def change_secrets(model: Part, change: ValueChange, path: str = "") -> Part:
 
 
 def _changed_url(url: str, change: ValueChange, path: str) -> str:
-    """*url* with *change* applied to the credentials in its query; their paths are `path?name`."""
+    """Apply *change* to the credentials in the query of *url*; their paths are `path?name`."""
     return change_query_credentials(url, lambda name, value: change(f"{path}?{name}", value))
 
 
@@ -247,7 +248,7 @@ def _changed(value: object, change: ValueChange, path: str, *, is_secret: bool) 
 
 
 def _steps(items: Sequence[object]) -> Iterator[object]:
-    # By name, so that a header's stored secret is found even if its index has changed.
+    # Headers are matched by name, so that a stored secret is found even if the header's index has changed.
     seen: Counter[str] = Counter()
     for number, item in enumerate(items):
         if isinstance(item, WireHeader):

@@ -1,4 +1,4 @@
-"""The store and its registry, open for the duration of one command."""
+"""Opens the store and its registry for the duration of one command."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,12 +16,12 @@ from pipeline.subscriptions.store import SubscriptionStore
 from pipeline.subscriptions.writer import OnWritten, unheard
 
 READ_SECONDS: Final = 30.0
-"""How long a command waits until all subscriptions are read; ten thousand take about two seconds."""
+"""How long a command waits until it has read all subscriptions. Ten thousand take about two seconds."""
 
 
 @asynccontextmanager
 async def opened_registry(settings: Settings, definition: Definition) -> AsyncIterator[Registry]:
-    """A registry that has read all subscriptions; stopped at the end.
+    """A registry that has read all subscriptions. It is stopped at the end.
 
     Raises:
         BrokerError: the cluster can't be reached, or the topic does not exist or can't be read.
@@ -42,10 +42,10 @@ async def opened_registry(settings: Settings, definition: Definition) -> AsyncIt
 async def opened_store(
     settings: Settings, definition: Definition, on_written: OnWritten = unheard
 ) -> AsyncIterator[SubscriptionStore]:
-    """A store that has read all subscriptions; closed at the end. It tells of each new revision.
+    """A store that has read all subscriptions. It is closed at the end. It calls *on_written* for each new revision.
 
     Raises:
-        BrokerError: see `opened_registry`.
+        BrokerError: as in `opened_registry`.
     """
     connection, topic = definition.source.connection, subscriptions_topic(settings.app)
     async with opened_registry(settings, definition) as registry:
@@ -60,7 +60,7 @@ async def opened_store(
 
 
 def secret_box(settings: Settings) -> SecretBox:
-    """With the keys of the settings. Raises: ConfigurationError, there is none, or one is not a key."""
+    """A box with the keys of the settings. Raises: ConfigurationError, there is no key, or a key is invalid."""
     return SecretBox([key.get_secret_value() for key in settings.secret_keys])
 
 

@@ -1,7 +1,7 @@
-"""Where subscriptions begin with `routing: match`: `startFrom` becomes one offset per partition of each source topic.
+"""Where subscriptions begin with `routing: match`: turns `startFrom` into an offset for each partition of each topic.
 
 The brokers are asked before a new subscription is written. So events produced after the command has returned are at or
-after these offsets, and with `startFrom: now`, events produced before the command are before them.
+after these offsets. With `startFrom: now`, events produced before the command are before these offsets.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,15 +19,15 @@ from pipeline.subscriptions.group_start_offsets import GroupPlace, begin_at_grou
 from pipeline.subscriptions.schema import EARLIEST, GROUP, NOW, OPTIONS, ResumeFrom, WireStart, WireSubscription
 
 _Place = float | GroupPlace
-"""The value of `startFrom`: Unix seconds, a value of `_PLACES`, or a group."""
+"""A parsed `startFrom`: Unix seconds, a value of `_PLACES`, or a group."""
 _PLACES: Final = {NOW: -1.0, EARLIEST: -2.0}
 
 
 def check_routing(subscription: WireSubscription, definition: Definition) -> None:
-    """Check the fields for `routing: match`: `topics`, `startFrom`, the topic of a command, a required filter.
+    """Check the fields that belong to `routing: match`: `topics`, `startFrom`, a command's topic, a required filter.
 
     Raises:
-        ConfigurationError: a value can't be used; or neither the definition nor the setting has a routing.
+        ConfigurationError: a value can't be used; or no routing is set, neither in the definition nor by the setting.
     """
     if definition.routing is Routing.KEY:
         problems = _refused_by_key(subscription)
@@ -45,12 +45,12 @@ def check_routing(subscription: WireSubscription, definition: Definition) -> Non
 
 
 def with_topic(resume: ResumeFrom | None, definition: Definition) -> ResumeFrom | None:
-    """A command that names a partition, with its topic filled in, in case the definition gains source topics later.
+    """Fill in the topic of a command that names a partition, because the definition may gain source topics later.
 
-    With `routing: key` there is only one, and no command names it.
+    With `routing: key` there is only one topic, and commands do not name it.
 
     Raises:
-        ConfigurationError: it names no source topic, or none where there are several.
+        ConfigurationError: its topic is not a source topic; or it has no topic and there are several.
     """
     place = None if resume is None else resume.skip or resume
     if resume is None or place is None or place.partition is None or definition.routing is Routing.KEY:
@@ -94,7 +94,7 @@ def check_beginning(subscription: WireSubscription, now: float) -> None:
     """Check where a new subscription begins.
 
     Raises:
-        ConfigurationError: that is after *now*, Unix seconds.
+        ConfigurationError: the subscription would begin after *now* (Unix seconds).
     """
     text = subscription.start_from
     place = _place(text)
@@ -106,7 +106,7 @@ def check_command(resume: ResumeFrom | None, now: float) -> None:
     """Check a new command.
 
     Raises:
-        ConfigurationError: it is to go on from a time after *now*, Unix seconds.
+        ConfigurationError: the command would continue from a time after *now* (Unix seconds).
     """
     if resume is not None and resume.timestamp is not None and instant(resume.timestamp) > now:
         raise ConfigurationError(
@@ -115,10 +115,10 @@ def check_command(resume: ResumeFrom | None, now: float) -> None:
 
 
 def with_same_beginning(wanted: WireSubscription, stored: WireSubscription) -> WireSubscription:
-    """The edit *wanted* with the beginning of the *stored* subscription, because an edit does not move it.
+    """*wanted* with the beginning of the *stored* subscription, because an edit does not move the beginning.
 
     Raises:
-        ConfigurationError: it has another beginning, which would be ignored.
+        ConfigurationError: *wanted* has another beginning, which would be ignored.
     """
     if wanted.start_from is not None and _place(wanted.start_from) != _place(stored.start_from):
         raise ConfigurationError(
@@ -131,7 +131,7 @@ def with_same_beginning(wanted: WireSubscription, stored: WireSubscription) -> W
 
 
 def with_beginning_of(wanted: WireSubscription, broken: Subscription) -> WireSubscription:
-    """The edit *wanted* of a subscription whose record can't be read, with its beginning if that could be read."""
+    """*wanted*, which replaces a record that can't be read, with the stored beginning if that could be read."""
     if broken.starts is None:
         return wanted
     starts = {topic: wire_start(start.offsets, start.topic_id) for topic, start in broken.starts.items()}
@@ -153,7 +153,7 @@ class Beginnings:
     """The offsets at which the new subscriptions of one command begin; the brokers are asked once.
 
     Args:
-        definition: names the source topics.
+        definition: the API definition, which has the source topics.
     """
 
     def __init__(self, definition: Definition) -> None:
@@ -162,10 +162,10 @@ class Beginnings:
         self._remarks: dict[_Place, str | None] = {}
 
     async def look_up(self, subscriptions: Iterable[WireSubscription]) -> None:
-        """Ask the brokers where these new subscriptions begin; of no effect with `routing: key`.
+        """Ask the brokers where these new subscriptions begin. Does nothing with `routing: key`.
 
         Raises:
-            ConfigurationError: one of them can't continue from the positions of its group; one sentence per group.
+            ConfigurationError: a subscription can't continue from the positions of its group; one sentence per group.
             BrokerError: the brokers can't be asked.
         """
         missing = {_place_of(each) for each in subscriptions} - self._found.keys()
@@ -187,14 +187,14 @@ class Beginnings:
                 self._found[place] = {topic: _start(each, place, times.get(place)) for topic, each in found.items()}
 
     def begun(self, subscription: WireSubscription) -> WireSubscription:
-        """A new subscription with its beginning, after `look_up`."""
+        """A new subscription with its beginning. Call `look_up` first."""
         if self._definition.routing is Routing.KEY:
             return subscription
         start = self._found[_place_of(subscription)]
         return subscription.model_copy(update={"start": start, "start_from": subscription.start_from or NOW})
 
     def remark(self, subscription: WireSubscription) -> str | None:
-        """A remark about the beginning of a new subscription, if any, after `look_up`."""
+        """A remark about the beginning of a new subscription, if any. Call `look_up` first."""
         return self._remarks.get(_place_of(subscription))
 
 

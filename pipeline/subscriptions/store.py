@@ -1,8 +1,8 @@
-"""Changes to subscriptions: each one is a new record of the compacted topic, whose offset is the revision.
+"""Changes subscriptions. Each change is a new record of the compacted topic; its offset is the revision.
 
 Any process may write. An edit first reads the topic to its end, so that it builds on all earlier records. If two
-processes change a subscription at the same time, the later writer restores what its record replaced of the earlier
-change (crossing.py). A change with a `Condition` is taken back instead: what it replaced is written again.
+processes change a subscription at the same time, the later writer merges the earlier change into its own (crossing.py).
+A change with a `Condition` is undone instead: the record that it replaced is written again.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from pipeline.subscriptions.start_offsets import Beginnings
 from pipeline.subscriptions.writer import OnWritten, SubscriptionWriter, unheard
 
 TOGETHER: Final = 500
-"""The number of concurrent writes: each one waits for a broker, and then until the written record is read again."""
+"""The number of concurrent writes. Each waits for a broker, and then until its record has been read again."""
 
 Tell = Callable[[str, Change | WebhooksError], None]
 
@@ -39,13 +39,13 @@ class SubscriptionStore:
 
     Args:
         registry: follows the same topic; started by the caller.
-        connection: of the cluster that holds the topic.
+        connection: connects to the cluster that holds the topic.
         topic: `<app>.subscriptions`.
         box: encrypts the secrets.
-        definition: subscriptions are checked against it.
-        clock: for `endingAt`.
-        guard: the workers' address guard, to warn of callbacks that they will refuse; None: no such warnings.
-        on_written: called with each id and its new revision.
+        definition: subscriptions are checked against this API definition.
+        clock: the time against which `endingAt` is checked.
+        guard: the address guard of the workers; its refusals become warnings about callbacks; None: no such warnings.
+        on_written: called with the id and the new revision after each write.
     """
 
     def __init__(
@@ -81,10 +81,10 @@ class SubscriptionStore:
         await self._writer.close()
 
     async def get(self, subscription_id: str) -> dict[str, Any]:
-        """The subscription as it is shown: with secrets masked, and its `revision`.
+        """The subscription as users see it: with secrets masked, and its `revision`.
 
         Raises:
-            UnknownSubscriptionError: there is none.
+            UnknownSubscriptionError: there is no such subscription.
         """
         await self._registry.caught_up()
         document = self._registry.raw(subscription_id)
@@ -93,9 +93,9 @@ class SubscriptionStore:
         return document
 
     def stored(self, ids: Iterable[str]) -> tuple[Sequence[dict[str, Any]], Sequence[str]]:
-        """Documents with encrypted secrets, for `opened` and `apply` to restore; and why others can't be read.
+        """The documents with encrypted secrets, for a backup; and for each one that can't be read, the reason.
 
-        They have no `resumeFrom`, a command that belongs to its revision only.
+        `opened` and `apply` restore a document. It has no `resumeFrom`, which is a command of one revision only.
         """
         found: list[dict[str, Any]] = []
         problems: list[str] = []
@@ -109,7 +109,7 @@ class SubscriptionStore:
         return found, problems
 
     def opened(self, document: object) -> object:
-        """*document* with the secrets decrypted that `stored` left encrypted; *document* itself if there are none.
+        """Decrypt the secrets that `stored` left encrypted. Returns *document* itself if there are none.
 
         Raises:
             ConfigurationError: a secret can't be decrypted or belongs to another subscription, or the document can't be
@@ -120,7 +120,7 @@ class SubscriptionStore:
         return document if found is wanted else to_document(found)
 
     async def subscription(self, subscription_id: str) -> Subscription:
-        """The subscription as workers use it. Raises the error of `get`."""
+        """The subscription in the form that workers use. Raises the errors of `get`."""
         await self._registry.caught_up()
         found = self._registry.get(subscription_id)
         if found is None:
@@ -128,7 +128,7 @@ class SubscriptionStore:
         return found
 
     async def list(self) -> list[dict[str, Any]]:
-        """Every subscription, by id, as `get` shows it."""
+        """All subscriptions, by id, in the form that `get` returns."""
         await self._registry.caught_up()
         found = (self._registry.raw(subscription.id) for subscription in self._registry.all())
         return [document for document in found if document is not None]
@@ -136,9 +136,9 @@ class SubscriptionStore:
     async def apply(self, document: object, condition: Condition = ALWAYS) -> Change:
         """Create or replace a subscription. An unchanged one is not written.
 
-        Fields that the document leaves out get their defaults, except for `status` and `consumerStatus`, which keep
-        their values: applying a file again does not undo a pause. Masked secrets keep their values, too. A `resumeFrom`
-        that equals the stored one is not a new command, because `get` shows it as part of the document.
+        Fields that the document leaves out get their defaults, but `status` and `consumerStatus` keep their values, so
+        that applying a file again does not undo a pause. Masked secrets keep their values, too. A `resumeFrom` that
+        equals the stored one is not a new command, because `get` shows it as part of the document.
 
         Raises:
             ConfigurationError: it can't be used; one sentence per mistake.
@@ -157,9 +157,9 @@ class SubscriptionStore:
         return await self._if_met(condition, wanted.id, apply)
 
     async def apply_all(self, documents: Iterable[object]) -> AsyncIterator[Change]:
-        """Apply subscriptions in their order, as `apply` does, with up to `TOGETHER` writes under way.
+        """Apply subscriptions in the given order, as `apply` does, with up to `TOGETHER` concurrent writes.
 
-        Yields each change once the broker has confirmed it. If a write fails, later ones that are under way may still
+        Yields each change once the broker has confirmed it. If a write fails, later writes that have begun may still
         succeed. Raises the errors of `apply`.
         """
         beginnings = Beginnings(self._definition)
@@ -175,9 +175,9 @@ class SubscriptionStore:
     async def _apply_together(
         self, batch: Sequence[WireSubscription], beginnings: Beginnings, *, merges: bool = True
     ) -> Sequence[Change | WebhooksError]:
-        """Apply subscriptions with different ids; all of them are checked before one is written.
+        """Apply subscriptions with different ids. All are checked before the first is written.
 
-        With *merges*, what other processes change at the same moment is kept.
+        With *merges*, changes that other processes make at the same time are kept.
         """
         checked = [await self._checks.checked(wanted) for wanted in batch]
         await beginnings.look_up(each.wanted for each in checked if each.known is None)
@@ -191,12 +191,12 @@ class SubscriptionStore:
         remark = beginnings.remark(wanted) if known is None else None
         fields = FIELDS if known is None else FIELDS - edits.kept(checked.asked)
         if stored is not None and wanted.configuration == stored.configuration:
-            fields -= {"configuration"}  # it may have masked secrets, which others may be changing
+            fields -= {"configuration"}  # it may have masked secrets, which another process may be changing
         write = Write(edits.without_old_command(new, stored), partial(built_on, checked.asked), fields)
         try:
             make = self._revisions.merged(write, known) if merges else self._revisions.write(write.new, known, fields)
             revision = await make
-        except UnknownSubscriptionError:  # it was deleted meanwhile
+        except UnknownSubscriptionError:  # another process deleted it
             [outcome] = await self._apply_together([checked.asked], beginnings)
             return outcome
         except WebhooksError as error:
@@ -205,22 +205,22 @@ class SubscriptionStore:
         return Change(wanted.id, revision, checked.what, noted)
 
     async def check(self, document: object) -> Checked:
-        """What `apply` would do with a subscription, compared with the records read so far; nothing is written.
+        """What `apply` would do with a subscription, given the records read so far. Writes nothing.
 
         Raises:
             ConfigurationError: it can't be used; one sentence per mistake.
         """
-        await asyncio.sleep(0)  # most checks do not await anything else, and a caller may check many
+        await asyncio.sleep(0)  # most checks await nothing else, and a caller may check many
         return await self._checks.checked(parse_subscription(document))
 
     async def delete(self, subscription_id: str, condition: Condition = ALWAYS) -> Change:
         """Delete a subscription and its rows; its events then belong to an unknown subscription.
 
-        A deletion can't be taken back, because waiting events are given up at once. So with a condition the
-        subscription is first written unchanged, which can be taken back.
+        A deletion can't be undone, because workers drop the waiting events at once. So with a condition, the
+        subscription is first written unchanged, because that write can be undone.
 
         Raises:
-            UnknownSubscriptionError: there is none.
+            UnknownSubscriptionError: there is no such subscription.
             StaleError: the condition is not met.
             BrokerError: it could not be written.
         """
@@ -247,7 +247,7 @@ class SubscriptionStore:
     async def _if_met(
         self, condition: Condition, subscription_id: str, change: Callable[[], Awaitable[Change]]
     ) -> Change:
-        """Make a change if the condition is met; take it back if the condition no longer held when it was written."""
+        """Make a change if the condition is met. Undo it if the condition no longer held when it was written."""
         async with self._turn:
             await self._registry.caught_up()
             if condition == ALWAYS:
@@ -272,7 +272,7 @@ class SubscriptionStore:
         The desired state does not change, but the new revision clears a FAILURE.
 
         Raises:
-            UnknownSubscriptionError: there is none.
+            UnknownSubscriptionError: there is no such subscription.
             ConfigurationError: its record can't be read or decrypted.
             BrokerError: it could not be written.
         """
@@ -302,15 +302,15 @@ class SubscriptionStore:
     async def edit_all(self, wanted: Mapping[str, Edit], tell: Tell) -> None:
         """Make edits of several subscriptions, written together.
 
-        *tell* is called with each id and its change, or the error that `edit` would raise, as soon as that is known. So
-        a caller that gives up waiting knows which changes the broker has confirmed by then.
+        *tell* is called with each id and its change or the error that `edit` would raise, as soon as either is known.
+        So a caller that stops waiting still has the changes that the broker has confirmed.
         """
         async with self._turn:
             await self._registry.caught_up()
             await asyncio.gather(*(self._tried(name, edit, tell) for name, edit in wanted.items()))
 
     async def pause(self, subscription_id: str) -> Change:
-        """Pause, as the publisher. Raises the errors of `edit`."""
+        """Pause a subscription as its publisher. Raises the errors of `edit`."""
         return await self.edit(subscription_id, edits.PAUSE)
 
     async def resume(self, subscription_id: str) -> Change:
@@ -318,15 +318,15 @@ class SubscriptionStore:
         return await self.edit(subscription_id, edits.RESUME)
 
     async def start(self, subscription_id: str) -> Change:
-        """Start, as the consumer. Raises the errors of `edit`."""
+        """Start a subscription as its consumer. Raises the errors of `edit`."""
         return await self.edit(subscription_id, edits.START)
 
     async def stop(self, subscription_id: str) -> Change:
-        """Stop, as the consumer. Raises the errors of `edit`."""
+        """Stop a subscription as its consumer. Raises the errors of `edit`."""
         return await self.edit(subscription_id, edits.STOP)
 
     async def skip(self, subscription_id: str, partition: int, offset: int, topic: str | None = None) -> Change:
-        """Skip the next event of a partition; *topic*: required where there are several. Raises as `edit` does."""
+        """Skip the next event of a partition. With several topics, *topic* is required. Raises the errors of `edit`."""
         where = {"skip": {"topic": topic, "partition": partition, "offset": offset}}
         return await self.edit(subscription_id, edits.going_on_from(where, self._definition))
 
@@ -339,14 +339,14 @@ class SubscriptionStore:
         topic: str | None = None,
         discard_waiting: bool | None = None,
     ) -> Change:
-        """Continue from an offset of a partition; forward only with *discard_waiting*. Raises as `skip` does."""
+        """Continue from an offset of a partition; forward only with *discard_waiting*. Raises the errors of `skip`."""
         where = {"topic": topic, "partition": partition, "offset": offset, "discardWaiting": discard_waiting}
         return await self.edit(subscription_id, edits.going_on_from(where, self._definition))
 
     async def replay_since(
         self, subscription_id: str, timestamp: str, *, discard_waiting: bool | None = None
     ) -> Change:
-        """Continue from an ISO 8601 time, in every partition; otherwise like `replay`."""
+        """Continue from an ISO 8601 time, in every partition. Otherwise like `replay`."""
         return await self.edit(
             subscription_id, edits.going_on_from({"timestamp": timestamp, "discardWaiting": discard_waiting})
         )

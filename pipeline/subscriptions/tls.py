@@ -15,9 +15,9 @@ def tls_options(ssl: Ssl | None, path: str, folder: Path | None, opener: Opener)
     """The TLS options of a subscription.
 
     Args:
-        ssl: decrypted.
-        path: of the block, for errors.
-        folder: of the key stores that may be named by path.
+        ssl: the block, decrypted.
+        path: the block's path, for errors.
+        folder: the directory of key stores that a subscription may name by path.
         opener: opens key stores.
 
     Raises:
@@ -37,12 +37,12 @@ def tls_options(ssl: Ssl | None, path: str, folder: Path | None, opener: Opener)
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """The source of one part of a store.
+    """Where one part of a store comes from.
 
     Attributes:
-        content: the content in the subscription.
-        file: the path of a file.
-        field, file_field: the names of these fields, for errors.
+        content: the part itself, if the subscription contains it.
+        file: the path of the file that contains it.
+        field, file_field: the names of the two fields, for errors.
     """
 
     content: str | None
@@ -51,13 +51,13 @@ class _Source:
     file_field: str
 
     def text(self, folder: Path | None) -> bytes:
-        """PEM text."""
+        """The part as PEM text."""
         if self._is_file:
             return read_key_file(folder, self.file or "", self.file_field)
         return (self.content or "").encode(errors="surrogatepass")
 
     def data(self, folder: Path | None) -> bytes:
-        """A binary store."""
+        """The part as the bytes of a binary store."""
         if self._is_file:
             return read_key_file(folder, self.file or "", self.file_field)
         return from_base64(self.content or "", self.field)

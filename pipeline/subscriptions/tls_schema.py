@@ -10,7 +10,7 @@ StoreType = Literal["", "NONE", "PEM", "PKCS12", "JKS"]
 class TrustStore(StrictModel):
     """Trusted authorities in addition to the well-known ones.
 
-    The content is PEM text, or PKCS12 or JKS in base64; the path is that of such a file in WEBHOOKS_KEY_STORE_DIR.
+    The content is PEM text, or a PKCS12 or JKS store in base64. The path names a file in WEBHOOKS_KEY_STORE_DIR.
     """
 
     type: StoreType = ""
@@ -22,7 +22,8 @@ class TrustStore(StrictModel):
 class KeyStore(StrictModel):
     """The client's certificate and key.
 
-    PEM: certContent or certPath, and keyContent or keyPath; PKCS12 and JKS: content as base64 or path, and password.
+    PEM needs certContent or certPath, and keyContent or keyPath. PKCS12 and JKS need content (base64) or path, and
+    password.
     """
 
     type: StoreType = ""
@@ -38,7 +39,7 @@ class KeyStore(StrictModel):
 
 
 class Ssl(StrictModel):
-    """How the receiver's certificate is verified, and which client certificate it gets."""
+    """How the receiver's certificate is verified, and which client certificate the pipeline presents."""
 
     hostname_verifier: bool = True
     trust_all: bool = False

@@ -16,9 +16,9 @@ logger = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_MS: Final = 10_000
 BATCH_BYTES: Final = 256 * 1024
-"""The size of a request to the broker. A subscription takes a kilobyte, or several with its keys."""
+"""The size of a request to the broker. A subscription has about a kilobyte; with keys, several."""
 LARGEST_RECORD: Final = 1_048_576
-"""Bytes of a record, with its key and Kafka's overhead; almost the default limit of topics."""
+"""The largest record, with its key and Kafka's overhead; slightly less than the default limit of topics."""
 
 
 FIELDS_HEADER: Final = "fields"
@@ -27,16 +27,16 @@ OnWritten = Callable[[str, int], None]
 
 
 def unheard(_id: str, _revision: int) -> None:
-    """Of a writer to which nobody listens."""
+    """Ignore a written revision; the default of `on_written`."""
 
 
 class SubscriptionWriter:
     """A producer for one topic.
 
     Args:
-        connection: of the cluster that holds the topic.
+        connection: connects to the cluster that holds the topic.
         topic: `<app>.subscriptions`.
-        on_written: called with each id and its new revision.
+        on_written: called with the id and the new revision after each write.
     """
 
     def __init__(self, connection: KafkaConnection, topic: str, on_written: OnWritten = unheard) -> None:
@@ -77,7 +77,7 @@ class SubscriptionWriter:
     async def _replace(self, producer: AIOKafkaProducer) -> None:
         """Have the next write start a new producer: this one has counted a record that the broker does not have.
 
-        The broker would refuse all that follow as out of order. Writes under way may finish.
+        The broker would refuse all later records as out of order. Concurrent writes may finish.
         """
         if self._producer is producer:
             self._producer = None
@@ -105,7 +105,7 @@ class SubscriptionWriter:
             written = await producer.send_and_wait(
                 self._topic, value, key=subscription_id.encode(), partition=0, headers=headers
             )
-        except (KafkaError, BrokerError) as error:  # the latter while another write has the producer replaced
+        except (KafkaError, BrokerError) as error:  # BrokerError: another write is replacing the producer
             await self._replace(producer)
             is_open = isinstance(error, KafkaTimeoutError | BrokerError) or error.retriable
             kind = UnconfirmedError if is_open else BrokerError
@@ -118,7 +118,7 @@ class SubscriptionWriter:
 
 
 def read_fields(headers: Iterable[tuple[str, bytes]]) -> frozenset[str] | None:
-    """The fields of `WireSubscription` that a record changes by its header; None: all."""
+    """The fields of `WireSubscription` that a record changes, according to its header; None: all."""
     for name, value in headers:
         if name == FIELDS_HEADER:
             return frozenset(value.decode(errors="replace").split(","))
