@@ -1,12 +1,12 @@
 """The state of the whole cluster, read from its topics: any worker can show and change every subscription.
 
-state                     its values
-rows, positions           the recorded delivery state of subscriptions; their positions
+state                     the values that describe the state
+rows, positions           read the cursor rows of subscriptions, and their positions
 effects                   the effect of a command in each partition
-verdicts, sending         who would get an event; writes one
-backup                    the file of a backup
-restore, restoring        restores it; adapts it to the new revisions
-audit, remembered         records who changed what; recognises repeated requests
+verdicts, sending         which subscriptions would get an event; writes an event
+backup                    the format of a backup file
+restore, restoring        restore a backup; adapt it to the new revisions
+audit, remembered         record who changed what; recognize repeated requests
 attempts                  the format of the attempt log
 attempt_recorder          notes the results of attempts and events, as an observer of the core
 attempt_log               writes these notes
@@ -17,11 +17,11 @@ log_scan                  reads stretches of a topic for a limited time
 notifications             makes notifications for operators, as an observer of the core
 notification_outlets      sends them to a topic and a webhook
 retention_watch           finds events that retention is about to delete
-announcement, announcer   the announcements of a worker, and writing them
-own_state                 makes them from the worker's live objects
-ownership                 the owners of partitions
+announcement, announcer   the format of a worker's announcements; writes them
+own_state                 makes announcements from the worker's live objects
+ownership                 finds the owners of partitions
 rows_seen, workers_seen   the newest row of each lane; the newest announcement of each worker
-joining, failures         the state of a subscription; groups of failures
+joining, failures         join the state of a subscription; group failures
 search, state_index       indexes for searching and filtering subscriptions
 view                      follows the topics, and answers questions about them
 session                   a view for the duration of one command

@@ -1,7 +1,8 @@
 """The format of the announcements that a worker writes to `<app>.workers` every two seconds. Pure.
 
-The key of a record is the worker's name. A tombstone says that it has stopped. Reading validates every value, because
-anyone with access to the topic may have written it. Unknown fields are ignored, so older workers can read newer ones.
+The key of a record is the worker's name. A tombstone means that the worker has stopped. `decode` validates every value,
+because anyone with access to the topic may have written the record. Unknown fields are ignored, so that older workers
+can read the announcements of newer ones.
 """
 
 import json
@@ -16,7 +17,7 @@ from pipeline.core.rate_limit import SlowStart
 
 VERSION: Final = 1
 LONGEST: Final = 900_000
-"""In bytes. By default, brokers take records of up to one megabyte."""
+"""Bytes. By default, brokers accept records of up to one megabyte."""
 MOST_LANES: Final = 500
 MOST_SUCCESSES: Final = 1_000
 MOST_SLOW_STARTS: Final = 500
@@ -27,14 +28,14 @@ _LONGEST_TEXT: Final = 2_000
 
 @dataclass(frozen=True, slots=True)
 class LaneNote:
-    """A live lane with events in memory. Its row is missing or out of date.
+    """A live lane that has events in memory. Its row is missing or out of date.
 
     Attributes:
-        waiting: its unsettled events.
-        attempts: how often its next event has been tried, including an attempt under way.
-        failing_since: when the first of these attempts began, Unix seconds; None if none has failed yet.
-        next_try_at: Unix seconds; None if none is due.
-        error: why the last attempt failed; None if none has.
+        waiting: the number of its unsettled events.
+        attempts: the number of attempts for its next event, including one that is under way.
+        failing_since: when the first of these attempts began, Unix seconds; None if no attempt has failed.
+        next_try_at: when the next attempt is due, Unix seconds; None if no attempt is scheduled.
+        error: why the last attempt failed; None if no attempt has failed.
         oldest_event_at: the time of the oldest event, Unix seconds.
     """
 
@@ -55,14 +56,14 @@ class Announcement:
     """The state of a worker at one moment.
 
     Attributes:
-        at: Unix seconds, by the worker's clock.
-        partitions: its open partitions.
-        counts: how many partitions each source topic has, as far as it knows.
-        lanes: live lanes with events in memory, at most `MOST_LANES`; those that are retrying come first.
-        lanes_left_out: how many more such lanes there are.
-        successes: by subscription, the time of its last delivery since the previous announcement; at most
+        at: the time of the announcement by the worker's clock, Unix seconds.
+        partitions: the worker's open partitions.
+        counts: the number of partitions of each source topic, as last read by the worker.
+        lanes: live lanes with events in memory, at most `MOST_LANES`; lanes that are retrying come first.
+        lanes_left_out: the number of live lanes with events in memory that `lanes` does not contain.
+        successes: for each subscription, the time of its last delivery since the previous announcement; at most
             `MOST_SUCCESSES`.
-        slow_starts: the rates of receivers that were busy, by subscription; at most `MOST_SLOW_STARTS`.
+        slow_starts: for each subscription whose receiver was busy, the limited rate; at most `MOST_SLOW_STARTS`.
     """
 
     worker: str
@@ -112,7 +113,7 @@ def encode(announcement: Announcement) -> bytes:
 
 
 def _shown_partition(each: PartitionState) -> list[object]:
-    """A list, not an object, to be short: a worker may write a thousand of these every two seconds."""
+    """The partition as a list, which is shorter than an object: a worker may write a thousand every two seconds."""
     offsets = [each.committed, each.opened_at, each.dispatched, each.counted_to, each.end]
     return [each.topic, each.partition, each.is_counted, *offsets]
 
@@ -138,7 +139,7 @@ def decode(worker: str, value: bytes) -> Announcement:
 
     Args:
         worker: the key of the record.
-        value: of the record.
+        value: the value of the record.
 
     Raises:
         ValueError: *value* is not an announcement; the message names what is invalid. A lane, a partition or a
@@ -183,7 +184,7 @@ def _object(value: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise ValueError("it is not JSON") from None
     if not isinstance(said, dict):
-        raise ValueError("it is not a JSON object")  # noqa: TRY004 - the one error of an announcement
+        raise ValueError("it is not a JSON object")  # noqa: TRY004 - every error of an announcement is a ValueError
     return said
 
 

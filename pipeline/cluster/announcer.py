@@ -26,10 +26,10 @@ class Announcer:
     """Announces one worker.
 
     Args:
-        connection: to the cluster that has the topic.
+        connection: connects to the cluster that has the topic.
         topic: `<app>.workers`.
-        announcement: makes the current announcement.
-        clock: for the pauses.
+        announcement: returns the current announcement.
+        clock: times the pauses between announcements.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Announcer:
                 await self._announce()
             except (KafkaError, BrokerError, OSError) as error:
                 self._note(str(error) or type(error).__name__)
-            except Exception:  # must not end the worker
+            except Exception:  # an error here must not end the worker
                 logger.exception("topic %s: the worker could not be announced", self._topic)
                 pause = LONGEST_PAUSE_SECONDS
             else:
@@ -64,7 +64,7 @@ class Announcer:
             await self._clock.sleep(pause)
 
     async def close(self) -> None:
-        """Announce that the worker has stopped, so that it does not appear as gone."""
+        """Announce that the worker has stopped, so that the view does not show it as gone."""
         try:
             if self._producer is not None and self._name is not None and self._problem is None:
                 async with asyncio.timeout(GOODBYE_SECONDS):
@@ -91,7 +91,7 @@ class Announcer:
         )
         try:
             await started(producer)
-            topics = (await producer.client.fetch_all_metadata()).topics()  # does not create it
+            topics = (await producer.client.fetch_all_metadata()).topics()  # this request does not create the topic
         except BaseException:
             await self._disconnect()
             raise

@@ -1,7 +1,7 @@
 """Writes the notes of `AttemptRecorder` to `<app>.attempts`, five times a second. No delivery waits for it.
 
-It has one idempotent producer without transactions. While the topic is missing or can't be written, notes are dropped
-and counted; the attempt log records this as soon as it can be written again.
+The log has one idempotent producer without transactions. While the topic is missing or can't be written, notes are
+dropped and counted. The number of dropped notes is written to the log as soon as writing works again.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ SESSION_SECONDS: Final = 30.0
 RETRY_SECONDS: Final = 5.0
 """The pause after an error; notes made meanwhile are dropped."""
 MOST_UNCONFIRMED_BYTES: Final = 8 * 1024 * 1024
-"""While this many are unconfirmed, notes wait in the recorder, which is bounded."""
+"""While this many records are unconfirmed, notes stay in the recorder, whose memory is bounded."""
 BATCH_BYTES: Final = 256 * 1024
 REQUEST_TIMEOUT_MS: Final = 20_000
 CLOSE_SECONDS: Final = 3.0
@@ -42,10 +42,10 @@ class AttemptLog:
     """The attempt log of a worker.
 
     Args:
-        connection: to the source's cluster.
-        topic: of the log.
+        connection: connects to the cluster of the source topics.
+        topic: `<app>.attempts`.
         recorder: makes the notes.
-        mode: which attempts it notes.
+        mode: which attempts are logged.
         worker: the name of this process in the log.
         clock: the time.
         on_dropped: called with the number of notes that were not written, and why.
@@ -80,7 +80,7 @@ class AttemptLog:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to write; returns at once."""
+        """Begin to write notes in the background."""
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
     async def close(self) -> None:
@@ -107,15 +107,15 @@ class AttemptLog:
             await self._clock.sleep(FLUSH_SECONDS)
             try:
                 await self._flush()
-            except Exception as error:  # noqa: BLE001 - aiokafka asserts that the topic has the partition; it says why
+            except Exception as error:  # noqa: BLE001 - aiokafka raises AssertionError if the topic lacks the partition
                 self._discard(error)
                 await self._disconnect()
                 await self._clock.sleep(RETRY_SECONDS)
 
     async def _flush(self) -> None:
         if self._error is not None:
-            # A refused batch leaves a gap in the producer's sequence numbers, and the broker would refuse all later
-            # ones.
+            # A refused batch leaves a gap in the producer's sequence numbers, after which the broker refuses all later
+            # batches.
             error, self._error = self._error, None
             raise error
         if self._unconfirmed < MOST_UNCONFIRMED_BYTES:
@@ -188,7 +188,7 @@ class AttemptLog:
         self._error = error if isinstance(error, Exception) else BrokerError("the write was cancelled")
 
     def _discard(self, error: Exception) -> None:
-        """Drop the notes, to make room for new ones."""
+        """Drop the notes to free their memory for new ones."""
         for _, notes in self._recorder.take():
             self._recorder.lose(notes)
         self._report(str(error) or repr(error))
@@ -209,10 +209,10 @@ class AttemptLog:
 def attempt_log_of(
     settings: Settings, definition: Definition, telemetry: Telemetry, clock: Clock
 ) -> tuple[AttemptLog | None, Observer]:
-    """The attempt log, unless it is switched off, and the observer that the core reports to."""
+    """The attempt log (None if it is switched off), and the observer to which the core reports."""
     if settings.attempt_log == "off":
         return None, telemetry
-    # Each process has its own name, so that the log shows which one was killed.
+    # Each process gets its own name, so that the log shows which process was killed.
     worker = f"{socket.gethostname()}:{settings.web_port}#{secrets.token_hex(4)}"
     source, mode = definition.source, settings.attempt_log
     recorder = AttemptRecorder(telemetry, settings.webhook_ids, worker=worker, mode=mode, clock=clock)

@@ -1,6 +1,7 @@
 """Pages through the attempts of a subscription, newest first.
 
-The log is read backwards in growing stretches of time, until the time limit. An answer says how far back it got.
+The log is read backwards in periods of growing length until the time limit. A page contains the time back to which the
+log was read.
 """
 
 import asyncio
@@ -20,9 +21,9 @@ from pipeline.core.shown import shown
 
 FIRST_STRETCH_SECONDS: Final = 2.0
 FEW_RECORDS: Final = 2_000
-"""A stretch with no more records than this is read at once."""
+"""A period with at most this many records is read in one step."""
 OVERLAP_MS: Final = 5_000
-"""How far records of different workers may be out of order."""
+"""The time by which records of different workers may be out of order."""
 
 
 class Place(NamedTuple):
@@ -38,10 +39,10 @@ class Place(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Place":
-        """The place that an earlier page names as its `next`.
+        """Parse the `next` of an earlier page.
 
         Raises:
-            ConfigurationError: it is not one.
+            ConfigurationError: *text* is not the `next` of a page.
         """
         numbers = text.split(".")
         if len(numbers) != len(cls._fields) or not all(each.isascii() and each.isdecimal() for each in numbers):
@@ -54,8 +55,8 @@ class AttemptPage:
     """Some attempts of a subscription, newest first.
 
     Attributes:
-        next: the *after* of the next page, which has older entries; None if there are none.
-        searched_to: the time, Unix seconds, back to which the log has been read; None if all of it was.
+        next: the argument *after* for the next page, which has older entries; None if there are no older entries.
+        searched_to: the time back to which the log was read, Unix seconds; None if all of it was read.
     """
 
     items: tuple[Entry, ...]
@@ -67,11 +68,11 @@ class Backwards:
     """Reads the log for one subscription, newest first.
 
     Args:
-        scan: of the log; limits the time.
-        subscription: its id.
-        before: entries from here on are left out; None for none.
-        limit: how many entries at most.
-        webhook_id: of one event; None for all.
+        scan: reads the log until its time limit.
+        subscription: the id of the subscription.
+        before: entries at this position and newer ones are left out; None: no entry is left out.
+        limit: the largest number of entries on a page.
+        webhook_id: only entries of this event; None: entries of all events.
     """
 
     def __init__(
@@ -80,12 +81,12 @@ class Backwards:
         self._scan = scan
         self._subscription = subscription
         self._webhook_id = webhook_id
-        self._mark = TypeAdapter(str).dump_json(subscription)  # in every record about it
+        self._mark = TypeAdapter(str).dump_json(subscription)  # every record about the subscription contains this
         self._before = before
         self._limit = limit
 
     async def run(self) -> AttemptPage:
-        """One page."""
+        """Read one page."""
         scan = self._scan
         begins, ends = await scan.begins(), await scan.ends()
         until_ms = time.time() * 1000 + OVERLAP_MS
@@ -106,7 +107,7 @@ class Backwards:
                 for number in scan.numbers:
                     found = self._newest([*found, *await self._stretch(number, starts[number], ends[number])])
                 ends, complete_ms = starts, since_ms
-                # As much as can be read in half of the remaining time.
+                # The next period is as long as can be read in half of the remaining time.
                 seconds *= min(2.0, 0.5 * scan.seconds_left / max(began - scan.seconds_left, 0.001))
         except OutOfTime:
             found = [each for each in found if each[0].at_ms >= complete_ms]

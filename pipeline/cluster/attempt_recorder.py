@@ -1,7 +1,8 @@
 """Notes the results of attempts and of events, as an observer of the core, until `AttemptLog` takes the notes.
 
-For a delivery it only appends two numbers to a list, which takes half a microsecond; the rest is done when the notes
-are taken. Nothing waits for the log, and memory is bounded: notes that do not fit are dropped and counted.
+For a delivery, the recorder only appends two numbers to a list, which takes half a microsecond. It does the rest when
+the notes are taken. Deliveries never wait for the log. Memory is bounded: notes that do not fit are dropped and
+counted.
 """
 
 from collections import defaultdict
@@ -40,20 +41,20 @@ from pipeline.core.subscription import Subscription
 from pipeline.core.webhook_ids import FIRST_ID, WebhookIds
 
 LATE_SECONDS: Final = 60.0
-"""Notes of events older than this have a key of their own."""
+"""Notes about events older than this have a separate key."""
 MOST_OFFSETS: Final = 20_000
-"""Short notes in memory: enough for about 100,000 deliveries a second."""
+"""The largest number of short notes in memory, enough for about 100,000 deliveries a second."""
 MOST_ENTRIES: Final = 2_000
-"""Long notes in memory, of 2 KiB at most."""
+"""The largest number of long notes in memory; each has at most 2 KiB."""
 RECORD_WEIGHT: Final = 20_000
 RUN_WEIGHT: Final = 10
 ENTRY_WEIGHT: Final = 150
-"""The size of a record, a run and an entry, measured in offsets; a full record has about 250 KiB."""
+"""The sizes of a record, a run and an entry, in units of one offset. A full record has about 250 KiB."""
 MOST_CHARACTERS: Final = 512
-"""Of an error or a response."""
+"""Characters of an error or a response that are kept."""
 
 _Key = tuple[str, int, bool]
-"""Topic and partition of the source, and whether the events were late."""
+"""Source topic, its partition, and whether the events were late."""
 
 _host: Final = lru_cache(maxsize=10_000)(shown_host)
 
@@ -62,14 +63,14 @@ class AttemptRecorder:
     """An observer that makes notes and forwards every call to another observer.
 
     Args:
-        observer: the other one.
-        ids: verifies the id that an event was first sent with.
+        observer: the observer to which calls are forwarded.
+        ids: verifies the webhook-id with which an event was first sent.
         worker: the name of this process in the log.
         mode: which attempts are noted.
-        clock: the time.
+        clock: has the time of notes.
 
     Attributes:
-        missing: how many notes were not written, so far.
+        missing: how many notes were not written so far.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class AttemptRecorder:
         mode: LogMode,
         clock: Clock,
     ) -> None:
-        # Forwarded directly: nothing is noted about these.
+        # These calls are only forwarded.
         self.attempt_started = observer.attempt_started
         self.attempt_abandoned = observer.attempt_abandoned
         self.withheld = observer.withheld
@@ -145,7 +146,7 @@ class AttemptRecorder:
         run.append(int(seconds * 1000))
 
     def decided(self, event: Event, decision: Decided) -> None:
-        """See `Observer`. Called right after the attempt."""
+        """See `Observer`. The core calls it immediately after `attempted`."""
         self._observer.decided(event, decision)
         undecided, self._undecided = self._undecided, None
         if undecided is not None and undecided[0] is event:
@@ -192,7 +193,7 @@ class AttemptRecorder:
         self._settle((topic, partition, is_late), subscription, "dead-lettered", reason, offset)
 
     def subscription_failed(self, subscription: Subscription, topic: str, partition: int, cause: Cause) -> None:
-        """See `Observer`. The attempt that led to it, if there was one, is noted already."""
+        """See `Observer`. If an attempt led to the failure, its note exists already."""
         self._observer.subscription_failed(subscription, topic, partition, cause)
         if cause.attempts is not None and cause.kind != "dead-letter":
             return
@@ -206,7 +207,7 @@ class AttemptRecorder:
         self, subscription: Subscription, event: Event, attempt: int, outcome: Outcome, seconds: float
     ) -> None:
         home = self._redriven_from(event)
-        if self._entry_count >= MOST_ENTRIES:  # checked before a note is built
+        if self._entry_count >= MOST_ENTRIES:  # checked first, because building a note takes time
             self._lose(*(home or (event.topic, event.partition, event.offset)))
             return
         note = self._note_of(subscription, event, attempt, outcome, seconds=seconds, home=home)
@@ -243,7 +244,7 @@ class AttemptRecorder:
         )
 
     def _redriven_from(self, event: Event) -> Position | None:
-        """The first position of the event, if it has been redriven since."""
+        """The position of the event before its first redrive; None if it was never redriven."""
         for name, _ in event.headers:
             if name == FIRST_ID:
                 break
@@ -288,7 +289,7 @@ class AttemptRecorder:
     # --------------------------------------------------------------- the log takes them
 
     def take(self) -> list[tuple[bytes, Notes]]:
-        """Take all notes, as records of the log with their keys."""
+        """Remove all notes, and return them as records of the log with their keys."""
         now = self._clock.now()
         self._late_before_ms = (now - LATE_SECONDS) * 1000
         self._undecided = None
@@ -315,7 +316,7 @@ class AttemptRecorder:
         return made.records
 
     def lose(self, notes: Notes) -> None:
-        """Count records that were not written; the next record of their partition says so."""
+        """Count notes that were not written. The next record of their partition contains the count."""
         offsets = [offset for *_, run, _ in notes.delivered for offset in expanded(run)]
         offsets += [offset for *_, run in notes.settled for offset in expanded(run)]
         offsets += [note.offset for note in notes.entries if note.offset is not None]
@@ -337,7 +338,7 @@ class _Records:
         self.records: list[tuple[bytes, Notes]] = []
 
     def of(self, key: _Key, weight: int) -> Notes:
-        """The record of this key that has room for *weight* more."""
+        """The record with this key that has room for *weight* more units."""
         notes, filled = self._open.get(key, (None, RECORD_WEIGHT))
         if notes is None or filled + weight > RECORD_WEIGHT:
             topic, partition, is_late = key
@@ -348,7 +349,7 @@ class _Records:
 
 
 def _decide(note: Note, decision: Decided) -> None:
-    """Add the decision that followed to *note*."""
+    """Add to *note* the decision about its attempt."""
     match decision:
         case Retry(after_seconds):
             note.decision, note.next_at = "retry", note.at + after_seconds

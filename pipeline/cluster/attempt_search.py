@@ -1,8 +1,9 @@
 """Searches the attempt log: the newest attempts of a subscription, and the fate of an event.
 
-No search reads all three days of the log. The search for an event begins a few minutes before the event's own time;
-from a few minutes after it, only records of late events are read (attempts.py). The attempts of a subscription are read
-backwards (attempt_pages.py). Both searches have a time limit, and say how far they got.
+The log has the attempts of three days, and no search reads all of it. The search for an event begins a few minutes
+before the event's timestamp. From a few minutes after the timestamp on, it reads only records of late events
+(attempts.py). The attempts of a subscription are read backwards (attempt_pages.py). Each search has a time limit, and
+its result says how far it read.
 """
 
 import asyncio
@@ -34,18 +35,18 @@ from pipeline.kafka.topics import attempts_topic, cursors_topic
 
 SEARCH_SECONDS: Final = 10.0
 SLACK_SECONDS: Final = 300.0
-"""How far the clocks of producers and workers may differ, plus the delay of a note."""
+"""The largest difference between the clocks of producers and workers, plus the delay with which notes are written."""
 
 
 class Directory(Protocol):
     """The subscriptions (subscriptions/registry.py)."""
 
     def get(self, subscription_id: str) -> Subscription | None:
-        """The newest revision; None if there is none."""
+        """The newest revision of a subscription; None if there is no such subscription."""
         ...
 
     def all(self) -> Sequence[Subscription]:
-        """Every one."""
+        """All subscriptions."""
         ...
 
 
@@ -53,11 +54,11 @@ class AttemptSearch:
     """Searches the attempt log of an application.
 
     Args:
-        definition: names the source.
-        app: the application.
-        directory: its subscriptions.
-        ids: verifies for whom an event was written.
-        seconds: how long one search may read.
+        definition: the API definition, which names the source topics.
+        app: the name of the application.
+        directory: the subscriptions of the application.
+        ids: verifies the webhook-id and the addressee that the headers of an event name.
+        seconds: the time limit of one search.
     """
 
     def __init__(
@@ -80,17 +81,17 @@ class AttemptSearch:
     async def attempts(
         self, subscription: str, after: str | None = None, limit: int = 50, webhook_id: str | None = None
     ) -> AttemptPage:
-        """The newest attempts of a subscription, and other ends of its events, such as skips.
+        """A page of the attempts of a subscription, newest first, with the events that ended otherwise, such as skips.
 
         Args:
-            subscription: its id.
-            after: where the last page ended; None for the newest ones.
-            limit: how many at most.
-            webhook_id: of one event; None for all.
+            subscription: the id of the subscription.
+            after: `next` of the previous page; None for the first page.
+            limit: the largest number of entries.
+            webhook_id: only entries of this event; None: entries of all events.
 
         Raises:
             BrokerError: the log can't be read.
-            ConfigurationError: *after* is not where a page ended.
+            ConfigurationError: *after* is not the `next` of a page.
         """
         before = None if after is None else Place.parse(after)
         connection = self._definition.source.connection
@@ -100,18 +101,17 @@ class AttemptSearch:
     # --------------------------------------------------------------- the fate of an event
 
     async def fate(self, webhook_id: str, subscription: str | None = None) -> list[Fate]:
-        """What became of an event, for one subscription, or for every one that the event was or is for.
+        """What became of an event for one subscription, or for all subscriptions that it was or is for.
 
-        The position of an event that a redrive wrote is accepted instead of its webhook-id, which is from its first
-        delivery.
+        A redriven event keeps its first webhook-id. Its new position is accepted instead of that id.
 
         Raises:
             BrokerError: the source, its group or the cursors can't be read.
-            UnknownSubscriptionError: there is no such subscription, and nothing is noted of it.
-            ConfigurationError: the id is not that of an event of the source.
+            UnknownSubscriptionError: there is no such subscription, and the log has no entry about it.
+            ConfigurationError: *webhook_id* is not the id of an event in a source topic.
         """
         position = self._position(webhook_id)
-        # Positions are read before the log, so that the log is at least as new.
+        # Positions are read before the log, so that the log is never older than the positions.
         standing = await self._standing(position)
         first = webhook_id if standing.event is None else self._ids.of(standing.event)
         if first != webhook_id and (parse_id(first) or ("",))[0] in self._definition.source.topics:
@@ -154,7 +154,7 @@ class AttemptSearch:
         return position
 
     def _wanted(self, event: Event | None, subscription: str | None) -> dict[str, bool | None]:
-        """The subscriptions of the event and the one that was asked for; for each, whether its filter matches."""
+        """The event's subscriptions and the requested one; for each, whether its filter matches."""
         if event is None:
             return {} if subscription is None else {subscription: None}
         if self._definition.routing is Routing.KEY:
@@ -194,7 +194,7 @@ class AttemptSearch:
         return Standing(begin, end, committed, ahead, event, rows)
 
     async def _committed(self, topic: str, number: int) -> tuple[int | None, int]:
-        """The committed offset of the group (None without one), and the offsets settled beyond it."""
+        """The group's committed offset (None if there is none), and the offsets beyond it that are settled."""
         tp = TopicPartition(topic, number)
         async with administration(self._definition.source.connection) as admin:
             found = (await admin.list_consumer_group_offsets(self._app, partitions=[tp])).get(tp)
@@ -241,14 +241,14 @@ async def _event_at(scan: LogScan, number: int, offset: int) -> Event | None:
 
 
 class _Forwards:
-    """Reads the log for one event, from its own time on.
+    """Reads the log for one event, from the event's timestamp on.
 
     Args:
-        scan: of the log.
-        position: of the event, by its id.
+        scan: reads the log.
+        position: the event's position according to its webhook-id.
         history: collects what is found.
-        names: the subscriptions that the event is for.
-        is_one: only one subscription is asked about, so reading ends when a delivery is found.
+        names: the ids of the subscriptions that the event is for.
+        is_one: the question is about one subscription, so reading ends when a delivery is found.
     """
 
     def __init__(self, scan: LogScan, position: Position, history: History, names: set[str], *, is_one: bool) -> None:
@@ -284,7 +284,7 @@ class _Forwards:
             self._history.read_to = self._last_ms / 1000
 
     async def _note_begin(self, number: int, begin: int, at_ms: float | None) -> None:
-        """Note when the log begins, if that may be after the event was done."""
+        """Store when the log begins if the event may have been settled before."""
         async for records in self._scan.read(number, begin, begin + 1):
             first, found = records[0], decoded(records[0].value)
             at = found.since if begin == 0 and isinstance(found, Session) else first.timestamp / 1000
@@ -296,7 +296,7 @@ class _Forwards:
                 self._history.begins_at = at
 
     async def _read(self, number: int, start: int, end: int, keys: set[bytes]) -> bool:
-        """Whether a delivery of the event was found."""
+        """Read a period of the log. Returns whether a delivery of the event was found."""
         async for records in self._scan.read(number, start, end, keys):
             for record in records:
                 found = decoded(record.value)

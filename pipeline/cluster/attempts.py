@@ -1,8 +1,8 @@
 """The format of `<app>.attempts`: the results of attempts, and of events. Pure.
 
-A record holds the notes of one worker about one partition of the source topic in a fifth of a second. Its key is
-`<topic>/<partition>`, followed by `/late` if its events were older than a minute. So a search for one event reads all
-records of the first minutes after it, and then only the late ones. The value is JSON:
+A record has the notes of one worker about one source partition from a fifth of a second. Its key is
+`<topic>/<partition>`, followed by `/late` if the events were older than a minute. So a search for an event reads all
+records of the first minutes after its timestamp, and after that only records with `/late`. The value is JSON:
 
     {"kind": "notes", "v": 1, "worker": "a:6066#3f2a", "topic": "events", "partition": 3, "at": 1769846400.2,
      "delivered": [["sub-1", "a.example", 1, 200, [100, 1, 4], [12, 8, 9]]],
@@ -11,14 +11,14 @@ records of the first minutes after it, and then only the late ones. The value is
      "entries":   [{"subscription": "sub-4", "offset": 107, "decision": "retry", "status": 503, ...}],
      "lost":      [[17, 90, 120]]}
 
-Most notes are deliveries, so these are compact: subscription, host, attempt, status, the offsets (the first one, then
-the distance to each next one) and the duration of each in milliseconds. `lost` counts notes that were dropped, with the
-first and last offset.
+Most notes are deliveries, so these are compact: subscription, host, attempt, status, offsets (the first one, then the
+differences), and durations in milliseconds. `lost` has the number of dropped notes, with their first and last offset.
 
-The offset in an entry is that of its webhook-id. After a redrive, `position` is where the event is now.
+The offset of an entry is the offset in the event's webhook-id. If the event was redriven, `position` is its new
+position.
 
-With the key `session`, a worker records in every partition of the log that it is running and which attempts it logs,
-and when it stops, that it has ended. If the end is missing, the worker was killed, and its last notes are lost.
+A worker also writes records with the key `session` to every partition of the log: while it runs, which attempts it
+logs; when it stops, that it has ended. If the end is missing, the worker was killed, and its last notes are lost.
 """
 
 import operator
@@ -37,18 +37,18 @@ VERSION: Final = 1
 SESSION_KEY: Final = b"session"
 
 Decision = Literal["delivered", "retry", "dead-letter", "dead-lettered", "failure", "dropped", "skipped"]
-"""What followed. dead-letter: a dead letter will be written; dead-lettered: the broker has confirmed it."""
+"""What follows an attempt. dead-letter: a dead letter will be written; dead-lettered: the broker has confirmed it."""
 _NUMBER: Final = re.compile("[0-9]{1,19}")
-"""No longer than the largest offset: Python raises at a number of more than 4,300 digits."""
+"""At most as many digits as the largest offset. Python raises an error for more than 4,300 digits."""
 FINAL: Final = frozenset({"delivered", "dead-lettered", "dropped", "skipped"})
-"""The decisions after which an event is done."""
+"""The decisions that settle an event."""
 LogMode = Literal["all", "failures", "off"]
-"""What is logged; failures: everything but deliveries at the first attempt."""
+"""Which attempts are logged. failures: all but deliveries at the first attempt."""
 
 Offset = Annotated[int, Field(ge=0, le=LARGEST_OFFSET)]
 Count = Annotated[int, Field(ge=0)]
 Moment = Annotated[float, Field(ge=0, le=253_402_300_799, allow_inf_nan=False)]
-"""Unix seconds, up to the year 9999."""
+"""Unix seconds until the year 9999."""
 Position = tuple[str, Count, Offset]
 """Topic, partition and offset."""
 
@@ -60,13 +60,13 @@ Lost = tuple[Count, Offset, Offset]
 
 @dataclass(slots=True)
 class Note:
-    """An attempt that did not deliver an event, or the end of an event, in full.
+    """All details of an attempt that did not deliver an event, or of how an event ended.
 
     Attributes:
-        offset: of the webhook-id, in the partition of the `Notes`; None for a FAILURE that no event led to.
-        at: when, Unix seconds.
-        position: where the event is now, if it was redriven.
-        reason: the rule of a drop, the reason of a dead letter, the kind of a FAILURE.
+        offset: the offset in the webhook-id, for the partition of the `Notes`; None for a FAILURE that no event caused.
+        at: the time, Unix seconds.
+        position: the position of the event if it was redriven.
+        reason: the rule of a drop, the reason of a dead letter, or the kind of a FAILURE.
         response: the beginning of the answer, with secrets masked.
         next_at: when the next attempt is due, Unix seconds.
     """
@@ -90,7 +90,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A `Note`, perhaps from its compact form, with the id and position of its event; None if it has no event."""
+    """A `Note` or an expanded compact one, with the id and the position of its event (None if it has no event)."""
 
     webhook_id: str | None
     position: Position | None
@@ -98,7 +98,7 @@ class Entry:
 
     @property
     def subscription(self) -> str | None:
-        """The id of the subscription; None if the event was for none that is known."""
+        """The id of the subscription; None if the event was for no known subscription."""
         return self.note.subscription
 
     def as_document(self) -> dict[str, Any]:
@@ -125,13 +125,13 @@ class Entry:
 
     @property
     def is_final(self) -> bool:
-        """Whether this settled the event for this subscription."""
+        """Whether this entry settled the event for its subscription."""
         return self.note.decision in FINAL
 
 
 @dataclass(slots=True)
 class Notes:
-    """A record of the log; see the module."""
+    """A record of the log, as the module describes it."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True)
 
@@ -148,7 +148,7 @@ class Notes:
     v: Literal[1] = VERSION
 
     def of(self, subscription: str | None = None, offset: int | None = None) -> Iterator[Entry]:
-        """Its entries, without `ranges`, about one subscription or all, and one event or all."""
+        """Entries of the record except `ranges`. An argument of None selects all subscriptions or all events."""
         for note in self._notes(subscription):
             if offset in {None, note.offset}:
                 yield self._entry(note)
@@ -165,7 +165,7 @@ class Notes:
         yield from (note for note in self.entries if subscription in {None, note.subscription})
 
     def ranges_with(self, offset: int) -> Iterator[Entry]:
-        """Its entries about ranges that contain *offset*. Which events of a range were affected is not known."""
+        """Entries about ranges that contain *offset*. The log does not say which of a range's events are affected."""
         for owner, decision, reason, first, last in self.ranges:
             if first <= offset <= last:
                 yield self._entry(Note(owner, offset, self.at, decision, None, reason))
@@ -182,9 +182,9 @@ class Session:
     """A worker's record that it is logging.
 
     Attributes:
-        since: when it began, Unix seconds.
-        mode: what it logs.
-        is_closed: it has ended, and all of its notes are in the log.
+        since: when the worker began to log, Unix seconds.
+        mode: which attempts it logs.
+        is_closed: the worker has ended, and all of its notes are in the log.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, populate_by_name=True)
@@ -210,10 +210,10 @@ def encode(record: Notes | Session) -> bytes:
 
 
 def decode(value: bytes | None) -> Notes | Session:
-    """The record with this value, which may come from anyone.
+    """Decode a value, which anyone may have written.
 
     Raises:
-        ValueError: it is not such a record.
+        ValueError: *value* is not a record of the log.
     """
     try:
         record = _RECORDS.validate_json(value or b"")
@@ -231,7 +231,7 @@ def decode(value: bytes | None) -> Notes | Session:
 
 
 def decoded(value: bytes | None) -> Notes | Session | None:
-    """Like `decode`, but None if that raises: anyone may have written to the log."""
+    """Like `decode`, but returns None instead of raising an error, because anyone may have written to the log."""
     try:
         return decode(value)
     except ValueError:
@@ -239,7 +239,7 @@ def decoded(value: bytes | None) -> Notes | Session | None:
 
 
 def compacted(offsets: Sequence[int]) -> list[int]:
-    """The first offset, then the distance to each next one."""
+    """The first offset, followed by the differences between offsets."""
     return [*offsets[:1], *map(operator.sub, offsets[1:], offsets)]
 
 
@@ -259,9 +259,9 @@ def key_of(topic: str, partition: int, *, is_late: bool) -> bytes:
 
 
 def parse_id(webhook_id: str) -> Position | None:
-    """Topic, partition and offset of `<topic>-<partition>-<offset>`; None if it is no such id."""
+    """Parse `<topic>-<partition>-<offset>`; None if the id has another form."""
     topic, *numbers = webhook_id.rsplit("-", 2)
-    if not topic or len(numbers) != 2 or not all(map(_NUMBER.fullmatch, numbers)):  # noqa: PLR2004 - both
+    if not topic or len(numbers) != 2 or not all(map(_NUMBER.fullmatch, numbers)):  # noqa: PLR2004 - partition, offset
         return None
     partition, offset = map(int, numbers)
     # Compared as text, because an id with leading zeros is a different id.

@@ -1,7 +1,7 @@
 """The record of changes in `<app>.audit`: who changed what, from where, when, and to which revision.
 
-A record has no secrets: of a document it has only the id. It may also have the key of a request (Idempotency-Key) with
-the answer, so that any worker recognises the request when it is repeated.
+A record has no secrets: it has the id of a changed document, and nothing else of the document. It may also have a
+request's Idempotency-Key and the answer, so that any worker recognizes the repeated request.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ logger = logging.getLogger(__name__)
 WRITE_SECONDS: Final = 5.0
 READ_SECONDS: Final = 10.0
 PAUSE_SECONDS: Final = 30.0
-"""After a failure nothing is written for this long, so that not every answer waits for a timeout."""
+"""After a failed write, nothing is written for this long. Otherwise each request would wait for a timeout."""
 CHANGES_IN_RECORD: Final = 200
-"""A broker takes records of a MiB, and an id may take 3 KiB in JSON."""
+"""Brokers accept records of 1 MiB, and an id may take 3 KiB in JSON."""
 LARGEST_REQUEST: Final = 100_000
-"""The longest request that is recorded, in characters of JSON; a broker takes records of a MiB."""
+"""The longest request that is recorded, in characters of JSON. Brokers accept records of 1 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ class Entry:
     """One change.
 
     Attributes:
-        who, tenant: the name of the principal, and the metadata that limit it; or the user who ran the command.
+        who, tenant: the principal's name and the metadata that limit it; for a command, the user who ran it.
         address: where the request came from, or the host of the command.
-        what: the operation, or the command.
-        subscription: its id; None if it is about several.
-        facts: the result, the revision, and the arguments of the operation.
+        what: the operation of the API, or the command.
+        subscription: the id of the subscription; None if the change is about several.
+        facts: result, revision and arguments of the operation.
         request: the request with its answer, if it has an Idempotency-Key.
     """
 
@@ -58,14 +58,14 @@ class Entry:
 
 
 class AuditLog:
-    """Writes the record of changes, and finds repeated requests in it. It connects when first needed.
+    """Writes changes to the topic, and finds repeated requests in it. Connects on first use.
 
-    If the topic is missing or can't be written, changes continue: the worker's log also has each of them.
+    If the topic is missing or can't be written, changes are still carried out. The worker's log has all of them, too.
 
     Args:
-        connection: of the source's cluster.
+        connection: connects to the cluster of the source topics.
         topic: `<app>.audit`.
-        clock: the time of changes.
+        clock: has the time of changes.
     """
 
     def __init__(self, connection: KafkaConnection, topic: str, clock: Clock) -> None:
@@ -79,7 +79,7 @@ class AuditLog:
         self._requests = RememberedRequests()
 
     async def record(self, entry: Entry) -> None:
-        """Record a change; a failure is logged."""
+        """Record a change. An error is logged and not raised."""
         now = self._clock.now()
         if entry.request is not None:
             self._requests.add(_sender(entry.who, entry.tenant), now, entry.request)
@@ -99,10 +99,10 @@ class AuditLog:
             )
 
     async def note(self, entry: Entry, revisions: Mapping[str, int]) -> None:
-        """Record what a command did.
+        """Record the changes of a command.
 
         Raises:
-            BrokerError: it could not be recorded.
+            BrokerError: they could not be recorded.
         """
         now = self._clock.now()
         try:
@@ -119,10 +119,10 @@ class AuditLog:
             await producer.send_and_wait(self._topic, value, key=key, partition=0, timestamp_ms=int(now * 1000))
 
     async def find(self, key: str) -> Request | None:
-        """The request with this key, if any worker has recorded it in the last day.
+        """The request with this key; None if no worker has recorded it in the last day.
 
         Raises:
-            BrokerError: the record can't be read.
+            BrokerError: the topic can't be read.
         """
         try:
             async with asyncio.timeout(READ_SECONDS):
@@ -151,7 +151,7 @@ class AuditLog:
     async def _started_tail(self) -> Tail:
         async with self._opening:
             if self._tail is None:
-                # A tail would wait until the topic exists.
+                # Checked first, because a tail would wait until the topic exists.
                 await count_partitions(self._connection, self._topic)
                 self._tail = Tail(self._connection, self._topic, self._take, self._clock)
                 await self._tail.start()
@@ -169,7 +169,7 @@ class AuditLog:
 
 
 def entries(entry: Entry, revisions: Mapping[str, int]) -> Iterator[Entry]:
-    """The record of a change of many: their revisions fill as many entries as necessary."""
+    """The entries for a change of many subscriptions: as many as their revisions need."""
     changes = list(revisions.items())
     for start in range(0, max(1, len(changes)), CHANGES_IN_RECORD):
         part = dict(changes[start : start + CHANGES_IN_RECORD])

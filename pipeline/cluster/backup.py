@@ -1,4 +1,4 @@
-"""The file of `webhooks backup`: lines of JSON, which are a header, the application's stored state, and the end.
+"""The file of `webhooks backup`: JSON lines with a header, the application's stored state, and an end.
 
     {"kind": "backup", "version": 1, "app": "orders", "madeAt": "…", "program": "1.2.3", "topics": {"events": "<id>"}}
     {"kind": "commit", "topic": "events", "partition": 0, "offset": 120, "metadata": "topic-id=…"}
@@ -7,7 +7,7 @@
     {"kind": "end", "lines": 4}
 
 Secrets stay encrypted. Keys and values that are not UTF-8 are objects: {"base64": "…"}. Unknown fields are ignored, so
-a later program may add some; it raises the version if an older program must not read the file.
+a later program may add fields. It increases the version if older programs must not read the file.
 """
 
 import base64
@@ -30,8 +30,8 @@ class Backup:
 
     Attributes:
         app: the application's name.
-        made_at: RFC 3339.
-        state: without members.
+        made_at: when it was made, in RFC 3339.
+        state: the stored state; `members` is empty.
     """
 
     app: str
@@ -43,10 +43,10 @@ def as_lines(state: KeptState, *, app: str, made_at: str, program: str) -> Itera
     """The lines of a backup.
 
     Args:
-        state: of the application.
-        app: its name.
+        state: the stored state of the application.
+        app: the name of the application.
         made_at: RFC 3339.
-        program: the version that writes it.
+        program: the version of the program that writes the backup.
     """
     header = {"version": VERSION, "app": app, "madeAt": made_at, "program": program, "topics": dict(state.topic_ids)}
     count = 1
@@ -78,10 +78,10 @@ def _text(value: bytes) -> str | dict[str, str]:
 
 
 def read_lines(lines: Iterable[str]) -> Backup:
-    """The backup in these lines.
+    """Read a backup from its lines.
 
     Raises:
-        ConfigurationError: they are not a whole backup that this version can read; names the line.
+        ConfigurationError: the backup is damaged or incomplete, or this version can't read it; names the line.
     """
     reading = _Reading()
     for number, line in enumerate(lines, 1):
@@ -105,7 +105,7 @@ def _object(line: str) -> dict[str, Any]:
 
 
 class _Reading:
-    """The lines so far."""
+    """The lines read so far."""
 
     def __init__(self) -> None:
         self._header: dict[str, Any] | None = None
@@ -115,7 +115,7 @@ class _Reading:
         self._is_whole = False
 
     def take(self, number: int, line: Mapping[str, Any]) -> None:
-        """Raises: KeyError, TypeError, ValueError, with what is wrong with the line."""
+        """Add a line. Raises: KeyError, TypeError, ValueError, with what is wrong with the line."""
         if self._is_whole:
             raise ValueError("comes after the end")
         kind = line["kind"]
@@ -143,7 +143,7 @@ class _Reading:
                 raise ValueError(f"kind: {shown(kind)} is not allowed; allowed: {allowed}")
 
     def done(self) -> Backup:
-        """Raises: ConfigurationError, there is no end."""
+        """The whole backup. Raises: ConfigurationError, there is no end."""
         if self._header is None or not self._is_whole:
             raise ConfigurationError("the backup has no last line (kind: end): it is incomplete")
         subscriptions = sorted(self._subscriptions, key=lambda each: each.offset)

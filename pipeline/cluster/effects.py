@@ -1,7 +1,7 @@
-"""The effect of a command in each partition, before it is carried out, for commands and the API.
+"""Previews the effect of a command in each partition, for the command line and the API.
 
-The numbers are upper bounds, because lanes go on delivering meanwhile. A command also works for a user who may not read
-everything; its preview then says what is unknown.
+The numbers are upper bounds, because lanes continue to deliver. A user who may not read everything can still run a
+command; the preview then says what is unknown.
 """
 
 import asyncio
@@ -28,12 +28,12 @@ from pipeline.kafka.event_count import EventCounter
 from pipeline.kafka.topics import end_offset, partitions_of
 
 COUNT_SECONDS: Final = 5.0
-"""How long events are counted. After that, offsets are counted instead, which is still an upper bound."""
+"""The time limit for counting events. After it, offsets are counted instead, which are also an upper bound."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceOffset:
-    """An offset of a source topic. With *is_event* it must be that of an event, so the end is not allowed."""
+    """An offset in a source topic. With *is_event*, it must be the offset of an event, so the end is not allowed."""
 
     topic: str
     partition: int
@@ -43,7 +43,7 @@ class SourceOffset:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """The state before, or the effect of, a command in one partition: a sentence for people, facts for programs."""
+    """The state before a command, or its effect, in one partition: a sentence for people and facts for programs."""
 
     topic: str
     partition: int
@@ -56,8 +56,8 @@ class Events:
     """The events of subscriptions in the source topics.
 
     Attributes:
-        matching: knows the subscriptions; None with `routing: key`.
-        deadline: by the event loop's clock; the log is not read after it.
+        matching: finds the subscriptions of an event; None with `routing: key`.
+        deadline: when reading the log ends, by the event loop's clock.
     """
 
     counter: EventCounter
@@ -65,7 +65,7 @@ class Events:
     deadline: float
 
     async def count(self, tp: TopicPartition, ranges: Mapping[str, tuple[int, int]]) -> Mapping[str, int]:
-        """By subscription, the number of its events in a range, or an upper bound. The log is read once for all."""
+        """The number of events of each subscription in its range, or an upper bound. The log is read only once."""
         try:
             async with asyncio.timeout_at(self.deadline):
                 wanted = {name.encode(): offsets for name, offsets in ranges.items()}
@@ -75,7 +75,7 @@ class Events:
             return {name: max(0, end - start) for name, (start, end) in ranges.items()}
 
     async def first(self, tp: TopicPartition, subscription: str, start: int, end: int) -> int | None:
-        """The offset of the subscription's first event in a range; *end* if there is none, None if the time ran out."""
+        """The offset of a subscription's first event in a range; *end* if there is none, None after the deadline."""
         try:
             async with asyncio.timeout_at(self.deadline):
                 found = await self.counter.first(tp, subscription.encode(), start, end, self.matching)
@@ -88,10 +88,10 @@ class Events:
 async def opened_events(
     settings: Settings, definition: Definition, subscriptions: Iterable[Subscription]
 ) -> AsyncIterator[Events]:
-    """The events of these subscriptions, readable for a limited time.
+    """The events of these subscriptions, which can be read for a limited time.
 
     Raises:
-        BrokerError: the brokers can't be asked, or the definition does not say its routing.
+        BrokerError: the brokers do not answer, or no routing is configured.
     """
     source, matching = definition.source, None
     if definition.stated_routing is None:
@@ -115,10 +115,10 @@ async def effect_of_skip(
     found: Iterable[Position],
     skipped: tuple[TopicPartition, int],
 ) -> list[Effect]:
-    """The effect of skipping the event at a partition and offset.
+    """The effect of skipping the event at an offset of a partition.
 
     Raises:
-        ConflictError: it is not the next event.
+        ConflictError: the event is not the next one.
         BrokerError: the brokers can't be asked.
     """
     tp, offset = skipped
@@ -150,7 +150,7 @@ async def count_waiting(
     subscriptions: Sequence[Subscription],
     found: Mapping[str, Sequence[Position]],
 ) -> dict[str, list[Effect]]:
-    """By subscription, how many events are waiting in each partition.
+    """For each subscription, how many events wait in each partition.
 
     Raises:
         BrokerError: the brokers can't be asked.
@@ -188,12 +188,12 @@ async def effects_of_replay(
     discards: bool,
     option: str = "--discard-waiting",
 ) -> list[Effect]:
-    """The effect of a replay in each partition of *offsets*, whose values are offsets or None for the end of the log.
+    """The effect of a replay in each partition of *offsets*; None in place of an offset is the end of the log.
 
-    *option* is what discards waiting events.
+    *option* is the name of the option that discards waiting events.
 
     Raises:
-        ConflictError: it would only move forward over waiting events.
+        ConflictError: the replay would only discard waiting events, and *discards* is not set.
         BrokerError: the brokers can't be asked.
     """
     effects, stays, moves = [], [], False
@@ -239,7 +239,7 @@ def _effect_of_replay(tp: TopicPartition, here: int, start: int, number: int, op
 async def offsets_since(
     definition: Definition, tps: Iterable[TopicPartition], timestamp_ms: int
 ) -> dict[TopicPartition, int | None]:
-    """By partition, the first offset at or after a time; None if there is none.
+    """For each partition, the first offset at or after a time; None if there is none.
 
     Raises:
         BrokerError: the brokers can't be asked.
@@ -253,10 +253,10 @@ async def offsets_since(
 
 
 async def check_exists(definition: Definition, target: SourceOffset) -> None:
-    """Check that an offset is in its source topic.
+    """Check that an offset exists in its source topic.
 
     Raises:
-        ConfigurationError: it is not.
+        ConfigurationError: it does not exist.
         BrokerError: the brokers can't be asked.
     """
     source = definition.source
@@ -278,7 +278,7 @@ async def check_exists(definition: Definition, target: SourceOffset) -> None:
 
 
 def as_lines(effects: Iterable[Effect], definition: Definition) -> list[str]:
-    """One line for all partitions of a topic with the same effect; it names the topic if there are several."""
+    """One line for all partitions of a topic with equal effects. With several topics, the line names its topic."""
     alike: dict[tuple[str, str | None], list[int]] = {}
     for each in effects:
         topic = each.topic if definition.source.others else None

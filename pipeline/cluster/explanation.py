@@ -47,11 +47,11 @@ _CHANGE: Final = "webhooks subscriptions"
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What a person on call needs to know.
+    """A text for the person on call.
 
     Attributes:
         text: a paragraph.
-        commands: what to run, each to be copied into a shell; empty where there is nothing to do.
+        commands: shell commands that help; empty if there is nothing to do.
     """
 
     text: str
@@ -62,8 +62,8 @@ def explain(state: SubscriptionState, *, names_topic: bool) -> Explanation:
     """Explain the state of a subscription.
 
     Args:
-        state: as the view knows it.
-        names_topic: whether to name the topics of partitions, because there are several.
+        state: the state, as the view returns it.
+        names_topic: whether to name the topic of each partition, because there are several topics.
     """
     lane = next((lane for lane in state.lanes if lane.state == state.state), None)
     parts = (
@@ -148,7 +148,7 @@ def _success(state: SubscriptionState) -> Iterator[str]:
 
 
 def _hidden_failure(state: SubscriptionState) -> Iterator[str]:
-    """A paused subscription may have failed before."""
+    """A sentence about the FAILURE of a subscription that was paused afterwards."""
     failed = next((lane for lane in state.lanes if lane.state == "failure" != state.state), None)
     if failed is not None:
         why = "" if failed.cause is None else f": {shown_text(failed.cause.message)}"

@@ -1,7 +1,7 @@
 """Groups subscriptions that fail for the same reason: an outage of one receiver is one group.
 
-Groups are updated with each change of a subscription, because computing them for a page from a hundred thousand
-subscriptions would take too long.
+Groups are updated with each change of a subscription. Computing them from a hundred thousand subscriptions for each
+page would take too long.
 """
 
 import asyncio
@@ -15,19 +15,19 @@ from pipeline.cluster.state import FailureGroup, State, SubscriptionState
 
 MOST_IDS: Final = 100
 MOST_COUNTED: Final = 500
-"""The most subscriptions whose waiting events are added up; adding up more would delay deliveries."""
+"""The largest number of subscriptions whose waiting events are added up. Adding up more would delay deliveries."""
 FAILING: Final[frozenset[State]] = frozenset({"broken", "failure", "retrying"})
 
 Key = tuple[State, str, str, str]
-"""State, kind, message and host of a group."""
+"""State, kind, message and host: what the members of a group have in common."""
 
 
 class Group:
     """The subscriptions that fail for one reason.
 
     Attributes:
-        key: what they have in common.
-        members: by id, why each of them fails.
+        key: what the members have in common.
+        members: why each member fails, by id.
     """
 
     __slots__ = ("_shown", "key", "members")
@@ -48,7 +48,7 @@ class Group:
         self._shown = None
 
     def shown(self, without: frozenset[str] = frozenset()) -> FailureGroup | None:
-        """The group as shown, without the members *without*; None if no member is left."""
+        """The group in the form that is shown, without some members; None if no member is left."""
         if not without.isdisjoint(self.members):
             return _group(self.key, {name: why for name, why in self.members.items() if name not in without})
         if self._shown is None:
@@ -76,7 +76,7 @@ class FailureGroups:
         self._group_of: dict[str, Group] = {}
 
     def add(self, name: str, host: str, reason: Reason) -> None:
-        """Note that a subscription fails, whether or not it did before."""
+        """Add or move a subscription that fails."""
         key = (reason.state, reason.kind, reason.message, host)
         former = self._group_of.get(name)
         if former is not None and former.key != key:
@@ -85,7 +85,7 @@ class FailureGroups:
         group.add(name, reason)
 
     def remove(self, name: str) -> None:
-        """Note that a subscription does not fail (any more)."""
+        """Remove a subscription that does not fail; it need not be in a group."""
         group = self._group_of.pop(name, None)
         if group is not None:
             group.remove(name)
@@ -102,14 +102,14 @@ class FailureGroups:
 
 
 def largest_first(groups: Iterable[FailureGroup | None]) -> list[FailureGroup]:
-    """The groups that are not None, in the order in which they are shown."""
+    """The groups that are not None, largest first."""
     found = [group for group in groups if group is not None]
     return sorted(found, key=lambda group: (-group.count, group.state, group.kind, group.message, group.host))
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """The number of events that wait for several subscriptions; None if not known."""
+    """Adds up the waiting events of several subscriptions; None if a number is unknown."""
 
     at_least: int = 0
     exactly: int | None = 0
@@ -132,11 +132,11 @@ def _plus(one: int | None, other: int | None) -> int | None:
 async def with_waiting(
     groups: Sequence[FailureGroup], state_of: Callable[[str], SubscriptionState | None]
 ) -> list[FailureGroup]:
-    """The groups with their waiting events, counted for the first `MOST_COUNTED` of their subscriptions.
+    """The groups with their numbers of waiting events, from the first `MOST_COUNTED` subscriptions.
 
     Args:
-        groups: the largest first.
-        state_of: the state of a subscription; None if it was deleted.
+        groups: the groups, largest first.
+        state_of: returns the state of a subscription; None if it was deleted.
     """
     found, left = [], MOST_COUNTED
     for group in groups:

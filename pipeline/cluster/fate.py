@@ -1,7 +1,7 @@
 """Concludes what became of an event from the attempt log and the position of the lane. Pure.
 
-A missing entry proves nothing if the log may be incomplete. The answer is "unknown", with the reason, wherever any
-other answer would be a guess.
+If the log may be incomplete, a missing entry proves nothing. Wherever any other answer would be a guess, the answer is
+"unknown", with the reason.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ from pipeline.core.clock import rfc3339
 from pipeline.core.model import Cursor, Event, Status
 
 FateStatus = Literal["delivered", "waiting", "dead-lettered", "skipped", "dropped", "filtered", "expired", "unknown"]
-"""filtered: the event is not for the subscription, by its key or filter. expired: the log does not reach back."""
+"""filtered: by key or filter, the event is not for the subscription. expired: the log begins after the event."""
 
 SILENCE_SECONDS: Final = 65.0
-"""In this time, a worker records twice that it is logging."""
+"""A worker records at least twice in this time that it is logging."""
 FLUSH_SECONDS: Final = 35.0
-"""After this time a worker's notes are in the log, or the log records what was lost."""
+"""After this time, a worker's notes are in the log, or the log says how many were lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,10 @@ class Fate:
     """What became of an event for one subscription.
 
     Attributes:
-        subscription: its id; None if the event was for none that is known.
-        at: when, Unix seconds.
-        why: the rule of a drop, the reason of a dead letter, or a sentence.
-        entries: the log's entries about it, oldest first.
+        subscription: the id of the subscription; None if the event was for no known subscription.
+        at: the time, Unix seconds.
+        why: the rule of a drop, the reason of a dead letter, or an explanation.
+        entries: the log's entries about the event and the subscription, oldest first.
     """
 
     webhook_id: str
@@ -54,7 +54,7 @@ class Fate:
 
 @dataclass(slots=True)
 class _Worker:
-    """The records of a worker about its own logging."""
+    """What a worker recorded about its own logging."""
 
     since: float
     last: float
@@ -67,14 +67,15 @@ class History:
     """The log's records about one event.
 
     Attributes:
-        offset: of its webhook-id.
-        entries, ranges: by time.
-        lost: dropped notes that may have been about it: how many, and when the worker recorded that.
-        begins_at: the time of the oldest record, if older ones were deleted and the event is older still.
-        began_at: when the first worker began to log, if the event is older.
-        read_to: the time of the last record that was read, if the time limit was reached before the end.
+        offset: the offset in the event's webhook-id.
+        entries, ranges: sorted by time.
+        lost: dropped notes that may have been about the event: pairs of a number and the time when the worker recorded
+            it.
+        begins_at: the time of the oldest record, if older records were deleted and the event is older than that time.
+        began_at: when the first worker began to log, if the event is older than that time.
+        read_to: the time of the last record that was read, if the time limit ended the reading.
         unreadable: how many records could not be read.
-        problem: why it could not be read at all.
+        problem: why the log could not be read.
     """
 
     offset: int
@@ -106,12 +107,12 @@ class History:
 
     @property
     def logs_all(self) -> bool:
-        """Whether deliveries at the first attempt are logged, according to the workers."""
+        """Whether all workers log deliveries at the first attempt."""
         modes = {worker.mode for worker in self._workers.values() if worker.mode is not None}
         return modes == {"all"}
 
     def gap(self, event_at: float | None, now: float, *, is_settled: bool) -> str | None:
-        """Why the log may be incomplete about an event of this time; None if it is complete."""
+        """Why the log may lack entries about an event of this time; None if it lacks none."""
         if self.problem is not None:
             return f"the attempt log can't be read: {self.problem}"
         if self.read_to is not None:
@@ -141,11 +142,11 @@ class Standing:
     """The progress of a partition of the source topic.
 
     Attributes:
-        begin, end: of its log.
-        committed: the offset of the group; None if there is none.
-        ahead: the offsets settled beyond it, as bits (core/ahead.py).
-        event: the record at the offset; None if it was deleted, or is never delivered (a control record, for example).
-        rows: the cursors of subscriptions, by id; None for one that can't be read.
+        begin, end: the first offset and the end of its log.
+        committed: the committed offset of the group; None if there is none.
+        ahead: the settled offsets beyond `committed`, as bits (core/ahead.py).
+        event: the record at the offset; None if it was deleted or is never delivered, such as a control record.
+        rows: the cursors of subscriptions, by id; None for a row that can't be read.
     """
 
     begin: int
@@ -156,7 +157,7 @@ class Standing:
     rows: Mapping[str, Cursor | None]
 
     def is_settled(self, subscription: str | None, offset: int) -> bool | None:
-        """Whether the event is settled; None if that depends on a row that can't be read."""
+        """Whether the event is settled; None if a row that can't be read decides that."""
         if subscription is not None and subscription in self.rows:
             row = self.rows[subscription]
             return None if row is None else offset < row.next
@@ -165,7 +166,7 @@ class Standing:
         return offset < self.committed or bool(self.ahead >> (offset - self.committed) & 1)
 
     def keeps(self, subscription: str | None, offset: int, *, is_ordered: bool) -> Cursor | None:
-        """The row of the subscription, if it has stopped and the event is certainly waiting."""
+        """The row of the subscription, if the subscription has stopped and the event certainly waits."""
         row = self.rows.get(subscription or "")
         if row is None or row.status is Status.STARTED:
             return None
@@ -177,9 +178,9 @@ class Case:
     """One event and one subscription.
 
     Attributes:
-        is_wanted: whether its filter matches; None if that is not known.
-        is_anothers: the key of the event names another subscription.
-        is_ordered: whether the subscription is known to get its events in order.
+        is_wanted: whether the filter matches the event; None if unknown.
+        is_anothers: whether the key of the event names another subscription.
+        is_ordered: whether the subscription certainly gets its events in order.
         now: Unix seconds.
     """
 
@@ -194,7 +195,7 @@ class Case:
 
 
 def conclude(case: Case) -> Fate:
-    """What became of the event."""
+    """Conclude what became of the event."""
     entries = sorted(
         (each for each in case.history.entries if each.subscription == case.subscription), key=lambda each: each.note.at
     )
@@ -216,7 +217,7 @@ def _conclude(case: Case, entries: Sequence[Entry]) -> tuple[FateStatus, float |
 
 
 def _certain(case: Case) -> tuple[FateStatus, float | None, str | None] | None:
-    """What is certain even if the log is incomplete."""
+    """A conclusion that is certain even if the log is incomplete; None if there is none."""
     offset, standing = case.history.offset, case.standing
     if case.is_anothers:
         return "filtered", None, "its key names another subscription"
@@ -229,7 +230,7 @@ def _certain(case: Case) -> tuple[FateStatus, float | None, str | None] | None:
 
 
 def _waits_for(case: Case, row: Cursor) -> str:
-    """The event ahead, if there is one, and the state of the subscription."""
+    """A sentence about the event that is delivered first, if any, and about the state of the subscription."""
     is_behind = case.is_ordered and row.next < case.history.offset
     ahead = f"it waits behind {case.webhook_id.rpartition('-')[0]}-{row.next}; " if is_behind else ""
     return f"{ahead}the subscription is {_stands(row)}"
@@ -287,7 +288,7 @@ def _settled(case: Case, gap: str | None) -> tuple[FateStatus, float | None, str
             return "dropped", found.note.at, found.note.reason
     if case.is_wanted is False:
         return "filtered", None, "the filter does not match the event"
-    return "unknown", None, "it is done, but the attempt log says nothing of it"
+    return "unknown", None, "it is done, but the attempt log has no entry about it"
 
 
 def _time(moment: float) -> str:

@@ -1,11 +1,11 @@
 """Joins a subscription, its cursor rows and the announcements of workers into its state. Pure.
 
-A lane may have a row, a note of its worker, both or neither; if both, the newer one counts.
+A lane may have a row, a note in its worker's announcement, both or neither. If it has both, the newer one is used.
 
-    row, halted or behind    the state in the row; waiting events are counted as far as the owner's rows are complete
-    row, live                kept by at-most-once; the note has the waiting events
+    row, halted or behind    the state is in the row; waiting events are counted as far as the owner's rows are complete
+    row, live                at-most-once keeps this row; the note has the waiting events
     note                     live: waiting for a slot, or being retried
-    neither                  live, and nothing waits, if its worker has announced all lanes with events
+    neither                  live, without waiting events, if its worker has announced all lanes with events
 """
 
 import re
@@ -31,21 +31,21 @@ STATE_OF: Final[dict[Status, State]] = {
     Status.STOPPED: "stopped",
     Status.CLOSED: "closed",
 }
-"""The states of subscriptions that should not deliver; FAILURE means here that the record can't be used."""
+"""The states of subscriptions that must not deliver. Here, FAILURE means that the record can't be used."""
 SERVER_ERRORS: Final = 500
 LONGEST_SHAPED: Final = 1_000
-"""Characters."""
+"""How many characters of a message `shape` reads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The partition of a lane, as far as known.
+    """What is known about the partition of a lane and its owner.
 
     Attributes:
-        worker: its owner; None if that is not known.
-        is_unowned: whether it is known to have no owner.
-        partition: its last announcement; None without one.
-        end: the end of its log, if known.
+        worker: the owner; None if it is unknown.
+        is_unowned: whether the partition certainly has no owner.
+        partition: the partition in its owner's last announcement; None without one.
+        end: the end of the partition's log, if known.
     """
 
     worker: str | None
@@ -55,12 +55,12 @@ class Owner:
 
 
 def urgency(state: State) -> int:
-    """The smaller the number, the more urgent the state."""
+    """The rank of a state; 0 is the most urgent one."""
     return _URGENCY[state]
 
 
 def place_of_row(place: Place, seen: SeenRow, owner: Owner) -> LanePlace:
-    """A lane as its row and its partition show it."""
+    """The state of a lane according to its row."""
     row = seen.row
     if isinstance(row, UnreadableRow):
         error = FailedAttempt(unreadable(row), seen.at)
@@ -105,7 +105,7 @@ def state_of_row(row: Cursor) -> State:
 
 
 def is_retrying(row: Cursor) -> bool:
-    """Whether an attempt has failed; a row may be written while the first one is under way."""
+    """Whether an attempt has failed. A row may also be written during the first attempt."""
     return row.error is not None or row.attempt > 1 or bool(row.not_before)
 
 
@@ -116,7 +116,7 @@ def _waiting(row: Cursor, owner: Owner) -> tuple[int | None, int | None]:
     if standing is None:
         return None, None if reached is None else max(0, reached - row.next)
     counts_to = standing.dispatched
-    # A newer owner does not know what the former owner has counted.
+    # A new owner does not have the numbers that the former owner counted.
     is_of_owner = partition is not None and not owner.is_unowned and standing.dispatched >= partition.opened_at
     if partition is not None and is_of_owner:
         if partition.is_counted and standing.waiting_is_exact:
@@ -126,7 +126,7 @@ def _waiting(row: Cursor, owner: Owner) -> tuple[int | None, int | None]:
 
 
 def place_of_note(note: LaneNote, owner: Owner) -> LanePlace:
-    """A live lane as its worker's note shows it."""
+    """The state of a live lane according to its worker's note."""
     return LanePlace(
         note.topic,
         note.partition,
@@ -157,13 +157,13 @@ def joined(
     """The state of a subscription.
 
     Args:
-        subscription: its newest revision.
-        status: the desired status at this moment.
+        subscription: the newest revision of the subscription.
+        status: the desired status at the present time.
         lanes: its lanes that have a row or a note.
-        is_unowned: whether another partition that may have its events is known to have no owner.
+        is_unowned: whether another partition that may have its events certainly has no owner.
         has_told_all: whether the workers have announced every lane with waiting events.
-        last_success_at: the last delivery that a worker announced.
-        slow_start: the limited rate of its receiver, for which retries wait too.
+        last_success_at: the time of the last delivery that a worker announced.
+        slow_start: the limited rate of its receiver; retries wait for it, too.
     """
     worst = min(lanes, key=lambda lane: urgency(lane.state), default=None)
     state: State = "live" if worst is None else worst.state
@@ -217,11 +217,11 @@ def _sum(counts: Iterable[int | None], *, is_known: bool) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a subscription fails; failures are grouped by this.
+    """Why a subscription fails. Failures with equal reasons form a group.
 
     Attributes:
-        kind: of the cause; while its event is retried, the kind that a FAILURE would have.
-        message: without what differs from one subscription to another.
+        kind: the kind of the cause; while an event is retried, the kind that a FAILURE would have.
+        message: the error without the parts that differ between subscriptions.
     """
 
     state: State
@@ -232,7 +232,7 @@ class Reason:
 
 
 def reason_of(found: Iterable[SeenRow | LaneNote]) -> Reason | None:
-    """Why the most urgent of these lanes fails, is retrying or is behind; None if none is. Ignores owners."""
+    """Why the most urgent lane fails, retries or is behind; None if no lane does. Ignores the owners of partitions."""
     reasons = [reason for each in found if (reason := _reason(each)) is not None]
     return min(reasons, key=lambda reason: urgency(reason.state), default=None)
 
@@ -266,7 +266,7 @@ def unreadable(row: UnreadableRow) -> str:
     return f"its cursor row can't be read: {row.reason}"
 
 
-# A host matches only from its first character: otherwise a long text without a port would be read to its end from each.
+# A host matches only at its first character. Otherwise each character of a long text would begin a search to its end.
 _DIFFERING: Final = re.compile(
     r"""'[^']*'|"[^"]*"|(?:\[[0-9a-fA-F:.]+\]|(?<![\w.-])[\w.-]+)(?::\d+)+\b|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\b|\b(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{8,}\b|(?<![\w.])\d+(?:\.\d+)*"""
 )
@@ -274,9 +274,9 @@ _STATUS_CODE: Final = re.compile(r"answered (\d{3})\b")
 
 
 def shape(message: str) -> str:
-    """A message with `…` for what varies: quoted texts, addresses, ids, and numbers except answered statuses.
+    """A message with `…` for the parts that vary: quoted texts, addresses, ids, and numbers except HTTP status codes.
 
-    Only its beginning counts, because a forged row may have a message of any length.
+    Only the beginning of the message is read, because a forged row may have a message of any length.
     """
     return _shape(message[:LONGEST_SHAPED])
 

@@ -1,4 +1,4 @@
-"""Reads stretches of a topic for a limited time."""
+"""Reads ranges of a topic for a limited time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -20,23 +20,23 @@ OPENING_SECONDS: Final = 10.0
 FETCH_BYTES: Final = 1024 * 1024
 
 
-class OutOfTime(Exception):  # noqa: N818 - not an error
+class OutOfTime(Exception):  # noqa: N818 - the expected end of a search, not an error
     """The time for reading is up."""
 
 
 class LogScan:
-    """Reads stretches of the partitions of one topic.
+    """Reads ranges of the partitions of one topic.
 
     Args:
-        topic: its name.
-        found: its partitions.
-        consumer: started.
-        sieve: of the consumer.
-        seconds: how long it may read, from now.
+        topic: the name of the topic.
+        found: the partitions of the topic.
+        consumer: a started consumer.
+        sieve: the sieve of the consumer, which drops records with other keys.
+        seconds: the time limit, from now.
 
     Attributes:
-        count: of its partitions.
-        numbers: of those that have a leader.
+        count: the number of partitions.
+        numbers: the partitions that have a leader.
     """
 
     def __init__(self, topic: str, found: Partitions, consumer: AIOKafkaConsumer, sieve: Sieve, seconds: float) -> None:
@@ -49,7 +49,7 @@ class LogScan:
 
     @property
     def seconds_left(self) -> float:
-        """How long it may still read."""
+        """The time that is left until the limit."""
         return self._deadline - asyncio.get_running_loop().time()
 
     async def begins(self) -> dict[int, int]:
@@ -61,10 +61,10 @@ class LogScan:
         return self._by_number(await self._consumer.end_offsets(self._all()))
 
     async def offsets_at(self, moment_ms: float, ends: Mapping[int, int], *, is_end: bool = False) -> dict[int, int]:
-        """By partition, the first offset at or after a time, or the end.
+        """For each partition, the first offset at or after a time, or the end of the log.
 
-        The embedded broker can't look up times. With it, the answer is the beginning of the log or, with *is_end*, its
-        end, so that nothing is missed.
+        The embedded broker can't look up times. For its logs, the answer is the beginning or, with *is_end*, the end,
+        so that no record is missed.
         """
         found = await self._consumer.offsets_for_times({self._tp(number): max(0, int(moment_ms)) for number in ends})
         offsets = {tp.partition: None if at is None else int(at.offset) for tp, at in found.items()}
@@ -84,10 +84,10 @@ class LogScan:
     async def read(
         self, number: int, start: int, end: int, keys: Collection[bytes] | None = None
     ) -> AsyncIterator[Sequence[Event]]:
-        """The records from *start* to *end*, with some keys or all, in batches.
+        """The records from *start* to *end* in batches; with *keys*, only records with these keys.
 
         Raises:
-            OutOfTime: before the end was reached.
+            OutOfTime: the time limit was reached before the end.
         """
         tp, position = self._tp(number), start
         if start >= end:
@@ -123,7 +123,7 @@ class LogScan:
 async def opened_scan(
     connection: KafkaConnection, topic: str, seconds: float, isolation_level: IsolationLevel = "read_committed"
 ) -> AsyncIterator[LogScan]:
-    """A scan of a topic that may read for *seconds*.
+    """Open a scan of a topic with a time limit of *seconds*.
 
     Raises:
         BrokerError: the cluster can't be reached, or the topic does not exist or can't be read.

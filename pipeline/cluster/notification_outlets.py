@@ -1,7 +1,7 @@
-"""Where notifications go: the topic `<app>.events`, and a webhook of the operator. Nothing waits for either.
+"""Sends notifications to the topic `<app>.events` and to the operator's webhook. Deliveries never wait for them.
 
-Each outlet has its own bounded queue, so that one that is down does not delay the other. Notifications that do not fit
-are dropped, counted and logged.
+Each outlet has its own bounded queue, so that an outlet that is down does not delay the other. Notifications that do
+not fit are dropped, counted and logged.
 """
 
 import asyncio
@@ -38,24 +38,24 @@ PAUSE_SECONDS: Final = 30.0
 RETRY: Final = RetryPolicy(
     max_attempts=100, initial_delay_seconds=5.0, max_delay_seconds=300.0, max_elapsed_seconds=6 * 3600.0
 )
-"""For the webhook. Notifications that it does not accept within six hours are only in the topic."""
+"""The retries of the webhook. A notification that it does not accept within six hours is only in the topic."""
 RULES: Final = Rules(Qos.AT_LEAST_ONCE, RETRY, Interrupt(), has_dead_letters=False)
 HEADERS: Final = (("content-type", CONTENT_TYPE.encode()),)
 
 OnDropped = Callable[[str, int, str], None]
-"""Called with the name of an outlet, how many notifications it dropped, and why."""
+"""Arguments: name of the outlet, how many notifications it dropped, and why."""
 
 
 class Sink(Protocol):
-    """Takes notifications, one at a time."""
+    """Sends notifications, one at a time."""
 
     name: str
 
     async def send(self, notification: Notification, attempt: int, waited: float) -> "float | str | None":
-        """Send it. Returns None when that is done, the seconds to wait before the next attempt, or why there is none.
+        """Send a notification. Returns None if it was sent, the seconds until the next attempt, or why it is dropped.
 
         Args:
-            notification: to be sent.
+            notification: the notification to send.
             attempt: 1, 2, ...
             waited: seconds since the first attempt.
         """
@@ -70,8 +70,8 @@ class Outlet:
     """A sink with its queue.
 
     Args:
-        sink: takes one at a time, in their order.
-        clock: for the pauses.
+        sink: sends the notifications, one after another.
+        clock: times the pauses between attempts.
         on_dropped: called for dropped notifications.
     """
 
@@ -83,7 +83,7 @@ class Outlet:
         self._arrived = asyncio.Event()
 
     def put(self, notification: Notification) -> None:
-        """Queue a notification. If too many wait, the oldest one is dropped."""
+        """Queue a notification. If the queue is full, the oldest notification is dropped."""
         if len(self._waiting) >= MOST_WAITING:
             self._waiting.popleft()
             self._on_dropped(self._sink.name, 1, f"more than {MOST_WAITING} are waiting")
@@ -97,7 +97,7 @@ class Outlet:
             while self._waiting:
                 try:
                     await self._send(self._waiting.popleft())
-                except Exception as error:  # must not end the worker
+                except Exception as error:  # an error here must not end the worker
                     logger.exception("a notification could not be sent to %s", self._sink.name)
                     self._on_dropped(self._sink.name, 1, repr(error))
             self._arrived.clear()
@@ -111,7 +111,7 @@ class Outlet:
             self._on_dropped(self._sink.name, 1, ended)
 
     async def close(self) -> None:
-        """Disconnect. What waits is dropped."""
+        """Disconnect. Queued notifications are dropped."""
         if self._waiting:
             self._on_dropped(self._sink.name, len(self._waiting), "the worker ends")
             self._waiting.clear()
@@ -125,7 +125,7 @@ class Outlets:
         self._outlets = [Outlet(sink, clock, on_dropped) for sink in sinks]
 
     def put(self, notification: Notification) -> None:
-        """Queue a notification at each outlet, without waiting."""
+        """Queue a notification for each outlet. Does not wait."""
         for outlet in self._outlets:
             outlet.put(notification)
 
@@ -143,10 +143,10 @@ class TopicSink:
     """Writes notifications to `<app>.events`, keyed by subject.
 
     Args:
-        connection: of the source's cluster.
+        connection: connects to the cluster of the source topics.
         topic: `<app>.events`.
-        source: the worker, as CloudEvents name it.
-        on_dropped: called with 0 and the reason if the topic can't be written; the notification is tried again.
+        source: the worker, as the `source` of the CloudEvents.
+        on_dropped: called with 0 and the reason if the topic can't be written. The notification is then tried again.
     """
 
     def __init__(self, connection: KafkaConnection, topic: str, source: str, on_dropped: OnDropped) -> None:
@@ -156,7 +156,7 @@ class TopicSink:
         self._on_dropped = on_dropped
         self._producer: AIOKafkaProducer | None = None
 
-    async def send(self, notification: Notification, attempt: int, waited: float) -> float | str | None:  # noqa: ARG002 - it is tried until the queue is full
+    async def send(self, notification: Notification, attempt: int, waited: float) -> float | str | None:  # noqa: ARG002 - retried until the queue is full
         """See `Sink`."""
         value = cloud_event(notification, self._source)
         try:
@@ -186,7 +186,7 @@ class Call(Protocol):
     """One attempt over HTTP (http/webhook.py)."""
 
     def __call__(self, subscription: Subscription, event: Event, attempt: int) -> Awaitable[Outcome]:
-        """What happened."""
+        """Make the attempt; returns its outcome."""
         ...
 
 
@@ -195,9 +195,9 @@ class WebhookSink:
 
     Args:
         call: makes one attempt.
-        url: of the webhook.
-        signing_secret: Standard Webhooks; None for no signature.
-        source: the worker, as CloudEvents name it.
+        url: the URL of the webhook.
+        signing_secret: a secret of Standard Webhooks; None for no signature.
+        source: the worker, as the `source` of the CloudEvents.
     """
 
     def __init__(self, call: Call, url: str, signing_secret: str | None, source: str) -> None:
@@ -206,7 +206,7 @@ class WebhookSink:
         self._source = source
         keys = () if signing_secret is None else (signing_secret,)
         self._subscription = Subscription("notifications", 0, url, retry=RETRY, signing_secrets=keys)
-        # Parts of the webhook-id, which must differ from those of events and of other workers.
+        # Parts of the webhook-id, which must differ from the ids of events and of other workers' notifications.
         self._record = Record(f"notifications-{secrets.token_hex(8)}", 0, 0, None, None, HEADERS)
         self._count = 0
 
@@ -231,20 +231,20 @@ class WebhookSink:
                 return f"attempt {attempt}: {describe(outcome)}"
 
     async def close(self) -> None:
-        """The transport is closed by its owner."""
+        """Does nothing: the transport's owner closes it."""
 
 
 def outlets_of(
     settings: Settings, connection: KafkaConnection, call: Call, on_dropped: OnDropped, clock: Clock
 ) -> Outlets:
-    """The outlets that the settings ask for.
+    """Make the outlets that the settings configure.
 
     Args:
-        settings: of the worker.
-        connection: of the source's cluster.
+        settings: the settings of the worker.
+        connection: connects to the cluster of the source topics.
         call: makes one attempt over HTTP.
         on_dropped: see `Outlet`.
-        clock: for the pauses.
+        clock: times the pauses between attempts.
     """
     source = f"/{settings.app}/{socket.gethostname()}:{settings.web_port}"
     sinks: list[Sink] = [TopicSink(connection, events_topic(settings.app), source, on_dropped)]

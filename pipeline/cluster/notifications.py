@@ -1,13 +1,13 @@
 """Notifications for operators, as CloudEvents 1.0. `Notifier` makes them, as an observer of the core.
 
-    subscription.failed, .recovered      a FAILURE began; it ended, by a probe, a command or an edit
-    subscription.disabled                its probes are over: nothing is tried until an operator acts
+    subscription.failed, .recovered      a FAILURE began; a probe, a command or an edit has ended it
+    subscription.disabled                its last probe has failed: nothing is tried until an operator acts
     subscription.losing-events           retention is about to delete events that were not delivered
-    dead-letters.unavailable, .available dead letters can't be written; they can be again
+    dead-letters.unavailable, .available dead letters can't be written; they can be written again
     worker.fenced                        a worker lost a partition, because Kafka refused its cursor rows
 
-A subscription has lanes in several partitions. One notification says that the first of them has failed, and one that
-the last has recovered.
+A subscription has lanes in several partitions. It gets one notification when the first lane fails, and one when the
+last lane has recovered.
 """
 
 import json
@@ -37,9 +37,9 @@ Kind = Literal[
 PREFIX: Final = "webhook-pipeline."
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=UTF-8"
 MOST_SUBJECTS: Final = 10_000
-"""How many subjects are remembered, to avoid repeated notifications. With more, some may be repeated."""
+"""How many subjects are remembered to avoid repeated notifications. With more, some notifications are repeated."""
 AGAIN_SECONDS: Final = 60.0
-"""For subjects without a remembered state: the shortest time between two equal notifications about a subject."""
+"""The shortest time between two equal notifications about a subject whose state is not remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,9 @@ class Notification:
 
     Attributes:
         subject: the id of a subscription, "dead-letters", or the partition of a topic.
-        at: Unix seconds.
-        data: JSON, without secrets.
-        id: unique.
+        at: the time, Unix seconds.
+        data: JSON without secrets.
+        id: a unique id.
     """
 
     kind: Kind
@@ -61,7 +61,7 @@ class Notification:
 
 
 def cloud_event(notification: Notification, source: str) -> bytes:
-    """The event in the JSON format of CloudEvents 1.0; *source* is a URI reference that names the worker."""
+    """A notification in the JSON format of CloudEvents 1.0. *source* is a URI reference to the worker."""
     event = {
         "specversion": "1.0",
         "id": notification.id,
@@ -79,11 +79,11 @@ class Notifier:
     """An observer that makes notifications and forwards every call to another observer.
 
     Args:
-        observer: the other one.
-        tell: takes a notification; it must not wait.
-        clock: the time.
+        observer: the observer to which calls are forwarded.
+        tell: called with each notification; must not wait.
+        clock: has the time of notifications.
         dead_letter_failed: called for each failed write of a dead letter; see `dead_letter_failed`.
-        monotonic: a clock, to limit repeated notifications.
+        monotonic: a monotonic clock, which limits repeated notifications.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Notifier:
         dead_letter_failed: Callable[[str], None],
         monotonic: Monotonic,
     ) -> None:
-        # Forwarded directly: there are no notifications about these.
+        # These calls are only forwarded.
         self.attempt_started = observer.attempt_started
         self.attempt_abandoned = observer.attempt_abandoned
         self.attempted = observer.attempted
@@ -116,11 +116,11 @@ class Notifier:
         self._is_unwritable = False
 
     def tell(self, kind: Kind, subject: str, data: Mapping[str, Any]) -> None:
-        """Notify now."""
+        """Send a notification at once."""
         self._take(Notification(kind, subject, self._clock.now(), data))
 
     def tell_once(self, kind: Kind, subject: str, data: Mapping[str, Any]) -> None:
-        """Notify, unless the same notification was made within `AGAIN_SECONDS`."""
+        """Send a notification, unless an equal one was sent within `AGAIN_SECONDS`."""
         if self._limit.passes((kind, subject)) is not None:
             self.tell(kind, subject, data)
 
@@ -131,7 +131,7 @@ class Notifier:
         if partitions and where not in partitions:
             partitions.add(where)
             return
-        # The first partition fails; or the subscription was in FAILURE already, for another reason.
+        # The first partition fails, or the subscription was already in FAILURE for another reason.
         self._failed[subscription.id] = {where, *(partitions or ())}
         self.tell("subscription.failed", subscription.id, self._facts(subscription, topic, partition, cause))
 
@@ -148,7 +148,7 @@ class Notifier:
         self._observer.subscription_recovered(subscription, topic, partition, cause, by)
         facts = {"by": by, **self._facts(subscription, topic, partition, cause)}
         partitions = self._failed.get(subscription.id)
-        if partitions is None:  # a former owner has notified of the failure
+        if partitions is None:  # a former owner has sent the notification of the failure
             self.tell_once("subscription.recovered", subscription.id, facts)
             return
         partitions.discard((topic, partition))
@@ -157,7 +157,7 @@ class Notifier:
             self.tell("subscription.recovered", subscription.id, facts)
 
     def dead_letter_failed(self, error: str) -> None:
-        """The write of a dead letter failed; it is tried again."""
+        """Called if a write of a dead letter has failed. The write is tried again."""
         self._dead_letter_failed(error)
         if not self._is_unwritable:
             self._is_unwritable = True
@@ -176,7 +176,7 @@ class Notifier:
         self.tell_once("worker.fenced", f"{topic}/{partition}", {"topic": topic, "partition": partition})
 
     def rebalanced(self) -> None:
-        """See `Observer`. The new owners notify about these partitions from now on."""
+        """See `Observer`. From now on, the new owners send the notifications about these partitions."""
         self._observer.rebalanced()
         self._failed.clear()
 

@@ -1,6 +1,6 @@
-"""Makes a worker's announcements. It reads the worker's live objects and changes none of them.
+"""Makes a worker's announcements from its live objects, and changes none of them.
 
-It only visits lanes with an event in memory; the others, perhaps a hundred thousand, have rows.
+It visits only lanes with events in memory. All other lanes, perhaps a hundred thousand, have rows.
 """
 
 import heapq
@@ -22,19 +22,19 @@ from pipeline.observability.telemetry import Telemetry
 
 RATE_SECONDS: Final = 10.0
 LOOKED_AT: Final = 5_000
-"""The most lanes of a partition that are examined for one announcement; a flooded worker has more."""
+"""How many lanes of a partition are examined for one announcement. A flooded worker has more."""
 
 
 class OwnState:
-    """The announcements of this worker.
+    """Makes the announcements of this worker.
 
     Args:
-        version: of the software.
-        reporter: why it is not ready, and its warnings.
-        sources: its partitions.
-        telemetry: its counters.
-        clock: the time.
-        counts: how many partitions each source topic has, as far as it is known.
+        version: the version of the software.
+        reporter: says why the worker is not ready, and has its warnings.
+        sources: the partitions of the worker.
+        telemetry: the counters of the worker.
+        clock: has the time.
+        counts: returns the number of partitions of each source topic, as far as known.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class OwnState:
         self._dispatched: dict[tuple[str, int], int] = {}
 
     def announcement(self) -> Announcement:
-        """The current announcement. Each success is announced once."""
+        """Make the current announcement. Each success is announced once."""
         now = self._clock.now()
         partitions = [partition for each in self._sources for partition in each.partitions()]
         notes = [note for partition in partitions for note in self._notes(partition)]
@@ -111,14 +111,14 @@ class OwnState:
         delivered = attempts["delivered"]
         failed = sum(attempts.values()) - delivered
         self._rates.append((now, delivered, failed))
-        while len(self._rates) > 2 and now - self._rates[1][0] >= RATE_SECONDS:  # noqa: PLR2004 - the ends of a stretch
+        while len(self._rates) > 2 and now - self._rates[1][0] >= RATE_SECONDS:  # noqa: PLR2004 - start and end
             self._rates.popleft()
         since, delivered_then, failed_then = self._rates[0]
         seconds = max(now - since, 0.001)
         return (delivered - delivered_then) / seconds, (failed - failed_then) / seconds
 
     def _successes(self) -> dict[str, float]:
-        """The first successes; the others are left for the next announcements."""
+        """Up to `MOST_SUCCESSES` successes; the rest is left for the next announcements."""
         waiting = self._telemetry.successes
         return {name: waiting.pop(name) for name in list(islice(waiting, MOST_SUCCESSES))}
 

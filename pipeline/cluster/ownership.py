@@ -1,7 +1,7 @@
-"""Finds the owner of each partition: the worker that announces it, or else a member of the consumer group.
+"""Finds the owner of each partition in the announcements of workers and in the consumer group.
 
-announced by a present worker                           owned
-not announced, and a member of the group has it         unknown: a worker that can't or does not announce itself
+a worker that is present announces it                   owned
+not announced, and a member of the group has it         unknown: the member can't or does not announce itself
 not announced, and no member of the group has it        unowned: its events wait for a worker
 the group can't be asked, or is about to rebalance      unknown
 """
@@ -22,24 +22,24 @@ from pipeline.kafka.topics import Source
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 3.0
-"""How often the group is asked while there is a partition that no worker announces."""
+"""How often the group is described while no worker announces some partition."""
 ENDS_SECONDS: Final = 15.0
-"""How often the ends of logs without an owner are looked up."""
+"""How often the ends of partitions without an owner are looked up."""
 
 
 class Ownership:
     """The owners of all partitions.
 
     Args:
-        group: of the workers.
-        source: the topics.
-        workers: what they announced.
+        group: the consumer group of the workers.
+        source: the source topics.
+        workers: the announcements of the workers.
 
     Attributes:
-        counts: how many partitions each source topic has.
-        unowned: the partitions that are known to have no owner.
-        unknown: the partitions that no worker announces, and that may have an owner.
-        problem: why the group can't be asked, a sentence.
+        counts: the number of partitions of each source topic.
+        unowned: the partitions that certainly have no owner.
+        unknown: the partitions that no worker announces, but that may have an owner.
+        problem: a sentence about why the group can't be described, or None.
     """
 
     def __init__(self, group: str, source: Source, workers: WorkersSeen) -> None:
@@ -56,16 +56,16 @@ class Ownership:
         self._ends_at = -ENDS_SECONDS
 
     def owner(self, place: Place) -> Owner:
-        """What is known of a partition."""
+        """What is known about a partition and its owner."""
         partition = self._workers.place(place)
         return Owner(self._owned.get(place), place in self.unowned, partition, self._ends.get(place))
 
     def refresh(self, now: float, partitions: int) -> bool:
-        """Note the announcements so far. Returns whether anything has changed.
+        """Evaluate the announcements read so far. Returns whether an owner has changed.
 
         Args:
-            now: Unix seconds.
-            partitions: the number of partitions, if no worker has announced it.
+            now: the time, Unix seconds.
+            partitions: the number of partitions, used if no worker has announced it.
         """
         former = (self._owned, self.counts, self.unowned, self.unknown)
         unsaid = dict.fromkeys(self._source.topics, partitions) if partitions else {}
@@ -78,13 +78,13 @@ class Ownership:
         return former != (self._owned, self.counts, self.unowned, self.unknown)
 
     async def keep_looking(self) -> None:
-        """Ask the group while there is a partition that no worker announces; runs until cancelled."""
+        """Describe the group repeatedly while no worker announces some partition. Runs until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             await self.look()
 
     async def look(self) -> None:
-        """Ask the group once, if there is a partition that no worker announces."""
+        """Describe the group once if no worker announces some partition."""
         if not (self.unknown or self.unowned):
             self._members, self.problem = None, None
             return
@@ -92,7 +92,7 @@ class Ownership:
             await self._ask()
         except BrokerError as error:
             self._members, self.problem = None, str(error)
-        except Exception:  # whatever the broker answers, the rest of the view is still shown
+        except Exception:  # the view shows the rest, whatever the broker answers
             logger.exception("the members of the group %s can't be described", self._group)
             self._members, self.problem = None, f"group {self._group}: its members can't be described"
 

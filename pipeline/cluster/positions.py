@@ -1,4 +1,4 @@
-"""Reads the recorded positions of subscriptions in each partition. Lanes go on delivering meanwhile."""
+"""Reads the recorded positions of subscriptions in each partition, while lanes continue to deliver."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ class Position:
 
     Attributes:
         next: the first unsettled offset; None if unknown.
-        status: in its cursor row; None without a row.
-        end: of the log.
+        status: the status in its cursor row; None without a row.
+        end: the end of the partition's log.
         unknown: why `next` is unknown.
     """
 
@@ -42,19 +42,19 @@ class Position:
 
     @property
     def tp(self) -> SourcePartition:
-        """Topic and number of the partition."""
+        """The topic partition."""
         return SourcePartition(self.topic, self.partition)
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What is known of all partitions of a source topic.
+    """What is recorded about all partitions of the source topics.
 
     Attributes:
-        logs: by partition.
+        logs: the log of each partition.
         leaderless: why the end or the rows of a partition are unknown.
-        rows: by subscription; the reason if they can't be read.
-        committed: by partition, the group's commit; the reason if that can't be read.
+        rows: the rows of each subscription; a sentence if they can't be read.
+        committed: the group's commit in each partition; a sentence if it can't be read.
     """
 
     topic: str
@@ -89,7 +89,7 @@ class Recorded:
 
 
 def _without_row(subscription: Subscription, start: int | None, committed: Committed) -> int | None:
-    """The position of a subscription without a row: the committed offset, or its own beginning if that is later."""
+    """The position of a subscription without a row: the committed offset, or its beginning if that is later."""
     if start is None or committed.offset is None:
         return committed.offset if start is None else start
     return max(start, committed.offset) if subscription.created < committed.begun_to else start
@@ -98,10 +98,10 @@ def _without_row(subscription: Subscription, start: int | None, committed: Commi
 async def find_positions(
     settings: Settings, definition: Definition, subscriptions: Sequence[Subscription]
 ) -> dict[str, list[Position]]:
-    """By id, the position of each subscription in each partition of the source topics.
+    """The position of each subscription in each partition of the source topics, by id.
 
     Raises:
-        BrokerError: the brokers can't be asked for the partitions.
+        BrokerError: the partitions can't be looked up.
     """
     source = definition.source
     noted = await read_noted(settings, definition, [each.id for each in subscriptions])
@@ -118,7 +118,7 @@ async def _recorded(
 
 
 async def _leaderless(source: Source, topic: str, rows: str) -> dict[int, str]:
-    """The partitions whose end or rows are unknown because there is no leader, with a sentence that says so."""
+    """The partitions whose end or rows are unknown because a partition has no leader, each with a sentence."""
     async with administration(source.connection) as admin:
         found = await find_partitions(admin)
     return {
@@ -142,7 +142,7 @@ async def _logs(source: Source, topic: str) -> dict[int, LogBounds]:
 
 
 async def _committed(source: Source, topic: str, group: str, numbers: Sequence[int]) -> dict[int, Committed] | str:
-    """The committed offset of each partition, or why they can't be read."""
+    """The committed offset of each partition, or a sentence about why the offsets can't be read."""
     tps = [TopicPartition(topic, number) for number in numbers]
     try:
         async with administration(source.connection) as admin:

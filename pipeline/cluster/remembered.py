@@ -1,4 +1,4 @@
-"""A worker's memory of requests that their senders may repeat, with the answers. Pure."""
+"""Remembers requests that their senders may repeat, with the answers. Pure."""
 
 import json
 from collections import Counter, OrderedDict
@@ -9,7 +9,7 @@ from typing import Any, Final
 REMEMBER_SECONDS: Final = 86_400.0
 MOST_BYTES: Final = 32 * 1024 * 1024
 LEAST_BYTES: Final = 2048
-"""The least that a request counts, because it takes memory in addition to its answer."""
+"""The smallest size that is counted for a request, because a request takes memory even without an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,8 @@ class Request:
 
     Attributes:
         key: a digest of its sender and Idempotency-Key.
-        digest: of its whole content.
-        status, answer, headers: its answer.
+        digest: a digest of its whole content.
+        status, answer, headers: its answer: status code, body and headers.
     """
 
     key: str
@@ -38,13 +38,13 @@ class _Kept:
 
 
 class RememberedRequests:
-    """The requests of a day, as many as fit.
+    """The requests of the last day, as far as they fit into memory.
 
-    If there is no room, the sender that takes the most loses its oldest request, so that nobody can push out others'
-    requests.
+    If memory is full, the oldest request of the sender with the largest share is removed. So no sender can displace the
+    requests of others.
 
     Args:
-        most_bytes: the room, as JSON.
+        most_bytes: the memory limit, measured as bytes of JSON.
     """
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
@@ -55,7 +55,7 @@ class RememberedRequests:
         self._size = 0
 
     def add(self, sender: str, at: float, request: Request) -> None:
-        """Remember a request made at *at*, Unix seconds; if its key is known, the first answer is kept."""
+        """Remember a request made at *at* (Unix seconds). If its key is already known, the first answer is kept."""
         if self.find(request.key, at) is not None:
             return
         self._drop(request.key)
@@ -69,7 +69,7 @@ class RememberedRequests:
             self._drop(next(iter(self._of[largest])))
 
     def find(self, key: str, now: float) -> Request | None:
-        """The request with this key, if it is less than a day old at *now*."""
+        """The request with this key; None if it is unknown or older than a day."""
         kept = self._kept.get(key)
         return None if kept is None or now - kept.at > REMEMBER_SECONDS else kept.request
 

@@ -1,6 +1,6 @@
-"""Restores a backup: finds what prevents it, describes its effects, and carries it out.
+"""Restores a backup: finds what prevents the restore, describes its effects, and carries it out.
 
-Subscriptions are written first, commits last. A restore that is interrupted has to be run again as a whole.
+Subscriptions are written first, commits last. An interrupted restore has to be run again as a whole.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,20 +19,20 @@ from pipeline.kafka.row_keys import split_key
 from pipeline.kafka.topics import Source, cursors_topic, subscriptions_topic
 
 SHOWN: Final = 20
-"""How many rows are listed."""
+"""How many rows the description lists."""
 
 
 @dataclass(frozen=True)
 class Restore:
-    """A restore that can be described and carried out.
+    """A restore before it is carried out.
 
     Attributes:
-        backup: what to restore.
-        now: what the application keeps now.
-        app: its name.
-        source: its topics.
-        keeps_subscriptions: only cursor rows and commits are restored.
-        keeps_positions: only subscriptions are restored; the existing rows and commits are adapted to them.
+        backup: the backup to restore.
+        now: the present stored state of the application.
+        app: the name of the application.
+        source: its source topics.
+        keeps_subscriptions: restore only cursor rows and commits.
+        keeps_positions: restore only subscriptions; the existing rows and commits are adapted to them.
     """
 
     backup: Backup
@@ -43,11 +43,11 @@ class Restore:
     keeps_positions: bool = False
 
     def problems(self, undecryptable: Callable[[Kept], str | None], *, replaces: bool) -> list[str]:
-        """Why it can't be carried out; one sentence each.
+        """Why the restore can't be carried out, as sentences.
 
         Args:
-            undecryptable: says why a stored subscription can't be decrypted.
-            replaces: existing state may be replaced.
+            undecryptable: returns why a stored subscription can't be decrypted, or None.
+            replaces: whether existing state may be replaced.
         """
         problems = []
         if self.now.members != 0:
@@ -84,7 +84,7 @@ class Restore:
         return problems
 
     def _there(self) -> list[str]:
-        """What would be replaced."""
+        """The existing state that would be replaced, as phrases."""
         subscriptions, rows = len(self.now.subscriptions), len(self._lanes(self.now))
         found = []
         if subscriptions and not self.keeps_subscriptions:
@@ -96,7 +96,7 @@ class Restore:
         return found
 
     def effects(self, logs: Mapping[str, LogPositions]) -> list[str]:
-        """The consequences, one sentence each; *logs*: of the source topics, as they are now."""
+        """The effects of the restore, as sentences. *logs*: the present logs of the source topics."""
         lines = [f"backup of {self.backup.app}, made {self.backup.made_at}"]
         if not self.keeps_subscriptions:
             lines.append(f"writes {len(self._wanted)} subscriptions, deletes {len(self._surplus)} not in the backup")
@@ -105,7 +105,7 @@ class Restore:
         lanes = self._lanes(self.backup.state)
         lines.append(f"writes {len(lanes)} cursor rows, deletes {len(self._surplus_rows)} not in the backup")
         lines += [
-            f"{name} goes on at {next_} in partition {number} of {topic}"
+            f"{name} continues at {next_} in partition {number} of {topic}"
             for name, topic, number, next_ in lanes[:SHOWN]
         ]
         if len(lanes) > SHOWN:
@@ -118,13 +118,13 @@ class Restore:
 
     def _effect(self, place: tuple[str, int], commit: Commit, log: LogPositions) -> str:
         topic, number = place
-        where, known = f"partition {number} of {topic} goes on at {commit.offset}", self.now.commits.get(place)
+        where, known = f"partition {number} of {topic} continues at {commit.offset}", self.now.commits.get(place)
         if number >= len(log.ends):
             return f"{where}: there is no such partition now"
         if commit.offset < log.begins[number]:
             where += f" (what was before {log.begins[number]} has been deleted since)"
         upto = log.ends[number] if known is None else known.offset
-        why = "the end of the log" if known is None else "the present committed offset"
+        why = "the end of the log" if known is None else "the current committed offset"
         count = max(0, upto - max(commit.offset, log.begins[number]))
         return f"{where}: at most {count} events are sent again, up to offset {upto} ({why})"
 
@@ -151,7 +151,7 @@ class Restore:
         ]
 
     def summary(self) -> dict[str, Any]:
-        """What is restored, for the record of changes."""
+        """What is restored, as facts for the audit log."""
         state = self.backup.state
         found: dict[str, Any] = {"backup": {"app": self.backup.app, "madeAt": self.backup.made_at}}
         if not self.keeps_subscriptions:
@@ -164,7 +164,7 @@ class Restore:
         """Write everything.
 
         Raises:
-            BrokerError: something could not be written; everything before it is written.
+            BrokerError: a write failed. Everything before it has been written.
         """
         revisions = {} if self.keeps_subscriptions else await self._write_subscriptions()
         state = self.now if self.keeps_positions else self.backup.state

@@ -1,8 +1,8 @@
-"""Adapts a backup to the topic that it is restored into. Revisions are offsets, so they differ there. Pure.
+"""Adapts a backup to the topics into which it is restored. Revisions are offsets, so the new topic has others. Pure.
 
-subscription   its first revision is left out; the revision of the new record takes its place
-row            if it has carried out the newest revision, it refers to the new one, otherwise to the one before that
-commit         begun-to=N becomes the new revision of the first subscription that had not begun
+subscription   its first revision is removed, so the revision of the new record replaces it
+    row            refers to the new revision if its lane had carried out the newest one, else to the revision before it
+    commit         begun-to=N becomes the new revision of the first subscription that had not begun
 """
 
 import json
@@ -24,17 +24,17 @@ def created(subscription: Kept) -> int:
 
 
 def by_creation(subscriptions: Sequence[Kept]) -> list[Kept]:
-    """Sorted by creation. They are written in this order, so that begun-to keeps its meaning."""
+    """Subscriptions sorted by creation. Writing them in this order keeps the meaning of begun-to."""
     return sorted(subscriptions, key=created)
 
 
 def has_start(subscription: Kept) -> bool:
-    """Whether a stored subscription says where it begins."""
+    """Whether a stored subscription has its beginning."""
     return isinstance(_object(subscription.value).get("start"), dict)
 
 
 def without_creation(value: bytes) -> bytes:
-    """The stored subscription without its first revision; itself if it has none or is not JSON."""
+    """The stored subscription without its first revision; *value* itself if it has none or is not JSON."""
     document = _object(value)
     if CREATED not in document:
         return value
@@ -43,13 +43,13 @@ def without_creation(value: bytes) -> bytes:
 
 
 class Revisions(NamedTuple):
-    """The revisions of a subscription that is restored.
+    """The revisions of a restored subscription.
 
     Attributes:
-        first: the one at which it was created.
-        old: the newest one when its rows were read.
-        new: the one that was written.
-        has_start: its record says where it begins, as with `routing: match` (`core.beginnings.is_of_former`).
+        first: the revision at which it was created.
+        old: its newest revision when its rows were read.
+        new: the revision that was written.
+        has_start: whether its record has its beginning, as with `routing: match` (`core.beginnings.is_of_former`).
     """
 
     first: int
@@ -59,12 +59,12 @@ class Revisions(NamedTuple):
 
 
 def renumbered(row: Kept, topics: Sequence[str], revisions: Mapping[bytes, Revisions]) -> bytes | None:
-    """The row, referring to the new revision; None if it belongs to a deleted subscription with the same id.
+    """A row that refers to the new revision; None if it belongs to a deleted subscription with the same id.
 
     Args:
-        row: as it is stored.
+        row: the stored row.
         topics: the source topics.
-        revisions: by id of the subscription.
+        revisions: the revisions of each subscription, by id.
     """
     found, document = split_key(row.key, topics), _object(row.value)
     of, revision = None if found is None else revisions.get(found[1]), document.get("revision")
@@ -77,7 +77,7 @@ def renumbered(row: Kept, topics: Sequence[str], revisions: Mapping[bytes, Revis
 
 
 def begun(commit: Commit, revisions: Iterable[Revisions]) -> Commit:
-    """A commit that says, in terms of the new revisions, which subscriptions have begun."""
+    """*commit* with begun-to in terms of the new revisions."""
     known = list(revisions)
     fields = commit.metadata.split(";")
     for index, field in enumerate(fields):

@@ -1,7 +1,7 @@
-"""Finds subscriptions whose events the source topic's retention is about to delete, and reports each once.
+"""Finds subscriptions whose events retention is about to delete from the source topic, and reports each once.
 
-The events of a lane that is behind, failed, paused or stopped wait in the log. When the first one has been there for
-nine tenths of the retention, there is still time to act.
+The events of a lane that is behind, failed, paused or stopped wait in the log. A subscription is reported when its
+oldest event has reached nine tenths of the retention time, so that the operator still has time to act.
 """
 
 import asyncio
@@ -23,20 +23,20 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 60.0
 ASK_SECONDS: Final = 3_600.0
-"""How often the topic's retention is read."""
+"""How often the retention time of topics is read."""
 NEAR: Final = 0.9
 LANES_AT_ONCE: Final = 1_000
-"""Lanes looked at before the event loop gets a turn."""
+"""How many lanes are examined before other tasks may run."""
 
 
 class RetentionWatch:
     """Watches the lanes of one worker.
 
     Args:
-        sources: its partitions.
+        sources: the partitions of the worker.
         retention_ms: returns how long a topic keeps events, in milliseconds; None if indefinitely, or if unknown.
-        tell: called with a subscription and the facts about it.
-        clock: the time.
+        tell: called with a subscription and the facts about its oldest event.
+        clock: has the time.
     """
 
     def __init__(
@@ -55,21 +55,21 @@ class RetentionWatch:
         self._asked_at: float | None = None
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Watch until cancelled."""
         while True:
             await self._clock.sleep(LOOK_SECONDS)
             try:
                 await self.look()
             except BrokerError as error:
-                logger.info("the retention of the source topics can't be asked for: %s", error)
-            except Exception:  # must not end the worker
+                logger.info("the retention of the source topics can't be read: %s", error)
+            except Exception:  # an error here must not end the worker
                 logger.exception("the age of waiting events can't be watched")
 
     async def look(self) -> None:
-        """Look at every lane once.
+        """Examine every lane once.
 
         Raises:
-            BrokerError: the retention can't be asked for.
+            BrokerError: the retention can't be read.
         """
         now = self._clock.now()
         if self._asked_at is None or now - self._asked_at >= ASK_SECONDS:
@@ -115,7 +115,7 @@ class RetentionWatch:
 
 
 async def retention_ms(connection: KafkaConnection, topic: str) -> int | None:
-    """How long a topic keeps its events, in milliseconds; None: indefinitely, or this user may not ask.
+    """How long a topic keeps its events, in milliseconds; None: indefinitely, or this user may not read the setting.
 
     Raises:
         BrokerError: the cluster can't be reached.

@@ -16,7 +16,7 @@ from pipeline.observability.shown import shown_cause, shown_error
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """The rows of each subscription, by id; a sentence for each partition whose rows can't be read."""
+    """The rows of each subscription, by id, and a sentence for each partition whose rows can't be read."""
 
     rows: Mapping[str, Sequence[Row]]
     troubles: Sequence[str] = field(default_factory=tuple)
@@ -27,7 +27,7 @@ class Noted:
 
 
 async def read_noted(settings: Settings, definition: Definition, ids: Iterable[str] | None = None) -> Noted | str:
-    """The rows of some subscriptions or all; a sentence if they can't be read, so that the rest can be shown."""
+    """Read the rows of some or all subscriptions. Returns a sentence if they can't be read: callers show the rest."""
     source = definition.source
     keys = None if ids is None else [each.encode() for each in ids]
     try:
@@ -41,7 +41,7 @@ async def read_noted(settings: Settings, definition: Definition, ids: Iterable[s
 
 
 def has_failed(rows: Sequence[Row]) -> bool:
-    """Whether a subscription is in FAILURE in one of these partitions."""
+    """Whether a subscription with these rows is in FAILURE in a partition."""
     return any(row.cursor is not None and row.cursor.status is Status.FAILURE for row in rows)
 
 

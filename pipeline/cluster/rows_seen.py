@@ -1,7 +1,7 @@
 """The newest cursor row of every lane in the topic. Pure.
 
-At-most-once writes a row for each event. So only the newest row of each lane is decoded, when it is asked for or in the
-next round of the view.
+At-most-once writes a row for each event. So only the newest row of each lane is decoded, either when a caller asks for
+it or in the next round of the view.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,8 +22,8 @@ class SeenRow:
     """A row, and when it was written.
 
     Attributes:
-        at: Unix seconds, by the clock of the worker that wrote it.
-        key: of the record. It changes when the definition gains or loses topics (kafka/row_keys.py).
+        at: when it was written, by the clock of the worker that wrote it, Unix seconds.
+        key: the key of the record. It changes when the definition gains or loses topics (kafka/row_keys.py).
     """
 
     row: Row
@@ -52,7 +52,7 @@ class RowsSeen:
             self._unread[key, partition] = (value, at)
 
     def read(self, most: int) -> Iterator[str]:
-        """Decode up to this many new rows; returns the subscriptions whose rows have changed."""
+        """Decode at most this many new rows. Returns the subscriptions whose rows have changed."""
         for at in list(islice(self._unread, most)):
             value, moment = self._unread.pop(at)
             key, partition = at
@@ -68,7 +68,7 @@ class RowsSeen:
                 yield name
 
     def _delete(self, name: str, place: Place, key: bytes) -> bool:
-        """Remove a deleted row; returns whether there was one. If the lane's row has a newer key, it stays."""
+        """Remove a deleted row, unless the lane's row has a newer key. Returns whether a row was removed."""
         rows = self._rows.get(name)
         if rows is None or place not in rows or rows[place].key != key:
             return False
@@ -79,7 +79,7 @@ class RowsSeen:
 
     @property
     def has_unread(self) -> bool:
-        """Whether there are rows that are not decoded yet."""
+        """Whether some rows are not decoded yet."""
         return bool(self._unread)
 
     def of(self, name: str) -> Mapping[Place, SeenRow]:

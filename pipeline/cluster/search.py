@@ -1,4 +1,4 @@
-"""Searches subscriptions by id, host and metadata. Pure, and fast for a hundred thousand."""
+"""Searches subscriptions by id, host and metadata. Pure, and fast for a hundred thousand subscriptions."""
 
 from collections.abc import Iterable
 from sys import intern
@@ -8,7 +8,7 @@ from pipeline.core.redaction import shown_address
 from pipeline.core.subscription import Subscription
 
 BETWEEN: Final = "\n"
-"""Separates the parts of a text, so that no search matches across two of them."""
+"""Separates the parts of the searchable text, so that no search matches across two parts."""
 
 
 class Search:
@@ -25,17 +25,17 @@ class Search:
         self._texts[subscription.id] = BETWEEN.join((subscription.id, host, *subscription.metadata.values())).casefold()
 
     def forget(self, subscription_id: str) -> None:
-        """A subscription was deleted."""
+        """Remove a deleted subscription."""
         self._texts.pop(subscription_id, None)
         self._hosts.pop(subscription_id, None)
 
     def with_text(self, names: Iterable[str], text: str) -> list[str]:
-        """The *names* whose id, host or a value of whose metadata contains *text*, ignoring case."""
+        """The *names* whose id, host or a metadata value contains *text*, ignoring case."""
         text, texts = text.casefold(), self._texts
         return [name for name in names if text in texts.get(name, "")]
 
     def with_host(self, names: Iterable[str], host: str) -> list[str]:
-        """The *names* whose callback is at *host*, ignoring case; without a port, at any port."""
+        """The *names* whose callback is at *host*, ignoring case. If *host* has no port, any port matches."""
         wanted, hosts = host.casefold(), self._hosts
         any_port = f"{wanted}:"
         found = ((name, hosts.get(name, "").casefold()) for name in names)
@@ -44,5 +44,5 @@ class Search:
         ]
 
     def host(self, name: str) -> str:
-        """Host and port of a callback."""
+        """The host and port of a subscription's callback."""
         return self._hosts.get(name, "")

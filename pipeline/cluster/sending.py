@@ -20,7 +20,7 @@ def addressed(ids: WebhookIds, subscription: str, value: bytes, headers: Sequenc
     """The headers of an event for one subscription, with `routing: match`.
 
     Raises:
-        ConfigurationError: one of them is a header of the pipeline.
+        ConfigurationError: *headers* contain a header of the pipeline.
     """
     own = ids.address(Record("", 0, 0, subscription.encode(), value), subscription)
     for name, _ in headers:
@@ -30,7 +30,7 @@ def addressed(ids: WebhookIds, subscription: str, value: bytes, headers: Sequenc
 
 
 async def is_subscription(app: str, source: Source, subscription: str) -> bool | str:
-    """Whether a subscription exists, or why that is unknown."""
+    """Whether a subscription exists, or a sentence about why that is unknown."""
     key, topic = subscription.encode(), subscriptions_topic(app)
     try:
         partitions = await partitions_of(source.connection, topic)
@@ -48,7 +48,7 @@ async def send(source: Source, event: Record) -> Record:
     Raises:
         BrokerError: the cluster can't be reached, does not have the topic, or refuses the event.
     """
-    # Writing to a missing topic might create it.
+    # Checked first, because writing to a missing topic might create it.
     await count_partitions(source.connection, event.topic)
     producer = AIOKafkaProducer(acks="all", enable_idempotence=True, **source.connection.client_options())
     try:

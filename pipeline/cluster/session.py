@@ -1,4 +1,4 @@
-"""The view of the cluster, open for the duration of one command."""
+"""Opens the view of the cluster for the duration of one command."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,12 +13,12 @@ from pipeline.subscriptions.session import READ_SECONDS, opened_registry
 
 @asynccontextmanager
 async def opened_view(settings: Settings, definition: Definition) -> AsyncIterator[ClusterView]:
-    """A view that has read the topics to their end; its `problems` say what can't be read. It is stopped at the end.
+    """Open a view that has read all topics to their ends. It is stopped at the end.
 
-    It knows the subscriptions as they were at the beginning.
+    Its `problems` name what can't be read. It does not follow later changes of subscriptions.
 
     Raises:
-        BrokerError: the errors of `opened_registry`, or the topics can't be read in time.
+        BrokerError: as in `opened_registry`; or the topics can't be read in time.
     """
     async with opened_registry(settings, definition) as registry:
         view = ClusterView(settings.app, definition.source, definition.stated_routing, registry)

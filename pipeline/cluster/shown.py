@@ -9,7 +9,7 @@ from pipeline.observability.shown import shown_cause, shown_error, shown_text, s
 
 
 def shown_state(state: SubscriptionState, *, with_workers: bool = True) -> dict[str, Any]:
-    """The state of a subscription as JSON; without the addresses of workers for tenants."""
+    """The state of a subscription as JSON. Tenants get it without the addresses of workers."""
     return {
         "state": state.state,
         "host": state.host,
@@ -24,7 +24,7 @@ def shown_state(state: SubscriptionState, *, with_workers: bool = True) -> dict[
 
 
 def _shown_cause(state: SubscriptionState) -> dict[str, Any] | None:
-    """The cause, with the topic and partition of its offset, because there are several lanes."""
+    """The cause as JSON. A subscription has several lanes, so topic and partition of the offset are added."""
     if state.cause is None:
         return None
     lane = next((lane for lane in state.lanes if lane.cause is state.cause), None)

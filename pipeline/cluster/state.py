@@ -1,4 +1,4 @@
-"""The state of the whole cluster as plain values: for the API, the pages, the commands and `webhooks console`."""
+"""The state of the whole cluster as plain values, for the API, the pages, the commands and `webhooks console`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,38 +13,38 @@ State = Literal["broken", "failure", "unowned", "retrying", "behind", "paused", 
 
     broken    its record or its row can't be used
     failure   it stopped; an operator or a probe has to resume it
-    unowned   no worker owns its partition
-    retrying  its next event has failed, and will be tried again
-    behind    it reads the log, because it could not keep pace
-    paused, stopped, closed    by its publisher or its consumer
-    live      no events wait, except for those that have just arrived
+    unowned   its partition has no owner
+    retrying  an attempt for its next event has failed, and another one follows
+    behind    it reads the log, because it could not keep up
+    paused, stopped, closed    its publisher or its consumer halted it
+    live      no events wait, except events that have just arrived
 """
 
 STATES: Final[tuple[State, ...]] = get_args(State)
-"""From the most to the least urgent. The state of a subscription is that of its most urgent lane."""
+"""All states, the most urgent first. The state of a subscription is the state of its most urgent lane."""
 
 WISHED: Final[frozenset[State]] = frozenset({"paused", "stopped", "closed"})
-"""States that somebody asked for; they do not depend on an owner of the partition."""
+"""States that a user chose. They do not depend on an owner of the partition."""
 
 
 @dataclass(frozen=True, slots=True)
 class LanePlace:
-    """One subscription in one partition, as last reported by the partition's owner.
+    """The state of one subscription in one partition, as last reported by the partition's owner.
 
     Attributes:
-        topic, partition: of the source.
-        worker: the name of the partition's owner; None if there is none, or if it is not known.
-        next: the first offset that is not settled; None if it is not known.
-        waiting: how many of its events waited, exactly, at the last report; None if they were not counted.
-        waiting_at_most: the same number or an upper bound: offsets that may be other subscriptions' events. None if not
-            even that is known.
-        oldest_event_at: the time of the oldest one, Unix seconds; None if none waits or it is not known.
-        attempts: how often its next event has been tried so far.
-        failing_since: when the first of these attempts began or, in FAILURE, when it failed; Unix seconds.
-        next_try_at: when the next attempt or probe is due, Unix seconds; None if none is.
+        topic, partition: the source topic and its partition.
+        worker: the name of the partition's owner; None if there is none, or if it is unknown.
+        next: the first unsettled offset; None if unknown.
+        waiting: exactly how many of its events waited at the last report; None if they were not counted.
+        waiting_at_most: an upper bound of `waiting`; the difference may be other subscriptions' events. None if
+            unknown.
+        oldest_event_at: the time of the oldest waiting event, Unix seconds; None if no event waits, or if unknown.
+        attempts: the number of attempts for its next event so far.
+        failing_since: when the first of these attempts began or, in FAILURE, when the lane failed; Unix seconds.
+        next_try_at: when the next attempt or probe is due, Unix seconds; None if none is scheduled.
         cause: why it is in FAILURE.
         error: why the last attempt of its next event failed.
-        last_success_at: Unix seconds of the last delivery that is known; there may have been later ones.
+        last_success_at: the last known delivery, Unix seconds. There may have been later ones.
     """
 
     topic: str
@@ -65,21 +65,21 @@ class LanePlace:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionState:
-    """A subscription, joined over its lanes.
+    """The state of a subscription, joined from the states of its lanes.
 
     Attributes:
-        state: that of the most urgent lane.
-        cause, error, attempts, failing_since, next_try_at: those of that lane, see `LanePlace`.
-        last_success_at: the last delivery that is known, in any lane.
-        waiting: how many events wait in all lanes; None if that is not known exactly. The owners count them
-            (core/waiting.py) and write the numbers to rows and announcements; joining.py adds them up.
-        waiting_at_most: the same number or an upper bound; None where not even that is known.
-        oldest_waiting_at: the time of the oldest one, Unix seconds; None if none waits or it is not known.
-        slow_start: the limited rate of its receiver, which was busy; in Unix seconds.
-        problem: why its record or a row of it can't be used, a sentence.
+        state: the state of the most urgent lane.
+        cause, error, attempts, failing_since, next_try_at: from the most urgent lane; see `LanePlace`.
+        last_success_at: the last known delivery in any lane, Unix seconds.
+        waiting: exactly how many events wait in all lanes; None if unknown. The owners count them (core/waiting.py) and
+            write the numbers to rows and announcements; joining.py adds them up.
+        waiting_at_most: an upper bound of `waiting`; None if unknown.
+        oldest_waiting_at: the time of the oldest waiting event, Unix seconds; None if no event waits, or if unknown.
+        slow_start: the limited rate of its receiver, which was busy; times are in Unix seconds.
+        problem: a sentence about why its record or one of its rows can't be used, or None.
         host: host and port of its callback, without credentials.
-        metadata: as in its document.
-        lanes: those that are not plainly live, by topic and partition.
+        metadata: the metadata in its document.
+        lanes: the lanes that have a row or an announcement, by topic and partition.
     """
 
     id: str
@@ -108,7 +108,7 @@ class SubscriptionState:
 
     @property
     def is_well(self) -> bool:
-        """Whether its workers have reported that it is live and not in a slow start: a resume would change nothing."""
+        """Whether its workers report it as live and not in a slow start, so that a resume would change nothing."""
         return self.state == "live" and self.slow_start is None and self.waiting_is_exact
 
     @property
@@ -119,14 +119,15 @@ class SubscriptionState:
 
 @dataclass(frozen=True, slots=True)
 class StateFilter:
-    """A filter of subscriptions; an attribute that is empty or None matches all.
+    """A filter of subscriptions. An attribute that is empty or None matches all subscriptions.
 
     Attributes:
-        text: a part of the id, of the host or of a value of the metadata, ignoring case.
-        states, causes: one of these; causes are the kinds of `FailureGroup`.
-        host: of the callback, with its port, or without one for any port; ignoring case.
-        metadata: all of these, exactly.
-        ids: one of these.
+        text: a part of the id, of the host or of a metadata value, ignoring case.
+        states: the state is one of these.
+        causes: the reason of the failure is one of these kinds of `FailureGroup`.
+        host: the host of the callback, ignoring case; without a port, any port matches.
+        metadata: the subscription has all of these names and values.
+        ids: the id is one of these.
     """
 
     text: str = ""
@@ -142,11 +143,11 @@ EVERY_STATE: Final = StateFilter()
 
 @dataclass(frozen=True, slots=True)
 class StatePage:
-    """A page of subscriptions, by id.
+    """A page of subscriptions, sorted by id.
 
     Attributes:
         next: the `after` of the next page; None if this is the last one.
-        total: how many match, on all pages.
+        total: how many subscriptions all pages have.
     """
 
     items: Sequence[SubscriptionState]
@@ -156,22 +157,21 @@ class StatePage:
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """Subscriptions in failure, retrying or broken for the same reason.
+    """Subscriptions that fail, retry or are broken for the same reason.
 
     Attributes:
-        state: theirs.
-        kind: of the cause (`core.model.Cause`); while events are retried, the kind that a FAILURE would have.
-        message: why, with `…` in place of what varies: addresses, numbers, ids, quoted texts.
-        host: host and port of their callbacks.
+        state: the state of the subscriptions.
+        kind: the kind of the cause (`core.model.Cause`); while events are retried, the kind that a FAILURE would have.
+        message: the reason, with `…` for the parts that vary: addresses, numbers, ids, quoted texts.
+        host: host and port of the callbacks.
         example: one of the original messages.
-        count: how many there are.
-        since: when the first of them began to fail, Unix seconds; None if it is not known.
-        ids: the first hundred.
-        waiting: how many of their events wait; None if that is not known exactly.
-        waiting_at_least: how many are known to wait.
-        waiting_at_most: the same number or an upper bound; None if not even that is known, or if there are too many
-            subscriptions to add up.
-        oldest_waiting_at: the time of the oldest one that is known, Unix seconds; None if none is.
+        count: the number of subscriptions.
+        since: when the first of them began to fail, Unix seconds; None if unknown.
+        ids: the first hundred ids.
+        waiting: exactly how many of their events wait; None if unknown.
+        waiting_at_least: how many of their events certainly wait.
+        waiting_at_most: an upper bound of `waiting`; None if unknown, or if the group is too large to add up.
+        oldest_waiting_at: the time of the oldest known waiting event, Unix seconds; None if there is none.
     """
 
     state: State
@@ -194,11 +194,11 @@ class PartitionState:
 
     Attributes:
         committed: the committed offset; None before the first commit.
-        opened_at: where its owner began.
+        opened_at: the offset at which its owner began.
         dispatched: the next offset to be dispatched.
-        counted_to: every lane's row counts what waits at least up to this offset.
-        is_counted: whether rows that count no further than `counted_to` are at most a few seconds old.
-        end: the end of the log, as far as the owner knows.
+        counted_to: the rows of all lanes count waiting events at least up to this offset.
+        is_counted: whether every row that does not count beyond `counted_to` is at most a few seconds old.
+        end: the end of the log, as last read by the owner.
     """
 
     topic: str
@@ -213,15 +213,16 @@ class PartitionState:
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """A worker, as it last announced itself.
+    """A worker, according to its last announcement.
 
     Attributes:
         name: host and port of its pages.
-        version: of the software.
-        started_at, seen_at: when it started and when it last announced itself, Unix seconds.
-        is_gone: it has not announced itself for ten seconds.
-        problem: why it is not ready, a sentence.
-        delivered_per_second, failed_per_second: attempts that succeeded or failed, over the last ten seconds.
+        version: the version of its software.
+        started_at, seen_at: when it started, and when it last announced itself, Unix seconds.
+        is_gone: whether it has announced nothing for ten seconds.
+        problem: a sentence about why it is not ready, or None.
+        delivered_per_second, failed_per_second: the rates of attempts that succeeded and failed in the last ten
+            seconds.
         queued, in_flight: events in memory, and requests under way.
     """
 

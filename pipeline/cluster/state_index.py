@@ -1,7 +1,7 @@
-"""Indexes the state of each subscription and why it fails, for counting, filtering and grouping. Pure.
+"""Indexes the states of subscriptions and why they fail, for counting, filtering and grouping. Pure.
 
-It holds only the states that are not "live", because most are. The view handles what depends on the owners of
-partitions, because one owner changes the state of many subscriptions at once.
+Most subscriptions are live, so only other states are stored. The index ignores the owners of partitions: one owner
+changes the states of many subscriptions at once, so the view adds the owners.
 """
 
 from pipeline.cluster.failures import FAILING, FailureGroups
@@ -15,23 +15,22 @@ class StateIndex:
     """The states of all subscriptions, as of the last `note` of each.
 
     Attributes:
-        failing: those that fail, are retrying or are broken. Whether a member of `timed` belongs there depends on the
-            time.
+        failing: the subscriptions that fail, retry or are broken. For a member of `timed`, that depends on the time.
     """
 
     def __init__(self) -> None:
         self._wished: dict[str, State] = {}
-        self._timed: dict[str, Subscription] = {}  # those that begin or end at a set time
+        self._timed: dict[str, Subscription] = {}  # subscriptions that begin or end at a set time
         self._reasons: dict[str, Reason] = {}
         self.failing = FailureGroups()
 
     def note(self, subscription: Subscription, host: str, reason: Reason | None) -> None:
-        """Note that a subscription, or one of its lanes, has changed.
+        """Update the index after a change of a subscription or of one of its lanes.
 
         Args:
-            subscription: its newest revision.
-            host: of its callback.
-            reason: why one of its lanes fails, is tried again or is behind.
+            subscription: the newest revision of the subscription.
+            host: the host of its callback.
+            reason: why one of its lanes fails, retries or is behind; None if no lane does.
         """
         name = subscription.id
         if subscription.problem is not None:
@@ -54,14 +53,14 @@ class StateIndex:
             self.failing.remove(name)
 
     def forget(self, name: str) -> None:
-        """A subscription was deleted."""
+        """Remove a deleted subscription."""
         self._wished.pop(name, None)
         self._timed.pop(name, None)
         self._reasons.pop(name, None)
         self.failing.remove(name)
 
     def state(self, name: str, now: float) -> State:
-        """The state of a subscription, provided that its partitions have owners."""
+        """The state of a subscription, assuming that its partitions have owners."""
         wished = self._wished.get(name)
         if wished is not None:
             return wished
@@ -73,9 +72,9 @@ class StateIndex:
         return "live" if reason is None else reason.state
 
     def reason(self, name: str) -> Reason | None:
-        """Why it fails, even if it should not deliver now."""
+        """Why a subscription fails, even if it must not deliver at present."""
         return self._reasons.get(name)
 
     def timed(self) -> list[str]:
-        """The subscriptions whose state depends on the time, because they begin or end at a set time."""
+        """The subscriptions that begin or end at a set time, so that their states depend on the time."""
         return list(self._timed)

@@ -1,4 +1,4 @@
-"""Which subscriptions would get an event, and for the others which comparison failed."""
+"""Decides which subscriptions would get an event, and names the failed comparisons of all others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ class Verdict:
 
     @property
     def reasons(self) -> list[str]:
-        """Why, in a sentence for each comparison."""
+        """The reasons for the verdict; each failed comparison is a sentence."""
         return [str(each) for each in self.mismatches] or [self._why()]
 
     def _why(self) -> str:
         wanted = self.subscription
         if wanted.problem is not None:
-            return f"it is broken, and keeps every event until it is mended: {wanted.problem}"
+            return f"it is broken, and keeps every event until it is corrected: {wanted.problem}"
         why = "its filter matches" if wanted.filter is not None else "it has no filter"
         return why if wanted.wish is Wish.DELIVER else f"{why}; it is {wanted.wish}"
 
@@ -53,7 +53,7 @@ class Verdict:
 
 
 def verdicts(subscriptions: Sequence[Subscription], event: Event) -> list[Verdict]:
-    """The verdict for each of the *subscriptions*, from the same index that workers use."""
+    """The verdicts for the *subscriptions*, from the index that workers use, too."""
     index, view = SubscriptionIndex(), View(event)
     for each in subscriptions:
         index.update(each.id, each)

@@ -4,10 +4,10 @@
     <app>.cursors ──▶ RowsSeen    ├─ joining ──▶ state(), states(), failures(), totals()
     Registry ─────────────────────┘
 
-joining.py decides what is shown of a lane, such as how many events wait and whether that is exact.
-The view is in no consumer group, writes nothing and needs no partition. Every worker has one, and `webhooks console` is
-one with pages. `problems` has a sentence for each thing that can't be read. New records are read twice a second and
-before each answer, so an answer is as new as the topics.
+joining.py decides what is shown for a lane, such as how many events wait and whether that number is exact. The view is
+in no consumer group, writes nothing and needs no partition. Every worker has a view, and `webhooks console` is a view
+with pages. `problems` has a sentence for each part that can't be read. New records are read twice a second and before
+each answer, so an answer is as new as the topics.
 """
 
 import asyncio
@@ -50,21 +50,21 @@ logger = logging.getLogger(__name__)
 
 ROUND_SECONDS: Final = 0.5
 READY_SECONDS: Final = 0.05
-"""How often a caller that waits for the first reading checks whether it is done."""
+"""How often `ready` checks whether the topics have been read."""
 READ_AT_ONCE: Final = 200
 AT_ONCE: Final = 2_000
-"""How many rows are read, or subscriptions examined, before the event loop gets a turn, so that deliveries go on."""
+"""How many rows are read, or subscriptions examined, before other tasks may run, so that deliveries are not delayed."""
 
 
 class ClusterView:
     """The state of all workers and subscriptions.
 
     Args:
-        app: the application.
+        app: the name of the application.
         source: its source topics.
         routing: how events find their subscriptions; None if not configured.
-        registry: the subscriptions; the caller starts it, and has it call `on_subscription`.
-        clock: the time.
+        registry: has the subscriptions. The caller starts it with `on_subscription` as its callback.
+        clock: has the time.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class ClusterView:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Begin to follow the topics, in the background."""
+        """Begin to follow the topics in the background."""
         await self._announced.start()
         await self._written.start()
         loop = asyncio.get_running_loop()
@@ -105,7 +105,7 @@ class ClusterView:
         await self._written.stop()
 
     async def ready(self) -> None:
-        """Wait until everything has been read; `problems` says what can't be read."""
+        """Wait until all topics have been read, except those that `problems` names."""
         while not (self._announced.has_tried and self._written.has_tried):
             await self._clock.sleep(READY_SECONDS)
         await self._read()
@@ -120,33 +120,33 @@ class ClusterView:
 
     @property
     def rows_problem(self) -> str | None:
-        """Why rows can't be read, a sentence; the states of subscriptions are then unknown. None if they can."""
+        """Why rows can't be read, as a sentence; None if they can. Without rows, all states are unknown."""
         return self._written.problem
 
     def problems(self) -> list[str]:
-        """What is unknown at present, and why: a sentence each."""
+        """A sentence for each part of the state that is unknown at present, with the reason."""
         found = [self._announced.problem, self._written.problem, self._ownership.problem]
         if self._registry.last_error is not None:
             found.append(self._registry.last_error)
         unknown = sorted(self._ownership.unknown)
         if unknown and self._announced.problem is None:
             names = ", ".join(f"{topic}-{number}" for topic, number in unknown)
-            found.append(f"no worker says that it owns {names}: how many events wait there is not known")
+            found.append(f"no worker says that it owns {names}: the number of waiting events there is unknown")
         return [problem for problem in found if problem is not None]
 
     def workers(self) -> list[WorkerState]:
-        """All workers, by name, including those that have been gone for up to ten minutes."""
+        """All workers, by name. A worker that is gone is included for ten minutes."""
         return self._workers.states(self._clock.now())
 
     # --------------------------------------------------------------- one
 
     def state(self, subscription_id: str) -> SubscriptionState | None:
-        """A subscription; None if there is none with this id."""
+        """The state of a subscription; None if there is none with this id."""
         subscription = self._registry.get(subscription_id)
         return None if subscription is None else self._joined(subscription, self._clock.now())
 
     def counted(self, subscription_id: str, topic: str, partition: int) -> int | None:
-        """How many events of a subscription wait in a partition, exactly; None if that is not known."""
+        """Exactly how many events of a subscription wait in a partition; None if unknown."""
         state = self.state(subscription_id)
         lanes = () if state is None else state.lanes
         return next((lane.waiting for lane in lanes if (lane.topic, lane.partition) == (topic, partition)), None)
@@ -167,7 +167,7 @@ class ClusterView:
         )
 
     def _has_told_all(self, places: set[Place], now: float) -> bool:
-        """Whether a lane without row and note certainly has no waiting events there."""
+        """Whether a lane without row and note certainly has no waiting events in these partitions."""
         return self._workers.has_told_all(now) and self._ownership.unknown.isdisjoint(places)
 
     def _lanes(self, name: str) -> list[LanePlace]:
@@ -180,7 +180,7 @@ class ClusterView:
         return lanes
 
     def _found(self, name: str) -> Iterator[tuple[Place, SeenRow | LaneNote]]:
-        """The newest information about each lane, by topic and partition: its row, or the note of its worker."""
+        """The row or the worker's note of each lane, whichever is newer, by topic and partition."""
         rows, notes = self._rows.of(name), self._workers.notes(name)
         for place in sorted({*rows, *notes}):
             seen, said = rows.get(place), notes.get(place)
@@ -190,7 +190,7 @@ class ClusterView:
                 yield place, seen
 
     def _home(self, name: str) -> set[Place]:
-        """The partitions where events of a subscription are expected. Producers may use another partitioner."""
+        """The partitions where a subscription's events are expected if producers use Kafka's default partitioner."""
         counts = self._ownership.counts
         if self._routing is Routing.KEY:
             return {(topic, default_partition(name, count)) for topic, count in counts.items() if count}
@@ -199,10 +199,10 @@ class ClusterView:
     # --------------------------------------------------------------- many
 
     async def states(self, wanted: StateFilter = EVERY_STATE, after: str | None = None, limit: int = 100) -> StatePage:
-        """A page of the subscriptions that match, by id.
+        """A page of the matching subscriptions, sorted by id.
 
         Args:
-            wanted: which ones.
+            wanted: the filter.
             after: the last id of the previous page.
             limit: the size of the page.
         """
@@ -213,7 +213,7 @@ class ClusterView:
         return StatePage(items, None if is_last else items[-1].id, len(names))
 
     async def _wanted(self, wanted: StateFilter) -> Sequence[str]:
-        """The ids of all subscriptions that match, sorted."""
+        """The sorted ids of all matching subscriptions."""
         await self._read()
         names: Sequence[str] = self._registry.ids() if wanted.ids is None else sorted(wanted.ids)
         if wanted == EVERY_STATE:
@@ -240,7 +240,7 @@ class ClusterView:
         return names
 
     def _state(self, name: str, now: float) -> State:
-        """The state that `joined` finds, at a fraction of the cost."""
+        """The state that `joined` would return, at a fraction of the cost."""
         state = self._index.state(name, now)
         unowned = self._ownership.unowned
         if unowned and urgency(state) > urgency("unowned") and state not in WISHED:
@@ -258,7 +258,7 @@ class ClusterView:
         return found
 
     async def failures(self, wanted: StateFilter = EVERY_STATE) -> list[FailureGroup]:
-        """The subscriptions that fail, are retrying or are broken, by cause and host; the largest group first."""
+        """The subscriptions that fail, retry or are broken, grouped by cause and host, largest group first."""
         await self._read()
         is_all = wanted == EVERY_STATE
         groups = self._index.failing if is_all else await self._grouped(await self._wanted(wanted))
@@ -283,7 +283,7 @@ class ClusterView:
         return groups
 
     def _doubtful(self) -> Sequence[str]:
-        """Members of the groups whose state may be different now."""
+        """Members of the groups whose states may have changed with the time or the owners."""
         unowned = self._index.failing.names("retrying") if self._ownership.unowned else []
         return [*self._index.timed(), *unowned]
 
@@ -301,7 +301,7 @@ class ClusterView:
     # --------------------------------------------------------------- what comes
 
     def on_subscription(self, subscription_id: str, subscription: Subscription | None) -> None:
-        """The registry has read a record."""
+        """Called when the registry has read a record."""
         self._changed_ids[subscription_id] = None
         if subscription is None:
             self._search.forget(subscription_id)
@@ -310,7 +310,7 @@ class ClusterView:
             self._search.note(subscription)
 
     async def changed(self, since: int) -> int:
-        """Wait until something has changed after the version *since*; the version then, to wait for the next change."""
+        """Wait for a change after the version *since*. Returns the new version, for the next call."""
         while self._version <= since:
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
@@ -333,7 +333,7 @@ class ClusterView:
             logger.warning("topic %s: record %d is ignored: %s", record.topic, record.offset, error)
             return
         now = self._clock.now()
-        # Announcements read at the start may be old.
+        # Announcements that are read at the start may be old.
         heard_at = now if self._announced.is_current else min(now, record.timestamp / 1000)
         self._changed_ids.update(dict.fromkeys(self._workers.take(said, heard_at)))
 
@@ -341,7 +341,7 @@ class ClusterView:
         while True:
             try:
                 await self._read()
-            except Exception:  # a bug: the view may be wrong, but deliveries go on
+            except Exception:  # a bug: the view may be wrong, but deliveries continue
                 logger.exception("the view of the cluster is not up to date")
             await self._clock.sleep(ROUND_SECONDS)
 
@@ -371,7 +371,7 @@ class ClusterView:
         return self._ownership.refresh(now, self._written.partitions)
 
     def _understand(self, name: str) -> None:
-        """Update the index with the new state of a subscription and why it fails."""
+        """Update the index with the state of a subscription and why it fails."""
         subscription = self._registry.get(name)
         if subscription is None:
             self._index.forget(name)
@@ -380,7 +380,7 @@ class ClusterView:
 
 
 async def _slices(names: Sequence[str]) -> AsyncIterator[Sequence[str]]:
-    """*names*, a few at a time; the event loop gets a turn in between."""
+    """*names* in small groups; other tasks may run between the groups."""
     for start in range(0, len(names), AT_ONCE):
         yield names[start : start + AT_ONCE]
         await asyncio.sleep(0)

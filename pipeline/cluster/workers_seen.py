@@ -1,8 +1,8 @@
-"""The newest announcements: which workers are present or gone, and what they own. Pure but for the clock.
+"""Has the newest announcements: which workers are present or gone, and what they own. Pure except for the clock.
 
 The owner of a partition is the worker that announced it last, unless that worker is gone. A partition that no worker
-announces may still have an owner, because older versions announce nothing; then the consumer group is asked
-(ownership.py).
+announces may still have an owner, because older versions announce nothing. For such a partition, ownership.py describes
+the consumer group.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,11 +16,11 @@ from pipeline.core.bounded import Bounded
 from pipeline.core.rate_limit import SlowStart
 
 GONE_SECONDS: Final = 10.0
-"""A worker that has announced nothing for this long is gone; workers do so every two seconds."""
+"""A worker that has announced nothing for this long is gone. Workers announce themselves every two seconds."""
 MOST_SUCCESSES_KEPT: Final = 500_000
-"""The most subscriptions that are remembered; anyone with access to the topic can make up names."""
+"""How many subscriptions are remembered. Anyone with access to the topic can invent names."""
 HIDDEN_SECONDS: Final = 600.0
-"""How long a worker that is gone is shown, after its last announcement."""
+"""How long a worker that is gone is shown after its last announcement."""
 
 
 class WorkersSeen:
@@ -34,11 +34,11 @@ class WorkersSeen:
         self._places: dict[Place, PartitionState] = {}
 
     def take(self, announcement: Announcement, heard_at: float) -> set[str]:
-        """Note an announcement. Returns the subscriptions that it or the worker's previous one mentions.
+        """Add an announcement. Returns the subscriptions that this or the worker's previous announcement mentions.
 
         Args:
-            announcement: of a worker.
-            heard_at: Unix seconds by this process's clock; the worker's may be minutes off.
+            announcement: an announcement of a worker.
+            heard_at: Unix seconds by the clock of this process; the worker's clock may differ by minutes.
         """
         worker = announcement.worker
         changed = self._forget_notes(worker)
@@ -55,7 +55,7 @@ class WorkersSeen:
         return changed
 
     def stopped(self, worker: str) -> set[str]:
-        """Note that a worker has stopped. Returns the subscriptions of its last announcement."""
+        """Remove a worker that has stopped. Returns the subscriptions of its last announcement."""
         changed = self._forget_notes(worker)
         self._said.pop(worker, None)
         self._heard_at.pop(worker, None)
@@ -75,17 +75,17 @@ class WorkersSeen:
         return names.union(former.slow_starts)
 
     def forget_gone(self, now: float) -> None:
-        """Forget workers that have been gone for long."""
+        """Remove workers that have been gone for ten minutes."""
         for worker, at in list(self._heard_at.items()):
             if now - at > HIDDEN_SECONDS:
                 self.stopped(worker)
 
     def is_gone(self, worker: str, now: float) -> bool:
-        """Whether a worker has said nothing for ten seconds."""
+        """Whether a worker has announced nothing for ten seconds."""
         return now - self._heard_at.get(worker, 0.0) > GONE_SECONDS
 
     def owned(self, now: float) -> dict[Place, str]:
-        """The owners of partitions, as announced by present workers; the latest announcement counts."""
+        """The owners of partitions: for each, the worker that is present and announced it last."""
         return {
             (each.topic, each.partition): worker
             for worker, said in sorted(self._said.items(), key=lambda found: self._heard_at[found[0]])
@@ -98,7 +98,7 @@ class WorkersSeen:
         return self._places.get(place)
 
     def counts(self) -> dict[str, int]:
-        """How many partitions each source topic has, according to the announcements."""
+        """The number of partitions of each source topic, according to the announcements."""
         found: dict[str, int] = {}
         for said in self._said.values():
             for topic, count in said.counts.items():
@@ -110,15 +110,15 @@ class WorkersSeen:
         return self._notes.get(name, {})
 
     def noted(self) -> Collection[str]:
-        """The subscriptions that are mentioned."""
+        """The subscriptions that the announcements mention."""
         return self._notes.keys()
 
     def last_success(self, name: str) -> float | None:
-        """The last delivery that a worker has announced."""
+        """The time of a subscription's last delivery that a worker has announced."""
         return self._successes.get(name)
 
     def slow_start(self, name: str, revision: int, now: float) -> SlowStart | None:
-        """The slow start of a subscription's receiver: that of the worker with the lowest rate; None without one."""
+        """The slow start of a subscription's receiver with the lowest rate that a worker announced, or None."""
         found = [
             slow
             for worker, said in self._said.items()
@@ -129,11 +129,11 @@ class WorkersSeen:
         return min(found, key=lambda slow: (slow.per_second or inf, -slow.until), default=None)
 
     def forget(self, name: str) -> None:
-        """Forget a deleted subscription."""
+        """Remove a deleted subscription."""
         self._successes.pop(name, None)
 
     def has_told_all(self, now: float) -> bool:
-        """Whether the present workers have announced all of their live lanes with events in memory."""
+        """Whether all workers that are present have announced all of their live lanes with events in memory."""
         return all(not said.lanes_left_out for worker, said in self._said.items() if not self.is_gone(worker, now))
 
     def states(self, now: float) -> list[WorkerState]:

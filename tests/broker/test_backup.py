@@ -123,9 +123,9 @@ async def test_what_is_there_is_replaced_only_if_that_is_said(orders: Cluster) -
     assert problems_of(restore, replaces=True) == []
     said = restore.effects({orders.topic: await log_positions(orders.broker.connection, orders.topic)})
     assert "writes 2 subscriptions, deletes 1 not in the backup" in said
-    assert f"late goes on at 1 in partition 1 of {orders.topic}" in said
-    again = "at most 5 events are sent again, up to offset 9 (the present committed offset)"
-    assert f"partition 0 of {orders.topic} goes on at 4: {again}" in said
+    assert f"late continues at 1 in partition 1 of {orders.topic}" in said
+    again = "at most 5 events are sent again, up to offset 9 (the current committed offset)"
+    assert f"partition 0 of {orders.topic} continues at 4: {again}" in said
 
     await restore.carry_out()
     assert sorted(each.key for each in (await state_of(orders)).subscriptions) == [b"early", b"late"]

@@ -26,7 +26,7 @@ def subscription(document: dict[str, Any] | None = None, **more: Any) -> Subscri
         (subscription(wish=Wish.PAUSED), [("a", "yes", "it has no filter; it is paused")]),
         (
             subscription({"exact": {"type": "x"}}, problem="url: is wrong"),
-            [("a", "yes", "it is broken, and keeps every event until it is mended: url: is wrong")],
+            [("a", "yes", "it is broken, and keeps every event until it is corrected: url: is wrong")],
         ),
         (
             subscription({"exact": {"type": "x", "/total": ["6", "7"]}}),

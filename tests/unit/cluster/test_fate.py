@@ -133,7 +133,7 @@ def test_a_stopped_subscription_keeps_its_events() -> None:
 def test_a_row_counts_more_than_the_commit() -> None:
     behind, past = {"s": Cursor(3)}, {"s": Cursor(8)}
     assert told(ALIVE, standing=replace(SETTLED, rows=behind)).status == "waiting"
-    assert told(ALIVE, standing=replace(OPEN, rows=past)).why == "it is done, but the attempt log says nothing of it"
+    assert told(ALIVE, standing=replace(OPEN, rows=past)).why == "it is done, but the attempt log has no entry about it"
     assert told(ALIVE, standing=replace(SETTLED, rows={"s": None})).why == "its cursor row can't be read"
 
 
